@@ -1,0 +1,161 @@
+"""grad, value_and_grad, vjp: derivatives of a function with respect to its first argument, a tree."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import numpy as np
+
+from tinyattn.engine.graph import RECORD, Node, ancestry, mode, now, walk
+from tinyattn.engine.tensor import FLOATING, Tensor, seed_for
+from tinyattn.engine.tree import differentiable, leaves, map_tree
+
+
+class Trace:
+    """One run of f on Tensors in the place of x's leaves, and the way back."""
+
+    def __init__(self, f: Callable[..., Any], x: Any, rest: tuple[Any, ...], options: dict[str, Any]) -> None:
+        self.scalar = isinstance(x, float)
+        self.start = now()
+        self.x = np.asarray(x) if self.scalar else x
+        previous, mode.current = mode.current, RECORD
+        try:
+            self.entered = map_tree(enter, self.x)
+            self.out = f(self.entered, *rest, **options)
+        finally:
+            mode.current = previous
+        self.inputs = [t.node for t in leaves(self.entered) if isinstance(t, Tensor)]
+
+    def pull(self, out: Any, seed: Any, *, keep: bool) -> Any:
+        """Returns the gradients of x's leaves in x's tree: arrays, or Tensors where x or f holds outer Tensors."""
+        found: dict[Node, Any] = {}
+        outer = False
+        if isinstance(out, Tensor) and out.node is not None:
+            order = ancestry(out.node)
+            outer = isinstance(seed, Tensor) or self.reaches_out(order)
+            if outer and not isinstance(seed, Tensor):
+                seed = Tensor.of(seed, None)
+            found = walk(out.node, seed, self.inputs, order=order, keep=keep or outer, graph=outer)
+
+        def gradient(leaf: Any, given: Any) -> Any:
+            if not isinstance(leaf, Tensor):
+                return given
+            g = found.get(leaf.node) if leaf.node is not None else None
+            if g is None:
+                return np.zeros(leaf.shape, leaf.dtype)
+            return g if outer else np.array(g)
+
+        result = map_tree(gradient, self.entered, self.x)
+        return float(result) if self.scalar and not outer else result
+
+    def reaches_out(self, order: list[Node]) -> bool:
+        """Returns whether a Tensor made before this run is among the ancestors: then a graph outside needs ours."""
+        return any(not node.parents and node.born < self.start for node in order)
+
+    def leave(self, tree: Any) -> Any:
+        """Returns a tree of results with Tensors of this run alone as arrays."""
+        def value(leaf: Any) -> Any:
+            if not isinstance(leaf, Tensor):
+                return leaf
+            if leaf.node is not None and self.reaches_out(ancestry(leaf.node)):
+                return leaf
+            return leaf._value[()]
+
+        return map_tree(value, tree)
+
+
+def enter(leaf: Any) -> Any:
+    """Returns the Tensor that stands for a leaf of x; an outer Tensor stays connected to its own graph."""
+    if isinstance(leaf, Tensor):
+        if leaf.node is None:
+            return Tensor(leaf._value)
+        return Tensor.of(leaf._value, Node(leaf.shape, leaf.dtype, (leaf.node,), lambda g: (g,)))
+    return Tensor(leaf) if differentiable(leaf) else leaf
+
+
+def check_differentiable(x: Any) -> None:
+    """Raises TypeError when there is nothing in x to differentiate with respect to."""
+    if not isinstance(x, float) and not any(differentiable(leaf) for leaf in leaves(x)):
+        kinds = sorted({str(leaf.dtype) if isinstance(leaf, np.ndarray) else type(leaf).__name__ for leaf in leaves(x)})
+        raise TypeError(f"x: expected a tree with at least one floating array (float16, float32, float64), "
+                        f"got only {', '.join(kinds) or 'an empty tree'}")
+
+
+def value_and_grad(f: Callable[..., Any], *, has_aux: bool = False) -> Callable[..., Any]:
+    """Returns the function that gives (f's value, its gradient with respect to its first argument).
+
+    With `has_aux`, f returns `(loss, aux)` and the value is that pair. The first argument is a tree: dict, list,
+    tuple, NamedTuple, dataclass; floating arrays in it are differentiated, everything else stands unchanged in the
+    gradient's tree. An input that f does not use gets zeros.
+
+    Raises:
+        ValueError: f's result is not a scalar.
+        TypeError: the first argument holds no floating array.
+
+    >>> value_and_grad(lambda w: (w["a"] ** 2).sum())({"a": np.array([1.0, 2.0])})
+    (np.float64(5.0), {'a': array([2., 4.])})
+    """
+    @wraps(f)
+    def both(x: Any, *rest: Any, **options: Any) -> tuple[Any, Any]:
+        check_differentiable(x)
+        trace = Trace(f, x, rest, options)
+        loss, aux = trace.out if has_aux else (trace.out, None)
+        shape = loss.shape if hasattr(loss, "shape") else ()
+        if shape != ():
+            raise ValueError(f"f must return a scalar to have a gradient, got shape {shape}; use vjp for the rest")
+        if isinstance(loss, (Tensor, np.ndarray)) and loss.dtype not in FLOATING:
+            raise TypeError(f"f must return a floating scalar, got {loss.dtype}")
+        value = trace.leave((loss, aux) if has_aux else loss)
+        seed = np.ones((), loss.dtype) if isinstance(loss, Tensor) else None
+        return value, trace.pull(loss, seed, keep=False)
+
+    return both
+
+
+def grad(f: Callable[..., Any]) -> Callable[..., Any]:
+    """Returns the function that gives f's gradient with respect to its first argument; see `value_and_grad`.
+
+    >>> grad(grad(lambda x: x ** 3))(2.0)
+    12.0
+    """
+    both = value_and_grad(f)
+
+    @wraps(f)
+    def gradient(x: Any, *rest: Any, **options: Any) -> Any:
+        return both(x, *rest, **options)[1]
+
+    return gradient
+
+
+def vjp(f: Callable[..., Any], x: Any, *rest: Any, **options: Any) -> tuple[Any, Callable[[Any], Any]]:
+    """Returns f's result, of any shape, and the pullback from its gradient to that of x.
+
+    The pullback takes a tree like the result and can be called more than once.
+
+    Raises:
+        ValueError: a gradient of another shape than the result's.
+        TypeError: one of another dtype, or an x without floating arrays.
+
+    >>> out, pullback = vjp(lambda x: x * x, np.array([1.0, 3.0]))
+    >>> pullback(np.array([1.0, 10.0]))
+    array([ 2., 60.])
+    """
+    check_differentiable(x)
+    trace = Trace(f, x, rest, options)
+
+    def pullback(d_out: Any) -> Any:
+        total: Any = None
+        pairs: list[tuple[Any, Any]] = []
+        map_tree(lambda out, d: pairs.append((out, d)), trace.out, d_out)
+        for out, d in pairs:
+            if isinstance(out, Tensor):
+                seed = d if isinstance(d, Tensor) else seed_for(out, d)
+                part = trace.pull(out, seed, keep=True)
+                total = part if total is None else map_tree(
+                    lambda a, b: a + b if differentiable(a) or isinstance(a, float) else a, total, part)
+        return map_tree(lambda a: np.zeros(a.shape, a.dtype) if differentiable(a) else a,
+                        trace.x) if total is None else total
+
+    return trace.leave(trace.out), pullback

@@ -1,0 +1,107 @@
+"""@primitive: a function that brings its own backward, as a kernel does."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from functools import update_wrapper
+from typing import Any
+
+import numpy as np
+
+from tinyattn.engine.graph import CONSTANT, PLAIN, Node, mode
+from tinyattn.engine.table import own
+from tinyattn.engine.tensor import Tensor
+
+
+class Parts:
+    """Gradients of some outputs of a function that returns several; adding two of them merges them."""
+
+    __slots__ = ("by_output",)
+
+    def __init__(self, by_output: dict[int, Any]) -> None:
+        self.by_output = by_output
+
+    def __add__(self, other: Parts) -> Parts:
+        merged = dict(self.by_output)
+        for i, g in other.by_output.items():
+            merged[i] = merged[i] + g if i in merged else g
+        return Parts(merged)
+
+
+class Primitive:
+    """A function `f(...) -> (out, saved)` and its backward `(d_out, saved) -> {argument: gradient}`.
+
+    Calling it returns `out` alone. `out` may be a tuple; then `d_out` is one too. Differentiable arguments may be
+    positional or keyword-only; a gradient of None, or a name left out, is no gradient.
+
+    Raises:
+        TypeError: no backward was given, it names an unknown argument, or a second derivative is asked for.
+
+    >>> @primitive
+    ... def cube(x):
+    ...     return x ** 3, x
+    >>> @cube.backward
+    ... def _(d_out, saved):
+    ...     return {"x": d_out * 3 * saved ** 2}
+    >>> x = Tensor(np.array(2.0))
+    >>> cube(x).backward()
+    >>> float(x.grad)
+    12.0
+    """
+
+    def __init__(self, function: Callable[..., tuple[Any, Any]]) -> None:
+        self.function = function
+        self.signature = inspect.signature(function)
+        self.pullback: Callable[[Any, Any], Mapping[str, Any]] | None = None
+        update_wrapper(self, function)
+
+    def backward(self, pullback: Callable[[Any, Any], Mapping[str, Any]]) -> Callable[[Any, Any], Mapping[str, Any]]:
+        """Registers the backward; used as a decorator."""
+        self.pullback = pullback
+        return pullback
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        bound = self.signature.bind(*args, **options)
+        given = bound.arguments
+        names = [name for name, a in given.items() if isinstance(a, Tensor)]
+        if not names:
+            return self.function(*args, **options)[0]
+        live = [name for name in names if given[name].node is not None]
+        parents = tuple(given[name].node for name in live)
+        recording = bool(live) and mode.current not in (CONSTANT, PLAIN)
+        for name, a in given.items():
+            given[name] = a._value if isinstance(a, Tensor) else own(a) if recording else a
+        out, saved = self.function(*bound.args, **bound.kwargs)
+        several = isinstance(out, tuple)
+        outs = [np.asarray(o) for o in (out if several else (out,))]
+        if mode.current is PLAIN:
+            return out
+        if not recording:
+            made = [Tensor.of(o, None) for o in outs]
+            return tuple(made) if several else made[0]
+        shapes = [(o.shape, o.dtype) for o in outs]
+
+        def pull(parts: Parts) -> list[Any]:
+            d_outs = [parts.by_output.get(i) for i in range(len(shapes))]
+            if any(isinstance(g, Tensor) for g in d_outs):
+                raise TypeError(f"{self.__name__} has a first derivative only; "  # type: ignore[attr-defined]
+                                f"differentiate tinyattn.definitions.{self.__name__} twice instead")  # type: ignore[attr-defined]
+            if self.pullback is None:
+                raise TypeError(f"{self.__name__} has no backward; register one with @{self.__name__}.backward")  # type: ignore[attr-defined]
+            filled = [np.zeros(*shape) if g is None else g for g, shape in zip(d_outs, shapes, strict=True)]
+            gradients = self.pullback(tuple(filled) if several else filled[0], saved)
+            unknown = set(gradients) - set(self.signature.parameters)
+            if unknown:
+                raise TypeError(f"the backward of {self.__name__} names unknown arguments: {sorted(unknown)}")  # type: ignore[attr-defined]
+            return [gradients.get(name) for name in live]
+
+        joined = Node(None, None, parents, pull)
+        made = [Tensor.of(o, Node(o.shape, o.dtype, (joined,), lambda g, i=i: (Parts({i: g}),)))
+                for i, o in enumerate(outs)]
+        return tuple(made) if several else made[0]
+
+
+def primitive(function: Callable[..., tuple[Any, Any]]) -> Primitive:
+    """Returns the function as a primitive; see `Primitive`."""
+    return Primitive(function)

@@ -1,0 +1,237 @@
+"""Tensor: an array that remembers how it was computed, and answers NumPy's own functions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.lib.mixins import NDArrayOperatorsMixin
+
+from tinyattn.engine.graph import CONSTANT, Node, ancestry, mode, walk
+from tinyattn.engine.moves import cast, take
+from tinyattn.engine.table import apply, apply_ufunc, bind_tensor
+
+FLOATING = (np.dtype(np.float16), np.dtype(np.float32), np.dtype(np.float64))
+
+
+class Tensor(NDArrayOperatorsMixin):
+    """A floating array on the tape: every NumPy function applied to it is recorded and can be differentiated.
+
+    `Tensor(array)` copies, so that what the owner does to the array later changes no gradient. `.value` is the
+    array (read-only), `.grad` what `backward` left, or None.
+
+    Raises:
+        TypeError: an array that is not float16, float32 or float64; and every silent way out of the graph
+            (`np.asarray`, `float`, in-place writes), naming `.value`.
+
+    >>> x = Tensor(np.array([1.0, 2.0, 3.0]))
+    >>> (x * x).sum().backward()
+    >>> x.grad
+    array([2., 4., 6.])
+    """
+
+    __slots__ = ("__weakref__", "_value", "node")
+    __hash__ = object.__hash__
+
+    def __init__(self, array: Any) -> None:
+        if isinstance(array, Tensor):
+            raise TypeError("array: expected an array, got a Tensor; give its .value to start a new graph from it")
+        if isinstance(array, np.ma.MaskedArray):
+            raise TypeError("array: a masked array would lose its mask; give .filled(...) or .data")
+        copied = np.array(array, subok=False)
+        if copied.dtype.newbyteorder("=") not in FLOATING:
+            raise TypeError(f"array: expected float16, float32 or float64, got {copied.dtype}")
+        if not copied.dtype.isnative:
+            copied = copied.astype(copied.dtype.newbyteorder("="))
+        self._value = copied
+        self.node: Node | None = Node(copied.shape, copied.dtype) if mode.current != CONSTANT else None
+
+    @classmethod
+    def of(cls, value: Any, node: Node | None) -> Tensor:
+        """Returns a Tensor around an array that the engine owns, without copying it."""
+        made = cls.__new__(cls)
+        made._value, made.node = value, node
+        return made
+
+    @property
+    def value(self) -> np.ndarray[Any, Any]:
+        """The array, read-only: the graph may still need it as it is."""
+        shown = self._value.view()
+        shown.flags.writeable = False
+        return shown
+
+    @property
+    def grad(self) -> np.ndarray[Any, Any] | None:
+        """What `backward` has added up here, or None."""
+        return None if self.node is None else self.node.grad
+
+    @grad.setter
+    def grad(self, gradient: np.ndarray[Any, Any] | None) -> None:
+        if self.node is None:
+            raise TypeError(".grad: this Tensor was made under no_grad and keeps no gradient")
+        self.node.grad = gradient
+
+    def backward(self, d_out: Any = None) -> None:
+        """Adds the gradient of this Tensor to `.grad` of every leaf Tensor it was computed from.
+
+        `d_out` is the gradient of this Tensor itself; a scalar needs none. The graph is freed as it is walked.
+
+        Raises:
+            ValueError: no `d_out` for a Tensor that is not a scalar, or one of another shape.
+            TypeError: a `d_out` of another dtype.
+            RuntimeError: a second walk over the same graph.
+        """
+        seed = seed_for(self, d_out)
+        if self.node is None:
+            raise RuntimeError("backward: this Tensor was computed under no_grad, there is no graph to walk")
+        order = ancestry(self.node)
+        leaves = [node for node in order if node.pullback is None]
+        found = walk(self.node, seed, leaves, order=order)
+        before = [(node, node.grad) for node in found]
+        try:
+            for node, gradient in found.items():
+                node.grad = np.array(gradient) if node.grad is None else node.grad + gradient
+        except BaseException:
+            for node, gradient in before:
+                node.grad = gradient
+            raise
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        return apply_ufunc(ufunc, method, inputs, options)
+
+    def __array_function__(self, function: Any, types: Any, args: Any, options: Any) -> Any:
+        if any(not issubclass(kind, (Tensor, np.ndarray)) for kind in types):
+            return NotImplemented
+        return apply(function, args, options)
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> NoReturn:
+        raise TypeError("a Tensor is not converted to an array silently: that would cut the graph; use .value")
+
+    def _leave(self, *_: Any) -> NoReturn:
+        raise TypeError("a Tensor is not converted to a number silently: that would cut the graph; "
+                        "use .item() or .value")
+
+    __float__ = __int__ = __index__ = __complex__ = __bool__ = _leave
+
+    def __setitem__(self, index: Any, value: Any) -> NoReturn:
+        raise TypeError("a Tensor is never written to; build the result with np.where or np.concatenate, "
+                        "or write to a copy of .value")
+
+    def __getitem__(self, index: Any) -> Tensor:
+        return take(self, index)  # type: ignore[no-any-return]
+
+    def __len__(self) -> int:
+        return len(self._value)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        if not self._value.ndim:
+            raise TypeError("iteration over a Tensor of shape ()")
+        return (self[i] for i in range(len(self._value)))
+
+    def __repr__(self) -> str:
+        return f"Tensor({self._value!r})"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Lengths of the axes."""
+        return self._value.shape
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return self._value.ndim
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return self._value.size
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """float16, float32 or float64."""
+        return self._value.dtype
+
+    @property
+    def T(self) -> Any:
+        """All axes reversed."""
+        return np.transpose(self)  # type: ignore[call-overload]
+
+    @property
+    def mT(self) -> Any:
+        """The last two axes swapped."""
+        return np.swapaxes(self, -1, -2)  # type: ignore[call-overload]
+
+    def item(self) -> float:
+        """The one element, as a Python float, cut from the graph."""
+        return float(self._value.item())
+
+    def astype(self, dtype: Any) -> Any:
+        """The same numbers in another floating dtype; the gradient comes back in this one."""
+        return cast(self, dtype)
+
+    def reshape(self, *shape: Any) -> Any:
+        """As `np.reshape`; takes a tuple or separate numbers."""
+        return np.reshape(self, shape[0] if len(shape) == 1 else shape)  # type: ignore[call-overload]
+
+    def transpose(self, *axes: Any) -> Any:
+        """As `np.transpose`; takes a tuple or separate numbers."""
+        if not axes or axes == (None,):
+            return np.transpose(self)  # type: ignore[call-overload]
+        return np.transpose(self, axes[0] if len(axes) == 1 else axes)  # type: ignore[call-overload]
+
+    def swapaxes(self, first: int, second: int) -> Any:
+        """As `np.swapaxes`."""
+        return np.swapaxes(self, first, second)  # type: ignore[call-overload]
+
+    def sum(self, axis: Any = None, *, keepdims: bool = False) -> Any:
+        """As `np.sum`."""
+        return np.sum(self, axis=axis, keepdims=keepdims)  # type: ignore[call-overload]
+
+    def mean(self, axis: Any = None, *, keepdims: bool = False) -> Any:
+        """As `np.mean`."""
+        return np.mean(self, axis=axis, keepdims=keepdims)  # type: ignore[call-overload]
+
+    def max(self, axis: Any = None, *, keepdims: bool = False) -> Any:
+        """As `np.max`; ties share the gradient evenly."""
+        return np.max(self, axis=axis, keepdims=keepdims)  # type: ignore[call-overload]
+
+    def min(self, axis: Any = None, *, keepdims: bool = False) -> Any:
+        """As `np.min`; ties share the gradient evenly."""
+        return np.min(self, axis=axis, keepdims=keepdims)  # type: ignore[call-overload]
+
+
+def seed_for(out: Tensor, d_out: Any) -> np.ndarray[Any, Any]:
+    """Returns the gradient that a walk from `out` starts with."""
+    if d_out is None:
+        if out.shape != ():
+            raise ValueError(f"d_out: a result of shape {out.shape} is not a scalar and needs a gradient of that shape")
+        return np.ones((), out.dtype)
+    if not isinstance(d_out, np.ndarray):
+        d_out = np.asarray(d_out, out.dtype) if isinstance(d_out, (int, float)) else np.asarray(d_out)
+    if d_out.shape != out.shape:
+        raise ValueError(f"d_out: expected shape {out.shape}, got {d_out.shape}")
+    if d_out.dtype != out.dtype:
+        raise TypeError(f"d_out: expected dtype {out.dtype}, got {d_out.dtype}")
+    return d_out
+
+
+@contextmanager
+def no_grad() -> Iterator[None]:
+    """Within it, operations on Tensors are computed but not recorded; holds for this thread only.
+
+    >>> x = Tensor(np.ones(2))
+    >>> with no_grad():
+    ...     y = x * 2.0
+    >>> y.node is None
+    True
+    """
+    previous, mode.current = mode.current, CONSTANT
+    try:
+        yield
+    finally:
+        mode.current = previous
+
+
+bind_tensor(Tensor)

@@ -1,0 +1,67 @@
+"""Trees of arrays: dict, list, tuple, NamedTuple and dataclass, mapped and rebuilt as they were."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+import numpy as np
+
+from tinyattn.engine.tensor import FLOATING, Tensor
+
+
+def differentiable(leaf: Any) -> bool:
+    """Returns whether a leaf is differentiated: a floating array or a Tensor."""
+    return isinstance(leaf, Tensor) or (
+        isinstance(leaf, np.ndarray) and leaf.dtype.newbyteorder("=") in FLOATING)
+
+
+def map_tree(f: Callable[..., Any], tree: Any, *rest: Any) -> Any:
+    """Returns the tree with f applied to every leaf, and to the same place of the other trees beside it.
+
+    A dataclass is rebuilt without `__init__`; an array that stands twice is two leaves.
+
+    >>> map_tree(lambda a, b: a + b, {"w": 1, "b": [2, 3]}, {"w": 10, "b": [20, 30]})
+    {'w': 11, 'b': [22, 33]}
+    """
+    if isinstance(tree, dict):
+        return {key: map_tree(f, tree[key], *[r[key] for r in rest]) for key in tree}
+    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
+        return type(tree)(*[map_tree(f, *places) for places in zip(tree, *rest, strict=True)])
+    if isinstance(tree, (list, tuple)):
+        return type(tree)([map_tree(f, *places) for places in zip(tree, *rest, strict=True)])
+    if is_dataclass(tree) and not isinstance(tree, type):
+        made = object.__new__(type(tree))
+        for field in fields(tree):
+            places = [getattr(t, field.name) for t in (tree, *rest)]
+            object.__setattr__(made, field.name, map_tree(f, *places))
+        return made
+    return f(tree, *rest)
+
+
+def named_leaves(tree: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Yields every leaf with its dotted name, in order.
+
+    >>> list(named_leaves({"w": 1, "b": [2, 3]}))
+    [('w', 1), ('b.0', 2), ('b.1', 3)]
+    """
+    branches: list[tuple[Any, Any]]
+    if isinstance(tree, dict):
+        branches = list(tree.items())
+    elif isinstance(tree, tuple) and hasattr(tree, "_fields"):
+        branches = list(zip(tree._fields, tree, strict=True))
+    elif isinstance(tree, (list, tuple)):
+        branches = list(enumerate(tree))
+    elif is_dataclass(tree) and not isinstance(tree, type):
+        branches = [(field.name, getattr(tree, field.name)) for field in fields(tree)]
+    else:
+        yield name, tree
+        return
+    for key, branch in branches:
+        yield from named_leaves(branch, f"{name}.{key}" if name else str(key))
+
+
+def leaves(tree: Any) -> list[Any]:
+    """Returns every leaf, in order."""
+    return [leaf for _, leaf in named_leaves(tree)]
