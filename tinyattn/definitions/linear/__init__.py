@@ -1,0 +1,1 @@
+"""Linear attention: a state in the place of the keys."""

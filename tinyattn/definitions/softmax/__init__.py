@@ -1,0 +1,1 @@
+"""Exact attention: every visible score is computed."""

@@ -1,0 +1,74 @@
+"""A law: two ways to compute the same thing, the problems to try them on, and the sentence that they agree."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from tinyattn.laws.budget import Budget, Outputs, Side, measure
+from tinyattn.laws.problem import Mechanism, Problem, Sizes
+
+Draw = Callable[[np.random.Generator, Sizes], Problem]
+
+
+@dataclass(frozen=True, eq=False)
+class Law:
+    """What must hold of a mechanism f(q, k, v, **options), as a value.
+
+    `left(f, problem)` and `right(f, problem)` give tuples of arrays that must agree: bit for bit if `exact`, else
+    within the budget measured on the problem. `says` is the law in words. `reorder` is whether the outputs do not
+    depend on the order of the keys, so that the budget may try several.
+    """
+
+    name: str
+    says: str
+    draw: Draw
+    left: Side
+    right: Side
+    exact: bool = False
+    reorder: bool = False
+
+    def fitted(self, fit: Callable[[Sizes], Sizes]) -> Law:
+        """Returns the law on the sizes that a mechanism takes: one head of keys, as many as queries, ..."""
+        return replace(self, draw=lambda rng, sizes: self.draw(rng, fit(sizes)))
+
+
+@dataclass(frozen=True, eq=False)
+class Verdict:
+    """What one problem said of a law: the worst error in budgets (over 1 is a violation), and the problem."""
+
+    spent: float
+    problem: Problem
+    budget: Budget | None = None
+
+    @property
+    def holds(self) -> bool:
+        """Whether the error is within its budget."""
+        return self.spent <= 1.0
+
+
+def judge(law: Law, mechanism: Mechanism, problem: Problem, *, honest: Mechanism,
+          rng: np.random.Generator) -> Verdict:
+    """Returns the verdict on one problem. `honest` is the definition whose rounding sets the budget."""
+    got = tuple(np.asarray(out) for out in law.left(mechanism, problem))
+    other = tuple(np.asarray(out) for out in law.right(mechanism, problem))
+    if law.exact:
+        return Verdict(0.0 if same_bits(got, other) else float("inf"), problem)
+    budget = measure((law.left, law.right), honest, problem, rng, reorder=law.reorder)
+    return Verdict(budget.spent(got, other), problem, budget)
+
+
+def same_bits(a: Outputs, b: Outputs) -> bool:
+    """Returns whether two tuples of arrays hold the same shapes, dtypes and bits."""
+    return len(a) == len(b) and all(
+        x.shape == y.shape and x.dtype == y.dtype and x.tobytes() == y.tobytes() for x, y in zip(a, b, strict=True))
+
+
+def outputs(out: Any) -> Outputs:
+    """Returns the result of a mechanism as a tuple, states flattened into it."""
+    if not isinstance(out, tuple):
+        return (out,)
+    return tuple(array for part in out for array in outputs(part))

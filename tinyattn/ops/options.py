@@ -1,0 +1,176 @@
+"""The options that every softmax attention shares, checked and brought into one form."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from tinyattn.ops.bias import Bias
+from tinyattn.ops.masks.pattern import Pattern
+from tinyattn.ops.signature import floating
+from tinyattn.ops.types import Array
+
+Window = tuple[int | None, int | None]
+
+
+def check_scale(scale: float | None, head_dim: int) -> float:
+    """Returns the factor of the scores: the one given, or head_dim ** -0.5."""
+    if scale is None:
+        return float(head_dim ** -0.5)
+    if isinstance(scale, (bool, np.bool_)) or not isinstance(scale, (int, float, np.integer, np.floating)):
+        raise TypeError(f"scale: expected a number or None, got {type(scale).__name__}")
+    if not math.isfinite(scale):
+        raise ValueError(f"scale: expected a finite number, got {scale}")
+    return float(scale)
+
+
+def check_softcap(softcap: float | None) -> float | None:
+    """Returns the cap of the scores, or None for none."""
+    if softcap is None:
+        return None
+    if isinstance(softcap, (bool, np.bool_)) or not isinstance(softcap, (int, float, np.integer, np.floating)):
+        raise TypeError(f"softcap: expected a number or None, got {type(softcap).__name__}")
+    if not (math.isfinite(softcap) and softcap > 0):
+        raise ValueError(f"softcap: expected a finite number above 0 (None is off), got {softcap}")
+    return float(softcap)
+
+
+def check_causal(causal: bool) -> bool:
+    """Returns causal; TypeError unless it is a bool."""
+    if not isinstance(causal, (bool, np.bool_)):
+        raise TypeError(f"causal: expected a bool, got {type(causal).__name__}")
+    return bool(causal)
+
+
+def check_window(window: Window | None) -> Window:
+    """Returns (left, right): how many keys besides its own position a query sees on each side, None unbounded."""
+    if window is None:
+        return None, None
+    if not isinstance(window, tuple):
+        raise TypeError(f"window: expected (left, right) or None, got {type(window).__name__}")
+    if len(window) != 2:
+        raise ValueError(f"window: expected (left, right), got {window}")
+    for side in window:
+        if side is None:
+            continue
+        if isinstance(side, (bool, np.bool_)) or not isinstance(side, (int, np.integer)):
+            raise TypeError(f"window: expected (left, right) of int or None, got {window}")
+        if side < 0:
+            raise ValueError(f"window: expected counts of 0 or more, got {window}")
+    return window
+
+
+def check_sinks(sinks: Array | None, heads: int, dtype: Any) -> Array | None:
+    """Returns the sinks (heads,) in the compute dtype, or None."""
+    if sinks is None:
+        return None
+    sinks = floating("sinks", sinks)
+    if sinks.shape != (heads,):
+        raise ValueError(f"sinks: expected shape ({heads},), one logit a head, got shape {sinks.shape}")
+    return sinks.astype(dtype) if sinks.dtype != dtype else sinks
+
+
+def check_broadcast(name: str, shape: tuple[int, ...], full: tuple[int, ...]) -> None:
+    """Raises ValueError unless an array of this shape broadcasts to the full shape (right-aligned)."""
+    fits = len(shape) <= len(full) and all(
+        size in (1, want) for size, want in zip(shape[::-1], full[::-1], strict=False))
+    if not fits:
+        raise ValueError(f"{name}: expected a shape that broadcasts to (..., heads, q_len, kv_len) = {full}, "
+                         f"got shape {shape}")
+
+
+def check_mask(mask: Array | Pattern | None, full: tuple[int, ...]) -> Array | Pattern | None:
+    """Returns the mask, a boolean array that broadcasts to the full shape, or a Pattern."""
+    if mask is None or isinstance(mask, Pattern):
+        return mask
+    if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_:
+        kind = getattr(mask, "dtype", None) or type(mask).__name__
+        raise TypeError(f"mask: expected a boolean array (True attends) or a Pattern, got {kind}")
+    if isinstance(mask, np.ma.MaskedArray):
+        raise TypeError("mask: expected a plain boolean array, got a masked array")
+    check_broadcast("mask", mask.shape, full)
+    return mask.view(np.ndarray)
+
+
+def check_bias(bias: Array | Bias | None, full: tuple[int, ...], dtype: Any) -> Array | Bias | None:
+    """Returns the bias, an array that broadcasts to the full shape in the compute dtype, or a Bias.
+
+    A bias of +inf on one slot of a row is all of that row's weight; on two slots it is NaN.
+    """
+    if bias is None or isinstance(bias, Bias):
+        return bias
+    if getattr(bias, "dtype", None) == np.bool_:
+        raise TypeError("bias: expected a floating array that is added to the scores, got bool; did you mean mask=?")
+    bias = floating("bias", bias)
+    check_broadcast("bias", bias.shape, full)
+    infinite = np.isinf(bias) & (bias > 0)
+    if infinite.any():
+        alone = infinite.sum(axis=-1, keepdims=True) == 1
+        bias = np.where(alone, np.where(infinite, 0.0, -np.inf), bias)
+    return bias.astype(dtype) if bias.dtype != dtype else bias
+
+
+def visible_keys(mask: Array | Pattern | None, causal: bool, window: Window | None,
+                 full: tuple[int, ...]) -> Array | None:
+    """Returns which keys each query sees, in the smallest shape that broadcasts to the full one; None is all.
+
+    Query i stands at position i + kv_len - q_len, key j at j. Causal: j <= position. A window's left and right count
+    keys besides the query's own.
+    """
+    q_len, kv_len = full[-2:]
+    mask = check_mask(mask, full)
+    left, right = check_window(window)
+    if check_causal(causal):
+        right = 0
+    seen = None
+    if left is not None or (right is not None and q_len - 1 + right > 0) or q_len > kv_len:
+        offset = np.arange(kv_len) - np.arange(kv_len - q_len, kv_len)[:, None]  # key minus query position
+        if right is not None:
+            seen = offset <= right
+        if left is not None:
+            near = offset >= -left
+            seen = near if seen is None else seen & near
+    if isinstance(mask, Pattern):
+        mask = mask.dense(q_len, kv_len)
+        check_broadcast("mask", mask.shape, full)
+    if mask is None:
+        return seen
+    return mask if seen is None else mask & seen
+
+
+def additive(bias: Array | Bias | None, visible: Array | None, full: tuple[int, ...], dtype: Any) -> Array | None:
+    """Returns the one array to add to the scores: the bias where visible, -inf where not; None for nothing."""
+    bias = check_bias(bias, full, dtype)
+    if isinstance(bias, Bias):
+        bias = bias.dense(*full[-2:])
+        check_broadcast("bias", bias.shape, full)
+        bias = bias.astype(dtype)
+    if visible is None:
+        return bias
+    if bias is None:
+        hidden: Array = np.where(visible, np.zeros((), dtype), np.full((), -np.inf, dtype))
+        return hidden
+    return np.where(visible, bias, -np.inf)
+
+
+def blank_unseen(q: Array, k: Array, v: Array, visible: Array | None) -> tuple[Array, Array, Array]:
+    """Returns q, k, v with 0 in every query that sees no key and every key or value that no query of its head sees.
+
+    What lies in such a slot may be NaN or inf (an unwritten cache slot), and 0 * NaN is NaN.
+    """
+    if visible is None:
+        return q, k, v
+    kv_heads = k.shape[-3]
+    rows = visible.any(axis=-1)
+    if not rows.all():
+        q = np.where(rows[..., None], q, 0.0)
+    columns = visible.any(axis=-2)
+    if not columns.all():
+        if columns.ndim > 1 and columns.shape[-2] not in (1, kv_heads):
+            groups = columns.shape[-2] // kv_heads
+            columns = columns.reshape(*columns.shape[:-2], kv_heads, groups, columns.shape[-1]).any(axis=-2)
+        columns = columns[..., None]
+        k, v = np.where(columns, k, 0.0), np.where(columns, v, 0.0)
+    return q, k, v

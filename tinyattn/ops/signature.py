@@ -1,0 +1,148 @@
+"""@shapes: one string says what a mechanism's arrays look like; it is documented, checked and tested from there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any, TypeVar, cast
+
+import numpy as np
+
+from tinyattn.ops.types import Array
+
+F = TypeVar("F", bound=Callable[..., Any])
+FLOATING = {np.dtype(kind) for kind in (np.float16, np.float32, np.float64)}
+
+
+def shapes(signature: str, *, states: Sequence[str] = ()) -> Callable[[F], F]:
+    """Declares the core axes of a mechanism's arrays, in NumPy's gufunc language, and checks every call by them.
+
+    `"(i,d),(j,d),(j,e)->(i,e)"` names the axes of one head. In front of them stands the heads axis (`heads` for the
+    first array, `kv_heads` for the others, dividing it), and in front of that leading axes that are equal in all.
+    Arrays without a heads axis are one head; then `states` names the options that lack it too. float16 is
+    computed in float32 and the first result returned as float16; other byte orders come in, native order goes out.
+
+    Raises:
+        TypeError: an array that is not float16, float32 or float64, or two of different dtypes.
+        ValueError: axes that do not agree; the error names the array, its shape and the signature.
+
+    >>> @shapes("(i,d),(j,d)->(i,j)")
+    ... def dots(q, k):
+    ...     return q @ k.mT
+    >>> dots(np.ones((2, 3, 4)), np.ones((2, 5, 4))).shape
+    (2, 3, 5)
+    >>> dots.signature
+    '(i,d),(j,d)->(i,j)'
+    """
+    cores = [tuple(core.split(",")) for core in signature.split("->")[0].strip("()").split("),(")]
+    outs = signature.split("->")[1]
+
+    def declare(mechanism: F) -> F:
+        code = mechanism.__code__
+        names = code.co_varnames[: len(cores)]
+
+        def shown() -> str:
+            heads = ["heads"] + ["kv_heads"] * (len(cores) - 1)
+            given = ", ".join(f"{name} (..., {head}, {', '.join(core)})"
+                              for name, head, core in zip(names, heads, cores, strict=True))
+            return f"{mechanism.__name__} takes {given} and gives {outs}"
+
+        @wraps(mechanism)
+        def checked(*arrays: Any, **options: Any) -> Any:
+            if len(arrays) < len(names):
+                missing = [name for name in names[len(arrays):] if name not in options]
+                if missing:
+                    raise TypeError(f"{', '.join(missing)}: missing; {shown()}")
+                arrays += tuple(options.pop(name) for name in names[len(arrays):])
+            elif len(arrays) > len(names):
+                raise TypeError(f"{mechanism.__name__}: everything after {', '.join(names)} is given by name")
+            given = [floating(name, array) for name, array in zip(names, arrays, strict=True)]
+            check_dtypes(names, given)
+            single = given[0].ndim == len(cores[0])
+            if single and all(array.ndim == len(core) for array, core in zip(given, cores, strict=True)):
+                given = [array[None] for array in given]
+                for name in states:
+                    if options.get(name) is not None:
+                        options[name] = each(options[name], lambda state: state[None])
+            check_axes(names, given, cores, shown)
+            half = given[0].dtype == np.float16
+            if half:
+                given = [array.astype(np.float32) for array in given]
+            with np.errstate(under="ignore"):  # exp of a far smaller score is 0, whatever np.seterr says
+                out = mechanism(*given, **options)
+            if single:
+                out = each(out, lambda result: result[0])
+            if half:
+                first, *rest = out if isinstance(out, tuple) else (out,)
+                first = first.astype(np.float16)
+                out = (first, *rest) if rest else first
+            return out
+
+        checked.signature = signature  # type: ignore[attr-defined]
+        return cast(F, checked)
+
+    return declare
+
+
+def each(tree: Any, f: Callable[[Any], Any]) -> Any:
+    """Returns f of an array, or the tuple of f of each array of a tuple."""
+    return tuple(each(item, f) for item in tree) if isinstance(tree, tuple) else f(tree)
+
+
+def floating(name: str, array: Any) -> Array:
+    """Returns the array as a plain native one; TypeError if it is not a floating array (or a Tensor)."""
+    if isinstance(array, np.ndarray):
+        if isinstance(array, np.ma.MaskedArray):
+            raise TypeError(f"{name}: a masked array would lose its mask; give .filled(...) or .data, and mask=")
+        if array.dtype in FLOATING:
+            return array if type(array) is np.ndarray else array.view(np.ndarray)
+        native = array.dtype.newbyteorder("=")
+        if native in FLOATING:
+            return array.astype(native)
+    elif hasattr(array, "__array_function__") and getattr(array, "dtype", None) in FLOATING:
+        return cast(Array, array)
+    kind = getattr(array, "dtype", None) or type(array).__name__
+    raise TypeError(f"{name}: expected a float16, float32 or float64 array, got {kind}")
+
+
+def check_dtypes(names: Sequence[str], arrays: Sequence[Array]) -> None:
+    """Raises TypeError unless all arrays have one dtype."""
+    for name, array in zip(names, arrays, strict=True):
+        if array.dtype != arrays[0].dtype:
+            raise TypeError(f"{name}: expected the dtype of {names[0]}, {arrays[0].dtype}, got {array.dtype}")
+
+
+def check_axes(names: Sequence[str], arrays: Sequence[Array], cores: Sequence[tuple[str, ...]],
+               shown: Callable[[], str]) -> None:
+    """Raises ValueError unless heads, leading and core axes agree."""
+    first = arrays[0]
+    sizes: dict[str, tuple[int, str]] = {}
+    for name, array, core in zip(names, arrays, cores, strict=True):
+        shape = array.shape
+        rank = len(core) + 1
+        if len(shape) < rank:
+            raise ValueError(f"{name}: expected at least {rank} axes, got shape {shape}; {shown()}")
+        if len(shape) - rank != first.ndim - len(cores[0]) - 1:
+            raise ValueError(f"{name}: expected the leading axes of {names[0]} {first.shape}, "
+                             f"got shape {shape}; {shown()}")
+        for axis, size in zip(core, shape[-len(core):], strict=True):
+            if axis not in sizes:
+                sizes[axis] = (size, name)
+            elif sizes[axis][0] != size:
+                known, other = sizes[axis]
+                raise ValueError(f"{name}: expected {axis} = {known} as in {other} "
+                                 f"{arrays[list(names).index(other)].shape}, got shape {shape}; {shown()}")
+        if shape[:-rank] != first.shape[: -len(cores[0]) - 1]:
+            raise ValueError(f"{name}: expected the leading axes of {names[0]} {first.shape}, "
+                             f"got shape {shape}; {shown()}")
+    if "d" in sizes and sizes["d"][0] == 0:
+        raise ValueError(f"{names[0]}: head_dim 0 has no scores, got shape {first.shape}; {shown()}")
+    heads = first.shape[-len(cores[0]) - 1]
+    for name, array, core in zip(names[1:], arrays[1:], cores[1:], strict=True):
+        kv_heads = array.shape[-len(core) - 1]
+        if kv_heads != arrays[1].shape[-len(cores[1]) - 1]:
+            raise ValueError(f"{name}: expected the kv_heads of {names[1]} {arrays[1].shape}, "
+                             f"got shape {array.shape}; {shown()}")
+        if heads % kv_heads if kv_heads else heads:
+            raise ValueError(f"{name}: expected kv_heads dividing the {heads} heads of {names[0]} {first.shape}, "
+                             f"got {kv_heads} in shape {array.shape}; {shown()}")

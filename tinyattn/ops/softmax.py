@@ -1,0 +1,102 @@
+"""The softmax family: sums of exponentials that neither overflow nor mind a row with nothing in it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tinyattn.ops.types import Array
+
+
+def exponentials(scores: Array, sinks: Array | None = None) -> tuple[Array, Array, Array]:
+    """Returns softmax before its division: exp(scores - shift), its row totals, and the shift.
+
+    shift_i = floor(max_j scores_ij), or 0 in a row of -inf alone. A sink, one logit a head, adds
+    exp(sink - shift) to the total of each row of its head and to nothing else (arXiv:2508.10925).
+    scores (..., heads, i, j), sinks (heads,) -> (..., heads, i, j), (..., heads, i, 1), (..., heads, i, 1).
+
+    >>> exps, total, shift = exponentials(np.array([[0.0, 1.5]]))
+    >>> float(total[0, 0] * np.exp(shift[0, 0])) == float(np.exp(0.0) + np.exp(1.5))
+    True
+    """
+    if sinks is not None:
+        sinks = sinks[:, None, None]
+    if scores.shape[-1]:
+        top = scores.max(axis=-1, keepdims=True)
+        if sinks is not None:
+            top = np.maximum(top, sinks)
+        shift = row_shift(top)
+    else:
+        shift = np.zeros((*scores.shape[:-1], 1), scores.dtype)
+        if sinks is not None:
+            shift = shift + np.floor(sinks)
+    with np.errstate(under="ignore", invalid="ignore"):  # inf - inf: a row with +inf is NaN, without a warning
+        exps = np.exp(scores - shift)
+        total = exps.sum(axis=-1, keepdims=True)
+        if sinks is not None:
+            total = total + np.exp(sinks - shift)
+    return exps, total, shift
+
+
+def row_shift(top: Array) -> Array:
+    """Returns what to take off a row whose largest score is top: its integer part, or 0 for -inf.
+
+    The integer part is shift enough, and np.floor is a constant to the gradient: softmax does not change when a
+    row shifts, so nothing is lost, and a pass over the scores is saved.
+    """
+    shift = np.floor(top)
+    return np.where(shift == -np.inf, 0.0, shift).astype(top.dtype)
+
+
+def nonzero(total: Array) -> Array:
+    """Returns the totals with 1 in the place of 0, so that an empty row divides to 0."""
+    return np.where(total == 0, 1.0, total)
+
+
+def softmax(scores: Array, visible: Array | None = None, sinks: Array | None = None) -> Array:
+    """Returns exp(s_ij) / (sum_j exp(s_ij) + exp(sink)) over the visible j; a row that sees nothing is 0.
+
+    scores (..., heads, i, j), visible broadcastable to it, sinks (heads,) -> (..., heads, i, j).
+
+    >>> softmax(np.array([[0.0, 0.0], [0.0, -np.inf]]))
+    array([[0.5, 0.5],
+           [1. , 0. ]])
+    """
+    exps, total, _ = exponentials(hide(scores, visible), sinks)
+    return exps / nonzero(total)
+
+
+def logsumexp(scores: Array, visible: Array | None = None, sinks: Array | None = None) -> Array:
+    """Returns log(sum_j exp(s_ij) + exp(sink)) over the visible j, natural log; -inf for an empty row.
+
+    scores (..., heads, i, j), sinks (heads,) -> (..., heads, i).
+
+    >>> float(logsumexp(np.zeros((1, 4)))[0]) == float(np.log(4.0))
+    True
+    """
+    _, total, shift = exponentials(hide(scores, visible), sinks)
+    return log_total(total, shift)
+
+
+def log_total(total: Array, shift: Array) -> Array:
+    """Returns shift + log(total) without the last axis, -inf where the total is 0."""
+    logs = np.where(total == 0, -np.inf, np.log(nonzero(total)) + shift)
+    return logs.reshape(logs.shape[:-1])
+
+
+def log_softmax(scores: Array, visible: Array | None = None) -> Array:
+    """Returns s_ij - log sum_j exp(s_ij) over the visible j; -inf where nothing is seen.
+
+    scores (..., i, j) -> (..., i, j).
+
+    >>> float(np.exp(log_softmax(np.array([[1.0, 2.0]]))).sum())
+    1.0
+    """
+    scores = hide(scores, visible)
+    lse = logsumexp(scores)
+    finite = np.where(lse == -np.inf, 0.0, lse)
+    return scores - finite.reshape(*finite.shape, 1)
+
+
+def hide(scores: Array, visible: Array | None) -> Array:
+    """Returns the scores with -inf where not visible: selected, not multiplied, so that NaN there goes too."""
+    return scores if visible is None else np.where(visible, scores, -np.inf)
