@@ -1,0 +1,27 @@
+"""Fails when a test was skipped that is not on the committed list; prints how many ran and how many were skipped."""
+
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+
+def main(report: str, allowed: str) -> int:
+    """Returns 0 if every skipped test of a JUnit report stands in the list, else 1."""
+    lines = [line.partition("#") for line in Path(allowed).read_text().splitlines()]
+    known = {name.strip() for name, _, _ in lines if name.strip()}
+    unexplained = [name.strip() for name, _, reason in lines if name.strip() and not reason.strip()]
+    cases = list(ElementTree.parse(report).iter("testcase"))
+    skipped = [case for case in cases if case.find("skipped") is not None]
+    unknown = [name for case in skipped
+               if (name := f"{case.get('classname')}::{case.get('name')}") not in known]
+    failed = sum(case.find("failure") is not None or case.find("error") is not None for case in cases)
+    for name in unknown:
+        print(f"skipped, but not on {allowed}: {name}")
+    for name in unexplained:
+        print(f"on {allowed} without a reason: {name}")
+    print(f"{len(cases) - len(skipped) - failed} passed, {failed} failed, {len(skipped)} skipped")
+    return 1 if unknown or unexplained else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

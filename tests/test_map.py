@@ -1,0 +1,162 @@
+"""The house: the map is true, imports point upwards, files are small, fences hold."""
+
+import ast
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+
+import tinyattn
+
+PACKAGE = Path(tinyattn.__file__).parent
+FILES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
+MODULES = [name for name in FILES if not name.endswith("__init__.py")]
+LAYERS = ["engine", "ops", "definitions", "kernels", "fastest", "caches", "layers", "models", "laws", "catalog",
+          "testing", "plot", "cli"]
+NEVER = {
+    "engine": {"ops", "definitions", "kernels", "fastest", "caches", "layers", "models", "laws", "catalog", "testing",
+               "cli"},
+    "ops": {"engine"}, "definitions": {"engine"}, "kernels": {"definitions", "engine.tensor", "engine.grad"},
+    "fastest": {"engine", "layers"}, "caches": {"engine", "layers"},
+    "layers": {"laws", "testing", "cli"}, "models": {"laws", "testing", "cli"}, "laws": {"testing", "cli"},
+    "catalog": {"testing", "cli"}, "testing": {"cli"},
+}
+HOMES = {"numba": ("kernels/",), "hypothesis": ("testing/",), "matplotlib": ("plot.py",), "rich": ("cli/",),
+         "torch": ("cli/",), "llvmlite": ("kernels/",)}
+
+
+def map_entries() -> list[str]:
+    """Returns the map's files in order, folders joined to their files by indentation."""
+    entries: list[str] = []
+    folders: list[tuple[int, str]] = []
+    for line in inspect.getdoc(tinyattn).splitlines():
+        found = re.match(r"^( *)([a-z0-9_]+(?:\.py|/))  +\S", line)
+        if not found:
+            continue
+        indent, name = len(found[1]), found[2]
+        while folders and folders[-1][0] >= indent:
+            folders.pop()
+        if name.endswith("/"):
+            folders.append((indent, name))
+        else:
+            entries.append("".join(folder for _, folder in folders) + name)
+    return entries
+
+
+def test_every_file_stands_on_the_map_once() -> None:
+    entries = map_entries()
+    assert sorted(entries) == MODULES
+    assert len(set(entries)) == len(entries)
+
+
+def imports(name: str) -> set[str]:
+    """Returns the dotted names that a file imports, wherever in it the import stands."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse((PACKAGE / name).read_text())):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name}: relative import"
+            found.add(node.module or "")
+            found.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return found
+
+
+def ours(name: str) -> set[str]:
+    """Returns the files of the package that a file imports."""
+    found = set()
+    for dotted in imports(name):
+        path = dotted.replace(".", "/").removeprefix("tinyattn/")
+        for candidate in (f"{path}.py", f"{path}/__init__.py"):
+            if dotted.startswith("tinyattn.") and candidate in FILES:
+                found.add(candidate)
+    return found
+
+
+def place(name: str) -> int:
+    """Returns where a file stands in reading order; a package stands where its last file does."""
+    order = map_entries()
+    if not name.endswith("__init__.py"):
+        return order.index(name)
+    folder = name.removesuffix("__init__.py")
+    return max((i for i, entry in enumerate(order) if entry.startswith(folder)), default=-1)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_file_imports_only_what_stands_above_it(name: str) -> None:
+    later = {other for other in ours(name) if place(other) >= place(name)}
+    assert not later, f"{name} imports what stands below it on the map"
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_layers_keep_their_fences(name: str) -> None:
+    layer = name.split("/")[0].removesuffix(".py")
+    for other in ours(name):
+        dotted = other.removesuffix(".py").replace("/", ".")
+        for banned in NEVER.get(layer, ()):
+            assert not (dotted + ".").startswith(banned + "."), f"{name} imports {other}"
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_heavy_packages_stay_at_home(name: str) -> None:
+    for dotted in imports(name):
+        root = dotted.split(".")[0]
+        if root in HOMES:
+            assert name.startswith(HOMES[root]), f"{name} imports {root}"
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_has_one_idea_and_under_300_lines(name: str) -> None:
+    text = (PACKAGE / name).read_text()
+    lines = text.count("\n")
+    assert lines <= 300, f"{name}: {lines} lines"
+    doc = ast.get_docstring(ast.parse(text))
+    assert doc, f"{name}: no first line that says what it is"
+
+
+def test_layers_stand_in_order() -> None:
+    seen = list(dict.fromkeys(entry.split("/")[0].removesuffix(".py") for entry in map_entries()))
+    named = [layer for layer in seen if layer in LAYERS]
+    assert named == [layer for layer in LAYERS if layer in named]
+
+
+def definitions() -> list[tuple[str, object]]:
+    """Returns every public definition by name."""
+    return [(name, getattr(tinyattn.definitions, name)) for name in tinyattn.definitions.__all__]
+
+
+@pytest.mark.parametrize(("name", "definition"), definitions())
+def test_a_definition_says_its_sentence_formula_shapes_and_paper(name: str, definition: object) -> None:
+    doc = inspect.getdoc(definition)
+    assert re.match(r"^Returns [^\n]+(\n[^\n]+)?\.\n\n", doc + "\n\n"), f"{name}: one sentence first"
+    for part in ("Formula", "Shapes", "Raises:", "Paper:", "arXiv:", ">>> "):
+        assert part in doc, f"{name}: no {part}"
+    assert "->" in definition.signature
+
+
+@pytest.mark.parametrize("name", [n for n in MODULES if n.startswith("definitions/")])
+def test_definitions_neither_mutate_nor_convert(name: str) -> None:
+    for node in ast.walk(ast.parse((PACKAGE / name).read_text())):
+        assert not isinstance(node, ast.Assert), f"{name}: assert validates nothing under -O"
+        if isinstance(node, (ast.Assign, ast.AugAssign)):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            assert not any(isinstance(target, ast.Subscript) for target in targets), f"{name}: writes into an array"
+        if isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            assert called not in ("np.asarray", "np.array", "np.copyto"), f"{name}: {called} cuts a graph"
+            assert not any(keyword.arg == "out" for keyword in node.keywords), f"{name}: out= writes into an array"
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_no_smell_that_a_search_can_find(name: str) -> None:
+    text = (PACKAGE / name).read_text()
+    tree = ast.parse(text)
+    for node in ast.walk(tree):
+        assert not isinstance(node, ast.Assert), f"{name}:{node.lineno}: assert"
+        if isinstance(node, ast.ExceptHandler):
+            assert node.type is not None, f"{name}:{node.lineno}: bare except"
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            assert node.func.id not in ("eval", "exec"), f"{name}:{node.lineno}: {node.func.id}"
+    assert not {"pickle", "marshal", "shelve"} & {dotted.split(".")[0] for dotted in imports(name)}
+    assert not re.search(r"\b(TODO|FIXME|XXX|HACK)\b", text)
