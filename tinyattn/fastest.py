@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from tinyattn import definitions
@@ -26,8 +27,8 @@ def attention(q: Array, k: Array, v: Array, **options: Any) -> Array:
     >>> attention(np.zeros((1, 2)), np.eye(2), np.array([[1.0], [3.0]]))
     array([[2.]])
     """
-    rows = getattr(q, "size", 0) // max(getattr(q, "shape", (1,))[-1:] or (1,))[0]
-    scores = rows * (k.shape[-2] if getattr(k, "ndim", 0) >= 2 else 0)
-    large = scores * getattr(getattr(q, "dtype", None), "itemsize", 8) > SCORES_BYTES
+    # What has no such axes is left for the definition to refuse by name.
+    scores = math.prod(getattr(q, "shape", ())[:-1]) * math.prod(getattr(k, "shape", ())[-2:-1])
+    large = scores * getattr(getattr(q, "dtype", None), "itemsize", 0) > SCORES_BYTES
     out: Array = (definitions.streaming_attention if large else definitions.attention)(q, k, v, **options)
     return out

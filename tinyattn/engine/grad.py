@@ -26,7 +26,7 @@ class Trace:
             self.out = f(self.entered, *rest, **options)
         finally:
             mode.current = previous
-        self.inputs = [t.node for t in leaves(self.entered) if isinstance(t, Tensor)]
+        self.inputs = [t.node for t in leaves(self.entered) if isinstance(t, Tensor) and t.node is not None]
 
     def pull(self, out: Any, seed: Any, *, keep: bool) -> Any:
         """Returns the gradients of x's leaves in x's tree: arrays, or Tensors where x or f holds outer Tensors."""

@@ -29,6 +29,11 @@ class Parts:
         return Parts(merged)
 
 
+def part_of(i: int) -> Callable[[Any], tuple[Parts]]:
+    """Returns the pullback of output i of several."""
+    return lambda g: (Parts({i: g}),)
+
+
 class Primitive:
     """A function `f(...) -> (out, saved)` and its backward `(d_out, saved) -> {argument: gradient}`.
 
@@ -53,6 +58,7 @@ class Primitive:
     def __init__(self, function: Callable[..., tuple[Any, Any]]) -> None:
         self.function = function
         self.signature = inspect.signature(function)
+        self.name = function.__name__
         self.pullback: Callable[[Any, Any], Mapping[str, Any]] | None = None
         update_wrapper(self, function)
 
@@ -85,20 +91,19 @@ class Primitive:
         def pull(parts: Parts) -> list[Any]:
             d_outs = [parts.by_output.get(i) for i in range(len(shapes))]
             if any(isinstance(g, Tensor) for g in d_outs):
-                raise TypeError(f"{self.__name__} has a first derivative only; "  # type: ignore[attr-defined]
-                                f"differentiate tinyattn.definitions.{self.__name__} twice instead")  # type: ignore[attr-defined]
+                raise TypeError(f"{self.name} has a first derivative only; "
+                                f"differentiate tinyattn.definitions.{self.name} twice instead")
             if self.pullback is None:
-                raise TypeError(f"{self.__name__} has no backward; register one with @{self.__name__}.backward")  # type: ignore[attr-defined]
+                raise TypeError(f"{self.name} has no backward; register one with @{self.name}.backward")
             filled = [np.zeros(*shape) if g is None else g for g, shape in zip(d_outs, shapes, strict=True)]
             gradients = self.pullback(tuple(filled) if several else filled[0], saved)
             unknown = set(gradients) - set(self.signature.parameters)
             if unknown:
-                raise TypeError(f"the backward of {self.__name__} names unknown arguments: {sorted(unknown)}")  # type: ignore[attr-defined]
+                raise TypeError(f"the backward of {self.name} names unknown arguments: {sorted(unknown)}")
             return [gradients.get(name) for name in live]
 
         joined = Node(None, None, parents, pull)
-        made = [Tensor.of(o, Node(o.shape, o.dtype, (joined,), lambda g, i=i: (Parts({i: g}),)))
-                for i, o in enumerate(outs)]
+        made = [Tensor.of(o, Node(o.shape, o.dtype, (joined,), part_of(i))) for i, o in enumerate(outs)]
         return tuple(made) if several else made[0]
 
 

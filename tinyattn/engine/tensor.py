@@ -156,12 +156,12 @@ class Tensor(NDArrayOperatorsMixin):
     @property
     def T(self) -> Any:
         """All axes reversed."""
-        return np.transpose(self)  # type: ignore[call-overload]
+        return np.transpose(self)
 
     @property
     def mT(self) -> Any:
         """The last two axes swapped."""
-        return np.swapaxes(self, -1, -2)  # type: ignore[call-overload]
+        return np.swapaxes(self, -1, -2)
 
     def item(self) -> float:
         """The one element, as a Python float, cut from the graph."""
@@ -173,33 +173,33 @@ class Tensor(NDArrayOperatorsMixin):
 
     def reshape(self, *shape: Any) -> Any:
         """As `np.reshape`; takes a tuple or separate numbers."""
-        return np.reshape(self, shape[0] if len(shape) == 1 else shape)  # type: ignore[call-overload]
+        return np.reshape(self, shape[0] if len(shape) == 1 else shape)
 
     def transpose(self, *axes: Any) -> Any:
         """As `np.transpose`; takes a tuple or separate numbers."""
         if not axes or axes == (None,):
-            return np.transpose(self)  # type: ignore[call-overload]
-        return np.transpose(self, axes[0] if len(axes) == 1 else axes)  # type: ignore[call-overload]
+            return np.transpose(self)
+        return np.transpose(self, axes[0] if len(axes) == 1 else axes)
 
     def swapaxes(self, first: int, second: int) -> Any:
         """As `np.swapaxes`."""
-        return np.swapaxes(self, first, second)  # type: ignore[call-overload]
+        return np.swapaxes(self, first, second)
 
     def sum(self, axis: Any = None, *, keepdims: bool = False) -> Any:
         """As `np.sum`."""
-        return np.sum(self, axis=axis, keepdims=keepdims)  # type: ignore[call-overload]
+        return np.sum(self, axis=axis, keepdims=keepdims)
 
     def mean(self, axis: Any = None, *, keepdims: bool = False) -> Any:
         """As `np.mean`."""
-        return np.mean(self, axis=axis, keepdims=keepdims)  # type: ignore[call-overload]
+        return np.mean(self, axis=axis, keepdims=keepdims)
 
     def max(self, axis: Any = None, *, keepdims: bool = False) -> Any:
         """As `np.max`; ties share the gradient evenly."""
-        return np.max(self, axis=axis, keepdims=keepdims)  # type: ignore[call-overload]
+        return np.max(self, axis=axis, keepdims=keepdims)
 
     def min(self, axis: Any = None, *, keepdims: bool = False) -> Any:
         """As `np.min`; ties share the gradient evenly."""
-        return np.min(self, axis=axis, keepdims=keepdims)  # type: ignore[call-overload]
+        return np.min(self, axis=axis, keepdims=keepdims)
 
 
 def seed_for(out: Tensor, d_out: Any) -> np.ndarray[Any, Any]:
@@ -209,12 +209,13 @@ def seed_for(out: Tensor, d_out: Any) -> np.ndarray[Any, Any]:
             raise ValueError(f"d_out: a result of shape {out.shape} is not a scalar and needs a gradient of that shape")
         return np.ones((), out.dtype)
     if not isinstance(d_out, np.ndarray):
-        d_out = np.asarray(d_out, out.dtype) if isinstance(d_out, (int, float)) else np.asarray(d_out)
+        d_out = np.asarray(d_out, out.dtype if isinstance(d_out, (int, float)) else None)
     if d_out.shape != out.shape:
         raise ValueError(f"d_out: expected shape {out.shape}, got {d_out.shape}")
     if d_out.dtype != out.dtype:
         raise TypeError(f"d_out: expected dtype {out.dtype}, got {d_out.dtype}")
-    return d_out
+    seed: np.ndarray[Any, Any] = d_out
+    return seed
 
 
 @contextmanager

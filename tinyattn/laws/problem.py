@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -91,7 +91,7 @@ class Problem:
         """Returns the same softmax problem with causal, window and patterns written out as one dense mask."""
         return self.but(mask=self.visible(), causal=False, window=None)
 
-    def reordered(self, order: Sequence[int]) -> Problem:
+    def reordered(self, order: Array) -> Problem:
         """Returns the same softmax problem with its keys in another order."""
         same = self.explicit()
         changes: dict[str, Any] = {"mask": same.options["mask"][..., order]}

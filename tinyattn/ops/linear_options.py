@@ -34,7 +34,8 @@ def linear_scale(scale: float | None) -> float:
 
 def same_or_later(q: Array, k: Array) -> int:
     """Returns how many keys stand before the first query: kv_len - q_len; ValueError if it is negative."""
-    q_len, kv_len = q.shape[-2], k.shape[-2]
+    q_len: int = q.shape[-2]
+    kv_len: int = k.shape[-2]
     if q_len > kv_len:
         raise ValueError(f"q: a causal recurrence takes q_len <= kv_len, got q {q.shape} and k {k.shape}")
     return kv_len - q_len

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinyattn.ops.bias import Bias
+from tinyattn.ops.heads import split_group
 from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.signature import floating
 from tinyattn.ops.types import Array
@@ -163,14 +164,13 @@ def blank_unseen(q: Array, k: Array, v: Array, visible: Array | None) -> tuple[A
     if visible is None:
         return q, k, v
     kv_heads = k.shape[-3]
-    rows = visible.any(axis=-1)
-    if not rows.all():
-        q = np.where(rows[..., None], q, 0.0)
-    columns = visible.any(axis=-2)
-    if not columns.all():
-        if columns.ndim > 1 and columns.shape[-2] not in (1, kv_heads):
-            groups = columns.shape[-2] // kv_heads
-            columns = columns.reshape(*columns.shape[:-2], kv_heads, groups, columns.shape[-1]).any(axis=-2)
-        columns = columns[..., None]
+    visible = np.atleast_2d(visible)
+    rows = np.any(visible, axis=-1, keepdims=True)
+    if not np.all(rows):
+        q = np.where(rows, q, 0.0)
+    columns: Array = np.swapaxes(np.any(visible, axis=-2, keepdims=True), -1, -2)  # (..., heads, j, 1)
+    if not np.all(columns):
+        if columns.ndim > 2 and columns.shape[-3] not in (1, kv_heads):
+            columns = np.any(split_group(columns, kv_heads), axis=-3)
         k, v = np.where(columns, k, 0.0), np.where(columns, v, 0.0)
     return q, k, v

@@ -95,7 +95,7 @@ def linear_attention_recurrent(q: Array, k: Array, v: Array, *, feature_map: Fea
     """
     state = check_state(initial_state, q, k, v, feature_map, normalize)
     q, k = features(q, k, feature_map, scale)
-    heads, kv_heads, q_len, kv_len = q.shape[-3], k.shape[-3], q.shape[-2], k.shape[-2]
+    kv_heads, q_len, kv_len = k.shape[-3], q.shape[-2], k.shape[-2]
     queries = split_group(q, kv_heads)  # (..., kv_heads, groups, i, f)
     first = same_or_later(q, k) if causal else 0
     summed, norm = empty_state(k, v) if state is None else state
@@ -136,7 +136,7 @@ def linear_attention_chunked(q: Array, k: Array, v: Array, *, feature_map: Featu
     chunk = positive_int("chunk", chunk)
     state = check_state(initial_state, q, k, v, feature_map, normalize)
     q, k = features(q, k, feature_map, scale)
-    heads, kv_heads, q_len, kv_len = q.shape[-3], k.shape[-3], q.shape[-2], k.shape[-2]
+    kv_heads, q_len, kv_len = k.shape[-3], q.shape[-2], k.shape[-2]
     first = same_or_later(q, k) if causal else 0
     summed, norm = empty_state(k, v) if state is None else state
     shape, outs = (*q.shape[:-1], v.shape[-1]), []

@@ -80,10 +80,11 @@ def streaming_attention(q: Array, k: Array, v: Array, *, mask: Array | Pattern |
         stop = min(start + block, kv_len)
         tile = (*leading, heads, q_len, stop - start)
         seen = seen_tile(mask, left, right, positions, np.arange(start, stop), full)
-        used = np.broadcast_to(seen, tile).reshape(*leading, kv_heads, groups * q_len, stop - start)
-        alive = np.broadcast_to(seen, tile).any(axis=-1)[..., None].reshape(*rows.shape[:-1], 1)
-        keys = np.where(used.any(axis=-2)[..., None], k[..., start:stop, :], 0.0)
-        values = np.where(used.any(axis=-2)[..., None], v[..., start:stop, :], 0.0)
+        seen = np.broadcast_to(seen, tile)
+        alive = np.any(seen, axis=-1, keepdims=True).reshape(*rows.shape[:-1], 1)
+        used = np.any(seen.reshape(*leading, kv_heads, groups * q_len, stop - start), axis=-2)
+        keys = np.where(np.expand_dims(used, -1), k[..., start:stop, :], 0.0)
+        values = np.where(np.expand_dims(used, -1), v[..., start:stop, :], 0.0)
         scores = (np.where(alive, rows, 0.0) @ keys[..., None, :, :].mT).reshape(tile)
         if softcap is not None:
             scores = np.tanh(scores / softcap) * softcap
@@ -101,7 +102,8 @@ def streaming_attention(q: Array, k: Array, v: Array, *, mask: Array | Pattern |
         gained = exps.reshape(*leading, kv_heads, groups, q_len, stop - start) @ values[..., None, :, :]
         out = out * kept + gained.reshape(out.shape)
         top = highest
-    return out / np.where(total == 0, 1.0, total)
+    result: Array = out / np.where(total == 0, 1.0, total)
+    return result
 
 
 def seen_tile(mask: Array | Pattern | None, left: int | None, right: int | None, q_positions: Array,
@@ -114,7 +116,8 @@ def seen_tile(mask: Array | Pattern | None, left: int | None, right: int | None,
     if right is not None:
         seen = seen & (kv_positions <= q_column + right)
     if isinstance(mask, Pattern):
-        return seen & mask.visible(q_positions, kv_positions)
+        shown: Array = mask.visible(q_positions, kv_positions)
+        return seen & shown
     if mask is not None:
         part = mask if not mask.ndim or mask.shape[-1] == 1 else mask[..., kv_positions[0] : kv_positions[-1] + 1]
         return seen & part
