@@ -1,6 +1,13 @@
 """How gradients happen: Tensor answers NumPy's protocols, a table holds the derivatives, one walk applies them."""
 
-from tinyattn.engine import rules_elementwise, rules_index, rules_linear, rules_reduce, rules_shape  # noqa: F401
+from tinyattn.engine import (  # noqa: F401
+    rules_elementwise,
+    rules_index,
+    rules_linear,
+    rules_reduce,
+    rules_refused,
+    rules_shape,
+)
 from tinyattn.engine.grad import grad, value_and_grad, vjp
 from tinyattn.engine.primitive import primitive
 from tinyattn.engine.tensor import Tensor, no_grad

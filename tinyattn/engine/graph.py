@@ -99,35 +99,41 @@ def walk(root: Node, seed: Any, targets: Iterable[Node], *, order: list[Node] | 
         if node in wanted or any(parent in useful for parent in node.parents):
             useful.add(node)
     gradients: dict[Node, Any] = {root: seed} if root in useful else {}
-    ours: set[Node] = set()
     found: dict[Node, Any] = {}
     previous, mode.current = mode.current, RECORD if graph else PLAIN
     try:
-        while order:
-            node = order.pop()
-            gradient = gradients.pop(node, None)
-            if gradient is None:
-                continue
-            if node in wanted:
-                found[node] = gradient
-            if node.pullback is None:
-                continue
-            if graph and node.result is not None:
-                node.result.node = node
-            for parent, part in zip(node.parents, node.pullback(gradient), strict=True):
-                if part is None or parent not in useful:
-                    continue
-                part = fit(part, parent)
-                if parent not in gradients:
-                    gradients[parent] = part
-                elif parent in ours:
-                    np.add(gradients[parent], part, out=gradients[parent])
-                else:
-                    gradients[parent] = gradients[parent] + part
-                    if not graph and parent.shape:
-                        ours.add(parent)
-            if not keep:
-                node.pullback, node.parents, node.result = _spent, (), None
+        with np.errstate(under="ignore"):  # the gradient of a weight of e-300 is 0, whatever np.seterr says
+            _walk_back(order, gradients, wanted, useful, found, keep=keep, graph=graph)
     finally:
         mode.current = previous
     return found
+
+
+def _walk_back(order: list[Node], gradients: dict[Node, Any], wanted: set[Node], useful: set[Node],
+               found: dict[Node, Any], *, keep: bool, graph: bool) -> None:
+    ours: set[Node] = set()
+    while order:
+        node = order.pop()
+        gradient = gradients.pop(node, None)
+        if gradient is None:
+            continue
+        if node in wanted:
+            found[node] = gradient
+        if node.pullback is None:
+            continue
+        if graph and node.result is not None:
+            node.result.node = node
+        for parent, part in zip(node.parents, node.pullback(gradient), strict=True):
+            if part is None or parent not in useful:
+                continue
+            part = fit(part, parent)
+            if parent not in gradients:
+                gradients[parent] = part
+            elif parent in ours:
+                np.add(gradients[parent], part, out=gradients[parent])
+            else:
+                gradients[parent] = gradients[parent] + part
+                if not graph and parent.shape:
+                    ours.add(parent)
+        if not keep:
+            node.pullback, node.parents, node.result = _spent, (), None

@@ -152,7 +152,12 @@ def joint(function: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 def composed(function: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Adds a row for a function written with others that have rows; the gradient follows from theirs."""
     def add(body: Callable[..., Any]) -> Callable[..., Any]:
-        ROWS[function] = lambda args, options: body(*args, **options)
+        def row(args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+            if mode.current is PLAIN and not isinstance(function, np.ufunc):
+                return function(*[plain(a) for a in args], **{name: plain(a) for name, a in options.items()})
+            return body(*args, **options)
+
+        ROWS[function] = row
         KINDS[function] = ("differentiable", "written with functions that have rows")
         return body
 
@@ -162,9 +167,12 @@ def composed(function: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]
 def constant(reason: str, *functions: Any) -> None:
     """Adds rows for functions whose result never varies with their argument, or is not a real number."""
     for function in functions:
-        ROWS[function] = lambda args, options, f=function: f(
-            *[plain(a) for a in args], **{name: plain(a) for name, a in options.items()})
-        KINDS[function] = ("constant", reason)
+        ROWS[function], KINDS[function] = _constant_row(function), ("constant", reason)
+
+
+def _constant_row(function: Any) -> Callable[[tuple[Any, ...], dict[str, Any]], Any]:
+    return lambda args, options: function(
+        *[plain(a) for a in args], **{name: plain(a) for name, a in options.items()})
 
 
 def refused(reason: str, *functions: Any) -> None:

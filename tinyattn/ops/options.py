@@ -165,11 +165,11 @@ def blank_unseen(q: Array, k: Array, v: Array, visible: Array | None) -> tuple[A
         return q, k, v
     kv_heads = k.shape[-3]
     visible = np.atleast_2d(visible)
-    rows = np.any(visible, axis=-1, keepdims=True)
-    if not np.all(rows):
-        q = np.where(rows, q, 0.0)
-    columns: Array = np.swapaxes(np.any(visible, axis=-2, keepdims=True), -1, -2)  # (..., heads, j, 1)
-    if not np.all(columns):
+    # Where every query sees the first key, and some query all keys, nothing is unseen: two looks at an edge tell.
+    if not visible[..., :1].all():
+        q = np.where(np.any(visible, axis=-1, keepdims=True), q, 0.0)
+    if not visible[..., -1:, :].all():
+        columns: Array = np.swapaxes(np.any(visible, axis=-2, keepdims=True), -1, -2)  # (..., heads, j, 1)
         if columns.ndim > 2 and columns.shape[-3] not in (1, kv_heads):
             columns = np.any(split_group(columns, kv_heads), axis=-3)
         k, v = np.where(columns, k, 0.0), np.where(columns, v, 0.0)

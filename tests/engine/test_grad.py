@@ -1,0 +1,128 @@
+"""grad, value_and_grad, vjp: over trees, in each other, and where f does not do what it should."""
+
+from collections import namedtuple
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tinyattn.engine import Tensor, grad, no_grad, value_and_grad, vjp
+
+Pair = namedtuple("Pair", "a b")
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    w: Any
+    name: str = "layer"
+    made: list = field(default_factory=list)
+
+    def __post_init__(self):
+        self.made.append("init")
+
+
+def test_trees_come_back_as_they_went():
+    tree = {"w": np.ones(2), "list": [np.ones(1), None, 3, "s", 2.5], "pair": Pair(np.ones(()), np.arange(2)),
+            "layer": Layer(np.full(2, 3.0)), "f": len, "flag": True}
+    loss = lambda t: (t["w"].sum() + (t["list"][0] * 2.0).sum() + t["pair"].a * 5.0 + (t["layer"].w ** 2).sum())  # noqa: E731
+    value, g = value_and_grad(loss)(tree)
+    assert value == 2.0 + 2.0 + 5.0 + 18.0
+    np.testing.assert_array_equal(g["w"], [1.0, 1.0])
+    np.testing.assert_array_equal(g["list"][0], [2.0])
+    assert g["list"][1:] == [None, 3, "s", 2.5]
+    assert isinstance(g["pair"], Pair)
+    assert g["pair"].a == 5.0
+    assert g["pair"].b is tree["pair"].b
+    assert isinstance(g["layer"], Layer)
+    np.testing.assert_array_equal(g["layer"].w, [6.0, 6.0])
+    assert g["layer"].made == ["init"]
+    assert g["f"] is len
+    assert g["flag"] is True
+
+
+def test_a_bare_float_is_differentiated():
+    assert grad(lambda x: x * x)(3.0) == 6.0
+    assert grad(grad(lambda x: x ** 3))(2.0) == 12.0
+    assert grad(grad(grad(lambda x: x ** 3)))(2.0) == 6.0
+
+
+def test_an_array_that_stands_twice_is_two_leaves():
+    x = np.ones(2)
+    a, b = grad(lambda t: (t[0] * 2.0 + t[1] * 3.0).sum())((x, x))
+    assert (a[0], b[0]) == (2.0, 3.0)
+
+
+def test_an_unused_input_has_zeros():
+    g = grad(lambda t: t["a"].sum())({"a": np.ones(2), "b": np.ones(3, np.float32)})
+    np.testing.assert_array_equal(g["b"], np.zeros(3))
+    assert g["b"].dtype == np.float32
+    np.testing.assert_array_equal(grad(lambda x: 1.0)(np.ones(2)), [0.0, 0.0])
+
+
+def test_rest_and_options_are_passed_and_aux_comes_out_plain():
+    f = lambda x, y, *, z: ((x * y * z).sum(), {"x": x * 2.0, "n": 3})  # noqa: E731
+    (value, aux), g = value_and_grad(f, has_aux=True)(np.ones(2), 3.0, z=2.0)
+    assert value == 12.0
+    assert aux["n"] == 3
+    assert type(aux["x"]) is np.ndarray
+    np.testing.assert_array_equal(g, [6.0, 6.0])
+
+
+def test_a_result_that_is_no_scalar_is_refused_by_name():
+    with pytest.raises(ValueError, match=r"scalar.*\(2,\).*vjp"):
+        grad(lambda x: x)(np.ones(2))
+    for x in (np.arange(3), 3, [1, 2], None, {}):
+        with pytest.raises(TypeError, match="x: expected a tree with at least one floating array"):
+            grad(lambda x: 1.0)(x)
+
+
+def test_the_pullback_can_be_called_again():
+    out, pullback = vjp(lambda x: np.exp(x), np.array([0.0, 1.0]))
+    np.testing.assert_array_equal(pullback(np.array([1.0, 0.0])), [1.0, 0.0])
+    np.testing.assert_array_equal(pullback(np.array([0.0, 1.0])), [0.0, out[1]])
+    with pytest.raises(ValueError, match="d_out"):
+        pullback(np.ones(3))
+    (a, b), pullback = vjp(lambda x: (x * 2.0, x.sum()), np.ones(2))
+    np.testing.assert_array_equal(pullback((np.ones(2), np.array(10.0))), [12.0, 12.0])
+
+
+def test_inside_an_outer_gradient_the_results_are_tensors():
+    seen = []
+
+    def outer(x):
+        inner = grad(lambda y: (y ** 3).sum())(x)
+        seen.append(inner)
+        return inner.sum()
+
+    np.testing.assert_array_equal(grad(outer)(np.array([2.0])), [12.0])
+    assert isinstance(seen[0], Tensor)
+
+
+def test_an_outer_tensor_that_f_closes_over_keeps_its_gradient():
+    w = Tensor(np.array([2.0, 3.0]))
+    inner = grad(lambda x: (w * w * x).sum())(np.ones(2))
+    assert isinstance(inner, Tensor)
+    inner.sum().backward()
+    np.testing.assert_array_equal(w.grad, [4.0, 6.0])
+
+
+def test_a_tensor_made_inside_f_is_no_outer_one():
+    g = grad(lambda x: (x * Tensor(np.full(2, 3.0))).sum())(np.ones(2))
+    assert type(g) is np.ndarray
+
+
+def test_levels_are_not_confused():
+    assert grad(lambda x: x * grad(lambda y: x + y)(1.0))(1.0) == 1.0
+    assert grad(lambda x: x * grad(lambda y: x * y * y)(2.0))(3.0) == 24.0
+
+
+def test_a_gradient_is_taken_within_no_grad_too():
+    with no_grad():
+        assert grad(lambda x: x * x)(3.0) == 6.0
+
+
+def test_gradients_own_their_memory():
+    g, h = grad(lambda t: (t[0] + t[1]).sum())((np.ones(2), np.ones(2)))
+    g[0] = 9.0
+    assert h[0] == 1.0

@@ -1,0 +1,72 @@
+"""@primitive: a function with a backward of its own, as a kernel has."""
+
+import numpy as np
+import pytest
+
+from tinyattn.engine import Tensor, grad, no_grad, primitive, vjp
+
+
+@primitive
+def scaled(x, *, by, shift=None):
+    """Returns x * by + shift, and x + by beside it."""
+    return (x * by + (0.0 if shift is None else shift), x + by), (x, by)
+
+
+@scaled.backward
+def _(d_out, saved):
+    x, by = saved
+    return {"x": d_out[0] * by + d_out[1], "by": (d_out[0] * x + d_out[1]).sum(), "shift": None}
+
+
+def test_arguments_by_keyword_and_several_outputs():
+    x, by = np.array([1.0, 2.0]), np.array(3.0)
+
+    def f(t):
+        a, b = scaled(t["x"], by=t["by"])
+        return (a * 2.0 + b).sum()
+
+    g = grad(f)({"x": x, "by": by})
+    np.testing.assert_array_equal(g["x"], [7.0, 7.0])
+    assert g["by"] == 2.0 * 3.0 + 2.0
+
+
+def test_one_output_used_leaves_the_other_zero():
+    np.testing.assert_array_equal(grad(lambda x: scaled(x, by=3.0)[1].sum())(np.ones(2)), [1.0, 1.0])
+
+
+def test_plain_arrays_and_no_grad_give_the_result_alone():
+    a, _ = scaled(np.ones(2), by=2.0)
+    assert type(a) is np.ndarray
+    with no_grad():
+        b, _ = scaled(Tensor(np.ones(2)), by=2.0)
+    assert b.node is None
+    assert scaled.__doc__.startswith("Returns x * by")
+
+
+def test_a_second_derivative_is_refused_and_names_the_definition():
+    with pytest.raises(TypeError, match=r"tinyattn\.definitions\.scaled"):
+        grad(lambda x: grad(lambda y: scaled(y, by=2.0)[0].sum())(x).sum())(np.ones(2))
+
+
+def test_a_missing_or_mistaken_backward_is_named():
+    @primitive
+    def lonely(x):
+        return x * 2.0, None
+
+    with pytest.raises(TypeError, match=r"lonely has no backward"):
+        grad(lambda x: lonely(x).sum())(np.ones(2))
+
+    @lonely.backward
+    def _(d_out, saved):
+        return {"y": d_out}
+
+    with pytest.raises(TypeError, match=r"lonely names unknown arguments: \['y'\]"):
+        grad(lambda x: lonely(x).sum())(np.ones(2))
+
+
+def test_what_it_saves_is_not_the_callers():
+    factor = np.array([2.0, 3.0])
+    out, pullback = vjp(lambda x: scaled(x, by=factor)[0], np.ones(2))
+    factor[:] = 100.0
+    np.testing.assert_array_equal(out, [2.0, 3.0])
+    np.testing.assert_array_equal(pullback(np.ones(2)), [2.0, 3.0])
