@@ -1,0 +1,100 @@
+"""Patterns that differ from sequence to sequence of a batch: padding and packed documents."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tinyattn.ops.masks.pattern import Pattern
+from tinyattn.ops.types import Array
+
+
+def integers(name: str, array: Any) -> Array:
+    """Returns an integer array of at least one axis."""
+    array = np.asarray(array)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"{name}: expected integers, got {array.dtype}")
+    if not array.ndim:
+        raise ValueError(f"{name}: expected at least one axis, got a single number")
+    return array
+
+
+def padding(lengths: Array) -> Pattern:
+    """Returns j < lengths of the sequence: keys after its end are padding. lengths (batch,) or (..., batch).
+
+    >>> padding(np.array([1, 2])).dense(1, 2)
+    array([[[[ True, False]]],
+           [[[ True,  True]]]])
+    """
+    lengths = integers("lengths", lengths)
+    if lengths.size and lengths.min() < 0:
+        raise ValueError(f"lengths: expected 0 or more, got {int(lengths.min())}")
+    ends = lengths[..., None, None, None]
+
+    def corners(i0: Array, i1: Array, j0: Array, j1: Array) -> tuple[Any, Any]:
+        return (j0 < ends) & (i0 == i0), (j1 < ends) & (i0 == i0)
+
+    return Pattern(lambda i, j: (j < ends) & (i == i), corners=corners, text=f"padding({lengths.tolist()})")
+
+
+def documents(ids: Array) -> Pattern:
+    """Returns ids[i] == ids[j]: packed documents that do not see each other. ids (length,) or (batch, length).
+
+    Raises:
+        ValueError: asked about a key beyond the ids' length.
+
+    >>> documents(np.array([0, 0, 1])).dense(3, 3)[2]
+    array([False, False,  True])
+    """
+    ids = integers("ids", ids)
+    length = ids.shape[-1]
+    table = ids if ids.ndim == 1 else ids[..., None, :]  # the heads axis
+
+    def checked(positions: Array) -> Array:
+        if positions.size and positions.max() >= length:
+            raise ValueError(f"ids: expected an id for each of the {int(positions.max()) + 1} positions, "
+                             f"got shape {ids.shape}")
+        return positions
+
+    def see(i: Array, j: Array) -> Any:
+        i, j = checked(i).reshape(-1), checked(j).reshape(-1)
+        same = table[..., np.maximum(i, 0)][..., :, None] == table[..., j][..., None, :]
+        return same & (i >= 0)[:, None]  # more queries than keys: the first stand before all documents
+
+    def spans(low: Array, high: Array) -> tuple[Array, Array]:
+        pairs = list(zip(low.reshape(-1).tolist(), high.reshape(-1).tolist(), strict=True))
+        runs = [table[..., max(a, 0) : max(b, 0) + 1] for a, b in pairs]
+        empty = np.zeros((*table.shape[:-1], 0), table.dtype)
+        least = np.stack([run.min(axis=-1) for run in runs], axis=-1) if runs else empty
+        return least, np.stack([run.max(axis=-1) for run in runs], axis=-1) if runs else empty
+
+    def corners(i0: Array, i1: Array, j0: Array, j1: Array) -> tuple[Any, Any]:
+        (least_i, most_i), (least_j, most_j) = spans(checked(i0), checked(i1)), spans(checked(j0), checked(j1))
+        least_i, most_i, least_j, most_j = (least_i[..., :, None], most_i[..., :, None],
+                                            least_j[..., None, :], most_j[..., None, :])
+        some = (least_i <= most_j) & (least_j <= most_i) & (i1 >= 0)
+        return some, (least_i == most_i) & (least_j == most_j) & (least_i == least_j) & (i0 >= 0)
+
+    return Pattern(see, corners=corners, text=f"documents({ids.tolist()})")
+
+
+def documents_from_offsets(offsets: Array, length: int) -> Pattern:
+    """Returns documents(...) from where each document starts, and the end: [0, ..., length] (cu_seqlens elsewhere).
+
+    Raises:
+        ValueError: offsets that do not start at 0, decrease, or do not end at length; the first place is named.
+
+    >>> documents_from_offsets(np.array([0, 2, 3]), 3).dense(3, 3)[1]
+    array([ True,  True, False])
+    """
+    offsets = integers("offsets", offsets)
+    if offsets.ndim != 1 or offsets[:1].tolist() != [0]:
+        raise ValueError(f"offsets[0]: expected 0, got {offsets[:1].tolist()} of shape {offsets.shape}")
+    falls = np.flatnonzero(np.diff(offsets) < 0)
+    if falls.size:
+        place = int(falls[0]) + 1
+        raise ValueError(f"offsets[{place}]: expected {offsets[place - 1]} or more, got {offsets[place]}")
+    if offsets[-1] != length:
+        raise ValueError(f"offsets[{len(offsets) - 1}]: expected the length {length}, got {offsets[-1]}")
+    return documents(np.repeat(np.arange(len(offsets) - 1), np.diff(offsets)))

@@ -1,0 +1,223 @@
+"""The patterns that papers and libraries name, each with what it says of a whole block."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tinyattn.ops.masks.pattern import Corners, Pattern, check_pattern
+from tinyattn.ops.types import Array
+
+
+def whole(name: str, number: Any, least: int) -> int:
+    """Returns an int of at least `least`."""
+    if isinstance(number, (bool, np.bool_)) or not isinstance(number, (int, np.integer)):
+        raise TypeError(f"{name}: expected an int, got {type(number).__name__}")
+    if number < least:
+        raise ValueError(f"{name}: expected {least} or more, got {number}")
+    return int(number)
+
+
+def causal() -> Pattern:
+    """Returns j <= i: no query sees a later key.
+
+    >>> causal().dense(2, 2)
+    array([[ True, False],
+           [ True,  True]])
+    """
+    return Pattern(lambda i, j: j <= i, corners=lambda i0, i1, j0, j1: (j0 <= i1, j1 <= i0), text="causal()")
+
+
+def causal_top_left(q_len: int, kv_len: int) -> Pattern:
+    """Returns j <= i - (kv_len - q_len): the first query sees the first key alone, as PyTorch's is_causal has it.
+
+    >>> causal_top_left(2, 3).dense(2, 3)
+    array([[ True, False, False],
+           [ True,  True, False]])
+    """
+    shift = whole("kv_len", kv_len, 0) - whole("q_len", q_len, 0)
+    return Pattern(lambda i, j: j <= i - shift, corners=lambda i0, i1, j0, j1: (j0 <= i1 - shift, j1 <= i0 - shift),
+                   text=f"causal_top_left({q_len}, {kv_len})")
+
+
+def window(left: int | None, right: int | None) -> Pattern:
+    """Returns i - left <= j <= i + right: keys besides the query's own position on each side, None unbounded.
+
+    >>> window(1, 0).dense(3, 3).sum(axis=1)
+    array([1, 2, 2])
+    """
+    low = None if left is None else -whole("left", left, 0)
+    high = None if right is None else whole("right", right, 0)
+
+    def see(i: Array, j: Array) -> Any:
+        offset = j - i
+        seen = np.ones(offset.shape, bool) if low is None else offset >= low
+        return seen if high is None else seen & (offset <= high)
+
+    def corners(i0: Array, i1: Array, j0: Array, j1: Array) -> tuple[Any, Any]:
+        least, most = j0 - i1, j1 - i0
+        some, every = np.ones(least.shape, bool), np.ones(least.shape, bool)
+        if low is not None:
+            some, every = some & (most >= low), every & (least >= low)
+        if high is not None:
+            some, every = some & (least <= high), every & (most <= high)
+        return some, every
+
+    return Pattern(see, corners=corners, text=f"window({left}, {right})")
+
+
+def sliding_window(width: int) -> Pattern:
+    """Returns causal attention to `width` keys including the query's own: window(width - 1, 0). arXiv:2310.06825.
+
+    >>> sliding_window(2).dense(3, 3).sum(axis=1)
+    array([1, 2, 2])
+    """
+    width = whole("width", width, 1)
+    inner = window(width - 1, 0)
+    return Pattern(inner.see, corners=inner.corners, text=f"sliding_window({width})")
+
+
+def first(n: int) -> Pattern:
+    """Returns j < n: the first n keys.
+
+    >>> first(1).dense(1, 3)
+    array([[ True, False, False]])
+    """
+    n = whole("n", n, 0)
+    return Pattern(lambda i, j: (j < n) & (i == i), corners=lambda i0, i1, j0, j1: ((j0 < n) & (i0 == i0), j1 < n),
+                   text=f"first({n})")
+
+
+def prefix(n: int) -> Pattern:
+    """Returns causal() | first(n): a prefix that all see, causal after it. arXiv:1910.10683.
+
+    >>> prefix(2).dense(3, 3)[0]
+    array([ True,  True, False])
+    """
+    inner = causal() | first(n)
+    return Pattern(inner.see, corners=inner.corners, text=f"prefix({n})")
+
+
+def strided(n: int) -> Pattern:
+    """Returns i >= j and (i - j) % n == 0: every n-th key back from the query. arXiv:1904.10509.
+
+    >>> strided(2).dense(1, 4)
+    array([[False,  True, False,  True]])
+    """
+    n = whole("n", n, 1)
+    return Pattern(lambda i, j: (i >= j) & ((i - j) % n == 0), corners=stride_corners(n, None), text=f"strided({n})")
+
+
+def dilated(width: int, rate: int) -> Pattern:
+    """Returns 0 <= i - j < width * rate and (i - j) % rate == 0: `width` keys, `rate` apart. arXiv:2004.05150.
+
+    >>> dilated(2, 2).dense(1, 6)
+    array([[False, False, False,  True, False,  True]])
+    """
+    width, rate = whole("width", width, 1), whole("rate", rate, 1)
+    return Pattern(lambda i, j: (i >= j) & (i - j < width * rate) & ((i - j) % rate == 0),
+                   corners=stride_corners(rate, (width - 1) * rate), text=f"dilated({width}, {rate})")
+
+
+def stride_corners(step: int, farthest: int | None) -> Corners:
+    """Returns the answers for distances 0, step, 2 step, ... up to the farthest."""
+    def corners(i0: Array, i1: Array, j0: Array, j1: Array) -> tuple[Any, Any]:
+        least, most = i0 - j1, i1 - j0
+        reach = most if farthest is None else np.minimum(most, farthest)
+        some = (reach >= 0) & (reach // step * step >= np.maximum(least, 0))
+        inside = (least >= 0) & (most <= reach)
+        return some, inside & ((step == 1) | ((least == most) & (least % step == 0)))
+    return corners
+
+
+def block_local(size: int) -> Pattern:
+    """Returns i // size == j // size: blocks that see themselves alone.
+
+    >>> block_local(2).dense(3, 3)[2]
+    array([False, False,  True])
+    """
+    size = whole("size", size, 1)
+
+    def corners(i0: Array, i1: Array, j0: Array, j1: Array) -> tuple[Any, Any]:
+        i0, i1, j0, j1 = i0 // size, i1 // size, j0 // size, j1 // size
+        return (i0 <= j1) & (j0 <= i1), (i0 == i1) & (j0 == j1) & (i0 == j0)
+
+    return Pattern(lambda i, j: i // size == j // size, corners=corners, text=f"block_local({size})")
+
+
+def global_tokens(indices: Sequence[int] | Array) -> Pattern:
+    """Returns i in indices or j in indices: tokens that see all and that all see. arXiv:2004.05150.
+
+    >>> global_tokens([0]).dense(2, 2)
+    array([[ True,  True],
+           [ True, False]])
+    """
+    chosen = np.asarray(indices, dtype=None if len(indices) else np.int64)
+    if chosen.ndim != 1 or chosen.dtype.kind not in "iu":
+        raise TypeError(f"indices: expected a sequence of ints, got {chosen.dtype} {chosen.shape}")
+    if chosen.size and chosen.min() < 0:
+        raise ValueError(f"indices: expected positions of 0 or more, got {int(chosen.min())}")
+    chosen = np.unique(chosen)
+
+    def held(low: Array, high: Array) -> tuple[Any, Any]:
+        number = np.searchsorted(chosen, high, side="right") - np.searchsorted(chosen, low)
+        return number > 0, number == high - low + 1
+
+    def corners(i0: Array, i1: Array, j0: Array, j1: Array) -> tuple[Any, Any]:
+        (some_i, every_i), (some_j, every_j) = held(i0, i1), held(j0, j1)
+        return some_i | some_j, every_i | every_j
+
+    return Pattern(lambda i, j: np.isin(i, chosen) | np.isin(j, chosen), corners=corners,
+                   text=f"global_tokens({chosen.tolist()})")
+
+
+def random_blocks(size: int, count: int, seed: int) -> Pattern:
+    """Returns for each query block b, `count` distinct key blocks among 0..b, drawn from (seed, b) alone.
+
+    One block more changes no earlier row. arXiv:2007.14062.
+
+    >>> random_blocks(2, 1, seed=0).dense(4, 4).sum(axis=1)
+    array([2, 2, 2, 2])
+    """
+    size, each, seed = whole("size", size, 1), whole("count", count, 0), whole("seed", seed, 0)
+
+    def see(i: Array, j: Array) -> Any:
+        blocks, place = np.unique(i // size, return_inverse=True)
+        keys = j // size
+        table = np.zeros((len(blocks), int(keys.max(initial=0)) + 1), bool)
+        for row, block in enumerate(blocks.tolist()):
+            if block >= 0:
+                chosen = np.random.default_rng([seed, block]).permutation(block + 1)[:each]
+                table[row, chosen[chosen < table.shape[1]]] = True
+        return table[place.reshape(i.shape), np.maximum(keys, 0)]
+
+    def corners(i0: Array, i1: Array, j0: Array, j1: Array) -> tuple[Any, Any]:
+        return (j0 // size <= i1 // size) & (each > 0), np.zeros((), bool)
+
+    return Pattern(see, corners=corners, text=f"random_blocks({size}, {each}, {seed})")
+
+
+def per_head(patterns: Sequence[Pattern]) -> Pattern:
+    """Returns patterns stacked over the heads: head h sees by patterns[h].
+
+    >>> per_head([causal(), first(1)]).dense(2, 2).shape
+    (2, 2, 2)
+    """
+    if not patterns:
+        raise ValueError("patterns: expected one a head, got none")
+    patterns = [check_pattern(pattern, "per_head") for pattern in patterns]
+
+    def stacked(parts: Sequence[Any], shape: tuple[int, ...]) -> Any:
+        parts = [np.broadcast_to(part, np.broadcast_shapes(np.shape(part), (1, *shape))) for part in parts]
+        leading = np.broadcast_shapes(*[part.shape[:-3] for part in parts])
+        return np.concatenate([np.broadcast_to(part, (*leading, *part.shape[-3:])) for part in parts], axis=-3)
+
+    def corners(i0: Array, i1: Array, j0: Array, j1: Array) -> tuple[Any, Any]:
+        shape = np.broadcast_shapes(i0.shape, j0.shape)
+        answers = [pattern.corners(i0, i1, j0, j1) for pattern in patterns]
+        return stacked([some for some, _ in answers], shape), stacked([every for _, every in answers], shape)
+
+    return Pattern(lambda i, j: stacked([p.see(i, j) for p in patterns], np.broadcast_shapes(i.shape, j.shape)),
+                   corners=corners, text=f"per_head([{', '.join(map(repr, patterns))}])")
