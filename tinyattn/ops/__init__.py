@@ -1,1 +1,63 @@
 """Small named pieces of NumPy that definitions are written with."""
+
+from tinyattn.ops.activation import gelu, relu, relu_squared, sigmoid, silu, softplus
+from tinyattn.ops.bias import Bias, alibi, relative
+from tinyattn.ops.features import elu_plus_one, relu_features
+from tinyattn.ops.heads import fold_group, merge_heads, split_group, split_heads, unfold_group
+from tinyattn.ops.loss import cross_entropy
+from tinyattn.ops.masks import Pattern
+from tinyattn.ops.merge import merge
+from tinyattn.ops.norm import layer_norm, rms_norm, unit
+from tinyattn.ops.positions import (
+    Frequencies,
+    alibi_slopes,
+    dynamic_ntk_frequencies,
+    linear_frequencies,
+    llama3_frequencies,
+    ntk_frequencies,
+    plain_frequencies,
+    rotary,
+    sinusoidal,
+    t5_buckets,
+    yarn_frequencies,
+)
+from tinyattn.ops.softmax import log_softmax, logsumexp, softmax
+
+__all__ = [
+    "Bias",
+    "Frequencies",
+    "Pattern",
+    "alibi",
+    "alibi_slopes",
+    "cross_entropy",
+    "dynamic_ntk_frequencies",
+    "elu_plus_one",
+    "fold_group",
+    "gelu",
+    "layer_norm",
+    "linear_frequencies",
+    "llama3_frequencies",
+    "log_softmax",
+    "logsumexp",
+    "merge",
+    "merge_heads",
+    "ntk_frequencies",
+    "plain_frequencies",
+    "relative",
+    "relu",
+    "relu_features",
+    "relu_squared",
+    "rms_norm",
+    "rotary",
+    "sigmoid",
+    "silu",
+    "sinusoidal",
+    "softmax",
+    "softplus",
+    "split_group",
+    "split_heads",
+    "t5_buckets",
+    "unfold_group",
+    "unit",
+    "yarn_frequencies",
+]

@@ -88,8 +88,8 @@ def log_softmax(scores: Array, visible: Array | None = None) -> Array:
 
     scores (..., i, j) -> (..., i, j).
 
-    >>> float(np.exp(log_softmax(np.array([[1.0, 2.0]]))).sum())
-    1.0
+    >>> log_softmax(np.array([[0.0, -np.inf]]))
+    array([[  0., -inf]])
     """
     scores = hide(scores, visible)
     lse = logsumexp(scores)

