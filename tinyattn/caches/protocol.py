@@ -1,0 +1,118 @@
+"""The protocol of all caches, and the checks that they share: what fails leaves a cache as it was."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Protocol
+
+import numpy as np
+
+from tinyattn.ops.signature import floating
+from tinyattn.ops.types import Array
+
+
+class Cache(Protocol):
+    """What a decoder layer remembers of the tokens it has seen.
+
+    `step` appends and attends as one act and is right for a chunk of any length; `append` and `attend` are its halves
+    for what allows them. Shapes and dtype are fixed by the first append, which copies. An operation that fails leaves
+    the cache as it was. Not for several threads at once.
+    """
+
+    exact: bool
+
+    def append(self, k: Array, v: Array) -> None:
+        """Stores keys (..., kv_heads, n, head_dim) and values (..., kv_heads, n, value_dim) of n more tokens."""
+
+    def attend(self, q: Array, **options: Any) -> Array:
+        """Returns what queries at the last q_len stored positions read; always causal."""
+
+    def step(self, q: Array, k: Array, v: Array, **options: Any) -> Array:
+        """Appends a chunk and returns what its queries read, computed before anything is stored."""
+
+    def truncate(self, length: int) -> None:
+        """Forgets all tokens from position `length` on."""
+
+    def fork(self) -> Cache:
+        """Returns a cache with the same tokens that goes its own way."""
+
+    def reorder(self, indices: Array) -> None:
+        """Makes row i of the first axis what row indices[i] was, as beam search needs."""
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes what is stored as safetensors."""
+
+    @property
+    def length(self) -> int:
+        """Tokens stored."""
+
+    @property
+    def capacity(self) -> int | None:
+        """Tokens that fit; None is unbounded."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the stored tokens need."""
+
+    @property
+    def allocated(self) -> int:
+        """Bytes of the buffers."""
+
+
+def check_tokens(k: Array, v: Array, stored: tuple[Array, Array] | None) -> tuple[Array, Array]:
+    """Returns keys and values of new tokens as plain arrays that fit what is stored.
+
+    Raises:
+        TypeError: no floating arrays, Tensors, or another dtype. ValueError: shapes that do not fit.
+    """
+    for name, array in (("k", k), ("v", v)):
+        if not isinstance(array, np.ndarray):
+            hint = "; a cache holds plain arrays, give its .value" if hasattr(array, "value") else ""
+            raise TypeError(f"{name}: expected an array, got {type(array).__name__}{hint}")
+    k, v = floating("k", k), floating("v", v)
+    if k.ndim < 3:
+        raise ValueError(f"k: expected (..., kv_heads, length, head_dim), got shape {k.shape}")
+    if v.shape[:-1] != k.shape[:-1]:
+        raise ValueError(f"v: expected {k.shape[:-1]} before its last axis as in k {k.shape}, got shape {v.shape}")
+    if v.dtype != k.dtype:
+        raise TypeError(f"v: expected the dtype of k, {k.dtype}, got {v.dtype}")
+    if stored is None:
+        return k, v
+    for name, array, held in (("k", k, stored[0]), ("v", v, stored[1])):
+        if array.dtype != held.dtype:
+            raise TypeError(f"{name}: this cache holds {held.dtype}, got {array.dtype}")
+        if (array.shape[:-2], array.shape[-1]) != (held.shape[:-2], held.shape[-1]):
+            raise ValueError(f"{name}: this cache holds {(*held.shape[:-2], 'n', held.shape[-1])}, got shape {array.shape}")
+    return k, v
+
+
+def check_truncation(length: int, held: int) -> int:
+    """Returns the length to keep."""
+    if isinstance(length, bool) or not isinstance(length, (int, np.integer)):
+        raise TypeError(f"length: expected an int, got {type(length).__name__}")
+    if not 0 <= length <= held:
+        raise ValueError(f"length: expected 0 to the {held} tokens stored, got {length}")
+    return int(length)
+
+
+def check_reorder(indices: Array, rows: int) -> Array:
+    """Returns the rows to keep; repeated ones are copies."""
+    indices = np.asarray(indices)
+    if indices.dtype.kind not in "iu" or indices.ndim != 1:
+        raise TypeError(f"indices: expected a list of ints, got {indices.dtype} of shape {indices.shape}")
+    if indices.size and not 0 <= indices.min() <= indices.max() < rows:
+        raise IndexError(f"indices: expected 0 to {rows - 1}, got {int(indices.min())} to {int(indices.max())}")
+    return indices
+
+
+def check_queries(q: Array, length: int) -> None:
+    """Raises ValueError unless the queries stand at stored positions."""
+    if q.shape[-2] > length:
+        raise ValueError(f"q: expected at most the {length} stored positions, got shape {q.shape}; "
+                         f"step appends and attends as one")
+
+
+def check_kind(metadata: dict[str, str], kind: str, path: object) -> None:
+    """Raises ValueError unless a file was written by this kind of cache."""
+    if metadata.get("cache") != kind:
+        raise ValueError(f"{path}: expected a {kind}, got {metadata.get('cache', 'no cache')}")
