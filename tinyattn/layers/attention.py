@@ -1,0 +1,86 @@
+"""Attention with projections, over the tokens themselves or over a memory; the mechanism is a function given to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tinyattn.caches.protocol import Cache
+from tinyattn.layers.linear import normal, project
+from tinyattn.ops.heads import merge_heads, split_heads
+from tinyattn.ops.positions.rotary import rotary
+from tinyattn.ops.types import Array
+
+
+@dataclass(frozen=True, eq=False)
+class SelfAttention:
+    """Queries, keys and values from the same tokens, rotated by their positions; heads share kv_heads.
+
+    x (..., length, width) -> the same. `mechanism(q, k, v, **options)` is any of the library's; with a cache the
+    cache's mechanism is what runs.
+    """
+
+    q: Array
+    k: Array
+    v: Array
+    out: Array
+    heads: int
+    kv_heads: int
+    base: float | None
+    mechanism: Callable[..., Any]
+
+    @classmethod
+    def create(cls, rng: np.random.Generator, width: int, heads: int, kv_heads: int, *, mechanism: Callable[..., Any],
+               base: float | None = 10000.0, deviation: float = 0.02) -> SelfAttention:
+        """Returns the layer with normal weights; `base` None gives no positions."""
+        kv_width = width // heads * kv_heads
+        return cls(normal(rng, width, width), normal(rng, width, kv_width), normal(rng, width, kv_width),
+                   normal(rng, width, width, deviation=deviation), heads, kv_heads, base, mechanism)
+
+    def __call__(self, x: Array, *, positions: Array | None = None, cache: Cache | None = None,
+                 **options: Any) -> Array:
+        q = split_heads(project(x, self.q), self.heads)
+        k = split_heads(project(x, self.k), self.kv_heads)
+        v = split_heads(project(x, self.v), self.kv_heads)
+        if self.base is not None:
+            start = 0 if cache is None else cache.length
+            places = np.arange(start, start + x.shape[-2]) if positions is None else positions
+            q, k = rotary(q, places, base=self.base), rotary(k, places, base=self.base)
+        if cache is not None:
+            read = cache.step(q, k, v)
+        else:
+            read = self.mechanism(q, k, v, **options)
+        return project(merge_heads(read), self.out)
+
+
+@dataclass(frozen=True, eq=False)
+class CrossAttention:
+    """Queries from the tokens, keys and values from a memory; every token sees all of it.
+
+    x (..., length, width), memory (..., kv_len, memory_width) -> (..., length, width).
+    """
+
+    q: Array
+    k: Array
+    v: Array
+    out: Array
+    heads: int
+    kv_heads: int
+    mechanism: Callable[..., Any]
+
+    @classmethod
+    def create(cls, rng: np.random.Generator, width: int, heads: int, kv_heads: int, *, mechanism: Callable[..., Any],
+               memory_width: int | None = None) -> CrossAttention:
+        """Returns the layer with normal weights; the memory is as wide as the tokens unless told."""
+        kv_width, inputs = width // heads * kv_heads, width if memory_width is None else memory_width
+        return cls(normal(rng, width, width), normal(rng, inputs, kv_width), normal(rng, inputs, kv_width),
+                   normal(rng, width, width), heads, kv_heads, mechanism)
+
+    def __call__(self, x: Array, memory: Array, **options: Any) -> Array:
+        q = split_heads(project(x, self.q), self.heads)
+        k = split_heads(project(memory, self.k), self.kv_heads)
+        v = split_heads(project(memory, self.v), self.kv_heads)
+        return project(merge_heads(self.mechanism(q, k, v, **options)), self.out)

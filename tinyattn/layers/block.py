@@ -1,0 +1,26 @@
+"""A pre-norm block: attention and feed-forward, each added to what it read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from tinyattn.caches.protocol import Cache
+from tinyattn.layers.attention import SelfAttention
+from tinyattn.layers.feed_forward import SwiGLU
+from tinyattn.layers.norm import RMSNorm
+from tinyattn.ops.types import Array
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """x + attention(norm(x)), then x + feed_forward(norm(x)). arXiv:2002.04745."""
+
+    attention_norm: RMSNorm
+    attention: SelfAttention
+    feed_forward_norm: RMSNorm
+    feed_forward: SwiGLU
+
+    def __call__(self, x: Array, *, cache: Cache | None = None, **options: Any) -> Array:
+        x = x + self.attention(self.attention_norm(x), cache=cache, **options)
+        return x + self.feed_forward(self.feed_forward_norm(x))

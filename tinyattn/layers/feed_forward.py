@@ -1,0 +1,29 @@
+"""SwiGLU: a gated feed-forward layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tinyattn.layers.linear import normal, project
+from tinyattn.ops.activation import silu
+from tinyattn.ops.types import Array
+
+
+@dataclass(frozen=True, eq=False)
+class SwiGLU:
+    """(silu(x gate) * (x up)) down. arXiv:2002.05202."""
+
+    gate: Array
+    up: Array
+    down: Array
+
+    @classmethod
+    def create(cls, rng: np.random.Generator, width: int, hidden: int, *, deviation: float = 0.02) -> SwiGLU:
+        """Returns the layer with normal weights; `deviation` is that of the last one."""
+        return cls(normal(rng, width, hidden), normal(rng, width, hidden),
+                   normal(rng, hidden, width, deviation=deviation))
+
+    def __call__(self, x: Array) -> Array:
+        return project(silu(project(x, self.gate)) * project(x, self.up), self.down)

@@ -1,0 +1,25 @@
+"""RMSNorm with its weight."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tinyattn.ops.norm import rms_norm
+from tinyattn.ops.types import Array
+
+
+@dataclass(frozen=True, eq=False)
+class RMSNorm:
+    """x / sqrt(mean(x^2) + epsilon) * weight. arXiv:1910.07467."""
+
+    weight: Array
+
+    @classmethod
+    def create(cls, width: int) -> RMSNorm:
+        """Returns the norm with a weight of ones."""
+        return cls(np.ones(width, np.float32))
+
+    def __call__(self, x: Array) -> Array:
+        return rms_norm(x, self.weight)

@@ -1,0 +1,82 @@
+"""A decoder language model: bytes in, logits of the next byte out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tinyattn import fastest
+from tinyattn.caches.protocol import Cache
+from tinyattn.engine.tree import map_tree, named_leaves
+from tinyattn.layers.attention import SelfAttention
+from tinyattn.layers.block import Block
+from tinyattn.layers.feed_forward import SwiGLU
+from tinyattn.layers.linear import normal, project
+from tinyattn.layers.norm import RMSNorm
+from tinyattn.models.config import DecoderConfig
+from tinyattn.ops.loss import cross_entropy
+from tinyattn.ops.types import Array
+
+
+@dataclass(frozen=True, eq=False)
+class Decoder:
+    """Embedding, blocks of rotary grouped-query attention and SwiGLU, norm, head.
+
+    tokens (batch, length) of integers -> logits (batch, length, vocab). With `caches`, one a layer, the tokens stand
+    behind those that the caches hold.
+    """
+
+    embedding: Array
+    blocks: tuple[Block, ...]
+    norm: RMSNorm
+    head: Array
+
+    @classmethod
+    def create(cls, config: DecoderConfig, rng: np.random.Generator, *,
+               mechanism: Callable[..., Any] = fastest.attention) -> Decoder:
+        """Returns the model with normal weights of deviation 0.02, less where a layer adds to its input."""
+        smaller = 0.02 / (2 * config.layers) ** 0.5
+        embedding = normal(rng, config.vocab, config.width)
+        blocks = tuple(
+            Block(RMSNorm.create(config.width),
+                  SelfAttention.create(rng, config.width, config.heads, config.kv_heads, mechanism=mechanism,
+                                       base=config.base, deviation=smaller),
+                  RMSNorm.create(config.width),
+                  SwiGLU.create(rng, config.width, config.hidden, deviation=smaller))
+            for _ in range(config.layers))
+        return cls(embedding, blocks, RMSNorm.create(config.width), normal(rng, config.width, config.vocab))
+
+    def __call__(self, tokens: Array, *, caches: Sequence[Cache] | None = None) -> Array:
+        x = self.embedding[check_tokens(tokens, self.embedding.shape[0])]
+        for i, block in enumerate(self.blocks):
+            x = block(x, cache=caches[i]) if caches is not None else block(x, causal=True)
+        return project(self.norm(x), self.head)
+
+    def astype(self, dtype: Any) -> Decoder:
+        """Returns the model with its parameters in another dtype."""
+        cast: Decoder = map_tree(lambda leaf: leaf.astype(dtype) if isinstance(leaf, np.ndarray) else leaf, self)
+        return cast
+
+
+def check_tokens(tokens: Array, vocab: int) -> Array:
+    """Returns the tokens; errors name what is wrong with them."""
+    if not isinstance(tokens, np.ndarray) or tokens.dtype.kind not in "iu":
+        raise TypeError(f"tokens: expected an integer array, got {getattr(tokens, 'dtype', type(tokens).__name__)}")
+    if tokens.ndim != 2:
+        raise ValueError(f"tokens: expected (batch, length), got shape {tokens.shape}")
+    if tokens.size and not 0 <= tokens.min() <= tokens.max() < vocab:
+        raise IndexError(f"tokens: expected 0 to {vocab - 1}, got {int(tokens.min())} to {int(tokens.max())}")
+    return tokens
+
+
+def loss(decoder: Decoder, tokens: Array, targets: Array) -> Array:
+    """Returns the mean cross-entropy of the model's next-byte logits, in nats."""
+    return cross_entropy(decoder(tokens), targets)
+
+
+def parameters(tree: Any) -> dict[str, Array]:
+    """Returns the arrays of a model by dotted name."""
+    return {name: leaf for name, leaf in named_leaves(tree) if isinstance(leaf, np.ndarray)}
