@@ -39,6 +39,26 @@ class Node:
         self.born = next(_births)
 
 
+class Parts:
+    """Gradients of some outputs of a function that returns several; adding two of them merges them."""
+
+    __slots__ = ("by_output",)
+
+    def __init__(self, by_output: dict[int, Any]) -> None:
+        self.by_output = by_output
+
+    def __add__(self, other: Parts) -> Parts:
+        merged = dict(self.by_output)
+        for i, g in other.by_output.items():
+            merged[i] = merged[i] + g if i in merged else g
+        return Parts(merged)
+
+
+def part_of(i: int) -> Callable[[Any], tuple[Parts]]:
+    """Returns the pullback of output i of several."""
+    return lambda g: (Parts({i: g}),)
+
+
 def now() -> int:
     """Returns a number greater than the birth of every node there is, and smaller than that of any to come."""
     return next(_births)

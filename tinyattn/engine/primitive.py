@@ -9,29 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from tinyattn.engine.graph import CONSTANT, PLAIN, Node, mode
+from tinyattn.engine.graph import CONSTANT, PLAIN, Node, Parts, mode, part_of
 from tinyattn.engine.table import own
 from tinyattn.engine.tensor import Tensor
-
-
-class Parts:
-    """Gradients of some outputs of a function that returns several; adding two of them merges them."""
-
-    __slots__ = ("by_output",)
-
-    def __init__(self, by_output: dict[int, Any]) -> None:
-        self.by_output = by_output
-
-    def __add__(self, other: Parts) -> Parts:
-        merged = dict(self.by_output)
-        for i, g in other.by_output.items():
-            merged[i] = merged[i] + g if i in merged else g
-        return Parts(merged)
-
-
-def part_of(i: int) -> Callable[[Any], tuple[Parts]]:
-    """Returns the pullback of output i of several."""
-    return lambda g: (Parts({i: g}),)
 
 
 class Primitive:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from tinyattn.engine.table import composed, constant, joint, rule, tensors_in
+from tinyattn.engine.table import composed, constant, joint, rule, several, tensors_in
 
 
 def _reshape(x: Any, shape: Any = None, order: str = "C", **_: Any) -> Callable[[Any], Any]:
@@ -86,23 +86,13 @@ def _append(arr: Any, values: Any, axis: Any = None) -> Any:
     return np.concatenate((arr, values), axis=axis)
 
 
-@composed(np.array_split)
-def _array_split(ary: Any, indices_or_sections: Any, axis: int = 0) -> Any:
-    length = ary.shape[axis]
-    if isinstance(indices_or_sections, (int, np.integer)):
-        each, extra = divmod(length, indices_or_sections)
-        edges = np.cumsum([0] + [each + 1] * extra + [each] * (indices_or_sections - extra)).tolist()
-    else:
-        edges = [0, *indices_or_sections, length]
-    front = (slice(None),) * (axis % ary.ndim)
-    return [ary[(*front, slice(a, b))] for a, b in zip(edges[:-1], edges[1:], strict=True)]
-
-
-@composed(np.split)
-def _split(ary: Any, indices_or_sections: Any, axis: int = 0) -> Any:
-    if isinstance(indices_or_sections, (int, np.integer)) and ary.shape[axis] % indices_or_sections:
-        raise ValueError(f"indices_or_sections: {indices_or_sections} does not divide axis {axis} of {ary.shape}")
-    return np.array_split(ary, indices_or_sections, axis)
+@several(np.split)
+@several(np.array_split)
+def _split(ary: Any, indices_or_sections: Any, axis: int = 0) -> Callable[[list[Any]], Any]:
+    shapes = [part.shape for part in np.array_split(np.empty(ary.shape, bool), indices_or_sections, axis)]
+    dtype = ary.dtype
+    return lambda gs: np.concatenate([np.zeros(shape, dtype) if g is None else g
+                                      for g, shape in zip(gs, shapes, strict=True)], axis=axis)
 
 
 composed(np.hsplit)(lambda ary, n: np.split(ary, n, axis=0 if ary.ndim == 1 else 1))

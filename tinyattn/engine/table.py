@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tinyattn.engine.graph import CONSTANT, PLAIN, Node, mode
+from tinyattn.engine.graph import CONSTANT, PLAIN, Node, Parts, mode, part_of
 
 ROWS: dict[Any, Callable[[tuple[Any, ...], dict[str, Any]], Any]] = {}
 KINDS: dict[Any, tuple[str, str]] = {}
@@ -142,6 +142,32 @@ def joint(function: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
                 return [every[i] for i in live]
 
             return record(value, [found[i].node for i in live], lambda result: some)
+
+        ROWS[function], KINDS[function] = row, ("differentiable", "a row of its own")
+        return maker
+
+    return add
+
+
+def several(function: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Adds a row for a function of one array with a list of results: from the arguments, the function from the
+    results' gradients (None where a result was not used) to that of the array.
+    """
+    def add(maker: Callable[..., Callable[[list[Any]], Any]]) -> Callable[..., Any]:
+        def row(args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+            values = function(plain(args[0]), *args[1:], **options)
+            if mode.current is PLAIN:
+                return values
+            if args[0].node is None or mode.current is CONSTANT:
+                return [_tensor.of(value, None) for value in values]
+            pull, count = maker(*args, **options), len(values)
+
+            def gather(parts: Parts) -> Sequence[Any]:
+                return (pull([parts.by_output.get(i) for i in range(count)]),)
+
+            joined = Node(None, None, (args[0].node,), gather)
+            return [_tensor.of(value, Node(value.shape, value.dtype, (joined,), part_of(i)))
+                    for i, value in enumerate(values)]
 
         ROWS[function], KINDS[function] = row, ("differentiable", "a row of its own")
         return maker
