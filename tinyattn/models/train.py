@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
+from tinyattn.engine.grad import value_and_grad
 from tinyattn.models.decoder import Decoder, loss
 from tinyattn.models.optimise import AdamW, clip, schedule, update
-from tinyattn.models.parallel import threads, value_and_grad_in_parts
 from tinyattn.models.text import batch_of
 from tinyattn.ops.types import Array
 
@@ -36,15 +35,15 @@ def train(decoder: Decoder, text: Array, *, steps: int, context: int, batch: int
         FloatingPointError: a loss that is not finite.
     """
     state = AdamW.create(decoder) if state is None else state
+    step_of = value_and_grad(loss)
     total = state.steps + steps
-    with ThreadPoolExecutor(threads()) as pool:
-        for number in range(state.steps, total):
-            started = time.perf_counter()
-            inputs, targets = batch_of(text, context=context, batch=batch, rng=rng)
-            value, gradients = value_and_grad_in_parts(loss, decoder, inputs, targets, pool)
-            if not math.isfinite(value):
-                raise FloatingPointError(f"step {number}: the loss is {value}; lower the learning rate {peak}")
-            gradients, _ = clip(gradients, 1.0)
-            rate = schedule(number, steps=total, peak=peak, warmup=max(total // 20, 1))
-            decoder, state = update(decoder, gradients, state, rate=rate)
-            yield Step(number, value, time.perf_counter() - started, decoder, state)
+    for number in range(state.steps, total):
+        started = time.perf_counter()
+        inputs, targets = batch_of(text, context=context, batch=batch, rng=rng)
+        value, gradients = step_of(decoder, inputs, targets)
+        if not math.isfinite(value):
+            raise FloatingPointError(f"step {number}: the loss is {value}; lower the learning rate {peak}")
+        gradients, _ = clip(gradients, 1.0)
+        rate = schedule(number, steps=total, peak=peak, warmup=max(total // 20, 1))
+        decoder, state = update(decoder, gradients, state, rate=rate)
+        yield Step(number, float(value), time.perf_counter() - started, decoder, state)
