@@ -1,0 +1,148 @@
+"""tinyattn compare: one small model, trained once with each mechanism on real text."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import math
+import os
+import platform
+import time
+from typing import Any
+
+import numpy as np
+
+from tinyattn.catalog import ROWS, find
+from tinyattn.catalog.row import Row
+from tinyattn.cli import memory
+from tinyattn.cli.terminal import positive, progress, seed, table
+from tinyattn.models import evaluate
+from tinyattn.models import text as texts
+from tinyattn.models.config import DecoderConfig
+from tinyattn.models.decoder import Decoder
+from tinyattn.models.generate import generate
+from tinyattn.models.train import train
+from tinyattn.ops.files.atomic import check_writable, replacing
+from tinyattn.ops.types import Array
+
+HEADER = ["mechanism", "bits/byte", "train tok/s", "decode tok/s", "no cache", "cache B/tok", "gap/budget"]
+SAMPLE = 60
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's options."""
+    parser.add_argument("--mechanisms", default="all", metavar="A,B", help="names with commas between; default: all")
+    parser.add_argument("--steps", type=positive, default=300, metavar="N", help="training steps (default 300)")
+    parser.add_argument("--context", type=positive, default=256, metavar="N", help="bytes a sequence (default 256)")
+    parser.add_argument("--batch", type=positive, default=8, metavar="N", help="sequences a step (default 8)")
+    parser.add_argument("--seed", type=seed, default=0, metavar="S", help="of weights and batches (default 0)")
+    parser.add_argument("--text", metavar="FILE", help="a file, or 'shakespeare'; default: the standard library's source")
+    parser.add_argument("--json", metavar="FILE", help="write everything measured")
+    parser.add_argument("--plot", metavar="FILE.png", help="draw the losses (needs matplotlib)")
+
+
+def chosen(names: str) -> list[Row]:
+    """Returns the rows to compare; ValueError for a name that is unknown or cannot mix tokens causally."""
+    if names == "all":
+        return [row for row in ROWS if row.mixer is not None]
+    rows = [find(name.strip()) for name in names.split(",")]
+    for row in rows:
+        if row.mixer is None:
+            raise ValueError(f"{row.name}: is no causal token mixer of its own; see tinyattn list")
+    return rows
+
+
+def run(given: argparse.Namespace) -> int:
+    """Trains, measures, prints the table; what is done so far when interrupted."""
+    rows = chosen(given.mechanisms)
+    for path in (given.json, given.plot):
+        if path:
+            check_writable(path)
+    if given.plot and importlib.util.find_spec("matplotlib") is None:
+        raise ValueError("--plot: matplotlib is not installed; pip install 'tinyattn[plot]'")
+    config = DecoderConfig(context=given.context)
+    training, held = texts.split(texts.read_text(given.text), context=given.context)
+    memory.keep()
+    report: dict[str, Any] = {
+        "settings": {"steps": given.steps, "context": given.context, "batch": given.batch, "seed": given.seed,
+                     "text": given.text or "standard library", "parameters": config.parameters,
+                     "bigram_bits_per_byte": texts.bigram_bits_per_byte(training, held)},
+        "machine": {"processor": platform.machine(), "processors": os.cpu_count(), "python": platform.python_version(),
+                    "numpy": np.__version__},
+        "rows": []}
+    code = 0
+    try:
+        for row in rows:
+            report["rows"].append(measured(row, config, training, held, given))
+    except KeyboardInterrupt:
+        code = 130
+    print_table(report)
+    if given.json:
+        with replacing(given.json, "w") as file:
+            json.dump(report, file, indent=1)
+    if given.plot and report["rows"]:
+        plot(report, given.plot)
+    return code
+
+
+def measured(row: Row, config: DecoderConfig, training: Array, held: Array, given: argparse.Namespace) -> dict[str, Any]:
+    """Returns one mechanism's line of the report."""
+    if row.mixer is None or row.cache is None or row.cache_bytes is None:
+        raise ValueError(f"{row.name}: is no causal token mixer")
+    decoder = Decoder.create(config, np.random.default_rng(given.seed), mechanism=row.mixer)
+    losses, seconds = [], []
+    with progress(row.name, given.steps) as bar:
+        for step in train(decoder, training, steps=given.steps, context=given.context, batch=given.batch,
+                          rng=np.random.default_rng([given.seed, 1])):
+            decoder = step.decoder
+            losses.append(step.loss)
+            seconds.append(step.seconds)
+            bar.step(step.number + 1, f"{step.loss / math.log(2.0):.2f} bits")
+    inputs, targets = texts.windows(held, context=given.context, limit=64)
+    prompt = held[: given.context // 2].tobytes()
+    cached, sample = decoding(decoder, prompt, given.context - len(prompt), row.cache)
+    uncached, _ = decoding(decoder, prompt, min(8, given.context - len(prompt)), None)
+    sizes = (given.context, config.kv_heads, config.head_dim, config.head_dim, 4)
+    return {
+        "mechanism": row.name,
+        "bits_per_byte": evaluate.bits_per_byte(decoder, inputs, targets),
+        "train_tokens_per_s": given.batch * given.context / float(np.median(seconds)),
+        "decode_cached_tokens_per_s": cached,
+        "decode_uncached_tokens_per_s": uncached,
+        "cache_bytes_per_token": config.layers * row.cache_bytes(*sizes) / given.context,
+        "gap_budgets": evaluate.gap_in_budgets(decoder, inputs[:1], row.cache, np.random.default_rng(given.seed)),
+        "sample": sample[:SAMPLE].decode("utf-8", "replace"),
+        "losses": losses,
+    }
+
+
+def decoding(decoder: Decoder, prompt: bytes, tokens: int, cache: Any) -> tuple[float, bytes]:
+    """Returns tokens a second after the first, which reads the prompt, and what was written."""
+    times, written = [], []
+    for token in generate(decoder, prompt, max(tokens, 2), cache=cache):
+        times.append(time.perf_counter())
+        written.append(token)
+    return (len(times) - 1) / max(times[-1] - times[0], 1e-9), bytes(written)
+
+
+def print_table(report: dict[str, Any]) -> None:
+    """Prints what was measured."""
+    settings = report["settings"]
+    rows = [[line["mechanism"], f"{line['bits_per_byte']:.3f}", f"{line['train_tokens_per_s']:,.0f}",
+             f"{line['decode_cached_tokens_per_s']:,.0f}", f"{line['decode_uncached_tokens_per_s']:,.0f}",
+             f"{line['cache_bytes_per_token']:,.0f}", f"{line['gap_budgets']:.2f}"] for line in report["rows"]]
+    rows.append(["(bigram)", f"{settings['bigram_bits_per_byte']:.3f}", "", "", "", "", ""])
+    table(HEADER, rows, title=f"{settings['parameters']:,} parameters, {settings['steps']} steps of {settings['batch']} x "
+                              f"{settings['context']} bytes of {settings['text']}, seed {settings['seed']}")
+    for line in report["rows"]:
+        print(f"\n{line['mechanism']} writes on: {line['sample']!r}")
+
+
+def plot(report: dict[str, Any], path: str) -> None:
+    """Draws the losses of all mechanisms."""
+    from tinyattn.plot import losses
+    figure = losses({line["mechanism"]: line["losses"] for line in report["rows"]},
+                    bar=report["settings"]["bigram_bits_per_byte"])
+    with replacing(path) as file:
+        figure.savefig(file, format="png", dpi=150)

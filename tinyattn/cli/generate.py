@@ -1,0 +1,47 @@
+"""tinyattn generate FILE: a prompt continued by a saved model."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+import numpy as np
+
+from tinyattn.catalog import find
+from tinyattn.cli.terminal import positive, seed
+from tinyattn.cli.train import mixer_of
+from tinyattn.models import checkpoint
+from tinyattn.models.generate import generate
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's options."""
+    parser.add_argument("file", metavar="FILE", help="a model written by tinyattn train")
+    parser.add_argument("--prompt", default="def ", metavar="TEXT", help="default: 'def '")
+    parser.add_argument("--tokens", type=positive, default=200, metavar="N", help="bytes to write (default 200)")
+    parser.add_argument("--temperature", type=float, default=0.8, metavar="T", help="0 is greedy (default 0.8)")
+    parser.add_argument("--top-k", type=positive, metavar="K", help="choose among the K likeliest")
+    parser.add_argument("--top-p", type=float, metavar="P", help="choose among the fewest that reach P")
+    parser.add_argument("--seed", type=seed, default=0, metavar="S", help="default 0")
+    parser.add_argument("--cache", action=argparse.BooleanOptionalAction, default=True, help="decode through a cache")
+
+
+def run(given: argparse.Namespace) -> int:
+    """Writes the prompt and its continuation."""
+    if not os.path.exists(given.file):
+        raise ValueError(f"{given.file}: does not exist; make it with tinyattn train --out {given.file}")
+    decoder, _, name, _ = checkpoint.load(given.file, mechanism=mixer_of)  # type: ignore[arg-type]
+    raw = sys.stdout.buffer if hasattr(sys.stdout, "buffer") else None
+    pieces = [given.prompt.encode()]
+    for token in generate(decoder, pieces[0], given.tokens, np.random.default_rng(given.seed),
+                          temperature=given.temperature, top_k=given.top_k, top_p=given.top_p,
+                          cache=find(name).cache if given.cache else None):
+        pieces.append(bytes([token]))
+    text = b"".join(pieces)
+    if raw is None:
+        print(text.decode("utf-8", "replace"))
+    else:
+        sys.stdout.flush()
+        raw.write(text + b"\n")
+    return 0

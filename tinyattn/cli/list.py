@@ -1,0 +1,22 @@
+"""tinyattn list: the mechanisms, a line each."""
+
+from __future__ import annotations
+
+import argparse
+
+from tinyattn.catalog import ROWS
+from tinyattn.cli.terminal import table
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's options."""
+
+
+def run(given: argparse.Namespace) -> int:
+    """Prints the mechanisms."""
+    table(["mechanism", "kind", "year", "laws", "mixer"],
+          [[row.name, row.kind, str(row.papers[0].year), str(len(row.laws)), "yes" if row.mixer else "no"] for row in ROWS])
+    print()
+    for row in ROWS:
+        print(f"{row.name}: {row.says}")
+    return 0

@@ -1,0 +1,36 @@
+"""tinyattn show NAME: everything there is to know of a mechanism."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import textwrap
+
+from tinyattn.catalog import find
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's options."""
+    parser.add_argument("name", help="a mechanism or one of its other names")
+
+
+def run(given: argparse.Namespace) -> int:
+    """Prints a mechanism's definition and its row of the catalog."""
+    row = find(given.name)
+    print(f"{row.name}: {row.says}\n")
+    print(f"kind       {row.kind}")
+    print(f"cost       {row.cost}")
+    print(f"cache      {row.cache_formula}")
+    print(f"signature  {getattr(row.definition, 'signature', '')}")
+    for paper in row.papers:
+        print(f"paper      {paper}")
+    if row.aliases:
+        print(f"also       {', '.join(row.aliases)}")
+    for name in row.forms:
+        print(f"form       {name}")
+    print("\ndefinition\n")
+    print(textwrap.indent(inspect.getsource(inspect.unwrap(row.definition)).rstrip(), "    "))
+    print("\nlaws\n")
+    for law in row.laws:
+        print(textwrap.fill(f"{law.name}: {law.says}", 100, initial_indent="    ", subsequent_indent="        "))
+    return 0

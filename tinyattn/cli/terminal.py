@@ -1,0 +1,90 @@
+"""Tables and progress: with rich where it is installed and a terminal is there, in plain text otherwise."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+
+def has_rich() -> bool:
+    """Returns whether rich can be imported."""
+    return sys.modules.get("rich", True) is not None and importlib.util.find_spec("rich") is not None
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "") -> None:
+    """Prints rows under a header: the first column to the left, numbers to the right."""
+    if sys.stdout.isatty() and has_rich():
+        from rich.console import Console
+        from rich.table import Table
+        grid = Table(title=title or None, title_justify="left")
+        for i, name in enumerate(header):
+            grid.add_column(name, justify="left" if i == 0 else "right", overflow="fold")
+        for row in rows:
+            grid.add_row(*row)
+        Console().print(grid)
+        return
+    widths = [max(len(line[i]) for line in (header, *rows)) for i in range(len(header))]
+    if title:
+        print(title)
+    for line in (header, ["-" * width for width in widths], *rows):
+        print("  ".join(cell.ljust(w) if i == 0 else cell.rjust(w)
+                        for i, (cell, w) in enumerate(zip(line, widths, strict=True))).rstrip())
+
+
+class Bar:
+    """Progress of one task, told on standard error."""
+
+    def __init__(self, name: str, total: int, advance: Any) -> None:
+        self.name, self.total, self.advance = name, total, advance
+
+    def step(self, done: int, note: str) -> None:
+        """Says how many of the total are done, with a note."""
+        self.advance(done, note)
+
+
+@contextmanager
+def progress(name: str, total: int) -> Iterator[Bar]:
+    """Gives a Bar: a moving one on a terminal, else a line every tenth."""
+    if sys.stderr.isatty() and has_rich():
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+        with Progress(TextColumn("{task.description:<18}"), BarColumn(), MofNCompleteColumn(),
+                      TextColumn("{task.fields[note]}"), TimeRemainingColumn(), console=Console(stderr=True)) as shown:
+            task = shown.add_task(name, total=total, note="")
+            yield Bar(name, total, lambda done, note: shown.update(task, completed=done, note=note))
+        return
+    started, said = time.perf_counter(), [0]
+
+    def tell(done: int, note: str) -> None:
+        if done * 10 // total > said[0]:
+            said[0] = done * 10 // total
+            print(f"{name}: {done}/{total}  {note}  {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
+
+    yield Bar(name, total, tell)
+
+
+def positive(text: str) -> int:
+    """Returns an option as an int of 1 or more."""
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of 1 or more, got {text!r}")
+    return number
+
+
+def seed(text: str) -> int:
+    """Returns an option as an int of 0 or more."""
+    try:
+        number = int(text)
+    except ValueError:
+        number = -1
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"expected a whole number of 0 or more, got {text!r}")
+    return number
