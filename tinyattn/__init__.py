@@ -1,2 +1,123 @@
-"""Every attention mechanism: a definition to read, a kernel to run, laws that tie the two."""
+"""Every attention mechanism: a definition to read, a kernel to run, laws that tie the two.
+
+The map. Read downwards: a file imports only what stands above it.
+
+engine/                  1  how gradients happen
+  graph.py                  who was computed from whom, and the one walk back
+  table.py                  the rule table: a row a NumPy function
+  moves.py                  the moves a Tensor makes itself: dtype, index, solve
+  tensor.py                 Tensor: an array that answers NumPy's own functions
+  primitive.py              a function that brings its own backward
+  rules_elementwise.py      rows: each element alone
+  rules_reduce.py           rows: fold an axis, or run along it
+  rules_linear.py           rows: products, solutions
+  rules_shape.py            rows: elements in other places
+  rules_index.py            rows: selections
+  rules_refused.py          rows that refuse, with the reason
+  tree.py                   trees of arrays
+  grad.py                   grad, value_and_grad, vjp
+  check.py                  one number that says whether a gradient is right
+ops/                     2  small named pieces of NumPy
+  types.py                  what annotations call an array
+  signature.py              @shapes: a mechanism's axes, declared and checked
+  heads.py                  heads cut, joined, grouped
+  softmax.py                softmax, logsumexp, and what is before the division
+  merge.py                  two partial attentions become one
+  norm.py                   RMS, layer, unit length
+  activation.py             sigmoid, SiLU, GELU, softplus
+  features.py               feature maps of linear attention
+  loss.py                   cross-entropy
+  masks/                 who may see whom
+    picture.py              a mask in text or SVG
+    pattern.py              Pattern: a predicate, its algebra, its blocks
+    constructors.py         causal, window, prefix, strided, ...
+    batched.py              padding, packed documents
+    expression.py           patterns parsed from text
+  positions/             where a token stands
+    frequencies.py          rotary frequencies and their scalings
+    rotary.py               rotary positions
+    absolute.py             sinusoids, ALiBi's slopes, T5's buckets
+  bias.py                   biases that are a rule on positions
+  options.py                the options of softmax attention, checked
+  linear_options.py         the options of the linear family, checked
+  files/                 written whole or not at all
+    atomic.py               a file that takes its place when it is complete
+    header.py               a safetensors header, checked before it is believed
+    safetensors.py          arrays by name in one file
+definitions/             3  what each mechanism is
+  softmax/               every visible score is computed
+    dot_product.py          attention, its weights, its lse
+    grouped.py              multi-head, multi-query, grouped-query
+    streaming.py            one block of keys at a time
+  linear/                a state in the place of the keys
+    linear.py               linear attention: parallel, recurrent, chunked
+fastest.py               4b the best form for a call
+caches/                  5  what decoding remembers
+  protocol.py               what every cache does, and the checks it shares
+  growing.py                all keys and values
+  state.py                  the state alone
+layers/                  6  with parameters
+  linear.py                 one matrix
+  norm.py                   RMSNorm
+  feed_forward.py           SwiGLU
+  attention.py              self- and cross-attention around any mechanism
+  block.py                  a pre-norm block
+models/                  7  small and whole
+  config.py                 the sizes of a decoder
+  text.py                   bytes, batches, the bigram to beat
+  sampling.py               the next token from its logits
+  decoder.py                a byte-level language model
+  optimise.py               AdamW, schedule, clipping
+  train.py                  the loop
+  generate.py               writing on
+  checkpoint.py             a model in a file
+  evaluate.py               bits a byte; cached against full
+MAP-LAWS
+plot.py                  11 pictures, with matplotlib
+cli/                     12 the command line
+  terminal.py               tables and progress
+  memory.py                 freed memory kept
+  list.py                   tinyattn list
+  show.py                   tinyattn show
+  check.py                  tinyattn check
+  picture.py                tinyattn picture
+  museum.py                 tinyattn museum
+  train.py                  tinyattn train
+  generate.py               tinyattn generate
+  compare.py                tinyattn compare
+  torch_step.py             the same training step in PyTorch
+  time.py                   tinyattn time
+__main__.py              python -m tinyattn
+"""
+
+from importlib import import_module
+from typing import Any
+
 __version__ = "0.1.0"
+
+_HOMES = {name: "tinyattn.engine" for name in ("Tensor", "grad", "no_grad", "primitive", "value_and_grad", "vjp")}
+_HOMES |= {name: "tinyattn.definitions" for name in (
+    "attention_weights", "attention_with_lse", "grouped_query_attention", "linear_attention",
+    "linear_attention_chunked", "linear_attention_parallel", "linear_attention_recurrent", "multi_head_attention",
+    "multi_query_attention", "streaming_attention")}
+_HOMES |= {name: "tinyattn.ops" for name in ("Bias", "Pattern", "alibi", "merge", "relative", "rotary")}
+_HOMES["attention"] = "tinyattn.fastest"
+_PARTS = ("caches", "catalog", "definitions", "engine", "fastest", "laws", "layers", "models", "ops", "plot", "testing")
+
+__all__ = ["__version__", *sorted(_HOMES), *_PARTS]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    # Names are found when they are asked for: importing all of it takes as long as importing NumPy.
+    if name in _HOMES:
+        value = getattr(import_module(_HOMES[name]), name)
+    elif name in _PARTS:
+        value = import_module(f"tinyattn.{name}")
+    else:
+        raise AttributeError(f"module 'tinyattn' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

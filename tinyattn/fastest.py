@@ -31,15 +31,16 @@ def attention(q: Array, k: Array, v: Array, **options: Any) -> Array:
     >>> attention(np.zeros((1, 2)), np.eye(2), np.array([[1.0], [3.0]]))
     array([[2.]])
     """
-    shape, kv_shape = getattr(q, "shape", ()), getattr(k, "shape", ())
-    if len(shape) < 4 or len(kv_shape) != len(shape) or shape[:-3] != kv_shape[:-3] or v.shape[:-2] != kv_shape[:-2]:
-        return definitions.attention(q, k, v, **options)  # what does not fit is refused there by name
-    row = math.prod(shape[1:-1]) * kv_shape[-2] * q.dtype.itemsize  # scores of one entry of the first axis, in bytes
-    parts = min(shape[0], -(-shape[0] * row // PART_BYTES))
-    if parts > 1 and all(same_along_first(options.get(name), len(shape)) for name in ("mask", "bias")):
+    shape, kv_shape, value_shape = (getattr(array, "shape", ()) for array in (q, k, v))
+    # What has no such axes, or other ones, is left for the definition to refuse by name.
+    fits = len(shape) >= 3 and len(kv_shape) == len(shape) and value_shape[:-1] == kv_shape[:-1]
+    row = math.prod(shape[1:-1]) * kv_shape[-2] * q.dtype.itemsize if fits else 0  # scores of one entry, in bytes
+    parts = min(shape[0], -(-shape[0] * row // PART_BYTES)) if row else 1
+    batch = len(shape) > 3 and shape[:-3] == kv_shape[:-3]
+    if parts > 1 and batch and all(same_along_first(options.get(name), len(shape)) for name in ("mask", "bias")):
         cuts = [np.array_split(array, parts) for array in (q, k, v)]
         return np.concatenate([definitions.attention(*part, **options) for part in zip(*cuts, strict=True)])
-    large = row * shape[0] > STREAM_BYTES
+    large = row and row * shape[0] > STREAM_BYTES
     out: Array = (definitions.streaming_attention if large else definitions.attention)(q, k, v, **options)
     return out
 

@@ -93,7 +93,8 @@ def floating(name: str, array: Any) -> Array:
     """Returns the array as a plain native one; TypeError if it is not a floating array (or a Tensor)."""
     if isinstance(array, np.ndarray):
         if isinstance(array, np.ma.MaskedArray):
-            raise TypeError(f"{name}: a masked array would lose its mask; give .filled(...) or .data, and mask=")
+            raise TypeError(f"{name}: expected a plain array, a masked one would lose its mask; "
+                            f"give .filled(...) or .data, and mask=")
         if array.dtype in FLOATING:
             return array if type(array) is np.ndarray else array.view(np.ndarray)
         native = array.dtype.newbyteorder("=")

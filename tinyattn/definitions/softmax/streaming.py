@@ -9,6 +9,7 @@ from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.options import (
     Window,
     check_bias,
+    check_broadcast,
     check_causal,
     check_mask,
     check_scale,
@@ -117,6 +118,7 @@ def seen_tile(mask: Array | Pattern | None, left: int | None, right: int | None,
         seen = seen & (kv_positions <= q_column + right)
     if isinstance(mask, Pattern):
         shown: Array = mask.visible(q_positions, kv_positions)
+        check_broadcast("mask", shown.shape, (*full[:-1], len(kv_positions)))
         return seen & shown
     if mask is not None:
         part = mask if not mask.ndim or mask.shape[-1] == 1 else mask[..., kv_positions[0] : kv_positions[-1] + 1]
