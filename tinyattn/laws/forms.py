@@ -1,0 +1,39 @@
+"""Laws between forms: another way to compute the same, outputs and gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tinyattn.laws.draw import ALL, softmax
+from tinyattn.laws.gradient import gradients
+from tinyattn.laws.law import Draw, Law
+from tinyattn.laws.problem import Mechanism, Problem, Sizes
+from tinyattn.laws.score import plain
+
+
+def agrees(name: str, other: Mechanism, *, draw: Draw | None = None) -> Law:
+    """Returns the law that a mechanism gives what another form gives."""
+    return Law(f"equals_{name}", f"It gives what {name} gives.", softmax(*ALL) if draw is None else draw, plain,
+               lambda f, p: plain(other, p))
+
+
+def slopes_agree(name: str, other: Mechanism, *, draw: Draw | None = None) -> Law:
+    """Returns the law that a mechanism's gradients are those of another form."""
+    return Law(f"gradients_equal_{name}", f"Its gradients are those of {name}.", softmax(*ALL) if draw is None else draw,
+               gradients, lambda f, p: gradients(other, p))
+
+
+def invisible(option: str, numbers: tuple[int, ...], draw: Draw) -> Law:
+    """Returns the law that a block or chunk size changes nothing."""
+    def sized(number: int) -> Callable[[Mechanism, Problem], Any]:
+        return lambda f, p: plain(f, p.but(**{option: number}))
+
+    def drawn(rng: np.random.Generator, sizes: Sizes) -> Problem:
+        return draw(rng, sizes)
+
+    return Law(f"{option}_is_invisible", f"No {option} size changes the result: {', '.join(map(str, numbers))}.", drawn,
+               lambda f, p: tuple(a for n in numbers for a in sized(n)(f, p)),
+               lambda f, p: tuple(a for n in numbers for a in sized(1000)(f, p)))

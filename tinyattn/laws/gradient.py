@@ -1,0 +1,75 @@
+"""Laws of gradients, for mechanisms that take Tensors."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tinyattn.engine.grad import vjp
+from tinyattn.laws.draw import ALL, at_least, softmax, without
+from tinyattn.laws.heads import many
+from tinyattn.laws.law import Law
+from tinyattn.laws.masking import hidden_draw, unseen_poisoned
+from tinyattn.laws.problem import Mechanism, Problem
+from tinyattn.ops.types import Array
+
+
+def gradients(f: Mechanism, p: Problem) -> tuple[Array, ...]:
+    """Returns d_q, d_k, d_v and those of bias and sinks, for a fixed d_out."""
+    named = {"q": p.q, "k": p.k, "v": p.v, **{n: p.options[n] for n in ("bias", "sinks") if n in p.options}}
+    out, pullback = vjp(lambda t: first(p.but(**t).call(f)), named)
+    d_out = np.cos(np.arange(out.size)).reshape(out.shape).astype(out.dtype)
+    return tuple(pullback(d_out).values())
+
+
+def first(out: object) -> object:
+    """Returns out of (out, lse)."""
+    return out[0] if isinstance(out, tuple) else out
+
+
+def grouped(f: Mechanism, p: Problem) -> tuple[Array, ...]:
+    """The gradient of keys and values."""
+    return gradients(f, p)[1:3]
+
+
+def group_sums(f: Mechanism, p: Problem) -> tuple[Array, ...]:
+    """Keys and values repeated for every head, their gradients added up over each group."""
+    groups = p.q.shape[-3] // p.k.shape[-3]
+    repeated = p.but(k=np.repeat(p.k, groups, axis=-3), v=np.repeat(p.v, groups, axis=-3))
+    return tuple(g.reshape(*g.shape[:-3], p.k.shape[-3], groups, *g.shape[-2:]).sum(axis=-3)
+                 for g in gradients(f, repeated)[1:3])
+
+
+def euler_q(f: Mechanism, p: Problem) -> tuple[Array, ...]:
+    """q . d_q, added up for each kv head."""
+    per_head = np.sum(gradients(f, p)[0] * p.q, axis=(-1, -2))
+    return (per_head.reshape(*per_head.shape[:-1], p.k.shape[-3], -1).sum(axis=-1),)
+
+
+def euler_k(f: Mechanism, p: Problem) -> tuple[Array, ...]:
+    """k . d_k, added up for each kv head."""
+    return (np.sum(gradients(f, p)[1] * p.k, axis=(-1, -2)),)
+
+
+def euler_v(f: Mechanism, p: Problem) -> tuple[Array, ...]:
+    """v . d_v, all added up."""
+    return (np.asarray(np.sum(gradients(f, p)[2] * p.v)),)
+
+
+def euler_out(f: Mechanism, p: Problem) -> tuple[Array, ...]:
+    """out . d_out, all added up."""
+    out = np.asarray(first(p.call(f)))
+    return (np.asarray(np.sum(out * np.cos(np.arange(out.size)).reshape(out.shape).astype(out.dtype))),)
+
+
+ONE = at_least(q_len=2, kv_len=3)
+LAWS = (
+    Law("d_k_is_the_sum_over_its_group", "The gradient of shared keys and values is the sum over the heads that share them.",
+        softmax(*ALL, fit=many), grouped, group_sums),
+    Law("queries_and_keys_share_a_slope", "q . d_q equals k . d_k for each kv head.", softmax(*ALL, fit=ONE), euler_q, euler_k),
+    Law("the_values_slope_is_the_output", "v . d_v equals out . d_out.", softmax(*ALL, fit=ONE), euler_v, euler_out),
+    Law("the_unseen_leaves_gradients_alone", "NaN where nobody looks changes no gradient.", hidden_draw, gradients,
+        lambda f, p: unseen_poisoned(lambda q, k, v, **o: gradients(f, Problem(q, k, v, o)), p)),
+    Law("scores_shift_without_a_slope", "One vector added to all keys has no slope, but for cap and sink.",
+        softmax(*without(["sinks", "softcap"]), fit=ONE),
+        lambda f, p: (gradients(f, p)[1].sum(axis=-2),), lambda f, p: (np.zeros(p.k.shape[:-2] + p.k.shape[-1:], p.q.dtype),)),
+)

@@ -1,0 +1,71 @@
+"""Running a law: problems drawn from a seed, those that could prove nothing drawn again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tinyattn.laws.budget import measure
+from tinyattn.laws.draw import draw_sizes
+from tinyattn.laws.law import Law, judge, outputs
+from tinyattn.laws.problem import Mechanism, Problem
+from tinyattn.laws.score import plain
+
+MOST_REDRAWN = 20
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """What was tried of a law: examples, problems redrawn as they could tell nothing, the worst error in budgets."""
+
+    law: Law
+    holds: bool
+    worst: float
+    examples: int
+    redrawn: int
+    failing: str | None
+
+
+def tells(problem: Problem, honest: Mechanism, rng: np.random.Generator) -> bool:
+    """Returns whether the budget of a softmax problem rejects at least one of three wrong answers.
+
+    They are: the scale 0.1 % off, one visible key dropped, the mean of the values.
+    """
+    if "normalize" in problem.options or not problem.q.size or not problem.v.size or problem.k.shape[-2] < 2:
+        return True
+    budget = measure((plain,), honest, problem, rng, reorder=True)
+    seen = problem.visible()
+    if not seen.any():
+        return True
+    scale = problem.options.get("scale")
+    scale = problem.q.shape[-1] ** -0.5 if scale is None else scale
+    fewer = seen.copy()
+    fewer[..., int(np.argmax(seen.reshape(-1, seen.shape[-1]).any(axis=0)))] = False
+    wrong = (problem.but(scale=1.001 * scale), problem.but(mask=fewer, causal=False, window=None),
+             problem.but(q=problem.q * 0.0, bias=None))
+    return any(budget.spent(outputs(p.call(honest))) > 1.0 for p in wrong)
+
+
+def check(law: Law, mechanism: Mechanism, *, honest: Mechanism, rng: np.random.Generator, examples: int = 20) -> Report:
+    """Returns what came of trying a law on a mechanism; `honest` is the definition whose rounding sets the budget.
+
+    Half of the problems are float64, half float32.
+    """
+    worst, redrawn, tried = 0.0, 0, 0
+    while tried < examples:
+        sizes = draw_sizes(rng, dtype=("float64", "float32")[tried % 2])
+        problem = law.draw(rng, sizes)
+        if not law.exact and redrawn < MOST_REDRAWN and not tells(problem, honest, rng):
+            redrawn += 1
+            continue
+        tried += 1
+        try:
+            verdict = judge(law, mechanism, problem, honest=honest, rng=rng)
+        except (ValueError, TypeError, IndexError, ArithmeticError, RuntimeWarning) as error:
+            return Report(law, False, float("inf"), tried, redrawn, f"{sizes}: {type(error).__name__}: {error}")
+        worst = max(worst, verdict.spent)
+        if not verdict.holds:
+            options = ", ".join(sorted(name for name, o in problem.options.items() if o is not None and o is not False))
+            return Report(law, False, worst, tried, redrawn, f"{sizes} with {options or 'no options'}: {verdict.spent:.3g} budgets")
+    return Report(law, True, worst, tried, redrawn, None)
