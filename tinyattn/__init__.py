@@ -72,7 +72,27 @@ models/                  7  small and whole
   generate.py               writing on
   checkpoint.py             a model in a file
   evaluate.py               bits a byte; cached against full
-MAP-LAWS
+laws/                    8  what must hold, as values
+  problem.py                a call's arguments, and the sizes they are drawn in
+  budget.py                 how large an error may be: measured
+  law.py                    two ways to compute one thing
+  draw.py                   how problems are drawn
+  score.py                  scale, cap, bias, mask
+  masking.py                who sees whom
+  mean.py                   a weighted mean
+  heads.py                  which keys a head reads; sinks
+  lse.py                    the log-sum-exp and merging
+  gradient.py               slopes
+  forms.py                  another form of the same
+  linear.py                 linear attention and its states
+  dtype.py                  dtypes and layouts
+  cached.py                 cached is full
+  run.py                    a law tried on seeded problems
+catalog/                 9  one row a mechanism
+  row.py                    what a row must have
+  softmax.py                exact attention
+  linear.py                 linear attention
+  find.py                   by any name
 plot.py                  11 pictures, with matplotlib
 cli/                     12 the command line
   terminal.py               tables and progress
@@ -81,7 +101,6 @@ cli/                     12 the command line
   show.py                   tinyattn show
   check.py                  tinyattn check
   picture.py                tinyattn picture
-  museum.py                 tinyattn museum
   train.py                  tinyattn train
   generate.py               tinyattn generate
   compare.py                tinyattn compare
@@ -102,9 +121,9 @@ _HOMES |= {name: "tinyattn.definitions" for name in (
     "multi_query_attention", "streaming_attention")}
 _HOMES |= {name: "tinyattn.ops" for name in ("Bias", "Pattern", "alibi", "merge", "relative", "rotary")}
 _HOMES["attention"] = "tinyattn.fastest"
-_PARTS = ("caches", "catalog", "definitions", "engine", "fastest", "laws", "layers", "models", "ops", "plot", "testing")
+_PARTS = ("caches", "catalog", "definitions", "engine", "fastest", "laws", "layers", "models", "ops", "plot")
 
-__all__ = ["__version__", *sorted(_HOMES), *_PARTS]  # noqa: PLE0604
+__all__ = ["__version__", *sorted(_HOMES), *_PARTS]
 
 
 def __getattr__(name: str) -> Any:

@@ -154,7 +154,7 @@ def test_what_no_query_sees_may_hold_anything(name):
     seen[:, :2, :, 4] = seen[1, 2:, :, 0] = False  # unseen by every head of a kv head
     seen[0, 0, 1] = False  # a query that sees nothing
     options = {"mask": seen, "causal": True} if name != "fastest" else {"mask": seen}
-    loss = lambda t: (FORMS[name](*t, **options) ** 2).sum()  # noqa: E731
+    loss = lambda t: (FORMS[name](*t, **options) ** 2).sum()
     clean_out, clean_grad = FORMS[name](q, k, v, **options), grad(loss)((q, k, v))
     for poison in (np.nan, np.inf, -np.inf):
         p, a, b = q.copy(), k.copy(), v.copy()

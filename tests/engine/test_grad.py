@@ -25,7 +25,7 @@ class Layer:
 def test_trees_come_back_as_they_went():
     tree = {"w": np.ones(2), "list": [np.ones(1), None, 3, "s", 2.5], "pair": Pair(np.ones(()), np.arange(2)),
             "layer": Layer(np.full(2, 3.0)), "f": len, "flag": True}
-    loss = lambda t: (t["w"].sum() + (t["list"][0] * 2.0).sum() + t["pair"].a * 5.0 + (t["layer"].w ** 2).sum())  # noqa: E731
+    loss = lambda t: (t["w"].sum() + (t["list"][0] * 2.0).sum() + t["pair"].a * 5.0 + (t["layer"].w ** 2).sum())
     value, g = value_and_grad(loss)(tree)
     assert value == 2.0 + 2.0 + 5.0 + 18.0
     np.testing.assert_array_equal(g["w"], [1.0, 1.0])
@@ -61,7 +61,7 @@ def test_an_unused_input_has_zeros():
 
 
 def test_rest_and_options_are_passed_and_aux_comes_out_plain():
-    f = lambda x, y, *, z: ((x * y * z).sum(), {"x": x * 2.0, "n": 3})  # noqa: E731
+    f = lambda x, y, *, z: ((x * y * z).sum(), {"x": x * 2.0, "n": 3})
     (value, aux), g = value_and_grad(f, has_aux=True)(np.ones(2), 3.0, z=2.0)
     assert value == 12.0
     assert aux["n"] == 3

@@ -160,7 +160,7 @@ def test_biases_are_rules_on_positions():
             for j in range(4):
                 assert dense[h, i, j] == -slope * abs(i + 2 - j)
     table = RNG.standard_normal((32, 3))
-    buckets = lambda d: ops.t5_buckets(d, causal=True)  # noqa: E731
+    buckets = lambda d: ops.t5_buckets(d, causal=True)
     bias = ops.relative(table, buckets)
     whole = bias.dense(6, 9)
     for i in range(6):

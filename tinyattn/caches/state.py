@@ -6,8 +6,6 @@ import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from tinyattn import definitions
 from tinyattn.caches.protocol import check_kind, check_queries, check_reorder, check_tokens, check_truncation
 from tinyattn.ops.files import safetensors

@@ -1,4 +1,4 @@
-"""The command line: compare, train, generate, list, show, check, picture, museum, time."""
+"""The command line: compare, train, generate, list, show, check, picture, time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ COMMANDS = {
     "show": "a mechanism's definition, formula, shapes, papers and laws",
     "check": "run a mechanism's laws",
     "picture": "draw a mask, in text or as SVG",
-    "museum": "which law catches which wrong kernel",
     "time": "measure: a training step, the definition, the import",
 }
 

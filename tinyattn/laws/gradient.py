@@ -40,23 +40,23 @@ def group_sums(f: Mechanism, p: Problem) -> tuple[Array, ...]:
 
 
 def euler_q(f: Mechanism, p: Problem) -> tuple[Array, ...]:
-    """q . d_q, added up for each kv head."""
+    """Q . d_q, added up for each kv head."""
     per_head = np.sum(gradients(f, p)[0] * p.q, axis=(-1, -2))
     return (per_head.reshape(*per_head.shape[:-1], p.k.shape[-3], -1).sum(axis=-1),)
 
 
 def euler_k(f: Mechanism, p: Problem) -> tuple[Array, ...]:
-    """k . d_k, added up for each kv head."""
+    """K . d_k, added up for each kv head."""
     return (np.sum(gradients(f, p)[1] * p.k, axis=(-1, -2)),)
 
 
 def euler_v(f: Mechanism, p: Problem) -> tuple[Array, ...]:
-    """v . d_v, all added up."""
+    """V . d_v, all added up."""
     return (np.asarray(np.sum(gradients(f, p)[2] * p.v)),)
 
 
 def euler_out(f: Mechanism, p: Problem) -> tuple[Array, ...]:
-    """out . d_out, all added up."""
+    """Out . d_out, all added up."""
     out = np.asarray(first(p.call(f)))
     return (np.asarray(np.sum(out * np.cos(np.arange(out.size)).reshape(out.shape).astype(out.dtype))),)
 

@@ -19,7 +19,7 @@ def lse_alone(f: Mechanism, p: Problem) -> tuple[Array, ...]:
 
 
 def summed(f: Mechanism, p: Problem) -> tuple[Array, ...]:
-    """log of the sum of exp over the visible scores and the sink, term by term."""
+    """Log of the sum of exp over the visible scores and the sink, term by term."""
     scores = np.where(p.visible(), raw_scores(p) + p.options.get("bias", 0.0), -np.inf)
     sinks = p.options.get("sinks")
     if sinks is not None:

@@ -1,0 +1,57 @@
+"""The command line: what it prints, what it refuses, and how it ends."""
+
+import json
+import math
+
+import pytest
+
+from tinyattn.cli import main
+
+
+def test_list_show_check_and_pictures(capsys, tmp_path):
+    assert main(["list"]) == 0
+    assert main(["show", "gqa"]) == 0
+    assert main(["check", "attention_with_lse", "--examples", "2"]) == 0
+    assert main(["picture", "causal & window(1, 0)", "--q-len", "3", "--kv-len", "3"]) == 0
+    shown = capsys.readouterr().out
+    for words in ("grouped_query_attention", "arXiv:2305.13245", "def grouped_query_attention", "holds", " 2  · ■ ■"):
+        assert words in shown
+    assert main(["picture", "causal", "--svg", str(tmp_path / "a.svg")]) == 0
+    assert (tmp_path / "a.svg").read_text().startswith("<svg")
+
+
+@pytest.mark.parametrize(("arguments", "words"), [
+    (["show", "atention"], "did you mean attention"), (["compare", "--mechanisms", "atention"], "did you mean attention"),
+    (["compare", "--mechanisms", "mqa"], "no causal token mixer"), (["compare", "--text", "/no/such"], "does not exist"),
+    (["compare", "--json", "/no/such/file"], "make it first"), (["picture", "casual"], "did you mean causal"),
+    (["generate", "/no/such"], "does not exist"), (["compare", "--steps", "0"], "1 or more"), (["nonsense"], "invalid choice"),
+])
+def test_bad_input_is_one_line_and_exit_two(capsys, arguments, words):
+    assert main(arguments) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_compare_writes_what_it_measured_and_repeats_itself(capsys, tmp_path):
+    text = tmp_path / "t"
+    text.write_bytes(b"the quick brown fox jumps over the lazy dog. " * 60)
+    losses = []
+    for name in ("a", "b"):
+        out = tmp_path / name
+        assert main(["compare", "--steps", "3", "--context", "16", "--batch", "2", "--text", str(text), "--json", str(out)]) == 0
+        report = json.loads(out.read_text())
+        assert set(report) == {"settings", "machine", "rows"}
+        assert set(report["rows"][0]) == {"mechanism", "bits_per_byte", "train_tokens_per_s", "decode_cached_tokens_per_s",
+                                          "decode_uncached_tokens_per_s", "cache_bytes_per_token", "gap_budgets", "sample", "losses"}
+        assert all(row["gap_budgets"] <= 1.0 and math.isfinite(row["bits_per_byte"]) for row in report["rows"])
+        losses.append([row["losses"] for row in report["rows"]])
+    assert losses[0] == losses[1]
+    assert "bits/byte" in capsys.readouterr().out
+
+
+def test_train_resume_generate(capsys, tmp_path):
+    text, model = tmp_path / "t", str(tmp_path / "m")
+    text.write_bytes(b"abcdefgh " * 300)
+    assert main(["train", "--steps", "2", "--context", "16", "--batch", "2", "--text", str(text), "--out", model]) == 0
+    assert main(["train", "--steps", "1", "--batch", "2", "--text", str(text), "--resume", model, "--out", model]) == 0
+    assert "3 steps" in capsys.readouterr().out
+    assert main(["generate", model, "--prompt", "abc", "--tokens", "3", "--temperature", "0"]) == 0
