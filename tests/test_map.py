@@ -58,7 +58,9 @@ def imports(name: str) -> set[str]:
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{name}: relative import"
-            found.add(node.module or "")
+            submodules = [f"{node.module}.{alias.name}".replace(".", "/").removeprefix("tinyattn/") for alias in node.names]
+            if not all(f"{path}.py" in FILES or f"{path}/__init__.py" in FILES for path in submodules):
+                found.add(node.module or "")
             found.update(f"{node.module}.{alias.name}" for alias in node.names)
     return found
 

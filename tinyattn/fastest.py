@@ -31,7 +31,7 @@ def attention(q: Array, k: Array, v: Array, **options: Any) -> Array:
     >>> attention(np.zeros((1, 2)), np.eye(2), np.array([[1.0], [3.0]]))
     array([[2.]])
     """
-    shape, kv_shape, value_shape = (getattr(array, "shape", ()) for array in (q, k, v))
+    shape, kv_shape, value_shape = (tuple(getattr(array, "shape", ())) for array in (q, k, v))
     # What has no such axes, or other ones, is left for the definition to refuse by name.
     fits = len(shape) >= 3 and len(kv_shape) == len(shape) and value_shape[:-1] == kv_shape[:-1]
     row = math.prod(shape[1:-1]) * kv_shape[-2] * q.dtype.itemsize if fits else 0  # scores of one entry, in bytes

@@ -22,7 +22,7 @@ COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command and returns its exit code: 0, 1 a law failed, 2 bad input, 130 interrupted."""
-    arguments = sys.argv[1:] if argv is None else list(argv)
+    arguments = [*(sys.argv[1:] if argv is None else argv)]
     parser = argparse.ArgumentParser(prog="tinyattn", description="Attention: definitions, kernels, laws.")
     parser.add_argument("--version", action="store_true", help="print the version and exit")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")

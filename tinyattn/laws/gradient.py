@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tinyattn.engine.grad import vjp
-from tinyattn.laws.draw import ALL, at_least, softmax, without
+from tinyattn.laws.draw import ALL, at_least, softmax
 from tinyattn.laws.heads import many
 from tinyattn.laws.law import Law
 from tinyattn.laws.masking import hidden_draw, unseen_poisoned
@@ -69,7 +69,4 @@ LAWS = (
     Law("the_values_slope_is_the_output", "v . d_v equals out . d_out.", softmax(*ALL, fit=ONE), euler_v, euler_out),
     Law("the_unseen_leaves_gradients_alone", "NaN where nobody looks changes no gradient.", hidden_draw, gradients,
         lambda f, p: unseen_poisoned(lambda q, k, v, **o: gradients(f, Problem(q, k, v, o)), p)),
-    Law("scores_shift_without_a_slope", "One vector added to all keys has no slope, but for cap and sink.",
-        softmax(*without(["sinks", "softcap"]), fit=ONE),
-        lambda f, p: (gradients(f, p)[1].sum(axis=-2),), lambda f, p: (np.zeros(p.k.shape[:-2] + p.k.shape[-1:], p.q.dtype),)),
 )

@@ -32,8 +32,8 @@ def unseen_poisoned(f: Mechanism, p: Problem) -> tuple[Array, ...]:
     seen = p.visible()
     kv_heads = p.k.shape[-3]
     heads = seen.reshape(*seen.shape[:-3], kv_heads, -1, *seen.shape[-2:])
-    hidden = ~heads.any(axis=(-3, -2))[..., None]
-    return outputs(p.but(q=np.where(seen.any(axis=-1)[..., None], p.q, np.nan).astype(p.q.dtype),
+    hidden = ~np.expand_dims(heads.any(axis=(-3, -2)), -1)
+    return outputs(p.but(q=np.where(np.expand_dims(seen.any(axis=-1), -1), p.q, np.nan).astype(p.q.dtype),
                          k=np.where(hidden, np.nan, p.k).astype(p.k.dtype),
                          v=np.where(hidden, np.inf, p.v).astype(p.v.dtype)).call(f))
 

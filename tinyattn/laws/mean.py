@@ -31,7 +31,7 @@ def outside(f: Mechanism, p: Problem) -> tuple[Array, ...]:
     seen = p.visible()[..., None]
     high = np.max(np.where(seen, values, -np.inf), axis=-2, initial=-np.inf)
     low = np.min(np.where(seen, values, np.inf), axis=-2, initial=np.inf)
-    some = seen.any(axis=(-1, -2))[..., None]
+    some = np.expand_dims(np.any(seen, axis=(-1, -2)), -1)
     over = np.where(some, np.maximum(out - np.where(some, high, 0), 0) + np.maximum(np.where(some, low, 0) - out, 0), 0)
     # Far outside is told apart, within rounding of the hull is not: the budget is that of the output itself.
     return (np.where(over > 1e-2 * np.maximum(np.abs(out), 1e-3), over, 0.0).astype(p.q.dtype),)
@@ -61,7 +61,7 @@ def last_of_batch(f: Mechanism, p: Problem) -> tuple[Array, ...]:
 def alone(f: Mechanism, p: Problem) -> tuple[Array, ...]:
     """That sequence alone."""
     part = {name: np.asarray(p.options[name])[-1:] for name in ("mask", "bias")
-            if np.ndim(p.options.get(name)) == p.q.ndim}
+            if p.options.get(name) is not None and np.ndim(p.options[name]) == p.q.ndim}
     return (outputs(p.but(q=p.q[-1:], k=p.k[-1:], v=p.v[-1:], **part).call(f))[0],)
 
 
