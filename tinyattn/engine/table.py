@@ -150,9 +150,7 @@ def joint(function: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 
 
 def several(function: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Adds a row for a function of one array with a list of results: from the arguments, the function from the
-    results' gradients (None where a result was not used) to that of the array.
-    """
+    """Adds a row for a function of one array with a list of results; an unused result's gradient comes as None."""
     def add(maker: Callable[..., Callable[[list[Any]], Any]]) -> Callable[..., Any]:
         def row(args: tuple[Any, ...], options: dict[str, Any]) -> Any:
             values = function(plain(args[0]), *args[1:], **options)

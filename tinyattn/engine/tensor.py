@@ -120,7 +120,7 @@ class Tensor(NDArrayOperatorsMixin):
                         "or write to a copy of .value")
 
     def __getitem__(self, index: Any) -> Tensor:
-        return take(self, index)  # type: ignore[no-any-return]
+        return take(self, index)
 
     def __len__(self) -> int:
         return len(self._value)

@@ -25,7 +25,8 @@ def cached(make: Callable[..., Any], draw: Draw, *, name: str = "cached_is_full"
 
     def drawn(rng: np.random.Generator, sizes: Sizes) -> Problem:
         p = draw(rng, replace(sizes, q_len=sizes.kv_len))
-        return Problem(p.q, p.k, p.v, {"causal": True})
+        kept = {"normalize": True} if "normalize" in p.options else {}
+        return Problem(p.q, p.k, p.v, {"causal": True, **kept})
 
     return Law(name, "Decoding through the cache, in any pieces, gives what one call over all tokens gives.", drawn,
                lambda f, p: (outputs(p.call(f))[0],), pieces)
