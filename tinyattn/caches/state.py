@@ -26,6 +26,7 @@ class StateCache:
     nbytes = kv_heads features (value_dim + 1) itemsize for the normalised form, times the leading axes.
     `mechanism(q, k, v, causal=True, initial_state=..., return_state=True)` is `linear_attention_chunked` unless given.
 
+    >>> import numpy as np
     >>> cache = StateCache()
     >>> x = np.ones((1, 2, 3, 4))
     >>> cache.step(x, x, x).shape, cache.length, cache.nbytes
