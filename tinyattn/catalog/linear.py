@@ -9,7 +9,7 @@ from tinyattn.caches.state import StateCache
 from tinyattn.catalog.row import BadInput, Paper, Row
 from tinyattn.laws import LINEAR_LAWS
 from tinyattn.laws.cached import cached
-from tinyattn.laws.forms import agrees
+from tinyattn.laws.forms import agrees, slopes_agree
 from tinyattn.laws.linear import draw
 
 
@@ -23,6 +23,8 @@ ROWS = (
         definitions.linear_attention, (Paper("Katharopoulos et al.", 2020, "2006.16236"),), "exact", "heads i d e", draw,
         (agrees("linear_attention_recurrent", definitions.linear_attention_recurrent, draw=draw),
          agrees("linear_attention_chunked", definitions.linear_attention_chunked, draw=draw),
+         slopes_agree("linear_attention_recurrent", definitions.linear_attention_recurrent, draw=draw),
+         slopes_agree("linear_attention_chunked", definitions.linear_attention_chunked, draw=draw),
          cached(StateCache, draw), *LINEAR_LAWS),
         (BadInput({"scale": float("nan")}, ValueError, ("scale", "nan")),
          BadInput({"initial_state": np.ones(1), "normalize": True}, TypeError, ("initial_state", "pair"))),

@@ -12,7 +12,7 @@ from tinyattn.catalog.row import BadInput, Paper, Row
 from tinyattn.laws import GRADIENT_LAWS, LSE_LAWS, SOFTMAX_LAWS
 from tinyattn.laws.cached import cached
 from tinyattn.laws.draw import ALL, softmax
-from tinyattn.laws.forms import agrees, invisible
+from tinyattn.laws.forms import agrees, invisible, slopes_agree
 from tinyattn.laws.problem import Sizes
 
 SAMPLE = softmax(*ALL)
@@ -47,7 +47,8 @@ FIXED = tuple(law for law in (*SOFTMAX_LAWS, *GRADIENT_LAWS)
 ROWS = (
     Row("attention", "Every query averages the visible values, weighted by the softmax of its scores.",
         definitions.attention, (VASWANI,), "exact", "heads i j (d + e)", SAMPLE,
-        (agrees("streaming_attention", definitions.streaming_attention), cached(GrowingCache, softmax()),
+        (agrees("streaming_attention", definitions.streaming_attention),
+         slopes_agree("streaming_attention", definitions.streaming_attention), cached(GrowingCache, softmax()),
          *SOFTMAX_LAWS, *GRADIENT_LAWS), BAD, aliases=("sdpa", "softmax attention", "scaled dot-product attention"),
         forms={"streaming": definitions.streaming_attention, "with_lse": definitions.attention_with_lse},
         mixer=fastest.attention, cache=GrowingCache, cache_bytes=grown,
@@ -58,7 +59,7 @@ ROWS = (
     Row("streaming_attention", "The same sums, one block of keys at a time.", definitions.streaming_attention,
         (Paper("Milakov and Gimelshein", 2018, "1805.02867"), Paper("Rabe and Staats", 2021, "2112.05682")), "exact",
         "heads i j (d + e), memory i block", SAMPLE,
-        (agrees("attention", definitions.attention),
+        (agrees("attention", definitions.attention), slopes_agree("attention", definitions.attention),
          invisible("block", (1, 2, 3, 7), SAMPLE), *SOFTMAX_LAWS, *GRADIENT_LAWS), BAD,
         aliases=("online softmax", "flash attention")),
     Row("multi_head_attention", "Every query head has keys and values of its own.", definitions.multi_head_attention,

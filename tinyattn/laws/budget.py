@@ -51,14 +51,21 @@ def rows(error: Array) -> Array:
         error.max(axis=-1, keepdims=True), error.shape)
 
 
+def whole(error: Array) -> Array:
+    """Returns the largest error anywhere: for gradients, whose rows are sums that may cancel to an exact 0."""
+    finite = np.where(np.isfinite(error), error, 0.0)
+    return np.broadcast_to(finite.max(initial=0.0), finite.shape)
+
+
 def measure(sides: Sequence[Side], honest: Mechanism, problem: Problem, rng: np.random.Generator,
-            *, reorder: bool) -> Budget:
+            *, reorder: bool, pool: Callable[[Array], Array] = rows) -> Budget:
     """Returns the budget 4 (E + J + eps |out|) of what the sides compute on a problem.
 
     E is the largest error of the honest mechanism in float32 against itself in float64, over 8 orders of the keys
     (where the outputs do not depend on their order: `reorder`) or 8 jittered copies. J is the largest change of the
     float64 outputs when every input is multiplied by 1 +- eps. For a float64 problem both are scaled by 2 ** -29,
-    the ratio of the two epsilons: an error of honest float64 has no truth to be measured against.
+    the ratio of the two epsilons: an error of honest float64 has no truth to be measured against. `pool` says over
+    what the largest error is taken.
     """
     exact = problem.astype(np.float64)
     truth = tuple(np.asarray(out) for out in sides[0](honest, exact))
@@ -67,7 +74,7 @@ def measure(sides: Sequence[Side], honest: Mechanism, problem: Problem, rng: np.
 
     def apart(a: Sequence[Array], b: Sequence[Array]) -> list[Array]:
         with np.errstate(invalid="ignore"):
-            return [rows(np.abs(np.asarray(x, np.float64) - y)) for x, y in zip(a, b, strict=True)]
+            return [pool(np.abs(np.asarray(x, np.float64) - y)) for x, y in zip(a, b, strict=True)]
 
     target = sides[0](honest, widened)
     largest = [np.zeros(np.shape(out)) for out in truth]

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from tinyattn.laws.budget import whole
 from tinyattn.laws.draw import ALL, softmax
-from tinyattn.laws.gradient import gradients
+from tinyattn.laws.gradient import SLOPES, gradients
 from tinyattn.laws.law import Draw, Law
 from tinyattn.laws.problem import Mechanism, Problem, Sizes
 from tinyattn.laws.score import plain
@@ -22,8 +23,8 @@ def agrees(name: str, other: Mechanism, *, draw: Draw | None = None) -> Law:
 
 def slopes_agree(name: str, other: Mechanism, *, draw: Draw | None = None) -> Law:
     """Returns the law that a mechanism's gradients are those of another form."""
-    return Law(f"gradients_equal_{name}", f"Its gradients are those of {name}.", softmax(*ALL) if draw is None else draw,
-               gradients, lambda f, p: gradients(other, p))
+    return Law(f"gradients_equal_{name}", f"Its gradients are those of {name}.", SLOPES if draw is None else draw,
+               gradients, lambda f, p: gradients(other, p), pool=whole)
 
 
 def invisible(option: str, numbers: tuple[int, ...], draw: Draw) -> Law:

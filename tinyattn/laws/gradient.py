@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from tinyattn.engine.grad import vjp
-from tinyattn.laws.draw import ALL, at_least, softmax
+from tinyattn.laws.budget import whole
+from tinyattn.laws.draw import ALL, at_least, softmax, without
 from tinyattn.laws.heads import many
-from tinyattn.laws.law import Law
+from tinyattn.laws.law import Draw, Law
 from tinyattn.laws.masking import hidden_draw, unseen_poisoned
-from tinyattn.laws.problem import Mechanism, Problem
+from tinyattn.laws.problem import Mechanism, Problem, Sizes
 from tinyattn.ops.types import Array
 
 
@@ -61,12 +62,43 @@ def euler_out(f: Mechanism, p: Problem) -> tuple[Array, ...]:
     return (np.asarray(np.sum(out * np.cos(np.arange(out.size)).reshape(out.shape).astype(out.dtype))),)
 
 
+def score_sums(f: Mechanism, p: Problem) -> tuple[Array, ...]:
+    """The gradient of a full bias, added up over the keys."""
+    return (gradients(f, p)[3].sum(axis=-1),)
+
+
+def no_slopes(f: Mechanism, p: Problem) -> tuple[Array, ...]:
+    """Zeros."""
+    return (np.zeros(p.q.shape[:-1], p.q.dtype),)
+
+
+def biased(rng: np.random.Generator, sizes: Sizes) -> Problem:
+    """A problem with a bias of its own for every pair, and no sink."""
+    p = SLOPES_WITHOUT_SINKS(rng, sizes)
+    return p.but(bias=rng.standard_normal(p.full()).astype(p.q.dtype))
+
+
+def sloped(*names: str) -> Draw:
+    """Returns the drawing of problems whose gradients are not 0 throughout: some query sees more than one key."""
+    inner = softmax(*names, fit=ONE)
+
+    def draw(rng: np.random.Generator, sizes: Sizes) -> Problem:
+        p = inner(rng, sizes)
+        return p if p.visible().sum(axis=-1).max() > 1 else p.but(window=None, mask=None, causal=False)
+
+    return draw
+
+
 ONE = at_least(q_len=2, kv_len=3)
+SLOPES = sloped(*ALL)
+SLOPES_WITHOUT_SINKS = sloped(*without(["sinks", "bias"]))
 LAWS = (
     Law("d_k_is_the_sum_over_its_group", "The gradient of shared keys and values is the sum over the heads that share them.",
-        softmax(*ALL, fit=many), grouped, group_sums),
-    Law("queries_and_keys_share_a_slope", "q . d_q equals k . d_k for each kv head.", softmax(*ALL, fit=ONE), euler_q, euler_k),
-    Law("the_values_slope_is_the_output", "v . d_v equals out . d_out.", softmax(*ALL, fit=ONE), euler_v, euler_out),
+        softmax(*ALL, fit=many), grouped, group_sums, pool=whole),
+    Law("queries_and_keys_share_a_slope", "q . d_q equals k . d_k for each kv head.", SLOPES, euler_q, euler_k, pool=whole),
+    Law("the_values_slope_is_the_output", "v . d_v equals out . d_out.", SLOPES, euler_v, euler_out, pool=whole),
+    Law("a_shift_of_scores_has_no_slope", "The gradient of a row of scores adds up to 0, but for a sink.", biased, score_sums,
+        no_slopes, pool=whole),
     Law("the_unseen_leaves_gradients_alone", "NaN where nobody looks changes no gradient.", hidden_draw, gradients,
-        lambda f, p: unseen_poisoned(lambda q, k, v, **o: gradients(f, Problem(q, k, v, o)), p)),
+        lambda f, p: unseen_poisoned(lambda q, k, v, **o: gradients(f, Problem(q, k, v, o)), p), pool=whole),
 )

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from tinyattn.laws.budget import Budget, Outputs, Side, measure
+from tinyattn.laws.budget import Budget, Outputs, Side, measure, rows
 from tinyattn.laws.problem import Mechanism, Problem, Sizes
+from tinyattn.ops.types import Array
 
 Draw = Callable[[np.random.Generator, Sizes], Problem]
 
@@ -20,7 +21,7 @@ class Law:
 
     `left(f, problem)` and `right(f, problem)` give tuples of arrays that must agree: bit for bit if `exact`, else
     within the budget measured on the problem. `says` is the law in words. `reorder` is whether the outputs do not
-    depend on the order of the keys, so that the budget may try several.
+    depend on the order of the keys, so that the budget may try several; `pool` over what its largest error is taken.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Law:
     right: Side
     exact: bool = False
     reorder: bool = False
+    pool: Callable[[Array], Array] = rows
 
     def fitted(self, fit: Callable[[Sizes], Sizes]) -> Law:
         """Returns the law on the sizes that a mechanism takes: one head of keys, as many as queries, ..."""
@@ -57,7 +59,7 @@ def judge(law: Law, mechanism: Mechanism, problem: Problem, *, honest: Mechanism
     other = tuple(np.asarray(out) for out in law.right(mechanism, problem))
     if law.exact:
         return Verdict(0.0 if same_bits(got, other) else float("inf"), problem)
-    budget = measure((law.left, law.right), honest, problem, rng, reorder=law.reorder)
+    budget = measure((law.left, law.right), honest, problem, rng, reorder=law.reorder, pool=law.pool)
     return Verdict(budget.spent(got, other), problem, budget)
 
 
