@@ -93,6 +93,21 @@ catalog/                 9  one row a mechanism
   softmax.py                exact attention
   linear.py                 linear attention
   find.py                   by any name
+testing/                 10 how we know
+  compare.py                outputs within a budget
+  gradient.py               gradients within a budget
+  strategies.py             what hypothesis draws
+  broken/                wrong on purpose
+    twin.py                 a fault, and the laws that must kill it
+    masking.py              who sees whom
+    score.py                scores and weights
+    heads.py                heads, sequences, sinks
+    lse.py                  log-sum-exps
+    gradient.py             backward passes
+    arrays.py               dtypes and layouts
+    linear.py               states
+    cache.py                caches
+  matrix.py                 who kills whom
 plot.py                  11 pictures, with matplotlib
 cli/                     12 the command line
   terminal.py               tables and progress
@@ -100,6 +115,7 @@ cli/                     12 the command line
   list.py                   tinyattn list
   show.py                   tinyattn show
   check.py                  tinyattn check
+  museum.py                 tinyattn museum
   picture.py                tinyattn picture
   train.py                  tinyattn train
   generate.py               tinyattn generate
@@ -121,7 +137,7 @@ _HOMES |= {name: "tinyattn.definitions" for name in (
     "multi_query_attention", "streaming_attention")}
 _HOMES |= {name: "tinyattn.ops" for name in ("Bias", "Pattern", "alibi", "merge", "relative", "rotary")}
 _HOMES["attention"] = "tinyattn.fastest"
-_PARTS = ("caches", "catalog", "definitions", "engine", "fastest", "laws", "layers", "models", "ops", "plot")
+_PARTS = ("caches", "catalog", "definitions", "engine", "fastest", "laws", "layers", "models", "ops", "plot", "testing")
 
 __all__ = ["__version__", *sorted(_HOMES), *_PARTS]
 

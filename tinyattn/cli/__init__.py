@@ -1,4 +1,4 @@
-"""The command line: compare, train, generate, list, show, check, picture, time."""
+"""The command line: compare, train, generate, list, show, check, museum, picture, time."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ COMMANDS = {
     "list": "the mechanisms",
     "show": "a mechanism's definition, formula, shapes, papers and laws",
     "check": "run a mechanism's laws",
+    "museum": "wrong attentions, and which law kills which",
     "picture": "draw a mask, in text or as SVG",
     "time": "measure: a training step, the definition, the import",
 }

@@ -17,7 +17,10 @@ MOST_REDRAWN = 20
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """What was tried of a law: examples, problems redrawn as they could tell nothing, the worst error in budgets."""
+    """What was tried of a law: examples, problems redrawn as they could tell nothing, the worst error in budgets.
+
+    `crashed` is whether the mechanism refused or broke down, which is no verdict on what it computes.
+    """
 
     law: Law
     holds: bool
@@ -25,6 +28,7 @@ class Report:
     examples: int
     redrawn: int
     failing: str | None
+    crashed: bool = False
 
 
 def tells(problem: Problem, honest: Mechanism, rng: np.random.Generator) -> bool:
@@ -63,7 +67,7 @@ def check(law: Law, mechanism: Mechanism, *, honest: Mechanism, rng: np.random.G
         try:
             verdict = judge(law, mechanism, problem, honest=honest, rng=rng)
         except (ValueError, TypeError, IndexError, ArithmeticError, RuntimeWarning) as error:
-            return Report(law, False, float("inf"), tried, redrawn, f"{sizes}: {type(error).__name__}: {error}")
+            return Report(law, False, float("inf"), tried, redrawn, f"{sizes}: {type(error).__name__}: {error}", crashed=True)
         worst = max(worst, verdict.spent)
         if not verdict.holds:
             options = ", ".join(sorted(name for name, o in problem.options.items() if o is not None and o is not False))

@@ -1,0 +1,35 @@
+"""tinyattn museum: wrong attentions, and which law kills which."""
+
+from __future__ import annotations
+
+import argparse
+
+from tinyattn.cli.terminal import positive, progress, seed
+from tinyattn.testing.broken import MUSEUM
+from tinyattn.testing.matrix import kills, render
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's options."""
+    parser.add_argument("name", nargs="?", choices=[twin.name for twin in MUSEUM], metavar="TWIN",
+                        help="one wrong attention; all of them if none is named")
+    parser.add_argument("--examples", type=positive, default=10, metavar="N", help="problems a law (default 10)")
+    parser.add_argument("--seed", type=seed, default=0, metavar="S", help="of the generator (default 0)")
+
+
+def run(given: argparse.Namespace) -> int:
+    """Prints the matrix; 1 if a twin is killed by no law."""
+    museum = [twin for twin in MUSEUM if given.name in (None, twin.name)]
+    done = 0
+    with progress("museum", len(museum)) as bar:
+        def tell(twin: object) -> None:
+            nonlocal done
+            done += 1
+            bar.step(done, "")
+
+        matrix = kills(museum, seed=given.seed, examples=given.examples, tell=tell)
+    print(render(matrix, museum))
+    print("\n● killed by a law about its own fault   ○ by another   · lives   ! its own law lets it live at so few examples")
+    survivors = [name for name, row in matrix.items() if not any(row.values())]
+    print(f"{len(matrix)} twins, {len(survivors)} of them killed by no law" + (f": {', '.join(survivors)}" if survivors else ""))
+    return 1 if survivors else 0

@@ -1,0 +1,47 @@
+"""Wrong log-sum-exps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tinyattn.laws.problem import Mechanism, Problem
+from tinyattn.testing.broken.twin import twin
+
+ROW = "attention_with_lse"
+
+
+@twin("lse_is_the_log_of_the_sum", "parts_merge_to_the_whole", "a_key_twice_adds_log_two", row=ROW)
+def lse_in_base_two(f: Mechanism, p: Problem) -> Any:
+    """The kernel works with exp2 and hands out its own lse."""
+    out, lse = p.call(f)
+    return out, lse * np.log2(np.e).astype(lse.dtype)
+
+
+@twin("lse_is_the_log_of_the_sum", "parts_merge_to_the_whole", row=ROW)
+def lse_of_an_empty_row_is_zero(f: Mechanism, p: Problem) -> Any:
+    """A query that saw nothing says log 1: merged, its 0 counts as much as a real answer."""
+    out, lse = p.call(f)
+    return out, np.where(np.isneginf(lse), 0.0, lse).astype(lse.dtype)
+
+
+@twin("a_sink_is_a_gate", "lse_is_the_log_of_the_sum", row=ROW)
+def lse_before_the_sink(f: Mechanism, p: Problem) -> Any:
+    """The lse is that of the scores alone, the output that with the sink."""
+    return p.call(f)[0], p.but(sinks=None).call(f)[1]
+
+
+@twin("a_sink_is_a_gate", row=ROW)
+def sink_scaled(f: Mechanism, p: Problem) -> Any:
+    """A sink goes through the scale as if it were a score."""
+    sinks = p.options.get("sinks")
+    return (p if sinks is None else p.but(sinks=(sinks * 0.5 * p.q.shape[-1] ** -0.5).astype(sinks.dtype))).call(f)
+
+
+@twin("parts_merge_to_the_whole", "a_key_twice_adds_log_two", row=ROW)
+def lse_is_the_largest_score(f: Mechanism, p: Problem) -> Any:
+    """The row's largest score is saved, and the log of the sum is forgotten."""
+    out, lse = p.call(f)
+    count = np.maximum(p.visible().sum(axis=-1), 1)
+    return out, (lse - np.log(count)).astype(lse.dtype)

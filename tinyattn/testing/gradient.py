@@ -1,0 +1,37 @@
+"""Gradients of a kernel's own backward compared with the definition's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from tinyattn.engine.grad import vjp
+from tinyattn.laws.budget import Outputs, measure, whole
+from tinyattn.laws.problem import Mechanism, Problem
+from tinyattn.ops.types import Array
+from tinyattn.testing.compare import explain
+
+Backward = Callable[[Problem, Array], Mapping[str, Array]]
+NAMES = ("q", "k", "v")
+
+
+def assert_gradients_within_budget(backward: Backward, problem: Problem, d_out: Array, *, honest: Mechanism,
+                                   rng: np.random.Generator) -> None:
+    """Returns if `backward(problem, d_out) -> {"q": d_q, "k": d_k, "v": d_v}` gives the definition's gradients.
+
+    No differences are taken through the kernel, so that it needs no float64.
+
+    Raises:
+        AssertionError: they are not within the budget; it names the worst place, both values and the error in budgets.
+    """
+    def side(f: Mechanism, p: Problem) -> Outputs:
+        _, pullback = vjp(lambda t: p.but(**t).call(f), {name: getattr(p, name) for name in NAMES})
+        return tuple(pullback(d_out.astype(p.q.dtype)).values())
+
+    budget = measure((side,), honest, problem, rng, reorder=False, pool=whole)
+    given = backward(problem, d_out.astype(problem.q.dtype))
+    missing = [name for name in NAMES if name not in given]
+    if missing:
+        raise AssertionError(f"backward: no gradient of {', '.join(missing)}")
+    explain(budget, tuple(np.asarray(given[name]) for name in NAMES), tuple(f"d_{name}" for name in NAMES))

@@ -1,0 +1,68 @@
+"""Who kills whom: the laws of a row tried on the twins of that row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+import numpy as np
+
+from tinyattn.catalog import ROWS, find
+from tinyattn.laws import Law, check
+from tinyattn.laws.cached import cached
+from tinyattn.laws.problem import Mechanism
+from tinyattn.testing.broken import MUSEUM, Twin
+
+EXAMPLES = 40
+
+
+def laws_on(twin: Twin) -> tuple[Law, ...]:
+    """Returns the laws of the twin's row, that of caches around the twin's own cache where it has one."""
+    row = find(twin.row)
+    if twin.cache is None:
+        return row.laws
+    return tuple(cached(twin.cache, row.sample) if law.name == "cached_is_full" else law for law in row.laws)
+
+
+def killed(twin: Twin, law: Law, *, seed: int = 0, examples: int = EXAMPLES, mechanism: Mechanism | None = None) -> bool:
+    """Returns whether a law finds a twin's answers wrong, built on the row's definition or on another mechanism.
+
+    A crash does not count: it would be caught without a law.
+    """
+    row = find(twin.row)
+    broken = twin.breaks(row.definition if mechanism is None else mechanism)
+    with np.errstate(all="ignore"):
+        report = check(law.fitted(row.fit), broken, honest=row.definition, rng=np.random.default_rng(seed), examples=examples)
+    return not report.holds and not report.crashed
+
+
+def kills(museum: Iterable[Twin] = MUSEUM, *, seed: int = 0, examples: int = EXAMPLES,
+          tell: Callable[[Twin], None] = lambda twin: None) -> dict[str, dict[str, bool]]:
+    """Returns for each twin's name which laws of its row kill it; `tell` hears of each twin when it is done."""
+    matrix = {}
+    for twin in museum:
+        matrix[twin.name] = {law.name: killed(twin, law, seed=seed, examples=examples) for law in laws_on(twin)}
+        tell(twin)
+    return matrix
+
+
+def render(matrix: Mapping[str, Mapping[str, bool]], museum: Iterable[Twin] = MUSEUM) -> str:
+    """Returns the matrix as text, a table a row of the catalog: laws down, twins across.
+
+    ● a law about the twin's own fault kills it, ○ another law does, · it survives, ! its own law lets it live.
+    """
+    own = {twin.name: twin.killed_by for twin in museum}
+    sign = {(True, True): "●", (False, True): "○", (False, False): "·", (True, False): "!"}
+    parts = []
+    for row in ROWS:
+        twins = [twin for twin in museum if twin.row == row.name and twin.name in matrix]
+        if not twins:
+            continue
+        width = max(len(law.name) for law in row.laws)
+        lines = [f"{row.name}: {len(row.laws)} laws, {len(twins)} twins"]
+        lines += [f"{n:>3}  {twin.name}: {twin.says}" for n, twin in enumerate(twins, 1)]
+        lines += ["", " " * width + "".join(f"{n:>3}" for n in range(1, len(twins) + 1))]
+        for law in row.laws:
+            cells = (sign[law.name in own[twin.name], matrix[twin.name][law.name]] for twin in twins)
+            lines.append(f"{law.name:<{width}}" + "".join(f"{cell:>3}" for cell in cells))
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts)
