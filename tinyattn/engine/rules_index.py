@@ -84,6 +84,7 @@ composed(np.lib.stride_tricks.sliding_window_view)(
     lambda x, window_shape, axis=None, *, subok=False, writeable=False: x.reshape(-1)[
         np.lib.stride_tricks.sliding_window_view(np.arange(x.size).reshape(x.shape), window_shape, axis)])
 constant("indices", np.argsort, np.argpartition, np.searchsorted, np.nonzero, np.flatnonzero, np.argwhere,
-         np.digitize, np.lexsort, np.isin, np.histogram, np.histogram_bin_edges)
+         np.digitize, np.lexsort, np.isin, np.histogram, np.histogram_bin_edges,
+         *(getattr(np, name) for name in ("in1d",) if hasattr(np, name)))  # gone from NumPy 2.4 on
 refused("it writes into its argument; build the result with np.where or np.concatenate, or write to a copy of .value",
         np.copyto, np.put, np.place, np.putmask, np.put_along_axis, np.fill_diagonal)

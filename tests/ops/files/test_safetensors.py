@@ -143,3 +143,13 @@ def test_every_difference_is_listed_at_once():
         safetensors.match(expected, {"a": np.zeros((3, 2)), "b": np.zeros(5), "d": np.zeros(1)})
     for words in ("transposed", "b: expected (4,), got (5,)", "missing c (5,)", "unexpected d (1,)"):
         assert words in str(refusal.value)
+
+
+def test_a_header_whose_length_begins_like_a_pickle_is_read(tmp_path):
+    lengths = set()
+    for n in range(40):
+        path = tmp_path / str(n)
+        safetensors.save(path, {"x" * (8 * n + 1): np.arange(3.0)})
+        lengths.add(path.read_bytes()[0])
+        np.testing.assert_array_equal(next(iter(safetensors.load(path).values())), np.arange(3.0))
+    assert 0x80 in lengths

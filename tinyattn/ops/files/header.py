@@ -27,11 +27,13 @@ class Entry:
 
 def header_length(first: bytes, file_size: int, name: str) -> int:
     """Returns the length of the header, checked against the file before anything of that size is read."""
-    if first[:4] == b"PK\x03\x04" or first[:6] == b"\x93NUMPY" or first[:1] == b"\x80":
+    length = int.from_bytes(first[:8], "little")
+    # A pickle begins with 0x80, and so does every header of 128, 384, ... bytes: only one that cannot be is a pickle.
+    pickled = first[:1] == b"\x80" and 8 + length > file_size
+    if first[:4] == b"PK\x03\x04" or first[:6] == b"\x93NUMPY" or pickled:
         raise SafetensorsError(f"{name}: this is an npz, npy or pickle file, not safetensors; it is not opened")
     if len(first) < 8:
         raise SafetensorsError(f"{name}: {len(first)} bytes are too few for a safetensors file")
-    length = int.from_bytes(first, "little")
     if length > LONGEST:
         raise SafetensorsError(f"{name}: header of {length} bytes, at most {LONGEST} are read")
     if length < 2 or 8 + length > file_size:

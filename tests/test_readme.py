@@ -1,0 +1,31 @@
+"""The README's Python runs, and its shell blocks are the two commands."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+README = (Path(__file__).parent.parent / "README.md").read_text()
+PYTHON = re.findall(r"^```python\n(.*?)^```", README, re.S | re.M)
+SHELL = re.findall(r"^```sh\n(.*?)^```", README, re.S | re.M)
+
+
+@pytest.mark.parametrize("block", PYTHON, ids=[block.strip().splitlines()[0][:40] for block in PYTHON])
+def test_a_python_block_runs(block: str) -> None:
+    names: dict[str, object] = {"__name__": "readme"}
+    for earlier in PYTHON[: PYTHON.index(block)]:
+        exec(earlier, names)
+    exec(block, names)
+
+
+def test_there_are_two_commands_of_one_line() -> None:
+    assert len(SHELL) == 2
+    assert all(block.count("\n") == 1 for block in SHELL)
+    assert "tinyattn compare" in SHELL[0]
+    assert "pytest" in SHELL[1]
+
+
+def test_files_that_it_names_are_there() -> None:
+    root = Path(__file__).parent.parent
+    for name in re.findall(r"`((?:tinyattn|tests|docs)/[\w/.]+)`", README):
+        assert (root / name).exists(), name
