@@ -27,7 +27,7 @@ def start(*arguments, **options):
 
 def test_an_interrupt_prints_the_table_so_far(text, tmp_path):
     out = tmp_path / "report.json"
-    process = start("compare", "--steps", "2000", "--text", text, "--json", str(out), *SMALL)
+    process = start("compare", "--steps", "300", "--text", text, "--json", str(out), *SMALL)
     for line in process.stderr:  # the first mechanism is done when the second one speaks
         if "linear_attention" in line:
             break
