@@ -57,6 +57,11 @@ def whole(error: Array) -> Array:
     return np.broadcast_to(finite.max(initial=0.0), finite.shape)
 
 
+def logs(error: Array) -> Array:
+    """Returns the largest error of each row, at least eps: a sum that is off by a factor 1 + eps is a log off by eps."""
+    return np.maximum(rows(error), EPS32)
+
+
 def measure(sides: Sequence[Side], honest: Mechanism, problem: Problem, rng: np.random.Generator,
             *, reorder: bool, pool: Callable[[Array], Array] = rows) -> Budget:
     """Returns the budget 4 (E + J + eps |out|) of what the sides compute on a problem.

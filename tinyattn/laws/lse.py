@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from tinyattn.laws.budget import logs
 from tinyattn.laws.draw import at_least, softmax, without
 from tinyattn.laws.law import Law, outputs
 from tinyattn.laws.mean import doubled
@@ -52,12 +53,13 @@ def gated(f: Mechanism, p: Problem) -> tuple[Array, ...]:
 ONE = at_least(q_len=1, kv_len=2)
 LAWS = (
     Law("lse_is_the_log_of_the_sum", "lse is the natural log of the sum of exp(scores), the sink's included.",
-        softmax("causal", "window", "mask", "bias", "scale", "softcap", "sinks", fit=ONE), lse_alone, summed),
+        softmax("causal", "window", "mask", "bias", "scale", "softcap", "sinks", fit=ONE), lse_alone, summed,
+        pool=logs),
     Law("parts_merge_to_the_whole", "Attention over some keys merged with attention over the others is that over all.",
-        softmax(*without(["sinks"]), fit=ONE), plain, in_two),
+        softmax(*without(["sinks"]), fit=ONE), plain, in_two, pool=logs),
     Law("a_key_twice_adds_log_two", "Every key twice adds log 2 to the lse.", softmax(*without(["sinks"]), fit=ONE),
-        with_log_two, doubled),
+        with_log_two, doubled, pool=logs),
     Law("a_sink_is_a_gate", "A sink is a gate sigmoid(lse - sink) on the output, counted once.",
         lambda rng, s: softmax("causal", "scale", "softcap", fit=ONE)(rng, s).but(sinks=rng.standard_normal(s.heads).astype(s.dtype)),
-        plain, gated),
+        plain, gated, pool=logs),
 )
