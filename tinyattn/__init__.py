@@ -51,6 +51,21 @@ definitions/             3  what each mechanism is
     streaming.py            one block of keys at a time
   linear/                a state in the place of the keys
     linear.py               linear attention: parallel, recurrent, chunked
+kernels/                 4  the same functions, fast
+  jit.py                    compiled when first called, kept on disk
+  lanes.py                  the registers of this machine, exp2 and tanh on them
+  tile.py                   the tile product
+  vector.py                 softmax on a tile, a register at a time
+  dots.py                   inner products, where there are few queries
+  threads.py                tasks over threads
+  storage.py                arrays as kernels read them
+  seen.py                   masks as kernels read them
+  scores.py                 from products to scores
+  attention_forward.py      tiles, an online softmax
+  attention_backward.py     five products a tile
+  decode.py                 few queries, many keys
+  exact.py                  forward and backward as one primitive
+  attention.py              the door
 fastest.py               4b the best form for a call
 caches/                  5  what decoding remembers
   protocol.py               what every cache does, and the checks it shares
@@ -137,7 +152,7 @@ _HOMES |= {name: "tinyattn.definitions" for name in (
     "multi_query_attention", "streaming_attention")}
 _HOMES |= {name: "tinyattn.ops" for name in ("Bias", "Pattern", "alibi", "merge", "relative", "rotary")}
 _HOMES["attention"] = "tinyattn.fastest"
-_PARTS = ("caches", "catalog", "definitions", "engine", "fastest", "laws", "layers", "models", "ops", "plot", "testing")
+_PARTS = ("caches", "catalog", "definitions", "engine", "fastest", "kernels", "laws", "layers", "models", "ops", "plot", "testing")
 
 __all__ = ["__version__", *sorted(_HOMES), *_PARTS]
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,10 @@ import numpy as np
 from tinyattn import definitions
 from tinyattn.ops.types import Array
 
+# From this many scores on the kernel is faster, forward and with gradients: below, the call itself takes as long.
+KERNEL_SCORES = 4096
+# A decoding step needs more of them, and heads that share their keys: with one query a key head BLAS is as fast.
+DECODE_SCORES, DECODE_QUERIES = 1 << 16, 8
 # Scores of a call that fit in a core's own cache; measured: 2 MiB and above cost three times as much an element.
 PART_BYTES = 1 << 20
 # Above this many bytes for one head's scores the streaming form is faster.
@@ -19,8 +25,10 @@ STREAM_BYTES = 1 << 26
 def attention(q: Array, k: Array, v: Array, **options: Any) -> Array:
     """Returns `definitions.attention(q, k, v, **options)` from the form that suits the sizes.
 
-    A batch is cut so that the scores of each part stay in the processor's cache; where the scores of one call would
-    take more than 64 MiB, the streaming form holds one block of them at a time.
+    From 4096 scores on (65,536 in a decoding step with grouped heads) that is the kernel, where Numba is installed.
+    Where it is not, a batch is cut so that the scores of each part stay in the processor's cache, and where the scores
+    of one call would take more than 64 MiB, the streaming form holds one block of them at a time. The kernel has a first
+    derivative only; for a second one differentiate `definitions.attention`.
 
     Shapes and options: as `tinyattn.definitions.attention`.
 
@@ -34,15 +42,31 @@ def attention(q: Array, k: Array, v: Array, **options: Any) -> Array:
     shape, kv_shape, value_shape = (tuple(getattr(array, "shape", ())) for array in (q, k, v))
     # What has no such axes, or other ones, is left for the definition to refuse by name.
     fits = len(shape) >= 3 and len(kv_shape) == len(shape) and value_shape[:-1] == kv_shape[:-1]
-    row = math.prod(shape[1:-1]) * kv_shape[-2] * q.dtype.itemsize if fits else 0  # scores of one entry, in bytes
-    parts = min(shape[0], -(-shape[0] * row // PART_BYTES)) if row else 1
+    scores = math.prod(shape[:-1]) * kv_shape[-2] if fits else 0
+    step = fits and shape[-2] < DECODE_QUERIES
+    least = KERNEL_SCORES if not step else DECODE_SCORES
+    compiled = kernel() if scores >= least and not (step and shape[-3] == kv_shape[-3]) else None
+    if compiled is not None:
+        return compiled(q, k, v, **options)
+    size = scores * q.dtype.itemsize if fits else 0
+    parts = min(shape[0], -(-size // PART_BYTES)) if size else 1
     batch = len(shape) > 3 and shape[:-3] == kv_shape[:-3]
     if parts > 1 and batch and all(same_along_first(options.get(name), len(shape)) for name in ("mask", "bias")):
         cuts = [np.array_split(array, parts) for array in (q, k, v)]
         return np.concatenate([definitions.attention(*part, **options) for part in zip(*cuts, strict=True)])
-    large = row and row * shape[0] > STREAM_BYTES
-    out: Array = (definitions.streaming_attention if large else definitions.attention)(q, k, v, **options)
+    out: Array = (definitions.streaming_attention if size > STREAM_BYTES else definitions.attention)(q, k, v, **options)
     return out
+
+
+@cache
+def kernel() -> Callable[..., Array] | None:
+    """Returns the compiled attention; None where Numba is absent, does not fit this NumPy, or is told not to compile."""
+    try:
+        from tinyattn.kernels import attention as compiled
+        from tinyattn.kernels.jit import DISABLED
+    except ImportError:
+        return None
+    return None if DISABLED else compiled
 
 
 def same_along_first(option: Any, ndim: int) -> bool:

@@ -1,4 +1,4 @@
-"""Biases that are a rule on positions: evaluated tile by tile, so that a long context needs no square."""
+"""Biases that are a rule on distances: evaluated tile by tile, so that a long context needs no square."""
 
 from __future__ import annotations
 
@@ -13,9 +13,13 @@ from tinyattn.ops.types import Array
 
 @dataclass(frozen=True, eq=False)
 class Bias:
-    """What is added to the scores, as a function of query and key positions: (heads, i, j)."""
+    """What is added to the scores, as a function of a key's position minus the query's: (heads, *shape of the distances)."""
 
-    tile: Callable[[Array, Array], Array]
+    of: Callable[[Array], Array]
+
+    def tile(self, q_positions: Array, kv_positions: Array) -> Array:
+        """Returns the bias (heads, i, j) of queries and keys at these positions."""
+        return self.of(kv_positions - q_positions[:, None])
 
     def dense(self, q_len: int, kv_len: int) -> Array:
         """Returns the bias (heads, q_len, kv_len) at bottom-right positions: query i at i + kv_len - q_len."""
@@ -32,11 +36,11 @@ def alibi(slopes: Array) -> Bias:
     if slopes.ndim != 1:
         raise ValueError(f"slopes: expected shape (heads,), got {slopes.shape}")
 
-    def tile(q_positions: Array, kv_positions: Array) -> Array:
-        far = np.abs(q_positions[:, None] - kv_positions).astype(slopes.dtype)
-        return -slopes[:, None, None] * far
+    def of(distance: Array) -> Array:
+        far = np.abs(distance).astype(slopes.dtype)
+        return -slopes.reshape(-1, *[1] * far.ndim) * far
 
-    return Bias(tile)
+    return Bias(of)
 
 
 def relative(table: Array, buckets: Callable[[Array], Array]) -> Bias:
@@ -56,10 +60,10 @@ def relative(table: Array, buckets: Callable[[Array], Array]) -> Bias:
     if table.ndim != 2:
         raise ValueError(f"table: expected shape (buckets, heads), got {table.shape}")
 
-    def tile(q_positions: Array, kv_positions: Array) -> Array:
-        rows = buckets(kv_positions - q_positions[:, None])
+    def of(distance: Array) -> Array:
+        rows = buckets(distance)
         if rows.size and not 0 <= rows.min() <= rows.max() < table.shape[0]:
             raise IndexError(f"buckets: expected rows of table {table.shape}, got {int(rows.min())} to {int(rows.max())}")
         return np.moveaxis(table[rows], -1, 0)
 
-    return Bias(tile)
+    return Bias(of)

@@ -1,0 +1,97 @@
+"""Attention, fast: the door to the kernels. It takes what the definition takes and refuses what it refuses."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tinyattn.kernels import exact
+from tinyattn.ops.bias import Bias
+from tinyattn.ops.masks.pattern import Pattern
+from tinyattn.ops.options import (
+    Window,
+    check_bias,
+    check_broadcast,
+    check_causal,
+    check_mask,
+    check_scale,
+    check_sinks,
+    check_softcap,
+    check_window,
+)
+from tinyattn.ops.signature import shapes
+from tinyattn.ops.types import Array
+
+
+@shapes("(i,d),(j,d),(j,e)->(i,e)")
+def attention(q: Array, k: Array, v: Array, *, mask: Array | Pattern | None = None,
+              bias: Array | Bias | None = None, causal: bool = False, window: Window | None = None,
+              scale: float | None = None, softcap: float | None = None, sinks: Array | None = None) -> Array:
+    """Returns for every query the mean of the visible values, weighted by the softmax of its scores; compiled.
+
+    Formula: out_i = sum_j P_ij v_j, P_ij = exp(s_ij - lse_i), by tiles and an online softmax: no row of scores ever
+    exists whole, blocks that no query sees are skipped, keys and values of a group are read in place.
+
+    Shapes: q (..., heads, i, d), k (..., kv_heads, j, d), v (..., kv_heads, j, e) -> (..., heads, i, e).
+
+    Options, empty rows and hidden slots are those of `tinyattn.definitions.attention`; gradients come from a backward
+    of its own, once: for a second derivative differentiate the definition.
+
+    Raises:
+        TypeError, ValueError: as the definition.
+
+    Paper: Dao 2023, arXiv:2307.08691.
+
+    >>> k = np.eye(2); v = np.array([[1.0], [3.0]])
+    >>> attention(np.zeros((1, 2)), k, v)
+    array([[2.]])
+    """
+    return solve(q, k, v, mask, bias, causal, window, scale, softcap, sinks)[0]
+
+
+@shapes("(i,d),(j,d),(j,e)->(i,e)")
+def attention_with_lse(q: Array, k: Array, v: Array, *, mask: Array | Pattern | None = None,
+                       bias: Array | Bias | None = None, causal: bool = False, window: Window | None = None,
+                       scale: float | None = None, softcap: float | None = None,
+                       sinks: Array | None = None) -> tuple[Array, Array]:
+    """Returns (out, lse): attention, and the natural log of each row's sum of exponentials; compiled.
+
+    Formula: lse_i = log(sum_j exp(s_ij) + exp(sink)); both results have gradients.
+
+    Shapes: as `attention`; lse (..., heads, i), -inf for a query that sees no key and has no sink.
+
+    Raises:
+        TypeError, ValueError: as the definition.
+
+    Paper: Dao 2023, arXiv:2307.08691.
+
+    >>> out, lse = attention_with_lse(np.zeros((1, 2)), np.eye(2), np.eye(2))
+    >>> bool(abs(lse[0] - np.log(2.0)) < 1e-15)
+    True
+    """
+    return solve(q, k, v, mask, bias, causal, window, scale, softcap, sinks)
+
+
+def solve(q: Array, k: Array, v: Array, mask: Array | Pattern | None, bias: Array | Bias | None, causal: bool,
+          window: Window | None, scale: float | None, softcap: float | None, sinks: Array | None) -> tuple[Array, Array]:
+    """Returns (out, lse) from the kernels, after the checks that the definition makes."""
+    full = (*q.shape[:-1], k.shape[-2])
+    heads, q_len, kv_len = full[-3:]
+    scale, softcap = check_scale(scale, q.shape[-1]), check_softcap(softcap)
+    sinks = check_sinks(sinks, heads, q.dtype)
+    mask = check_mask(mask, full)
+    left, right = check_window(window)
+    right = 0 if check_causal(causal) else right
+    bias = check_bias(bias, full, q.dtype)
+    start = 0 if left is None or mask is not None else max(0, kv_len - q_len - left)
+    if start:
+        # No query's window reaches the keys before `start`: they are not read, whatever they hold.
+        k, v, kv_len = k[..., start:, :], v[..., start:, :], kv_len - start
+        if bias is not None and not isinstance(bias, Bias) and bias.ndim and bias.shape[-1] > 1:
+            bias = bias[..., start:]
+    distance = None
+    if isinstance(bias, Bias):
+        distance, bias = bias.of(np.arange(q_len - 1, -kv_len, -1)).astype(q.dtype), None
+        check_broadcast("bias", (distance.shape[0], q_len, kv_len), (*full[:-1], kv_len))
+        distance = np.broadcast_to(distance, (heads, distance.shape[1]))
+    learned = any(x is not None and not isinstance(x, np.ndarray) for x in (bias, distance))
+    return exact.attention_with_lse(q, k, v, bias, distance, sinks, exact.Options(mask, left, right, scale, softcap, learned))

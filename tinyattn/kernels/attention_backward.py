@@ -1,0 +1,143 @@
+"""Exact attention backward: weights recomputed tile by tile from the log-sum-exps, five products a tile."""
+# mypy: disable-error-code="no-untyped-def"
+
+from __future__ import annotations
+
+import numpy as np
+
+from tinyattn.kernels.jit import compiled, inlined, reassociated
+from tinyattn.kernels.lanes import ROWS
+from tinyattn.kernels.scores import LOG2_E, cap, distance_at, key_range, score
+from tinyattn.kernels.seen import SKIP, WHOLE
+from tinyattn.kernels.threads import next_task
+from tinyattn.kernels.tile import product_add, product_set
+from tinyattn.kernels.vector import column_exp2, transpose_rows
+
+
+@reassociated
+def dot(a, a_at, b, b_at, count):
+    """Returns sum_x a[x] b[x]."""
+    total = a.dtype.type(0)
+    for x in range(count):
+        total += a[a_at + x] * b[b_at + x]
+    return total
+
+
+@inlined
+def add_bias_gradient(d_s, d_bias, at, rows, keys, sizes, rules):
+    """Adds d_s of each pair to the gradient of the element that its bias came from."""
+    for j in range(keys):
+        for i in range(rows):
+            d_bias[at + i * rules.bias_row + j * rules.bias_column] += d_s[j * sizes.q_tile + i]
+
+
+@inlined
+def add_distance_gradient(d_s, d_distance, at, rows, keys, sizes):
+    """Adds d_s of each pair to the gradient of its distance's bias."""
+    for j in range(keys):
+        for i in range(rows):
+            d_distance[at + i - j] += d_s[j * sizes.q_tile + i]
+
+
+@compiled
+def backward(counter, slots, splits, sizes, rules, blocks, blocks_at, tiles, mask, mask_at, bias, bias_at, distance, scale,
+             q, k, v, out, lse, d_out, d_lse, d_q, d_k, d_v, delta, d_bias, d_bias_step, d_distance, d_distance_step):
+    """Fills d_q, d_k, d_v, and delta = d_out . out - d_lse of every row; adds to the biases' gradients.
+
+    A task is a kv head and a split of its query tiles: it owns their d_q, and a copy of d_k and d_v, which the caller
+    sums. Slot s does tasks s, s + slots, ... in order, and owns a copy of the biases' gradients. For each tile
+    P = exp2(S - lse), dP^T = V dO^T, dS = P (dP - delta), dV += P^T dO, dK += dS^T Q, dQ += dS K.
+    """
+    kind_of = q.dtype.type
+    width, head_width, value_width, micro = sizes.q_tile, sizes.head_width, sizes.value_width, sizes.micro_columns
+    groups = sizes.heads // sizes.kv_heads
+    p, d_s = np.empty(sizes.kv_tile * width, q.dtype), np.empty(sizes.kv_tile * width, q.dtype)
+    capped = np.empty(sizes.kv_tile * width if rules.cap else 0, q.dtype)
+    q_t, d_out_t = np.empty(head_width * width, q.dtype), np.empty(value_width * width, q.dtype)
+    d_q_tile = np.empty(width * head_width, q.dtype)
+    shift, low_delta, spare = np.empty(width, q.dtype), np.empty(width, q.dtype), np.zeros(width, q.dtype)
+    count = (sizes.q_len + width - 1) // width
+    tasks = sizes.batch * sizes.kv_heads * splits
+    while True:
+        slot = next_task(counter)
+        if slot >= slots:
+            break
+        for task in range(slot, tasks, slots):
+            kv_head = task // splits
+            kv_at = kv_head * sizes.kv_rows
+            copy_at = (task % splits * sizes.batch * sizes.kv_heads + kv_head) * sizes.kv_rows
+            for unit in range(groups * count):
+                # Splits take the tiles in turn, forth and back, so that long and short ones are shared alike.
+                turn = unit % (2 * splits)
+                if min(turn, 2 * splits - 1 - turn) != task % splits:
+                    continue
+                head = kv_head * groups + unit // count
+                i0 = (count - 1 - unit % count) * width
+                rows = min(width, sizes.q_len - i0)
+                q_at, d_out_at = (head * sizes.q_rows + i0) * head_width, (head * sizes.q_rows + i0) * value_width
+                transpose_rows(q_t, width, q, q_at, head_width, rows, kind_of(rules.factor), sizes.lanes)
+                transpose_rows(d_out_t, width, d_out, d_out_at, value_width, rows, kind_of(1), sizes.lanes)
+                for i in range(width):
+                    shift[i] = 0
+                    low_delta[i] = 0
+                for i in range(rows):
+                    row = head * sizes.q_len + i0 + i
+                    low_delta[i] = dot(d_out, d_out_at + i * value_width, out, row * sizes.value_dim, sizes.value_dim) - d_lse[row]
+                    delta[row] = low_delta[i]
+                    if lse[row] > -np.inf:
+                        shift[i] = lse[row] * kind_of(LOG2_E)
+                for x in range(width * head_width):
+                    d_q_tile[x] = 0
+                low, high = key_range(i0, rows, sizes, rules)
+                for j0 in range(low // sizes.kv_tile * sizes.kv_tile, high, sizes.kv_tile):
+                    kind = WHOLE
+                    if rules.blocked:
+                        kind = blocks[blocks_at[head] + i0 // width * rules.blocks_row + j0 // sizes.kv_tile]
+                        if kind == SKIP:
+                            continue
+                    keys = min(sizes.kv_tile, (high - j0 + ROWS - 1) // ROWS * ROWS)
+                    k_at, v_at = (kv_at + j0) * head_width, (kv_at + j0) * value_width
+                    product_set(p, 0, width, k, k_at, head_width, 1, q_t, 0, width, keys, width, sizes.head_dim, micro)
+                    if rules.cap:
+                        cap(p, keys, sizes, rules, spare)
+                        for x in range(keys * width):
+                            capped[x] = p[x]
+                    score(p, head, kind, i0, j0, rows, keys, sizes, rules, tiles, mask, mask_at, bias, bias_at, distance)
+                    column_exp2(p, keys, width, shift, spare)
+                    product_add(d_v, (copy_at + j0) * value_width, value_width, p, 0, width, 1, d_out, d_out_at, value_width,
+                                keys, value_width, rows, micro)
+                    product_set(d_s, 0, width, v, v_at, value_width, 1, d_out_t, 0, width, keys, width, sizes.value_dim, micro)
+                    weigh(d_s, p, low_delta, keys, width)
+                    there = min(keys, sizes.kv_len - j0)
+                    if d_bias_step:
+                        at = slot * d_bias_step + bias_at[head] + i0 * rules.bias_row + j0 * rules.bias_column
+                        add_bias_gradient(d_s, d_bias, at, rows, there, sizes, rules)
+                    if d_distance_step:
+                        at = slot * d_distance_step + distance_at(head, i0, j0, sizes)
+                        add_distance_gradient(d_s, d_distance, at, rows, there, sizes)
+                    if rules.cap:
+                        slope_of_cap(d_s, capped, keys * width, kind_of(1 / rules.cap))
+                    product_add(d_k, (copy_at + j0) * head_width, head_width, d_s, 0, width, 1, q, q_at, head_width,
+                                keys, head_width, rows, micro)
+                    product_add(d_q_tile, 0, head_width, d_s, 0, 1, width, k, k_at, head_width, width, head_width, there, micro)
+                for i in range(rows):
+                    row = (head * sizes.q_len + i0 + i) * sizes.head_dim
+                    for c in range(sizes.head_dim):
+                        d_q[row + c] = d_q_tile[i * head_width + c] * kind_of(scale)
+
+
+@inlined
+def weigh(d_p, p, delta, keys, width):
+    """Replaces dP by dS = P (dP - delta); where P is 0, dS is 0 whatever dP is."""
+    for j in range(keys):
+        for i in range(width):
+            x = j * width + i
+            d_p[x] = p[x] * (d_p[x] - delta[i])
+
+
+@inlined
+def slope_of_cap(d_s, capped, count, inverse):
+    """Multiplies dS by 1 - (C / cap) ** 2, the slope of the cap where it gave C."""
+    for x in range(count):
+        t = capped[x] * inverse
+        d_s[x] *= 1 - t * t

@@ -1,0 +1,87 @@
+"""Exact attention forward, tile by tile: online softmax, the log-sum-exp of every row kept for the backward."""
+# mypy: disable-error-code="no-untyped-def"
+
+from __future__ import annotations
+
+import numpy as np
+
+from tinyattn.kernels.jit import compiled
+from tinyattn.kernels.lanes import ROWS
+from tinyattn.kernels.scores import LN_2, LOG2_E, cap, key_range, score
+from tinyattn.kernels.seen import SKIP, WHOLE
+from tinyattn.kernels.threads import next_task
+from tinyattn.kernels.tile import product_add, product_set
+from tinyattn.kernels.vector import column_exp2, column_max, transpose_rows
+
+
+@compiled
+def forward(counter, sizes, rules, blocks, blocks_at, tiles, mask, mask_at, bias, bias_at, distance, sinks, q, k, v, out, lse):
+    """Fills out (batch, heads, q_len, value_dim) and lse (batch, heads, q_len); a task is one tile of queries.
+
+    For each block of keys, S^T = K Q^T, then m' = max(m, max S), P = exp2(S - m'), l = exp2(m - m') l + sum P,
+    a = exp2(m - m') a + P V. A sink is the start (m, l) = (sink, 1).
+    """
+    kind_of = q.dtype.type
+    nowhere, ln_2 = kind_of(-np.inf), kind_of(LN_2)
+    width, value_width = sizes.q_tile, sizes.value_width
+    s = np.empty(sizes.kv_tile * width, q.dtype)
+    q_t = np.empty(sizes.head_width * width, q.dtype)
+    a = np.empty(width * value_width, q.dtype)
+    top, shift, total = np.empty(width, q.dtype), np.empty(width, q.dtype), np.empty(width, q.dtype)
+    kept, none, spare = np.empty(width, q.dtype), np.zeros(width, q.dtype), np.zeros(width, q.dtype)
+    count = (sizes.q_len + width - 1) // width
+    while True:
+        task = next_task(counter)
+        if task >= sizes.batch * sizes.heads * count:
+            break
+        head = task // count
+        i0 = (count - 1 - task % count) * width  # with a causal mask the last tiles are the longest: they go first
+        rows = min(width, sizes.q_len - i0)
+        kv_at = head // (sizes.heads // sizes.kv_heads) * sizes.kv_rows
+        transpose_rows(q_t, width, q, (head * sizes.q_rows + i0) * sizes.head_width, sizes.head_width, rows,
+                       kind_of(rules.factor), sizes.lanes)
+        begin, weight = nowhere, kind_of(0)
+        if sinks.size:
+            begin, weight = sinks[head % sizes.heads] * kind_of(LOG2_E), kind_of(1)
+        for i in range(width):
+            top[i] = begin
+            total[i] = weight
+        for x in range(width * value_width):
+            a[x] = 0
+        low, high = key_range(i0, rows, sizes, rules)
+        for j0 in range(low // sizes.kv_tile * sizes.kv_tile, high, sizes.kv_tile):
+            kind = WHOLE
+            if rules.blocked:
+                kind = blocks[blocks_at[head] + i0 // width * rules.blocks_row + j0 // sizes.kv_tile]
+                if kind == SKIP:
+                    continue
+            keys = min(sizes.kv_tile, (high - j0 + ROWS - 1) // ROWS * ROWS)
+            product_set(s, 0, width, k, (kv_at + j0) * sizes.head_width, sizes.head_width, 1, q_t, 0, width, keys, width,
+                        sizes.head_dim, sizes.micro_columns)
+            if rules.cap:
+                cap(s, keys, sizes, rules, spare)
+            score(s, head, kind, i0, j0, rows, keys, sizes, rules, tiles, mask, mask_at, bias, bias_at, distance)
+            for i in range(width):
+                kept[i] = top[i]
+            column_max(s, keys, width, top, top)
+            risen = False
+            for i in range(width):
+                shift[i] = top[i] if top[i] > nowhere else kind_of(0)  # exp2(-inf - -inf) would be NaN
+                risen |= kept[i] != top[i]
+                kept[i] -= shift[i]
+            if risen:
+                column_exp2(kept, 1, width, none, spare)
+                for i in range(width):
+                    factor = kept[i]
+                    total[i] *= factor
+                    for e in range(value_width):
+                        a[i * value_width + e] *= factor
+            column_exp2(s, keys, width, shift, total)
+            product_add(a, 0, value_width, s, 0, 1, width, v, (kv_at + j0) * value_width, value_width, width, value_width,
+                        min(keys, sizes.kv_len - j0), sizes.micro_columns)
+        for i in range(rows):
+            row = head * sizes.q_len + i0 + i
+            weight = 1 / total[i] if total[i] != 0 else kind_of(0)
+            for e in range(sizes.value_dim):
+                out[row * sizes.value_dim + e] = a[i * value_width + e] * weight
+            lse[row] = (top[i] + np.log2(total[i])) * ln_2 if total[i] != 0 else nowhere

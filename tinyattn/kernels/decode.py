@@ -1,0 +1,126 @@
+"""Decoding: a few queries against a long cache. Memory sets the pace, so every key and value is read once, in place."""
+# mypy: disable-error-code="no-untyped-def"
+
+from __future__ import annotations
+
+import numpy as np
+
+from tinyattn.kernels.dots import KEYS, LINES, dots, prefetch
+from tinyattn.kernels.jit import compiled, inlined
+from tinyattn.kernels.scores import LN_2, LOG2_E, cap
+from tinyattn.kernels.threads import next_task
+from tinyattn.kernels.tile import product_add_few
+from tinyattn.kernels.vector import column_exp2, column_max
+
+# Keys between the one that is read and the one that is asked for.
+AHEAD = 32
+
+
+@inlined
+def score_lines(s, j0, keys, lines, kv_head, sizes, rules, mask, mask_at, bias, bias_at, distance):
+    """Turns capped products into scores: line c is query c % q_len of the c // q_len-th head of the group."""
+    width, log2_e, nowhere = sizes.q_tile, s.dtype.type(LOG2_E), s.dtype.type(-np.inf)
+    for c in range(lines):
+        head = kv_head * (sizes.heads // sizes.kv_heads) + c // sizes.q_len
+        i = c % sizes.q_len
+        position = i + sizes.kv_len - sizes.q_len
+        if rules.biased:
+            at = bias_at[head] + i * rules.bias_row + j0 * rules.bias_column
+            for j in range(keys):
+                s[j * width + c] += log2_e * bias[at + j * rules.bias_column]
+        if rules.distant:
+            at = head % sizes.heads * (sizes.q_len + sizes.kv_len - 1) + i - j0 + sizes.kv_len - 1
+            for j in range(keys):
+                s[j * width + c] += log2_e * distance[at - j]
+        if rules.masked:
+            at = mask_at[head] + i * rules.mask_row + j0 * rules.mask_column
+            for j in range(keys):
+                if not mask[at + j * rules.mask_column]:
+                    s[j * width + c] = nowhere
+        for j in range(min(keys, position - rules.left - j0)):
+            s[j * width + c] = nowhere
+        for j in range(max(0, position + rules.right + 1 - j0), keys):
+            s[j * width + c] = nowhere
+
+
+@compiled
+def decode(counter, chunks, sizes, rules, mask, mask_at, bias, bias_at, distance, q, k, k_at, k_row, v, v_at, v_row,
+           part, part_top, part_total):
+    """Fills the partial results of every chunk of keys: part [kv head][chunk][line][value_dim], its top and total.
+
+    A task is a chunk of one kv head's keys. Its lines are the queries of all heads of the group: q [kv head][line]
+    [head_dim], padded with zeros to q_tile lines and scaled.
+    """
+    width, value_dim = sizes.q_tile, sizes.value_dim
+    nowhere = q.dtype.type(-np.inf)
+    lines = sizes.heads // sizes.kv_heads * sizes.q_len
+    s = np.zeros((sizes.kv_len // chunks + 1) * width, q.dtype)
+    a = np.empty(width * value_dim, q.dtype)
+    top, shift, total, spare = np.empty(width, q.dtype), np.empty(width, q.dtype), np.empty(width, q.dtype), np.zeros(width, q.dtype)
+    while True:
+        task = next_task(counter)
+        if task >= sizes.batch * sizes.kv_heads * chunks:
+            break
+        kv_head, j0 = task // chunks, sizes.kv_len * (task % chunks) // chunks
+        keys = sizes.kv_len * (task % chunks + 1) // chunks - j0
+        for i in range(width):
+            top[i] = nowhere
+            total[i] = 0
+        for x in range(width * value_dim):
+            a[x] = 0
+        for j in range(0, keys, KEYS):
+            for x in range(KEYS):
+                for y in range(0, sizes.head_dim, sizes.lanes):
+                    prefetch(k, k_at[kv_head] + (j0 + j + AHEAD + x) * k_row + y)
+            first = min(j, keys - KEYS)  # the last few keys are computed with those before them
+            for line in range(0, lines, LINES):
+                dots(s, first * width + line, width, q, (kv_head * width + line) * sizes.head_dim, sizes.head_dim,
+                     k, k_at[kv_head] + (j0 + first) * k_row, k_row, sizes.head_dim)
+        if rules.cap:
+            cap(s, keys, sizes, rules, spare)
+        score_lines(s, j0, keys, lines, kv_head, sizes, rules, mask, mask_at, bias, bias_at, distance)
+        column_max(s, keys, width, top, top)
+        for i in range(width):
+            shift[i] = top[i] if top[i] > nowhere else q.dtype.type(0)
+        column_exp2(s, keys, width, shift, total)
+        for j in range(0, keys, sizes.kv_tile):
+            for x in range(sizes.kv_tile):
+                for y in range(0, value_dim, sizes.lanes):
+                    prefetch(v, v_at[kv_head] + (j0 + j + sizes.kv_tile + x) * v_row + y)
+            product_add_few(a, 0, value_dim, s, j * width, 1, width, v, v_at[kv_head] + (j0 + j) * v_row, v_row, lines, value_dim,
+                            min(sizes.kv_tile, keys - j), sizes.micro_columns)
+        for i in range(lines):
+            part_top[task * lines + i] = top[i]
+            part_total[task * lines + i] = total[i]
+            for e in range(value_dim):
+                part[(task * lines + i) * value_dim + e] = a[i * value_dim + e]
+
+
+@compiled
+def join(chunks, lines, value_dim, sinks, part, part_top, part_total, out, lse):
+    """Merges the chunks' partial results in their order, a sink last, into out and lse, head by head.
+
+    Each partial result is (m, l, a): together m = max m_c, l = sum_c exp2(m_c - m) l_c, and a the same way.
+    """
+    nowhere, none = part.dtype.type(-np.inf), part.dtype.type(0)
+    for line in range(out.size // value_dim if value_dim else lse.size):
+        begin = line // lines * chunks * lines + line % lines
+        top = nowhere
+        for c in range(chunks):
+            top = max(top, part_top[begin + c * lines])
+        if sinks.size:
+            top = max(top, sinks[line] * part.dtype.type(LOG2_E))
+        shift = top if top > nowhere else none
+        total = np.exp2(sinks[line] * part.dtype.type(LOG2_E) - shift) if sinks.size else none
+        for e in range(value_dim):
+            out[line * value_dim + e] = 0
+        for c in range(chunks):
+            at = begin + c * lines
+            factor = np.exp2(part_top[at] - shift)
+            total += factor * part_total[at]
+            for e in range(value_dim):
+                out[line * value_dim + e] += factor * part[at * value_dim + e]
+        weight = 1 / total if total != 0 else none
+        for e in range(value_dim):
+            out[line * value_dim + e] *= weight
+        lse[line] = (shift + np.log2(total)) * part.dtype.type(LN_2) if total != 0 else nowhere

@@ -1,0 +1,178 @@
+"""Exact attention on plain arrays, forward and backward joined into one primitive of the engine."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tinyattn.engine.primitive import primitive
+from tinyattn.kernels.attention_backward import backward
+from tinyattn.kernels.attention_forward import forward
+from tinyattn.kernels.decode import decode, join
+from tinyattn.kernels.lanes import ROWS
+from tinyattn.kernels.scores import LOG2_E, Rules
+from tinyattn.kernels.seen import Seen, seen_edges, seen_of
+from tinyattn.kernels.storage import Sizes, nothing, padded, places, rows_of, sizes_of, whole
+from tinyattn.kernels.threads import run
+from tinyattn.ops.masks import Pattern
+from tinyattn.ops.options import check_broadcast
+from tinyattn.ops.types import Array
+
+# Tasks of a backward: enough to share, few enough that the copies of d_k and d_v stay small. Fixed, so that the sums
+# are taken in one order whatever the machine.
+TASKS = 8
+
+
+class Options(NamedTuple):
+    """The options of a call that have no gradient, checked; `learned` is whether the bias wants one."""
+
+    mask: Array | Pattern | None
+    left: int | None
+    right: int | None
+    scale: float
+    softcap: float | None
+    learned: bool
+
+
+class Saved(NamedTuple):
+    """What the backward reads."""
+
+    options: Options
+    sizes: Sizes
+    seen: Seen
+    arrays: tuple[Array, Array, Array]
+    bias: Array | None
+    distance: Array | None
+    sinks: Array | None
+    out: Array
+    lse: Array
+
+
+def scoring(options: Options, seen: Seen, bias: Array | None, distance: Array | None, full: tuple[int, ...],
+            dtype: Any) -> tuple[Any, ...]:
+    """Returns the rules by which products become scores, and the arrays they name, in the order of the kernels."""
+    softcap = options.softcap
+    factor = options.scale * LOG2_E if softcap is None else options.scale / softcap
+    held = nothing(dtype) if bias is None else places(bias, full)
+    far = np.zeros(0, dtype) if distance is None else np.require(distance, requirements=["C", "W"]).reshape(-1)
+    rules = Rules(factor, 0.0 if softcap is None else softcap * LOG2_E, seen.left, seen.right, seen.blocks.start.size > 0,
+                  seen.mask.start.size > 0, bias is not None, distance is not None, seen.blocks.row, seen.mask.row,
+                  seen.mask.column, held.row, held.column)
+    return rules, seen.blocks.values, seen.blocks.start, seen.tiles, seen.mask.values, seen.mask.start, held.values, held.start, far
+
+
+def work(sizes: Sizes) -> int:
+    """Returns the multiply-adds of a forward in which every query sees every key."""
+    return sizes.batch * sizes.heads * sizes.q_len * sizes.kv_len * (sizes.head_dim + sizes.value_dim)
+
+
+def filled(q: Array, k: Array, v: Array, sizes: Sizes) -> tuple[Array, Array, Array]:
+    """Returns q, k, v flat, filled up to whole micro tiles."""
+    return (padded(q, sizes.q_rows, sizes.head_width), padded(k, sizes.kv_rows, sizes.head_width),
+            padded(v, sizes.kv_rows, sizes.value_width))
+
+
+@primitive
+def attention_with_lse(q: Array, k: Array, v: Array, bias: Array | None, distance: Array | None, sinks: Array | None,
+                       options: Options) -> tuple[tuple[Array, Array], Saved]:
+    """Returns ((out, lse), what the backward reads) of plain arrays (..., heads, length, dim)."""
+    full = (*q.shape[:-1], k.shape[-2])
+    sizes = sizes_of(q, k, v)
+    q, k, v = blank_unseen(q, k, v, options, full)
+    if few(sizes):
+        return decoded(q, k, v, bias, distance, sinks, options, full)
+    seen = seen_of(options.mask, options.left, options.right, full, sizes)
+    out, lse = np.empty((*q.shape[:-1], v.shape[-1]), q.dtype), np.empty(q.shape[:-1], q.dtype)
+    logits = np.zeros(0, q.dtype) if sinks is None else np.require(sinks, requirements=["C", "W"])
+    tasks = sizes.batch * sizes.heads * -(-sizes.q_len // sizes.q_tile)
+    run(forward, tasks, work(sizes), sizes, *scoring(options, seen, bias, distance, full, q.dtype), logits,
+        *filled(q, k, v, sizes), out.reshape(-1), lse.reshape(-1))
+    return (out, lse), Saved(options, sizes, seen, (q, k, v), bias, distance, sinks, out, lse)
+
+
+# A few lines against at least this many keys: below, a tile product does as well.
+LEAST_KEYS, MOST_LINES, CHUNK = 128, 16, 1024
+
+
+def few(sizes: Sizes) -> bool:
+    """Returns whether a call is a decoding step of sizes that its kernel reads in place."""
+    lines = sizes.q_len * (sizes.heads // max(sizes.kv_heads, 1))
+    return (sizes.kv_len >= LEAST_KEYS and 0 < lines <= MOST_LINES and sizes.head_dim % sizes.lanes == 0
+            and 0 < sizes.value_dim == sizes.value_width)
+
+
+def decoded(q: Array, k: Array, v: Array, bias: Array | None, distance: Array | None, sinks: Array | None, options: Options,
+            full: tuple[int, ...]) -> tuple[tuple[Array, Array], Saved]:
+    """Returns what `attention_with_lse` returns, keys split over tasks and their partial results merged."""
+    if isinstance(options.mask, Pattern):
+        dense = options.mask.dense(*full[-2:])
+        check_broadcast("mask", dense.shape, full)
+        options = options._replace(mask=dense)
+    sizes = sizes_of(q, k, v)
+    lines = sizes.q_len * sizes.heads // sizes.kv_heads
+    width = whole(lines, max(sizes.lanes, ROWS))
+    seen = seen_of(options.mask, options.left, options.right, full, sizes)
+    rules, *arrays = scoring(options, seen, bias, distance, full, q.dtype)
+    count = sizes.batch * sizes.kv_heads
+    padded_q = np.zeros((count, width, sizes.head_dim), q.dtype)
+    np.multiply(q.reshape(count, lines, sizes.head_dim), q.dtype.type(rules.factor), out=padded_q[:, :lines])
+    chunks = -(-sizes.kv_len // CHUNK)
+    part = np.empty((count, chunks, lines, sizes.value_dim), q.dtype)
+    top, total = np.empty((2, count, chunks, lines), q.dtype)
+    out, lse = np.empty((*q.shape[:-1], sizes.value_dim), q.dtype), np.empty(q.shape[:-1], q.dtype)
+    logits = np.zeros(0, q.dtype) if sinks is None else np.repeat(np.tile(sinks, sizes.batch), sizes.q_len)
+    run(decode, count * chunks, 4 * work(sizes), chunks, sizes._replace(q_tile=width), rules, *arrays[3:], padded_q.reshape(-1),
+        *rows_of(k), *rows_of(v), part.reshape(-1), top.reshape(-1), total.reshape(-1))
+    join(chunks, lines, sizes.value_dim, logits, part.reshape(-1), top.reshape(-1), total.reshape(-1), out.reshape(-1),
+         lse.reshape(-1))
+    return (out, lse), Saved(options, sizes, seen, (q, k, v), bias, distance, sinks, out, lse)
+
+
+@attention_with_lse.backward
+def _(d_outs: tuple[Array, Array], saved: Saved) -> dict[str, Array | None]:
+    sizes, options = saved.sizes, saved.options
+    q, k, v = filled(*saved.arrays, sizes)
+    dtype, lead, full = q.dtype, saved.out.shape[:-3], (*saved.lse.shape, sizes.kv_len)
+    d_out, d_lse = d_outs
+    heads, blocks = sizes.batch * sizes.kv_heads, -(-sizes.q_len // sizes.q_tile) * (sizes.heads // max(sizes.kv_heads, 1))
+    splits = max(1, min(-(-TASKS // max(heads, 1)), blocks))
+    tasks = heads * splits
+    rules, *arrays = scoring(options, saved.seen, saved.bias, saved.distance, full, dtype)
+    learned = options.learned and tasks > 0
+    slots = min(tasks, TASKS) if learned else tasks
+    d_bias = np.zeros((slots, arrays[5].size if learned else 0), dtype)
+    d_distance = np.zeros((slots, arrays[7].size if learned else 0), dtype)
+    d_q, delta = np.empty((*full[:-1], sizes.head_dim), dtype), np.empty(saved.lse.shape, dtype)
+    d_k = np.zeros((splits, *lead, sizes.kv_heads, sizes.kv_rows, sizes.head_width), dtype)
+    d_v = np.zeros((splits, *lead, sizes.kv_heads, sizes.kv_rows, sizes.value_width), dtype)
+    run(backward, slots, 3 * work(sizes), slots, splits, sizes, rules, *arrays, options.scale, q, k, v, saved.out.reshape(-1),
+        saved.lse.reshape(-1), padded(d_out, sizes.q_rows, sizes.value_width), padded(d_lse[..., None], sizes.q_len, 1),
+        d_q.reshape(-1), d_k.reshape(-1),
+        d_v.reshape(-1), delta.reshape(-1), d_bias.reshape(-1), d_bias.shape[1], d_distance.reshape(-1), d_distance.shape[1])
+    d_k, d_v = (x[0] if splits == 1 else x.sum(axis=0) for x in (d_k, d_v))
+    d_k, d_v = d_k[..., : sizes.kv_len, : sizes.head_dim], d_v[..., : sizes.kv_len, : sizes.value_dim]
+    gradients: dict[str, Array | None] = {"q": d_q, "k": d_k * dtype.type(options.scale), "v": d_v}
+    if saved.sinks is not None:
+        share = np.exp(saved.sinks[:, None] - saved.lse) * delta
+        gradients["sinks"] = -share.sum(axis=(*range(share.ndim - 2), -1))
+    if learned and saved.bias is not None:
+        gradients["bias"] = d_bias.sum(axis=0).reshape(saved.bias.shape)
+    if learned and saved.distance is not None:
+        gradients["distance"] = d_distance.sum(axis=0).reshape(saved.distance.shape)
+    return gradients
+
+
+def blank_unseen(q: Array, k: Array, v: Array, options: Options, full: tuple[int, ...]) -> tuple[Array, Array, Array]:
+    """Returns q, k, v with 0 in every query that sees no key and every key or value that no query of its head sees.
+
+    A hidden slot may hold NaN or inf, and 0 * NaN is NaN in a product. What is finite needs no blanking, and a sum
+    tells: it is the only pass over the arrays, and only where something can be hidden.
+    """
+    if options.mask is None and full[-2] <= full[-1]:
+        return q, k, v
+    with np.errstate(all="ignore"):
+        if all(np.isfinite(x.sum()) for x in (q, k, v)):
+            return q, k, v
+    sees, used = seen_edges(options.mask, options.left, options.right, full, k.shape[-3])
+    return np.where(sees[..., None], q, 0), np.where(used[..., None], k, 0), np.where(used[..., None], v, 0)

@@ -1,0 +1,99 @@
+"""Compiling: when a kernel is first called, and kept on disk where that can be.
+
+Kept in a folder of the user's own named by a hash of all kernel sources: Numba's index looks at a kernel's own file
+only, and would keep one that calls an older version of another file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import llvmlite
+import numba
+from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
+
+DISABLED = bool(numba.config.DISABLE_JIT)
+# contract, reassoc and nsz are harmless to NaN and inf; nnan and ninf, which fastmath=True adds, are not.
+REASSOCIATED = {"reassoc", "contract", "nsz"}
+
+inlined: Callable[..., Any] = numba.njit(nogil=True, error_model="numpy")
+reassociated: Callable[..., Any] = numba.njit(nogil=True, error_model="numpy", fastmath=REASSOCIATED)
+
+
+def compiled(kernel: Callable[..., Any]) -> Any:
+    """Returns the kernel, compiled at its first call or read from the disk; in memory alone where no folder is writable."""
+    made = numba.njit(nogil=True, error_model="numpy")(kernel)
+    if not DISABLED:
+        with contextlib.suppress(OSError, RuntimeError):
+            made._cache = KernelCache(kernel)
+    return made
+
+
+def sources_hash() -> str:
+    """Returns a hash of every kernel source, and of what compiles them."""
+    total = hashlib.sha256(f"{numba.__version__} {llvmlite.__version__} {sys.version}".encode())
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        total.update(path.read_bytes())
+    return total.hexdigest()[:16]
+
+
+def cache_folder() -> Path:
+    """Returns where compiled kernels of these sources are kept."""
+    given = os.environ.get("NUMBA_CACHE_DIR") or os.environ.get("XDG_CACHE_HOME")
+    if given:
+        base = Path(given)
+    elif sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    else:
+        base = Path.home() / ("Library/Caches" if sys.platform == "darwin" else ".cache")
+    return base / "tinyattn" / f"kernels-{sources_hash()}"
+
+
+class Locator(_CacheLocator):  # type: ignore[misc]
+    """Where Numba keeps these kernels: in one folder, whatever file they come from."""
+
+    def __init__(self) -> None:
+        self.folder = cache_folder()
+
+    @classmethod
+    def from_function(cls, _function: Any, _file: str) -> Locator:
+        locator = cls()
+        locator.ensure_cache_path()
+        return locator
+
+    def get_cache_path(self) -> str:
+        return str(self.folder)
+
+    def get_source_stamp(self) -> str:
+        return self.folder.name
+
+    def get_disambiguator(self) -> None:
+        return None
+
+
+class Implementation(CompileResultCacheImpl):  # type: ignore[misc]
+    """Numba's way of storing what it compiled, with our place for it."""
+
+    _locator_classes = (Locator,)
+
+
+class KernelCache(FunctionCache):  # type: ignore[misc]
+    """A cache that is a convenience: a file that cannot be read or written is one that is not there."""
+
+    _impl_class = Implementation
+
+    def load_overload(self, signature: Any, target: Any) -> Any:
+        # A file cut short, flipped bits, one of another version: each raises an error of its own.
+        with contextlib.suppress(Exception):
+            return super().load_overload(signature, target)
+        return None
+
+    def save_overload(self, signature: Any, data: Any) -> None:
+        with contextlib.suppress(Exception):
+            super().save_overload(signature, data)

@@ -1,0 +1,143 @@
+"""From products to scores, on one tile: cap, bias, and -inf where a query does not see.
+
+Tiles stand transposed, [key][query], in base 2: a score is multiplied by log2(e), so that exp2 gives its exponential.
+"""
+# mypy: disable-error-code="no-untyped-def"
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from tinyattn.kernels.jit import inlined
+from tinyattn.kernels.vector import column_tanh
+
+LOG2_E = 1.4426950408889634
+LN_2 = 0.6931471805599453
+
+
+class Rules(NamedTuple):
+    """What becomes of a product q . k: `factor` times it, capped, the biases added, hidden where unseen.
+
+    Numbers alone: an array inside a tuple would be counted by reference, atomically, whenever a kernel touches it.
+    cap is softcap log2(e), 0 for none, and factor takes in its division. `..._row` and `..._column` are the strides of
+    arrays that broadcast; the flags say which are there.
+    """
+
+    factor: float
+    cap: float
+    left: int
+    right: int
+    blocked: bool
+    masked: bool
+    biased: bool
+    distant: bool
+    blocks_row: int
+    mask_row: int
+    mask_column: int
+    bias_row: int
+    bias_column: int
+
+
+@inlined
+def key_range(i0, rows, sizes, rules):
+    """Returns the first key that a query of the tile sees by its position, and the one after the last."""
+    first = i0 + sizes.kv_len - sizes.q_len
+    return max(0, first - rules.left), min(sizes.kv_len, first + rows + rules.right)
+
+
+@inlined
+def add_bias(s, bias, at, rows, keys, sizes, rules):
+    """Adds the bias of each pair, in base 2; bias[at] is that of the tile's first."""
+    log2_e, width = s.dtype.type(LOG2_E), sizes.q_tile
+    for j in range(keys):
+        for i in range(rows):
+            s[j * width + i] += log2_e * bias[at + i * rules.bias_row + j * rules.bias_column]
+
+
+@inlined
+def add_distance(s, distance, at, rows, keys, sizes):
+    """Adds a bias of distances, in base 2; distance[at] is that of the tile's first pair."""
+    log2_e, width = s.dtype.type(LOG2_E), sizes.q_tile
+    for j in range(keys):
+        for i in range(rows):
+            s[j * width + i] += log2_e * distance[at + i - j]
+
+
+@inlined
+def is_cut(i0, j0, rows, keys, sizes, rules):
+    """Returns whether a position's range, or the end of the keys, cuts through a tile."""
+    first = i0 + sizes.kv_len - sizes.q_len
+    return j0 < first + rows - 1 - rules.left or j0 + keys - 1 > first + rules.right or j0 + keys > sizes.kv_len
+
+
+@inlined
+def hide_far(s, i0, j0, rows, keys, sizes, rules):
+    """Writes -inf where a key is out of the query's range: selected, so that NaN there goes too."""
+    nowhere, width = s.dtype.type(-np.inf), sizes.q_tile
+    first = i0 + sizes.kv_len - sizes.q_len
+    # Of key j the queries from j - right to j + left see; keys before `near` and from `far` on are not seen by all.
+    near = max(0, min(keys, first + rows - 1 - rules.left - j0))
+    far = max(near, min(keys, min(first + rules.right + 1, sizes.kv_len) - j0))
+    for j in range(keys):
+        if near <= j < far:
+            continue
+        start = min(max(0, j0 + j - rules.right - first), width)
+        stop = max(start, min(width, j0 + j + rules.left - first + 1))
+        if j0 + j >= sizes.kv_len:
+            start = width
+            stop = width
+        for i in range(start):
+            s[j * width + i] = nowhere
+        for i in range(stop, width):
+            s[j * width + i] = nowhere
+
+
+@inlined
+def hide_by_tile(s, tiles, at, count):
+    """Writes -inf where a tile of a pattern has 0."""
+    nowhere = s.dtype.type(-np.inf)
+    for x in range(count):
+        s[x] = s[x] if tiles[at + x] else nowhere
+
+
+@inlined
+def hide_by_mask(s, mask, at, rows, keys, sizes, rules):
+    """Writes -inf where a mask has 0; mask[at] is that of the tile's first pair."""
+    nowhere, width = s.dtype.type(-np.inf), sizes.q_tile
+    for j in range(keys):
+        for i in range(rows):
+            if not mask[at + i * rules.mask_row + j * rules.mask_column]:
+                s[j * width + i] = nowhere
+
+
+@inlined
+def score(s, head, kind, i0, j0, rows, keys, sizes, rules, tiles, mask, mask_at, bias, bias_at, distance):
+    """Turns a tile of capped products into scores: biases added, -inf where unseen."""
+    there = min(keys, sizes.kv_len - j0)
+    if rules.biased:
+        add_bias(s, bias, bias_at[head] + i0 * rules.bias_row + j0 * rules.bias_column, rows, there, sizes, rules)
+    if rules.distant:
+        add_distance(s, distance, distance_at(head, i0, j0, sizes), rows, there, sizes)
+    if is_cut(i0, j0, rows, keys, sizes, rules):
+        hide_far(s, i0, j0, rows, keys, sizes, rules)
+    if kind >= 0:
+        hide_by_tile(s, tiles, kind * sizes.kv_tile * sizes.q_tile, keys * sizes.q_tile)
+    if rules.masked:
+        hide_by_mask(s, mask, mask_at[head] + i0 * rules.mask_row + j0 * rules.mask_column, rows, there, sizes, rules)
+
+
+@inlined
+def distance_at(head, i0, j0, sizes):
+    """Returns where the bias of the pair (i0, j0) stands in a head's biases of distances."""
+    return head % sizes.heads * (sizes.q_len + sizes.kv_len - 1) + i0 - j0 + sizes.kv_len - 1
+
+
+@inlined
+def cap(s, keys, sizes, rules, spare):
+    """Replaces the scores over the cap by the cap times tanh of them."""
+    bound = s.dtype.type(rules.cap)
+    column_tanh(s, keys, sizes.q_tile, spare, spare)
+    for x in range(keys * sizes.q_tile):
+        s[x] *= bound

@@ -1,0 +1,126 @@
+"""Tasks over threads: each task is computed alone, so that the bits are the same for any number of threads."""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from tinyattn.kernels.jit import DISABLED
+
+MOST = 256
+# Multiply-adds for which waking another thread pays: it takes some 200 microseconds, as these do.
+LEAST_WORK = 1 << 24
+VARIABLE = "TINYATTN_THREADS"
+asked: contextvars.ContextVar[int | None] = contextvars.ContextVar("asked", default=None)
+
+
+def check_threads(name: str, number: Any) -> int:
+    """Returns the number; TypeError or ValueError unless it is an int from 1 to 256."""
+    if isinstance(number, (bool, np.bool_)) or not isinstance(number, (int, np.integer)):
+        raise TypeError(f"{name}: expected an int, got {type(number).__name__}")
+    if not 1 <= number <= MOST:
+        raise ValueError(f"{name}: expected 1 to {MOST}, got {number}")
+    return int(number)
+
+
+@contextlib.contextmanager
+def threads(number: int) -> Iterator[None]:
+    """Lets the kernels called inside use this many threads; the results are the same bits for any number.
+
+    Raises:
+        TypeError: a number that is no int. ValueError: one that is not 1 to 256.
+
+    >>> with threads(1):
+    ...     thread_count()
+    1
+    """
+    token = asked.set(check_threads("number", number))
+    try:
+        yield
+    finally:
+        asked.reset(token)
+
+
+def thread_count() -> int:
+    """Returns how many threads a kernel uses: what `threads` asks, else TINYATTN_THREADS, else the cores there are."""
+    inner = asked.get()
+    if inner is not None:
+        return inner
+    text = os.environ.get(VARIABLE)
+    if text:
+        if not text.strip().isdecimal():
+            raise ValueError(f"{VARIABLE}: expected a number from 1 to {MOST}, got {text!r}")
+        return check_threads(VARIABLE, int(text))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, MOST)
+
+
+class Pool:
+    """The threads of this process, made when they are first needed, and forgotten in a forked child, which has none."""
+
+    def __init__(self) -> None:
+        self.executor: ThreadPoolExecutor | None = None
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self.forget)
+
+    def forget(self) -> None:
+        self.executor = None
+
+    def submit(self, task: Callable[..., Any], *arguments: Any) -> Any:
+        if self.executor is None:
+            self.executor = ThreadPoolExecutor(MOST, thread_name_prefix="tinyattn")
+        return self.executor.submit(task, *arguments)
+
+
+POOL = Pool()
+
+
+def run(kernel: Callable[..., Any], tasks: int, work: int, *arguments: Any) -> None:
+    """Calls kernel(counter, *arguments) in as many threads as there is work for; each takes tasks until none is left.
+
+    work counts multiply-adds. Less than a thread's least is done by the caller itself.
+    When the caller is interrupted, tasks that have begun are finished and no other is.
+    """
+    counter = np.zeros(1, np.int64)
+    workers = min(thread_count(), tasks, 1 + work // LEAST_WORK)
+    if workers < 2:
+        kernel(counter, *arguments)
+        return
+    try:
+        jobs = [POOL.submit(kernel, counter, *arguments) for _ in range(workers)]
+    except RuntimeError:  # the interpreter is shutting down and starts no threads
+        kernel(counter, *arguments)
+        return
+    try:
+        for job in jobs:
+            job.result()
+    finally:
+        counter[0] = tasks
+        wait(jobs)
+
+
+def next_task_in_python(counter: Any) -> int:
+    """Returns the number of the next task."""
+    counter[0] += 1
+    return int(counter[0]) - 1
+
+
+def take(_context: Any, counter: Any) -> Any:
+    """Returns the intrinsic of the next task's number: one atomic addition, whichever thread asks."""
+    def generate(context: Any, builder: ir.IRBuilder, _signature: Any, arguments: Any) -> Any:
+        place = context.make_array(counter)(context, builder, arguments[0]).data
+        return builder.atomic_rmw("add", place, ir.IntType(64)(1), "monotonic")
+
+    return types.intp(counter), generate
+
+
+next_task = next_task_in_python if DISABLED else intrinsic(take)

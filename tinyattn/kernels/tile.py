@@ -1,0 +1,113 @@
+"""The tile product, C = A B or C += A B: the one primitive under every kernel, its sums held in vector registers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from tinyattn.kernels import lanes
+from tinyattn.kernels.jit import DISABLED, inlined
+from tinyattn.kernels.lanes import INT, ROWS, VECTORS
+
+# Steps of the depth in one turn of the loop.
+UNROLL = 4
+# Rows of a micro tile for products with few rows: half of the registers, none of them on padding.
+FEW = 4
+
+
+def micro(accumulate: bool, rows: int = ROWS) -> Callable[..., Any]:
+    """Returns the intrinsic (c, c_at, ldc, a, a_at, a_row, a_col, b, b_at, ldb, depth) for one micro tile of C.
+
+    rows x VECTORS registers stay in the processor over the whole depth; each step loads VECTORS registers of a row of
+    B and multiplies them with `rows` single elements of a column of A. C starts from what it holds, or from 0.
+    """
+    def typed(_context: Any, c: Any, c_at: Any, ldc: Any, a: Any, a_at: Any, a_row: Any, a_col: Any, b: Any,
+              b_at: Any, ldb: Any, depth: Any) -> Any:
+        def generate(context: Any, builder: ir.IRBuilder, _signature: Any, arguments: Any) -> Any:
+            c, c_at, ldc, a, a_at, a_row, a_col, b, b_at, ldb, depth = arguments
+            c, a, b = (builder.gep(context.make_array(array)(context, builder, value).data, [at])
+                       for array, value, at in zip(arrays, (c, a, b), (c_at, a_at, b_at), strict=True))
+            places = [[builder.gep(c, [builder.add(builder.mul(ldc, INT(row)), INT(column * vector.count))])
+                       for column in range(VECTORS)] for row in range(rows)]
+            sums = [[cgutils.alloca_once_value(builder, lanes.load(builder, place, vector) if accumulate
+                                               else lanes.constant(vector, 0.0)) for place in line] for line in places]
+
+            def step(index: ir.Value) -> None:
+                row_b, column_a = (builder.gep(x, [builder.mul(index, stride)]) for x, stride in ((b, ldb), (a, a_col)))
+                right = [lanes.load(builder, builder.gep(row_b, [INT(column * vector.count)]), vector)
+                         for column in range(VECTORS)]
+                for row, line in enumerate(sums):
+                    element = builder.load(builder.gep(column_a, [builder.mul(a_row, INT(row))]))
+                    left = lanes.splat(builder, element, vector)
+                    for total, other in zip(line, right, strict=True):
+                        builder.store(lanes.multiply_add(builder, left, other, builder.load(total)), total)
+
+            turns = builder.sdiv(depth, INT(UNROLL))
+            with cgutils.for_range(builder, turns) as turn:
+                for part in range(UNROLL):
+                    step(builder.add(builder.mul(turn.index, INT(UNROLL)), INT(part)))
+            done = builder.mul(turns, INT(UNROLL))
+            with cgutils.for_range(builder, builder.sub(depth, done)) as rest:
+                step(builder.add(done, rest.index))
+            for line, starts in zip(sums, places, strict=True):
+                for total, place in zip(line, starts, strict=True):
+                    lanes.store(builder, builder.load(total), place)
+            return context.get_dummy_value()
+
+        vector, arrays, size = lanes.vector_type(c.dtype), (c, a, b), types.intp
+        return types.void(c, size, size, a, size, size, size, b, size, size, size), generate
+
+    return typed
+
+
+def micro_in_numpy(accumulate: bool, rows: int = ROWS) -> Callable[..., None]:
+    """Returns the same in NumPy, for when nothing is compiled."""
+    def add(c: Any, c_at: int, ldc: int, a: Any, a_at: int, a_row: int, a_col: int, b: Any, b_at: int, ldb: int,
+            depth: int) -> None:
+        row, column, step = np.arange(rows)[:, None], np.arange(lanes.columns(c.itemsize)), np.arange(depth)
+        place = c_at + row * ldc + column
+        left, right = a[a_at + row * a_row + step * a_col], b[b_at + step[:, None] * ldb + column]
+        with np.errstate(all="ignore"):
+            gained = (left[:, :, None] * right).sum(axis=1)
+            c[place] = c[place] + gained if accumulate else gained
+
+    return add
+
+
+micro_add = micro_in_numpy(True) if DISABLED else intrinsic(micro(True))
+micro_few = micro_in_numpy(True, FEW) if DISABLED else intrinsic(micro(True, FEW))
+micro_set = micro_in_numpy(False) if DISABLED else intrinsic(micro(False))
+
+
+@inlined
+def product_add(c, c_at, ldc, a, a_at, a_row, a_col, b, b_at, ldb, rows, columns, depth, micro_columns):  # type: ignore[no-untyped-def]
+    """C[rows, columns] += A[rows, depth] B[depth, columns] on flat arrays: places and strides count elements.
+
+    Rows and columns are rounded up to whole micro tiles. A panel of B, micro_columns wide, stays in the first cache
+    while the rows of A pass by.
+    """
+    for column in range(0, columns, micro_columns):
+        for row in range(0, rows, ROWS):
+            micro_add(c, c_at + row * ldc + column, ldc, a, a_at + row * a_row, a_row, a_col, b, b_at + column, ldb, depth)
+
+
+@inlined
+def product_set(c, c_at, ldc, a, a_at, a_row, a_col, b, b_at, ldb, rows, columns, depth, micro_columns):  # type: ignore[no-untyped-def]
+    """C = A B, as `product_add`."""
+    for column in range(0, columns, micro_columns):
+        for row in range(0, rows, ROWS):
+            micro_set(c, c_at + row * ldc + column, ldc, a, a_at + row * a_row, a_row, a_col, b, b_at + column, ldb, depth)
+
+
+@inlined
+def product_add_few(c, c_at, ldc, a, a_at, a_row, a_col, b, b_at, ldb, rows, columns, depth, micro_columns):  # type: ignore[no-untyped-def]
+    """C += A B, as `product_add`, with rows rounded up to FEW."""
+    for column in range(0, columns, micro_columns):
+        for row in range(0, rows, FEW):
+            micro_few(c, c_at + row * ldc + column, ldc, a, a_at + row * a_row, a_row, a_col, b, b_at + column, ldb, depth)

@@ -1,0 +1,143 @@
+"""What a softmax does to a tile of scores, a register at a time: the largest of each column, exp2 and its sum, tanh.
+
+A tile stands transposed, keys down and queries across, so that every reduction runs along a column: lane by lane,
+with no step across lanes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from tinyattn.kernels import lanes
+from tinyattn.kernels.jit import DISABLED, inlined
+from tinyattn.kernels.lanes import INT
+
+
+def turn(_context: Any, target: Any, target_at: Any, width: Any, source: Any, source_at: Any, stride: Any, factor: Any) -> Any:
+    """Returns the intrinsic target[c][r] = factor source[r][c] of a square block as wide as a register.
+
+    Step by step, halves, quarters, ... of neighbouring rows change places: log2(lanes) steps of one shuffle a row.
+    """
+    def generate(context: Any, builder: ir.IRBuilder, _signature: Any, arguments: Any) -> Any:
+        into, into_at, wide, source_, at, stride_, factor_ = arguments
+        start = builder.gep(context.make_array(source)(context, builder, source_).data, [at])
+        end = builder.gep(context.make_array(target)(context, builder, into).data, [into_at])
+        count = vector.count
+        by = lanes.splat(builder, factor_, vector)
+        rows = [builder.fmul(lanes.load(builder, builder.gep(start, [builder.mul(stride_, INT(row))]), vector), by)
+                for row in range(count)]
+        step = 1
+        while step < count:
+            stays = [lane if not lane & step else count + (lane ^ step) for lane in range(count)]
+            comes = [lane | step if not lane & step else count + lane for lane in range(count)]
+            for row in range(count):
+                if not row & step:
+                    pair = rows[row], rows[row | step]
+                    rows[row], rows[row | step] = (lanes.shuffle(builder, *pair, order) for order in (stays, comes))
+            step *= 2
+        for column, value in enumerate(rows):
+            lanes.store(builder, value, builder.gep(end, [builder.mul(wide, INT(column))]))
+        return context.get_dummy_value()
+
+    vector, size = lanes.vector_type(source.dtype), types.intp
+    return types.void(target, size, size, source, size, size, source.dtype), generate
+
+
+def turn_in_numpy(target: Any, target_at: int, width: int, source: Any, source_at: int, stride: int, factor: Any) -> None:
+    """Returns the same in NumPy, for when nothing is compiled."""
+    side = np.arange(lanes.lanes(source.itemsize))
+    target[target_at + side[:, None] * width + side] = source[source_at + side * stride + side[:, None]] * factor
+
+
+def by_column(step: Callable[..., tuple[ir.Value, ir.Value | None]]) -> Callable[..., Any]:
+    """Returns the intrinsic (s, rows, width, shift, total): `step(builder, x, shift, total) -> total, new x or None`.
+
+    s is a tile [rows][width], width a multiple of the lanes; shift and total hold one number a column.
+    """
+    def typed(_context: Any, s: Any, rows: Any, width: Any, shift: Any, total: Any) -> Any:
+        def generate(context: Any, builder: ir.IRBuilder, _signature: Any, arguments: Any) -> Any:
+            s, rows, width, shift, total = arguments
+            s, shift, total = (context.make_array(array)(context, builder, value).data for value in (s, shift, total))
+            with cgutils.for_range(builder, builder.sdiv(width, INT(vector.count))) as part:
+                column = builder.mul(part.index, INT(vector.count))
+                moved = lanes.load(builder, builder.gep(shift, [column]), vector)
+                kept = cgutils.alloca_once_value(builder, lanes.load(builder, builder.gep(total, [column]), vector))
+                with cgutils.for_range(builder, rows) as row:
+                    place = builder.gep(s, [builder.add(builder.mul(row.index, width), column)])
+                    new, x = step(builder, lanes.load(builder, place, vector), moved, builder.load(kept))
+                    builder.store(new, kept)
+                    if x is not None:
+                        lanes.store(builder, x, place)
+                lanes.store(builder, builder.load(kept), builder.gep(total, [column]))
+            return context.get_dummy_value()
+
+        vector, array = lanes.vector_type(s.dtype), s
+        return types.void(s, types.intp, types.intp, shift, total), generate
+
+    return typed
+
+
+def max_step(builder: ir.IRBuilder, x: ir.Value, _shift: ir.Value, total: ir.Value) -> tuple[ir.Value, None]:
+    """Returns the larger of x and what was largest so far."""
+    return lanes.largest(builder, x, total), None
+
+
+def exp2_step(builder: ir.IRBuilder, x: ir.Value, shift: ir.Value, total: ir.Value) -> tuple[ir.Value, ir.Value]:
+    """Returns the sum so far with 2 ** (x - shift) added, and 2 ** (x - shift)."""
+    power = lanes.exp2(builder, builder.fsub(x, shift))
+    return builder.fadd(total, power), power
+
+
+def tanh_step(builder: ir.IRBuilder, x: ir.Value, shift: ir.Value, total: ir.Value) -> tuple[ir.Value, ir.Value]:
+    """Returns tanh x; shift and total stand by."""
+    return total, lanes.tanh(builder, x)
+
+
+def in_numpy(step: Callable[[Any, Any, Any], tuple[Any, Any]]) -> Callable[..., None]:
+    """Returns the same in NumPy, for when nothing is compiled: `step(tile, shift, total) -> total, new tile`."""
+    def run(s: Any, rows: int, width: int, shift: Any, total: Any) -> None:
+        tile = s[: rows * width].reshape(rows, width)
+        with np.errstate(all="ignore"):
+            total[:width], tile[:] = step(tile, shift[:width], total[:width])
+
+    return run
+
+
+def exp2_in_numpy(tile: Any, shift: Any, total: Any) -> tuple[Any, Any]:
+    """Returns the totals with each column's sum of 2 ** (x - shift) added, and 2 ** (x - shift)."""
+    powers = np.exp2(tile - shift)
+    return total + powers.sum(axis=0), powers
+
+
+if DISABLED:
+    turn_block = turn_in_numpy
+    column_max = in_numpy(lambda tile, _, total: (np.fmax(total, np.fmax.reduce(tile, axis=0, initial=-np.inf)), tile))
+    column_exp2 = in_numpy(exp2_in_numpy)
+    column_tanh = in_numpy(lambda tile, _, total: (total, np.tanh(tile)))
+else:
+    turn_block = intrinsic(turn)
+    column_max, column_exp2, column_tanh = (intrinsic(by_column(step)) for step in (max_step, exp2_step, tanh_step))
+
+
+@inlined
+def transpose_rows(target, width, source, at, stride, rows, factor, block):  # type: ignore[no-untyped-def]
+    """target[c][r] = factor source[r][c] for all `stride` columns of the rows, zeros in what is left of `width` rows.
+
+    block is how many elements a register holds; stride is a multiple of it.
+    """
+    whole = rows // block * block
+    for r in range(0, whole, block):
+        for c in range(0, stride, block):
+            turn_block(target, c * width + r, width, source, at + r * stride + c, stride, factor)
+    for c in range(stride):
+        for r in range(whole, rows):
+            target[c * width + r] = source[at + r * stride + c] * factor
+        for r in range(rows, width):
+            target[c * width + r] = 0
