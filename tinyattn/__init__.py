@@ -136,6 +136,7 @@ cli/                     12 the command line
   generate.py               tinyattn generate
   compare.py                tinyattn compare
   torch_step.py             the same training step in PyTorch
+  time_kernels.py           the kernels' table
   time.py                   tinyattn time
 __main__.py              python -m tinyattn
 """

@@ -18,6 +18,7 @@ import numpy as np
 from tinyattn import definitions
 from tinyattn.cli import memory
 from tinyattn.cli.terminal import positive, table
+from tinyattn.cli.time_kernels import time_kernels
 from tinyattn.models.config import DecoderConfig
 from tinyattn.models.decoder import Decoder
 from tinyattn.models.text import read_text
@@ -29,8 +30,9 @@ SLOWING = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 
 def options(parser: argparse.ArgumentParser) -> None:
     """Adds the command's options."""
-    parser.add_argument("what", choices=["train", "attention", "import"],
-                        help="a training step beside PyTorch's; the definition beside its formula typed by hand; the import")
+    parser.add_argument("what", choices=["train", "attention", "import", "kernels"],
+                        help="a training step and the kernels beside PyTorch's; the definition beside its formula "
+                        "typed by hand; the import")
     parser.add_argument("--rounds", type=positive, default=15, metavar="N", help="interleaved rounds (default 15)")
     parser.add_argument("--json", metavar="FILE", help="write what was measured")
 
@@ -46,7 +48,8 @@ def run(given: argparse.Namespace) -> int:
                                *extra], env=clean, check=False).returncode
     if given.json:
         check_writable(given.json)
-    lines = {"train": time_train, "attention": time_attention, "import": time_import}[given.what](given.rounds)
+    lines = {"train": time_train, "attention": time_attention, "import": time_import,
+             "kernels": time_kernels}[given.what](given.rounds)
     table(list(lines[0]), [[str(cell) for cell in line.values()] for line in lines])
     if given.json:
         with replacing(given.json, "w") as file:
