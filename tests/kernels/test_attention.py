@@ -49,9 +49,9 @@ def gradients(f, p, seed):
 
 @pytest.mark.parametrize("law", find("attention").laws, ids=lambda law: law.name)
 def test_every_law_of_attention_holds_of_the_kernel(law):
-    report = check(law.fitted(find("attention").fit), kernels.attention_with_lse if "lse" in law.name else kernels.attention,
-                   honest=find("attention").definition, rng=RNG(0), examples=6)
-    assert report.holds or report.crashed, report.failing
+    row = find("attention")
+    report = check(law.fitted(row.fit), getattr(kernels, row.definition.__name__), honest=row.definition, rng=RNG(0), examples=6)
+    assert report.holds, report.failing
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -148,7 +148,7 @@ def test_a_visible_nan_comes_out_as_one():
     assert np.isnan(p.but(k=k).call(kernels.attention)).all()
 
 
-@pytest.mark.parametrize("twin", [t for t in MUSEUM if t.row == "attention" and t.cache is None][::6], ids=lambda t: t.name)
+@pytest.mark.parametrize("twin", [t for t in MUSEUM if t.row == "attention" and t.cache is None], ids=lambda t: t.name)
 def test_a_twin_is_killed_when_the_kernel_stands_under_it(twin):
     laws = {law.name: law for law in laws_on(twin)}
     assert any(killed(twin, laws[name], mechanism=kernels.attention) or killed(twin, laws[name], mechanism=kernels.attention_with_lse)
@@ -249,3 +249,37 @@ for q_len, kv_len, d in ((3, 5, 4), (17, 9, 3), (1, 130, 16)):
 """
     done = run(code, **{variable: "1", "NUMBA_CACHE_DIR": str(tmp_path)})
     assert done.returncode == 0, done.stderr
+
+
+def test_a_fork_and_a_process_pool_after_a_first_call(tmp_path):
+    code = """
+import multiprocessing, os, warnings
+warnings.simplefilter("ignore")  # newer Pythons warn of any fork beside threads
+import numpy as np
+from tinyattn import kernels
+x = np.random.default_rng(0).standard_normal((8, 600, 16))
+want = kernels.attention(x, x, x, causal=True)
+def again(_):
+    return np.array_equal(kernels.attention(x, x, x, causal=True), want)
+with multiprocessing.get_context("fork").Pool(2) as pool:
+    assert all(pool.map(again, range(4)))
+assert again(0)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120,
+                          env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)})
+    assert done.returncode == 0, done.stderr
+
+
+def test_an_interrupted_call_takes_no_more_tasks():
+    module = sys.modules["tinyattn.kernels.threads"]
+    taken = []
+
+    def kernel(counter):
+        while module.next_task_in_python(counter) < 1000:
+            taken.append(1)
+            if len(taken) == 3:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), kernels.threads(2):
+        module.run(kernel, 1000, 1 << 40)
+    assert len(taken) < 1000
