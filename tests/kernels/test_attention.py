@@ -268,18 +268,3 @@ assert again(0)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120,
                           env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)})
     assert done.returncode == 0, done.stderr
-
-
-def test_an_interrupted_call_takes_no_more_tasks():
-    module = sys.modules["tinyattn.kernels.threads"]
-    taken = []
-
-    def kernel(counter):
-        while module.next_task_in_python(counter) < 1000:
-            taken.append(1)
-            if len(taken) == 3:
-                raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt), kernels.threads(2):
-        module.run(kernel, 1000, 1 << 40)
-    assert len(taken) < 1000
