@@ -136,6 +136,10 @@ cli/                     12 the command line
   generate.py               tinyattn generate
   compare.py                tinyattn compare
   torch_step.py             the same training step in PyTorch
+  measure.py                seconds, in turns
+  time_train.py             the training step's table
+  kernel_cases.py           what the kernels' table measures
+  peers.py                  other libraries' attention
   time_kernels.py           the kernels' table
   time.py                   tinyattn time
 __main__.py              python -m tinyattn

@@ -37,7 +37,7 @@ class BadInput:
 class Row:
     """One mechanism: definition, other forms, cache, paper, laws, and the inputs that it takes and refuses.
 
-    `mixer(q, k, v, causal=True)` is how a decoder layer calls it, or None where it cannot be a causal token mixer;
+    `kernel` names the function of `tinyattn.kernels` that is this one, fast. `mixer(q, k, v, causal=True)` is how a decoder layer calls it, or None where it cannot be a causal token mixer;
     `cache` makes one cache a layer; `cache_bytes(length, kv_heads, head_dim, value_dim, itemsize)` is the closed
     formula of its size. `sample(rng, sizes)` draws a problem, `fit` the sizes it takes.
     """
@@ -53,6 +53,7 @@ class Row:
     bad_inputs: tuple[BadInput, ...]
     aliases: tuple[str, ...] = ()
     forms: Mapping[str, Mechanism] = field(default_factory=dict)
+    kernel: str | None = None
     dtypes: tuple[str, ...] = ("float64", "float32", "float16")
     fit: Callable[[Sizes], Sizes] = lambda sizes: sizes
     mixer: Mechanism | None = None

@@ -14,8 +14,9 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """Prints the mechanisms."""
-    table(["mechanism", "kind", "year", "laws", "mixer"],
-          [[row.name, row.kind, str(row.papers[0].year), str(len(row.laws)), "yes" if row.mixer else "no"] for row in ROWS])
+    table(["mechanism", "kind", "year", "laws", "kernel", "mixer"],
+          [[row.name, row.kind, str(row.papers[0].year), str(len(row.laws)), *("yes" if has else "no" for has in (row.kernel, row.mixer))]
+           for row in ROWS])
     print()
     for row in ROWS:
         print(f"{row.name}: {row.says}")

@@ -22,6 +22,8 @@ def run(given: argparse.Namespace) -> int:
     print(f"cost       {row.cost}")
     print(f"cache      {row.cache_formula}")
     print(f"signature  {getattr(row.definition, 'signature', '')}")
+    if row.kernel:
+        print(f"kernel     tinyattn.kernels.{row.kernel}")
     for paper in row.papers:
         print(f"paper      {paper}")
     if row.aliases:

@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import os
 import statistics
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from tinyattn import definitions
-from tinyattn.cli import memory
+from tinyattn.cli.measure import interleaved, ratio
 from tinyattn.cli.terminal import positive, table
-from tinyattn.cli.time_kernels import time_kernels
-from tinyattn.models.config import DecoderConfig
-from tinyattn.models.decoder import Decoder
-from tinyattn.models.text import read_text
-from tinyattn.models.train import train
+from tinyattn.cli.time_kernels import draw_kernels, shown, time_kernels
+from tinyattn.cli.time_train import time_train
 from tinyattn.ops.files.atomic import check_writable, replacing
 
 SLOWING = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
@@ -35,6 +29,7 @@ def options(parser: argparse.ArgumentParser) -> None:
                         "typed by hand; the import")
     parser.add_argument("--rounds", type=positive, default=15, metavar="N", help="interleaved rounds (default 15)")
     parser.add_argument("--json", metavar="FILE", help="write what was measured")
+    parser.add_argument("--plot", metavar="FILE", help="kernels: draw the roofline and the growth with length (png, svg, pdf)")
 
 
 def run(given: argparse.Namespace) -> int:
@@ -43,50 +38,26 @@ def run(given: argparse.Namespace) -> int:
         print(f"{' and '.join(n for n in SLOWING if n in os.environ)} slow NumPy's products here; "
               f"measured without, in a child process", flush=True)
         clean = {name: value for name, value in os.environ.items() if name not in SLOWING}
-        extra = ["--json", given.json] if given.json else []
+        extra = [word for name in ("json", "plot") if getattr(given, name) for word in (f"--{name}", getattr(given, name))]
         return subprocess.run([sys.executable, "-m", "tinyattn", "time", given.what, "--rounds", str(given.rounds),
                                *extra], env=clean, check=False).returncode
-    if given.json:
-        check_writable(given.json)
-    lines = {"train": time_train, "attention": time_attention, "import": time_import,
-             "kernels": time_kernels}[given.what](given.rounds)
-    table(list(lines[0]), [[str(cell) for cell in line.values()] for line in lines])
+    if given.plot and given.what != "kernels":
+        raise ValueError(f"--plot: only kernels are drawn, not {given.what!r}")
+    for file in (given.json, given.plot):
+        if file:
+            check_writable(file)
+    if given.what == "kernels":
+        lines, limits = time_kernels(given.rounds)
+        texts = [shown(line) for line in lines]
+    else:
+        lines = texts = {"train": time_train, "attention": time_attention, "import": time_import}[given.what](given.rounds)
+    table(list(texts[0]), [list(text.values()) for text in texts])
     if given.json:
         with replacing(given.json, "w") as file:
             json.dump(lines, file, indent=1)
+    if given.plot:
+        draw_kernels(given.plot, lines, limits, given.rounds)
     return 0
-
-
-def interleaved(functions: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
-    """Returns seconds of each function in each round, all of them run once a round after two rounds of warm-up."""
-    seconds: dict[str, list[float]] = {name: [] for name in functions}
-    for number in range(rounds + 2):
-        for name, function in functions.items():
-            started = time.perf_counter()
-            function()
-            if number >= 2:
-                seconds[name].append(time.perf_counter() - started)
-    return seconds
-
-
-def time_train(rounds: int) -> list[dict[str, str]]:
-    """Returns a training step of the default model, ours and PyTorch's."""
-    memory.keep()
-    config = DecoderConfig()
-    decoder = Decoder.create(config, np.random.default_rng(0))
-    steps = train(decoder, read_text(), steps=rounds + 2, context=config.context, batch=8, rng=np.random.default_rng(0))
-    functions: dict[str, Callable[[], Any]] = {"tinyattn": lambda: next(steps)}
-    if importlib.util.find_spec("torch") is None:
-        print("PyTorch is not installed; only our own step is measured")
-    else:
-        from tinyattn.cli.torch_step import make_step
-        functions["PyTorch eager"] = make_step(config, batch=8)
-    seconds = interleaved(functions, rounds)
-    ours = seconds["tinyattn"]
-    return [{"step of": name, "ms": f"{1e3 * statistics.median(s):.1f}",
-             "tokens/s": f"{8 * config.context / statistics.median(s):,.0f}",
-             "ours / it": f"{statistics.median(a / b for a, b in zip(ours, s, strict=True)):.2f}"}
-            for name, s in seconds.items()]
 
 
 def by_hand(q: Any, k: Any, v: Any) -> Any:
@@ -109,7 +80,7 @@ def time_attention(rounds: int) -> list[dict[str, str]]:
         mine, hand = seconds["definition"], seconds["by hand"]
         lines.append({"shape": str(shape), "definition us": f"{1e6 * statistics.median(mine) / repeat:,.0f}",
                       "by hand us": f"{1e6 * statistics.median(hand) / repeat:,.0f}",
-                      "ratio": f"{statistics.median(a / b for a, b in zip(mine, hand, strict=True)):.2f}",
+                      "ratio": f"{ratio(mine, hand):.2f}",
                       "more us": f"{1e6 * statistics.median(a - b for a, b in zip(mine, hand, strict=True)) / repeat:,.0f}"})
     return lines
 

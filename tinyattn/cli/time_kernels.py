@@ -1,54 +1,60 @@
-"""The kernels beside PyTorch's attention, and beside what the machine gives: its own product and its own reading."""
+"""The kernels' table: beside other libraries, and beside what the machine gives: its own product and its own reading."""
 
 from __future__ import annotations
 
-import importlib.util
+import json
+import os
 import statistics
-import time
+import subprocess
+import sys
+import tempfile
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
-from tinyattn.engine import Tensor
-from tinyattn.ops import masks
+from tinyattn.cli.kernel_cases import CASES, FAR, Case, bytes_moved, operations
+from tinyattn.cli.measure import REST, interleaved, limits, ratio
+from tinyattn.cli.peers import peers_of
+from tinyattn.cli.time_train import train_seconds
+from tinyattn.engine import vjp
+from tinyattn.ops.types import Array
 
-# The threads of one library spin for a while after its call; the next is measured when they rest.
-REST = 0.06
+# Seconds of one case after which no further round begins.
+PATIENCE = 40.0
+# The lengths of the picture of growth.
+LENGTHS = (256, 512, 1024, 2048, 4096, 8192)
+FIRST = """
+import time; start = time.perf_counter()
+import json, numpy as np
+from tinyattn import kernels, vjp
+loaded = time.perf_counter()
+x = np.ones((2, 128, 64), np.float32)
+kernels.attention(x, x, x, causal=True); forward = time.perf_counter()
+vjp(lambda q: kernels.attention(q, x, x, causal=True), x)[1](x)
+print(json.dumps([forward - start, time.perf_counter() - start]))
+"""
+# Linux keeps the highest resident size, and forgets it when 5 is written: what compiling took does not count.
+MEMORY = """
+import numpy as np
+from tinyattn import kernels, vjp
+def slopes(qkv):
+    return vjp(lambda t: kernels.attention(*t, causal=True), qkv)[1](qkv[0])
+def peak():
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM")) * 1024
+rng = np.random.default_rng(0)
+slopes(tuple(rng.standard_normal((1, 8, 1024, 64), np.float32) for _ in range(3)))
+qkv = tuple(rng.standard_normal((1, 8, 32768, 64), np.float32) for _ in range(3))
+with open("/proc/self/clear_refs", "w") as file:
+    file.write("5")
+before = peak()
+slopes(qkv)
+print((peak() - before) / (4 * qkv[0].nbytes))
+"""
 
 
-class Case(NamedTuple):
-    """A row of the table: (batch, heads, kv_heads, q_len, kv_len, head_dim), what is done, the mask."""
-
-    shape: tuple[int, int, int, int, int, int]
-    backward: bool = False
-    causal: bool = True
-    window: tuple[int, int] | None = None
-    pattern: Any = None
-
-
-SHAPES = ((1, 8, 8, 2048, 2048, 64), (1, 8, 2, 2048, 2048, 64), (4, 8, 8, 512, 512, 64), (1, 8, 8, 4096, 4096, 128))
-FAR = (1, 8, 8, 16384, 16384, 64)
-CASES = (*(Case(shape, backward) for backward in (False, True) for shape in SHAPES),
-         Case((1, 32, 8, 1, 8192, 128), causal=False),
-         *(Case(FAR, backward, window=(255, 0)) for backward in (False, True)),
-         Case(FAR, causal=False, pattern=masks.window(128, 128) | masks.global_tokens(range(16))))
-
-
-def operations(case: Case) -> float:
-    """Returns the FLOPs of a case: 4 head_dim a visible pair, and 2.5 times that once more for the backward."""
-    batch, heads, _, q_len, kv_len, head_dim = case.shape
-    if case.window:
-        pairs: float = q_len * (case.window[0] + 1)
-    elif case.pattern is not None:
-        pairs = q_len * (257 + 2 * 16)
-    else:
-        pairs = q_len * kv_len / (2 if case.causal else 1)
-    return 4.0 * batch * heads * pairs * head_dim * (3.5 if case.backward else 1)
-
-
-def ours(case: Case, arrays: tuple[Any, ...]) -> Callable[[], Any]:
+def ours(case: Case, arrays: tuple[Array, ...]) -> Callable[[], Any]:
     """Returns the call of our kernel."""
     from tinyattn import kernels
 
@@ -57,78 +63,103 @@ def ours(case: Case, arrays: tuple[Any, ...]) -> Callable[[], Any]:
     if not case.backward:
         return lambda: attend(*arrays, **options)
     ones = np.ones_like(arrays[0])
-    return lambda: attend(*map(Tensor, arrays), **options).backward(ones)
+    return lambda: vjp(lambda qkv: attend(*qkv, **options), arrays)[1](ones)
 
 
-def torchs(case: Case, arrays: tuple[Any, ...]) -> Callable[[], Any]:
-    """Returns PyTorch's call; a window or a pattern is the equivalent dense mask."""
-    import torch
-
-    tensors = [torch.from_numpy(array).requires_grad_(case.backward) for array in arrays]
-    masked = case.window is not None or case.pattern is not None
-    seen = case.pattern if case.pattern is not None else masks.window(*(case.window or (0, 0)))
-    mask = torch.from_numpy(seen.dense(case.shape[3], case.shape[4]).copy()) if masked else None
-
-    def call() -> Any:
-        out = torch.nn.functional.scaled_dot_product_attention(
-            *tensors, attn_mask=mask, is_causal=case.causal and not masked, enable_gqa=case.shape[1] != case.shape[2])
-        if case.backward:
-            out.backward(torch.ones_like(out))
-    return call
-
-
-def limits() -> tuple[float, float]:
-    """Returns NumPy's product of two 2048 x 2048 matrices in GFLOP/s, and reading 256 MiB in two threads in GB/s."""
-    square, long = np.ones((2048, 2048), np.float32), np.ones(1 << 26, np.float32)
-    product = median(lambda: square @ square, 5)
-    with ThreadPoolExecutor(2) as pool:
-        reading = median(lambda: list(pool.map(np.max, np.split(long, 2))), 5)
-    return 2 * 2048 ** 3 / product / 1e9, long.nbytes / reading / 1e9
-
-
-def median(call: Callable[[], Any], rounds: int) -> float:
-    """Returns the median of the seconds of a call, after one that is not counted."""
-    call()
-    seconds = []
-    for _ in range(rounds):
-        started = time.perf_counter()
-        call()
-        seconds.append(time.perf_counter() - started)
-    return statistics.median(seconds)
-
-
-def time_kernels(rounds: int) -> list[dict[str, str]]:
-    """Returns a row a case: milliseconds of both, their ratio, our rate and its share of the limit."""
+def time_kernels(rounds: int) -> tuple[list[dict[str, Any]], tuple[float, float]]:
+    """Returns a row a case and library, both their milliseconds and the ratio; and the limits, GFLOP/s and GB/s."""
     from tinyattn.kernels.threads import thread_count
 
     product, reading = limits()
-    print(f"float32, {thread_count()} threads; limits: a product {product:.0f} GFLOP/s, reading {reading:.1f} GB/s")
-    peer = importlib.util.find_spec("torch") is not None
-    if not peer:
-        print("PyTorch is not installed; only our own kernels are measured")
+    print(f"float32, {thread_count()} threads; limits: a product {product:.0f} GFLOP/s, reading {reading:.1f} GB/s; "
+          f"rounds until {rounds} or {PATIENCE:.0f} s a case", flush=True)
     lines = []
     for case in CASES:
-        batch, heads, kv_heads, q_len, kv_len, dim = case.shape
-        rng = np.random.default_rng(0)
-        arrays = tuple(rng.standard_normal((batch, h, n, dim)).astype(np.float32)
-                       for h, n in ((heads, q_len), (kv_heads, kv_len), (kv_heads, kv_len)))
-        calls = {"ours": ours(case, arrays), **({"torch": torchs(case, arrays)} if peer else {})}
-        seconds: dict[str, list[float]] = {name: [] for name in calls}
-        for number in range(rounds + 1):
-            for name, call in calls.items():
-                time.sleep(REST)
-                started = time.perf_counter()
-                call()
-                if number:
-                    seconds[name].append(time.perf_counter() - started)
-        mine, theirs = seconds["ours"], seconds.get("torch")
-        spent = statistics.median(mine)
-        rate = operations(case) / spent / 1e9
-        share = rate / product if q_len > 1 else 8.0 * batch * kv_heads * kv_len * dim / spent / 1e9 / reading
-        what = "decode" if q_len == 1 else "forward and backward" if case.backward else "forward"
-        seen = str(case.pattern) if case.pattern is not None else f"window {case.window}" if case.window else "causal" * case.causal
-        lines.append({"case": f"{what} ({batch}, {heads}, {kv_heads}, {kv_len}, {dim}) {seen[:24]}", "ms": f"{1e3 * spent:.1f}",
-                      "PyTorch ms": f"{1e3 * statistics.median(theirs):.1f}" if theirs else "",
-                      "times PyTorch": f"{statistics.median(b / a for a, b in zip(mine, theirs, strict=True)):.2f}" if theirs else "",
-                      "GFLOP": f"{operations(case) / 1e9:.1f}", "GFLOP/s": f"{rate:.0f}", "of the limit": f"{share:.0%}"})
+        arrays = case.arrays()
+        mine = ours(case, arrays)
+        for name, theirs in (peers_of(case, arrays) or {"": mine}).items():
+            # In pairs: a third library would leave the caches, and the memory that it freed, to one of the two.
+            taken = interleaved({"ours": mine, "theirs": theirs}, rounds, warm_up=1, rest=REST, seconds=PATIENCE)
+            beside = {"beside": name, "its ms": 1e3 * statistics.median(taken["theirs"]),
+                      "times": ratio(taken["theirs"], taken["ours"]), "at least": case.asked.get(name)} if name else {}
+            lines.append({"case": str(case), **figures(case, taken["ours"], product, reading), **beside})
+    return [*lines, *growth_rows(rounds), *train_rows(rounds), *process_rows()], (product, reading)
+
+
+def figures(case: Case, seconds: list[float], product: float, reading: float) -> dict[str, Any]:
+    """Returns what our seconds of a case come to: the rate, and its share of what the machine gives."""
+    spent = statistics.median(seconds)
+    batch, _, kv_heads, q_len, kv_len, dim = case.shape
+    step = q_len == 1
+    rate = operations(case) / spent / 1e9
+    share = rate / product if not step else 8.0 * batch * kv_heads * kv_len * dim / spent / 1e9 / reading
+    return {"served by": "decode" if step else "attention", "GFLOP": operations(case) / 1e9, "bytes": bytes_moved(case),
+            "ms": 1e3 * spent, "GFLOP/s": rate, "of the limit": share}
+
+
+def growth_rows(rounds: int) -> list[dict[str, Any]]:
+    """Returns what twice the length costs with a window, forward and backward."""
+    half = Case((*FAR[:3], FAR[3] // 2, FAR[4] // 2, FAR[5]), backward=True, window=(255, 0))
+    whole = replace(half, shape=FAR)
+    taken = interleaved({str(case): ours(case, case.arrays()) for case in (half, whole)}, rounds, warm_up=1, rest=REST,
+                        seconds=PATIENCE)
+    short, long = taken.values()
+    return [{"case": str(whole), "served by": "attention", "ms": 1e3 * statistics.median(long), "beside": "half the length",
+             "its ms": 1e3 * statistics.median(short), "times": ratio(long, short), "at most": 2.1}]
+
+
+def train_rows(rounds: int) -> list[dict[str, Any]]:
+    """Returns the training step of the default model, beside PyTorch's where it is there."""
+    taken = train_seconds(rounds)
+    mine = taken.pop("tinyattn")
+    return [{"case": "training step, default model", "served by": "attention", "ms": 1e3 * statistics.median(mine), "beside": name,
+             "its ms": 1e3 * statistics.median(theirs), "times": ratio(theirs, mine), "at least": 1.0}
+            for name, theirs in taken.items()]
+
+
+def process_rows() -> list[dict[str, Any]]:
+    """Returns what is measured in processes of their own: the peak of memory, and first calls."""
+    def told(code: str, **environment: str) -> Any:
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
+                              env={**os.environ, **environment})
+        return json.loads(done.stdout)
+
+    lines: list[dict[str, Any]] = []
+    if sys.platform == "linux":
+        lines.append({"case": "forward, backward (1, 8, 8, 32768, 64) causal, peak", "served by": "attention",
+                      "beside": "bytes of q, k, v, out", "times": told(MEMORY), "at most": 5.0})
+    with tempfile.TemporaryDirectory() as folder:
+        for says, asked in (("first call ever", (6.0, 15.0)), ("first call, compiled before", (0.6, 1.0))):
+            for what, seconds, most in zip(("forward", "forward, backward"), told(FIRST, NUMBA_CACHE_DIR=folder), asked, strict=True):
+                lines.append({"case": f"{what}, {says}", "served by": "attention", "ms": 1e3 * seconds, "beside": "1 s",
+                              "times": seconds, "at most": most})
     return lines
+
+
+def shown(line: dict[str, Any]) -> dict[str, str]:
+    """Returns a row as text; a figure that is not there is left empty."""
+    asked = {"asked": next((f"{word} {line[word]:g}" for word in ("at least", "at most") if line.get(word)), None)}
+    forms = {"ms": "{:,.1f}", "its ms": "{:,.1f}", "GFLOP": "{:,.1f}", "GFLOP/s": "{:.0f}", "of the limit": "{:.0%}",
+             "times": "{:.2f}"}
+    names = ("case", "ms", "beside", "its ms", "times", "asked", "GFLOP", "GFLOP/s", "of the limit", "served by")
+    line = line | asked
+    return {name: "" if line.get(name) is None else forms.get(name, "{}").format(line[name]) for name in names}
+
+
+def draw_kernels(path: str, lines: list[dict[str, Any]], limits: tuple[float, float], rounds: int) -> None:
+    """Writes a picture: the cases under the machine's roofline, and the growth of milliseconds with length."""
+    from tinyattn import plot
+
+    points = {line["case"]: (1e9 * line["GFLOP"] / line["bytes"], line["GFLOP/s"]) for line in lines if line.get("GFLOP/s")}
+    curves: dict[str, dict[int, float]] = {}
+    for length in LENGTHS:
+        for says, window in (("causal", None), ("window 255", (255, 0))):
+            case = Case((1, 8, 8, length, length, 64), window=window)
+            arrays = case.arrays()
+            for name, call in {"tinyattn": ours(case, arrays), **peers_of(case, arrays)}.items():
+                taken = interleaved({name: call}, rounds, warm_up=1, rest=REST, seconds=5.0)
+                curves.setdefault(f"{name}, {says}", {})[length] = 1e3 * statistics.median(taken[name])
+    figure = plot.page(2)
+    plot.roofline(points, *limits, ax=figure.axes[0])
+    plot.growth(curves, ylabel="ms", ax=figure.axes[1])
+    figure.savefig(path)

@@ -55,6 +55,6 @@ def make_step(config: DecoderConfig, *, batch: int) -> Callable[[], Any]:
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimiser.step()
-        return float(loss)
+        return float(loss.detach())
 
     return step

@@ -6,9 +6,8 @@ from __future__ import annotations
 import numpy as np
 
 from tinyattn.kernels.jit import compiled, inlined, reassociated
-from tinyattn.kernels.lanes import ROWS
-from tinyattn.kernels.scores import LOG2_E, cap, distance_at, key_range, score
-from tinyattn.kernels.seen import SKIP, WHOLE
+from tinyattn.kernels.scores import LOG2_E, cap, distance_at, key_range, keys_of_tile, score, seen_of_block
+from tinyattn.kernels.seen import SKIP
 from tinyattn.kernels.threads import next_task
 from tinyattn.kernels.tile import product_add, product_set
 from tinyattn.kernels.vector import column_exp2, transpose_rows
@@ -90,12 +89,10 @@ def backward(counter, slots, splits, sizes, rules, blocks, blocks_at, tiles, mas
                     d_q_tile[x] = 0
                 low, high = key_range(i0, rows, sizes, rules)
                 for j0 in range(low // sizes.kv_tile * sizes.kv_tile, high, sizes.kv_tile):
-                    kind = WHOLE
-                    if rules.blocked:
-                        kind = blocks[blocks_at[head] + i0 // width * rules.blocks_row + j0 // sizes.kv_tile]
-                        if kind == SKIP:
-                            continue
-                    keys = min(sizes.kv_tile, (high - j0 + ROWS - 1) // ROWS * ROWS)
+                    kind = seen_of_block(blocks, blocks_at, head, i0, j0, sizes, rules)
+                    if kind == SKIP:
+                        continue
+                    keys = keys_of_tile(j0, high, sizes)
                     k_at, v_at = (kv_at + j0) * head_width, (kv_at + j0) * value_width
                     product_set(p, 0, width, k, k_at, head_width, 1, q_t, 0, width, keys, width, sizes.head_dim, micro)
                     if rules.cap:

@@ -6,9 +6,8 @@ from __future__ import annotations
 import numpy as np
 
 from tinyattn.kernels.jit import compiled
-from tinyattn.kernels.lanes import ROWS
-from tinyattn.kernels.scores import LN_2, LOG2_E, cap, key_range, score
-from tinyattn.kernels.seen import SKIP, WHOLE
+from tinyattn.kernels.scores import LN_2, LOG2_E, cap, key_range, keys_of_tile, score, seen_of_block
+from tinyattn.kernels.seen import SKIP
 from tinyattn.kernels.threads import next_task
 from tinyattn.kernels.tile import product_add, product_set
 from tinyattn.kernels.vector import column_exp2, column_max, transpose_rows
@@ -50,12 +49,10 @@ def forward(counter, sizes, rules, blocks, blocks_at, tiles, mask, mask_at, bias
             a[x] = 0
         low, high = key_range(i0, rows, sizes, rules)
         for j0 in range(low // sizes.kv_tile * sizes.kv_tile, high, sizes.kv_tile):
-            kind = WHOLE
-            if rules.blocked:
-                kind = blocks[blocks_at[head] + i0 // width * rules.blocks_row + j0 // sizes.kv_tile]
-                if kind == SKIP:
-                    continue
-            keys = min(sizes.kv_tile, (high - j0 + ROWS - 1) // ROWS * ROWS)
+            kind = seen_of_block(blocks, blocks_at, head, i0, j0, sizes, rules)
+            if kind == SKIP:
+                continue
+            keys = keys_of_tile(j0, high, sizes)
             product_set(s, 0, width, k, (kv_at + j0) * sizes.head_width, sizes.head_width, 1, q_t, 0, width, keys, width,
                         sizes.head_dim, sizes.micro_columns)
             if rules.cap:

@@ -73,6 +73,21 @@ def filled(q: Array, k: Array, v: Array, sizes: Sizes) -> tuple[Array, Array, Ar
             padded(v, sizes.kv_rows, sizes.value_width))
 
 
+def blank_unseen(q: Array, k: Array, v: Array, options: Options, full: tuple[int, ...]) -> tuple[Array, Array, Array]:
+    """Returns q, k, v with 0 in every query that sees no key and every key or value that no query of its head sees.
+
+    A hidden slot may hold NaN or inf, and 0 * NaN is NaN in a product. What is finite needs no blanking, and a sum
+    tells: it is the only pass over the arrays, and only where something can be hidden.
+    """
+    if options.mask is None and full[-2] <= full[-1]:
+        return q, k, v
+    with np.errstate(all="ignore"):
+        if all(np.isfinite(x.sum()) for x in (q, k, v)):
+            return q, k, v
+    sees, used = seen_edges(options.mask, options.left, options.right, full, k.shape[-3])
+    return np.where(sees[..., None], q, 0), np.where(used[..., None], k, 0), np.where(used[..., None], v, 0)
+
+
 @primitive
 def attention_with_lse(q: Array, k: Array, v: Array, bias: Array | None, distance: Array | None, sinks: Array | None,
                        options: Options) -> tuple[tuple[Array, Array], Saved]:
@@ -81,7 +96,7 @@ def attention_with_lse(q: Array, k: Array, v: Array, bias: Array | None, distanc
     sizes = sizes_of(q, k, v)
     q, k, v = blank_unseen(q, k, v, options, full)
     if few(sizes):
-        return decoded(q, k, v, bias, distance, sinks, options, full)
+        return decoded(q, k, v, bias, distance, sinks, options, full, sizes)
     seen = seen_of(options.mask, options.left, options.right, full, sizes)
     out, lse = np.empty((*q.shape[:-1], v.shape[-1]), q.dtype), np.empty(q.shape[:-1], q.dtype)
     logits = np.zeros(0, q.dtype) if sinks is None else np.require(sinks, requirements=["C", "W"])
@@ -103,13 +118,12 @@ def few(sizes: Sizes) -> bool:
 
 
 def decoded(q: Array, k: Array, v: Array, bias: Array | None, distance: Array | None, sinks: Array | None, options: Options,
-            full: tuple[int, ...]) -> tuple[tuple[Array, Array], Saved]:
+            full: tuple[int, ...], sizes: Sizes) -> tuple[tuple[Array, Array], Saved]:
     """Returns what `attention_with_lse` returns, keys split over tasks and their partial results merged."""
     if isinstance(options.mask, Pattern):
         dense = options.mask.dense(*full[-2:])
         check_broadcast("mask", dense.shape, full)
         options = options._replace(mask=dense)
-    sizes = sizes_of(q, k, v)
     lines = sizes.q_len * sizes.heads // sizes.kv_heads
     width = whole(lines, max(sizes.lanes, ROWS))
     seen = seen_of(options.mask, options.left, options.right, full, sizes)
@@ -161,18 +175,3 @@ def _(d_outs: tuple[Array, Array], saved: Saved) -> dict[str, Array | None]:
     if learned and saved.distance is not None:
         gradients["distance"] = d_distance.sum(axis=0).reshape(saved.distance.shape)
     return gradients
-
-
-def blank_unseen(q: Array, k: Array, v: Array, options: Options, full: tuple[int, ...]) -> tuple[Array, Array, Array]:
-    """Returns q, k, v with 0 in every query that sees no key and every key or value that no query of its head sees.
-
-    A hidden slot may hold NaN or inf, and 0 * NaN is NaN in a product. What is finite needs no blanking, and a sum
-    tells: it is the only pass over the arrays, and only where something can be hidden.
-    """
-    if options.mask is None and full[-2] <= full[-1]:
-        return q, k, v
-    with np.errstate(all="ignore"):
-        if all(np.isfinite(x.sum()) for x in (q, k, v)):
-            return q, k, v
-    sees, used = seen_edges(options.mask, options.left, options.right, full, k.shape[-3])
-    return np.where(sees[..., None], q, 0), np.where(used[..., None], k, 0), np.where(used[..., None], v, 0)

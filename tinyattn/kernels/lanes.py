@@ -6,15 +6,24 @@ import math
 from typing import Any
 
 from llvmlite import binding, ir
+from numba.core import config
 
 # contract: a product and a sum may become one instruction. Never nnan or ninf: a caller's NaN must come out as one.
 CONTRACT = ("contract",)
 INT = ir.IntType(64)
 
 
+def cpu_features() -> dict[str, bool]:
+    """Returns what the processor compiled for can do: this machine's, or what NUMBA_CPU_FEATURES says, +avx,-avx512f."""
+    asked = config.CPU_FEATURES
+    if asked is None:
+        return dict(binding.get_host_cpu_features())
+    return {word[1:]: word[0] == "+" for word in asked.split(",") if word}
+
+
 def vector_bytes() -> tuple[int, int]:
     """Returns the bytes of a vector register of this machine, and how many there are."""
-    features = binding.get_host_cpu_features()
+    features = cpu_features()
     if features.get("avx512f"):
         return 64, 32
     return (32, 16) if features.get("avx") else (16, 32 if features.get("neon") else 16)

@@ -11,6 +11,8 @@ from typing import NamedTuple
 import numpy as np
 
 from tinyattn.kernels.jit import inlined
+from tinyattn.kernels.lanes import ROWS
+from tinyattn.kernels.seen import WHOLE
 from tinyattn.kernels.vector import column_tanh
 
 LOG2_E = 1.4426950408889634
@@ -45,6 +47,20 @@ def key_range(i0, rows, sizes, rules):
     """Returns the first key that a query of the tile sees by its position, and the one after the last."""
     first = i0 + sizes.kv_len - sizes.q_len
     return max(0, first - rules.left), min(sizes.kv_len, first + rows + rules.right)
+
+
+@inlined
+def seen_of_block(blocks, blocks_at, head, i0, j0, sizes, rules):
+    """Returns what the pattern shows of a tile: SKIP, WHOLE, or the number of its mask."""
+    if rules.blocked:
+        return blocks[blocks_at[head] + i0 // sizes.q_tile * rules.blocks_row + j0 // sizes.kv_tile]
+    return WHOLE
+
+
+@inlined
+def keys_of_tile(j0, high, sizes):
+    """Returns how many keys of a tile are computed: whole micro tiles of those before `high`."""
+    return min(sizes.kv_tile, (high - j0 + ROWS - 1) // ROWS * ROWS)
 
 
 @inlined

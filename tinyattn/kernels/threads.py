@@ -6,7 +6,7 @@ import contextlib
 import contextvars
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from typing import Any
 
 import numpy as np
@@ -88,7 +88,7 @@ def run(kernel: Callable[..., Any], tasks: int, work: int, *arguments: Any) -> N
     """Calls kernel(counter, *arguments) in as many threads as there is work for; each takes tasks until none is left.
 
     work counts multiply-adds. Less than a thread's least is done by the caller itself.
-    When the caller is interrupted, tasks that have begun are finished and no other is.
+    When the caller is interrupted or a task fails, tasks that have begun are finished and no other is.
     """
     counter = np.zeros(1, np.int64)
     workers = min(thread_count(), tasks, 1 + work // LEAST_WORK)
@@ -101,11 +101,12 @@ def run(kernel: Callable[..., Any], tasks: int, work: int, *arguments: Any) -> N
         kernel(counter, *arguments)
         return
     try:
-        for job in jobs:
-            job.result()
+        wait(jobs, return_when=FIRST_EXCEPTION)
     finally:
         counter[0] = tasks
         wait(jobs)
+    for job in jobs:
+        job.result()
 
 
 def next_task_in_python(counter: Any) -> int:

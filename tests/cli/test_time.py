@@ -1,0 +1,80 @@
+"""tinyattn time: what it counts, what it measures beside, and what it says when a library does not run."""
+
+import json
+import time
+
+import numpy as np
+import pytest
+
+from tinyattn import plot
+from tinyattn.cli import main, measure, peers, time_kernels
+from tinyattn.cli.kernel_cases import CASES, Case, operations
+from tinyattn.ops import masks
+
+SMALL = (Case((1, 2, 2, 16, 16, 8), asked={"itself": 0.01}), Case((1, 2, 1, 16, 16, 8), backward=True, window=(3, 0)),
+         Case((1, 8, 2, 1, 256, 64), causal=False),
+         Case((1, 1, 1, 16, 16, 8), causal=False, pattern=masks.window(2, 2) | masks.global_tokens(range(1))))
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if not case.backward], ids=str)
+def test_operations_are_four_a_visible_pair(case):
+    batch, heads, _, q_len, kv_len, dim = case.shape
+    positions = np.split(np.arange(kv_len - q_len, kv_len), max(1, q_len // 1024))
+    visible = sum(np.count_nonzero(case.seen().visible(some, np.arange(kv_len))) for some in positions)
+    visible = visible if case.causal or case.pattern else q_len * kv_len
+    assert operations(case) == pytest.approx(4 * batch * heads * dim * visible * (3.5 if case.backward else 1), rel=0.02)
+
+
+def test_rounds_are_interleaved_after_a_warm_up():
+    told = []
+    taken = measure.interleaved({"a": lambda: told.append("a"), "b": lambda: told.append("b")}, 3, warm_up=1)
+    assert "".join(told) == "abababab"
+    assert {name: len(seconds) for name, seconds in taken.items()} == {"a": 3, "b": 3}
+    slow = measure.interleaved({"a": lambda: time.sleep(0.01)}, 100, seconds=0.001)
+    assert len(slow["a"]) == measure.LEAST_ROUNDS
+    assert measure.ratio([2.0, 9.0, 4.0], [1.0, 3.0, 1.0]) == 3.0
+
+
+def test_a_library_that_does_not_run_is_named_and_left_out(monkeypatch, capsys):
+    def broken(case, arrays):
+        raise RuntimeError("no compiler")
+
+    monkeypatch.setattr(peers, "PEERS", {"good": ("numpy", lambda case, arrays: lambda: None), "bad": ("numpy", broken),
+                                         "absent": ("no_such_library", broken), "silent": ("numpy", lambda case, arrays: None)})
+    assert list(peers.peers_of(SMALL[0], SMALL[0].arrays())) == ["good"]
+    assert "bad does not run here: RuntimeError" in capsys.readouterr().out
+
+
+def test_the_table_of_kernels_and_its_picture(monkeypatch, capsys, tmp_path):
+    monkeypatch.delenv("OPENBLAS_CORETYPE", raising=False)
+    monkeypatch.delenv("OPENBLAS_L2_SIZE", raising=False)
+    monkeypatch.setattr(time_kernels, "CASES", SMALL)
+    monkeypatch.setattr(time_kernels, "FAR", (1, 1, 1, 64, 64, 8))
+    monkeypatch.setattr(time_kernels, "LENGTHS", (16, 32))
+    monkeypatch.setattr(time_kernels, "limits", lambda: (300.0, 16.0))
+    monkeypatch.setattr(time_kernels, "MEMORY", "print(2.5)")
+    monkeypatch.setattr(peers, "PEERS", {"itself": ("numpy", time_kernels.ours)})
+    report, picture = tmp_path / "k.json", tmp_path / "k.svg"
+    assert main(["time", "kernels", "--rounds", "1", "--json", str(report), "--plot", str(picture)]) == 0
+    shown = capsys.readouterr().out
+    for words in ("limits: a product 300 GFLOP/s", "at least 0.01", "at most 2.1", "half the length", "first call ever", "decode"):
+        assert words in shown
+    lines = json.loads(report.read_text())
+    assert {line["beside"] for line in lines} >= {"itself", "half the length", "1 s", "bytes of q, k, v, out"}
+    assert all(line["times"] > 0 for line in lines)
+    assert picture.read_text().startswith("<?xml")
+
+
+def test_only_kernels_are_drawn(capsys, tmp_path):
+    assert main(["time", "import", "--plot", str(tmp_path / "x.png")]) == 2
+    assert "--plot: only kernels are drawn" in capsys.readouterr().err
+
+
+def test_what_the_pictures_draw():
+    roof = plot.roofline({"one": (10.0, 100.0), "two": (200.0, 250.0)}, 300.0, 20.0)
+    line, *points = roof.lines
+    assert line.get_xydata()[1].tolist() == [15.0, 300.0]
+    assert [point.get_xydata().tolist() for point in points] == [[[10.0, 100.0]], [[200.0, 250.0]]]
+    grown = plot.growth({"causal": {256: 1.0, 512: 4.0}, "window": {256: 1.0, 512: 2.0}}, ylabel="ms")
+    assert [drawn.get_xydata().tolist() for drawn in grown.lines] == [[[256, 1.0], [512, 4.0]], [[256, 1.0], [512, 2.0]]]
+    assert [text.get_text() for text in grown.get_xticklabels()] == ["256", "512"]

@@ -1,0 +1,97 @@
+"""How a call of the kernels ends: interrupted, failing, asked for more threads than there are; and on what machine."""
+
+import os
+import platform
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from tinyattn import kernels
+
+threads = sys.modules["tinyattn.kernels.threads"]  # the package's attribute of this name is the function
+
+
+def test_a_failing_task_stops_the_others_and_is_heard():
+    taken, started = [], threading.Barrier(2)
+
+    def task(counter):
+        started.wait(timeout=10)
+        while (number := threads.next_task_in_python(counter)) < 1000:
+            taken.append(number)
+            if number == 3:
+                raise ArithmeticError("task 3")
+            time.sleep(0.001)
+
+    with threads.threads(2), pytest.raises(ArithmeticError, match="task 3"):
+        threads.run(task, 1000, 1 << 40)
+    assert len(taken) < 1000
+    seen = len(taken)
+    time.sleep(0.05)
+    assert len(taken) == seen, "a task went on after the call had ended"
+
+
+def test_an_interrupted_call_ends_soon_and_the_next_is_right(tmp_path):
+    code = """
+import signal, sys, threading, time
+import numpy as np
+from tinyattn import kernels
+x = np.random.default_rng(0).standard_normal((8, 300, 16))
+want = kernels.attention(x, x, x, causal=True)
+long = np.zeros((64, 8192, 64), np.float32)
+kernels.attention(long[:1, :64], long[:1, :64], long[:1, :64])
+print("ready", flush=True)
+started = time.perf_counter()
+try:
+    kernels.attention(long, long, long)
+    print("finished")
+except KeyboardInterrupt:
+    print("interrupted")
+print(time.perf_counter() - started)
+print(np.array_equal(kernels.attention(x, x, x, causal=True), want))
+"""
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                               env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path), "TINYATTN_THREADS": "2"})
+    assert process.stdout.readline() == "ready\n", process.stderr.read()
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    shown, error = process.communicate(timeout=120)
+    end, seconds, right = shown.split()
+    assert (end, right) == ("interrupted", "True"), error
+    assert float(seconds) < 60
+
+
+@pytest.mark.parametrize("number", [1, 64])
+def test_any_number_of_threads_is_right(number):
+    x = np.random.default_rng(0).standard_normal((8, 600, 16))
+    want = kernels.attention(x, x, x, causal=True)
+    with kernels.threads(number):
+        np.testing.assert_array_equal(kernels.attention(x, x, x, causal=True), want)
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="names x86 processors")
+@pytest.mark.parametrize(("cpu", "features", "lanes"), [("haswell", "+avx,+avx2,+fma,-avx512f", 8), ("x86-64", "+sse2,-avx", 4)])
+def test_on_a_smaller_machine(cpu, features, lanes, tmp_path):
+    code = f"""
+import numpy as np
+from tinyattn.kernels import lanes
+assert lanes.lanes(4) == {lanes}, lanes.lanes(4)
+""" + """
+from tinyattn import definitions, kernels, vjp
+rng = np.random.default_rng(0)
+for dtype, near in ((np.float64, 1e-11), (np.float32, 1e-4)):
+    for q_len, kv_len, d in ((70, 90, 24), (1, 300, 64)):
+        q, k, v = (rng.standard_normal((4, n, d)).astype(dtype) for n in (q_len, kv_len, kv_len))
+        options = dict(causal=True, softcap=2.0, sinks=np.zeros(4, dtype))
+        sides = [vjp(lambda t: f(*t, **options), (q, k, v)) for f in (definitions.attention, kernels.attention)]
+        np.testing.assert_allclose(sides[1][0], sides[0][0], rtol=near, atol=near)
+        for a, b in zip(sides[0][1](q), sides[1][1](q)):
+            np.testing.assert_allclose(b, a, rtol=near, atol=10 * near)
+"""
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True,
+                          env={**os.environ, "NUMBA_CPU_NAME": cpu, "NUMBA_CPU_FEATURES": features, "NUMBA_CACHE_DIR": str(tmp_path)})
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,71 @@
+"""The kernels in other processes: a disk cache, no disk cache, no compiler, a fork."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+CALL = ("import numpy as np; from tinyattn import kernels; from tinyattn.kernels.attention_forward import forward; "
+        "x = np.ones((1, 8, 4)); assert kernels.attention(x, x, x).shape == (1, 8, 4); ")
+
+
+def run(code, **environment):
+    return subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, env={**os.environ, **environment})
+
+
+def test_a_second_process_reads_the_disk(tmp_path):
+    first = run(CALL, NUMBA_CACHE_DIR=str(tmp_path))
+    assert first.returncode == 0, first.stderr
+    kept = sorted(path.name for path in tmp_path.rglob("*.nb*"))
+    assert kept
+    code = CALL + "assert sum(forward.stats.cache_hits.values()) == 1 and not forward.stats.cache_misses"
+    second = run(code, NUMBA_CACHE_DIR=str(tmp_path))
+    assert second.returncode == 0, second.stderr
+    assert sorted(path.name for path in tmp_path.rglob("*.nb*")) == kept
+    for path in tmp_path.rglob("*.nbi"):
+        path.write_bytes(b"")
+    spoilt = run(CALL, NUMBA_CACHE_DIR=str(tmp_path))
+    assert spoilt.returncode == 0, spoilt.stderr
+
+
+def test_no_writable_folder_compiles_in_memory():
+    done = run(CALL, NUMBA_CACHE_DIR="/proc/nowhere")
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("variable", ["NUMBA_DISABLE_JIT", "NUMBA_BOUNDSCHECK"])
+def test_uncompiled_and_with_bounds_checked(variable, tmp_path):
+    code = """
+import numpy as np
+from tinyattn import definitions, kernels, vjp
+rng = np.random.default_rng(0)
+for q_len, kv_len, d in ((3, 5, 4), (17, 9, 3), (1, 130, 16)):
+    q, k, v = (rng.standard_normal((2, n, d)) for n in (q_len, kv_len, kv_len))
+    options = dict(causal=True, softcap=2.0, bias=rng.standard_normal((2, q_len, kv_len)), sinks=np.zeros(2))
+    sides = [vjp(lambda t: f(*t, **options), (q, k, v)) for f in (definitions.attention, kernels.attention)]
+    np.testing.assert_allclose(sides[0][0], sides[1][0], rtol=1e-9, atol=1e-12)
+    for a, b in zip(sides[0][1](q), sides[1][1](q)):
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
+"""
+    done = run(code, **{variable: "1", "NUMBA_CACHE_DIR": str(tmp_path)})
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_fork_and_a_process_pool_after_a_first_call(tmp_path):
+    code = """
+import multiprocessing, os, warnings
+warnings.simplefilter("ignore")  # newer Pythons warn of any fork beside threads
+import numpy as np
+from tinyattn import kernels
+x = np.random.default_rng(0).standard_normal((8, 600, 16))
+want = kernels.attention(x, x, x, causal=True)
+def again(_):
+    return np.array_equal(kernels.attention(x, x, x, causal=True), want)
+with multiprocessing.get_context("fork").Pool(2) as pool:
+    assert all(pool.map(again, range(4)))
+assert again(0)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120,
+                          env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)})
+    assert done.returncode == 0, done.stderr
