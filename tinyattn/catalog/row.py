@@ -37,9 +37,10 @@ class BadInput:
 class Row:
     """One mechanism: definition, other forms, cache, paper, laws, and the inputs that it takes and refuses.
 
-    `kernel` names the function of `tinyattn.kernels` that is this one, fast. `mixer(q, k, v, causal=True)` is how a decoder layer calls it, or None where it cannot be a causal token mixer;
-    `cache` makes one cache a layer; `cache_bytes(length, kv_heads, head_dim, value_dim, itemsize)` is the closed
-    formula of its size. `sample(rng, sizes)` draws a problem, `fit` the sizes it takes.
+    `kernel` names the function of `tinyattn.kernels` that is this one, fast. `mixer(q, k, v, causal=True)` is how a
+    decoder layer calls it, or None where it cannot be a causal token mixer; `cache` makes one cache a layer;
+    `cache_bytes(length, kv_heads, head_dim, value_dim, itemsize)` is the closed formula of its size. `sample(rng, sizes)`
+    draws a problem, `fit` the sizes it takes.
     """
 
     name: str

@@ -15,8 +15,8 @@ def options(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> int:
     """Prints the mechanisms."""
     table(["mechanism", "kind", "year", "laws", "kernel", "mixer"],
-          [[row.name, row.kind, str(row.papers[0].year), str(len(row.laws)), *("yes" if has else "no" for has in (row.kernel, row.mixer))]
-           for row in ROWS])
+          [[row.name, row.kind, str(row.papers[0].year), str(len(row.laws)),
+            *("yes" if has else "no" for has in (row.kernel, row.mixer))] for row in ROWS])
     print()
     for row in ROWS:
         print(f"{row.name}: {row.says}")
