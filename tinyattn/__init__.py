@@ -39,6 +39,7 @@ ops/                     2  small named pieces of NumPy
     absolute.py             sinusoids, ALiBi's slopes, T5's buckets
   bias.py                   biases that are a rule on positions
   options.py                the options of softmax attention, checked
+  gates.py                  the gates of recurrences, checked
   linear_options.py         the options of the linear family, checked
   files/                 written whole or not at all
     atomic.py               a file that takes its place when it is complete
@@ -51,6 +52,9 @@ definitions/             3  what each mechanism is
     streaming.py            one block of keys at a time
   linear/                a state in the place of the keys
     linear.py               linear attention: parallel, recurrent, chunked
+    gated.py                a state whose channels fade
+    retention.py            a state that fades as a whole
+    delta.py                a state that is corrected
 kernels/                 4  the same functions, fast
   jit.py                    compiled when first called, kept on disk
   lanes.py                  the registers of this machine, exp2 and tanh on them
@@ -75,6 +79,7 @@ layers/                  6  with parameters
   linear.py                 one matrix
   norm.py                   RMSNorm
   feed_forward.py           SwiGLU
+  inputs.py                 gates and decays from the tokens
   attention.py              self- and cross-attention around any mechanism
   block.py                  a pre-norm block
 models/                  7  small and whole
@@ -101,12 +106,14 @@ laws/                    8  what must hold, as values
   forms.py                  another form of the same
   linear.py                 linear attention and its states
   dtype.py                  dtypes and layouts
+  recurrent.py              states that fade or are corrected
   cached.py                 cached is full
   run.py                    a law tried on seeded problems
 catalog/                 9  one row a mechanism
   row.py                    what a row must have
   softmax.py                exact attention
   linear.py                 linear attention
+  recurrent.py              states that fade or are corrected
   find.py                   by any name
 testing/                 10 how we know
   compare.py                outputs within a budget

@@ -16,7 +16,7 @@ CASES = [(row, law) for row in ROWS for law in row.laws]
 @pytest.mark.parametrize(("row", "law"), CASES, ids=[f"{row.name}-{law.name}" for row, law in CASES])
 @given(seed=st.integers(0, 2 ** 32))
 def test_a_law_holds(row, law, seed):
-    report = check(law.fitted(row.fit), row.definition, honest=row.definition, rng=np.random.default_rng(seed), examples=1)
+    report = check(law.fitted(row.fit), row.mechanism, honest=row.mechanism, rng=np.random.default_rng(seed), examples=1)
     assert report.holds, report.failing
 
 
@@ -31,7 +31,7 @@ def test_bad_inputs_of_a_row_are_refused(row):
     p = row.sample(np.random.default_rng(0), row.fit(Sizes()))
     for bad in row.bad_inputs:
         with pytest.raises(bad.error) as refusal:
-            p.but(**bad.changes).call(row.definition)
+            p.but(**bad.changes).call(row.mechanism)
         assert all(word in str(refusal.value) for word in bad.words)
 
 

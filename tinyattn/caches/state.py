@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from tinyattn import definitions
 from tinyattn.caches.protocol import check_kind, check_queries, check_reorder, check_tokens, check_truncation
 from tinyattn.ops.files import safetensors
 from tinyattn.ops.types import Array
 
+# What a mechanism may take besides keys and values, a number or a vector a token.
+GATES = ("log_decay", "beta")
+
 
 class Held(NamedTuple):
-    """The state's arrays, how many tokens are in it, and the (empty) keys and values that fix the shapes."""
+    """The state's arrays, how many tokens are in it, the (empty) keys and values that fix the shapes, gates of 0 for a token."""
 
     state: tuple[Array, ...]
     length: int
     shapes: tuple[Array, Array]
+    gates: dict[str, Array]
 
 
 class StateCache:
     """Keeps the state of a linear recurrence; exact, and as large after a million tokens as after one.
 
     nbytes = kv_heads features (value_dim + 1) itemsize for the normalised form, times the leading axes.
-    `mechanism(q, k, v, causal=True, initial_state=..., return_state=True)` is `linear_attention_chunked` unless given.
+    `mechanism(q, k, v, initial_state=..., return_state=True)`, with `causal=True` where it has such an option, is
+    `linear_attention_chunked` unless given.
 
     >>> import numpy as np
     >>> cache = StateCache()
@@ -38,6 +46,7 @@ class StateCache:
 
     def __init__(self, mechanism: Callable[..., Any] | None = None) -> None:
         self.mechanism = definitions.linear_attention_chunked if mechanism is None else mechanism
+        self._causal: dict[str, Any] = {"causal": True} if "causal" in inspect.signature(self.mechanism).parameters else {}
         self._held: Held | None = None
 
     @property
@@ -58,9 +67,10 @@ class StateCache:
         before: Any = None
         if held is not None:
             before = held.state if len(held.state) > 1 else held.state[0]
-        out, after = self.mechanism(q, k, v, causal=True, initial_state=before, return_state=True, **options)
+        out, after = self.mechanism(q, k, v, initial_state=before, return_state=True, **self._causal, **options)
         state = after if isinstance(after, tuple) else (after,)
-        return out, Held(state, self.length + k.shape[-2], (k[..., :0, :].copy(), v[..., :0, :].copy()))
+        gates = {name: still(options[name], k) for name in GATES if name in options}
+        return out, Held(state, self.length + k.shape[-2], (k[..., :0, :].copy(), v[..., :0, :].copy()), gates)
 
     def append(self, k: Array, v: Array, log_decay: Array | None = None, beta: Array | None = None) -> None:
         """Folds n more tokens into the state; gates only where the mechanism takes them."""
@@ -86,8 +96,13 @@ class StateCache:
         if self._held is None:
             raise ValueError("attend: this cache is empty; append first")
         k, v = self._held.shapes
+        if self._causal:
+            options["causal"] = False
+        else:  # one token must stand beside the query: of zeros, with gates of 0, it neither fades nor writes
+            pad = [(0, 0)] * (k.ndim - 2) + [(0, 1), (0, 0)]
+            k, v, options = np.pad(k, pad), np.pad(v, pad), self._held.gates | options
         state = self._held.state if len(self._held.state) > 1 else self._held.state[0]
-        out: Array = self.mechanism(q, k, v, causal=False, initial_state=state, **options)
+        out: Array = self.mechanism(q, k, v, initial_state=state, **options)
         return out
 
     def step(self, q: Array, k: Array, v: Array, **options: Any) -> Array:
@@ -124,8 +139,9 @@ class StateCache:
         if self._held.shapes[0].ndim < 4:
             raise ValueError(f"reorder: keys {self._held.shapes[0].shape} have no batch axis before kv_heads")
         rows = check_reorder(indices, len(self._held.state[0]))
-        k, v = self._held.shapes
-        self._held = Held(tuple(array[rows] for array in self._held.state), self.length, (k[rows], v[rows]))
+        (k, v), gates = self._held.shapes, self._held.gates
+        self._held = self._held._replace(state=tuple(array[rows] for array in self._held.state), shapes=(k[rows], v[rows]),
+                                         gates={name: gate[rows] if gate.ndim > 1 else gate for name, gate in gates.items()})
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the state as safetensors."""
@@ -133,6 +149,7 @@ class StateCache:
             raise ValueError("save: this cache is empty; append first")
         arrays = {f"state.{i}": array for i, array in enumerate(self._held.state)}
         arrays["keys"], arrays["values"] = self._held.shapes
+        arrays |= {f"gate.{name}": gate for name, gate in self._held.gates.items()}
         safetensors.save(path, arrays, metadata={"cache": "StateCache", "length": str(self.length)})
 
     @classmethod
@@ -141,8 +158,17 @@ class StateCache:
         arrays, metadata = safetensors.load_with_metadata(path)
         check_kind(metadata, "StateCache", path)
         cache = cls(mechanism)
-        state = tuple(arrays[f"state.{i}"] for i in range(len(arrays) - 2))
-        cache._held = Held(state, int(metadata["length"]), (arrays["keys"], arrays["values"]))
+        state = tuple(arrays[name] for name in sorted(arrays) if name.startswith("state."))
+        gates = {name.removeprefix("gate."): array for name, array in arrays.items() if name.startswith("gate.")}
+        cache._held = Held(state, int(metadata["length"]), (arrays["keys"], arrays["values"]), gates)
         return cache
+
+
+def still(gate: Array, k: Array) -> Array:
+    """Returns gates of 0 for one token of keys k (..., kv_heads, n, head_dim): nothing fades, nothing is written."""
+    shape = list(np.shape(gate))
+    if len(shape) >= k.ndim - 1:
+        shape[-2 if len(shape) == k.ndim else -1] = 1
+    return np.zeros(shape, k.dtype)
 
 

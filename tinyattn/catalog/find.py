@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import difflib
 
-from tinyattn.catalog import linear, softmax
+from tinyattn.catalog import linear, recurrent, softmax
 from tinyattn.catalog.row import Row
 
-ROWS: tuple[Row, ...] = (*softmax.ROWS, *linear.ROWS)
+ROWS: tuple[Row, ...] = (*softmax.ROWS, *linear.ROWS, *recurrent.ROWS)
 
 
 def find(name: str) -> Row:

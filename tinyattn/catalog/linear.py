@@ -10,7 +10,7 @@ from tinyattn.catalog.row import BadInput, Paper, Row
 from tinyattn.laws import LINEAR_LAWS
 from tinyattn.laws.cached import cached
 from tinyattn.laws.forms import agrees, slopes_agree
-from tinyattn.laws.linear import draw
+from tinyattn.laws.linear import always, draw
 
 
 def state_bytes(length: int, kv_heads: int, head_dim: int, value_dim: int, itemsize: int) -> int:
@@ -25,7 +25,7 @@ ROWS = (
          agrees("linear_attention_chunked", definitions.linear_attention_chunked, draw=draw),
          slopes_agree("linear_attention_recurrent", definitions.linear_attention_recurrent, draw=draw),
          slopes_agree("linear_attention_chunked", definitions.linear_attention_chunked, draw=draw),
-         cached(StateCache, draw), *LINEAR_LAWS),
+         cached(StateCache, always(causal=True, normalize=True)), *LINEAR_LAWS),
         (BadInput({"scale": float("nan")}, ValueError, ("scale", "nan")),
          BadInput({"initial_state": np.ones(1), "normalize": True}, TypeError, ("initial_state", "pair"))),
         aliases=("kernel attention", "elu attention"),

@@ -10,6 +10,7 @@ import numpy as np
 
 from tinyattn.laws.law import Law
 from tinyattn.laws.problem import Mechanism, Problem, Sizes
+from tinyattn.layers.inputs import Input
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,9 @@ class Row:
     `kernel` names the function of `tinyattn.kernels` that is this one, fast. `mixer(q, k, v, causal=True)` is how a
     decoder layer calls it, or None where it cannot be a causal token mixer; `cache` makes one cache a layer;
     `cache_bytes(length, kv_heads, head_dim, value_dim, itemsize)` is the closed formula of its size. `sample(rng, sizes)`
-    draws a problem, `fit` the sizes it takes.
+    draws a problem, `fit` the sizes it takes. `inputs` are the arguments that a layer computes from the tokens, `rotates`
+    is whether the mechanism places its tokens itself, and `called` makes f(q, k, v, **options) of a definition that has
+    other arguments.
     """
 
     name: str
@@ -56,11 +59,26 @@ class Row:
     forms: Mapping[str, Mechanism] = field(default_factory=dict)
     kernel: str | None = None
     dtypes: tuple[str, ...] = ("float64", "float32", "float16")
+    inputs: tuple[Input, ...] = ()
+    rotates: bool = False
+    called: Callable[[Mechanism], Mechanism] = lambda mechanism: mechanism
     fit: Callable[[Sizes], Sizes] = lambda sizes: sizes
     mixer: Mechanism | None = None
     cache: Callable[[], Any] | None = None
     cache_bytes: Callable[[int, int, int, int, int], int] | None = None
     cache_formula: str = "none"
+
+    @property
+    def mechanism(self) -> Mechanism:
+        """The definition as the laws call it: f(q, k, v, **options)."""
+        return self.called(self.definition)
+
+    @property
+    def mixing(self) -> dict[str, Any]:
+        """What a decoder takes to mix its tokens by this mechanism; ValueError if it is no causal token mixer."""
+        if self.mixer is None:
+            raise ValueError(f"{self.name}: is no causal token mixer of its own; see tinyattn list")
+        return {"mechanism": self.mixer, "inputs": self.inputs, "rotary": not self.rotates}
 
     def __post_init__(self) -> None:
         for name in ("laws", "dtypes", "bad_inputs", "papers", "says"):

@@ -13,7 +13,7 @@ from tinyattn.laws import GRADIENT_LAWS, LSE_LAWS, SOFTMAX_LAWS
 from tinyattn.laws.cached import cached
 from tinyattn.laws.draw import ALL, softmax
 from tinyattn.laws.forms import agrees, invisible, slopes_agree
-from tinyattn.laws.problem import Sizes
+from tinyattn.laws.problem import Problem, Sizes
 
 SAMPLE = softmax(*ALL)
 VASWANI = Paper("Vaswani et al.", 2017, "1706.03762")
@@ -29,6 +29,11 @@ BAD = (
 def grown(length: int, kv_heads: int, head_dim: int, value_dim: int, itemsize: int) -> int:
     """Returns the bytes of all keys and values."""
     return length * kv_heads * (head_dim + value_dim) * itemsize
+
+
+def causal(rng: np.random.Generator, sizes: Sizes) -> Problem:
+    """A causal problem without other options."""
+    return softmax()(rng, sizes).but(causal=True)
 
 
 def one_group(sizes: Sizes) -> Sizes:
@@ -48,7 +53,7 @@ ROWS = (
     Row("attention", "Every query averages the visible values, weighted by the softmax of its scores.",
         definitions.attention, (VASWANI,), "exact", "heads i j (d + e)", SAMPLE,
         (agrees("streaming_attention", definitions.streaming_attention),
-         slopes_agree("streaming_attention", definitions.streaming_attention), cached(GrowingCache, softmax()),
+         slopes_agree("streaming_attention", definitions.streaming_attention), cached(GrowingCache, causal),
          *SOFTMAX_LAWS, *GRADIENT_LAWS), BAD, aliases=("sdpa", "softmax attention", "scaled dot-product attention"),
         forms={"streaming": definitions.streaming_attention, "with_lse": definitions.attention_with_lse},
         kernel="attention", mixer=fastest.attention, cache=GrowingCache, cache_bytes=grown,

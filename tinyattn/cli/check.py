@@ -25,7 +25,7 @@ def run(given: argparse.Namespace) -> int:
         lines, broken = [], []
         for law in row.laws:
             rng = np.random.default_rng(given.seed)
-            report = check(law.fitted(row.fit), row.definition, honest=row.definition, rng=rng, examples=given.examples)
+            report = check(law.fitted(row.fit), row.mechanism, honest=row.mechanism, rng=rng, examples=given.examples)
             worst = "bit for bit" if law.exact and report.holds else f"{report.worst:.2f}"
             lines.append([law.name, str(report.examples), str(report.redrawn), worst, "holds" if report.holds else "FAILS"])
             if not report.holds:

@@ -32,7 +32,8 @@ SAMPLE = 60
 
 def options(parser: argparse.ArgumentParser) -> None:
     """Adds the command's options."""
-    parser.add_argument("--mechanisms", default="all", metavar="A,B", help="names with commas between; default: all")
+    parser.add_argument("--mechanisms", default="attention,linear_attention", metavar="A,B",
+                        help="names with commas between, or 'all'; default: attention,linear_attention")
     parser.add_argument("--steps", type=positive, default=300, metavar="N", help="training steps (default 300)")
     parser.add_argument("--context", type=positive, default=256, metavar="N", help="bytes a sequence (default 256)")
     parser.add_argument("--batch", type=positive, default=8, metavar="N", help="sequences a step (default 8)")
@@ -47,10 +48,7 @@ def chosen(names: str) -> list[Row]:
     if names == "all":
         return [row for row in ROWS if row.mixer is not None]
     rows = [find(name.strip()) for name in names.split(",")]
-    for row in rows:
-        if row.mixer is None:
-            raise ValueError(f"{row.name}: is no causal token mixer of its own; see tinyattn list")
-    return rows
+    return [row for row in rows if row.mixing]
 
 
 def run(given: argparse.Namespace) -> int:
@@ -90,7 +88,7 @@ def measured(row: Row, config: DecoderConfig, training: Array, held: Array, give
     """Returns one mechanism's line of the report."""
     if row.mixer is None or row.cache is None or row.cache_bytes is None:
         raise ValueError(f"{row.name}: is no causal token mixer")
-    decoder = Decoder.create(config, np.random.default_rng(given.seed), mechanism=row.mixer)
+    decoder = Decoder.create(config, np.random.default_rng(given.seed), **row.mixing)
     losses, seconds = [], []
     with progress(row.name, given.steps) as bar:
         for step in train(decoder, training, steps=given.steps, context=given.context, batch=given.batch,

@@ -10,7 +10,6 @@ import numpy as np
 
 from tinyattn.catalog import find
 from tinyattn.cli.terminal import positive, seed
-from tinyattn.cli.train import mixer_of
 from tinyattn.models import checkpoint
 from tinyattn.models.generate import generate
 
@@ -31,7 +30,7 @@ def run(given: argparse.Namespace) -> int:
     """Writes the prompt and its continuation."""
     if not os.path.exists(given.file):
         raise ValueError(f"{given.file}: does not exist; make it with tinyattn train --out {given.file}")
-    decoder, _, name, _ = checkpoint.load(given.file, mechanism=mixer_of)  # type: ignore[arg-type]
+    decoder, _, name, _ = checkpoint.load(given.file, mixing=lambda name: find(name).mixing)
     raw = sys.stdout.buffer if hasattr(sys.stdout, "buffer") else None
     pieces = [given.prompt.encode()]
     for token in generate(decoder, pieces[0], given.tokens, np.random.default_rng(given.seed),

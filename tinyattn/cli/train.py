@@ -31,14 +31,6 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resume", metavar="FILE", help="go on with a model written before")
 
 
-def mixer_of(name: str) -> object:
-    """Returns a mechanism as a layer calls it; ValueError if it is no causal token mixer."""
-    row = find(name)
-    if row.mixer is None:
-        raise ValueError(f"{row.name}: is no causal token mixer of its own; see tinyattn list")
-    return row.mixer
-
-
 def run(given: argparse.Namespace) -> int:
     """Trains and saves."""
     check_writable(given.out)
@@ -47,10 +39,10 @@ def run(given: argparse.Namespace) -> int:
     if given.resume:
         if not os.path.exists(given.resume):
             raise ValueError(f"--resume {given.resume}: does not exist")
-        decoder, config, name, state = checkpoint.load(given.resume, mechanism=mixer_of)  # type: ignore[arg-type]
+        decoder, config, name, state = checkpoint.load(given.resume, mixing=lambda name: find(name).mixing)
     else:
         config = DecoderConfig(context=given.context)
-        decoder = Decoder.create(config, np.random.default_rng(given.seed), mechanism=mixer_of(name))  # type: ignore[arg-type]
+        decoder = Decoder.create(config, np.random.default_rng(given.seed), **find(name).mixing)
     training, held = texts.split(texts.read_text(given.text), context=config.context)
     rng = np.random.default_rng([given.seed, 0 if state is None else state.steps])
     with progress(name, given.steps) as bar:

@@ -4,24 +4,54 @@ A definition takes arrays and returns arrays. It also takes `tinyattn.Tensor`, w
 and then has gradients; it never knows the difference.
 """
 
+from tinyattn.definitions.linear.delta import (
+    delta_rule,
+    delta_rule_chunked,
+    delta_rule_recurrent,
+    gated_delta_rule,
+    gated_delta_rule_chunked,
+    gated_delta_rule_recurrent,
+)
+from tinyattn.definitions.linear.gated import (
+    gated_linear_attention,
+    gated_linear_attention_chunked,
+    gated_linear_attention_parallel,
+    gated_linear_attention_recurrent,
+)
 from tinyattn.definitions.linear.linear import (
     linear_attention,
     linear_attention_chunked,
     linear_attention_parallel,
     linear_attention_recurrent,
 )
-from tinyattn.definitions.softmax.dot_product import attention, attention_weights, attention_with_lse
-from tinyattn.definitions.softmax.grouped import (
-    grouped_query_attention,
-    multi_head_attention,
-    multi_query_attention,
+from tinyattn.definitions.linear.retention import (
+    retention,
+    retention_chunked,
+    retention_parallel,
+    retention_recurrent,
+    simple_gated_linear_attention,
+    simple_gated_linear_attention_chunked,
+    simple_gated_linear_attention_parallel,
+    simple_gated_linear_attention_recurrent,
 )
+from tinyattn.definitions.softmax.dot_product import attention, attention_weights, attention_with_lse
+from tinyattn.definitions.softmax.grouped import grouped_query_attention, multi_head_attention, multi_query_attention
 from tinyattn.definitions.softmax.streaming import streaming_attention
 
 __all__ = [
     "attention",
     "attention_weights",
     "attention_with_lse",
+    "delta_rule",
+    "delta_rule_chunked",
+    "delta_rule_recurrent",
+    "gated_delta_rule",
+    "gated_delta_rule_chunked",
+    "gated_delta_rule_recurrent",
+    "gated_linear_attention",
+    "gated_linear_attention_chunked",
+    "gated_linear_attention_parallel",
+    "gated_linear_attention_recurrent",
     "grouped_query_attention",
     "linear_attention",
     "linear_attention_chunked",
@@ -29,5 +59,13 @@ __all__ = [
     "linear_attention_recurrent",
     "multi_head_attention",
     "multi_query_attention",
+    "retention",
+    "retention_chunked",
+    "retention_parallel",
+    "retention_recurrent",
+    "simple_gated_linear_attention",
+    "simple_gated_linear_attention_chunked",
+    "simple_gated_linear_attention_parallel",
+    "simple_gated_linear_attention_recurrent",
     "streaming_attention",
 ]

@@ -12,6 +12,8 @@ from tinyattn.ops.types import Array
 
 FACTOR = 4.0
 DRAWS = 8
+# Of a handful of numbers eight draws may all be lucky: below this many, three times as many are made.
+FEW = 64
 EPS32 = float(np.finfo(np.float32).eps)
 Outputs = tuple[Array, ...]
 Side = Callable[[Mechanism, Problem], Outputs]
@@ -58,8 +60,11 @@ def whole(error: Array) -> Array:
 
 
 def logs(error: Array) -> Array:
-    """Returns the largest error of each row, at least eps: a sum that is off by a factor 1 + eps is a log off by eps."""
-    return np.maximum(rows(error), EPS32)
+    """Returns the largest error anywhere, at least eps: a sum that is off by a factor 1 + eps is a log off by eps.
+
+    Not row by row: a row of logs may be one number, too few to know an error by.
+    """
+    return np.maximum(whole(error), EPS32)
 
 
 def measure(sides: Sequence[Side], honest: Mechanism, problem: Problem, rng: np.random.Generator,
@@ -84,7 +89,7 @@ def measure(sides: Sequence[Side], honest: Mechanism, problem: Problem, rng: np.
     target = sides[0](honest, widened)
     largest = [np.zeros(np.shape(out)) for out in truth]
     jitter = [np.zeros(np.shape(out)) for out in truth]
-    for draw in range(DRAWS):
+    for draw in range(DRAWS if sum(out.size for out in truth) >= FEW else 3 * DRAWS):
         moved = widened.map(lambda a: a * (1.0 + EPS32 * rng.choice((-1.0, 1.0), a.shape)))
         jitter = [np.maximum(j, e) for j, e in zip(jitter, apart(sides[0](honest, moved), target), strict=True)]
         if reorder and draw:

@@ -13,20 +13,22 @@ from tinyattn.laws.problem import Mechanism, Problem, Sizes
 from tinyattn.ops.types import Array
 
 
-def cached(make: Callable[..., Any], draw: Draw, *, name: str = "cached_is_full") -> Law:
-    """Returns the law for a cache class, made around the mechanism's own form of reading."""
+def cached(make: Callable[..., Any], draw: Draw) -> Law:
+    """Returns the law for a cache, made around the mechanism's own form of reading.
+
+    `draw` gives causal problems; each step takes the options of its tokens, and not `causal`, which a cache always is.
+    """
     def pieces(f: Mechanism, p: Problem) -> tuple[Array, ...]:
         cache, outs, at = make(), [], 0
         for n in (1, 2, 0, 3, p.k.shape[-2]):
-            s = slice(at, min(at + n, p.k.shape[-2]))
-            outs.append(cache.step(p.q[..., s, :], p.k[..., s, :], p.v[..., s, :]))
-            at = s.stop
+            some = p.tokens(slice(at, min(at + n, p.k.shape[-2])))
+            options = {name: option for name, option in some.options.items() if name != "causal"}
+            outs.append(cache.step(some.q, some.k, some.v, **options))
+            at = min(at + n, p.k.shape[-2])
         return (np.concatenate(outs, axis=-2),)
 
     def drawn(rng: np.random.Generator, sizes: Sizes) -> Problem:
-        p = draw(rng, replace(sizes, q_len=sizes.kv_len))
-        kept = {"normalize": True} if "normalize" in p.options else {}
-        return Problem(p.q, p.k, p.v, {"causal": True, **kept})
+        return draw(rng, replace(sizes, q_len=sizes.kv_len))
 
-    return Law(name, "Decoding through the cache, in any pieces, gives what one call over all tokens gives.", drawn,
+    return Law("cached_is_full", "Decoding through the cache, in any pieces, gives what one call over all tokens gives.", drawn,
                lambda f, p: (outputs(p.call(f))[0],), pieces)

@@ -15,10 +15,19 @@ from tinyattn.laws.problem import Mechanism, Problem, Sizes
 from tinyattn.laws.score import plain
 
 
-def agrees(name: str, other: Mechanism, *, draw: Draw | None = None) -> Law:
-    """Returns the law that a mechanism gives what another form gives."""
-    return Law(f"equals_{name}", f"It gives what {name} gives.", softmax(*ALL) if draw is None else draw, plain,
-               lambda f, p: plain(other, p))
+def agrees(name: str, other: Mechanism, *, draw: Draw | None = None, says: str | None = None, to: str | None = None,
+           outs: int | None = None) -> Law:
+    """Returns the law that a mechanism gives what another form, or another mechanism, gives on problems drawn so.
+
+    `to` is the other mechanism's name, where it is one; `outs` how many of the results are compared.
+    """
+    return Law(f"equals_{name}", says or f"It gives what {name} gives.", softmax(*ALL) if draw is None else draw,
+               lambda f, p: plain(f, p)[:outs], lambda f, p: plain(other, p)[:outs], to=to)
+
+
+def but(draw: Draw, change: Callable[[Problem], Problem], fit: Callable[[Sizes], Sizes] = lambda sizes: sizes) -> Draw:
+    """Returns the drawing, each problem changed: to a limit, say, in which a mechanism is a simpler one."""
+    return lambda rng, sizes: change(draw(rng, fit(sizes)))
 
 
 def slopes_agree(name: str, other: Mechanism, *, draw: Draw | None = None) -> Law:

@@ -62,14 +62,19 @@ def euler_out(f: Mechanism, p: Problem) -> tuple[Array, ...]:
     return (np.asarray(np.sum(out * np.cos(np.arange(out.size)).reshape(out.shape).astype(out.dtype))),)
 
 
+def summed_size(p: Problem) -> Array:
+    """Returns how large a term of d_out . v may be: a sum that cancels is as exact as its terms, not as itself."""
+    return np.full(p.q.shape[:-1], np.max(np.abs(p.v), initial=0.0) * p.v.shape[-1], p.q.dtype)
+
+
 def score_sums(f: Mechanism, p: Problem) -> tuple[Array, ...]:
-    """The gradient of a full bias, added up over the keys."""
-    return (gradients(f, p)[3].sum(axis=-1),)
+    """The gradient of a full bias, added up over the keys, beside the size of its terms."""
+    return (gradients(f, p)[3].sum(axis=-1) + summed_size(p),)
 
 
 def no_slopes(f: Mechanism, p: Problem) -> tuple[Array, ...]:
-    """Zeros."""
-    return (np.zeros(p.q.shape[:-1], p.q.dtype),)
+    """That size alone."""
+    return (summed_size(p),)
 
 
 def biased(rng: np.random.Generator, sizes: Sizes) -> Problem:

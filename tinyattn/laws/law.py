@@ -22,6 +22,8 @@ class Law:
     `left(f, problem)` and `right(f, problem)` give tuples of arrays that must agree: bit for bit if `exact`, else
     within the budget measured on the problem. `says` is the law in words. `reorder` is whether the outputs do not
     depend on the order of the keys, so that the budget may try several; `pool` over what its largest error is taken.
+    `to` names the other mechanism that a law ties this one to, and `kind` how: exact, approximate (an error that falls
+    as something grows), or in distribution (an average over draws).
     """
 
     name: str
@@ -32,6 +34,8 @@ class Law:
     exact: bool = False
     reorder: bool = False
     pool: Callable[[Array], Array] = rows
+    to: str | None = None
+    kind: str = "exact"
 
     def fitted(self, fit: Callable[[Sizes], Sizes]) -> Law:
         """Returns the law on the sizes that a mechanism takes: one head of keys, as many as queries, ..."""

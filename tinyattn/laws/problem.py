@@ -12,6 +12,8 @@ from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.types import Array
 
 Mechanism = Callable[..., Any]
+# Options that have an entry a token: on the axis before the last where they have as many axes as k, else on the last.
+TOKENS = ("log_decay", "beta", "gate", "gates", "span")
 REGIMES = ("plain", "spiky", "ties", "offset", "tiny", "flat")
 
 
@@ -52,6 +54,13 @@ class Problem:
         """Returns the problem with other arrays (q, k, v) or options."""
         arrays = {name: changes.pop(name) for name in ("q", "k", "v") if name in changes}
         return replace(self, **arrays, options={**self.options, **changes})
+
+    def tokens(self, s: slice) -> Problem:
+        """Returns the problem of some of its tokens, what belongs to each of them with it."""
+        ndim = self.k.ndim
+        changes = {name: x[..., s, :] if x.ndim == ndim else x[..., s] for name, x in self.options.items()
+                   if name in TOKENS and isinstance(x, np.ndarray) and x.ndim >= ndim - 1}
+        return self.but(q=self.q[..., s, :], k=self.k[..., s, :], v=self.v[..., s, :], **changes)
 
     def map(self, f: Callable[[Array], Array]) -> Problem:
         """Returns the problem with f applied to every floating array in it, options and states included."""

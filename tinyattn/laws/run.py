@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tinyattn.laws.budget import measure
-from tinyattn.laws.draw import draw_sizes
+from tinyattn.laws.draw import ALL, draw_sizes
 from tinyattn.laws.law import Law, judge, outputs
 from tinyattn.laws.problem import Mechanism, Problem
 from tinyattn.laws.score import plain
@@ -36,7 +36,7 @@ def tells(problem: Problem, honest: Mechanism, rng: np.random.Generator) -> bool
 
     They are: the scale 0.1 % off, one visible key dropped, the mean of the values.
     """
-    if "normalize" in problem.options or not problem.q.size or not problem.v.size or problem.k.shape[-2] < 2:
+    if not set(problem.options) <= set(ALL) or not problem.q.size or not problem.v.size or problem.k.shape[-2] < 2:
         return True
     budget = measure((plain,), honest, problem, rng, reorder=True)
     seen = problem.visible()

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tinyattn.caches.protocol import Cache
+from tinyattn.layers.inputs import Input, Projection
 from tinyattn.layers.linear import normal, project
 from tinyattn.ops.heads import merge_heads, split_heads
 from tinyattn.ops.positions.rotary import rotary
@@ -20,7 +21,7 @@ class SelfAttention:
     """Queries, keys and values from the same tokens, rotated by their positions; heads share kv_heads.
 
     x (..., length, width) -> the same. `mechanism(q, k, v, **options)` is any of the library's; with a cache the
-    cache's mechanism is what runs.
+    cache's mechanism is what runs. `inputs` are what it takes besides: gates, decays, strengths, spans.
     """
 
     q: Array
@@ -31,14 +32,17 @@ class SelfAttention:
     kv_heads: int
     base: float | None
     mechanism: Callable[..., Any]
+    inputs: tuple[Projection, ...] = ()
 
     @classmethod
     def create(cls, rng: np.random.Generator, width: int, heads: int, kv_heads: int, *, mechanism: Callable[..., Any],
-               base: float | None = 10000.0, deviation: float = 0.02) -> SelfAttention:
+               base: float | None = 10000.0, deviation: float = 0.02, inputs: tuple[Input, ...] = ()) -> SelfAttention:
         """Returns the layer with normal weights; `base` None gives no positions."""
-        kv_width = width // heads * kv_heads
-        return cls(normal(rng, width, width), normal(rng, width, kv_width), normal(rng, width, kv_width),
-                   normal(rng, width, width, deviation=deviation), heads, kv_heads, base, mechanism)
+        dim = width // heads
+        q, k, v = normal(rng, width, width), normal(rng, width, dim * kv_heads), normal(rng, width, dim * kv_heads)
+        out = normal(rng, width, width, deviation=deviation)
+        projections = tuple(Projection.create(rng, given, width, heads, kv_heads, dim) for given in inputs)
+        return cls(q, k, v, out, heads, kv_heads, base, mechanism, projections)
 
     def __call__(self, x: Array, *, positions: Array | None = None, cache: Cache | None = None,
                  **options: Any) -> Array:
@@ -49,10 +53,8 @@ class SelfAttention:
             start = 0 if cache is None else cache.length
             places = np.arange(start, start + x.shape[-2]) if positions is None else positions
             q, k = rotary(q, places, base=self.base), rotary(k, places, base=self.base)
-        if cache is not None:
-            read = cache.step(q, k, v)
-        else:
-            read = self.mechanism(q, k, v, **options)
+        given = {projection.input.name: projection(x) for projection in self.inputs}
+        read = cache.step(q, k, v, **given) if cache is not None else self.mechanism(q, k, v, **given, **options)
         return project(merge_heads(read), self.out)
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-from tinyattn import fastest
 from tinyattn.engine.tree import map_tree, named_leaves
 from tinyattn.models.config import DecoderConfig
 from tinyattn.models.decoder import Decoder, parameters
@@ -29,9 +28,11 @@ def save(path: str | os.PathLike[str], decoder: Decoder, config: DecoderConfig, 
     safetensors.save(path, arrays, metadata=metadata)
 
 
-def load(path: str | os.PathLike[str], *, mechanism: Callable[[str], Callable[..., Any]] = lambda name: fastest.attention,
+def load(path: str | os.PathLike[str], *, mixing: Callable[[str], Mapping[str, Any]] = lambda name: {},
          ) -> tuple[Decoder, DecoderConfig, str, AdamW | None]:
-    """Returns (model, config, mechanism's name, optimiser's state or None); `mechanism` finds a function by name.
+    """Returns (model, config, mechanism's name, optimiser's state or None).
+
+    `mixing` gives for a mechanism's name what `Decoder.create` takes besides the config: mechanism, inputs, rotary.
 
     Raises:
         ValueError: a file that is not safetensors or lacks its config, and every tensor that does not fit it, in one
@@ -41,7 +42,7 @@ def load(path: str | os.PathLike[str], *, mechanism: Callable[[str], Callable[..
     if "config" not in metadata:
         raise ValueError(f"{path}: no config in it; was it written by tinyattn train?")
     config, name = DecoderConfig.from_json(metadata["config"]), metadata.get("mechanism", "attention")
-    blank = Decoder.create(config, np.random.default_rng(0), mechanism=mechanism(name))
+    blank = Decoder.create(config, np.random.default_rng(0), **mixing(name))
     shapes = {leaf: array.shape for leaf, array in parameters(blank).items()}
     parts = ["model", "first", "second"] if "steps" in metadata else ["model"]
     safetensors.match({f"{part}.{leaf}": shape for part in parts for leaf, shape in shapes.items()}, arrays)

@@ -14,6 +14,7 @@ from tinyattn.engine.tree import map_tree, named_leaves
 from tinyattn.layers.attention import SelfAttention
 from tinyattn.layers.block import Block
 from tinyattn.layers.feed_forward import SwiGLU
+from tinyattn.layers.inputs import Input
 from tinyattn.layers.linear import normal, project
 from tinyattn.layers.norm import RMSNorm
 from tinyattn.models.config import DecoderConfig
@@ -36,14 +37,18 @@ class Decoder:
 
     @classmethod
     def create(cls, config: DecoderConfig, rng: np.random.Generator, *,
-               mechanism: Callable[..., Any] = fastest.attention) -> Decoder:
-        """Returns the model with normal weights of deviation 0.02, less where a layer adds to its input."""
+               mechanism: Callable[..., Any] = fastest.attention, inputs: tuple[Input, ...] = (),
+               rotary: bool = True) -> Decoder:
+        """Returns the model with normal weights of deviation 0.02, less where a layer adds to its input.
+
+        `inputs` are what the mechanism takes besides q, k and v; `rotary` False for one that places its tokens itself.
+        """
         smaller = 0.02 / (2 * config.layers) ** 0.5
         embedding = normal(rng, config.vocab, config.width)
         blocks = tuple(
             Block(RMSNorm.create(config.width),
                   SelfAttention.create(rng, config.width, config.heads, config.kv_heads, mechanism=mechanism,
-                                       base=config.base, deviation=smaller),
+                                       base=config.base if rotary else None, deviation=smaller, inputs=inputs),
                   RMSNorm.create(config.width),
                   SwiGLU.create(rng, config.width, config.hidden, deviation=smaller))
             for _ in range(config.layers))

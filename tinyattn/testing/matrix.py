@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -20,7 +21,7 @@ def laws_on(twin: Twin) -> tuple[Law, ...]:
     row = find(twin.row)
     if twin.cache is None:
         return row.laws
-    return tuple(cached(twin.cache, row.sample) if law.name == "cached_is_full" else law for law in row.laws)
+    return tuple(replace(cached(twin.cache, row.sample), draw=law.draw) if law.name == "cached_is_full" else law for law in row.laws)
 
 
 def killed(twin: Twin, law: Law, *, seed: int = 0, examples: int = EXAMPLES, mechanism: Mechanism | None = None) -> bool:
@@ -29,9 +30,9 @@ def killed(twin: Twin, law: Law, *, seed: int = 0, examples: int = EXAMPLES, mec
     A crash does not count: it would be caught without a law.
     """
     row = find(twin.row)
-    broken = twin.breaks(row.definition if mechanism is None else mechanism)
+    broken = twin.breaks(row.mechanism if mechanism is None else mechanism)
     with np.errstate(all="ignore"):
-        report = check(law.fitted(row.fit), broken, honest=row.definition, rng=np.random.default_rng(seed), examples=examples)
+        report = check(law.fitted(row.fit), broken, honest=row.mechanism, rng=np.random.default_rng(seed), examples=examples)
     return not report.holds and not report.crashed
 
 

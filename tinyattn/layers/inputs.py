@@ -1,0 +1,61 @@
+"""What a mechanism takes besides q, k and v, computed from the tokens: gates, decays, strengths, spans."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from tinyattn.layers.linear import normal
+from tinyattn.ops.types import Array
+
+
+def log_sigmoid(x: Array) -> Array:
+    """Returns log(1 / (1 + exp(-x))), which is at most 0.
+
+    >>> bool(abs(log_sigmoid(np.array([0.0]))[0] + np.log(2.0)) < 1e-15)
+    True
+    """
+    return -np.logaddexp(0.0, -x)
+
+
+@dataclass(frozen=True)
+class Input:
+    """An argument computed from the tokens: activation(x W + initial).
+
+    `axes` is its shape a token in words: "heads", "kv_heads", "heads 3", "kv_heads head_dim".
+    """
+
+    name: str
+    axes: str
+    activation: Callable[[Array], Array]
+    initial: float
+
+    def sizes(self, heads: int, kv_heads: int, head_dim: int) -> tuple[int, ...]:
+        """Returns the axes as numbers."""
+        known = {"heads": heads, "kv_heads": kv_heads, "head_dim": head_dim}
+        return tuple(known[word] if word in known else int(word) for word in self.axes.split())
+
+
+@dataclass(frozen=True, eq=False)
+class Projection:
+    """One such argument with its weights: x (..., length, width) -> (..., heads, length) or (..., heads, length, n)."""
+
+    weight: Array
+    offset: Array
+    sizes: tuple[int, ...]
+    input: Input
+
+    @classmethod
+    def create(cls, rng: np.random.Generator, input: Input, width: int, heads: int, kv_heads: int, head_dim: int) -> Projection:
+        """Returns the projection: small weights, so that it begins at its initial value."""
+        sizes = input.sizes(heads, kv_heads, head_dim)
+        count = int(np.prod(sizes))
+        return cls(normal(rng, width, count), np.full(count, input.initial, np.float32), sizes, input)
+
+    def __call__(self, x: Array) -> Array:
+        values = self.input.activation(x @ self.weight + self.offset)
+        shaped = values.reshape(*values.shape[:-1], *self.sizes)
+        out: Array = np.moveaxis(shaped, -1, -2) if len(self.sizes) == 1 else np.swapaxes(shaped, -2, -3)
+        return out
