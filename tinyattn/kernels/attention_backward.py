@@ -6,11 +6,11 @@ from __future__ import annotations
 import numpy as np
 
 from tinyattn.kernels.jit import compiled, inlined, reassociated
-from tinyattn.kernels.scores import LOG2_E, cap, distance_at, key_range, keys_of_tile, score, seen_of_block
+from tinyattn.kernels.scores import LOG2_E, distance_at, key_range, keys_of_tile, score, seen_of_block
 from tinyattn.kernels.seen import SKIP
 from tinyattn.kernels.threads import next_task
 from tinyattn.kernels.tile import product_add, product_set
-from tinyattn.kernels.vector import column_exp2, transpose_rows
+from tinyattn.kernels.vector import column_exp2, column_tanh, transpose_rows
 
 
 @reassociated
@@ -51,7 +51,7 @@ def backward(counter, slots, splits, sizes, rules, blocks, blocks_at, tiles, mas
     width, head_width, value_width, micro = sizes.q_tile, sizes.head_width, sizes.value_width, sizes.micro_columns
     groups = sizes.heads // sizes.kv_heads
     p, d_s = np.empty(sizes.kv_tile * width, q.dtype), np.empty(sizes.kv_tile * width, q.dtype)
-    capped = np.empty(sizes.kv_tile * width if rules.cap else 0, q.dtype)
+    tanhs = np.empty(sizes.kv_tile * width if rules.cap else 0, q.dtype)
     q_t, d_out_t = np.empty(head_width * width, q.dtype), np.empty(value_width * width, q.dtype)
     d_q_tile = np.empty(width * head_width, q.dtype)
     shift, low_delta, spare = np.empty(width, q.dtype), np.empty(width, q.dtype), np.zeros(width, q.dtype)
@@ -96,9 +96,10 @@ def backward(counter, slots, splits, sizes, rules, blocks, blocks_at, tiles, mas
                     k_at, v_at = (kv_at + j0) * head_width, (kv_at + j0) * value_width
                     product_set(p, 0, width, k, k_at, head_width, 1, q_t, 0, width, keys, width, sizes.head_dim, micro)
                     if rules.cap:
-                        cap(p, keys, sizes, rules, spare)
+                        column_tanh(p, keys, width, spare, spare)
                         for x in range(keys * width):
-                            capped[x] = p[x]
+                            tanhs[x] = p[x]
+                            p[x] *= kind_of(rules.cap)
                     score(p, head, kind, i0, j0, rows, keys, sizes, rules, tiles, mask, mask_at, bias, bias_at, distance)
                     column_exp2(p, keys, width, shift, spare)
                     product_add(d_v, (copy_at + j0) * value_width, value_width, p, 0, width, 1, d_out, d_out_at, value_width,
@@ -113,7 +114,7 @@ def backward(counter, slots, splits, sizes, rules, blocks, blocks_at, tiles, mas
                         at = slot * d_distance_step + distance_at(head, i0, j0, sizes)
                         add_distance_gradient(d_s, d_distance, at, rows, there, sizes)
                     if rules.cap:
-                        slope_of_cap(d_s, capped, keys * width, kind_of(1 / rules.cap))
+                        slope_of_cap(d_s, tanhs, keys * width)
                     product_add(d_k, (copy_at + j0) * head_width, head_width, d_s, 0, width, 1, q, q_at, head_width,
                                 keys, head_width, rows, micro)
                     product_add(d_q_tile, 0, head_width, d_s, 0, 1, width, k, k_at, head_width, width, head_width, there, micro)
@@ -133,8 +134,7 @@ def weigh(d_p, p, delta, keys, width):
 
 
 @inlined
-def slope_of_cap(d_s, capped, count, inverse):
-    """Multiplies dS by 1 - (C / cap) ** 2, the slope of the cap where it gave C."""
+def slope_of_cap(d_s, tanhs, count):
+    """Multiplies dS by 1 - t ** 2, the slope of the cap where it gave cap t."""
     for x in range(count):
-        t = capped[x] * inverse
-        d_s[x] *= 1 - t * t
+        d_s[x] *= 1 - tanhs[x] * tanhs[x]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from tinyattn.engine.grad import vjp
@@ -84,11 +86,16 @@ def biased(rng: np.random.Generator, sizes: Sizes) -> Problem:
 
 
 def sloped(*names: str) -> Draw:
-    """Returns the drawing of problems whose gradients are not 0 throughout: some query sees more than one key."""
+    """Returns the drawing of problems whose gradients are not 0 throughout: some query sees more than one key.
+
+    A budget in float64 is that of float32, scaled. Where float32 saturates (a weight of exactly 1, a cap's slope of
+    exactly 0) it would be none at all: in float64 such problems are not drawn.
+    """
     inner = softmax(*names, fit=ONE)
 
     def draw(rng: np.random.Generator, sizes: Sizes) -> Problem:
-        p = inner(rng, sizes)
+        saturated = sizes.dtype == "float64" and sizes.regime in ("spiky", "offset")
+        p = inner(rng, replace(sizes, regime="plain") if saturated else sizes)
         return p if p.visible().sum(axis=-1).max() > 1 else p.but(window=None, mask=None, causal=False)
 
     return draw
