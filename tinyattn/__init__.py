@@ -31,6 +31,7 @@ ops/                     2  small named pieces of NumPy
     picture.py              a mask in text or SVG
     pattern.py              Pattern: a predicate, its algebra, its blocks
     constructors.py         causal, window, prefix, strided, ...
+    published.py            patterns of one mechanism each
     batched.py              padding, packed documents
     expression.py           patterns parsed from text
   positions/             where a token stands
@@ -50,6 +51,13 @@ definitions/             3  what each mechanism is
     dot_product.py          attention, its weights, its lse
     grouped.py              multi-head, multi-query, grouped-query
     streaming.py            one block of keys at a time
+    off_by_one.py           a 1 in the denominator
+    qk_norm.py              queries and keys of one length
+    differential.py         one attention minus another
+    gated.py                a gate on what was read
+    latent.py               keys and values out of one small vector
+  sparse/                not every visible score is computed
+    local.py                a window of its own for each head
   linear/                a state in the place of the keys
     linear.py               linear attention: parallel, recurrent, chunked
     gated.py                a state whose channels fade
@@ -74,6 +82,7 @@ fastest.py               4b the best form for a call
 caches/                  5  what decoding remembers
   protocol.py               what every cache does, and the checks it shares
   growing.py                all keys and values
+  latent.py                 latent vectors
   state.py                  the state alone
 layers/                  6  with parameters
   linear.py                 one matrix
@@ -81,6 +90,7 @@ layers/                  6  with parameters
   feed_forward.py           SwiGLU
   inputs.py                 gates and decays from the tokens
   attention.py              self- and cross-attention around any mechanism
+  latent.py                 latent attention with its projections
   block.py                  a pre-norm block
 models/                  7  small and whole
   config.py                 the sizes of a decoder
@@ -106,12 +116,15 @@ laws/                    8  what must hold, as values
   forms.py                  another form of the same
   linear.py                 linear attention and its states
   dtype.py                  dtypes and layouts
+  general.py                what needs no oracle
   recurrent.py              states that fade or are corrected
   cached.py                 cached is full
   run.py                    a law tried on seeded problems
 catalog/                 9  one row a mechanism
   row.py                    what a row must have
   softmax.py                exact attention
+  variants.py               attention with one thing changed
+  latent.py                 latent attention
   linear.py                 linear attention
   recurrent.py              states that fade or are corrected
   find.py                   by any name

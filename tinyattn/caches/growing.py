@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -117,14 +118,14 @@ class GrowingCache:
             # A view of the forgotten tokens may be out: the next append writes elsewhere.
             self._store = self._store._replace(length=length, alone=False)
 
-    def fork(self) -> GrowingCache:
+    def fork(self) -> Self:
         """Returns a cache with the same tokens; memory is shared until either appends."""
-        child = GrowingCache(self.mechanism)
+        child = copy.copy(self)
         if self._store is not None:
             child._store = self._store = self._store._replace(alone=False)
         return child
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> GrowingCache:
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self.fork()
 
     def reorder(self, indices: Array) -> None:
@@ -140,13 +141,13 @@ class GrowingCache:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes keys and values as safetensors."""
         keys, values, _ = self.view()
-        safetensors.save(path, {"keys": keys, "values": values}, metadata={"cache": "GrowingCache"})
+        safetensors.save(path, {"keys": keys, "values": values}, metadata={"cache": type(self).__name__})
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], mechanism: Callable[..., Any] | None = None) -> GrowingCache:
+    def load(cls, path: str | os.PathLike[str], mechanism: Callable[..., Any] | None = None) -> Self:
         """Returns a cache written by `save`."""
         arrays, metadata = safetensors.load_with_metadata(path)
-        check_kind(metadata, "GrowingCache", path)
-        cache = cls(mechanism)
-        cache.append(arrays["keys"], arrays["values"])
+        check_kind(metadata, cls.__name__, path)
+        cache = cls() if mechanism is None else cls(mechanism)
+        GrowingCache.append(cache, arrays["keys"], arrays["values"])
         return cache

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import difflib
 
-from tinyattn.catalog import linear, recurrent, softmax
+from tinyattn.catalog import latent, linear, recurrent, softmax, variants
 from tinyattn.catalog.row import Row
 
-ROWS: tuple[Row, ...] = (*softmax.ROWS, *linear.ROWS, *recurrent.ROWS)
+ROWS: tuple[Row, ...] = (*softmax.ROWS, *variants.ROWS, *latent.ROWS, *linear.ROWS, *recurrent.ROWS)
 
 
 def find(name: str) -> Row:

@@ -13,9 +13,10 @@ from tinyattn.caches.state import StateCache
 from tinyattn.catalog.row import BadInput, Paper, Row
 from tinyattn.laws.cached import cached
 from tinyattn.laws.forms import agrees, but, slopes_agree
+from tinyattn.laws.general import long
 from tinyattn.laws.law import Draw, Law
 from tinyattn.laws.problem import Mechanism, Problem
-from tinyattn.laws.recurrent import gated, laws, long, waits
+from tinyattn.laws.recurrent import gated, laws, waits
 from tinyattn.layers.inputs import Input, log_sigmoid
 from tinyattn.ops.activation import sigmoid
 from tinyattn.ops.norm import unit

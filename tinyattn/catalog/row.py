@@ -10,6 +10,7 @@ import numpy as np
 
 from tinyattn.laws.law import Law
 from tinyattn.laws.problem import Mechanism, Problem, Sizes
+from tinyattn.layers.attention import SelfAttention
 from tinyattn.layers.inputs import Input
 
 
@@ -41,9 +42,9 @@ class Row:
     `kernel` names the function of `tinyattn.kernels` that is this one, fast. `mixer(q, k, v, causal=True)` is how a
     decoder layer calls it, or None where it cannot be a causal token mixer; `cache` makes one cache a layer;
     `cache_bytes(length, kv_heads, head_dim, value_dim, itemsize)` is the closed formula of its size. `sample(rng, sizes)`
-    draws a problem, `fit` the sizes it takes. `inputs` are the arguments that a layer computes from the tokens, `rotates`
-    is whether the mechanism places its tokens itself, and `called` makes f(q, k, v, **options) of a definition that has
-    other arguments.
+    draws a problem, `fit` the sizes it takes. `inputs` are the arguments that a layer computes from the tokens,
+    `rotates` is whether the mechanism places its tokens itself, `layer` makes the layer around it, and `called` makes
+    f(q, k, v, **options) of a definition that has other arguments.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Row:
     dtypes: tuple[str, ...] = ("float64", "float32", "float16")
     inputs: tuple[Input, ...] = ()
     rotates: bool = False
+    layer: Callable[..., Any] = SelfAttention.create
     called: Callable[[Mechanism], Mechanism] = lambda mechanism: mechanism
     fit: Callable[[Sizes], Sizes] = lambda sizes: sizes
     mixer: Mechanism | None = None
@@ -78,7 +80,7 @@ class Row:
         """What a decoder takes to mix its tokens by this mechanism; ValueError if it is no causal token mixer."""
         if self.mixer is None:
             raise ValueError(f"{self.name}: is no causal token mixer of its own; see tinyattn list")
-        return {"mechanism": self.mixer, "inputs": self.inputs, "rotary": not self.rotates}
+        return {"mechanism": self.mixer, "inputs": self.inputs, "rotary": not self.rotates, "layer": self.layer}
 
     def __post_init__(self) -> None:
         for name in ("laws", "dtypes", "bad_inputs", "papers", "says"):

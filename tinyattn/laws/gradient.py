@@ -17,8 +17,9 @@ from tinyattn.ops.types import Array
 
 
 def gradients(f: Mechanism, p: Problem) -> tuple[Array, ...]:
-    """Returns d_q, d_k, d_v and those of bias and sinks, for a fixed d_out."""
-    named = {"q": p.q, "k": p.k, "v": p.v, **{n: p.options[n] for n in ("bias", "sinks") if n in p.options}}
+    """Returns d_q, d_k, d_v and those of every floating option, for a fixed d_out."""
+    named = {"q": p.q, "k": p.k, "v": p.v, **{n: x for n, x in p.options.items()
+                                              if isinstance(x, np.ndarray) and x.dtype.kind == "f"}}
     out, pullback = vjp(lambda t: first(p.but(**t).call(f)), named)
     d_out = np.cos(np.arange(out.size)).reshape(out.shape).astype(out.dtype)
     return tuple(pullback(d_out).values())

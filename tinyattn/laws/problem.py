@@ -12,8 +12,8 @@ from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.types import Array
 
 Mechanism = Callable[..., Any]
-# Options that have an entry a token: on the axis before the last where they have as many axes as k, else on the last.
-TOKENS = ("log_decay", "beta", "gate", "gates", "span")
+# Options that have an entry a token: on the axis before the last where they have as many axes as k or more, else on the last.
+TOKENS = ("log_decay", "beta", "gate", "gates", "span", "q_rope")
 REGIMES = ("plain", "spiky", "ties", "offset", "tiny", "flat")
 
 
@@ -58,7 +58,7 @@ class Problem:
     def tokens(self, s: slice) -> Problem:
         """Returns the problem of some of its tokens, what belongs to each of them with it."""
         ndim = self.k.ndim
-        changes = {name: x[..., s, :] if x.ndim == ndim else x[..., s] for name, x in self.options.items()
+        changes = {name: x[..., s, :] if x.ndim >= ndim else x[..., s] for name, x in self.options.items()
                    if name in TOKENS and isinstance(x, np.ndarray) and x.ndim >= ndim - 1}
         return self.but(q=self.q[..., s, :], k=self.k[..., s, :], v=self.v[..., s, :], **changes)
 

@@ -7,14 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from tinyattn.laws.draw import at_least, square
-from tinyattn.laws.dtype import laws as dtype_laws
+from tinyattn.laws.draw import at_least
+from tinyattn.laws.general import causal, long
+from tinyattn.laws.general import laws as general
 from tinyattn.laws.law import Draw, Law, outputs
 from tinyattn.laws.linear import whole
-from tinyattn.laws.masking import early
-from tinyattn.laws.mean import mixed_outputs, mixed_values
 from tinyattn.laws.problem import TOKENS, Mechanism, Problem, Sizes, arrays
-from tinyattn.laws.score import plain
 from tinyattn.ops.types import Array
 
 
@@ -36,24 +34,12 @@ def gated(*gates: str, channels: bool = False, heads: bool = False) -> Draw:
     return draw
 
 
-def long(draw: Draw) -> Draw:
-    """Returns the drawing with as many queries as keys, and four at least."""
-    return lambda rng, sizes: draw(rng, square(at_least(kv_len=4)(sizes)))
-
-
 def in_two(f: Mechanism, p: Problem) -> tuple[Array, ...]:
     """The first tokens, then the others from the state that the first left: outputs and last state."""
     cut = p.k.shape[-2] // 3
     head, state = p.tokens(slice(None, cut)).call(f, return_state=True)
     tail, last = p.tokens(slice(cut, None)).call(f, return_state=True, initial_state=state)
     return (np.concatenate((head, tail), axis=-2), *outputs(last))
-
-
-def later_changed(f: Mechanism, p: Problem) -> tuple[Array, ...]:
-    """The first half when the later half of all tokens is another."""
-    late = np.arange(p.k.shape[-2])[:, None] >= p.k.shape[-2] // 2
-    one = p.q.dtype.type(1)
-    return early(f, p.but(q=np.where(late, p.q + one, p.q), k=np.where(late, -p.k, p.k), v=np.where(late, 3 * p.v, p.v)))
 
 
 def one_waited(f: Mechanism, p: Problem) -> tuple[Array, ...]:
@@ -71,33 +57,12 @@ def last_state(f: Mechanism, p: Problem) -> tuple[Array, ...]:
     return (p.call(f, return_state=True)[1],)
 
 
-def grouped(draw: Draw) -> Draw:
-    """Returns the drawing with two kv heads at least and two queries a group."""
-    return lambda rng, s: draw(rng, replace(s, kv_heads=max(s.kv_heads, 2), groups=max(s.groups, 2)))
-
-
-def alone(f: Mechanism, p: Problem) -> tuple[Array, ...]:
-    """Each query head alone with the keys, values and gates of head h // groups."""
-    groups = p.q.shape[-3] // p.k.shape[-3]
-    outs = []
-    for h in range(p.q.shape[-3]):
-        g = slice(h // groups, h // groups + 1)
-        gates = {name: x[g] if x.ndim == 1 else x[..., g, :, :] if x.ndim == p.k.ndim else x[..., g, :]
-                 for name, x in p.options.items() if name in TOKENS}
-        outs.append(outputs(p.but(q=p.q[..., h : h + 1, :, :], k=p.k[..., g, :, :], v=p.v[..., g, :, :], **gates).call(f))[0])
-    return (np.concatenate(outs, axis=-3),)
-
-
 def laws(draw: Draw) -> tuple[Law, ...]:
     """Returns the laws of a recurrence on problems drawn so."""
     return (
         Law("a_state_carries_all_that_came_before", "The first tokens' state, given to the others, makes the whole.",
             long(draw), whole, in_two),
-        Law("linear_in_the_values", "f(2 v - 3 w) is 2 f(v) - 3 f(w).", draw, mixed_values, mixed_outputs),
-        Law("later_tokens_change_nothing_earlier", "Other later tokens leave every earlier bit as it was.", long(draw), early,
-            later_changed, exact=True),
-        Law("a_head_reads_its_group", "Every query head of a group reads the group's state.", grouped(draw), plain, alone),
-        *dtype_laws(draw))
+        causal(draw), *general(draw))
 
 
 def waits(draw: Draw) -> Law:

@@ -8,6 +8,7 @@ from typing import Any
 from tinyattn.caches.protocol import Cache
 from tinyattn.layers.attention import SelfAttention
 from tinyattn.layers.feed_forward import SwiGLU
+from tinyattn.layers.latent import LatentAttention
 from tinyattn.layers.norm import RMSNorm
 from tinyattn.ops.types import Array
 
@@ -17,7 +18,7 @@ class Block:
     """x + attention(norm(x)), then x + feed_forward(norm(x)). arXiv:2002.04745."""
 
     attention_norm: RMSNorm
-    attention: SelfAttention
+    attention: SelfAttention | LatentAttention
     feed_forward_norm: RMSNorm
     feed_forward: SwiGLU
 

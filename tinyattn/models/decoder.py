@@ -38,17 +38,18 @@ class Decoder:
     @classmethod
     def create(cls, config: DecoderConfig, rng: np.random.Generator, *,
                mechanism: Callable[..., Any] = fastest.attention, inputs: tuple[Input, ...] = (),
-               rotary: bool = True) -> Decoder:
+               rotary: bool = True, layer: Callable[..., Any] = SelfAttention.create) -> Decoder:
         """Returns the model with normal weights of deviation 0.02, less where a layer adds to its input.
 
-        `inputs` are what the mechanism takes besides q, k and v; `rotary` False for one that places its tokens itself.
+        `inputs` are what the mechanism takes besides q, k and v; `rotary` False for one that places its tokens itself; `layer`
+        makes the attention layer, with the arguments of `SelfAttention.create`.
         """
         smaller = 0.02 / (2 * config.layers) ** 0.5
         embedding = normal(rng, config.vocab, config.width)
         blocks = tuple(
             Block(RMSNorm.create(config.width),
-                  SelfAttention.create(rng, config.width, config.heads, config.kv_heads, mechanism=mechanism,
-                                       base=config.base if rotary else None, deviation=smaller, inputs=inputs),
+                  layer(rng, config.width, config.heads, config.kv_heads, mechanism=mechanism,
+                        base=config.base if rotary else None, deviation=smaller, inputs=inputs),
                   RMSNorm.create(config.width),
                   SwiGLU.create(rng, config.width, config.hidden, deviation=smaller))
             for _ in range(config.layers))

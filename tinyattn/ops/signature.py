@@ -14,12 +14,13 @@ F = TypeVar("F", bound=Callable[..., Any])
 FLOATING = {np.dtype(kind) for kind in (np.float16, np.float32, np.float64)}
 
 
-def shapes(signature: str, *, states: Sequence[str] = ()) -> Callable[[F], F]:
+def shapes(signature: str, *, states: Sequence[str] = (), shared: Sequence[str] = ()) -> Callable[[F], F]:
     """Declares the core axes of a mechanism's arrays, in NumPy's gufunc language, and checks every call by them.
 
     `"(i,d),(j,d),(j,e)->(i,e)"` names the axes of one head. In front of them stands the heads axis (`heads` for the
-    first array, `kv_heads` for the others, dividing it), and in front of that leading axes that are equal in all.
-    Arrays without a heads axis are one head; then `states` names the options that lack it too. float16 is
+    queries (the first array and those with its first core axis), `kv_heads` for the others, dividing it), and in front of
+    that leading axes that are equal in all. Arrays without a heads axis are one head; then `states` names the options that
+    lack it too. `shared` arrays never have one: all heads read them, and they come in with a heads axis of 1. float16 is
     computed in float32 and the first result returned as float16; other byte orders come in, native order goes out.
 
     Raises:
@@ -42,8 +43,9 @@ def shapes(signature: str, *, states: Sequence[str] = ()) -> Callable[[F], F]:
         names = code.co_varnames[: len(cores)]
 
         def shown() -> str:
-            heads = ["heads"] + ["kv_heads"] * (len(cores) - 1)
-            given = ", ".join(f"{name} (..., {head}, {', '.join(core)})"
+            heads = ["" if name in shared else "heads, " if core[0] == cores[0][0] else "kv_heads, "
+                     for name, core in zip(names, cores, strict=True)]
+            given = ", ".join(f"{name} (..., {head}{', '.join(core)})"
                               for name, head, core in zip(names, heads, cores, strict=True))
             return f"{mechanism.__name__} takes {given} and gives {outs}"
 
@@ -64,6 +66,9 @@ def shapes(signature: str, *, states: Sequence[str] = ()) -> Callable[[F], F]:
                 for name in states:
                     if options.get(name) is not None:
                         options[name] = each(options[name], lambda state: state[None])
+            elif shared:
+                given = [np.expand_dims(array, -3) if name in shared and array.ndim > 1 else array
+                         for name, array in zip(names, given, strict=True)]
             check_axes(names, given, cores, shown)
             half = given[0].dtype == np.float16
             if half:
@@ -139,10 +144,17 @@ def check_axes(names: Sequence[str], arrays: Sequence[Array], cores: Sequence[tu
     if "d" in sizes and sizes["d"][0] == 0:
         raise ValueError(f"{names[0]}: head_dim 0 has no scores, got shape {first.shape}; {shown()}")
     heads = first.shape[-len(cores[0]) - 1]
+    key = ""
     for name, array, core in zip(names[1:], arrays[1:], cores[1:], strict=True):
         kv_heads = array.shape[-len(core) - 1]
-        if kv_heads != arrays[1].shape[-len(cores[1]) - 1]:
-            raise ValueError(f"{name}: expected the kv_heads of {names[1]} {arrays[1].shape}, "
+        if core[0] == cores[0][0]:
+            if kv_heads != heads:
+                raise ValueError(f"{name}: expected the heads of {names[0]} {first.shape}, got shape {array.shape}; {shown()}")
+            continue
+        key = key or name
+        keys = arrays[list(names).index(key)]
+        if kv_heads != keys.shape[-len(core) - 1]:
+            raise ValueError(f"{name}: expected the kv_heads of {key} {keys.shape}, "
                              f"got shape {array.shape}; {shown()}")
         if heads % kv_heads if kv_heads else heads:
             raise ValueError(f"{name}: expected kv_heads dividing the {heads} heads of {names[0]} {first.shape}, "

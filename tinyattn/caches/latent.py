@@ -1,0 +1,48 @@
+"""LatentCache: for latent attention, the latent vector and the rotated key of each token, and nothing a head."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tinyattn import definitions
+from tinyattn.caches.growing import GrowingCache
+from tinyattn.ops.types import Array
+
+
+def absorbed(q: Array, latent: Array, k_rope: Array, *, causal: bool, w_uk: Array, w_uv: Array, **options: Any) -> Array:
+    """Returns what queries [q_nope ; q_rope] read; latent and k_rope come with a heads axis of 1."""
+    parts = q[..., : w_uk.shape[-1]], q[..., w_uk.shape[-1] :]
+    out: Array = definitions.latent_attention_absorbed(*parts, latent[..., 0, :, :], k_rope[..., 0, :, :], w_uk=w_uk, w_uv=w_uv,
+                                                       causal=causal, **options)
+    return out
+
+
+class LatentCache(GrowingCache):
+    """Keeps latent (..., n, r) and k_rope (..., n, p) of every token; exact.
+
+    nbytes = length (r + p) itemsize, times the leading axes, however many heads there are. Queries are
+    [q_nope ; q_rope], and `w_uk`, `w_uv` come with them.
+
+    >>> cache = LatentCache()
+    >>> weights = {"w_uk": np.ones((2, 4, 3)), "w_uv": np.ones((2, 4, 5))}
+    >>> cache.step(np.ones((2, 1, 3 + 2)), np.ones((1, 4)), np.ones((1, 2)), **weights).shape, cache.nbytes
+    ((2, 1, 5), 48)
+    """
+
+    def __init__(self) -> None:
+        super().__init__(absorbed)
+
+    def append(self, k: Array, v: Array) -> None:
+        """Stores latent (..., n, r) and k_rope (..., n, p) of n more tokens."""
+        super().append(one_head(k), one_head(v))
+
+    def step(self, q: Array, k: Array, v: Array, **options: Any) -> Array:
+        """Appends a chunk's latent and k_rope and returns what its queries (..., heads, n, n_dim + p) read."""
+        return super().step(q, one_head(k), one_head(v), **options)
+
+
+def one_head(x: Array) -> Array:
+    """Returns (..., n, width) with a heads axis of 1."""
+    return x[..., None, :, :] if isinstance(x, np.ndarray) and x.ndim > 1 else x

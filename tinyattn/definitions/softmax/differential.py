@@ -1,0 +1,56 @@
+"""Differential attention: what two attentions have in common cancels."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from tinyattn.definitions.softmax.dot_product import attention
+from tinyattn.ops.signature import floating, shapes
+from tinyattn.ops.types import Array
+
+
+@shapes("(i,d),(j,d),(i,d),(j,d),(j,e)->(i,e)")
+def differential_attention(q1: Array, k1: Array, q2: Array, k2: Array, v: Array, *, lambda_: float | Array,
+                           **options: Any) -> Array:
+    """Returns one attention minus lambda times another over the same values.
+
+    Formula: out = (softmax(scale q1 k1^T) - lambda softmax(scale q2 k2^T)) v. The norm a head and the factor
+    1 - lambda_init that follow in the paper belong to a layer.
+
+    Shapes: q1, q2 (..., heads, i, d), k1, k2 (..., kv_heads, j, d), v (..., kv_heads, j, e) -> (..., heads, i, e).
+
+    Args:
+        q1: queries of the attention.
+        k1: its keys.
+        q2: queries of the one that is taken off.
+        k2: its keys.
+        v: values of both.
+        lambda_: a number, or one a head.
+        options: as `attention`, for both.
+
+    Raises:
+        TypeError, ValueError: a lambda_ that is no finite number and has not shape (heads,); otherwise as `attention`.
+
+    Paper: Ye et al. 2024, arXiv:2410.05258.
+
+    >>> q, k = np.zeros((1, 2)), np.eye(2)
+    >>> differential_attention(q, k, q, k, np.array([[1.0], [3.0]]), lambda_=0.25)
+    array([[1.5]])
+    """
+    factor = check_lambda(lambda_, q1)
+    return attention(q1, k1, v, **options) - factor * attention(q2, k2, v, **options)
+
+
+def check_lambda(lambda_: Any, q: Array) -> Any:
+    """Returns lambda as a number, or (heads, 1, 1) in the dtype of q."""
+    if isinstance(lambda_, (int, float, np.floating)) and not isinstance(lambda_, bool):
+        if not math.isfinite(lambda_):
+            raise ValueError(f"lambda_: expected a finite number, got {lambda_}")
+        return float(lambda_)
+    factor = floating("lambda_", lambda_)
+    if factor.shape != q.shape[-3:-2]:
+        raise ValueError(f"lambda_: expected a number or shape {q.shape[-3:-2]}, one a head, got shape {factor.shape}")
+    return factor.astype(q.dtype)[:, None, None]

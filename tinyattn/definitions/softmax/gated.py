@@ -1,0 +1,38 @@
+"""Gated attention: each query says how much of what it read goes on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tinyattn.definitions.softmax.dot_product import attention
+from tinyattn.ops.activation import sigmoid
+from tinyattn.ops.signature import floating, shapes
+from tinyattn.ops.types import Array
+
+
+@shapes("(i,d),(j,d),(j,e)->(i,e)", states=("gate",))
+def gated_attention(q: Array, k: Array, v: Array, *, gate: Array, **options: Any) -> Array:
+    """Returns attention times the sigmoid of a gate, one number a query or one a channel.
+
+    Formula: out = attention(q, k, v) sigmoid(gate).
+
+    Shapes: q (..., heads, i, d), k (..., kv_heads, j, d), v (..., kv_heads, j, e), gate (..., heads, i) or
+    (..., heads, i, e), logits -> (..., heads, i, e).
+
+    Options: as `attention`.
+
+    Raises:
+        TypeError, ValueError: a gate that is no floating array or has another shape; otherwise as `attention`.
+
+    Paper: Qiu et al. 2025, arXiv:2505.06708.
+
+    >>> import numpy as np
+    >>> gated_attention(np.zeros((1, 2)), np.zeros((1, 2)), np.array([[4.0]]), gate=np.zeros(1))
+    array([[2.]])
+    """
+    gate = floating("gate", gate)
+    a_query, a_channel = q.shape[:-1], (*q.shape[:-1], v.shape[-1])
+    if gate.shape not in (a_query, a_channel):
+        raise ValueError(f"gate: expected shape {a_query} or {a_channel}, got shape {gate.shape}")
+    gate = gate.astype(q.dtype)
+    return attention(q, k, v, **options) * sigmoid(gate if gate.shape == a_channel else gate[..., None])

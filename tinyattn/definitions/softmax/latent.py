@@ -1,0 +1,98 @@
+"""MHLA, latent: all heads' keys and values are read out of one small vector a token."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tinyattn.definitions.softmax.dot_product import attention
+from tinyattn.ops.masks.pattern import Pattern
+from tinyattn.ops.options import Window
+from tinyattn.ops.signature import floating, shapes
+from tinyattn.ops.types import Array
+
+AXES = "(i,n),(i,p),(j,r),(j,p)->(i,e)"
+SHARED = ("latent", "k_rope")
+
+
+@shapes(AXES, shared=SHARED)
+def latent_attention_expanded(q_nope: Array, q_rope: Array, latent: Array, k_rope: Array, *, w_uk: Array, w_uv: Array,
+                              mask: Array | Pattern | None = None, causal: bool = False, window: Window | None = None,
+                              scale: float | None = None) -> Array:
+    """Returns attention over keys and values that are expanded, head by head, from a latent vector a token.
+
+    Formula: k_h = [c W_uk_h ; k_rope], v_h = c W_uv_h, q_h = [q_nope_h ; q_rope_h], out_h = softmax(scale q_h k_h^T) v_h.
+    Only k_rope carries positions, the same for all heads: what is rotated cannot be read out of c.
+
+    Shapes: q_nope (..., heads, i, n), q_rope (..., heads, i, p), latent (..., j, r), k_rope (..., j, p),
+    w_uk (heads, r, n), w_uv (heads, r, e) -> (..., heads, i, e).
+
+    Args:
+        q_nope: the part of the queries without positions.
+        q_rope: the part that is rotated already.
+        latent: c, normalised already.
+        k_rope: the rotated part of the keys.
+        w_uk: from c to keys.
+        w_uv: from c to values.
+        mask: as `attention`.
+        causal: as `attention`.
+        window: as `attention`.
+        scale: None is (n + p) ** -0.5.
+
+    Raises:
+        TypeError, ValueError: weights of another kind or shape; otherwise as `attention`.
+
+    Paper: DeepSeek-AI 2024, arXiv:2405.04434.
+
+    >>> q, c = np.zeros((1, 1, 2)), np.array([[1.0], [3.0]])
+    >>> latent_attention_expanded(q, q, c, np.zeros((2, 2)), w_uk=np.ones((1, 1, 2)), w_uv=np.ones((1, 1, 1)))
+    array([[[2.]]])
+    """
+    w_uk, w_uv, scale = check_weights(q_nope, q_rope, latent, w_uk, w_uv, scale)
+    k_nope, v = latent @ w_uk, latent @ w_uv  # (..., 1, j, r) @ (heads, r, n)
+    shared = k_rope + np.zeros((*k_nope.shape[:-1], 1), k_rope.dtype)
+    return attention(np.concatenate((q_nope, q_rope), axis=-1), np.concatenate((k_nope, shared), axis=-1), v, mask=mask,
+                     causal=causal, window=window, scale=scale)
+
+
+@shapes(AXES, shared=SHARED)
+def latent_attention_absorbed(q_nope: Array, q_rope: Array, latent: Array, k_rope: Array, *, w_uk: Array, w_uv: Array,
+                              mask: Array | Pattern | None = None, causal: bool = False, window: Window | None = None,
+                              scale: float | None = None) -> Array:
+    """Returns the same with the expansion moved to the queries and the outputs: the latent is the only key and value.
+
+    Formula: s_h = scale ((q_nope_h W_uk_h^T) c^T + q_rope_h k_rope^T), out_h = (softmax(s_h) c) W_uv_h: multi-query
+    attention with keys [c ; k_rope] and values c. No key or value of a head ever exists.
+
+    Shapes: as `latent_attention_expanded`.
+
+    Raises:
+        TypeError, ValueError: as `latent_attention_expanded`.
+
+    Paper: DeepSeek-AI 2024, arXiv:2405.04434.
+
+    >>> q, c = np.zeros((1, 1, 2)), np.array([[1.0], [3.0]])
+    >>> latent_attention_absorbed(q, q, c, np.zeros((2, 2)), w_uk=np.ones((1, 1, 2)), w_uv=np.ones((1, 1, 1)))
+    array([[[2.]]])
+    """
+    w_uk, w_uv, scale = check_weights(q_nope, q_rope, latent, w_uk, w_uv, scale)
+    queries = np.concatenate((q_nope @ w_uk.mT, q_rope), axis=-1)
+    read = attention(queries, np.concatenate((latent, k_rope), axis=-1), latent, mask=mask, causal=causal, window=window,
+                     scale=scale)
+    return read @ w_uv
+
+
+def check_weights(q_nope: Array, q_rope: Array, latent: Array, w_uk: Any, w_uv: Any,
+                  scale: float | None) -> tuple[Array, Array, float | None]:
+    """Returns the weights in the compute dtype, and the scale, whose default counts both parts of a query."""
+    heads, width = q_nope.shape[-3], latent.shape[-1]
+    w_uk, w_uv = floating("w_uk", w_uk), floating("w_uv", w_uv)
+    if w_uk.shape != (heads, width, q_nope.shape[-1]):
+        raise ValueError(f"w_uk: expected shape {(heads, width, q_nope.shape[-1])}, got shape {w_uk.shape}")
+    if w_uv.ndim != 3 or w_uv.shape[:2] != (heads, width):
+        raise ValueError(f"w_uv: expected shape ({heads}, {width}, value_dim), got shape {w_uv.shape}")
+    dim = q_nope.shape[-1] + q_rope.shape[-1]
+    if dim == 0:
+        raise ValueError(f"q_nope: head_dim 0 has no scores, got q_nope {q_nope.shape} and q_rope {q_rope.shape}")
+    return w_uk.astype(q_nope.dtype), w_uv.astype(q_nope.dtype), dim ** -0.5 if scale is None else scale

@@ -1,0 +1,45 @@
+"""QK-norm: queries and keys have one length, so that no score can grow without bound."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from tinyattn.definitions.softmax.dot_product import attention
+from tinyattn.ops.norm import rms_norm
+from tinyattn.ops.signature import shapes
+from tinyattn.ops.types import Array
+
+
+@shapes("(i,d),(j,d),(j,e)->(i,e)")
+def qk_norm_attention(q: Array, k: Array, v: Array, *, q_weight: Array | None = None, k_weight: Array | None = None,
+                      rotate: Callable[[Array], Array] | None = None, **options: Any) -> Array:
+    """Returns attention over queries and keys that are normalised head by head.
+
+    Formula: out = attention(rotate(rms(q) q_weight), rotate(rms(k) k_weight), v), rms(x) = x / sqrt(mean(x^2) + 1e-6).
+
+    Shapes: q (..., heads, i, d), k (..., kv_heads, j, d), v (..., kv_heads, j, e) -> (..., heads, i, e); weights (d,).
+
+    Args:
+        q: queries.
+        k: keys.
+        v: values.
+        q_weight: one number a channel of q; None is 1.
+        k_weight: of k.
+        rotate: applied after the norm, to q and to k, `functools.partial(rotary, positions=...)` say.
+        options: as `attention`.
+
+    Raises:
+        ValueError: a weight of another shape; otherwise as `attention`.
+
+    Paper: Henry et al. 2020, arXiv:2010.04245; in this form: Yang et al. 2025, arXiv:2505.09388.
+
+    >>> import numpy as np
+    >>> x = np.array([[1.0, 1.0], [-2.0, -2.0]])
+    >>> bool(np.allclose(qk_norm_attention(x, x, x), qk_norm_attention(10 * x, 7 * x, x)))
+    True
+    """
+    q, k = rms_norm(q, q_weight), rms_norm(k, k_weight)
+    if rotate is not None:
+        q, k = rotate(q), rotate(k)
+    return attention(q, k, v, **options)

@@ -1,0 +1,1 @@
+"""Sparse attention: not every visible score is computed."""

@@ -1,0 +1,74 @@
+"""MHLA, local: multi-head attention in which each head has a window of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tinyattn.definitions.softmax.dot_product import attention
+from tinyattn.ops.masks.constructors import block_local, causal, per_head, sliding_window, whole, window
+from tinyattn.ops.masks.pattern import Pattern
+from tinyattn.ops.masks.published import look_back
+from tinyattn.ops.options import check_causal
+from tinyattn.ops.signature import shapes
+from tinyattn.ops.types import Array
+
+MODES = ("sliding", "block", "look_back")
+
+
+@shapes("(i,d),(j,d),(j,e)->(i,e)")
+def multi_head_local_attention(q: Array, k: Array, v: Array, *, window: int | Sequence[int], mode: str = "sliding",
+                               causal: bool = True, **options: Any) -> Array:
+    """Returns attention in which head h sees window[h] tokens, its own included.
+
+    Formula: out_h = softmax(scale q_h k_h^T) v_h over the keys j that query i sees:
+    sliding: |i - j| < W; block: i // W = j // W; look_back: the block of i and the one before it; and j <= i if causal.
+
+    Shapes: q (..., heads, i, d), k (..., kv_heads, j, d), v (..., kv_heads, j, e) -> (..., heads, i, e).
+
+    Args:
+        q: queries.
+        k: keys.
+        v: values.
+        window: tokens, the query's own included; one number, or one a head.
+        mode: what a window is: "sliding", "block" or "look_back".
+        causal: a query sees no later key.
+        options: as `attention`, without mask and window.
+
+    Raises:
+        TypeError, ValueError: a window below 1 or not one a head, an unknown mode; otherwise as `attention`.
+
+    Paper: Luong et al. 2015, arXiv:1508.04025; Beltagy et al. 2020, arXiv:2004.05150.
+
+    >>> x = np.array([[1.0], [2.0], [3.0]])
+    >>> multi_head_local_attention(x, x, x, window=1)
+    array([[1.],
+           [2.],
+           [3.]])
+    """
+    if "mask" in options:
+        raise TypeError("mask: a local window is the mask of this mechanism; attention takes any other")
+    return attention(q, k, v, mask=local(window, mode, check_causal(causal), q.shape[-3]), **options)
+
+
+def local(width: int | Sequence[int], mode: str, is_causal: bool, heads: int) -> Pattern:
+    """Returns who sees whom, of all heads or of each."""
+    if mode not in MODES:
+        raise ValueError(f"mode: expected one of {', '.join(MODES)}, got {mode!r}")
+    if isinstance(width, (list, tuple, np.ndarray)):
+        if len(width) != heads:
+            raise ValueError(f"window: expected a number or one for each of {heads} heads, got {len(width)} of them")
+        return per_head([one_head(w, mode, is_causal) for w in width])
+    return one_head(width, mode, is_causal)
+
+
+def one_head(width: Any, mode: str, is_causal: bool) -> Pattern:
+    """Returns the pattern of one window."""
+    width = whole("window", width, 1)
+    if mode == "sliding":
+        near = sliding_window(width)
+        return near if is_causal else window(width - 1, width - 1)
+    blocks = block_local(width) if mode == "block" else look_back(width)
+    return causal() & blocks if is_causal else blocks

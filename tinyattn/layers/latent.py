@@ -1,0 +1,63 @@
+"""Latent attention with its projections: a token leaves one small vector and one rotated key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tinyattn import definitions
+from tinyattn.caches.protocol import Cache
+from tinyattn.layers.linear import normal, project
+from tinyattn.ops.heads import merge_heads, split_heads
+from tinyattn.ops.norm import rms_norm
+from tinyattn.ops.positions.rotary import rotary
+from tinyattn.ops.types import Array
+
+
+@dataclass(frozen=True, eq=False)
+class LatentAttention:
+    """[c ; k_rope] = x W_down, c normalised, k_rope and the second part of every query rotated. arXiv:2405.04434.
+
+    x (..., length, width) -> the same. Half of a head's channels carry positions. With a `LatentCache` the absorbed form
+    answers, without one the expanded form.
+    """
+
+    q: Array
+    down: Array
+    latent_weight: Array
+    w_uk: Array
+    w_uv: Array
+    out: Array
+    base: float
+
+    @classmethod
+    def create(cls, rng: np.random.Generator, width: int, heads: int, kv_heads: int, *, mechanism: Callable[..., Any] | None = None,
+               base: float | None = 10000.0, deviation: float = 0.02, inputs: tuple[Any, ...] = ()) -> LatentAttention:
+        """Returns the layer with normal weights; the latent is as wide as `kv_heads` heads of keys and values would be."""
+        dim, latent = width // heads, 2 * (width // heads) * kv_heads
+        rope = dim // 2
+        nope = dim - rope
+
+        def each(outputs: int) -> Array:
+            return normal(rng, latent, heads * outputs).reshape(latent, heads, outputs).swapaxes(0, 1).copy()
+
+        return cls(normal(rng, width, heads * dim), normal(rng, width, latent + rope), np.ones(latent, np.float32), each(nope),
+                   each(dim), normal(rng, heads * dim, width, deviation=deviation), 10000.0 if base is None else base)
+
+    def __call__(self, x: Array, *, cache: Cache | None = None, causal: bool = True, **options: Any) -> Array:
+        heads, latent, nope = self.w_uk.shape
+        q = split_heads(project(x, self.q), heads)
+        down = project(x, self.down)
+        c, k_rope = rms_norm(down[..., :latent], self.latent_weight), down[..., latent:]
+        start = 0 if cache is None else cache.length
+        places = np.arange(start, start + x.shape[-2])
+        q_rope, k_rope = (rotary(part, places, base=self.base) for part in (q[..., nope:], k_rope))
+        weights: dict[str, Any] = {"w_uk": self.w_uk, "w_uv": self.w_uv}
+        if cache is not None:
+            read = cache.step(np.concatenate((q[..., :nope], q_rope), axis=-1), c, k_rope, **weights)
+        else:
+            read = definitions.latent_attention_expanded(q[..., :nope], q_rope, c, k_rope, causal=causal, **weights, **options)
+        return project(merge_heads(read), self.out)

@@ -1,0 +1,84 @@
+"""Patterns that belong to one published mechanism each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tinyattn.ops.masks.constructors import per_head, whole
+from tinyattn.ops.masks.pattern import Pattern
+from tinyattn.ops.types import Array
+
+
+def look_back(size: int) -> Pattern:
+    """Returns i // size - j // size in (0, 1): a block sees itself and the one before it. arXiv:2001.04451.
+
+    >>> look_back(1).dense(3, 3)[2]
+    array([False,  True,  True])
+    """
+    size = whole("size", size, 1)
+
+    def corners(i0: Array, i1: Array, j0: Array, j1: Array) -> tuple[Any, Any]:
+        least, most = i0 // size - j1 // size, i1 // size - j0 // size
+        return (least <= 1) & (most >= 0), (least >= 0) & (most <= 1)
+
+    return Pattern(lambda i, j: (i // size - j // size >= 0) & (i // size - j // size <= 1), corners=corners,
+                   text=f"look_back({size})")
+
+
+def fixed(size: int, last: int) -> Pattern:
+    """Returns j <= i in the block of i, or among the `last` tokens of any block. arXiv:1904.10509.
+
+    >>> fixed(2, 1).dense(4, 4)[2]
+    array([False,  True,  True, False])
+    """
+    size, last = whole("size", size, 1), whole("last", last, 1)
+    if last > size:
+        raise ValueError(f"last: expected at most the size {size}, got {last}")
+    return Pattern(lambda i, j: (j <= i) & ((i // size == j // size) | (j % size >= size - last)),
+                   corners=below, text=f"fixed({size}, {last})")
+
+
+def below(i0: Array, i1: Array, j0: Array, j1: Array) -> tuple[Any, Any]:
+    """Answers for a pattern that is causal, of whose inside nothing is told."""
+    return j0 <= i1, np.zeros((), bool)
+
+
+def shifted_blocks(size: int, shift: int) -> Pattern:
+    """Returns (i + shift) // size == (j + shift) // size: blocks whose borders stand shifted. arXiv:2309.12307.
+
+    >>> shifted_blocks(4, 2).dense(4, 4)[0]
+    array([ True,  True, False, False])
+    """
+    size, shift = whole("size", size, 1), whole("shift", shift, 0)
+
+    def corners(i0: Array, i1: Array, j0: Array, j1: Array) -> tuple[Any, Any]:
+        i0, i1, j0, j1 = ((x + shift) // size for x in (i0, i1, j0, j1))
+        return (i0 <= j1) & (j0 <= i1), (i0 == i1) & (j0 == j1) & (i0 == j0)
+
+    return Pattern(lambda i, j: (i + shift) // size == (j + shift) // size, corners=corners,
+                   text=f"shifted_blocks({size}, {shift})")
+
+
+def sharded(heads: int, *, size: int, local: int, stride: int) -> Pattern:
+    """Returns for each head its local blocks and every stride-th block before them, another one in each head.
+
+    Head h and blocks I, J of `size` tokens: J <= I and (I - J < local or (J + h step + 1) % stride == 0),
+    step = max(1, stride // heads); causal within a block. arXiv:2407.17678.
+
+    >>> sharded(2, size=1, local=1, stride=4).dense(6, 6)[1, 5]
+    array([False,  True, False, False, False,  True])
+    """
+    heads, size, local, stride = (whole(name, n, 1) for name, n in (("heads", heads), ("size", size), ("local", local),
+                                                                    ("stride", stride)))
+    step = max(1, stride // heads)
+
+    def one(h: int) -> Pattern:
+        def see(i: Array, j: Array) -> Any:
+            near = i // size - j // size < local
+            return (j <= i) & (near | ((j // size + h * step + 1) % stride == 0))
+
+        return Pattern(see, corners=below, text=f"sharded head {h}")
+
+    return per_head([one(h) for h in range(heads)])
