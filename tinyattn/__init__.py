@@ -38,6 +38,8 @@ ops/                     2  small named pieces of NumPy
     frequencies.py          rotary frequencies and their scalings
     rotary.py               rotary positions
     absolute.py             sinusoids, ALiBi's slopes, T5's buckets
+  windows.py                cells of a grid
+  draws.py                  what is drawn at random beside a mechanism
   bias.py                   biases that are a rule on positions
   options.py                the options of softmax attention, checked
   gates.py                  the gates of recurrences, checked
@@ -55,9 +57,31 @@ definitions/             3  what each mechanism is
     qk_norm.py              queries and keys of one length
     differential.py         one attention minus another
     gated.py                a gate on what was read
+    dynamic_contextual.py   each token says how far it looks
+    contextual_position.py  positions that count what is worth counting
+    dual_chunk.py           positions that never grow beyond training's
     latent.py               keys and values out of one small vector
   sparse/                not every visible score is computed
     local.py                a window of its own for each head
+    gathered.py             the blocks that somebody sees
+    block_sparse.py         a table of blocks
+    longformer.py           a window, and tokens that see all
+    bigbird.py              neighbours, ends, and some at random
+    top_k.py                the largest scores
+    lsh.py                  those that a hash brings near
+    native_sparse.py        means, chosen blocks, a window
+    block_mixture.py        blocks chosen by their mean key
+    streaming_llm.py        the first tokens and the last
+    shifted_sparse.py       groups, shifted in half of the heads
+  lowrank/               few stand for all
+    linformer.py            keys projected to a shorter length
+    nystrom.py              landmarks between queries and keys
+  spatial/               tokens are cells of a grid
+    shifted_window.py       windows, and windows shifted
+    axial.py                one axis at a time
+    neighborhood.py         the nearest cells
+    twins.py                windows, and means of all
+    spatial_gate.py         a map of where to look
   linear/                a state in the place of the keys
     linear.py               linear attention: parallel, recurrent, chunked
     gated.py                a state whose channels fade

@@ -12,6 +12,7 @@ from tinyattn.laws.law import Law
 from tinyattn.laws.problem import Mechanism, Problem, Sizes
 from tinyattn.layers.attention import SelfAttention
 from tinyattn.layers.inputs import Input
+from tinyattn.ops.masks.pattern import Pattern
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Row:
     `cache_bytes(length, kv_heads, head_dim, value_dim, itemsize)` is the closed formula of its size. `sample(rng, sizes)`
     draws a problem, `fit` the sizes it takes. `inputs` are the arguments that a layer computes from the tokens,
     `rotates` is whether the mechanism places its tokens itself, `layer` makes the layer around it, and `called` makes
-    f(q, k, v, **options) of a definition that has other arguments.
+    f(q, k, v, **options) of a definition that has other arguments. `pattern` is who sees whom, where that can be drawn.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Row:
     cache: Callable[[], Any] | None = None
     cache_bytes: Callable[[int, int, int, int, int], int] | None = None
     cache_formula: str = "none"
+    pattern: Pattern | None = None
 
     @property
     def mechanism(self) -> Mechanism:

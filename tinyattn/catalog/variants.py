@@ -24,7 +24,8 @@ from tinyattn.laws.law import Draw, Law, outputs
 from tinyattn.laws.mean import mixed_outputs, mixed_values
 from tinyattn.laws.problem import Mechanism, Problem, Sizes
 from tinyattn.laws.score import plain
-from tinyattn.layers.inputs import Input
+from tinyattn.layers.inputs import Input, identity
+from tinyattn.ops.masks.constructors import sliding_window
 from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.norm import rms_norm, unit
 from tinyattn.ops.positions.rotary import rotary
@@ -56,7 +57,12 @@ def zero_sinks(q: Array, k: Array, v: Array, **options: Any) -> Any:
 
 def long_vectors(p: Problem) -> Problem:
     """Queries and keys so long that the norm's epsilon is nothing beside them."""
-    return p.but(q=p.q * 2.0 ** 30, k=p.k * 2.0 ** 30).but(softcap=None, scale=None)
+    return p.but(q=p.q * 2.0 ** 30, k=p.k * 2.0 ** 30, softcap=None, scale=None)
+
+
+def ordinary(sizes: Sizes) -> Sizes:
+    """Returns the sizes with numbers that are neither tiny nor huge."""
+    return replace(sizes, regime="plain", head_dim=max(sizes.head_dim, 2))
 
 
 def cosines(q: Array, k: Array, v: Array, **options: Any) -> Any:
@@ -211,9 +217,10 @@ ROWS = (
         cache_formula="length kv_heads (head_dim + value_dim) itemsize"),
     Row("qk_norm_attention", "Queries and keys are normalised, so that no score can grow without bound.",
         definitions.qk_norm_attention, (Paper("Henry et al.", 2020, "2010.04245"),), "exact", "heads i j (d + e)", QK,
-        (agrees("attention_on_cosines", cosines, draw=but(SOFTMAX, long_vectors), to="attention",
+        (agrees("attention_on_cosines", cosines, draw=but(SOFTMAX, long_vectors, fit=ordinary), to="attention",
                 says="Without weights it is attention on cosines, sqrt(head_dim) times as large."),
-         Law("vectors_have_no_length", "Three times the queries and half the keys give the same.", but(SOFTMAX, long_vectors), plain,
+         Law("vectors_have_no_length", "Three times the queries and half the keys give the same.",
+             but(SOFTMAX, long_vectors, fit=ordinary), plain,
              lambda f, p: plain(f, p.but(q=3.0 * p.q, k=0.5 * p.k))),
          Law("a_norm_and_a_turn_commute", "Without weights, rotating before the norm is rotating after it.",
              softmax("causal", fit=even), lambda f, p: plain(f, p.but(rotate=turn)), lambda f,
@@ -246,7 +253,7 @@ ROWS = (
          agrees("attention", ungated(1.0), draw=but(GATED, gate_of(60.0)), to="attention", says="Wide open it is attention."),
          *laws(GATED_CAUSAL, definitions.gated_attention)),
         (*BAD[:4], BadInput({"gate": np.ones(3)}, ValueError, ("gate", "(3,)"))), aliases=("output gate",),
-        inputs=(Input("gate", "heads", lambda x: x, 1.0),), mixer=definitions.gated_attention,
+        inputs=(Input("gate", "heads", identity, 1.0),), mixer=definitions.gated_attention,
         cache=partial(GrowingCache, definitions.gated_attention), cache_bytes=grown,
         cache_formula="length kv_heads (head_dim + value_dim) itemsize"),
     Row("multi_head_local_attention", "Every head has a window of its own.", definitions.multi_head_local_attention,
@@ -264,5 +271,5 @@ ROWS = (
          BadInput({"mask": Pattern(lambda i, j: i == j)}, TypeError, ("mask",))),
         aliases=("mhla", "local attention", "sliding window attention"), mixer=WINDOW, cache=partial(GrowingCache, WINDOW),
         cache_bytes=grown,
-        cache_formula="length kv_heads (head_dim + value_dim) itemsize"),
+        cache_formula="length kv_heads (head_dim + value_dim) itemsize", pattern=sliding_window(4)),
 )

@@ -7,6 +7,7 @@ import inspect
 import textwrap
 
 from tinyattn.catalog import find
+from tinyattn.ops.masks import picture
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -30,6 +31,11 @@ def run(given: argparse.Namespace) -> int:
         print(f"also       {', '.join(row.aliases)}")
     for name in row.forms:
         print(f"form       {name}")
+    for given_too in row.inputs:
+        print(f"input      {given_too.name} ({given_too.axes}), {given_too.activation.__name__}, at first {given_too.initial:g}")
+    if row.pattern is not None:
+        print(f"\nwho sees whom, 16 tokens: {row.pattern}\n")
+        print(textwrap.indent(picture.text(row.pattern.dense(16, 16).reshape(-1, 16, 16)[0]), "    "))
     print("\ndefinition\n")
     print(textwrap.indent(inspect.getsource(inspect.unwrap(row.definition)).rstrip(), "    "))
     print("\nlaws\n")

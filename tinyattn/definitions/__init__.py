@@ -34,24 +34,53 @@ from tinyattn.definitions.linear.retention import (
     simple_gated_linear_attention_parallel,
     simple_gated_linear_attention_recurrent,
 )
+from tinyattn.definitions.lowrank.linformer import linformer_attention
+from tinyattn.definitions.lowrank.nystrom import nystrom_attention
+from tinyattn.definitions.softmax.contextual_position import contextual_position_bias
 from tinyattn.definitions.softmax.differential import differential_attention
 from tinyattn.definitions.softmax.dot_product import attention, attention_weights, attention_with_lse
+from tinyattn.definitions.softmax.dual_chunk import dual_chunk_attention, dual_chunk_attention_merged
+from tinyattn.definitions.softmax.dynamic_contextual import dynamic_contextual_attention
 from tinyattn.definitions.softmax.gated import gated_attention
 from tinyattn.definitions.softmax.grouped import grouped_query_attention, multi_head_attention, multi_query_attention
 from tinyattn.definitions.softmax.latent import latent_attention_absorbed, latent_attention_expanded
 from tinyattn.definitions.softmax.off_by_one import softmax_off_by_one_attention
 from tinyattn.definitions.softmax.qk_norm import qk_norm_attention
 from tinyattn.definitions.softmax.streaming import streaming_attention
+from tinyattn.definitions.sparse.bigbird import bigbird_attention
+from tinyattn.definitions.sparse.block_mixture import block_mixture_attention
+from tinyattn.definitions.sparse.block_sparse import block_sparse_attention
+from tinyattn.definitions.sparse.gathered import gathered_attention
 from tinyattn.definitions.sparse.local import multi_head_local_attention
+from tinyattn.definitions.sparse.longformer import longformer_attention
+from tinyattn.definitions.sparse.lsh import lsh_attention
+from tinyattn.definitions.sparse.native_sparse import native_sparse_attention
+from tinyattn.definitions.sparse.shifted_sparse import shifted_sparse_attention
+from tinyattn.definitions.sparse.streaming_llm import streaming_llm_attention
+from tinyattn.definitions.sparse.top_k import top_k_attention
+from tinyattn.definitions.spatial.axial import axial_attention
+from tinyattn.definitions.spatial.neighborhood import neighborhood_attention
+from tinyattn.definitions.spatial.shifted_window import shifted_window_attention
+from tinyattn.definitions.spatial.spatial_gate import spatial_gate
+from tinyattn.definitions.spatial.twins import global_subsampled_attention, locally_grouped_attention
+from tinyattn.ops.draws import lsh_rotations as lsh_rotations
 
 __all__ = [
     "attention",
     "attention_weights",
     "attention_with_lse",
+    "axial_attention",
+    "bigbird_attention",
+    "block_mixture_attention",
+    "block_sparse_attention",
+    "contextual_position_bias",
     "delta_rule",
     "delta_rule_chunked",
     "delta_rule_recurrent",
     "differential_attention",
+    "dual_chunk_attention",
+    "dual_chunk_attention_merged",
+    "dynamic_contextual_attention",
     "gated_attention",
     "gated_delta_rule",
     "gated_delta_rule_chunked",
@@ -60,6 +89,8 @@ __all__ = [
     "gated_linear_attention_chunked",
     "gated_linear_attention_parallel",
     "gated_linear_attention_recurrent",
+    "gathered_attention",
+    "global_subsampled_attention",
     "grouped_query_attention",
     "latent_attention_absorbed",
     "latent_attention_expanded",
@@ -67,18 +98,30 @@ __all__ = [
     "linear_attention_chunked",
     "linear_attention_parallel",
     "linear_attention_recurrent",
+    "linformer_attention",
+    "locally_grouped_attention",
+    "longformer_attention",
+    "lsh_attention",
     "multi_head_attention",
     "multi_head_local_attention",
     "multi_query_attention",
+    "native_sparse_attention",
+    "neighborhood_attention",
+    "nystrom_attention",
     "qk_norm_attention",
     "retention",
     "retention_chunked",
     "retention_parallel",
     "retention_recurrent",
+    "shifted_sparse_attention",
+    "shifted_window_attention",
     "simple_gated_linear_attention",
     "simple_gated_linear_attention_chunked",
     "simple_gated_linear_attention_parallel",
     "simple_gated_linear_attention_recurrent",
     "softmax_off_by_one_attention",
+    "spatial_gate",
     "streaming_attention",
+    "streaming_llm_attention",
+    "top_k_attention",
 ]

@@ -20,6 +20,15 @@ def log_sigmoid(x: Array) -> Array:
     return -np.logaddexp(0.0, -x)
 
 
+def identity(x: Array) -> Array:
+    """Returns x: for what a mechanism takes as a logit.
+
+    >>> identity(np.array([2.0]))
+    array([2.])
+    """
+    return x
+
+
 @dataclass(frozen=True)
 class Input:
     """An argument computed from the tokens: activation(x W + initial).

@@ -2,7 +2,8 @@
 
 from tinyattn.ops.activation import gelu, relu, relu_squared, sigmoid, silu, softplus
 from tinyattn.ops.bias import Bias, alibi, relative
-from tinyattn.ops.features import elu_plus_one, relu_features
+from tinyattn.ops.draws import lsh_rotations, performer_projection
+from tinyattn.ops.features import cosformer_features, elu_plus_one, performer_features, relu_features, taylor_features
 from tinyattn.ops.heads import fold_group, merge_heads, split_group, split_heads, unfold_group
 from tinyattn.ops.loss import cross_entropy
 from tinyattn.ops.masks import Pattern
@@ -17,6 +18,7 @@ from tinyattn.ops.positions import (
     ntk_frequencies,
     plain_frequencies,
     rotary,
+    rotary_2d,
     sinusoidal,
     t5_buckets,
     yarn_frequencies,
@@ -29,6 +31,7 @@ __all__ = [
     "Pattern",
     "alibi",
     "alibi_slopes",
+    "cosformer_features",
     "cross_entropy",
     "dynamic_ntk_frequencies",
     "elu_plus_one",
@@ -39,9 +42,12 @@ __all__ = [
     "llama3_frequencies",
     "log_softmax",
     "logsumexp",
+    "lsh_rotations",
     "merge",
     "merge_heads",
     "ntk_frequencies",
+    "performer_features",
+    "performer_projection",
     "plain_frequencies",
     "relative",
     "relu",
@@ -49,6 +55,7 @@ __all__ = [
     "relu_squared",
     "rms_norm",
     "rotary",
+    "rotary_2d",
     "sigmoid",
     "silu",
     "sinusoidal",
@@ -57,6 +64,7 @@ __all__ = [
     "split_group",
     "split_heads",
     "t5_buckets",
+    "taylor_features",
     "unfold_group",
     "unit",
     "yarn_frequencies",

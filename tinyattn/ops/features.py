@@ -26,3 +26,46 @@ def relu_features(x: Array) -> Array:
     array([0., 2.])
     """
     return np.where(x > 0, x, 0.0)
+
+
+def taylor_features(x: Array) -> Array:
+    """Returns [1, y, y y^T / sqrt(2)], y = x d^(-1/4): products of features are 1 + s + s^2 / 2 of s = q . k / sqrt(d).
+
+    x (..., d) -> (..., 1 + d + d^2); all weights are at least one half. arXiv:2402.18668.
+
+    >>> float(taylor_features(np.array([1.0])) @ taylor_features(np.array([2.0])))
+    5.0
+    """
+    x = x * x.shape[-1] ** -0.25
+    squares = (x[..., :, None] * x[..., None, :]).reshape(*x.shape[:-1], x.shape[-1] ** 2) * 0.5 ** 0.5
+    return np.concatenate((np.ones_like(x[..., :1]), x, squares), axis=-1)
+
+
+def cosformer_features(x: Array, positions: Array, max_length: int) -> Array:
+    """Returns max(x, 0) times the cosine and the sine of pi p / (2 max_length): products fall with the distance.
+
+    x (..., length, d), positions broadcastable to x.shape[:-1] -> (..., length, 2 d). A product of features is
+    max(q, 0) . max(k, 0) cos(pi (i - j) / (2 max_length)). max_length is fixed, so that what is cached stays right.
+    arXiv:2202.08791.
+
+    >>> cosformer_features(np.array([[2.0], [-1.0]]), np.array([0, 1]), 2)
+    array([[2., 0.],
+           [0., 0.]])
+    """
+    angles = (np.pi / 2 / max_length) * positions[..., None]
+    positive = relu_features(x)
+    return np.concatenate((positive * np.cos(angles).astype(x.dtype), positive * np.sin(angles).astype(x.dtype)), axis=-1)
+
+
+def performer_features(x: Array, *, projection: Array) -> Array:
+    """Returns exp(W y - |y|^2 / 2) / sqrt(features), y = x d^(-1/4): on average a product is exp(q . k / sqrt(d)).
+
+    x (..., d), projection W (features, d), `performer_projection`'s say -> (..., features). No maximum is taken off, as it
+    would let later keys change earlier rows. arXiv:2009.14794.
+
+    >>> performer_features(np.zeros((1, 2)), projection=np.ones((4, 2)))
+    array([[0.5, 0.5, 0.5, 0.5]])
+    """
+    x = x * x.shape[-1] ** -0.25
+    exponents = x @ projection.T.astype(x.dtype) - np.sum(x * x, axis=-1, keepdims=True) * 0.5
+    return np.exp(exponents) * projection.shape[0] ** -0.5

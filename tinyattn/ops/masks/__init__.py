@@ -17,6 +17,7 @@ from tinyattn.ops.masks.constructors import (
 )
 from tinyattn.ops.masks.expression import parse
 from tinyattn.ops.masks.pattern import EMPTY, FULL, PARTIAL, Pattern
+from tinyattn.ops.masks.published import fixed, look_back, sharded, shifted_blocks
 
 __all__ = [
     "EMPTY",
@@ -30,12 +31,16 @@ __all__ = [
     "documents",
     "documents_from_offsets",
     "first",
+    "fixed",
     "global_tokens",
+    "look_back",
     "padding",
     "parse",
     "per_head",
     "prefix",
     "random_blocks",
+    "sharded",
+    "shifted_blocks",
     "sliding_window",
     "strided",
     "window",

@@ -10,7 +10,7 @@ from tinyattn.ops.positions.frequencies import (
     plain_frequencies,
     yarn_frequencies,
 )
-from tinyattn.ops.positions.rotary import rotary
+from tinyattn.ops.positions.rotary import rotary, rotary_2d
 
 __all__ = [
     "Frequencies",
@@ -21,6 +21,7 @@ __all__ = [
     "ntk_frequencies",
     "plain_frequencies",
     "rotary",
+    "rotary_2d",
     "sinusoidal",
     "t5_buckets",
     "yarn_frequencies",

@@ -64,3 +64,28 @@ def rotary(x: Array, positions: Array, *, base: float = 10000.0, interleaved: bo
         a, b = part[..., :half], part[..., half:]
         part = np.concatenate((a * cos - b * sin, b * cos + a * sin), axis=-1)
     return part if dims == width else np.concatenate((part, x[..., dims:]), axis=-1)
+
+
+def rotary_2d(x: Array, *, grid: tuple[int, int], base: float = 10000.0, interleaved: bool = False) -> Array:
+    """Returns x with the first half of its channels turned by the row of its cell, the other half by the column.
+
+    Formula: [rotary(x_1, row) ; rotary(x_2, column)]; a dot product of two turned vectors depends on both distances alone.
+
+    Shapes: x (..., rows * columns, head_dim), cells in row-major order, head_dim a multiple of 4 -> as x.
+
+    Raises:
+        ValueError: a grid that is not the tokens', a head_dim that is no multiple of 4.
+
+    Paper: Su et al. 2021, arXiv:2104.09864; in two dimensions: Heo et al. 2024, arXiv:2403.13298.
+
+    >>> rotary_2d(np.ones((1, 4)), grid=(1, 1))
+    array([[1., 1., 1., 1.]])
+    """
+    rows, columns = grid
+    if rows * columns != x.shape[-2]:
+        raise ValueError(f"grid: expected sizes whose product is the length of x {x.shape}, got {grid}")
+    if x.shape[-1] % 4:
+        raise ValueError(f"x: expected a head_dim that is a multiple of 4, got shape {x.shape}")
+    cells, half = np.arange(rows * columns), x.shape[-1] // 2
+    return np.concatenate((rotary(x[..., :half], cells // columns, base=base, interleaved=interleaved),
+                           rotary(x[..., half:], cells % columns, base=base, interleaved=interleaved)), axis=-1)

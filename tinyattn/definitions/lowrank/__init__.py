@@ -1,0 +1,1 @@
+"""Low rank: fewer keys than tokens stand for all of them."""

@@ -1,0 +1,59 @@
+"""Nyströmformer: a few landmarks stand between queries and keys."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tinyattn.definitions.softmax.dot_product import attention, attention_weights
+from tinyattn.ops.masks.constructors import whole
+from tinyattn.ops.signature import shapes
+from tinyattn.ops.types import Array
+
+
+@shapes("(i,d),(j,d),(j,e)->(i,e)")
+def nystrom_attention(q: Array, k: Array, v: Array, *, landmarks: int, iterations: int = 6, scale: float | None = None) -> Array:
+    """Returns attention by way of landmarks: means of neighbouring queries and of neighbouring keys.
+
+    Formula: out = F A^+ B v, F = softmax(q k~^T), A = softmax(q~ k~^T), B = softmax(q~ k^T), scaled, q~ and k~ the means of
+    `landmarks` segments. A^+ by Z <- Z (13 - AZ (15 - AZ (7 - AZ))) / 4 from A^T / (|A|_1 |A|_inf), each matrix by itself, so
+    that no other sequence of a batch matters.
+
+    Shapes: q (..., heads, i, d), k (..., kv_heads, j, d), v (..., kv_heads, j, e) -> (..., heads, i, e); landmarks divides
+    both lengths. Every query sees all keys.
+
+    Raises:
+        TypeError, ValueError: landmarks that do not divide the lengths, iterations below 0; otherwise as `attention`.
+
+    Paper: Xiong et al. 2021, arXiv:2102.03902.
+
+    >>> x = np.array([[1.0], [3.0]])
+    >>> nystrom_attention(x, x, x, landmarks=1).round(6)
+    array([[2.964028],
+           [2.964028]])
+    """
+    landmarks, iterations = whole("landmarks", landmarks, 1), whole("iterations", iterations, 0)
+    few_q, few_k = segment_means("q", q, landmarks), segment_means("k", k, landmarks)
+    right = attention(few_q, k, v, scale=scale)  # B v
+    inverse = pseudo_inverse(attention_weights(few_q, few_k, scale=scale), iterations)
+    left: Array = attention_weights(q, few_k, scale=scale) @ (inverse @ right)
+    return left
+
+
+def segment_means(name: str, x: Array, count: int) -> Array:
+    """Returns the means of `count` neighbouring segments."""
+    length = x.shape[-2]
+    if length % count or not length:
+        raise ValueError(f"landmarks: expected a divisor of the length {length} of {name} {x.shape}, got {count}")
+    means: Array = x.reshape(*x.shape[:-2], count, length // count, x.shape[-1]).mean(axis=-2)
+    return means
+
+
+def pseudo_inverse(a: Array, iterations: int) -> Array:
+    """Returns what the iteration makes of A^T / (|A|_1 |A|_inf): after enough of them the pseudo-inverse."""
+    eye = np.eye(a.shape[-1], dtype=a.dtype)
+    columns, rows = (np.max(np.sum(a, axis=axis, keepdims=True), axis=(-2, -1), keepdims=True) for axis in (-2, -1))
+    z = a.mT / (columns * rows)
+    for _ in range(iterations):
+        az = a @ z
+        z = z @ (13 * eye - az @ (15 * eye - az @ (7 * eye - az))) * 0.25
+    return z

@@ -1,0 +1,72 @@
+"""DCA, dynamic contextual attention: each token says how far back it looks."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from tinyattn.definitions.softmax.dot_product import attention
+from tinyattn.ops.options import check_broadcast, check_causal
+from tinyattn.ops.signature import floating, shapes
+from tinyattn.ops.types import Array
+
+
+@shapes("(i,d),(j,d),(j,e)->(i,e)", states=("span",))
+def dynamic_contextual_attention(q: Array, k: Array, v: Array, *, span: Array, ramp: float, causal: bool = True,
+                                 scale: float | None = None, softcap: float | None = None, sinks: Array | None = None) -> Array:
+    """Returns attention whose weights fall to 0 beyond a distance that each query chooses.
+
+    Formula: m_ij = clip((ramp + span_i - |i - j|) / ramp, 0, 1), P_ij = m_ij exp(s_ij) / sum_j m_ij exp(s_ij): a bias log m.
+    A layer computes span_i = z_min + (z_max - z_min) sigmoid(x_i . w + b); w = 0 is the adaptive span of the paper.
+
+    Shapes: q (..., heads, i, d), k (..., kv_heads, j, d), v (..., kv_heads, j, e), span broadcastable to (..., heads, i)
+    -> (..., heads, i, e).
+
+    Args:
+        q: queries.
+        k: keys.
+        v: values.
+        span: tokens that are seen whole besides the query's own, 0 or more.
+        ramp: tokens over which the weight falls from 1 to 0.
+        causal: a query sees no later key.
+        scale: as `attention`.
+        softcap: as `attention`.
+        sinks: as `attention`.
+
+    Raises:
+        TypeError, ValueError: a span that is negative, not finite or of another shape, a ramp that is not above 0.
+
+    Paper: Sukhbaatar et al. 2019, arXiv:1905.07799.
+
+    >>> x = np.array([[1.0], [2.0], [6.0]])
+    >>> dynamic_contextual_attention(x * 0, x * 0, x, span=np.array([0.0, 1.0, 1.0]), ramp=1.0)[:, 0]
+    array([1. , 1.5, 4. ])
+    """
+    span, width = check_span(span, q), check_ramp(ramp)
+    q_len, kv_len = q.shape[-2], k.shape[-2]
+    distance = np.abs(np.arange(kv_len - q_len, kv_len)[:, None] - np.arange(kv_len)).astype(q.dtype)
+    m = (span[..., None] + (width - distance)) / width
+    inside = (m > 0) & (m < 1)
+    bias = np.log(np.where(inside, m, 1.0))
+    return attention(q, k, v, mask=m > 0, bias=bias, causal=check_causal(causal), scale=scale, softcap=softcap, sinks=sinks)
+
+
+def check_span(span: Any, q: Array) -> Array:
+    """Returns spans that broadcast to (..., heads, i) in the dtype of q."""
+    span = floating("span", span)
+    check_broadcast("span", (*span.shape, 1), (*q.shape[:-1], 1))
+    if not np.all(np.isfinite(span)) or np.any(span < 0):
+        raise ValueError("span: expected finite numbers of 0 or more, as a token sees itself")
+    checked: Array = span.astype(q.dtype)
+    return checked if checked.ndim and checked.shape[-1] == q.shape[-2] else checked + np.zeros(q.shape[-2], q.dtype)
+
+
+def check_ramp(ramp: Any) -> float:
+    """Returns a width above 0."""
+    if isinstance(ramp, (bool, np.bool_)) or not isinstance(ramp, (int, float, np.integer, np.floating)):
+        raise TypeError(f"ramp: expected a number, got {type(ramp).__name__}")
+    if not (math.isfinite(ramp) and ramp > 0):
+        raise ValueError(f"ramp: expected a finite number above 0, got {ramp}")
+    return float(ramp)

@@ -1,0 +1,62 @@
+"""BigBird: neighbouring blocks, the first and the last, and a few at random."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tinyattn.definitions.softmax.dot_product import attention
+from tinyattn.ops.masks.constructors import causal as not_later
+from tinyattn.ops.masks.constructors import first, random_blocks, whole
+from tinyattn.ops.masks.pattern import Pattern
+from tinyattn.ops.options import check_causal
+from tinyattn.ops.signature import shapes
+from tinyattn.ops.types import Array
+
+
+@shapes("(i,d),(j,d),(j,e)->(i,e)")
+def bigbird_attention(q: Array, k: Array, v: Array, *, block: int, random: int, seed: int, causal: bool = False,
+                      scale: float | None = None) -> Array:
+    """Returns attention of each block of queries to its neighbours, the first and last block, and some at random.
+
+    Formula: out = softmax(scale q k^T) v over block distances |I - J| <= 1, J or I the first or last block, and `random`
+    blocks J <= I drawn from (seed, I). Causal: j <= i, and only the first block is seen by all, as which is the last one
+    would change with the length. A block counts once, however it was chosen.
+
+    Shapes: q (..., heads, i, d), k (..., kv_heads, j, d), v (..., kv_heads, j, e) -> (..., heads, i, e).
+
+    Raises:
+        TypeError, ValueError: a block below 1, a negative count or seed; otherwise as `attention`.
+
+    Paper: Zaheer et al. 2020, arXiv:2007.14062.
+
+    >>> x = np.arange(4.0)[:, None]
+    >>> bigbird_attention(x * 0, x * 0, x, block=1, random=0, seed=0, causal=True)[:, 0].round(2)
+    array([0.  , 0.5 , 1.  , 1.67])
+    """
+    size = whole("block", block, 1)
+    chosen = near_blocks(size) | random_blocks(size, random, seed)
+    if check_causal(causal):
+        return attention(q, k, v, mask=not_later() & (chosen | first(size)), scale=scale)
+    return attention(q, k, v, mask=chosen | ends(size, k.shape[-2]), scale=scale)
+
+
+def near_blocks(size: int) -> Pattern:
+    """Returns |i // size - j // size| <= 1."""
+    def corners(i0: Array, i1: Array, j0: Array, j1: Array) -> tuple[Any, Any]:
+        least, most = i0 // size - j1 // size, i1 // size - j0 // size
+        return (least <= 1) & (most >= -1), (least >= -1) & (most <= 1)
+
+    return Pattern(lambda i, j: np.abs(i // size - j // size) <= 1, corners=corners, text=f"near_blocks({size})")
+
+
+def ends(size: int, length: int) -> Pattern:
+    """Returns whether query or key stands in the first or the last block."""
+    last = (length - 1) // size * size
+
+    def corners(i0: Array, i1: Array, j0: Array, j1: Array) -> tuple[Any, Any]:
+        some = (i0 < size) | (i1 >= last) | (j0 < size) | (j1 >= last)
+        return some, (i1 < size) | (i0 >= last) | (j1 < size) | (j0 >= last)
+
+    return Pattern(lambda i, j: (i < size) | (i >= last) | (j < size) | (j >= last), corners=corners, text=f"ends({size})")

@@ -1,0 +1,47 @@
+"""MoBA, a mixture of block attention: each query picks blocks by the means of their keys."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tinyattn.definitions.softmax.dot_product import attention
+from tinyattn.ops.heads import fold_group, unfold_group
+from tinyattn.ops.masks.constructors import whole
+from tinyattn.ops.signature import shapes
+from tinyattn.ops.types import Array
+
+
+@shapes("(i,d),(j,d),(j,e)->(i,e)")
+def block_mixture_attention(q: Array, k: Array, v: Array, *, block: int, keep: int, scale: float | None = None) -> Array:
+    """Returns causal attention to the query's own block and to those whose mean key it likes best.
+
+    Formula: gate_ib = q_i . mean_{j in b} k_j over past blocks b; out = softmax(scale q k^T) v over j <= i in the own block
+    or in one of the keep - 1 past blocks of largest gate; of equal gates the earlier block stays. One softmax over all
+    tokens chosen; the choice is a constant to the gradient.
+
+    Shapes: q (..., heads, i, d), k (..., kv_heads, j, d), v (..., kv_heads, j, e) -> (..., heads, i, e); q_len <= kv_len.
+
+    Raises:
+        TypeError, ValueError: block or keep below 1, q_len above kv_len; otherwise as `attention`.
+
+    Paper: Lu et al. 2025, arXiv:2502.13189.
+
+    >>> k = np.array([[1.0], [1.0], [5.0], [5.0], [0.0], [0.0]])
+    >>> block_mixture_attention(np.ones((1, 1)), k, k, block=2, keep=2, scale=0.0)
+    array([[2.5]])
+    """
+    block, keep = whole("block", block, 1), whole("keep", keep, 1)
+    q_len, kv_len = q.shape[-2], k.shape[-2]
+    if q_len > kv_len:
+        raise ValueError(f"q: expected q_len <= kv_len, got q {q.shape} and k {k.shape}")
+    own = np.arange(kv_len - q_len, kv_len)[:, None] // block
+    blocks = -(-kv_len // block)
+    complete = kv_len // block
+    means = k[..., : complete * block, :].reshape(*k.shape[:-2], complete, block, k.shape[-1]).mean(axis=-2)
+    gate = unfold_group(fold_group(q, k.shape[-3]) @ means.mT, q.shape[-3])
+    number = np.arange(complete)
+    order = np.argsort(np.where(number < own, -gate, np.inf), axis=-1, kind="stable")
+    picked = (np.argsort(order, axis=-1) < keep - 1) & (number < own)
+    short = np.zeros((*picked.shape[:-1], blocks - complete), bool)  # a block that is not full yet is only ever one's own
+    chosen = np.concatenate((picked, short), axis=-1) | (np.arange(blocks) == own)
+    return attention(q, k, v, mask=np.repeat(chosen, block, axis=-1)[..., :kv_len], causal=True, scale=scale)

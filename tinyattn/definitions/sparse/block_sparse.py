@@ -1,0 +1,48 @@
+"""Block-sparse attention: a table says which block of queries sees which block of keys."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tinyattn.definitions.softmax.dot_product import attention
+from tinyattn.ops.masks.constructors import whole
+from tinyattn.ops.options import check_broadcast
+from tinyattn.ops.signature import shapes
+from tinyattn.ops.types import Array
+
+
+@shapes("(i,d),(j,d),(j,e)->(i,e)")
+def block_sparse_attention(q: Array, k: Array, v: Array, *, blocks: Array, q_block: int, kv_block: int, **options: Any) -> Array:
+    """Returns attention in which a block of queries sees the blocks of keys that a boolean table names.
+
+    Formula: out = softmax(scale q k^T) v over the pairs with blocks[i // q_block, j // kv_block].
+
+    Shapes: q (..., heads, i, d), k (..., kv_heads, j, d), v (..., kv_heads, j, e), blocks broadcastable to (..., heads,
+    ceil(i / q_block), ceil(j / kv_block)) -> (..., heads, i, e).
+
+    Options: as `attention`, without mask; causal and window narrow the blocks further.
+
+    Raises:
+        TypeError: blocks that are not boolean. ValueError: blocks of another shape, a block size below 1.
+
+    Paper: Child et al. 2019, arXiv:1904.10509.
+
+    >>> x = np.array([[1.0], [2.0], [3.0]])
+    >>> block_sparse_attention(x * 0, x * 0, x, blocks=np.array([[True, False], [False, True]]), q_block=2, kv_block=2)
+    array([[1.5],
+           [1.5],
+           [3. ]])
+    """
+    q_block, kv_block = whole("q_block", q_block, 1), whole("kv_block", kv_block, 1)
+    if not isinstance(blocks, np.ndarray) or blocks.dtype != np.bool_:
+        raise TypeError(f"blocks: expected a boolean array, got {getattr(blocks, 'dtype', type(blocks).__name__)}")
+    q_len, kv_len = q.shape[-2], k.shape[-2]
+    counts = -(-q_len // q_block), -(-kv_len // kv_block)
+    if blocks.ndim < 2 or blocks.shape[-2:] != counts:
+        raise ValueError(f"blocks: expected {counts[0]} x {counts[1]} blocks of {q_block} x {kv_block} for q {q.shape} and "
+                         f"k {k.shape}, got shape {blocks.shape}")
+    check_broadcast("blocks", blocks.shape, (*q.shape[:-2], *counts))
+    mask = blocks[..., np.arange(q_len)[:, None] // q_block, np.arange(kv_len) // kv_block]
+    return attention(q, k, v, mask=mask, **options)

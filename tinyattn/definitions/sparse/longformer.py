@@ -1,0 +1,56 @@
+"""Longformer: a window for all, and a few tokens that see all and that all see."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from tinyattn.definitions.softmax.dot_product import attention
+from tinyattn.ops.masks.constructors import global_tokens as seen_tokens
+from tinyattn.ops.masks.constructors import window as near
+from tinyattn.ops.signature import shapes
+from tinyattn.ops.types import Array
+
+
+@shapes("(i,d),(j,d),(j,e),(i,d),(j,d),(j,e)->(i,e)")
+def longformer_attention(q: Array, k: Array, v: Array, q_global: Array, k_global: Array, v_global: Array, *,
+                         global_tokens: Sequence[int] | Array, window: int, scale: float | None = None) -> Array:
+    """Returns attention to `window` keys on each side and to the global tokens; these see all, by projections of their own.
+
+    Formula: out_i = softmax(scale q_i k^T) v over |i - j| <= window or j in G; for i in G
+    out_i = softmax(scale q_global_i k_global^T) v_global over all j. A key in the window that is global counts once.
+
+    Shapes: q, q_global (..., heads, i, d), k, k_global (..., kv_heads, j, d), v, v_global (..., kv_heads, j, e)
+    -> (..., heads, i, e).
+
+    Args:
+        q: queries of the other tokens.
+        k: keys that they read, those of global tokens included.
+        v: values that they read.
+        q_global: queries of the global tokens.
+        k_global: keys that these read.
+        v_global: values that these read.
+        global_tokens: positions.
+        window: keys on each side, besides the query's own.
+        scale: None is d ** -0.5.
+
+    Raises:
+        TypeError, ValueError: positions that are not whole numbers of 0 or more, a negative window; as `attention`.
+
+    Paper: Beltagy et al. 2020, arXiv:2004.05150.
+
+    >>> x = np.array([[1.0], [2.0], [3.0]])
+    >>> longformer_attention(x * 0, x * 0, x, x * 0, x * 0, x, global_tokens=[0], window=0)
+    array([[2. ],
+           [1.5],
+           [2. ]])
+    """
+    q_len, kv_len = q.shape[-2], k.shape[-2]
+    local = attention(q, k, v, mask=near(window, window) | seen_tokens(global_tokens), scale=scale)
+    sees_all = np.isin(np.arange(kv_len - q_len, kv_len), global_tokens)
+    if not sees_all.any():
+        return local
+    wide = attention(q_global[..., np.flatnonzero(sees_all), :], k_global, v_global, scale=scale)
+    order = np.where(sees_all, q_len + np.cumsum(sees_all) - 1, np.arange(q_len))
+    return np.concatenate((local, wide), axis=-2)[..., order, :]

@@ -1,0 +1,64 @@
+"""Shifted sparse attention (S²): half of the heads see blocks, the other half blocks whose borders stand shifted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tinyattn.definitions.softmax.dot_product import attention
+from tinyattn.ops.masks.constructors import causal as not_later
+from tinyattn.ops.masks.constructors import per_head, whole
+from tinyattn.ops.masks.pattern import Pattern
+from tinyattn.ops.masks.published import shifted_blocks
+from tinyattn.ops.options import check_causal
+from tinyattn.ops.signature import shapes
+from tinyattn.ops.types import Array
+
+
+@shapes("(i,d),(j,d),(j,e)->(i,e)")
+def shifted_sparse_attention(q: Array, k: Array, v: Array, *, group: int, variant: str = "safe", causal: bool = True,
+                             scale: float | None = None) -> Array:
+    """Returns attention within groups of tokens, shifted by half a group in the second half of the heads.
+
+    Formula: head h sees j with (i + s) // group = (j + s) // group, s = 0 for h < heads // 2, else group / 2; and j <= i if
+    causal. The variant "roll" turns the sequence by s instead, as the paper's code does: its last group joins the end
+    of the sequence to its beginning, and "causal" in it is by the rolled order, so that the first group / 2 tokens see the
+    last ones. It is here to be compared with.
+
+    Shapes: q (..., heads, i, d), k (..., kv_heads, j, d), v (..., kv_heads, j, e) -> (..., heads, i, e).
+
+    Raises:
+        TypeError, ValueError: an odd group or one below 2, an unknown variant, "roll" with q_len other than kv_len.
+
+    Paper: Chen et al. 2023, arXiv:2309.12307.
+
+    >>> x = np.array([[[1.0], [3.0]]] * 2)
+    >>> shifted_sparse_attention(x * 0, x * 0, x, group=2)[:, :, 0]
+    array([[1., 2.],
+           [1., 3.]])
+    """
+    group = whole("group", group, 2)
+    if group % 2:
+        raise ValueError(f"group: expected an even number, as half of it is the shift, got {group}")
+    if variant not in ("safe", "roll"):
+        raise ValueError(f"variant: expected 'safe' or 'roll', got {variant!r}")
+    heads, q_len, kv_len = q.shape[-3], q.shape[-2], k.shape[-2]
+    if variant == "roll" and q_len != kv_len:
+        raise ValueError(f"q: rolling takes as many queries as keys, got q {q.shape} and k {k.shape}")
+    shifts = [0 if h < heads // 2 else group // 2 for h in range(heads)]
+    if variant == "roll":
+        seen = per_head([rolled(group, shift, kv_len, check_causal(causal)) for shift in shifts])
+    else:
+        seen = per_head([shifted_blocks(group, shift) for shift in shifts])
+        seen = seen & not_later() if check_causal(causal) else seen
+    return attention(q, k, v, mask=seen, scale=scale)
+
+
+def rolled(group: int, shift: int, length: int, is_causal: bool) -> Pattern:
+    """Returns who sees whom when the tokens are turned by `shift`, grouped, and causal in that order."""
+    def see(i: Array, j: Array) -> Any:
+        i, j = (i - shift) % length, (j - shift) % length
+        return (i // group == j // group) & ((j <= i) if is_causal else np.ones((), bool))
+
+    return Pattern(see, text=f"rolled({group}, {shift})")

@@ -1,0 +1,51 @@
+"""Top-k attention: each query keeps its largest scores."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tinyattn.ops.bias import Bias
+from tinyattn.ops.heads import fold_group, unfold_group
+from tinyattn.ops.masks.constructors import whole
+from tinyattn.ops.masks.pattern import Pattern
+from tinyattn.ops.options import Window, additive, blank_unseen, check_scale, check_softcap, visible_keys
+from tinyattn.ops.signature import shapes
+from tinyattn.ops.softmax import softmax
+from tinyattn.ops.types import Array
+
+
+@shapes("(i,d),(j,d),(j,e)->(i,e)")
+def top_k_attention(q: Array, k: Array, v: Array, *, keep: int, mask: Array | Pattern | None = None,
+                    bias: Array | Bias | None = None, causal: bool = False, window: Window | None = None,
+                    scale: float | None = None, softcap: float | None = None) -> Array:
+    """Returns attention in which a query sees only the `keep` keys that score highest among those it may see.
+
+    Formula: out_i = sum_j P_ij v_j, P_i the softmax over the `keep` largest s_ij; of equal scores the earlier key stays. What
+    was chosen is a constant to the gradient.
+
+    Shapes: q (..., heads, i, d), k (..., kv_heads, j, d), v (..., kv_heads, j, e) -> (..., heads, i, e).
+
+    Options: as `attention`, without sinks.
+
+    Raises:
+        TypeError, ValueError: keep below 1; otherwise as `attention`.
+
+    Paper: Gupta et al. 2021, arXiv:2106.06899; Zhao et al. 2019, arXiv:1912.11637.
+
+    >>> k = np.array([[1.0], [3.0], [2.0]])
+    >>> top_k_attention(np.ones((1, 1)), k, k, keep=1)
+    array([[3.]])
+    """
+    keep, scale, softcap = whole("keep", keep, 1), check_scale(scale, q.shape[-1]), check_softcap(softcap)
+    full, heads, kv_heads = (*q.shape[:-1], k.shape[-2]), q.shape[-3], k.shape[-3]
+    visible = visible_keys(mask, causal, window, full)
+    q, k, v = blank_unseen(q, k, v, visible)
+    scores = unfold_group(fold_group(q * scale, kv_heads) @ k.mT, heads)
+    if softcap is not None:
+        scores = softcap * np.tanh(scores / softcap)
+    shown = additive(bias, visible, full, q.dtype)
+    if shown is not None:
+        scores = scores + shown
+    order = np.argsort(-scores, axis=-1, kind="stable")
+    rank = np.argsort(order, axis=-1, kind="stable")
+    return unfold_group(fold_group(softmax(scores, rank < keep), kv_heads) @ v, heads)

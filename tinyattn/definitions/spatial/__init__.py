@@ -1,0 +1,1 @@
+"""Spatial attention: tokens are cells of a grid."""

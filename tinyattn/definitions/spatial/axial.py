@@ -1,0 +1,52 @@
+"""Axial attention: along one axis of a grid at a time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tinyattn.definitions.softmax.dot_product import attention
+from tinyattn.ops.signature import shapes
+from tinyattn.ops.types import Array
+from tinyattn.ops.windows import Grid, check_grid
+
+
+@shapes("(i,d),(j,d),(j,e)->(i,e)")
+def axial_attention(q: Array, k: Array, v: Array, *, grid: Grid, axis: int, **options: Any) -> Array:
+    """Returns attention in which a cell sees the cells that differ from it along one axis only.
+
+    Formula: out_c = softmax(scale q_c k^T) v over the cells of the line through c along `axis`.
+
+    Shapes: q (..., heads, i, d), k (..., kv_heads, i, d), v (..., kv_heads, i, e), i = the cells of the grid in row-major
+    order -> (..., heads, i, e).
+
+    Options: as `attention`, for each line; causal is along the axis.
+
+    Raises:
+        TypeError, ValueError: a grid that is not the tokens', an axis that it does not have; otherwise as `attention`.
+
+    Paper: Ho et al. 2019, arXiv:1912.12180.
+
+    >>> x = np.arange(4.0)[:, None]
+    >>> axial_attention(x * 0, x * 0, x, grid=(2, 2), axis=0)[:, 0]
+    array([1., 2., 1., 2.])
+    """
+    grid = check_grid(grid, q)
+    check_grid(grid, k, name="k")
+    if isinstance(axis, (bool, np.bool_)) or not isinstance(axis, (int, np.integer)):
+        raise TypeError(f"axis: expected an int, got {type(axis).__name__}")
+    if not -len(grid) <= axis < len(grid):
+        raise ValueError(f"axis: expected one of the grid {grid}, got {axis}")
+    axis = int(axis) % len(grid)
+
+    def lines(x: Array) -> Array:
+        """(..., other cells, heads, cells of a line, dim)."""
+        cells = np.moveaxis(x.reshape(*x.shape[:-2], *grid, x.shape[-1]), -2 - len(grid) + 1 + axis, -2)
+        joined = cells.reshape(*x.shape[:-2], -1, grid[axis], x.shape[-1])
+        return np.swapaxes(joined, -4, -3)
+
+    out = np.swapaxes(attention(lines(q), lines(k), lines(v), **options), -4, -3)
+    others = grid[:axis] + grid[axis + 1 :]
+    cells = np.moveaxis(out.reshape(*q.shape[:-2], *others, grid[axis], v.shape[-1]), -2, -2 - len(grid) + 1 + axis)
+    return cells.reshape(*q.shape[:-1], v.shape[-1])

@@ -1,0 +1,91 @@
+"""Neighborhood attention: each cell sees the same number of nearest cells along every axis."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tinyattn.ops.heads import split_group
+from tinyattn.ops.options import check_causal, check_scale
+from tinyattn.ops.signature import shapes
+from tinyattn.ops.types import Array
+from tinyattn.ops.windows import Grid, check_grid, coordinates, per_axis
+
+
+@shapes("(i,d),(j,d),(j,e)->(i,e)")
+def neighborhood_attention(q: Array, k: Array, v: Array, *, grid: Grid, kernel: int | Grid, dilation: int | Grid = 1,
+                           stride: int | Grid = 1, causal: bool | tuple[bool, ...] = False, scale: float | None = None) -> Array:
+    """Returns attention of each cell to the `kernel` nearest ones along every axis; at a border the window moves inward.
+
+    Formula: out_c = softmax(scale q_c k^T) v over the product of one window an axis, with start(i) = clip(i - kernel // 2, 0,
+    L - kernel); with a stride the cells of a run share the window of its middle one; with a dilation the window is among the
+    cells of the same residue; a causal axis sees max(0, i - kernel + 1) to i.
+
+    Shapes: q (..., heads, i, d), k (..., kv_heads, i, d), v (..., kv_heads, i, e), i = the cells of the grid in row-major
+    order -> (..., heads, i, e). Only the neighbours' scores are computed.
+
+    Args:
+        q: queries.
+        k: keys.
+        v: values.
+        grid: (length,), (rows, columns), ...
+        kernel: cells of a window, one number or one an axis.
+        dilation: steps between them.
+        stride: cells that share a window.
+        causal: for all axes or each.
+        scale: None is d ** -0.5.
+
+    Raises:
+        TypeError, ValueError: a grid that is not the tokens', kernel times dilation above an axis, a stride above the kernel.
+
+    Paper: Hassani et al. 2022, arXiv:2204.07143; dilated: arXiv:2209.15001; strided: arXiv:2504.16922.
+
+    >>> x = np.arange(4.0)[:, None]
+    >>> neighborhood_attention(x * 0, x * 0, x, grid=(4,), kernel=3)[:, 0]
+    array([1., 1., 2., 2.])
+    """
+    grid = check_grid(grid, q)
+    check_grid(grid, k, name="k")
+    kernel, dilation, stride = (per_axis(name, value, grid) for name, value in (("kernel", kernel), ("dilation", dilation),
+                                                                                ("stride", stride)))
+    along = causal if isinstance(causal, tuple) else (causal,) * len(grid)
+    if len(along) != len(grid):
+        raise ValueError(f"causal: expected a bool or one for each axis of the grid {grid}, got {causal}")
+    tables = [neighbours(*sizes, is_causal=check_causal(c))
+              for sizes, c in zip(zip(grid, kernel, dilation, stride, strict=True), along, strict=True)]
+    near, seen = joined(grid, tables)
+    queries = split_group(q * check_scale(scale, q.shape[-1]), k.shape[-3])
+    scores = np.einsum("...gid,...ijd->...gij", queries, k[..., near, :])
+    scores = np.where(seen, scores, -np.inf)
+    mass = np.exp(scores - np.floor(np.max(scores, axis=-1, keepdims=True)))
+    weights = mass / np.sum(mass, axis=-1, keepdims=True)
+    return np.einsum("...gij,...ije->...gie", weights, v[..., near, :]).reshape(*q.shape[:-1], v.shape[-1])
+
+
+def neighbours(length: int, kernel: int, dilation: int, stride: int, *, is_causal: bool) -> tuple[Array, Array]:
+    """Returns for each cell of an axis the indices of its window, and which of them it sees."""
+    if kernel * dilation > length:
+        raise ValueError(f"kernel: expected kernel times dilation of at most the axis {length}, got {kernel} times {dilation}")
+    if stride > kernel:
+        raise ValueError(f"stride: expected at most the kernel {kernel}, got {stride}")
+    i = np.arange(length)
+    residue, place = i % dilation, i // dilation
+    most = (length - 1 - residue) // dilation  # the last place among the cells of a residue
+    leader = np.minimum(place // stride * stride + stride // 2, most)
+    if is_causal:
+        start = leader - kernel + 1 if stride == 1 else place // stride * stride + stride - kernel
+        window = start[:, None] + np.arange(kernel)
+        seen = (window >= 0) & (window <= place[:, None])
+        return np.clip(window, 0, most[:, None]) * dilation + residue[:, None], seen
+    start = np.clip(leader - kernel // 2, 0, most + 1 - kernel)
+    window = start[:, None] + np.arange(kernel)
+    return window * dilation + residue[:, None], np.ones(window.shape, bool)
+
+
+def joined(grid: Grid, tables: list[tuple[Array, Array]]) -> tuple[Array, Array]:
+    """Returns the product of the axes' windows: (cells, neighbours) of indices in row-major order, and who is seen."""
+    at, near, seen = coordinates(grid), np.zeros((1, 1), np.int64), np.ones((1, 1), bool)
+    for axis, (table, visible) in enumerate(tables):
+        index, shown = table[at[:, axis]], visible[at[:, axis]]
+        near = (near[..., None] * grid[axis] + index[:, None, :]).reshape(len(at), -1)
+        seen = (seen[..., None] & shown[:, None, :]).reshape(len(at), -1)
+    return near, seen

@@ -1,0 +1,94 @@
+"""S², shifted window attention (Swin): windows of a grid, and windows whose borders stand shifted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tinyattn.definitions.softmax.dot_product import attention
+from tinyattn.ops.signature import floating, shapes
+from tinyattn.ops.types import Array
+from tinyattn.ops.windows import Grid, check_divides, check_grid, coordinates, from_windows, per_axis, roll_grid, to_windows
+
+
+def relative_position_index(window: int | Grid, axes: int = 2) -> Array:
+    """Returns for each pair of cells of a window the row of a bias table: one row a difference of coordinates.
+
+    window M gives (M ** axes, M ** axes) of 0 to (2 M - 1) ** axes - 1. arXiv:2103.14030.
+
+    >>> relative_position_index(2)
+    array([[4, 3, 1, 0],
+           [5, 4, 2, 1],
+           [7, 6, 4, 3],
+           [8, 7, 5, 4]])
+    """
+    sides = per_axis("window", window, (1,) * (len(window) if isinstance(window, tuple) else axes))
+    cells = coordinates(sides)
+    apart = cells[:, None] - cells + sides - 1
+    index: Array = np.ravel_multi_index(tuple(np.moveaxis(apart, -1, 0)), tuple(2 * side - 1 for side in sides))
+    return index
+
+
+@shapes("(i,d),(i,d),(i,e)->(i,e)")
+def shifted_window_attention(q: Array, k: Array, v: Array, *, grid: Grid, window: int | Grid, shift: int | Grid = 0,
+                             bias_table: Array | None = None, scale: float | None = None) -> Array:
+    """Returns attention within the windows of a grid, whose borders stand `shift` cells further.
+
+    Formula: turn the grid by -shift, cut it into windows, out = softmax(scale q k^T + table[index]) v in each, over the cells
+    that were neighbours before the turn; turn back. Along an axis that one window covers the shift is 0.
+
+    Shapes: q (..., heads, i, d), k (..., heads, i, d), v (..., heads, i, e), i = the cells of the grid in row-major order
+    -> (..., heads, i, e).
+
+    Args:
+        q: queries.
+        k: keys.
+        v: values.
+        grid: (length,) or (rows, columns), or more axes.
+        window: the side of a window, or one for each axis.
+        shift: cells, one number or one for each axis.
+        bias_table: (rows of differences, heads), read by `relative_position_index`; None is 0.
+        scale: None is d ** -0.5.
+
+    Raises:
+        TypeError, ValueError: a grid that is not the tokens', a window that does not divide it, a table of another shape.
+
+    Paper: Liu et al. 2021, arXiv:2103.14030.
+
+    >>> x = np.arange(4.0)[:, None]
+    >>> shifted_window_attention(x * 0, x * 0, x, grid=(4,), window=2, shift=1)[:, 0]
+    array([0. , 1.5, 1.5, 3. ])
+    """
+    grid = check_grid(grid, q)
+    window, shift = per_axis("window", window, grid), per_axis("shift", shift, grid, least=0)
+    check_divides("window", window, grid)
+    shift = tuple(0 if w == n else s % w for n, w, s in zip(grid, window, shift, strict=True))
+    q, k, v = (to_windows(roll_grid(x, grid, tuple(-s for s in shift)), grid, window) for x in (q, k, v))
+    bias = None
+    if bias_table is not None:
+        table = check_table(bias_table, window, q.shape[-3])
+        bias = np.moveaxis(table[relative_position_index(window)], -1, 0)
+    out = attention(q, k, v, mask=regions(grid, window, shift) if any(shift) else None, bias=bias, scale=scale)
+    return roll_grid(from_windows(out, grid, window), grid, shift)
+
+
+def regions(grid: Grid, window: Grid, shift: Grid) -> Array:
+    """Returns (windows, 1, cells, cells): which cells of a turned window were neighbours before the turn.
+
+    Along an axis of n cells the turned ones from n - shift on came from the other side.
+    """
+    cells = coordinates(grid)
+    crossed = np.stack([cells[:, a] >= n - s for a, (n, s) in enumerate(zip(grid, shift, strict=True))], axis=-1)
+    region = to_windows((crossed @ 2 ** np.arange(len(grid)))[None, :, None], grid, window)[..., 0]
+    return region[..., :, None] == region[..., None, :]
+
+
+def check_table(table: Any, window: Grid, heads: int) -> Array:
+    """Returns a table with a row a difference of coordinates and a column a head."""
+    table = floating("bias_table", table)
+    rows = int(np.prod([2 * side - 1 for side in window]))
+    if table.shape != (rows, heads):
+        raise ValueError(f"bias_table: expected shape ({rows}, {heads}) for windows of {window}, got shape {table.shape}")
+    checked: Array = table
+    return checked

@@ -1,0 +1,61 @@
+"""Twins: attention within windows of a grid, and to one mean a cell block of the whole grid."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tinyattn.definitions.softmax.dot_product import attention
+from tinyattn.ops.signature import shapes
+from tinyattn.ops.types import Array
+from tinyattn.ops.windows import Grid, check_divides, check_grid, from_windows, per_axis, to_windows
+
+
+@shapes("(i,d),(j,d),(j,e)->(i,e)")
+def locally_grouped_attention(q: Array, k: Array, v: Array, *, grid: Grid, window: int | Grid, scale: float | None = None) -> Array:
+    """Returns attention within the windows of a grid.
+
+    Formula: out_c = softmax(scale q_c k^T) v over the cells of c's window.
+
+    Shapes: q (..., heads, i, d), k (..., kv_heads, i, d), v (..., kv_heads, i, e), i = the cells of the grid in row-major
+    order -> (..., heads, i, e).
+
+    Raises:
+        TypeError, ValueError: a grid that is not the tokens', a window that does not divide it; otherwise as `attention`.
+
+    Paper: Chu et al. 2021, arXiv:2104.13840.
+
+    >>> x = np.arange(4.0)[:, None]
+    >>> locally_grouped_attention(x * 0, x * 0, x, grid=(2, 2), window=(1, 2))[:, 0]
+    array([0.5, 0.5, 2.5, 2.5])
+    """
+    grid = check_grid(grid, q)
+    check_grid(grid, k, name="k")
+    window = per_axis("window", window, grid)
+    check_divides("window", window, grid)
+    out = attention(*(to_windows(x, grid, window) for x in (q, k, v)), scale=scale)
+    return from_windows(out, grid, window)
+
+
+@shapes("(i,d),(j,d),(j,e)->(i,e)")
+def global_subsampled_attention(q: Array, k: Array, v: Array, *, grid: Grid, ratio: int | Grid, scale: float | None = None) -> Array:
+    """Returns attention of every cell to the means of blocks of `ratio` cells a side.
+
+    Formula: out = softmax(scale q mean(k)^T) mean(v), the means over each block of the grid.
+
+    Shapes: q (..., heads, i, d), k (..., kv_heads, j, d), v (..., kv_heads, j, e), j = the cells of the grid in row-major
+    order -> (..., heads, i, e).
+
+    Raises:
+        TypeError, ValueError: a grid that is not the keys', a ratio that does not divide it; otherwise as `attention`.
+
+    Paper: Chu et al. 2021, arXiv:2104.13840.
+
+    >>> x = np.arange(4.0)[:, None]
+    >>> global_subsampled_attention(x * 0, x * 0, x, grid=(4,), ratio=2)[:, 0]
+    array([1.5, 1.5, 1.5, 1.5])
+    """
+    grid = check_grid(grid, k, name="k")
+    ratio = per_axis("ratio", ratio, grid)
+    check_divides("ratio", ratio, grid)
+    pooled = [np.swapaxes(np.mean(to_windows(x, grid, ratio), axis=-2), -3, -2) for x in (k, v)]
+    return attention(q, pooled[0], pooled[1], scale=scale)

@@ -1,0 +1,36 @@
+"""What is drawn at random beside a mechanism, which itself draws nothing: directions of hashes and of random features."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tinyattn.ops.masks.constructors import whole
+from tinyattn.ops.types import Array
+
+
+def lsh_rotations(rng: np.random.Generator, hashes: int, head_dim: int, buckets: int) -> Array:
+    """Returns directions (hashes, head_dim, buckets // 2) that tell an even number of buckets apart.
+
+    >>> lsh_rotations(np.random.default_rng(0), 2, 4, 6).shape
+    (2, 4, 3)
+    """
+    hashes, head_dim, buckets = whole("hashes", hashes, 1), whole("head_dim", head_dim, 1), whole("buckets", buckets, 2)
+    if buckets % 2:
+        raise ValueError(f"buckets: expected an even number, got {buckets}")
+    return rng.standard_normal((hashes, head_dim, buckets // 2))
+
+
+def performer_projection(rng: np.random.Generator, features: int, head_dim: int) -> Array:
+    """Returns directions (features, head_dim) for `performer_features`: at right angles within each block of head_dim.
+
+    Each direction is as long as a normal vector would be, so that it alone is one. arXiv:2009.14794.
+
+    >>> projection = performer_projection(np.random.default_rng(0), 3, 3)
+    >>> bool(abs(projection[0] @ projection[1]) < 1e-12)
+    True
+    """
+    features, head_dim = whole("features", features, 1), whole("head_dim", head_dim, 1)
+    blocks = [np.linalg.qr(rng.standard_normal((head_dim, head_dim)))[0].T for _ in range(-(-features // head_dim))]
+    lengths = np.linalg.norm(rng.standard_normal((features, head_dim)), axis=-1, keepdims=True)
+    directions: Array = np.concatenate(blocks)[:features] * lengths
+    return directions

@@ -1,0 +1,90 @@
+"""Tokens of a grid, in row-major order: cut into windows, turned, joined again."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from tinyattn.ops.types import Array
+
+Grid = tuple[int, ...]
+
+
+def check_grid(grid: Any, x: Array, *, name: str = "q") -> Grid:
+    """Returns a grid whose cells are the tokens of x (..., length, dim)."""
+    if not isinstance(grid, tuple) or not grid:
+        raise TypeError(f"grid: expected a tuple of sizes, got {type(grid).__name__}")
+    if any(isinstance(n, (bool, np.bool_)) or not isinstance(n, (int, np.integer)) for n in grid):
+        raise TypeError(f"grid: expected whole numbers, got {grid}")
+    if any(n < 1 for n in grid) or math.prod(grid) != x.shape[-2]:
+        raise ValueError(f"grid: expected sizes whose product is the length of {name} {x.shape}, got {grid}")
+    return tuple(int(n) for n in grid)
+
+
+def per_axis(name: str, value: Any, grid: Grid, *, least: int = 1) -> Grid:
+    """Returns a whole number for each axis of the grid, given one for all or one each."""
+    each = value if isinstance(value, tuple) else (value,) * len(grid)
+    if len(each) != len(grid):
+        raise ValueError(f"{name}: expected a number or one for each axis of the grid {grid}, got {value}")
+    for n in each:
+        if isinstance(n, (bool, np.bool_)) or not isinstance(n, (int, np.integer)):
+            raise TypeError(f"{name}: expected whole numbers, got {value}")
+        if n < least:
+            raise ValueError(f"{name}: expected {least} or more, got {value}")
+    return tuple(int(n) for n in each)
+
+
+def check_divides(name: str, window: Grid, grid: Grid) -> None:
+    """Raises ValueError unless the window divides the grid along every axis."""
+    if any(n % w for n, w in zip(grid, window, strict=True)):
+        raise ValueError(f"{name}: expected a divisor of the grid {grid} along every axis, got {window}")
+
+
+def to_windows(x: Array, grid: Grid, window: Grid) -> Array:
+    """Returns (..., heads, length, dim) as (..., windows, heads, tokens of a window, dim).
+
+    >>> to_windows(np.arange(4.0).reshape(1, 4, 1), (4,), (2,))[:, 0, :, 0]
+    array([[0., 1.],
+           [2., 3.]])
+    """
+    *lead, heads, _, dim = x.shape
+    n, counts = len(grid), [size // w for size, w in zip(grid, window, strict=True)]
+    cut = x.reshape(*lead, heads, *(part for pair in zip(counts, window, strict=True) for part in pair), dim)
+    first = len(lead)
+    order = [*range(first), *range(first + 1, first + 1 + 2 * n, 2), first, *range(first + 2, first + 2 + 2 * n, 2), first + 1 + 2 * n]
+    return np.transpose(cut, order).reshape(*lead, math.prod(counts), heads, math.prod(window), dim)
+
+
+def from_windows(x: Array, grid: Grid, window: Grid) -> Array:
+    """Returns (..., windows, heads, tokens of a window, dim) as (..., heads, length, dim): undoes `to_windows`.
+
+    >>> from_windows(to_windows(np.arange(8.0).reshape(1, 8, 1), (2, 4), (1, 2)), (2, 4), (1, 2))[0, :, 0]
+    array([0., 1., 2., 3., 4., 5., 6., 7.])
+    """
+    *lead, _, heads, _, dim = x.shape
+    n, counts = len(grid), [size // w for size, w in zip(grid, window, strict=True)]
+    cut = x.reshape(*lead, *counts, heads, *window, dim)
+    first = len(lead)
+    order = [*range(first), first + n, *(axis for i in range(n) for axis in (first + i, first + n + 1 + i)), first + 2 * n + 1]
+    return np.transpose(cut, order).reshape(*lead, heads, math.prod(grid), dim)
+
+
+def roll_grid(x: Array, grid: Grid, shift: Grid) -> Array:
+    """Returns (..., length, dim) with the cells turned by `shift` along each axis, what leaves coming in on the other side.
+
+    >>> roll_grid(np.arange(4.0)[:, None], (4,), (-1,))[:, 0]
+    array([1., 2., 3., 0.])
+    """
+    cells = np.arange(math.prod(grid)).reshape(grid)
+    return x[..., np.roll(cells, shift, axis=tuple(range(len(grid)))).reshape(-1), :]
+
+
+def coordinates(grid: Grid) -> Array:
+    """Returns the coordinates (length, axes) of the cells in row-major order.
+
+    >>> coordinates((1, 2)).tolist()
+    [[0, 0], [0, 1]]
+    """
+    return np.stack(np.unravel_index(np.arange(math.prod(grid)), grid), axis=-1)
