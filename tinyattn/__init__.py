@@ -152,6 +152,7 @@ catalog/                 9  one row a mechanism
   linear.py                 linear attention
   recurrent.py              states that fade or are corrected
   find.py                   by any name
+  graph.py                  which mechanism is which
 testing/                 10 how we know
   compare.py                outputs within a budget
   gradient.py               gradients within a budget
@@ -176,6 +177,7 @@ cli/                     12 the command line
   check.py                  tinyattn check
   museum.py                 tinyattn museum
   picture.py                tinyattn picture
+  equivalences.py           tinyattn equivalences
   train.py                  tinyattn train
   generate.py               tinyattn generate
   compare.py                tinyattn compare
