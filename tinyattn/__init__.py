@@ -25,7 +25,6 @@ ops/                     2  small named pieces of NumPy
   merge.py                  two partial attentions become one
   norm.py                   RMS, layer, unit length
   activation.py             sigmoid, SiLU, GELU, softplus
-  features.py               feature maps of linear attention
   loss.py                   cross-entropy
   masks/                 who may see whom
     picture.py              a mask in text or SVG
@@ -42,6 +41,7 @@ ops/                     2  small named pieces of NumPy
   draws.py                  what is drawn at random beside a mechanism
   bias.py                   biases that are a rule on positions
   options.py                the options of softmax attention, checked
+  features.py               feature maps of linear attention
   gates.py                  the gates of recurrences, checked
   linear_options.py         the options of the linear family, checked
   files/                 written whole or not at all

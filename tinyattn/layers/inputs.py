@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tinyattn.layers.linear import normal
+from tinyattn.ops.activation import sigmoid
 from tinyattn.ops.types import Array
 
 
@@ -27,6 +28,18 @@ def identity(x: Array) -> Array:
     array([2.])
     """
     return x
+
+
+def between(least: float, most: float) -> Callable[[Array], Array]:
+    """Returns the activation least + (most - least) sigmoid(x).
+
+    >>> between(1.0, 3.0)(np.array([0.0]))
+    array([2.])
+    """
+    def bounded(x: Array) -> Array:
+        return sigmoid(x) * (most - least) + least
+
+    return bounded
 
 
 @dataclass(frozen=True)
