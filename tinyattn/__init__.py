@@ -112,7 +112,7 @@ layers/                  6  with parameters
   linear.py                 one matrix
   norm.py                   RMSNorm
   feed_forward.py           SwiGLU
-  inputs.py                 gates and decays from the tokens
+  inputs.py                 gates and decays from the tokens, parameters of their own
   attention.py              self- and cross-attention around any mechanism
   latent.py                 latent attention with its projections
   block.py                  a pre-norm block
@@ -151,6 +151,8 @@ catalog/                 9  one row a mechanism
   latent.py                 latent attention
   linear.py                 linear attention
   recurrent.py              states that fade or are corrected
+  contextual.py             spans and counted positions
+  dual_chunk.py             positions below a bound
   find.py                   by any name
 testing/                 10 how we know
   compare.py                outputs within a budget
