@@ -153,6 +153,8 @@ catalog/                 9  one row a mechanism
   recurrent.py              states that fade or are corrected
   contextual.py             spans and counted positions
   dual_chunk.py             positions below a bound
+  lowrank.py                a shorter middle
+  features.py               linear attention by its features
   find.py                   by any name
 testing/                 10 how we know
   compare.py                outputs within a budget

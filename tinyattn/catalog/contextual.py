@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -25,6 +26,12 @@ from tinyattn.ops.types import Array
 
 ATTENTION = definitions.attention
 FORMULA = "length kv_heads (head_dim + value_dim) itemsize"
+
+
+def small(sizes: Sizes) -> Sizes:
+    """Returns the sizes with few sequences and heads: these mechanisms compute each of them alone."""
+    few = {name: min(getattr(sizes, name), 2) for name in ("kv_heads", "groups")}
+    return replace(sizes, leading=tuple(min(n, 2) for n in sizes.leading[:1]), **few)
 
 
 def one_of(*choices: Any) -> Callable[[np.random.Generator, Problem], Any]:
@@ -180,7 +187,7 @@ ROWS = (
          BadInput({"span": np.ones(99)}, ValueError, ("span", "(99,)")), BadInput({"ramp": 0.0}, ValueError, ("ramp", "0.0")),
          BadInput({"ramp": None}, TypeError, ("ramp", "NoneType"))),
         aliases=("dca", "dca-span", "dynamic contextual", "adaptive span", "adaptive attention span"), inputs=(SPANS,), mixer=DYNAMIC,
-        cache=partial(GrowingCache, DYNAMIC), cache_bytes=grown, cache_formula=FORMULA,
+        cache=partial(GrowingCache, DYNAMIC), fit=small, cache_bytes=grown, cache_formula=FORMULA,
         pattern=Pattern(lambda i, j: (j <= i) & (i - j <= i * 7 % 11), text="each token as far back as it says: token i by 7 i % 11")),
     Row("contextual_position_bias", "How far a key is counts only the tokens that the query finds worth counting.",
         definitions.contextual_position_bias, (Paper("Golovneva et al.", 2024, "2405.18719"),), "exact",
@@ -200,5 +207,5 @@ ROWS = (
          BadInput({"embedding": [[1.0]]}, TypeError, ("embedding", "list"))),
         aliases=("cope", "contextual position encoding", "contextual positions"), called=counting,
         inputs=(Parameter("embedding", "64 head_dim", 0.0),), rotates=True, mixer=COUNTED, cache=partial(GrowingCache, COUNTED),
-        cache_bytes=grown, cache_formula=FORMULA),
+        fit=small, cache_bytes=grown, cache_formula=FORMULA),
 )

@@ -9,7 +9,7 @@ import numpy as np
 
 from tinyattn import definitions
 from tinyattn.caches.growing import GrowingCache
-from tinyattn.catalog.contextual import one_of
+from tinyattn.catalog.contextual import one_of, small
 from tinyattn.catalog.recurrent import mixing
 from tinyattn.catalog.row import BadInput, Paper, Row
 from tinyattn.catalog.softmax import grown
@@ -87,5 +87,6 @@ ROWS = (
          BadInput({"clamp": "papr"}, ValueError, ("clamp", "papr", "code")), BadInput({"base": 0.5}, ValueError, ("base", "0.5")),
          BadInput({"positions": np.zeros(3)}, TypeError, ("positions", "float64"))),
         aliases=("dca-dual", "dual chunk", "chunkllama", "qwen2.5-1m"), forms={"merged": MERGED}, rotates=True, mixer=MIXER,
-        cache=partial(GrowingCache, MIXER), cache_bytes=grown, cache_formula="length kv_heads (head_dim + value_dim) itemsize"),
+        cache=partial(GrowingCache, MIXER), fit=small, cache_bytes=grown,
+        cache_formula="length kv_heads (head_dim + value_dim) itemsize"),
 )
