@@ -25,7 +25,6 @@ ops/                     2  small named pieces of NumPy
   merge.py                  two partial attentions become one
   norm.py                   RMS, layer, unit length
   activation.py             sigmoid, SiLU, GELU, softplus
-  features.py               feature maps of linear attention
   loss.py                   cross-entropy
   masks/                 who may see whom
     picture.py              a mask in text or SVG
@@ -42,6 +41,7 @@ ops/                     2  small named pieces of NumPy
   draws.py                  what is drawn at random beside a mechanism
   bias.py                   biases that are a rule on positions
   options.py                the options of softmax attention, checked
+  features.py               feature maps of linear attention
   gates.py                  the gates of recurrences, checked
   linear_options.py         the options of the linear family, checked
   files/                 written whole or not at all
@@ -112,7 +112,7 @@ layers/                  6  with parameters
   linear.py                 one matrix
   norm.py                   RMSNorm
   feed_forward.py           SwiGLU
-  inputs.py                 gates and decays from the tokens
+  inputs.py                 gates and decays from the tokens, parameters of their own
   attention.py              self- and cross-attention around any mechanism
   latent.py                 latent attention with its projections
   block.py                  a pre-norm block
@@ -151,6 +151,10 @@ catalog/                 9  one row a mechanism
   latent.py                 latent attention
   linear.py                 linear attention
   recurrent.py              states that fade or are corrected
+  contextual.py             spans and counted positions
+  dual_chunk.py             positions below a bound
+  lowrank.py                a shorter middle
+  features.py               linear attention by its features
   find.py                   by any name
   graph.py                  which mechanism is which
 testing/                 10 how we know

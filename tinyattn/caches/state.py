@@ -31,8 +31,8 @@ class StateCache:
     """Keeps the state of a linear recurrence; exact, and as large after a million tokens as after one.
 
     nbytes = kv_heads features (value_dim + 1) itemsize for the normalised form, times the leading axes.
-    `mechanism(q, k, v, initial_state=..., return_state=True)`, with `causal=True` where it has such an option, is
-    `linear_attention_chunked` unless given.
+    `mechanism(q, k, v, initial_state=..., return_state=True)` is `linear_attention_chunked` unless given. Where it has such
+    options it is told `causal=True`, and `start`, the position of the first key.
 
     >>> import numpy as np
     >>> cache = StateCache()
@@ -46,7 +46,9 @@ class StateCache:
 
     def __init__(self, mechanism: Callable[..., Any] | None = None) -> None:
         self.mechanism = definitions.linear_attention_chunked if mechanism is None else mechanism
-        self._causal: dict[str, Any] = {"causal": True} if "causal" in inspect.signature(self.mechanism).parameters else {}
+        takes = inspect.signature(self.mechanism).parameters
+        self._causal: dict[str, Any] = {"causal": True} if "causal" in takes else {}
+        self._starts = "start" in takes
         self._held: Held | None = None
 
     @property
@@ -67,7 +69,7 @@ class StateCache:
         before: Any = None
         if held is not None:
             before = held.state if len(held.state) > 1 else held.state[0]
-        out, after = self.mechanism(q, k, v, initial_state=before, return_state=True, **self._causal, **options)
+        out, after = self.mechanism(q, k, v, initial_state=before, return_state=True, **self._causal, **self._start(), **options)
         state = after if isinstance(after, tuple) else (after,)
         gates = {name: still(options[name], k) for name in GATES if name in options}
         return out, Held(state, self.length + k.shape[-2], (k[..., :0, :].copy(), v[..., :0, :].copy()), gates)
@@ -102,8 +104,11 @@ class StateCache:
             pad = [(0, 0)] * (k.ndim - 2) + [(0, 1), (0, 0)]
             k, v, options = np.pad(k, pad), np.pad(v, pad), self._held.gates | options
         state = self._held.state if len(self._held.state) > 1 else self._held.state[0]
-        out: Array = self.mechanism(q, k, v, initial_state=state, **options)
+        out: Array = self.mechanism(q, k, v, initial_state=state, **self._start(), **options)
         return out
+
+    def _start(self) -> dict[str, Any]:
+        return {"start": self.length} if self._starts else {}
 
     def step(self, q: Array, k: Array, v: Array, **options: Any) -> Array:
         """Folds a chunk into the state and returns what its queries read."""

@@ -65,7 +65,7 @@ def shapes(signature: str, *, states: Sequence[str] = (), shared: Sequence[str] 
                 given = [array[None] for array in given]
                 for name in states:
                     if options.get(name) is not None:
-                        options[name] = each(options[name], lambda state: state[None])
+                        options[name] = each(options[name], lambda state: state[None] if hasattr(state, "ndim") else state)
             elif shared:
                 given = [np.expand_dims(array, -3) if name in shared and array.ndim > 1 else array
                          for name, array in zip(names, given, strict=True)]
