@@ -34,11 +34,11 @@ ops/                     2  small named pieces of NumPy
     published.py            patterns of one mechanism each
     batched.py              padding, packed documents
     expression.py           patterns parsed from text
+  windows.py                cells of a grid
   positions/             where a token stands
     frequencies.py          rotary frequencies and their scalings
     rotary.py               rotary positions
     absolute.py             sinusoids, ALiBi's slopes, T5's buckets
-  windows.py                cells of a grid
   draws.py                  what is drawn at random beside a mechanism
   bias.py                   biases that are a rule on positions
   options.py                the options of softmax attention, checked
