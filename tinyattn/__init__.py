@@ -143,6 +143,7 @@ laws/                    8  what must hold, as values
   general.py                what needs no oracle
   recurrent.py              states that fade or are corrected
   cached.py                 cached is full
+  spatial.py                cells of a grid
   run.py                    a law tried on seeded problems
 catalog/                 9  one row a mechanism
   row.py                    what a row must have
@@ -151,6 +152,9 @@ catalog/                 9  one row a mechanism
   latent.py                 latent attention
   linear.py                 linear attention
   recurrent.py              states that fade or are corrected
+  windows.py                windows of a grid
+  spatial.py                lines and neighbourhoods of a grid
+  image.py                  a gate, and positions in two dimensions
   find.py                   by any name
 testing/                 10 how we know
   compare.py                outputs within a budget
@@ -166,6 +170,7 @@ testing/                 10 how we know
     arrays.py               dtypes and layouts
     linear.py               states
     cache.py                caches
+    spatial.py              grids
   matrix.py                 who kills whom
 plot.py                  11 pictures, with matplotlib
 cli/                     12 the command line
