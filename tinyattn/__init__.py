@@ -33,11 +33,11 @@ ops/                     2  small named pieces of NumPy
     published.py            patterns of one mechanism each
     batched.py              padding, packed documents
     expression.py           patterns parsed from text
+  windows.py                cells of a grid
   positions/             where a token stands
     frequencies.py          rotary frequencies and their scalings
     rotary.py               rotary positions
     absolute.py             sinusoids, ALiBi's slopes, T5's buckets
-  windows.py                cells of a grid
   draws.py                  what is drawn at random beside a mechanism
   bias.py                   biases that are a rule on positions
   options.py                the options of softmax attention, checked
@@ -143,18 +143,22 @@ laws/                    8  what must hold, as values
   general.py                what needs no oracle
   recurrent.py              states that fade or are corrected
   cached.py                 cached is full
+  spatial.py                cells of a grid
   run.py                    a law tried on seeded problems
 catalog/                 9  one row a mechanism
   row.py                    what a row must have
   softmax.py                exact attention
   variants.py               attention with one thing changed
-  latent.py                 latent attention
-  linear.py                 linear attention
-  recurrent.py              states that fade or are corrected
   contextual.py             spans and counted positions
   dual_chunk.py             positions below a bound
-  lowrank.py                a shorter middle
+  latent.py                 latent attention
+  linear.py                 linear attention
   features.py               linear attention by its features
+  recurrent.py              states that fade or are corrected
+  lowrank.py                a shorter middle
+  windows.py                windows of a grid
+  spatial.py                lines and neighbourhoods of a grid
+  image.py                  a gate, and positions in two dimensions
   find.py                   by any name
   graph.py                  which mechanism is which
 testing/                 10 how we know
@@ -171,6 +175,7 @@ testing/                 10 how we know
     arrays.py               dtypes and layouts
     linear.py               states
     cache.py                caches
+    spatial.py              grids
   matrix.py                 who kills whom
 plot.py                  11 pictures, with matplotlib
 cli/                     12 the command line
