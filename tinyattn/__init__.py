@@ -39,6 +39,7 @@ ops/                     2  small named pieces of NumPy
     rotary.py               rotary positions
     absolute.py             sinusoids, ALiBi's slopes, T5's buckets
   windows.py                cells of a grid
+  quantize.py               numbers in 8 or 4 bits
   draws.py                  what is drawn at random beside a mechanism
   bias.py                   biases that are a rule on positions
   options.py                the options of softmax attention, checked
@@ -105,6 +106,7 @@ kernels/                 4  the same functions, fast
 fastest.py               4b the best form for a call
 caches/                  5  what decoding remembers
   protocol.py               what every cache does, and the checks it shares
+  reading.py                keys in parts, in pages, packed
   growing.py                all keys and values
   latent.py                 latent vectors
   state.py                  the state alone
