@@ -107,9 +107,22 @@ fastest.py               4b the best form for a call
 caches/                  5  what decoding remembers
   protocol.py               what every cache does, and the checks it shares
   reading.py                keys in parts, in pages, packed
+  tape.py                   rows written behind rows
+  base.py                   compute, then commit; threads, copies, files
+  taped.py                  caches of tapes
   growing.py                all keys and values
+  fixed.py                  room made once
+  ring.py                   the last tokens, and the first
+  quantized.py              older tokens in 8 or 4 bits
+  pages.py                  the book of a pool: who holds which page
+  paged.py                  many sequences in one pool of pages
   latent.py                 latent vectors
   state.py                  the state alone
+  cross.py                  an encoder's memory
+  shared.py                 another layer's keys
+  batch.py                  rows of different lengths
+  policies.py               who is forgotten first
+  evicting.py               a budget of tokens
 layers/                  6  with parameters
   linear.py                 one matrix
   norm.py                   RMSNorm

@@ -14,8 +14,8 @@ import numpy as np
 from tinyattn import definitions
 from tinyattn.ops.bias import Bias
 from tinyattn.ops.masks.pattern import Pattern
-from tinyattn.ops.merge import merge
-from tinyattn.ops.options import Window, check_bias, check_mask, check_sinks, check_window
+from tinyattn.ops.merge import Partial, merge
+from tinyattn.ops.options import Window, check_bias, check_broadcast, check_mask, check_sinks, check_window
 from tinyattn.ops.quantize import Packed, dequantize
 from tinyattn.ops.types import Array
 
@@ -24,26 +24,33 @@ Part = tuple[Array, Array, Array]
 PART_KEYS = 512
 
 
-def attend_parts(q: Array, parts: Iterable[Part], length: int, *, mask: Array | Pattern | None = None,
-                 bias: Array | Bias | None = None, window: Window | None = None, scale: float | None = None,
-                 softcap: float | None = None, sinks: Array | None = None) -> Array:
-    """Returns attention over keys that come in parts, merged by their log-sum-exps.
+def attend_parts(q: Array, parts: Iterable[Part], length: int, *, sinks: Array | None = None, **options: Any) -> Array:
+    """Returns attention over keys that come in parts, merged by their log-sum-exps; the sink comes last, once.
 
-    q (..., heads, i, d) at the last i of `length` positions; each part is keys (..., kv_heads, n, d), values (..., kv_heads,
-    n, e) and their positions (n,). Options are those of `attention`, on positions: the last axis of a mask or bias is a
-    key's position. The sink comes last, once.
+    Arguments and options: as `read_parts`.
 
     >>> x = np.array([[[1.0], [3.0]]])
     >>> attend_parts(x[:, 1:] * 0, [(x[:, :1], x[:, :1], np.array([0])), (x[:, 1:], x[:, 1:], np.array([1]))], 2)
     array([[[2.]]])
     """
-    dtype, compute, full = q.dtype, computed(q.dtype), (*q.shape[:-1], length)
-    mask, bias, sinks = check_mask(mask, full), check_bias(bias, full, compute), check_sinks(sinks, q.shape[-3], compute)
-    left, right = check_window(window)
-    at, q = np.arange(length - q.shape[-2], length), q.astype(compute, copy=False)
-    total = None
+    read = read_parts(q, parts, np.arange(length - q.shape[-2], length), length, **options)
+    return with_sinks(read, sinks).astype(q.dtype, copy=False)
+
+
+def read_parts(q: Array, parts: Iterable[Part], at: Array, length: int, *, mask: Array | Pattern | None = None,
+               bias: Array | Bias | None = None, window: Window | None = None, scale: float | None = None,
+               softcap: float | None = None) -> Partial:
+    """Returns (out, lse), float32 or wider, of queries (..., heads, i, d) at the positions `at` (i,), of `length` in all.
+
+    Each part is keys (..., kv_heads, n, d), values (..., kv_heads, n, e) and their positions (n,), in any order. Options are
+    those of `attention`, on positions: the last axis of a mask or bias is a key's position.
+    """
+    compute, full = computed(q.dtype), (*q.shape[:-1], length)
+    mask, bias = check_mask(mask, full), check_bias(bias, full, compute)
+    left, _ = check_window(window)  # no later key is ever seen
+    q, total = q.astype(compute, copy=False), None
     for keys, values, positions in parts:
-        seen = seen_part(mask, left, right, at, positions)
+        seen = seen_part(mask, left, at, positions)
         if total is None or seen is None or seen.any():
             given = (x.astype(compute, copy=False) for x in (keys, values))
             read = definitions.attention_with_lse(q, *given, mask=seen, bias=bias_part(bias, at, positions), scale=scale,
@@ -51,11 +58,18 @@ def attend_parts(q: Array, parts: Iterable[Part], length: int, *, mask: Array | 
             total = read if total is None else merge(total, read)
     if total is None:
         raise ValueError("parts: expected one at least, that gives the shapes; it may hold no keys")
-    out, lse = total
-    if sinks is not None:
-        with np.errstate(under="ignore"):
-            out = out * np.exp(lse - np.logaddexp(lse, sinks[:, None]))[..., None]
-    return out.astype(dtype, copy=False)
+    return total
+
+
+def with_sinks(partial: Partial, sinks: Array | None) -> Array:
+    """Returns what was read beside a sink a head, (heads,), that takes its share of the weight."""
+    out, lse = partial
+    sinks = check_sinks(sinks, out.shape[-3], out.dtype)
+    if sinks is None:
+        return out
+    with np.errstate(under="ignore"):
+        shown: Array = out * np.exp(lse - np.logaddexp(lse, sinks[:, None]))[..., None]
+    return shown
 
 
 def computed(dtype: Any) -> Any:
@@ -63,15 +77,12 @@ def computed(dtype: Any) -> Any:
     return np.dtype(np.float32) if dtype == np.float16 else dtype
 
 
-def seen_part(mask: Array | Pattern | None, left: int | None, right: int | None, at: Array, positions: Array) -> Array | None:
-    """Returns which queries at positions `at` see which keys at `positions`; None is all."""
+def seen_part(mask: Array | Pattern | None, left: int | None, at: Array, positions: Array) -> Array | None:
+    """Returns which queries at positions `at` see which keys at `positions`, none of them later; None is all."""
     seen = None
-    late = 0 if right is None else min(right, 0)
-    if at.size and positions.size and (positions.max() > at[0] + late or (left is not None and positions.min() < at[-1] - left)):
+    if at.size and positions.size and (positions.max() > at.min() or (left is not None and positions.min() < at.max() - left)):
         offset = positions - at[:, None]
-        seen = offset <= late
-        if left is not None:
-            seen = seen & (offset >= -left)
+        seen = (offset <= 0) if left is None else (offset <= 0) & (offset >= -left)
     if mask is None:
         return seen
     if isinstance(mask, Pattern):
@@ -98,12 +109,16 @@ def paged_attention(q: Array, keys: Array, values: Array, tables: Array, lengths
 
     q (rows, heads, i, d), keys (pages, kv_heads, page_size, d), values (pages, kv_heads, page_size, e), contiguous; tables
     (rows, blocks) and lengths (rows,) int64 -> (rows, heads, i, e). A mask or bias broadcasts to (rows, heads, i,
-    max(lengths)), its last axis being positions. The tables are believed: they come from a pool, which has checked them.
+    max(lengths)), its last axis being positions.
+
+    Raises:
+        ValueError: tables that name a page that is not there, or too few for the lengths.
 
     >>> pages = np.array([0.0, 1.0, 2.0, 3.0]).reshape(2, 1, 2, 1)
     >>> paged_attention(np.zeros((1, 1, 1, 1)), pages, pages, np.array([[1, 0]]), np.array([3]))
     array([[[[1.66666667]]]])
     """
+    check_tables(q, keys, tables, lengths)
     longest = int(lengths.max(initial=0))
     full = (*q.shape[:-1], longest)
     mask, bias = check_mask(mask, full), check_bias(bias, full, computed(q.dtype))
@@ -111,6 +126,19 @@ def paged_attention(q: Array, keys: Array, values: Array, tables: Array, lengths
                          mask=row_of(mask, row, int(lengths[row])), bias=row_of(bias, row, int(lengths[row])), window=window,
                          scale=scale, softcap=softcap, sinks=sinks) for row in range(len(q))]
     return np.stack(outs) if outs else np.zeros((*q.shape[:-1], values.shape[-1]), q.dtype)
+
+
+def check_tables(q: Array, keys: Array, tables: Array, lengths: Array) -> None:
+    """Raises ValueError unless every token of every row has a page: a kernel would read what lies elsewhere."""
+    pages, _, size, _ = keys.shape
+    if tables.dtype != np.int64 or tables.ndim != 2 or not lengths.shape == tables.shape[:1] == q.shape[:1]:
+        raise ValueError(f"tables: expected (rows, blocks) int64, lengths (rows,) and q (rows, ...), got {tables.dtype} "
+                         f"{tables.shape}, {lengths.shape} and {q.shape}")
+    if tables.size and not 0 <= tables.min() <= tables.max() < pages:
+        raise ValueError(f"tables: expected pages 0 to {pages - 1}, got {int(tables.min())} to {int(tables.max())}")
+    if lengths.size and not 0 <= lengths.min() <= lengths.max() <= tables.shape[1] * size:
+        raise ValueError(f"lengths: expected 0 to the {tables.shape[1] * size} tokens of {tables.shape[1]} pages, got "
+                         f"{int(lengths.min())} to {int(lengths.max())}")
 
 
 def row_of(option: Any, row: int, length: int) -> Any:
@@ -136,6 +164,15 @@ def page_parts(keys: Array, values: Array, table: Array, length: int, part: int 
 def gathered(pool: Array, pages: Array) -> Array:
     """Returns what lies in pages of a pool (pages, kv_heads, page_size, width), in their order: (kv_heads, n, width)."""
     return np.moveaxis(pool[pages], 0, 1).reshape(pool.shape[1], len(pages) * pool.shape[2], pool.shape[3])
+
+
+def piece_of(name: str, option: Any, rows: slice, length: int, full: tuple[int, ...]) -> Any:
+    """Returns what a mask or bias of a whole chunk says of some of its queries, when there were `length` tokens."""
+    if not isinstance(option, np.ndarray) or not option.ndim:
+        return option
+    check_broadcast(name, option.shape, full)
+    some = option[..., rows, :] if option.ndim > 1 and option.shape[-2] > 1 else option
+    return some[..., :length] if some.shape[-1] > 1 else some
 
 
 def quantized_attention(q: Array, keys: Packed, values: Packed, new_keys: Array, new_values: Array, *,
