@@ -38,6 +38,7 @@ ops/                     2  small named pieces of NumPy
     frequencies.py          rotary frequencies and their scalings
     rotary.py               rotary positions
     absolute.py             sinusoids, ALiBi's slopes, T5's buckets
+  quantize.py               numbers in 8 or 4 bits
   draws.py                  what is drawn at random beside a mechanism
   bias.py                   biases that are a rule on positions
   options.py                the options of softmax attention, checked
@@ -105,9 +106,23 @@ kernels/                 4  the same functions, fast
 fastest.py               4b the best form for a call
 caches/                  5  what decoding remembers
   protocol.py               what every cache does, and the checks it shares
+  reading.py                keys in parts, in pages, packed
+  tape.py                   rows written behind rows
+  base.py                   compute, then commit; threads, copies, files
+  taped.py                  caches of tapes
   growing.py                all keys and values
+  fixed.py                  room made once
+  ring.py                   the last tokens, and the first
+  quantized.py              older tokens in 8 or 4 bits
+  pages.py                  the book of a pool: who holds which page
+  paged.py                  many sequences in one pool of pages
   latent.py                 latent vectors
   state.py                  the state alone
+  cross.py                  an encoder's memory
+  shared.py                 another layer's keys
+  batch.py                  rows of different lengths
+  policies.py               who is forgotten first
+  evicting.py               a budget of tokens
 layers/                  6  with parameters
   linear.py                 one matrix
   norm.py                   RMSNorm
@@ -150,11 +165,11 @@ catalog/                 9  one row a mechanism
   softmax.py                exact attention
   variants.py               attention with one thing changed
   contextual.py             spans and counted positions
-  dual_chunk.py             positions below a bound
   latent.py                 latent attention
   linear.py                 linear attention
   features.py               linear attention by its features
   recurrent.py              states that fade or are corrected
+  dual_chunk.py             positions below a bound
   lowrank.py                a shorter middle
   windows.py                windows of a grid
   spatial.py                lines and neighbourhoods of a grid
