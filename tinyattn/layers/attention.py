@@ -12,7 +12,7 @@ from tinyattn.caches.protocol import Cache
 from tinyattn.layers.inputs import Input, Projection
 from tinyattn.layers.linear import normal, project
 from tinyattn.ops.heads import merge_heads, split_heads
-from tinyattn.ops.positions.rotary import rotary
+from tinyattn.ops.positions.rotary import rotary, rotary_from
 from tinyattn.ops.types import Array
 
 
@@ -50,9 +50,11 @@ class SelfAttention:
         k = split_heads(project(x, self.k), self.kv_heads)
         v = split_heads(project(x, self.v), self.kv_heads)
         if self.base is not None:
-            start = 0 if cache is None else cache.length
-            places = np.arange(start, start + x.shape[-2]) if positions is None else positions
-            q, k = rotary(q, places, base=self.base), rotary(k, places, base=self.base)
+            if positions is None:
+                start = 0 if cache is None else cache.length
+                q, k = rotary_from(q, start, base=self.base), rotary_from(k, start, base=self.base)
+            else:
+                q, k = rotary(q, positions, base=self.base), rotary(k, positions, base=self.base)
         given = {projection.input.name: projection(x) for projection in self.inputs}
         read = cache.step(q, k, v, **given) if cache is not None else self.mechanism(q, k, v, **given, **options)
         return project(merge_heads(read), self.out)

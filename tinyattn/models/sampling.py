@@ -28,10 +28,10 @@ def sample(logits: Array, rng: np.random.Generator | None, *, temperature: float
         raise ValueError(f"top_k: expected an int of 1 or more, got {top_k}")
     if top_p is not None and not 0.0 < top_p <= 1.0:
         raise ValueError(f"top_p: expected a number above 0 and up to 1, got {top_p}")
-    if np.isnan(logits).any():
-        raise ValueError("logits: NaN; the model's parameters or inputs are broken")
-    if (logits.max(axis=-1) == -np.inf).any():
-        raise ValueError("logits: a row of -inf has nothing to choose")
+    top = logits.max(axis=-1)
+    if not (top > -np.inf).all():
+        raise ValueError("logits: NaN; the model's parameters or inputs are broken" if np.isnan(top).any() else
+                         "logits: a row of -inf has nothing to choose")
     if temperature == 0.0:
         return np.argmax(logits, axis=-1)
     if not isinstance(rng, np.random.Generator):
