@@ -139,6 +139,10 @@ models/                  7  small and whole
   optimise.py               AdamW, schedule, clipping
   train.py                  the loop
   generate.py               writing on
+  prefix.py                 a text read once, continued many times
+  batched.py                prompts of different lengths, side by side
+  beam.py                   the likeliest texts
+  speculate.py              a small model proposes, the large one judges
   checkpoint.py             a model in a file
   evaluate.py               bits a byte; cached against full
 laws/                    8  what must hold, as values

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from typing import Any
+
 import numpy as np
 
 from tinyattn.ops.positions.frequencies import Frequencies, plain
 from tinyattn.ops.signature import floating
 from tinyattn.ops.types import Array
 from tinyattn.ops.windows import Grid, check_grid, coordinates
+
+# Positions that a decoding step turns by are computed so many at a time.
+RUN = 256
 
 
 def rotary(x: Array, positions: Array, *, base: float = 10000.0, interleaved: bool = False, dims: int | None = None,
@@ -65,6 +71,33 @@ def rotary(x: Array, positions: Array, *, base: float = 10000.0, interleaved: bo
         a, b = part[..., :half], part[..., half:]
         part = np.concatenate((a * cos - b * sin, b * cos + a * sin), axis=-1)
     return part if dims == width else np.concatenate((part, x[..., dims:]), axis=-1)
+
+
+def rotary_from(x: Array, start: int, *, base: float = 10000.0) -> Array:
+    """Returns `rotary(x, np.arange(start, start + length), base=base)`: a run of tokens, the first at position `start`.
+
+    What they turn by is kept for the next call: the queries and keys of all layers of a model share it.
+
+    >>> x = np.ones((2, 3, 4))
+    >>> bool((rotary_from(x, 7) == rotary(x, np.arange(7, 10))).all())
+    True
+    """
+    if x.dtype == np.float16:
+        turned: Array = rotary_from(x.astype(np.float32), start, base=base).astype(np.float16)
+        return turned
+    length, dims = x.shape[-2:]
+    first = start // RUN * RUN
+    run = slice(start - first, start - first + length)
+    cos, sin = turns(first, -(-run.stop // RUN) * RUN, dims, base, x.dtype)
+    return x * cos[run] + np.concatenate((x[..., dims // 2 :], x[..., : dims // 2]), axis=-1) * sin[run]
+
+
+@lru_cache(maxsize=1)
+def turns(start: int, length: int, dims: int, base: float, dtype: Any) -> tuple[Array, Array]:
+    """Returns (cos, cos) and (-sin, sin) of a run of positions, each (length, dims)."""
+    angles = np.arange(start, start + length)[:, None] * plain(dims, base)
+    cos, sin = np.cos(angles).astype(dtype), np.sin(angles).astype(dtype)
+    return np.concatenate((cos, cos), axis=-1), np.concatenate((-sin, sin), axis=-1)
 
 
 def rotary_2d(x: Array, *, grid: Grid, base: float = 10000.0, interleaved: bool = False) -> Array:
