@@ -8,14 +8,13 @@ STATIC = HERE.parent / "build" / "docs" / "static"
 sys.path[:0] = [str(HERE), str(HERE / "_static" / "live")]
 
 import tinyattn  # noqa: E402
-from making import everything  # noqa: E402
 
 project = "tinyattn"
 author = copyright = "the tinyattn authors"
 version = release = tinyattn.__version__
 
-extensions = ["myst_nb", "sphinx.ext.mathjax", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
-exclude_patterns = ["mechanisms/*", "_static", "making"]
+extensions = ["myst_nb", "sphinx.ext.mathjax", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode", "making.everything"]
+exclude_patterns = ["_static", "making"]
 
 html_theme = "furo"
 html_title = "tinyattn"
@@ -45,5 +44,3 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_default_options = {"members": True, "undoc-members": True}
 napoleon_google_docstring = True
-
-everything.make(HERE)

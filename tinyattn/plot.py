@@ -79,13 +79,20 @@ def heads_of(weights: Array) -> Array:
 
 
 def shade(cells: Array, ax: Any) -> Any:
-    """Returns the image of a matrix, a cell an entry: blank where it is exactly 0, two colours where some are negative."""
-    from matplotlib import colormaps
+    """Returns the image of a matrix, a cell an entry: blank where it is exactly 0, blue above and orange below.
+
+    The colours differ in how much of the page they cover, so that they read the same on a light page and on a dark one.
+    """
+    from matplotlib.colors import LinearSegmentedColormap
 
     most = float(np.abs(cells).max(initial=0.0)) or 1.0
     signed = bool((cells < 0).any())
-    colours = colormaps["PuOr_r" if signed else "viridis_r"].with_extremes(bad=(0.0, 0.0, 0.0, 0.0))
-    return ax.imshow(np.ma.masked_equal(cells, 0.0), cmap=colours, vmin=-most if signed else 0.0, vmax=most, interpolation="nearest")
+    blue, orange = (0.18, 0.48, 0.75), (0.88, 0.4, 0.1)
+    stops = [(*orange, 1.0), (*orange, 0.12), (*blue, 0.12), (*blue, 1.0)] if signed else [(*blue, 0.12), (*blue, 1.0)]
+    places = [0.0, 0.499, 0.501, 1.0] if signed else [0.0, 1.0]
+    colours = LinearSegmentedColormap.from_list("weights", list(zip(places, stops, strict=True)))
+    blank = colours.with_extremes(bad=(0.0, 0.0, 0.0, 0.0))
+    return ax.imshow(np.ma.masked_equal(cells, 0.0), cmap=blank, vmin=-most if signed else 0.0, vmax=most, interpolation="nearest")
 
 
 def attention_map(weights: Array, *, head: int = 0, tokens: Sequence[str] | None = None, ax: Any = None) -> Any:

@@ -39,7 +39,7 @@ def embedded(words: list[str]) -> np.ndarray:
 
 
 def projected(x: np.ndarray, like: np.ndarray, kv_heads: int, role: int) -> np.ndarray:
-    """Returns x through a matrix a head, as large as `like`: query head h is near key head h // groups, so that words find their like."""
+    """Returns x through a matrix a head, as large as `like`: query head h is near its key head, so that words find their like."""
     heads, width = math.prod(like.shape[:-2]), like.shape[-1]
 
     def matrix(seed: int, head: int) -> np.ndarray:
@@ -53,7 +53,7 @@ def accepts(row: Row) -> dict[str, inspect.Parameter]:
     """Returns the keyword arguments of a row's definition; one that passes options on takes those of attention."""
     own = inspect.signature(row.definition).parameters.values()
     passed_on = [*inspect.signature(definitions.attention).parameters.values()] if any(p.kind is p.VAR_KEYWORD for p in own) else []
-    return {p.name: p for p in (*own, *passed_on) if p.kind is p.KEYWORD_ONLY}
+    return {p.name: p for p in (*passed_on, *own) if p.kind is p.KEYWORD_ONLY}
 
 
 def sizes_of(row: Row, length: int, heads: int, shared: int) -> Sizes:
@@ -154,9 +154,9 @@ def grid(matrix: np.ndarray, rows: list[str], columns: list[str], *, top: float,
 def bars(norms: list[float], words: list[str]) -> str:
     """Returns the norms of the outputs as a list of bars."""
     top = max([*norms, 1e-30])
-    rows = "".join(f"<tr><th scope='row'>{html.escape(word)}</th><td><span class='bar' style='width:{100 * norm / top:.1f}%'></span></td>"
-                   f"<td class='number'>{norm:.3f}</td></tr>" for word, norm in zip(words, norms, strict=True))
-    return f"<table class='norms'><caption>length of what each word read, mean over heads</caption>{rows}</table>"
+    rows = "".join(f'<tr><th scope="row">{html.escape(word)}</th><td><span class="bar" style="width:{100 * norm / top:.1f}%">'
+                   f'</span></td><td class="number">{norm:.3f}</td></tr>' for word, norm in zip(words, norms, strict=True))
+    return f'<table class="norms"><caption>length of what each word read, mean over heads</caption>{rows}</table>'
 
 
 def drawn(numbers: dict[str, Any]) -> str:
@@ -171,8 +171,8 @@ def drawn(numbers: dict[str, Any]) -> str:
         now, later = (f"{n:,}" for n in numbers["cache_bytes"])
         cache = (f"<strong>{now}</strong> bytes for these {len(words)} tokens in float32, <strong>{later}</strong> for 100,000: "
                  f"{html.escape(numbers['cache_formula'])}")
-    return (f"<p class='says'>{html.escape(numbers['says'])}</p><div class='maps'>{''.join(maps)}</div>"
-            f"{bars(numbers['norms'], words)}<p class='cache'>Cache: {cache}</p>")
+    return (f'<p class="says">{html.escape(numbers["says"])}</p><div class="maps">{"".join(maps)}</div>'
+            f'{bars(numbers["norms"], words)}<p class="cache">Cache: {cache}</p>')
 
 
 def page(settings: str) -> str:
