@@ -20,6 +20,7 @@ html_theme = "furo"
 html_title = "tinyattn"
 html_static_path = ["_static", str(STATIC)]
 html_css_files = ["style.css"]
+html_favicon = "_static/icon.svg"
 html_copy_source = False
 html_show_sphinx = False
 html_theme_options = {

@@ -11,6 +11,8 @@ import numpy as np
 from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.types import Array
 
+__all__ = ["attention_heads", "attention_map", "growth", "losses", "mask", "occupancy", "page", "roofline"]
+
 
 def losses(curves: Mapping[str, Sequence[float]], *, bar: float | None = None) -> Any:
     """Returns a matplotlib Figure of training losses, given in nats and drawn in bits a byte; `bar` is a line to beat."""

@@ -16,8 +16,8 @@ def public(module: ModuleType) -> list[str]:
     listed = getattr(module, "__all__", None)
     if listed is not None:
         return list(listed)
-    return [name for name, value in vars(module).items()
-            if not name.startswith("_") and getattr(value, "__module__", None) == module.__name__ and callable(value)]
+    own = {name: value for name, value in vars(module).items() if getattr(value, "__module__", None) == module.__name__}
+    return [name for name, value in own.items() if inspect.isfunction(value) or inspect.isclass(value)]
 
 
 def part(name: str) -> str:

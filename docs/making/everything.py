@@ -36,10 +36,10 @@ def choices() -> str:
 def controls() -> str:
     """Returns the live page's form, at the settings of the first picture."""
     first = live.FIRST
-    return f"""<form id="live" data-wheel="tinyattn-{tinyattn.__version__}-py3-none-any.whl">
-<label>mechanism <select name="mechanism">{choices()}</select></label>
+    return f"""<form id="settings" data-wheel="tinyattn-{tinyattn.__version__}-py3-none-any.whl">
 <label class="wide">sentence
 <input name="sentence" value="{html.escape(first['sentence'])}" maxlength="200" autocomplete="off"></label>
+<label>mechanism <select name="mechanism">{choices()}</select></label>
 <label>heads <select name="heads"><option>1</option><option>2</option><option selected>4</option><option>8</option></select></label>
 <label>heads that share keys <select name="shared"><option>1</option><option selected>2</option><option>4</option></select></label>
 <label>window <input name="window" type="number" min="1" max="24" value="{first['window']}" placeholder="none"></label>

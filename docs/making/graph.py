@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import html
+import math
 
 from making import lawbook
 from tinyattn.catalog import ROWS
 
-STEP, LEFT, BEND = 26, 300, 13
+STEP, LEFT, BEND = 26, 300, 56
 
 
 def arcs() -> list[tuple[int, int, str, str, str]]:
     """Returns from, to, kind, sentence and last run of every law that ties two mechanisms of the catalog."""
     places = {row.name: at for at, row in enumerate(ROWS)}
-    return [(places[row.name], places[law.to], law.kind, law.says, lawbook.outcome(row, law))
-            for row in ROWS for law in row.laws if law.to in places]
+    return [(places[row.name], places[other], law.kind, law.says, lawbook.outcome(row, law))
+            for row in ROWS for law in row.laws if (other := lawbook.tied(row, law)) in places]
 
 
 def svg() -> str:
@@ -22,13 +23,13 @@ def svg() -> str:
     edges = arcs()
     height = STEP * len(ROWS) + 10
     reach = max((abs(a - b) for a, b, *_ in edges), default=1)
-    width = LEFT + BEND * reach + 40
+    width = LEFT + BEND * math.sqrt(reach) + 40
     seen: dict[tuple[int, int], int] = {}
     lines, told = [], []
     for number, (a, b, kind, says, run) in enumerate(edges):
         again = seen[a, b] = seen.get((a, b), -1) + 1
         y0, y1 = STEP * a + 18, STEP * b + 18
-        out = LEFT + 14 + BEND * abs(a - b) * 1.25 + 9 * again
+        out = LEFT + BEND * math.sqrt(abs(a - b)) * 1.25 + 9 * again
         label = html.escape(f"{ROWS[a].name} to {ROWS[b].name}: {says}")
         path = f"M{LEFT} {y0}C{out} {y0} {out} {y1} {LEFT} {y1}"
         lines.append(f'<a href="#edge-{number}" class="edge {kind.replace(" ", "-")}" data-edge="{number}" aria-label="{label}">'

@@ -15,7 +15,7 @@ from tinyattn.laws import check
 from tinyattn.laws.law import Law
 from tinyattn.laws.run import Report
 
-EXAMPLES = 2
+EXAMPLES = 1
 TEST = "tests/laws/test_laws.py::test_a_law_holds"
 
 
@@ -59,6 +59,12 @@ def outcome(row: Row, law: Law) -> str:
     return f"{report.examples} tries, " + ("bit for bit" if law.exact else f"at most {report.worst:.2f} of its budget")
 
 
+def tied(row: Row, law: Law) -> str | None:
+    """Returns the other mechanism that a law is about: the one that it names, or whose result it compares with."""
+    compared = law.name.removeprefix("equals_")
+    return law.to or (compared if compared != row.name and compared in {other.name for other in ROWS} else None)
+
+
 def linked(row: Row, law: Law) -> str:
     """Returns a law's sentence as a link to its entry."""
     return f"[{law.says}](#{entries()[law.name, law.says].anchor})"
@@ -67,24 +73,27 @@ def linked(row: Row, law: Law) -> str:
 def of_row(row: Row) -> str:
     """Returns the laws of a row as lists: those that tie it to another mechanism, then its other forms, then all others."""
     def is_form(law: Law) -> bool:
-        return law.to is None and law.name.startswith(("equals_", "gradients_equal_"))
+        return not tied(row, law) and law.name.startswith(("equals_", "gradients_equal_"))
 
-    groups = {"Ties to other mechanisms": [law for law in row.laws if law.to],
+    groups = {"Ties to other mechanisms": [law for law in row.laws if tied(row, law)],
               "Other ways to compute it": [law for law in row.laws if is_form(law)],
-              "What holds besides": [law for law in row.laws if not law.to and not is_form(law)]}
-    text = [f"Run them here: `tinyattn check {row.name}`. When this page was built each was tried {EXAMPLES} times.\n"]
+              "What holds besides": [law for law in row.laws if not tied(row, law) and not is_form(law)]}
+    text = [f"Run them here: `tinyattn check {row.name}`. When this page was built each was tried {EXAMPLES} time.\n"]
     for title, laws in groups.items():
         if laws:
             text.append(f"**{title}**\n")
-            text += [f"- {linked(row, law)} {'With ' + other(law) + '. ' if law.to else ''}({outcome(row, law)})" for law in laws]
+            text += [f"- {linked(row, law)}{other(row, law)} ({outcome(row, law)})" for law in laws]
             text.append("")
     return "\n".join(text)
 
 
-def other(law: Law) -> str:
+def other(row: Row, law: Law) -> str:
     """Returns a link to the mechanism that a law ties to, where it has a page, and how it is tied."""
+    name = tied(row, law)
+    if name is None:
+        return ""
     kind = "" if law.kind == "exact" else f", {law.kind}"
-    return (f"[{law.to}](/mechanisms/{law.to}.md)" if law.to in {row.name for row in ROWS} else f"`{law.to}`") + kind
+    return " With " + (f"[{name}](/mechanisms/{name}.md)" if name in {row.name for row in ROWS} else f"`{name}`") + f"{kind}."
 
 
 def family(law: Law) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import difflib
 import inspect
 import re
+import sys
+import textwrap
 from pathlib import Path
 
 from making import lawbook, pictures
@@ -71,14 +74,26 @@ def included(row: Row) -> str:
         name = inspect.unwrap(function).__name__  # type: ignore[arg-type]
         return f"```{{literalinclude}} /../{path}\n:pyobject: {name}\n:caption: {path}\n```"
 
+    shown = [row.definition, *helpers(row.definition)]
     forms = [form for form in row.forms.values() if inspect.isfunction(inspect.unwrap(form)) and form is not row.definition]
     hidden = "".join(f"\n<details><summary>{form.__name__}</summary>\n\n{literal(form)}\n\n</details>\n" for form in forms)
-    return literal(row.definition) + "\n" + hidden
+    return "\n\n".join(map(literal, shown)) + "\n" + hidden
+
+
+def helpers(function: object) -> list[object]:
+    """Returns the functions of a definition's own file that it calls, but for the checks of its arguments."""
+    module = sys.modules[inspect.unwrap(function).__module__]  # type: ignore[arg-type]
+    tree = ast.parse(textwrap.dedent(inspect.getsource(inspect.unwrap(function))))  # type: ignore[arg-type]
+    names = [node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and not node.id.startswith("check_")]
+    own = [getattr(module, name, None) for name in dict.fromkeys(names)]
+    return [value for value in own if inspect.isfunction(value) and value.__module__ == module.__name__
+            and not hasattr(value, "signature")]
 
 
 def facts(row: Row) -> str:
     """Returns what the catalog says of a mechanism as a table."""
-    lines = {"call": f"`tinyattn.definitions.{row.definition.__name__}`", "shapes of one head": f"`{row.definition.signature}`",
+    name = row.name if hasattr(definitions, row.name) else row.definition.__name__
+    lines = {"call": f"`tinyattn.definitions.{name}`", "shapes of one head": f"`{row.definition.signature}`",
              "kind": row.kind, "also called": ", ".join(row.aliases),
              "kernel": f"`tinyattn.kernels.{row.kernel}`" if row.kernel else "",
              "from the tokens": ", ".join(f"`{given.name}` ({given.axes})" for given in row.inputs)}

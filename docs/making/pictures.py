@@ -25,7 +25,7 @@ STYLE: dict[Any, Any] = {
     "svg.fonttype": "none", "font.size": 9, "font.family": "sans-serif", "text.color": INK, "axes.labelcolor": INK,
     "axes.edgecolor": INK, "xtick.color": INK, "ytick.color": INK, "axes.facecolor": "none", "figure.facecolor": "none",
     "legend.labelcolor": INK, "axes.titlesize": 10}
-LENGTHS, PATIENCE = (64, 128, 256, 512, 1024), 0.1
+LENGTHS, PATIENCE = (64, 128, 256, 512, 1024), 0.05
 
 
 def inline(figure: Figure, name: str, label: str) -> str:
@@ -62,9 +62,9 @@ def flow(row: Row) -> tuple[str, str]:
 
 
 def seconds(call: Callable[[], Any]) -> float:
-    """Returns the least of three times that a call takes."""
+    """Returns the lesser of two times that a call takes."""
     times = []
-    for _ in range(3):
+    for _ in range(2):
         start = time.perf_counter()
         call()
         times.append(time.perf_counter() - start)
@@ -72,7 +72,7 @@ def seconds(call: Callable[[], Any]) -> float:
 
 
 def curve(row: Row, f: Mechanism) -> dict[int, float]:
-    """Returns milliseconds at each length, until one call takes a tenth of a second."""
+    """Returns milliseconds at each length, until one call takes a twentieth of a second."""
     measured: dict[int, float] = {}
     for length in LENGTHS:
         p, _ = example(row, [str(i) for i in range(length)])

@@ -1,5 +1,5 @@
 // Loads Python when asked to, and from then on has every change of the form computed by live.py.
-const form = document.getElementById("live");
+const form = document.getElementById("settings");
 const shown = document.getElementById("shown");
 const state = document.getElementById("state");
 const start = document.getElementById("start");
