@@ -38,6 +38,14 @@ def tells(problem: Problem, honest: Mechanism, rng: np.random.Generator) -> bool
     """
     if not set(problem.options) <= set(ALL) or not problem.q.size or not problem.v.size or problem.k.shape[-2] < 2:
         return True
+    try:
+        return rejects(problem, honest, rng)
+    except TypeError:  # it takes no mask and no bias: these answers are none of its own
+        return True
+
+
+def rejects(problem: Problem, honest: Mechanism, rng: np.random.Generator) -> bool:
+    """Returns whether one of the three wrong answers exceeds the budget, or nothing is seen at all."""
     budget = measure((plain,), honest, problem, rng, reorder=True)
     seen = problem.visible()
     if not seen.any():
