@@ -101,7 +101,11 @@ kernels/                 4  the same functions, fast
   attention_forward.py      tiles, an online softmax
   attention_backward.py     five products a tile
   decode.py                 few queries, many keys
+  paged.py                  the same through block tables
+  unpack.py                 codes as numbers again
+  packed.py                 the same over packed keys
   exact.py                  forward and backward as one primitive
+  reading.py                keys in parts, in pages, packed
   attention.py              the door
 fastest.py               4b the best form for a call
 caches/                  5  what decoding remembers
