@@ -23,6 +23,7 @@ ops/                     2  small named pieces of NumPy
   heads.py                  heads cut, joined, grouped
   softmax.py                softmax, logsumexp, and what is before the division
   merge.py                  two partial attentions become one
+  largest.py                the largest numbers of a row
   norm.py                   RMS, layer, unit length
   activation.py             sigmoid, SiLU, GELU, softplus
   features.py               feature maps of linear attention
@@ -138,6 +139,7 @@ laws/                    8  what must hold, as values
   lse.py                    the log-sum-exp and merging
   gradient.py               slopes
   forms.py                  another form of the same
+  gathered.py               sparse attention row by row
   linear.py                 linear attention and its states
   dtype.py                  dtypes and layouts
   general.py                what needs no oracle
@@ -151,6 +153,9 @@ catalog/                 9  one row a mechanism
   latent.py                 latent attention
   linear.py                 linear attention
   recurrent.py              states that fade or are corrected
+  sparse.py                 patterns, tables of blocks
+  local.py                  windows with something beside them
+  selected.py               keys that queries choose
   find.py                   by any name
 testing/                 10 how we know
   compare.py                outputs within a budget
@@ -166,6 +171,8 @@ testing/                 10 how we know
     arrays.py               dtypes and layouts
     linear.py               states
     cache.py                caches
+    sparse.py               patterns, windows, groups
+    selected.py             choices
   matrix.py                 who kills whom
 plot.py                  11 pictures, with matplotlib
 cli/                     12 the command line

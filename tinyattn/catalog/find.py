@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import difflib
 
-from tinyattn.catalog import latent, linear, recurrent, softmax, variants
+from tinyattn.catalog import latent, linear, local, recurrent, selected, softmax, sparse, variants
 from tinyattn.catalog.row import Row
 
-ROWS: tuple[Row, ...] = (*softmax.ROWS, *variants.ROWS, *latent.ROWS, *linear.ROWS, *recurrent.ROWS)
+ROWS: tuple[Row, ...] = (*softmax.ROWS, *variants.ROWS, *latent.ROWS, *linear.ROWS, *recurrent.ROWS,
+                         *sparse.ROWS, *local.ROWS, *selected.ROWS)
 
 
 def find(name: str) -> Row:
