@@ -23,6 +23,7 @@ ops/                     2  small named pieces of NumPy
   heads.py                  heads cut, joined, grouped
   softmax.py                softmax, logsumexp, and what is before the division
   merge.py                  two partial attentions become one
+  largest.py                the largest numbers of a row
   norm.py                   RMS, layer, unit length
   activation.py             sigmoid, SiLU, GELU, softplus
   loss.py                   cross-entropy
@@ -161,6 +162,7 @@ laws/                    8  what must hold, as values
   lse.py                    the log-sum-exp and merging
   gradient.py               slopes
   forms.py                  another form of the same
+  gathered.py               sparse attention row by row
   linear.py                 linear attention and its states
   dtype.py                  dtypes and layouts
   general.py                what needs no oracle
@@ -182,6 +184,9 @@ catalog/                 9  one row a mechanism
   windows.py                windows of a grid
   spatial.py                lines and neighbourhoods of a grid
   image.py                  a gate, and positions in two dimensions
+  sparse.py                 patterns, tables of blocks
+  local.py                  windows with something beside them
+  selected.py               keys that queries choose
   find.py                   by any name
   graph.py                  which mechanism is which
 testing/                 10 how we know
@@ -199,6 +204,8 @@ testing/                 10 how we know
     linear.py               states
     cache.py                caches
     spatial.py              grids
+    sparse.py               patterns, windows, groups
+    selected.py             choices
   matrix.py                 who kills whom
 plot.py                  11 pictures, with matplotlib
 cli/                     12 the command line

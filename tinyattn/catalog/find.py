@@ -11,16 +11,20 @@ from tinyattn.catalog import (
     image,
     latent,
     linear,
+    local,
     lowrank,
     recurrent,
+    selected,
     softmax,
+    sparse,
     spatial,
     variants,
     windows,
 )
 from tinyattn.catalog.row import Row
 
-FAMILIES = (softmax, variants, contextual, dual_chunk, latent, linear, features, recurrent, lowrank, windows, spatial, image)
+FAMILIES = (softmax, variants, contextual, dual_chunk, latent, sparse, local, selected, linear, features, recurrent, lowrank,
+            windows, spatial, image)
 ROWS: tuple[Row, ...] = tuple(row for family in FAMILIES for row in family.ROWS)
 
 
