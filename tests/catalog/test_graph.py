@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tinyattn.catalog import find, graph
+from tinyattn import definitions
+from tinyattn.catalog import ROWS, find, graph
 from tinyattn.cli import main
 
 PAGE = Path(__file__).parents[2] / "docs" / "equivalences.md"
@@ -25,3 +26,9 @@ def test_an_edge_to_nowhere_is_refused(monkeypatch, change, words):
     monkeypatch.setattr(graph, "ROWS", (replace(row, laws=laws), find("linear_attention")))
     with pytest.raises(ValueError, match=words):
         graph.edges()
+
+
+def test_every_public_definition_has_a_row_or_is_a_form_of_one():
+    known = {f for row in ROWS for f in (row.definition, *row.forms.values())}
+    known.add(definitions.attention_weights)  # what attention multiplies the values by, on its row's laws
+    assert not [name for name in definitions.__all__ if getattr(definitions, name) not in known]
