@@ -117,11 +117,12 @@ def test_what_no_query_sees_may_be_nan():
 
 
 def test_what_the_kernels_do_not_read_is_said():
-    q = np.ones((1, 4, 1, 32), np.float32)
-    assert reading.reads(q, 2, 32)
-    assert not any((reading.reads(q.astype(np.float16), 2, 32), reading.reads(q, 3, 32), reading.reads(q, 2, 5),
-                    reading.reads(q[..., :7], 2, 32), reading.reads(q[..., :0, :], 2, 32)))
-    x = np.ones((1, 8, 32), np.float32)
-    assert reading.unpacks(quantize(x, bits=4, group=8, axis=-2))
-    assert not reading.unpacks(quantize(x, bits=8, group=3, axis=-1))
-    assert not reading.unpacks(quantize(x[..., :30], bits=8, group=8, axis=-2))
+    q, x = np.ones((1, 4, 1, 32), np.float32), np.ones((1, 2, 8, 32), np.float32)
+    assert reading.reads_pages(q, x, x)
+    refused = [(q.astype(np.float16), x), (q[:, :3], x), (q[..., :7], x), (q[..., :16], x), (q[..., :0, :], x), (q, x.astype(float)),
+               (q, x[..., :6, :]), (q, x[..., :5])]
+    assert not any(reading.reads_pages(queries, pages, pages) for queries, pages in refused)
+    packed = {(group, axis): quantize(x, bits=4, group=group, axis=axis) for group in (4, 32) for axis in (-2, -1) if 8 % group == 0 or axis == -1}
+    assert reading.reads_packed(q, packed[4, -2], packed[32, -1], x, x)
+    assert not reading.reads_packed(q, packed[4, -2], packed[4, -1], x, x)
+    assert not reading.reads_packed(q.astype(float), packed[4, -2], packed[32, -1], x.astype(float), x.astype(float))

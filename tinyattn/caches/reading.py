@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tinyattn import definitions
+from tinyattn import definitions, fastest
 from tinyattn.ops.bias import Bias
 from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.merge import Partial, merge
@@ -119,6 +119,11 @@ def paged_attention(q: Array, keys: Array, values: Array, tables: Array, lengths
     array([[[[1.66666667]]]])
     """
     check_tables(q, keys, tables, lengths)
+    kernels = fastest.kernel("reading")
+    if kernels is not None and mask is None and kernels.reads_pages(q, keys, values):
+        out: Array = kernels.paged_attention(q, keys, values, tables, lengths, bias=bias, window=window, scale=scale, softcap=softcap,
+                                             sinks=sinks)
+        return out
     longest = int(lengths.max(initial=0))
     full = (*q.shape[:-1], longest)
     mask, bias = check_mask(mask, full), check_bias(bias, full, computed(q.dtype))
@@ -190,6 +195,11 @@ def quantized_attention(q: Array, keys: Packed, values: Packed, new_keys: Array,
     >>> quantized_attention(np.zeros((1, 1, 1)), *packed, x[:, :1] + 6.0, x[:, :1] + 6.0)
     array([[[4.]]])
     """
+    kernels = fastest.kernel("reading")
+    if kernels is not None and mask is None and kernels.reads_packed(q, keys, values, new_keys, new_values):
+        out: Array = kernels.quantized_attention(q, keys, values, new_keys, new_values, bias=bias, window=window, scale=scale,
+                                                 softcap=softcap, sinks=sinks)
+        return out
     held, length = keys.codes.shape[-2], keys.codes.shape[-2] + new_keys.shape[-2]
     return attend_parts(q, packed_parts(keys, values, new_keys, new_values, held, length), length, mask=mask, bias=bias,
                         window=window, scale=scale, softcap=softcap, sinks=sinks)

@@ -1,7 +1,7 @@
 """Decoding from keys that do not lie in one array: in parts, in pages, packed. The doors to the kernels that read them in place.
 
 Causal always, on positions: the queries stand at the last q_len positions. Each function has the signature of its NumPy
-form without a mask, and takes what `reads` and the storage allow.
+form without a mask, and takes what `reads_pages` or `reads_packed` allow.
 """
 
 from __future__ import annotations
@@ -52,12 +52,23 @@ class Lines(NamedTuple):
                        *np.empty((2, count, chunks, lines), self.queries.dtype))
 
 
-def reads(q: Array, kv_heads: int, value_dim: int) -> bool:
-    """Returns whether the kernels read keys and values of these sizes: float32 or float64, rows of whole registers."""
-    if q.dtype not in (np.float32, np.float64) or not kv_heads or q.shape[-3] % kv_heads:
+def reads(q: Array, keys: Array, values: Array) -> bool:
+    """Returns whether the kernels read keys and values of these widths and heads: float32 or float64, rows of whole registers."""
+    kv_heads, dim, value_dim = keys.shape[-3], keys.shape[-1], values.shape[-1]
+    if q.dtype not in (np.float32, np.float64) or q.dtype != keys.dtype or not kv_heads or q.shape[-3] % kv_heads:
         return False
-    return (not q.shape[-1] % lanes(q.itemsize) and 0 < q.shape[-1] and 0 < value_dim and not value_dim % columns(q.itemsize)
-            and 0 < q.shape[-3] // kv_heads <= MOST_LINES and q.size > 0)
+    return (q.shape[-1] == dim > 0 and not dim % lanes(q.itemsize) and value_dim > 0 and not value_dim % columns(q.itemsize)
+            and q.shape[-3] // kv_heads <= MOST_LINES and q.size > 0)
+
+
+def reads_pages(q: Array, keys: Array, values: Array) -> bool:
+    """Returns whether `paged_attention` takes these."""
+    return reads(q, keys, values) and not keys.shape[-2] % KEYS
+
+
+def reads_packed(q: Array, keys: Packed, values: Packed, new_keys: Array, new_values: Array) -> bool:
+    """Returns whether `quantized_attention` takes these."""
+    return reads(q, new_keys, new_values) and all(packed.scale.dtype == q.dtype and unpacks(packed) for packed in (keys, values))
 
 
 def in_lines(q: Array, kv_heads: int, value_dim: int, length: int, bias: Array | Bias | None, window: Window | None,
@@ -209,10 +220,6 @@ def grouped(packed: Packed) -> tuple[Array, Array, Array]:
 
 
 def unpacks(packed: Packed) -> bool:
-    """Returns whether the kernels unpack these rows: float32 or float64 scales, groups of whole registers."""
+    """Returns whether rows and groups are whole registers of codes."""
     register = lanes(packed.scale.itemsize) * 8 // packed.bits
-    if packed.scale.dtype not in (np.float32, np.float64) or packed.width % register:
-        return False
-    return packed.axis == -2 or not packed.group % register
-
-
+    return not packed.width % register and (packed.axis == -2 or not packed.group % register)
