@@ -218,11 +218,18 @@ cli/                     12 the command line
   picture.py                tinyattn picture
   equivalences.py           tinyattn equivalences
   train.py                  tinyattn train
+  cache_names.py            caches by name
   generate.py               tinyattn generate
+  trained.py                a model, trained and writing
+  compare_caches.py         one model through many caches
   compare.py                tinyattn compare
+  presets.py                shapes of well-known models
+  cost.py                   tinyattn cost
   torch_step.py             the same training step in PyTorch
   measure.py                seconds, in turns
   time_train.py             the training step's table
+  step_by_hand.py           decoding without any of this
+  time_generate.py          the decoding step's table
   kernel_cases.py           what the kernels' table measures
   peers.py                  other libraries' attention
   time_kernels.py           the kernels' table

@@ -18,7 +18,8 @@ COMMANDS = {
     "museum": "wrong attentions, and which law kills which",
     "picture": "draw a mask, in text or as SVG",
     "equivalences": "which mechanism is which, and by what law",
-    "time": "measure: a training step, the definition, the import",
+    "time": "measure: a training step, a decoding step, the definition, the kernels, the import",
+    "cost": "what a cache holds and a decoding step reads, for a shape or for well-known models",
 }
 
 
