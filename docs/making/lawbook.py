@@ -115,5 +115,6 @@ def page() -> str:
             worst = max(ran(row, law).worst for row, law in entry.rows)
             row, law = entry.rows[0]
             text += [f"({entry.anchor})=", f"**{law.says}** `{law.name}`\n",
-                     f"{'Bit for bit' if law.exact else f'At most {worst:.2f} of its budget'}, run on {names}.\n", f"```text\npytest '{TEST}[{row.name}-{law.name}]'\n```\n"]
+                     f"{'Bit for bit' if law.exact else f'At most {worst:.2f} of its budget'}, run on {names}.\n",
+                     f"```text\npytest '{TEST}[{row.name}-{law.name}]'\n```\n"]
     return "\n".join(text)

@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from live import accepts, example, mixing
+from live import accepts, example, has_values, mixing
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
@@ -65,8 +65,7 @@ def flow(row: Row) -> tuple[str, str]:
         ax = plot.attention_heads(drawn, columns=2, ax=axes(4.4, 3.6))
         ax.set_title("")
         svgs.append(inline(ax.figure, row.name, f"who takes how much from whom in {row.name}"))
-    has_values = p.v.ndim == p.q.ndim and p.v.shape[-2] == p.k.shape[-2]
-    what = "takes from each token's value" if has_values else "changes with each token's vector, as a length"
+    what = "takes from each token's value" if has_values(p) else "changes with each token's vector, as a length"
     causal = "" if "causal" not in accepts(row) else ", causal"
     text = (f"{len(drawn)} head{'s' * (len(drawn) != 1)} on {weights.shape[-1]} tokens{causal}: row i is how much query i {what}. "
             f"Blank is exactly 0{', orange below it' if (drawn < 0).any() else ''}; this is the definition, run.")
@@ -121,7 +120,9 @@ def growth(row: Row) -> tuple[str, str]:
         curves = {"attention": reference(), **curves}
     svgs = []
     with rc_context(STYLE):
-        drawings = [(plot.growth(curves, ylabel="milliseconds", ax=axes(3.7, 3.0)), "one call", "time")]
+        drawings = []
+        if len(curves[row.name]) > 1:
+            drawings.append((plot.growth(curves, ylabel="milliseconds", ax=axes(3.7, 3.0)), "one call", "time"))
         if row.cache_bytes is not None:
             sized = {name: {n: one.cache_bytes(n, sizes.kv_heads, 8, 8, 4) for n in LENGTHS}
                      for name, one in {"attention": find("attention"), row.name: row}.items() if one.cache_bytes is not None}
@@ -131,6 +132,8 @@ def growth(row: Row) -> tuple[str, str]:
             ax.minorticks_off()
             ax.tick_params(axis="x", labelsize=7)
             svgs.append(inline(ax.figure, f"{what}-{row.name}", f"{what} of {row.name} by length"))
+    if len(curves[row.name]) < 2:
+        return side_by_side(*svgs), "Its problems are drawn in sizes of their own, so that no growth is measured here."
     slope = np.polyfit(np.log2(list(curves[row.name])), np.log2(list(curves[row.name].values())), 1)[0]
     text = (f"Measured when this page was built, on {sizes.heads} heads of width 8 in float64: from {min(curves[row.name])} to "
             f"{max(curves[row.name])} tokens the definition's time grows like length to the power {slope:.1f}.")
