@@ -28,7 +28,7 @@ html_theme_options = {
                             "font-stack--monospace": "ui-monospace, Menlo, Consolas, monospace"},
     "dark_css_variables": {"color-brand-primary": "#7db8ef", "color-brand-content": "#7db8ef"},
 }
-pygments_style, pygments_dark_style = "friendly", "nord-darker"
+pygments_style, pygments_dark_style = "friendly", "github-dark"
 
 mathjax_path = "mathjax/tex-chtml.js"
 mathjax3_config = {"options": {"enableMenu": False}}

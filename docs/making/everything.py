@@ -53,7 +53,7 @@ loads Python and NumPy, 17 MB, from this site.</p>"""
 
 MAKERS: dict[str, Callable[[], str]] = {
     "mechanisms": pages.index, "laws": lawbook.page, "graph": lambda: pages.raw(graph.svg()),
-    "first picture": lambda: pages.raw(first_picture()), "controls": lambda: pages.raw(controls())}
+    "kernels": api.kernels, "first picture": lambda: pages.raw(first_picture()), "controls": lambda: pages.raw(controls())}
 
 
 def fill(app: Any, docname: str, source: list[str]) -> None:
@@ -61,6 +61,8 @@ def fill(app: Any, docname: str, source: list[str]) -> None:
     if docname.startswith("mechanisms/"):
         row = next(row for row in ROWS if f"mechanisms/{row.name}" == docname)
         source[0] = pages.mechanism(row, source[0])
+    if docname == "index" and (HERE / "equivalences.md").exists():
+        source[0] = source[0].replace("laws\ngraph\n", "laws\ngraph\nequivalences\n")
     source[0] = MADE.sub(lambda found: api.part(found[2]) if found[1] == "reference" else MAKERS[found[1]](), source[0])
 
 
@@ -68,6 +70,7 @@ def setup(app: Any) -> dict[str, bool]:
     """Joins Sphinx; pages that are made are made anew each time."""
     app.connect("source-read", fill)
     app.connect("autodoc-process-docstring", api.as_rst)
+    app.connect("autodoc-process-signature", api.short)
     app.connect("env-get-outdated", lambda app, env, added, changed, removed: [
         name for name in env.found_docs if name.startswith("mechanisms/") or MADE.search(Path(env.doc2path(name)).read_text())])
     return {"parallel_read_safe": False, "parallel_write_safe": True}

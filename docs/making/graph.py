@@ -8,7 +8,7 @@ import math
 from making import lawbook
 from tinyattn.catalog import ROWS
 
-STEP, LEFT, BEND = 26, 300, 56
+STEP, LEFT, BEND = 26, 240, 240
 
 
 def arcs() -> list[tuple[int, int, str, str, str]]:
@@ -23,13 +23,13 @@ def svg() -> str:
     edges = arcs()
     height = STEP * len(ROWS) + 10
     reach = max((abs(a - b) for a, b, *_ in edges), default=1)
-    width = LEFT + BEND * math.sqrt(reach) + 40
+    width = LEFT + 0.75 * BEND + 30
     seen: dict[tuple[int, int], int] = {}
     lines, told = [], []
     for number, (a, b, kind, says, run) in enumerate(edges):
         again = seen[a, b] = seen.get((a, b), -1) + 1
         y0, y1 = STEP * a + 18, STEP * b + 18
-        out = LEFT + BEND * math.sqrt(abs(a - b)) * 1.25 + 9 * again
+        out = LEFT + BEND * math.sqrt(abs(a - b) / reach) + 9 * again
         label = html.escape(f"{ROWS[a].name} to {ROWS[b].name}: {says}")
         path = f"M{LEFT} {y0}C{out} {y0} {out} {y1} {LEFT} {y1}"
         lines.append(f'<a href="#edge-{number}" class="edge {kind.replace(" ", "-")}" data-edge="{number}" aria-label="{label}">'

@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from live import accepts, example, mixing
+from live import accepts, example, has_values, mixing
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
@@ -41,24 +41,35 @@ def inline(figure: Figure, name: str, label: str) -> str:
     return svg.replace("<svg", f'<svg class="figure" role="img" aria-label="{label}"', 1).strip()
 
 
+def side_by_side(*svgs: str) -> str:
+    """Returns pictures that stand beside each other where there is room, and below each other on a phone."""
+    return f'<div class="figures">{"".join(svgs)}</div>'
+
+
+def axes(width: float, height: float) -> Any:
+    """Returns the Axes of a figure of its own."""
+    return Figure(figsize=(width, height), layout="constrained").subplots()
+
+
 def flow(row: Row) -> tuple[str, str]:
     """Returns the picture of who takes how much from whom in a sentence, head by head, and the words for it."""
     p, _ = example(row, WORDS)
     weights = mixing(row.mechanism, p)
     drawn = weights[: min(4, len(weights))]
+    svgs = []
     with rc_context(STYLE):
-        panels = 2 if row.pattern is not None else 1
-        figure = Figure(figsize=(7.6, 3.4) if panels == 2 else (5.2, 4.2), layout="constrained")
-        axes = figure.subplots(1, panels, squeeze=False)[0]
         if row.pattern is not None:
-            plot.mask(row.pattern.dense(16, 16).reshape(-1, 16, 16)[0], ax=axes[0]).set_title(str(row.pattern))
-        plot.attention_heads(drawn, columns=2, ax=axes[-1]).set_title("")
-    has_values = p.v.ndim == p.q.ndim and p.v.shape[-2] == p.k.shape[-2]
-    what = "takes from each token's value" if has_values else "changes with each token's vector, as a length"
+            ax = plot.mask(row.pattern.dense(16, 16).reshape(-1, 16, 16)[0], ax=axes(3.2, 3.2))
+            ax.set_title(str(row.pattern))
+            svgs.append(inline(ax.figure, f"mask-{row.name}", f"who may see whom in {row.name}"))
+        ax = plot.attention_heads(drawn, columns=2, ax=axes(4.4, 3.6))
+        ax.set_title("")
+        svgs.append(inline(ax.figure, row.name, f"who takes how much from whom in {row.name}"))
+    what = "takes from each token's value" if has_values(p) else "changes with each token's vector, as a length"
     causal = "" if "causal" not in accepts(row) else ", causal"
     text = (f"{len(drawn)} head{'s' * (len(drawn) != 1)} on {weights.shape[-1]} tokens{causal}: row i is how much query i {what}. "
             f"Blank is exactly 0{', orange below it' if (drawn < 0).any() else ''}; this is the definition, run.")
-    return inline(figure, row.name, f"who takes how much from whom in {row.name}"), text
+    return side_by_side(*svgs), text
 
 
 def seconds(call: Callable[[], Any]) -> float:
@@ -107,18 +118,23 @@ def growth(row: Row) -> tuple[str, str]:
             curves[name] = curve(row, row.called(form))
     if row.name != "attention":
         curves = {"attention": reference(), **curves}
+    svgs = []
     with rc_context(STYLE):
-        figure = Figure(figsize=(7.6, 3.0) if row.cache_bytes else (4.0, 3.0), layout="constrained")
-        axes = figure.subplots(1, 2 if row.cache_bytes else 1, squeeze=False)[0]
-        plot.growth(curves, ylabel="milliseconds", ax=axes[0]).set_title("one call")
+        drawings = []
+        if len(curves[row.name]) > 1:
+            drawings.append((plot.growth(curves, ylabel="milliseconds", ax=axes(3.7, 3.0)), "one call", "time"))
         if row.cache_bytes is not None:
             sized = {name: {n: one.cache_bytes(n, sizes.kv_heads, 8, 8, 4) for n in LENGTHS}
                      for name, one in {"attention": find("attention"), row.name: row}.items() if one.cache_bytes is not None}
-            plot.growth(sized, ylabel="bytes", ax=axes[1]).set_title("its cache")
-        for ax in axes:
+            drawings.append((plot.growth(sized, ylabel="bytes", ax=axes(3.7, 3.0)), "its cache", "cache bytes"))
+        for ax, title, what in drawings:
+            ax.set_title(title)
             ax.minorticks_off()
             ax.tick_params(axis="x", labelsize=7)
+            svgs.append(inline(ax.figure, f"{what}-{row.name}", f"{what} of {row.name} by length"))
+    if len(curves[row.name]) < 2:
+        return side_by_side(*svgs), "Its problems are drawn in sizes of their own, so that no growth is measured here."
     slope = np.polyfit(np.log2(list(curves[row.name])), np.log2(list(curves[row.name].values())), 1)[0]
     text = (f"Measured when this page was built, on {sizes.heads} heads of width 8 in float64: from {min(curves[row.name])} to "
             f"{max(curves[row.name])} tokens the definition's time grows like length to the power {slope:.1f}.")
-    return inline(figure, f"growth-{row.name}", f"time and cache bytes of {row.name} by length"), text
+    return side_by_side(*svgs), text

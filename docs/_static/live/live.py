@@ -65,15 +65,28 @@ def sizes_of(row: Row, length: int, heads: int, shared: int) -> Sizes:
     return row.fit(replace(fitted, groups=heads)) if fitted.kv_heads == 1 else fitted
 
 
+def longest(row: Row, sizes: Sizes) -> Problem:
+    """Returns a problem of the wished length, or of those drawn that have another one (a grid, say) the longest that can be shown."""
+    best = row.sample(np.random.default_rng(0), sizes)
+    for seed in range(1, 12):
+        if best.k.shape[-2] == sizes.kv_len:
+            break
+        other = row.sample(np.random.default_rng(seed), sizes)
+        if best.k.shape[-2] < other.k.shape[-2] <= MOST:
+            best = other
+    return best
+
+
 def example(row: Row, words: list[str], *, heads: int = 4, shared: int = 2, window: int | None = None, causal: bool = True,
             softcap: float | None = None) -> tuple[Problem, Sizes]:
     """Returns a problem of a row whose arrays are made from words, with what its definition needs and the options it takes."""
     sizes = sizes_of(row, len(words), heads, shared)
-    drawn = row.sample(np.random.default_rng(0), sizes)
+    drawn = longest(row, sizes)
     known = accepts(row)
-    computed = {given.name for given in row.inputs}
-    needed = {name: option for name, option in drawn.options.items()
-              if name in computed or name not in known or known[name].default is inspect.Parameter.empty}
+    called = inspect.signature(row.mechanism).parameters.values()
+    optional = {name for name, p in known.items() if p.default is not inspect.Parameter.empty}
+    optional -= {p.name for p in called if p.kind is p.KEYWORD_ONLY and p.default is p.empty} | {given.name for given in row.inputs}
+    needed = {name: option for name, option in drawn.options.items() if name not in optional}
     p = Problem(drawn.q, drawn.k, drawn.v, needed)
     length = p.q.shape[-2]
     if length == len(words) == p.k.shape[-2]:
@@ -97,23 +110,38 @@ def example(row: Row, words: list[str], *, heads: int = 4, shared: int = 2, wind
 def mixing(f: Mechanism, p: Problem) -> np.ndarray:
     """Returns how much of each token's value each query takes: (heads, q_len, kv_len).
 
-    Every mechanism that is linear in its values is a matrix, which it shows when the values are the unit vectors. Of the
-    others (latent attention has no values) it is the length of the slope of what a query reads by each token's entry in k.
+    Every mechanism that is linear in its values is a matrix, which it shows when the values are the unit vectors, or else in
+    the slope of one channel by the same channel of each value. Where there are no values (latent attention, a gate on an image)
+    it is the length of the slope by each token's entry in k, or in q.
     """
     length = p.k.shape[-2]
-    if p.v.ndim == p.q.ndim and p.v.shape[-2] == length:
-        eye = np.broadcast_to(np.eye(length), (*p.v.shape[:-1], length))
-        out = outputs(p.but(v=eye).call(f))[0]
-        if out.shape[-1] == length:
-            return out.reshape(-1, *out.shape[-2:])
-    out, pullback = vjp(lambda k: outputs(f(p.q, k, p.v, **p.options))[0], p.k)
+    if not has_values(p):
+        name = "k" if p.k.size else "q"
+        return slopes(lambda x: outputs(p.but(**{name: x}).call(f))[0], getattr(p, name), lambda g: np.linalg.norm(g, axis=-1))
+    try:
+        out = outputs(p.but(v=np.broadcast_to(np.eye(length), (*p.v.shape[:-1], length))).call(f))[0]
+    except ValueError:  # values of this width fit no other argument
+        out = p.v
+    if out.shape[-1] == length:
+        return out.reshape(-1, *out.shape[-2:])
+    return slopes(lambda v: outputs(f(p.q, p.k, v, **p.options))[0], p.v, lambda g: g[..., 0], channels=1)
+
+
+def has_values(p: Problem) -> bool:
+    """Returns whether v holds a value a key."""
+    return p.v.ndim == p.q.ndim and p.v.shape[-2] == p.k.shape[-2] and p.v.shape[-1] > 0
+
+
+def slopes(f: Mechanism, x: np.ndarray, of: Mechanism, channels: int | None = None) -> np.ndarray:
+    """Returns of(slope by x) of every row of f(x), by its first channels, as (heads, q_len, kv_len)."""
+    out, pullback = vjp(f, x)
     flat = out.reshape(-1, *out.shape[-2:])
-    slopes = np.empty((*flat.shape[:-1], length))
+    found = np.empty((*flat.shape[:-1], x.shape[-2]))
     for head, query in np.ndindex(flat.shape[:-1]):
         d_out = np.zeros_like(flat)
-        d_out[head, query] = 1.0
-        slopes[head, query] = np.linalg.norm(pullback(d_out.reshape(out.shape)).reshape(-1, length, p.k.shape[-1])[0], axis=-1)
-    return slopes
+        d_out[head, query, :channels] = 1.0
+        found[head, query] = of(pullback(d_out.reshape(out.shape)).reshape(-1, *x.shape[-2:]).sum(axis=0))
+    return found
 
 
 def compute(settings: dict[str, Any]) -> dict[str, Any]:
@@ -124,10 +152,10 @@ def compute(settings: dict[str, Any]) -> dict[str, Any]:
     weights = mixing(row.mechanism, p)
     out = outputs(p.call(row.mechanism))[0]
     norms = np.linalg.norm(out.reshape(-1, *out.shape[-2:]), axis=-1).mean(axis=0)
-    words = (words * weights.shape[-1])[: weights.shape[-1]]
+    rows, words = ((words * length)[:length] for length in weights.shape[-2:])  # a grid may need more tokens
     sized = None if row.cache_bytes is None else [
         row.cache_bytes(length, sizes.kv_heads, HEAD_DIM, HEAD_DIM, 4) for length in (len(words), 100_000)]
-    return {"words": words, "weights": weights.tolist(), "mask": (weights != 0).tolist(), "norms": norms.tolist(),
+    return {"rows": rows, "words": words, "weights": weights.tolist(), "mask": (weights != 0).tolist(), "norms": norms.tolist(),
             "cache_bytes": sized, "cache_formula": row.cache_formula, "says": row.says}
 
 
@@ -161,10 +189,10 @@ def bars(norms: list[float], words: list[str]) -> str:
 
 def drawn(numbers: dict[str, Any]) -> str:
     """Returns the numbers as HTML."""
-    words, weights = numbers["words"], np.array(numbers["weights"])
+    rows, words, weights = numbers["rows"], numbers["words"], np.array(numbers["weights"])
     top = float(np.abs(weights).max()) or 1.0
-    maps = [grid(np.array(numbers["mask"])[0].astype(float), words, words, top=1.6, label="who sees whom, head 0")]
-    maps += [grid(w, words, words, top=top, label=f"head {h}") for h, w in enumerate(weights)]
+    maps = [grid(np.array(numbers["mask"])[0].astype(float), rows, words, top=1.6, label="who sees whom, head 0")]
+    maps += [grid(w, rows, words, top=top, label=f"head {h}") for h, w in enumerate(weights)]
     if numbers["cache_bytes"] is None:
         cache = "no cache: this one is not decoded a token at a time"
     else:
@@ -172,7 +200,7 @@ def drawn(numbers: dict[str, Any]) -> str:
         cache = (f"<strong>{now}</strong> bytes for these {len(words)} tokens in float32, <strong>{later}</strong> for 100,000: "
                  f"{html.escape(numbers['cache_formula'])}")
     return (f'<p class="says">{html.escape(numbers["says"])}</p><div class="maps">{"".join(maps)}</div>'
-            f'{bars(numbers["norms"], words)}<p class="cache">Cache: {cache}</p>')
+            f'{bars(numbers["norms"], rows)}<p class="cache">Cache: {cache}</p>')
 
 
 def page(settings: str) -> str:
