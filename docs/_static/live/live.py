@@ -72,8 +72,9 @@ def example(row: Row, words: list[str], *, heads: int = 4, shared: int = 2, wind
     drawn = row.sample(np.random.default_rng(0), sizes)
     known = accepts(row)
     computed = {given.name for given in row.inputs}
+    asked = {**known, **inspect.signature(row.mechanism).parameters}  # which may ask for more than its definition, or for less
     needed = {name: option for name, option in drawn.options.items()
-              if name in computed or name not in known or known[name].default is inspect.Parameter.empty}
+              if name in computed or name not in asked or asked[name].default is inspect.Parameter.empty}
     p = Problem(drawn.q, drawn.k, drawn.v, needed)
     length = p.q.shape[-2]
     if length == len(words) == p.k.shape[-2]:
