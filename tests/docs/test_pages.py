@@ -80,6 +80,19 @@ def test_a_page_has_its_sections_in_order_and_every_law_as_a_link(monkeypatch):
     assert f":pyobject: {row.definition.__name__}" in text
 
 
+TOKENS = [row for row in ROWS if row.name != "spatial_gate"]  # which gates an image and reads no token
+
+
+@pytest.mark.parametrize("row", TOKENS, ids=[row.name for row in TOKENS])
+def test_every_row_of_tokens_is_drawn(row):
+    from live import example, mixing
+    p, _ = example(row, list("abcde"))
+    weights = mixing(row.mechanism, p)
+    assert weights.ndim == 3
+    assert np.all(np.isfinite(weights))
+    assert np.any(weights != 0)
+
+
 def test_what_is_drawn_is_the_matrix_that_a_mechanism_is():
     from live import example, mixing
     row = find("grouped_query_attention")
