@@ -93,7 +93,8 @@ def helpers(function: object) -> list[object]:
 def facts(row: Row) -> str:
     """Returns what the catalog says of a mechanism as a table."""
     name = row.name if hasattr(definitions, row.name) else row.definition.__name__
-    lines = {"call": f"`tinyattn.definitions.{name}`", "shapes of one head": f"`{row.definition.signature}`",
+    shapes = getattr(row.definition, "signature", "")
+    lines = {"call": f"`tinyattn.definitions.{name}`", "shapes of one head": f"`{shapes}`" if shapes else "",
              "kind": row.kind, "also called": ", ".join(row.aliases),
              "kernel": f"`tinyattn.kernels.{row.kernel}`" if row.kernel else "",
              "from the tokens": ", ".join(f"`{given.name}` ({given.axes})" for given in row.inputs)}
