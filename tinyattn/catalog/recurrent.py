@@ -121,10 +121,10 @@ def own_value(q: Array, k: Array, v: Array, **_gates: Any) -> Array:
 
 
 def mixing(chunked: Mechanism) -> Mechanism:
-    """Returns a recurrence as a decoder calls it: with `causal`, which it is by itself."""
+    """Returns a mechanism that is causal by itself as a decoder calls it: with `causal`."""
     def mixer(q: Array, k: Array, v: Array, *, causal: bool, **gates: Any) -> Any:
         if not causal:
-            raise ValueError("causal: a recurrence is causal, got False")
+            raise ValueError("causal: this mechanism is causal by itself, got False")
         return chunked(q, k, v, **gates)
 
     return mixer
