@@ -6,7 +6,8 @@ import html
 import math
 
 from making import lawbook
-from tinyattn.catalog import ROWS
+from tinyattn.catalog import ROWS, find
+from tinyattn.catalog.graph import edges
 
 STEP, LEFT, BEND = 26, 240, 240
 
@@ -14,8 +15,7 @@ STEP, LEFT, BEND = 26, 240, 240
 def arcs() -> list[tuple[int, int, str, str, str]]:
     """Returns from, to, kind, sentence and last run of every law that ties two mechanisms of the catalog."""
     places = {row.name: at for at, row in enumerate(ROWS)}
-    return [(places[row.name], places[other], law.kind, law.says, lawbook.outcome(row, law))
-            for row in ROWS for law in row.laws if (other := lawbook.tied(row, law)) in places]
+    return [(places[name], places[to], law.kind, law.says, lawbook.outcome(find(name), law)) for name, to, law in edges()]
 
 
 def svg() -> str:
