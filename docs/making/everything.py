@@ -27,7 +27,7 @@ def choices() -> str:
     """Returns the mechanisms of the live page as options, each with the settings it takes."""
     options = []
     for row in ROWS:
-        takes = " ".join(name for name in ("causal", "window", "softcap") if name in live.accepts(row))
+        takes = " ".join(live.takes(row))
         chosen = " selected" if row.name == live.FIRST["mechanism"] else ""
         options.append(f'<option value="{row.name}" data-takes="{takes}"{chosen}>{row.name}</option>')
     return "".join(options)

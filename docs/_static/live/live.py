@@ -56,6 +56,14 @@ def accepts(row: Row) -> dict[str, inspect.Parameter]:
     return {p.name: p for p in (*passed_on, *own) if p.kind is p.KEYWORD_ONLY}
 
 
+def takes(row: Row) -> list[str]:
+    """Returns the settings of the page that a mechanism takes; a window that is the side of a tile on a grid is none of them."""
+    known = accepts(row)
+    drawn = row.sample(np.random.default_rng(0), row.fit(Sizes((), 2, 2, 6, 6))).options.get("window")
+    on_a_grid = "window" in known and known["window"].default is inspect.Parameter.empty and isinstance(drawn, tuple)
+    return [name for name in ("causal", "softcap", "window") if name in known and not (name == "window" and on_a_grid)]
+
+
 def sizes_of(row: Row, length: int, heads: int, shared: int) -> Sizes:
     """Returns the sizes nearest to those wished for that a row takes."""
     wished = Sizes((), max(heads // shared, 1), min(shared, heads), length, length, HEAD_DIM, HEAD_DIM)
@@ -97,11 +105,12 @@ def example(row: Row, words: list[str], *, heads: int = 4, shared: int = 2, wind
         p = p.but(q=ops.unit(p.q), k=ops.unit(p.k))  # a write of strength up to 1 is stable for keys of length 1
     if "feature_map" in known:
         p = p.but(feature_map=ops.elu_plus_one, normalize=True)
-    if "causal" in known:
+    taken = takes(row)
+    if "causal" in taken:
         p = p.but(causal=causal)
-    if "softcap" in known and softcap is not None:
+    if "softcap" in taken and softcap is not None:
         p = p.but(softcap=softcap)
-    if "window" in known and window is not None:
+    if "window" in taken and window is not None:
         pair = known["window"].default is not inspect.Parameter.empty
         p = p.but(window=(window - 1, 0 if causal else window - 1) if pair else window)
     return p, sizes
