@@ -109,7 +109,7 @@ def mechanism(row: Row, written: str) -> str:
         raise ValueError(f"docs/mechanisms/{row.name}.md: {error}") from error
     flow, seen = pictures.flow(row)
     growth, grew = pictures.growth(row)
-    cache = f"Cache bytes: `{row.cache_formula}`." if row.cache_bytes else "It is not decoded a token at a time and has no cache."
+    cache = f"Cache bytes: `{row.cache_formula}`." if row.cache_bytes else "The catalog names no cache of its own for it."
     bodies = (
         f"{by_hand['Idea']}\n\n{facts(row)}",
         by_hand["Formula"],
@@ -134,7 +134,8 @@ def index() -> str:
         folders.setdefault(inspect.unwrap(row.definition).__module__.split(".")[2], []).append(row)
     text = []
     for folder, rows in folders.items():
-        table = "\n".join(f"| [{title(row.name)}](/mechanisms/{row.name}.md) | {row.says} | `{row.cache_formula}` |" for row in rows)
+        cache = {row.name: f"`{row.cache_formula}`" if row.cache_bytes else "" for row in rows}
+        table = "\n".join(f"| [{title(row.name)}](/mechanisms/{row.name}.md) | {row.says} | {cache[row.name]} |" for row in rows)
         tree = "\n".join(f"/mechanisms/{row.name}" for row in rows)
         text.append(f"## {folder.capitalize()}\n\n| mechanism | in a sentence | cache bytes |\n|---|---|---|\n{table}\n\n"
                     f"```{{toctree}}\n:hidden:\n\n{tree}\n```\n")

@@ -203,7 +203,7 @@ def drawn(numbers: dict[str, Any]) -> str:
     maps = [grid(np.array(numbers["mask"])[0].astype(float), rows, words, top=1.6, label="who sees whom, head 0")]
     maps += [grid(w, rows, words, top=top, label=f"head {h}") for h, w in enumerate(weights)]
     if numbers["cache_bytes"] is None:
-        cache = "no cache: this one is not decoded a token at a time"
+        cache = "the catalog names none of its own for this one"
     else:
         now, later = (f"{n:,}" for n in numbers["cache_bytes"])
         cache = (f"<strong>{now}</strong> bytes for these {len(words)} tokens in float32, <strong>{later}</strong> for 100,000: "
