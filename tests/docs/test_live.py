@@ -62,3 +62,10 @@ def test_a_refusal_is_the_librarys_own_words_and_text_is_escaped():
     shown = json.loads(live.page(json.dumps({**live.FIRST, "sentence": "<b> & \"x\""})))["html"]
     assert "<b>" not in shown
     assert "&lt;" in shown
+
+
+def test_slopes_of_one_channel_are_the_weights():
+    row = next(row for row in ROWS if row.name == "attention")
+    p, _ = live.example(row, WORDS)
+    by_slope = live.slopes(lambda v: p.but(v=v).call(row.mechanism), p.v, lambda g: g[..., 0])
+    np.testing.assert_allclose(by_slope, live.mixing(row.mechanism, p), rtol=1e-12, atol=1e-14)

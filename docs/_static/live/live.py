@@ -133,7 +133,7 @@ def mixing(f: Mechanism, p: Problem) -> np.ndarray:
         out = p.v
     if out.shape[-1] == length:
         return out.reshape(-1, *out.shape[-2:])
-    return slopes(lambda v: outputs(f(p.q, p.k, v, **p.options))[0], p.v, lambda g: g[..., 0], channels=1)
+    return slopes(lambda v: outputs(f(p.q, p.k, v, **p.options))[0], p.v, lambda g: g[..., 0])
 
 
 def has_values(p: Problem) -> bool:
@@ -141,14 +141,14 @@ def has_values(p: Problem) -> bool:
     return p.v.ndim == p.q.ndim and p.v.shape[-2] == p.k.shape[-2] and p.v.shape[-1] > 0
 
 
-def slopes(f: Mechanism, x: np.ndarray, of: Mechanism, channels: int | None = None) -> np.ndarray:
-    """Returns of(slope by x) of every row of f(x), by its first channels, as (heads, q_len, kv_len)."""
+def slopes(f: Mechanism, x: np.ndarray, of: Mechanism) -> np.ndarray:
+    """Returns of(slope by x) of every row of f(x), its channels summed, as (heads, q_len, kv_len)."""
     out, pullback = vjp(f, x)
     flat = out.reshape(-1, *out.shape[-2:])
     found = np.empty((*flat.shape[:-1], x.shape[-2]))
     for head, query in np.ndindex(flat.shape[:-1]):
         d_out = np.zeros_like(flat)
-        d_out[head, query, :channels] = 1.0
+        d_out[head, query] = 1.0
         found[head, query] = of(pullback(d_out.reshape(out.shape)).reshape(-1, *x.shape[-2:]).sum(axis=0))
     return found
 
