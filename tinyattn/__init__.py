@@ -170,6 +170,9 @@ testing/                 10 how we know
     arrays.py               dtypes and layouts
     linear.py               states
     cache.py                caches
+    variants.py             one thing changed, wrongly
+    latent.py               what is absorbed
+    recurrent.py            states that fade or are corrected
   matrix.py                 who kills whom
 plot.py                  11 pictures, with matplotlib
 cli/                     12 the command line

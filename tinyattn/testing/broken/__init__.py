@@ -1,9 +1,10 @@
 """The museum: wrong attentions, each a bug that people shipped, each killed by a law about its own fault."""
 
-from tinyattn.testing.broken import arrays, cache, gradient, heads, linear, lse, masking, score
+from tinyattn.testing.broken import arrays, cache, gradient, heads, latent, linear, lse, masking, recurrent, score, variants
 from tinyattn.testing.broken.twin import Twin
 
-HALLS = (masking, score, heads, lse, gradient, arrays, linear, cache)
-MUSEUM: tuple[Twin, ...] = tuple(item for hall in HALLS for item in vars(hall).values() if isinstance(item, Twin))
+HALLS = (masking, score, heads, lse, gradient, arrays, linear, cache, variants, latent, recurrent)
+MUSEUM: tuple[Twin, ...] = tuple(one for hall in HALLS for item in vars(hall).values()
+                                 for one in (item if isinstance(item, tuple) else (item,)) if isinstance(one, Twin))
 
 __all__ = ["MUSEUM", "Twin"]
