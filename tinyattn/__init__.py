@@ -173,6 +173,10 @@ testing/                 10 how we know
     variants.py             one thing changed, wrongly
     latent.py               what is absorbed
     recurrent.py            states that fade or are corrected
+    contextual.py           spans, counts
+    dual_chunk.py           chunks
+    lowrank.py              projections, landmarks
+    features.py             features
   matrix.py                 who kills whom
 plot.py                  11 pictures, with matplotlib
 cli/                     12 the command line
