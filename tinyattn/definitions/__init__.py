@@ -60,6 +60,7 @@ from tinyattn.definitions.sparse.streaming_llm import streaming_llm_attention
 from tinyattn.definitions.sparse.top_k import top_k_attention
 from tinyattn.definitions.spatial.axial import axial_attention
 from tinyattn.definitions.spatial.neighborhood import neighborhood_attention
+from tinyattn.definitions.spatial.shifted_window import relative_position_index as relative_position_index
 from tinyattn.definitions.spatial.shifted_window import shifted_window_attention
 from tinyattn.definitions.spatial.spatial_gate import spatial_gate
 from tinyattn.definitions.spatial.twins import global_subsampled_attention, locally_grouped_attention

@@ -45,6 +45,14 @@ def check_causal(causal: bool) -> bool:
     return bool(causal)
 
 
+def first_position(q: Array, k: Array) -> int:
+    """Returns where the first query stands, kv_len - q_len; ValueError if that is before the first key."""
+    if q.shape[-2] > k.shape[-2]:
+        raise ValueError(f"q: expected q_len <= kv_len, got q {q.shape} and k {k.shape}")
+    position: int = k.shape[-2] - q.shape[-2]
+    return position
+
+
 def check_window(window: Window | None) -> Window:
     """Returns (left, right): how many keys besides its own position a query sees on each side, None unbounded."""
     if window is None:

@@ -15,11 +15,14 @@ from tinyattn.testing.broken import (
     masking,
     recurrent,
     score,
+    selected,
+    sparse,
+    spatial,
     variants,
 )
 from tinyattn.testing.broken.twin import Twin
 
-HALLS = (masking, score, heads, lse, gradient, arrays, linear, cache, variants, latent, recurrent,
+HALLS = (masking, score, heads, lse, gradient, arrays, sparse, selected, linear, spatial, cache, variants, latent, recurrent,
          contextual, dual_chunk, lowrank, features)
 MUSEUM: tuple[Twin, ...] = tuple(one for hall in HALLS for item in vars(hall).values()
                                  for one in (item if isinstance(item, tuple) else (item,)) if isinstance(one, Twin))
