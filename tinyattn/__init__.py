@@ -203,6 +203,13 @@ testing/                 10 how we know
     arrays.py               dtypes and layouts
     linear.py               states
     cache.py                caches
+    variants.py             one thing changed, wrongly
+    latent.py               what is absorbed
+    recurrent.py            states that fade or are corrected
+    contextual.py           spans, counts
+    dual_chunk.py           chunks
+    lowrank.py              projections, landmarks
+    features.py             features
     spatial.py              grids
     sparse.py               patterns, windows, groups
     selected.py             choices

@@ -21,17 +21,12 @@ from tinyattn.ops import masks, merge
 _spec = importlib.util.spec_from_file_location("oracle", Path(__file__).with_name("oracle.py"))
 oracle = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(oracle)
+drawn = oracle.drawn
 CLOSE = {"rtol": 1e-11, "atol": 1e-12}
 LENGTHS = [(4, 4), (1, 5), (3, 9), (9, 9), (0, 3), (5, 2)]
 NO_LONGER = [lengths for lengths in LENGTHS if lengths[0] <= lengths[1]]
 FORMS = [definitions.dual_chunk_attention, definitions.dual_chunk_attention_merged]
 EACH_FORM = pytest.mark.parametrize("form", FORMS, ids=lambda form: form.__name__)
-
-
-def drawn(seed, q_len, kv_len, groups=2, d=4, e=3):
-    rng = np.random.default_rng(seed)
-    return (rng.standard_normal((2, 2 * groups, q_len, d)), rng.standard_normal((2, 2, kv_len, d)),
-            rng.standard_normal((2, 2, kv_len, e)), rng)
 
 
 def ramped(distance, span, ramp):

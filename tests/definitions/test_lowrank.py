@@ -15,13 +15,8 @@ from tinyattn.engine.check import directional
 _spec = importlib.util.spec_from_file_location("oracle", Path(__file__).with_name("oracle.py"))
 oracle = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(oracle)
+drawn = oracle.drawn
 CLOSE = {"rtol": 1e-11, "atol": 1e-12}
-
-
-def drawn(seed, q_len, kv_len, groups=2, d=4, e=3):
-    rng = np.random.default_rng(seed)
-    return (rng.standard_normal((2, 2 * groups, q_len, d)), rng.standard_normal((2, 2, kv_len, d)),
-            rng.standard_normal((2, 2, kv_len, e)), rng)
 
 
 @given(seed=st.integers(0, 99), lengths=st.sampled_from([(4, 4), (1, 5), (5, 2), (0, 3), (3, 0)]), rank=st.sampled_from([1, 2, 7]),

@@ -149,8 +149,11 @@ def test_right_angles_err_less_than_directions_on_their_own():
     for block in (blocks[:4], blocks[4:]):
         products = block @ block.T
         np.testing.assert_allclose(products - np.diag(np.diag(products)), 0.0, atol=1e-12)
-    signs = np.sign([performer_projection(np.random.default_rng(seed), 4, 4) for seed in range(1000)]).mean(axis=0)
-    assert np.abs(signs).max() < 5 / math.sqrt(1000)  # no direction is likelier than its opposite
+    many = np.array([performer_projection(np.random.default_rng(seed), 4, 4) for seed in range(1000)])
+    assert np.abs(np.sign(many).mean(axis=0)).max() < 5 / math.sqrt(1000)  # no direction is likelier than its opposite
+    lengths = np.sum(many ** 2, axis=-1).reshape(-1)  # of normal vectors: chi squared of 4, whose variance is 8
+    assert abs(lengths.mean() - 4) < 5 * math.sqrt(8 / lengths.size)
+    np.testing.assert_allclose(lengths.var(), 8, rtol=0.2)
 
 
 def test_a_largest_key_of_all_lets_the_future_leak():

@@ -1,9 +1,30 @@
 """The museum: wrong attentions, each a bug that people shipped, each killed by a law about its own fault."""
 
-from tinyattn.testing.broken import arrays, cache, gradient, heads, linear, lse, masking, score, selected, sparse, spatial
+from tinyattn.testing.broken import (
+    arrays,
+    cache,
+    contextual,
+    dual_chunk,
+    features,
+    gradient,
+    heads,
+    latent,
+    linear,
+    lowrank,
+    lse,
+    masking,
+    recurrent,
+    score,
+    selected,
+    sparse,
+    spatial,
+    variants,
+)
 from tinyattn.testing.broken.twin import Twin
 
-HALLS = (masking, score, heads, lse, gradient, arrays, sparse, selected, linear, spatial, cache)
-MUSEUM: tuple[Twin, ...] = tuple(item for hall in HALLS for item in vars(hall).values() if isinstance(item, Twin))
+HALLS = (masking, score, heads, lse, gradient, arrays, sparse, selected, linear, spatial, cache, variants, latent, recurrent,
+         contextual, dual_chunk, lowrank, features)
+MUSEUM: tuple[Twin, ...] = tuple(one for hall in HALLS for item in vars(hall).values()
+                                 for one in (item if isinstance(item, tuple) else (item,)) if isinstance(one, Twin))
 
 __all__ = ["MUSEUM", "Twin"]
