@@ -158,6 +158,7 @@ laws/                    8  what must hold, as values
   general.py                what needs no oracle
   recurrent.py              states that fade or are corrected
   cached.py                 cached is full
+  forgetting.py             what caches equal that forget or round
   run.py                    a law tried on seeded problems
 catalog/                 9  one row a mechanism
   row.py                    what a row must have
@@ -166,6 +167,7 @@ catalog/                 9  one row a mechanism
   latent.py                 latent attention
   linear.py                 linear attention
   recurrent.py              states that fade or are corrected
+  caches.py                 caches: bytes, and what they cannot do
   find.py                   by any name
 testing/                 10 how we know
   compare.py                outputs within a budget
@@ -180,7 +182,10 @@ testing/                 10 how we know
     gradient.py             backward passes
     arrays.py               dtypes and layouts
     linear.py               states
-    cache.py                caches
+    cache.py                caches: what is kept
+    cache_ring.py           rings: who is seen
+    cache_stored.py         pages and codes
+    cache_rows.py           whose tokens, and which are forgotten
   matrix.py                 who kills whom
 plot.py                  11 pictures, with matplotlib
 cli/                     12 the command line

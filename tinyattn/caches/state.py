@@ -60,7 +60,8 @@ class StateCache(Base):
     multiples of it and the tokens since the older are kept, so that truncating by at most so many (from the longest it has
     been) is exact, by folding in again what stays.
 
-    nbytes = kv_heads features (value_dim + 1) itemsize for the normalised form, times the leading axes.
+    nbytes = kv_heads features (value_dim + 1) max(4, itemsize) for the normalised form, times the leading axes; with slack as
+    much for each of two check-points, and the tokens since the older.
 
     >>> import numpy as np
     >>> cache = StateCache()
