@@ -183,7 +183,7 @@ class PagedCache(Base):
             pages[row, blocks - 1] = page
         at = np.arange(table.length, length)
         for pool, new in ((keys, k), (values, v)):
-            pool[pages[:, at // size], :, at % size] = np.moveaxis(new, 1, 2)
+            pool[pages[:, at // size], :, at % size] = new.swapaxes(1, 2)
         return Change(Table(pages, length, table.lead), book._replace(keys=keys, values=values))
 
     def _shared_ends(self, table: Table) -> list[int]:

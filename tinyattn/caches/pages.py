@@ -30,7 +30,7 @@ class Book(NamedTuple):
     """
 
     references: Array
-    free: tuple[int, ...]
+    free: Array
     tables: dict[int, Table | None]
     named: dict[bytes, tuple[int, tuple[int, ...]]]
     names: dict[int, bytes]
@@ -40,7 +40,7 @@ class Book(NamedTuple):
     @classmethod
     def blank(cls, pages: int) -> Book:
         """Returns the book of a pool in which nothing is held."""
-        return cls(np.zeros(pages, np.int64), tuple(range(pages)), {}, {}, {})
+        return cls(np.zeros(pages, np.int64), np.arange(pages), {}, {}, {})
 
     def holding(self, number: int, table: Table | None) -> Book:
         """Returns the book in which a sequence holds this table in the place of its own; None is one without tokens."""
@@ -58,8 +58,8 @@ class Book(NamedTuple):
         references = self.references.copy()
         np.subtract.at(references, before, 1)
         np.add.at(references, after, 1)
-        gone = dict.fromkeys(int(page) for page in before if not references[page])
-        return self._replace(references=references, free=(*(page for page in self.free if not references[page]), *gone))
+        left, gone = self.free[references[self.free] == 0], np.unique(before[references[before] == 0])
+        return self._replace(references=references, free=np.concatenate((left, gone)))
 
     def taking(self, count: int) -> tuple[list[int], Book]:
         """Returns pages to write to, and the book in which they have lost their names.
@@ -70,7 +70,7 @@ class Book(NamedTuple):
         if count > len(self.free):
             raise CapacityError(f"{count} pages are needed, {len(self.free)} of {len(self.references)} are free; free a sequence "
                                 f"or make a larger pool")
-        pages = list(self.free[:count])
+        pages = self.free[:count].tolist()
         lost = {self.names[page] for page in pages if page in self.names}
         if not lost:
             return pages, self

@@ -90,15 +90,24 @@ def keeping(choose: Callable[[], Choose]) -> Mechanism:
         for place in np.ndindex(*k.shape[:-2]):
             heads = slice(place[-1] * groups, (place[-1] + 1) * groups)
             rule, held = choose(), list[int]()
-            given = {name: x[heads] if name == "sinks" else x for name, x in options.items()}
             for t in range(n):
                 held.append(t)
                 seen[(*place[:-1], heads, t, held)] = True
-                weights = definitions.attention_weights(q[(*place[:-1], heads)][:, t : t + 1], k[(*place, held)][None], **given)
-                held = rule(weights.sum(axis=(0, 1)), held)
+                given = {name: x[heads] if name == "sinks" else x for name, x in options.items()}
+                held = rule(weights(q[(*place[:-1], heads)][:, t], k[(*place, held)], **given).sum(axis=0), held)
         return seeing(q, k, v, seen, mask=mask, **options)
 
     return f
+
+
+def weights(q: Array, k: Array, *, scale: float | None = None, softcap: float | None = None, sinks: Array | None = None,
+            bias: None = None) -> Array:
+    """Returns the softmax of one query a head, (heads, d), over keys (j, d) that all of them see."""
+    scores = q @ k.T * q.dtype.type(q.shape[-1] ** -0.5 if scale is None else scale)
+    if softcap is not None:
+        scores = softcap * np.tanh(scores / softcap)
+    mass = np.exp(scores)
+    return mass / (mass.sum(axis=-1, keepdims=True) + (0.0 if sinks is None else np.exp(sinks)[:, None]))
 
 
 def heaviest(heavy: int, recent: int) -> Callable[[], Choose]:
