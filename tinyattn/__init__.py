@@ -135,7 +135,10 @@ layers/                  6  with parameters
   inputs.py                 gates and decays from the tokens, parameters of their own
   attention.py              self- and cross-attention around any mechanism
   latent.py                 latent attention with its projections
+  spatial_gate.py           a gate on the cells of a grid
+  patch.py                  patches of an image as tokens
   block.py                  a pre-norm block
+  swin.py                   a block of shifted windows
 models/                  7  small and whole
   config.py                 the sizes of a decoder
   text.py                   bytes, batches, the bigram to beat
@@ -150,6 +153,8 @@ models/                  7  small and whole
   speculate.py              a small model proposes, the large one judges
   checkpoint.py             a model in a file
   evaluate.py               bits a byte; cached against full
+  image.py                  an image model
+  digits.py                 8 x 8 digits, and training on them
 laws/                    8  what must hold, as values
   problem.py                a call's arguments, and the sizes they are drawn in
   budget.py                 how large an error may be: measured
@@ -189,6 +194,7 @@ catalog/                 9  one row a mechanism
   local.py                  windows with something beside them
   selected.py               keys that queries choose
   caches.py                 caches: bytes, and what they cannot do
+  blocks.py                 mechanisms of a grid as blocks of an image model
   find.py                   by any name
   graph.py                  which mechanism is which
 testing/                 10 how we know
@@ -234,6 +240,7 @@ cli/                     12 the command line
   generate.py               tinyattn generate
   trained.py                a model, trained and writing
   compare_caches.py         one model through many caches
+  compare_digits.py         what digits compare
   compare.py                tinyattn compare
   presets.py                shapes of well-known models
   cost.py                   tinyattn cost

@@ -14,8 +14,8 @@ from tinyattn.ops.types import Array
 __all__ = ["attention_heads", "attention_map", "growth", "losses", "mask", "occupancy", "page", "roofline"]
 
 
-def losses(curves: Mapping[str, Sequence[float]], *, bar: float | None = None) -> Any:
-    """Returns a matplotlib Figure of training losses, given in nats and drawn in bits a byte; `bar` is a line to beat."""
+def losses(curves: Mapping[str, Sequence[float]], *, bar: float | None = None, unit: str = "byte") -> Any:
+    """Returns a matplotlib Figure of training losses, given in nats and drawn in bits a unit; `bar` is a line to beat."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7.0, 4.2), layout="constrained")
@@ -24,7 +24,7 @@ def losses(curves: Mapping[str, Sequence[float]], *, bar: float | None = None) -
         axes.plot(range(1, len(curve) + 1), [loss / math.log(2.0) for loss in curve], label=name, linewidth=1.2)
     if bar is not None:
         axes.axhline(bar, color="grey", linestyle="--", linewidth=1.0, label="bigram")
-    axes.set(xlabel="step", ylabel="bits a byte", title="training loss")
+    axes.set(xlabel="step", ylabel=f"bits a {unit}", title="training loss")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
     return figure
