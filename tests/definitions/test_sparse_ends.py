@@ -138,6 +138,15 @@ def test_options_reach_top_k_and_tables():
         np.testing.assert_allclose(got, want, **CLOSE)
 
 
+def test_one_key_kept_leaves_nothing_to_learn():
+    q, k, v = drawn(5, 7)
+    out, pullback = vjp(lambda t: definitions.top_k_attention(*t, keep=1), (q, k, v))
+    d_q, d_k, d_v = pullback(np.cos(np.arange(out.size)).reshape(out.shape))
+    np.testing.assert_allclose(d_q, np.zeros_like(q), **CLOSE)
+    np.testing.assert_allclose(d_k, np.zeros_like(k), **CLOSE)
+    assert np.abs(d_v).max() > 0.5
+
+
 def test_the_largest_of_equals_are_the_earlier():
     np.testing.assert_array_equal(largest(np.array([[2.0, 5.0, 5.0, 5.0], [1.0, np.nan, 3.0, 2.0]]), 2), [[0, 1, 1, 0], [0, 1, 1, 0]])
     assert largest(np.zeros((3, 4)), 9).all()
