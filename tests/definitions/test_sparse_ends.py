@@ -66,6 +66,7 @@ def test_nan_that_is_seen_does_not_vanish():
     k[..., 4, :] = np.nan
     assert np.isnan(definitions.top_k_attention(q, k, v, keep=1)).all()
     assert np.isnan(definitions.block_mixture_attention(q, k, v, block=2, keep=2)).all()
+    assert not np.isnan(definitions.block_mixture_attention(q, k, v, block=2, keep=1)).any()
     assert np.isnan(definitions.native_sparse_attention(q, k, v, gates=np.ones((2, 4, 3, 3)), block=2, selected=1, window=1)).all()
     one = q.copy()
     one[..., 1, :] = np.nan
@@ -150,6 +151,7 @@ def test_one_key_kept_leaves_nothing_to_learn():
 def test_the_largest_of_equals_are_the_earlier():
     np.testing.assert_array_equal(largest(np.array([[2.0, 5.0, 5.0, 5.0], [1.0, np.nan, 3.0, 2.0]]), 2), [[0, 1, 1, 0], [0, 1, 1, 0]])
     assert largest(np.zeros((3, 4)), 9).all()
+    assert not largest(np.array([[np.nan, 1.0]]), 0).any()
     assert largest(np.zeros((3, 0)), 2).shape == (3, 0)
 
 
