@@ -139,6 +139,24 @@ def test_options_reach_top_k_and_tables():
         np.testing.assert_allclose(got, want, **CLOSE)
 
 
+def test_forced_blocks_stand_before_one_that_all_heads_look_at():
+    q, k = np.full((3, 1, 1), 9.0), np.zeros((1, 6, 1))
+    k[0, 2] = 9.0
+    for selected, read in ((1, [5]), (2, [0, 5]), (3, [0, 4, 5]), (4, [0, 2, 4, 5])):
+        weights = definitions.native_sparse_attention(q, k, np.eye(6)[None], gates=np.eye(3)[1] * np.ones((3, 1, 1)), block=1,
+                                                      selected=selected, window=1)
+        assert all(np.flatnonzero(row).tolist() == read for row in weights[:, 0])
+
+
+def test_of_three_heads_one_is_not_shifted():
+    q, k, v = drawn(6, 6, heads=3, kv_heads=1)
+    got = definitions.shifted_sparse_attention(q, k, v, group=4)
+    p = np.arange(6)
+    for h, shift in enumerate((0, 2, 2)):
+        seen = ((p[:, None] + shift) // 4 == (p + shift) // 4) & (p <= p[:, None])
+        np.testing.assert_allclose(got[:, h : h + 1], oracle.attention(q[:, h : h + 1], k, v, seen=np.broadcast_to(seen, (2, 1, 6, 6)))[0], **CLOSE)
+
+
 def test_one_key_kept_leaves_nothing_to_learn():
     q, k, v = drawn(5, 7)
     out, pullback = vjp(lambda t: definitions.top_k_attention(*t, keep=1), (q, k, v))
