@@ -221,8 +221,8 @@ def test_golden_patterns():
     assert [int(np.flatnonzero(row)[0]) for row in shifted] == [0, 0, 2, 2, 2, 2, 6, 6]
 
 
-@pytest.mark.parametrize("pattern", [masks.look_back(3), masks.fixed(4, 2), masks.shifted_blocks(4, 2), masks.sharded(2, size=2, local=1, stride=3)],
-                         ids=str)
+@pytest.mark.parametrize("pattern", [masks.look_back(3), masks.fixed(4, 2), masks.shifted_blocks(4, 2), masks.sharded(2, size=2, local=1, stride=3),
+                                     masks.sharded(2, size=2, local=3, stride=5)], ids=str)
 def test_blocks_of_published_patterns_are_true(pattern):
     for q_len, kv_len, size in ((7, 7, 2), (3, 11, 3), (12, 12, 4), (5, 5, 1)):
         dense = pattern.dense(q_len, kv_len)

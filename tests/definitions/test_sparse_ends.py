@@ -66,6 +66,7 @@ def test_nan_that_is_seen_does_not_vanish():
     k[..., 4, :] = np.nan
     assert np.isnan(definitions.top_k_attention(q, k, v, keep=1)).all()
     assert np.isnan(definitions.block_mixture_attention(q, k, v, block=2, keep=2)).all()
+    assert not np.isnan(definitions.block_mixture_attention(q, k, v, block=2, keep=1)).any()
     assert np.isnan(definitions.native_sparse_attention(q, k, v, gates=np.ones((2, 4, 3, 3)), block=2, selected=1, window=1)).all()
     one = q.copy()
     one[..., 1, :] = np.nan
@@ -138,9 +139,37 @@ def test_options_reach_top_k_and_tables():
         np.testing.assert_allclose(got, want, **CLOSE)
 
 
+def test_forced_blocks_stand_before_one_that_all_heads_look_at():
+    q, k = np.full((3, 1, 1), 9.0), np.zeros((1, 6, 1))
+    k[0, 2] = 9.0
+    for selected, read in ((1, [5]), (2, [0, 5]), (3, [0, 4, 5]), (4, [0, 2, 4, 5])):
+        weights = definitions.native_sparse_attention(q, k, np.eye(6)[None], gates=np.eye(3)[1] * np.ones((3, 1, 1)), block=1,
+                                                      selected=selected, window=1)
+        assert all(np.flatnonzero(row).tolist() == read for row in weights[:, 0])
+
+
+def test_of_three_heads_one_is_not_shifted():
+    q, k, v = drawn(6, 6, heads=3, kv_heads=1)
+    got = definitions.shifted_sparse_attention(q, k, v, group=4)
+    p = np.arange(6)
+    for h, shift in enumerate((0, 2, 2)):
+        seen = ((p[:, None] + shift) // 4 == (p + shift) // 4) & (p <= p[:, None])
+        np.testing.assert_allclose(got[:, h : h + 1], oracle.attention(q[:, h : h + 1], k, v, seen=np.broadcast_to(seen, (2, 1, 6, 6)))[0], **CLOSE)
+
+
+def test_one_key_kept_leaves_nothing_to_learn():
+    q, k, v = drawn(5, 7)
+    out, pullback = vjp(lambda t: definitions.top_k_attention(*t, keep=1), (q, k, v))
+    d_q, d_k, d_v = pullback(np.cos(np.arange(out.size)).reshape(out.shape))
+    np.testing.assert_allclose(d_q, np.zeros_like(q), **CLOSE)
+    np.testing.assert_allclose(d_k, np.zeros_like(k), **CLOSE)
+    assert np.abs(d_v).max() > 0.5
+
+
 def test_the_largest_of_equals_are_the_earlier():
     np.testing.assert_array_equal(largest(np.array([[2.0, 5.0, 5.0, 5.0], [1.0, np.nan, 3.0, 2.0]]), 2), [[0, 1, 1, 0], [0, 1, 1, 0]])
     assert largest(np.zeros((3, 4)), 9).all()
+    assert not largest(np.array([[np.nan, 1.0]]), 0).any()
     assert largest(np.zeros((3, 0)), 2).shape == (3, 0)
 
 

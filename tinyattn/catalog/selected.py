@@ -117,20 +117,20 @@ def unit_keys(q: Array, k: Array, v: Array, *, rotations: Array, chunk: int, **o
 
 
 def errors_fall(f: Mechanism, p: Problem) -> tuple[Array, ...]:
-    """Whether the mean error against attention falls from 1 to 4 to 16 hashes, over eight draws of rotations."""
+    """Whether the mean error against attention falls from 1 to 4 to 16 hashes, over four draws of rotations."""
     rng, errors = np.random.default_rng(p.options["chunk"]), []
     whole = unit_keys(p.q, p.k, p.v, rotations=p.q, chunk=0)
     for hashes in (1, 4, 16):
-        outs = [p.call(f, rotations=turns(hashes)(rng, p)) for _ in range(8)]
+        outs = [p.call(f, rotations=turns(hashes)(rng, p)) for _ in range(4)]
         errors.append(np.mean([np.mean((out - whole) ** 2) for out in outs]))
     return (np.diff(errors) < 0,)
 
 
 def texts(rng: np.random.Generator, sizes: Sizes) -> Problem:
-    """One of four texts of 32 tokens, the same each time."""
+    """One of four texts of 24 tokens, the same each time."""
     chunk = int(rng.integers(4, 8))
     draw = np.random.default_rng(chunk)
-    q, v = draw.standard_normal((1, 2, 32, 4)), draw.standard_normal((1, 2, 32, 3))
+    q, v = draw.standard_normal((1, 2, 24, 4)), draw.standard_normal((1, 2, 24, 3))
     return Problem(q, q, v, {"chunk": chunk, "rotations": q})
 
 

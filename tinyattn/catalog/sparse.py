@@ -48,8 +48,8 @@ def small(sizes: Sizes) -> Sizes:
 
 
 def sloping(sizes: Sizes) -> Sizes:
-    """Returns the sizes of a problem whose slopes are not 0: five tokens, of which each may see others."""
-    return replace(sizes, leading=(), kv_heads=2, groups=2, q_len=5, kv_len=5, head_dim=max(sizes.head_dim, 2), regime="plain")
+    """Returns the sizes of a problem whose slopes are not 0: four tokens, of which each may see others."""
+    return replace(sizes, leading=(), kv_heads=2, groups=2, q_len=4, kv_len=4, head_dim=4, regime="plain")
 
 
 def on(draw: Draw, fit: Callable[[Sizes], Sizes]) -> Draw:
@@ -100,6 +100,11 @@ def masked(q: Array, k: Array, v: Array, *, mask: Pattern, block: int, scale: fl
 def all_before(q: Array, k: Array, v: Array, *, scale: float | None = None, **options: Any) -> Any:
     """Causal attention."""
     return definitions.attention(q, k, v, causal=True, scale=scale)
+
+
+def window_of_three(q: Array, k: Array, v: Array, *, scale: float | None = None, **options: Any) -> Any:
+    """A sliding window of three tokens."""
+    return definitions.multi_head_local_attention(q, k, v, window=3, scale=scale)
 
 
 def blocks_alone(q: Array, k: Array, v: Array, *, scale: float | None = None, **options: Any) -> Array:
@@ -195,11 +200,15 @@ ROWS = (
          agrees("causal_attention", all_before, to="attention",
                 says="A window, block, last tokens or shard as long as the text, or a stride of 1, is causal attention.",
                 draw=seen(masks.sliding_window(99), masks.causal() & masks.block_local(99), masks.strided(1), masks.fixed(3, 3),
-                          masks.causal() & masks.look_back(99), masks.sharded(1, size=2, local=1, stride=1),
+                          masks.causal() & masks.look_back(99), masks.dilated(99, 1), masks.sharded(1, size=2, local=1, stride=1),
                           masks.sharded(1, size=2, local=99, stride=3))),
+         agrees("multi_head_local_attention", window_of_three, to="multi_head_local_attention",
+                draw=seen(masks.sliding_window(3), masks.dilated(3, 1), masks.window(2, 0)),
+                says="A window is the same by any name; a dilation of 1 is none."),
          agrees("own_values", own, draw=seen(masks.sliding_window(1), masks.block_local(1), masks.dilated(1, 3), masks.window(0, 0)),
                 says="A window or block of one token reads the query's own value."),
-         agrees("blocks_alone", blocks_alone, draw=seen(masks.causal() & masks.block_local(3)), to="attention",
+         agrees("blocks_alone", blocks_alone, to="attention",
+                draw=seen(*(masks.causal() & blocks for blocks in (masks.block_local(3), masks.shifted_blocks(3, 0)))),
                 says="Blocks that see themselves alone are texts of their own."),
          agrees("residues_alone", residues_alone, draw=seen(masks.dilated(2, 3)), to="multi_head_local_attention",
                 says="A dilated window is a window on each residue class of the tokens."),

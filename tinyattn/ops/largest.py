@@ -17,7 +17,7 @@ def largest(numbers: Array, count: int) -> Array:
     array([False,  True, False, False])
     """
     numbers = np.where(np.isnan(numbers), np.inf, numbers)
-    least = np.sort(numbers, axis=-1)[..., max(0, numbers.shape[-1] - count) :][..., :1]
+    least = np.sort(numbers, axis=-1)[..., max(0, numbers.shape[-1] - max(count, 1)) :][..., :1]
     above, ties = numbers > least, numbers == least
     chosen: Array = above | ties & (np.cumsum(ties, axis=-1) <= count - np.sum(above, axis=-1, keepdims=True))
     return chosen

@@ -38,9 +38,8 @@ def block_mixture_attention(q: Array, k: Array, v: Array, *, block: int, keep: i
     blocks, complete = -(-kv_len // block), kv_len // block
     means = k[..., : complete * block, :].reshape(*k.shape[:-2], complete, block, k.shape[-1]).mean(axis=-2)
     gate = unfold_group(fold_group(q, k.shape[-3]) @ means.mT, q.shape[-3])
-    # A block that is not full yet is only ever a query's own, and that is always kept.
-    gate = np.concatenate((gate, np.zeros((*gate.shape[:-1], blocks - complete), gate.dtype)), axis=-1)
-    number = np.arange(blocks)
-    worth = np.where(number == own, np.inf, np.where(number < own, gate, -np.inf))
-    chosen = largest(worth, keep) & (number <= own)
+    past = np.arange(complete) < own
+    picked = past & largest(np.where(past, gate, -np.inf), keep - 1)
+    short = np.zeros((*picked.shape[:-1], blocks - complete), bool)  # a block that is not full yet is only ever a query's own
+    chosen = np.concatenate((picked, short), axis=-1) | (np.arange(blocks) == own)
     return attention(q, k, v, mask=np.repeat(chosen, block, axis=-1)[..., :kv_len], causal=True, scale=scale)

@@ -80,7 +80,8 @@ def one_hash(qk: Array, v: Array, turned: Array, chunk: int, is_causal: bool, sc
         earlier = np.concatenate((first, x[..., :-1, :, :] if axis == -2 else x[..., :-1, :]), axis=axis - 1)
         return np.concatenate((earlier, x), axis=axis)
 
-    queries, keys, values = in_chunks(qk), and_before(in_chunks(unit(qk)), -2), and_before(in_chunks(v), -2)
+    queries = in_chunks(qk)
+    keys, values = and_before(unit(queries), -2), and_before(in_chunks(v), -2)
     near, their_bucket = and_before(place, -1)[..., None, :], and_before(sorted_bucket, -1)[..., None, :]
     mine = place[..., None]
     seen = (their_bucket == sorted_bucket[..., None]) & (near >= 0) & (mine >= 0)

@@ -71,6 +71,6 @@ def select(weights: Array, own: Array, count: int, blocks: int) -> Array:
     # A block that is not full yet has no mean: it is only ever a query's own.
     unknown = np.zeros((*importance.shape[:-1], blocks - importance.shape[-1]), importance.dtype)
     worth = np.concatenate((importance, unknown), axis=-1)
-    worth = np.where(number == own - 1, above, np.where(number > own, -1, worth))
+    worth = np.where(number == own - 1, above, worth)
     worth = np.where(number == own, above + 2, np.where(number == 0, above + 1, worth))
     return largest(worth, count) & (number <= own)

@@ -34,6 +34,7 @@ def fixed(size: int, last: int) -> Pattern:
     size, last = whole("size", size, 1), whole("last", last, 1)
     if last > size:
         raise ValueError(f"last: expected at most the size {size}, got {last}")
+
     def corners(i0: Array, i1: Array, j0: Array, j1: Array) -> tuple[Any, Any]:
         first, final = j0 // size, j1 // size
         near = (i0 // size <= final) & (first <= i1 // size)

@@ -73,7 +73,7 @@ def stride_from_the_first_key(f: Mechanism, p: Problem) -> Any:
     return seeing(p, lambda _: Pattern(lambda i, j: (j <= i) & (j % 3 == 0)), "strided").call(f)
 
 
-@twin("equals_residues_alone", row=GATHERED)
+@twin("equals_residues_alone", "equals_multi_head_local_attention", row=GATHERED)
 def dilation_inside_the_window(f: Mechanism, p: Problem) -> Any:
     """A dilated window of W spans W positions, not W keys."""
     return seeing(p, lambda _: Pattern(lambda i, j: (i - j >= 0) & (i - j < 2) & ((i - j) % 3 == 0)), "dilated").call(f)
