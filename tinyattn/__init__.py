@@ -169,6 +169,7 @@ laws/                    8  what must hold, as values
   recurrent.py              states that fade or are corrected
   cached.py                 cached is full
   spatial.py                cells of a grid
+  forgetting.py             what caches equal that forget or round
   run.py                    a law tried on seeded problems
 catalog/                 9  one row a mechanism
   row.py                    what a row must have
@@ -187,6 +188,7 @@ catalog/                 9  one row a mechanism
   sparse.py                 patterns, tables of blocks
   local.py                  windows with something beside them
   selected.py               keys that queries choose
+  caches.py                 caches: bytes, and what they cannot do
   find.py                   by any name
   graph.py                  which mechanism is which
 testing/                 10 how we know
@@ -202,7 +204,6 @@ testing/                 10 how we know
     gradient.py             backward passes
     arrays.py               dtypes and layouts
     linear.py               states
-    cache.py                caches
     variants.py             one thing changed, wrongly
     latent.py               what is absorbed
     recurrent.py            states that fade or are corrected
@@ -213,6 +214,10 @@ testing/                 10 how we know
     spatial.py              grids
     sparse.py               patterns, windows, groups
     selected.py             choices
+    cache.py                caches: what is kept
+    cache_ring.py           rings: who is seen
+    cache_stored.py         pages and codes
+    cache_rows.py           whose tokens, and which are forgotten
   matrix.py                 who kills whom
 plot.py                  11 pictures, with matplotlib
 cli/                     12 the command line

@@ -8,3 +8,13 @@ for (const edge of document.querySelectorAll(".graph .edge")) {
     said.innerHTML = document.getElementById("edge-" + edge.dataset.edge).innerHTML;
   });
 }
+// A mechanism that is pointed at, or reached by keyboard, shows its own arcs and dims the others.
+const graph = document.querySelector(".graph");
+function light(place) {
+  graph.classList.toggle("dimmed", place !== null);
+  for (const edge of graph.querySelectorAll(".edge")) edge.classList.toggle("lit", edge.dataset.ends.split(" ").includes(place));
+}
+for (const node of graph.querySelectorAll(".node")) {
+  for (const kind of ["pointerenter", "focus"]) node.addEventListener(kind, () => light(node.dataset.place));
+  for (const kind of ["pointerleave", "blur"]) node.addEventListener(kind, () => light(null));
+}

@@ -27,7 +27,7 @@ def choices() -> str:
     """Returns the mechanisms of the live page as options, each with the settings it takes."""
     options = []
     for row in ROWS:
-        takes = " ".join(name for name in ("causal", "window", "softcap") if name in live.accepts(row))
+        takes = " ".join(live.takes(row))
         chosen = " selected" if row.name == live.FIRST["mechanism"] else ""
         options.append(f'<option value="{row.name}" data-takes="{takes}"{chosen}>{row.name}</option>')
     return "".join(options)
@@ -61,8 +61,8 @@ def fill(app: Any, docname: str, source: list[str]) -> None:
     if docname.startswith("mechanisms/"):
         row = next(row for row in ROWS if f"mechanisms/{row.name}" == docname)
         source[0] = pages.mechanism(row, source[0])
-    if docname == "index" and (HERE / "equivalences.md").exists():
-        source[0] = source[0].replace("laws\ngraph\n", "laws\ngraph\nequivalences\n")
+    if docname == "equivalences":  # its picture is for readers of Markdown; the site has one of its own
+        source[0] = re.sub(r"```mermaid\n.*?```", "The arrows are drawn [on a page of their own](graph.md).", source[0], flags=re.S)
     source[0] = MADE.sub(lambda found: api.part(found[2]) if found[1] == "reference" else MAKERS[found[1]](), source[0])
 
 

@@ -57,12 +57,6 @@ def outcome(row: Row, law: Law) -> str:
     return "bit for bit" if law.exact else f"{ran(row, law).worst:.2f} of the budget"
 
 
-def tied(row: Row, law: Law) -> str | None:
-    """Returns the other mechanism that a law is about: the one that it names, or whose result it compares with."""
-    compared = law.name.removeprefix("equals_")
-    return law.to or (compared if compared != row.name and compared in {other.name for other in ROWS} else None)
-
-
 def linked(row: Row, law: Law) -> str:
     """Returns a law's sentence as a link to its entry."""
     return f"[{law.says}](#{entries()[law.name, law.says].anchor})"
@@ -71,28 +65,25 @@ def linked(row: Row, law: Law) -> str:
 def of_row(row: Row) -> str:
     """Returns the laws of a row as lists: those that tie it to another mechanism, then its other forms, then all others."""
     def is_form(law: Law) -> bool:
-        return not tied(row, law) and law.name.startswith(("equals_", "gradients_equal_"))
+        return not law.to and law.name.startswith(("equals_", "gradients_equal_"))
 
-    groups = {"Ties to other mechanisms": [law for law in row.laws if tied(row, law)],
+    groups = {"Ties to other mechanisms": [law for law in row.laws if law.to],
               "Other ways to compute it": [law for law in row.laws if is_form(law)],
-              "What holds besides": [law for law in row.laws if not tied(row, law) and not is_form(law)]}
+              "What holds besides": [law for law in row.laws if not law.to and not is_form(law)]}
     text = [f"Run them here: `tinyattn check {row.name}`. When this page was built each was tried once; in brackets "
             "is how much of its measured error budget that run took.\n"]
     for title, laws in groups.items():
         if laws:
             text.append(f"**{title}**\n")
-            text += [f"- {linked(row, law)}{other(row, law)} ({outcome(row, law)})" for law in laws]
+            text += [f"- {linked(row, law)}{other(law)} ({outcome(row, law)})" for law in laws]
             text.append("")
     return "\n".join(text)
 
 
-def other(row: Row, law: Law) -> str:
-    """Returns a link to the mechanism that a law ties to, where it has a page, and how it is tied."""
-    name = tied(row, law)
-    if name is None:
-        return ""
+def other(law: Law) -> str:
+    """Returns a link to the mechanism that a law ties to, if it does, and how it is tied."""
     kind = "" if law.kind == "exact" else f", {law.kind}"
-    return " With " + (f"[{name}](/mechanisms/{name}.md)" if name in {row.name for row in ROWS} else f"`{name}`") + f"{kind}."
+    return f" With [{law.to}](/mechanisms/{law.to}.md){kind}." if law.to else ""
 
 
 def family(law: Law) -> str:

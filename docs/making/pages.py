@@ -93,7 +93,8 @@ def helpers(function: object) -> list[object]:
 def facts(row: Row) -> str:
     """Returns what the catalog says of a mechanism as a table."""
     name = row.name if hasattr(definitions, row.name) else row.definition.__name__
-    lines = {"call": f"`tinyattn.definitions.{name}`", "shapes of one head": f"`{row.definition.signature}`",
+    shapes = getattr(row.definition, "signature", "")
+    lines = {"call": f"`tinyattn.definitions.{name}`", "shapes of one head": f"`{shapes}`" if shapes else "",
              "kind": row.kind, "also called": ", ".join(row.aliases),
              "kernel": f"`tinyattn.kernels.{row.kernel}`" if row.kernel else "",
              "from the tokens": ", ".join(f"`{given.name}` ({given.axes})" for given in row.inputs)}
@@ -108,7 +109,7 @@ def mechanism(row: Row, written: str) -> str:
         raise ValueError(f"docs/mechanisms/{row.name}.md: {error}") from error
     flow, seen = pictures.flow(row)
     growth, grew = pictures.growth(row)
-    cache = f"Cache bytes: `{row.cache_formula}`." if row.cache_bytes else "It is not decoded a token at a time and has no cache."
+    cache = f"Cache bytes: `{row.cache_formula}`." if row.cache_bytes else "The catalog names no cache of its own for it."
     bodies = (
         f"{by_hand['Idea']}\n\n{facts(row)}",
         by_hand["Formula"],
@@ -133,7 +134,8 @@ def index() -> str:
         folders.setdefault(inspect.unwrap(row.definition).__module__.split(".")[2], []).append(row)
     text = []
     for folder, rows in folders.items():
-        table = "\n".join(f"| [{title(row.name)}](/mechanisms/{row.name}.md) | {row.says} | `{row.cache_formula}` |" for row in rows)
+        cache = {row.name: f"`{row.cache_formula}`" if row.cache_bytes else "" for row in rows}
+        table = "\n".join(f"| [{title(row.name)}](/mechanisms/{row.name}.md) | {row.says} | {cache[row.name]} |" for row in rows)
         tree = "\n".join(f"/mechanisms/{row.name}" for row in rows)
         text.append(f"## {folder.capitalize()}\n\n| mechanism | in a sentence | cache bytes |\n|---|---|---|\n{table}\n\n"
                     f"```{{toctree}}\n:hidden:\n\n{tree}\n```\n")

@@ -134,3 +134,14 @@ def test_options_are_checked_against_the_whole():
         reading.attend_parts(p.q, [], 7)
 
 
+
+
+def test_tables_that_name_no_page_are_refused():
+    q, pool = np.zeros((1, 1, 1, 2)), np.zeros((3, 1, 2, 2))
+    for table, lengths, words in (([[3]], [1], "pages 0 to 2, got 3 to 3"), ([[-1]], [1], "got -1"), ([[0]], [3], "0 to the 2 tokens of 1 pages"),
+                                  ([[0]], [-1], "got -1"), ([[0]], [1, 1], r"lengths \(rows,\)"), ([0], [1], "tables: expected"),
+                                  ([[0], [1]], [1, 1], "tables: expected")):
+        with pytest.raises(ValueError, match=words):
+            reading.paged_attention(q, pool, pool, np.array(table, np.int64), np.array(lengths, np.int64))
+    with pytest.raises(ValueError, match="int64, lengths .* got int32"):
+        reading.paged_attention(q, pool, pool, np.zeros((1, 1), np.int32), np.array([1]))

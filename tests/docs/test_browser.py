@@ -121,6 +121,11 @@ def test_an_arc_of_the_graph_reads_out_its_law(page, site):
     said = page.inner_text("#edge-said")
     assert said == page.inner_text("#edge-0")
     assert "Last run" in said
+    page.locator(".node").nth(1).focus()
+    ends = page.eval_on_selector_all(".edge.lit", "all => all.map(one => one.dataset.ends.split(' '))")
+    assert ends
+    assert all("1" in pair for pair in ends)
+    assert page.locator(".edge").count() > len(ends)
     assert not page.troubles
 
 

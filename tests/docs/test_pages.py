@@ -1,5 +1,6 @@
 """The pages: each mechanism has one, with all its sections; the numbers on them are what comes out."""
 
+import ast
 import doctest
 import re
 from pathlib import Path
@@ -39,8 +40,8 @@ def test_no_page_is_left_of_a_row_that_is_gone():
 
 
 def test_no_two_pages_show_the_same_number():
-    shown = [example for row in ROWS for example in examples(WRITTEN / f"{row.name}.md")]
-    assert len(set(shown)) == len(shown)
+    every = [example for path in WRITTEN.glob("*.md") for example in examples(path)]
+    assert len(set(every)) == len(every)
 
 
 @pytest.mark.parametrize("path", [path for path in SITE if examples(path)], ids=lambda path: str(path.relative_to(ROOT / "docs")))
@@ -80,6 +81,19 @@ def test_a_page_has_its_sections_in_order_and_every_law_as_a_link(monkeypatch):
     assert f":pyobject: {row.definition.__name__}" in text
 
 
+TOKENS = [row for row in ROWS if row.name != "spatial_gate"]  # which gates an image and reads no token
+
+
+@pytest.mark.parametrize("row", TOKENS, ids=[row.name for row in TOKENS])
+def test_every_row_of_tokens_is_drawn(row):
+    from live import example, mixing
+    p, _ = example(row, list("abcde"))
+    weights = mixing(row.mechanism, p)
+    assert weights.ndim == 3
+    assert np.all(np.isfinite(weights))
+    assert np.any(weights != 0)
+
+
 def test_what_is_drawn_is_the_matrix_that_a_mechanism_is():
     from live import example, mixing
     row = find("grouped_query_attention")
@@ -109,3 +123,22 @@ def test_plain_text_of_a_docstring_is_no_markup():
     lines = ["(*leading, i_) is `x * y` and |z|", ">>> a * b", "6"]
     api.as_rst(None, "", "", None, None, lines)
     assert lines == [r"(\*leading, i\_) is ``x * y`` and \|z\|", ">>> a * b", "6"]
+
+
+def shown() -> list[tuple[str, str, str]]:
+    """Returns page, file and object of every inclusion of code on the pages that are written by hand."""
+    pattern = r"```\{literalinclude\} (\S+)\n((?::.*\n)*)"
+    return [(path.name, name, options) for path in SITE for name, options in re.findall(pattern, path.read_text())]
+
+
+@pytest.mark.parametrize(("page", "name", "options"), shown(), ids=[f"{page} {name}" for page, name, _ in shown()])
+def test_what_a_page_shows_by_inclusion_is_there(page, name, options):
+    path = ROOT / "docs" / name.lstrip("/") if name.startswith("/") else ROOT / "docs" / name
+    text = path.read_text()
+    for kind, wanted in re.findall(r"^:(pyobject|start-at|end-at): (.+)$", options, re.M):
+        if kind == "pyobject":
+            tree = ast.parse(text)
+            for part in wanted.split("."):
+                (tree,) = [node for node in tree.body if getattr(node, "name", None) == part]
+        else:
+            assert wanted in text

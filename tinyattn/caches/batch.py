@@ -117,12 +117,12 @@ class BatchCache(Base):
     @exclusive
     def step(self, q: Array, k: Array, v: Array, lengths: Lengths = None, **options: Any) -> Array:
         """Stores each row's own tokens and returns what their queries read; 0 for padding."""
-        n = chunk_of(k, v)
+        n, outs = chunk_of(k, v), []
+        rows = self._forks(len(k))
         check_chunk(q, n)
         if q.shape[0] != len(k) or q.shape[-2] != n:
             raise ValueError(f"q: expected {len(k)} rows of {n} queries as in k {k.shape}, got shape {q.shape}")
         refuse_squares(options)
-        rows, outs = self._forks(len(k)), []
         for b, (row, count) in enumerate(zip(rows, self._counts(lengths, len(k), n), strict=True)):
             own = self._own(int(count), n)
             gates = {name: gate[b : b + 1, ..., own, :] if gate.ndim == k.ndim else gate[b : b + 1, ..., own]
@@ -130,8 +130,9 @@ class BatchCache(Base):
             out = row.step(*(x[b : b + 1, ..., own, :] for x in (q, k, v)), **options | gates)
             edges = (own.start, n - own.stop)
             outs.append(np.pad(out, [(0, 0)] * (out.ndim - 2) + [edges, (0, 0)]))
+        out = np.concatenate(outs)
         self._held = rows
-        return np.concatenate(outs)
+        return out
 
     @exclusive
     def attend(self, q: Array, **options: Any) -> Array:

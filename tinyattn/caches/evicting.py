@@ -83,8 +83,9 @@ class EvictingCache(Base):
             out, held = self._taken(held, q[..., start:stop, :], k[..., start:stop, :], v[..., start:stop, :], options)
             outs.append(out)
             start = stop
+        out = np.concatenate(outs, axis=-2)
         self._held = held
-        return np.concatenate(outs, axis=-2)
+        return out
 
     def _taken(self, held: Held, q: Array, k: Array, v: Array, options: dict[str, Any]) -> tuple[Array, Held]:
         """Returns what a piece's queries read of the held tokens and the piece, and what is held after that."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Self
 from weakref import WeakValueDictionary
@@ -11,7 +12,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 
 from tinyattn.caches.base import Base, Turns, exclusive
-from tinyattn.caches.pages import Book, Table, chain
+from tinyattn.caches.pages import Book, Table, chain, check_ids, pools_for
 from tinyattn.caches.protocol import check_tokens
 from tinyattn.caches.reading import gathered, paged_attention
 from tinyattn.ops.masks.constructors import whole
@@ -106,7 +107,7 @@ class PagedCache(Base):
     page_size - 1 tokens more a row, and a page that rows share once.
 
     Raises:
-        CapacityError: the pool has too few free pages. ValueError: it was freed, or has more than one axis before kv_heads.
+        CapacityError: the pool has too few free pages. ValueError: it was freed.
     """
 
 
@@ -129,9 +130,8 @@ class PagedCache(Base):
         return None if table is None else Change(table, book)
 
     @_held.setter
-    def _held(self, held: Change | None) -> None:
-        book = self._book if held is None else held.book
-        self.pool._book = book.holding(self._number, held and held.table)
+    def _held(self, held: Change) -> None:
+        self.pool._book = held.book.holding(self._number, held.table)
 
     @property
     def capacity(self) -> int:
@@ -163,11 +163,9 @@ class PagedCache(Base):
 
     def _grown(self, k: Array, v: Array) -> Change:
         k, v = check_tokens(k, v, self._kept())
-        if k.ndim > 4:
-            raise ValueError(f"k: expected (kv_heads, n, head_dim) or (rows, kv_heads, n, head_dim), got shape {k.shape}")
         held, lead = self._held, k.shape[:-3]
-        table = Table(np.zeros((len(k) if lead else 1, 0), np.int64), 0, lead) if held is None else held.table
-        return self._written(table, k if lead else k[None], v if lead else v[None])
+        table = Table(np.zeros((math.prod(lead), 0), np.int64), 0, lead) if held is None else held.table
+        return self._written(table, in_rows(k), in_rows(v))
 
     def _written(self, table: Table, k: Array, v: Array) -> Change:
         """Returns the table with more tokens a row, written where nobody reads."""
@@ -185,7 +183,7 @@ class PagedCache(Base):
             pages[row, blocks - 1] = page
         at = np.arange(table.length, length)
         for pool, new in ((keys, k), (values, v)):
-            pool[pages[:, at // size], :, at % size] = np.moveaxis(new, 1, 2)
+            pool[pages[:, at // size], :, at % size] = new.swapaxes(1, 2)
         return Change(Table(pages, length, table.lead), book._replace(keys=keys, values=values))
 
     def _shared_ends(self, table: Table) -> list[int]:
@@ -208,8 +206,10 @@ class PagedCache(Base):
         if book.keys is None or book.values is None:
             raise ValueError("attend: this pool is empty; append first")
         lengths = np.full(len(table.pages), table.length, np.int64)
-        out = paged_attention(q if table.lead else q[None], book.keys, book.values, table.pages, lengths, **options)
-        return out if table.lead else out[0]
+        squares = {name: in_rows(np.broadcast_to(option, (*table.lead, *option.shape[-3:]))) for name, option in options.items()
+                   if name in ("mask", "bias") and isinstance(option, np.ndarray) and option.ndim > 3}
+        out = paged_attention(in_rows(q), book.keys, book.values, table.pages, lengths, **options | squares)
+        return out.reshape(*table.lead, *out.shape[1:])
 
     @exclusive
     def view(self) -> tuple[Array, Array, Array]:
@@ -230,15 +230,19 @@ class PagedCache(Base):
 
     def _picked(self, rows: Array) -> Change | None:
         held = self._held
-        return held and held._replace(table=held.table._replace(pages=held.table.pages[rows], lead=(len(rows),)))
+        if held is None:
+            return None
+        table, lead = held.table, (len(rows), *held.table.lead[1:])
+        pages = table.pages.reshape(*table.lead, table.pages.shape[1])[rows].reshape(math.prod(lead), table.pages.shape[1])
+        return held._replace(table=table._replace(pages=pages, lead=lead))
 
     @exclusive
     def fork(self) -> Self:
         """Returns a sequence with the same tokens in the same pages; the first to write into the last page copies it."""
-        held, child = self._held, copy.copy(self)
+        book, child = self._book, copy.copy(self)
         child._number = next(self.pool._numbers)
         self.pool._living[child._number] = child
-        child._held = held
+        self.pool._book = book.holding(child._number, book.tables[self._number])
         return child
 
     @exclusive
@@ -262,30 +266,15 @@ class PagedCache(Base):
         held = self._held
         if held is None or held.book.keys is None or held.book.values is None:
             return {}
-        rows = {name: np.stack([gathered(pool, row)[:, : held.length] for row in held.table.pages])
+        table = held.table
+        rows = {name: np.stack([gathered(pool, row)[:, : table.length] for row in table.pages])
                 for name, pool in (("keys", held.book.keys), ("values", held.book.values))}
-        return rows if held.table.lead else {name: row[0] for name, row in rows.items()}
+        return {name: row.reshape(*table.lead, *row.shape[1:]) for name, row in rows.items()}
 
     def _restore(self, arrays: dict[str, Array]) -> None:
         self._held = self._grown(arrays["keys"], arrays["values"])
 
 
-def pools_for(book: Book, k: Array, v: Array, page_size: int) -> tuple[Array, Array]:
-    """Returns the pool's arrays, or new ones for keys and values like these; an error if it has others."""
-    shapes = [(len(book.references), x.shape[-3], page_size, x.shape[-1]) for x in (k, v)]
-    if book.keys is None or book.values is None:
-        return np.empty(shapes[0], k.dtype), np.empty(shapes[1], v.dtype)
-    for name, x, pool, shape in zip("kv", (k, v), (book.keys, book.values), shapes, strict=True):
-        if x.dtype != pool.dtype:
-            raise TypeError(f"{name}: this pool holds {pool.dtype}, got {x.dtype}")
-        if pool.shape != shape:
-            raise ValueError(f"{name}: this pool holds {pool.shape[1]} heads of {pool.shape[3]} channels, got shape {x.shape}")
-    return book.keys, book.values
-
-
-def check_ids(tokens: Array | Sequence[int]) -> Array:
-    """Returns tokens as an array of ints."""
-    ids = np.asarray(tokens)
-    if ids.ndim != 1 or (ids.size and ids.dtype.kind not in "iu"):
-        raise TypeError(f"tokens: expected ints along one axis, got {ids.dtype} of shape {ids.shape}")
-    return ids
+def in_rows(x: Array) -> Array:
+    """Returns (..., heads, n, dim) with all leading axes as one."""
+    return x.reshape(math.prod(x.shape[:-3]), *x.shape[-3:])

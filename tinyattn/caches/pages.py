@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +15,7 @@ NONE = np.zeros(0, np.int64)
 
 
 class Table(NamedTuple):
-    """The pages of one sequence, (rows, blocks) int64, its tokens a row, and the leading axes of its arrays: () or (rows,)."""
+    """The pages of one sequence, (rows, blocks) int64, its tokens a row, and the leading axes of its arrays, one row each."""
 
     pages: Array
     length: int
@@ -30,7 +30,7 @@ class Book(NamedTuple):
     """
 
     references: Array
-    free: tuple[int, ...]
+    free: Array
     tables: dict[int, Table | None]
     named: dict[bytes, tuple[int, tuple[int, ...]]]
     names: dict[int, bytes]
@@ -40,7 +40,7 @@ class Book(NamedTuple):
     @classmethod
     def blank(cls, pages: int) -> Book:
         """Returns the book of a pool in which nothing is held."""
-        return cls(np.zeros(pages, np.int64), tuple(range(pages)), {}, {}, {})
+        return cls(np.zeros(pages, np.int64), np.arange(pages), {}, {}, {})
 
     def holding(self, number: int, table: Table | None) -> Book:
         """Returns the book in which a sequence holds this table in the place of its own; None is one without tokens."""
@@ -58,8 +58,8 @@ class Book(NamedTuple):
         references = self.references.copy()
         np.subtract.at(references, before, 1)
         np.add.at(references, after, 1)
-        gone = dict.fromkeys(int(page) for page in before if not references[page])
-        return self._replace(references=references, free=(*(page for page in self.free if not references[page]), *gone))
+        left, gone = self.free[references[self.free] == 0], np.unique(before[references[before] == 0])
+        return self._replace(references=references, free=np.concatenate((left, gone)))
 
     def taking(self, count: int) -> tuple[list[int], Book]:
         """Returns pages to write to, and the book in which they have lost their names.
@@ -70,7 +70,7 @@ class Book(NamedTuple):
         if count > len(self.free):
             raise CapacityError(f"{count} pages are needed, {len(self.free)} of {len(self.references)} are free; free a sequence "
                                 f"or make a larger pool")
-        pages = list(self.free[:count])
+        pages = self.free[:count].tolist()
         lost = {self.names[page] for page in pages if page in self.names}
         if not lost:
             return pages, self
@@ -111,3 +111,24 @@ def chain(tokens: Array, page_size: int, scope: str) -> Iterator[bytes]:
     for start in range(0, len(tokens) - page_size + 1, page_size):
         digest = hashlib.sha256(digest + tokens[start : start + page_size].astype("<i8").tobytes()).digest()
         yield digest
+
+
+def pools_for(book: Book, k: Array, v: Array, page_size: int) -> tuple[Array, Array]:
+    """Returns the pool's arrays, or new ones for keys and values like these; an error if it has others."""
+    shapes = [(len(book.references), x.shape[-3], page_size, x.shape[-1]) for x in (k, v)]
+    if book.keys is None or book.values is None:
+        return np.empty(shapes[0], k.dtype), np.empty(shapes[1], v.dtype)
+    for name, x, pool, shape in zip("kv", (k, v), (book.keys, book.values), shapes, strict=True):
+        if x.dtype != pool.dtype:
+            raise TypeError(f"{name}: this pool holds {pool.dtype}, got {x.dtype}")
+        if pool.shape != shape:
+            raise ValueError(f"{name}: this pool holds {pool.shape[1]} heads of {pool.shape[3]} channels, got shape {x.shape}")
+    return book.keys, book.values
+
+
+def check_ids(tokens: Array | Sequence[int]) -> Array:
+    """Returns tokens as an array of ints."""
+    ids = np.asarray(tokens)
+    if ids.ndim != 1 or (ids.size and ids.dtype.kind not in "iu"):
+        raise TypeError(f"tokens: expected ints along one axis, got {ids.dtype} of shape {ids.shape}")
+    return ids

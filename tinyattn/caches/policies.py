@@ -25,7 +25,7 @@ class Policy(Protocol):
         """
 
     def held(self, length: int) -> int:
-        """Returns how many tokens are held of so many, when they came one by one after a first step of all."""
+        """Returns how many tokens are held of a prompt of so many."""
 
 
 @dataclass(frozen=True)

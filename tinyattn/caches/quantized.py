@@ -46,6 +46,7 @@ class QuantizedCache(Taped):
     """
 
     exact = False
+    names = tuple(name + part for name in ("keys", "values") for part in ("", *(f"_{code}" for code in CODES)))
 
     def __init__(self, *, bits: int = 8, group: int = 32, residual: int = 32) -> None:
         super().__init__()
@@ -87,7 +88,10 @@ class QuantizedCache(Taped):
         tapes, length = dict(held.tapes), held.length + k.shape[-2]
         due = max(0, self._quantised(length) - coded(held))
         for name, rows, axis in (("keys", k, -2), ("values", v, -1)):
-            tape = tapes[name].extended(rows)
+            size = tapes[name].size
+            tape = tapes[name] = tapes[name].extended(rows, max(size + rows.shape[-2], 3 * size))  # moved once in 2 size tokens
+            if not due:
+                continue
             packed = quantize(tape.rows[..., :due, :], bits=self.bits, group=self.group, axis=axis)
             tapes |= {f"{name}_{part}": tapes[f"{name}_{part}"].extended(codes) for part, codes in zip(CODES, packed[:3], strict=True)}
             tapes[name] = tape.last(tape.size - due)
@@ -112,8 +116,9 @@ class QuantizedCache(Taped):
                      if name in options}
             outs.append(self._read(q[..., rows, :], held, options | given))
             start = stop
+        out = np.concatenate(outs, axis=-2)
         self._held = self._settled(held)
-        return np.concatenate(outs, axis=-2)
+        return out
 
     def _settled(self, held: Held) -> Held:
         most = 4 * (self.residual + self.group)

@@ -168,7 +168,7 @@ def page_parts(keys: Array, values: Array, table: Array, length: int, part: int 
 
 def gathered(pool: Array, pages: Array) -> Array:
     """Returns what lies in pages of a pool (pages, kv_heads, page_size, width), in their order: (kv_heads, n, width)."""
-    return np.moveaxis(pool[pages], 0, 1).reshape(pool.shape[1], len(pages) * pool.shape[2], pool.shape[3])
+    return pool[pages].swapaxes(0, 1).reshape(pool.shape[1], len(pages) * pool.shape[2], pool.shape[3])
 
 
 def piece_of(name: str, option: Any, rows: slice, length: int, full: tuple[int, ...]) -> Any:

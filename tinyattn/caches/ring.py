@@ -39,6 +39,8 @@ class RingCache(Taped):
     32
     """
 
+    names = ("keys", "values", "first_keys", "first_values")
+
     def __init__(self, window: int, *, keep_first: int = 0, slack: int = 0,
                  rotate: Callable[[Array, Array], Array] | None = None) -> None:
         super().__init__()
@@ -60,8 +62,7 @@ class RingCache(Taped):
 
     def _grown(self, k: Array, v: Array) -> Held:
         k, v = check_tokens(k, v, self._kept())
-        held = self._held or Held({"keys": Tape.like(k), "values": Tape.like(v), "first_keys": Tape.like(k),
-                                   "first_values": Tape.like(v)}, 0)
+        held = self._held or Held({name: Tape.like(k if name.endswith("keys") else v) for name in self.names}, 0)
         length = held.length + k.shape[-2]
         if self.rotate is not None:
             k = self.rotate(k, np.arange(held.length, length))

@@ -60,7 +60,8 @@ class StateCache(Base):
     `slack`, the states at the last two multiples of it and the tokens since the older are kept, so that truncating by at
     most so many (from the longest it has been) is exact, by folding in again what stays.
 
-    nbytes = kv_heads features (value_dim + 1) itemsize for the normalised form, times the leading axes.
+    nbytes = kv_heads features (value_dim + 1) max(4, itemsize) for the normalised form, times the leading axes; with slack as
+    much for each of two check-points, and the tokens since the older.
 
     >>> import numpy as np
     >>> cache = StateCache()
@@ -198,7 +199,8 @@ class StateCache(Base):
         others = sorted(set(held.recent.options) - set(GATES)) if held.marks else []
         if others:
             raise ValueError(f"save: {', '.join(others)}: was given to step and would be lost; bind it to the mechanism")
-        arrays = {"length": np.array(held.length, np.int64), "marks": np.array([at for at, _ in held.marks], np.int64)}
+        arrays = {"length": np.array(held.length, np.int64), "states": np.array(len(held.state or ()), np.int64),
+                  "marks": np.array([at for at, _ in held.marks], np.int64)}
         for name, state in (("state", held.state), *((f"mark.{at}", state) for at, state in held.marks)):
             arrays |= {f"{name}.{i}": array for i, array in enumerate(state or ())}
         for name, chunk in (("still", held.still), ("recent", held.recent)):
@@ -207,15 +209,15 @@ class StateCache(Base):
         return arrays
 
     def _restore(self, arrays: dict[str, Array]) -> None:
-        def state(name: str) -> State | None:
-            return tuple(arrays[key] for key in sorted(arrays) if key.rpartition(".")[0] == name) or None
+        def state(name: str, length: int) -> State | None:
+            return tuple(arrays[f"{name}.{i}"] for i in range(int(arrays["states"]))) if length else None
 
         def chunk(name: str) -> Chunk:
             gates = {gate: arrays[f"{name}.{gate}"] for gate in GATES if f"{name}.{gate}" in arrays}
             return Chunk(arrays[f"{name}.keys"], arrays[f"{name}.values"], gates)
 
-        marks = tuple((int(at), state(f"mark.{at}")) for at in arrays["marks"])
-        self._held = Held(state("state"), int(arrays["length"]), chunk("still"), marks, chunk("recent"))
+        length, marks = int(arrays["length"]), tuple((int(at), state(f"mark.{at}", int(at))) for at in arrays["marks"])
+        self._held = Held(state("state", length), length, chunk("still"), marks, chunk("recent"))
 
 
 def still(chunk: Chunk) -> Chunk:

@@ -27,6 +27,7 @@ class Taped(Base):
     """A cache of tapes, `keys` and `values` (..., kv_heads, n, dim) among them, the last token at position length - 1."""
 
     _held: Held | None
+    names: tuple[str, ...] = ("keys", "values")
 
     @property
     def nbytes(self) -> int:
@@ -76,11 +77,8 @@ class Taped(Base):
         return {name: tape.rows for name, tape in self._held.tapes.items()} | {"length": np.array(self._held.length, np.int64)}
 
     def _restore(self, arrays: dict[str, Array]) -> None:
-        length = int(arrays["length"])
-        tapes = {name: Tape.of(array) for name, array in arrays.items() if name != "length"}
-        lead = {array.shape[:-2] for name, array in arrays.items() if name != "length"}
-        longest = max(tapes["keys"].size, tapes["values"].size)
-        if len(lead) != 1 or not next(iter(lead)) or longest > length:
+        length, tapes = int(arrays["length"]), {name: Tape.of(arrays[name]) for name in self.names}
+        if len({tape.buffer.shape[:-2] for tape in tapes.values()}) != 1 or not tapes["keys"].size == tapes["values"].size <= length:
             shapes = {name: array.shape for name, array in arrays.items()}
             raise ValueError(f"a file's arrays do not fit each other and its {length} tokens: {shapes}")
         self._held = Held(tapes, length)

@@ -56,6 +56,14 @@ def accepts(row: Row) -> dict[str, inspect.Parameter]:
     return {p.name: p for p in (*passed_on, *own) if p.kind is p.KEYWORD_ONLY}
 
 
+def takes(row: Row) -> list[str]:
+    """Returns the settings of the page that a mechanism takes; a window that is the side of a tile on a grid is none of them."""
+    known = accepts(row)
+    drawn = row.sample(np.random.default_rng(0), row.fit(Sizes((), 2, 2, 6, 6))).options.get("window")
+    on_a_grid = "window" in known and known["window"].default is inspect.Parameter.empty and isinstance(drawn, tuple)
+    return [name for name in ("causal", "softcap", "window") if name in known and not (name == "window" and on_a_grid)]
+
+
 def sizes_of(row: Row, length: int, heads: int, shared: int) -> Sizes:
     """Returns the sizes nearest to those wished for that a row takes."""
     wished = Sizes((), max(heads // shared, 1), min(shared, heads), length, length, HEAD_DIM, HEAD_DIM)
@@ -97,11 +105,12 @@ def example(row: Row, words: list[str], *, heads: int = 4, shared: int = 2, wind
         p = p.but(q=ops.unit(p.q), k=ops.unit(p.k))  # a write of strength up to 1 is stable for keys of length 1
     if "feature_map" in known:
         p = p.but(feature_map=ops.elu_plus_one, normalize=True)
-    if "causal" in known:
+    taken = takes(row)
+    if "causal" in taken:
         p = p.but(causal=causal)
-    if "softcap" in known and softcap is not None:
+    if "softcap" in taken and softcap is not None:
         p = p.but(softcap=softcap)
-    if "window" in known and window is not None:
+    if "window" in taken and window is not None:
         pair = known["window"].default is not inspect.Parameter.empty
         p = p.but(window=(window - 1, 0 if causal else window - 1) if pair else window)
     return p, sizes
@@ -124,7 +133,7 @@ def mixing(f: Mechanism, p: Problem) -> np.ndarray:
         out = p.v
     if out.shape[-1] == length:
         return out.reshape(-1, *out.shape[-2:])
-    return slopes(lambda v: outputs(f(p.q, p.k, v, **p.options))[0], p.v, lambda g: g[..., 0], channels=1)
+    return slopes(lambda v: outputs(f(p.q, p.k, v, **p.options))[0], p.v, lambda g: g[..., 0])
 
 
 def has_values(p: Problem) -> bool:
@@ -132,14 +141,14 @@ def has_values(p: Problem) -> bool:
     return p.v.ndim == p.q.ndim and p.v.shape[-2] == p.k.shape[-2] and p.v.shape[-1] > 0
 
 
-def slopes(f: Mechanism, x: np.ndarray, of: Mechanism, channels: int | None = None) -> np.ndarray:
-    """Returns of(slope by x) of every row of f(x), by its first channels, as (heads, q_len, kv_len)."""
+def slopes(f: Mechanism, x: np.ndarray, of: Mechanism) -> np.ndarray:
+    """Returns of(slope by x) of every row of f(x), its channels summed, as (heads, q_len, kv_len)."""
     out, pullback = vjp(f, x)
     flat = out.reshape(-1, *out.shape[-2:])
     found = np.empty((*flat.shape[:-1], x.shape[-2]))
     for head, query in np.ndindex(flat.shape[:-1]):
         d_out = np.zeros_like(flat)
-        d_out[head, query, :channels] = 1.0
+        d_out[head, query] = 1.0
         found[head, query] = of(pullback(d_out.reshape(out.shape)).reshape(-1, *x.shape[-2:]).sum(axis=0))
     return found
 
@@ -194,7 +203,7 @@ def drawn(numbers: dict[str, Any]) -> str:
     maps = [grid(np.array(numbers["mask"])[0].astype(float), rows, words, top=1.6, label="who sees whom, head 0")]
     maps += [grid(w, rows, words, top=top, label=f"head {h}") for h, w in enumerate(weights)]
     if numbers["cache_bytes"] is None:
-        cache = "no cache: this one is not decoded a token at a time"
+        cache = "the catalog names none of its own for this one"
     else:
         now, later = (f"{n:,}" for n in numbers["cache_bytes"])
         cache = (f"<strong>{now}</strong> bytes for these {len(words)} tokens in float32, <strong>{later}</strong> for 100,000: "

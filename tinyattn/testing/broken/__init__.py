@@ -3,6 +3,9 @@
 from tinyattn.testing.broken import (
     arrays,
     cache,
+    cache_ring,
+    cache_rows,
+    cache_stored,
     contextual,
     dual_chunk,
     features,
@@ -22,8 +25,8 @@ from tinyattn.testing.broken import (
 )
 from tinyattn.testing.broken.twin import Twin
 
-HALLS = (masking, score, heads, lse, gradient, arrays, sparse, selected, linear, spatial, cache, variants, latent, recurrent,
-         contextual, dual_chunk, lowrank, features)
+HALLS = (masking, score, heads, lse, gradient, arrays, variants, latent, contextual, dual_chunk, sparse, selected, linear, features,
+         recurrent, lowrank, spatial, cache, cache_ring, cache_stored, cache_rows)
 MUSEUM: tuple[Twin, ...] = tuple(one for hall in HALLS for item in vars(hall).values()
                                  for one in (item if isinstance(item, tuple) else (item,)) if isinstance(one, Twin))
 
