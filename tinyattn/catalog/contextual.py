@@ -131,7 +131,7 @@ def hats(q: Array, k: Array, *, embedding: Array, scale: float | None, **options
     """Counts by a triangle of ones; each position's vector weighs 1 - its distance from the count."""
     seen = Problem(q, k, k, options).visible()
     products = q @ np.repeat(k, q.shape[-3] // k.shape[-3], axis=-3).mT * (q.shape[-1] ** -0.5 if scale is None else scale)
-    counted = seen / (1.0 + np.exp(-products)) @ np.tril(np.ones((k.shape[-2],) * 2, q.dtype))
+    counted = seen / (1.0 + np.exp(np.minimum(-products, 80.0))) @ np.tril(np.ones((k.shape[-2],) * 2, q.dtype))
     place = np.minimum(counted, embedding.shape[0] - 1.0)[..., None]
     weights = np.maximum(1.0 - np.abs(place - np.arange(embedding.shape[0])), 0.0)
     bias: Array = np.sum(weights * (q @ embedding.T)[..., None, :], axis=-1)

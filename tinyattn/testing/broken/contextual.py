@@ -42,7 +42,8 @@ def distances_from_one(f: Mechanism, p: Problem) -> Any:
 def span_of_the_key(f: Mechanism, p: Problem) -> Any:
     """How far is seen is asked of the token that is looked at."""
     q_len, kv_len = p.full()[-2:]
-    return simply(p, bias=log(p, ramped(p, p.options["span"][..., None, :]))) if q_len == kv_len else p.call(f)
+    spans = np.pad(p.options["span"], [(0, 0)] * (p.q.ndim - 2) + [(max(kv_len - q_len, 0), 0)])[..., max(q_len - kv_len, 0) :]
+    return simply(p, bias=log(p, ramped(p, spans[..., None, :])))
 
 
 @twin("equals_weights_cut_afterwards", "equals_attention_with_a_bias", row=SPAN)

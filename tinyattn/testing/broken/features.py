@@ -53,7 +53,7 @@ def queries_not_placed(f: Mechanism, p: Problem) -> Any:
 def cosines_alone_learn(f: Mechanism, p: Problem) -> Any:
     """Cosine and sine share a buffer, and the gradient of one of them is lost."""
     def halved(x: Any, at: Any, most: int) -> Any:
-        return slowed(cosformer_features(x, at, most), np.arange(2 * x.shape[-1]) < x.shape[-1])
+        return slowed(cosformer_features(x, at, most), (np.arange(2 * x.shape[-1]) < x.shape[-1]).astype(x.dtype))
 
     return p.call(placed(halved))
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from tinyattn.definitions import linear_attention
 from tinyattn.laws.problem import Mechanism, Problem
+from tinyattn.ops.gates import behind
 from tinyattn.testing.broken.gradient import stopped
 from tinyattn.testing.broken.linear import with_state
 from tinyattn.testing.broken.twin import Fault, Twin, twin
@@ -62,15 +63,14 @@ def waiting_tokens_fade(f: Mechanism, p: Problem) -> Any:
 
 def state_not_faded(f: Mechanism, p: Problem) -> Any:
     """From one chunk of two tokens to the next the state is added to, and does not fade."""
-    if p.q.shape[-2] != p.k.shape[-2] or p.k.shape[-2] < 3:
-        return p.call(f)
-    states, outs = p.options.get("initial_state"), []
+    states, outs, first = p.options.get("initial_state"), [], p.k.shape[-2] - p.q.shape[-2]
+    every = p.but(q=behind(p.q, first))
     for start in range(0, p.k.shape[-2], 2):
-        part = p.tokens(slice(start, start + 2)).but(return_state=True)
+        part = every.tokens(slice(start, start + 2)).but(return_state=True)
         outs.append(part.but(initial_state=states).call(f)[0])
         own = part.but(initial_state=None).call(f)[1]
         states = own if states is None else states + own
-    out = np.concatenate(outs, axis=-2)
+    out = np.concatenate(outs, axis=-2)[..., first:, :]
     return (out, states) if p.options.get("return_state") else out
 
 
@@ -146,12 +146,13 @@ def stepped(p: Problem, step: Callable[..., Any]) -> Any:
     """The gated delta rule, a token at a time, by step(state, decay, key, value, beta)."""
     state, outs = p.options.get("initial_state"), []
     state = np.zeros((*p.k.shape[:-2], p.k.shape[-1], p.v.shape[-1]), p.k.dtype) if state is None else state
-    queries = np.concatenate((np.zeros((*p.q.shape[:-2], p.k.shape[-2] - p.q.shape[-2], p.q.shape[-1]), p.q.dtype), p.q), axis=-2)
+    first = p.k.shape[-2] - p.q.shape[-2]
+    queries = behind(p.q, first)
     for t in range(p.k.shape[-2]):
         state = step(state, np.exp(p.options["log_decay"][..., t, None, None]), p.k[..., t, :, None], p.v[..., t, None, :],
                      p.options["beta"][..., t, None, None])
         outs.append(queries[..., t : t + 1, :] @ np.repeat(state, p.q.shape[-3] // p.k.shape[-3], axis=-3))
-    out = np.concatenate(outs, axis=-2)[..., p.k.shape[-2] - p.q.shape[-2] :, :]
+    out = np.concatenate(outs, axis=-2)[..., first:, :]
     return (out, state) if p.options.get("return_state") else out
 
 
