@@ -69,6 +69,21 @@ def kernel() -> Callable[..., Array] | None:
     return None if DISABLED else compiled
 
 
+def attention_with_lse(q: Array, k: Array, v: Array, **options: Any) -> tuple[Array, Array]:
+    """Returns `definitions.attention_with_lse(q, k, v, **options)`, from 4096 scores on by the kernel where Numba is installed."""
+    compiled = lse_kernel() if math.prod(q.shape[:-1]) * k.shape[-2] >= KERNEL_SCORES else None
+    return (definitions.attention_with_lse if compiled is None else compiled)(q, k, v, **options)
+
+
+@cache
+def lse_kernel() -> Callable[..., tuple[Array, Array]] | None:
+    """Returns the compiled attention_with_lse, or None as `kernel` does."""
+    if kernel() is None:
+        return None
+    from tinyattn.kernels import attention_with_lse as compiled
+    return compiled
+
+
 def same_along_first(option: Any, ndim: int) -> bool:
     """Returns whether a mask or bias is the same for every entry of the first axis of q."""
     return option is None or (hasattr(option, "shape") and (len(option.shape) < ndim or option.shape[0] == 1))

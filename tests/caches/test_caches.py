@@ -21,6 +21,7 @@ from tinyattn.caches import (
     RingCache,
     SnapKV,
     StateCache,
+    quantized,
 )
 from tinyattn.caches.tape import Tape
 from tinyattn.layers.latent import LatentAttention
@@ -260,6 +261,23 @@ def test_bytes_of_codes_are_a_quarter_and_an_eighth():
         cache.append(x, x)
         scales = 2 * 4 * 2 * (4096 // 64 * 64 + 4096)
         assert cache.nbytes == 2 * x.nbytes // share + scales
+
+
+@pytest.mark.parametrize("piece", [1, 3, 7, 99])
+def test_how_much_of_a_chunk_is_taken_in_at_once_does_not_show(piece, monkeypatch):
+    monkeypatch.setattr(quantized, "PIECE", piece)
+    q, k, v = drawn(21)
+    mask, bias = RNG.random((2, 1, 21, 21)) < 0.8, RNG.standard_normal((4, 21, 21))
+    for options in ({}, {"mask": padding(np.array([21, 9]))}, {"mask": mask, "bias": bias, "sinks": np.ones(4)}):
+        cache, twin = (QuantizedCache(bits=4, group=4, residual=3) for _ in range(2))
+        out = cache.step(q, k, v, **options)
+        given = [{name: option[..., t : t + 1, : t + 1] if isinstance(option, np.ndarray) and option.ndim > 1 else option
+                  for name, option in options.items()} for t in range(21)]
+        alone = [twin.step(*(x[..., t : t + 1, :] for x in (q, k, v)), **given[t]) for t in range(21)]
+        np.testing.assert_allclose(out, np.concatenate(alone, axis=-2), **CLOSE)
+        for name, tape in cache._held.tapes.items():
+            np.testing.assert_array_equal(tape.rows, twin._held.tapes[name].rows)
+        np.testing.assert_allclose(cache.step(q[..., -2:, :], k, v)[..., -1:, :], twin.step(q, k, v)[..., -1:, :], **CLOSE)
 
 
 def test_heavy_hitters_keep_what_is_looked_at():
