@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -20,15 +19,18 @@ DECODE_SCORES, DECODE_QUERIES = 1 << 16, 8
 PART_BYTES = 1 << 20
 # Above this many bytes for one head's scores the streaming form is faster.
 STREAM_BYTES = 1 << 26
+# What is computed in its own dtype.
+WIDE = {np.dtype(np.float32), np.dtype(np.float64)}
 
 
 def attention(q: Array, k: Array, v: Array, **options: Any) -> Array:
     """Returns `definitions.attention(q, k, v, **options)` from the form that suits the sizes.
 
-    From 4096 scores on (65,536 in a decoding step with grouped heads) that is the kernel, where Numba is installed.
-    Where it is not, a batch is cut so that the scores of each part stay in the processor's cache, and where the scores
-    of one call would take more than 64 MiB, the streaming form holds one block of them at a time. The kernel has a first
-    derivative only; for a second one differentiate `definitions.attention`.
+    From 4096 scores on (65,536 in a decoding step with grouped heads) that is the kernel, where Numba is installed; for a
+    smaller step of one query a head it is the bare formula. Where Numba is not, a batch is cut so that the scores of each
+    part stay in the processor's cache, and where the scores of one call would take more than 64 MiB, the streaming form
+    holds one block of them at a time. The kernel has a first derivative only; for a second one differentiate
+    `definitions.attention`.
 
     Shapes and options: as `tinyattn.definitions.attention`.
 
@@ -39,7 +41,9 @@ def attention(q: Array, k: Array, v: Array, **options: Any) -> Array:
     >>> attention(np.zeros((1, 2)), np.eye(2), np.array([[1.0], [3.0]]))
     array([[2.]])
     """
-    shape, kv_shape, value_shape = (tuple(getattr(array, "shape", ())) for array in (q, k, v))
+    shape: tuple[int, ...] = getattr(q, "shape", ())
+    kv_shape: tuple[int, ...] = getattr(k, "shape", ())
+    value_shape: tuple[int, ...] = getattr(v, "shape", ())
     # What has no such axes, or other ones, is left for the definition to refuse by name.
     fits = len(shape) >= 3 and len(kv_shape) == len(shape) and value_shape[:-1] == kv_shape[:-1]
     scores = math.prod(shape[:-1]) * kv_shape[-2] if fits else 0
@@ -48,6 +52,8 @@ def attention(q: Array, k: Array, v: Array, **options: Any) -> Array:
     compiled = kernel() if scores >= least and not (step and shape[-3] == kv_shape[-3]) else None
     if compiled is not None:
         return compiled(q, k, v, **options)
+    if step and plain_step(q, k, v, options):
+        return one_query(q, k, v)
     size = scores * q.dtype.itemsize if fits else 0
     parts = min(shape[0], -(-size // PART_BYTES)) if size else 1
     batch = len(shape) > 3 and shape[:-3] == kv_shape[:-3]
@@ -58,30 +64,46 @@ def attention(q: Array, k: Array, v: Array, **options: Any) -> Array:
     return out
 
 
+def plain_step(q: Array, k: Array, v: Array, options: dict[str, Any]) -> bool:
+    """Returns whether arrays (..., heads, length, dim) can be read as they are, one query a head that sees every key."""
+    shape, kv_shape = q.shape, k.shape
+    return (type(q) is type(k) is type(v) is np.ndarray and q.dtype in WIDE and q.dtype == k.dtype == v.dtype
+            and shape[-2] == 1 and shape[:-3] == kv_shape[:-3] and shape[-1] == kv_shape[-1]
+            and 0 not in kv_shape and shape[-3] % kv_shape[-3] == 0
+            and (not options or (len(options) == 1 and options.get("causal") is True)))
+
+
+def one_query(q: Array, k: Array, v: Array) -> Array:
+    """Returns attention where every query sees every key: nothing to hide, to cap or to add.
+
+    The formula as it stands takes half the time of the definition, whose checks cost as much as so small a product.
+    """
+    *leading, heads, _, dim = q.shape
+    kv_heads = k.shape[-3]
+    with np.errstate(under="ignore"):
+        scores = (q * dim ** -0.5).reshape(*leading, kv_heads, heads // kv_heads, dim) @ k.mT
+        top = scores.max(axis=-1, keepdims=True)
+        if not np.isfinite(top).all():
+            return definitions.attention(q, k, v)
+        exps = np.exp(scores - top)
+        return (exps @ v / exps.sum(axis=-1, keepdims=True)).reshape(*leading, heads, 1, v.shape[-1])
+
+
 @cache
-def kernel() -> Callable[..., Array] | None:
-    """Returns the compiled attention; None where Numba is absent, does not fit this NumPy, or is told not to compile."""
+def kernel(name: str = "attention") -> Any:
+    """Returns a name of `tinyattn.kernels`; None where Numba is absent, does not fit this NumPy, or is told not to compile."""
     try:
-        from tinyattn.kernels import attention as compiled
+        from tinyattn import kernels
         from tinyattn.kernels.jit import DISABLED
     except ImportError:
         return None
-    return None if DISABLED else compiled
+    return None if DISABLED else getattr(kernels, name)
 
 
 def attention_with_lse(q: Array, k: Array, v: Array, **options: Any) -> tuple[Array, Array]:
     """Returns `definitions.attention_with_lse(q, k, v, **options)`, from 4096 scores on by the kernel where Numba is installed."""
-    compiled = lse_kernel() if math.prod(q.shape[:-1]) * k.shape[-2] >= KERNEL_SCORES else None
+    compiled = kernel("attention_with_lse") if math.prod(q.shape[:-1]) * k.shape[-2] >= KERNEL_SCORES else None
     return (definitions.attention_with_lse if compiled is None else compiled)(q, k, v, **options)
-
-
-@cache
-def lse_kernel() -> Callable[..., tuple[Array, Array]] | None:
-    """Returns the compiled attention_with_lse, or None as `kernel` does."""
-    if kernel() is None:
-        return None
-    from tinyattn.kernels import attention_with_lse as compiled
-    return compiled
 
 
 def same_along_first(option: Any, ndim: int) -> bool:

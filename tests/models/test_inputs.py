@@ -7,8 +7,10 @@ import pytest
 
 from tinyattn.models import text
 from tinyattn.models.config import DecoderConfig
-from tinyattn.models.sampling import sample
+from tinyattn.models.sampling import draw, probabilities, sample
 from tinyattn.models.text import TextError
+
+RNG = np.random.default_rng
 
 
 @pytest.mark.parametrize(("sizes", "error", "words"), [
@@ -79,6 +81,25 @@ def test_sampling_follows_the_distribution():
         share = np.bincount(drawn, minlength=3) / n
         deviation = np.sqrt(np.array(want) * (1 - np.array(want)) / n)
         assert (np.abs(share - want) <= 5 * deviation).all()  # five standard deviations of a binomial share
+
+
+@pytest.mark.parametrize(("uniform", "tokens"), [(0.0, [1, 0, 2]), (1.0, [1, 2, 2]), (0.5, [1, 1, 2])])
+def test_no_number_draws_what_has_no_probability(uniform, tokens):
+    class Fixed(np.random.Generator):
+        def random(self, shape):
+            return np.full(shape, uniform)
+
+    share = np.array([[0.0, 1.0, 0.0], [0.25, 0.5, 0.25], [0.0, 0.0, 1.0]])
+    assert draw(share, Fixed(np.random.PCG64())).tolist() == tokens
+
+
+def test_probabilities_are_those_that_are_drawn():
+    logits = RNG(0).standard_normal((2, 5))
+    for options, kept in (({"top_k": 3}, 3), ({"top_p": 1e-9}, 1), ({"temperature": 0.0}, 1), ({"top_k": 9, "top_p": 1.0}, 5)):
+        share = probabilities(logits, **options)
+        plain = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
+        plain = np.where(np.argsort(np.argsort(-plain)) < kept, plain, 0.0)
+        np.testing.assert_allclose(share, plain / plain.sum(axis=-1, keepdims=True), rtol=1e-12)
 
 
 def test_greedy_and_ties():

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from tinyattn import ops
 from tinyattn.engine.check import directional
+from tinyattn.ops.positions.rotary import rotary_from
 
 RNG = np.random.default_rng(0)
 SIZE = 64 * np.finfo(np.float64).eps
@@ -48,6 +49,17 @@ def test_rotary_keeps_norms_distances_and_layout():
     np.testing.assert_array_equal(ops.rotary(x, p, dims=0), x)
     np.testing.assert_array_equal(ops.rotary(x, p, dims=4)[:, 4:], x[:, 4:])
     np.testing.assert_array_equal(ops.rotary(x, p, dims=4)[:, :4], ops.rotary(x[:, :4], p))
+
+
+@pytest.mark.parametrize("start", [0, 3, 254, 255, 256, 700])
+def test_a_run_is_turned_as_its_positions(start):
+    for shape, dtype in (((1, 4), np.float64), ((2, 3, 6), np.float32), ((2, 0, 4), np.float64), ((3, 2, 300, 8), np.float64), ((2, 4), np.float16)):
+        x = RNG.standard_normal(shape).astype(dtype)
+        got = rotary_from(x, start, base=50.0)
+        np.testing.assert_array_equal(got, ops.rotary(x, np.arange(start, start + shape[-2]), base=50.0))
+        assert got.dtype == dtype
+    for base in (100.0, 50.0):
+        np.testing.assert_array_equal(rotary_from(x, start, base=base), ops.rotary(x, np.arange(start, start + 2), base=base))
 
 
 def test_rotary_keeps_dtypes_and_inputs():

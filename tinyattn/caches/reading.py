@@ -120,6 +120,11 @@ def paged_attention(q: Array, keys: Array, values: Array, tables: Array, lengths
     array([[[[1.66666667]]]])
     """
     check_tables(q, keys, tables, lengths)
+    kernels = fastest.kernel("reading")
+    if kernels is not None and mask is None and kernels.reads_pages(q, keys, values):
+        out: Array = kernels.paged_attention(q, keys, values, tables, lengths, bias=bias, window=window, scale=scale, softcap=softcap,
+                                             sinks=sinks)
+        return out
     longest = int(lengths.max(initial=0))
     full = (*q.shape[:-1], longest)
     mask, bias = check_mask(mask, full), check_bias(bias, full, computed(q.dtype))
@@ -198,6 +203,11 @@ def quantized_attention(q: Array, keys: Packed, values: Packed, new_keys: Array,
     >>> quantized_attention(np.zeros((1, 1, 1)), *packed, x[:, :1] + 6.0, x[:, :1] + 6.0)
     array([[[4.]]])
     """
+    kernels = fastest.kernel("reading")
+    if kernels is not None and mask is None and kernels.reads_packed(q, keys, values, new_keys, new_values):
+        out: Array = kernels.quantized_attention(q, keys, values, new_keys, new_values, bias=bias, window=window, scale=scale,
+                                                 softcap=softcap, sinks=sinks)
+        return out
     held, length = keys.codes.shape[-2], keys.codes.shape[-2] + new_keys.shape[-2]
     parts = chain([(new_keys, new_values, np.arange(held, length))], packed_parts(keys, values))
     return attend_parts(q, parts, length, mask=mask, bias=bias, window=window, scale=scale, softcap=softcap, sinks=sinks)

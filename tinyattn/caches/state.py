@@ -55,10 +55,10 @@ class Held(NamedTuple):
 class StateCache(Base):
     """Keeps the state of a linear recurrence; exact, and as large after a million tokens as after one.
 
-    `mechanism(q, k, v, initial_state=..., return_state=True)`, with `causal=True` where it has such an option, is
-    `linear_attention_chunked` unless given. A state cannot give back a token: with `slack`, the states at the last two
-    multiples of it and the tokens since the older are kept, so that truncating by at most so many (from the longest it has
-    been) is exact, by folding in again what stays.
+    `mechanism(q, k, v, initial_state=..., return_state=True)` is `linear_attention_chunked` unless given. Where it has such
+    options it is told `causal=True`, and `start`, the position of the first key. A state cannot give back a token: with
+    `slack`, the states at the last two multiples of it and the tokens since the older are kept, so that truncating by at
+    most so many (from the longest it has been) is exact, by folding in again what stays.
 
     nbytes = kv_heads features (value_dim + 1) max(4, itemsize) for the normalised form, times the leading axes; with slack as
     much for each of two check-points, and the tokens since the older.
@@ -76,7 +76,9 @@ class StateCache(Base):
         super().__init__()
         self.mechanism = definitions.linear_attention_chunked if mechanism is None else mechanism
         self.slack = whole("slack", slack, 0)
-        self._causal: dict[str, Any] = {"causal": True} if "causal" in inspect.signature(self.mechanism).parameters else {}
+        takes = inspect.signature(self.mechanism).parameters
+        self._causal: dict[str, Any] = {"causal": True} if "causal" in takes else {}
+        self._starts = "start" in takes
 
     def _settings(self) -> dict[str, int]:
         return {"slack": self.slack}
@@ -96,10 +98,15 @@ class StateCache(Base):
     def _kept(self) -> tuple[Array, Array] | None:
         return None if self._held is None else (self._held.still.k, self._held.still.v)
 
-    def _run(self, q: Array, chunk: Chunk, before: State | None) -> tuple[Array, State]:
-        """Returns what queries read at the end of a chunk, and the state behind it."""
+    def _start(self, position: int) -> dict[str, Any]:
+        """Returns the position of the first key, for a mechanism that asks for it."""
+        return {"start": position} if self._starts else {}
+
+    def _run(self, q: Array, chunk: Chunk, before: State | None, position: int) -> tuple[Array, State]:
+        """Returns what queries read at the end of a chunk whose first key stands at a position, and the state behind it."""
         given = before[0] if before is not None and len(before) == 1 else before
-        out, after = self.mechanism(q, chunk.k, chunk.v, initial_state=given, return_state=True, **self._causal, **chunk.options)
+        out, after = self.mechanism(q, chunk.k, chunk.v, initial_state=given, return_state=True, **self._causal,
+                                    **self._start(position), **chunk.options)
         return out, after if isinstance(after, tuple) else (after,)
 
     def _folded(self, q: Array, k: Array, v: Array, options: dict[str, Any]) -> tuple[Array, Held]:
@@ -115,7 +122,8 @@ class StateCache(Base):
         marks, start = list(held.marks), 0
         for stop in sorted({n, *(at - held.length for at in wanted if held.length < at < length)}):
             asked = q[..., max(0, q.shape[-2] - n + start) : max(0, q.shape[-2] - n + stop), :]
-            out, state = self._run(asked, chunk if stop - start == n else chunk.part(start, stop), state)
+            piece = chunk if stop - start == n else chunk.part(start, stop)
+            out, state = self._run(asked, piece, state, held.length + start)
             outs.append(out)
             start = stop
             if held.length + stop in wanted and held.length + stop > marks[-1][0]:
@@ -153,7 +161,7 @@ class StateCache(Base):
         if self._causal:  # without any key, which every query may see
             k, v, options = k[..., :0, :], v[..., :0, :], {**options, "causal": False}
         state = held.state[0] if held.state is not None and len(held.state) == 1 else held.state
-        out: Array = self.mechanism(q, k, v, initial_state=state, **gates | options)
+        out: Array = self.mechanism(q, k, v, initial_state=state, **self._start(held.length), **gates | options)
         return out
 
     def _cut(self, length: int) -> Held | None:
@@ -168,7 +176,7 @@ class StateCache(Base):
         marks = tuple(mark for mark in held.marks if mark[0] <= length)
         begin, state = marks[-1]
         tokens = held.recent.part(begin - first, length - first)
-        _, state = self._run(tokens.k[..., :0, :], tokens, state)
+        _, state = self._run(tokens.k[..., :0, :], tokens, state, begin)
         return held._replace(state=state, length=length, marks=marks, recent=held.recent.part(0, length - first))
 
     def _picked(self, rows: Array) -> Held | None:

@@ -1,4 +1,4 @@
-"""The command line: compare, train, generate, list, show, check, museum, picture, time."""
+"""The command line: one file a command."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ COMMANDS = {
     "check": "run a mechanism's laws",
     "museum": "wrong attentions, and which law kills which",
     "picture": "draw a mask, in text or as SVG",
-    "time": "measure: a training step, the definition, the import",
+    "equivalences": "which mechanism is which, and by what law",
+    "time": "measure: a training step, a decoding step, the definition, the kernels, the import",
+    "cost": "what a cache holds and a decoding step reads, for a shape or for well-known models",
 }
 
 

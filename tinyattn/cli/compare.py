@@ -5,10 +5,6 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
-import math
-import os
-import platform
-import time
 from typing import Any
 
 import numpy as np
@@ -16,13 +12,12 @@ import numpy as np
 from tinyattn.catalog import ROWS, find
 from tinyattn.catalog.row import Row
 from tinyattn.cli import memory
-from tinyattn.cli.terminal import positive, progress, seed, table
+from tinyattn.cli.compare_caches import compare_caches, print_caches
+from tinyattn.cli.terminal import positive, seed, table
+from tinyattn.cli.trained import decoding, machine, trained
 from tinyattn.models import evaluate
 from tinyattn.models import text as texts
 from tinyattn.models.config import DecoderConfig
-from tinyattn.models.decoder import Decoder
-from tinyattn.models.generate import generate
-from tinyattn.models.train import train
 from tinyattn.ops.files.atomic import check_writable, replacing
 from tinyattn.ops.types import Array
 
@@ -34,6 +29,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     """Adds the command's options."""
     parser.add_argument("--mechanisms", default="attention,linear_attention", metavar="A,B",
                         help="names with commas between, or 'all'; default: attention,linear_attention")
+    parser.add_argument("--caches", metavar="A,B", help="decode each trained model through these caches and compare them; or 'all'")
     parser.add_argument("--steps", type=positive, default=300, metavar="N", help="training steps (default 300)")
     parser.add_argument("--context", type=positive, default=256, metavar="N", help="bytes a sequence (default 256)")
     parser.add_argument("--batch", type=positive, default=8, metavar="N", help="sequences a step (default 8)")
@@ -57,6 +53,8 @@ def run(given: argparse.Namespace) -> int:
     for path in (given.json, given.plot):
         if path:
             check_writable(path)
+    if given.plot and given.caches:
+        raise ValueError("--plot: losses are drawn, and --caches compares what comes after training")
     if given.plot and importlib.util.find_spec("matplotlib") is None:
         raise ValueError("--plot: matplotlib is not installed; pip install 'tinyattn[plot]'")
     config = DecoderConfig(context=given.context)
@@ -66,16 +64,16 @@ def run(given: argparse.Namespace) -> int:
         "settings": {"steps": given.steps, "context": given.context, "batch": given.batch, "seed": given.seed,
                      "text": given.text or "standard library", "parameters": config.parameters,
                      "bigram_bits_per_byte": texts.bigram_bits_per_byte(training, held)},
-        "machine": {"processor": platform.machine(), "processors": os.cpu_count(), "python": platform.python_version(),
-                    "numpy": np.__version__},
-        "rows": []}
+        "machine": machine(), "rows": []}
     code = 0
+    lines = (compare_caches(rows, config, training, held, given) if given.caches else
+             (measured(row, config, training, held, given) for row in rows))
     try:
-        for row in rows:
-            report["rows"].append(measured(row, config, training, held, given))
+        for line in lines:
+            report["rows"].append(line)
     except KeyboardInterrupt:
         code = 130
-    print_table(report)
+    (print_caches if given.caches else print_table)(report)
     if given.json:
         with replacing(given.json, "w") as file:
             json.dump(report, file, indent=1)
@@ -88,15 +86,7 @@ def measured(row: Row, config: DecoderConfig, training: Array, held: Array, give
     """Returns one mechanism's line of the report."""
     if row.mixer is None or row.cache is None or row.cache_bytes is None:
         raise ValueError(f"{row.name}: is no causal token mixer")
-    decoder = Decoder.create(config, np.random.default_rng(given.seed), **row.mixing)
-    losses, seconds = [], []
-    with progress(row.name, given.steps) as bar:
-        for step in train(decoder, training, steps=given.steps, context=given.context, batch=given.batch,
-                          rng=np.random.default_rng([given.seed, 1])):
-            decoder = step.decoder
-            losses.append(step.loss)
-            seconds.append(step.seconds)
-            bar.step(step.number + 1, f"{step.loss / math.log(2.0):.2f} bits")
+    decoder, losses, seconds = trained(row, config, training, given)
     inputs, targets = texts.windows(held, context=given.context, limit=64)
     prompt = held[: given.context // 2].tobytes()
     cached, sample = decoding(decoder, prompt, given.context - len(prompt), row.cache)
@@ -113,15 +103,6 @@ def measured(row: Row, config: DecoderConfig, training: Array, held: Array, give
         "sample": sample[:SAMPLE].decode("utf-8", "replace"),
         "losses": losses,
     }
-
-
-def decoding(decoder: Decoder, prompt: bytes, tokens: int, cache: Any) -> tuple[float, bytes]:
-    """Returns tokens a second after the first, which reads the prompt, and what was written."""
-    times, written = [], []
-    for token in generate(decoder, prompt, max(tokens, 2), cache=cache):
-        times.append(time.perf_counter())
-        written.append(token)
-    return (len(times) - 1) / max(times[-1] - times[0], 1e-9), bytes(written)
 
 
 def print_table(report: dict[str, Any]) -> None:

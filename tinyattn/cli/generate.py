@@ -9,9 +9,12 @@ import sys
 import numpy as np
 
 from tinyattn.catalog import find
+from tinyattn.cli.cache_names import caches_of, named
 from tinyattn.cli.terminal import positive, seed
 from tinyattn.models import checkpoint
 from tinyattn.models.generate import generate
+
+OWN = "own"
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -23,7 +26,9 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--top-k", type=positive, metavar="K", help="choose among the K likeliest")
     parser.add_argument("--top-p", type=float, metavar="P", help="choose among the fewest that reach P")
     parser.add_argument("--seed", type=seed, default=0, metavar="S", help="default 0")
-    parser.add_argument("--cache", action=argparse.BooleanOptionalAction, default=True, help="decode through a cache")
+    parser.add_argument("--cache", nargs="?", const=OWN, default=OWN, metavar="NAME",
+                        help="decode through this cache (default: the mechanism's own)")
+    parser.add_argument("--no-cache", dest="cache", action="store_const", const=None, help="compute every byte from the whole text")
 
 
 def run(given: argparse.Namespace) -> int:
@@ -33,9 +38,10 @@ def run(given: argparse.Namespace) -> int:
     decoder, _, name, _ = checkpoint.load(given.file, mixing=lambda name: find(name).mixing)
     raw = sys.stdout.buffer if hasattr(sys.stdout, "buffer") else None
     pieces = [given.prompt.encode()]
-    for token in generate(decoder, pieces[0], given.tokens, np.random.default_rng(given.seed),
-                          temperature=given.temperature, top_k=given.top_k, top_p=given.top_p,
-                          cache=find(name).cache if given.cache else None):
+    known = caches_of(find(name), len(pieces[0]) + given.tokens)
+    cache = None if given.cache is None else next(iter(known.values())) if given.cache == OWN else named(given.cache, known)
+    for token in generate(decoder, pieces[0], given.tokens, np.random.default_rng(given.seed), cache=cache,
+                          temperature=given.temperature, top_k=given.top_k, top_p=given.top_p):
         pieces.append(bytes([token]))
     text = b"".join(pieces)
     if raw is None:

@@ -15,6 +15,7 @@ import numpy as np
 from tinyattn import definitions
 from tinyattn.cli.measure import interleaved, ratio
 from tinyattn.cli.terminal import positive, table
+from tinyattn.cli.time_generate import time_generate
 from tinyattn.cli.time_kernels import draw_kernels, shown, time_kernels
 from tinyattn.cli.time_train import time_train
 from tinyattn.ops.files.atomic import check_writable, replacing
@@ -24,9 +25,9 @@ SLOWING = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 
 def options(parser: argparse.ArgumentParser) -> None:
     """Adds the command's options."""
-    parser.add_argument("what", choices=["train", "attention", "import", "kernels"],
-                        help="a training step and the kernels beside PyTorch's; the definition beside its formula "
-                        "typed by hand; the import")
+    parser.add_argument("what", choices=["train", "generate", "attention", "import", "kernels"],
+                        help="a training step and the kernels beside PyTorch's; a decoding step and the definition "
+                        "beside what they are typed by hand; the import")
     parser.add_argument("--rounds", type=positive, default=15, metavar="N", help="interleaved rounds (default 15)")
     parser.add_argument("--json", metavar="FILE", help="write what was measured")
     parser.add_argument("--plot", metavar="FILE", help="kernels: draw the roofline and the growth with length (png, svg, pdf)")
@@ -50,7 +51,8 @@ def run(given: argparse.Namespace) -> int:
         lines, limits = time_kernels(given.rounds)
         texts = [shown(line) for line in lines]
     else:
-        lines = texts = {"train": time_train, "attention": time_attention, "import": time_import}[given.what](given.rounds)
+        lines = texts = {"train": time_train, "generate": time_generate, "attention": time_attention,
+                         "import": time_import}[given.what](given.rounds)
     table(list(texts[0]), [list(text.values()) for text in texts])
     if given.json:
         with replacing(given.json, "w") as file:

@@ -4,16 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from tinyattn.caches.protocol import Cache
-from tinyattn.layers.inputs import Input, Projection
+from tinyattn.layers.inputs import Input, Learned, Parameter, Projection
 from tinyattn.layers.linear import normal, project
 from tinyattn.ops.heads import merge_heads, split_heads
-from tinyattn.ops.positions.rotary import rotary
+from tinyattn.ops.positions.rotary import rotary, rotary_from
 from tinyattn.ops.types import Array
+
+
+class Stepping(Protocol):
+    """What a layer asks of a cache: how many tokens it holds, and to step."""
+
+    @property
+    def length(self) -> int:
+        """Tokens stored."""
+
+    def step(self, q: Array, k: Array, v: Array, **options: Any) -> Array:
+        """Appends a chunk and returns what its queries read."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,7 +31,8 @@ class SelfAttention:
     """Queries, keys and values from the same tokens, rotated by their positions; heads share kv_heads.
 
     x (..., length, width) -> the same. `mechanism(q, k, v, **options)` is any of the library's; with a cache the
-    cache's mechanism is what runs. `inputs` are what it takes besides: gates, decays, strengths, spans.
+    cache's mechanism is what runs. `inputs` are what it takes besides: gates, decays, strengths, spans. `positions`
+    (..., length) are where the tokens stand, behind those that the cache holds if not given.
     """
 
     q: Array
@@ -32,28 +43,31 @@ class SelfAttention:
     kv_heads: int
     base: float | None
     mechanism: Callable[..., Any]
-    inputs: tuple[Projection, ...] = ()
+    inputs: tuple[Projection | Learned, ...] = ()
 
     @classmethod
     def create(cls, rng: np.random.Generator, width: int, heads: int, kv_heads: int, *, mechanism: Callable[..., Any],
-               base: float | None = 10000.0, deviation: float = 0.02, inputs: tuple[Input, ...] = ()) -> SelfAttention:
+               base: float | None = 10000.0, deviation: float = 0.02,
+               inputs: tuple[Input | Parameter, ...] = ()) -> SelfAttention:
         """Returns the layer with normal weights; `base` None gives no positions."""
         dim = width // heads
         q, k, v = normal(rng, width, width), normal(rng, width, dim * kv_heads), normal(rng, width, dim * kv_heads)
         out = normal(rng, width, width, deviation=deviation)
-        projections = tuple(Projection.create(rng, given, width, heads, kv_heads, dim) for given in inputs)
-        return cls(q, k, v, out, heads, kv_heads, base, mechanism, projections)
+        made = tuple(given.create(rng, width, heads, kv_heads, dim) for given in inputs)
+        return cls(q, k, v, out, heads, kv_heads, base, mechanism, made)
 
-    def __call__(self, x: Array, *, positions: Array | None = None, cache: Cache | None = None,
+    def __call__(self, x: Array, *, positions: Array | None = None, cache: Stepping | None = None,
                  **options: Any) -> Array:
         q = split_heads(project(x, self.q), self.heads)
         k = split_heads(project(x, self.k), self.kv_heads)
         v = split_heads(project(x, self.v), self.kv_heads)
         if self.base is not None:
-            start = 0 if cache is None else cache.length
-            places = np.arange(start, start + x.shape[-2]) if positions is None else positions
-            q, k = rotary(q, places, base=self.base), rotary(k, places, base=self.base)
-        given = {projection.input.name: projection(x) for projection in self.inputs}
+            if positions is None:
+                start = 0 if cache is None else cache.length
+                q, k = rotary_from(q, start, base=self.base), rotary_from(k, start, base=self.base)
+            else:
+                q, k = (rotary(part, positions[..., None, :], base=self.base) for part in (q, k))
+        given = {made.input.name: made(x) for made in self.inputs}
         read = cache.step(q, k, v, **given) if cache is not None else self.mechanism(q, k, v, **given, **options)
         return project(merge_heads(read), self.out)
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from tinyattn.caches.protocol import Cache
-from tinyattn.layers.attention import SelfAttention
+from tinyattn.layers.attention import SelfAttention, Stepping
 from tinyattn.layers.feed_forward import SwiGLU
 from tinyattn.layers.latent import LatentAttention
 from tinyattn.layers.norm import RMSNorm
@@ -22,6 +21,6 @@ class Block:
     feed_forward_norm: RMSNorm
     feed_forward: SwiGLU
 
-    def __call__(self, x: Array, *, cache: Cache | None = None, **options: Any) -> Array:
+    def __call__(self, x: Array, *, cache: Stepping | None = None, **options: Any) -> Array:
         x = x + self.attention(self.attention_norm(x), cache=cache, **options)
         return x + self.feed_forward(self.feed_forward_norm(x))

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from tinyattn import definitions
-from tinyattn.caches.protocol import Cache
+from tinyattn.layers.attention import Stepping
 from tinyattn.layers.linear import normal, project
 from tinyattn.ops.heads import merge_heads, split_heads
 from tinyattn.ops.norm import rms_norm
-from tinyattn.ops.positions.rotary import rotary
+from tinyattn.ops.positions.rotary import rotary, rotary_from
 from tinyattn.ops.types import Array
 
 
@@ -47,14 +47,17 @@ class LatentAttention:
         return cls(normal(rng, width, heads * dim), normal(rng, width, latent + rope), np.ones(latent, np.float32), each(nope),
                    each(dim), normal(rng, heads * dim, width, deviation=deviation), 10000.0 if base is None else base)
 
-    def __call__(self, x: Array, *, cache: Cache | None = None, causal: bool = True, **options: Any) -> Array:
+    def __call__(self, x: Array, *, positions: Array | None = None, cache: Stepping | None = None, causal: bool = True,
+                 **options: Any) -> Array:
         heads, latent, nope = self.w_uk.shape
         q = split_heads(project(x, self.q), heads)
         down = project(x, self.down)
         c, k_rope = rms_norm(down[..., :latent], self.latent_weight), down[..., latent:]
-        start = 0 if cache is None else cache.length
-        places = np.arange(start, start + x.shape[-2])
-        q_rope, k_rope = (rotary(part, places, base=self.base) for part in (q[..., nope:], k_rope))
+        if positions is None:
+            start = 0 if cache is None else cache.length
+            q_rope, k_rope = (rotary_from(part, start, base=self.base) for part in (q[..., nope:], k_rope))
+        else:
+            q_rope, k_rope = rotary(q[..., nope:], positions[..., None, :], base=self.base), rotary(k_rope, positions, base=self.base)
         weights: dict[str, Any] = {"w_uk": self.w_uk, "w_uv": self.w_uv}
         if cache is not None:
             read = cache.step(np.concatenate((q[..., :nope], q_rope), axis=-1), c, k_rope, **weights)

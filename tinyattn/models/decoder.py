@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 
 from tinyattn import fastest
-from tinyattn.caches.protocol import Cache
 from tinyattn.engine.tree import map_tree, named_leaves
-from tinyattn.layers.attention import SelfAttention
+from tinyattn.layers.attention import SelfAttention, Stepping
 from tinyattn.layers.block import Block
 from tinyattn.layers.feed_forward import SwiGLU
-from tinyattn.layers.inputs import Input
+from tinyattn.layers.inputs import Input, Parameter
 from tinyattn.layers.linear import normal, project
 from tinyattn.layers.norm import RMSNorm
 from tinyattn.models.config import DecoderConfig
@@ -27,7 +26,7 @@ class Decoder:
     """Embedding, blocks of rotary grouped-query attention and SwiGLU, norm, head.
 
     tokens (batch, length) of integers -> logits (batch, length, vocab). With `caches`, one a layer, the tokens stand
-    behind those that the caches hold.
+    behind those that the caches hold; `positions` (batch, length) says it where rows differ.
     """
 
     embedding: Array
@@ -37,7 +36,7 @@ class Decoder:
 
     @classmethod
     def create(cls, config: DecoderConfig, rng: np.random.Generator, *,
-               mechanism: Callable[..., Any] = fastest.attention, inputs: tuple[Input, ...] = (),
+               mechanism: Callable[..., Any] = fastest.attention, inputs: tuple[Input | Parameter, ...] = (),
                rotary: bool = True, layer: Callable[..., Any] = SelfAttention.create) -> Decoder:
         """Returns the model with normal weights of deviation 0.02, less where a layer adds to its input.
 
@@ -55,10 +54,10 @@ class Decoder:
             for _ in range(config.layers))
         return cls(embedding, blocks, RMSNorm.create(config.width), normal(rng, config.width, config.vocab))
 
-    def __call__(self, tokens: Array, *, caches: Sequence[Cache] | None = None) -> Array:
+    def __call__(self, tokens: Array, *, caches: Sequence[Stepping] | None = None, positions: Array | None = None) -> Array:
         x = self.embedding[check_tokens(tokens, self.embedding.shape[0])]
         for i, block in enumerate(self.blocks):
-            x = block(x, cache=caches[i]) if caches is not None else block(x, causal=True)
+            x = block(x, cache=None if caches is None else caches[i], positions=positions, causal=True)
         return project(self.norm(x), self.head)
 
     def astype(self, dtype: Any) -> Decoder:

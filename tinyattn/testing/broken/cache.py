@@ -141,8 +141,8 @@ class state_not_kept(StateCache):
 class chunk_begins_afresh(StateCache):
     """The chunked form starts from nothing, and only the recurrent one, for one token, takes up the state."""
 
-    def _run(self, q: Array, chunk: Chunk, before: Any) -> tuple[Array, Any]:
-        return super()._run(q, chunk, before if chunk.k.shape[-2] == 1 else None)
+    def _run(self, q: Array, chunk: Chunk, before: Any, position: int) -> tuple[Array, Any]:
+        return super()._run(q, chunk, before if chunk.k.shape[-2] == 1 else None, position)
 
 
 @cache_twin("drafts_leave_no_trace", row="StateCache")

@@ -1,0 +1,83 @@
+"""tinyattn compare --caches: the same trained model, decoded through every cache that it can be decoded through."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tinyattn.catalog.row import Row
+from tinyattn.cli.cache_names import Make, caches_of, named
+from tinyattn.cli.terminal import progress, table
+from tinyattn.cli.trained import decoding, trained
+from tinyattn.models import evaluate
+from tinyattn.models import text as texts
+from tinyattn.models.config import DecoderConfig
+from tinyattn.models.decoder import Decoder
+from tinyattn.models.generate import release
+from tinyattn.ops.loss import cross_entropy
+from tinyattn.ops.types import Array
+
+HEADER = ["mechanism", "cache", "exact", "bytes", "B/token", "tokens/s", "gap/budget", "bits/byte", "bits lost"]
+WINDOWS = 4
+
+
+def chosen(rows: Sequence[Row], names: str, length: int) -> list[tuple[Row, dict[str, Make]]]:
+    """Returns each mechanism with its caches of these names, or 'all'; ValueError for a name that no mechanism has."""
+    known = [(row, caches_of(row, length)) for row in rows]
+    if names == "all":
+        return known
+    wanted = [name.strip() for name in names.split(",")]
+    every = {name: make for _, caches in known for name, make in caches.items()}
+    for name in wanted:
+        named(name, every)
+    return [(row, {name: caches[name] for name in wanted if name in caches}) for row, caches in known]
+
+
+def compare_caches(rows: Sequence[Row], config: DecoderConfig, training: Array, held: Array, given: argparse.Namespace,
+                   ) -> Iterator[dict[str, Any]]:
+    """Yields a line of the report for each mechanism and cache; every mechanism is trained once."""
+    for row, caches in chosen(rows, given.caches, given.context):
+        if caches:
+            decoder, _, _ = trained(row, config, training, given)
+            inputs, targets = texts.windows(held, context=given.context, limit=WINDOWS)
+            with progress(f"{row.name} decodes", len(caches)) as bar:
+                for done, line in enumerate(through(decoder, caches, inputs, targets, seed=given.seed), 1):
+                    bar.step(done, line["cache"])
+                    yield {"mechanism": row.name, **line}
+
+
+def through(decoder: Decoder, caches: Mapping[str, Make], inputs: Array, targets: Array, *, seed: int = 0) -> Iterator[dict[str, Any]]:
+    """Yields what decoding texts (count, context) byte by byte through each cache costs and loses.
+
+    Bits are against those of the full computation on the same texts, the gap is the largest of the first one.
+    """
+    full = evaluate.bits_per_byte(decoder, inputs, targets)
+    context = inputs.shape[1]
+    prompt = inputs[0, : context // 2].astype(np.uint8).tobytes()
+    for name, make in caches.items():
+        logits, exact, nbytes = [], True, 0
+        for text in inputs:
+            made = [make() for _ in decoder.blocks]
+            logits.append(evaluate.cached_logits(decoder, text[None], made))
+            exact, nbytes = made[0].exact, sum(cache.nbytes for cache in made)
+            release(made)
+        bits = float(cross_entropy(np.concatenate(logits), targets)) / math.log(2.0)
+        yield {"cache": name, "exact": exact, "bytes": nbytes, "bytes_per_token": nbytes / context,
+               "tokens_per_s": decoding(decoder, prompt, context - len(prompt), make)[0],
+               "gap_budgets": evaluate.largest_gap(decoder, inputs[:1], logits[0], np.random.default_rng(seed)),
+               "bits_per_byte": bits, "bits_lost": bits - full}
+
+
+def print_caches(report: dict[str, Any]) -> None:
+    """Prints what was measured."""
+    settings = report["settings"]
+    table(HEADER, [[line["mechanism"], line["cache"], "yes" if line["exact"] else "no", f"{line['bytes']:,}",
+                    f"{line['bytes_per_token']:,.0f}", f"{line['tokens_per_s']:,.0f}", f"{line['gap_budgets']:,.2f}",
+                    f"{line['bits_per_byte']:.3f}", f"{line['bits_lost']:+.4f}"] for line in report["rows"]],
+          title=f"{settings['parameters']:,} parameters, {settings['steps']} steps of {settings['batch']} x {settings['context']} "
+                f"bytes of {settings['text']}, seed {settings['seed']}; decoded byte by byte, {settings['context']} bytes held")
+    print("\nexact: what the cache says of itself; gap: of the logits, in units of the error that rounding alone may make")

@@ -1,0 +1,146 @@
+"""tinyattn cost: what a cache holds and what a decoding step reads of it, for a shape or for well-known models."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tinyattn.cli.cache_names import formulas, named
+from tinyattn.cli.presets import PRESETS, Layers, Shape
+from tinyattn.cli.terminal import positive, table
+from tinyattn.ops.files.atomic import check_writable, replacing
+
+HEADER = ["model", "layers", "heads", "a token leaves", "cache", "holds", "a token", "a step reads"]
+RING = "ring"
+UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+SHORTEST = 1024
+LEGEND = """
+a token leaves kv_heads x (head_dim + value_dim) numbers a layer; of latent attention a latent and a rotated key, for all heads
+a step reads what its query sees; a ring holds that and no more
+"""
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's options."""
+    parser.add_argument("--model", metavar="A,B", help=f"well-known models, or 'all' (default without a shape): {', '.join(PRESETS)}")
+    parser.add_argument("--heads", type=positive, metavar="H", help="query heads of a shape of your own")
+    parser.add_argument("--kv-heads", type=positive, metavar="G", help="heads of keys and values (default: as many)")
+    parser.add_argument("--head-dim", type=positive, metavar="D", help="channels of a key")
+    parser.add_argument("--value-dim", type=positive, metavar="E", help="channels of a value (default: as a key)")
+    parser.add_argument("--layers", type=positive, metavar="L", help="layers, all alike")
+    parser.add_argument("--window", type=positive, metavar="W", help="how many of the last tokens a layer sees (default: all)")
+    parser.add_argument("--length", type=positive, default=131072, metavar="N", help="tokens held (default 131072)")
+    parser.add_argument("--dtype", choices=("float16", "float32", "float64"), default="float16", help="default float16")
+    parser.add_argument("--cache", default="growing,ring", metavar="A,B",
+                        help=f"of {', '.join(known_caches())}, or 'all'; default: growing, and ring where there is a window")
+    parser.add_argument("--json", metavar="FILE", help="write the table")
+    parser.add_argument("--plot", metavar="FILE", help="draw what is held against the length (png, svg, pdf)")
+
+
+def run(given: argparse.Namespace) -> int:
+    """Computes and prints; nothing is allocated."""
+    shapes, itemsize = shapes_of(given), np.dtype(given.dtype).itemsize
+    for file in (given.json, given.plot):
+        if file:
+            check_writable(file)
+    if given.plot and importlib.util.find_spec("matplotlib") is None:
+        raise ValueError("--plot: matplotlib is not installed; pip install 'tinyattn[plot]'")
+    caches = known_caches() if given.cache == "all" else [name.strip() for name in given.cache.split(",")]
+    lines = lines_of(shapes, caches, given.length, itemsize)
+    if not lines:
+        raise ValueError("--cache ring: holds a window, and no layer has one; --window says how many tokens it is")
+    table(HEADER, [[line["model"], line["layers"], str(line["heads"]), line["leaves"], line["cache"],
+                    *(in_units(line[name]) for name in ("bytes", "bytes_per_token", "reads_per_token"))] for line in lines],
+          title=f"one sequence of {given.length:,} tokens in {given.dtype}")
+    print(LEGEND)
+    sources: dict[str, list[str]] = {}
+    for name, shape in shapes.items():
+        sources.setdefault(shape.source, []).append(name)
+    for source, names in sources.items():
+        if source:
+            print(f"{', '.join(names)}: {source}")
+    if given.json:
+        with replacing(given.json, "w") as out:
+            json.dump({"length": given.length, "dtype": given.dtype, "rows": lines}, out, indent=1)
+    if given.plot:
+        draw(shapes, caches, given.length, itemsize, given.plot)
+    return 0
+
+
+def known_caches() -> list[str]:
+    """Returns the caches whose bytes are a formula of the shape."""
+    return [*formulas(), RING]
+
+
+def shapes_of(given: argparse.Namespace) -> dict[str, Shape]:
+    """Returns the shapes that are asked for, by name; ValueError for a shape that is not whole."""
+    own = {name: getattr(given, name) for name in ("heads", "kv_heads", "head_dim", "value_dim", "layers", "window")}
+    if all(size is None for size in own.values()):
+        names = [*PRESETS] if given.model in (None, "all") else [name.strip() for name in given.model.split(",")]
+        return {name: named(name, PRESETS, "model") for name in names}
+    if given.model:
+        raise ValueError("--model: a model has its own shape; give either one or the other")
+    missing = [f"--{name.replace('_', '-')}" for name in ("heads", "head_dim", "layers") if own[name] is None]
+    if missing:
+        raise ValueError(f"{', '.join(missing)}: missing; a shape needs --heads, --head-dim and --layers")
+    kv_heads, dim = given.kv_heads or given.heads, given.head_dim
+    if given.heads % kv_heads:
+        raise ValueError(f"--kv-heads: expected a divisor of the {given.heads} heads, got {kv_heads}")
+    return {"(yours)": Shape(given.heads, (Layers(given.layers, kv_heads, dim, given.value_dim or dim, given.window),))}
+
+
+def lines_of(shapes: Mapping[str, Shape], caches: Sequence[str], length: int, itemsize: int) -> list[dict[str, Any]]:
+    """Returns a line for each shape and cache; a ring only where there is a window for it to hold."""
+    lines = []
+    for name, shape in shapes.items():
+        for cache in caches:
+            held, read = bytes_of(shape, cache, length, itemsize)
+            if cache != RING or any(part.window for part in shape.layers):
+                lines.append({"model": name, "layers": shape.depth, "heads": shape.heads, "leaves": shape.leaves, "cache": cache,
+                              "bytes": held, "bytes_per_token": held / length, "reads_per_token": read, "source": shape.source})
+    return lines
+
+
+def bytes_of(shape: Shape, cache: str, length: int, itemsize: int) -> tuple[int, int]:
+    """Returns the bytes that one sequence holds in all layers, and those that one decoding step reads.
+
+    A step reads what its query sees; a ring holds that and no more.
+    """
+    formula = named(cache, {**formulas(), RING: formulas()["growing"]})
+    held = read = 0
+    for part in shape.layers:
+        sizes = (part.kv_heads, part.head_dim, part.value_dim, itemsize)
+        seen = min(length, part.window or length)
+        held += part.count * formula(seen if cache == RING else length, *sizes)
+        read += part.count * formula(seen, *sizes)
+    return held, read
+
+
+def in_units(size: float) -> str:
+    """Returns a number of bytes in the unit that suits it.
+
+    >>> in_units(512), in_units(327680), in_units(40 * 2 ** 30)
+    ('512 B', '320.0 KiB', '40.0 GiB')
+    """
+    if size < 1024:
+        return f"{size:.0f} B"
+    power = min(int(math.log2(size)) // 10, len(UNITS) - 1)
+    return f"{size / 1024 ** power:,.1f} {UNITS[power]}"
+
+
+def draw(shapes: Mapping[str, Shape], caches: Sequence[str], length: int, itemsize: int, path: str) -> None:
+    """Draws what each shape and cache holds at all lengths up to this one."""
+    from tinyattn import plot
+
+    lengths = [n for n in (SHORTEST << k for k in range(length.bit_length())) if n < length] + [length]
+    curves: dict[str, dict[int, float]] = {}
+    for n in lengths:
+        for line in lines_of(shapes, caches, n, itemsize):
+            curves.setdefault(f"{line['model']}, {line['cache']}", {})[n] = line["bytes"] / 2 ** 30
+    plot.growth(curves, ylabel="GiB that one sequence holds").figure.savefig(path)

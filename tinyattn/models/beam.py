@@ -1,0 +1,58 @@
+"""Beam search: the likeliest texts of those that grow out of the few likeliest so far."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from tinyattn.caches.protocol import Cache
+from tinyattn.models.decoder import Decoder
+from tinyattn.models.generate import check_prompt, check_tokens, make_caches, release
+from tinyattn.ops.softmax import log_softmax
+from tinyattn.ops.types import Array
+
+
+class Beams(NamedTuple):
+    """Continuations (beams, tokens), the likeliest first, and the log-probability of each (beams,)."""
+
+    tokens: Array
+    scores: Array
+
+
+def beam_search(decoder: Decoder, prompt: bytes, tokens: int, *, beams: int, cache: Callable[[], Cache] | None = None) -> Beams:
+    """Returns the likeliest continuations that a search of this width finds; one beam is the greedy one.
+
+    After every token the `beams` likeliest of all continuations by one more are kept, the earlier of equals; the caches,
+    one a layer, keep the rows that they came from. With as many beams as there are texts the search is exhaustive.
+
+    Raises:
+        TypeError, ValueError: beams below 1; otherwise as `generate`.
+    """
+    text = check_prompt(decoder, prompt)
+    check_tokens(tokens)
+    if isinstance(beams, bool) or not isinstance(beams, (int, np.integer)):
+        raise TypeError(f"beams: expected an int, got {type(beams).__name__}")
+    if beams < 1:
+        raise ValueError(f"beams: expected 1 or more, got {beams}")
+    caches = None if cache is None else make_caches(decoder, cache, text.shape[1] + tokens - 1)
+    try:
+        return search(decoder, text, tokens, beams, caches)
+    finally:
+        release(caches or ())
+
+
+def search(decoder: Decoder, text: Array, tokens: int, beams: int, caches: Sequence[Cache] | None) -> Beams:
+    """Returns the beams; text (1, length), which the caches do not hold yet."""
+    scores, fresh, start = np.zeros(1), text, text.shape[1]
+    for _ in range(tokens):
+        logits = decoder(text if caches is None else fresh, caches=caches)[:, -1]
+        totals = scores[:, None] + log_softmax(logits.astype(np.float64))
+        best = np.argsort(-totals, axis=None, kind="stable")[:beams]
+        parents, chosen = np.divmod(best, totals.shape[1])
+        scores, fresh = totals.reshape(-1)[best], chosen[:, None]
+        text = np.concatenate((text[parents], fresh), axis=1)
+        for kept in caches or ():
+            kept.reorder(parents)
+    return Beams(text[:, start:], scores)

@@ -1,0 +1,71 @@
+"""A text that is read once and continued many times: the system prompt of a chat."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from tinyattn.caches.protocol import Cache
+from tinyattn.models.decoder import Decoder
+from tinyattn.models.generate import check_prompt, check_room, check_tokens, make_caches, release, write_on
+from tinyattn.models.sampling import sample
+
+
+@dataclass(frozen=True, eq=False)
+class Prefix:
+    """A text and the caches that hold it. They never change: whatever goes on goes on in forks of them.
+
+    What follows a prefix is what follows the same text read anew.
+
+    >>> from tinyattn.caches import GrowingCache
+    >>> from tinyattn.models.config import DecoderConfig
+    >>> from tinyattn.models.generate import generate
+    >>> decoder = Decoder.create(DecoderConfig(layers=1), np.random.default_rng(0)).astype(np.float64)
+    >>> system = Prefix.read(decoder, b"Be brief. ", GrowingCache)
+    >>> [*system.generate(b"Why?", 3)] == [*generate(decoder, b"Be brief. Why?", 3)]
+    True
+    """
+
+    decoder: Decoder
+    text: bytes
+    caches: tuple[Cache, ...]
+
+    @classmethod
+    def read(cls, decoder: Decoder, text: bytes, cache: Callable[[], Cache]) -> Prefix:
+        """Returns the prefix of a text, read into one cache a layer.
+
+        Raises:
+            TypeError, ValueError: a text that is no prompt, or more than the caches hold.
+        """
+        tokens = check_prompt(decoder, text, "text")
+        caches = make_caches(decoder, cache, len(text))
+        decoder(tokens, caches=caches)
+        return cls(decoder, text, tuple(caches))
+
+    def extended(self, text: bytes) -> Prefix:
+        """Returns the prefix of this text and more: the next turn of a conversation. This one stays as it is."""
+        tokens = check_prompt(self.decoder, text, "text")
+        caches = self._forks(len(text))
+        self.decoder(tokens, caches=caches)
+        return Prefix(self.decoder, self.text + text, tuple(caches))
+
+    def generate(self, prompt: bytes, tokens: int, rng: np.random.Generator | None = None, *, temperature: float = 0.0,
+                 **options: Any) -> Iterator[int]:
+        """Yields `tokens` bytes that continue this text and the prompt; otherwise as `generate`."""
+        written = check_prompt(self.decoder, prompt)
+        check_tokens(tokens)
+        return write_on(self.decoder, written, tokens, partial(sample, rng=rng, temperature=temperature, **options),
+                        self._forks(len(prompt) + tokens - 1))
+
+    def free(self) -> None:
+        """Gives back what the caches hold of a pool."""
+        release(self.caches)
+
+    def _forks(self, more: int) -> list[Cache]:
+        for cache in self.caches:
+            check_room(cache, len(self.text) + more)
+        return [cache.fork() for cache in self.caches]

@@ -1,0 +1,94 @@
+"""Speculative decoding: a small model proposes, the large one reads all proposals at once and keeps what it would say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+
+import numpy as np
+
+from tinyattn.caches.protocol import Cache
+from tinyattn.models.decoder import Decoder
+from tinyattn.models.generate import check_prompt, check_tokens, make_caches, release
+from tinyattn.models.sampling import draw, probabilities
+from tinyattn.ops.types import Array
+
+Pick = Callable[[Array], Array]
+
+
+def speculate(decoder: Decoder, draft: Decoder, prompt: bytes, tokens: int, rng: np.random.Generator | None = None, *,
+              ahead: int = 4, temperature: float = 0.0, top_k: int | None = None, top_p: float | None = None,
+              cache: Callable[[], Cache], draft_cache: Callable[[], Cache] | None = None) -> Iterator[int]:
+    """Yields what `generate` yields, in fewer passes of the decoder: the draft proposes `ahead` tokens at a time.
+
+    At temperature 0 these are the decoder's own greedy tokens, whatever is proposed; above it they follow its distribution.
+    What is rejected is truncated from the caches, one a layer: one that cannot give back so many tokens says so.
+
+    Raises:
+        TypeError, ValueError: ahead below 1, a draft of another vocabulary; otherwise as `generate`.
+
+    Paper: Leviathan, Kalman and Matias 2022, arXiv:2211.17192; Chen et al. 2023, arXiv:2302.01318.
+    """
+    text = [*check_prompt(decoder, prompt)[0].tolist()]
+    check_tokens(tokens)
+    if isinstance(ahead, bool) or not isinstance(ahead, (int, np.integer)):
+        raise TypeError(f"ahead: expected an int, got {type(ahead).__name__}")
+    if ahead < 1:
+        raise ValueError(f"ahead: expected 1 or more, got {ahead}")
+    sizes = decoder.embedding.shape[0], draft.embedding.shape[0]
+    if sizes[0] != sizes[1]:
+        raise ValueError(f"draft: expected the decoder's vocabulary of {sizes[0]}, got one of {sizes[1]}")
+    room = len(text) + tokens - 1
+    caches, draft_caches = make_caches(decoder, cache, room), make_caches(draft, draft_cache or cache, room)
+    share = partial(probabilities, temperature=temperature, top_k=top_k, top_p=top_p)
+    pick = likeliest if temperature == 0.0 else partial(draw, rng=rng)
+    return rounds(decoder, draft, text, tokens, ahead, share, pick, caches, draft_caches)
+
+
+def likeliest(share: Array) -> Array:
+    """Returns the index of the largest share: how one picks at temperature 0."""
+    return np.argmax(share, axis=-1)
+
+
+def rounds(decoder: Decoder, draft: Decoder, text: list[int], tokens: int, ahead: int, share: Pick, pick: Pick,
+           caches: Sequence[Cache], draft_caches: Sequence[Cache]) -> Iterator[int]:
+    """Yields the tokens of one round of proposing and judging after the other; both models' caches hold only what was said."""
+    try:
+        while tokens > 0:
+            proposed, guesses = propose(draft, text, min(ahead, tokens - 1), share, pick, draft_caches)
+            fresh = [*text[caches[0].length :], *proposed]
+            logits = decoder(np.array([fresh]), caches=caches)[0, len(fresh) - len(proposed) - 1 :]
+            said = judge(proposed, guesses, share(logits), pick)
+            text, tokens = text + said, tokens - len(said)
+            for kept in (*caches, *draft_caches):
+                kept.truncate(min(kept.length, len(text) - 1))
+            yield from said
+    finally:
+        release((*caches, *draft_caches))
+
+
+def propose(draft: Decoder, text: list[int], count: int, share: Pick, pick: Pick, caches: Sequence[Cache],
+            ) -> tuple[list[int], list[Array]]:
+    """Returns tokens that the draft writes after the text, and the shares that it picked each from."""
+    proposed: list[int] = []
+    guesses: list[Array] = []
+    for _ in range(count):
+        fresh = [*text, *proposed][caches[0].length :]
+        guesses.append(share(draft(np.array([fresh]), caches=caches)[0, -1]))
+        proposed.append(int(pick(guesses[-1])))
+    return proposed, guesses
+
+
+def judge(proposed: Sequence[int], guesses: Sequence[Array], shares: Array, pick: Pick) -> list[int]:
+    """Returns the proposed tokens up to the first that is rejected, and one more: so each follows its row of `shares`.
+
+    A token that was picked with probability g and has p is kept with min(1, p / g); what takes the place of a rejected one
+    follows max(0, p - g). At temperature 0 both are 0 or 1: kept is what the decoder itself would say.
+    """
+    for at, (token, guess) in enumerate(zip(proposed, guesses, strict=True)):
+        true = shares[at]
+        keep = min(1.0, true[token] / guess[token])
+        if not pick(np.array([1.0 - keep, keep])):
+            rest = np.maximum(true - guess, 0.0)
+            return [*proposed[:at], int(pick(rest if rest.any() else true))]  # rounding alone may leave nothing
+    return [*proposed, int(pick(shares[-1]))]
