@@ -315,6 +315,25 @@ def test_a_decoder_writes_the_same_through_every_cache(name):
     np.testing.assert_allclose(np.concatenate(logits, axis=1), decoder(tokens), rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("row", [GrowingCache, partial(RingCache, 4)])
+def test_a_decoder_reads_rows_of_different_lengths_as_if_each_were_alone(side, row):
+    config = DecoderConfig(layers=2, width=16, heads=4, kv_heads=2, hidden=24)
+    decoder = Decoder.create(config, np.random.default_rng(0)).astype(np.float64)
+    texts, lengths = [np.random.default_rng(n).integers(0, 256, n + 2) for n in (7, 3)], (7, 3)
+    own = [slice(7 - n, 7) if side == "left" else slice(0, n) for n in lengths]
+    padded = np.zeros((2, 7), np.int64)
+    for into, text, place in zip(padded, texts, own, strict=True):
+        into[place] = text[:-2]
+    held = [caches.BatchCache(lengths, row, padding=side) for _ in decoder.blocks]
+    first = decoder(padded, caches=held, positions=held[0].positions(7))
+    rest = decoder(np.stack([text[-2:] for text in texts]), caches=held, positions=held[0].positions(2))
+    for b, text in enumerate(texts):
+        alone = [row() for _ in decoder.blocks]
+        want = np.concatenate([decoder(text[None, t : t + 1], caches=alone) for t in range(len(text))], axis=1)[0]
+        np.testing.assert_allclose(np.concatenate((first[b, own[b]], rest[b])), want, rtol=1e-10, atol=1e-10)
+
+
 def test_latents_are_all_that_a_latent_layer_keeps():
     config = DecoderConfig(layers=2, width=16, heads=4, kv_heads=2, hidden=24)
     decoder = Decoder.create(config, np.random.default_rng(0), layer=LatentAttention.create).astype(np.float64)
