@@ -100,6 +100,12 @@ def kernel(name: str = "attention") -> Any:
     return None if DISABLED else getattr(kernels, name)
 
 
+def attention_with_lse(q: Array, k: Array, v: Array, **options: Any) -> tuple[Array, Array]:
+    """Returns `definitions.attention_with_lse(q, k, v, **options)`, from 4096 scores on by the kernel where Numba is installed."""
+    compiled = kernel("attention_with_lse") if math.prod(q.shape[:-1]) * k.shape[-2] >= KERNEL_SCORES else None
+    return (definitions.attention_with_lse if compiled is None else compiled)(q, k, v, **options)
+
+
 def same_along_first(option: Any, ndim: int) -> bool:
     """Returns whether a mask or bias is the same for every entry of the first axis of q."""
     return option is None or (hasattr(option, "shape") and (len(option.shape) < ndim or option.shape[0] == 1))

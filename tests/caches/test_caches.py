@@ -21,6 +21,7 @@ from tinyattn.caches import (
     RingCache,
     SnapKV,
     StateCache,
+    quantized,
 )
 from tinyattn.caches.tape import Tape
 from tinyattn.layers.latent import LatentAttention
@@ -262,6 +263,23 @@ def test_bytes_of_codes_are_a_quarter_and_an_eighth():
         assert cache.nbytes == 2 * x.nbytes // share + scales
 
 
+@pytest.mark.parametrize("piece", [1, 3, 7, 99])
+def test_how_much_of_a_chunk_is_taken_in_at_once_does_not_show(piece, monkeypatch):
+    monkeypatch.setattr(quantized, "PIECE", piece)
+    q, k, v = drawn(21)
+    mask, bias = RNG.random((2, 1, 21, 21)) < 0.8, RNG.standard_normal((4, 21, 21))
+    for options in ({}, {"mask": padding(np.array([21, 9]))}, {"mask": mask, "bias": bias, "sinks": np.ones(4)}):
+        cache, twin = (QuantizedCache(bits=4, group=4, residual=3) for _ in range(2))
+        out = cache.step(q, k, v, **options)
+        given = [{name: option[..., t : t + 1, : t + 1] if isinstance(option, np.ndarray) and option.ndim > 1 else option
+                  for name, option in options.items()} for t in range(21)]
+        alone = [twin.step(*(x[..., t : t + 1, :] for x in (q, k, v)), **given[t]) for t in range(21)]
+        np.testing.assert_allclose(out, np.concatenate(alone, axis=-2), **CLOSE)
+        for name, tape in cache._held.tapes.items():
+            np.testing.assert_array_equal(tape.rows, twin._held.tapes[name].rows)
+        np.testing.assert_allclose(cache.step(q[..., -2:, :], k, v)[..., -1:, :], twin.step(q, k, v)[..., -1:, :], **CLOSE)
+
+
 def test_heavy_hitters_keep_what_is_looked_at():
     cache = EvictingCache(HeavyHitters(heavy=2, recent=2))
     k = np.zeros((1, 12, 4))
@@ -295,6 +313,25 @@ def test_a_decoder_writes_the_same_through_every_cache(name):
     held = [MODELS[name]() for _ in decoder.blocks]
     logits = [decoder(tokens[:, a:b], caches=held) for a, b in ((0, 11), (11, 12), (12, 20))]
     np.testing.assert_allclose(np.concatenate(logits, axis=1), decoder(tokens), rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("row", [GrowingCache, partial(RingCache, 4)])
+def test_a_decoder_reads_rows_of_different_lengths_as_if_each_were_alone(side, row):
+    config = DecoderConfig(layers=2, width=16, heads=4, kv_heads=2, hidden=24)
+    decoder = Decoder.create(config, np.random.default_rng(0)).astype(np.float64)
+    texts, lengths = [np.random.default_rng(n).integers(0, 256, n + 2) for n in (7, 3)], (7, 3)
+    own = [slice(7 - n, 7) if side == "left" else slice(0, n) for n in lengths]
+    padded = np.zeros((2, 7), np.int64)
+    for into, text, place in zip(padded, texts, own, strict=True):
+        into[place] = text[:-2]
+    held = [caches.BatchCache(lengths, row, padding=side) for _ in decoder.blocks]
+    first = decoder(padded, caches=held, positions=held[0].positions(7))
+    rest = decoder(np.stack([text[-2:] for text in texts]), caches=held, positions=held[0].positions(2))
+    for b, text in enumerate(texts):
+        alone = [row() for _ in decoder.blocks]
+        want = np.concatenate([decoder(text[None, t : t + 1], caches=alone) for t in range(len(text))], axis=1)[0]
+        np.testing.assert_allclose(np.concatenate((first[b, own[b]], rest[b])), want, rtol=1e-10, atol=1e-10)
 
 
 def test_latents_are_all_that_a_latent_layer_keeps():

@@ -11,7 +11,7 @@ from typing import Any, Self, TypeVar, cast
 
 import numpy as np
 
-from tinyattn.caches.protocol import check_chunk, check_kind, check_queries, check_reorder, check_truncation
+from tinyattn.caches.protocol import check_chunk, check_queries, check_reorder, check_truncation, settings_of
 from tinyattn.ops.files import safetensors
 from tinyattn.ops.types import Array
 
@@ -181,8 +181,7 @@ class Base(Turns):
             ValueError: a file of another cache, or one that does not hold what this one needs.
         """
         arrays, metadata = safetensors.load_with_metadata(path)
-        check_kind(metadata, cls.__name__, path)
-        cache = cls(**{name: int(text) for name, text in metadata.items() if name != "cache"}, **given)
+        cache = cls(**settings_of(metadata, cls.__name__, path), **given)
         try:
             cache._restore(arrays)
         except KeyError as error:

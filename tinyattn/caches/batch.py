@@ -72,13 +72,13 @@ class BatchCache(Base):
         return sum(row.allocated for row in self.rows)
 
     def positions(self, count: int) -> Array:
-        """Returns the positions of the next chunk's tokens, (rows, 1, count); 0 for padding."""
+        """Returns the positions of the next chunk's tokens, (rows, count), as a decoder takes them; 0 for padding."""
         if self._held is None and self._first is None:
             return np.arange(count)
         starts = self.lengths if self._held is not None else np.zeros(len(self._first or ()), np.int64)
         counts = self._counts(None, len(starts), count)
         skipped = count - counts if self.padding == "left" else np.zeros_like(counts)
-        return np.maximum(starts[:, None, None] + np.arange(count) - skipped[:, None, None], 0)
+        return np.maximum((starts - skipped)[:, None] + np.arange(count), 0)
 
     def _counts(self, lengths: Lengths, rows: int, n: int) -> Array:
         """Returns how many of a chunk's n tokens are each row's own."""

@@ -35,7 +35,7 @@ class Cache(Protocol):
         """Appends a chunk and returns what its queries read, computed before anything is stored."""
 
     def positions(self, count: int) -> Array:
-        """Returns the positions of the next `count` tokens, as rotary takes them."""
+        """Returns the positions of the next `count` tokens, (count,) or (rows, count)."""
 
     def truncate(self, length: int) -> None:
         """Forgets all tokens from position `length` on."""
@@ -133,7 +133,12 @@ def count_of(q: Array) -> int:
     return int(q.shape[-2])
 
 
-def check_kind(metadata: dict[str, str], kind: str, path: object) -> None:
-    """Raises ValueError unless a file was written by this kind of cache."""
+def settings_of(metadata: dict[str, str], kind: str, path: object) -> dict[str, int]:
+    """Returns the numbers that a cache in a file was made with; ValueError unless it is one of this kind."""
     if metadata.get("cache") != kind:
         raise ValueError(f"{path}: expected a {kind}, got {metadata.get('cache', 'no cache')}")
+    settings = {name: text for name, text in metadata.items() if name != "cache"}
+    for name, text in settings.items():
+        if not text.isdecimal():
+            raise ValueError(f"{path}: {name}: expected a whole number, got {text!r}")
+    return {name: int(text) for name, text in settings.items()}

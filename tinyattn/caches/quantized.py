@@ -8,14 +8,18 @@ import numpy as np
 
 from tinyattn.caches.base import exclusive
 from tinyattn.caches.protocol import check_chunk, check_tokens
-from tinyattn.caches.reading import piece_of, quantized_attention
+from tinyattn.caches.reading import narrowed, packed_parts, piece_of, quantized_attention, read_parts, with_sinks
 from tinyattn.caches.tape import Tape
 from tinyattn.caches.taped import Held, Taped
 from tinyattn.ops.masks.constructors import whole
+from tinyattn.ops.masks.pattern import Pattern
+from tinyattn.ops.merge import merge
 from tinyattn.ops.quantize import BITS, Packed, dequantize, quantize
 from tinyattn.ops.types import Array
 
 CODES = ("codes", "scale", "zero")
+# Tokens of a chunk that are taken in at once.
+PIECE = 256
 
 
 class QuantizedCache(Taped):
@@ -106,19 +110,38 @@ class QuantizedCache(Taped):
         """Appends a chunk and returns what its queries read, each of them what was in codes when it stood last."""
         k, v = self._checked(k, v)
         check_chunk(q, k.shape[-2])
-        held, n, outs, start = self._held or self._empty(k, v), k.shape[-2], [], 0
-        end = held.length + n
-        due = range(self.residual + self.group - 1, end, self.group)  # the positions at which a group is due
-        for stop in sorted({n, *(at - held.length for at in due if at > held.length)}):
-            held = self._extended(held, k[..., start:stop, :], v[..., start:stop, :])
+        held, n = self._held or self._empty(k, v), k.shape[-2]
+        end, outs = held.length + n, []
+        for start in range(0, max(n, 1), PIECE):
+            stop = min(start + PIECE, n)
+            piece = k[..., start:stop, :], v[..., start:stop, :]
+            grown = self._extended(held, *piece)
             rows = slice(max(0, q.shape[-2] - n + start), max(0, q.shape[-2] - n + stop))
-            given = {name: piece_of(name, options[name], rows, held.length, (*q.shape[:-1], end)) for name in ("mask", "bias")
+            given = {name: piece_of(name, options[name], rows, grown.length, (*q.shape[:-1], end)) for name in ("mask", "bias")
                      if name in options}
-            outs.append(self._read(q[..., rows, :], held, options | given))
-            start = stop
+            outs.append(self._read_on(q[..., rows, :], held, piece, grown, options | given))
+            held = grown
         out = np.concatenate(outs, axis=-2)
         self._held = self._settled(held)
         return out
+
+    def _read_on(self, q: Array, held: Held, piece: tuple[Array, Array], grown: Held, options: dict[str, Any]) -> Array:
+        """Returns what the queries of a piece read, each of them what was in codes when it stood last."""
+        at, before = np.arange(grown.length - q.shape[-2], grown.length), coded(held)
+        if not at.size or max(before, self._quantised(int(at[0]) + 1)) == coded(grown):
+            return self._read(q, grown, options)
+
+        def old(i: Array) -> Array:
+            return np.maximum(before, np.maximum(0, i + 1 - self.residual) // self.group * self.group)
+
+        options = dict(options)
+        mask, sinks, length = options.pop("mask", None), options.pop("sinks", None), grown.length
+        fine = [np.concatenate((held.tapes[name].rows, new), axis=-2) for name, new in zip(("keys", "values"), piece, strict=True)]
+        near = read_parts(q, [(fine[0], fine[1], np.arange(before, length))], at, length,
+                          mask=narrowed(mask, Pattern(lambda i, j: j >= old(i)), at, length), **options)
+        far = read_parts(q, packed_parts(self._packed(grown, "keys"), self._packed(grown, "values")), at, length,
+                         mask=narrowed(mask, Pattern(lambda i, j: j < old(i)), at, length), **options)
+        return with_sinks(merge(near, far), sinks).astype(q.dtype, copy=False)
 
     def _settled(self, held: Held) -> Held:
         most = 4 * (self.residual + self.group)

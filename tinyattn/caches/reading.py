@@ -7,11 +7,12 @@ signature; a kernel with that signature takes its place in `paged_attention` and
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Any
 
 import numpy as np
 
-from tinyattn import definitions, fastest
+from tinyattn import fastest
 from tinyattn.ops.bias import Bias
 from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.merge import Partial, merge
@@ -53,8 +54,8 @@ def read_parts(q: Array, parts: Iterable[Part], at: Array, length: int, *, mask:
         seen = seen_part(mask, left, at, positions)
         if total is None or seen is None or seen.any():
             given = (x.astype(compute, copy=False) for x in (keys, values))
-            read = definitions.attention_with_lse(q, *given, mask=seen, bias=bias_part(bias, at, positions), scale=scale,
-                                                  softcap=softcap)
+            read = fastest.attention_with_lse(q, *given, mask=seen, bias=bias_part(bias, at, positions), scale=scale,
+                                              softcap=softcap)
             total = read if total is None else merge(total, read)
     if total is None:
         raise ValueError("parts: expected one at least, that gives the shapes; it may hold no keys")
@@ -171,6 +172,13 @@ def gathered(pool: Array, pages: Array) -> Array:
     return pool[pages].swapaxes(0, 1).reshape(pool.shape[1], len(pages) * pool.shape[2], pool.shape[3])
 
 
+def narrowed(mask: Array | Pattern | None, pattern: Pattern, at: Array, length: int) -> Array | Pattern:
+    """Returns a mask that a pattern narrows, for queries at these positions."""
+    if isinstance(mask, np.ndarray):
+        return mask & pattern.visible(at, np.arange(length))
+    return pattern if mask is None else mask & pattern
+
+
 def piece_of(name: str, option: Any, rows: slice, length: int, full: tuple[int, ...]) -> Any:
     """Returns what a mask or bias of a whole chunk says of some of its queries, when there were `length` tokens."""
     if not isinstance(option, np.ndarray) or not option.ndim:
@@ -201,14 +209,13 @@ def quantized_attention(q: Array, keys: Packed, values: Packed, new_keys: Array,
                                                  softcap=softcap, sinks=sinks)
         return out
     held, length = keys.codes.shape[-2], keys.codes.shape[-2] + new_keys.shape[-2]
-    return attend_parts(q, packed_parts(keys, values, new_keys, new_values, held, length), length, mask=mask, bias=bias,
-                        window=window, scale=scale, softcap=softcap, sinks=sinks)
+    parts = chain([(new_keys, new_values, np.arange(held, length))], packed_parts(keys, values))
+    return attend_parts(q, parts, length, mask=mask, bias=bias, window=window, scale=scale, softcap=softcap, sinks=sinks)
 
 
-def packed_parts(keys: Packed, values: Packed, new_keys: Array, new_values: Array, held: int, length: int,
-                 part: int = PART_KEYS) -> Iterator[Part]:
-    """Yields the tokens in full precision, and those that are packed, about `part` of them at a time."""
-    yield new_keys, new_values, np.arange(held, length)
+def packed_parts(keys: Packed, values: Packed, part: int = PART_KEYS) -> Iterator[Part]:
+    """Yields packed tokens as numbers, about `part` of them at a time."""
+    held = keys.codes.shape[-2]
     step = keys.group * max(1, part // keys.group)
     for start in range(0, held, step):
         stop = min(start + step, held)

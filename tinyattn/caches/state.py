@@ -15,7 +15,7 @@ from tinyattn.ops.masks.constructors import whole
 from tinyattn.ops.types import Array
 
 # What a mechanism may take besides keys and values, a number or a vector a token.
-GATES = ("log_decay", "beta")
+GATES = {"log_decay", "beta"}
 State = tuple[Array, ...]
 
 
@@ -115,13 +115,15 @@ class StateCache(Base):
         check_chunk(q, k.shape[-2])
         chunk, n = Chunk(k, v, options), k.shape[-2]
         held = self._held or Held(None, 0, still(chunk), ((0, None),) if self.slack else (), chunk.part(0, 0))
+        asked_with = held.still if held.still.options.keys() >= options.keys() & GATES else still(chunk)
         length, state, outs = held.length + n, held.state, []
         last = length // self.slack * self.slack if self.slack else 0
         wanted = (last - self.slack, last) if self.slack else ()
         marks, start = list(held.marks), 0
         for stop in sorted({n, *(at - held.length for at in wanted if held.length < at < length)}):
             asked = q[..., max(0, q.shape[-2] - n + start) : max(0, q.shape[-2] - n + stop), :]
-            out, state = self._run(asked, chunk.part(start, stop), state, held.length + start)
+            piece = chunk if stop - start == n else chunk.part(start, stop)
+            out, state = self._run(asked, piece, state, held.length + start)
             outs.append(out)
             start = stop
             if held.length + stop in wanted and held.length + stop > marks[-1][0]:
@@ -130,7 +132,7 @@ class StateCache(Base):
         recent = held.recent
         if kept:
             recent = recent.joined(chunk).part(kept[0][0] - held.marks[0][0], length - held.marks[0][0])
-        return np.concatenate(outs, axis=-2), Held(state, length, still(chunk), kept, recent)
+        return outs[0] if len(outs) == 1 else np.concatenate(outs, axis=-2), Held(state, length, asked_with, kept, recent)
 
     @exclusive
     def append(self, k: Array, v: Array, log_decay: Array | None = None, beta: Array | None = None) -> None:
@@ -196,7 +198,7 @@ class StateCache(Base):
         held = self._held
         if held is None:
             return {}
-        others = sorted(set(held.recent.options) - set(GATES)) if held.marks else []
+        others = sorted(set(held.recent.options) - GATES) if held.marks else []
         if others:
             raise ValueError(f"save: {', '.join(others)}: was given to step and would be lost; bind it to the mechanism")
         arrays = {"length": np.array(held.length, np.int64), "states": np.array(len(held.state or ()), np.int64),
@@ -213,7 +215,7 @@ class StateCache(Base):
             return tuple(arrays[f"{name}.{i}"] for i in range(int(arrays["states"]))) if length else None
 
         def chunk(name: str) -> Chunk:
-            gates = {gate: arrays[f"{name}.{gate}"] for gate in GATES if f"{name}.{gate}" in arrays}
+            gates = {gate: arrays[f"{name}.{gate}"] for gate in sorted(GATES) if f"{name}.{gate}" in arrays}
             return Chunk(arrays[f"{name}.keys"], arrays[f"{name}.values"], gates)
 
         length, marks = int(arrays["length"]), tuple((int(at), state(f"mark.{at}", int(at))) for at in arrays["marks"])

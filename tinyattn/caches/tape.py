@@ -58,7 +58,7 @@ class Tape(NamedTuple):
             return self
         if self.stop >= self.free and stop <= self.buffer.shape[-2]:
             self.buffer[..., self.stop : stop, :] = rows
-            return self._replace(stop=stop)
+            return Tape(self.buffer, self.start, stop, self.free)
         held = self.size
         buffer = np.empty((*rows.shape[:-2], max(held + count, 2 * held) if room is None else room, rows.shape[-1]), rows.dtype)
         buffer[..., :held, :] = self.rows

@@ -27,7 +27,7 @@ class dropped_before_reading(RingCache):
 
 
 @cache_twin("cached_is_full", "cached_one_by_one", row="RingCache")
-class window_besides_self(RingCache):
+class ring_counts_the_others(RingCache):
     """The window counts the tokens besides the query's own: one too many."""
 
     def __init__(self, window: int, **settings: Any) -> None:

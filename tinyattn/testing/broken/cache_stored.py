@@ -8,10 +8,8 @@ import numpy as np
 
 from tinyattn.caches import PagedCache, PagePool, QuantizedCache
 from tinyattn.caches.pages import Table
-from tinyattn.caches.reading import quantized_attention
 from tinyattn.caches.taped import Held
 from tinyattn.ops.quantize import Packed
-from tinyattn.ops.types import Array
 from tinyattn.testing.broken.cache import cache_twin
 
 FOUR = "QuantizedCache, 4 bits"
@@ -85,12 +83,9 @@ class newest_rounded_too(QuantizedCache):
 class halves_swapped(QuantizedCache):
     """Two codes a byte are taken out in the other order."""
 
-    def _read(self, q: Array, held: Held, options: dict[str, Any]) -> Array:
-        def swapped(packed: Packed) -> Packed:
-            return packed._replace(codes=packed.codes << 4 | packed.codes >> 4)
-
-        keys, values = (swapped(self._packed(held, name)) for name in ("keys", "values"))
-        return quantized_attention(q, keys, values, held.tapes["keys"].rows, held.tapes["values"].rows, **options)
+    def _packed(self, held: Held, name: str) -> Packed:
+        packed = super()._packed(held, name)
+        return packed._replace(codes=packed.codes << 4 | packed.codes >> 4)
 
 
 @cache_twin("cached_is_full", row=FOUR)
