@@ -72,10 +72,15 @@ def through(decoder: Decoder, caches: Mapping[str, Make], inputs: Array, targets
                "bits_per_byte": bits, "bits_lost": bits - full}
 
 
+def said(line: dict[str, Any]) -> str:
+    """Returns what a cache says of itself; a ring is exact for a model that was trained with its window."""
+    return "no" if not line["exact"] else "in its window" if line["cache"] == "ring" else "yes"
+
+
 def print_caches(report: dict[str, Any]) -> None:
     """Prints what was measured."""
     settings = report["settings"]
-    table(HEADER, [[line["mechanism"], line["cache"], "yes" if line["exact"] else "no", f"{line['bytes']:,}",
+    table(HEADER, [[line["mechanism"], line["cache"], said(line), f"{line['bytes']:,}",
                     f"{line['bytes_per_token']:,.0f}", f"{line['tokens_per_s']:,.0f}", f"{line['gap_budgets']:,.2f}",
                     f"{line['bits_per_byte']:.3f}", f"{line['bits_lost']:+.4f}"] for line in report["rows"]],
           title=f"{settings['parameters']:,} parameters, {settings['steps']} steps of {settings['batch']} x {settings['context']} "
