@@ -98,7 +98,7 @@ def sliding(q: Array, k: Array, v: Array, *, window: int, **options: Any) -> Any
 
 
 def whole_groups(sizes: Sizes) -> Sizes:
-    """Returns the sizes with a length of two groups of four or more, and as many heads as kv heads, two at least."""
+    """Returns the sizes with a length of two groups of four or more, and two heads of their own keys."""
     return replace(square(sizes), q_len=4 * max(2, sizes.kv_len // 4), kv_len=4 * max(2, sizes.kv_len // 4), kv_heads=2, groups=1)
 
 

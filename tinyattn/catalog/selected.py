@@ -74,20 +74,17 @@ def dropped(f: Mechanism, p: Problem) -> tuple[Array, ...]:
     return plain(f, p.but(k=p.k[..., ::2, :], v=p.v[..., ::2, :], mask=None))
 
 
-def excess(f: Mechanism, p: Problem) -> tuple[Array, ...]:
-    """How far off attention it is, or how far it may be where that is more: twice the weight left out, of the largest value."""
-    weights = definitions.attention_weights(p.q, p.k, scale=p.options["scale"])
-    left_out = 1.0 - np.sort(weights, axis=-1)[..., -p.options["keep"]:].sum(axis=-1, keepdims=True)
-    most = np.abs(p.v).max(initial=0.0)
-    error = np.abs(plain(f, p)[0] - definitions.attention(p.q, p.k, p.v, scale=p.options["scale"])).max(axis=-1, keepdims=True)
-    return (most + np.maximum(error, 2.0 * most * left_out),)
-
-
 def bound(f: Mechanism, p: Problem) -> tuple[Array, ...]:
-    """How far it may be."""
+    """The largest value, and twice the weight left out times that."""
     weights = definitions.attention_weights(p.q, p.k, scale=p.options["scale"])
     left_out = 1.0 - np.sort(weights, axis=-1)[..., -p.options["keep"]:].sum(axis=-1, keepdims=True)
-    return (np.abs(p.v).max(initial=0.0) * (1.0 + 2.0 * left_out),)
+    return (np.abs(p.v).max() * (1.0 + 2.0 * left_out),)
+
+
+def excess(f: Mechanism, p: Problem) -> tuple[Array, ...]:
+    """The largest value, and how far off attention it is; or the bound, where that is more."""
+    error = np.abs(plain(f, p)[0] - definitions.attention(p.q, p.k, p.v, scale=p.options["scale"])).max(axis=-1, keepdims=True)
+    return (np.maximum(np.abs(p.v).max() + error, bound(f, p)[0]),)
 
 
 def hashed(f: Mechanism) -> Mechanism:
