@@ -99,6 +99,17 @@ def test_more_span_puts_more_weight_far_away():
     assert np.all(masses[-1][..., 5:] > masses[0][..., 5:])
 
 
+def test_keys_beyond_the_widest_span_and_its_ramp_need_not_be_held():
+    q, k, v, rng = drawn(0, 12, 12)
+    span, ramp = 3.2 * rng.random(q.shape[:-1]), 1.5
+    whole = definitions.dynamic_contextual_attention(q, k, v, span=span, ramp=ramp)
+    held = math.ceil(span.max() + ramp)
+    for t in range(12):
+        s = slice(max(0, t + 1 - held), t + 1)
+        last = definitions.dynamic_contextual_attention(q[..., t : t + 1, :], k[..., s, :], v[..., s, :], span=span[..., t : t + 1], ramp=ramp)
+        np.testing.assert_allclose(last, whole[..., t : t + 1, :], **CLOSE)
+
+
 def test_the_slope_of_a_span_is_its_formula():
     q, k, v, rng = drawn(3, 5, 7, groups=1)
     span, ramp = 5 * rng.random(q.shape[:-1]), 2.5
