@@ -224,7 +224,7 @@ class CacheMachine(RuleBasedStateMachine):
         if not sequence.tokens or not hasattr(sequence.cache, "view"):
             return
         keys, values, positions = sequence.cache.view()
-        assert not keys.flags.writeable or self.row.name == "PagedCache"
+        assert not keys.flags.writeable
         if self.row.name in FORGETS or self.row.name.startswith(("Quantized", "RingCache, re-based")):
             assert positions.max() == len(sequence.tokens) - 1
             return

@@ -187,3 +187,24 @@ class Base(Turns):
         except KeyError as error:
             raise ValueError(f"{path}: expected a {cls.__name__}, found no {error.args[0]}") from None
         return cache
+
+
+class Keyed(Base):
+    """A cache that keeps keys, and can show them."""
+
+    def _seen(self, held: Any) -> tuple[Array, Array, Array]:
+        """Returns a value's keys, values and their positions, over which nothing is written later."""
+        raise NotImplementedError
+
+    @exclusive
+    def view(self) -> tuple[Array, Array, Array]:
+        """Returns keys, values and their positions, read-only; what comes later does not change them.
+
+        Raises:
+            ValueError: nothing has been appended.
+        """
+        if self._held is None:
+            raise ValueError("view: this cache is empty and has no shapes yet; append first")
+        shown = keys, values, _ = self._seen(self._held)
+        keys.flags.writeable = values.flags.writeable = False
+        return shown

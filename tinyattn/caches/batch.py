@@ -73,9 +73,12 @@ class BatchCache(Base):
 
     def positions(self, count: int) -> Array:
         """Returns the positions of the next chunk's tokens, (rows, count), as a decoder takes them; 0 for padding."""
-        if self._held is None and self._first is None:
+        if self._held is not None:
+            starts = self.lengths
+        elif self._first is not None:
+            starts = np.zeros(len(self._first), np.int64)
+        else:
             return np.arange(count)
-        starts = self.lengths if self._held is not None else np.zeros(len(self._first or ()), np.int64)
         counts = self._counts(None, len(starts), count)
         skipped = count - counts if self.padding == "left" else np.zeros_like(counts)
         return np.maximum((starts - skipped)[:, None] + np.arange(count), 0)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinyattn import definitions
-from tinyattn.caches.base import Base, exclusive
+from tinyattn.caches.base import Keyed, exclusive
 from tinyattn.caches.policies import Policy
 from tinyattn.caches.protocol import check_chunk, check_tokens
 from tinyattn.caches.reading import computed
@@ -27,7 +27,7 @@ class Held(NamedTuple):
     length: int
 
 
-class EvictingCache(Base):
+class EvictingCache(Keyed):
     """Keeps the tokens that a policy does not forget, another set in each kv head; approximate.
 
     What is read is exact for the tokens held: no more than the policy's budget were ever there, nothing is. A policy weighs
@@ -102,19 +102,8 @@ class EvictingCache(Base):
                              f"step reads before it forgets")
         return read(q, held.keys, held.values, options)[1]
 
-    @exclusive
-    def view(self) -> tuple[Array, Array, Array]:
-        """Returns keys, values and their positions (..., kv_heads, n), read-only.
-
-        Raises:
-            ValueError: nothing has been stored.
-        """
-        if self._held is None:
-            raise ValueError("view: this cache is empty and has no shapes yet; step first")
-        shown = self._held.keys[:], self._held.values[:], self._held.positions[:]
-        for array in shown:
-            array.flags.writeable = False
-        return shown
+    def _seen(self, held: Held) -> tuple[Array, Array, Array]:
+        return held.keys[:], held.values[:], held.positions.copy()
 
     def _cut(self, length: int) -> Held | None:
         if length:

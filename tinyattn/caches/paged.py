@@ -11,7 +11,7 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 
-from tinyattn.caches.base import Base, Turns, exclusive
+from tinyattn.caches.base import Keyed, Turns, exclusive
 from tinyattn.caches.pages import Book, Table, chain, check_ids, pools_for
 from tinyattn.caches.protocol import check_tokens
 from tinyattn.caches.reading import gathered, paged_attention
@@ -98,7 +98,7 @@ class Change(NamedTuple):
         return self.table.length
 
 
-class PagedCache(Base):
+class PagedCache(Keyed):
     """One sequence, or a batch of equally long ones, in a pool's pages; exact.
 
     Take it from `PagePool.sequence`, and `free` it when it is done. `reorder` and `fork` move no token.
@@ -211,17 +211,9 @@ class PagedCache(Base):
         out = paged_attention(in_rows(q), book.keys, book.values, table.pages, lengths, **options | squares)
         return out.reshape(*table.lead, *out.shape[1:])
 
-    @exclusive
-    def view(self) -> tuple[Array, Array, Array]:
-        """Returns copies of keys, values and their positions.
-
-        Raises:
-            ValueError: nothing has been appended.
-        """
+    def _seen(self, held: Change) -> tuple[Array, Array, Array]:
         arrays = self._arrays()
-        if not arrays:
-            raise ValueError("view: this cache is empty and has no shapes yet; append first")
-        return arrays["keys"], arrays["values"], np.arange(self.length)
+        return arrays["keys"], arrays["values"], np.arange(held.length)
 
     def _cut(self, length: int) -> Change | None:
         held = self._held

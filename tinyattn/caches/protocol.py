@@ -20,7 +20,7 @@ class Cache(Protocol):
 
     `step` appends and attends as one act and is right for a chunk of any length; `append` and `attend` are its halves
     for what allows them. Shapes and dtype are fixed by the first append, which copies. An operation that fails leaves
-    the cache as it was. Not for several threads at once.
+    the cache as it was. Not for several threads at once. Where keys are kept, `view()` gives keys, values and positions.
     """
 
     exact: bool

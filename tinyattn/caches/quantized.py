@@ -61,9 +61,9 @@ class QuantizedCache(Taped):
     def _settings(self) -> dict[str, int]:
         return {"bits": self.bits, "group": self.group, "residual": self.residual}
 
-    def _quantised(self, length: int) -> int:
-        """Returns how many of so many tokens are in codes."""
-        return max(0, length - self.residual) // self.group * self.group
+    def _quantised(self, length: Any) -> Any:
+        """Returns how many of so many tokens are in codes; of one length or of an array of them."""
+        return np.maximum(0, length - self.residual) // self.group * self.group
 
     def _packed(self, held: Held, name: str) -> Packed:
         """Returns the codes of the keys or values."""
@@ -90,7 +90,7 @@ class QuantizedCache(Taped):
     def _extended(self, held: Held, k: Array, v: Array) -> Held:
         """Returns a value with n more tokens, those in codes that are due."""
         tapes, length = dict(held.tapes), held.length + k.shape[-2]
-        due = max(0, self._quantised(length) - coded(held))
+        due = max(0, int(self._quantised(length)) - coded(held))
         for name, rows, axis in (("keys", k, -2), ("values", v, -1)):
             size = tapes[name].size
             tape = tapes[name] = tapes[name].extended(rows, max(size + rows.shape[-2], 3 * size))  # moved once in 2 size tokens
@@ -128,11 +128,11 @@ class QuantizedCache(Taped):
     def _read_on(self, q: Array, held: Held, piece: tuple[Array, Array], grown: Held, options: dict[str, Any]) -> Array:
         """Returns what the queries of a piece read, each of them what was in codes when it stood last."""
         at, before = np.arange(grown.length - q.shape[-2], grown.length), coded(held)
-        if not at.size or max(before, self._quantised(int(at[0]) + 1)) == coded(grown):
+        if not at.size or max(before, self._quantised(at[0] + 1)) == coded(grown):
             return self._read(q, grown, options)
 
         def old(i: Array) -> Array:
-            return np.maximum(before, np.maximum(0, i + 1 - self.residual) // self.group * self.group)
+            return np.maximum(before, self._quantised(i + 1))
 
         options = dict(options)
         mask, sinks, length = options.pop("mask", None), options.pop("sinks", None), grown.length

@@ -63,7 +63,7 @@ class SharedCache:
         """Returns what queries at the last positions of the source read."""
         return self.source.attend(q, **options)
 
-    def view(self) -> Any:
+    def view(self) -> tuple[Array, Array, Array]:
         """Returns the source's view."""
         return self.source.view()  # type: ignore[attr-defined]
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tinyattn.caches.base import Base, exclusive
+from tinyattn.caches.base import Keyed
 from tinyattn.caches.tape import Tape
 from tinyattn.ops.types import Array
 
@@ -23,7 +23,7 @@ class Held(NamedTuple):
         return self._replace(tapes={name: change(tape) for name, tape in self.tapes.items()})
 
 
-class Taped(Base):
+class Taped(Keyed):
     """A cache of tapes, `keys` and `values` (..., kv_heads, n, dim) among them, the last token at position length - 1."""
 
     _held: Held | None
@@ -42,22 +42,8 @@ class Taped(Base):
     def _kept(self) -> tuple[Array, Array] | None:
         return None if self._held is None else (self._held.tapes["keys"].rows, self._held.tapes["values"].rows)
 
-    @exclusive
-    def view(self) -> tuple[Array, Array, Array]:
-        """Returns keys, values and their positions, read-only; what comes later does not change them.
-
-        Raises:
-            ValueError: nothing has been appended.
-        """
-        if self._held is None:
-            raise ValueError("view: this cache is empty and has no shapes yet; append first")
-        self._held = self._held.each(Tape.lent)
-        keys, values, positions = self._seen(self._held)
-        keys.flags.writeable = values.flags.writeable = False
-        return keys, values, positions
-
     def _seen(self, held: Held) -> tuple[Array, Array, Array]:
-        """Returns what a view shows."""
+        self._held = held.each(Tape.lent)
         keys = held.tapes["keys"]
         return keys.rows, held.tapes["values"].rows, np.arange(held.length - keys.size, held.length)
 

@@ -51,7 +51,7 @@ class reader_a_chunk_behind(SharedCache):
     def step(self, q: Array, k: Array | None = None, v: Array | None = None, **options: Any) -> Array:
         """Returns what queries read of the keys of the step before."""
         past, self._length = self._length, self.length
-        keys, values, _ = self.source.view()  # type: ignore[attr-defined]
+        keys, values, _ = self.view()
         if past:
             keys, values = keys[..., :past, :], values[..., :past, :]
         return self.source.mechanism(q, keys, values, mask=causal_top_left(q.shape[-2], keys.shape[-2]), **options)  # type: ignore[attr-defined]

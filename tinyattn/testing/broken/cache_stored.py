@@ -47,9 +47,9 @@ def truncated_to_whole_pages(pages: int, page_size: int) -> Any:
 class groups_begin_with_the_chunk(QuantizedCache):
     """Groups of tokens begin where a chunk does, so that a text in other pieces has other codes."""
 
-    def _quantised(self, length: int) -> int:
+    def _quantised(self, length: Any) -> Any:
         start = self.length % self.group
-        return max(0, length - self.residual - start) // self.group * self.group
+        return np.maximum(0, length - self.residual - start) // self.group * self.group
 
 
 @cache_twin("tokens_of_zeros_count", row="QuantizedCache")
@@ -75,7 +75,7 @@ class zero_point_forgotten(QuantizedCache):
 class newest_rounded_too(QuantizedCache):
     """Nothing is kept as it came: a token is in codes as soon as its group is whole."""
 
-    def _quantised(self, length: int) -> int:
+    def _quantised(self, length: Any) -> Any:
         return length // self.group * self.group
 
 
