@@ -1,4 +1,4 @@
-"""The README's Python runs, and its shell blocks are the two commands."""
+"""The README's Python runs, and its shell blocks are the three commands."""
 
 import re
 from pathlib import Path
@@ -18,11 +18,12 @@ def test_a_python_block_runs(block: str) -> None:
     exec(block, names)
 
 
-def test_there_are_two_commands_of_one_line() -> None:
-    assert len(SHELL) == 2
+def test_there_are_three_commands_of_one_line() -> None:
+    assert len(SHELL) == 3
     assert all(block.count("\n") == 1 for block in SHELL)
     assert "tinyattn compare" in SHELL[0]
     assert "pytest" in SHELL[1]
+    assert "docs/build.py" in SHELL[2]
 
 
 def test_files_that_it_names_are_there() -> None:

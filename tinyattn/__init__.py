@@ -23,9 +23,9 @@ ops/                     2  small named pieces of NumPy
   heads.py                  heads cut, joined, grouped
   softmax.py                softmax, logsumexp, and what is before the division
   merge.py                  two partial attentions become one
+  largest.py                the largest numbers of a row
   norm.py                   RMS, layer, unit length
   activation.py             sigmoid, SiLU, GELU, softplus
-  features.py               feature maps of linear attention
   loss.py                   cross-entropy
   masks/                 who may see whom
     picture.py              a mask in text or SVG
@@ -34,14 +34,16 @@ ops/                     2  small named pieces of NumPy
     published.py            patterns of one mechanism each
     batched.py              padding, packed documents
     expression.py           patterns parsed from text
+  windows.py                cells of a grid
   positions/             where a token stands
     frequencies.py          rotary frequencies and their scalings
     rotary.py               rotary positions
     absolute.py             sinusoids, ALiBi's slopes, T5's buckets
-  windows.py                cells of a grid
+  quantize.py               numbers in 8 or 4 bits
   draws.py                  what is drawn at random beside a mechanism
   bias.py                   biases that are a rule on positions
   options.py                the options of softmax attention, checked
+  features.py               feature maps of linear attention
   gates.py                  the gates of recurrences, checked
   linear_options.py         the options of the linear family, checked
   files/                 written whole or not at all
@@ -100,22 +102,43 @@ kernels/                 4  the same functions, fast
   attention_forward.py      tiles, an online softmax
   attention_backward.py     five products a tile
   decode.py                 few queries, many keys
+  paged.py                  the same through block tables
+  unpack.py                 codes as numbers again
+  packed.py                 the same over packed keys
   exact.py                  forward and backward as one primitive
+  reading.py                keys in parts, in pages, packed
   attention.py              the door
 fastest.py               4b the best form for a call
 caches/                  5  what decoding remembers
   protocol.py               what every cache does, and the checks it shares
+  reading.py                keys in parts, in pages, packed
+  tape.py                   rows written behind rows
+  base.py                   compute, then commit; threads, copies, files
+  taped.py                  caches of tapes
   growing.py                all keys and values
+  fixed.py                  room made once
+  ring.py                   the last tokens, and the first
+  quantized.py              older tokens in 8 or 4 bits
+  pages.py                  the book of a pool: who holds which page
+  paged.py                  many sequences in one pool of pages
   latent.py                 latent vectors
   state.py                  the state alone
+  cross.py                  an encoder's memory
+  shared.py                 another layer's keys
+  batch.py                  rows of different lengths
+  policies.py               who is forgotten first
+  evicting.py               a budget of tokens
 layers/                  6  with parameters
   linear.py                 one matrix
   norm.py                   RMSNorm
   feed_forward.py           SwiGLU
-  inputs.py                 gates and decays from the tokens
+  inputs.py                 gates and decays from the tokens, parameters of their own
   attention.py              self- and cross-attention around any mechanism
   latent.py                 latent attention with its projections
+  spatial_gate.py           a gate on the cells of a grid
+  patch.py                  patches of an image as tokens
   block.py                  a pre-norm block
+  swin.py                   a block of shifted windows
 models/                  7  small and whole
   config.py                 the sizes of a decoder
   text.py                   bytes, batches, the bigram to beat
@@ -130,6 +153,8 @@ models/                  7  small and whole
   speculate.py              a small model proposes, the large one judges
   checkpoint.py             a model in a file
   evaluate.py               bits a byte; cached against full
+  image.py                  an image model
+  digits.py                 8 x 8 digits, and training on them
 laws/                    8  what must hold, as values
   problem.py                a call's arguments, and the sizes they are drawn in
   budget.py                 how large an error may be: measured
@@ -142,20 +167,36 @@ laws/                    8  what must hold, as values
   lse.py                    the log-sum-exp and merging
   gradient.py               slopes
   forms.py                  another form of the same
+  gathered.py               sparse attention row by row
   linear.py                 linear attention and its states
   dtype.py                  dtypes and layouts
   general.py                what needs no oracle
   recurrent.py              states that fade or are corrected
   cached.py                 cached is full
+  spatial.py                cells of a grid
+  forgetting.py             what caches equal that forget or round
   run.py                    a law tried on seeded problems
 catalog/                 9  one row a mechanism
   row.py                    what a row must have
   softmax.py                exact attention
   variants.py               attention with one thing changed
+  contextual.py             spans and counted positions
   latent.py                 latent attention
   linear.py                 linear attention
+  features.py               linear attention by its features
   recurrent.py              states that fade or are corrected
+  dual_chunk.py             positions below a bound
+  lowrank.py                a shorter middle
+  windows.py                windows of a grid
+  spatial.py                lines and neighbourhoods of a grid
+  image.py                  a gate, and positions in two dimensions
+  sparse.py                 patterns, tables of blocks
+  local.py                  windows with something beside them
+  selected.py               keys that queries choose
+  caches.py                 caches: bytes, and what they cannot do
+  blocks.py                 mechanisms of a grid as blocks of an image model
   find.py                   by any name
+  graph.py                  which mechanism is which
 testing/                 10 how we know
   compare.py                outputs within a budget
   gradient.py               gradients within a budget
@@ -169,7 +210,20 @@ testing/                 10 how we know
     gradient.py             backward passes
     arrays.py               dtypes and layouts
     linear.py               states
-    cache.py                caches
+    variants.py             one thing changed, wrongly
+    latent.py               what is absorbed
+    recurrent.py            states that fade or are corrected
+    contextual.py           spans, counts
+    dual_chunk.py           chunks
+    lowrank.py              projections, landmarks
+    features.py             features
+    spatial.py              grids
+    sparse.py               patterns, windows, groups
+    selected.py             choices
+    cache.py                caches: what is kept
+    cache_ring.py           rings: who is seen
+    cache_stored.py         pages and codes
+    cache_rows.py           whose tokens, and which are forgotten
   matrix.py                 who kills whom
 plot.py                  11 pictures, with matplotlib
 cli/                     12 the command line
@@ -180,11 +234,13 @@ cli/                     12 the command line
   check.py                  tinyattn check
   museum.py                 tinyattn museum
   picture.py                tinyattn picture
+  equivalences.py           tinyattn equivalences
   train.py                  tinyattn train
   cache_names.py            caches by name
   generate.py               tinyattn generate
   trained.py                a model, trained and writing
   compare_caches.py         one model through many caches
+  compare_digits.py         what digits compare
   compare.py                tinyattn compare
   presets.py                shapes of well-known models
   cost.py                   tinyattn cost

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -92,14 +91,20 @@ def one_query(q: Array, k: Array, v: Array) -> Array:
 
 
 @cache
-def kernel() -> Callable[..., Array] | None:
-    """Returns the compiled attention; None where Numba is absent, does not fit this NumPy, or is told not to compile."""
+def kernel(name: str = "attention") -> Any:
+    """Returns a name of `tinyattn.kernels`; None where Numba is absent, does not fit this NumPy, or is told not to compile."""
     try:
-        from tinyattn.kernels import attention as compiled
+        from tinyattn import kernels
         from tinyattn.kernels.jit import DISABLED
     except ImportError:
         return None
-    return None if DISABLED else compiled
+    return None if DISABLED else getattr(kernels, name)
+
+
+def attention_with_lse(q: Array, k: Array, v: Array, **options: Any) -> tuple[Array, Array]:
+    """Returns `definitions.attention_with_lse(q, k, v, **options)`, from 4096 scores on by the kernel where Numba is installed."""
+    compiled = kernel("attention_with_lse") if math.prod(q.shape[:-1]) * k.shape[-2] >= KERNEL_SCORES else None
+    return (definitions.attention_with_lse if compiled is None else compiled)(q, k, v, **options)
 
 
 def same_along_first(option: Any, ndim: int) -> bool:

@@ -6,9 +6,16 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 
-def losses(curves: Mapping[str, Sequence[float]], *, bar: float | None = None) -> Any:
-    """Returns a matplotlib Figure of training losses, given in nats and drawn in bits a byte; `bar` is a line to beat."""
+from tinyattn.ops.masks.pattern import Pattern
+from tinyattn.ops.types import Array
+
+__all__ = ["attention_heads", "attention_map", "growth", "losses", "mask", "occupancy", "page", "roofline"]
+
+
+def losses(curves: Mapping[str, Sequence[float]], *, bar: float | None = None, unit: str = "byte") -> Any:
+    """Returns a matplotlib Figure of training losses, given in nats and drawn in bits a unit; `bar` is a line to beat."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7.0, 4.2), layout="constrained")
@@ -17,7 +24,7 @@ def losses(curves: Mapping[str, Sequence[float]], *, bar: float | None = None) -
         axes.plot(range(1, len(curve) + 1), [loss / math.log(2.0) for loss in curve], label=name, linewidth=1.2)
     if bar is not None:
         axes.axhline(bar, color="grey", linestyle="--", linewidth=1.0, label="bigram")
-    axes.set(xlabel="step", ylabel="bits a byte", title="training loss")
+    axes.set(xlabel="step", ylabel=f"bits a {unit}", title="training loss")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
     return figure
@@ -63,4 +70,123 @@ def growth(curves: Mapping[str, Mapping[int, float]], *, ylabel: str, ax: Any = 
     ax.set(xlabel="length", ylabel=ylabel, title="growth with length")
     ax.spines[["top", "right"]].set_visible(False)
     ax.legend(frameon=False, fontsize=8)
+    return ax
+
+
+def heads_of(weights: Array) -> Array:
+    """Returns weights as (heads, queries, keys); ValueError where there are leading axes, of which one entry must be picked."""
+    if weights.ndim < 2 or math.prod(weights.shape[:-3]) != 1:
+        raise ValueError(f"weights: expected (queries, keys) or (heads, queries, keys), got shape {weights.shape}; pick one sequence")
+    return weights.reshape(-1, *weights.shape[-2:])
+
+
+def shade(cells: Array, ax: Any) -> Any:
+    """Returns the image of a matrix, a cell an entry: blank where it is exactly 0, blue above and orange below.
+
+    The colours differ in how much of the page they cover, so that they read the same on a light page and on a dark one.
+    """
+    from matplotlib.colors import LinearSegmentedColormap
+
+    most = float(np.abs(cells).max(initial=0.0)) or 1.0
+    signed = bool((cells < 0).any())
+    blue, orange = (0.18, 0.48, 0.75), (0.88, 0.4, 0.1)
+    stops = [(*orange, 1.0), (*orange, 0.12), (*blue, 0.12), (*blue, 1.0)] if signed else [(*blue, 0.12), (*blue, 1.0)]
+    places = [0.0, 0.499, 0.501, 1.0] if signed else [0.0, 1.0]
+    colours = LinearSegmentedColormap.from_list("weights", list(zip(places, stops, strict=True)))
+    blank = colours.with_extremes(bad=(0.0, 0.0, 0.0, 0.0))
+    return ax.imshow(np.ma.masked_equal(cells, 0.0), cmap=blank, vmin=-most if signed else 0.0, vmax=most, interpolation="nearest")
+
+
+def attention_map(weights: Array, *, head: int = 0, tokens: Sequence[str] | None = None, ax: Any = None) -> Any:
+    """Returns Axes with one head's weights, a row a query; weights that are exactly 0 are blank.
+
+    Shapes: weights (queries, keys) or (heads, queries, keys); `tokens` names both where there are as many of each.
+
+    Raises:
+        ValueError: weights of several sequences, or as many tokens as there are neither queries nor keys.
+        IndexError: no such head.
+    """
+    cells = heads_of(weights)[head]
+    ax = ax or page(1).axes[0]
+    ax.figure.colorbar(shade(cells, ax), ax=ax, shrink=0.8)
+    ax.set(xlabel="key", ylabel="query", title=f"head {head}")
+    if tokens is not None:
+        if cells.shape != (len(tokens), len(tokens)):
+            raise ValueError(f"tokens: expected one a query and a key, {cells.shape}, got {len(tokens)}")
+        ax.set_xticks(range(len(tokens)), tokens, rotation=90, fontsize=8)
+        ax.set_yticks(range(len(tokens)), tokens, fontsize=8)
+    return ax
+
+
+def attention_heads(weights: Array, *, columns: int = 4, ax: Any = None) -> Any:
+    """Returns Axes with all heads' weights side by side on one scale, so many to a row, an empty cell between them.
+
+    Raises:
+        ValueError: weights of several sequences, or columns below 1.
+    """
+    if columns < 1:
+        raise ValueError(f"columns: expected 1 or more, got {columns}")
+    cells = heads_of(weights)
+    heads, queries, keys = cells.shape
+    columns = min(columns, heads)
+    tiled = np.zeros((-(-heads // columns) * (queries + 1) - 1, columns * (keys + 1) - 1))
+    ax = ax or page(1).axes[0]
+    for h, one in enumerate(cells):
+        top, left = h // columns * (queries + 1), h % columns * (keys + 1)
+        tiled[top : top + queries, left : left + keys] = one
+        ax.add_patch(frame(left, top, keys, queries))
+        ax.text(left + keys - 1, top + 0.2, str(h), ha="right", va="top", fontsize=8)
+    ax.figure.colorbar(shade(tiled, ax), ax=ax, shrink=0.8)
+    ax.set_axis_off()
+    ax.set_title(f"{heads} heads")
+    return ax
+
+
+def frame(left: int, top: int, width: int, height: int) -> Any:
+    """Returns the outline of so many cells from one on."""
+    from matplotlib.patches import Rectangle
+
+    return Rectangle((left - 0.5, top - 0.5), width, height, fill=False, edgecolor="grey", linewidth=0.6)
+
+
+def mask(pattern: Pattern | Array, q_len: int | None = None, kv_len: int | None = None, *, ax: Any = None) -> Any:
+    """Returns Axes with who sees whom, a row a query: a Pattern at these lengths, or a boolean matrix.
+
+    Raises:
+        TypeError: neither of the two. ValueError: a Pattern without lengths, or with one mask a head.
+    """
+    if isinstance(pattern, Pattern):
+        if q_len is None or kv_len is None:
+            raise ValueError(f"q_len, kv_len: a Pattern is drawn at lengths, got {q_len} and {kv_len}")
+        pattern, title = pattern.dense(q_len, kv_len), repr(pattern)
+    else:
+        title = "mask"
+    if getattr(pattern, "dtype", None) != np.bool_:
+        raise TypeError(f"pattern: expected a Pattern or a boolean array, got {getattr(pattern, 'dtype', type(pattern).__name__)}")
+    if pattern.ndim != 2:
+        raise ValueError(f"pattern: expected (queries, keys), got shape {pattern.shape}; pick one head")
+    ax = ax or page(1).axes[0]
+    shade(pattern.astype(float), ax)
+    queries, keys = pattern.shape
+    ax.add_patch(frame(0, 0, keys, queries))
+    ax.set(xlabel="key", ylabel="query", title=title)
+    return ax
+
+
+def occupancy(caches: Mapping[str, Any], *, ax: Any = None) -> Any:
+    """Returns Axes with a row a cache: a box for every position whose key it still holds, and its bytes, needed of allocated.
+
+    A cache without keys to view, such as a state, has no boxes: its bytes say all that it keeps.
+    """
+    ax = ax or page(1).axes[0]
+    for row, cache in enumerate(caches.values()):
+        held = cache.view()[2].reshape(-1) if hasattr(cache, "view") and cache.length else np.arange(0)
+        held = np.unique(held[held >= 0])
+        ax.broken_barh([(int(position), 0.86) for position in held], (row - 0.3, 0.6), color="tab:blue")
+        ax.annotate(f"{cache.nbytes:,} of {cache.allocated:,} bytes", (1.01, row), xycoords=("axes fraction", "data"),
+                    va="center", fontsize=8)
+    ax.set_yticks(range(len(caches)), list(caches))
+    longest = max((cache.length for cache in caches.values()), default=0)
+    ax.set(ylim=(len(caches) - 0.5, -0.5), xlim=(0, max(longest, 1)), xlabel="position", title="what each cache holds")
+    ax.spines[["top", "right"]].set_visible(False)
     return ax

@@ -42,7 +42,7 @@ def test_an_interrupt_prints_the_table_so_far(text, tmp_path):
 
 def test_an_interrupted_training_leaves_no_file(text, tmp_path):
     process = start("train", "--steps", "100000", "--text", text, "--out", str(tmp_path / "model"), *SMALL)
-    time.sleep(1.5)
+    next(process.stderr)  # it has begun
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
     assert process.returncode == 130

@@ -5,6 +5,13 @@ import math
 import numpy as np
 
 
+def drawn(seed, q_len, kv_len, groups=2, d=4, e=3):
+    """Returns q, k, v and the generator: two sequences, two heads of keys."""
+    rng = np.random.default_rng(seed)
+    return (rng.standard_normal((2, 2 * groups, q_len, d)), rng.standard_normal((2, 2, kv_len, d)),
+            rng.standard_normal((2, 2, kv_len, e)), rng)
+
+
 def attention(q, k, v, *, seen=None, bias=None, scale=None, softcap=None, sinks=None):
     """Returns (out, lse, weights); seen(i, j) of indices or an array (batch, heads, i, j)."""
     batch, heads, q_len, head_dim = q.shape

@@ -58,7 +58,8 @@ def test_longformer(seed, lengths, tokens, window):
     wide, _, _ = oracle.attention(*g)
     is_global = np.isin(np.arange(lengths[1] - lengths[0], lengths[1]), tokens)
     want = np.where(is_global[:, None], wide, local)
-    np.testing.assert_allclose(definitions.longformer_attention(q, k, v, *g, global_tokens=tokens, window=window), want, **CLOSE)
+    got = definitions.longformer_attention(q, k, v, q_global=g[0], k_global=g[1], v_global=g[2], global_tokens=tokens, window=window)
+    np.testing.assert_allclose(got, want, **CLOSE)
 
 
 @given(seed=st.integers(0, 99), lengths=st.sampled_from(LENGTHS), block=st.sampled_from([1, 2, 4]), random=st.sampled_from([0, 1, 3]),
@@ -220,8 +221,8 @@ def test_golden_patterns():
     assert [int(np.flatnonzero(row)[0]) for row in shifted] == [0, 0, 2, 2, 2, 2, 6, 6]
 
 
-@pytest.mark.parametrize("pattern", [masks.look_back(3), masks.fixed(4, 2), masks.shifted_blocks(4, 2), masks.sharded(2, size=2, local=1, stride=3)],
-                         ids=str)
+@pytest.mark.parametrize("pattern", [masks.look_back(3), masks.fixed(4, 2), masks.shifted_blocks(4, 2), masks.sharded(2, size=2, local=1, stride=3),
+                                     masks.sharded(2, size=2, local=3, stride=5)], ids=str)
 def test_blocks_of_published_patterns_are_true(pattern):
     for q_len, kv_len, size in ((7, 7, 2), (3, 11, 3), (12, 12, 4), (5, 5, 1)):
         dense = pattern.dense(q_len, kv_len)
@@ -260,11 +261,11 @@ def test_the_gathered_form_grows_linearly(pattern):
 def test_gradients(name):
     q, k, v, rng = drawn(0, 6, 6)
     rotations, gates = definitions.lsh_rotations(rng, 2, 4, 4), rng.random((*q.shape[:-1], 3))
-    others = [rng.standard_normal(x.shape) for x in (q, k, v)]
+    others = {f"{name}_global": rng.standard_normal(x.shape) for name, x in zip("qkv", (q, k, v), strict=True)}
     blocks = rng.random((3, 3)) < 0.7
     calls = {
         "block_sparse": lambda t: definitions.block_sparse_attention(t["q"], t["k"], t["v"], blocks=blocks, q_block=2, kv_block=2),
-        "longformer": lambda t: definitions.longformer_attention(t["q"], t["k"], t["v"], *t["others"], global_tokens=[1], window=1),
+        "longformer": lambda t: definitions.longformer_attention(t["q"], t["k"], t["v"], **t["others"], global_tokens=[1], window=1),
         "top_k": lambda t: definitions.top_k_attention(t["q"], t["k"], t["v"], keep=2, causal=True),
         "lsh": lambda t: definitions.lsh_attention(t["q"], np.concatenate((t["v"], t["v"]), axis=1), rotations=rotations, chunk=2),
         "native_sparse": lambda t: definitions.native_sparse_attention(t["q"], t["k"], t["v"], gates=t["gates"], block=2, selected=1, window=2),

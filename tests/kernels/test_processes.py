@@ -47,6 +47,17 @@ for q_len, kv_len, d in ((3, 5, 4), (17, 9, 3), (1, 130, 16)):
     np.testing.assert_allclose(sides[0][0], sides[1][0], rtol=1e-9, atol=1e-12)
     for a, b in zip(sides[0][1](q), sides[1][1](q)):
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
+from tinyattn.kernels import reading
+from tinyattn.ops.quantize import quantize
+x = rng.standard_normal((1, 2, 32, 32))
+want = definitions.attention(x[..., 30:, :], x, x, causal=True)
+np.testing.assert_allclose(reading.attend_parts(x[..., 30:, :], [(x[..., 9:, :], x[..., 9:, :], 9), (x[..., :9, :], x[..., :9, :], 0)], 32), want)
+pages = np.moveaxis(x.reshape(2, 8, 4, 32), 0, 1).copy()
+np.testing.assert_allclose(reading.paged_attention(x[..., 30:, :], pages, pages, np.arange(8)[None], np.array([32])), want)
+for bits, error in ((8, 0.02), (4, 0.3)):
+    packed = [quantize(x[..., :16, :], bits=bits, group=16, axis=axis) for axis in (-2, -1)]
+    got = reading.quantized_attention(x[..., 30:, :], *packed, x[..., 16:, :], x[..., 16:, :])
+    assert 0 < np.abs(got - want).max() < error
 """
     done = run(code, **{variable: "1", "NUMBA_CACHE_DIR": str(tmp_path)})
     assert done.returncode == 0, done.stderr

@@ -20,7 +20,7 @@ def test_a_twin_is_killed_by_the_laws_about_its_fault(twin: Twin, name: str) -> 
 
 
 def test_a_law_that_kills_none_would_be_none() -> None:
-    laws = {law.name for twin in MUSEUM for law in find(twin.row).laws}
+    laws = {law.name for twin in MUSEUM for law in laws_on(twin)}
     assert laws == {name for twin in MUSEUM for name in twin.killed_by}
 
 

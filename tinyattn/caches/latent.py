@@ -8,6 +8,7 @@ import numpy as np
 
 from tinyattn import definitions
 from tinyattn.caches.growing import GrowingCache
+from tinyattn.caches.taped import Held
 from tinyattn.ops.types import Array
 
 
@@ -34,13 +35,8 @@ class LatentCache(GrowingCache):
     def __init__(self) -> None:
         super().__init__(absorbed)
 
-    def append(self, k: Array, v: Array) -> None:
-        """Stores latent (..., n, r) and k_rope (..., n, p) of n more tokens."""
-        super().append(one_head(k), one_head(v))
-
-    def step(self, q: Array, k: Array, v: Array, **options: Any) -> Array:
-        """Appends a chunk's latent and k_rope and returns what its queries (..., heads, n, n_dim + p) read."""
-        return super().step(q, one_head(k), one_head(v), **options)
+    def _grown(self, k: Array, v: Array) -> Held:
+        return super()._grown(one_head(k), one_head(v))
 
 
 def one_head(x: Array) -> Array:

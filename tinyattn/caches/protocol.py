@@ -11,6 +11,10 @@ from tinyattn.ops.signature import floating
 from tinyattn.ops.types import Array
 
 
+class CapacityError(ValueError):
+    """More tokens than a cache has room for; it holds what it held."""
+
+
 class Cache(Protocol):
     """What a decoder layer remembers of the tokens it has seen.
 
@@ -29,6 +33,9 @@ class Cache(Protocol):
 
     def step(self, q: Array, k: Array, v: Array, **options: Any) -> Array:
         """Appends a chunk and returns what its queries read, computed before anything is stored."""
+
+    def positions(self, count: int) -> Array:
+        """Returns the positions of the next `count` tokens, (count,) or (rows, count)."""
 
     def truncate(self, length: int) -> None:
         """Forgets all tokens from position `length` on."""
@@ -107,12 +114,31 @@ def check_reorder(indices: Array, rows: int) -> Array:
 
 def check_queries(q: Array, length: int) -> None:
     """Raises ValueError unless the queries stand at stored positions."""
-    if q.shape[-2] > length:
+    if count_of(q) > length:
         raise ValueError(f"q: expected at most the {length} stored positions, got shape {q.shape}; "
                          f"step appends and attends as one")
 
 
-def check_kind(metadata: dict[str, str], kind: str, path: object) -> None:
-    """Raises ValueError unless a file was written by this kind of cache."""
+def check_chunk(q: Array, count: int) -> None:
+    """Raises ValueError if a chunk's queries would stand before it: positions do not go backwards."""
+    if count_of(q) > count:
+        raise ValueError(f"q: expected at most one query for each of the chunk's {count} tokens, got shape {q.shape}; "
+                         f"attend reads at earlier positions")
+
+
+def count_of(q: Array) -> int:
+    """Returns how many queries a head has; TypeError if they are no plain array."""
+    if not isinstance(q, np.ndarray) or q.ndim < 2:
+        raise TypeError(f"q: expected an array (..., heads, q_len, head_dim), got {getattr(q, 'shape', type(q).__name__)}")
+    return int(q.shape[-2])
+
+
+def settings_of(metadata: dict[str, str], kind: str, path: object) -> dict[str, int]:
+    """Returns the numbers that a cache in a file was made with; ValueError unless it is one of this kind."""
     if metadata.get("cache") != kind:
         raise ValueError(f"{path}: expected a {kind}, got {metadata.get('cache', 'no cache')}")
+    settings = {name: text for name, text in metadata.items() if name != "cache"}
+    for name, text in settings.items():
+        if not text.isdecimal():
+            raise ValueError(f"{path}: {name}: expected a whole number, got {text!r}")
+    return {name: int(text) for name, text in settings.items()}

@@ -3,36 +3,65 @@
 from __future__ import annotations
 
 import inspect
-import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from tinyattn import definitions
-from tinyattn.caches.protocol import check_kind, check_queries, check_reorder, check_tokens, check_truncation
-from tinyattn.ops.files import safetensors
+from tinyattn.caches.base import Base, exclusive
+from tinyattn.caches.protocol import check_chunk, check_tokens
+from tinyattn.ops.masks.constructors import whole
 from tinyattn.ops.types import Array
 
 # What a mechanism may take besides keys and values, a number or a vector a token.
-GATES = ("log_decay", "beta")
+GATES = {"log_decay", "beta"}
+State = tuple[Array, ...]
+
+
+class Chunk(NamedTuple):
+    """Keys, values and options of some tokens."""
+
+    k: Array
+    v: Array
+    options: dict[str, Any]
+
+    def part(self, start: int, stop: int) -> Chunk:
+        """Returns copies of the tokens from start to stop, each with its own gates: the rest may be forgotten."""
+        gates = {name: np.array(gate if np.ndim(gate) < self.k.ndim - 1 else gate[..., start:stop, :] if gate.ndim == self.k.ndim
+                                else gate[..., start:stop]) for name, gate in self.options.items() if name in GATES}
+        return Chunk(self.k[..., start:stop, :].copy(), self.v[..., start:stop, :].copy(), self.options | gates)
+
+    def joined(self, later: Chunk) -> Chunk:
+        """Returns these tokens and later ones."""
+        gates = {name: np.concatenate((gate, later.options[name]), axis=-2 if gate.ndim == self.k.ndim else -1)
+                 for name, gate in self.options.items() if name in GATES and np.ndim(gate) >= self.k.ndim - 1}
+        return Chunk(np.concatenate((self.k, later.k), axis=-2), np.concatenate((self.v, later.v), axis=-2), later.options | gates)
 
 
 class Held(NamedTuple):
-    """The state's arrays, how many tokens are in it, the (empty) keys and values that fix the shapes, gates of 0 for a token."""
+    """The state after `length` tokens; check-points, (position, state) with None for nothing; the tokens since the first of them.
 
-    state: tuple[Array, ...]
+    `still` is one token of zeros that neither fades nor writes: what a state is asked with.
+    """
+
+    state: State | None
     length: int
-    shapes: tuple[Array, Array]
-    gates: dict[str, Array]
+    still: Chunk
+    marks: tuple[tuple[int, State | None], ...]
+    recent: Chunk
 
 
-class StateCache:
+class StateCache(Base):
     """Keeps the state of a linear recurrence; exact, and as large after a million tokens as after one.
 
-    nbytes = kv_heads features (value_dim + 1) itemsize for the normalised form, times the leading axes.
-    `mechanism(q, k, v, initial_state=..., return_state=True)`, with `causal=True` where it has such an option, is
-    `linear_attention_chunked` unless given.
+    `mechanism(q, k, v, initial_state=..., return_state=True)` is `linear_attention_chunked` unless given. Where it has such
+    options it is told `causal=True`, and `start`, the position of the first key. A state cannot give back a token: with
+    `slack`, the states at the last two multiples of it and the tokens since the older are kept, so that truncating by at
+    most so many (from the longest it has been) is exact, by folding in again what stays.
+
+    nbytes = kv_heads features (value_dim + 1) max(4, itemsize) for the normalised form, times the leading axes; with slack as
+    much for each of two check-points, and the tokens since the older.
 
     >>> import numpy as np
     >>> cache = StateCache()
@@ -41,134 +70,166 @@ class StateCache:
     ((1, 2, 3, 4), 3, 320)
     """
 
-    exact = True
-    capacity = None
+    _held: Held | None
 
-    def __init__(self, mechanism: Callable[..., Any] | None = None) -> None:
+    def __init__(self, mechanism: Callable[..., Any] | None = None, *, slack: int = 0) -> None:
+        super().__init__()
         self.mechanism = definitions.linear_attention_chunked if mechanism is None else mechanism
-        self._causal: dict[str, Any] = {"causal": True} if "causal" in inspect.signature(self.mechanism).parameters else {}
-        self._held: Held | None = None
+        self.slack = whole("slack", slack, 0)
+        takes = inspect.signature(self.mechanism).parameters
+        self._causal: dict[str, Any] = {"causal": True} if "causal" in takes else {}
+        self._starts = "start" in takes
 
-    @property
-    def length(self) -> int:
-        """Tokens folded into the state."""
-        return 0 if self._held is None else self._held.length
+    def _settings(self) -> dict[str, int]:
+        return {"slack": self.slack}
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the state."""
-        return 0 if self._held is None else sum(array.nbytes for array in self._held.state)
+        """Bytes of the state, and of the check-points and tokens that truncating needs."""
+        held = self._held
+        if held is None:
+            return 0
+        gates = [gate for name, gate in held.recent.options.items() if name in GATES and held.marks]
+        states = [array for state in (held.state, *(state for _, state in held.marks)) for array in state or ()]
+        return sum(array.nbytes for array in (*states, held.recent.k, held.recent.v, *gates))
 
     allocated = nbytes
 
-    def _run(self, q: Array, k: Array, v: Array, options: dict[str, Any]) -> tuple[Array, Held]:
-        held = self._held
-        k, v = check_tokens(k, v, None if held is None else held.shapes)
-        before: Any = None
-        if held is not None:
-            before = held.state if len(held.state) > 1 else held.state[0]
-        out, after = self.mechanism(q, k, v, initial_state=before, return_state=True, **self._causal, **options)
-        state = after if isinstance(after, tuple) else (after,)
-        gates = {name: still(options[name], k) for name in GATES if name in options}
-        return out, Held(state, self.length + k.shape[-2], (k[..., :0, :].copy(), v[..., :0, :].copy()), gates)
+    def _kept(self) -> tuple[Array, Array] | None:
+        return None if self._held is None else (self._held.still.k, self._held.still.v)
 
+    def _start(self, position: int) -> dict[str, Any]:
+        """Returns the position of the first key, for a mechanism that asks for it."""
+        return {"start": position} if self._starts else {}
+
+    def _run(self, q: Array, chunk: Chunk, before: State | None, position: int) -> tuple[Array, State]:
+        """Returns what queries read at the end of a chunk whose first key stands at a position, and the state behind it."""
+        given = before[0] if before is not None and len(before) == 1 else before
+        out, after = self.mechanism(q, chunk.k, chunk.v, initial_state=given, return_state=True, **self._causal,
+                                    **self._start(position), **chunk.options)
+        return out, after if isinstance(after, tuple) else (after,)
+
+    def _folded(self, q: Array, k: Array, v: Array, options: dict[str, Any]) -> tuple[Array, Held]:
+        """Returns what a chunk's queries read, and the value with the chunk, cut where there are to be check-points."""
+        k, v = check_tokens(k, v, self._kept())
+        check_chunk(q, k.shape[-2])
+        chunk, n = Chunk(k, v, options), k.shape[-2]
+        held = self._held or Held(None, 0, still(chunk), ((0, None),) if self.slack else (), chunk.part(0, 0))
+        asked_with = held.still if held.still.options.keys() >= options.keys() & GATES else still(chunk)
+        length, state, outs = held.length + n, held.state, []
+        last = length // self.slack * self.slack if self.slack else 0
+        wanted = (last - self.slack, last) if self.slack else ()
+        marks, start = list(held.marks), 0
+        for stop in sorted({n, *(at - held.length for at in wanted if held.length < at < length)}):
+            asked = q[..., max(0, q.shape[-2] - n + start) : max(0, q.shape[-2] - n + stop), :]
+            piece = chunk if stop - start == n else chunk.part(start, stop)
+            out, state = self._run(asked, piece, state, held.length + start)
+            outs.append(out)
+            start = stop
+            if held.length + stop in wanted and held.length + stop > marks[-1][0]:
+                marks.append((held.length + stop, state))
+        kept = tuple(mark for mark in marks if mark[0] >= wanted[0]) if wanted else ()
+        recent = held.recent
+        if kept:
+            recent = recent.joined(chunk).part(kept[0][0] - held.marks[0][0], length - held.marks[0][0])
+        return outs[0] if len(outs) == 1 else np.concatenate(outs, axis=-2), Held(state, length, asked_with, kept, recent)
+
+    @exclusive
     def append(self, k: Array, v: Array, log_decay: Array | None = None, beta: Array | None = None) -> None:
         """Folds n more tokens into the state; gates only where the mechanism takes them."""
         options = {name: gate for name, gate in (("log_decay", log_decay), ("beta", beta)) if gate is not None}
-        k, v = check_tokens(k, v, None if self._held is None else self._held.shapes)
+        k, v = check_tokens(k, v, self._kept())
         try:
-            _, self._held = self._run(k[..., :0, :], k, v, options)
+            _, self._held = self._folded(k[..., :0, :], k, v, options)
         except TypeError as error:
             if options and "unexpected keyword" in str(error):
                 raise ValueError(f"{', '.join(options)}: {self.mechanism.__name__} takes no such gate") from None
             raise
 
-    def attend(self, q: Array, **options: Any) -> Array:
-        """Returns what a query at the last position reads from the state.
-
-        Raises:
-            ValueError: more than one query: an earlier one may not see the later keys that are in the state already.
-        """
-        check_queries(q, self.length)
-        if q.shape[-2] > 1:
-            raise ValueError(f"q: the state holds the last position alone, got q_len {q.shape[-2]} in shape {q.shape}; "
-                             f"step answers a whole chunk")
-        if self._held is None:
-            raise ValueError("attend: this cache is empty; append first")
-        k, v = self._held.shapes
-        if self._causal:
-            options["causal"] = False
-        else:  # one token must stand beside the query: of zeros, with gates of 0, it neither fades nor writes
-            pad = [(0, 0)] * (k.ndim - 2) + [(0, 1), (0, 0)]
-            k, v, options = np.pad(k, pad), np.pad(v, pad), self._held.gates | options
-        state = self._held.state if len(self._held.state) > 1 else self._held.state[0]
-        out: Array = self.mechanism(q, k, v, initial_state=state, **options)
-        return out
-
+    @exclusive
     def step(self, q: Array, k: Array, v: Array, **options: Any) -> Array:
         """Folds a chunk into the state and returns what its queries read."""
-        out, held = self._run(q, k, v, options)
+        out, held = self._folded(q, k, v, options)
         self._held = held
         return out
 
-    def truncate(self, length: int) -> None:
-        """Forgets everything (0) or nothing (the length held): a state cannot give back single tokens.
+    def _read(self, q: Array, held: Held, options: dict[str, Any]) -> Array:
+        if q.shape[-2] > 1:
+            raise ValueError(f"q: the state holds the last position alone, got q_len {q.shape[-2]} in shape {q.shape}; "
+                             f"step answers a whole chunk")
+        k, v, gates = held.still
+        if self._causal:  # without any key, which every query may see
+            k, v, options = k[..., :0, :], v[..., :0, :], {**options, "causal": False}
+        state = held.state[0] if held.state is not None and len(held.state) == 1 else held.state
+        out: Array = self.mechanism(q, k, v, initial_state=state, **self._start(held.length), **gates | options)
+        return out
 
-        Raises:
-            ValueError: any other length.
-        """
-        length = check_truncation(length, self.length)
-        if length == 0:
-            self._held = None
-        elif length != self.length:
-            raise ValueError(f"length: a state of {self.length} tokens can be cut to 0 or stay, got {length}")
+    def _cut(self, length: int) -> Held | None:
+        held = self._held
+        if held is None or length == 0:
+            return None
+        if not held.marks or length < held.marks[0][0]:
+            oldest = f"from {held.marks[0][0]} on" if held.marks else f"0 or {held.length}"
+            raise ValueError(f"length: a state of {held.length} tokens can be cut to lengths {oldest}, got {length}; "
+                             f"slack={self.slack} says by how many")
+        first = held.marks[0][0]
+        marks = tuple(mark for mark in held.marks if mark[0] <= length)
+        begin, state = marks[-1]
+        tokens = held.recent.part(begin - first, length - first)
+        _, state = self._run(tokens.k[..., :0, :], tokens, state, begin)
+        return held._replace(state=state, length=length, marks=marks, recent=held.recent.part(0, length - first))
 
-    def fork(self) -> StateCache:
-        """Returns a cache with the same state; states are never written to."""
-        child = StateCache(self.mechanism)
-        child._held = self._held
-        return child
+    def _picked(self, rows: Array) -> Held | None:
+        held = self._held
+        if held is None:
+            return None
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> StateCache:
-        return self.fork()
+        def pick(state: State | None) -> State | None:
+            return None if state is None else tuple(array[rows] for array in state)
 
-    def reorder(self, indices: Array) -> None:
-        """Makes row i of the first axis what row indices[i] was."""
-        if self._held is None:
-            raise ValueError("reorder: this cache is empty and has no rows yet; append first")
-        if self._held.shapes[0].ndim < 4:
-            raise ValueError(f"reorder: keys {self._held.shapes[0].shape} have no batch axis before kv_heads")
-        rows = check_reorder(indices, len(self._held.state[0]))
-        (k, v), gates = self._held.shapes, self._held.gates
-        self._held = self._held._replace(state=tuple(array[rows] for array in self._held.state), shapes=(k[rows], v[rows]),
-                                         gates={name: gate[rows] if gate.ndim > 1 else gate for name, gate in gates.items()})
+        def tokens(chunk: Chunk) -> Chunk:
+            gates = {name: gate[rows] for name, gate in chunk.options.items() if name in GATES and np.ndim(gate) > 1}
+            return Chunk(chunk.k[rows], chunk.v[rows], chunk.options | gates)
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the state as safetensors."""
-        if self._held is None:
-            raise ValueError("save: this cache is empty; append first")
-        arrays = {f"state.{i}": array for i, array in enumerate(self._held.state)}
-        arrays["keys"], arrays["values"] = self._held.shapes
-        arrays |= {f"gate.{name}": gate for name, gate in self._held.gates.items()}
-        safetensors.save(path, arrays, metadata={"cache": "StateCache", "length": str(self.length)})
+        return Held(pick(held.state), held.length, tokens(held.still), tuple((at, pick(state)) for at, state in held.marks),
+                    tokens(held.recent))
 
-    @classmethod
-    def load(cls, path: str | os.PathLike[str], mechanism: Callable[..., Any] | None = None) -> StateCache:
-        """Returns a cache written by `save`."""
-        arrays, metadata = safetensors.load_with_metadata(path)
-        check_kind(metadata, "StateCache", path)
-        cache = cls(mechanism)
-        state = tuple(arrays[name] for name in sorted(arrays) if name.startswith("state."))
-        gates = {name.removeprefix("gate."): array for name, array in arrays.items() if name.startswith("gate.")}
-        cache._held = Held(state, int(metadata["length"]), (arrays["keys"], arrays["values"]), gates)
-        return cache
+    def _arrays(self) -> dict[str, Array]:
+        held = self._held
+        if held is None:
+            return {}
+        others = sorted(set(held.recent.options) - GATES) if held.marks else []
+        if others:
+            raise ValueError(f"save: {', '.join(others)}: was given to step and would be lost; bind it to the mechanism")
+        arrays = {"length": np.array(held.length, np.int64), "states": np.array(len(held.state or ()), np.int64),
+                  "marks": np.array([at for at, _ in held.marks], np.int64)}
+        for name, state in (("state", held.state), *((f"mark.{at}", state) for at, state in held.marks)):
+            arrays |= {f"{name}.{i}": array for i, array in enumerate(state or ())}
+        for name, chunk in (("still", held.still), ("recent", held.recent)):
+            gates = {f"{name}.{gate}": np.asarray(array) for gate, array in chunk.options.items() if gate in GATES}
+            arrays |= {f"{name}.keys": chunk.k, f"{name}.values": chunk.v} | gates
+        return arrays
 
+    def _restore(self, arrays: dict[str, Array]) -> None:
+        def state(name: str, length: int) -> State | None:
+            return tuple(arrays[f"{name}.{i}"] for i in range(int(arrays["states"]))) if length else None
 
-def still(gate: Array, k: Array) -> Array:
-    """Returns gates of 0 for one token of keys k (..., kv_heads, n, head_dim): nothing fades, nothing is written."""
-    shape = list(np.shape(gate))
-    if len(shape) >= k.ndim - 1:
-        shape[-2 if len(shape) == k.ndim else -1] = 1
-    return np.zeros(shape, k.dtype)
+        def chunk(name: str) -> Chunk:
+            gates = {gate: arrays[f"{name}.{gate}"] for gate in sorted(GATES) if f"{name}.{gate}" in arrays}
+            return Chunk(arrays[f"{name}.keys"], arrays[f"{name}.values"], gates)
+
+        length, marks = int(arrays["length"]), tuple((int(at), state(f"mark.{at}", int(at))) for at in arrays["marks"])
+        self._held = Held(state("state", length), length, chunk("still"), marks, chunk("recent"))
 
 
+def still(chunk: Chunk) -> Chunk:
+    """Returns one token of zeros, with gates of 0: nothing fades, nothing is written."""
+    def zeros(x: Array, axis: int) -> Array:
+        shape = list(x.shape)
+        shape[axis] = 1
+        return np.zeros(shape, chunk.k.dtype)
+
+    gates = {name: zeros(np.asarray(gate), -2 if np.ndim(gate) == chunk.k.ndim else -1)
+             if np.ndim(gate) >= chunk.k.ndim - 1 else np.zeros_like(gate)
+             for name, gate in chunk.options.items() if name in GATES}
+    return Chunk(zeros(chunk.k, -2), zeros(chunk.v, -2), gates)

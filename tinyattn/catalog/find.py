@@ -4,10 +4,28 @@ from __future__ import annotations
 
 import difflib
 
-from tinyattn.catalog import latent, linear, recurrent, softmax, variants
+from tinyattn.catalog import (
+    contextual,
+    dual_chunk,
+    features,
+    image,
+    latent,
+    linear,
+    local,
+    lowrank,
+    recurrent,
+    selected,
+    softmax,
+    sparse,
+    spatial,
+    variants,
+    windows,
+)
 from tinyattn.catalog.row import Row
 
-ROWS: tuple[Row, ...] = (*softmax.ROWS, *variants.ROWS, *latent.ROWS, *linear.ROWS, *recurrent.ROWS)
+FAMILIES = (softmax, variants, contextual, dual_chunk, latent, sparse, local, selected, linear, features, recurrent, lowrank,
+            windows, spatial, image)
+ROWS: tuple[Row, ...] = tuple(row for family in FAMILIES for row in family.ROWS)
 
 
 def find(name: str) -> Row:

@@ -11,12 +11,14 @@ import numpy as np
 from tinyattn import definitions
 from tinyattn.caches.state import StateCache
 from tinyattn.catalog.row import BadInput, Paper, Row
+from tinyattn.laws.budget import whole
 from tinyattn.laws.cached import cached
 from tinyattn.laws.forms import agrees, but, slopes_agree
 from tinyattn.laws.general import long
 from tinyattn.laws.law import Draw, Law
 from tinyattn.laws.problem import Mechanism, Problem
 from tinyattn.laws.recurrent import gated, laws, waits
+from tinyattn.laws.score import plain
 from tinyattn.layers.inputs import Input, log_sigmoid
 from tinyattn.ops.activation import sigmoid
 from tinyattn.ops.norm import unit
@@ -50,6 +52,13 @@ def forms(name: str, draw: Draw) -> tuple[dict[str, Mechanism], tuple[Law, ...]]
     whole = tuple(agrees(f"{name}_{form}_with_its_state", partial(f, return_state=True), draw=but(draw, stated))
                   for form, f in others.items())
     return known, (*ruled, *whole)
+
+
+def strong(name: str, draw: Draw) -> Law:
+    """Returns the law that states may fade as fast as they like."""
+    return Law("a_strong_decay_overflows_nowhere", "States that fade at once give what one token after the other gives.",
+               but(draw, decay_of(lambda x: 300.0 * x)), plain, lambda f, p: plain(getattr(definitions, f"{name}_recurrent"), p),
+               pool=whole)
 
 
 def stated(p: Problem) -> Problem:
@@ -121,10 +130,10 @@ def own_value(q: Array, k: Array, v: Array, **_gates: Any) -> Array:
 
 
 def mixing(chunked: Mechanism) -> Mechanism:
-    """Returns a recurrence as a decoder calls it: with `causal`, which it is by itself."""
+    """Returns a mechanism that is causal by itself as a decoder calls it: with `causal`."""
     def mixer(q: Array, k: Array, v: Array, *, causal: bool, **gates: Any) -> Any:
         if not causal:
-            raise ValueError("causal: a recurrence is causal, got False")
+            raise ValueError("causal: this mechanism is causal by itself, got False")
         return chunked(q, k, v, **gates)
 
     return mixer
@@ -170,7 +179,7 @@ ROWS = (
         agrees("simple_gated_linear_attention", simple, to="simple_gated_linear_attention",
                says="With the same decay in every channel it is the scalar one.",
                draw=but(CHANNELS, decay_of(lambda x: x[..., :1] + np.zeros_like(x)))),
-        waits(CHANNELS),
+        strong("gated_linear_attention", CHANNELS), waits(CHANNELS),
         bad=(GROWS, NAN), aliases=("gla",), inputs=(Input("log_decay", "kv_heads head_dim", log_sigmoid, 4.0),),
         mixer=partial(definitions.gated_linear_attention_chunked, chunk=CHUNK)),
     row("simple_gated_linear_attention", "Queries read a state that fades as a whole, by a number a token.", SCALAR, (DAO,),
@@ -178,11 +187,12 @@ ROWS = (
         agrees("linear_attention", linear, to="linear_attention", says="Where nothing fades it is linear attention.",
                draw=but(SCALAR, decay_of(np.zeros_like))),
         agrees("one_matrix", one_matrix, draw=SCALAR, says="It is one matrix whose entries are products of decays."),
-        waits(SCALAR),
+        strong("simple_gated_linear_attention", SCALAR), waits(SCALAR),
         bad=(GROWS, NAN), aliases=("ssd", "mamba-2", "mamba2", "simple gla"), inputs=(DECAY,)),
     row("retention", "A key's weight fades by a fixed factor a token.", HEADS, (SUN,), "heads i d e",
         agrees("simple_gated_linear_attention", every_token, to="simple_gated_linear_attention", draw=HEADS,
                says="It is the scalar decay, the same at every token."),
+        strong("retention", HEADS),
         bad=(GROWS, NAN), aliases=("retnet", "lightning attention"), inputs=(), mixer=retnet),
     row("delta_rule", "A token writes what the state does not yet say of its key.", BETA, (SCHLAG, DELTA), "heads i d e",
         agrees("linear_attention", weighted, to="linear_attention", draw=but(BETA, orthonormal),

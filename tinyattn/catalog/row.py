@@ -11,7 +11,7 @@ import numpy as np
 from tinyattn.laws.law import Law
 from tinyattn.laws.problem import Mechanism, Problem, Sizes
 from tinyattn.layers.attention import SelfAttention
-from tinyattn.layers.inputs import Input
+from tinyattn.layers.inputs import Input, Parameter
 from tinyattn.ops.masks.pattern import Pattern
 
 
@@ -43,7 +43,7 @@ class Row:
     `kernel` names the function of `tinyattn.kernels` that is this one, fast. `mixer(q, k, v, causal=True)` is how a
     decoder layer calls it, or None where it cannot be a causal token mixer; `cache` makes one cache a layer;
     `cache_bytes(length, kv_heads, head_dim, value_dim, itemsize)` is the closed formula of its size. `sample(rng, sizes)`
-    draws a problem, `fit` the sizes it takes. `inputs` are the arguments that a layer computes from the tokens,
+    draws a problem, `fit` the sizes it takes. `inputs` are the arguments that a layer computes from the tokens or learns,
     `rotates` is whether the mechanism places its tokens itself, `layer` makes the layer around it, and `called` makes
     f(q, k, v, **options) of a definition that has other arguments. `pattern` is who sees whom, where that can be drawn.
     """
@@ -61,7 +61,7 @@ class Row:
     forms: Mapping[str, Mechanism] = field(default_factory=dict)
     kernel: str | None = None
     dtypes: tuple[str, ...] = ("float64", "float32", "float16")
-    inputs: tuple[Input, ...] = ()
+    inputs: tuple[Input | Parameter, ...] = ()
     rotates: bool = False
     layer: Callable[..., Any] = SelfAttention.create
     called: Callable[[Mechanism], Mechanism] = lambda mechanism: mechanism

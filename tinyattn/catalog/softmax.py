@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from tinyattn.laws.cached import cached
 from tinyattn.laws.draw import ALL, softmax
 from tinyattn.laws.forms import agrees, invisible, slopes_agree
 from tinyattn.laws.problem import Problem, Sizes
+from tinyattn.ops.types import Array
 
 SAMPLE = softmax(*ALL)
 VASWANI = Paper("Vaswani et al.", 2017, "1706.03762")
@@ -41,6 +43,12 @@ def one_group(sizes: Sizes) -> Sizes:
     return replace(sizes, groups=1)
 
 
+def repeated(q: Array, k: Array, v: Array, **options: Any) -> Any:
+    """Multi-head attention over keys and values that are repeated for every head of their group."""
+    groups = q.shape[-3] // k.shape[-3]
+    return definitions.multi_head_attention(q, np.repeat(k, groups, axis=-3), np.repeat(v, groups, axis=-3), **options)
+
+
 def one_kv_head(sizes: Sizes) -> Sizes:
     """Returns the sizes with one kv head."""
     return replace(sizes, kv_heads=1)
@@ -52,7 +60,8 @@ FIXED = tuple(law for law in (*SOFTMAX_LAWS, *GRADIENT_LAWS)
 ROWS = (
     Row("attention", "Every query averages the visible values, weighted by the softmax of its scores.",
         definitions.attention, (VASWANI,), "exact", "heads i j (d + e)", SAMPLE,
-        (agrees("streaming_attention", definitions.streaming_attention),
+        (agrees("streaming_attention", definitions.streaming_attention, to="streaming_attention",
+                says="One block of keys at a time gives the same sums."),
          slopes_agree("streaming_attention", definitions.streaming_attention), cached(GrowingCache, causal),
          *SOFTMAX_LAWS, *GRADIENT_LAWS), BAD, aliases=("sdpa", "softmax attention", "scaled dot-product attention"),
         forms={"streaming": definitions.streaming_attention, "with_lse": definitions.attention_with_lse},
@@ -64,17 +73,25 @@ ROWS = (
     Row("streaming_attention", "The same sums, one block of keys at a time.", definitions.streaming_attention,
         (Paper("Milakov and Gimelshein", 2018, "1805.02867"), Paper("Rabe and Staats", 2021, "2112.05682")), "exact",
         "heads i j (d + e), memory i block", SAMPLE,
-        (agrees("attention", definitions.attention), slopes_agree("attention", definitions.attention),
+        (agrees("attention", definitions.attention, to="attention", says="All blocks together are attention."),
+         slopes_agree("attention", definitions.attention),
          invisible("block", (1, 2, 3, 7), SAMPLE), *SOFTMAX_LAWS, *GRADIENT_LAWS), BAD,
         aliases=("online softmax", "flash attention")),
     Row("multi_head_attention", "Every query head has keys and values of its own.", definitions.multi_head_attention,
-        (VASWANI,), "exact", "heads i j (d + e)", SAMPLE, (agrees("attention", definitions.attention), *FIXED), BAD,
+        (VASWANI,), "exact", "heads i j (d + e)", SAMPLE,
+        (agrees("attention", definitions.attention, to="attention", says="It is attention whose heads share nothing."),
+         agrees("grouped_query_attention", definitions.grouped_query_attention, to="grouped_query_attention",
+                says="It is grouped-query attention with a group for every head."), *FIXED), BAD,
         aliases=("mha",), fit=one_group),
     Row("multi_query_attention", "All query heads read one head of keys and values.", definitions.multi_query_attention,
         (Paper("Shazeer", 2019, "1911.02150"),), "exact", "heads i j (d + e)", SAMPLE,
-        (agrees("attention", definitions.attention), *FIXED), BAD, aliases=("mqa",), fit=one_kv_head),
+        (agrees("attention", definitions.attention, to="attention", says="It is attention with one kv head."),
+         agrees("grouped_query_attention", definitions.grouped_query_attention, to="grouped_query_attention",
+                says="It is grouped-query attention with one group."), *FIXED), BAD, aliases=("mqa",), fit=one_kv_head),
     Row("grouped_query_attention", "Neighbouring query heads share a head of keys and values.",
         definitions.grouped_query_attention, (Paper("Ainslie et al.", 2023, "2305.13245"),), "exact", "heads i j (d + e)",
-        SAMPLE, (agrees("attention", definitions.attention),
+        SAMPLE, (agrees("attention", definitions.attention, to="attention", says="It is attention, written out group by group."),
+                 agrees("multi_head_attention", repeated, to="multi_head_attention",
+                        says="Keys and values repeated for their group make it multi-head attention."),
                  *SOFTMAX_LAWS, *GRADIENT_LAWS), BAD, aliases=("gqa",)),
 )

@@ -89,6 +89,11 @@ QK = with_options(softmax(*without(["sinks"])), q_weight=a_number_a_channel, k_w
 QK_CAUSAL = with_options(CAUSAL, q_weight=a_number_a_channel, k_weight=a_number_a_channel)
 
 
+def turned_norms(q: Array, k: Array, v: Array, *, q_weight: Array, k_weight: Array, rotate: Any, **options: Any) -> Any:
+    """Attention on queries and keys that are normalised, weighed and then turned."""
+    return definitions.attention(rotate(rms_norm(q, q_weight)), rotate(rms_norm(k, k_weight)), v, **options)
+
+
 def like(name: str) -> Callable[[np.random.Generator, Problem], Array]:
     """Returns how a second array like q or k is drawn."""
     return lambda rng, p: rng.standard_normal(getattr(p, name).shape).astype(p.q.dtype)
@@ -225,6 +230,8 @@ ROWS = (
          Law("a_norm_and_a_turn_commute", "Without weights, rotating before the norm is rotating after it.",
              softmax("causal", fit=even), lambda f, p: plain(f, p.but(rotate=turn)), lambda f,
              p: plain(f, p.but(q=turn(p.q), k=turn(p.k)))),
+         agrees("attention_on_turned_norms", turned_norms, draw=but(QK, lambda p: p.but(rotate=turn), fit=even), to="attention",
+                says="Norm, weight, turn: in that order it is attention on what comes out."),
          *laws(QK_CAUSAL, definitions.qk_norm_attention)),
         (*BAD[:4], BadInput({"q_weight": np.ones(99)}, ValueError, ("weight", "(99,)"))), aliases=("query-key norm",),
         mixer=definitions.qk_norm_attention, cache=partial(GrowingCache, definitions.qk_norm_attention), cache_bytes=grown,

@@ -1,4 +1,4 @@
-"""The command line: compare, train, generate, list, show, check, museum, picture, time, cost."""
+"""The command line: one file a command."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ COMMANDS = {
     "check": "run a mechanism's laws",
     "museum": "wrong attentions, and which law kills which",
     "picture": "draw a mask, in text or as SVG",
+    "equivalences": "which mechanism is which, and by what law",
     "time": "measure: a training step, a decoding step, the definition, the kernels, the import",
     "cost": "what a cache holds and a decoding step reads, for a shape or for well-known models",
 }

@@ -1,10 +1,11 @@
-"""tinyattn compare: one small model, trained once with each mechanism on real text."""
+"""tinyattn compare: one small model, trained once with each mechanism, on real text or on images of digits."""
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from tinyattn.catalog import ROWS, find
 from tinyattn.catalog.row import Row
 from tinyattn.cli import memory
 from tinyattn.cli.compare_caches import compare_caches, print_caches
+from tinyattn.cli.compare_digits import compare_digits, print_digits
 from tinyattn.cli.terminal import positive, seed, table
 from tinyattn.cli.trained import decoding, machine, trained
 from tinyattn.models import evaluate
@@ -27,12 +29,14 @@ SAMPLE = 60
 
 def options(parser: argparse.ArgumentParser) -> None:
     """Adds the command's options."""
-    parser.add_argument("--mechanisms", default="attention,linear_attention", metavar="A,B",
-                        help="names with commas between, or 'all'; default: attention,linear_attention")
+    parser.add_argument("--task", choices=("text", "digits"), default="text",
+                        help="bytes of text, or scikit-learn's 8 x 8 digits (needs the extra data); default text")
+    parser.add_argument("--mechanisms", metavar="A,B",
+                        help="names with commas between, or 'all'; default: attention,linear_attention, of digits all")
     parser.add_argument("--caches", metavar="A,B", help="decode each trained model through these caches and compare them; or 'all'")
     parser.add_argument("--steps", type=positive, default=300, metavar="N", help="training steps (default 300)")
     parser.add_argument("--context", type=positive, default=256, metavar="N", help="bytes a sequence (default 256)")
-    parser.add_argument("--batch", type=positive, default=8, metavar="N", help="sequences a step (default 8)")
+    parser.add_argument("--batch", type=positive, metavar="N", help="sequences a step (default 8), or images (default 32)")
     parser.add_argument("--seed", type=seed, default=0, metavar="S", help="of weights and batches (default 0)")
     parser.add_argument("--text", metavar="FILE", help="a file, or 'shakespeare'; default: the standard library's source")
     parser.add_argument("--json", metavar="FILE", help="write everything measured")
@@ -49,7 +53,6 @@ def chosen(names: str) -> list[Row]:
 
 def run(given: argparse.Namespace) -> int:
     """Trains, measures, prints the table; what is done so far when interrupted."""
-    rows = chosen(given.mechanisms)
     for path in (given.json, given.plot):
         if path:
             check_writable(path)
@@ -57,29 +60,37 @@ def run(given: argparse.Namespace) -> int:
         raise ValueError("--plot: losses are drawn, and --caches compares what comes after training")
     if given.plot and importlib.util.find_spec("matplotlib") is None:
         raise ValueError("--plot: matplotlib is not installed; pip install 'tinyattn[plot]'")
-    config = DecoderConfig(context=given.context)
-    training, held = texts.split(texts.read_text(given.text), context=given.context)
+    if given.task == "digits" and (given.caches or given.text):
+        raise ValueError("--task digits: images have no caches and no text; leave --caches and --text out")
     memory.keep()
-    report: dict[str, Any] = {
-        "settings": {"steps": given.steps, "context": given.context, "batch": given.batch, "seed": given.seed,
-                     "text": given.text or "standard library", "parameters": config.parameters,
-                     "bigram_bits_per_byte": texts.bigram_bits_per_byte(training, held)},
-        "machine": machine(), "rows": []}
+    given.batch = given.batch or {"text": 8, "digits": 32}[given.task]
+    settings, lines = compare_digits(given) if given.task == "digits" else compare_text(given)
+    report: dict[str, Any] = {"settings": settings, "machine": machine(), "rows": []}
     code = 0
-    lines = (compare_caches(rows, config, training, held, given) if given.caches else
-             (measured(row, config, training, held, given) for row in rows))
     try:
         for line in lines:
             report["rows"].append(line)
     except KeyboardInterrupt:
         code = 130
-    (print_caches if given.caches else print_table)(report)
+    (print_digits if given.task == "digits" else print_caches if given.caches else print_table)(report)
     if given.json:
         with replacing(given.json, "w") as file:
             json.dump(report, file, indent=1)
     if given.plot and report["rows"]:
         plot(report, given.plot)
     return code
+
+
+def compare_text(given: argparse.Namespace) -> tuple[dict[str, Any], Iterator[dict[str, Any]]]:
+    """Returns the settings, and the lines of the report as they are measured."""
+    rows, config = chosen(given.mechanisms or "attention,linear_attention"), DecoderConfig(context=given.context)
+    training, held = texts.split(texts.read_text(given.text), context=given.context)
+    settings = {"steps": given.steps, "context": given.context, "batch": given.batch, "seed": given.seed,
+                "text": given.text or "standard library", "parameters": config.parameters,
+                "bigram_bits_per_byte": texts.bigram_bits_per_byte(training, held)}
+    if given.caches:
+        return settings, iter(compare_caches(rows, config, training, held, given))
+    return settings, (measured(row, config, training, held, given) for row in rows)
 
 
 def measured(row: Row, config: DecoderConfig, training: Array, held: Array, given: argparse.Namespace) -> dict[str, Any]:
@@ -121,7 +132,7 @@ def print_table(report: dict[str, Any]) -> None:
 def plot(report: dict[str, Any], path: str) -> None:
     """Draws the losses of all mechanisms."""
     from tinyattn.plot import losses
-    figure = losses({line["mechanism"]: line["losses"] for line in report["rows"]},
-                    bar=report["settings"]["bigram_bits_per_byte"])
+    figure = losses({line["mechanism"]: line["losses"] for line in report["rows"]}, bar=report["settings"].get("bigram_bits_per_byte"),
+                    unit="byte" if "bigram_bits_per_byte" in report["settings"] else "digit")
     with replacing(path) as file:
         figure.savefig(file, format="png", dpi=150)

@@ -32,7 +32,7 @@ def run(given: argparse.Namespace) -> int:
     for name in row.forms:
         print(f"form       {name}")
     for given_too in row.inputs:
-        print(f"input      {given_too.name} ({given_too.axes}), {given_too.activation.__name__}, at first {given_too.initial:g}")
+        print(f"input      {given_too}")
     if row.pattern is not None:
         print(f"\nwho sees whom, 16 tokens: {row.pattern}\n")
         print(textwrap.indent(picture.text(row.pattern.dense(16, 16).reshape(-1, 16, 16)[0]), "    "))

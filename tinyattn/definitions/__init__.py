@@ -60,10 +60,17 @@ from tinyattn.definitions.sparse.streaming_llm import streaming_llm_attention
 from tinyattn.definitions.sparse.top_k import top_k_attention
 from tinyattn.definitions.spatial.axial import axial_attention
 from tinyattn.definitions.spatial.neighborhood import neighborhood_attention
+from tinyattn.definitions.spatial.shifted_window import relative_position_index as relative_position_index
 from tinyattn.definitions.spatial.shifted_window import shifted_window_attention
 from tinyattn.definitions.spatial.spatial_gate import spatial_gate
 from tinyattn.definitions.spatial.twins import global_subsampled_attention, locally_grouped_attention
 from tinyattn.ops.draws import lsh_rotations as lsh_rotations
+from tinyattn.ops.draws import performer_projection as performer_projection
+from tinyattn.ops.features import cosformer_features as cosformer_features
+from tinyattn.ops.features import elu_plus_one as elu_plus_one
+from tinyattn.ops.features import performer_features as performer_features
+from tinyattn.ops.features import relu_features as relu_features
+from tinyattn.ops.features import taylor_features as taylor_features
 
 __all__ = [
     "attention",

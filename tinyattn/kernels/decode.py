@@ -17,19 +17,22 @@ AHEAD = 32
 
 
 @inlined
-def score_lines(s, j0, keys, lines, kv_head, sizes, rules, mask, mask_at, bias, bias_at, distance):
-    """Turns capped products into scores: line c is query c % q_len of the c // q_len-th head of the group."""
+def score_lines(s, j0, keys, first, lines, kv_head, sizes, rules, mask, mask_at, bias, bias_at, distance):
+    """Turns capped products with keys from position j0 on into scores.
+
+    Line c is query c % q_len of the c // q_len-th head of the group; query 0 stands at position `first`.
+    """
     width, log2_e, nowhere = sizes.q_tile, s.dtype.type(LOG2_E), s.dtype.type(-np.inf)
     for c in range(lines):
         head = kv_head * (sizes.heads // sizes.kv_heads) + c // sizes.q_len
         i = c % sizes.q_len
-        position = i + sizes.kv_len - sizes.q_len
+        position = first + i
         if rules.biased:
             at = bias_at[head] + i * rules.bias_row + j0 * rules.bias_column
             for j in range(keys):
                 s[j * width + c] += log2_e * bias[at + j * rules.bias_column]
         if rules.distant:
-            at = head % sizes.heads * (sizes.q_len + sizes.kv_len - 1) + i - j0 + sizes.kv_len - 1
+            at = head % sizes.heads * (sizes.q_len + sizes.kv_len - 1) + position - j0 + sizes.q_len - 1
             for j in range(keys):
                 s[j * width + c] += log2_e * distance[at - j]
         if rules.masked:
@@ -43,57 +46,64 @@ def score_lines(s, j0, keys, lines, kv_head, sizes, rules, mask, mask_at, bias, 
             s[j * width + c] = nowhere
 
 
+@inlined
+def weigh(s, keys, lines, width, task, shift, part_top, part_total):
+    """Turns a chunk's scores into exp2(s - top), a line's top being its largest, and keeps the line's top and total."""
+    top, total = shift[width:], shift[2 * width :]
+    for i in range(width):
+        top[i] = -np.inf
+        total[i] = 0
+    column_max(s, keys, width, top, top)
+    for i in range(width):
+        shift[i] = top[i] if top[i] > -np.inf else s.dtype.type(0)
+    column_exp2(s, keys, width, shift, total)
+    for i in range(lines):
+        part_top[task * lines + i] = top[i]
+        part_total[task * lines + i] = total[i]
+
+
 @compiled
-def decode(counter, chunks, sizes, rules, mask, mask_at, bias, bias_at, distance, q, k, k_at, k_row, v, v_at, v_row,
-           part, part_top, part_total):
-    """Fills the partial results of every chunk of keys: part [kv head][chunk][line][value_dim], its top and total.
+def decode(counter, chunks, held, origin, first, sizes, rules, mask, mask_at, bias, bias_at, distance, q, k, k_at, k_row,
+           v, v_at, v_row, part, part_top, part_total):
+    """Fills the partial results of every chunk of `held` keys: part [kv head][chunk][line][value_dim], its top and total.
 
     A task is a chunk of one kv head's keys. Its lines are the queries of all heads of the group: q [kv head][line]
-    [head_dim], padded with zeros to q_tile lines and scaled.
+    [head_dim], padded with zeros to q_tile lines and scaled. Key 0 stands at position `origin`, query 0 at `first`; k has
+    KEYS rows at least.
     """
     width, value_dim = sizes.q_tile, sizes.value_dim
-    nowhere = q.dtype.type(-np.inf)
     lines = sizes.heads // sizes.kv_heads * sizes.q_len
-    s = np.zeros((sizes.kv_len // chunks + 1) * width, q.dtype)
+    s = np.zeros((held // chunks + KEYS) * width, q.dtype)
     a = np.empty(width * value_dim, q.dtype)
-    top, shift, total, spare = np.empty(width, q.dtype), np.empty(width, q.dtype), np.empty(width, q.dtype), np.zeros(width, q.dtype)
+    shift, spare = np.empty(3 * width, q.dtype), np.zeros(width, q.dtype)
     while True:
         task = next_task(counter)
         if task >= sizes.batch * sizes.kv_heads * chunks:
             break
-        kv_head, j0 = task // chunks, sizes.kv_len * (task % chunks) // chunks
-        keys = sizes.kv_len * (task % chunks + 1) // chunks - j0
-        for i in range(width):
-            top[i] = nowhere
-            total[i] = 0
+        kv_head, j0 = task // chunks, held * (task % chunks) // chunks
+        keys = held * (task % chunks + 1) // chunks - j0
         for x in range(width * value_dim):
             a[x] = 0
         for j in range(0, keys, KEYS):
             for x in range(KEYS):
                 for y in range(0, sizes.head_dim, sizes.lanes):
                     prefetch(k, k_at[kv_head] + (j0 + j + AHEAD + x) * k_row + y)
-            first = min(j, keys - KEYS)  # the last few keys are computed with those before them
+            begin = max(0, min(j, keys - KEYS))  # the last few keys are computed with those before them
             for line in range(0, lines, LINES):
-                dots(s, first * width + line, width, q, (kv_head * width + line) * sizes.head_dim, sizes.head_dim,
-                     k, k_at[kv_head] + (j0 + first) * k_row, k_row, sizes.head_dim)
+                dots(s, begin * width + line, width, q, (kv_head * width + line) * sizes.head_dim, sizes.head_dim,
+                     k, k_at[kv_head] + (j0 + begin) * k_row, k_row, sizes.head_dim)
         if rules.cap:
             cap(s, keys, sizes, rules, spare)
-        score_lines(s, j0, keys, lines, kv_head, sizes, rules, mask, mask_at, bias, bias_at, distance)
-        column_max(s, keys, width, top, top)
-        for i in range(width):
-            shift[i] = top[i] if top[i] > nowhere else q.dtype.type(0)
-        column_exp2(s, keys, width, shift, total)
+        score_lines(s, origin + j0, keys, first, lines, kv_head, sizes, rules, mask, mask_at, bias, bias_at, distance)
+        weigh(s, keys, lines, width, task, shift, part_top, part_total)
         for j in range(0, keys, sizes.kv_tile):
             for x in range(sizes.kv_tile):
                 for y in range(0, value_dim, sizes.lanes):
                     prefetch(v, v_at[kv_head] + (j0 + j + sizes.kv_tile + x) * v_row + y)
             product_add_few(a, 0, value_dim, s, j * width, 1, width, v, v_at[kv_head] + (j0 + j) * v_row, v_row, lines, value_dim,
                             min(sizes.kv_tile, keys - j), sizes.micro_columns)
-        for i in range(lines):
-            part_top[task * lines + i] = top[i]
-            part_total[task * lines + i] = total[i]
-            for e in range(value_dim):
-                part[(task * lines + i) * value_dim + e] = a[i * value_dim + e]
+        for x in range(lines * value_dim):
+            part[task * lines * value_dim + x] = a[x]
 
 
 @compiled

@@ -136,8 +136,9 @@ def decoded(q: Array, k: Array, v: Array, bias: Array | None, distance: Array | 
     top, total = np.empty((2, count, chunks, lines), q.dtype)
     out, lse = np.empty((*q.shape[:-1], sizes.value_dim), q.dtype), np.empty(q.shape[:-1], q.dtype)
     logits = np.zeros(0, q.dtype) if sinks is None else np.repeat(np.tile(sinks, sizes.batch), sizes.q_len)
-    run(decode, count * chunks, 4 * work(sizes), chunks, sizes._replace(q_tile=width), rules, *arrays[3:], padded_q.reshape(-1),
-        *rows_of(k), *rows_of(v), part.reshape(-1), top.reshape(-1), total.reshape(-1))
+    run(decode, count * chunks, 4 * work(sizes), chunks, sizes.kv_len, 0, sizes.kv_len - sizes.q_len,
+        sizes._replace(q_tile=width), rules, *arrays[3:], padded_q.reshape(-1), *rows_of(k), *rows_of(v), part.reshape(-1),
+        top.reshape(-1), total.reshape(-1))
     join(chunks, lines, sizes.value_dim, logits, part.reshape(-1), top.reshape(-1), total.reshape(-1), out.reshape(-1),
          lse.reshape(-1))
     return (out, lse), Saved(options, sizes, seen, (q, k, v), bias, distance, sinks, out, lse)

@@ -90,7 +90,7 @@ def measure(sides: Sequence[Side], honest: Mechanism, problem: Problem, rng: np.
     largest = [np.zeros(np.shape(out)) for out in truth]
     jitter = [np.zeros(np.shape(out)) for out in truth]
     for draw in range(DRAWS if sum(out.size for out in truth) >= FEW else 3 * DRAWS):
-        moved = widened.map(lambda a: a * (1.0 + EPS32 * rng.choice((-1.0, 1.0), a.shape)))
+        moved = widened.map(lambda a: np.asarray(a * (1.0 + EPS32 * rng.choice((-1.0, 1.0), a.shape))))
         jitter = [np.maximum(j, e) for j, e in zip(jitter, apart(sides[0](honest, moved), target), strict=True)]
         if reorder and draw:
             copy, aim = single.reordered(rng.permutation(single.k.shape[-2])), target

@@ -16,13 +16,13 @@ from tinyattn.laws.score import plain
 
 
 def agrees(name: str, other: Mechanism, *, draw: Draw | None = None, says: str | None = None, to: str | None = None,
-           outs: int | None = None) -> Law:
+           kind: str = "exact", outs: int | None = None) -> Law:
     """Returns the law that a mechanism gives what another form, or another mechanism, gives on problems drawn so.
 
-    `to` is the other mechanism's name, where it is one; `outs` how many of the results are compared.
+    `to` is the other mechanism's name, where it is one, `kind` how it is tied to it; `outs` how many results are compared.
     """
     return Law(f"equals_{name}", says or f"It gives what {name} gives.", softmax(*ALL) if draw is None else draw,
-               lambda f, p: plain(f, p)[:outs], lambda f, p: plain(other, p)[:outs], to=to)
+               lambda f, p: plain(f, p)[:outs], lambda f, p: plain(other, p)[:outs], to=to, kind=kind)
 
 
 def but(draw: Draw, change: Callable[[Problem], Problem], fit: Callable[[Sizes], Sizes] = lambda sizes: sizes) -> Draw:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from tinyattn.layers.inputs import Input, Projection
+from tinyattn.layers.inputs import Input, Learned, Parameter, Projection
 from tinyattn.layers.linear import normal, project
 from tinyattn.ops.heads import merge_heads, split_heads
 from tinyattn.ops.positions.rotary import rotary, rotary_from
@@ -43,17 +43,18 @@ class SelfAttention:
     kv_heads: int
     base: float | None
     mechanism: Callable[..., Any]
-    inputs: tuple[Projection, ...] = ()
+    inputs: tuple[Projection | Learned, ...] = ()
 
     @classmethod
     def create(cls, rng: np.random.Generator, width: int, heads: int, kv_heads: int, *, mechanism: Callable[..., Any],
-               base: float | None = 10000.0, deviation: float = 0.02, inputs: tuple[Input, ...] = ()) -> SelfAttention:
+               base: float | None = 10000.0, deviation: float = 0.02,
+               inputs: tuple[Input | Parameter, ...] = ()) -> SelfAttention:
         """Returns the layer with normal weights; `base` None gives no positions."""
         dim = width // heads
         q, k, v = normal(rng, width, width), normal(rng, width, dim * kv_heads), normal(rng, width, dim * kv_heads)
         out = normal(rng, width, width, deviation=deviation)
-        projections = tuple(Projection.create(rng, given, width, heads, kv_heads, dim) for given in inputs)
-        return cls(q, k, v, out, heads, kv_heads, base, mechanism, projections)
+        made = tuple(given.create(rng, width, heads, kv_heads, dim) for given in inputs)
+        return cls(q, k, v, out, heads, kv_heads, base, mechanism, made)
 
     def __call__(self, x: Array, *, positions: Array | None = None, cache: Stepping | None = None,
                  **options: Any) -> Array:
@@ -66,7 +67,7 @@ class SelfAttention:
                 q, k = rotary_from(q, start, base=self.base), rotary_from(k, start, base=self.base)
             else:
                 q, k = (rotary(part, positions[..., None, :], base=self.base) for part in (q, k))
-        given = {projection.input.name: projection(x) for projection in self.inputs}
+        given = {made.input.name: made(x) for made in self.inputs}
         read = cache.step(q, k, v, **given) if cache is not None else self.mechanism(q, k, v, **given, **options)
         return project(merge_heads(read), self.out)
 

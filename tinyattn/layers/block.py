@@ -9,6 +9,7 @@ from tinyattn.layers.attention import SelfAttention, Stepping
 from tinyattn.layers.feed_forward import SwiGLU
 from tinyattn.layers.latent import LatentAttention
 from tinyattn.layers.norm import RMSNorm
+from tinyattn.layers.spatial_gate import SpatialGate
 from tinyattn.ops.types import Array
 
 
@@ -17,7 +18,7 @@ class Block:
     """x + attention(norm(x)), then x + feed_forward(norm(x)). arXiv:2002.04745."""
 
     attention_norm: RMSNorm
-    attention: SelfAttention | LatentAttention
+    attention: SelfAttention | LatentAttention | SpatialGate
     feed_forward_norm: RMSNorm
     feed_forward: SwiGLU
 

@@ -1,4 +1,4 @@
-"""What a mechanism takes besides q, k and v, computed from the tokens: gates, decays, strengths, spans."""
+"""What a mechanism takes besides q, k and v: computed from the tokens (gates, decays, strengths, spans), or learned itself."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tinyattn.layers.linear import normal
+from tinyattn.ops.activation import sigmoid
 from tinyattn.ops.types import Array
 
 
@@ -29,6 +30,29 @@ def identity(x: Array) -> Array:
     return x
 
 
+def between(least: float, most: float) -> Callable[[Array], Array]:
+    """Returns the activation least + (most - least) sigmoid(x).
+
+    >>> between(1.0, 3.0)(np.array([0.0]))
+    array([2.])
+    """
+    def bounded(x: Array) -> Array:
+        return sigmoid(x) * (most - least) + least
+
+    bounded.__name__ = f"between({least:g}, {most:g})"
+    return bounded
+
+
+def numbers(axes: str, heads: int, kv_heads: int, head_dim: int) -> tuple[int, ...]:
+    """Returns axes in words as numbers.
+
+    >>> numbers("kv_heads head_dim 3", 8, 2, 64)
+    (2, 64, 3)
+    """
+    known = {"heads": heads, "kv_heads": kv_heads, "head_dim": head_dim}
+    return tuple(known[word] if word in known else int(word) for word in axes.split())
+
+
 @dataclass(frozen=True)
 class Input:
     """An argument computed from the tokens: activation(x W + initial).
@@ -41,10 +65,14 @@ class Input:
     activation: Callable[[Array], Array]
     initial: float
 
-    def sizes(self, heads: int, kv_heads: int, head_dim: int) -> tuple[int, ...]:
-        """Returns the axes as numbers."""
-        known = {"heads": heads, "kv_heads": kv_heads, "head_dim": head_dim}
-        return tuple(known[word] if word in known else int(word) for word in self.axes.split())
+    def __str__(self) -> str:
+        return f"{self.name} ({self.axes}), {self.activation.__name__}, at first {self.initial:g}"
+
+    def create(self, rng: np.random.Generator, width: int, heads: int, kv_heads: int, head_dim: int) -> Projection:
+        """Returns the projection: small weights, so that it begins at its initial value."""
+        sizes = numbers(self.axes, heads, kv_heads, head_dim)
+        count = int(np.prod(sizes))
+        return Projection(normal(rng, width, count), np.full(count, self.initial, np.float32), sizes, self)
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,15 +84,35 @@ class Projection:
     sizes: tuple[int, ...]
     input: Input
 
-    @classmethod
-    def create(cls, rng: np.random.Generator, input: Input, width: int, heads: int, kv_heads: int, head_dim: int) -> Projection:
-        """Returns the projection: small weights, so that it begins at its initial value."""
-        sizes = input.sizes(heads, kv_heads, head_dim)
-        count = int(np.prod(sizes))
-        return cls(normal(rng, width, count), np.full(count, input.initial, np.float32), sizes, input)
-
     def __call__(self, x: Array) -> Array:
         values = self.input.activation(x @ self.weight + self.offset)
         shaped = values.reshape(*values.shape[:-1], *self.sizes)
         out: Array = np.moveaxis(shaped, -1, -2) if len(self.sizes) == 1 else np.swapaxes(shaped, -2, -3)
         return out
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """An argument that is learned itself and the same for every token, as an embedding of positions is; `axes` as `Input`."""
+
+    name: str
+    axes: str
+    initial: float
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.axes}), learned, at first {self.initial:g}"
+
+    def create(self, rng: np.random.Generator, width: int, heads: int, kv_heads: int, head_dim: int) -> Learned:
+        """Returns the parameter at its initial value."""
+        return Learned(np.full(numbers(self.axes, heads, kv_heads, head_dim), self.initial, np.float32), self)
+
+
+@dataclass(frozen=True, eq=False)
+class Learned:
+    """One such argument: x -> its values, whatever the tokens are."""
+
+    values: Array
+    input: Parameter
+
+    def __call__(self, x: Array) -> Array:
+        return self.values

@@ -13,7 +13,7 @@ from tinyattn.engine.tree import map_tree, named_leaves
 from tinyattn.layers.attention import SelfAttention, Stepping
 from tinyattn.layers.block import Block
 from tinyattn.layers.feed_forward import SwiGLU
-from tinyattn.layers.inputs import Input
+from tinyattn.layers.inputs import Input, Parameter
 from tinyattn.layers.linear import normal, project
 from tinyattn.layers.norm import RMSNorm
 from tinyattn.models.config import DecoderConfig
@@ -36,7 +36,7 @@ class Decoder:
 
     @classmethod
     def create(cls, config: DecoderConfig, rng: np.random.Generator, *,
-               mechanism: Callable[..., Any] = fastest.attention, inputs: tuple[Input, ...] = (),
+               mechanism: Callable[..., Any] = fastest.attention, inputs: tuple[Input | Parameter, ...] = (),
                rotary: bool = True, layer: Callable[..., Any] = SelfAttention.create) -> Decoder:
         """Returns the model with normal weights of deviation 0.02, less where a layer adds to its input.
 

@@ -30,7 +30,18 @@ def performer_projection(rng: np.random.Generator, features: int, head_dim: int)
     True
     """
     features, head_dim = whole("features", features, 1), whole("head_dim", head_dim, 1)
-    blocks = [np.linalg.qr(rng.standard_normal((head_dim, head_dim)))[0].T for _ in range(-(-features // head_dim))]
+    blocks = [right_angles(rng.standard_normal((head_dim, head_dim))) for _ in range(-(-features // head_dim))]
     lengths = np.linalg.norm(rng.standard_normal((features, head_dim)), axis=-1, keepdims=True)
     directions: Array = np.concatenate(blocks)[:features] * lengths
     return directions
+
+
+def right_angles(normal: Array) -> Array:
+    """Returns directions at right angles, each as likely as any other: the rows of an orthogonal matrix.
+
+    QR chooses signs of its own (it begins with a negative number, always); the signs of its diagonal undo that. Without
+    this a product of features is not exp(q . k) on average.
+    """
+    directions, triangle = np.linalg.qr(normal)
+    rows: Array = (directions * np.sign(np.diag(triangle))).T
+    return rows

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from tinyattn.ops.activation import relu
+from tinyattn.ops.masks.constructors import whole
+from tinyattn.ops.options import check_broadcast
+from tinyattn.ops.signature import floating
 from tinyattn.ops.types import Array
 
 
@@ -25,7 +29,7 @@ def relu_features(x: Array) -> Array:
     >>> relu_features(np.array([-1.0, 2.0]))
     array([0., 2.])
     """
-    return np.where(x > 0, x, 0.0)
+    return relu(x)
 
 
 def taylor_features(x: Array) -> Array:
@@ -44,15 +48,18 @@ def taylor_features(x: Array) -> Array:
 def cosformer_features(x: Array, positions: Array, max_length: int) -> Array:
     """Returns max(x, 0) times the cosine and the sine of pi p / (2 max_length): products fall with the distance.
 
-    x (..., length, d), positions broadcastable to x.shape[:-1] -> (..., length, 2 d). A product of features is
-    max(q, 0) . max(k, 0) cos(pi (i - j) / (2 max_length)). max_length is fixed, so that what is cached stays right.
-    arXiv:2202.08791.
+    x (..., length, d), integer positions broadcastable to x.shape[:-1] -> (..., length, 2 d). A product of features is
+    max(q, 0) . max(k, 0) cos(pi (i - j) / (2 max_length)), at least 0 for tokens at most max_length apart. max_length is
+    fixed, not the length of today's text, so that what is cached stays right. arXiv:2202.08791.
 
     >>> cosformer_features(np.array([[2.0], [-1.0]]), np.array([0, 1]), 2)
     array([[2., 0.],
            [0., 0.]])
     """
-    angles = (np.pi / 2 / max_length) * positions[..., None]
+    if not isinstance(positions, np.ndarray) or positions.dtype.kind not in "iu":
+        raise TypeError(f"positions: expected an integer array, got {getattr(positions, 'dtype', type(positions).__name__)}")
+    check_broadcast("positions", positions.shape, x.shape[:-1], "(..., length)")
+    angles = np.pi / 2 / whole("max_length", max_length, 1) * positions[..., None]
     positive = relu_features(x)
     return np.concatenate((positive * np.cos(angles).astype(x.dtype), positive * np.sin(angles).astype(x.dtype)), axis=-1)
 
@@ -66,6 +73,9 @@ def performer_features(x: Array, *, projection: Array) -> Array:
     >>> performer_features(np.zeros((1, 2)), projection=np.ones((4, 2)))
     array([[0.5, 0.5, 0.5, 0.5]])
     """
+    projection = floating("projection", projection)
+    if projection.ndim != 2 or projection.shape[-1] != x.shape[-1] or not projection.shape[0]:
+        raise ValueError(f"projection: expected shape (features, {x.shape[-1]}), got shape {projection.shape}")
     x = x * x.shape[-1] ** -0.25
     exponents = x @ projection.T.astype(x.dtype) - np.sum(x * x, axis=-1, keepdims=True) * 0.5
     return np.exp(exponents) * projection.shape[0] ** -0.5

@@ -45,6 +45,14 @@ def check_causal(causal: bool) -> bool:
     return bool(causal)
 
 
+def first_position(q: Array, k: Array) -> int:
+    """Returns where the first query stands, kv_len - q_len; ValueError if that is before the first key."""
+    if q.shape[-2] > k.shape[-2]:
+        raise ValueError(f"q: expected q_len <= kv_len, got q {q.shape} and k {k.shape}")
+    position: int = k.shape[-2] - q.shape[-2]
+    return position
+
+
 def check_window(window: Window | None) -> Window:
     """Returns (left, right): how many keys besides its own position a query sees on each side, None unbounded."""
     if window is None:
@@ -73,13 +81,12 @@ def check_sinks(sinks: Array | None, heads: int, dtype: Any) -> Array | None:
     return sinks.astype(dtype) if sinks.dtype != dtype else sinks
 
 
-def check_broadcast(name: str, shape: tuple[int, ...], full: tuple[int, ...]) -> None:
-    """Raises ValueError unless an array of this shape broadcasts to the full shape (right-aligned)."""
+def check_broadcast(name: str, shape: tuple[int, ...], full: tuple[int, ...], axes: str = "(..., heads, q_len, kv_len)") -> None:
+    """Raises ValueError unless an array of this shape broadcasts to the full shape (right-aligned), whose axes are named."""
     fits = len(shape) <= len(full) and all(
         size in (1, want) for size, want in zip(shape[::-1], full[::-1], strict=False))
     if not fits:
-        raise ValueError(f"{name}: expected a shape that broadcasts to (..., heads, q_len, kv_len) = {full}, "
-                         f"got shape {shape}")
+        raise ValueError(f"{name}: expected a shape that broadcasts to {axes} = {full}, got shape {shape}")
 
 
 def check_mask(mask: Array | Pattern | None, full: tuple[int, ...]) -> Array | Pattern | None:

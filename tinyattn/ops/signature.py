@@ -40,7 +40,7 @@ def shapes(signature: str, *, states: Sequence[str] = (), shared: Sequence[str] 
 
     def declare(mechanism: F) -> F:
         code = mechanism.__code__
-        names = code.co_varnames[: len(cores)]
+        names, by_place = code.co_varnames[: len(cores)], min(len(cores), code.co_argcount)
 
         def shown() -> str:
             heads = ["" if name in shared else "heads, " if core[0] == cores[0][0] else "kv_heads, "
@@ -51,13 +51,13 @@ def shapes(signature: str, *, states: Sequence[str] = (), shared: Sequence[str] 
 
         @wraps(mechanism)
         def checked(*arrays: Any, **options: Any) -> Any:
+            if len(arrays) > by_place:
+                raise TypeError(f"{mechanism.__name__}: everything after {', '.join(names[:by_place])} is given by name")
             if len(arrays) < len(names):
                 missing = [name for name in names[len(arrays):] if name not in options]
                 if missing:
                     raise TypeError(f"{', '.join(missing)}: missing; {shown()}")
                 arrays += tuple(options.pop(name) for name in names[len(arrays):])
-            elif len(arrays) > len(names):
-                raise TypeError(f"{mechanism.__name__}: everything after {', '.join(names)} is given by name")
             given = [floating(name, array) for name, array in zip(names, arrays, strict=True)]
             check_dtypes(names, given)
             single = given[0].ndim == len(cores[0])
@@ -65,7 +65,7 @@ def shapes(signature: str, *, states: Sequence[str] = (), shared: Sequence[str] 
                 given = [array[None] for array in given]
                 for name in states:
                     if options.get(name) is not None:
-                        options[name] = each(options[name], lambda state: state[None])
+                        options[name] = each(options[name], lambda state: state[None] if hasattr(state, "ndim") else state)
             elif shared:
                 given = [np.expand_dims(array, -3) if name in shared and array.ndim > 1 else array
                          for name, array in zip(names, given, strict=True)]
@@ -74,7 +74,7 @@ def shapes(signature: str, *, states: Sequence[str] = (), shared: Sequence[str] 
             if half:
                 given = [array.astype(np.float32) for array in given]
             with np.errstate(under="ignore"):  # exp of a far smaller score is 0, whatever np.seterr says
-                out = mechanism(*given, **options)
+                out = mechanism(*given[:by_place], **dict(zip(names[by_place:], given[by_place:], strict=True)), **options)
             if single:
                 out = each(out, lambda result: result[0])
             if half:

@@ -18,7 +18,9 @@ def check_grid(grid: Any, x: Array, *, name: str = "q") -> Grid:
         raise TypeError(f"grid: expected a tuple of sizes, got {type(grid).__name__}")
     if any(isinstance(n, (bool, np.bool_)) or not isinstance(n, (int, np.integer)) for n in grid):
         raise TypeError(f"grid: expected whole numbers, got {grid}")
-    if any(n < 1 for n in grid) or math.prod(grid) != x.shape[-2]:
+    if any(n < 1 for n in grid):
+        raise ValueError(f"grid: expected sizes of 1 or more, got {grid}")
+    if math.prod(grid) != x.shape[-2]:
         raise ValueError(f"grid: expected sizes whose product is the length of {name} {x.shape}, got {grid}")
     return tuple(int(n) for n in grid)
 
@@ -36,10 +38,16 @@ def per_axis(name: str, value: Any, grid: Grid, *, least: int = 1) -> Grid:
     return tuple(int(n) for n in each)
 
 
-def check_divides(name: str, window: Grid, grid: Grid) -> None:
-    """Raises ValueError unless the window divides the grid along every axis."""
-    if any(n % w for n, w in zip(grid, window, strict=True)):
-        raise ValueError(f"{name}: expected a divisor of the grid {grid} along every axis, got {window}")
+def check_sides(name: str, value: Any, grid: Grid) -> Grid:
+    """Returns the sides of windows that divide the grid; one larger than an axis covers it.
+
+    >>> check_sides("window", 2, (4, 1))
+    (2, 1)
+    """
+    sides = tuple(min(side, n) for side, n in zip(per_axis(name, value, grid), grid, strict=True))
+    if any(n % side for side, n in zip(sides, grid, strict=True)):
+        raise ValueError(f"{name}: expected a divisor of the grid {grid} along every axis, got {value}")
+    return sides
 
 
 def to_windows(x: Array, grid: Grid, window: Grid) -> Array:

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 
 import numpy as np
 
-from tinyattn.catalog import ROWS, find
+from tinyattn.catalog import ROWS, Row, caches, find
+from tinyattn.catalog.caches import CacheRow
 from tinyattn.laws import Law, check
-from tinyattn.laws.cached import cached
 from tinyattn.laws.problem import Mechanism
 from tinyattn.testing.broken import MUSEUM, Twin
 
 EXAMPLES = 40
 
 
+def row_of(twin: Twin) -> Row | CacheRow:
+    """Returns the twin's row, a mechanism's or a cache's."""
+    return find(twin.row) if twin.cache is None else caches.find(twin.row)
+
+
 def laws_on(twin: Twin) -> tuple[Law, ...]:
-    """Returns the laws of the twin's row, that of caches around the twin's own cache where it has one."""
-    row = find(twin.row)
-    if twin.cache is None:
-        return row.laws
-    return tuple(replace(cached(twin.cache, row.sample), draw=law.draw) if law.name == "cached_is_full" else law for law in row.laws)
+    """Returns the laws of the twin's row, around the twin's own cache where it has one."""
+    return find(twin.row).laws if twin.cache is None else caches.find(twin.row).laws_of(twin.cache)
 
 
 def killed(twin: Twin, law: Law, *, seed: int = 0, examples: int = EXAMPLES, mechanism: Mechanism | None = None) -> bool:
@@ -29,7 +30,7 @@ def killed(twin: Twin, law: Law, *, seed: int = 0, examples: int = EXAMPLES, mec
 
     A crash does not count: it would be caught without a law.
     """
-    row = find(twin.row)
+    row = row_of(twin)
     broken = twin.breaks(row.mechanism if mechanism is None else mechanism)
     with np.errstate(all="ignore"):
         report = check(law.fitted(row.fit), broken, honest=row.mechanism, rng=np.random.default_rng(seed), examples=examples)
@@ -54,7 +55,8 @@ def render(matrix: Mapping[str, Mapping[str, bool]], museum: Iterable[Twin] = MU
     own = {twin.name: twin.killed_by for twin in museum}
     sign = {(True, True): "●", (False, True): "○", (False, False): "·", (True, False): "!"}
     parts = []
-    for row in ROWS:
+    rows: tuple[Row | CacheRow, ...] = (*ROWS, *caches.ROWS)
+    for row in rows:
         twins = [twin for twin in museum if twin.row == row.name and twin.name in matrix]
         if not twins:
             continue

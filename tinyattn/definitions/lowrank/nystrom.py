@@ -16,7 +16,7 @@ def nystrom_attention(q: Array, k: Array, v: Array, *, landmarks: int, iteration
 
     Formula: out = F A^+ B v, F = softmax(q k~^T), A = softmax(q~ k~^T), B = softmax(q~ k^T), scaled, q~ and k~ the means of
     `landmarks` segments. A^+ by Z <- Z (13 - AZ (15 - AZ (7 - AZ))) / 4 from A^T / (|A|_1 |A|_inf), each matrix by itself, so
-    that no other sequence of a batch matters.
+    that no other sequence of a batch matters. The paper adds a convolution of v, which is a layer's to add.
 
     Shapes: q (..., heads, i, d), k (..., kv_heads, j, d), v (..., kv_heads, j, e) -> (..., heads, i, e); landmarks divides
     both lengths. Every query sees all keys.

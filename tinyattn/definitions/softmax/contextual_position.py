@@ -6,19 +6,23 @@ import numpy as np
 
 from tinyattn.ops.activation import sigmoid
 from tinyattn.ops.heads import fold_group, unfold_group
-from tinyattn.ops.options import check_causal, check_scale
+from tinyattn.ops.masks.pattern import Pattern
+from tinyattn.ops.options import Window, blank_unseen, check_scale, visible_keys
 from tinyattn.ops.signature import floating, shapes
 from tinyattn.ops.types import Array
 
 
 @shapes("(i,d),(j,d)->(i,j)")
-def contextual_position_bias(q: Array, k: Array, *, embedding: Array, causal: bool = True, scale: float | None = None) -> Array:
+def contextual_position_bias(q: Array, k: Array, *, embedding: Array, causal: bool = True, mask: Array | Pattern | None = None,
+                             window: Window | None = None, scale: float | None = None) -> Array:
     """Returns the bias that a learned vector a position gives, where positions are counted by gates.
 
     Formula: g_ij = sigmoid(scale q_i . k_j), 0 where hidden; p_ij = min(sum_{l >= j} g_il, positions - 1); the bias is
     q_i . e[p_ij], between two whole positions in proportion. Gates of 1 count i - j + 1; gates of 0 leave a constant a row.
 
     Shapes: q (..., heads, i, d), k (..., kv_heads, j, d), embedding (positions, d) -> (..., heads, i, j), for `bias=`.
+
+    Options: as `attention`, whose mask, causal and window must be the same.
 
     Raises:
         TypeError, ValueError: an embedding of another kind or shape; otherwise as `attention`.
@@ -33,11 +37,12 @@ def contextual_position_bias(q: Array, k: Array, *, embedding: Array, causal: bo
     embedding = floating("embedding", embedding)
     if embedding.ndim != 2 or embedding.shape[-1] != q.shape[-1] or not embedding.shape[0]:
         raise ValueError(f"embedding: expected shape (positions, {q.shape[-1]}), got shape {embedding.shape}")
-    q_len, kv_len = q.shape[-2], k.shape[-2]
+    visible = visible_keys(mask, causal, window, (*q.shape[:-1], k.shape[-2]))
+    q, k, _ = blank_unseen(q, k, k, visible)
     gates = sigmoid(unfold_group(fold_group(q * scale, kv_heads) @ k.mT, q.shape[-3]))
-    if check_causal(causal):
+    if visible is not None:
         # Without this a token would count those that are still to come.
-        gates = np.where(np.arange(kv_len) <= np.arange(kv_len - q_len, kv_len)[:, None], gates, 0.0)
+        gates = np.where(visible, gates, 0.0)
     counted = np.flip(np.cumsum(np.flip(gates, axis=-1), axis=-1), axis=-1)
     last = embedding.shape[0] - 1
     place = np.where(counted < last, counted, float(last))

@@ -8,14 +8,18 @@ from typing import Any
 import numpy as np
 
 from tinyattn.definitions.softmax.dot_product import attention
-from tinyattn.ops.options import check_broadcast, check_causal
+from tinyattn.ops.bias import Bias
+from tinyattn.ops.masks.pattern import Pattern
+from tinyattn.ops.options import Window, additive, check_broadcast, visible_keys
 from tinyattn.ops.signature import floating, shapes
 from tinyattn.ops.types import Array
 
 
 @shapes("(i,d),(j,d),(j,e)->(i,e)", states=("span",))
-def dynamic_contextual_attention(q: Array, k: Array, v: Array, *, span: Array, ramp: float, causal: bool = True,
-                                 scale: float | None = None, softcap: float | None = None, sinks: Array | None = None) -> Array:
+def dynamic_contextual_attention(q: Array, k: Array, v: Array, *, span: Array | float, ramp: float, causal: bool = True,
+                                 mask: Array | Pattern | None = None, bias: Array | Bias | None = None,
+                                 window: Window | None = None, scale: float | None = None, softcap: float | None = None,
+                                 sinks: Array | None = None) -> Array:
     """Returns attention whose weights fall to 0 beyond a distance that each query chooses.
 
     Formula: m_ij = clip((ramp + span_i - |i - j|) / ramp, 0, 1), P_ij = m_ij exp(s_ij) / sum_j m_ij exp(s_ij): a bias log m.
@@ -28,9 +32,12 @@ def dynamic_contextual_attention(q: Array, k: Array, v: Array, *, span: Array, r
         q: queries.
         k: keys.
         v: values.
-        span: tokens that are seen whole besides the query's own, 0 or more.
+        span: tokens that are seen whole besides the query's own, 0 or more; a number is that of every query.
         ramp: tokens over which the weight falls from 1 to 0.
         causal: a query sees no later key.
+        mask: as `attention`.
+        bias: as `attention`.
+        window: as `attention`.
         scale: as `attention`.
         softcap: as `attention`.
         sinks: as `attention`.
@@ -44,23 +51,28 @@ def dynamic_contextual_attention(q: Array, k: Array, v: Array, *, span: Array, r
     >>> dynamic_contextual_attention(x * 0, x * 0, x, span=np.array([0.0, 1.0, 1.0]), ramp=1.0)[:, 0]
     array([1. , 1.5, 4. ])
     """
-    span, width = check_span(span, q), check_ramp(ramp)
     q_len, kv_len = q.shape[-2], k.shape[-2]
     distance = np.abs(np.arange(kv_len - q_len, kv_len)[:, None] - np.arange(kv_len)).astype(q.dtype)
-    m = (span[..., None] + (width - distance)) / width
-    inside = (m > 0) & (m < 1)
-    bias = np.log(np.where(inside, m, 1.0))
-    return attention(q, k, v, mask=m > 0, bias=bias, causal=check_causal(causal), scale=scale, softcap=softcap, sinks=sinks)
+    width = check_ramp(ramp)
+    # In this order m is exactly 1 up to the span and exactly 0 from span + ramp on.
+    m = (width + (check_span(span, q)[..., None] - distance)) / width
+    on_ramp = (m > 0) & (m < 1)
+    log_m = np.log(np.where(on_ramp, m, 1.0))  # the slope of m is 0 at 0 and at 1: nothing divides by 0
+    full = (*q.shape[:-1], kv_len)
+    seen, shown = visible_keys(mask, False, None, full), additive(bias, None, full, q.dtype)
+    return attention(q, k, v, mask=m > 0 if seen is None else seen & (m > 0), bias=log_m if shown is None else log_m + shown,
+                     causal=causal, window=window, scale=scale, softcap=softcap, sinks=sinks)
 
 
 def check_span(span: Any, q: Array) -> Array:
-    """Returns spans that broadcast to (..., heads, i) in the dtype of q."""
-    span = floating("span", span)
-    check_broadcast("span", (*span.shape, 1), (*q.shape[:-1], 1))
+    """Returns spans (..., heads, i), or what broadcasts to it, in the dtype of q."""
+    number = isinstance(span, (int, float, np.integer, np.floating)) and not isinstance(span, bool)
+    span = np.full(1, span, q.dtype) if number else floating("span", span)
+    check_broadcast("span", span.shape, q.shape[:-1], "(..., heads, q_len)")
     if not np.all(np.isfinite(span)) or np.any(span < 0):
         raise ValueError("span: expected finite numbers of 0 or more, as a token sees itself")
-    checked: Array = span.astype(q.dtype)
-    return checked if checked.ndim and checked.shape[-1] == q.shape[-2] else checked + np.zeros(q.shape[-2], q.dtype)
+    checked: Array = span.reshape(1) if not span.ndim else span
+    return checked.astype(q.dtype)
 
 
 def check_ramp(ramp: Any) -> float:

@@ -36,7 +36,7 @@ def bigbird_attention(q: Array, k: Array, v: Array, *, block: int, random: int, 
     array([0.  , 0.5 , 1.  , 1.67])
     """
     size = whole("block", block, 1)
-    chosen = near_blocks(size) | random_blocks(size, random, seed)
+    chosen = near_blocks(size) | random_blocks(size, whole("random", random, 0), seed)
     if check_causal(causal):
         return attention(q, k, v, mask=not_later() & (chosen | first(size)), scale=scale)
     return attention(q, k, v, mask=chosen | ends(size, k.shape[-2]), scale=scale)
@@ -59,4 +59,4 @@ def ends(size: int, length: int) -> Pattern:
         some = (i0 < size) | (i1 >= last) | (j0 < size) | (j1 >= last)
         return some, (i1 < size) | (i0 >= last) | (j1 < size) | (j0 >= last)
 
-    return Pattern(lambda i, j: (i < size) | (i >= last) | (j < size) | (j >= last), corners=corners, text=f"ends({size})")
+    return Pattern(lambda i, j: (i < size) | (i >= last) | (j < size) | (j >= last), corners=corners, text=f"ends({size}, {length})")

@@ -6,7 +6,9 @@ import numpy as np
 
 from tinyattn.definitions.softmax.dot_product import attention
 from tinyattn.ops.heads import fold_group, unfold_group
+from tinyattn.ops.largest import largest
 from tinyattn.ops.masks.constructors import whole
+from tinyattn.ops.options import first_position
 from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array
 
@@ -31,17 +33,13 @@ def block_mixture_attention(q: Array, k: Array, v: Array, *, block: int, keep: i
     array([[2.5]])
     """
     block, keep = whole("block", block, 1), whole("keep", keep, 1)
-    q_len, kv_len = q.shape[-2], k.shape[-2]
-    if q_len > kv_len:
-        raise ValueError(f"q: expected q_len <= kv_len, got q {q.shape} and k {k.shape}")
-    own = np.arange(kv_len - q_len, kv_len)[:, None] // block
-    blocks = -(-kv_len // block)
-    complete = kv_len // block
+    kv_len = k.shape[-2]
+    own = np.arange(first_position(q, k), kv_len)[:, None] // block
+    blocks, complete = -(-kv_len // block), kv_len // block
     means = k[..., : complete * block, :].reshape(*k.shape[:-2], complete, block, k.shape[-1]).mean(axis=-2)
     gate = unfold_group(fold_group(q, k.shape[-3]) @ means.mT, q.shape[-3])
-    number = np.arange(complete)
-    order = np.argsort(np.where(number < own, -gate, np.inf), axis=-1, kind="stable")
-    picked = (np.argsort(order, axis=-1) < keep - 1) & (number < own)
-    short = np.zeros((*picked.shape[:-1], blocks - complete), bool)  # a block that is not full yet is only ever one's own
+    past = np.arange(complete) < own
+    picked = past & largest(np.where(past, gate, -np.inf), keep - 1)
+    short = np.zeros((*picked.shape[:-1], blocks - complete), bool)  # a block that is not full yet is only ever a query's own
     chosen = np.concatenate((picked, short), axis=-1) | (np.arange(blocks) == own)
     return attention(q, k, v, mask=np.repeat(chosen, block, axis=-1)[..., :kv_len], causal=True, scale=scale)

@@ -8,13 +8,15 @@ import numpy as np
 
 from tinyattn.definitions.softmax.dot_product import attention
 from tinyattn.ops.masks.constructors import whole
-from tinyattn.ops.options import check_broadcast
+from tinyattn.ops.masks.pattern import Pattern
+from tinyattn.ops.options import check_broadcast, visible_keys
 from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array
 
 
 @shapes("(i,d),(j,d),(j,e)->(i,e)")
-def block_sparse_attention(q: Array, k: Array, v: Array, *, blocks: Array, q_block: int, kv_block: int, **options: Any) -> Array:
+def block_sparse_attention(q: Array, k: Array, v: Array, *, blocks: Array, q_block: int, kv_block: int,
+                           mask: Array | Pattern | None = None, **options: Any) -> Array:
     """Returns attention in which a block of queries sees the blocks of keys that a boolean table names.
 
     Formula: out = softmax(scale q k^T) v over the pairs with blocks[i // q_block, j // kv_block].
@@ -22,7 +24,7 @@ def block_sparse_attention(q: Array, k: Array, v: Array, *, blocks: Array, q_blo
     Shapes: q (..., heads, i, d), k (..., kv_heads, j, d), v (..., kv_heads, j, e), blocks broadcastable to (..., heads,
     ceil(i / q_block), ceil(j / kv_block)) -> (..., heads, i, e).
 
-    Options: as `attention`, without mask; causal and window narrow the blocks further.
+    Options: as `attention`; mask, causal and window narrow the blocks further.
 
     Raises:
         TypeError: blocks that are not boolean. ValueError: blocks of another shape, a block size below 1.
@@ -36,7 +38,7 @@ def block_sparse_attention(q: Array, k: Array, v: Array, *, blocks: Array, q_blo
            [3. ]])
     """
     q_block, kv_block = whole("q_block", q_block, 1), whole("kv_block", kv_block, 1)
-    if not isinstance(blocks, np.ndarray) or blocks.dtype != np.bool_:
+    if not isinstance(blocks, np.ndarray) or isinstance(blocks, np.ma.MaskedArray) or blocks.dtype != np.bool_:
         raise TypeError(f"blocks: expected a boolean array, got {getattr(blocks, 'dtype', type(blocks).__name__)}")
     q_len, kv_len = q.shape[-2], k.shape[-2]
     counts = -(-q_len // q_block), -(-kv_len // kv_block)
@@ -44,5 +46,6 @@ def block_sparse_attention(q: Array, k: Array, v: Array, *, blocks: Array, q_blo
         raise ValueError(f"blocks: expected {counts[0]} x {counts[1]} blocks of {q_block} x {kv_block} for q {q.shape} and "
                          f"k {k.shape}, got shape {blocks.shape}")
     check_broadcast("blocks", blocks.shape, (*q.shape[:-2], *counts))
-    mask = blocks[..., np.arange(q_len)[:, None] // q_block, np.arange(kv_len) // kv_block]
-    return attention(q, k, v, mask=mask, **options)
+    seen = blocks[..., np.arange(q_len)[:, None] // q_block, np.arange(kv_len) // kv_block]
+    inside = visible_keys(mask, False, None, (*q.shape[:-1], kv_len))
+    return attention(q, k, v, mask=seen if inside is None else seen & inside, **options)

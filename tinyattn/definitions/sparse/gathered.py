@@ -7,7 +7,7 @@ import numpy as np
 from tinyattn.ops.heads import fold_group, unfold_group
 from tinyattn.ops.masks.constructors import whole
 from tinyattn.ops.masks.pattern import EMPTY, Pattern
-from tinyattn.ops.options import check_scale
+from tinyattn.ops.options import check_broadcast, check_scale
 from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array
 
@@ -30,7 +30,7 @@ def gathered_attention(q: Array, k: Array, v: Array, *, mask: Pattern, scale: fl
         block: queries and keys of a block.
 
     Raises:
-        TypeError: a mask that is no Pattern. ValueError: block below 1; otherwise as `attention`.
+        TypeError: a mask that is no Pattern. ValueError: a pattern of other heads, block below 1; otherwise as `attention`.
 
     Paper: Child et al. 2019, arXiv:1904.10509.
 
@@ -44,10 +44,11 @@ def gathered_attention(q: Array, k: Array, v: Array, *, mask: Pattern, scale: fl
     if not isinstance(mask, Pattern):
         raise TypeError(f"mask: expected a Pattern, got {type(mask).__name__}")
     block, scale = whole("block", block, 1), check_scale(scale, q.shape[-1])
-    q_len, kv_len, heads = q.shape[-2], k.shape[-2], q.shape[-3]
+    heads, q_len, kv_heads, kv_len = q.shape[-3], q.shape[-2], k.shape[-3], k.shape[-2]
     kinds = mask.blocks(q_len, kv_len, block, block)
+    check_broadcast("mask", (*kinds.shape[:-2], q_len, kv_len), (*q.shape[:-1], kv_len))
     touched = np.any(kinds != EMPTY, axis=tuple(range(kinds.ndim - 2)))
-    outs = []
+    outs = [np.zeros((*q.shape[:-2], 0, v.shape[-1]), q.dtype)]
     for n, start in enumerate(range(0, q_len, block)):
         rows = q[..., start : start + block, :]
         keys = (np.flatnonzero(touched[n])[:, None] * block + np.arange(block)).reshape(-1)
@@ -56,12 +57,16 @@ def gathered_attention(q: Array, k: Array, v: Array, *, mask: Pattern, scale: fl
             outs.append(np.zeros((*rows.shape[:-1], v.shape[-1]), q.dtype))
             continue
         seen = mask.visible(np.arange(start, start + rows.shape[-2]) + (kv_len - q_len), keys)
-        scores = unfold_group(fold_group(rows * scale, k.shape[-3]) @ k[..., keys, :].mT, heads)
-        scores = np.where(seen, scores, -np.inf)
+        seen = np.broadcast_to(seen, (*rows.shape[:-1], keys.size))
+        # What no query of a head sees may be NaN, and 0 * NaN is NaN.
+        used = np.any(fold_group(seen, kv_heads), axis=-2)[..., None]
+        near_k, near_v = (np.where(used, x[..., keys, :], 0.0) for x in (k, v))
+        rows = np.where(np.any(seen, axis=-1, keepdims=True), rows * scale, 0.0)
+        scores = np.where(seen, unfold_group(fold_group(rows, kv_heads) @ near_k.mT, heads), -np.inf)
         # Whole numbers, so that the shift is a constant to the gradient.
-        top = np.floor(np.maximum(np.max(scores, axis=-1, keepdims=True), -1e30))
-        mass = np.exp(scores - top)
+        top = np.floor(np.max(scores, axis=-1, keepdims=True))
+        mass = np.exp(scores - np.where(top == -np.inf, 0.0, top))
         total = np.sum(mass, axis=-1, keepdims=True)
-        read = unfold_group(fold_group(mass, k.shape[-3]) @ v[..., keys, :], heads)
+        read = unfold_group(fold_group(mass, kv_heads) @ near_v, heads)
         outs.append(read / np.where(total == 0, 1.0, total))
-    return np.concatenate(outs, axis=-2) if outs else np.zeros((*q.shape[:-1], v.shape[-1]), q.dtype)
+    return np.concatenate(outs, axis=-2)

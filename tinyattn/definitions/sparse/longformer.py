@@ -7,14 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from tinyattn.definitions.softmax.dot_product import attention
-from tinyattn.ops.masks.constructors import global_tokens as seen_tokens
+from tinyattn.ops.masks.constructors import tokens, whole
 from tinyattn.ops.masks.constructors import window as near
 from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array
 
 
 @shapes("(i,d),(j,d),(j,e),(i,d),(j,d),(j,e)->(i,e)")
-def longformer_attention(q: Array, k: Array, v: Array, q_global: Array, k_global: Array, v_global: Array, *,
+def longformer_attention(q: Array, k: Array, v: Array, *, q_global: Array, k_global: Array, v_global: Array,
                          global_tokens: Sequence[int] | Array, window: int, scale: float | None = None) -> Array:
     """Returns attention to `window` keys on each side and to the global tokens; these see all, by projections of their own.
 
@@ -41,16 +41,15 @@ def longformer_attention(q: Array, k: Array, v: Array, q_global: Array, k_global
     Paper: Beltagy et al. 2020, arXiv:2004.05150.
 
     >>> x = np.array([[1.0], [2.0], [3.0]])
-    >>> longformer_attention(x * 0, x * 0, x, x * 0, x * 0, x, global_tokens=[0], window=0)
+    >>> longformer_attention(x * 0, x * 0, x, q_global=x * 0, k_global=x * 0, v_global=x, global_tokens=[0], window=0)
     array([[2. ],
            [1.5],
            [2. ]])
     """
+    chosen, width = tokens("global_tokens", global_tokens), whole("window", window, 0)
     q_len, kv_len = q.shape[-2], k.shape[-2]
-    local = attention(q, k, v, mask=near(window, window) | seen_tokens(global_tokens), scale=scale)
-    sees_all = np.isin(np.arange(kv_len - q_len, kv_len), global_tokens)
-    if not sees_all.any():
-        return local
-    wide = attention(q_global[..., np.flatnonzero(sees_all), :], k_global, v_global, scale=scale)
-    order = np.where(sees_all, q_len + np.cumsum(sees_all) - 1, np.arange(q_len))
-    return np.concatenate((local, wide), axis=-2)[..., order, :]
+    sees_all = np.isin(np.arange(kv_len - q_len, kv_len), chosen)[:, None]
+    seen = near(width, width).dense(q_len, kv_len) | np.isin(np.arange(kv_len), chosen)
+    local = attention(q, k, v, mask=seen & ~sees_all, scale=scale)
+    wide = attention(q_global, k_global, v_global, mask=sees_all, scale=scale)
+    return local + wide  # each is 0 in the rows of the other

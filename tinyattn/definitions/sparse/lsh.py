@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from tinyattn.ops.gates import check_gate
 from tinyattn.ops.masks.constructors import whole
 from tinyattn.ops.merge import merge
 from tinyattn.ops.norm import unit
@@ -44,9 +45,10 @@ def lsh_attention(qk: Array, v: Array, *, rotations: Array, chunk: int, causal: 
     array([ 2.,  1., -1.])
     """
     chunk, scale, is_causal = whole("chunk", chunk, 1), check_scale(scale, qk.shape[-1]), check_causal(causal)
-    rotations = floating("rotations", rotations).astype(qk.dtype)
-    if rotations.ndim != 3 or rotations.shape[1] != qk.shape[-1] or not rotations.shape[0]:
+    rotations = floating("rotations", rotations)
+    if rotations.ndim != 3 or rotations.shape[1] != qk.shape[-1] or 0 in rotations.shape:
         raise ValueError(f"rotations: expected shape (hashes, {qk.shape[-1]}, buckets // 2), got shape {rotations.shape}")
+    rotations = check_gate("rotations", rotations, rotations.shape, qk.dtype)
     if not qk.shape[-2]:
         return v
     rounds = [one_hash(qk, v, turned, chunk, is_causal, scale) for turned in rotations]
@@ -74,11 +76,12 @@ def one_hash(qk: Array, v: Array, turned: Array, chunk: int, is_causal: bool, sc
 
     def and_before(x: Array, axis: int) -> Array:
         """Each chunk behind the one before it; the first behind one that nobody sees."""
-        first = x[..., :1, :, :] * 0 if axis == -2 else np.full_like(x[..., :1, :], -1)
+        first = np.zeros_like(x[..., :1, :, :]) if axis == -2 else np.full_like(x[..., :1, :], -1)
         earlier = np.concatenate((first, x[..., :-1, :, :] if axis == -2 else x[..., :-1, :]), axis=axis - 1)
         return np.concatenate((earlier, x), axis=axis)
 
-    queries, keys, values = in_chunks(qk), and_before(in_chunks(unit(qk)), -2), and_before(in_chunks(v), -2)
+    queries = in_chunks(qk)
+    keys, values = and_before(unit(queries), -2), and_before(in_chunks(v), -2)
     near, their_bucket = and_before(place, -1)[..., None, :], and_before(sorted_bucket, -1)[..., None, :]
     mine = place[..., None]
     seen = (their_bucket == sorted_bucket[..., None]) & (near >= 0) & (mine >= 0)

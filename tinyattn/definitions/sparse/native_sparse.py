@@ -5,9 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from tinyattn.definitions.softmax.dot_product import attention, attention_weights
+from tinyattn.ops.gates import check_gate
 from tinyattn.ops.heads import split_group
+from tinyattn.ops.largest import largest
 from tinyattn.ops.masks.constructors import sliding_window, whole
-from tinyattn.ops.signature import floating, shapes
+from tinyattn.ops.options import first_position
+from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array
 
 
@@ -44,38 +47,30 @@ def native_sparse_attention(q: Array, k: Array, v: Array, *, gates: Array, block
     array([0. , 2. , 4.5, 7. ])
     """
     block, selected, window = whole("block", block, 1), whole("selected", selected, 1), whole("window", window, 1)
-    gates = floating("gates", gates)
-    if gates.shape != (*q.shape[:-1], 3):
-        raise ValueError(f"gates: expected shape {(*q.shape[:-1], 3)}, got shape {gates.shape}")
-    gates = gates.astype(q.dtype)
-    own, past = places(q, k, block)
-    complete = k.shape[-2] // block
+    gates = check_gate("gates", gates, (*q.shape[:-1], 3), q.dtype)
+    kv_heads, kv_len = k.shape[-3:-1]
+    positions = np.arange(first_position(q, k), kv_len)[:, None]
+    complete = kv_len // block
     mean_k, mean_v = (x[..., : complete * block, :].reshape(*x.shape[:-2], complete, block, x.shape[-1]).mean(axis=-2) for x in (k, v))
-    is_past = np.arange(complete) < past[:, None]
+    is_past = np.arange(complete) < (positions + 1) // block
     compressed = attention(q, mean_k, mean_v, mask=is_past, scale=scale)
     weights = attention_weights(q, mean_k, mask=is_past, scale=scale)
-    importance = np.sum(split_group(weights, k.shape[-3]), axis=-3)  # one selection for all heads of a group
-    chosen = select(importance, own, selected, -(-k.shape[-2] // block))
-    tokens = np.repeat(np.repeat(chosen, q.shape[-3] // k.shape[-3], axis=-3), block, axis=-1)[..., : k.shape[-2]]
+    chosen = select(split_group(weights, kv_heads), positions // block, selected, -(-kv_len // block))
+    tokens = np.repeat(np.repeat(chosen, q.shape[-3] // max(kv_heads, 1), axis=-3), block, axis=-1)[..., :kv_len]
     fine = attention(q, k, v, mask=tokens, causal=True, scale=scale)
     near = attention(q, k, v, mask=sliding_window(window), scale=scale)
     return gates[..., :1] * compressed + gates[..., 1:2] * fine + gates[..., 2:] * near
 
 
-def places(q: Array, k: Array, block: int) -> tuple[Array, Array]:
-    """Returns for each query the block that it stands in, and how many blocks are wholly past or end with it."""
-    q_len, kv_len = q.shape[-2], k.shape[-2]
-    if q_len > kv_len:
-        raise ValueError(f"q: expected q_len <= kv_len, got q {q.shape} and k {k.shape}")
-    positions = np.arange(kv_len - q_len, kv_len)
-    return positions // block, (positions + 1) // block
+def select(weights: Array, own: Array, count: int, blocks: int) -> Array:
+    """Returns which blocks each query reads: its own, the first, the previous, then by importance, the earlier first.
 
-
-def select(importance: Array, own: Array, count: int, blocks: int) -> Array:
-    """Returns which blocks each query reads: its own, the first, the previous, then by importance, the earlier first."""
-    number = np.arange(blocks)
-    forced = np.where(number == own[:, None], 3, np.where(number == 0, 2, np.where(number == own[:, None] - 1, 1, 0)))
-    rank = np.argsort(np.argsort(-importance, axis=-1, kind="stable"), axis=-1)
-    last = np.full((*rank.shape[:-1], blocks - rank.shape[-1]), blocks)  # a block that is not full yet is only ever one's own
-    order = np.argsort(np.where(forced > 0, -forced, np.concatenate((rank, last), axis=-1)), axis=-1, kind="stable")
-    return (np.argsort(order, axis=-1) < count) & (number <= own[:, None])
+    weights (..., kv_heads, groups, i, means) -> (..., kv_heads, i, blocks): one selection for all heads of a group.
+    """
+    importance, number, above = np.sum(weights, axis=-3), np.arange(blocks), weights.shape[-3] + 1
+    # A block that is not full yet has no mean: it is only ever a query's own.
+    unknown = np.zeros((*importance.shape[:-1], blocks - importance.shape[-1]), importance.dtype)
+    worth = np.concatenate((importance, unknown), axis=-1)
+    worth = np.where(number == own - 1, above, worth)
+    worth = np.where(number == own, above + 2, np.where(number == 0, above + 1, worth))
+    return largest(worth, count) & (number <= own)

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from tinyattn.definitions.softmax.dot_product import attention
-from tinyattn.ops.masks.constructors import causal as not_later
-from tinyattn.ops.masks.constructors import per_head, whole
-from tinyattn.ops.masks.pattern import Pattern
-from tinyattn.ops.masks.published import shifted_blocks
+from tinyattn.ops.masks.constructors import whole
 from tinyattn.ops.options import check_causal
 from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array
@@ -46,19 +41,9 @@ def shifted_sparse_attention(q: Array, k: Array, v: Array, *, group: int, varian
     heads, q_len, kv_len = q.shape[-3], q.shape[-2], k.shape[-2]
     if variant == "roll" and q_len != kv_len:
         raise ValueError(f"q: rolling takes as many queries as keys, got q {q.shape} and k {k.shape}")
-    shifts = [0 if h < heads // 2 else group // 2 for h in range(heads)]
+    shift = np.where(np.arange(heads) < heads // 2, 0, group // 2)[:, None, None]
+    i, j = np.arange(kv_len - q_len, kv_len)[:, None], np.arange(kv_len)
     if variant == "roll":
-        seen = per_head([rolled(group, shift, kv_len, check_causal(causal)) for shift in shifts])
-    else:
-        seen = per_head([shifted_blocks(group, shift) for shift in shifts])
-        seen = seen & not_later() if check_causal(causal) else seen
-    return attention(q, k, v, mask=seen, scale=scale)
-
-
-def rolled(group: int, shift: int, length: int, is_causal: bool) -> Pattern:
-    """Returns who sees whom when the tokens are turned by `shift`, grouped, and causal in that order."""
-    def see(i: Array, j: Array) -> Any:
-        i, j = (i - shift) % length, (j - shift) % length
-        return (i // group == j // group) & ((j <= i) if is_causal else np.ones((), bool))
-
-    return Pattern(see, text=f"rolled({group}, {shift})")
+        i, j, shift = (i - shift) % kv_len, (j - shift) % kv_len, shift * 0
+    seen = (i + shift) // group == (j + shift) // group
+    return attention(q, k, v, mask=seen & (j <= i) if check_causal(causal) else seen, scale=scale)

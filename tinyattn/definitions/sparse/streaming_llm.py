@@ -8,6 +8,7 @@ from tinyattn.definitions.softmax.dot_product import attention_with_lse
 from tinyattn.ops.masks.constructors import causal, sliding_window, whole
 from tinyattn.ops.masks.constructors import first as first_keys
 from tinyattn.ops.merge import merge
+from tinyattn.ops.options import first_position
 from tinyattn.ops.positions.rotary import rotary
 from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array
@@ -34,7 +35,7 @@ def streaming_llm_attention(q: Array, k: Array, v: Array, *, first: int, window:
         scale: None is d ** -0.5.
 
     Raises:
-        TypeError, ValueError: a negative first, a window below 1, an odd d; otherwise as `attention`.
+        TypeError, ValueError: a negative first, a window below 1, an odd d, q_len above kv_len; otherwise as `attention`.
 
     Paper: Xiao et al. 2023, arXiv:2309.17453.
 
@@ -43,8 +44,10 @@ def streaming_llm_attention(q: Array, k: Array, v: Array, *, first: int, window:
     array([2.5, 0. ])
     """
     first, window = whole("first", first, 0), whole("window", window, 1)
-    q_len, kv_len = q.shape[-2], k.shape[-2]
-    positions = np.arange(kv_len - q_len, kv_len)
+    if q.shape[-1] % 2:
+        raise ValueError(f"q: rotary positions turn pairs and need an even head_dim, got shape {q.shape}")
+    kv_len = k.shape[-2]
+    positions = np.arange(first_position(q, k), kv_len)
     keys = rotary(k, np.arange(kv_len), base=base)
     near = attention_with_lse(rotary(q, positions, base=base), keys, v, mask=sliding_window(window) & ~first_keys(first), scale=scale)
     places = np.minimum(positions, first + window - 1)

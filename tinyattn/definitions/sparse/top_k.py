@@ -6,9 +6,10 @@ import numpy as np
 
 from tinyattn.ops.bias import Bias
 from tinyattn.ops.heads import fold_group, unfold_group
+from tinyattn.ops.largest import largest
 from tinyattn.ops.masks.constructors import whole
 from tinyattn.ops.masks.pattern import Pattern
-from tinyattn.ops.options import Window, additive, blank_unseen, check_scale, check_softcap, visible_keys
+from tinyattn.ops.options import Window, additive, blank_unseen, check_scale, check_sinks, check_softcap, visible_keys
 from tinyattn.ops.signature import shapes
 from tinyattn.ops.softmax import softmax
 from tinyattn.ops.types import Array
@@ -17,7 +18,7 @@ from tinyattn.ops.types import Array
 @shapes("(i,d),(j,d),(j,e)->(i,e)")
 def top_k_attention(q: Array, k: Array, v: Array, *, keep: int, mask: Array | Pattern | None = None,
                     bias: Array | Bias | None = None, causal: bool = False, window: Window | None = None,
-                    scale: float | None = None, softcap: float | None = None) -> Array:
+                    scale: float | None = None, softcap: float | None = None, sinks: Array | None = None) -> Array:
     """Returns attention in which a query sees only the `keep` keys that score highest among those it may see.
 
     Formula: out_i = sum_j P_ij v_j, P_i the softmax over the `keep` largest s_ij; of equal scores the earlier key stays. What
@@ -25,7 +26,7 @@ def top_k_attention(q: Array, k: Array, v: Array, *, keep: int, mask: Array | Pa
 
     Shapes: q (..., heads, i, d), k (..., kv_heads, j, d), v (..., kv_heads, j, e) -> (..., heads, i, e).
 
-    Options: as `attention`, without sinks.
+    Options: as `attention`.
 
     Raises:
         TypeError, ValueError: keep below 1; otherwise as `attention`.
@@ -46,6 +47,5 @@ def top_k_attention(q: Array, k: Array, v: Array, *, keep: int, mask: Array | Pa
     shown = additive(bias, visible, full, q.dtype)
     if shown is not None:
         scores = scores + shown
-    order = np.argsort(-scores, axis=-1, kind="stable")
-    rank = np.argsort(order, axis=-1, kind="stable")
-    return unfold_group(fold_group(softmax(scores, rank < keep), kv_heads) @ v, heads)
+    weights = softmax(scores, largest(scores, keep), check_sinks(sinks, heads, q.dtype))
+    return unfold_group(fold_group(weights, kv_heads) @ v, heads)

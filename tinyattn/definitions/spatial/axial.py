@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ def axial_attention(q: Array, k: Array, v: Array, *, grid: Grid, axis: int, **op
     Formula: out_c = softmax(scale q_c k^T) v over the cells of the line through c along `axis`.
 
     Shapes: q (..., heads, i, d), k (..., kv_heads, i, d), v (..., kv_heads, i, e), i = the cells of the grid in row-major
-    order -> (..., heads, i, e).
+    order -> (..., heads, i, e). Axis 0 of (rows, columns) looks up and down, axis 1 or -1 along the row.
 
     Options: as `attention`, for each line; causal is along the axis.
 
@@ -34,19 +35,23 @@ def axial_attention(q: Array, k: Array, v: Array, *, grid: Grid, axis: int, **op
     """
     grid = check_grid(grid, q)
     check_grid(grid, k, name="k")
-    if isinstance(axis, (bool, np.bool_)) or not isinstance(axis, (int, np.integer)):
-        raise TypeError(f"axis: expected an int, got {type(axis).__name__}")
-    if not -len(grid) <= axis < len(grid):
-        raise ValueError(f"axis: expected one of the grid {grid}, got {axis}")
-    axis = int(axis) % len(grid)
+    axis = check_axis(axis, grid)
+    place, others = axis - len(grid) - 1, grid[:axis] + grid[axis + 1 :]  # where the axis stands in (..., *grid, dim)
 
     def lines(x: Array) -> Array:
         """(..., other cells, heads, cells of a line, dim)."""
-        cells = np.moveaxis(x.reshape(*x.shape[:-2], *grid, x.shape[-1]), -2 - len(grid) + 1 + axis, -2)
-        joined = cells.reshape(*x.shape[:-2], -1, grid[axis], x.shape[-1])
-        return np.swapaxes(joined, -4, -3)
+        cells = np.moveaxis(x.reshape(*x.shape[:-2], *grid, x.shape[-1]), place, -2)
+        return np.swapaxes(cells.reshape(*x.shape[:-2], math.prod(others), grid[axis], x.shape[-1]), -4, -3)
 
     out = np.swapaxes(attention(lines(q), lines(k), lines(v), **options), -4, -3)
-    others = grid[:axis] + grid[axis + 1 :]
-    cells = np.moveaxis(out.reshape(*q.shape[:-2], *others, grid[axis], v.shape[-1]), -2, -2 - len(grid) + 1 + axis)
+    cells = np.moveaxis(out.reshape(*q.shape[:-2], *others, grid[axis], v.shape[-1]), -2, place)
     return cells.reshape(*q.shape[:-1], v.shape[-1])
+
+
+def check_axis(axis: int, grid: Grid) -> int:
+    """Returns an axis of the grid, counted from the first."""
+    if isinstance(axis, (bool, np.bool_)) or not isinstance(axis, (int, np.integer)):
+        raise TypeError(f"axis: expected an int, got {type(axis).__name__}")
+    if not -len(grid) <= axis < len(grid):
+        raise ValueError(f"axis: expected one of the {len(grid)} axes of the grid {grid}, got {axis}")
+    return int(axis) % len(grid)

@@ -16,9 +16,10 @@ def neighborhood_attention(q: Array, k: Array, v: Array, *, grid: Grid, kernel: 
                            stride: int | Grid = 1, causal: bool | tuple[bool, ...] = False, scale: float | None = None) -> Array:
     """Returns attention of each cell to the `kernel` nearest ones along every axis; at a border the window moves inward.
 
-    Formula: out_c = softmax(scale q_c k^T) v over the product of one window an axis, with start(i) = clip(i - kernel // 2, 0,
-    L - kernel); with a stride the cells of a run share the window of its middle one; with a dilation the window is among the
-    cells of the same residue; a causal axis sees max(0, i - kernel + 1) to i.
+    Formula: out_c = softmax(scale q_c k^T) v over the product of one window an axis, which begins at clip(i - kernel // 2, 0,
+    L - kernel): an even kernel reaches one further to the left. With a stride the cells of a run share the window of its
+    middle one. A causal axis sees i - kernel + 1 to i, fewer at its beginning, counted from the last cell of a run. With a
+    dilation all this is among the cells of one residue.
 
     Shapes: q (..., heads, i, d), k (..., kv_heads, i, d), v (..., kv_heads, i, e), i = the cells of the grid in row-major
     order -> (..., heads, i, e). Only the neighbours' scores are computed.
@@ -45,40 +46,35 @@ def neighborhood_attention(q: Array, k: Array, v: Array, *, grid: Grid, kernel: 
     """
     grid = check_grid(grid, q)
     check_grid(grid, k, name="k")
-    kernel, dilation, stride = (per_axis(name, value, grid) for name, value in (("kernel", kernel), ("dilation", dilation),
-                                                                                ("stride", stride)))
+    sizes = [per_axis(name, given, grid) for name, given in (("kernel", kernel), ("dilation", dilation), ("stride", stride))]
     along = causal if isinstance(causal, tuple) else (causal,) * len(grid)
     if len(along) != len(grid):
         raise ValueError(f"causal: expected a bool or one for each axis of the grid {grid}, got {causal}")
-    tables = [neighbours(*sizes, is_causal=check_causal(c))
-              for sizes, c in zip(zip(grid, kernel, dilation, stride, strict=True), along, strict=True)]
-    near, seen = joined(grid, tables)
+    near, seen = joined(grid, [neighbours(*each, is_causal=check_causal(is_causal))
+                               for *each, is_causal in zip(grid, *sizes, along, strict=True)])
     queries = split_group(q * check_scale(scale, q.shape[-1]), k.shape[-3])
-    scores = np.einsum("...gid,...ijd->...gij", queries, k[..., near, :])
-    scores = np.where(seen, scores, -np.inf)
-    mass = np.exp(scores - np.floor(np.max(scores, axis=-1, keepdims=True)))
+    scores = np.where(seen, np.einsum("...gid,...ijd->...gij", queries, k[..., near, :]), -np.inf)
+    with np.errstate(invalid="ignore"):  # inf - inf: a row with +inf is NaN, without a warning
+        mass = np.exp(scores - np.floor(np.max(scores, axis=-1, keepdims=True)))
     weights = mass / np.sum(mass, axis=-1, keepdims=True)
     return np.einsum("...gij,...ije->...gie", weights, v[..., near, :]).reshape(*q.shape[:-1], v.shape[-1])
 
 
 def neighbours(length: int, kernel: int, dilation: int, stride: int, *, is_causal: bool) -> tuple[Array, Array]:
-    """Returns for each cell of an axis the indices of its window, and which of them it sees."""
+    """Returns for each cell of an axis the indices of its window, and which of them it sees; itself where it sees none."""
     if kernel * dilation > length:
         raise ValueError(f"kernel: expected kernel times dilation of at most the axis {length}, got {kernel} times {dilation}")
     if stride > kernel:
         raise ValueError(f"stride: expected at most the kernel {kernel}, got {stride}")
     i = np.arange(length)
     residue, place = i % dilation, i // dilation
-    most = (length - 1 - residue) // dilation  # the last place among the cells of a residue
-    leader = np.minimum(place // stride * stride + stride // 2, most)
-    if is_causal:
-        start = leader - kernel + 1 if stride == 1 else place // stride * stride + stride - kernel
-        window = start[:, None] + np.arange(kernel)
-        seen = (window >= 0) & (window <= place[:, None])
-        return np.clip(window, 0, most[:, None]) * dilation + residue[:, None], seen
-    start = np.clip(leader - kernel // 2, 0, most + 1 - kernel)
+    last = (length - 1 - residue) // dilation  # the last place among the cells of a residue
+    middle = stride - 1 if is_causal else stride // 2
+    leader = np.minimum(place // stride * stride + middle, last)
+    start = leader - (kernel - 1) if is_causal else np.clip(leader - kernel // 2, 0, last + 1 - kernel)
     window = start[:, None] + np.arange(kernel)
-    return window * dilation + residue[:, None], np.ones(window.shape, bool)
+    seen = (window >= 0) & (window <= place[:, None]) if is_causal else np.ones(window.shape, bool)
+    return np.where(seen, window * dilation + residue[:, None], i[:, None]), seen
 
 
 def joined(grid: Grid, tables: list[tuple[Array, Array]]) -> tuple[Array, Array]:

@@ -9,13 +9,14 @@ import numpy as np
 from tinyattn.definitions.softmax.dot_product import attention
 from tinyattn.ops.signature import floating, shapes
 from tinyattn.ops.types import Array
-from tinyattn.ops.windows import Grid, check_divides, check_grid, coordinates, from_windows, per_axis, roll_grid, to_windows
+from tinyattn.ops.windows import Grid, check_grid, check_sides, coordinates, from_windows, per_axis, roll_grid, to_windows
 
 
-def relative_position_index(window: int | Grid, axes: int = 2) -> Array:
+def relative_position_index(window: int | Grid) -> Array:
     """Returns for each pair of cells of a window the row of a bias table: one row a difference of coordinates.
 
-    window M gives (M ** axes, M ** axes) of 0 to (2 M - 1) ** axes - 1. arXiv:2103.14030.
+    (M,) is a window of a line, (M, N) one of an image, M short for (M, M). A window of (M, N) gives (M N, M N) of 0 to
+    (2 M - 1) (2 N - 1) - 1. arXiv:2103.14030.
 
     >>> relative_position_index(2)
     array([[4, 3, 1, 0],
@@ -23,14 +24,14 @@ def relative_position_index(window: int | Grid, axes: int = 2) -> Array:
            [7, 6, 4, 3],
            [8, 7, 5, 4]])
     """
-    sides = per_axis("window", window, (1,) * (len(window) if isinstance(window, tuple) else axes))
+    sides = per_axis("window", window, window if isinstance(window, tuple) else (window, window))
     cells = coordinates(sides)
     apart = cells[:, None] - cells + sides - 1
     index: Array = np.ravel_multi_index(tuple(np.moveaxis(apart, -1, 0)), tuple(2 * side - 1 for side in sides))
     return index
 
 
-@shapes("(i,d),(i,d),(i,e)->(i,e)")
+@shapes("(i,d),(j,d),(j,e)->(i,e)")
 def shifted_window_attention(q: Array, k: Array, v: Array, *, grid: Grid, window: int | Grid, shift: int | Grid = 0,
                              bias_table: Array | None = None, scale: float | None = None) -> Array:
     """Returns attention within the windows of a grid, whose borders stand `shift` cells further.
@@ -38,8 +39,8 @@ def shifted_window_attention(q: Array, k: Array, v: Array, *, grid: Grid, window
     Formula: turn the grid by -shift, cut it into windows, out = softmax(scale q k^T + table[index]) v in each, over the cells
     that were neighbours before the turn; turn back. Along an axis that one window covers the shift is 0.
 
-    Shapes: q (..., heads, i, d), k (..., heads, i, d), v (..., heads, i, e), i = the cells of the grid in row-major order
-    -> (..., heads, i, e).
+    Shapes: q (..., heads, i, d), k (..., kv_heads, i, d), v (..., kv_heads, i, e), i = the cells of the grid in row-major
+    order -> (..., heads, i, e).
 
     Args:
         q: queries.
@@ -47,7 +48,7 @@ def shifted_window_attention(q: Array, k: Array, v: Array, *, grid: Grid, window
         v: values.
         grid: (length,) or (rows, columns), or more axes.
         window: the side of a window, or one for each axis.
-        shift: cells, one number or one for each axis.
+        shift: cells, one number or one for each axis; a whole window more is the same.
         bias_table: (rows of differences, heads), read by `relative_position_index`; None is 0.
         scale: None is d ** -0.5.
 
@@ -61,15 +62,13 @@ def shifted_window_attention(q: Array, k: Array, v: Array, *, grid: Grid, window
     array([0. , 1.5, 1.5, 3. ])
     """
     grid = check_grid(grid, q)
-    window, shift = per_axis("window", window, grid), per_axis("shift", shift, grid, least=0)
-    check_divides("window", window, grid)
+    check_grid(grid, k, name="k")
+    window, shift = check_sides("window", window, grid), per_axis("shift", shift, grid, least=0)
     shift = tuple(0 if w == n else s % w for n, w, s in zip(grid, window, shift, strict=True))
+    bias = None if bias_table is None else relative_bias(bias_table, window, q.shape[-3])
+    seen = regions(grid, window, shift) if any(shift) else None
     q, k, v = (to_windows(roll_grid(x, grid, tuple(-s for s in shift)), grid, window) for x in (q, k, v))
-    bias = None
-    if bias_table is not None:
-        table = check_table(bias_table, window, q.shape[-3])
-        bias = np.moveaxis(table[relative_position_index(window)], -1, 0)
-    out = attention(q, k, v, mask=regions(grid, window, shift) if any(shift) else None, bias=bias, scale=scale)
+    out = attention(q, k, v, mask=seen, bias=bias, scale=scale)
     return roll_grid(from_windows(out, grid, window), grid, shift)
 
 
@@ -78,17 +77,15 @@ def regions(grid: Grid, window: Grid, shift: Grid) -> Array:
 
     Along an axis of n cells the turned ones from n - shift on came from the other side.
     """
-    cells = coordinates(grid)
-    crossed = np.stack([cells[:, a] >= n - s for a, (n, s) in enumerate(zip(grid, shift, strict=True))], axis=-1)
-    region = to_windows((crossed @ 2 ** np.arange(len(grid)))[None, :, None], grid, window)[..., 0]
-    return region[..., :, None] == region[..., None, :]
+    crossed = (coordinates(grid) >= np.subtract(grid, shift)) @ 2 ** np.arange(len(grid))
+    region = to_windows(crossed[None, :, None], grid, window)
+    return region == region.mT
 
 
-def check_table(table: Any, window: Grid, heads: int) -> Array:
-    """Returns a table with a row a difference of coordinates and a column a head."""
+def relative_bias(table: Any, window: Grid, heads: int) -> Array:
+    """Returns (heads, cells, cells): for each pair of a window's cells its row of a table."""
     table = floating("bias_table", table)
     rows = int(np.prod([2 * side - 1 for side in window]))
     if table.shape != (rows, heads):
         raise ValueError(f"bias_table: expected shape ({rows}, {heads}) for windows of {window}, got shape {table.shape}")
-    checked: Array = table
-    return checked
+    return np.moveaxis(table[relative_position_index(window)], -1, 0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from tinyattn.ops.activation import sigmoid
@@ -14,7 +16,7 @@ def spatial_gate(x: Array, *, kernel: Array, bias: float | Array = 0.0) -> Array
 
     Formula: M = sigmoid(conv([mean_c x ; max_c x]) + bias), out = M x; zeros stand beyond the border.
 
-    Shapes: x (..., channels, y, x), kernel (2, k, k) with k odd, bias a number or () -> as x.
+    Shapes: x (..., channels, y, x), kernel (2, k, k) with k odd, bias a number or an array () -> as x.
 
     Raises:
         TypeError, ValueError: arrays of another kind, no channel, a kernel of another shape or of even size.
@@ -25,23 +27,29 @@ def spatial_gate(x: Array, *, kernel: Array, bias: float | Array = 0.0) -> Array
     array([[0.5, 0.5],
            [0.5, 0.5]])
     """
-    x, kernel = floating("x", x), floating("kernel", kernel)
-    if x.ndim < 3 or not x.shape[-3]:
-        raise ValueError(f"x: expected (..., channels, y, x) with a channel at least, got shape {x.shape}")
+    x, kernel, bias = floating("x", x), floating("kernel", kernel), check_bias(bias)
+    if x.ndim < 3 or 0 in x.shape[-3:]:
+        raise ValueError(f"x: expected (..., channels, y, x), none of them 0, got shape {x.shape}")
     if kernel.ndim != 3 or kernel.shape[0] != 2 or kernel.shape[1] != kernel.shape[2] or kernel.shape[1] % 2 == 0:
         raise ValueError(f"kernel: expected shape (2, k, k) with k odd, got shape {kernel.shape}")
-    if not isinstance(bias, (int, float)) and floating("bias", bias).shape != ():
-        raise ValueError(f"bias: expected a number, got shape {bias.shape}")
-    size, (height, width) = kernel.shape[1], x.shape[-2:]
+    if x.dtype == np.float16:
+        return spatial_gate(x.astype(np.float32), kernel=kernel, bias=bias).astype(np.float16)
+    size = kernel.shape[1]
     seen = np.stack((np.mean(x, axis=-3), np.max(x, axis=-3)), axis=-3)
-    edge = size // 2
-    padded = np.pad(seen, [(0, 0)] * (seen.ndim - 2) + [(edge, edge)] * 2)
-    total = bias + np.zeros((*x.shape[:-3], height, width), x.dtype)
-    for dy in range(size):
-        for dx in range(size):
-            part = padded[..., dy : dy + height, dx : dx + width]
-            total = total + np.sum(part * kernel[:, dy, dx, None, None].astype(x.dtype), axis=-3)
+    padded = np.pad(seen, [(0, 0)] * (seen.ndim - 2) + [(size // 2, size // 2)] * 2)
+    patches = np.lib.stride_tricks.sliding_window_view(padded, (size, size), axis=(-2, -1))  # (..., 2, y, x, k, k)
+    total = np.einsum("...cyxij,cij->...yx", patches, kernel.astype(x.dtype)) + bias.astype(x.dtype)
     return x * sigmoid(total)[..., None, :, :]
+
+
+def check_bias(bias: Any) -> Array:
+    """Returns the bias as an array of one number."""
+    if isinstance(bias, (int, float, np.integer, np.floating)) and not isinstance(bias, bool):
+        return np.full((), bias, np.float64)
+    number = floating("bias", bias)
+    if number.shape != ():
+        raise ValueError(f"bias: expected a number, got shape {number.shape}")
+    return number
 
 
 spatial_gate.signature = "(c,y,x)->(c,y,x)"  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""Twins: attention within windows of a grid, and to one mean a cell block of the whole grid."""
+"""Twins: attention within windows of a grid, and to the means of blocks of the whole grid."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 from tinyattn.definitions.softmax.dot_product import attention
 from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array
-from tinyattn.ops.windows import Grid, check_divides, check_grid, from_windows, per_axis, to_windows
+from tinyattn.ops.windows import Grid, check_grid, check_sides, from_windows, to_windows
 
 
 @shapes("(i,d),(j,d),(j,e)->(i,e)")
@@ -30,8 +30,7 @@ def locally_grouped_attention(q: Array, k: Array, v: Array, *, grid: Grid, windo
     """
     grid = check_grid(grid, q)
     check_grid(grid, k, name="k")
-    window = per_axis("window", window, grid)
-    check_divides("window", window, grid)
+    window = check_sides("window", window, grid)
     out = attention(*(to_windows(x, grid, window) for x in (q, k, v)), scale=scale)
     return from_windows(out, grid, window)
 
@@ -55,7 +54,6 @@ def global_subsampled_attention(q: Array, k: Array, v: Array, *, grid: Grid, rat
     array([1.5, 1.5, 1.5, 1.5])
     """
     grid = check_grid(grid, k, name="k")
-    ratio = per_axis("ratio", ratio, grid)
-    check_divides("ratio", ratio, grid)
-    pooled = [np.swapaxes(np.mean(to_windows(x, grid, ratio), axis=-2), -3, -2) for x in (k, v)]
-    return attention(q, pooled[0], pooled[1], scale=scale)
+    block = check_sides("ratio", ratio, grid)
+    means = (np.swapaxes(np.mean(to_windows(x, grid, block), axis=-2), -3, -2) for x in (k, v))
+    return attention(q, *means, scale=scale)

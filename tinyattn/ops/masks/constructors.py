@@ -154,12 +154,7 @@ def global_tokens(indices: Sequence[int] | Array) -> Pattern:
     array([[ True,  True],
            [ True, False]])
     """
-    chosen = np.asarray(indices, dtype=None if len(indices) else np.int64)
-    if chosen.ndim != 1 or chosen.dtype.kind not in "iu":
-        raise TypeError(f"indices: expected a sequence of ints, got {chosen.dtype} {chosen.shape}")
-    if chosen.size and chosen.min() < 0:
-        raise ValueError(f"indices: expected positions of 0 or more, got {int(chosen.min())}")
-    chosen = np.unique(chosen)
+    chosen = tokens("indices", indices)
 
     def held(low: Array, high: Array) -> tuple[Any, Any]:
         number = np.searchsorted(chosen, high, side="right") - np.searchsorted(chosen, low)
@@ -171,6 +166,18 @@ def global_tokens(indices: Sequence[int] | Array) -> Pattern:
 
     return Pattern(lambda i, j: np.isin(i, chosen) | np.isin(j, chosen), corners=corners,
                    text=f"global_tokens({chosen.tolist()})")
+
+
+def tokens(name: str, positions: Sequence[int] | Array) -> Array:
+    """Returns positions of tokens, sorted, each once."""
+    if not isinstance(positions, (Sequence, np.ndarray)) or isinstance(positions, str):
+        raise TypeError(f"{name}: expected a sequence of ints, got {type(positions).__name__}")
+    chosen = np.asarray(positions, dtype=None if np.size(positions) else np.int64)
+    if chosen.ndim != 1 or chosen.dtype.kind not in "iu":
+        raise TypeError(f"{name}: expected a sequence of ints, got {chosen.dtype} {chosen.shape}")
+    if chosen.size and chosen.min() < 0:
+        raise ValueError(f"{name}: expected positions of 0 or more, got {int(chosen.min())}")
+    return np.unique(chosen)
 
 
 def random_blocks(size: int, count: int, seed: int) -> Pattern:

@@ -10,12 +10,14 @@ from typing import Any
 from tinyattn.ops.masks import constructors
 from tinyattn.ops.masks.batched import documents, padding
 from tinyattn.ops.masks.pattern import Pattern
+from tinyattn.ops.masks.published import fixed, look_back, shifted_blocks
 
 LONGEST = 1000
 NAMES: dict[str, Callable[..., Pattern]] = {
     name: getattr(constructors, name)
     for name in ("causal", "causal_top_left", "window", "sliding_window", "first", "prefix", "strided", "dilated",
-                 "block_local", "global_tokens", "random_blocks")} | {"documents": documents, "padding": padding}
+                 "block_local", "global_tokens", "random_blocks")} | {
+    "documents": documents, "padding": padding, "fixed": fixed, "look_back": look_back, "shifted_blocks": shifted_blocks}
 
 
 def parse(text: str) -> Pattern:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from tinyattn.ops.masks.constructors import per_head, whole
 from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.types import Array
@@ -36,13 +34,16 @@ def fixed(size: int, last: int) -> Pattern:
     size, last = whole("size", size, 1), whole("last", last, 1)
     if last > size:
         raise ValueError(f"last: expected at most the size {size}, got {last}")
-    return Pattern(lambda i, j: (j <= i) & ((i // size == j // size) | (j % size >= size - last)),
-                   corners=below, text=f"fixed({size}, {last})")
 
+    def corners(i0: Array, i1: Array, j0: Array, j1: Array) -> tuple[Any, Any]:
+        first, final = j0 // size, j1 // size
+        near = (i0 // size <= final) & (first <= i1 // size)
+        tail = (first < final) | (j1 % size >= size - last)
+        own, all_tail = (i0 // size == final) & (i1 // size == first), j0 % size >= size - last
+        return (j0 <= i1) & (near | tail), (j1 <= i0) & (first == final) & (own | all_tail)
 
-def below(i0: Array, i1: Array, j0: Array, j1: Array) -> tuple[Any, Any]:
-    """Answers for a pattern that is causal, of whose inside nothing is told."""
-    return j0 <= i1, np.zeros((), bool)
+    return Pattern(lambda i, j: (j <= i) & ((i // size == j // size) | (j % size >= size - last)), corners=corners,
+                   text=f"fixed({size}, {last})")
 
 
 def shifted_blocks(size: int, shift: int) -> Pattern:
@@ -75,10 +76,19 @@ def sharded(heads: int, *, size: int, local: int, stride: int) -> Pattern:
     step = max(1, stride // heads)
 
     def one(h: int) -> Pattern:
+        ahead = h * step + 1  # what brings the blocks that the head keeps to multiples of the stride
+
         def see(i: Array, j: Array) -> Any:
             near = i // size - j // size < local
-            return (j <= i) & (near | ((j // size + h * step + 1) % stride == 0))
+            return (j <= i) & (near | ((j // size + ahead) % stride == 0))
 
-        return Pattern(see, corners=below, text=f"sharded head {h}")
+        def corners(i0: Array, i1: Array, j0: Array, j1: Array) -> tuple[Any, Any]:
+            first, final = j0 // size, j1 // size
+            kept = (final + ahead) // stride > (first + ahead - 1) // stride
+            some = (i0 // size - final < local) | kept
+            every = (i1 // size - first < local) | (kept & (first == final))
+            return (j0 <= i1) & some, (j1 <= i0) & every
+
+        return Pattern(see, corners=corners, text=f"sharded head {h}")
 
     return per_head([one(h) for h in range(heads)])

@@ -24,6 +24,8 @@ def plain(dims: int, base: float) -> Array:
         raise TypeError(f"dims: expected an int, got {type(dims).__name__}")
     if dims < 0 or dims % 2:
         raise ValueError(f"dims: rotary turns pairs and needs an even number, got {dims}")
+    if isinstance(base, (bool, np.bool_)) or not isinstance(base, (int, float, np.integer, np.floating)):
+        raise TypeError(f"base: expected a number, got {type(base).__name__}")
     if not (math.isfinite(base) and base > 1.0):
         raise ValueError(f"base: expected a finite number above 1, got {base}")
     return np.asarray(float(base) ** (-np.arange(0, dims, 2, dtype=np.float64) / max(dims, 1)))

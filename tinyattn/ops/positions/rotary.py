@@ -10,6 +10,7 @@ import numpy as np
 from tinyattn.ops.positions.frequencies import Frequencies, plain
 from tinyattn.ops.signature import floating
 from tinyattn.ops.types import Array
+from tinyattn.ops.windows import Grid, check_grid, coordinates
 
 # Positions that a decoding step turns by are computed so many at a time.
 RUN = 256
@@ -100,7 +101,7 @@ def turns(start: int, length: int, dims: int, base: float, dtype: Any) -> tuple[
     return cos[:, None], np.stack((-sin, sin), axis=-2)
 
 
-def rotary_2d(x: Array, *, grid: tuple[int, int], base: float = 10000.0, interleaved: bool = False) -> Array:
+def rotary_2d(x: Array, *, grid: Grid, base: float = 10000.0, interleaved: bool = False) -> Array:
     """Returns x with the first half of its channels turned by the row of its cell, the other half by the column.
 
     Formula: [rotary(x_1, row) ; rotary(x_2, column)]; a dot product of two turned vectors depends on both distances alone.
@@ -108,18 +109,20 @@ def rotary_2d(x: Array, *, grid: tuple[int, int], base: float = 10000.0, interle
     Shapes: x (..., rows * columns, head_dim), cells in row-major order, head_dim a multiple of 4 -> as x.
 
     Raises:
-        ValueError: a grid that is not the tokens', a head_dim that is no multiple of 4.
+        TypeError, ValueError: a grid of two axes that is not the tokens', a head_dim that is no multiple of 4.
 
     Paper: Su et al. 2021, arXiv:2104.09864; in two dimensions: Heo et al. 2024, arXiv:2403.13298.
 
     >>> rotary_2d(np.ones((1, 4)), grid=(1, 1))
     array([[1., 1., 1., 1.]])
     """
-    rows, columns = grid
-    if rows * columns != x.shape[-2]:
-        raise ValueError(f"grid: expected sizes whose product is the length of x {x.shape}, got {grid}")
-    if x.shape[-1] % 4:
-        raise ValueError(f"x: expected a head_dim that is a multiple of 4, got shape {x.shape}")
-    cells, half = np.arange(rows * columns), x.shape[-1] // 2
-    return np.concatenate((rotary(x[..., :half], cells // columns, base=base, interleaved=interleaved),
-                           rotary(x[..., half:], cells % columns, base=base, interleaved=interleaved)), axis=-1)
+    x = floating("x", x)
+    if x.ndim < 2 or x.shape[-1] % 4:
+        raise ValueError(f"x: expected (..., length, head_dim) with a head_dim that is a multiple of 4, got shape {x.shape}")
+    grid = check_grid(grid, x, name="x")
+    if len(grid) != 2:
+        raise ValueError(f"grid: expected (rows, columns), got {grid}")
+    half = x.shape[-1] // 2
+    row, column = coordinates(grid).T
+    return np.concatenate((rotary(x[..., :half], row, base=base, interleaved=interleaved),
+                           rotary(x[..., half:], column, base=base, interleaved=interleaved)), axis=-1)

@@ -1,17 +1,42 @@
-"""Wrong caches around right mechanisms."""
+"""Wrong caches around right mechanisms: what is kept of a text."""
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from tinyattn.caches.growing import GrowingCache
-from tinyattn.caches.state import StateCache
+import numpy as np
+
+from tinyattn.caches import GrowingCache, LatentCache, StateCache
+from tinyattn.caches.state import Chunk
+from tinyattn.caches.state import Held as HeldState
+from tinyattn.caches.taped import Held
+from tinyattn.catalog import caches
 from tinyattn.laws.problem import Mechanism, Problem
+from tinyattn.ops.masks import causal_top_left
 from tinyattn.ops.types import Array
 from tinyattn.testing.broken.twin import Twin
 
 
-class LateCache(GrowingCache):
+def untouched(f: Mechanism, p: Problem) -> Any:
+    """The mechanism is right; its cache is not."""
+    return p.call(f)
+
+
+def cache_twin(*killed_by: str, row: str = "GrowingCache") -> Callable[[Any], Twin]:
+    """Makes a Twin of a wrong cache, a class or a function that makes one: its name, and the first sentence of its docstring."""
+    def make(cache: Any) -> Twin:
+        def made(*arguments: Any, **settings: Any) -> Any:
+            return cache(*arguments, **{**caches.find(row).settings, **settings})
+
+        return Twin(cache.__name__, (inspect.getdoc(cache) or "").split("\n")[0], killed_by, untouched, row, made)
+
+    return make
+
+
+@cache_twin("cached_is_full")
+class appended_after_attending(GrowingCache):
     """Attends first and appends afterwards: a chunk's tokens do not see themselves, but for an empty cache."""
 
     def step(self, q: Array, k: Array, v: Array, **options: Any) -> Array:
@@ -23,19 +48,36 @@ class LateCache(GrowingCache):
         return out
 
 
-class OpenCache(GrowingCache):
-    """Appends first and then attends without a mask, as for one token: a longer chunk sees its own future."""
+@cache_twin("cached_is_full")
+class chunk_sees_its_future(GrowingCache):
+    """Attends without a mask, as is right for one token: a longer chunk sees its own future."""
 
-    def step(self, q: Array, k: Array, v: Array, **options: Any) -> Array:
-        """Appends a chunk and returns what its queries read."""
-        self.append(k, v)
-        keys, values, _ = self.view()
-        out: Array = self.mechanism(q, keys, values, **options)
-        return out
+    always: Mapping[str, Any] = {"causal": False}
 
 
-class ForgetfulCache(GrowingCache):
-    """A length found by looking for keys that are not zero: here, the length before the last chunk of one token."""
+@cache_twin("cached_is_full")
+class chunk_aligned_at_the_first_token(GrowingCache):
+    """The first query of a chunk sees the first key of the text, as in a mask made for the prompt."""
+
+    def _read(self, q: Array, held: Held, options: dict[str, Any]) -> Array:
+        mask = causal_top_left(q.shape[-2], held.length)
+        return super()._read(q, held, {**options, "mask": mask})
+
+
+@cache_twin("tokens_of_zeros_count")
+class length_inferred(GrowingCache):
+    """The length is found by looking for keys that are not zero, and a token whose keys are is written over."""
+
+    def _grown(self, k: Array, v: Array) -> Held:
+        if self._held is not None:
+            keys = np.moveaxis(self._held.tapes["keys"].rows, -2, 0)
+            self._held = self._cut(int(keys.reshape(len(keys), -1).any(axis=-1).sum()))
+        return super()._grown(k, v)
+
+
+@cache_twin("cached_one_by_one", "cached_is_full")
+class position_not_advanced(GrowingCache):
+    """Single tokens are all written to the slot behind the prompt: the position is advanced by the caller, who forgot."""
 
     def step(self, q: Array, k: Array, v: Array, **options: Any) -> Array:
         """Appends a chunk and returns what its queries read."""
@@ -45,28 +87,68 @@ class ForgetfulCache(GrowingCache):
         return out
 
 
-class StaleState(StateCache):
+@cache_twin("a_fork_goes_its_own_way")
+class fork_writes_on(GrowingCache):
+    """A fork is a shallow copy: both write their next token behind the same end of the same buffer."""
+
+    def _parted(self) -> Held | None:
+        return self._held
+
+
+@cache_twin("drafts_leave_no_trace")
+class truncation_ignored(GrowingCache):
+    """Tokens are taken back from the text and not from the cache."""
+
+    def truncate(self, length: int) -> None:
+        """Does nothing."""
+
+
+@cache_twin("rows_go_where_they_are_told")
+class values_not_reordered(GrowingCache):
+    """Beam search moves the keys and forgets the values."""
+
+    def _picked(self, rows: Array) -> Held | None:
+        moved, held = super()._picked(rows), self._held
+        if moved is None or held is None:
+            return None
+        stay = np.arange(len(rows)) % len(held.tapes["values"].rows)
+        kept = super()._picked(stay)
+        return kept and kept._replace(tapes={**kept.tapes, "keys": moved.tapes["keys"]})
+
+
+@cache_twin("cached_is_full", row="LatentCache")
+class rotated_keys_dropped(LatentCache):
+    """Only the latent is kept, and what carries the positions is lost."""
+
+    def _grown(self, k: Array, v: Array) -> Held:
+        return super()._grown(k, v * 0)
+
+
+@cache_twin("cached_is_full", row="StateCache")
+class state_not_kept(StateCache):
     """Answers a chunk from the state, and keeps the state that was there before the chunk."""
 
     def step(self, q: Array, k: Array, v: Array, **options: Any) -> Array:
         """Folds a chunk and returns what its queries read."""
         held = self._held
         out = super().step(q, k, v, **options)
-        self._held = held if held is not None else self._held
+        if held is not None and self._held is not None:
+            self._held = self._held._replace(state=held.state)
         return out
 
 
-def untouched(f: Mechanism, p: Problem) -> Any:
-    """The mechanism is right; its cache is not."""
-    return p.call(f)
+@cache_twin("cached_is_full", row="StateCache")
+class chunk_begins_afresh(StateCache):
+    """The chunked form starts from nothing, and only the recurrent one, for one token, takes up the state."""
+
+    def _run(self, q: Array, chunk: Chunk, before: Any, position: int) -> tuple[Array, Any]:
+        return super()._run(q, chunk, before if chunk.k.shape[-2] == 1 else None, position)
 
 
-def cache_twin(name: str, cache: type[Any], row: str) -> Twin:
-    """Returns the twin of a wrong cache class."""
-    return Twin(name, (cache.__doc__ or "").split("\n")[0], ("cached_is_full",), untouched, row, cache)
+@cache_twin("drafts_leave_no_trace", row="StateCache")
+class state_not_taken_back(StateCache):
+    """Truncation sets the length back and leaves the drafts in the state."""
 
-
-LATE = cache_twin("appended_after_attending", LateCache, "attention")
-OPEN = cache_twin("chunk_sees_its_future", OpenCache, "attention")
-FORGETFUL = cache_twin("length_inferred", ForgetfulCache, "attention")
-STALE = cache_twin("state_not_kept", StaleState, "linear_attention")
+    def _cut(self, length: int) -> HeldState | None:
+        cut = super()._cut(length)
+        return cut and self._held and cut._replace(state=self._held.state)

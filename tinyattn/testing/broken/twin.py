@@ -17,7 +17,7 @@ class Twin:
     """One bug of the field: `fault(f, problem)` answers a call as a mechanism f with this bug would.
 
     `killed_by` are the laws about this very fault; each must fail on the twin. `row` is the catalog row whose laws
-    are tried, `cache` a wrong cache in the place of a wrong mechanism.
+    are tried, of a mechanism or, with `cache`, which makes a wrong cache in the place of a wrong mechanism, of a cache.
     """
 
     name: str
@@ -25,7 +25,7 @@ class Twin:
     killed_by: tuple[str, ...]
     fault: Fault
     row: str = "attention"
-    cache: Callable[[], Any] | None = None
+    cache: Callable[..., Any] | None = None
 
     def breaks(self, mechanism: Mechanism) -> Mechanism:
         """Returns the mechanism, a definition or a kernel, with the fault."""

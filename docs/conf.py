@@ -1,0 +1,47 @@
+"""How Sphinx builds the site: pages written by hand, and pages made from the catalog before reading starts."""
+
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+STATIC = HERE.parent / "build" / "docs" / "static"
+sys.path[:0] = [str(HERE), str(HERE / "_static" / "live")]
+
+import tinyattn  # noqa: E402
+
+project = "tinyattn"
+author = copyright = "the tinyattn authors"
+version = release = tinyattn.__version__
+
+extensions = ["myst_nb", "sphinx.ext.mathjax", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode", "making.everything"]
+exclude_patterns = ["_static", "making"]
+
+html_theme = "furo"
+html_title = "tinyattn"
+html_static_path = ["_static", str(STATIC)]
+html_css_files = ["style.css"]
+html_favicon = "_static/icon.svg"
+html_copy_source = False
+html_show_sphinx = False
+html_theme_options = {
+    "light_css_variables": {"color-brand-primary": "#1f5f99", "color-brand-content": "#1f5f99", "font-stack": "system-ui, sans-serif",
+                            "font-stack--monospace": "ui-monospace, Menlo, Consolas, monospace"},
+    "dark_css_variables": {"color-brand-primary": "#7db8ef", "color-brand-content": "#7db8ef"},
+}
+pygments_style, pygments_dark_style = "friendly", "github-dark"
+
+mathjax_path = "mathjax/tex-chtml.js"
+mathjax3_config = {"options": {"enableMenu": False}}
+
+myst_enable_extensions = ["dollarmath", "colon_fence", "attrs_inline", "attrs_block"]
+myst_heading_anchors = 3
+nb_execution_mode = "cache"
+nb_execution_cache_path = str(HERE.parent / "build" / "docs" / "executed")
+nb_execution_raise_on_error = True
+nb_execution_timeout = 120
+nb_merge_streams = True
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_default_options = {"members": True, "undoc-members": True}
+napoleon_google_docstring = True

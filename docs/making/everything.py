@@ -1,0 +1,76 @@
+"""The extension that fills pages in: a mechanism's page from its catalog row, and the places that hold a marker."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import live
+
+import tinyattn
+from making import api, graph, lawbook, pages
+from tinyattn.catalog import ROWS
+
+HERE = Path(__file__).resolve().parent.parent
+MADE = re.compile(r"^<!-- made: ([\w ]+?)(?: (tinyattn[\w.]*))? -->$", re.M)
+
+
+def first_picture() -> str:
+    """Returns what the live page shows before the browser computes anything."""
+    return f'<div id="shown">{live.drawn(live.compute(live.FIRST))}</div>'
+
+
+def choices() -> str:
+    """Returns the mechanisms of the live page as options, each with the settings it takes."""
+    options = []
+    for row in ROWS:
+        takes = " ".join(live.takes(row))
+        chosen = " selected" if row.name == live.FIRST["mechanism"] else ""
+        options.append(f'<option value="{row.name}" data-takes="{takes}"{chosen}>{row.name}</option>')
+    return "".join(options)
+
+
+def controls() -> str:
+    """Returns the live page's form, at the settings of the first picture."""
+    first = live.FIRST
+    return f"""<form id="settings" data-wheel="tinyattn-{tinyattn.__version__}-py3-none-any.whl">
+<label class="wide">sentence
+<input name="sentence" value="{html.escape(first['sentence'])}" maxlength="200" autocomplete="off"></label>
+<label>mechanism <select name="mechanism">{choices()}</select></label>
+<label>heads <select name="heads"><option>1</option><option>2</option><option selected>4</option><option>8</option></select></label>
+<label>heads that share keys <select name="shared"><option>1</option><option selected>2</option><option>4</option></select></label>
+<label>window <input name="window" type="number" min="1" max="24" value="{first['window']}" placeholder="none"></label>
+<label>softcap <input name="softcap" type="number" min="0.1" step="0.1" placeholder="none"></label>
+<label class="check"><input name="causal" type="checkbox" checked> causal</label>
+<button type="button" id="start">Run it here</button>
+</form>
+<p id="state" role="status">This picture was computed when the page was built. Running it
+loads Python and NumPy, 17 MB, from this site.</p>"""
+
+
+MAKERS: dict[str, Callable[[], str]] = {
+    "mechanisms": pages.index, "laws": lawbook.page, "graph": lambda: pages.raw(graph.svg()),
+    "kernels": api.kernels, "first picture": lambda: pages.raw(first_picture()), "controls": lambda: pages.raw(controls())}
+
+
+def fill(app: Any, docname: str, source: list[str]) -> None:
+    """Puts what is made in the place of what asks for it."""
+    if docname.startswith("mechanisms/"):
+        row = next(row for row in ROWS if f"mechanisms/{row.name}" == docname)
+        source[0] = pages.mechanism(row, source[0])
+    if docname == "equivalences":  # its picture is for readers of Markdown; the site has one of its own
+        source[0] = re.sub(r"```mermaid\n.*?```", "The arrows are drawn [on a page of their own](graph.md).", source[0], flags=re.S)
+    source[0] = MADE.sub(lambda found: api.part(found[2]) if found[1] == "reference" else MAKERS[found[1]](), source[0])
+
+
+def setup(app: Any) -> dict[str, bool]:
+    """Joins Sphinx; pages that are made are made anew each time."""
+    app.connect("source-read", fill)
+    app.connect("autodoc-process-docstring", api.as_rst)
+    app.connect("autodoc-process-signature", api.short)
+    app.connect("env-get-outdated", lambda app, env, added, changed, removed: [
+        name for name in env.found_docs if name.startswith("mechanisms/") or MADE.search(Path(env.doc2path(name)).read_text())])
+    return {"parallel_read_safe": False, "parallel_write_safe": True}

@@ -1,0 +1,140 @@
+"""Pictures for the pages, as SVG that takes its colour from the page, so that one picture serves light and dark."""
+
+from __future__ import annotations
+
+import io
+import re
+import time
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+from live import accepts, example, has_values, mixing
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+from tinyattn import plot
+from tinyattn.catalog import find
+from tinyattn.catalog.row import Row
+from tinyattn.laws.problem import Mechanism, Problem
+
+WORDS = "the cat sat on the mat because the cat was tired".split()
+INK = "#12ab34"  # stands for the page's own text colour until the SVG is written
+STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none", "font.size": 9, "font.family": "sans-serif", "text.color": INK, "axes.labelcolor": INK,
+    "axes.edgecolor": INK, "xtick.color": INK, "ytick.color": INK, "axes.facecolor": "none", "figure.facecolor": "none",
+    "legend.labelcolor": INK, "axes.titlesize": 10}
+LENGTHS, PATIENCE = (64, 128, 256, 512, 1024), 0.05
+
+
+def inline(figure: Figure, name: str, label: str) -> str:
+    """Returns a figure as SVG for the middle of a page, its text in the page's colour."""
+    buffer = io.StringIO()
+    with rc_context({**STYLE, "svg.hashsalt": name}):
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    svg = buffer.getvalue()
+    svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
+    svg = re.sub(r'<metadata>.*?</metadata>|<!--.*?-->| id="[a-z0-9]+(?:\.[a-z0-9]+)?_\d+"', "", svg, flags=re.S)
+    svg = re.sub(r'width="([\d.]+)pt" height="[\d.]+pt"', r'style="width: \1pt"', svg, count=1)
+    svg = re.sub(r"\n\s*", "\n", svg)
+    return svg.replace("<svg", f'<svg class="figure" role="img" aria-label="{label}"', 1).strip()
+
+
+def side_by_side(*svgs: str) -> str:
+    """Returns pictures that stand beside each other where there is room, and below each other on a phone."""
+    return f'<div class="figures">{"".join(svgs)}</div>'
+
+
+def axes(width: float, height: float) -> Any:
+    """Returns the Axes of a figure of its own."""
+    return Figure(figsize=(width, height), layout="constrained").subplots()
+
+
+def flow(row: Row) -> tuple[str, str]:
+    """Returns the picture of who takes how much from whom in a sentence, head by head, and the words for it."""
+    p, _ = example(row, WORDS)
+    weights = mixing(row.mechanism, p)
+    drawn = weights[: min(4, len(weights))]
+    svgs = []
+    with rc_context(STYLE):
+        if row.pattern is not None:
+            ax = plot.mask(row.pattern.dense(16, 16).reshape(-1, 16, 16)[0], ax=axes(3.2, 3.2))
+            ax.set_title(str(row.pattern))
+            svgs.append(inline(ax.figure, f"mask-{row.name}", f"who may see whom in {row.name}"))
+        ax = plot.attention_heads(drawn, columns=2, ax=axes(4.4, 3.6))
+        ax.set_title("")
+        svgs.append(inline(ax.figure, row.name, f"who takes how much from whom in {row.name}"))
+    what = "takes from each token's value" if has_values(p) else "changes with each token's vector, as a length"
+    causal = "" if "causal" not in accepts(row) else ", causal"
+    text = (f"{len(drawn)} head{'s' * (len(drawn) != 1)} on {weights.shape[-1]} tokens{causal}: row i is how much query i {what}. "
+            f"Blank is exactly 0{', orange below it' if (drawn < 0).any() else ''}; this is the definition, run.")
+    return side_by_side(*svgs), text
+
+
+def seconds(call: Callable[[], Any]) -> float:
+    """Returns the lesser of two times that a call takes."""
+    times = []
+    for _ in range(2):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def curve(row: Row, f: Mechanism) -> dict[int, float]:
+    """Returns milliseconds at each length, until one call takes a twentieth of a second."""
+    measured: dict[int, float] = {}
+    for length in LENGTHS:
+        p, _ = example(row, [str(i) for i in range(length)])
+        measured[p.q.shape[-2]] = 1000 * seconds(lambda p=p: p.call(f))  # type: ignore[misc]
+        if measured[p.q.shape[-2]] > 1000 * PATIENCE:
+            break
+    return measured
+
+
+def takes(f: Mechanism, p: Problem) -> bool:
+    """Returns whether a form takes the options of a problem."""
+    try:
+        p.call(f)
+    except TypeError:
+        return False
+    return True
+
+
+@cache
+def reference() -> dict[int, float]:
+    """Returns what attention takes at each length, beside which the others are drawn."""
+    row = find("attention")
+    return curve(row, row.mechanism)
+
+
+def growth(row: Row) -> tuple[str, str]:
+    """Returns the picture of what a mechanism costs as its text grows, measured now, and the words for it."""
+    p, sizes = example(row, WORDS)
+    curves = {row.name: curve(row, row.mechanism)}
+    for name, form in row.forms.items():
+        if form is not row.definition and takes(row.called(form), p):
+            curves[name] = curve(row, row.called(form))
+    if row.name != "attention":
+        curves = {"attention": reference(), **curves}
+    svgs = []
+    with rc_context(STYLE):
+        drawings = []
+        if len(curves[row.name]) > 1:
+            drawings.append((plot.growth(curves, ylabel="milliseconds", ax=axes(3.7, 3.0)), "one call", "time"))
+        if row.cache_bytes is not None:
+            sized = {name: {n: one.cache_bytes(n, sizes.kv_heads, 8, 8, 4) for n in LENGTHS}
+                     for name, one in {"attention": find("attention"), row.name: row}.items() if one.cache_bytes is not None}
+            drawings.append((plot.growth(sized, ylabel="bytes", ax=axes(3.7, 3.0)), "its cache", "cache bytes"))
+        for ax, title, what in drawings:
+            ax.set_title(title)
+            ax.minorticks_off()
+            ax.tick_params(axis="x", labelsize=7)
+            svgs.append(inline(ax.figure, f"{what}-{row.name}", f"{what} of {row.name} by length"))
+    if len(curves[row.name]) < 2:
+        return side_by_side(*svgs), "Its problems are drawn in sizes of their own, so that no growth is measured here."
+    slope = np.polyfit(np.log2(list(curves[row.name])), np.log2(list(curves[row.name].values())), 1)[0]
+    text = (f"Measured when this page was built, on {sizes.heads} heads of width 8 in float64: from {min(curves[row.name])} to "
+            f"{max(curves[row.name])} tokens the definition's time grows like length to the power {slope:.1f}.")
+    return side_by_side(*svgs), text

@@ -1,0 +1,31 @@
+"""Every row that can mix a decoder's tokens: it learns, its cache answers as the full computation does, and is as large as it says."""
+
+import numpy as np
+import pytest
+
+from tinyattn.catalog import ROWS
+from tinyattn.models.config import DecoderConfig
+from tinyattn.models.decoder import Decoder, parameters
+from tinyattn.models.evaluate import gap_in_budgets
+from tinyattn.models.train import train
+
+RNG = np.random.default_rng
+CONFIG = DecoderConfig(width=32, layers=1, heads=4, kv_heads=2, hidden=16, context=16)
+TEXT = np.frombuffer(b"abcdefgh" * 40, np.uint8)
+MIXERS = [row for row in ROWS if row.mixer is not None]
+
+
+@pytest.mark.parametrize("row", MIXERS, ids=[row.name for row in MIXERS])
+def test_a_mixer_learns_and_its_cache_is_the_full_computation(row):
+    decoder = Decoder.create(CONFIG, RNG(0), **row.mixing)
+    steps = list(train(decoder, TEXT, steps=12, context=16, batch=2, rng=RNG(1)))
+    assert steps[-1].loss < steps[0].loss - 0.5
+    before, after = parameters(decoder), parameters(steps[-1].decoder)
+    still = [name for name in before if np.array_equal(before[name], after[name])]
+    # 16 tokens are seen whole, and a span that sees all has no slope.
+    assert still == (["blocks.0.attention.inputs.0.offset"] if row.name == "dynamic_contextual_attention" else [])
+    tokens = RNG(2).integers(0, 256, (1, 9))
+    assert gap_in_budgets(steps[-1].decoder, tokens, row.cache, RNG(3)) <= 1.0
+    caches = [row.cache()]
+    decoder(tokens, caches=caches)
+    assert caches[0].nbytes == row.cache_bytes(9, CONFIG.kv_heads, CONFIG.head_dim, CONFIG.head_dim, 4)

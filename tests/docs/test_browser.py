@@ -1,0 +1,184 @@
+"""The site in a browser: it loads without errors and without other hosts, and the live page computes what the library computes."""
+
+import contextlib
+import json
+import shutil
+import threading
+from functools import partial
+from html.parser import HTMLParser
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import live
+import numpy as np
+import pytest
+
+HTML = Path(__file__).resolve().parents[2] / "build" / "docs" / "html"
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
+PAGES = sorted(path.relative_to(HTML).as_posix() for path in HTML.rglob("*.html") if "_static" not in path.parts)
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, format, *args):
+        pass
+
+
+@pytest.fixture(scope="module")
+def site():
+    if not PAGES:
+        pytest.skip("the site is not built: python docs/build.py --only-build")
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(HTML))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def browser(site):
+    if CHROMIUM is None:
+        pytest.skip("no chromium on this machine")
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install '.[browser]'")
+    with playwright.sync_playwright() as started, contextlib.closing(
+            started.chromium.launch(executable_path=CHROMIUM, args=FLAGS)) as opened:
+        yield opened
+
+
+def phone(browser, site):
+    """Returns a page of phone width that notes what goes wrong and whom it asks."""
+    opened = browser.new_page(viewport={"width": 390, "height": 800})
+    opened.troubles = []
+
+    def note(trouble: str, when: bool) -> None:
+        if when:
+            opened.troubles.append(trouble)
+
+    opened.on("console", lambda said: note(said.text, said.type in ("error", "warning")))
+    opened.on("pageerror", lambda error: note(str(error), True))
+    opened.on("request", lambda asked: note(f"foreign: {asked.url}", not asked.url.startswith((site, "data:", "blob:"))))
+    opened.on("response", lambda given: note(f"{given.status}: {given.url}", given.status >= 400))
+    return opened
+
+
+@pytest.fixture
+def page(browser, site):
+    opened = phone(browser, site)
+    yield opened
+    opened.close()
+
+
+class Anchors(HTMLParser):
+    def __init__(self, text):
+        super().__init__()
+        self.ids, self.links = set(), []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        given = dict(attrs)
+        self.ids.add(given.get("id"))
+        if tag == "a" and given.get("href"):
+            self.links.append(given["href"])
+
+
+def test_every_link_leads_somewhere(site):
+    read = {name: Anchors((HTML / name).read_text()) for name in PAGES}
+    dead = []
+    for name, anchors in read.items():
+        for link in anchors.links:
+            parts = urlsplit(link)
+            if parts.scheme:
+                continue
+            target = (HTML / name).parent.joinpath(unquote(parts.path)).resolve() if parts.path else HTML / name
+            other = target.relative_to(HTML.resolve()).as_posix() if target.is_relative_to(HTML.resolve()) else None
+            if other not in read or (parts.fragment and unquote(parts.fragment) not in read[other].ids):
+                dead.append(f"{name}: {link}")
+    assert not dead
+
+
+def test_every_page_loads_without_errors_other_hosts_or_a_sideways_scroll(page, site):
+    wide = []
+    for name in (name for name in PAGES if not name.startswith("_modules/")):
+        page.goto(site + name, wait_until="load")
+        if page.evaluate("document.documentElement.scrollWidth") > 390:
+            wide.append(name)
+    assert not page.troubles
+    assert not wide
+
+
+def test_formulas_are_set(page, site):
+    page.goto(site + "mechanisms/attention.html")
+    page.wait_for_selector("mjx-container[jax=CHTML] mjx-math", state="attached")
+    assert not page.query_selector("mjx-merror")
+    assert not page.troubles
+
+
+def test_an_arc_of_the_graph_reads_out_its_law(page, site):
+    page.goto(site + "graph.html")
+    arc = page.locator(".edge").first
+    arc.focus()
+    page.keyboard.press("Enter")
+    said = page.inner_text("#edge-said")
+    assert said == page.inner_text("#edge-0")
+    assert "Last run" in said
+    page.locator(".node").nth(1).focus()
+    ends = page.eval_on_selector_all(".edge.lit", "all => all.map(one => one.dataset.ends.split(' '))")
+    assert ends
+    assert all("1" in pair for pair in ends)
+    assert page.locator(".edge").count() > len(ends)
+    assert not page.troubles
+
+
+@pytest.fixture(scope="module")
+def started(browser, site):
+    """The live page with its Python started, by the keyboard."""
+    if not (HTML / "_static" / "pyodide" / "pyodide.js").exists():
+        pytest.skip("the site was built without the browser's Python")
+    page = phone(browser, site)
+    page.goto(site + "live.html")
+    page.first = page.inner_html("#shown")
+    page.focus("#start")
+    page.keyboard.press("Enter")
+    page.wait_for_function("window.numbers !== undefined", timeout=120_000)
+    yield page
+    page.close()
+
+
+@pytest.fixture
+def running(started):
+    started.evaluate("form.reset(); draw()")
+    return started
+
+
+def test_the_first_picture_is_what_the_browser_computes(running):
+    assert running.inner_html("#shown") == running.first
+    assert not running.troubles
+
+
+def settings(page) -> dict:
+    return json.loads(page.evaluate("JSON.stringify(settings())"))
+
+
+def test_numbers_are_those_of_the_library_for_every_mechanism(running):
+    names = running.eval_on_selector_all("select[name=mechanism] option", "all => all.map(one => one.value)")
+    for name in names:
+        running.select_option("select[name=mechanism]", name)
+        there, here = running.evaluate("numbers"), live.compute(settings(running))
+        assert running.evaluate("document.getElementById('state').className") == "", running.inner_text("#state")
+        assert (there["words"], there["cache_bytes"]) == (here["words"], here["cache_bytes"])
+        for part in ("weights", "norms"):
+            np.testing.assert_allclose(there[part], here[part], rtol=1e-10, atol=1e-12, err_msg=name)
+
+
+def test_a_change_changes_the_picture_and_a_refusal_is_said(running):
+    before, seen = running.inner_html("#shown"), np.array(running.evaluate("numbers.mask"))
+    running.fill("input[name=window]", "2")
+    assert running.inner_html("#shown") != before
+    narrow = np.array(running.evaluate("numbers.mask"))
+    assert (seen.sum(axis=-1).max(), narrow.sum(axis=-1).max()) == (4, 2)
+    running.fill("input[name=sentence]", "")
+    assert "expected at least one word" in running.inner_text("#state")
+    running.fill("input[name=sentence]", "<b>bold</b> & \"quoted\"")
+    assert running.evaluate("document.querySelectorAll('#shown b').length") == 0
+    assert "&lt;" in running.inner_html("#shown")
+    assert not running.troubles

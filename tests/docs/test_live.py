@@ -1,0 +1,71 @@
+"""The live page's computation, in CPython: every mechanism takes every setting, and what is drawn is what is computed."""
+
+import json
+
+import live
+import numpy as np
+import pytest
+
+from tinyattn.catalog import ROWS
+from tinyattn.laws.law import outputs
+
+NAMES = [row.name for row in ROWS]
+OTHERS = ({}, {"window": 1, "softcap": 0.5, "causal": False, "heads": 8, "shared": 4},
+          {"sentence": "one", "heads": 1, "shared": 1, "window": None})
+# Their tokens of global sight read values of their own, which are no argument v.
+BESIDE = {"longformer_attention"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_mechanism_takes_every_setting(name):
+    for change in OTHERS:
+        answer = json.loads(live.page(json.dumps({**live.FIRST, "mechanism": name, **change})))
+        assert "refused" not in answer, answer
+        numbers = answer["numbers"]
+        heads, rows, columns = np.shape(numbers["weights"])
+        assert heads >= 1
+        assert (len(numbers["rows"]), len(numbers["words"]), len(numbers["norms"])) == (rows, columns, rows)
+        assert np.isfinite(numbers["weights"]).all()
+        assert answer["html"].count("<svg") == heads + 1
+
+
+WORDS = "a b c d e f".split()
+VALUED = [row for row in ROWS if row.name not in BESIDE and live.has_values(live.example(row, WORDS)[0])]
+
+
+def test_few_mechanisms_have_no_values():
+    assert set(NAMES) - {row.name for row in VALUED} - BESIDE == {"latent_attention_expanded", "spatial_gate"} & set(NAMES)
+
+
+@pytest.mark.parametrize("row", VALUED, ids=[row.name for row in VALUED])
+def test_the_matrix_that_is_drawn_gives_the_output(row):
+    p, _ = live.example(row, WORDS)
+    weights, out = live.mixing(row.mechanism, p), outputs(p.call(row.mechanism))[0]
+    values = np.repeat(p.v, out.shape[-3] // p.v.shape[-3], axis=-3)
+    np.testing.assert_allclose(weights @ values.reshape(-1, *values.shape[-2:]), out.reshape(-1, *out.shape[-2:]),
+                               rtol=1e-9, atol=1e-11)
+
+
+def test_settings_change_the_numbers_as_they_say():
+    wide = live.compute({**live.FIRST, "window": None})
+    narrow = live.compute({**live.FIRST, "window": 2})
+    assert (np.count_nonzero(narrow["weights"], axis=-1) == np.minimum(np.arange(11) + 1, 2)).all()
+    assert (np.count_nonzero(wide["weights"], axis=-1) == np.arange(11) + 1).all()
+    capped = live.compute({**live.FIRST, "window": None, "softcap": 0.1})
+    assert np.max(capped["weights"][0][10]) < np.max(wide["weights"][0][10])
+    assert live.compute({**live.FIRST, "shared": 4})["cache_bytes"][0] * 2 == wide["cache_bytes"][0]
+
+
+def test_a_refusal_is_the_librarys_own_words_and_text_is_escaped():
+    assert "expected at least one word" in json.loads(live.page(json.dumps({**live.FIRST, "sentence": " "})))["refused"]
+    assert "did you mean attention" in json.loads(live.page(json.dumps({**live.FIRST, "mechanism": "atention"})))["refused"]
+    shown = json.loads(live.page(json.dumps({**live.FIRST, "sentence": "<b> & \"x\""})))["html"]
+    assert "<b>" not in shown
+    assert "&lt;" in shown
+
+
+def test_slopes_of_one_channel_are_the_weights():
+    row = next(row for row in ROWS if row.name == "attention")
+    p, _ = live.example(row, WORDS)
+    by_slope = live.slopes(lambda v: p.but(v=v).call(row.mechanism), p.v, lambda g: g[..., 0])
+    np.testing.assert_allclose(by_slope, live.mixing(row.mechanism, p), rtol=1e-12, atol=1e-14)

@@ -1,0 +1,144 @@
+"""The pages: each mechanism has one, with all its sections; the numbers on them are what comes out."""
+
+import ast
+import doctest
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from making import api, pages, pictures
+
+import tinyattn
+from tinyattn.catalog import ROWS, find
+
+ROOT = Path(__file__).resolve().parents[2]
+WRITTEN = ROOT / "docs" / "mechanisms"
+# The guide's example is of a mechanism that is not there: test_contributing.py runs it where it is.
+SITE = sorted(set((ROOT / "docs").rglob("*.md")) - {ROOT / "docs" / "contributing.md"})
+
+
+def examples(path: Path) -> list[str]:
+    """Returns the examples with prompts of a page."""
+    return re.findall(r"^```(?:pycon|python)\n(>>> .*?)^```", path.read_text(), re.S | re.M)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=[row.name for row in ROWS])
+def test_a_row_has_a_page_with_every_section(row):
+    path = WRITTEN / f"{row.name}.md"
+    assert path.exists(), f"docs/mechanisms/{row.name}.md is missing; docs/contributing.md says what stands in it"
+    written = pages.fragments(path.read_text())
+    assert "$$" in written["Formula"]
+    assert examples(path), "Only here: no number that is run"
+    assert written["Only here"].count("```pycon")
+    assert len(re.findall(r"[.!?](?:\s|$)", written["Idea"])) == 2, "Idea: two sentences"
+    assert "](" in written["Neighbours"], "Neighbours: no link to one"
+
+
+def test_no_page_is_left_of_a_row_that_is_gone():
+    assert {path.stem for path in WRITTEN.glob("*.md")} == {row.name for row in ROWS}
+
+
+def test_no_two_pages_show_the_same_number():
+    every = [example for path in WRITTEN.glob("*.md") for example in examples(path)]
+    assert len(set(every)) == len(every)
+
+
+@pytest.mark.parametrize("path", [path for path in SITE if examples(path)], ids=lambda path: str(path.relative_to(ROOT / "docs")))
+def test_the_examples_of_a_page_run(path):
+    names = {"__name__": path.stem}
+    runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
+    for at, example in enumerate(examples(path)):
+        said: list[str] = []
+        block = doctest.DocTestParser().get_doctest(example, names, f"{path.name} {at}", str(path), 0)
+        runner.run(block, out=said.append, clear_globs=False)
+        names = block.globs  # what one block defines the next one knows
+        assert not runner.failures, "".join(said)
+
+
+@pytest.mark.parametrize(("text", "words"), [("# Idea\nTwo.\n", "got Idea"), ("", "got $"), (
+    "\n".join(f"# {name}\nx" for name in reversed(pages.WRITTEN)), "got Elsewhere")])
+def test_a_page_without_its_sections_is_refused(text, words):
+    with pytest.raises(ValueError, match=words):
+        pages.fragments(text)
+
+
+def test_a_difference_is_taken_from_the_sources():
+    shown = pages.differences("before\n@diff multi_query_attention multi_head_attention\nafter")
+    assert shown.startswith("before\n```diff\n--- multi_query_attention\n+++ multi_head_attention\n")
+    assert "+    return weights @ v" in shown
+    assert '"""' not in shown
+
+
+def test_a_page_has_its_sections_in_order_and_every_law_as_a_link(monkeypatch):
+    monkeypatch.setattr(pictures, "LENGTHS", (8, 16))
+    row = find("multi_query_attention")
+    text = pages.mechanism(row, (WRITTEN / "multi_query_attention.md").read_text())
+    assert tuple(re.findall(r"^## (.+)$", text, re.M)) == pages.SECTIONS
+    for law in row.laws:
+        assert f"- [{law.says}](#law-" in text
+    assert text.count("<svg") == 2
+    assert f":pyobject: {row.definition.__name__}" in text
+
+
+TOKENS = [row for row in ROWS if row.name != "spatial_gate"]  # which gates an image and reads no token
+
+
+@pytest.mark.parametrize("row", TOKENS, ids=[row.name for row in TOKENS])
+def test_every_row_of_tokens_is_drawn(row):
+    from live import example, mixing
+    p, _ = example(row, list("abcde"))
+    weights = mixing(row.mechanism, p)
+    assert weights.ndim == 3
+    assert np.all(np.isfinite(weights))
+    assert np.any(weights != 0)
+
+
+def test_what_is_drawn_is_the_matrix_that_a_mechanism_is():
+    from live import example, mixing
+    row = find("grouped_query_attention")
+    p, _ = example(row, list("abcde"), softcap=2.0, window=3)
+    weights = mixing(row.mechanism, p)
+    np.testing.assert_allclose(weights @ np.repeat(p.v, 2, axis=0), p.call(row.mechanism), rtol=1e-12, atol=1e-14)
+    np.testing.assert_array_equal(weights == 0, ~p.visible())
+
+
+def test_every_part_of_the_package_has_its_reference():
+    asked = set(re.findall(r"<!-- made: reference (tinyattn[\w.]*) -->", "".join(path.read_text() for path in SITE)))
+    assert asked == set(api.PARTS)
+    assert {f"tinyattn.{part}" for part in tinyattn._PARTS} <= asked | {"tinyattn.kernels"}
+
+
+def test_every_public_definition_and_option_is_named_in_its_reference():
+    text = api.part("tinyattn.definitions")
+    assert re.findall(r"autofunction:: tinyattn\.definitions\.(\w+)", text) == tinyattn.definitions.__all__
+
+
+@pytest.mark.parametrize("module", [pages, api], ids=lambda module: module.__name__)
+def test_the_examples_of_the_makers_run(module):
+    assert doctest.testmod(module).failed == 0
+
+
+def test_plain_text_of_a_docstring_is_no_markup():
+    lines = ["(*leading, i_) is `x * y` and |z|", ">>> a * b", "6"]
+    api.as_rst(None, "", "", None, None, lines)
+    assert lines == [r"(\*leading, i\_) is ``x * y`` and \|z\|", ">>> a * b", "6"]
+
+
+def shown() -> list[tuple[str, str, str]]:
+    """Returns page, file and object of every inclusion of code on the pages that are written by hand."""
+    pattern = r"```\{literalinclude\} (\S+)\n((?::.*\n)*)"
+    return [(path.name, name, options) for path in SITE for name, options in re.findall(pattern, path.read_text())]
+
+
+@pytest.mark.parametrize(("page", "name", "options"), shown(), ids=[f"{page} {name}" for page, name, _ in shown()])
+def test_what_a_page_shows_by_inclusion_is_there(page, name, options):
+    path = ROOT / "docs" / name.lstrip("/") if name.startswith("/") else ROOT / "docs" / name
+    text = path.read_text()
+    for kind, wanted in re.findall(r"^:(pyobject|start-at|end-at): (.+)$", options, re.M):
+        if kind == "pyobject":
+            tree = ast.parse(text)
+            for part in wanted.split("."):
+                (tree,) = [node for node in tree.body if getattr(node, "name", None) == part]
+        else:
+            assert wanted in text

@@ -1,0 +1,70 @@
+"""The reading path: what the chapters run runs, and each exercise fails as it begins and holds with its answer."""
+
+import re
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pytest
+
+import tinyattn as ta
+
+CHAPTERS = sorted((Path(__file__).resolve().parents[2] / "docs" / "reading").glob("[1-9]*.md"))
+
+
+def blocks(text: str, language: str) -> list[str]:
+    """Returns the code of a language on a page, without its options."""
+    return [re.sub(r"^(?::.*\n)+\n?", "", block) for block in re.findall(rf"^```{language}\n(.*?)^```", text, re.S | re.M)]
+
+
+def exercises() -> list[tuple[str, dict[str, str], str]]:
+    """Returns chapter and title of each exercise, its three blocks by name, and what the chapter ran before."""
+    found = []
+    for path in CHAPTERS:
+        for part in re.split(r"^### ", path.read_text(), flags=re.M)[1:]:
+            named = {block.splitlines()[0].removeprefix("# "): block for block in blocks(part, "python")}
+            found.append((f"{path.stem}: {part.splitlines()[0]}", named, path.read_text()))
+    return found
+
+
+@pytest.fixture(autouse=True)
+def no_windows():
+    matplotlib.use("agg")
+    yield
+    import matplotlib.pyplot as plt
+    plt.close("all")
+
+
+def names(text: str) -> dict[str, object]:
+    """Returns what a chapter has imported by its end."""
+    known: dict[str, object] = {"np": np, "ta": ta}
+    imports = [line for block in blocks(text, r"\{code-cell\} ipython3") for line in block.splitlines()
+               if re.match(r"(import|from) ", line)]
+    exec("\n".join(imports), known)
+    return known
+
+
+def test_there_are_eight_chapters_of_three_exercises() -> None:
+    assert [path.stem[0] for path in CHAPTERS] == list("12345678")
+    for path in CHAPTERS:
+        assert path.read_text().count("\n### Exercise ") == 3, path.name
+        assert "{literalinclude} /../tinyattn/" in path.read_text(), f"{path.name}: shows no code of the package"
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=[path.stem for path in CHAPTERS])
+def test_the_cells_of_a_chapter_run(path) -> None:
+    known: dict[str, object] = {}
+    for cell in blocks(path.read_text(), r"\{code-cell\} ipython3"):
+        exec("\n".join(line for line in cell.splitlines() if not line.startswith("%") and "page.mplstyle" not in line), known)
+
+
+@pytest.mark.parametrize(("title", "parts", "text"), exercises(), ids=[title for title, *_ in exercises()])
+def test_an_exercise_fails_as_it_begins_and_holds_with_its_answer(title, parts, text) -> None:
+    assert list(parts) == ["start", "check", "answer"]
+    known = names(text)
+    exec(parts["answer"], known)
+    exec(parts["check"], known)
+    known = names(text)
+    exec(parts["start"], known)
+    with pytest.raises((AssertionError, ArithmeticError)):
+        exec(parts["check"], known)

@@ -1,0 +1,280 @@
+"""PagePool and PagedCache: many sequences in pages of one pool, found through tables."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Self
+from weakref import WeakValueDictionary
+
+import numpy as np
+
+from tinyattn.caches.base import Base, Turns, exclusive
+from tinyattn.caches.pages import Book, Table, chain, check_ids, pools_for
+from tinyattn.caches.protocol import check_tokens
+from tinyattn.caches.reading import gathered, paged_attention
+from tinyattn.ops.masks.constructors import whole
+from tinyattn.ops.types import Array
+
+
+class PagePool(Turns):
+    """Pages of `page_size` tokens for many sequences; `sequence()` gives a cache that holds as many as its tokens need.
+
+    Keys lie in one array (pages, kv_heads, page_size, head_dim) and values in another, made by the first append. Sequences
+    share pages: a fork takes none, and copies its last page when it writes into it. A pool and its sequences are for
+    one thread at a time. arXiv:2309.06180.
+
+    >>> pool = PagePool(8, 4)
+    >>> parent = pool.sequence()
+    >>> x = np.ones((2, 6, 3))
+    >>> parent.append(x, x)
+    >>> child = parent.fork()
+    >>> child.append(x[:, :1], x[:, :1])
+    >>> pool.used_pages, pool.free_pages
+    (3, 5)
+    """
+
+    def __init__(self, pages: int, page_size: int) -> None:
+        self.pages, self.page_size = whole("pages", pages, 1), whole("page_size", page_size, 1)
+        self._turn: dict[str, int] = {}
+        self._book = Book.blank(self.pages)  # replaced whole, so that what fails in between leaves it as it was
+        self._numbers = itertools.count()
+        self._living: WeakValueDictionary[int, PagedCache] = WeakValueDictionary()
+
+    @property
+    def used_pages(self) -> int:
+        """Pages that some sequence holds."""
+        return int(np.count_nonzero(self._book.references))
+
+    @property
+    def free_pages(self) -> int:
+        """Pages that no sequence holds."""
+        return len(self._book.free)
+
+    @property
+    def references(self) -> Array:
+        """How often each page stands in a table, (pages,)."""
+        return self._book.references.copy()
+
+    @property
+    def allocated(self) -> int:
+        """Bytes of all pages."""
+        return sum(pool.nbytes for pool in (self._book.keys, self._book.values) if pool is not None)
+
+    @exclusive
+    def sequence(self, tokens: Array | Sequence[int] | None = None, *, scope: str = "") -> PagedCache:
+        """Returns a new sequence, that begins with the pages of `tokens` as far as they were published; its length says how far.
+
+        Leave out the last token, whose logits are wanted: a query must be computed for it. `scope` names what the keys
+        depend on besides the tokens, a model or an adapter.
+        """
+        cache = PagedCache(self)
+        if tokens is not None:
+            found = self._book.found(chain(check_ids(tokens), self.page_size, scope), self.page_size)
+            self._book = self._book.holding(cache._number, found)
+        return cache
+
+    def _taking(self, count: int) -> tuple[list[int], Book]:
+        """Returns pages to write to; where there are too few, those of sequences that nobody has any more are freed first."""
+        book = self._book
+        if count > len(book.free):
+            for number in [number for number in book.tables if number not in self._living]:
+                book = book.without(number)
+            self._book = book
+        return book.taking(count)
+
+
+class Change(NamedTuple):
+    """A sequence's table, and the pool's book in which it is to stand."""
+
+    table: Table
+    book: Book
+
+    @property
+    def length(self) -> int:
+        """Tokens a row."""
+        return self.table.length
+
+
+class PagedCache(Base):
+    """One sequence, or a batch of equally long ones, in a pool's pages; exact.
+
+    Take it from `PagePool.sequence`, and `free` it when it is done. `reorder` and `fork` move no token.
+
+    nbytes = length kv_heads (head_dim + value_dim) itemsize, times the rows; allocated counts whole pages, at most
+    page_size - 1 tokens more a row, and a page that rows share once.
+
+    Raises:
+        CapacityError: the pool has too few free pages. ValueError: it was freed.
+    """
+
+
+    def __init__(self, pool: PagePool) -> None:
+        self.pool, self._turn, self._number = pool, pool._turn, next(pool._numbers)
+        pool._living[self._number] = self
+        pool._book = pool._book.holding(self._number, None)
+
+    @property
+    def _book(self) -> Book:
+        """The pool's book; ValueError if this sequence does not stand in it."""
+        if self._number not in self.pool._book.tables:
+            raise ValueError(f"sequence {self._number} is not in this pool: it was freed, or belongs to another")
+        return self.pool._book
+
+    @property
+    def _held(self) -> Change | None:
+        book = self._book
+        table = book.tables[self._number]
+        return None if table is None else Change(table, book)
+
+    @_held.setter
+    def _held(self, held: Change) -> None:
+        self.pool._book = held.book.holding(self._number, held.table)
+
+    @property
+    def capacity(self) -> int:
+        """Tokens a row that fit in the whole pool."""
+        held = self._held
+        return self.pool.pages // (1 if held is None else max(1, len(held.table.pages))) * self.pool.page_size
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the stored tokens need."""
+        held, kept = self._held, self._kept()
+        if held is None or kept is None:
+            return 0
+        return len(held.table.pages) * held.length * kept[0].shape[-3] * sum(x.shape[-1] for x in kept) * kept[0].itemsize
+
+    @property
+    def allocated(self) -> int:
+        """Bytes of the pages that it holds."""
+        held = self._held
+        return 0 if held is None else len(np.unique(held.table.pages)) * self.pool.allocated // self.pool.pages
+
+    def _kept(self) -> tuple[Array, Array] | None:
+        held = self._held
+        if held is None or held.book.keys is None or held.book.values is None:
+            return None
+        keys, values = (np.empty((*held.table.lead, pool.shape[1], 0, pool.shape[3]), pool.dtype)
+                        for pool in (held.book.keys, held.book.values))
+        return keys, values
+
+    def _grown(self, k: Array, v: Array) -> Change:
+        k, v = check_tokens(k, v, self._kept())
+        held, lead = self._held, k.shape[:-3]
+        table = Table(np.zeros((math.prod(lead), 0), np.int64), 0, lead) if held is None else held.table
+        return self._written(table, in_rows(k), in_rows(v))
+
+    def _written(self, table: Table, k: Array, v: Array) -> Change:
+        """Returns the table with more tokens a row, written where nobody reads."""
+        size, (rows, blocks), length = self.pool.page_size, table.pages.shape, table.length + k.shape[-2]
+        keys, values = pools_for(self._book, k, v, size)
+        copied = self._shared_ends(table) if length > table.length else []
+        fresh = -(-length // size) - blocks
+        taken, book = self.pool._taking(len(copied) + rows * fresh)
+        self.pool._book = book  # a page loses its name before it is written
+        pages = table.pages
+        if taken:
+            pages = np.concatenate((pages, np.array(taken[len(copied):], np.int64).reshape(rows, fresh)), axis=1)
+        for row, page in zip(copied, taken, strict=False):
+            keys[page], values[page] = keys[pages[row, blocks - 1]], values[pages[row, blocks - 1]]
+            pages[row, blocks - 1] = page
+        at = np.arange(table.length, length)
+        for pool, new in ((keys, k), (values, v)):
+            pool[pages[:, at // size], :, at % size] = new.swapaxes(1, 2)
+        return Change(Table(pages, length, table.lead), book._replace(keys=keys, values=values))
+
+    def _shared_ends(self, table: Table) -> list[int]:
+        """Returns the rows whose last page is to be copied before it is written: others hold it, or it has a name."""
+        if not table.length % self.pool.page_size:
+            return []
+        copied: list[int] = []
+        left: dict[int, int] = {}
+        for row, page in enumerate(table.pages[:, -1].tolist()):
+            if self.pool._book.written(page, left.get(page, 0)):
+                continue
+            copied.append(row)
+            left[page] = left.get(page, 0) + 1
+        return copied
+
+    def _read(self, q: Array, held: Change, options: dict[str, Any]) -> Array:
+        table, book = held.table, held.book
+        if q.shape[:-3] != table.lead:
+            raise ValueError(f"q: expected leading axes {table.lead} as in what is stored, got shape {q.shape}")
+        if book.keys is None or book.values is None:
+            raise ValueError("attend: this pool is empty; append first")
+        lengths = np.full(len(table.pages), table.length, np.int64)
+        squares = {name: in_rows(np.broadcast_to(option, (*table.lead, *option.shape[-3:]))) for name, option in options.items()
+                   if name in ("mask", "bias") and isinstance(option, np.ndarray) and option.ndim > 3}
+        out = paged_attention(in_rows(q), book.keys, book.values, table.pages, lengths, **options | squares)
+        return out.reshape(*table.lead, *out.shape[1:])
+
+    @exclusive
+    def view(self) -> tuple[Array, Array, Array]:
+        """Returns copies of keys, values and their positions.
+
+        Raises:
+            ValueError: nothing has been appended.
+        """
+        arrays = self._arrays()
+        if not arrays:
+            raise ValueError("view: this cache is empty and has no shapes yet; append first")
+        return arrays["keys"], arrays["values"], np.arange(self.length)
+
+    def _cut(self, length: int) -> Change | None:
+        held = self._held
+        return held and held._replace(table=held.table._replace(pages=held.table.pages[:, : -(-length // self.pool.page_size)],
+                                                                length=length))
+
+    def _picked(self, rows: Array) -> Change | None:
+        held = self._held
+        if held is None:
+            return None
+        table, lead = held.table, (len(rows), *held.table.lead[1:])
+        pages = table.pages.reshape(*table.lead, table.pages.shape[1])[rows].reshape(math.prod(lead), table.pages.shape[1])
+        return held._replace(table=table._replace(pages=pages, lead=lead))
+
+    @exclusive
+    def fork(self) -> Self:
+        """Returns a sequence with the same tokens in the same pages; the first to write into the last page copies it."""
+        book, child = self._book, copy.copy(self)
+        child._number = next(self.pool._numbers)
+        self.pool._living[child._number] = child
+        self.pool._book = book.holding(child._number, book.tables[self._number])
+        return child
+
+    @exclusive
+    def free(self) -> None:
+        """Gives the pages back that no other sequence holds; after it this one can no longer be used."""
+        self.pool._book = self._book.without(self._number)
+
+    @exclusive
+    def publish(self, tokens: Array | Sequence[int], *, scope: str = "") -> None:
+        """Lets sequences that begin with the same tokens share this one's full pages, also after it was freed.
+
+        Raises:
+            ValueError: other than one row, or more tokens than are stored.
+        """
+        held, ids = self._held, check_ids(tokens)
+        if held is None or len(held.table.pages) != 1 or len(ids) > held.length:
+            raise ValueError(f"tokens: expected at most the {self.length} stored of one row, got {len(ids)}")
+        self.pool._book = held.book.naming(held.table, chain(ids, self.pool.page_size, scope))
+
+    def _arrays(self) -> dict[str, Array]:
+        held = self._held
+        if held is None or held.book.keys is None or held.book.values is None:
+            return {}
+        table = held.table
+        rows = {name: np.stack([gathered(pool, row)[:, : table.length] for row in table.pages])
+                for name, pool in (("keys", held.book.keys), ("values", held.book.values))}
+        return {name: row.reshape(*table.lead, *row.shape[1:]) for name, row in rows.items()}
+
+    def _restore(self, arrays: dict[str, Array]) -> None:
+        self._held = self._grown(arrays["keys"], arrays["values"])
+
+
+def in_rows(x: Array) -> Array:
+    """Returns (..., heads, n, dim) with all leading axes as one."""
+    return x.reshape(math.prod(x.shape[:-3]), *x.shape[-3:])

@@ -1,0 +1,134 @@
+"""The book of a pool of pages: who holds which, as a value that is replaced whole."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from tinyattn.caches.protocol import CapacityError
+from tinyattn.ops.types import Array
+
+NONE = np.zeros(0, np.int64)
+
+
+class Table(NamedTuple):
+    """The pages of one sequence, (rows, blocks) int64, its tokens a row, and the leading axes of its arrays, one row each."""
+
+    pages: Array
+    length: int
+    lead: tuple[int, ...]
+
+
+class Book(NamedTuple):
+    """How often each page stands in a table; the free ones in the order in which they are given out; tables by number.
+
+    `named` finds a full page by the digest of its tokens and of all tokens before them, `names` the digests of a page. A
+    named page is never written, and a free one keeps its name until it is given out.
+    """
+
+    references: Array
+    free: Array
+    tables: dict[int, Table | None]
+    named: dict[bytes, tuple[int, tuple[int, ...]]]
+    names: dict[int, bytes]
+    keys: Array | None = None
+    values: Array | None = None
+
+    @classmethod
+    def blank(cls, pages: int) -> Book:
+        """Returns the book of a pool in which nothing is held."""
+        return cls(np.zeros(pages, np.int64), np.arange(pages), {}, {}, {})
+
+    def holding(self, number: int, table: Table | None) -> Book:
+        """Returns the book in which a sequence holds this table in the place of its own; None is one without tokens."""
+        return self._moved(number, table)._replace(tables={**self.tables, number: table})
+
+    def without(self, number: int) -> Book:
+        """Returns the book without a sequence."""
+        return self._moved(number, None)._replace(tables={n: table for n, table in self.tables.items() if n != number})
+
+    def _moved(self, number: int, table: Table | None) -> Book:
+        old = self.tables.get(number)
+        if old is not None and table is not None and old.pages is table.pages:
+            return self
+        before, after = (NONE if held is None else held.pages.reshape(-1) for held in (old, table))
+        references = self.references.copy()
+        np.subtract.at(references, before, 1)
+        np.add.at(references, after, 1)
+        left, gone = self.free[references[self.free] == 0], np.unique(before[references[before] == 0])
+        return self._replace(references=references, free=np.concatenate((left, gone)))
+
+    def taking(self, count: int) -> tuple[list[int], Book]:
+        """Returns pages to write to, and the book in which they have lost their names.
+
+        Raises:
+            CapacityError: there are not so many.
+        """
+        if count > len(self.free):
+            raise CapacityError(f"{count} pages are needed, {len(self.free)} of {len(self.references)} are free; free a sequence "
+                                f"or make a larger pool")
+        pages = self.free[:count].tolist()
+        lost = {self.names[page] for page in pages if page in self.names}
+        if not lost:
+            return pages, self
+        return pages, self._replace(named={name: place for name, place in self.named.items() if name not in lost},
+                                    names={page: name for page, name in self.names.items() if name not in lost})
+
+    def written(self, page: int, others: int) -> bool:
+        """Returns whether a page may be written in place by one who holds it `others` times beside."""
+        return int(self.references[page]) - others == 1 and page not in self.names
+
+    def naming(self, table: Table, digests: Iterator[bytes]) -> Book:
+        """Returns the book in which the first pages of a table have names; a name that is known stays where it is."""
+        named, names = dict(self.named), dict(self.names)
+        for page, digest in zip((int(page) for page in table.pages[0]), digests, strict=False):
+            if digest not in named and page not in names:
+                named[digest], names[page] = (page, table.lead), digest
+        return self._replace(named=named, names=names)
+
+    def found(self, digests: Iterator[bytes], page_size: int) -> Table | None:
+        """Returns the table of the longest run of named pages; None where not even the first is known."""
+        pages: list[int] = []
+        lead: tuple[int, ...] = ()
+        for digest in digests:
+            if digest not in self.named:
+                break
+            page, lead = self.named[digest]
+            pages.append(page)
+        return Table(np.array([pages], np.int64), len(pages) * page_size, lead) if pages else None
+
+
+def chain(tokens: Array, page_size: int, scope: str) -> Iterator[bytes]:
+    """Yields a digest for every full page of tokens, of these tokens and all before them; `scope` begins the chain.
+
+    Equal tokens elsewhere, or after other tokens, have another digest, and so have those of another scope: another model
+    or adapter, whose keys are others.
+    """
+    digest = hashlib.sha256(scope.encode()).digest()
+    for start in range(0, len(tokens) - page_size + 1, page_size):
+        digest = hashlib.sha256(digest + tokens[start : start + page_size].astype("<i8").tobytes()).digest()
+        yield digest
+
+
+def pools_for(book: Book, k: Array, v: Array, page_size: int) -> tuple[Array, Array]:
+    """Returns the pool's arrays, or new ones for keys and values like these; an error if it has others."""
+    shapes = [(len(book.references), x.shape[-3], page_size, x.shape[-1]) for x in (k, v)]
+    if book.keys is None or book.values is None:
+        return np.empty(shapes[0], k.dtype), np.empty(shapes[1], v.dtype)
+    for name, x, pool, shape in zip("kv", (k, v), (book.keys, book.values), shapes, strict=True):
+        if x.dtype != pool.dtype:
+            raise TypeError(f"{name}: this pool holds {pool.dtype}, got {x.dtype}")
+        if pool.shape != shape:
+            raise ValueError(f"{name}: this pool holds {pool.shape[1]} heads of {pool.shape[3]} channels, got shape {x.shape}")
+    return book.keys, book.values
+
+
+def check_ids(tokens: Array | Sequence[int]) -> Array:
+    """Returns tokens as an array of ints."""
+    ids = np.asarray(tokens)
+    if ids.ndim != 1 or (ids.size and ids.dtype.kind not in "iu"):
+        raise TypeError(f"tokens: expected ints along one axis, got {ids.dtype} of shape {ids.shape}")
+    return ids

@@ -1,0 +1,103 @@
+"""Who is forgotten first: policies of eviction, each of one paper."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from tinyattn.ops.masks.constructors import whole
+from tinyattn.ops.types import Array
+
+
+class Policy(Protocol):
+    """What an EvictingCache asks; `weights` and `mass` are those of a kv head, summed over the queries that share it."""
+
+    def piece(self, held: int, count: int) -> int:
+        """Returns how many of a chunk's next `count` tokens are taken in at once, beside `held` ones."""
+
+    def kept(self, weights: Array, mass: Array, *, first: bool) -> Array | None:
+        """Returns which tokens stay, indices (..., kv_heads, n) in order, or None for all.
+
+        weights (..., kv_heads, i, j) of the queries just read; mass (..., kv_heads, j), the sum of all weights that each token
+        has been given; `first` in the first step.
+        """
+
+    def held(self, length: int) -> int:
+        """Returns how many tokens are held of a prompt of so many."""
+
+
+@dataclass(frozen=True)
+class HeavyHitters:
+    """The `heavy` tokens that have been given most weight in all, and the `recent` newest (arXiv:2306.14048).
+
+    The paper's Algorithm 1: with each token that is one too many, the one with the least accumulated weight goes, of those
+    that are not among the newest; with recent=0 it may be the new one. Tokens are weighed one by one, whatever the chunk.
+    """
+
+    heavy: int
+    recent: int
+
+    def __post_init__(self) -> None:
+        whole("heavy", self.heavy, 0)
+        whole("recent", self.recent, 0)
+        whole("heavy + recent", self.heavy + self.recent, 1)
+
+    def piece(self, held: int, count: int) -> int:
+        """Returns what fits without forgetting, else 1."""
+        return min(count, max(1, self.held(held + count) - held))
+
+    def held(self, length: int) -> int:
+        """Returns length, up to heavy + recent."""
+        return min(length, self.heavy + self.recent)
+
+    def kept(self, weights: Array, mass: Array, *, first: bool) -> Array | None:
+        """Returns all but the lightest of the older tokens."""
+        size = mass.shape[-1]
+        if size <= self.heavy + self.recent:
+            return None
+        lightest = mass[..., : size - self.recent].argmin(axis=-1)[..., None]
+        index = np.arange(size - 1)
+        return index + (index >= lightest)
+
+
+@dataclass(frozen=True)
+class SnapKV:
+    """Of a prompt, what its last `window` queries look at, `budget` tokens with these themselves (arXiv:2404.14469).
+
+    The first step is the prompt. If it has more than `budget` tokens, each one before the window gets as votes the weights
+    that the window's queries give it, averaged over `kernel` neighbours so that what stands beside it stays too; the
+    budget - window with most votes are kept, and everything that is decoded afterwards.
+    """
+
+    budget: int
+    window: int
+    kernel: int = 5
+
+    def __post_init__(self) -> None:
+        whole("window", self.window, 1)
+        whole("budget", self.budget, self.window + 1)
+        if whole("kernel", self.kernel, 1) % 2 == 0:
+            raise ValueError(f"kernel: expected an odd number, got {self.kernel}")
+
+    def piece(self, held: int, count: int) -> int:
+        """Returns all."""
+        return count
+
+    def held(self, length: int) -> int:
+        """Returns length, up to the budget."""
+        return min(length, self.budget)
+
+    def kept(self, weights: Array, mass: Array, *, first: bool) -> Array | None:
+        """Returns the prompt's tokens with most votes and its window."""
+        size = weights.shape[-1]
+        if not first or size <= self.budget:
+            return None
+        votes = weights[..., -self.window :, : size - self.window].sum(axis=-2)
+        reach = self.kernel // 2
+        padded = np.pad(votes, [(0, 0)] * (votes.ndim - 1) + [(reach, reach)])
+        pooled = sum(padded[..., i : i + votes.shape[-1]] for i in range(self.kernel)) / self.kernel
+        best = np.argsort(-pooled, axis=-1, kind="stable")[..., : self.budget - self.window]
+        last = np.broadcast_to(np.arange(size - self.window, size), (*best.shape[:-1], self.window))
+        return np.concatenate((np.sort(best, axis=-1), last), axis=-1)

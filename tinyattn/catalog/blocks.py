@@ -1,0 +1,60 @@
+"""How each mechanism of a grid becomes the blocks of an image model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from tinyattn import definitions, ops
+from tinyattn.catalog.image import turned
+from tinyattn.layers.block import Block
+from tinyattn.layers.feed_forward import SwiGLU
+from tinyattn.layers.norm import RMSNorm
+from tinyattn.layers.spatial_gate import SpatialGate
+from tinyattn.layers.swin import SwinBlock
+from tinyattn.models.image import BlockOf, ImageConfig, attending
+from tinyattn.ops.types import Array
+
+
+def everywhere(q: Array, k: Array, v: Array, *, grid: tuple[int, ...]) -> Any:
+    """Attention to all cells, whatever the grid."""
+    return definitions.attention(q, k, v)
+
+
+def swin(rng: np.random.Generator, number: int, config: ImageConfig) -> SwinBlock:
+    """A block of Swin: windows of half the side, shifted by half a window in every second block."""
+    window = max(1, config.grid[0] // 2)
+    return SwinBlock.create(rng, config.width, config.heads, config.hidden, grid=config.grid, window=window,
+                            shift=number % 2 * (window // 2), deviation=0.02 / (2 * config.layers) ** 0.5)
+
+
+def gate(rng: np.random.Generator, number: int, config: ImageConfig) -> Block:
+    """A block with a spatial gate in the place of attention."""
+    return Block(RMSNorm.create(config.width), SpatialGate.create(rng, config.grid), RMSNorm.create(config.width),
+                 SwiGLU.create(rng, config.width, config.hidden, deviation=0.02 / (2 * config.layers) ** 0.5))
+
+
+def halves(number: int) -> Any:
+    """Twins: windows of half the side, then means of as large blocks."""
+    def twins(q: Array, k: Array, v: Array, *, grid: tuple[int, ...]) -> Any:
+        half = tuple(max(1, side // 2) for side in grid)
+        if number % 2:
+            return definitions.global_subsampled_attention(q, k, v, grid=grid, ratio=half)
+        return definitions.locally_grouped_attention(q, k, v, grid=grid, window=half)
+
+    return twins
+
+
+BLOCKS: Mapping[str, BlockOf] = {
+    "attention": attending(lambda number: everywhere),
+    "shifted_window_attention": swin,
+    "locally_grouped_attention": attending(halves),
+    "global_subsampled_attention": attending(lambda number: partial(definitions.global_subsampled_attention, ratio=2)),
+    "axial_attention": attending(lambda number: partial(definitions.axial_attention, axis=number % 2)),
+    "neighborhood_attention": attending(lambda number: partial(definitions.neighborhood_attention, kernel=3)),
+    "spatial_gate": gate,
+    "rotary_2d": attending(lambda number: turned(ops.rotary_2d)),
+}

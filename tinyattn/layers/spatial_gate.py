@@ -1,0 +1,35 @@
+"""The spatial gate as a layer: each cell of a grid times how much is to be seen there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tinyattn import definitions
+from tinyattn.layers.linear import normal
+from tinyattn.ops.types import Array
+from tinyattn.ops.windows import Grid
+
+
+@dataclass(frozen=True, eq=False)
+class SpatialGate:
+    """`spatial_gate` on the cells of a grid, their features its channels. arXiv:1807.06521.
+
+    x (..., cells, width) -> the same; `kernel` reaches size // 2 cells each way.
+    """
+
+    kernel: Array
+    bias: Array
+    grid: Grid
+
+    @classmethod
+    def create(cls, rng: np.random.Generator, grid: Grid, *, size: int = 7) -> SpatialGate:
+        """Returns the layer with normal weights and a bias of 0: gates of about one half."""
+        return cls(normal(rng, 2 * size, size).reshape(2, size, size), np.zeros((), np.float32), grid)
+
+    def __call__(self, x: Array, **_options: Any) -> Array:
+        image = x.mT.reshape(*x.shape[:-2], x.shape[-1], *self.grid)
+        seen = definitions.spatial_gate(image, kernel=self.kernel, bias=self.bias)
+        return seen.reshape(*x.shape[:-2], x.shape[-1], x.shape[-2]).mT

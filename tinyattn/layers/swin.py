@@ -1,0 +1,42 @@
+"""The block of Swin: attention within shifted windows of a grid, with a learned bias for each difference of places."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from tinyattn import definitions
+from tinyattn.layers.attention import SelfAttention
+from tinyattn.layers.block import Block
+from tinyattn.layers.feed_forward import SwiGLU
+from tinyattn.layers.linear import normal
+from tinyattn.layers.norm import RMSNorm
+from tinyattn.ops.types import Array
+from tinyattn.ops.windows import Grid, check_sides
+
+
+@dataclass(frozen=True, eq=False)
+class SwinBlock:
+    """A pre-norm block around `shifted_window_attention`; two of them, the second shifted, join neighbouring windows.
+
+    x (..., cells, width) -> the same. The table has a row a difference of places and a column a head. arXiv:2103.14030.
+    """
+
+    block: Block
+    table: Array
+
+    @classmethod
+    def create(cls, rng: np.random.Generator, width: int, heads: int, hidden: int, *, grid: Grid, window: int | Grid,
+               shift: int | Grid = 0, deviation: float = 0.02) -> SwinBlock:
+        """Returns the block with normal weights; `deviation` is that of the matrices that add to their input."""
+        sides = check_sides("window", window, grid)
+        attend = partial(definitions.shifted_window_attention, grid=grid, window=sides, shift=shift)
+        attention = SelfAttention.create(rng, width, heads, heads, mechanism=attend, base=None, deviation=deviation)
+        block = Block(RMSNorm.create(width), attention, RMSNorm.create(width), SwiGLU.create(rng, width, hidden, deviation=deviation))
+        return cls(block, normal(rng, math.prod(2 * side - 1 for side in sides), heads))
+
+    def __call__(self, x: Array) -> Array:
+        return self.block(x, bias_table=self.table)

@@ -1,0 +1,82 @@
+"""The 8 x 8 digits of scikit-learn: 1,797 images, and the accuracy that a model must beat."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from tinyattn.engine.grad import value_and_grad
+from tinyattn.models.image import ImageModel, image_loss
+from tinyattn.models.optimise import AdamW, clip, schedule, update
+from tinyattn.ops.types import Array
+
+
+class Digits(NamedTuple):
+    """Images (n, 8, 8) of 0 to 1 less their mean, and the digit of each; every fifth is held back."""
+
+    images: Array
+    labels: Array
+    held_images: Array
+    held_labels: Array
+
+
+def read_digits() -> Digits:
+    """Returns the digits.
+
+    Raises:
+        ValueError: scikit-learn is not installed.
+    """
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError:
+        raise ValueError("digits: scikit-learn is not installed, which they come with; pip install 'tinyattn[data]'") from None
+    read = load_digits()
+    images = (read.images / 16.0).astype(np.float32)
+    images, labels = images - images.mean(), read.target.astype(np.int64)
+    held = np.arange(len(images)) % 5 == 4
+    return Digits(images[~held], labels[~held], images[held], labels[held])
+
+
+def nearest_mean_accuracy(digits: Digits) -> float:
+    """Returns how many held digits the nearest of the classes' mean images names rightly: what to beat."""
+    means = np.stack([digits.images[digits.labels == label].mean(axis=0).reshape(-1) for label in range(10)])
+    held = digits.held_images.reshape(len(digits.held_images), -1)
+    nearest = ((held[:, None] - means) ** 2).sum(axis=-1).argmin(axis=-1)
+    return float(np.mean(nearest == digits.held_labels))
+
+
+def accuracy(model: ImageModel, images: Array, labels: Array) -> float:
+    """Returns the share of images whose largest logit is their label's."""
+    return float(np.mean(model(images).argmax(axis=-1) == labels))
+
+
+class Step(NamedTuple):
+    """What one step left: its number, its loss in nats, its seconds, the model."""
+
+    number: int
+    loss: float
+    seconds: float
+    model: ImageModel
+
+
+def train_images(model: ImageModel, digits: Digits, *, steps: int, batch: int, rng: np.random.Generator,
+                 peak: float = 1e-2) -> Iterator[Step]:
+    """Yields a Step after each step of AdamW on images drawn at random; the same rng gives the same losses.
+
+    Raises:
+        FloatingPointError: a loss that is not finite.
+    """
+    state, step_of = AdamW.create(model), value_and_grad(image_loss)
+    for number in range(steps):
+        started = time.perf_counter()
+        some = rng.integers(0, len(digits.images), batch)
+        value, gradients = step_of(model, digits.images[some], digits.labels[some])
+        if not math.isfinite(value):
+            raise FloatingPointError(f"step {number}: the loss is {value}; lower the learning rate {peak}")
+        gradients, _ = clip(gradients, 1.0)
+        model, state = update(model, gradients, state, rate=schedule(number, steps=steps, peak=peak, warmup=max(steps // 20, 1)))
+        yield Step(number, float(value), time.perf_counter() - started, model)

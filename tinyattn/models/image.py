@@ -1,0 +1,103 @@
+"""A small image model: patches in, logits of the image's class out, any mechanism of a grid between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from tinyattn.layers.attention import SelfAttention
+from tinyattn.layers.block import Block
+from tinyattn.layers.feed_forward import SwiGLU
+from tinyattn.layers.linear import normal, project
+from tinyattn.layers.norm import RMSNorm
+from tinyattn.layers.patch import PatchEmbedding
+from tinyattn.ops.loss import cross_entropy
+from tinyattn.ops.types import Array
+from tinyattn.ops.windows import Grid
+
+
+@dataclass(frozen=True)
+class ImageConfig:
+    """Sizes of an image model.
+
+    Raises:
+        TypeError: a size that is not an int. ValueError: a size below 1, or sizes that do not divide.
+
+    >>> ImageConfig().grid
+    (4, 4)
+    """
+
+    side: int = 8
+    patch: int = 2
+    width: int = 64
+    layers: int = 2
+    heads: int = 4
+    hidden: int = 128
+    classes: int = 10
+
+    def __post_init__(self) -> None:
+        for name, size in vars(self).items():
+            if type(size) is not int:
+                raise TypeError(f"{name}: expected an int, got {type(size).__name__}")
+            if size < 1:
+                raise ValueError(f"{name}: expected 1 or more, got {size}")
+        if self.side % self.patch:
+            raise ValueError(f"patch: expected a divisor of the side {self.side}, got {self.patch}")
+        if self.width % self.heads:
+            raise ValueError(f"heads: expected a divisor of the width {self.width}, got {self.heads}")
+
+    @property
+    def grid(self) -> Grid:
+        """Patches along each axis."""
+        return (self.side // self.patch,) * 2
+
+
+BlockOf = Callable[[np.random.Generator, int, ImageConfig], Any]
+
+
+def attending(mechanism: Callable[[int], Callable[..., Any]]) -> BlockOf:
+    """Returns the maker of blocks of which number n attends by mechanism(n), a function of q, k, v and grid=."""
+    def make(rng: np.random.Generator, number: int, config: ImageConfig) -> Block:
+        attend = partial(mechanism(number), grid=config.grid)
+        smaller = 0.02 / (2 * config.layers) ** 0.5
+        return Block(RMSNorm.create(config.width),
+                     SelfAttention.create(rng, config.width, config.heads, config.heads, mechanism=attend, base=None,
+                                          deviation=smaller),
+                     RMSNorm.create(config.width), SwiGLU.create(rng, config.width, config.hidden, deviation=smaller))
+
+    return make
+
+
+@dataclass(frozen=True, eq=False)
+class ImageModel:
+    """Patch embedding, blocks, the mean of the normalised cells, head.
+
+    images (batch, side, side) -> logits (batch, classes).
+    """
+
+    embedding: PatchEmbedding
+    blocks: tuple[Any, ...]
+    norm: RMSNorm
+    head: Array
+
+    @classmethod
+    def create(cls, config: ImageConfig, rng: np.random.Generator, *, block: BlockOf) -> ImageModel:
+        """Returns the model with normal weights; block(rng, number, config) makes each of its blocks."""
+        return cls(PatchEmbedding.create(rng, config.grid, config.patch, config.width),
+                   tuple(block(rng, number, config) for number in range(config.layers)),
+                   RMSNorm.create(config.width), normal(rng, config.width, config.classes))
+
+    def __call__(self, images: Array) -> Array:
+        x = self.embedding(images)
+        for block in self.blocks:
+            x = block(x)
+        return project(np.mean(self.norm(x), axis=-2), self.head)
+
+
+def image_loss(model: ImageModel, images: Array, labels: Array) -> Array:
+    """Returns the mean cross-entropy of the model's logits, in nats."""
+    return cross_entropy(model(images), labels)

@@ -1,0 +1,102 @@
+"""Numbers in 8 or 4 bits: a code each, and a scale and a zero for each group of them."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tinyattn.ops.types import Array
+
+BITS = (8, 4)
+
+
+class Packed(NamedTuple):
+    """Quantised rows (..., n, width): x = scale code + zero, group by group.
+
+    codes (..., n, width) uint8 with 8 bits, (..., n, ceil(width / 2)) with 4, where byte i holds channel 2 i in its low
+    half and 2 i + 1 in its high one. scale and zero have one entry a group of `group` neighbours: of tokens, (..., n /
+    group, width), where axis is -2; of channels, (..., n, ceil(width / group)), where it is -1, and the last may be short.
+    """
+
+    codes: Array
+    scale: Array
+    zero: Array
+    bits: int
+    group: int
+    axis: int
+    width: int
+
+    def rows(self, start: int, stop: int) -> Packed:
+        """Returns the rows from start to stop, on group boundaries where groups are of tokens; nothing is copied."""
+        low, high = (start // self.group, -(-stop // self.group)) if self.axis == -2 else (start, stop)
+        scale, zero = self.scale[..., low:high, :], self.zero[..., low:high, :]
+        return self._replace(codes=self.codes[..., start:stop, :], scale=scale, zero=zero)
+
+
+def quantize(x: Array, *, bits: int, group: int, axis: int) -> Packed:
+    """Returns rows as codes: of each group, zero = min x, scale = (max x - min x) / (2^bits - 1), code = round((x - zero) / scale).
+
+    x (..., n, width); groups of `group` neighbours along axis -2, which they must divide, or -1. No number is off by more
+    than scale / 2 and the rounding of its dtype; equal numbers are exact, with a scale of 1. The scale and zero of float16
+    are float32. arXiv:2402.02750.
+
+    Raises:
+        ValueError: NaN or inf, which would spoil their whole group; groups of tokens that are not whole.
+
+    >>> quantize(np.array([[1.0, 4.0, 16.0, 16.0]]), bits=4, group=2, axis=-1)[:3]
+    (array([[240,   0]], dtype=uint8), array([[0.2, 1. ]]), array([[ 1., 16.]]))
+    """
+    if axis == -2 and x.shape[-2] % group:
+        raise ValueError(f"x: expected whole groups of {group} tokens, got shape {x.shape}")
+    work: Any = x.astype(np.float32) if x.dtype == np.float16 else x
+    levels = work.dtype.type(2 ** bits - 1)
+    starts = np.arange(0, x.shape[axis], group)
+    zero, high = (pick.reduceat(work, starts, axis=axis) for pick in (np.minimum, np.maximum))
+    with np.errstate(over="ignore", invalid="ignore"):
+        scale = (high - zero) / levels
+    if not np.all(np.isfinite(scale)):
+        raise ValueError(f"x: expected finite numbers, got NaN, inf or a group wider than {work.dtype} in an array of shape {x.shape}")
+    scale = np.where(scale > 0, scale, np.ones_like(scale))  # equal numbers, or nearly so: all have code 0
+    steps = np.rint((work - spread(zero, x.shape[axis], group, axis)) / spread(scale, x.shape[axis], group, axis))
+    codes = np.clip(steps, 0, levels).astype(np.uint8)
+    return Packed(pack(codes) if bits == 4 else codes, scale, zero, bits, group, axis, x.shape[-1])
+
+
+def dequantize(packed: Packed) -> Array:
+    """Returns the numbers, (..., n, width) in the dtype of the scale.
+
+    >>> dequantize(quantize(np.array([[1.0, 4.0, 16.0, 16.0]]), bits=4, group=2, axis=-1))
+    array([[ 1.,  4., 16., 16.]])
+    """
+    codes = unpack(packed.codes, packed.width) if packed.bits == 4 else packed.codes
+    size = codes.shape[packed.axis]
+    scale, zero = (spread(x, size, packed.group, packed.axis) for x in (packed.scale, packed.zero))
+    return codes.astype(packed.scale.dtype) * scale + zero
+
+
+def spread(x: Array, size: int, group: int, axis: int) -> Array:
+    """Returns what belongs to each group, repeated for each of its members."""
+    return x.take(np.arange(size) // group, axis=axis)
+
+
+def pack(codes: Array) -> Array:
+    """Returns codes below 16 two a byte, (..., ceil(width / 2)): the first in the low half; an odd end is filled with 0.
+
+    >>> pack(np.array([1, 2, 3], np.uint8))
+    array([33,  3], dtype=uint8)
+    """
+    low, high = codes[..., 0::2], codes[..., 1::2]
+    if codes.shape[-1] % 2:
+        high = np.concatenate((high, np.zeros_like(low[..., :1])), axis=-1)
+    return low | high << 4
+
+
+def unpack(packed: Array, width: int) -> Array:
+    """Returns the codes of `pack`, (..., width).
+
+    >>> unpack(np.array([33, 3], np.uint8), 3)
+    array([1, 2, 3], dtype=uint8)
+    """
+    codes = np.stack((packed & 15, packed >> 4), axis=-1)
+    return codes.reshape(*packed.shape[:-1], 2 * packed.shape[-1])[..., :width]

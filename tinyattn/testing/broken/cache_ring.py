@@ -1,0 +1,93 @@
+"""Wrong rings: who is seen where tokens are forgotten."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tinyattn.caches import RingCache
+from tinyattn.caches.taped import Held
+from tinyattn.ops.types import Array
+from tinyattn.testing.broken.cache import cache_twin
+
+
+@cache_twin("cached_is_full", row="RingCache")
+class dropped_before_reading(RingCache):
+    """A chunk's keys push out the old ones before its queries read: the first of them miss the start of their window."""
+
+    def _grown(self, k: Array, v: Array) -> Held:
+        return self._settled(super()._grown(k, v))
+
+    def _settled(self, held: Held) -> Held:
+        return held.each(lambda tape: tape.last(self.window))
+
+    def _check_held(self, held: Held, start: int, name: str) -> None:
+        """Believes that all is there."""
+
+
+@cache_twin("cached_is_full", "cached_one_by_one", row="RingCache")
+class ring_counts_the_others(RingCache):
+    """The window counts the tokens besides the query's own: one too many."""
+
+    def __init__(self, window: int, **settings: Any) -> None:
+        super().__init__(window + 1, **settings)
+
+
+@cache_twin("cached_is_full", row="RingCache")
+class full_ring_written_in_part(RingCache):
+    """Of a chunk that does not fit behind the end of the full ring only what does is written."""
+
+    def _settled(self, held: Held) -> Held:
+        before = self._held
+        if before is None or held.length - before.length < 2 or before.length < self.window:
+            return super()._settled(held)
+        lost = (held.length - before.length) // 2
+        last = {name: held.tapes[name].without(lost).extended(held.tapes[name].rows[..., :lost, :]) for name in ("keys", "values")}
+        return super()._settled(held._replace(tapes={**held.tapes, **last}))
+
+
+@cache_twin("drafts_leave_no_trace", row="RingCache")
+class slack_not_kept(RingCache):
+    """Drafts push tokens out that are needed again when the drafts are taken back."""
+
+    def _settled(self, held: Held) -> Held:
+        return held.each(lambda tape: tape.last(self.window))
+
+    def _check_held(self, held: Held, start: int, name: str) -> None:
+        """Believes that all is there."""
+
+
+@cache_twin("cached_is_full", row="RingCache, first kept")
+class first_tokens_pushed_out(RingCache):
+    """The first tokens are in the ring like all others, and go when it is full."""
+
+    def __init__(self, window: int, *, keep_first: int, **settings: Any) -> None:
+        super().__init__(window, **settings)
+
+
+@cache_twin("cached_is_full", row="RingCache, re-based")
+class first_tokens_far_away(RingCache):
+    """The first tokens keep the distance that they have in the text, as if no token between had been forgotten."""
+
+    def _turned(self, q: Array, at: Array) -> Array:
+        most, held = self.keep_first + self.window - 1, self._length
+        return super()._turned(q, np.arange(held - q.shape[-2], held) if at.size and at.max() <= most else at)
+
+    def _read(self, q: Array, held: Held, options: dict[str, Any]) -> Array:
+        self._length = held.length
+        return super()._read(q, held, options)
+
+
+@cache_twin("cached_is_full", row="RingCache, re-based")
+class chunk_rotated_from_zero(RingCache):
+    """Keys are rotated by their place in the chunk: positions start again at 0 with every step."""
+
+    def _grown(self, k: Array, v: Array) -> Held:
+        turn, start = self.rotate, self.length
+        if turn is None:
+            return super()._grown(k, v)
+        self.rotate = lambda x, at: turn(x, at - start)
+        grown = super()._grown(k, v)
+        self.rotate = turn
+        return grown

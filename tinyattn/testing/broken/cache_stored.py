@@ -1,0 +1,97 @@
+"""Wrong storage: pages written by two, codes that stand for something else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tinyattn.caches import PagedCache, PagePool, QuantizedCache
+from tinyattn.caches.pages import Table
+from tinyattn.caches.taped import Held
+from tinyattn.ops.quantize import Packed
+from tinyattn.testing.broken.cache import cache_twin
+
+FOUR = "QuantizedCache, 4 bits"
+
+
+class Sharing(PagedCache):
+    """Writes into its last page whoever holds it."""
+
+    def _shared_ends(self, table: Table) -> list[int]:
+        return []
+
+
+@cache_twin("a_fork_goes_its_own_way", "rows_go_where_they_are_told", row="PagedCache")
+def shared_page_written(pages: int, page_size: int) -> Any:
+    """A fork writes into the last page that it shares with its parent: nobody copied it."""
+    return Sharing(PagePool(pages, page_size))
+
+
+class Rewound(PagedCache):
+    """Forgets pages by its length, one too many."""
+
+    def _cut(self, length: int) -> Any:
+        held = self._held
+        return held and held._replace(table=held.table._replace(length=length - length % self.pool.page_size,
+                                                                pages=held.table.pages[:, : length // self.pool.page_size]))
+
+
+@cache_twin("drafts_leave_no_trace", row="PagedCache")
+def truncated_to_whole_pages(pages: int, page_size: int) -> Any:
+    """Truncation frees the page in which the text now ends."""
+    return Rewound(PagePool(pages, page_size))
+
+
+@cache_twin("cached_is_full", row="QuantizedCache")
+class groups_begin_with_the_chunk(QuantizedCache):
+    """Groups of tokens begin where a chunk does, so that a text in other pieces has other codes."""
+
+    def _quantised(self, length: int) -> int:
+        start = self.length % self.group
+        return max(0, length - self.residual - start) // self.group * self.group
+
+
+@cache_twin("tokens_of_zeros_count", row="QuantizedCache")
+class equal_numbers_divided_by_zero(QuantizedCache):
+    """A group of equal numbers has a scale of 0, and 0 / 0 for a code."""
+
+    def _packed(self, held: Held, name: str) -> Packed:
+        packed = super()._packed(held, name)
+        flat = (packed.scale == 1) & (packed.zero == 0)
+        return packed._replace(zero=np.where(flat, np.nan, packed.zero)) if flat.any() else packed
+
+
+@cache_twin("within_the_bound", "cached_is_full", row="QuantizedCache")
+class zero_point_forgotten(QuantizedCache):
+    """Numbers are scale times code, as if their smallest were 0."""
+
+    def _packed(self, held: Held, name: str) -> Packed:
+        packed = super()._packed(held, name)
+        return packed._replace(zero=packed.zero * 0)
+
+
+@cache_twin("cached_is_full", row="QuantizedCache")
+class newest_rounded_too(QuantizedCache):
+    """Nothing is kept as it came: a token is in codes as soon as its group is whole."""
+
+    def _quantised(self, length: int) -> int:
+        return length // self.group * self.group
+
+
+@cache_twin("cached_is_full", row=FOUR)
+class halves_swapped(QuantizedCache):
+    """Two codes a byte are taken out in the other order."""
+
+    def _packed(self, held: Held, name: str) -> Packed:
+        packed = super()._packed(held, name)
+        return packed._replace(codes=packed.codes << 4 | packed.codes >> 4)
+
+
+@cache_twin("cached_is_full", row=FOUR)
+class scales_of_the_next_group(QuantizedCache):
+    """Codes of one group are turned back with the scale of another."""
+
+    def _packed(self, held: Held, name: str) -> Packed:
+        packed = super()._packed(held, name)
+        return packed._replace(scale=np.roll(packed.scale, -1, axis=packed.axis if name == "keys" else -2))
