@@ -26,7 +26,7 @@ WIDE = {np.dtype(np.float32), np.dtype(np.float64)}
 def attention(q: Array, k: Array, v: Array, **options: Any) -> Array:
     """Returns `definitions.attention(q, k, v, **options)` from the form that suits the sizes.
 
-    From 4096 scores on (65,536 in a decoding step with grouped heads) that is the kernel, where Numba is installed; for a
+    From 4096 scores on (65,536 in a decoding step with grouped heads) that is the kernel, where Numba is installed; in a
     smaller step of one query a head it is the bare formula. Where Numba is not, a batch is cut so that the scores of each
     part stay in the processor's cache, and where the scores of one call would take more than 64 MiB, the streaming form
     holds one block of them at a time. The kernel has a first derivative only; for a second one differentiate
@@ -41,6 +41,8 @@ def attention(q: Array, k: Array, v: Array, **options: Any) -> Array:
     >>> attention(np.zeros((1, 2)), np.eye(2), np.array([[1.0], [3.0]]))
     array([[2.]])
     """
+    if plain_step(q, k, v, options) and q.size // q.shape[-1] * k.shape[-2] < DECODE_SCORES:
+        return one_query(q, k, v)
     shape: tuple[int, ...] = getattr(q, "shape", ())
     kv_shape: tuple[int, ...] = getattr(k, "shape", ())
     value_shape: tuple[int, ...] = getattr(v, "shape", ())
@@ -52,8 +54,6 @@ def attention(q: Array, k: Array, v: Array, **options: Any) -> Array:
     compiled = kernel() if scores >= least and not (step and shape[-3] == kv_shape[-3]) else None
     if compiled is not None:
         return compiled(q, k, v, **options)
-    if step and plain_step(q, k, v, options):
-        return one_query(q, k, v)
     size = scores * q.dtype.itemsize if fits else 0
     parts = min(shape[0], -(-size // PART_BYTES)) if size else 1
     batch = len(shape) > 3 and shape[:-3] == kv_shape[:-3]
@@ -66,13 +66,15 @@ def attention(q: Array, k: Array, v: Array, **options: Any) -> Array:
 
 def plain_step(q: Array, k: Array, v: Array, options: dict[str, Any]) -> bool:
     """Returns whether arrays (..., heads, length, dim) can be read as they are, one query a head that sees every key."""
+    if not (type(q) is type(k) is type(v) is np.ndarray and q.dtype in WIDE and q.dtype == k.dtype == v.dtype):
+        return False
     shape, kv_shape = q.shape, k.shape
-    return (type(q) is type(k) is type(v) is np.ndarray and q.dtype in WIDE and q.dtype == k.dtype == v.dtype
-            and shape[-2] == 1 and shape[:-3] == kv_shape[:-3] and shape[-1] == kv_shape[-1]
-            and 0 not in kv_shape and shape[-3] % kv_shape[-3] == 0
+    return (len(shape) > 2 and shape[-2] == 1 and shape[:-3] == kv_shape[:-3] and shape[-1] == kv_shape[-1]
+            and kv_shape[:-1] == v.shape[:-1] and 0 not in kv_shape and shape[-3] % kv_shape[-3] == 0
             and (not options or (len(options) == 1 and options.get("causal") is True)))
 
 
+@np.errstate(under="ignore")
 def one_query(q: Array, k: Array, v: Array) -> Array:
     """Returns attention where every query sees every key: nothing to hide, to cap or to add.
 
@@ -80,13 +82,12 @@ def one_query(q: Array, k: Array, v: Array) -> Array:
     """
     *leading, heads, _, dim = q.shape
     kv_heads = k.shape[-3]
-    with np.errstate(under="ignore"):
-        scores = (q * dim ** -0.5).reshape(*leading, kv_heads, heads // kv_heads, dim) @ k.mT
-        top = scores.max(axis=-1, keepdims=True)
-        if not np.isfinite(top).all():
-            return definitions.attention(q, k, v)
-        exps = np.exp(scores - top)
-        return (exps @ v / exps.sum(axis=-1, keepdims=True)).reshape(*leading, heads, 1, v.shape[-1])
+    scores = (q * dim ** -0.5).reshape(*leading, kv_heads, heads // kv_heads, dim) @ k.mT
+    top = scores.max(axis=-1, keepdims=True)
+    if np.count_nonzero(np.isfinite(top)) < top.size:
+        return definitions.attention(q, k, v)
+    exps = np.exp(scores - top)
+    return (exps @ v / exps.sum(axis=-1, keepdims=True)).reshape(*leading, heads, 1, v.shape[-1])
 
 
 @cache

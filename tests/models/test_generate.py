@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tinyattn.caches import GrowingCache
-from tinyattn.catalog import find
+from tinyattn.catalog import ROWS, find
 from tinyattn.engine.tree import map_tree
 from tinyattn.models.batched import generate_batch
 from tinyattn.models.beam import beam_search
@@ -74,6 +74,13 @@ class Bigram:
 
     def __call__(self, tokens, **options):
         return self.table[tokens]
+
+
+@pytest.mark.parametrize("name", [row.name for row in ROWS if row.mixer is not None and row.name not in NAMES])
+def test_a_row_of_any_mechanism_is_what_it_is_alone(name):
+    decoder = model(name)
+    alone = np.array([[*generate(decoder, prompt, 3, cache=find(name).cache)] for prompt in PROMPTS[:2]])
+    np.testing.assert_array_equal(np.stack([*generate_batch(decoder, PROMPTS[:2], 3, cache=find(name).cache)], axis=1), alone)
 
 
 @pytest.mark.parametrize("name", NAMES)

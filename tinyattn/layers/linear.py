@@ -15,10 +15,9 @@ def project(x: Array, weight: Array) -> Array:
     >>> project(np.ones((2, 3, 4)), np.ones((4, 5))).shape
     (2, 3, 5)
     """
-    rows = math.prod(x.shape[:-1])
-    if rows == 1:
+    if x.size == x.shape[-1]:  # one row
         return x @ weight
-    # (8, 256, 128) @ (128, 384): 1.3 times as fast folded as in 8 products
+    rows = math.prod(x.shape[:-1])  # (8, 256, 128) @ (128, 384): 1.3 times as fast folded as in 8 products
     return (x.reshape(rows, x.shape[-1]) @ weight).reshape(*x.shape[:-1], weight.shape[-1])
 
 

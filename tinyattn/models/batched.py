@@ -15,7 +15,7 @@ from tinyattn.models.generate import check_prompt, check_tokens, make_caches, re
 from tinyattn.models.sampling import sample
 from tinyattn.ops.types import Array
 
-# What a layer gives its cache with the tokens and that is the same for all rows.
+# What a layer gives its cache with the tokens and that is the same for all rows, besides what has too few axes to be a token's.
 SHARED = ("w_uk", "w_uv")
 
 
@@ -79,7 +79,7 @@ class Rows:
         """Returns what each row's queries read, and 0 behind its tokens."""
         outs = []
         for row, (cache, count) in enumerate(zip(self.caches, self.counts, strict=True)):
-            given = {name: x if name in SHARED else own(x, row, count, -2 if x.ndim == q.ndim else -1)
+            given = {name: x if name in SHARED or np.ndim(x) < q.ndim - 1 else own(x, row, count, -2 if x.ndim == q.ndim else -1)
                      for name, x in options.items()}
             out = cache.step(*(own(x, row, count, -2) for x in (q, k, v)), **given)
             outs.append(np.pad(out, [(0, 0)] * (out.ndim - 2) + [(0, q.shape[-2] - count), (0, 0)]))

@@ -72,7 +72,7 @@ def check_tokens(tokens: Array, vocab: int) -> Array:
         raise TypeError(f"tokens: expected an integer array, got {getattr(tokens, 'dtype', type(tokens).__name__)}")
     if tokens.ndim != 2:
         raise ValueError(f"tokens: expected (batch, length), got shape {tokens.shape}")
-    if tokens.size and not 0 <= tokens.min() <= tokens.max() < vocab:
+    if tokens.size and tokens.astype(np.uint64).max() >= vocab:  # one pass: a negative one becomes a very large one
         raise IndexError(f"tokens: expected 0 to {vocab - 1}, got {int(tokens.min())} to {int(tokens.max())}")
     return tokens
 

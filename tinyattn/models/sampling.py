@@ -89,7 +89,6 @@ def check_options(temperature: float, top_k: int | None, top_p: float | None) ->
 def check_logits(logits: Array) -> None:
     """Raises ValueError for NaN, and for a row of -inf."""
     top = logits.max(axis=-1)
-    if np.isnan(top).any():
-        raise ValueError("logits: NaN; the model's parameters or inputs are broken")
-    if (top == -np.inf).any():
-        raise ValueError("logits: a row of -inf has nothing to choose")
+    if not (top > -np.inf).all():
+        raise ValueError("logits: NaN; the model's parameters or inputs are broken" if np.isnan(top).any() else
+                         "logits: a row of -inf has nothing to choose")

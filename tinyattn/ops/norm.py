@@ -20,8 +20,9 @@ def rms_norm(x: Array, weight: Array | None = None, *, epsilon: float = 1e-6) ->
     array([1., 1.])
     """
     check_weight("weight", weight, x)
-    square = np.vecdot(x, x).reshape(*x.shape[:-1], 1) * (1.0 / x.shape[-1])
-    normed = x * (1.0 / np.sqrt(square + epsilon))
+    width = x.shape[-1]
+    square = np.vecdot(x, x).reshape(*x.shape[:-1], 1)
+    normed = x * (width ** 0.5 / np.sqrt(square + width * epsilon))
     return normed if weight is None else normed * weight
 
 

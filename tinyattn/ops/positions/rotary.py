@@ -89,15 +89,16 @@ def rotary_from(x: Array, start: int, *, base: float = 10000.0) -> Array:
     first = start // RUN * RUN
     run = slice(start - first, start - first + length)
     cos, sin = turns(first, -(-run.stop // RUN) * RUN, dims, base, x.dtype)
-    return x * cos[run] + np.concatenate((x[..., dims // 2 :], x[..., : dims // 2]), axis=-1) * sin[run]
+    pairs = x.reshape(*x.shape[:-1], 2, dims // 2)
+    return (pairs * cos[run] + pairs[..., ::-1, :] * sin[run]).reshape(x.shape)
 
 
 @lru_cache(maxsize=1)
 def turns(start: int, length: int, dims: int, base: float, dtype: Any) -> tuple[Array, Array]:
-    """Returns (cos, cos) and (-sin, sin) of a run of positions, each (length, dims)."""
+    """Returns cos (length, 1, dims / 2), and -sin for the first of each pair and sin for the second (length, 2, dims / 2)."""
     angles = np.arange(start, start + length)[:, None] * plain(dims, base)
     cos, sin = np.cos(angles).astype(dtype), np.sin(angles).astype(dtype)
-    return np.concatenate((cos, cos), axis=-1), np.concatenate((-sin, sin), axis=-1)
+    return cos[:, None], np.stack((-sin, sin), axis=-2)
 
 
 def rotary_2d(x: Array, *, grid: Grid, base: float = 10000.0, interleaved: bool = False) -> Array:
