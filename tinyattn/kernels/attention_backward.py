@@ -6,11 +6,11 @@ from __future__ import annotations
 import numpy as np
 
 from tinyattn.kernels.jit import compiled, inlined, reassociated
-from tinyattn.kernels.scores import LOG2_E, distance_at, key_range, keys_of_tile, score, seen_of_block
-from tinyattn.kernels.seen import SKIP
+from tinyattn.kernels.scores import LOG2_E, band, distance_at, key_range, keys_of_tile, score, seen_of_block
+from tinyattn.kernels.seen import SKIP, UNBOUNDED
 from tinyattn.kernels.threads import next_task
 from tinyattn.kernels.tile import product_add, product_set
-from tinyattn.kernels.vector import column_exp2, column_tanh, transpose_rows
+from tinyattn.kernels.vector import column_exp2, column_tanh, pack_rows, transpose_rows
 
 
 @reassociated
@@ -53,7 +53,8 @@ def backward(counter, slots, splits, sizes, rules, blocks, blocks_at, tiles, mas
     p, d_s = np.empty(sizes.kv_tile * width, q.dtype), np.empty(sizes.kv_tile * width, q.dtype)
     tanhs = np.empty(sizes.kv_tile * width if rules.cap else 0, q.dtype)
     q_t, d_out_t = np.empty(head_width * width, q.dtype), np.empty(value_width * width, q.dtype)
-    d_q_tile = np.empty(width * head_width, q.dtype)
+    q_panels, d_out_panels = np.empty(width * head_width, q.dtype), np.empty(width * value_width, q.dtype)
+    k_panels, d_q_tile = np.empty(sizes.kv_tile * head_width, q.dtype), np.empty(width * head_width, q.dtype)
     shift, low_delta, spare = np.empty(width, q.dtype), np.empty(width, q.dtype), np.zeros(width, q.dtype)
     count = (sizes.q_len + width - 1) // width
     tasks = sizes.batch * sizes.kv_heads * splits
@@ -74,8 +75,10 @@ def backward(counter, slots, splits, sizes, rules, blocks, blocks_at, tiles, mas
                 i0 = (count - 1 - unit % count) * width
                 rows = min(width, sizes.q_len - i0)
                 q_at, d_out_at = (head * sizes.q_rows + i0) * head_width, (head * sizes.q_rows + i0) * value_width
-                transpose_rows(q_t, width, q, q_at, head_width, rows, kind_of(rules.factor), sizes.lanes)
-                transpose_rows(d_out_t, width, d_out, d_out_at, value_width, rows, kind_of(1), sizes.lanes)
+                transpose_rows(q_t, width, q, q_at, head_width, rows, kind_of(rules.factor), sizes.lanes, micro)
+                transpose_rows(d_out_t, width, d_out, d_out_at, value_width, rows, kind_of(1), sizes.lanes, micro)
+                pack_rows(q_panels, width, q, q_at, head_width, rows, kind_of(scale), micro)
+                pack_rows(d_out_panels, width, d_out, d_out_at, value_width, rows, kind_of(1), micro)
                 for i in range(width):
                     shift[i] = 0
                     low_delta[i] = 0
@@ -94,7 +97,12 @@ def backward(counter, slots, splits, sizes, rules, blocks, blocks_at, tiles, mas
                         continue
                     keys = keys_of_tile(j0, high, sizes)
                     k_at, v_at = (kv_at + j0) * head_width, (kv_at + j0) * value_width
-                    product_set(p, 0, width, k, k_at, head_width, 1, q_t, 0, width, keys, width, sizes.head_dim, micro)
+                    there = min(keys, sizes.kv_len - j0)
+                    below, above = band(i0, j0, sizes, rules)
+                    if d_bias_step or d_distance_step:  # gradients of biases read whole tiles
+                        below, above = -UNBOUNDED, UNBOUNDED
+                    product_set(p, 0, width, micro, k, k_at, head_width, 1, q_t, head_width * micro, keys, width, sizes.head_dim,
+                                micro, -above, -below)
                     if rules.cap:
                         column_tanh(p, keys, width, spare, spare)
                         for x in range(keys * width):
@@ -102,11 +110,11 @@ def backward(counter, slots, splits, sizes, rules, blocks, blocks_at, tiles, mas
                             p[x] *= kind_of(rules.cap)
                     score(p, head, kind, i0, j0, rows, keys, sizes, rules, tiles, mask, mask_at, bias, bias_at, distance)
                     column_exp2(p, keys, width, shift, spare)
-                    product_add(d_v, (copy_at + j0) * value_width, value_width, p, 0, width, 1, d_out, d_out_at, value_width,
-                                keys, value_width, rows, micro)
-                    product_set(d_s, 0, width, v, v_at, value_width, 1, d_out_t, 0, width, keys, width, sizes.value_dim, micro)
+                    product_add(d_v, (copy_at + j0) * value_width, value_width, micro, p, 0, width, 1, d_out_panels, width * micro,
+                                keys, value_width, rows, micro, -above, -below)
+                    product_set(d_s, 0, width, micro, v, v_at, value_width, 1, d_out_t, value_width * micro, keys, width,
+                                sizes.value_dim, micro, -above, -below)
                     weigh(d_s, p, low_delta, keys, width)
-                    there = min(keys, sizes.kv_len - j0)
                     if d_bias_step:
                         at = slot * d_bias_step + bias_at[head] + i0 * rules.bias_row + j0 * rules.bias_column
                         add_bias_gradient(d_s, d_bias, at, rows, there, sizes, rules)
@@ -115,13 +123,16 @@ def backward(counter, slots, splits, sizes, rules, blocks, blocks_at, tiles, mas
                         add_distance_gradient(d_s, d_distance, at, rows, there, sizes)
                     if rules.cap:
                         slope_of_cap(d_s, tanhs, keys * width)
-                    product_add(d_k, (copy_at + j0) * head_width, head_width, d_s, 0, width, 1, q, q_at, head_width,
-                                keys, head_width, rows, micro)
-                    product_add(d_q_tile, 0, head_width, d_s, 0, 1, width, k, k_at, head_width, width, head_width, there, micro)
+                    product_add(d_k, (copy_at + j0) * head_width, head_width, micro, d_s, 0, width, 1, q_panels, width * micro,
+                                keys, head_width, rows, micro, -above, -below)
+                    pack_rows(k_panels, sizes.kv_tile, k, k_at, head_width, there, kind_of(1), micro)
+                    product_add(d_q_tile, 0, micro, width * micro, d_s, 0, 1, width, k_panels, sizes.kv_tile * micro, width,
+                                head_width, there, micro, below, above)
                 for i in range(rows):
                     row = (head * sizes.q_len + i0 + i) * sizes.head_dim
-                    for c in range(sizes.head_dim):
-                        d_q[row + c] = d_q_tile[i * head_width + c] * kind_of(scale)
+                    for column in range(0, sizes.head_dim, micro):
+                        for c in range(min(micro, sizes.head_dim - column)):
+                            d_q[row + column + c] = d_q_tile[column * width + i * micro + c] * kind_of(scale)
 
 
 @inlined

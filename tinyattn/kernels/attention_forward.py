@@ -6,11 +6,11 @@ from __future__ import annotations
 import numpy as np
 
 from tinyattn.kernels.jit import compiled
-from tinyattn.kernels.scores import LN_2, LOG2_E, cap, key_range, keys_of_tile, score, seen_of_block
+from tinyattn.kernels.scores import LN_2, LOG2_E, band, cap, key_range, keys_of_tile, score, seen_of_block
 from tinyattn.kernels.seen import SKIP
 from tinyattn.kernels.threads import next_task
 from tinyattn.kernels.tile import product_add, product_set
-from tinyattn.kernels.vector import column_exp2, column_max, transpose_rows
+from tinyattn.kernels.vector import column_exp2, column_max, pack_rows, scale_row, transpose_rows
 
 
 @compiled
@@ -22,10 +22,10 @@ def forward(counter, sizes, rules, blocks, blocks_at, tiles, mask, mask_at, bias
     """
     kind_of = q.dtype.type
     nowhere, ln_2 = kind_of(-np.inf), kind_of(LN_2)
-    width, value_width = sizes.q_tile, sizes.value_width
+    width, value_width, micro = sizes.q_tile, sizes.value_width, sizes.micro_columns
     s = np.empty(sizes.kv_tile * width, q.dtype)
     q_t = np.empty(sizes.head_width * width, q.dtype)
-    a = np.empty(width * value_width, q.dtype)
+    a, v_panels = np.empty(width * value_width, q.dtype), np.empty(sizes.kv_tile * value_width, q.dtype)
     top, shift, total = np.empty(width, q.dtype), np.empty(width, q.dtype), np.empty(width, q.dtype)
     kept, none, spare = np.empty(width, q.dtype), np.zeros(width, q.dtype), np.zeros(width, q.dtype)
     count = (sizes.q_len + width - 1) // width
@@ -38,7 +38,7 @@ def forward(counter, sizes, rules, blocks, blocks_at, tiles, mask, mask_at, bias
         rows = min(width, sizes.q_len - i0)
         kv_at = head // (sizes.heads // sizes.kv_heads) * sizes.kv_rows
         transpose_rows(q_t, width, q, (head * sizes.q_rows + i0) * sizes.head_width, sizes.head_width, rows,
-                       kind_of(rules.factor), sizes.lanes)
+                       kind_of(rules.factor), sizes.lanes, micro)
         begin, weight = nowhere, kind_of(0)
         if sinks.size:
             begin, weight = sinks[head % sizes.heads] * kind_of(LOG2_E), kind_of(1)
@@ -53,8 +53,9 @@ def forward(counter, sizes, rules, blocks, blocks_at, tiles, mask, mask_at, bias
             if kind == SKIP:
                 continue
             keys = keys_of_tile(j0, high, sizes)
-            product_set(s, 0, width, k, (kv_at + j0) * sizes.head_width, sizes.head_width, 1, q_t, 0, width, keys, width,
-                        sizes.head_dim, sizes.micro_columns)
+            below, above = band(i0, j0, sizes, rules)
+            product_set(s, 0, width, micro, k, (kv_at + j0) * sizes.head_width, sizes.head_width, 1, q_t, sizes.head_width * micro,
+                        keys, width, sizes.head_dim, micro, -above, -below)
             if rules.cap:
                 cap(s, keys, sizes, rules, spare)
             score(s, head, kind, i0, j0, rows, keys, sizes, rules, tiles, mask, mask_at, bias, bias_at, distance)
@@ -69,16 +70,20 @@ def forward(counter, sizes, rules, blocks, blocks_at, tiles, mask, mask_at, bias
             if risen:
                 column_exp2(kept, 1, width, none, spare)
                 for i in range(width):
-                    factor = kept[i]
-                    total[i] *= factor
-                    for e in range(value_width):
-                        a[i * value_width + e] *= factor
+                    total[i] *= kept[i]
+                for i in range(width):
+                    if kept[i] != 1:
+                        for panel in range(i * micro, width * value_width, width * micro):
+                            scale_row(a, panel, a, panel, kept[i])
             column_exp2(s, keys, width, shift, total)
-            product_add(a, 0, value_width, s, 0, 1, width, v, (kv_at + j0) * value_width, value_width, width, value_width,
-                        min(keys, sizes.kv_len - j0), sizes.micro_columns)
+            there = min(keys, sizes.kv_len - j0)
+            pack_rows(v_panels, sizes.kv_tile, v, (kv_at + j0) * value_width, value_width, there, kind_of(1), micro)
+            product_add(a, 0, micro, width * micro, s, 0, 1, width, v_panels, sizes.kv_tile * micro, width, value_width, there, micro,
+                        below, above)
         for i in range(rows):
             row = head * sizes.q_len + i0 + i
             weight = 1 / total[i] if total[i] != 0 else kind_of(0)
-            for e in range(sizes.value_dim):
-                out[row * sizes.value_dim + e] = a[i * value_width + e] * weight
+            for column in range(0, sizes.value_dim, micro):
+                for e in range(min(micro, sizes.value_dim - column)):
+                    out[row * sizes.value_dim + column + e] = a[column * width + i * micro + e] * weight
             lse[row] = (top[i] + np.log2(total[i])) * ln_2 if total[i] != 0 else nowhere

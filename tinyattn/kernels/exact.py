@@ -167,7 +167,7 @@ def _(d_outs: tuple[Array, Array], saved: Saved) -> dict[str, Array | None]:
         d_v.reshape(-1), delta.reshape(-1), d_bias.reshape(-1), d_bias.shape[1], d_distance.reshape(-1), d_distance.shape[1])
     d_k, d_v = (x[0] if splits == 1 else x.sum(axis=0) for x in (d_k, d_v))
     d_k, d_v = d_k[..., : sizes.kv_len, : sizes.head_dim], d_v[..., : sizes.kv_len, : sizes.value_dim]
-    gradients: dict[str, Array | None] = {"q": d_q, "k": d_k * dtype.type(options.scale), "v": d_v}
+    gradients: dict[str, Array | None] = {"q": d_q, "k": d_k, "v": d_v}
     if saved.sinks is not None:
         share = np.exp(saved.sinks[:, None] - saved.lse) * delta
         gradients["sinks"] = -share.sum(axis=(*range(share.ndim - 2), -1))

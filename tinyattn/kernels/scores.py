@@ -50,6 +50,13 @@ def key_range(i0, rows, sizes, rules):
 
 
 @inlined
+def band(i0, j0, sizes, rules):
+    """Returns (below, above): query i of a tile sees by its position the tile's keys i + below to i + above."""
+    offset = i0 + sizes.kv_len - sizes.q_len - j0
+    return offset - rules.left, offset + rules.right
+
+
+@inlined
 def seen_of_block(blocks, blocks_at, head, i0, j0, sizes, rules):
     """Returns what the pattern shows of a tile: SKIP, WHOLE, or the number of its mask."""
     if rules.blocked:

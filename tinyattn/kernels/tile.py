@@ -86,23 +86,29 @@ micro_set = micro_in_numpy(False) if DISABLED else intrinsic(micro(False))
 
 
 @inlined
-def product_add(c, c_at, ldc, a, a_at, a_row, a_col, b, b_at, ldb, rows, columns, depth, micro_columns):  # type: ignore[no-untyped-def]
+def product_add(c, c_at, ldc, c_panel, a, a_at, a_row, a_col, b, b_panel, rows, columns, depth, micro_columns, below, above):  # type: ignore[no-untyped-def]
     """C[rows, columns] += A[rows, depth] B[depth, columns] on flat arrays: places and strides count elements.
 
-    Rows and columns are rounded up to whole micro tiles. A panel of B, micro_columns wide, stays in the first cache
-    while the rows of A pass by.
+    Rows and columns are rounded up to whole micro tiles. B stands in panels, [columns // micro_columns][..][micro_columns],
+    b_panel from one to the next, as does C, c_panel from one to the next: a panel of B, all in a row, stays in the first
+    cache while the rows of A pass by. Of row r of A only the steps r + below to r + above are taken: the others are 0.
     """
     for column in range(0, columns, micro_columns):
+        panel = column // micro_columns
         for row in range(0, rows, ROWS):
-            micro_add(c, c_at + row * ldc + column, ldc, a, a_at + row * a_row, a_row, a_col, b, b_at + column, ldb, depth)
+            start, stop = max(0, row + below), min(depth, row + ROWS + above)
+            micro_add(c, c_at + row * ldc + panel * c_panel, ldc, a, a_at + row * a_row + start * a_col, a_row, a_col,
+                      b, panel * b_panel + start * micro_columns, micro_columns, stop - start)
 
 
 @inlined
-def product_set(c, c_at, ldc, a, a_at, a_row, a_col, b, b_at, ldb, rows, columns, depth, micro_columns):  # type: ignore[no-untyped-def]
-    """C = A B, as `product_add`."""
+def product_set(c, c_at, ldc, c_panel, a, a_at, a_row, a_col, b, b_panel, rows, columns, depth, micro_columns, below, above):  # type: ignore[no-untyped-def]
+    """C = A B, as `product_add`; of row r of C only the columns r + below to r + above are needed, and others may be left."""
     for column in range(0, columns, micro_columns):
-        for row in range(0, rows, ROWS):
-            micro_set(c, c_at + row * ldc + column, ldc, a, a_at + row * a_row, a_row, a_col, b, b_at + column, ldb, depth)
+        panel = column // micro_columns
+        for row in range(max(0, column - above) // ROWS * ROWS, min(rows, column + micro_columns - below), ROWS):
+            micro_set(c, c_at + row * ldc + panel * c_panel, ldc, a, a_at + row * a_row, a_row, a_col, b, panel * b_panel,
+                      micro_columns, depth)
 
 
 @inlined

@@ -56,6 +56,29 @@ def turn_in_numpy(target: Any, target_at: int, width: int, source: Any, source_a
     target[target_at + side[:, None] * width + side] = source[source_at + side * stride + side[:, None]] * factor
 
 
+def scaled(_context: Any, target: Any, target_at: Any, source: Any, source_at: Any, factor: Any) -> Any:
+    """Returns the intrinsic target[x] = factor source[x] of one row of a panel: as many columns as a micro tile has."""
+    def generate(context: Any, builder: ir.IRBuilder, _signature: Any, arguments: Any) -> Any:
+        into, into_at, source_, at, factor_ = arguments
+        start = builder.gep(context.make_array(source)(context, builder, source_).data, [at])
+        end = builder.gep(context.make_array(target)(context, builder, into).data, [into_at])
+        by = lanes.splat(builder, factor_, vector)
+        for part in range(lanes.VECTORS):
+            step = [INT(part * vector.count)]
+            row = builder.fmul(lanes.load(builder, builder.gep(start, step), vector), by)
+            lanes.store(builder, row, builder.gep(end, step))
+        return context.get_dummy_value()
+
+    vector, size = lanes.vector_type(source.dtype), types.intp
+    return types.void(target, size, source, size, source.dtype), generate
+
+
+def scaled_in_numpy(target: Any, target_at: int, source: Any, source_at: int, factor: Any) -> None:
+    """Returns the same in NumPy, for when nothing is compiled."""
+    count = lanes.columns(source.itemsize)
+    target[target_at : target_at + count] = source[source_at : source_at + count] * factor
+
+
 def by_column(step: Callable[..., tuple[ir.Value, ir.Value | None]]) -> Callable[..., Any]:
     """Returns the intrinsic (s, rows, width, shift, total): `step(builder, x, shift, total) -> total, new x or None`.
 
@@ -117,27 +140,35 @@ def exp2_in_numpy(tile: Any, shift: Any, total: Any) -> tuple[Any, Any]:
 
 
 if DISABLED:
-    turn_block = turn_in_numpy
+    turn_block, scale_row = turn_in_numpy, scaled_in_numpy
     column_max = in_numpy(lambda tile, _, total: (np.fmax(total, np.fmax.reduce(tile, axis=0, initial=-np.inf)), tile))
     column_exp2 = in_numpy(exp2_in_numpy)
     column_tanh = in_numpy(lambda tile, _, total: (total, np.tanh(tile)))
 else:
-    turn_block = intrinsic(turn)
+    turn_block, scale_row = intrinsic(turn), intrinsic(scaled)
     column_max, column_exp2, column_tanh = (intrinsic(by_column(step)) for step in (max_step, exp2_step, tanh_step))
 
 
 @inlined
-def transpose_rows(target, width, source, at, stride, rows, factor, block):  # type: ignore[no-untyped-def]
-    """target[c][r] = factor source[r][c] for all `stride` columns of the rows, zeros in what is left of `width` rows.
+def transpose_rows(target, width, source, at, stride, rows, factor, block, panel):  # type: ignore[no-untyped-def]
+    """Fills panels [width // panel][stride][panel] with factor times rows, turned: zeros in what is left of `width` rows.
 
     block is how many elements a register holds; stride is a multiple of it.
     """
     whole = rows // block * block
     for r in range(0, whole, block):
         for c in range(0, stride, block):
-            turn_block(target, c * width + r, width, source, at + r * stride + c, stride, factor)
+            turn_block(target, (r // panel * stride + c) * panel + r % panel, panel, source, at + r * stride + c, stride, factor)
     for c in range(stride):
         for r in range(whole, rows):
-            target[c * width + r] = source[at + r * stride + c] * factor
-        for r in range(rows, width):
-            target[c * width + r] = 0
+            target[(r // panel * stride + c) * panel + r % panel] = source[at + r * stride + c] * factor
+        for r in range(max(rows, whole), width):
+            target[(r // panel * stride + c) * panel + r % panel] = 0
+
+
+@inlined
+def pack_rows(target, size, source, at, stride, rows, factor, panel):  # type: ignore[no-untyped-def]
+    """Fills panels [stride // panel][size][panel] with factor times rows."""
+    for column in range(0, stride, panel):
+        for r in range(rows):
+            scale_row(target, column * size + r * panel, source, at + r * stride + column, factor)
