@@ -26,7 +26,7 @@ def first_picture() -> str:
 def choices() -> str:
     """Returns the mechanisms of the live page as options, each with the settings it takes."""
     options = []
-    for row in ROWS:
+    for row in filter(live.reads_tokens, ROWS):
         takes = " ".join(live.takes(row))
         chosen = " selected" if row.name == live.FIRST["mechanism"] else ""
         options.append(f'<option value="{row.name}" data-takes="{takes}"{chosen}>{row.name}</option>')

@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from live import accepts, example, has_values, mixing
+from live import accepts, example, has_values, mixing, reads_tokens
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
@@ -51,8 +51,27 @@ def axes(width: float, height: float) -> Any:
     return Figure(figsize=(width, height), layout="constrained").subplots()
 
 
+def gate(row: Row) -> tuple[str, str]:
+    """Returns the picture of the map that a gate lays over an image, flat but for a bright square, and the words for it."""
+    image = np.ones((1, 12, 12))
+    image[:, 3:8, 4:9] = 2.0
+    kernel = np.zeros((2, 3, 3))
+    kernel[1] = -0.5
+    kernel[1, 1, 1] = 4.0  # as much as its eight neighbours take away
+    drawn = row.definition(image, kernel=kernel) / image
+    with rc_context(STYLE):
+        ax = plot.attention_map(drawn, ax=axes(3.8, 3.2))
+        ax.set(xlabel="x", ylabel="y", title="the map M")
+        svg = inline(ax.figure, row.name, f"the map that {row.name} lays over an image")
+    text = ("The map of a gate whose kernel compares each place with its neighbours, on a flat image with a brighter square in it: "
+            "it finds the square's border and the image's. This is the definition, run.")
+    return side_by_side(svg), text
+
+
 def flow(row: Row) -> tuple[str, str]:
     """Returns the picture of who takes how much from whom in a sentence, head by head, and the words for it."""
+    if not reads_tokens(row):
+        return gate(row)
     p, _ = example(row, WORDS)
     weights = mixing(row.mechanism, p)
     drawn = weights[: min(4, len(weights))]

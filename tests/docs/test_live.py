@@ -9,7 +9,7 @@ import pytest
 from tinyattn.catalog import ROWS
 from tinyattn.laws.law import outputs
 
-NAMES = [row.name for row in ROWS]
+NAMES = [row.name for row in ROWS if live.reads_tokens(row)]
 OTHERS = ({}, {"window": 1, "softcap": 0.5, "causal": False, "heads": 8, "shared": 4},
           {"sentence": "one", "heads": 1, "shared": 1, "window": None})
 # Their tokens of global sight read values of their own, which are no argument v.
@@ -34,7 +34,13 @@ VALUED = [row for row in ROWS if row.name not in BESIDE and live.has_values(live
 
 
 def test_few_mechanisms_have_no_values():
-    assert set(NAMES) - {row.name for row in VALUED} - BESIDE == {"latent_attention_expanded", "spatial_gate"} & set(NAMES)
+    assert set(NAMES) - {row.name for row in VALUED} - BESIDE == {"latent_attention_expanded"}
+
+
+def test_a_gate_on_an_image_is_not_offered_and_refused():
+    assert {row.name for row in ROWS} - set(NAMES) == {"spatial_gate"}
+    answer = json.loads(live.page(json.dumps({**live.FIRST, "mechanism": "spatial_gate"})))
+    assert "reads tokens, got spatial_gate" in answer["refused"]
 
 
 @pytest.mark.parametrize("row", VALUED, ids=[row.name for row in VALUED])

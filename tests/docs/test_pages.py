@@ -94,6 +94,12 @@ def test_every_row_of_tokens_is_drawn(row):
     assert np.any(weights != 0)
 
 
+def test_a_gate_on_an_image_is_drawn_as_its_map():
+    svg, words = pictures.flow(find("spatial_gate"))
+    assert "the map M" in svg
+    assert "query" not in svg + words
+
+
 def test_what_is_drawn_is_the_matrix_that_a_mechanism_is():
     from live import example, mixing
     row = find("grouped_query_attention")

@@ -64,6 +64,11 @@ def takes(row: Row) -> list[str]:
     return [name for name in ("causal", "softcap", "window") if name in known and not (name == "window" and on_a_grid)]
 
 
+def reads_tokens(row: Row) -> bool:
+    """Returns whether a mechanism has keys to look at; a gate on an image has none, and no matrix of who sees whom."""
+    return row.sample(np.random.default_rng(0), row.fit(Sizes((), 2, 2, 6, 6))).k.size > 0
+
+
 def sizes_of(row: Row, length: int, heads: int, shared: int) -> Sizes:
     """Returns the sizes nearest to those wished for that a row takes."""
     wished = Sizes((), max(heads // shared, 1), min(shared, heads), length, length, HEAD_DIM, HEAD_DIM)
@@ -120,13 +125,12 @@ def mixing(f: Mechanism, p: Problem) -> np.ndarray:
     """Returns how much of each token's value each query takes: (heads, q_len, kv_len).
 
     Every mechanism that is linear in its values is a matrix, which it shows when the values are the unit vectors, or else in
-    the slope of one channel by the same channel of each value. Where there are no values (latent attention, a gate on an image)
-    it is the length of the slope by each token's entry in k, or in q.
+    the slope of one channel by the same channel of each value. Where there are no values (latent attention) it is the length of
+    the slope by each token's entry in k.
     """
     length = p.k.shape[-2]
     if not has_values(p):
-        name = "k" if p.k.size else "q"
-        return slopes(lambda x: outputs(p.but(**{name: x}).call(f))[0], getattr(p, name), lambda g: np.linalg.norm(g, axis=-1))
+        return slopes(lambda k: outputs(p.but(k=k).call(f))[0], p.k, lambda g: np.linalg.norm(g, axis=-1))
     try:
         out = outputs(p.but(v=np.broadcast_to(np.eye(length), (*p.v.shape[:-1], length))).call(f))[0]
     except ValueError:  # values of this width fit no other argument
@@ -156,6 +160,8 @@ def slopes(f: Mechanism, x: np.ndarray, of: Mechanism) -> np.ndarray:
 def compute(settings: dict[str, Any]) -> dict[str, Any]:
     """Returns the numbers of the page: weights, mask, output norms, cache bytes, and the words they belong to."""
     row = find(settings["mechanism"])
+    if not reads_tokens(row):
+        raise ValueError(f"mechanism: expected one that reads tokens, got {row.name}")
     words = tokens(settings["sentence"])
     p, sizes = example(row, words, **{name: settings[name] for name in ("heads", "shared", "window", "causal", "softcap")})
     weights = mixing(row.mechanism, p)
