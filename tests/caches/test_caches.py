@@ -196,7 +196,7 @@ def test_a_state_with_gates_is_cut_reordered_saved_and_forked(tmp_path):
     full = GATED(q, k, v, **gates)
     cache = StateCache(GATED, slack=4)
     part(cache, 0, 15)
-    for cut in (15, 12, 9):  # check-points at 8 and 12
+    for cut in (15, 12, 11, 9):  # check-points at 8 and 12
         cache.truncate(cut)
         np.testing.assert_allclose(part(cache.fork(), cut, 20), full[..., cut:, :], **CLOSE)
     cache.save(tmp_path / "state")
@@ -238,6 +238,21 @@ def test_views_outlive_what_comes_after(make):
     np.testing.assert_array_equal(keys, k)
     np.testing.assert_array_equal(values, v)
     np.testing.assert_array_equal(positions, np.arange(5))
+
+
+@pytest.mark.parametrize("make", [GrowingCache, lambda: FixedCache(64), lambda: RingCache(4, keep_first=2, slack=4),
+                                  lambda: PagePool(64, 3).sequence(), lambda: QuantizedCache(group=2, residual=4)])
+def test_a_fork_that_goes_back_does_not_write_over_its_parent(make):
+    parent, _ = filled(make(), 9)
+    before = [array.tobytes() for array in parent._arrays().values()]
+    child = parent.fork()
+    child.truncate(6)
+    child.append(*drawn(2)[1:])
+    assert [array.tobytes() for array in parent._arrays().values()] == before
+    parent.truncate(6)
+    after = [array.tobytes() for array in child._arrays().values()]
+    parent.append(*drawn(2)[1:])
+    assert [array.tobytes() for array in child._arrays().values()] == after
 
 
 def test_a_tape_moves_only_what_is_held():
