@@ -1,4 +1,4 @@
-"""Exact attention backward: weights recomputed tile by tile from the log-sum-exps, five products a tile."""
+"""Exact attention backward: weights recomputed tile by tile from each row's top and total, five products a tile."""
 # mypy: disable-error-code="no-untyped-def"
 
 from __future__ import annotations
@@ -40,12 +40,13 @@ def add_distance_gradient(d_s, d_distance, at, rows, keys, sizes):
 
 @compiled
 def backward(counter, slots, splits, sizes, rules, blocks, blocks_at, tiles, mask, mask_at, bias, bias_at, distance, scale,
-             q, k, v, out, lse, d_out, d_lse, d_q, d_k, d_v, delta, d_bias, d_bias_step, d_distance, d_distance_step):
+             q, k, v, out, tops, totals, d_out, d_lse, d_q, d_k, d_v, delta, d_bias, d_bias_step, d_distance, d_distance_step):
     """Fills d_q, d_k, d_v, and delta = d_out . out - d_lse of every row; adds to the biases' gradients.
 
     A task is a kv head and a split of its query tiles: it owns their d_q, and a copy of d_k and d_v, which the caller
     sums. Slot s does tasks s, s + slots, ... in order, and owns a copy of the biases' gradients. For each tile
-    P = exp2(S - lse), dP^T = V dO^T, dS = P (dP - delta), dV += P^T dO, dK += dS^T Q, dQ += dS K.
+    P = exp2(S - m), dP^T = V dO^T, dS = P (dP - delta), dV += P^T dO, dK += dS^T Q, dQ += dS K, where dO and delta are
+    divided by l beforehand: through m + log2 l, rounded, the weights of large scores would not sum to 1.
     """
     kind_of = q.dtype.type
     width, head_width, value_width, micro = sizes.q_tile, sizes.head_width, sizes.value_width, sizes.micro_columns
@@ -53,6 +54,7 @@ def backward(counter, slots, splits, sizes, rules, blocks, blocks_at, tiles, mas
     p, d_s = np.empty(sizes.kv_tile * width, q.dtype), np.empty(sizes.kv_tile * width, q.dtype)
     tanhs = np.empty(sizes.kv_tile * width if rules.cap else 0, q.dtype)
     q_t, d_out_t = np.empty(head_width * width, q.dtype), np.empty(value_width * width, q.dtype)
+    d_out_tile = np.empty(width * value_width, q.dtype)
     q_panels, d_out_panels = np.empty(width * head_width, q.dtype), np.empty(width * value_width, q.dtype)
     k_panels, d_q_tile = np.empty(sizes.kv_tile * head_width, q.dtype), np.empty(width * head_width, q.dtype)
     shift, low_delta, spare = np.empty(width, q.dtype), np.empty(width, q.dtype), np.zeros(width, q.dtype)
@@ -76,18 +78,21 @@ def backward(counter, slots, splits, sizes, rules, blocks, blocks_at, tiles, mas
                 rows = min(width, sizes.q_len - i0)
                 q_at, d_out_at = (head * sizes.q_rows + i0) * head_width, (head * sizes.q_rows + i0) * value_width
                 transpose_rows(q_t, width, q, q_at, head_width, rows, kind_of(rules.factor), sizes.lanes, micro)
-                transpose_rows(d_out_t, width, d_out, d_out_at, value_width, rows, kind_of(1), sizes.lanes, micro)
                 pack_rows(q_panels, width, q, q_at, head_width, rows, kind_of(scale), micro)
-                pack_rows(d_out_panels, width, d_out, d_out_at, value_width, rows, kind_of(1), micro)
                 for i in range(width):
                     shift[i] = 0
                     low_delta[i] = 0
                 for i in range(rows):
                     row = head * sizes.q_len + i0 + i
-                    low_delta[i] = dot(d_out, d_out_at + i * value_width, out, row * sizes.value_dim, sizes.value_dim) - d_lse[row]
-                    delta[row] = low_delta[i]
-                    if lse[row] > -np.inf:
-                        shift[i] = lse[row] * kind_of(LOG2_E)
+                    delta[row] = dot(d_out, d_out_at + i * value_width, out, row * sizes.value_dim, sizes.value_dim) - d_lse[row]
+                    weight = 1 / totals[row] if totals[row] != 0 else kind_of(0)
+                    low_delta[i] = delta[row] * weight
+                    for e in range(value_width):
+                        d_out_tile[i * value_width + e] = d_out[d_out_at + i * value_width + e] * weight
+                    if tops[row] > -np.inf:
+                        shift[i] = tops[row]
+                transpose_rows(d_out_t, width, d_out_tile, 0, value_width, rows, kind_of(1), sizes.lanes, micro)
+                pack_rows(d_out_panels, width, d_out_tile, 0, value_width, rows, kind_of(1), micro)
                 for x in range(width * head_width):
                     d_q_tile[x] = 0
                 low, high = key_range(i0, rows, sizes, rules)

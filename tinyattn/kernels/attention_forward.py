@@ -14,11 +14,12 @@ from tinyattn.kernels.vector import column_exp2, column_max, pack_rows, scale_ro
 
 
 @compiled
-def forward(counter, sizes, rules, blocks, blocks_at, tiles, mask, mask_at, bias, bias_at, distance, sinks, q, k, v, out, lse):
-    """Fills out (batch, heads, q_len, value_dim) and lse (batch, heads, q_len); a task is one tile of queries.
+def forward(counter, sizes, rules, blocks, blocks_at, tiles, mask, mask_at, bias, bias_at, distance, sinks, q, k, v, out, lse,
+            tops, totals):
+    """Fills out (batch, heads, q_len, value_dim), and lse, tops, totals (batch, heads, q_len); a task is one tile of queries.
 
     For each block of keys, S^T = K Q^T, then m' = max(m, max S), P = exp2(S - m'), l = exp2(m - m') l + sum P,
-    a = exp2(m - m') a + P V. A sink is the start (m, l) = (sink, 1).
+    a = exp2(m - m') a + P V. A sink is the start (m, l) = (sink, 1). tops and totals are the last m and l.
     """
     kind_of = q.dtype.type
     nowhere, ln_2 = kind_of(-np.inf), kind_of(LN_2)
@@ -86,4 +87,5 @@ def forward(counter, sizes, rules, blocks, blocks_at, tiles, mask, mask_at, bias
             for column in range(0, sizes.value_dim, micro):
                 for e in range(min(micro, sizes.value_dim - column)):
                     out[row * sizes.value_dim + column + e] = a[column * width + i * micro + e] * weight
+            tops[row], totals[row] = top[i], total[i]
             lse[row] = (top[i] + np.log2(total[i])) * ln_2 if total[i] != 0 else nowhere

@@ -46,7 +46,8 @@ class Saved(NamedTuple):
     distance: Array | None
     sinks: Array | None
     out: Array
-    lse: Array
+    tops: Array | None
+    totals: Array | None
 
 
 def scoring(options: Options, seen: Seen, bias: Array | None, distance: Array | None, full: tuple[int, ...],
@@ -98,12 +99,20 @@ def attention_with_lse(q: Array, k: Array, v: Array, bias: Array | None, distanc
     if few(sizes):
         return decoded(q, k, v, bias, distance, sinks, options, full, sizes)
     seen = seen_of(options.mask, options.left, options.right, full, sizes)
-    out, lse = np.empty((*q.shape[:-1], v.shape[-1]), q.dtype), np.empty(q.shape[:-1], q.dtype)
-    logits = np.zeros(0, q.dtype) if sinks is None else np.require(sinks, requirements=["C", "W"])
+    out, lse, tops, totals = tiled((q, k, v), bias, distance, sinks, options, seen, full, sizes)
+    return (out, lse), Saved(options, sizes, seen, (q, k, v), bias, distance, sinks, out, tops, totals)
+
+
+def tiled(arrays: tuple[Array, Array, Array], bias: Array | None, distance: Array | None, sinks: Array | None,
+          options: Options, seen: Seen, full: tuple[int, ...], sizes: Sizes) -> tuple[Array, Array, Array, Array]:
+    """Returns out, lse, and each row's largest score in base 2 and sum of exponentials below it, by tiles of queries."""
+    dtype = arrays[0].dtype
+    out, (lse, tops, totals) = np.empty((*full[:-1], sizes.value_dim), dtype), np.empty((3, *full[:-1]), dtype)
+    logits = np.zeros(0, dtype) if sinks is None else np.require(sinks, requirements=["C", "W"])
     tasks = sizes.batch * sizes.heads * -(-sizes.q_len // sizes.q_tile)
-    run(forward, tasks, work(sizes), sizes, *scoring(options, seen, bias, distance, full, q.dtype), logits,
-        *filled(q, k, v, sizes), out.reshape(-1), lse.reshape(-1))
-    return (out, lse), Saved(options, sizes, seen, (q, k, v), bias, distance, sinks, out, lse)
+    run(forward, tasks, work(sizes), sizes, *scoring(options, seen, bias, distance, full, dtype), logits,
+        *filled(*arrays, sizes), out.reshape(-1), lse.reshape(-1), tops.reshape(-1), totals.reshape(-1))
+    return out, lse, tops, totals
 
 
 # A few lines against at least this many keys: below, a tile product does as well.
@@ -141,14 +150,18 @@ def decoded(q: Array, k: Array, v: Array, bias: Array | None, distance: Array | 
         top.reshape(-1), total.reshape(-1))
     join(chunks, lines, sizes.value_dim, logits, part.reshape(-1), top.reshape(-1), total.reshape(-1), out.reshape(-1),
          lse.reshape(-1))
-    return (out, lse), Saved(options, sizes, seen, (q, k, v), bias, distance, sinks, out, lse)
+    return (out, lse), Saved(options, sizes, seen, (q, k, v), bias, distance, sinks, out, None, None)
 
 
 @attention_with_lse.backward
 def _(d_outs: tuple[Array, Array], saved: Saved) -> dict[str, Array | None]:
     sizes, options = saved.sizes, saved.options
     q, k, v = filled(*saved.arrays, sizes)
-    dtype, lead, full = q.dtype, saved.out.shape[:-3], (*saved.lse.shape, sizes.kv_len)
+    out, tops, totals = saved.out, saved.tops, saved.totals
+    dtype, lead, full = q.dtype, out.shape[:-3], (*out.shape[:-1], sizes.kv_len)
+    if tops is None or totals is None:
+        # Decoding sums products in another order, and a top must be the largest of the very scores that stand here.
+        out, _, tops, totals = tiled(saved.arrays, saved.bias, saved.distance, saved.sinks, options, saved.seen, full, sizes)
     d_out, d_lse = d_outs
     heads, blocks = sizes.batch * sizes.kv_heads, -(-sizes.q_len // sizes.q_tile) * (sizes.heads // max(sizes.kv_heads, 1))
     splits = max(1, min(-(-TASKS // max(heads, 1)), blocks))
@@ -158,18 +171,19 @@ def _(d_outs: tuple[Array, Array], saved: Saved) -> dict[str, Array | None]:
     slots = min(tasks, TASKS) if learned else tasks
     d_bias = np.zeros((slots, arrays[5].size if learned else 0), dtype)
     d_distance = np.zeros((slots, arrays[7].size if learned else 0), dtype)
-    d_q, delta = np.empty((*full[:-1], sizes.head_dim), dtype), np.empty(saved.lse.shape, dtype)
+    d_q, delta = np.empty((*full[:-1], sizes.head_dim), dtype), np.empty(full[:-1], dtype)
     d_k = np.zeros((splits, *lead, sizes.kv_heads, sizes.kv_rows, sizes.head_width), dtype)
     d_v = np.zeros((splits, *lead, sizes.kv_heads, sizes.kv_rows, sizes.value_width), dtype)
-    run(backward, slots, 3 * work(sizes), slots, splits, sizes, rules, *arrays, options.scale, q, k, v, saved.out.reshape(-1),
-        saved.lse.reshape(-1), padded(d_out, sizes.q_rows, sizes.value_width), padded(d_lse[..., None], sizes.q_len, 1),
+    run(backward, slots, 3 * work(sizes), slots, splits, sizes, rules, *arrays, options.scale, q, k, v, out.reshape(-1),
+        tops.reshape(-1), totals.reshape(-1), padded(d_out, sizes.q_rows, sizes.value_width), padded(d_lse[..., None], sizes.q_len, 1),
         d_q.reshape(-1), d_k.reshape(-1),
         d_v.reshape(-1), delta.reshape(-1), d_bias.reshape(-1), d_bias.shape[1], d_distance.reshape(-1), d_distance.shape[1])
     d_k, d_v = (x[0] if splits == 1 else x.sum(axis=0) for x in (d_k, d_v))
     d_k, d_v = d_k[..., : sizes.kv_len, : sizes.head_dim], d_v[..., : sizes.kv_len, : sizes.value_dim]
     gradients: dict[str, Array | None] = {"q": d_q, "k": d_k, "v": d_v}
     if saved.sinks is not None:
-        share = np.exp(saved.sinks[:, None] - saved.lse) * delta
+        shift = np.where(np.isneginf(tops), dtype.type(0), tops)
+        share = np.exp2(saved.sinks[:, None] * dtype.type(LOG2_E) - shift) / np.where(totals == 0, dtype.type(1), totals) * delta
         gradients["sinks"] = -share.sum(axis=(*range(share.ndim - 2), -1))
     if learned and saved.bias is not None:
         gradients["bias"] = d_bias.sum(axis=0).reshape(saved.bias.shape)

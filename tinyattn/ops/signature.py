@@ -79,7 +79,8 @@ def shapes(signature: str, *, states: Sequence[str] = (), shared: Sequence[str] 
                 out = each(out, lambda result: result[0])
             if half:
                 first, *rest = out if isinstance(out, tuple) else (out,)
-                first = first.astype(np.float16)
+                with np.errstate(under="ignore"):
+                    first = first.astype(np.float16)
                 out = (first, *rest) if rest else first
             return out
 
@@ -156,6 +157,6 @@ def check_axes(names: Sequence[str], arrays: Sequence[Array], cores: Sequence[tu
         if kv_heads != keys.shape[-len(core) - 1]:
             raise ValueError(f"{name}: expected the kv_heads of {key} {keys.shape}, "
                              f"got shape {array.shape}; {shown()}")
-        if heads % kv_heads if kv_heads else heads:
+        if heads % kv_heads if heads and kv_heads else heads != kv_heads:
             raise ValueError(f"{name}: expected kv_heads dividing the {heads} heads of {names[0]} {first.shape}, "
                              f"got {kv_heads} in shape {array.shape}; {shown()}")
