@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 from tinyattn.kernels.jit import compiled, inlined, reassociated
-from tinyattn.kernels.scores import LOG2_E, band, distance_at, key_range, keys_of_tile, score, seen_of_block
+from tinyattn.kernels.scores import band, distance_at, key_range, keys_of_tile, score, seen_of_block
 from tinyattn.kernels.seen import SKIP, UNBOUNDED
 from tinyattn.kernels.threads import next_task
 from tinyattn.kernels.tile import product_add, product_set
