@@ -41,7 +41,7 @@ def test_an_interrupt_prints_the_table_so_far(text, tmp_path):
 
 
 def test_an_interrupted_training_leaves_no_file(text, tmp_path):
-    process = start("train", "--steps", "600", "--text", text, "--out", str(tmp_path / "model"), *SMALL)
+    process = start("train", "--steps", "200", "--text", text, "--out", str(tmp_path / "model"), *SMALL)
     next(process.stderr)  # it has begun
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
