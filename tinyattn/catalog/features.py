@@ -146,11 +146,11 @@ BAD_STATE = BadInput({"initial_state": np.ones(1), "normalize": True}, TypeError
 
 
 def reweighted(q: Array, k: Array, v: Array, *, start: int = 0, causal: bool = False, **options: Any) -> Any:
-    """Returns cosFormer for texts of up to 1024 tokens, queries and keys moved up by 1, as by a bias of their projections.
+    """Returns cosFormer for texts of up to 1024 tokens, queries and keys moved up by 2, as by a bias of their projections.
 
-    They begin near 0: unmoved, half of all features would begin at 0 and learn slowly (after 200 steps 3.6 bits, not 3.3).
+    They begin near 0: unmoved, half of all features would begin at 0 and learn slowly (after 300 steps 3.3 bits, not 3.0).
     """
-    return COSFORMER(q + q.dtype.type(1), k + k.dtype.type(1), v, max_length=1024, start=start, causal=causal, **options)
+    return COSFORMER(q + q.dtype.type(2), k + k.dtype.type(2), v, max_length=1024, start=start, causal=causal, **options)
 
 
 def directed_always(q: Array, k: Array, v: Array, *, causal: bool = False, **options: Any) -> Any:

@@ -111,7 +111,7 @@ def keep_rate_not_divided(f: Mechanism, p: Problem) -> Any:
 
 
 @twin("equals_pairs_one_by_one", "equals_own_values", row=LOCAL)
-def window_besides_self(f: Mechanism, p: Problem) -> Any:
+def head_windows_besides_self(f: Mechanism, p: Problem) -> Any:
     """A window of W keys taken for W keys besides the query's own."""
     window = p.options["window"]
     return p.but(window=window + 1 if isinstance(window, int) else [w + 1 for w in window]).call(f)
