@@ -215,7 +215,7 @@ def causal_moves_inward(f: Mechanism, p: Problem) -> Any:
 def a_run_is_led_by_its_first(f: Mechanism, p: Problem) -> Any:
     """The cells of a run share the window of its first cell, not of its middle one."""
     grid, kernel, stride = (p.options[name] for name in ("grid", "kernel", "stride"))
-    if any(np.broadcast_to(p.options["causal"], 1)) or max(np.broadcast_to(p.options["dilation"], 1)) > 1:
+    if np.any(p.options["causal"]) or np.max(p.options["dilation"]) > 1:
         return p.call(f)
     run, size = np.broadcast_to(stride, len(grid)), np.broadcast_to(kernel, len(grid))
     first = [np.clip(np.arange(n) // r * r - w // 2, 0, n - w) for n, r, w in zip(grid, run, size, strict=True)]
