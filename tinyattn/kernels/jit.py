@@ -14,9 +14,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import llvmlite
-import numba
-from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
+try:
+    import llvmlite
+    import numba
+    from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
+except ImportError as missing:
+    raise ImportError("tinyattn.kernels needs Numba: pip install 'tinyattn[fast]'") from missing
 
 DISABLED = bool(numba.config.DISABLE_JIT)
 # contract, reassoc and nsz are harmless to NaN and inf; nnan and ninf, which fastmath=True adds, are not.

@@ -1,0 +1,126 @@
+"""Every option runs in the kernels: no definition, no BLAS behind the door; and without Numba there is no door."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tinyattn import definitions, kernels
+from tinyattn.engine import Tensor, grad, vjp
+from tinyattn.kernels import exact, seen
+from tinyattn.ops import alibi, masks, relative
+
+RNG = np.random.default_rng
+PRODUCTS = {"matmul", "dot", "einsum", "tensordot", "inner", "vdot", "vecdot", "matvec", "vecmat", "linalg"}
+TABLE = RNG(0).standard_normal((3, 4))
+
+
+def made(name, q_len, kv_len):
+    rng, dense = RNG(1), (2, 4, q_len, kv_len)
+    return {"plain": {}, "causal": {"causal": True}, "window": {"window": (kv_len - 9, None)}, "scale": {"scale": -0.3}, "softcap": {"softcap": 2.0},
+            "mask": {"mask": rng.random(dense) < 0.5}, "bias": {"bias": rng.standard_normal(dense)},
+            "sinks": {"sinks": rng.standard_normal(4)}, "alibi": {"bias": alibi(np.linspace(0.1, 0.4, 4))},
+            "relative": {"bias": relative(TABLE, lambda d: np.clip(d, -1, 1) + 1)},
+            "pattern": {"mask": masks.strided(3)}, "padding": {"mask": masks.padding(np.array([kv_len // 2, kv_len]))},
+            "per head": {"mask": masks.per_head([masks.causal(), masks.window(3, 3), masks.first(4), ~masks.causal()])},
+            "composed": {"mask": masks.window(20, 3) | masks.global_tokens([2]), "bias": rng.standard_normal((4, 1, kv_len)), "causal": True,
+                         "softcap": 3.0, "sinks": rng.standard_normal(4), "scale": 0.5}}[name]
+
+
+@pytest.mark.parametrize(("q_len", "kv_len", "forward"), [(40, 70, exact.forward), (1, 140, exact.decode)], ids=["tiles", "decoding"])
+@pytest.mark.parametrize("name", ["plain", "causal", "window", "scale", "softcap", "mask", "bias", "sinks", "alibi", "relative", "pattern",
+                                  "padding", "per head", "composed"])
+def test_every_option_runs_in_the_kernels(name, q_len, kv_len, forward, monkeypatch):
+    rng, options = RNG(2), made(name, q_len, kv_len)
+    q, k, v = (rng.standard_normal((2, heads, n, 64)) for heads, n in ((4, q_len), (2, kv_len), (2, kv_len)))
+    array = {n: x for n, x in options.items() if isinstance(x, np.ndarray) and n != "mask"}
+    tree = {"q": q, "k": k, "v": v, **array}
+
+    def call(tree, f):
+        return f(tree["q"], tree["k"], tree["v"], **options | {n: tree[n] for n in array})
+
+    want, pull = vjp(lambda t: call(t, definitions.attention), tree)
+    d_out = rng.standard_normal(want.shape)
+    slopes = pull(d_out)
+
+    def forbidden(*args, **options):
+        raise AssertionError("called")
+
+    for product in PRODUCTS - {"linalg"}:
+        monkeypatch.setattr(np, product, forbidden, raising=False)
+    for mechanism in definitions.__all__:
+        monkeypatch.setattr(definitions, mechanism, forbidden)
+    ran = []
+    monkeypatch.setattr(exact, "run", lambda kernel, *rest, run=exact.run: (ran.append(kernel), run(kernel, *rest)))
+    got, pull = vjp(lambda t: call(t, kernels.attention), tree)
+    assert ran == [forward]
+    got_slopes = pull(d_out)
+    assert ran[-1] is exact.backward
+    np.testing.assert_allclose(got, want, rtol=1e-11, atol=1e-12)
+    for n, slope in slopes.items():
+        np.testing.assert_allclose(got_slopes[n], slope, rtol=1e-10, atol=1e-11, err_msg=n)
+
+
+@pytest.mark.parametrize("path", sorted(Path(kernels.__file__).parent.glob("*.py")), ids=lambda path: path.name)
+def test_no_kernel_multiplies_matrices_by_numpy(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        assert not (isinstance(node, (ast.BinOp, ast.AugAssign)) and isinstance(node.op, ast.MatMult)), f"line {node.lineno}"
+        assert not (isinstance(node, ast.Attribute) and node.attr in PRODUCTS), f"line {node.lineno}: {node.attr}"
+
+
+@pytest.mark.parametrize(("q_len", "kv_len"), [(37, 53), (2, 130)])
+@pytest.mark.parametrize("ones", range(16))
+def test_a_bias_broadcasts_over_any_axes(q_len, kv_len, ones):
+    rng = RNG(ones)
+    q, k, v = (rng.standard_normal((2, heads, n, 16)) for heads, n in ((4, q_len), (2, kv_len), (2, kv_len)))
+    shape = tuple(1 if ones >> axis & 1 else size for axis, size in enumerate((2, 4, q_len, kv_len)))
+    bias = rng.standard_normal(shape)
+    for given in (bias, bias[0], bias[0, 0], bias[0, 0, 0]):
+        sides = [grad(lambda b: np.sum(np.sin(f(q, k, v, bias=b, causal=True, window=(40, 0)))))(given)
+                 for f in (definitions.attention, kernels.attention)]
+        assert sides[1].shape == given.shape
+        np.testing.assert_allclose(sides[1], sides[0], rtol=1e-10, atol=1e-12)
+
+
+def test_equal_tiles_of_a_pattern_are_stored_once():
+    q = np.zeros((1, 2, 1024, 16), np.float32)
+    sizes = exact.sizes_of(q, q, q)
+    told = exact.seen_of(masks.sliding_window(100), None, None, (1, 2, 1024, 1024), sizes)
+    assert told.tiles.size == 3 * sizes.q_tile * sizes.kv_tile  # where the window begins, twice, and the diagonal
+    blocks = told.blocks.values.reshape(16, 16)
+    assert (blocks[np.arange(16)[:, None] < np.arange(16)] == seen.SKIP).all()
+
+
+def test_on_tensors():
+    x = RNG(3).standard_normal((2, 70, 16))
+    t = Tensor(x)
+    kernels.attention(t, t, t, causal=True).sum().backward()
+    np.testing.assert_allclose(t.grad, grad(lambda y: definitions.attention(y, y, y, causal=True).sum())(x), rtol=1e-10, atol=1e-12)
+
+
+def test_without_numba_the_kernels_say_so_and_the_rest_works():
+    code = """
+import sys
+sys.modules["numba"] = sys.modules["llvmlite"] = None
+import numpy as np
+import tinyattn
+from tinyattn import definitions
+x = np.random.default_rng(0).standard_normal((2, 300, 8))
+t = tinyattn.Tensor(x)
+out = tinyattn.attention(t, x, x, causal=True)
+assert np.array_equal(out.value, definitions.attention(x, x, x, causal=True))
+out.sum().backward()
+long = np.zeros((1, 5000, 2), np.float32)
+assert tinyattn.attention(long, long, long).shape == long.shape
+try:
+    tinyattn.kernels
+except ImportError as error:
+    assert "pip install 'tinyattn[fast]'" in str(error), error
+else:
+    raise AssertionError("kernels without Numba")
+"""
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

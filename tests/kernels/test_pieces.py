@@ -1,0 +1,160 @@
+"""The pieces under the kernels, each against NumPy: products of tiles, turned and packed rows, softmax down columns."""
+
+import numpy as np
+import pytest
+
+from tinyattn.kernels import lanes
+from tinyattn.kernels.dots import KEYS, LINES, dots
+from tinyattn.kernels.jit import inlined
+from tinyattn.kernels.lanes import ROWS
+from tinyattn.kernels.tile import FEW, product_add, product_add_few, product_set
+from tinyattn.kernels.vector import column_exp2, column_max, column_tanh, pack_rows, transpose_rows
+
+RNG = np.random.default_rng
+FAR = 1 << 60
+DTYPES = (np.float32, np.float64)
+NEAR = {np.float32: {"rtol": 1e-6, "atol": 1e-5}, np.float64: {"rtol": 1e-14, "atol": 1e-14}}
+
+
+@inlined
+def inner(s, at, width, q, q_at, q_row, k, k_at, k_row, depth):
+    dots(s, at, width, q, q_at, q_row, k, k_at, k_row, depth)
+
+
+@inlined
+def largest(s, rows, width, shift, total):
+    column_max(s, rows, width, shift, total)
+
+
+@inlined
+def exponentials(s, rows, width, shift, total):
+    column_exp2(s, rows, width, shift, total)
+
+
+@inlined
+def tangents(s, rows, width, shift, total):
+    column_tanh(s, rows, width, shift, total)
+
+
+def panels(x, micro):
+    """[rows][columns] as [columns // micro][rows][micro]."""
+    return np.ascontiguousarray(x.reshape(len(x), x.shape[1] // micro, micro).swapaxes(0, 1))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("turned_a", [False, True])
+@pytest.mark.parametrize("blocks", [(1, 1), (3, 2)])
+@pytest.mark.parametrize("depth", [0, 1, 4, 7, 64])
+def test_a_product_is_numpys(dtype, turned_a, blocks, depth):
+    rng, micro = RNG(depth), lanes.columns(np.dtype(dtype).itemsize)
+    rows, columns = blocks[0] * ROWS, blocks[1] * micro
+    a, b = rng.standard_normal((rows, depth)).astype(dtype), rng.standard_normal((depth, columns)).astype(dtype)
+    wide = rng.standard_normal((rows + 1, columns + 3)).astype(dtype)  # C stands inside of something larger
+    flat_a, strides = (a.T.copy(), (1, rows)) if turned_a else (a, (depth, 1))
+    want = wide.copy()
+    want[1:, 2 : 2 + columns] += a @ b
+    c = wide.reshape(-1).copy()
+    place = (columns + 3) + 2
+    shape = (flat_a.reshape(-1), 0, *strides, panels(b, micro).reshape(-1), depth * micro, rows, columns, depth, micro, -FAR, FAR)
+    product_add(c, place, columns + 3, micro, *shape)
+    np.testing.assert_allclose(c, want.reshape(-1), **NEAR[dtype])
+    want[1:, 2 : 2 + columns] = a @ b
+    product_set(c, place, columns + 3, micro, *shape)
+    np.testing.assert_allclose(c, want.reshape(-1), **NEAR[dtype])
+
+
+@pytest.mark.parametrize("below", [-FAR, -9, 0, 5, 200])
+@pytest.mark.parametrize("above", [-200, -3, 0, 17, FAR])
+def test_of_a_band_all_that_is_seen_is_computed_and_nothing_else_is_read(below, above):
+    micro = lanes.columns(8)
+    rows, columns, depth = 5 * ROWS, 3 * micro, 37
+    rng = RNG(0)
+    row = np.arange(rows)[:, None]
+    taken = (np.arange(depth) >= row + below) & (np.arange(depth) <= row + above)
+    a = np.where(taken, rng.standard_normal((rows, depth)), 0)
+    b = rng.standard_normal((depth, columns))
+    never = ~np.array([taken[n // ROWS * ROWS : n // ROWS * ROWS + ROWS].any(axis=0) for n in range(rows)])
+    c = np.zeros(rows * columns)
+    product_add(c, 0, columns, micro, np.where(never & ((np.arange(depth) < row - ROWS + below) | (np.arange(depth) > row + ROWS + above)),
+                                       np.nan, a).reshape(-1), 0, depth, 1, panels(b, micro).reshape(-1), depth * micro,
+        rows, columns, depth, micro, below, above)
+    np.testing.assert_allclose(c.reshape(rows, columns), a @ b, rtol=1e-13, atol=1e-13)
+
+    dense = rng.standard_normal((rows, depth))
+    c = np.full(rows * columns, np.nan)
+    product_set(c, 0, columns, micro, dense.reshape(-1), 0, depth, 1, panels(b, micro).reshape(-1), depth * micro, rows, columns, depth,
+        micro, below, above)
+    seen = (np.arange(columns) >= row + below) & (np.arange(columns) <= row + above)
+    np.testing.assert_allclose(c.reshape(rows, columns)[seen], (dense @ b)[seen], rtol=1e-13, atol=1e-13)
+    far = (np.arange(columns) // micro * micro > row + ROWS + above) | (np.arange(columns) // micro * micro + micro <= row - ROWS + below)
+    assert np.isnan(c.reshape(rows, columns)[far]).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_product_with_few_rows_is_numpys(dtype):
+    rng, micro = RNG(1), lanes.columns(np.dtype(dtype).itemsize)
+    a, b = rng.standard_normal((FEW, 5)).astype(dtype), rng.standard_normal((5, 2 * micro)).astype(dtype)
+    c = np.ones((FEW, 2 * micro), dtype)
+    product_add_few(c.reshape(-1), 0, 2 * micro, a.reshape(-1), 0, 5, 1, b.reshape(-1), 0, 2 * micro, FEW, 2 * micro, 5, micro)
+    np.testing.assert_allclose(c, 1 + a @ b, **NEAR[dtype])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_inner_products_are_numpys(dtype):
+    rng, depth = RNG(2), 2 * lanes.columns(np.dtype(dtype).itemsize)
+    k, q = rng.standard_normal((KEYS, depth + 3)).astype(dtype), rng.standard_normal((LINES, depth)).astype(dtype)
+    s = np.full((KEYS, LINES + 2), 7, dtype)
+    inner(s.reshape(-1), 1, LINES + 2, q.reshape(-1), 0, depth, k.reshape(-1), 0, depth + 3, depth)
+    np.testing.assert_allclose(s[:, 1 : 1 + LINES], k[:, :depth] @ q.T, **NEAR[dtype])
+    assert (s[:, 0] == 7).all()
+    assert (s[:, -1] == 7).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("missing", [0, 1, 13])
+def test_rows_are_turned_and_packed(dtype, missing):
+    size = np.dtype(dtype).itemsize
+    micro, block = lanes.columns(size), lanes.lanes(size)
+    width, dim = 2 * micro, 3 * micro
+    rows = width - missing
+    x = RNG(3).standard_normal((rows, dim)).astype(dtype)
+    target = np.full(dim * width, np.nan, dtype)
+    transpose_rows(target, width, x.reshape(-1), 0, dim, rows, dtype(3), block, micro)
+    whole = np.concatenate([x * dtype(3), np.zeros((missing, dim), dtype)])
+    np.testing.assert_array_equal(target, panels(np.ascontiguousarray(whole.T), micro).reshape(-1))
+    target = np.zeros(dim * width, dtype)
+    pack_rows(target, width, x.reshape(-1), 0, dim, rows, dtype(3), micro)
+    np.testing.assert_array_equal(target, panels(whole, micro).reshape(-1))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_softmax_down_columns(dtype):
+    width, eps = 2 * lanes.columns(np.dtype(dtype).itemsize), np.finfo(dtype).eps
+    s = (30 * RNG(4).standard_normal((50, width))).astype(dtype)
+    s[7, 3], s[:, 5] = -np.inf, -np.inf
+    top = np.full(width, -np.inf, dtype)
+    largest(s.reshape(-1), 50, width, top, top)
+    np.testing.assert_array_equal(top, s.max(axis=0))
+    shift, total = np.where(np.isinf(top), dtype(0), top), np.ones(width, dtype)
+    want = np.exp2((s - shift).astype(np.float64))
+    powers = s.copy()
+    exponentials(powers.reshape(-1), 50, width, shift, total)
+    np.testing.assert_allclose(powers, want, rtol=4 * eps, atol=4 * np.finfo(dtype).tiny)
+    np.testing.assert_allclose(total, 1 + want.sum(axis=0), rtol=60 * eps)
+    bent = s / dtype(30)
+    tangents(bent.reshape(-1), 50, width, total, total)
+    np.testing.assert_allclose(bent, np.tanh((s / dtype(30)).astype(np.float64)), rtol=4 * eps)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_exponentials_at_every_size(dtype):
+    eps, width = np.finfo(dtype).eps, lanes.columns(np.dtype(dtype).itemsize)
+    low = float(np.finfo(dtype).minexp)
+    x = np.concatenate([np.linspace(low + 1, 0, 64 * width - 5), [-np.inf, np.nan, -1e30, 2 * low, -0.0]]).astype(dtype)
+    total, none = np.zeros(width, dtype), np.zeros(width, dtype)
+    got = x.copy()
+    exponentials(got, 64, width, none, total)
+    with np.errstate(under="ignore"):
+        want = np.exp2(x.astype(np.longdouble)).astype(dtype)
+    np.testing.assert_allclose(got[:-5], want[:-5], rtol=2 * eps)
+    np.testing.assert_array_equal(got[-5:], np.array([0, np.nan, 0, 0, 1], dtype))
