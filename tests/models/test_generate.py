@@ -1,11 +1,12 @@
 """Writing on: rows side by side, beams, proposals and prefixes give what plain generation gives."""
 
 import itertools
+from functools import partial
 
 import numpy as np
 import pytest
 
-from tinyattn.caches import GrowingCache
+from tinyattn.caches import FixedCache, GrowingCache, PagePool, QuantizedCache, RingCache
 from tinyattn.catalog import ROWS, find
 from tinyattn.engine.tree import map_tree
 from tinyattn.models.batched import generate_batch
@@ -160,6 +161,36 @@ def test_proposals_change_no_greedy_token(name, ahead):
     assert accepted[0] == 20 - -(-20 // (ahead + 1))
     assert accepted[0] > accepted[2] > accepted[3] == 0
     assert accepted[0] >= accepted[1] > 0
+
+
+POOL = PagePool(64, 4)
+EXACT = {"fixed": lambda: FixedCache(24), "paged": POOL.sequence, "ring": lambda: RingCache(24, slack=8), "int8": lambda: QuantizedCache(group=4, residual=24)}
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_any_cache_that_holds_it_all_writes_the_same(name):
+    decoder, cache = model(), EXACT[name]
+    plain = [*generate(decoder, b"abc", 18)]
+    assert [*generate(decoder, b"abc", 18, cache=cache)] == plain
+    assert [*speculate(decoder, near(decoder, 1, 0.1), b"abc", 18, cache=cache)] == plain
+    system = Prefix.read(decoder, b"ab", cache)
+    assert [*system.generate(b"c", 18)] == plain
+    system.free()
+    mine, plain = (beam_search(decoder, b"abc", 5, beams=3, cache=given).tokens for given in (cache, None))
+    np.testing.assert_array_equal(mine, plain)
+    mine, plain = (np.stack([*generate_batch(decoder, PROMPTS, 4, cache=given)]) for given in (cache, None))
+    np.testing.assert_array_equal(mine, plain)
+    assert POOL.used_pages == 0
+
+
+def test_a_state_with_check_points_takes_wrong_proposals_back():
+    decoder = model("gated_delta_rule")
+    cache = find("gated_delta_rule").cache
+    for by in (0.02, 0.5):
+        written = [*speculate(decoder, near(decoder, 1, by), b"abc", 18, cache=partial(cache, slack=6))]
+        assert written == [*generate(decoder, b"abc", 18)]
+    with pytest.raises(ValueError, match="slack=0 says by how many"):
+        list(speculate(decoder, near(decoder, 1, 0.5), b"abc", 18, cache=cache))
 
 
 def test_a_state_takes_proposals_that_are_all_right():

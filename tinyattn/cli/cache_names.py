@@ -1,4 +1,4 @@
-"""Caches by name: what a mechanism's model can be decoded through, and how many bytes each holds."""
+"""Caches by name: what a mechanism's model can be decoded through, with settings that suit a length."""
 
 from __future__ import annotations
 
@@ -7,55 +7,59 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, TypeVar
 
-from tinyattn import caches
+from tinyattn.caches import HeavyHitters, SnapKV
 from tinyattn.caches.protocol import Cache
-from tinyattn.catalog import find
-from tinyattn.catalog.caches import find as find_cache
+from tinyattn.catalog import caches
 from tinyattn.catalog.row import Row
 
 Make = Callable[[], Cache]
 # Bytes from length, kv_heads, head_dim, value_dim, itemsize.
-Formula = Callable[[int, int, int, int, int], int]
+Formula = Callable[..., int]
 T = TypeVar("T")
-# Tokens a page.
-PAGE = 16
+CODES = {name: {"bits": bits, "group": 32, "residual": 32} for name, bits in (("int8", 8), ("int4", 4))}
+
+
+def settings_for(length: int) -> dict[str, tuple[str, dict[str, Any]]]:
+    """Returns the caches of keys and values: the catalog's name of each, and settings with which it takes so many tokens.
+
+    Those that forget hold a quarter.
+    """
+    part = max(length // 4, 2)
+    return {
+        "growing": ("GrowingCache", {}),
+        "fixed": ("FixedCache", {"capacity": length}),
+        "paged": ("PagedCache", {"pages": -(-length // 16), "page_size": 16}),
+        "int8": ("QuantizedCache", CODES["int8"]),
+        "int4": ("QuantizedCache, 4 bits", CODES["int4"]),
+        "ring": ("RingCache", {"window": part, "slack": 0}),
+        "ring-first": ("RingCache, first kept", {"window": part - part // 8, "keep_first": part // 8, "slack": 0}),
+        "heavy": ("EvictingCache", {"policy": HeavyHitters(part // 2, part - part // 2)}),
+        "snapkv": ("EvictingCache, SnapKV", {"policy": SnapKV(part, max(part // 4, 1))}),
+    }
 
 
 def caches_of(row: Row, length: int) -> dict[str, Make]:
     """Returns the caches of a mechanism by name, each with room for so many tokens; its own is the first.
 
-    Plain attention has all: the ring sees the last half, heavy hitters keep half. SnapKV forgets of a prompt alone, and has
-    nothing to forget of a text that comes byte by byte.
-
     Raises:
         ValueError: a mechanism that is no causal token mixer.
 
-    >>> list(caches_of(find("attention"), 8))
-    ['growing', 'fixed', 'paged', 'ring', 'int8', 'int4', 'heavy_hitters']
+    >>> from tinyattn.catalog import find
+    >>> list(caches_of(find("linear_attention"), 8))
+    ['state']
     """
     if row.cache is None:
         raise ValueError(f"{row.name}: is no causal token mixer of its own and has no cache; see tinyattn list")
-    own = {name_of(row.cache()): row.cache}
     if row.name != "attention":
-        return own
-    half, quarter = max(1, length // 2), max(1, length // 4)
-    return {**own, "fixed": partial(caches.FixedCache, length),
-            "paged": lambda: caches.PagePool(-(-length // PAGE), PAGE).sequence(),
-            "ring": partial(caches.RingCache, half),
-            "int8": partial(caches.QuantizedCache, bits=8), "int4": partial(caches.QuantizedCache, bits=4),
-            "heavy_hitters": partial(caches.EvictingCache, caches.HeavyHitters(quarter, quarter))}
+        return {type(row.cache()).__name__.removesuffix("Cache").lower(): row.cache}
+    return {name: partial(caches.find(known).made, **settings) for name, (known, settings) in settings_for(length).items()}
 
 
 def formulas() -> dict[str, Formula]:
-    """Returns the closed formulas of the caches' bytes: the ones that the catalog holds the caches to."""
-    rows = {"growing": find("attention"), "state": find("linear_attention")}
-    own = {name: row.cache_bytes for name, row in rows.items() if row.cache_bytes is not None}
-    return {**own, **{f"int{bits}": partial(find_cache("QuantizedCache").nbytes, bits=bits) for bits in (8, 4)}}
-
-
-def name_of(cache: Any) -> str:
-    """Returns what a cache is called on the command line: GrowingCache is growing."""
-    return type(cache).__name__.removesuffix("Cache").lower()
+    """Returns the closed formulas of what a shape's caches hold, as the catalog's laws have them."""
+    names = {"growing": "GrowingCache", "int8": "QuantizedCache", "int4": "QuantizedCache, 4 bits", "latent": "LatentCache",
+             "state": "StateCache"}
+    return {name: partial(caches.find(known).nbytes, **CODES.get(name, {})) for name, known in names.items()}
 
 
 def named(name: str, known: Mapping[str, T], kind: str = "cache") -> T:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -26,22 +27,25 @@ def bits_per_byte(decoder: Decoder, inputs: Array, targets: Array, *, batch: int
     return total / len(inputs) / math.log(2.0)
 
 
-def cached_logits(decoder: Decoder, tokens: Array, caches: Sequence[Cache]) -> Array:
-    """Returns the logits of tokens (batch, length), read one by one into caches, one a layer, that are empty."""
-    return np.concatenate([decoder(tokens[:, i : i + 1], caches=caches) for i in range(tokens.shape[1])], axis=1)
+def cached_logits(decoder: Decoder, tokens: Array, caches: Sequence[Cache], *, prompt: int = 1) -> Array:
+    """Returns the logits of tokens (batch, length), read into empty caches, one a layer: the prompt at once, then one by one."""
+    edges = [0, *range(prompt, tokens.shape[1] + 1)]
+    return np.concatenate([decoder(tokens[:, a:b], caches=caches) for a, b in itertools.pairwise(edges)], axis=1)
 
 
 def gap_in_budgets(decoder: Decoder, tokens: Array, cache: Callable[[], Any], rng: np.random.Generator) -> float:
-    """Returns the largest difference of cached and full logits, token by token, in units of the error budget.
+    """Returns the largest difference of cached and full logits, token by token, in units of the error budget."""
+    full, budget = logits_and_budget(decoder, tokens, rng)
+    cached = cached_logits(decoder, tokens, [cache() for _ in decoder.blocks])
+    return float((np.abs(cached - full) / budget).max())
+
+
+def logits_and_budget(decoder: Decoder, tokens: Array, rng: np.random.Generator) -> tuple[Array, Array]:
+    """Returns the full computation's logits of tokens (batch, length), in float64, and how large an error each may have.
 
     The budget of a row of logits is 4 (E + J + eps |logit|): E the error of the full float32 computation against
     float64, J what changes when every parameter moves by a factor 1 +- eps (4 draws).
     """
-    return largest_gap(decoder, tokens, cached_logits(decoder, tokens, [cache() for _ in decoder.blocks]), rng)
-
-
-def largest_gap(decoder: Decoder, tokens: Array, cached: Array, rng: np.random.Generator) -> float:
-    """Returns `gap_in_budgets` of logits that were computed through caches before."""
     full = decoder(tokens).astype(np.float64)
     wide = decoder.astype(np.float64)
     truth = wide(tokens)
@@ -50,5 +54,4 @@ def largest_gap(decoder: Decoder, tokens: Array, cached: Array, rng: np.random.G
         moved = map_tree(lambda a: a * (1.0 + EPS32 * rng.choice((-1.0, 1.0), a.shape))
                          if isinstance(a, np.ndarray) else a, wide)
         spread = np.maximum(spread, np.abs(moved(tokens) - truth).max(axis=-1, keepdims=True))
-    budget = FACTOR * (spread + EPS32 * np.abs(truth))
-    return float((np.abs(cached.astype(np.float64) - full) / budget).max())
+    return full, FACTOR * (spread + EPS32 * np.abs(truth))
