@@ -71,6 +71,7 @@ def test_the_task_of_digits(capsys, tmp_path):
     assert 0.8 < report["settings"]["nearest_mean_accuracy"] < 0.95
     assert report["rows"][0]["accuracy"] > 0.6  # of ten classes, after 60 steps
     assert "(nearest mean image)" in capsys.readouterr().out
-    for wrong, words in ((["--mechanisms", "gla"], "no image model"), (["--caches", "all"], "images have no caches")):
+    for wrong, words in ((["--mechanisms", "gla"], "no image model"), (["--caches", "all"], "images have no caches"),
+                         (["--context", "64"], "leave --caches, --text and --context out")):
         assert main(["compare", "--task", "digits", *wrong]) == 2
         assert words in capsys.readouterr().err

@@ -35,7 +35,7 @@ def options(parser: argparse.ArgumentParser) -> None:
                         help="names with commas between, or 'all'; default: attention,linear_attention, of digits all")
     parser.add_argument("--caches", metavar="A,B", help="decode each trained model through these caches and compare them; or 'all'")
     parser.add_argument("--steps", type=positive, default=300, metavar="N", help="training steps (default 300)")
-    parser.add_argument("--context", type=positive, default=256, metavar="N", help="bytes a sequence (default 256)")
+    parser.add_argument("--context", type=positive, metavar="N", help="bytes a sequence (default 256)")
     parser.add_argument("--batch", type=positive, metavar="N", help="sequences a step (default 8), or images (default 32)")
     parser.add_argument("--seed", type=seed, default=0, metavar="S", help="of weights and batches (default 0)")
     parser.add_argument("--text", metavar="FILE", help="a file, or 'shakespeare'; default: the standard library's source")
@@ -60,9 +60,10 @@ def run(given: argparse.Namespace) -> int:
         raise ValueError("--plot: losses are drawn, and --caches compares what comes after training")
     if given.plot and importlib.util.find_spec("matplotlib") is None:
         raise ValueError("--plot: matplotlib is not installed; pip install 'tinyattn[plot]'")
-    if given.task == "digits" and (given.caches or given.text):
-        raise ValueError("--task digits: images have no caches and no text; leave --caches and --text out")
+    if given.task == "digits" and (given.caches or given.text or given.context):
+        raise ValueError("--task digits: images have no caches and no text; leave --caches, --text and --context out")
     memory.keep()
+    given.context = given.context or 256
     given.batch = given.batch or {"text": 8, "digits": 32}[given.task]
     settings, lines = compare_digits(given) if given.task == "digits" else compare_text(given)
     report: dict[str, Any] = {"settings": settings, "machine": machine(), "rows": []}

@@ -65,3 +65,4 @@ def print_digits(report: dict[str, Any]) -> None:
     images = settings["images"] + settings["held"]
     table(HEADER, rows, title=f"{settings['held']} held digits of {images}, {settings['steps']} steps of {settings['batch']} images, "
                               f"seed {settings['seed']}")
+    print("\nlocally_grouped_attention is Twins: its windows and global_subsampled_attention's means, block by block in turn")
