@@ -10,15 +10,15 @@ from tinyattn.kernels.scores import band, distance_at, key_range, keys_of_tile, 
 from tinyattn.kernels.seen import SKIP, UNBOUNDED
 from tinyattn.kernels.threads import next_task
 from tinyattn.kernels.tile import product_add, product_set
-from tinyattn.kernels.vector import column_exp2, column_tanh, pack_rows, transpose_rows
+from tinyattn.kernels.vector import column_exp, column_tanh, pack_rows, transpose_rows
 
 
 @reassociated
 def dot(a, a_at, b, b_at, count):
-    """Returns sum_x a[x] b[x]."""
-    total = a.dtype.type(0)
+    """Returns sum_x a[x] b[x], in float64."""
+    total = 0.0
     for x in range(count):
-        total += a[a_at + x] * b[b_at + x]
+        total += np.float64(a[a_at + x]) * b[b_at + x]
     return total
 
 
@@ -45,19 +45,20 @@ def backward(counter, slots, splits, sizes, rules, blocks, blocks_at, tiles, mas
 
     A task is a kv head and a split of its query tiles: it owns their d_q, and a copy of d_k and d_v, which the caller
     sums. Slot s does tasks s, s + slots, ... in order, and owns a copy of the biases' gradients. For each tile
-    P = exp2(S - m), dP^T = V dO^T, dS = P (dP - delta), dV += P^T dO, dK += dS^T Q, dQ += dS K, where dO and delta are
-    divided by l beforehand: through m + log2 l, rounded, the weights of large scores would not sum to 1.
+    P = exp(S - m), dP^T = V dO^T, dS = P (dP - delta), dV += P^T dO, dK += dS^T Q, dQ += dS K, where dO and delta are
+    divided by l beforehand: through m + log l, rounded, the weights of large scores would not sum to 1.
     """
     kind_of = q.dtype.type
     width, head_width, value_width, micro = sizes.q_tile, sizes.head_width, sizes.value_width, sizes.micro_columns
     groups = sizes.heads // sizes.kv_heads
-    p, d_s = np.empty(sizes.kv_tile * width, q.dtype), np.empty(sizes.kv_tile * width, q.dtype)
+    p, d_s = np.zeros(sizes.kv_tile * width, q.dtype), np.zeros(sizes.kv_tile * width, q.dtype)
     tanhs = np.empty(sizes.kv_tile * width if rules.cap else 0, q.dtype)
     q_t, d_out_t = np.empty(head_width * width, q.dtype), np.empty(value_width * width, q.dtype)
     d_out_tile = np.empty(width * value_width, q.dtype)
     q_panels, d_out_panels = np.empty(width * head_width, q.dtype), np.empty(width * value_width, q.dtype)
     k_panels, d_q_tile = np.empty(sizes.kv_tile * head_width, q.dtype), np.empty(width * head_width, q.dtype)
     shift, low_delta, spare = np.empty(width, q.dtype), np.empty(width, q.dtype), np.zeros(width, q.dtype)
+    weights, sums = np.empty(width), np.empty(width, q.dtype)
     count = (sizes.q_len + width - 1) // width
     tasks = sizes.batch * sizes.kv_heads * splits
     while True:
@@ -84,9 +85,9 @@ def backward(counter, slots, splits, sizes, rules, blocks, blocks_at, tiles, mas
                     low_delta[i] = 0
                 for i in range(rows):
                     row = head * sizes.q_len + i0 + i
-                    delta[row] = dot(d_out, d_out_at + i * value_width, out, row * sizes.value_dim, sizes.value_dim) - d_lse[row]
-                    weight = 1 / totals[row] if totals[row] != 0 else kind_of(0)
-                    low_delta[i] = delta[row] * weight
+                    exact = dot(d_out, d_out_at + i * value_width, out, row * sizes.value_dim, sizes.value_dim) - d_lse[row]
+                    weight = 1 / totals[row] if totals[row] != 0 else 0.0
+                    delta[row], low_delta[i], weights[i] = exact, exact * weight, weight
                     for e in range(value_width):
                         d_out_tile[i * value_width + e] = d_out[d_out_at + i * value_width + e] * weight
                     if tops[row] > -np.inf:
@@ -104,7 +105,8 @@ def backward(counter, slots, splits, sizes, rules, blocks, blocks_at, tiles, mas
                     k_at, v_at = (kv_at + j0) * head_width, (kv_at + j0) * value_width
                     there = min(keys, sizes.kv_len - j0)
                     below, above = band(i0, j0, sizes, rules)
-                    if d_bias_step or d_distance_step:  # gradients of biases read whole tiles
+                    alone = j0 <= low and high <= j0 + sizes.kv_tile
+                    if alone or d_bias_step or d_distance_step:  # whole tiles are read
                         below, above = -UNBOUNDED, UNBOUNDED
                     product_set(p, 0, width, micro, k, k_at, head_width, 1, q_t, head_width * micro, keys, width, sizes.head_dim,
                                 micro, -above, -below)
@@ -114,11 +116,15 @@ def backward(counter, slots, splits, sizes, rules, blocks, blocks_at, tiles, mas
                             tanhs[x] = p[x]
                             p[x] *= kind_of(rules.cap)
                     score(p, head, kind, i0, j0, rows, keys, sizes, rules, tiles, mask, mask_at, bias, bias_at, distance)
-                    column_exp2(p, keys, width, shift, spare)
+                    column_exp(p, keys, width, shift, spare)
                     product_add(d_v, (copy_at + j0) * value_width, value_width, micro, p, 0, width, 1, d_out_panels, width * micro,
                                 keys, value_width, rows, micro, -above, -below)
                     product_set(d_s, 0, width, micro, v, v_at, value_width, 1, d_out_t, value_width * micro, keys, width,
                                 sizes.value_dim, micro, -above, -below)
+                    if alone:
+                        sum_weighed(sums, p, d_s, keys, width)
+                        for i in range(rows):
+                            low_delta[i] = (sums[i] - d_lse[head * sizes.q_len + i0 + i]) * weights[i]
                     weigh(d_s, p, low_delta, keys, width)
                     if d_bias_step:
                         at = slot * d_bias_step + bias_at[head] + i0 * rules.bias_row + j0 * rules.bias_column
@@ -141,8 +147,21 @@ def backward(counter, slots, splits, sizes, rules, blocks, blocks_at, tiles, mas
 
 
 @inlined
+def sum_weighed(total, p, d_p, keys, width):
+    """Fills total with each query's sum of P dP.
+
+    It is delta too, and of rows that stand in one tile the better one: with the errors of dP in it, dS sums to 0.
+    """
+    for i in range(width):
+        total[i] = 0
+    for j in range(keys):
+        for i in range(width):
+            total[i] += p[j * width + i] * d_p[j * width + i]
+
+
+@inlined
 def weigh(d_p, p, delta, keys, width):
-    """Replaces dP by dS = P (dP - delta); where P is 0, dS is 0 whatever dP is."""
+    """Replaces dP by dS = P (dP - delta)."""
     for j in range(keys):
         for i in range(width):
             x = j * width + i

@@ -6,11 +6,11 @@ from __future__ import annotations
 import numpy as np
 
 from tinyattn.kernels.jit import compiled
-from tinyattn.kernels.scores import LN_2, LOG2_E, band, cap, key_range, keys_of_tile, score, seen_of_block
+from tinyattn.kernels.scores import band, cap, key_range, keys_of_tile, score, seen_of_block
 from tinyattn.kernels.seen import SKIP
 from tinyattn.kernels.threads import next_task
 from tinyattn.kernels.tile import product_add, product_set
-from tinyattn.kernels.vector import column_exp2, column_max, pack_rows, scale_row, transpose_rows
+from tinyattn.kernels.vector import column_exp, column_max, pack_rows, scale_row, transpose_rows
 
 
 @compiled
@@ -18,17 +18,18 @@ def forward(counter, sizes, rules, blocks, blocks_at, tiles, mask, mask_at, bias
             tops, totals):
     """Fills out (batch, heads, q_len, value_dim), and lse, tops, totals (batch, heads, q_len); a task is one tile of queries.
 
-    For each block of keys, S^T = K Q^T, then m' = max(m, max S), P = exp2(S - m'), l = exp2(m - m') l + sum P,
-    a = exp2(m - m') a + P V. A sink is the start (m, l) = (sink, 1). tops and totals are the last m and l.
+    For each block of keys, S^T = K Q^T, then m' = max(m, max S), P = exp(S - m'), l = exp(m - m') l + sum P,
+    a = exp(m - m') a + P V. A sink is the start (m, l) = (sink, 1). tops and totals are the last m and l.
     """
     kind_of = q.dtype.type
-    nowhere, ln_2 = kind_of(-np.inf), kind_of(LN_2)
+    nowhere = kind_of(-np.inf)
     width, value_width, micro = sizes.q_tile, sizes.value_width, sizes.micro_columns
     s = np.empty(sizes.kv_tile * width, q.dtype)
     q_t = np.empty(sizes.head_width * width, q.dtype)
     a, v_panels = np.empty(width * value_width, q.dtype), np.empty(sizes.kv_tile * value_width, q.dtype)
-    top, shift, total = np.empty(width, q.dtype), np.empty(width, q.dtype), np.empty(width, q.dtype)
-    kept, none, spare = np.empty(width, q.dtype), np.zeros(width, q.dtype), np.zeros(width, q.dtype)
+    top, shift, kept = np.empty(width, q.dtype), np.empty(width, q.dtype), np.empty(width, q.dtype)
+    part, none, spare = np.empty(width, q.dtype), np.zeros(width, q.dtype), np.zeros(width, q.dtype)
+    total = np.empty(width)  # float64: of many tiles the sum would lose more than all the rest
     count = (sizes.q_len + width - 1) // width
     while True:
         task = next_task(counter)
@@ -40,9 +41,9 @@ def forward(counter, sizes, rules, blocks, blocks_at, tiles, mask, mask_at, bias
         kv_at = head // (sizes.heads // sizes.kv_heads) * sizes.kv_rows
         transpose_rows(q_t, width, q, (head * sizes.q_rows + i0) * sizes.head_width, sizes.head_width, rows,
                        kind_of(rules.factor), sizes.lanes, micro)
-        begin, weight = nowhere, kind_of(0)
+        begin, weight = nowhere, 0.0
         if sinks.size:
-            begin, weight = sinks[head % sizes.heads] * kind_of(LOG2_E), kind_of(1)
+            begin, weight = sinks[head % sizes.heads], 1.0
         for i in range(width):
             top[i] = begin
             total[i] = weight
@@ -65,27 +66,31 @@ def forward(counter, sizes, rules, blocks, blocks_at, tiles, mask, mask_at, bias
             column_max(s, keys, width, top, top)
             risen = False
             for i in range(width):
-                shift[i] = top[i] if top[i] > nowhere else kind_of(0)  # exp2(-inf - -inf) would be NaN
+                shift[i] = top[i] if top[i] > nowhere else kind_of(0)  # exp(-inf - -inf) would be NaN
                 risen |= kept[i] != top[i]
                 kept[i] -= shift[i]
             if risen:
-                column_exp2(kept, 1, width, none, spare)
+                column_exp(kept, 1, width, none, spare)
                 for i in range(width):
                     total[i] *= kept[i]
                 for i in range(width):
                     if kept[i] != 1:
                         for panel in range(i * micro, width * value_width, width * micro):
                             scale_row(a, panel, a, panel, kept[i])
-            column_exp2(s, keys, width, shift, total)
+            for i in range(width):
+                part[i] = 0
+            column_exp(s, keys, width, shift, part)
+            for i in range(width):
+                total[i] += part[i]
             there = min(keys, sizes.kv_len - j0)
             pack_rows(v_panels, sizes.kv_tile, v, (kv_at + j0) * value_width, value_width, there, kind_of(1), micro)
             product_add(a, 0, micro, width * micro, s, 0, 1, width, v_panels, sizes.kv_tile * micro, width, value_width, there, micro,
                         below, above)
         for i in range(rows):
             row = head * sizes.q_len + i0 + i
-            weight = 1 / total[i] if total[i] != 0 else kind_of(0)
+            weight = 1 / total[i] if total[i] != 0 else 0.0
             for column in range(0, sizes.value_dim, micro):
                 for e in range(min(micro, sizes.value_dim - column)):
                     out[row * sizes.value_dim + column + e] = a[column * width + i * micro + e] * weight
             tops[row], totals[row] = top[i], total[i]
-            lse[row] = (top[i] + np.log2(total[i])) * ln_2 if total[i] != 0 else nowhere
+            lse[row] = top[i] + np.log(total[i]) if total[i] != 0 else nowhere

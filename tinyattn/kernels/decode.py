@@ -7,13 +7,15 @@ import numpy as np
 
 from tinyattn.kernels.dots import KEYS, LINES, dots, prefetch
 from tinyattn.kernels.jit import compiled, inlined
-from tinyattn.kernels.scores import LN_2, LOG2_E, cap
+from tinyattn.kernels.scores import cap
 from tinyattn.kernels.threads import next_task
 from tinyattn.kernels.tile import product_add_few
-from tinyattn.kernels.vector import column_exp2, column_max
+from tinyattn.kernels.vector import column_exp, column_max
 
 # Keys between the one that is read and the one that is asked for.
 AHEAD = 32
+# Exponentials that are summed in their own precision, before the sums are summed in float64.
+TOGETHER = 64
 
 
 @inlined
@@ -22,7 +24,7 @@ def score_lines(s, j0, keys, first, lines, kv_head, sizes, rules, mask, mask_at,
 
     Line c is query c % q_len of the c // q_len-th head of the group; query 0 stands at position `first`.
     """
-    width, log2_e, nowhere = sizes.q_tile, s.dtype.type(LOG2_E), s.dtype.type(-np.inf)
+    width, nowhere = sizes.q_tile, s.dtype.type(-np.inf)
     for c in range(lines):
         head = kv_head * (sizes.heads // sizes.kv_heads) + c // sizes.q_len
         i = c % sizes.q_len
@@ -30,11 +32,11 @@ def score_lines(s, j0, keys, first, lines, kv_head, sizes, rules, mask, mask_at,
         if rules.biased:
             at = bias_at[head] + i * rules.bias_row + j0 * rules.bias_column
             for j in range(keys):
-                s[j * width + c] += log2_e * bias[at + j * rules.bias_column]
+                s[j * width + c] += bias[at + j * rules.bias_column]
         if rules.distant:
             at = head % sizes.heads * (sizes.q_len + sizes.kv_len - 1) + position - j0 + sizes.q_len - 1
             for j in range(keys):
-                s[j * width + c] += log2_e * distance[at - j]
+                s[j * width + c] += distance[at - j]
         if rules.masked:
             at = mask_at[head] + i * rules.mask_row + j0 * rules.mask_column
             for j in range(keys):
@@ -48,18 +50,22 @@ def score_lines(s, j0, keys, first, lines, kv_head, sizes, rules, mask, mask_at,
 
 @inlined
 def weigh(s, keys, lines, width, task, shift, part_top, part_total):
-    """Turns a chunk's scores into exp2(s - top), a line's top being its largest, and keeps the line's top and total."""
-    top, total = shift[width:], shift[2 * width :]
+    """Turns a chunk's scores into exp(s - top), a line's top being its largest, and keeps the line's top and total."""
+    top, part = shift[width:], shift[2 * width :]
     for i in range(width):
         top[i] = -np.inf
-        total[i] = 0
     column_max(s, keys, width, top, top)
     for i in range(width):
         shift[i] = top[i] if top[i] > -np.inf else s.dtype.type(0)
-    column_exp2(s, keys, width, shift, total)
     for i in range(lines):
         part_top[task * lines + i] = top[i]
-        part_total[task * lines + i] = total[i]
+        part_total[task * lines + i] = 0
+    for j in range(0, keys, TOGETHER):
+        for i in range(width):
+            part[i] = 0
+        column_exp(s[j * width :], min(TOGETHER, keys - j), width, shift, part)
+        for i in range(lines):
+            part_total[task * lines + i] += part[i]
 
 
 @compiled
@@ -110,27 +116,28 @@ def decode(counter, chunks, held, origin, first, sizes, rules, mask, mask_at, bi
 def join(chunks, lines, value_dim, sinks, part, part_top, part_total, out, lse):
     """Merges the chunks' partial results in their order, a sink last, into out and lse, head by head.
 
-    Each partial result is (m, l, a): together m = max m_c, l = sum_c exp2(m_c - m) l_c, and a the same way.
+    Each partial result is (m, l, a): together m = max m_c, l = sum_c exp(m_c - m) l_c, and a the same way.
     """
     nowhere, none = part.dtype.type(-np.inf), part.dtype.type(0)
+    sums = np.empty(value_dim)
     for line in range(out.size // value_dim if value_dim else lse.size):
         begin = line // lines * chunks * lines + line % lines
         top = nowhere
         for c in range(chunks):
             top = max(top, part_top[begin + c * lines])
         if sinks.size:
-            top = max(top, sinks[line] * part.dtype.type(LOG2_E))
+            top = max(top, sinks[line])
         shift = top if top > nowhere else none
-        total = np.exp2(sinks[line] * part.dtype.type(LOG2_E) - shift) if sinks.size else none
+        total = np.exp(np.float64(sinks[line]) - shift) if sinks.size else 0.0
         for e in range(value_dim):
-            out[line * value_dim + e] = 0
+            sums[e] = 0
         for c in range(chunks):
             at = begin + c * lines
-            factor = np.exp2(part_top[at] - shift)
+            factor = np.exp(np.float64(part_top[at]) - shift)
             total += factor * part_total[at]
             for e in range(value_dim):
-                out[line * value_dim + e] += factor * part[at * value_dim + e]
-        weight = 1 / total if total != 0 else none
+                sums[e] += factor * part[at * value_dim + e]
+        weight = 1 / total if total != 0 else 0.0
         for e in range(value_dim):
-            out[line * value_dim + e] *= weight
-        lse[line] = (shift + np.log2(total)) * part.dtype.type(LN_2) if total != 0 else nowhere
+            out[line * value_dim + e] = sums[e] * weight
+        lse[line] = shift + np.log(total) if total != 0 else nowhere

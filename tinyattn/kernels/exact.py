@@ -11,7 +11,7 @@ from tinyattn.kernels.attention_backward import backward
 from tinyattn.kernels.attention_forward import forward
 from tinyattn.kernels.decode import decode, join
 from tinyattn.kernels.lanes import ROWS
-from tinyattn.kernels.scores import LOG2_E, Rules
+from tinyattn.kernels.scores import Rules
 from tinyattn.kernels.seen import Seen, seen_edges, seen_of
 from tinyattn.kernels.storage import Sizes, nothing, padded, places, rows_of, sizes_of, whole
 from tinyattn.kernels.threads import run
@@ -54,10 +54,10 @@ def scoring(options: Options, seen: Seen, bias: Array | None, distance: Array | 
             dtype: Any) -> tuple[Any, ...]:
     """Returns the rules by which products become scores, and the arrays they name, in the order of the kernels."""
     softcap = options.softcap
-    factor = options.scale * LOG2_E if softcap is None else options.scale / softcap
+    factor = options.scale if softcap is None else options.scale / softcap
     held = nothing(dtype) if bias is None else places(bias, full)
     far = np.zeros(0, dtype) if distance is None else np.require(distance, requirements=["C", "W"]).reshape(-1)
-    rules = Rules(factor, 0.0 if softcap is None else softcap * LOG2_E, seen.left, seen.right, seen.blocks.start.size > 0,
+    rules = Rules(factor, softcap or 0.0, seen.left, seen.right, seen.blocks.start.size > 0,
                   seen.mask.start.size > 0, bias is not None, distance is not None, seen.blocks.row, seen.mask.row,
                   seen.mask.column, held.row, held.column)
     return rules, seen.blocks.values, seen.blocks.start, seen.tiles, seen.mask.values, seen.mask.start, held.values, held.start, far
@@ -105,9 +105,9 @@ def attention_with_lse(q: Array, k: Array, v: Array, bias: Array | None, distanc
 
 def tiled(arrays: tuple[Array, Array, Array], bias: Array | None, distance: Array | None, sinks: Array | None,
           options: Options, seen: Seen, full: tuple[int, ...], sizes: Sizes) -> tuple[Array, Array, Array, Array]:
-    """Returns out, lse, and each row's largest score in base 2 and sum of exponentials below it, by tiles of queries."""
+    """Returns out, lse, and each row's largest score and sum of exponentials below it, by tiles of queries."""
     dtype = arrays[0].dtype
-    out, (lse, tops, totals) = np.empty((*full[:-1], sizes.value_dim), dtype), np.empty((3, *full[:-1]), dtype)
+    out, (lse, tops), totals = np.empty((*full[:-1], sizes.value_dim), dtype), np.empty((2, *full[:-1]), dtype), np.empty(full[:-1])
     logits = np.zeros(0, dtype) if sinks is None else np.require(sinks, requirements=["C", "W"])
     tasks = sizes.batch * sizes.heads * -(-sizes.q_len // sizes.q_tile)
     run(forward, tasks, work(sizes), sizes, *scoring(options, seen, bias, distance, full, dtype), logits,
@@ -142,7 +142,7 @@ def decoded(q: Array, k: Array, v: Array, bias: Array | None, distance: Array | 
     np.multiply(q.reshape(count, lines, sizes.head_dim), q.dtype.type(rules.factor), out=padded_q[:, :lines])
     chunks = -(-sizes.kv_len // CHUNK)
     part = np.empty((count, chunks, lines, sizes.value_dim), q.dtype)
-    top, total = np.empty((2, count, chunks, lines), q.dtype)
+    top, total = np.empty((count, chunks, lines), q.dtype), np.empty((count, chunks, lines))
     out, lse = np.empty((*q.shape[:-1], sizes.value_dim), q.dtype), np.empty(q.shape[:-1], q.dtype)
     logits = np.zeros(0, q.dtype) if sinks is None else np.repeat(np.tile(sinks, sizes.batch), sizes.q_len)
     run(decode, count * chunks, 4 * work(sizes), chunks, sizes.kv_len, 0, sizes.kv_len - sizes.q_len,
@@ -183,8 +183,8 @@ def _(d_outs: tuple[Array, Array], saved: Saved) -> dict[str, Array | None]:
     gradients: dict[str, Array | None] = {"q": d_q, "k": d_k, "v": d_v}
     if saved.sinks is not None:
         shift = np.where(np.isneginf(tops), dtype.type(0), tops)
-        share = np.exp2(saved.sinks[:, None] * dtype.type(LOG2_E) - shift) / np.where(totals == 0, dtype.type(1), totals) * delta
-        gradients["sinks"] = -share.sum(axis=(*range(share.ndim - 2), -1))
+        share = np.exp(saved.sinks[:, None] - shift) / np.where(totals == 0, 1, totals) * delta
+        gradients["sinks"] = -share.sum(axis=(*range(share.ndim - 2), -1)).astype(dtype)
     if learned and saved.bias is not None:
         gradients["bias"] = d_bias.sum(axis=0).reshape(saved.bias.shape)
     if learned and saved.distance is not None:

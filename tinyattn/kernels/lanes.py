@@ -32,8 +32,10 @@ def vector_bytes() -> tuple[int, int]:
 VECTOR_BYTES, REGISTERS = vector_bytes()
 # A micro tile: ROWS x VECTORS registers accumulate, which leaves some for what is loaded.
 ROWS, VECTORS = (8, 2) if REGISTERS == 32 else (4, 2)
-# (2 ** f - 1) / f as its Taylor series, to the degrees at which the next term is below half a unit of the last place.
-SERIES = {itemsize: [math.log(2) ** n / math.factorial(n) for n in range(1, degree + 1)] for itemsize, degree in ((4, 7), (8, 13))}
+# (e ** f - 1) / f as its Taylor series, to the degrees at which the next term is below half a unit of the last place.
+SERIES = {itemsize: [1 / math.factorial(n) for n in range(1, degree + 1)] for itemsize, degree in ((4, 7), (8, 13))}
+# ln 2 in two parts, the first with so few bits that a whole number of them is exact.
+LN_2 = {4: (0.693359375, -2.12194440054690583e-4), 8: (0.693145751953125, 1.42860682030941723e-6)}
 
 
 def lanes(itemsize: int) -> int:
@@ -113,23 +115,26 @@ def largest(builder: ir.IRBuilder, a: ir.Value, b: ir.Value) -> ir.Value:
 
 
 def split(builder: ir.IRBuilder, x: ir.Value) -> tuple[ir.Value, ir.Value]:
-    """Returns (2 ** n, f) with x = n + f, n whole and |f| <= 1/2; below the least exponent 2 ** n is 0, NaN stays in f.
+    """Returns (2 ** n, f) with x = n ln 2 + f, n whole and |f| <= ln 2 / 2; NaN stays in f.
 
-    Adding 1.5 times 2 ** 23 (2 ** 52) leaves no bits for a fraction: the sum is rounded to a whole number, which then
-    stands in its lowest bits, with the bias of an exponent if that is added too.
+    Below the least exponent 2 ** n is 0. Adding 1.5 times 2 ** 23 (2 ** 52) leaves no bits for a fraction: the sum is
+    rounded to a whole number, which then stands in its lowest bits, with the bias of an exponent if that is added too.
     """
     vector = x.type
     bias, mantissa = (127, 23) if isinstance(vector.element, ir.FloatType) else (1023, 52)
-    least, magic = constant(vector, float(-bias)), constant(vector, 1.5 * 2.0 ** mantissa + bias)
+    least, magic = constant(vector, -bias * math.log(2)), constant(vector, 1.5 * 2.0 ** mantissa + bias)
     x = builder.select(builder.fcmp_ordered("<", x, least), least, x)
-    rounded = builder.fadd(x, magic)
+    rounded = multiply_add(builder, x, constant(vector, 1 / math.log(2)), magic)
     bits = ir.VectorType(ir.IntType(32 if mantissa == 23 else 64), vector.count)
     power = builder.shl(builder.bitcast(rounded, bits), ir.Constant(bits, [mantissa] * vector.count))
-    return builder.bitcast(power, vector), builder.fsub(x, builder.fsub(rounded, magic))
+    n = builder.fsub(rounded, magic)
+    for part in LN_2[itemsize(vector)]:
+        x = multiply_add(builder, n, constant(vector, -part), x)
+    return builder.bitcast(power, vector), x
 
 
 def series(builder: ir.IRBuilder, f: ir.Value) -> ir.Value:
-    """Returns (2 ** f - 1) / f for |f| <= 1/2, by its Taylor series."""
+    """Returns (e ** f - 1) / f for |f| <= ln 2 / 2, by its Taylor series."""
     terms = SERIES[itemsize(f.type)]
     total = constant(f.type, terms[-1])
     for term in terms[-2::-1]:
@@ -137,8 +142,8 @@ def series(builder: ir.IRBuilder, f: ir.Value) -> ir.Value:
     return total
 
 
-def exp2(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
-    """Returns 2 ** x for x up to the largest exponent; 0 below the least, NaN for NaN."""
+def exp(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
+    """Returns e ** x for x up to 0 and a little more; 0 where it would be below the least normal number, NaN for NaN."""
     power, f = split(builder, x)
     return builder.fmul(multiply_add(builder, series(builder, f), f, constant(x.type, 1.0)), power)
 
@@ -146,8 +151,8 @@ def exp2(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
 def tanh(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
     """Returns tanh x = u / (u + 2) with u = e ** (2 x) - 1, right to a few units of the last place at every size."""
     vector = x.type
-    y = builder.fmul(x, constant(vector, 2 / math.log(2)))
-    for edge, sign in ((60.0, ">"), (-60.0, "<")):
+    y = builder.fadd(x, x)
+    for edge, sign in ((42.0, ">"), (-42.0, "<")):
         y = builder.select(builder.fcmp_ordered(sign, y, constant(vector, edge)), constant(vector, edge), y)
     power, f = split(builder, y)
     u = multiply_add(builder, builder.fmul(series(builder, f), f), power,

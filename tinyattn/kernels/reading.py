@@ -49,7 +49,7 @@ class Lines(NamedTuple):
         sizes = self.sizes
         count, lines = sizes.batch * sizes.kv_heads, sizes.q_len * sizes.heads // sizes.kv_heads
         return Partial(np.empty((count, chunks, lines, sizes.value_dim), self.queries.dtype),
-                       *np.empty((2, count, chunks, lines), self.queries.dtype))
+                       np.empty((count, chunks, lines), self.queries.dtype), np.empty((count, chunks, lines)))
 
 
 def reads(q: Array, keys: Array, values: Array) -> bool:

@@ -1,6 +1,6 @@
 """From products to scores, on one tile: cap, bias, and -inf where a query does not see.
 
-Tiles stand transposed, [key][query], in base 2: a score is multiplied by log2(e), so that exp2 gives its exponential.
+Tiles stand transposed, [key][query].
 """
 # mypy: disable-error-code="no-untyped-def"
 
@@ -15,15 +15,12 @@ from tinyattn.kernels.lanes import ROWS
 from tinyattn.kernels.seen import WHOLE
 from tinyattn.kernels.vector import column_tanh
 
-LOG2_E = 1.4426950408889634
-LN_2 = 0.6931471805599453
-
 
 class Rules(NamedTuple):
     """What becomes of a product q . k: `factor` times it, capped, the biases added, hidden where unseen.
 
     Numbers alone: an array inside a tuple would be counted by reference, atomically, whenever a kernel touches it.
-    cap is softcap log2(e), 0 for none, and factor takes in its division. `..._row` and `..._column` are the strides of
+    cap is 0 for none, and factor takes in the division by it. `..._row` and `..._column` are the strides of
     arrays that broadcast; the flags say which are there.
     """
 
@@ -72,20 +69,20 @@ def keys_of_tile(j0, high, sizes):
 
 @inlined
 def add_bias(s, bias, at, rows, keys, sizes, rules):
-    """Adds the bias of each pair, in base 2; bias[at] is that of the tile's first."""
-    log2_e, width = s.dtype.type(LOG2_E), sizes.q_tile
+    """Adds the bias of each pair; bias[at] is that of the tile's first."""
+    width = sizes.q_tile
     for j in range(keys):
         for i in range(rows):
-            s[j * width + i] += log2_e * bias[at + i * rules.bias_row + j * rules.bias_column]
+            s[j * width + i] += bias[at + i * rules.bias_row + j * rules.bias_column]
 
 
 @inlined
 def add_distance(s, distance, at, rows, keys, sizes):
-    """Adds a bias of distances, in base 2; distance[at] is that of the tile's first pair."""
-    log2_e, width = s.dtype.type(LOG2_E), sizes.q_tile
+    """Adds a bias of distances; distance[at] is that of the tile's first pair."""
+    width = sizes.q_tile
     for j in range(keys):
         for i in range(rows):
-            s[j * width + i] += log2_e * distance[at + i - j]
+            s[j * width + i] += distance[at + i - j]
 
 
 @inlined

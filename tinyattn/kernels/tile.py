@@ -17,6 +17,8 @@ from tinyattn.kernels.lanes import INT, ROWS, VECTORS
 
 # Steps of the depth in one turn of the loop.
 UNROLL = 4
+# Products that a register sums before the sum is added to those of others: a sum of sums errs less than one long sum.
+TOGETHER = 32
 # Rows of a micro tile for products with few rows: half of the registers, none of them on padding.
 FEW = 4
 
@@ -25,7 +27,8 @@ def micro(accumulate: bool, rows: int = ROWS) -> Callable[..., Any]:
     """Returns the intrinsic (c, c_at, ldc, a, a_at, a_row, a_col, b, b_at, ldb, depth) for one micro tile of C.
 
     rows x VECTORS registers stay in the processor over the whole depth; each step loads VECTORS registers of a row of
-    B and multiplies them with `rows` single elements of a column of A. C starts from what it holds, or from 0.
+    B and multiplies them with `rows` single elements of a column of A. What C holds is added last: a sum of sums is
+    more accurate than one long sum.
     """
     def typed(_context: Any, c: Any, c_at: Any, ldc: Any, a: Any, a_at: Any, a_row: Any, a_col: Any, b: Any,
               b_at: Any, ldb: Any, depth: Any) -> Any:
@@ -35,8 +38,7 @@ def micro(accumulate: bool, rows: int = ROWS) -> Callable[..., Any]:
                        for array, value, at in zip(arrays, (c, a, b), (c_at, a_at, b_at), strict=True))
             places = [[builder.gep(c, [builder.add(builder.mul(ldc, INT(row)), INT(column * vector.count))])
                        for column in range(VECTORS)] for row in range(rows)]
-            sums = [[cgutils.alloca_once_value(builder, lanes.load(builder, place, vector) if accumulate
-                                               else lanes.constant(vector, 0.0)) for place in line] for line in places]
+            sums = [[cgutils.alloca_once_value(builder, lanes.constant(vector, 0.0)) for _ in line] for line in places]
 
             def step(index: ir.Value) -> None:
                 row_b, column_a = (builder.gep(x, [builder.mul(index, stride)]) for x, stride in ((b, ldb), (a, a_col)))
@@ -57,7 +59,10 @@ def micro(accumulate: bool, rows: int = ROWS) -> Callable[..., Any]:
                 step(builder.add(done, rest.index))
             for line, starts in zip(sums, places, strict=True):
                 for total, place in zip(line, starts, strict=True):
-                    lanes.store(builder, builder.load(total), place)
+                    gained = builder.load(total)
+                    if accumulate:
+                        gained = builder.fadd(lanes.load(builder, place, vector), gained)
+                    lanes.store(builder, gained, place)
             return context.get_dummy_value()
 
         vector, arrays, size = lanes.vector_type(c.dtype), (c, a, b), types.intp
@@ -108,7 +113,10 @@ def product_set(c, c_at, ldc, c_panel, a, a_at, a_row, a_col, b, b_panel, rows, 
         panel = column // micro_columns
         for row in range(max(0, column - above) // ROWS * ROWS, min(rows, column + micro_columns - below), ROWS):
             micro_set(c, c_at + row * ldc + panel * c_panel, ldc, a, a_at + row * a_row, a_row, a_col, b, panel * b_panel,
-                      micro_columns, depth)
+                      micro_columns, min(depth, TOGETHER))
+            for start in range(TOGETHER, depth, TOGETHER):
+                micro_add(c, c_at + row * ldc + panel * c_panel, ldc, a, a_at + row * a_row + start * a_col, a_row, a_col,
+                          b, panel * b_panel + start * micro_columns, micro_columns, min(depth - start, TOGETHER))
 
 
 @inlined

@@ -1,4 +1,4 @@
-"""What a softmax does to a tile of scores, a register at a time: the largest of each column, exp2 and its sum, tanh.
+"""What a softmax does to a tile of scores, a register at a time: the largest of each column, exp and its sum, tanh.
 
 A tile stands transposed, keys down and queries across, so that every reduction runs along a column: lane by lane,
 with no step across lanes.
@@ -112,9 +112,9 @@ def max_step(builder: ir.IRBuilder, x: ir.Value, _shift: ir.Value, total: ir.Val
     return lanes.largest(builder, x, total), None
 
 
-def exp2_step(builder: ir.IRBuilder, x: ir.Value, shift: ir.Value, total: ir.Value) -> tuple[ir.Value, ir.Value]:
-    """Returns the sum so far with 2 ** (x - shift) added, and 2 ** (x - shift)."""
-    power = lanes.exp2(builder, builder.fsub(x, shift))
+def exp_step(builder: ir.IRBuilder, x: ir.Value, shift: ir.Value, total: ir.Value) -> tuple[ir.Value, ir.Value]:
+    """Returns the sum so far with e ** (x - shift) added, and e ** (x - shift)."""
+    power = lanes.exp(builder, builder.fsub(x, shift))
     return builder.fadd(total, power), power
 
 
@@ -133,20 +133,20 @@ def in_numpy(step: Callable[[Any, Any, Any], tuple[Any, Any]]) -> Callable[..., 
     return run
 
 
-def exp2_in_numpy(tile: Any, shift: Any, total: Any) -> tuple[Any, Any]:
-    """Returns the totals with each column's sum of 2 ** (x - shift) added, and 2 ** (x - shift)."""
-    powers = np.exp2(tile - shift)
+def exp_in_numpy(tile: Any, shift: Any, total: Any) -> tuple[Any, Any]:
+    """Returns the totals with each column's sum of e ** (x - shift) added, and e ** (x - shift)."""
+    powers = np.exp(tile - shift)
     return total + powers.sum(axis=0), powers
 
 
 if DISABLED:
     turn_block, scale_row = turn_in_numpy, scaled_in_numpy
     column_max = in_numpy(lambda tile, _, total: (np.fmax(total, np.fmax.reduce(tile, axis=0, initial=-np.inf)), tile))
-    column_exp2 = in_numpy(exp2_in_numpy)
+    column_exp = in_numpy(exp_in_numpy)
     column_tanh = in_numpy(lambda tile, _, total: (total, np.tanh(tile)))
 else:
     turn_block, scale_row = intrinsic(turn), intrinsic(scaled)
-    column_max, column_exp2, column_tanh = (intrinsic(by_column(step)) for step in (max_step, exp2_step, tanh_step))
+    column_max, column_exp, column_tanh = (intrinsic(by_column(step)) for step in (max_step, exp_step, tanh_step))
 
 
 @inlined
