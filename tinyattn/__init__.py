@@ -91,7 +91,7 @@ definitions/             3  what each mechanism is
     delta.py                a state that is corrected
 kernels/                 4  the same functions, fast
   jit.py                    compiled when first called, kept on disk
-  lanes.py                  the registers of this machine, exp2 and tanh on them
+  lanes.py                  the registers of this machine, exp and tanh on them
   tile.py                   the tile product
   vector.py                 softmax on a tile, a register at a time
   dots.py                   inner products, where there are few queries

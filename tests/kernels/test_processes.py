@@ -6,8 +6,10 @@ import sys
 
 import pytest
 
-CALL = ("import numpy as np; from tinyattn import kernels; from tinyattn.kernels.attention_forward import forward; "
-        "x = np.ones((1, 8, 4)); assert kernels.attention(x, x, x).shape == (1, 8, 4); ")
+CALL = ("import numpy as np; from tinyattn import kernels, vjp; from tinyattn.kernels.attention_forward import forward; "
+        "from tinyattn.kernels.attention_backward import backward; from tinyattn.kernels.decode import decode, join; "
+        "x, y = np.ones((1, 8, 4)), np.ones((1, 256, 16)); assert kernels.attention(y[:, :1], y, y).shape == (1, 1, 16); "
+        "assert vjp(lambda x: kernels.attention(x, x, x), x)[1](x).shape == (1, 8, 4); ")
 
 
 def run(code, **environment):
@@ -19,7 +21,10 @@ def test_a_second_process_reads_the_disk(tmp_path):
     assert first.returncode == 0, first.stderr
     kept = sorted(path.name for path in tmp_path.rglob("*.nb*"))
     assert kept
-    code = CALL + "assert sum(forward.stats.cache_hits.values()) == 1 and not forward.stats.cache_misses"
+    code = CALL + """
+for kernel in (forward, backward, decode, join):
+    assert sum(kernel.stats.cache_hits.values()) == 1 and not kernel.stats.cache_misses, kernel
+"""
     second = run(code, NUMBA_CACHE_DIR=str(tmp_path))
     assert second.returncode == 0, second.stderr
     assert sorted(path.name for path in tmp_path.rglob("*.nb*")) == kept
@@ -29,8 +34,12 @@ def test_a_second_process_reads_the_disk(tmp_path):
     assert spoilt.returncode == 0, spoilt.stderr
 
 
-def test_no_writable_folder_compiles_in_memory():
-    done = run(CALL, NUMBA_CACHE_DIR="/proc/nowhere")
+@pytest.mark.parametrize("variable", ["NUMBA_CACHE_DIR", "XDG_CACHE_HOME", "HOME"])
+def test_no_writable_folder_compiles_in_memory(variable):
+    environment = {name: value for name, value in os.environ.items() if name not in ("NUMBA_CACHE_DIR", "XDG_CACHE_HOME")}
+    code = CALL + "assert forward.stats.cache_misses or not forward.stats.cache_hits"
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True,
+                          env={**environment, variable: "/proc/nowhere"})
     assert done.returncode == 0, done.stderr
 
 

@@ -17,8 +17,9 @@ import numpy as np
 from tinyattn.cli.kernel_cases import CASES, FAR, Case, bytes_moved, operations
 from tinyattn.cli.measure import REST, interleaved, limits, ratio
 from tinyattn.cli.peers import peers_of
-from tinyattn.cli.time_train import train_seconds
+from tinyattn.cli.time_train import BATCH, train_seconds
 from tinyattn.engine import vjp
+from tinyattn.models.config import DecoderConfig
 from tinyattn.ops.types import Array
 
 # Seconds of one case after which no further round begins.
@@ -83,7 +84,8 @@ def time_kernels(rounds: int) -> tuple[list[dict[str, Any]], tuple[float, float]
             beside = {"beside": name, "its ms": 1e3 * statistics.median(taken["theirs"]),
                       "times": ratio(taken["theirs"], taken["ours"]), "at least": case.asked.get(name)} if name else {}
             lines.append({"case": str(case), **figures(case, taken["ours"], product, reading), **beside})
-    return [*lines, *growth_rows(rounds), *train_rows(rounds), *process_rows()], (product, reading)
+    lines += [*growth_rows(rounds), *train_rows(rounds), *process_rows()]
+    return [{**line, "dtype": "float32", "threads": thread_count()} for line in lines], (product, reading)
 
 
 def figures(case: Case, seconds: list[float], product: float, reading: float) -> dict[str, Any]:
@@ -104,15 +106,21 @@ def growth_rows(rounds: int) -> list[dict[str, Any]]:
     taken = interleaved({str(case): ours(case, case.arrays()) for case in (half, whole)}, rounds, warm_up=1, rest=REST,
                         seconds=PATIENCE)
     short, long = taken.values()
-    return [{"case": str(whole), "served by": "attention", "ms": 1e3 * statistics.median(long), "beside": "half the length",
+    return [{"case": str(whole), "served by": "attention", "GFLOP": operations(whole) / 1e9, "ms": 1e3 * statistics.median(long),
+             "beside": "half the length",
              "its ms": 1e3 * statistics.median(short), "times": ratio(long, short), "at most": 2.1}]
 
 
 def train_rows(rounds: int) -> list[dict[str, Any]]:
     """Returns the training step of the default model, beside PyTorch's where it is there."""
-    taken = train_seconds(rounds)
+    taken, config = train_seconds(rounds), DecoderConfig()
     mine = taken.pop("tinyattn")
-    return [{"case": "training step, default model", "served by": "attention", "ms": 1e3 * statistics.median(mine), "beside": name,
+    # A weight takes 6 FLOPs a token, which the table of bytes, being looked up, does not.
+    weights = BATCH * config.context * (config.parameters - config.vocab * config.width)
+    seen = Case((BATCH, config.heads, config.kv_heads, config.context, config.context, config.head_dim), backward=True)
+    spent = (6 * weights + config.layers * operations(seen)) / 1e9
+    says = f"training step, {config.layers} layers, width {config.width}, context {config.context}, batch {BATCH}"
+    return [{"case": says, "served by": "attention", "GFLOP": spent, "ms": 1e3 * statistics.median(mine), "beside": name,
              "its ms": 1e3 * statistics.median(theirs), "times": ratio(theirs, mine), "at least": 1.0}
             for name, theirs in taken.items()]
 
@@ -126,12 +134,13 @@ def process_rows() -> list[dict[str, Any]]:
 
     lines: list[dict[str, Any]] = []
     if sys.platform == "linux":
-        lines.append({"case": "forward, backward (1, 8, 8, 32768, 64) causal, peak", "served by": "attention",
-                      "beside": "bytes of q, k, v, out", "times": told(MEMORY), "at most": 5.0})
+        large = Case((1, 8, 8, 32768, 32768, 64), backward=True)
+        lines.append({"case": f"{large}, peak", "served by": "attention", "GFLOP": operations(large) / 1e9, "beside": "bytes of q, k, v, out", "times": told(MEMORY), "at most": 5.0})
     with tempfile.TemporaryDirectory() as folder:
         for says, asked in (("first call ever", (6.0, 15.0)), ("first call, compiled before", (0.6, 1.0))):
-            for what, seconds, most in zip(("forward", "forward, backward"), told(FIRST, NUMBA_CACHE_DIR=folder), asked, strict=True):
-                lines.append({"case": f"{what}, {says}", "served by": "attention", "ms": 1e3 * seconds, "beside": "1 s",
+            for backward, seconds, most in zip((False, True), told(FIRST, NUMBA_CACHE_DIR=folder), asked, strict=True):
+                small = Case((1, 2, 2, 128, 128, 64), backward=backward)
+                lines.append({"case": f"{small}, {says}", "served by": "attention", "GFLOP": operations(small) / 1e9, "ms": 1e3 * seconds, "beside": "1 s",
                               "times": seconds, "at most": most})
     return lines
 
@@ -139,9 +148,9 @@ def process_rows() -> list[dict[str, Any]]:
 def shown(line: dict[str, Any]) -> dict[str, str]:
     """Returns a row as text; a figure that is not there is left empty."""
     asked = {"asked": next((f"{word} {line[word]:g}" for word in ("at least", "at most") if line.get(word)), None)}
-    forms = {"ms": "{:,.1f}", "its ms": "{:,.1f}", "GFLOP": "{:,.1f}", "GFLOP/s": "{:.0f}", "of the limit": "{:.0%}",
+    forms = {"ms": "{:,.1f}", "its ms": "{:,.1f}", "GFLOP": "{:,.2f}", "GFLOP/s": "{:.0f}", "of the limit": "{:.0%}",
              "times": "{:.2f}"}
-    names = ("case", "ms", "beside", "its ms", "times", "asked", "GFLOP", "GFLOP/s", "of the limit", "served by")
+    names = ("case", "ms", "beside", "its ms", "times", "asked", "GFLOP", "GFLOP/s", "of the limit", "dtype", "threads", "served by")
     line = line | asked
     return {name: "" if line.get(name) is None else forms.get(name, "{}").format(line[name]) for name in names}
 

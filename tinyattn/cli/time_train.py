@@ -16,25 +16,27 @@ from tinyattn.models.decoder import Decoder
 from tinyattn.models.text import read_text
 from tinyattn.models.train import train
 
+BATCH = 8
+
 
 def train_seconds(rounds: int) -> dict[str, list[float]]:
     """Returns the seconds of a training step of the default model, ours and, where it is there, PyTorch's."""
     memory.keep()
     config = DecoderConfig()
     decoder = Decoder.create(config, np.random.default_rng(0))
-    steps = train(decoder, read_text(), steps=rounds + 2, context=config.context, batch=8, rng=np.random.default_rng(0))
+    steps = train(decoder, read_text(), steps=rounds + 2, context=config.context, batch=BATCH, rng=np.random.default_rng(0))
     functions: dict[str, Callable[[], Any]] = {"tinyattn": lambda: next(steps)}
     if importlib.util.find_spec("torch") is None:
         print("PyTorch is not installed; only our own step is measured")
     else:
         from tinyattn.cli.torch_step import make_step
-        functions["PyTorch eager"] = make_step(config, batch=8)
+        functions["PyTorch eager"] = make_step(config, batch=BATCH)
     return interleaved(functions, rounds)
 
 
 def time_train(rounds: int) -> list[dict[str, str]]:
     """Returns a row each: milliseconds, tokens a second, and how many times of it ours takes."""
-    tokens = 8 * DecoderConfig().context
+    tokens = BATCH * DecoderConfig().context
     seconds = train_seconds(rounds)
     return [{"step of": name, "ms": f"{1e3 * statistics.median(s):.1f}", "tokens/s": f"{tokens / statistics.median(s):,.0f}",
              "ours / it": f"{ratio(seconds['tinyattn'], s):.2f}"} for name, s in seconds.items()]
