@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import re
+import textwrap
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any
 
@@ -79,7 +80,7 @@ def flow(row: Row) -> tuple[str, str]:
     with rc_context(STYLE):
         if row.pattern is not None:
             ax = plot.mask(row.pattern.dense(16, 16).reshape(-1, 16, 16)[0], ax=axes(3.2, 3.2))
-            ax.set_title(str(row.pattern))
+            ax.set_title(textwrap.fill(str(row.pattern), 32))
             svgs.append(inline(ax.figure, f"mask-{row.name}", f"who may see whom in {row.name}"))
         ax = plot.attention_heads(drawn, columns=2, ax=axes(4.4, 3.6))
         ax.set_title("")
@@ -101,13 +102,28 @@ def seconds(call: Callable[[], Any]) -> float:
     return min(times)
 
 
+def repeated(p: Problem, times: int) -> Problem:
+    """Returns a problem with its tokens repeated, below each other where they stand on a grid."""
+    tall = {name: np.tile(getattr(p, name), (times, 1)) for name in "qkv"}
+    grid = p.options.get("grid")
+    return p.but(**tall) if grid is None else p.but(**tall, grid=(times * grid[0], *grid[1:]))
+
+
+def longer(row: Row) -> Iterator[Problem]:
+    """Yields problems of growing length: of so many words, or the same few tokens repeated where a row draws its own sizes."""
+    short, long = (example(row, [str(i) for i in range(length)])[0] for length in LENGTHS[:2])
+    for length in LENGTHS:
+        yield (repeated(short, length // 16) if short.q.shape == long.q.shape
+               else example(row, [str(i) for i in range(length)])[0])
+
+
 def curve(row: Row, f: Mechanism) -> dict[int, float]:
     """Returns milliseconds at each length, until one call takes a twentieth of a second."""
     measured: dict[int, float] = {}
-    for length in LENGTHS:
-        p, _ = example(row, [str(i) for i in range(length)])
-        measured[p.q.shape[-2]] = 1000 * seconds(lambda p=p: p.call(f))  # type: ignore[misc]
-        if measured[p.q.shape[-2]] > 1000 * PATIENCE:
+    for p in longer(row):
+        length = p.q.shape[-2] if reads_tokens(row) else p.q[0].size
+        measured[length] = 1000 * seconds(lambda p=p: p.call(f))  # type: ignore[misc]
+        if measured[length] > 1000 * PATIENCE:
             break
     return measured
 
@@ -140,20 +156,18 @@ def growth(row: Row) -> tuple[str, str]:
     svgs = []
     with rc_context(STYLE):
         drawings = []
-        if len(curves[row.name]) > 1:
-            drawings.append((plot.growth(curves, ylabel="milliseconds", ax=axes(3.7, 3.0)), "one call", "time"))
+        drawings.append((plot.growth(curves, ylabel="milliseconds", ax=axes(3.7, 3.0)), "one call", "time"))
         if row.cache_bytes is not None:
-            sized = {name: {n: one.cache_bytes(n, sizes.kv_heads, 8, 8, 4) for n in LENGTHS}
-                     for name, one in {"attention": find("attention"), row.name: row}.items() if one.cache_bytes is not None}
+            sized = {one.name: {n: one.cache_bytes(n, example(one, WORDS)[1].kv_heads, 8, 8, 4) for n in LENGTHS}
+                     for one in (find("attention"), row) if one.cache_bytes is not None}
             drawings.append((plot.growth(sized, ylabel="bytes", ax=axes(3.7, 3.0)), "its cache", "cache bytes"))
         for ax, title, what in drawings:
             ax.set_title(title)
             ax.minorticks_off()
             ax.tick_params(axis="x", labelsize=7)
             svgs.append(inline(ax.figure, f"{what}-{row.name}", f"{what} of {row.name} by length"))
-    if len(curves[row.name]) < 2:
-        return side_by_side(*svgs), "Its problems are drawn in sizes of their own, so that no growth is measured here."
     slope = np.polyfit(np.log2(list(curves[row.name])), np.log2(list(curves[row.name].values())), 1)[0]
-    text = (f"Measured when this page was built, on {sizes.heads} heads of width 8 in float64: from {min(curves[row.name])} to "
-            f"{max(curves[row.name])} tokens the definition's time grows like length to the power {slope:.1f}.")
+    what = f"{sizes.heads} heads of width {p.q.shape[-1]}" if reads_tokens(row) else f"{len(p.q)} channels"
+    text = (f"Measured when this page was built, on {what} in float64: from {min(curves[row.name])} to {max(curves[row.name])} "
+            f"{'tokens' if reads_tokens(row) else 'places'} the definition's time grows like length to the power {slope:.1f}.")
     return side_by_side(*svgs), text

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from tinyattn.catalog import ROWS
+from tinyattn.catalog import ROWS, find
+from tinyattn.laws.problem import Sizes
 from tinyattn.models.config import DecoderConfig
 from tinyattn.models.decoder import Decoder, parameters
 from tinyattn.models.evaluate import gap_in_budgets
@@ -29,3 +30,13 @@ def test_a_mixer_learns_and_its_cache_is_the_full_computation(row):
     caches = [row.cache()]
     decoder(tokens, caches=caches)
     assert caches[0].nbytes == row.cache_bytes(9, CONFIG.kv_heads, CONFIG.head_dim, CONFIG.head_dim, 4)
+
+
+@pytest.mark.parametrize(("name", "kv_heads"), [("multi_head_attention", 4), ("multi_query_attention", 1), ("grouped_query_attention", 2)])
+def test_the_cache_of_heads_is_as_large_as_it_says(name, kv_heads):
+    row = find(name)
+    sizes = row.fit(Sizes((), kv_heads, 4 // kv_heads, 9, 9, head_dim=4, value_dim=3))
+    p, cache = row.sample(RNG(0), sizes), row.cache()
+    cache.append(p.k, p.v)
+    assert sizes.kv_heads == kv_heads
+    assert cache.nbytes == row.cache_bytes(9, kv_heads, 4, 3, 8) == 9 * kv_heads * 7 * 8

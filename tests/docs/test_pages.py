@@ -77,8 +77,18 @@ def test_a_page_has_its_sections_in_order_and_every_law_as_a_link(monkeypatch):
     assert tuple(re.findall(r"^## (.+)$", text, re.M)) == pages.SECTIONS
     for law in row.laws:
         assert f"- [{law.says}](#law-" in text
-    assert text.count("<svg") == 2
+    assert text.count("<svg") == 3
+    assert "Cache bytes: `length (head_dim + value_dim) itemsize`" in text
     assert f":pyobject: {row.definition.__name__}" in text
+
+
+@pytest.mark.parametrize(("name", "tokens", "unit"), [("shifted_window_attention", 24, "tokens"), ("axial_attention", 18, "tokens"),
+                                                       ("nystrom_attention", 9, "tokens"), ("spatial_gate", 25, "places")])
+def test_what_draws_its_own_sizes_grows_by_repeated_tokens(monkeypatch, name, tokens, unit):
+    monkeypatch.setattr(pictures, "LENGTHS", (16, 48))
+    row = find(name)
+    assert list(pictures.curve(row, row.mechanism)) == [tokens, 3 * tokens]
+    assert f"from {tokens} to {3 * tokens} {unit} " in pictures.growth(row)[1]
 
 
 TOKENS = [row for row in ROWS if row.name != "spatial_gate"]  # which gates an image and reads no token

@@ -135,13 +135,14 @@ def process_rows() -> list[dict[str, Any]]:
     lines: list[dict[str, Any]] = []
     if sys.platform == "linux":
         large = Case((1, 8, 8, 32768, 32768, 64), backward=True)
-        lines.append({"case": f"{large}, peak", "served by": "attention", "GFLOP": operations(large) / 1e9, "beside": "bytes of q, k, v, out", "times": told(MEMORY), "at most": 5.0})
+        lines.append({"case": f"{large}, peak", "served by": "attention", "GFLOP": operations(large) / 1e9,
+                      "beside": "bytes of q, k, v, out", "times": told(MEMORY), "at most": 5.0})
     with tempfile.TemporaryDirectory() as folder:
         for says, asked in (("first call ever", (6.0, 15.0)), ("first call, compiled before", (0.6, 1.0))):
             for backward, seconds, most in zip((False, True), told(FIRST, NUMBA_CACHE_DIR=folder), asked, strict=True):
                 small = Case((1, 2, 2, 128, 128, 64), backward=backward)
-                lines.append({"case": f"{small}, {says}", "served by": "attention", "GFLOP": operations(small) / 1e9, "ms": 1e3 * seconds, "beside": "1 s",
-                              "times": seconds, "at most": most})
+                lines.append({"case": f"{small}, {says}", "served by": "attention", "GFLOP": operations(small) / 1e9,
+                              "ms": 1e3 * seconds, "beside": "1 s", "times": seconds, "at most": most})
     return lines
 
 
