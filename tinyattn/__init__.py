@@ -249,6 +249,7 @@ cli/                     12 the command line
   time_train.py             the training step's table
   step_by_hand.py           decoding without any of this
   time_generate.py          the decoding step's table
+  time_caches.py            a long text's decoding step, cache by cache
   kernel_cases.py           what the kernels' table measures
   peers.py                  other libraries' attention
   time_kernels.py           the kernels' table

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tinyattn import plot
-from tinyattn.cli import main, measure, peers, time_kernels
+from tinyattn.cli import main, measure, peers, time_caches, time_kernels
 from tinyattn.cli.kernel_cases import CASES, Case, operations
 from tinyattn.ops import masks
 
@@ -77,6 +77,22 @@ def test_variables_that_slow_numpy_are_named_and_left_out(name, monkeypatch, cap
     assert said.count(f"{name} slow NumPy's products here; measured without, in a child process") == 1  # the child says nothing
     assert "import tinyattn, over numpy" in said
     assert json.loads(report.read_text())
+
+
+def test_every_cache_of_a_long_text_stands_beside_the_kernel_alone(monkeypatch, capsys, tmp_path):
+    monkeypatch.delenv("OPENBLAS_CORETYPE", raising=False)
+    monkeypatch.delenv("OPENBLAS_L2_SIZE", raising=False)
+    monkeypatch.setattr(time_caches, "LENGTH", 256)
+    report = tmp_path / "caches.json"
+    assert main(["time", "caches", "--rounds", "3", "--json", str(report)]) == 0
+    assert "256 tokens, one more a step" in capsys.readouterr().out
+    lines = {line["cache"]: line for line in json.loads(report.read_text())}
+    assert list(lines) == [time_caches.BARE, "fixed", "pages of 64", "pages of 16", "int8", "int4"]
+    assert set(time_caches.ASKED) == set(lines) - {time_caches.BARE}
+    assert lines[time_caches.BARE]["of no cache"] == lines["fixed"]["of fixed"] == lines["int8"]["of int8"] == "1.00"
+    held = 255 + 2 + 3  # tokens given, warmed up, measured
+    assert float(lines["fixed"]["MB"]) == round(held * 8 * 2 * 128 * 4 / 1e6, 1)
+    assert float(lines["int4"]["MB"]) < float(lines["int8"]["MB"]) < float(lines["fixed"]["MB"])
 
 
 def test_only_kernels_are_drawn(capsys, tmp_path):

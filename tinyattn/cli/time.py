@@ -15,6 +15,7 @@ import numpy as np
 from tinyattn import definitions
 from tinyattn.cli.measure import interleaved, ratio
 from tinyattn.cli.terminal import positive, table
+from tinyattn.cli.time_caches import time_caches
 from tinyattn.cli.time_generate import time_generate
 from tinyattn.cli.time_kernels import draw_kernels, shown, time_kernels
 from tinyattn.cli.time_train import time_train
@@ -25,9 +26,9 @@ SLOWING = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 
 def options(parser: argparse.ArgumentParser) -> None:
     """Adds the command's options."""
-    parser.add_argument("what", choices=["train", "generate", "attention", "import", "kernels"],
+    parser.add_argument("what", choices=["train", "generate", "caches", "attention", "import", "kernels"],
                         help="a training step and the kernels beside PyTorch's; a decoding step and the definition "
-                        "beside what they are typed by hand; the import")
+                        "beside what they are typed by hand; a long text's caches beside the kernel alone; the import")
     parser.add_argument("--rounds", type=positive, default=15, metavar="N", help="interleaved rounds (default 15)")
     parser.add_argument("--json", metavar="FILE", help="write what was measured")
     parser.add_argument("--plot", metavar="FILE", help="kernels: draw the roofline and the growth with length (png, svg, pdf)")
@@ -51,7 +52,7 @@ def run(given: argparse.Namespace) -> int:
         lines, limits = time_kernels(given.rounds)
         texts = [shown(line) for line in lines]
     else:
-        lines = texts = {"train": time_train, "generate": time_generate, "attention": time_attention,
+        lines = texts = {"train": time_train, "generate": time_generate, "caches": time_caches, "attention": time_attention,
                          "import": time_import}[given.what](given.rounds)
     table(list(texts[0]), [list(text.values()) for text in texts])
     if given.json:
