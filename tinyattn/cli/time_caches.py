@@ -12,7 +12,7 @@ import numpy as np
 from tinyattn import fastest
 from tinyattn.catalog import caches
 from tinyattn.cli.cache_names import CODES
-from tinyattn.cli.measure import REST, interleaved, ratio
+from tinyattn.cli.measure import interleaved, ratio
 
 HEADS, KV_HEADS, LENGTH, HEAD_DIM = 32, 8, 8192, 128
 BARE = "no cache"
@@ -41,7 +41,7 @@ def time_caches(rounds: int) -> list[dict[str, str]]:
         cache.append(k[..., :-1, :], v[..., :-1, :])
         steps[name] = partial(cache.step, *token)
     print(f"float32, {HEADS} heads, {KV_HEADS} of keys, head_dim {HEAD_DIM}, {LENGTH} tokens, one more a step", flush=True)
-    taken = interleaved(steps, rounds, rest=REST)
+    taken = interleaved(steps, rounds)
     lines = []
     for name, seconds in taken.items():
         spent = statistics.median(seconds)

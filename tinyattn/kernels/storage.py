@@ -73,10 +73,11 @@ def rows_of(x: Array) -> Rows:
     if x.strides[-1] != size or not x.flags.writeable or any(step < 0 or step % size for step in x.strides):
         x = np.require(x, requirements=["C", "W"]).reshape(x.shape)
     steps = [step // size for step in x.strides]
-    start = sum((np.arange(count).reshape(-1, *[1] * (len(lead) - axis - 1)) * step
-                 for axis, (count, step) in enumerate(zip(lead, steps[:-2], strict=True))), np.zeros(lead, np.int64))
+    start = np.zeros(1, np.int64)
+    for count, step in zip(lead, steps[:-2], strict=True):
+        start = (start[:, None] + np.arange(count) * step).reshape(-1)
     span = 1 + sum((count - 1) * step for count, step in zip(x.shape, steps, strict=True))
-    return Rows(np.lib.stride_tricks.as_strided(x, (span,), (size,)), start.reshape(-1), steps[-2])
+    return Rows(np.lib.stride_tricks.as_strided(x, (span,), (size,)), start, steps[-2])
 
 
 class Places(NamedTuple):

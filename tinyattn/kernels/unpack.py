@@ -15,13 +15,22 @@ from tinyattn.kernels import lanes
 from tinyattn.kernels.jit import DISABLED
 from tinyattn.kernels.lanes import INT
 
+INDEX = ir.IntType(32)
 
-def halves(builder: ir.IRBuilder, packed: ir.Value) -> list[ir.Value]:
-    """Returns two registers of codes from one of bytes: byte i holds code 2 i in its low half and 2 i + 1 in its high one."""
-    count, bits = packed.type.count, packed.type
-    low, high = builder.and_(packed, bits([15] * count)), builder.lshr(packed, bits([4] * count))
-    order = [lane for i in range(count) for lane in (i, count + i)]
-    return [lanes.shuffle(builder, low, high, order[:count]), lanes.shuffle(builder, low, high, order[count:])]
+
+def read_codes(builder: ir.IRBuilder, place: ir.Value, bits: int, count: int) -> ir.Value:
+    """Returns a register of `count` codes that stand side by side from a byte on, as whole numbers.
+
+    Of 4 bits, byte i holds code 2 i in its low half and 2 i + 1 in its high one, so that a word of 32 bits is 8 codes in
+    their order: every lane gets its word, and shifts its own code down.
+    """
+    size, words = (8, count) if bits == 8 else (min(32, 4 * count), max(1, count // 8))
+    stored, whole = ir.VectorType(ir.IntType(size), words), ir.VectorType(INDEX, count)
+    held = builder.zext(builder.load(builder.bitcast(place, stored.as_pointer()), align=1), ir.VectorType(INDEX, words))
+    if bits == 8:
+        return held
+    spread = builder.shuffle_vector(held, ir.Constant(held.type, ir.Undefined), whole([lane // 8 for lane in range(count)]))
+    return builder.and_(builder.lshr(spread, whole([4 * (lane % 8) for lane in range(count)])), whole([15] * count))
 
 
 def unpacked(bits: int, each: bool) -> Callable[..., Any]:
@@ -37,17 +46,15 @@ def unpacked(bits: int, each: bool) -> Callable[..., Any]:
             into, source, by, plus = (
                 builder.gep(context.make_array(array)(context, builder, value).data, [at]) for array, value, at in
                 ((target, target_, target_at), (codes, codes_, codes_at), (scale, scale_, scale_at), (zero, zero_, scale_at)))
-            bytes_, integers = (ir.VectorType(ir.IntType(size), vector.count) for size in (8, 32))
             alone = [lanes.splat(builder, builder.load(base), vector) for base in (by, plus)]
             with cgutils.for_range(builder, builder.sdiv(width, INT(registers * vector.count))) as step:
-                place = builder.mul(step.index, INT(vector.count))
-                held = builder.load(builder.bitcast(builder.gep(source, [place]), bytes_.as_pointer()), align=1)
-                for n, part in enumerate([held] if bits == 8 else halves(builder, held)):
-                    x = builder.add(builder.mul(place, INT(registers)), INT(n * vector.count))
-                    factor, offset = ([lanes.load(builder, builder.gep(base, [x]), vector) for base in (by, plus)]
+                for n in range(registers):
+                    place = builder.add(builder.mul(step.index, INT(registers * vector.count)), INT(n * vector.count))
+                    code = read_codes(builder, builder.gep(source, [builder.sdiv(place, INT(registers))]), bits, vector.count)
+                    factor, offset = ([lanes.load(builder, builder.gep(base, [place]), vector) for base in (by, plus)]
                                       if each else alone)
-                    number = builder.uitofp(builder.zext(part, integers), vector)
-                    lanes.store(builder, lanes.multiply_add(builder, number, factor, offset), builder.gep(into, [x]))
+                    number = lanes.multiply_add(builder, builder.sitofp(code, vector), factor, offset)
+                    lanes.store(builder, number, builder.gep(into, [place]))
             return context.get_dummy_value()
 
         vector, size, registers = lanes.vector_type(target.dtype), types.intp, 8 // bits
