@@ -136,8 +136,8 @@ def side_by_side(lines: Lines, keys: Array, values: Array, origin: int) -> Parti
         keys, values = (np.pad(x, missing) for x in (keys, values))
     chunks = -(-max(held, 1) // CHUNK)
     partial = lines.partial(chunks)
-    run(decode, sizes.batch * sizes.kv_heads * chunks, 4 * work(sizes._replace(kv_len=held)), chunks, held, origin + low, first, *lines.rules,
-        lines.queries.reshape(-1), *rows_of(keys), *rows_of(values), *flat(partial))
+    spent = 4 * work(sizes._replace(kv_len=held))
+    run(decode, sizes.batch * sizes.kv_heads * chunks, spent, chunks, held, origin + low, first, *lines.rules, lines.queries.reshape(-1), *rows_of(keys), *rows_of(values), *flat(partial))
     return partial
 
 
