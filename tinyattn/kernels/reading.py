@@ -137,7 +137,8 @@ def side_by_side(lines: Lines, keys: Array, values: Array, origin: int) -> Parti
     chunks = -(-max(held, 1) // CHUNK)
     partial = lines.partial(chunks)
     spent = 4 * work(sizes._replace(kv_len=held))
-    run(decode, sizes.batch * sizes.kv_heads * chunks, spent, chunks, held, origin + low, first, *lines.rules, lines.queries.reshape(-1), *rows_of(keys), *rows_of(values), *flat(partial))
+    run(decode, sizes.batch * sizes.kv_heads * chunks, spent, chunks, held, origin + low, first, *lines.rules,
+        lines.queries.reshape(-1), *rows_of(keys), *rows_of(values), *flat(partial))
     return partial
 
 
