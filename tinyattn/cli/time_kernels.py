@@ -107,8 +107,7 @@ def growth_rows(rounds: int) -> list[dict[str, Any]]:
                         seconds=PATIENCE)
     short, long = taken.values()
     return [{"case": str(whole), "served by": "attention", "GFLOP": operations(whole) / 1e9, "ms": 1e3 * statistics.median(long),
-             "beside": "half the length",
-             "its ms": 1e3 * statistics.median(short), "times": ratio(long, short), "at most": 2.1}]
+             "beside": "half the length", "its ms": 1e3 * statistics.median(short), "times": ratio(long, short), "at most": 2.1}]
 
 
 def train_rows(rounds: int) -> list[dict[str, Any]]:

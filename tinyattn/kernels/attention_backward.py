@@ -51,6 +51,7 @@ def backward(counter, slots, splits, sizes, rules, blocks, blocks_at, tiles, mas
     kind_of = q.dtype.type
     width, head_width, value_width, micro = sizes.q_tile, sizes.head_width, sizes.value_width, sizes.micro_columns
     groups = sizes.heads // sizes.kv_heads
+    # What a band leaves out is weighed with the rest, and must not begin as NaN: uncompiled, NumPy would warn of it.
     p, d_s = np.zeros(sizes.kv_tile * width, q.dtype), np.zeros(sizes.kv_tile * width, q.dtype)
     tanhs = np.empty(sizes.kv_tile * width if rules.cap else 0, q.dtype)
     q_t, d_out_t = np.empty(head_width * width, q.dtype), np.empty(value_width * width, q.dtype)

@@ -15,7 +15,7 @@ from tinyattn.kernels import lanes
 from tinyattn.kernels.jit import DISABLED
 from tinyattn.kernels.lanes import INT
 
-INDEX = ir.IntType(32)
+WORD = ir.IntType(32)
 
 
 def read_codes(builder: ir.IRBuilder, place: ir.Value, bits: int, count: int) -> ir.Value:
@@ -25,8 +25,8 @@ def read_codes(builder: ir.IRBuilder, place: ir.Value, bits: int, count: int) ->
     their order: every lane gets its word, and shifts its own code down.
     """
     size, words = (8, count) if bits == 8 else (min(32, 4 * count), max(1, count // 8))
-    stored, whole = ir.VectorType(ir.IntType(size), words), ir.VectorType(INDEX, count)
-    held = builder.zext(builder.load(builder.bitcast(place, stored.as_pointer()), align=1), ir.VectorType(INDEX, words))
+    stored, whole = ir.VectorType(ir.IntType(size), words), ir.VectorType(WORD, count)
+    held = builder.zext(builder.load(builder.bitcast(place, stored.as_pointer()), align=1), ir.VectorType(WORD, words))
     if bits == 8:
         return held
     spread = builder.shuffle_vector(held, ir.Constant(held.type, ir.Undefined), whole([lane // 8 for lane in range(count)]))

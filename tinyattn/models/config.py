@@ -11,6 +11,15 @@ from typing import Any
 LARGEST = 16 << 30
 
 
+def check_sizes(sizes: Mapping[str, Any]) -> None:
+    """Raises TypeError for a size that is not an int, ValueError for one below 1."""
+    for name, size in sizes.items():
+        if type(size) is not int:
+            raise TypeError(f"{name}: expected an int, got {type(size).__name__}")
+        if size < 1:
+            raise ValueError(f"{name}: expected 1 or more, got {size}")
+
+
 @dataclass(frozen=True)
 class DecoderConfig:
     """Sizes of a decoder: a byte-level language model by default.
@@ -33,12 +42,7 @@ class DecoderConfig:
     base: float = 10000.0
 
     def __post_init__(self) -> None:
-        for name in ("vocab", "width", "layers", "heads", "kv_heads", "hidden", "context"):
-            size = getattr(self, name)
-            if type(size) is not int:
-                raise TypeError(f"{name}: expected an int, got {type(size).__name__}")
-            if size < 1:
-                raise ValueError(f"{name}: expected 1 or more, got {size}")
+        check_sizes({name: size for name, size in vars(self).items() if name != "base"})
         if type(self.base) not in (int, float):
             raise TypeError(f"base: expected a number, got {type(self.base).__name__}")
         if not (math.isfinite(self.base) and self.base > 1.0):

@@ -15,6 +15,7 @@ from tinyattn.layers.feed_forward import SwiGLU
 from tinyattn.layers.linear import normal, project
 from tinyattn.layers.norm import RMSNorm
 from tinyattn.layers.patch import PatchEmbedding
+from tinyattn.models.config import check_sizes
 from tinyattn.ops.loss import cross_entropy
 from tinyattn.ops.types import Array
 from tinyattn.ops.windows import Grid
@@ -40,11 +41,7 @@ class ImageConfig:
     classes: int = 10
 
     def __post_init__(self) -> None:
-        for name, size in vars(self).items():
-            if type(size) is not int:
-                raise TypeError(f"{name}: expected an int, got {type(size).__name__}")
-            if size < 1:
-                raise ValueError(f"{name}: expected 1 or more, got {size}")
+        check_sizes(vars(self))
         if self.side % self.patch:
             raise ValueError(f"patch: expected a divisor of the side {self.side}, got {self.patch}")
         if self.width % self.heads:
