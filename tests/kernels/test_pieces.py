@@ -130,6 +130,17 @@ def test_rows_are_turned_and_packed(dtype, missing):
     np.testing.assert_array_equal(target, panels(whole, micro).reshape(-1))
 
 
+def test_a_product_errs_less_than_one_long_sum():
+    rng, micro, depth = RNG(6), lanes.columns(4), 128
+    a, b = (rng.standard_normal(shape).astype(np.float32) for shape in ((8 * ROWS, depth), (depth, 4 * micro)))
+    c, truth = np.zeros((8 * ROWS, 4 * micro), np.float32), a.astype(np.float64) @ b
+    product_set(c.reshape(-1), 0, 4 * micro, micro, a.reshape(-1), 0, depth, 1, panels(b, micro).reshape(-1), depth * micro, 8 * ROWS,
+                4 * micro, depth, micro, -FAR, FAR)
+    long = np.add.accumulate(a[:, :, None] * b, axis=1, dtype=np.float32)[:, -1]
+    # Four sums of 32 have 0.53 times the error of one of 128, if each addition errs alike.
+    assert np.sqrt(np.mean((c - truth) ** 2)) < 0.75 * np.sqrt(np.mean((long - truth) ** 2))
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_softmax_down_columns(dtype):
     width, eps = 2 * lanes.columns(np.dtype(dtype).itemsize), np.finfo(dtype).eps
