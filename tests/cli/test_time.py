@@ -100,6 +100,11 @@ def test_only_kernels_are_drawn(capsys, tmp_path):
     assert "--plot: only kernels are drawn" in capsys.readouterr().err
 
 
+def test_a_case_is_drawn_as_it_ran_beside_the_first_library():
+    beside = [{"case": "a", "GFLOP": 2.0, "bytes": 1e9, "GFLOP/s": rate} for rate in (90.0, 50.0)]
+    assert time_kernels.points_of([*beside, {"case": "first call", "GFLOP": 1.0}]) == {"a": (2.0, 90.0)}
+
+
 def test_what_the_pictures_draw():
     roof = plot.roofline({"one": (10.0, 100.0), "two": (200.0, 250.0)}, 300.0, 20.0)
     line, *points = roof.lines

@@ -155,11 +155,19 @@ def shown(line: dict[str, Any]) -> dict[str, str]:
     return {name: "" if line.get(name) is None else forms.get(name, "{}").format(line[name]) for name in names}
 
 
+def points_of(lines: list[dict[str, Any]]) -> dict[str, tuple[float, float]]:
+    """Returns (FLOPs a byte, GFLOP/s) of each case, as measured beside the first library: a later one may leave less memory."""
+    points: dict[str, tuple[float, float]] = {}
+    for line in lines:
+        if line.get("GFLOP/s"):
+            points.setdefault(line["case"], (1e9 * line["GFLOP"] / line["bytes"], line["GFLOP/s"]))
+    return points
+
+
 def draw_kernels(path: str, lines: list[dict[str, Any]], limits: tuple[float, float], rounds: int) -> None:
     """Writes a picture: the cases under the machine's roofline, and the growth of milliseconds with length."""
     from tinyattn import plot
 
-    points = {line["case"]: (1e9 * line["GFLOP"] / line["bytes"], line["GFLOP/s"]) for line in lines if line.get("GFLOP/s")}
     curves: dict[str, dict[int, float]] = {}
     for length in LENGTHS:
         for says, window in (("causal", None), ("window 255", (255, 0))):
@@ -169,6 +177,6 @@ def draw_kernels(path: str, lines: list[dict[str, Any]], limits: tuple[float, fl
                 taken = interleaved({name: call}, rounds, warm_up=1, rest=REST, seconds=5.0)
                 curves.setdefault(f"{name}, {says}", {})[length] = 1e3 * statistics.median(taken[name])
     figure = plot.page(2)
-    plot.roofline(points, *limits, ax=figure.axes[0])
+    plot.roofline(points_of(lines), *limits, ax=figure.axes[0])
     plot.growth(curves, ylabel="ms", ax=figure.axes[1])
     figure.savefig(path)
