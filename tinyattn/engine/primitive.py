@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from tinyattn.engine.arguments import own
+from tinyattn.engine.dtypes import floating
 from tinyattn.engine.graph import CONSTANT, PLAIN, Node, Parts, mode, part_of
-from tinyattn.engine.table import own
 from tinyattn.engine.tensor import Tensor
 
 
@@ -18,10 +19,13 @@ class Primitive:
     """A function `f(...) -> (out, saved)` and its backward `(d_out, saved) -> {argument: gradient}`.
 
     Calling it returns `out` alone. `out` may be a tuple; then `d_out` is one too. Differentiable arguments may be
-    positional or keyword-only; a gradient of None, or a name left out, is no gradient.
+    positional or keyword-only; a gradient of None, or a name left out, is no gradient. A gradient has exactly the
+    shape of its argument, and a floating dtype, which is cast to the argument's.
 
     Raises:
-        TypeError: no backward was given, it names an unknown argument, or a second derivative is asked for.
+        TypeError: no backward was given, it names an unknown argument, a gradient is no floating array, or a second
+            derivative is asked for.
+        ValueError: a gradient of another shape than its argument's.
 
     >>> @primitive
     ... def cube(x):
@@ -75,16 +79,31 @@ class Primitive:
                                 f"differentiate tinyattn.definitions.{self.name} twice instead")
             if self.pullback is None:
                 raise TypeError(f"{self.name} has no backward; register one with @{self.name}.backward")
-            filled = [np.zeros(*shape) if g is None else g for g, shape in zip(d_outs, shapes, strict=True)]
+            filled = [np.zeros(shape, dtype) if g is None else g.astype(dtype, copy=False)
+                      for g, (shape, dtype) in zip(d_outs, shapes, strict=True)]
             gradients = self.pullback(tuple(filled) if several else filled[0], saved)
             unknown = set(gradients) - set(self.signature.parameters)
             if unknown:
                 raise TypeError(f"the backward of {self.name} names unknown arguments: {sorted(unknown)}")
-            return [gradients.get(name) for name in live]
+            return [self.checked(gradients.get(name), name, node) for name, node in zip(live, parents, strict=True)]
 
         joined = Node(None, None, parents, pull)
         made = [Tensor.of(o, Node(o.shape, o.dtype, (joined,), part_of(i))) for i, o in enumerate(outs)]
         return tuple(made) if several else made[0]
+
+
+    def checked(self, gradient: Any, argument: str, node: Node) -> Any:
+        """Returns what the backward gave for an argument if it has that argument's shape and a real floating dtype."""
+        said = f"the backward of {self.name}: the gradient of {argument}"
+        if gradient is None or isinstance(gradient, float):
+            gradient = None if gradient is None else np.asarray(gradient)
+        elif not isinstance(gradient, (np.ndarray, np.generic, Tensor)):
+            raise TypeError(f"{said} must be a floating array, got {type(gradient).__name__}")
+        elif not floating(gradient.dtype):
+            raise TypeError(f"{said} must be a floating array, got {gradient.dtype}")
+        if gradient is not None and gradient.shape != node.shape:
+            raise ValueError(f"{said} must have the argument's shape {node.shape}, got {gradient.shape}")
+        return gradient
 
 
 def primitive(function: Callable[..., tuple[Any, Any]]) -> Primitive:
