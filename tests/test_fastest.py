@@ -116,7 +116,7 @@ OPTIONS = {"plain": {}, "causal": {"causal": True}, "window": {"window": (9, 3)}
 
 
 @pytest.mark.parametrize("kv_heads", [4, 2])
-@pytest.mark.parametrize(("length", "options"), [(40, "all"), *((70, options) for options in OPTIONS), (300, "causal"), (300, "all")])
+@pytest.mark.parametrize(("length", "options"), [(40, "all"), *((70, options) for options in OPTIONS), (300, "causal")])
 @pytest.mark.parametrize("name", ["attention", "attention_with_lse"])
 def test_second_derivatives_are_the_definitions(name, length, options, kv_heads, ran):
     q, k, v = (x[0] for x in drawn(length, 4, kv_heads))

@@ -80,7 +80,7 @@ def named(definition: Callable[..., Any], form: Callable[..., Any]) -> Callable[
         return form(q, k, v, **options)
 
     mechanism.__name__ = definition.__name__
-    return shapes(definition.signature)(mechanism)  # type: ignore[attr-defined]
+    return shapes(definition.signature, passes=definitions.attention)(mechanism)  # type: ignore[attr-defined]
 
 
 @cache
