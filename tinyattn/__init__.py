@@ -123,8 +123,11 @@ caches/                  5  what decoding remembers
   ring.py                   the last tokens, and the first
   quantized.py              older tokens in 8 or 4 bits
   pages.py                  the book of a pool: who holds which page
+  page_writing.py           tokens written into pages
+  pool.py                   the pages and the book of a pool
   paged.py                  many sequences in one pool of pages
   latent.py                 latent vectors
+  chunk.py                  tokens with their gates
   state.py                  the state alone
   cross.py                  an encoder's memory
   shared.py                 another layer's keys
