@@ -49,6 +49,7 @@ ops/                     2  small named pieces of NumPy
   files/                 written whole or not at all
     atomic.py               a file that takes its place when it is complete
     header.py               a safetensors header, checked before it is believed
+    encode.py               what may be written as safetensors, and its bytes
     safetensors.py          arrays by name in one file
 definitions/             3  what each mechanism is
   softmax/               every visible score is computed
