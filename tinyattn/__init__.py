@@ -197,6 +197,7 @@ catalog/                 9  one row a mechanism
   caches.py                 caches: bytes, and what they cannot do
   blocks.py                 mechanisms of a grid as blocks of an image model
   find.py                   by any name
+  load.py                   a trained model, whatever its mechanism
   graph.py                  which mechanism is which
 testing/                 10 how we know
   compare.py                outputs within a budget

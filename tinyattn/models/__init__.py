@@ -5,6 +5,7 @@ A name here is a function or a class, also where a file has the same name (`gene
 
 from tinyattn.models.batched import generate_batch
 from tinyattn.models.beam import Beams, beam_search
+from tinyattn.models.checkpoint import Saved
 from tinyattn.models.checkpoint import load as load_training
 from tinyattn.models.checkpoint import save as save_training
 from tinyattn.models.config import DecoderConfig
@@ -29,6 +30,7 @@ __all__ = [
     "ImageConfig",
     "ImageModel",
     "Prefix",
+    "Saved",
     "Step",
     "TextError",
     "accuracy",
