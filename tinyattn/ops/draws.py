@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinyattn.ops.masks.constructors import whole
+from tinyattn.ops.checks import whole
 from tinyattn.ops.types import Array
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tinyattn.ops.activation import relu
-from tinyattn.ops.masks.constructors import whole
+from tinyattn.ops.checks import whole
 from tinyattn.ops.options import check_broadcast
 from tinyattn.ops.signature import floating
 from tinyattn.ops.types import Array
