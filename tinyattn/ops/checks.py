@@ -93,3 +93,9 @@ def has_axes(name: str, x: Any, least: int) -> tuple[int, ...]:
     if len(shape) < least:
         raise ValueError(f"{name}: expected at least {least} axes, got shape {shape}")
     return shape
+
+
+def check_rng(rng: Any) -> None:
+    """Raises TypeError unless what is given draws random numbers as a NumPy Generator does."""
+    if not isinstance(rng, np.random.Generator):
+        raise TypeError(f"rng: expected a np.random.Generator, got {type(rng).__name__}")

@@ -38,7 +38,8 @@ def rotary(x: Array, positions: Array, *, base: float = 10000.0, interleaved: bo
     >>> rotary(np.array([[1.0, 0.0]]), np.array([0]))
     array([[1., 0.]])
     """
-    width = has_axes("x", floating("x", x), 1)[-1]
+    x = floating("x", x)
+    width = has_axes("x", x, 1)[-1]
     interleaved, dims = truth("interleaved", interleaved), width if dims is None else whole("dims", dims, 0)
     if dims > width:
         raise ValueError(f"dims: expected at most the width {width} of x {x.shape}, got {dims}")
