@@ -17,6 +17,7 @@ from tinyattn.ops.options import (
     check_sinks,
     check_softcap,
     check_window,
+    visible_keys,
 )
 from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array
@@ -81,7 +82,7 @@ def solve(q: Array, k: Array, v: Array, mask: Array | Pattern | None, bias: Arra
     mask = check_mask(mask, full)
     left, right = check_window(window)
     right = 0 if check_causal(causal) else right
-    bias = check_bias(bias, full, q.dtype)
+    bias = check_bias(bias, full, q.dtype, lambda: visible_keys(mask, causal, window, full))
     start = 0 if left is None or mask is not None else max(0, kv_len - q_len - left)
     if start:
         # No query's window reaches the keys before `start`: they are not read, whatever they hold.
