@@ -9,7 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from tinyattn.layers.inputs import Input, Learned, Parameter, Projection
-from tinyattn.layers.linear import normal, project
+from tinyattn.layers.linear import check_heads, check_mechanism, check_turned, normal, project
+from tinyattn.ops.checks import integers
 from tinyattn.ops.heads import merge_heads, split_heads
 from tinyattn.ops.positions.rotary import rotary, rotary_from
 from tinyattn.ops.types import Array
@@ -54,8 +55,14 @@ class SelfAttention:
     def create(cls, rng: np.random.Generator, width: int, heads: int, kv_heads: int, *, mechanism: Callable[..., Any],
                base: float | None = 10000.0, deviation: float = 0.02,
                inputs: tuple[Input | Parameter, ...] = ()) -> SelfAttention:
-        """Returns the layer with normal weights; `base` None gives no positions."""
-        dim = width // heads
+        """Returns the layer with normal weights; `base` None gives no positions.
+
+        Raises:
+            TypeError, ValueError: sizes that are no ints or do not divide, a base that is no number above 1.
+        """
+        dim = check_heads(width, heads, kv_heads)
+        check_mechanism(mechanism)
+        check_turned(base, dim)
         q, k, v = normal(rng, width, width), normal(rng, width, dim * kv_heads), normal(rng, width, dim * kv_heads)
         out = normal(rng, width, width, deviation=deviation)
         made = tuple(given.create(rng, width, heads, kv_heads, dim) for given in inputs)
@@ -83,7 +90,7 @@ class SelfAttention:
             return heads
         if positions is None:
             return rotary_from(heads, start, base=self.base)
-        return rotary(heads, positions[..., None, :], base=self.base)
+        return rotary(heads, integers("positions", positions)[..., None, :], base=self.base)
 
     def __call__(self, x: Array, *, positions: Array | None = None, cache: Stepping | None = None,
                  keys: tuple[Array, Array] | None = None, **options: Any) -> Array:
@@ -127,7 +134,8 @@ class CrossAttention:
     def create(cls, rng: np.random.Generator, width: int, heads: int, kv_heads: int, *, mechanism: Callable[..., Any],
                memory_width: int | None = None) -> CrossAttention:
         """Returns the layer with normal weights; the memory is as wide as the tokens unless told."""
-        kv_width, inputs = width // heads * kv_heads, width if memory_width is None else memory_width
+        check_mechanism(mechanism)
+        kv_width, inputs = check_heads(width, heads, kv_heads) * kv_heads, width if memory_width is None else memory_width
         return cls(normal(rng, width, width), normal(rng, inputs, kv_width), normal(rng, inputs, kv_width),
                    normal(rng, width, width), heads, kv_heads, mechanism)
 
