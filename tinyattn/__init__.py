@@ -125,6 +125,7 @@ caches/                  5  what decoding remembers
   protocol.py               what every cache does, and the checks it shares
   reading.py                keys in parts, in pages, packed
   tape.py                   rows written behind rows
+  asked.py                  options and queries, checked
   base.py                   compute, then commit; threads, copies, files
   taped.py                  caches of tapes
   growing.py                all keys and values
@@ -140,7 +141,9 @@ caches/                  5  what decoding remembers
   state.py                  the state alone
   cross.py                  an encoder's memory
   shared.py                 another layer's keys
+  rows.py                   what each row of a batch gets
   batch.py                  rows of different lengths
+  room.py                   room for a text in all caches together
   policies.py               who is forgotten first
   evicting.py               a budget of tokens
 layers/                  6  with parameters

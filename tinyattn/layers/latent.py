@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tinyattn import definitions
-from tinyattn.layers.attention import Stepping
+from tinyattn.layers.attention import Stepping, without_causal
 from tinyattn.layers.linear import check_heads, check_turned, normal, project
 from tinyattn.ops.checks import integers
 from tinyattn.ops.heads import merge_heads, split_heads
@@ -63,7 +63,8 @@ class LatentAttention:
             q_rope, k_rope = rotary(q[..., nope:], positions[..., None, :], base=self.base), rotary(k_rope, positions, base=self.base)
         weights: dict[str, Any] = {"w_uk": self.w_uk, "w_uv": self.w_uv}
         if cache is not None:
-            read = cache.step(np.concatenate((q[..., :nope], q_rope), axis=-1), c, k_rope, **weights)
+            given = without_causal({"causal": causal, **weights, **options})
+            read = cache.step(np.concatenate((q[..., :nope], q_rope), axis=-1), c, k_rope, **given)
         else:
             read = definitions.latent_attention_expanded(q[..., :nope], q_rope, c, k_rope, causal=causal, **weights, **options)
         return project(merge_heads(read), self.out)
