@@ -50,6 +50,7 @@ ops/                     2  small named pieces of NumPy
   files/                 written whole or not at all
     atomic.py               a file that takes its place when it is complete
     header.py               a safetensors header, checked before it is believed
+    encode.py               what may be written as safetensors, and its bytes
     safetensors.py          arrays by name in one file
 definitions/             3  what each mechanism is
   softmax/               every visible score is computed
@@ -198,6 +199,7 @@ catalog/                 9  one row a mechanism
   caches.py                 caches: bytes, and what they cannot do
   blocks.py                 mechanisms of a grid as blocks of an image model
   find.py                   by any name
+  load.py                   a trained model, whatever its mechanism
   graph.py                  which mechanism is which
 testing/                 10 how we know
   compare.py                outputs within a budget
