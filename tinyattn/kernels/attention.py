@@ -20,6 +20,7 @@ from tinyattn.ops.options import (
     check_scale,
     check_sinks,
     check_softcap,
+    visible_keys,
 )
 from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array
@@ -94,7 +95,7 @@ def solve(primitive: Primitive, q: Array, k: Array, v: Array, mask: Array | Patt
     mask = check_mask(mask, full)
     left, right = sides_of(window)
     right = 0 if check_causal(causal) else right
-    bias = check_bias(bias, full, q.dtype)
+    bias = check_bias(bias, full, q.dtype, lambda: visible_keys(mask, causal, window, full))
     start = 0 if left is None or mask is not None else max(0, kv_len - q_len - left)
     if start:
         # No query's window reaches the keys before `start`: they are not read, whatever they hold.

@@ -11,7 +11,7 @@ from tinyattn.kernels.dots import KEYS
 from tinyattn.kernels.exact import MOST_LINES
 from tinyattn.kernels.lanes import columns, lanes
 from tinyattn.ops.bias import Bias
-from tinyattn.ops.options import Window
+from tinyattn.ops.options import Window, has_infinite
 from tinyattn.ops.quantize import BITS, Packed
 from tinyattn.ops.signature import check_dtypes, floating
 from tinyattn.ops.storage import is_half, narrow, to_single
@@ -52,6 +52,8 @@ def paged_attention(q: Array, keys: Array, values: Array, tables: Array, lengths
     q, keys, values = (to_single(x) for x in (q, keys, values))
     check_widths(q, "values", values.shape[-1])
     bias, sinks = without_gradient("bias", bias), without_gradient("sinks", sinks)
+    if bias is not None and len(lengths) and lengths.min() < lengths.max() and holds_infinite(bias, q.shape[-2], int(lengths.max())):
+        raise ValueError(f"bias: expected numbers below +inf where rows differ in length, got +inf and lengths {lengths}")
     if not q.size:
         return np.zeros((*q.shape[:-1], values.shape[-1]), stored)
     keys, values = (np.require(x, requirements=["C", "W"]) for x in (keys, values))
@@ -120,6 +122,11 @@ def without_gradient(name: str, option: Any) -> Any:
     if option is not None and not isinstance(option, Bias) and getattr(option, "dtype", None) != np.bool_:
         plain(name, option)
     return option
+
+
+def holds_infinite(bias: Array | Bias, q_len: int, length: int) -> bool:
+    """Returns whether a bias holds +inf: who sees it, and so what it does, would differ from row to row."""
+    return has_infinite(bias.of(np.arange(1 - length, q_len)) if isinstance(bias, Bias) else bias)
 
 
 def returned(out: Array, stored: Any) -> Array:
