@@ -3,7 +3,9 @@
 The map. Read downwards: a file imports only what stands above it.
 
 engine/                  1  how gradients happen
+  dtypes.py                 what dtype a Tensor has, what carries its gradient
   graph.py                  who was computed from whom, and the one walk back
+  arguments.py              where the Tensors of a call are
   table.py                  the rule table: a row a NumPy function
   moves.py                  the moves a Tensor makes itself: dtype, index, solve
   tensor.py                 Tensor: an array that answers NumPy's own functions

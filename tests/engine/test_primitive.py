@@ -136,3 +136,39 @@ def test_what_stands_in_a_container_is_not_the_callers(inside):
     _, pullback = vjp(lambda x: times.again(lambda x, options: x * first(options))(x, inside(factor)), np.ones(2))
     factor[:] = 100.0
     np.testing.assert_array_equal(pullback(np.ones(2)), [2.0, 3.0])
+
+
+def doubled(change):
+    @primitive
+    def double(x):
+        return 2 * x, None
+
+    @double.backward
+    def _(d_out, saved):
+        return {"x": change(2 * d_out)}
+
+    return double
+
+
+@pytest.mark.parametrize("change", [
+    lambda g: g.T, lambda g: g.reshape(-1), lambda g: g[None], lambda g: np.stack([g] * 5), lambda g: g[0],
+    lambda g: g.sum(), lambda g: 1.0, lambda g: g[:, :1], lambda g: g[:0]])
+def test_a_gradient_of_another_shape_is_refused_and_not_reshaped(change):
+    with pytest.raises(ValueError, match=r"backward of double: the gradient of x .*shape \(2, 3\), got \("):
+        grad(lambda x: doubled(change)(x).sum())(np.ones((2, 3)))
+
+
+@pytest.mark.parametrize(("change", "came"), [
+    (lambda g: g.astype(int), "int64"), (lambda g: g + 1j, "complex128"), (lambda g: g.tolist(), "list"),
+    (lambda g: g > 0, "bool"), (lambda g: g.astype(object), "object"), (lambda g: 1, "int"), (lambda g: "g", "str")])
+def test_a_gradient_that_is_no_floating_array_is_refused(change, came):
+    with pytest.raises(TypeError, match=f"backward of double: the gradient of x must be a floating array, got {came}"):
+        grad(lambda x: doubled(change)(x).sum())(np.ones((2, 3)))
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_a_gradient_is_cast_to_the_dtype_of_its_argument(dtype):
+    for change in (lambda g: g.astype(np.float64), lambda g: g.astype(np.float16)):
+        g = grad(lambda x: doubled(change)(x).sum())(np.ones((2, 3), dtype))
+        assert g.dtype == dtype
+        np.testing.assert_array_equal(g, np.full((2, 3), 2.0))

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from tinyattn.engine.arguments import own
+from tinyattn.engine.dtypes import floating
 from tinyattn.engine.grad import vjp
 from tinyattn.engine.graph import CONSTANT, PLAIN, Node, Parts, mode, part_of
-from tinyattn.engine.table import own
 from tinyattn.engine.tensor import Tensor
 
 
@@ -20,12 +21,14 @@ class Primitive:
     """A function `f(...) -> (out, saved)` and its backward `(d_out, saved) -> {argument: gradient}`.
 
     Calling it returns `out` alone. `out` may be a tuple; then `d_out` is one too. Differentiable arguments may be
-    positional or keyword-only; a gradient of None, or a name left out, is no gradient. The backward is not differentiable
-    itself: a second derivative needs the function that `again` names.
+    positional or keyword-only; a gradient of None, or a name left out, is no gradient. A gradient has the shape of its
+    argument, and is cast to its dtype. The backward is not differentiable itself: a second derivative needs the function
+    that `again` names.
 
     Raises:
-        TypeError: no backward was given, it names an unknown argument, or a second derivative is asked for where `again`
-            has named no function.
+        TypeError: no backward was given, it names an unknown argument, a gradient is no real floating array, or a second
+            derivative is asked for where `again` has named no function.
+        ValueError: a gradient of another shape than its argument's.
 
     >>> @primitive
     ... def cube(x):
@@ -97,13 +100,14 @@ class Primitive:
         shapes = [(o.shape, o.dtype) for o in outs]
 
         def pull(parts: Parts) -> list[Any]:
-            d_outs = [np.zeros(*shape) if (g := parts.by_output.get(i)) is None else g for i, shape in enumerate(shapes)]
+            d_outs = [np.zeros(shape, dtype) if (g := parts.by_output.get(i)) is None else g if g.dtype == dtype else g.astype(dtype)
+                      for i, (shape, dtype) in enumerate(shapes)]
             d_out = tuple(d_outs) if several else d_outs[0]
             if any(isinstance(g, Tensor) for g in d_outs):
                 gradients = self.walked(inputs, live, d_out)
             else:
                 gradients = self.pulled(d_out, saved)
-            return [gradients.get(name) for name in live]
+            return [self.checked(gradients.get(name), name, node) for name, node in zip(live, parents, strict=True)]
 
         joined = Node(None, None, parents, pull)
         made = [Tensor.of(o, Node(o.shape, o.dtype, (joined,), part_of(i))) for i, o in enumerate(outs)]
@@ -132,6 +136,19 @@ class Primitive:
 
         gradients: Mapping[str, Any] = vjp(whole, {name: inputs[name] for name in live})[1](d_out)
         return gradients
+
+    def checked(self, gradient: Any, argument: str, node: Node) -> Any:
+        """Returns what the backward gave for an argument if it has that argument's shape and a real floating dtype."""
+        said = f"the backward of {self.name}: the gradient of {argument}"
+        if gradient is None or isinstance(gradient, float):
+            gradient = None if gradient is None else np.asarray(gradient)
+        elif not isinstance(gradient, (np.ndarray, np.generic, Tensor)):
+            raise TypeError(f"{said} must be a floating array, got {type(gradient).__name__}")
+        elif not floating(gradient.dtype):
+            raise TypeError(f"{said} must be a floating array, got {gradient.dtype}")
+        if gradient is not None and gradient.shape != node.shape:
+            raise ValueError(f"{said} must have the argument's shape {node.shape}, got {gradient.shape}")
+        return gradient
 
 
 def owned(argument: Any) -> Any:
