@@ -32,6 +32,8 @@ class SharedCache:
     nbytes = allocated = 0
 
     def __init__(self, source: Cache) -> None:
+        if not (hasattr(source, "attend") and hasattr(source, "length")):
+            raise TypeError(f"source: expected the cache of another layer, got {type(source).__name__}")
         self.source = source
 
     @property

@@ -55,6 +55,7 @@ class Decoder:
         return cls(embedding, blocks, RMSNorm.create(config.width), normal(rng, config.width, config.vocab))
 
     def __call__(self, tokens: Array, *, caches: Sequence[Stepping] | None = None, positions: Array | None = None) -> Array:
+        caches = None if caches is None else check_caches(caches, len(self.blocks))
         x = self.embedding[check_tokens(tokens, self.embedding.shape[0])]
         for i, block in enumerate(self.blocks):
             x = block(x, cache=None if caches is None else caches[i], positions=positions, causal=True)
@@ -64,6 +65,16 @@ class Decoder:
         """Returns the model with its parameters in another dtype."""
         cast: Decoder = map_tree(lambda leaf: leaf.astype(dtype) if isinstance(leaf, np.ndarray) else leaf, self)
         return cast
+
+
+def check_caches(caches: Sequence[Stepping], layers: int) -> Sequence[Stepping]:
+    """Returns the caches; TypeError unless they are a sequence, ValueError unless there is one per layer, each its own."""
+    if not isinstance(caches, Sequence):
+        raise TypeError(f"caches: expected a list of {layers}, one per layer, got {type(caches).__name__}")
+    if len(caches) != layers or len({id(cache) for cache in caches}) != layers:
+        same = ", some of them the same" if len({id(cache) for cache in caches}) < len(caches) else ""
+        raise ValueError(f"caches: expected {layers}, one per layer, each its own, got {len(caches)}{same}")
+    return caches
 
 
 def check_tokens(tokens: Array, vocab: int) -> Array:
