@@ -22,6 +22,7 @@ engine/                  1  how gradients happen
 ops/                     2  small named pieces of NumPy
   types.py                  what annotations call an array
   storage.py                float16 and bfloat16 widened, results narrowed
+  checks.py                 numbers and index arrays, checked
   signature.py              @shapes: a mechanism's axes, declared and checked
   heads.py                  heads cut, joined, grouped
   softmax.py                softmax, logsumexp, and what is before the division

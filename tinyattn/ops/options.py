@@ -14,6 +14,7 @@ from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.signature import floating
 from tinyattn.ops.types import Array
 
+UNBOUNDED = 1 << 60
 Window = tuple[int | None, int | None]
 
 
@@ -69,7 +70,9 @@ def check_window(window: Window | None) -> Window:
             raise TypeError(f"window: expected (left, right) of int or None, got {window}")
         if side < 0:
             raise ValueError(f"window: expected counts of 0 or more, got {window}")
-    return window
+    # Python's ints: an unsigned count would wrap around when negated, and one beyond 2^60 is no bound for any positions.
+    left, right = (None if side is None or side >= UNBOUNDED else int(side) for side in window)
+    return left, right
 
 
 def check_sinks(sinks: Array | None, heads: int, dtype: Any) -> Array | None:

@@ -8,7 +8,8 @@ from tinyattn.definitions.softmax.dot_product import attention, attention_weight
 from tinyattn.ops.gates import check_gate
 from tinyattn.ops.heads import split_group
 from tinyattn.ops.largest import largest
-from tinyattn.ops.masks.constructors import sliding_window, whole
+from tinyattn.ops.checks import whole
+from tinyattn.ops.masks.constructors import sliding_window
 from tinyattn.ops.options import first_position
 from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tinyattn.ops.masks.constructors import per_head, whole
+from tinyattn.ops.checks import whole
+from tinyattn.ops.masks.constructors import per_head
 from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.types import Array
 
