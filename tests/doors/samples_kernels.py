@@ -6,6 +6,7 @@ import numpy as np
 from door import Door
 
 from tinyattn import definitions, kernels
+from tinyattn.ops.options import check_bias
 from tinyattn.ops.quantize import dequantize, quantize
 
 MODULE = kernels
@@ -34,9 +35,10 @@ def paged():
 def gathered(q, keys, values, tables, lengths, **options):
     """Attention over pages by the definition, a row at a time."""
     bias, outs = options.pop("bias", None), []
+    check_bias(bias, (*q.shape[:-1], max(lengths)), q.dtype)
     for row, length in enumerate(lengths):
         k, v = (np.concatenate([x[page] for page in tables[row]], axis=-2)[:, :length] for x in (keys, values))
-        some = None if bias is None else np.broadcast_to(bias, (*q.shape[1:3], max(lengths)))[..., :length]
+        some = None if bias is None else np.broadcast_to(bias, (*q.shape[:-1], max(lengths)))[row, ..., :length]
         outs.append(definitions.attention(q[row], k, v, bias=some, causal=True, **options))
     return np.stack(outs)
 

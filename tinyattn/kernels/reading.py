@@ -80,6 +80,8 @@ def in_lines(q: Array, kv_heads: int, value_dim: int, length: int, bias: Array |
     bias = check_bias(bias, full, q.dtype, lambda: visible_keys(None, True, window, full))
     sinks, left = check_sinks(sinks, heads, q.dtype), sides_of(window)[0]
     scale, softcap = check_scale(scale, q.shape[-1]), check_softcap(softcap)
+    if not q.size:
+        return np.zeros((*q.shape[:-1], value_dim), q.dtype)
     outs, step = [], max(1, MOST_LINES * kv_heads // heads)
     for start in range(0, q_len, step):
         some = q[..., start : start + step, :]
@@ -171,7 +173,7 @@ def paged_attention(q: Array, keys: Array, values: Array, tables: Array, lengths
     >>> paged_attention(x[:1, :, :1], x, x, np.array([[1, 0]]), np.array([5]))[0, 0, 0, :2]
     array([1., 1.])
     """
-    size, longest = keys.shape[-2], int(lengths.max())
+    size, longest = keys.shape[-2], int(lengths.max(initial=0))
     blocks = max(1, CHUNK // size)
     chunks = max(1, -(-longest // (blocks * size)))
 

@@ -54,8 +54,6 @@ def paged_attention(q: Array, keys: Array, values: Array, tables: Array, lengths
     bias, sinks = without_gradient("bias", bias), without_gradient("sinks", sinks)
     if bias is not None and len(lengths) and lengths.min() < lengths.max() and holds_infinite(bias, q.shape[-2], int(lengths.max())):
         raise ValueError(f"bias: expected numbers below +inf where rows differ in length, got +inf and lengths {lengths}")
-    if not q.size:
-        return np.zeros((*q.shape[:-1], values.shape[-1]), stored)
     keys, values = (np.require(x, requirements=["C", "W"]) for x in (keys, values))
     out = reading.paged_attention(q, keys, values, tables, lengths, bias=bias, window=window, scale=scale, softcap=softcap,
                                   sinks=sinks)
@@ -102,8 +100,6 @@ def quantized_attention(q: Array, keys: Packed, values: Packed, new_keys: Array,
         raise ValueError(f"values: expected the {keys.bits} bits and {keys.codes.shape[-2]} tokens of keys, got {values.bits} bits "
                          f"and {values.codes.shape[-2]} tokens")
     bias, sinks = without_gradient("bias", bias), without_gradient("sinks", sinks)
-    if not q.size:
-        return np.zeros((*q.shape[:-1], new_values.shape[-1]), stored)
     out = reading.quantized_attention(q, keys, values, new_keys, new_values, bias=bias, window=window, scale=scale, softcap=softcap,
                                       sinks=sinks)
     return returned(out, stored)
@@ -135,6 +131,11 @@ def returned(out: Array, stored: Any) -> Array:
     return narrowed
 
 
+def described(x: Any) -> str:
+    """Returns what an error says that came: a dtype, or a type."""
+    return type(x).__name__ if isinstance(x, np.ma.MaskedArray) or not isinstance(x, np.ndarray) else str(x.dtype)
+
+
 def check_pair(name: str, values: Array, other: str, keys: Array) -> None:
     """Raises ValueError unless values have the axes of their keys, but for the width."""
     if values.shape[:-1] != keys.shape[:-1]:
@@ -146,7 +147,7 @@ def check_heads(q: Array, name: str, keys: Array) -> None:
     heads, kv_heads = q.shape[-3], keys.shape[-3]
     if q.shape[-1] != keys.shape[-1]:
         raise ValueError(f"{name}: expected d = {q.shape[-1]} as in q {q.shape}, got shape {keys.shape}")
-    if not kv_heads or heads % kv_heads or heads // kv_heads > MOST_LINES:
+    if not (heads and kv_heads) or heads % kv_heads or heads // kv_heads > MOST_LINES:
         raise ValueError(f"{name}: expected kv_heads that divide the {heads} heads of q {q.shape}, at most {MOST_LINES} to one, "
                          f"got {kv_heads} in shape {keys.shape}")
 
@@ -161,8 +162,8 @@ def check_widths(q: Array, name: str, value_dim: int) -> None:
 def check_tables(rows: int, keys: Array, tables: Any, lengths: Any) -> tuple[Array, Array]:
     """Returns tables and lengths as int64; an error unless every token of every row has a page that is there."""
     for name, numbers, axes in (("tables", tables, 2), ("lengths", lengths, 1)):
-        if not isinstance(numbers, np.ndarray) or numbers.dtype.kind not in "iu":
-            raise TypeError(f"{name}: expected an integer array, got {getattr(numbers, 'dtype', type(numbers).__name__)}")
+        if not isinstance(numbers, np.ndarray) or isinstance(numbers, np.ma.MaskedArray) or numbers.dtype.kind not in "iu":
+            raise TypeError(f"{name}: expected an integer array, got {described(numbers)}")
         if numbers.ndim != axes or len(numbers) != rows:
             raise ValueError(f"{name}: expected shape {'(rows, blocks)' if axes == 2 else '(rows,)'} with the {rows} rows of q, "
                              f"got {numbers.shape}")
@@ -171,8 +172,8 @@ def check_tables(rows: int, keys: Array, tables: Any, lengths: Any) -> tuple[Arr
     if tables.size and not 0 <= int(tables.min()) <= int(tables.max()) < len(keys):
         raise ValueError(f"tables: expected pages 0 to {len(keys) - 1}, got {tables.min()} to {tables.max()}")
     if lengths.size and not 0 <= int(lengths.min()) <= int(lengths.max()) <= room:
-        raise ValueError(f"lengths: expected 0 to the {room} tokens of {tables.shape[1]} pages, got {lengths.min()} to "
-                         f"{lengths.max()}")
+        raise ValueError(f"lengths: expected 0 to {room}, the room in tables {tables.shape} of pages of {keys.shape[-2]} tokens, "
+                         f"got {lengths.min()} to {lengths.max()}")
     return tuple(np.require(x.astype(np.int64), requirements=["C", "W"]) for x in (tables, lengths))  # type: ignore[return-value]
 
 
@@ -183,7 +184,7 @@ def check_packed(name: str, packed: Any, axis: int, new: Array) -> Packed:
     codes, scale, zero, bits, group, along, width = packed
     for part, array, dtype in (("codes", codes, np.dtype(np.uint8)), ("scale", scale, new.dtype), ("zero", zero, new.dtype)):
         if not isinstance(array, np.ndarray) or array.dtype != dtype:
-            raise TypeError(f"{name}: expected {part} of {dtype}, got {getattr(array, 'dtype', type(array).__name__)}")
+            raise TypeError(f"{name}: expected {part} of {dtype}, got {described(array)}")
     numbers = (bits, group, along, width)
     if any(isinstance(number, (bool, np.bool_)) or not isinstance(number, (int, np.integer)) for number in numbers):
         raise TypeError(f"{name}: expected bits, group, axis and width to be ints, got {bits!r}, {group!r}, {along!r}, {width!r}")
