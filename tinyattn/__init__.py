@@ -119,6 +119,7 @@ kernels/                 4  the same functions, fast
   packed.py                 the same over packed keys
   exact.py                  forward and backward as one primitive
   reading.py                keys in parts, in pages, packed
+  stored.py                 the doors to stored keys, checked
   attention.py              the door
 fastest.py               4b the best form for a call
 caches/                  5  what decoding remembers

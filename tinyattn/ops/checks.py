@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from typing import Any
 
 import numpy as np
@@ -42,7 +43,8 @@ def real(name: str, number: Any, *, least: float = -math.inf, above: float = -ma
     """
     if isinstance(number, (bool, np.bool_)) or not isinstance(number, (int, float, np.integer, np.floating)):
         raise TypeError(f"{name}: expected a number, got {type(number).__name__}")
-    if not (math.isfinite(number) and number >= least and number > above):
+    finite = abs(number) <= sys.float_info.max if isinstance(number, int) else math.isfinite(number)
+    if not (finite and number >= least and number > above):
         bound = f" of {least:g} or more" if least > -math.inf else f" above {above:g}" if above > -math.inf else ""
         raise ValueError(f"{name}: expected a finite number{bound}, got {number}")
     return float(number)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from tinyattn.ops.bias import Bias
+from tinyattn.ops.checks import real
 from tinyattn.ops.heads import split_group
 from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.signature import floating
@@ -22,22 +22,12 @@ def check_scale(scale: float | None, head_dim: int) -> float:
     """Returns the factor of the scores: the one given, or head_dim ** -0.5."""
     if scale is None:
         return float(head_dim ** -0.5)
-    if isinstance(scale, (bool, np.bool_)) or not isinstance(scale, (int, float, np.integer, np.floating)):
-        raise TypeError(f"scale: expected a number or None, got {type(scale).__name__}")
-    if not math.isfinite(scale):
-        raise ValueError(f"scale: expected a finite number, got {scale}")
-    return float(scale)
+    return real("scale", scale)
 
 
 def check_softcap(softcap: float | None) -> float | None:
     """Returns the cap of the scores, or None for none."""
-    if softcap is None:
-        return None
-    if isinstance(softcap, (bool, np.bool_)) or not isinstance(softcap, (int, float, np.integer, np.floating)):
-        raise TypeError(f"softcap: expected a number or None, got {type(softcap).__name__}")
-    if not (math.isfinite(softcap) and softcap > 0):
-        raise ValueError(f"softcap: expected a finite number above 0 (None is off), got {softcap}")
-    return float(softcap)
+    return None if softcap is None else real("softcap", softcap, above=0.0)
 
 
 def check_causal(causal: bool) -> bool:
@@ -81,7 +71,7 @@ def check_sinks(sinks: Array | None, heads: int, dtype: Any) -> Array | None:
         return None
     sinks = floating("sinks", sinks)
     if sinks.shape != (heads,):
-        raise ValueError(f"sinks: expected shape ({heads},), one logit a head, got shape {sinks.shape}")
+        raise ValueError(f"sinks: expected shape ({heads},), one logit per head of q, got shape {sinks.shape}")
     with np.errstate(over="ignore", under="ignore"):
         sinks = sinks.astype(dtype) if sinks.dtype != dtype else sinks
     if has_infinite(sinks):
