@@ -214,8 +214,7 @@ catalog/                 9  one row a mechanism
   selected.py               keys that queries choose
   caches.py                 caches: bytes, and what they cannot do
   blocks.py                 mechanisms of a grid as blocks of an image model
-  find.py                   by any name
-  load.py                   a trained model, whatever its mechanism
+  find.py                   a mechanism by any of its names, and its model
   graph.py                  which mechanism is which
 testing/                 10 how we know
   compare.py                outputs within a budget
@@ -247,7 +246,12 @@ testing/                 10 how we know
   matrix.py                 who kills whom
 plot.py                  11 pictures, with matplotlib
 cli/                     12 the command line
+  ends.py                   one line and an exit code, however it ends
+  names.py                  names in any case, each once
+  parser.py                 options, refused in one line
   terminal.py               tables and progress
+  outputs.py                files checked before the work
+  model_file.py             a model out of a file
   memory.py                 freed memory kept
   list.py                   tinyattn list
   show.py                   tinyattn show
@@ -278,7 +282,10 @@ __main__.py              python -m tinyattn
 """
 
 from importlib import import_module
-from typing import Any
+
+TYPE_CHECKING = False  # importing typing costs more than all of this file
+if TYPE_CHECKING:
+    from typing import Any
 
 __version__ = "0.1.0"
 
@@ -296,7 +303,7 @@ _PARTS = ("caches", "catalog", "definitions", "engine", "fastest", "laws", "laye
 __all__ = ["__version__", *sorted(_HOMES), *_PARTS]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
     # Names are found when they are asked for: importing all of it takes as long as importing NumPy.
     if name in _HOMES:
         value = getattr(import_module(_HOMES[name]), name)
