@@ -30,7 +30,7 @@ LEGEND = {
     "bytes": "held by the caches of all layers after a whole context",
     "B/token": "the same per byte of text",
     "write/s": "bytes per second behind half a context",
-    "gap": "largest error of the logits; 1 is what rounding alone may make",
+    "gap": "largest error of the logits; up to 1 is rounding alone",
     "bits": "bits per byte of held text, of which half a context was read at once",
     "lost": "the bits above those of the same model without a cache",
 }

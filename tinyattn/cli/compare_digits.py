@@ -93,5 +93,5 @@ def print_digits(report: dict[str, Any]) -> None:
     print_columns(["mechanism", *LEGEND], rows)
     print_legend(LEGEND)
     if any(line["mechanism"] == "locally_grouped_attention" for line in report["rows"]):
-        print("\nlocally_grouped_attention is Twins: block by block in turn, its windows and the means\n"
-              "of global_subsampled_attention")
+        print("\nlocally_grouped_attention is Twins: block by block in turn,\n"
+              "its windows and the means of global_subsampled_attention")

@@ -9,12 +9,12 @@ WIDTH = 80
 GAP = "  "
 
 LEGEND = {
-    "bits": "bits per byte of held text, fewer are better; (bigram) is a table of byte pairs",
+    "bits": "bits per byte of held text; fewer are better, (bigram) is to beat",
     "train/s": "bytes per second in training",
-    "write/s": "bytes per second in writing through the mechanism's cache, behind {behind}",
+    "write/s": "bytes per second in writing through a cache, behind {behind}",
     "full/s": "the same without a cache: all of the text is read again for each byte",
     "B/token": "bytes that the caches of all layers hold, per byte of that text",
-    "gap": "largest error of the cached logits; 1 is what rounding alone may make",
+    "gap": "largest error of the cached logits; up to 1 is rounding alone",
 }
 
 
