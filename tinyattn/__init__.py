@@ -3,11 +3,12 @@
 The map. Read downwards: a file imports only what stands above it.
 
 engine/                  1  how gradients happen
+  dtypes.py                 what dtype a Tensor has, what carries its gradient
   graph.py                  who was computed from whom, and the one walk back
+  arguments.py              where the Tensors of a call are
   table.py                  the rule table: a row a NumPy function
   moves.py                  the moves a Tensor makes itself: dtype, index, solve
   tensor.py                 Tensor: an array that answers NumPy's own functions
-  primitive.py              a function that brings its own backward
   rules_elementwise.py      rows: each element alone
   rules_reduce.py           rows: fold an axis, or run along it
   rules_linear.py           rows: products, solutions
@@ -16,9 +17,11 @@ engine/                  1  how gradients happen
   rules_refused.py          rows that refuse, with the reason
   tree.py                   trees of arrays
   grad.py                   grad, value_and_grad, vjp
+  primitive.py              a function that brings its own backward
   check.py                  one number that says whether a gradient is right
 ops/                     2  small named pieces of NumPy
   types.py                  what annotations call an array
+  storage.py                float16 and bfloat16 widened, results narrowed
   signature.py              @shapes: a mechanism's axes, declared and checked
   heads.py                  heads cut, joined, grouped
   softmax.py                softmax, logsumexp, and what is before the division
@@ -49,6 +52,7 @@ ops/                     2  small named pieces of NumPy
   files/                 written whole or not at all
     atomic.py               a file that takes its place when it is complete
     header.py               a safetensors header, checked before it is believed
+    encode.py               what may be written as safetensors, and its bytes
     safetensors.py          arrays by name in one file
 definitions/             3  what each mechanism is
   softmax/               every visible score is computed
@@ -120,8 +124,11 @@ caches/                  5  what decoding remembers
   ring.py                   the last tokens, and the first
   quantized.py              older tokens in 8 or 4 bits
   pages.py                  the book of a pool: who holds which page
+  page_writing.py           tokens written into pages
+  pool.py                   the pages and the book of a pool
   paged.py                  many sequences in one pool of pages
   latent.py                 latent vectors
+  chunk.py                  tokens with their gates
   state.py                  the state alone
   cross.py                  an encoder's memory
   shared.py                 another layer's keys
@@ -196,6 +203,7 @@ catalog/                 9  one row a mechanism
   caches.py                 caches: bytes, and what they cannot do
   blocks.py                 mechanisms of a grid as blocks of an image model
   find.py                   by any name
+  load.py                   a trained model, whatever its mechanism
   graph.py                  which mechanism is which
 testing/                 10 how we know
   compare.py                outputs within a budget
@@ -268,13 +276,15 @@ __version__ = "0.1.0"
 
 _HOMES = {name: "tinyattn.engine" for name in ("Tensor", "grad", "no_grad", "primitive", "value_and_grad", "vjp")}
 _HOMES |= {name: "tinyattn.definitions" for name in (
-    "attention_weights", "attention_with_lse", "grouped_query_attention", "linear_attention",
-    "linear_attention_chunked", "linear_attention_parallel", "linear_attention_recurrent", "multi_head_attention",
-    "multi_query_attention", "streaming_attention")}
+    "attention_weights", "linear_attention", "linear_attention_chunked", "linear_attention_parallel",
+    "linear_attention_recurrent")}
 _HOMES |= {name: "tinyattn.ops" for name in ("Bias", "Pattern", "alibi", "merge", "relative", "rotary")}
-_HOMES["attention"] = "tinyattn.fastest"
-_PARTS = ("caches", "catalog", "definitions", "engine", "fastest", "kernels", "laws", "layers", "models", "ops", "plot", "testing")
+_HOMES |= {name: "tinyattn.fastest" for name in (
+    "attention", "attention_with_lse", "grouped_query_attention", "multi_head_attention", "multi_query_attention",
+    "streaming_attention")}
+_PARTS = ("caches", "catalog", "definitions", "engine", "fastest", "laws", "layers", "models", "ops", "plot", "testing")
 
+# tinyattn.kernels is found by its name alone: without Numba it raises, and `import *` and `help` ask for all that stands here.
 __all__ = ["__version__", *sorted(_HOMES), *_PARTS]
 
 
@@ -282,7 +292,7 @@ def __getattr__(name: str) -> Any:
     # Names are found when they are asked for: importing all of it takes as long as importing NumPy.
     if name in _HOMES:
         value = getattr(import_module(_HOMES[name]), name)
-    elif name in _PARTS:
+    elif name == "kernels" or name in _PARTS:
         value = import_module(f"tinyattn.{name}")
     else:
         raise AttributeError(f"module 'tinyattn' has no attribute {name!r}")

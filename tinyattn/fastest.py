@@ -1,71 +1,119 @@
-"""One function a mechanism: the best there is for this call."""
+"""One function per operation: the fastest form that there is for a call, under the name and the checks of its definition."""
 
 from __future__ import annotations
 
 import math
-from functools import cache
+from collections.abc import Callable
+from functools import cache, wraps
+from inspect import signature
 from typing import Any
 
 import numpy as np
 
 from tinyattn import definitions
+from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array
 
 # From this many scores on the kernel is faster, forward and with gradients: below, the call itself takes as long.
 KERNEL_SCORES = 4096
-# A decoding step needs more of them, and heads that share their keys: with one query a key head BLAS is as fast.
+# A decoding step needs more of them, and heads that share their keys: with one query per key head BLAS is as fast.
 DECODE_SCORES, DECODE_QUERIES = 1 << 16, 8
-# Scores of a call that fit in a core's own cache; measured: 2 MiB and above cost three times as much an element.
+# Scores of a call that fit in a core's own cache; measured: 2 MiB and above cost three times as much per element.
 PART_BYTES = 1 << 20
 # Above this many bytes for one head's scores the streaming form is faster.
 STREAM_BYTES = 1 << 26
 # What is computed in its own dtype.
 WIDE = {np.dtype(np.float32), np.dtype(np.float64)}
+ARRAYS = ("q", "k", "v")
 
 
-def attention(q: Array, k: Array, v: Array, **options: Any) -> Array:
-    """Returns `definitions.attention(q, k, v, **options)` from the form that suits the sizes.
+def fastest(definition: Callable[..., Any], shares: Callable[[int, int], bool] = lambda heads, kv_heads: True) -> Callable[..., Any]:
+    """Returns the fastest form of a definition of exact attention, with its name, signature, results and errors.
 
     From 4096 scores on (65,536 in a decoding step with grouped heads) that is the kernel, where Numba is installed; in a
-    smaller step of one query a head it is the bare formula. Where Numba is not, a batch is cut so that the scores of each
-    part stay in the processor's cache, and where the scores of one call would take more than 64 MiB, the streaming form
-    holds one block of them at a time. The kernel has a first derivative only; for a second one differentiate
-    `definitions.attention`.
-
-    Shapes and options: as `tinyattn.definitions.attention`.
-
-    Raises:
-        TypeError, ValueError: as `tinyattn.definitions.attention`.
-
-    >>> import numpy as np
-    >>> attention(np.zeros((1, 2)), np.eye(2), np.array([[1.0], [3.0]]))
-    array([[2.]])
+    smaller step of one query per head it is the bare formula. Without Numba a batch is cut so that the scores of each part
+    stay in the processor's cache, and where the scores of one call would take more than 64 MiB, the streaming form holds
+    one block of them at a time. Everything else is left to the definition, and so is every argument that it refuses.
+    `shares(heads, kv_heads)` says whether the definition takes so many heads. Second and higher derivatives are those of
+    the definition.
     """
-    if plain_step(q, k, v, options) and q.size // q.shape[-1] * k.shape[-2] < DECODE_SCORES:
-        return one_query(q, k, v)
-    shape: tuple[int, ...] = getattr(q, "shape", ())
-    kv_shape: tuple[int, ...] = getattr(k, "shape", ())
-    value_shape: tuple[int, ...] = getattr(v, "shape", ())
-    # What has no such axes, or other ones, is left for the definition to refuse by name.
-    fits = len(shape) >= 3 and len(kv_shape) == len(shape) and value_shape[:-1] == kv_shape[:-1]
-    scores = math.prod(shape[:-1]) * kv_shape[-2] if fits else 0
-    step = fits and shape[-2] < DECODE_QUERIES
-    least = KERNEL_SCORES if not step else DECODE_SCORES
-    compiled = kernel() if scores >= least and not (step and shape[-3] == kv_shape[-3]) else None
-    if compiled is not None:
-        return compiled(q, k, v, **options)
-    size = scores * q.dtype.itemsize if fits else 0
-    parts = min(shape[0], -(-size // PART_BYTES)) if size else 1
-    batch = len(shape) > 3 and shape[:-3] == kv_shape[:-3]
-    if parts > 1 and batch and all(same_along_first(options.get(name), len(shape)) for name in ("mask", "bias")):
-        cuts = [np.array_split(array, parts) for array in (q, k, v)]
-        return np.concatenate([definitions.attention(*part, **options) for part in zip(*cuts, strict=True)])
-    out: Array = (definitions.streaming_attention if size > STREAM_BYTES else definitions.attention)(q, k, v, **options)
-    return out
+    with_lse = definition is definitions.attention_with_lse
+    known = set(signature(definitions.attention).parameters) - set(ARRAYS)
+
+    @wraps(definition)
+    def best(*arrays: Any, **options: Any) -> Any:
+        arrays += tuple(options.pop(name) for name in ARRAYS[len(arrays):] if name in options)
+        if len(arrays) != 3 or not options.keys() <= known:
+            return definition(*arrays, **options)
+        q, k, v = arrays
+        shape, kv_shape, value_shape = (tuple(getattr(x, "shape", ())) for x in arrays)
+        # What has no such axes, or other ones, is left for the definition to refuse by name.
+        if not (2 <= len(shape) == len(kv_shape) and value_shape[:-1] == kv_shape[:-1]):
+            return definition(*arrays, **options)
+        heads, kv_heads = (shape[-3], kv_shape[-3]) if len(shape) > 2 else (1, 1)
+        if not shares(heads, kv_heads):
+            return definition(*arrays, **options)
+        scores = math.prod(shape[:-1]) * kv_shape[-2]
+        if scores < DECODE_SCORES and not with_lse and plain_step(q, k, v, options):
+            return one_query(q, k, v, definition)
+        step = shape[-2] < DECODE_QUERIES
+        compiled = None
+        if scores >= (DECODE_SCORES if step else KERNEL_SCORES) and not (step and heads == kv_heads):
+            compiled = kernel_of(definition)
+        if compiled is not None:
+            return compiled(q, k, v, **options)
+        size = scores * getattr(getattr(q, "dtype", None), "itemsize", 0)
+        parts = min(shape[0], -(-size // PART_BYTES)) if len(shape) > 3 and shape[:-3] == kv_shape[:-3] else 1
+        if with_lse:
+            return definition(q, k, v, **options)
+        if parts > 1 and all(same_along_first(options.get(name), len(shape)) for name in ("mask", "bias")):
+            cuts = [np.array_split(array, parts) for array in arrays]
+            return np.concatenate([definition(*part, **options) for part in zip(*cuts, strict=True)])
+        return (named(definition, definitions.streaming_attention) if size > STREAM_BYTES else definition)(q, k, v, **options)
+
+    return best
+
+
+def named(definition: Callable[..., Any], form: Callable[..., Any]) -> Callable[..., Any]:
+    """Returns another form of a definition behind the definition's checks of its arrays, and under its name."""
+    def mechanism(q: Array, k: Array, v: Array, **options: Any) -> Any:
+        return form(q, k, v, **options)
+
+    mechanism.__name__ = definition.__name__
+    return shapes(definition.signature, passes=definitions.attention)(mechanism)  # type: ignore[attr-defined]
+
+
+@cache
+def kernel_of(definition: Callable[..., Any]) -> Callable[..., Any] | None:
+    """Returns the kernel of a definition of exact attention, differentiable again; None where there is no kernel."""
+    exact = kernel("exact")
+    if exact is None:
+        return None
+    from tinyattn.kernels.attention import solve
+    primitive, with_lse = exact.attention_with_lse.again(plain_attention), definition is definitions.attention_with_lse
+
+    def form(q: Array, k: Array, v: Array, **options: Any) -> Any:
+        solved = solve(primitive, q, k, v, **options)
+        return solved if with_lse else solved[0]
+
+    return named(definition, form)
+
+
+def plain_attention(q: Array, k: Array, v: Array, bias: Array | None, distance: Array | None, sinks: Array | None,
+                    options: Any) -> tuple[Array, Array]:
+    """Returns the definition of what the kernel's primitive computes, from the same arguments.
+
+    `distance` (heads, q_len + kv_len - 1) is a bias that depends on key and query by their distance alone.
+    """
+    if distance is not None:
+        q_len, kv_len = q.shape[-2], k.shape[-2]
+        bias = distance[:, np.arange(q_len)[:, None] - np.arange(kv_len) + kv_len - 1]
+    return definitions.attention_with_lse(q, k, v, mask=options.mask, bias=bias, window=(options.left, options.right),
+                                          scale=options.scale, softcap=options.softcap, sinks=sinks)
 
 
 def plain_step(q: Array, k: Array, v: Array, options: dict[str, Any]) -> bool:
-    """Returns whether arrays (..., heads, length, dim) can be read as they are, one query a head that sees every key."""
+    """Returns whether arrays (..., heads, length, dim) can be read as they are, one query per head that sees every key."""
     if not (type(q) is type(k) is type(v) is np.ndarray and q.dtype in WIDE and q.dtype == k.dtype == v.dtype):
         return False
     shape, kv_shape = q.shape, k.shape
@@ -75,7 +123,7 @@ def plain_step(q: Array, k: Array, v: Array, options: dict[str, Any]) -> bool:
 
 
 @np.errstate(under="ignore")
-def one_query(q: Array, k: Array, v: Array) -> Array:
+def one_query(q: Array, k: Array, v: Array, definition: Callable[..., Any]) -> Array:
     """Returns attention where every query sees every key: nothing to hide, to cap or to add.
 
     The formula as it stands takes half the time of the definition, whose checks cost as much as so small a product.
@@ -85,7 +133,8 @@ def one_query(q: Array, k: Array, v: Array) -> Array:
     scores = (q * dim ** -0.5).reshape(*leading, kv_heads, heads // kv_heads, dim) @ k.mT
     top = scores.max(axis=-1, keepdims=True)
     if np.count_nonzero(np.isfinite(top)) < top.size:
-        return definitions.attention(q, k, v)
+        out: Array = definition(q, k, v)
+        return out
     exps = np.exp(scores - top)
     return (exps @ v / exps.sum(axis=-1, keepdims=True)).reshape(*leading, heads, 1, v.shape[-1])
 
@@ -101,12 +150,14 @@ def kernel(name: str = "attention") -> Any:
     return None if DISABLED else getattr(kernels, name)
 
 
-def attention_with_lse(q: Array, k: Array, v: Array, **options: Any) -> tuple[Array, Array]:
-    """Returns `definitions.attention_with_lse(q, k, v, **options)`, from 4096 scores on by the kernel where Numba is installed."""
-    compiled = kernel("attention_with_lse") if math.prod(q.shape[:-1]) * k.shape[-2] >= KERNEL_SCORES else None
-    return (definitions.attention_with_lse if compiled is None else compiled)(q, k, v, **options)
-
-
 def same_along_first(option: Any, ndim: int) -> bool:
     """Returns whether a mask or bias is the same for every entry of the first axis of q."""
     return option is None or (hasattr(option, "shape") and (len(option.shape) < ndim or option.shape[0] == 1))
+
+
+attention = fastest(definitions.attention)
+attention_with_lse = fastest(definitions.attention_with_lse)
+multi_head_attention = fastest(definitions.multi_head_attention, lambda heads, kv_heads: heads == kv_heads)
+multi_query_attention = fastest(definitions.multi_query_attention, lambda heads, kv_heads: kv_heads == 1)
+grouped_query_attention = fastest(definitions.grouped_query_attention)
+streaming_attention = fastest(definitions.streaming_attention)

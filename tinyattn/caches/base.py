@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 from collections.abc import Callable
 from functools import wraps
@@ -143,9 +142,17 @@ class Base(Turns):
     def fork(self) -> Self:
         """Returns a cache with the same tokens that goes its own way; memory is shared until one of them writes."""
         held = self._parted()
-        child = copy.copy(self)
+        child = type(self).__new__(type(self))
+        child.__dict__.update(self.__dict__)
         child._turn, child._held = {}, held
         return child
+
+    def _successor(self) -> Self:
+        """Returns a fork that is to take the place of this cache, which then no longer writes."""
+        return self.fork()
+
+    def __copy__(self) -> Self:
+        return self.fork()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self.fork()

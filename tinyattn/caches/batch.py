@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from tinyattn.caches.base import Base, exclusive
+from tinyattn.caches.chunk import GATES
 from tinyattn.caches.growing import GrowingCache
 from tinyattn.caches.protocol import check_chunk, check_reorder, check_truncation
-from tinyattn.caches.state import GATES
 from tinyattn.ops.types import Array
 
 Lengths = Array | Sequence[int] | None

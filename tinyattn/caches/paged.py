@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import copy
-import itertools
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Self
-from weakref import WeakValueDictionary
+from typing import Any, Self
 
 import numpy as np
 
-from tinyattn.caches.base import Keyed, Turns, exclusive
-from tinyattn.caches.pages import Book, Table, chain, check_ids, pools_for
+from tinyattn.caches.base import Keyed, exclusive
+from tinyattn.caches.page_writing import Change, fresh_pages, pools_for, shared_ends, write
+from tinyattn.caches.pages import Book, Table, chain, check_ids
+from tinyattn.caches.pool import Pool
 from tinyattn.caches.protocol import check_tokens
 from tinyattn.caches.reading import gathered, paged_attention
-from tinyattn.ops.masks.constructors import whole
+from tinyattn.ops.masks.pattern import Pattern
+from tinyattn.ops.options import check_broadcast
 from tinyattn.ops.types import Array
 
 
-class PagePool(Turns):
+class PagePool(Pool):
     """Pages of `page_size` tokens for many sequences; `sequence()` gives a cache that holds as many as its tokens need.
 
     Keys lie in one array (pages, kv_heads, page_size, head_dim) and values in another, made by the first append. Sequences
@@ -36,33 +36,6 @@ class PagePool(Turns):
     (3, 5)
     """
 
-    def __init__(self, pages: int, page_size: int) -> None:
-        self.pages, self.page_size = whole("pages", pages, 1), whole("page_size", page_size, 1)
-        self._turn: dict[str, int] = {}
-        self._book = Book.blank(self.pages)  # replaced whole, so that what fails in between leaves it as it was
-        self._numbers = itertools.count()
-        self._living: WeakValueDictionary[int, PagedCache] = WeakValueDictionary()
-
-    @property
-    def used_pages(self) -> int:
-        """Pages that some sequence holds."""
-        return int(np.count_nonzero(self._book.references))
-
-    @property
-    def free_pages(self) -> int:
-        """Pages that no sequence holds."""
-        return len(self._book.free)
-
-    @property
-    def references(self) -> Array:
-        """How often each page stands in a table, (pages,)."""
-        return self._book.references.copy()
-
-    @property
-    def allocated(self) -> int:
-        """Bytes of all pages."""
-        return sum(pool.nbytes for pool in (self._book.keys, self._book.values) if pool is not None)
-
     @exclusive
     def sequence(self, tokens: Array | Sequence[int] | None = None, *, scope: str = "") -> PagedCache:
         """Returns a new sequence, that begins with the pages of `tokens` as far as they were published; its length says how far.
@@ -75,27 +48,6 @@ class PagePool(Turns):
             found = self._book.found(chain(check_ids(tokens), self.page_size, scope), self.page_size)
             self._book = self._book.holding(cache._number, found)
         return cache
-
-    def _taking(self, count: int) -> tuple[list[int], Book]:
-        """Returns pages to write to; where there are too few, those of sequences that nobody has any more are freed first."""
-        book = self._book
-        if count > len(book.free):
-            for number in [number for number in book.tables if number not in self._living]:
-                book = book.without(number)
-            self._book = book
-        return book.taking(count)
-
-
-class Change(NamedTuple):
-    """A sequence's table, and the pool's book in which it is to stand."""
-
-    table: Table
-    book: Book
-
-    @property
-    def length(self) -> int:
-        """Tokens a row."""
-        return self.table.length
 
 
 class PagedCache(Keyed):
@@ -110,11 +62,11 @@ class PagedCache(Keyed):
         CapacityError: the pool has too few free pages. ValueError: it was freed.
     """
 
-
     def __init__(self, pool: PagePool) -> None:
-        self.pool, self._turn, self._number = pool, pool._turn, next(pool._numbers)
-        pool._living[self._number] = self
-        pool._book = pool._book.holding(self._number, None)
+        if not isinstance(pool, PagePool):
+            raise TypeError(f"pool: expected a PagePool, got {type(pool).__name__}")
+        self.pool, self._turn, self._before = pool, pool._turn, None
+        self._number = pool._entered(self, None)
 
     @property
     def _book(self) -> Book:
@@ -131,7 +83,7 @@ class PagedCache(Keyed):
 
     @_held.setter
     def _held(self, held: Change) -> None:
-        self.pool._book = held.book.holding(self._number, held.table)
+        self.pool._book = self.pool._book._replace(keys=held.book.keys, values=held.book.values).holding(self._number, held.table)
 
     @property
     def capacity(self) -> int:
@@ -165,39 +117,27 @@ class PagedCache(Keyed):
         k, v = check_tokens(k, v, self._kept())
         held, lead = self._held, k.shape[:-3]
         table = Table(np.zeros((math.prod(lead), 0), np.int64), 0, lead) if held is None else held.table
-        return self._written(table, in_rows(k), in_rows(v))
-
-    def _written(self, table: Table, k: Array, v: Array) -> Change:
-        """Returns the table with more tokens a row, written where nobody reads."""
-        size, (rows, blocks), length = self.pool.page_size, table.pages.shape, table.length + k.shape[-2]
-        keys, values = pools_for(self._book, k, v, size)
-        copied = self._shared_ends(table) if length > table.length else []
-        fresh = -(-length // size) - blocks
-        taken, book = self.pool._taking(len(copied) + rows * fresh)
+        k, v = in_rows(k), in_rows(v)
+        keys, values = pools_for(self._book, k, v, self.pool.page_size)
+        copied, count = self._shared_ends(table) if k.shape[-2] else [], k.shape[-2]
+        taken, book = self.pool._book.taking(len(copied) + len(table.pages) * fresh_pages(table, count, self.pool.page_size))
         self.pool._book = book  # a page loses its name before it is written
-        pages = table.pages
-        if taken:
-            pages = np.concatenate((pages, np.array(taken[len(copied):], np.int64).reshape(rows, fresh)), axis=1)
-        for row, page in zip(copied, taken, strict=False):
-            keys[page], values[page] = keys[pages[row, blocks - 1]], values[pages[row, blocks - 1]]
-            pages[row, blocks - 1] = page
-        at = np.arange(table.length, length)
-        for pool, new in ((keys, k), (values, v)):
-            pool[pages[:, at // size], :, at % size] = new.swapaxes(1, 2)
-        return Change(Table(pages, length, table.lead), book._replace(keys=keys, values=values))
+        grown = write(keys, values, table, k, v, copied, taken)
+        return Change(grown, book._replace(keys=keys, values=values))
 
     def _shared_ends(self, table: Table) -> list[int]:
-        """Returns the rows whose last page is to be copied before it is written: others hold it, or it has a name."""
-        if not table.length % self.pool.page_size:
-            return []
-        copied: list[int] = []
-        left: dict[int, int] = {}
-        for row, page in enumerate(table.pages[:, -1].tolist()):
-            if self.pool._book.written(page, left.get(page, 0)):
-                continue
-            copied.append(row)
-            left[page] = left.get(page, 0) + 1
-        return copied
+        """Returns the rows of a table whose last page is to be copied before it is written."""
+        book = self.pool._book
+        return shared_ends(book, table, self.pool.page_size, None if self._before is None else book.tables.get(self._before))
+
+    def _wanted(self, length: int) -> int:
+        """Returns the pages that it still has to take before it holds so many tokens per row."""
+        held, size = self._held, self.pool.page_size
+        if held is None:
+            return -(-length // size)
+        more = length - held.length
+        copied = self._shared_ends(held.table) if more > 0 else []
+        return len(held.table.pages) * fresh_pages(held.table, more, size) + len(copied)
 
     def _read(self, q: Array, held: Change, options: dict[str, Any]) -> Array:
         table, book = held.table, held.book
@@ -206,8 +146,7 @@ class PagedCache(Keyed):
         if book.keys is None or book.values is None:
             raise ValueError("attend: this pool is empty; append first")
         lengths = np.full(len(table.pages), table.length, np.int64)
-        squares = {name: in_rows(np.broadcast_to(option, (*table.lead, *option.shape[-3:]))) for name, option in options.items()
-                   if name in ("mask", "bias") and isinstance(option, np.ndarray) and option.ndim > 3}
+        squares = {name: option_in_rows(option, table.lead) for name, option in options.items() if name in ("mask", "bias")}
         out = paged_attention(in_rows(q), book.keys, book.values, table.pages, lengths, **options | squares)
         return out.reshape(*table.lead, *out.shape[1:])
 
@@ -231,10 +170,16 @@ class PagedCache(Keyed):
     @exclusive
     def fork(self) -> Self:
         """Returns a sequence with the same tokens in the same pages; the first to write into the last page copies it."""
-        book, child = self._book, copy.copy(self)
-        child._number = next(self.pool._numbers)
-        self.pool._living[child._number] = child
-        self.pool._book = book.holding(child._number, book.tables[self._number])
+        child = type(self).__new__(type(self))
+        child.__dict__.update(self.__dict__)
+        child._before = None
+        child._number = self.pool._entered(child, self._book.tables[self._number])
+        return child
+
+    def _successor(self) -> Self:
+        """Returns a fork that is to take the place of this one, and may write behind its tokens into the same page."""
+        child = self.fork()
+        child._before = self._number
         return child
 
     @exclusive
@@ -270,3 +215,13 @@ class PagedCache(Keyed):
 def in_rows(x: Array) -> Array:
     """Returns (..., heads, n, dim) with all leading axes as one."""
     return x.reshape(math.prod(x.shape[:-3]), *x.shape[-3:])
+
+
+def option_in_rows(option: Any, lead: tuple[int, ...]) -> Any:
+    """Returns a mask or bias, an array or a Pattern, with all leading axes as one where it has such axes."""
+    if isinstance(option, Pattern):
+        return Pattern(lambda i, j: option_in_rows(np.asarray(option.see(i, j)), lead), text=option.text)
+    if not isinstance(option, np.ndarray) or option.ndim <= 3:
+        return option
+    check_broadcast("mask or bias", option.shape[:-3], lead, "the leading axes")
+    return in_rows(np.broadcast_to(option, (*lead, *option.shape[-3:])))

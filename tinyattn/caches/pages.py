@@ -47,7 +47,7 @@ class Book(NamedTuple):
         return self._moved(number, table)._replace(tables={**self.tables, number: table})
 
     def without(self, number: int) -> Book:
-        """Returns the book without a sequence."""
+        """Returns the book without a sequence; it may be out of it already."""
         return self._moved(number, None)._replace(tables={n: table for n, table in self.tables.items() if n != number})
 
     def _moved(self, number: int, table: Table | None) -> Book:
@@ -111,19 +111,6 @@ def chain(tokens: Array, page_size: int, scope: str) -> Iterator[bytes]:
     for start in range(0, len(tokens) - page_size + 1, page_size):
         digest = hashlib.sha256(digest + tokens[start : start + page_size].astype("<i8").tobytes()).digest()
         yield digest
-
-
-def pools_for(book: Book, k: Array, v: Array, page_size: int) -> tuple[Array, Array]:
-    """Returns the pool's arrays, or new ones for keys and values like these; an error if it has others."""
-    shapes = [(len(book.references), x.shape[-3], page_size, x.shape[-1]) for x in (k, v)]
-    if book.keys is None or book.values is None:
-        return np.empty(shapes[0], k.dtype), np.empty(shapes[1], v.dtype)
-    for name, x, pool, shape in zip("kv", (k, v), (book.keys, book.values), shapes, strict=True):
-        if x.dtype != pool.dtype:
-            raise TypeError(f"{name}: this pool holds {pool.dtype}, got {x.dtype}")
-        if pool.shape != shape:
-            raise ValueError(f"{name}: this pool holds {pool.shape[1]} heads of {pool.shape[3]} channels, got shape {x.shape}")
-    return book.keys, book.values
 
 
 def check_ids(tokens: Array | Sequence[int]) -> Array:

@@ -16,7 +16,7 @@ from tinyattn import fastest
 from tinyattn.ops.bias import Bias
 from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.merge import Partial, merge
-from tinyattn.ops.options import Window, check_bias, check_broadcast, check_mask, check_sinks, check_window
+from tinyattn.ops.options import Window, check_bias, check_broadcast, check_mask, check_sinks, check_window, dense_bias, has_infinite
 from tinyattn.ops.quantize import Packed, dequantize
 from tinyattn.ops.types import Array
 
@@ -47,8 +47,8 @@ def read_parts(q: Array, parts: Iterable[Part], at: Array, length: int, *, mask:
     those of `attention`, on positions: the last axis of a mask or bias is a key's position.
     """
     compute, full = computed(q.dtype), (*q.shape[:-1], length)
-    mask, bias = check_mask(mask, full), check_bias(bias, full, compute)
-    left, _ = check_window(window)  # no later key is ever seen
+    mask, (left, _) = check_mask(mask, full), check_window(window)  # no later key is ever seen
+    bias = check_bias(bias, full, compute, lambda: seen_part(mask, left, at, np.arange(length)))
     q, total = q.astype(compute, copy=False), None
     for keys, values, positions in parts:
         seen = seen_part(mask, left, at, positions)
@@ -121,13 +121,14 @@ def paged_attention(q: Array, keys: Array, values: Array, tables: Array, lengths
     """
     check_tables(q, keys, tables, lengths)
     kernels = fastest.kernel("reading")
-    if kernels is not None and mask is None and kernels.reads_pages(q, keys, values):
+    settled = bias is None or isinstance(bias, Bias) or not has_infinite(bias)  # who sees a +inf depends on the row's length
+    if kernels is not None and mask is None and settled and kernels.reads_pages(q, keys, values):
         out: Array = kernels.paged_attention(q, keys, values, tables, lengths, bias=bias, window=window, scale=scale, softcap=softcap,
                                              sinks=sinks)
         return out
     longest = int(lengths.max(initial=0))
     full = (*q.shape[:-1], longest)
-    mask, bias = check_mask(mask, full), check_bias(bias, full, computed(q.dtype))
+    mask, bias = check_mask(mask, full), bias if isinstance(bias, Bias) else dense_bias(bias, full, computed(q.dtype))
     outs = [attend_parts(q[row], page_parts(keys, values, tables[row], int(lengths[row])), int(lengths[row]),
                          mask=row_of(mask, row, int(lengths[row])), bias=row_of(bias, row, int(lengths[row])), window=window,
                          scale=scale, softcap=softcap, sinks=sinks) for row in range(len(q))]

@@ -10,33 +10,12 @@ import numpy as np
 
 from tinyattn import definitions
 from tinyattn.caches.base import Base, exclusive
+from tinyattn.caches.chunk import GATES, Chunk, still
 from tinyattn.caches.protocol import check_chunk, check_tokens
 from tinyattn.ops.masks.constructors import whole
 from tinyattn.ops.types import Array
 
-# What a mechanism may take besides keys and values, a number or a vector a token.
-GATES = {"log_decay", "beta"}
 State = tuple[Array, ...]
-
-
-class Chunk(NamedTuple):
-    """Keys, values and options of some tokens."""
-
-    k: Array
-    v: Array
-    options: dict[str, Any]
-
-    def part(self, start: int, stop: int) -> Chunk:
-        """Returns copies of the tokens from start to stop, each with its own gates: the rest may be forgotten."""
-        gates = {name: np.array(gate if np.ndim(gate) < self.k.ndim - 1 else gate[..., start:stop, :] if gate.ndim == self.k.ndim
-                                else gate[..., start:stop]) for name, gate in self.options.items() if name in GATES}
-        return Chunk(self.k[..., start:stop, :].copy(), self.v[..., start:stop, :].copy(), self.options | gates)
-
-    def joined(self, later: Chunk) -> Chunk:
-        """Returns these tokens and later ones."""
-        gates = {name: np.concatenate((gate, later.options[name]), axis=-2 if gate.ndim == self.k.ndim else -1)
-                 for name, gate in self.options.items() if name in GATES and np.ndim(gate) >= self.k.ndim - 1}
-        return Chunk(np.concatenate((self.k, later.k), axis=-2), np.concatenate((self.v, later.v), axis=-2), later.options | gates)
 
 
 class Held(NamedTuple):
@@ -105,8 +84,8 @@ class StateCache(Base):
     def _run(self, q: Array, chunk: Chunk, before: State | None, position: int) -> tuple[Array, State]:
         """Returns what queries read at the end of a chunk whose first key stands at a position, and the state behind it."""
         given = before[0] if before is not None and len(before) == 1 else before
-        out, after = self.mechanism(q, chunk.k, chunk.v, initial_state=given, return_state=True, **self._causal,
-                                    **self._start(position), **chunk.options)
+        out, after = self.mechanism(q, chunk.k, chunk.v, initial_state=given, return_state=True,
+                                    **{**self._causal, **self._start(position), **chunk.options})
         return out, after if isinstance(after, tuple) else (after,)
 
     def _folded(self, q: Array, k: Array, v: Array, options: dict[str, Any]) -> tuple[Array, Held]:
@@ -157,12 +136,25 @@ class StateCache(Base):
         if q.shape[-2] > 1:
             raise ValueError(f"q: the state holds the last position alone, got q_len {q.shape[-2]} in shape {q.shape}; "
                              f"step answers a whole chunk")
-        k, v, gates = held.still
-        if self._causal:  # without any key, which every query may see
-            k, v, options = k[..., :0, :], v[..., :0, :], {**options, "causal": False}
-        state = held.state[0] if held.state is not None and len(held.state) == 1 else held.state
-        out: Array = self.mechanism(q, k, v, initial_state=state, **self._start(held.length), **gates | options)
-        return out
+        if self._causal:  # without any key, which every query may see, nothing fades
+            asked = Chunk(held.still.k[..., :0, :], held.still.v[..., :0, :], {**options, "causal": False})
+            return self._run(q, asked, held.state, held.length)[0]
+        asked = held.still._replace(options={**held.still.options, **options})
+        return self._run(q, asked, self._unfaded(q, asked, held), held.length)[0]
+
+    def _unfaded(self, q: Array, asked: Chunk, held: Held) -> State | None:
+        """Returns the state that is the present one once it has faded by what is bound into the mechanism, which no gate shows.
+
+        How much that is, a state of ones says: each number of a state fades by itself.
+        """
+        if held.state is None:
+            return None
+        _, kept = self._run(np.zeros_like(q), asked, tuple(np.ones_like(array) for array in held.state), held.length)
+        if all((share == 1).all() for share in kept):
+            return held.state
+        if not all((share > 0).all() for share in kept):
+            raise ValueError("attend: the mechanism itself clears the state at every token; step answers while a chunk is appended")
+        return tuple(array / share for array, share in zip(held.state, kept, strict=True))
 
     def _cut(self, length: int) -> Held | None:
         held = self._held
@@ -220,16 +212,3 @@ class StateCache(Base):
 
         length, marks = int(arrays["length"]), tuple((int(at), state(f"mark.{at}", int(at))) for at in arrays["marks"])
         self._held = Held(state("state", length), length, chunk("still"), marks, chunk("recent"))
-
-
-def still(chunk: Chunk) -> Chunk:
-    """Returns one token of zeros, with gates of 0: nothing fades, nothing is written."""
-    def zeros(x: Array, axis: int) -> Array:
-        shape = list(x.shape)
-        shape[axis] = 1
-        return np.zeros(shape, chunk.k.dtype)
-
-    gates = {name: zeros(np.asarray(gate), -2 if np.ndim(gate) == chunk.k.ndim else -1)
-             if np.ndim(gate) >= chunk.k.ndim - 1 else np.zeros_like(gate)
-             for name, gate in chunk.options.items() if name in GATES}
-    return Chunk(zeros(chunk.k, -2), zeros(chunk.v, -2), gates)

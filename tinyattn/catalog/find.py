@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 
 from tinyattn.catalog import (
     contextual,
@@ -28,18 +29,42 @@ FAMILIES = (softmax, variants, contextual, dual_chunk, latent, sparse, local, se
 ROWS: tuple[Row, ...] = tuple(row for family in FAMILIES for row in family.ROWS)
 
 
-def find(name: str) -> Row:
-    """Returns the row of a mechanism by its name or an alias.
+MIXERS: tuple[Row, ...] = tuple(row for row in ROWS if row.mixer is not None)
+
+
+def key(name: str) -> str:
+    """Returns a name as names are compared: in lower case, with a space where there is one, a hyphen or an underscore."""
+    return " ".join(name.lower().replace("_", " ").replace("-", " ").split())
+
+
+def find(name: str, *, suggested: Sequence[Row] = ROWS) -> Row:
+    """Returns the row of a mechanism by its name or an alias, in upper or lower case.
 
     Raises:
-        ValueError: an unknown name, with the names that come nearest.
+        ValueError: an unknown name, with the names of the `suggested` rows that come nearest.
 
-    >>> find("gqa").name
+    >>> find("GQA").name
     'grouped_query_attention'
     """
-    names = {known: row for row in ROWS for known in (row.name, *row.aliases)}
-    if name in names:
-        return names[name]
-    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(row.name for row in ROWS)}"
+    names = {key(known): row for row in ROWS for known in (row.name, *row.aliases)}
+    if key(name) in names:
+        return names[key(name)]
+    offered = {key(known): known for row in suggested for known in (row.name, *row.aliases)}
+    near = [offered[match] for match in difflib.get_close_matches(key(name), offered, n=3, cutoff=0.5)]
+    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(row.name for row in suggested)}"
     raise ValueError(f"unknown mechanism {name!r}; {hint}")
+
+
+def find_mixer(name: str) -> Row:
+    """Returns the row of a mechanism that can mix a decoder's tokens, by any of its names.
+
+    Raises:
+        ValueError: an unknown name, with those of causal token mixers that come nearest, and a mechanism that is none.
+
+    >>> find_mixer("RetNet").name
+    'retention'
+    """
+    row = find(name, suggested=MIXERS)
+    if row.mixer is None:
+        raise ValueError(f"{row.name}: is no causal token mixer of its own; known: {', '.join(row.name for row in MIXERS)}")
+    return row

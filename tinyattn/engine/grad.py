@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from tinyattn.engine.dtypes import NAMES, floating
 from tinyattn.engine.graph import RECORD, Node, ancestry, mode, now, walk
-from tinyattn.engine.tensor import FLOATING, Tensor, seed_for
+from tinyattn.engine.tensor import Tensor, seed_for
 from tinyattn.engine.tree import differentiable, leaves, map_tree
 
 
@@ -79,7 +80,7 @@ def check_differentiable(x: Any) -> None:
     """Raises TypeError when there is nothing in x to differentiate with respect to."""
     if not isinstance(x, float) and not any(differentiable(leaf) for leaf in leaves(x)):
         kinds = sorted({str(leaf.dtype) if isinstance(leaf, np.ndarray) else type(leaf).__name__ for leaf in leaves(x)})
-        raise TypeError(f"x: expected a tree with at least one floating array (float16, float32, float64), "
+        raise TypeError(f"x: expected a tree with at least one floating array ({NAMES}), "
                         f"got only {', '.join(kinds) or 'an empty tree'}")
 
 
@@ -105,7 +106,7 @@ def value_and_grad(f: Callable[..., Any], *, has_aux: bool = False) -> Callable[
         shape = loss.shape if hasattr(loss, "shape") else ()
         if shape != ():
             raise ValueError(f"f must return a scalar to have a gradient, got shape {shape}; use vjp for the rest")
-        if isinstance(loss, (Tensor, np.ndarray)) and loss.dtype not in FLOATING:
+        if isinstance(loss, (Tensor, np.ndarray)) and not floating(loss.dtype):
             raise TypeError(f"f must return a floating scalar, got {loss.dtype}")
         value = trace.leave((loss, aux) if has_aux else loss)
         seed = np.ones((), loss.dtype) if isinstance(loss, Tensor) else None

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from tinyattn.engine.dtypes import carried
+
 RECORD, CONSTANT, PLAIN = "record", "constant", "plain"
 
 
@@ -87,18 +89,23 @@ def ancestry(root: Node) -> list[Node]:
 
 
 def fit(gradient: Any, node: Node) -> Any:
-    """Returns the gradient in the shape and dtype of what it belongs to: broadcasting is undone here only."""
+    """Returns the gradient in the shape of what it belongs to and the dtype that carries it.
+
+    Broadcasting is undone here only: the axes that were stretched are summed, and what is left must be the shape.
+    """
     if node.shape is None:
         return gradient
     if gradient.shape != node.shape:
-        extra = gradient.ndim - len(node.shape)
+        came = gradient.shape
+        extra = len(came) - len(node.shape)
         stretched = tuple(range(extra)) + tuple(
-            extra + axis for axis, size in enumerate(node.shape)
-            if size == 1 and gradient.shape[extra + axis] != 1)
+            extra + axis for axis, size in enumerate(node.shape) if size == 1 and extra >= 0 and came[extra + axis] != 1)
         gradient = np.sum(gradient, axis=stretched, keepdims=True)
+        if extra < 0 or gradient.shape[extra:] != node.shape:
+            raise ValueError(f"a gradient of shape {came} came back for an array of shape {node.shape}")
         gradient = gradient.reshape(node.shape)
-    if gradient.dtype != node.dtype:
-        gradient = gradient.astype(node.dtype)
+    if gradient.dtype != carried(node.dtype):
+        gradient = gradient.astype(carried(node.dtype))
     return gradient
 
 
@@ -118,10 +125,10 @@ def walk(root: Node, seed: Any, targets: Iterable[Node], *, order: list[Node] | 
     for node in order:
         if node in wanted or any(parent in useful for parent in node.parents):
             useful.add(node)
-    gradients: dict[Node, Any] = {root: seed} if root in useful else {}
     found: dict[Node, Any] = {}
     previous, mode.current = mode.current, RECORD if graph else PLAIN
     try:
+        gradients: dict[Node, Any] = {root: fit(seed, root)} if root in useful else {}
         with np.errstate(under="ignore"):  # the gradient of a weight of e-300 is 0, whatever np.seterr says
             _walk_back(order, gradients, wanted, useful, found, keep=keep, graph=graph)
     finally:
@@ -138,7 +145,7 @@ def _walk_back(order: list[Node], gradients: dict[Node, Any], wanted: set[Node],
         if gradient is None:
             continue
         if node in wanted:
-            found[node] = gradient
+            found[node] = gradient if gradient.dtype == node.dtype else gradient.astype(node.dtype)
         if node.pullback is None:
             continue
         if graph and node.result is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Callable, Mapping
 from functools import update_wrapper
@@ -9,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from tinyattn.engine.arguments import own
+from tinyattn.engine.dtypes import floating
+from tinyattn.engine.grad import vjp
 from tinyattn.engine.graph import CONSTANT, PLAIN, Node, Parts, mode, part_of
-from tinyattn.engine.table import own
 from tinyattn.engine.tensor import Tensor
 
 
@@ -18,10 +21,14 @@ class Primitive:
     """A function `f(...) -> (out, saved)` and its backward `(d_out, saved) -> {argument: gradient}`.
 
     Calling it returns `out` alone. `out` may be a tuple; then `d_out` is one too. Differentiable arguments may be
-    positional or keyword-only; a gradient of None, or a name left out, is no gradient.
+    positional or keyword-only; None, or a name left out, means that the argument has no gradient. A gradient has exactly
+    the shape of its argument and a floating dtype, which is cast to the argument's. The backward is not differentiable
+    itself: a second derivative needs the function that `again` names.
 
     Raises:
-        TypeError: no backward was given, it names an unknown argument, or a second derivative is asked for.
+        TypeError: no backward was given, it names an unknown argument, a gradient is no floating array, or a second
+            derivative is asked for where `again` has named no function.
+        ValueError: a gradient of another shape than its argument's.
 
     >>> @primitive
     ... def cube(x):
@@ -40,12 +47,33 @@ class Primitive:
         self.signature = inspect.signature(function)
         self.name = function.__name__
         self.pullback: Callable[[Any, Any], Mapping[str, Any]] | None = None
+        self.definition: Callable[..., Any] | None = None
         update_wrapper(self, function)
 
     def backward(self, pullback: Callable[[Any, Any], Mapping[str, Any]]) -> Callable[[Any, Any], Mapping[str, Any]]:
         """Registers the backward; used as a decorator."""
         self.pullback = pullback
         return pullback
+
+    def again(self, definition: Callable[..., Any]) -> Primitive:
+        """Returns the same primitive, differentiable any number of times.
+
+        `definition` takes the same arguments and returns the same `out`, in functions that have rules. It is walked in the
+        place of the backward wherever the backward is itself differentiated, and only there.
+
+        >>> @primitive
+        ... def cube(x):
+        ...     return x ** 3, x
+        >>> @cube.backward
+        ... def _(d_out, saved):
+        ...     return {"x": d_out * 3 * saved ** 2}
+        >>> from tinyattn.engine import grad
+        >>> grad(grad(cube.again(lambda x: x ** 3)))(2.0)
+        12.0
+        """
+        made = copy.copy(self)
+        made.definition = definition
+        return made
 
     def __call__(self, *args: Any, **options: Any) -> Any:
         bound = self.signature.bind(*args, **options)
@@ -56,8 +84,11 @@ class Primitive:
         live = [name for name in names if given[name].node is not None]
         parents = tuple(given[name].node for name in live)
         recording = bool(live) and mode.current not in (CONSTANT, PLAIN)
-        for name, a in given.items():
-            given[name] = a._value if isinstance(a, Tensor) else own(a) if recording else a
+        if recording:
+            given.update({name: owned(a) for name, a in given.items()})
+        # Tensors are kept for a second derivative alone: they would hold what the backward may not need.
+        inputs = dict(given) if recording and self.definition is not None else {}
+        given.update({name: a._value for name, a in given.items() if isinstance(a, Tensor)})
         out, saved = self.function(*bound.args, **bound.kwargs)
         several = isinstance(out, tuple)
         outs = [np.asarray(o) for o in (out if several else (out,))]
@@ -69,22 +100,65 @@ class Primitive:
         shapes = [(o.shape, o.dtype) for o in outs]
 
         def pull(parts: Parts) -> list[Any]:
-            d_outs = [parts.by_output.get(i) for i in range(len(shapes))]
+            d_outs = [np.zeros(*shape) if (g := parts.by_output.get(i)) is None else g if g.dtype == shape[1] else g.astype(shape[1])
+                      for i, shape in enumerate(shapes)]
+            d_out = tuple(d_outs) if several else d_outs[0]
             if any(isinstance(g, Tensor) for g in d_outs):
-                raise TypeError(f"{self.name} has a first derivative only; "
-                                f"differentiate tinyattn.definitions.{self.name} twice instead")
-            if self.pullback is None:
-                raise TypeError(f"{self.name} has no backward; register one with @{self.name}.backward")
-            filled = [np.zeros(*shape) if g is None else g for g, shape in zip(d_outs, shapes, strict=True)]
-            gradients = self.pullback(tuple(filled) if several else filled[0], saved)
-            unknown = set(gradients) - set(self.signature.parameters)
-            if unknown:
-                raise TypeError(f"the backward of {self.name} names unknown arguments: {sorted(unknown)}")
-            return [gradients.get(name) for name in live]
+                gradients = self.walked(inputs, live, d_out)
+            else:
+                gradients = self.pulled(d_out, saved)
+            return [self.checked(gradients.get(name), name, node) for name, node in zip(live, parents, strict=True)]
 
         joined = Node(None, None, parents, pull)
         made = [Tensor.of(o, Node(o.shape, o.dtype, (joined,), part_of(i))) for i, o in enumerate(outs)]
         return tuple(made) if several else made[0]
+
+    def pulled(self, d_out: Any, saved: Any) -> Mapping[str, Any]:
+        """Returns the gradients that the backward gives."""
+        if self.pullback is None:
+            raise TypeError(f"{self.name} has no backward; register one with @{self.name}.backward")
+        gradients = self.pullback(d_out, saved)
+        unknown = set(gradients) - set(self.signature.parameters)
+        if unknown:
+            raise TypeError(f"the backward of {self.name} names unknown arguments: {sorted(unknown)}")
+        return gradients
+
+    def walked(self, inputs: dict[str, Any], live: list[str], d_out: Any) -> Mapping[str, Any]:
+        """Returns the gradients as Tensors, from the definition at the same inputs."""
+        definition = self.definition
+        if definition is None:
+            raise TypeError(f"{self.name} has a first derivative only; for a second one differentiate a function that has "
+                            f"rules, or name it by {self.name}.again(function)")
+
+        def whole(live_inputs: dict[str, Any]) -> Any:
+            bound = inspect.BoundArguments(self.signature, inputs | live_inputs)
+            return definition(*bound.args, **bound.kwargs)
+
+        gradients: Mapping[str, Any] = vjp(whole, {name: inputs[name] for name in live})[1](d_out)
+        return gradients
+
+    def checked(self, gradient: Any, argument: str, node: Node) -> Any:
+        """Returns what the backward gave for an argument if it has that argument's shape and a real floating dtype."""
+        said = f"the backward of {self.name}: the gradient of {argument}"
+        if gradient is None or isinstance(gradient, float):
+            gradient = None if gradient is None else np.asarray(gradient)
+        elif not isinstance(gradient, (np.ndarray, np.generic, Tensor)):
+            raise TypeError(f"{said} must be a floating array, got {type(gradient).__name__}")
+        elif not floating(gradient.dtype):
+            raise TypeError(f"{said} must be a floating array, got {gradient.dtype}")
+        if gradient is not None and gradient.shape != node.shape:
+            raise ValueError(f"{said} must have the argument's shape {node.shape}, got {gradient.shape}")
+        return gradient
+
+
+def owned(argument: Any) -> Any:
+    """Returns the argument with every array that its caller could still write to replaced by a copy, in containers too."""
+    if isinstance(argument, dict):
+        return {key: owned(item) for key, item in argument.items()}
+    if isinstance(argument, (list, tuple)):
+        items = [owned(item) for item in argument]
+        return type(argument)(*items) if hasattr(argument, "_fields") else type(argument)(items)
+    return own(argument)
 
 
 def primitive(function: Callable[..., tuple[Any, Any]]) -> Primitive:

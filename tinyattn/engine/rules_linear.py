@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from tinyattn.engine.arguments import tensors_in
 from tinyattn.engine.moves import put, solve_rows
 from tinyattn.engine.rules_reduce import safe_sqrt
-from tinyattn.engine.table import composed, joint, rule, tensors_in
+from tinyattn.engine.table import composed, joint, rule
 
 
 def _left(a: Any, b: Any) -> Callable[[Any], Any]:

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from tinyattn.engine.table import composed, constant, joint, rule, several, tensors_in
+from tinyattn.engine.arguments import tensors_in
+from tinyattn.engine.table import composed, constant, joint, rule, several
 
 
 def _reshape(x: Any, shape: Any = None, order: str = "C", **_: Any) -> Callable[[Any], Any]:

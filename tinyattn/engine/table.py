@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tinyattn.engine.arguments import own, plain, tensor_kind, tensors_in
 from tinyattn.engine.graph import CONSTANT, PLAIN, Node, Parts, mode, part_of
 
 ROWS: dict[Any, Callable[[tuple[Any, ...], dict[str, Any]], Any]] = {}
@@ -15,14 +16,6 @@ KINDS: dict[Any, tuple[str, str]] = {}
 _METHODS = {("reduce", np.add): np.sum, ("reduce", np.multiply): np.prod, ("reduce", np.maximum): np.max,
             ("reduce", np.minimum): np.min, ("accumulate", np.add): np.cumsum,
             ("accumulate", np.multiply): np.cumprod}
-_tensor: Any = None
-
-
-def bind_tensor(kind: type) -> None:
-    """Tells the table which class its rows look for among their arguments; called once, by `tensor.py`."""
-    global _tensor
-    _tensor = kind
-
 
 def name_of(function: Any) -> str:
     """Returns the public name of a NumPy function, as a user would type it."""
@@ -31,48 +24,15 @@ def name_of(function: Any) -> str:
     return f"{prefix if isinstance(function, np.ufunc) or module.startswith('numpy') else ''}{function.__name__}"
 
 
-def plain(argument: Any) -> Any:
-    """Returns the argument with every Tensor in it replaced by its array."""
-    kind = type(argument)
-    if kind is _tensor:
-        return argument._value
-    if kind is list or kind is tuple:
-        return kind([plain(item) for item in argument])
-    return argument
-
-
-def own(argument: Any) -> Any:
-    """Returns the argument with every array that its caller could still write to replaced by a copy."""
-    kind = type(argument)
-    if kind is _tensor:
-        return argument
-    if isinstance(argument, np.ndarray):
-        return np.array(argument) if argument.ndim else argument[()]
-    if kind is list or kind is tuple:
-        return kind([own(item) for item in argument])
-    return argument
-
-
-def tensors_in(arguments: Sequence[Any]) -> list[Any]:
-    """Returns the Tensors among the arguments, looking into lists and tuples, in order."""
-    found: list[Any] = []
-    for argument in arguments:
-        if type(argument) is _tensor:
-            found.append(argument)
-        elif type(argument) is list or type(argument) is tuple:
-            found.extend(tensors_in(argument))
-    return found
-
-
 def record(value: Any, parents: Sequence[Node], make: Callable[[Any], Callable[[Any], Sequence[Any]]],
            *, needs_result: bool = False) -> Any:
     """Returns the Tensor of a computed value; `make(result)` gives its pullback, one gradient a parent."""
     value = np.asarray(value)
     if mode.current is CONSTANT or not parents:
-        return _tensor.of(value, None)
+        return tensor_kind().of(value, None)
     # The pullback may close over the result, never over the node: a cycle would outlive its last user.
-    result = _tensor.of(value, None) if needs_result else None
-    return _tensor.of(value, Node(value.shape, value.dtype, tuple(parents), make(result), result))
+    result = tensor_kind().of(value, None) if needs_result else None
+    return tensor_kind().of(value, Node(value.shape, value.dtype, tuple(parents), make(result), result))
 
 
 def rule(function: Any, *makers: Callable[..., Callable[[Any], Any]] | None) -> None:
@@ -94,7 +54,7 @@ def rule(function: Any, *makers: Callable[..., Callable[[Any], Any]] | None) -> 
         for option in options:
             if option not in known:
                 raise TypeError(f"{name_of(function)}: {option}= has no gradient; use .value there if none is needed")
-        here = [i for i, a in enumerate(args) if type(a) is _tensor and a.node is not None]
+        here = [i for i, a in enumerate(args) if type(a) is tensor_kind() and a.node is not None]
         for i in here:
             if i >= len(makers) or makers[i] is None:
                 raise no_rule(function, i)
@@ -157,14 +117,14 @@ def several(function: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]
             if mode.current is PLAIN:
                 return values
             if args[0].node is None or mode.current is CONSTANT:
-                return [_tensor.of(value, None) for value in values]
+                return [tensor_kind().of(value, None) for value in values]
             pull, count = maker(*args, **options), len(values)
 
             def gather(parts: Parts) -> Sequence[Any]:
                 return (pull([parts.by_output.get(i) for i in range(count)]),)
 
             joined = Node(None, None, (args[0].node,), gather)
-            return [_tensor.of(value, Node(value.shape, value.dtype, (joined,), part_of(i)))
+            return [tensor_kind().of(value, Node(value.shape, value.dtype, (joined,), part_of(i)))
                     for i, value in enumerate(values)]
 
         ROWS[function], KINDS[function] = row, ("differentiable", "a row of its own")
@@ -267,7 +227,7 @@ def no_rule_method(ufunc: Any, method: str) -> TypeError:
 def internal(function: Callable[..., Any]) -> Callable[..., Any]:
     """Makes a function of ours answer to Tensors by its row, as NumPy's functions do."""
     def dispatch(*args: Any, **options: Any) -> Any:
-        if any(type(a) is _tensor for a in args):
+        if any(type(a) is tensor_kind() for a in args):
             return ROWS[function](args, options)
         return function(*args, **options)
 

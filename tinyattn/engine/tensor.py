@@ -9,11 +9,11 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
+from tinyattn.engine.arguments import bind_tensor
+from tinyattn.engine.dtypes import NAMES, floating
 from tinyattn.engine.graph import CONSTANT, Node, ancestry, mode, walk
 from tinyattn.engine.moves import cast, take
-from tinyattn.engine.table import apply, apply_ufunc, bind_tensor
-
-FLOATING = (np.dtype(np.float16), np.dtype(np.float32), np.dtype(np.float64))
+from tinyattn.engine.table import apply, apply_ufunc
 
 
 class Tensor(NDArrayOperatorsMixin):
@@ -23,7 +23,7 @@ class Tensor(NDArrayOperatorsMixin):
     array (read-only), `.grad` what `backward` left, or None.
 
     Raises:
-        TypeError: an array that is not float16, float32 or float64; and every silent way out of the graph
+        TypeError: an array that is not float16, bfloat16, float32 or float64; and every silent way out of the graph
             (`np.asarray`, `float`, in-place writes), naming `.value`.
 
     >>> x = Tensor(np.array([1.0, 2.0, 3.0]))
@@ -41,8 +41,8 @@ class Tensor(NDArrayOperatorsMixin):
         if isinstance(array, np.ma.MaskedArray):
             raise TypeError("array: a masked array would lose its mask; give .filled(...) or .data")
         copied = np.array(array, subok=False)
-        if copied.dtype.newbyteorder("=") not in FLOATING:
-            raise TypeError(f"array: expected float16, float32 or float64, got {copied.dtype}")
+        if not floating(copied.dtype):
+            raise TypeError(f"array: expected {NAMES}, got {copied.dtype}")
         if not copied.dtype.isnative:
             copied = copied.astype(copied.dtype.newbyteorder("="))
         self._value = copied
@@ -150,7 +150,7 @@ class Tensor(NDArrayOperatorsMixin):
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """float16, float32 or float64."""
+        """float16, bfloat16, float32 or float64."""
         return self._value.dtype
 
     @property

@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from tinyattn.engine.tensor import FLOATING, Tensor
+from tinyattn.engine.dtypes import floating
+from tinyattn.engine.tensor import Tensor
 
 
 def differentiable(leaf: Any) -> bool:
     """Returns whether a leaf is differentiated: a floating array or a Tensor."""
     return isinstance(leaf, Tensor) or (
-        isinstance(leaf, np.ndarray) and leaf.dtype.newbyteorder("=") in FLOATING)
+        isinstance(leaf, np.ndarray) and floating(leaf.dtype))
 
 
 def map_tree(f: Callable[..., Any], tree: Any, *rest: Any) -> Any:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any, NoReturn
+
 import numpy as np
 
+from tinyattn.engine.primitive import Primitive
 from tinyattn.kernels import exact
 from tinyattn.ops.bias import Bias
 from tinyattn.ops.masks.pattern import Pattern
@@ -17,6 +20,7 @@ from tinyattn.ops.options import (
     check_sinks,
     check_softcap,
     check_window,
+    visible_keys,
 )
 from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array
@@ -33,11 +37,11 @@ def attention(q: Array, k: Array, v: Array, *, mask: Array | Pattern | None = No
 
     Shapes: q (..., heads, i, d), k (..., kv_heads, j, d), v (..., kv_heads, j, e) -> (..., heads, i, e).
 
-    Options, empty rows and hidden slots are those of `tinyattn.definitions.attention`; gradients come from a backward
-    of its own, once: for a second derivative differentiate the definition.
+    Options, empty rows and hidden slots are those of `tinyattn.definitions.attention`. Gradients come from a backward of
+    its own, which is not differentiable: for a second derivative use `tinyattn.attention`.
 
     Raises:
-        TypeError, ValueError: as the definition.
+        TypeError, ValueError: as the definition. TypeError: a second derivative.
 
     Paper: Dao 2023, arXiv:2307.08691.
 
@@ -45,7 +49,7 @@ def attention(q: Array, k: Array, v: Array, *, mask: Array | Pattern | None = No
     >>> attention(np.zeros((1, 2)), k, v)
     array([[2.]])
     """
-    return solve(q, k, v, mask, bias, causal, window, scale, softcap, sinks)[0]
+    return solve(ONCE, q, k, v, mask, bias, causal, window, scale, softcap, sinks)[0]
 
 
 @shapes("(i,d),(j,d),(j,e)->(i,e)")
@@ -60,7 +64,7 @@ def attention_with_lse(q: Array, k: Array, v: Array, *, mask: Array | Pattern | 
     Shapes: as `attention`; lse (..., heads, i), -inf for a query that sees no key and has no sink.
 
     Raises:
-        TypeError, ValueError: as the definition.
+        TypeError, ValueError: as the definition. TypeError: a second derivative.
 
     Paper: Dao 2023, arXiv:2307.08691.
 
@@ -68,12 +72,22 @@ def attention_with_lse(q: Array, k: Array, v: Array, *, mask: Array | Pattern | 
     >>> bool(abs(lse[0] - np.log(2.0)) < 1e-15)
     True
     """
-    return solve(q, k, v, mask, bias, causal, window, scale, softcap, sinks)
+    return solve(ONCE, q, k, v, mask, bias, causal, window, scale, softcap, sinks)
 
 
-def solve(q: Array, k: Array, v: Array, mask: Array | Pattern | None, bias: Array | Bias | None, causal: bool,
-          window: Window | None, scale: float | None, softcap: float | None, sinks: Array | None) -> tuple[Array, Array]:
-    """Returns (out, lse) from the kernels, after the checks that the definition makes."""
+def refuse(*_: Any) -> NoReturn:
+    """Raises the TypeError of a second derivative."""
+    raise TypeError("tinyattn.kernels.attention and tinyattn.kernels.attention_with_lse have a first derivative only; "
+                    "tinyattn.attention and tinyattn.attention_with_lse can be differentiated again")
+
+
+ONCE = exact.attention_with_lse.again(refuse)
+
+
+def solve(primitive: Primitive, q: Array, k: Array, v: Array, mask: Array | Pattern | None = None,
+          bias: Array | Bias | None = None, causal: bool = False, window: Window | None = None, scale: float | None = None,
+          softcap: float | None = None, sinks: Array | None = None) -> tuple[Array, Array]:
+    """Returns (out, lse) from a primitive of the arguments of `exact.attention_with_lse`, after the definition's checks."""
     full = (*q.shape[:-1], k.shape[-2])
     heads, q_len, kv_len = full[-3:]
     scale, softcap = check_scale(scale, q.shape[-1]), check_softcap(softcap)
@@ -81,7 +95,7 @@ def solve(q: Array, k: Array, v: Array, mask: Array | Pattern | None, bias: Arra
     mask = check_mask(mask, full)
     left, right = check_window(window)
     right = 0 if check_causal(causal) else right
-    bias = check_bias(bias, full, q.dtype)
+    bias = check_bias(bias, full, q.dtype, lambda: visible_keys(mask, causal, window, full))
     start = 0 if left is None or mask is not None else max(0, kv_len - q_len - left)
     if start:
         # No query's window reaches the keys before `start`: they are not read, whatever they hold.
@@ -94,4 +108,6 @@ def solve(q: Array, k: Array, v: Array, mask: Array | Pattern | None, bias: Arra
         check_broadcast("bias", (distance.shape[0], q_len, kv_len), (*full[:-1], kv_len))
         distance = np.broadcast_to(distance, (heads, distance.shape[1]))
     learned = any(x is not None and not isinstance(x, np.ndarray) for x in (bias, distance))
-    return exact.attention_with_lse(q, k, v, bias, distance, sinks, exact.Options(mask, left, right, scale, softcap, learned))
+    solved: tuple[Array, Array] = primitive(q, k, v, bias, distance, sinks,
+                                            exact.Options(mask, left, right, scale, softcap, learned))
+    return solved

@@ -22,7 +22,7 @@ from tinyattn.kernels.seen import seen_of
 from tinyattn.kernels.storage import KV_TILE, Sizes, rows_of, whole
 from tinyattn.kernels.threads import run
 from tinyattn.ops.bias import Bias
-from tinyattn.ops.options import Window, check_bias, check_scale, check_sinks, check_softcap, check_window
+from tinyattn.ops.options import Window, check_bias, check_scale, check_sinks, check_softcap, check_window, visible_keys
 from tinyattn.ops.quantize import Packed
 from tinyattn.ops.types import Array
 
@@ -76,7 +76,8 @@ def in_lines(q: Array, kv_heads: int, value_dim: int, length: int, bias: Array |
     """Returns the attention of all queries, `read` giving partial results of as many at a time as the kernels take."""
     full = (*q.shape[:-1], length)
     heads, q_len = full[-3:-1]
-    bias, sinks, left = check_bias(bias, full, q.dtype), check_sinks(sinks, heads, q.dtype), check_window(window)[0]
+    bias = check_bias(bias, full, q.dtype, lambda: visible_keys(None, True, window, full))
+    sinks, left = check_sinks(sinks, heads, q.dtype), check_window(window)[0]
     scale, softcap = check_scale(scale, q.shape[-1]), check_softcap(softcap)
     outs, step = [], max(1, MOST_LINES * kv_heads // heads)
     for start in range(0, q_len, step):

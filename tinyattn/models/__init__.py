@@ -1,1 +1,65 @@
-"""Small models, whole."""
+"""Small models, whole: a byte-level decoder and an image model, their training, their decoding, their files.
+
+A name here is a function or a class, also where a file has the same name (`generate`, `train`, `speculate`).
+"""
+
+from tinyattn.models.batched import generate_batch
+from tinyattn.models.beam import Beams, beam_search
+from tinyattn.models.checkpoint import Saved
+from tinyattn.models.checkpoint import load as load_training
+from tinyattn.models.checkpoint import save as save_training
+from tinyattn.models.config import DecoderConfig
+from tinyattn.models.decoder import Decoder, loss, parameters
+from tinyattn.models.digits import Digits, accuracy, nearest_mean_accuracy, read_digits, train_images
+from tinyattn.models.evaluate import bits_per_byte, cached_logits, gap_in_budgets, logits_and_budget
+from tinyattn.models.generate import generate
+from tinyattn.models.image import ImageConfig, ImageModel, image_loss
+from tinyattn.models.optimise import AdamW, clip, schedule, update
+from tinyattn.models.prefix import Prefix
+from tinyattn.models.sampling import draw, probabilities, sample
+from tinyattn.models.speculate import speculate
+from tinyattn.models.text import TextError, batch_of, bigram_bits_per_byte, read_text, split, windows
+from tinyattn.models.train import Step, train
+
+__all__ = [
+    "AdamW",
+    "Beams",
+    "Decoder",
+    "DecoderConfig",
+    "Digits",
+    "ImageConfig",
+    "ImageModel",
+    "Prefix",
+    "Saved",
+    "Step",
+    "TextError",
+    "accuracy",
+    "batch_of",
+    "beam_search",
+    "bigram_bits_per_byte",
+    "bits_per_byte",
+    "cached_logits",
+    "clip",
+    "draw",
+    "gap_in_budgets",
+    "generate",
+    "generate_batch",
+    "image_loss",
+    "load_training",
+    "logits_and_budget",
+    "loss",
+    "nearest_mean_accuracy",
+    "parameters",
+    "probabilities",
+    "read_digits",
+    "read_text",
+    "sample",
+    "save_training",
+    "schedule",
+    "speculate",
+    "split",
+    "train",
+    "train_images",
+    "update",
+    "windows",
+]

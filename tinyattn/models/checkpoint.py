@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,6 +15,11 @@ from tinyattn.models.optimise import AdamW
 from tinyattn.ops.files import safetensors
 from tinyattn.ops.types import Array
 
+# The mechanism that a decoder has unless another is given.
+PLAIN = "attention"
+# A model of so few parameters is made whatever the file holds, so that all tensors that do not fit are named.
+SMALL = 1 << 22
+DIGITS = 18
 
 def save(path: str | os.PathLike[str], decoder: Decoder, config: DecoderConfig, *, mechanism: str,
          state: AdamW | None = None) -> None:
@@ -28,27 +33,62 @@ def save(path: str | os.PathLike[str], decoder: Decoder, config: DecoderConfig, 
     safetensors.save(path, arrays, metadata=metadata)
 
 
-def load(path: str | os.PathLike[str], *, mixing: Callable[[str], Mapping[str, Any]] = lambda name: {},
-         ) -> tuple[Decoder, DecoderConfig, str, AdamW | None]:
-    """Returns (model, config, mechanism's name, optimiser's state or None).
+class Saved(NamedTuple):
+    """What a file holds: the model, its config, the name of its mechanism, and the optimiser's state or None."""
 
-    `mixing` gives for a mechanism's name what `Decoder.create` takes besides the config: mechanism, inputs, rotary.
+    decoder: Decoder
+    config: DecoderConfig
+    mechanism: str
+    state: AdamW | None
+
+
+def load(path: str | os.PathLike[str], *, mixing: Callable[[str], Mapping[str, Any]] | None = None) -> Saved:
+    """Returns (decoder, config, mechanism, state) of a file written by `save`.
+
+    `mixing` gives for a mechanism's name what `Decoder.create` takes besides the config: mechanism, inputs, rotary, layer.
+    Without it only a model of softmax attention can be built; `tinyattn.catalog.load_model` finds every mechanism by its name.
 
     Raises:
-        ValueError: a file that is not safetensors or lacks its config, and every tensor that does not fit it, in one
-            error.
+        ValueError: a file that is not safetensors or lacks its config, a mechanism other than attention without `mixing`,
+            and every tensor that does not fit the config, in one error. OSError: a file that cannot be read.
     """
     arrays, metadata = safetensors.load_with_metadata(path)
     if "config" not in metadata:
         raise ValueError(f"{path}: no config in it; was it written by tinyattn train?")
-    config, name = DecoderConfig.from_json(metadata["config"]), metadata.get("mechanism", "attention")
-    blank = Decoder.create(config, np.random.default_rng(0), **mixing(name))
+    config, name = config_of(path, metadata["config"]), metadata.get("mechanism", PLAIN)
+    if mixing is None and name != PLAIN:
+        raise ValueError(f"{path}: the model mixes its tokens by {name!r}, and without mixing= it would run {PLAIN!r}; "
+                         f"open it with tinyattn.catalog.load_model")
+    check_size(path, config, arrays)
+    blank = Decoder.create(config, np.random.default_rng(0), **({} if mixing is None else mixing(name)))
     shapes = {leaf: array.shape for leaf, array in parameters(blank).items()}
     parts = ["model", "first", "second"] if "steps" in metadata else ["model"]
     safetensors.match({f"{part}.{leaf}": shape for part in parts for leaf, shape in shapes.items()}, arrays)
     trees = [filled(blank, part, arrays) for part in parts]
-    state = AdamW(trees[1], trees[2], int(metadata["steps"])) if len(trees) == 3 else None
-    return trees[0], config, name, state
+    state = AdamW(trees[1], trees[2], steps_of(path, metadata["steps"])) if len(trees) == 3 else None
+    return Saved(trees[0], config, name, state)
+
+
+def config_of(path: str | os.PathLike[str], text: str) -> DecoderConfig:
+    """Returns the config that a file holds; ValueError also for sizes of a wrong type."""
+    try:
+        return DecoderConfig.from_json(text)
+    except TypeError as error:
+        raise ValueError(f"{path}: config: {error}") from None
+
+
+def check_size(path: str | os.PathLike[str], config: DecoderConfig, arrays: Mapping[str, Array]) -> None:
+    """Raises ValueError for a config of far more numbers than the file holds, before a model of that size is made."""
+    held = sum(array.size for array in arrays.values())
+    if config.parameters > max(2 * held, SMALL):
+        raise ValueError(f"{path}: the config asks for {config.parameters} parameters and the file holds {held}")
+
+
+def steps_of(path: str | os.PathLike[str], text: str) -> int:
+    """Returns how many steps a file says the optimiser has taken."""
+    if not (text.isascii() and text.isdigit() and len(text) <= DIGITS):
+        raise ValueError(f"{path}: steps: expected a whole number of 0 or more, got {text[:60]!r}")
+    return int(text)
 
 
 def filled(tree: Any, part: str, arrays: dict[str, Array]) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -72,13 +73,17 @@ def check_window(window: Window | None) -> Window:
 
 
 def check_sinks(sinks: Array | None, heads: int, dtype: Any) -> Array | None:
-    """Returns the sinks (heads,) in the compute dtype, or None."""
+    """Returns the sinks (heads,) in the compute dtype, or None; -inf is a head without a sink, +inf is refused."""
     if sinks is None:
         return None
     sinks = floating("sinks", sinks)
     if sinks.shape != (heads,):
         raise ValueError(f"sinks: expected shape ({heads},), one logit a head, got shape {sinks.shape}")
-    return sinks.astype(dtype) if sinks.dtype != dtype else sinks
+    with np.errstate(over="ignore", under="ignore"):
+        sinks = sinks.astype(dtype) if sinks.dtype != dtype else sinks
+    if has_infinite(sinks):
+        raise ValueError("sinks: expected numbers below +inf, which would leave no weight for any key")
+    return sinks
 
 
 def check_broadcast(name: str, shape: tuple[int, ...], full: tuple[int, ...], axes: str = "(..., heads, q_len, kv_len)") -> None:
@@ -102,22 +107,53 @@ def check_mask(mask: Array | Pattern | None, full: tuple[int, ...]) -> Array | P
     return mask.view(np.ndarray)
 
 
-def check_bias(bias: Array | Bias | None, full: tuple[int, ...], dtype: Any) -> Array | Bias | None:
+def check_bias(bias: Array | Bias | None, full: tuple[int, ...], dtype: Any,
+               visible: Callable[[], Array | None] = lambda: None) -> Array | Bias | None:
     """Returns the bias, an array that broadcasts to the full shape in the compute dtype, or a Bias.
 
-    A bias of +inf on one slot of a row is all of that row's weight; on two slots it is NaN.
+    A bias that holds +inf comes back as an array that `infinite_settled` went through; `visible` tells which keys each
+    query sees, and is only asked then.
     """
-    if bias is None or isinstance(bias, Bias):
-        return bias
-    if getattr(bias, "dtype", None) == np.bool_:
+    if isinstance(bias, Bias):
+        q_len, kv_len = full[-2:]
+        if not has_infinite(bias.of(np.arange(1 - kv_len, q_len))):  # every distance there is, without the square
+            return bias
+    array = dense_bias(bias, full, dtype)
+    return infinite_settled(array, visible(), full) if array is not None and has_infinite(array) else array
+
+
+def dense_bias(bias: Array | Bias | None, full: tuple[int, ...], dtype: Any) -> Array | None:
+    """Returns the bias as an array that broadcasts to the full shape, in the compute dtype; None for none."""
+    if bias is None:
+        return None
+    if isinstance(bias, Bias):
+        bias = bias.dense(*full[-2:])
+    elif getattr(bias, "dtype", None) == np.bool_:
         raise TypeError("bias: expected a floating array that is added to the scores, got bool; did you mean mask=?")
     bias = floating("bias", bias)
     check_broadcast("bias", bias.shape, full)
-    infinite = np.isinf(bias) & (bias > 0)
-    if infinite.any():
-        alone = infinite.sum(axis=-1, keepdims=True) == 1
-        bias = np.where(alone, np.where(infinite, 0.0, -np.inf), bias)
-    return bias.astype(dtype) if bias.dtype != dtype else bias
+    with np.errstate(over="ignore", under="ignore"):  # 1e39 is +inf in float32, as it should be
+        return bias.astype(dtype) if bias.dtype != dtype else bias
+
+
+def has_infinite(numbers: Array) -> bool:
+    """Returns whether +inf is among the numbers."""
+    return bool((numbers == np.inf).any())
+
+
+def infinite_settled(bias: Array, visible: Array | None, full: tuple[int, ...]) -> Array:
+    """Returns the bias in which the one +inf that a query sees has all of its weight, and the sink has none.
+
+    Only slots that the query sees count, after broadcasting. Two or more of them stay +inf, and the row will be NaN.
+    The one is replaced by a number far above any score, so that no inf - inf arises and the row still merges with others.
+    """
+    infinite: Array = np.atleast_1d(bias == np.inf)
+    if visible is not None:
+        infinite = infinite & visible
+    infinite = np.broadcast_to(infinite, (*infinite.shape[:-1], full[-1]))
+    alone = np.count_nonzero(infinite, axis=-1, keepdims=True) == 1
+    highest = float(np.finfo(bias.dtype).max) / 8
+    return np.where(alone, np.where(infinite, highest, -np.inf).astype(bias.dtype), bias)
 
 
 def visible_keys(mask: Array | Pattern | None, causal: bool, window: Window | None,
@@ -150,11 +186,9 @@ def visible_keys(mask: Array | Pattern | None, causal: bool, window: Window | No
 
 def additive(bias: Array | Bias | None, visible: Array | None, full: tuple[int, ...], dtype: Any) -> Array | None:
     """Returns the one array to add to the scores: the bias where visible, -inf where not; None for nothing."""
-    bias = check_bias(bias, full, dtype)
-    if isinstance(bias, Bias):
-        bias = bias.dense(*full[-2:])
-        check_broadcast("bias", bias.shape, full)
-        bias = bias.astype(dtype)
+    bias = dense_bias(bias, full, dtype)
+    if bias is not None and has_infinite(bias):
+        bias = infinite_settled(bias, visible, full)
     if visible is None:
         return bias
     if bias is None:

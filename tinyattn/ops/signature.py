@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import inspect
+from collections.abc import Callable, Collection, Iterable, Sequence
+from difflib import get_close_matches
 from functools import wraps
 from typing import Any, TypeVar, cast
 
 import numpy as np
 
+from tinyattn.ops.storage import is_half, narrow, to_single
 from tinyattn.ops.types import Array
 
 F = TypeVar("F", bound=Callable[..., Any])
 FLOATING = {np.dtype(kind) for kind in (np.float16, np.float32, np.float64)}
 
 
-def shapes(signature: str, *, states: Sequence[str] = (), shared: Sequence[str] = ()) -> Callable[[F], F]:
+def shapes(signature: str, *, states: Sequence[str] = (), shared: Sequence[str] = (),
+           passes: Callable[..., Any] | None = None) -> Callable[[F], F]:
     """Declares the core axes of a mechanism's arrays, in NumPy's gufunc language, and checks every call by them.
 
     `"(i,d),(j,d),(j,e)->(i,e)"` names the axes of one head. In front of them stands the heads axis (`heads` for the
     queries (the first array and those with its first core axis), `kv_heads` for the others, dividing it), and in front of
     that leading axes that are equal in all. Arrays without a heads axis are one head; then `states` names the options that
-    lack it too. `shared` arrays never have one: all heads read them, and they come in with a heads axis of 1. float16 is
-    computed in float32 and the first result returned as float16; other byte orders come in, native order goes out.
+    lack it too. `shared` arrays never have one: all heads read them, and they come in with a heads axis of 1. float16 and
+    bfloat16 are computed in float32 and the first result is returned as it came, half-width options are widened too;
+    other byte orders come in, native order goes out. `passes` is the function that the mechanism's `**options` go to.
 
     Raises:
-        TypeError: an array that is not float16, float32 or float64, or two of different dtypes.
+        TypeError: an array that is not float16, bfloat16, float32 or float64, two of different dtypes, or an option that
+            the mechanism does not have; the nearest name that it has is suggested.
         ValueError: axes that do not agree; the error names the array, its shape and the signature.
 
     >>> @shapes("(i,d),(j,d)->(i,j)")
@@ -41,6 +47,7 @@ def shapes(signature: str, *, states: Sequence[str] = (), shared: Sequence[str] 
     def declare(mechanism: F) -> F:
         code = mechanism.__code__
         names, by_place = code.co_varnames[: len(cores)], min(len(cores), code.co_argcount)
+        known = by_name(mechanism).union(by_name(passes) if passes else ()).difference(names)
 
         def shown() -> str:
             heads = ["" if name in shared else "heads, " if core[0] == cores[0][0] else "kv_heads, "
@@ -58,6 +65,8 @@ def shapes(signature: str, *, states: Sequence[str] = (), shared: Sequence[str] 
                 if missing:
                     raise TypeError(f"{', '.join(missing)}: missing; {shown()}")
                 arrays += tuple(options.pop(name) for name in names[len(arrays):])
+            if not options.keys() <= known:
+                refuse_unknown(mechanism.__name__, options, known, names)
             given = [floating(name, array) for name, array in zip(names, arrays, strict=True)]
             check_dtypes(names, given)
             single = given[0].ndim == len(cores[0])
@@ -70,24 +79,39 @@ def shapes(signature: str, *, states: Sequence[str] = (), shared: Sequence[str] 
                 given = [np.expand_dims(array, -3) if name in shared and array.ndim > 1 else array
                          for name, array in zip(names, given, strict=True)]
             check_axes(names, given, cores, shown)
-            half = given[0].dtype == np.float16
+            stored = given[0].dtype
+            half = is_half(stored)
             if half:
-                given = [array.astype(np.float32) for array in given]
+                given = [to_single(array) for array in given]
+            options = {name: to_single(option) for name, option in options.items()}
             with np.errstate(under="ignore"):  # exp of a far smaller score is 0, whatever np.seterr says
                 out = mechanism(*given[:by_place], **dict(zip(names[by_place:], given[by_place:], strict=True)), **options)
             if single:
                 out = each(out, lambda result: result[0])
             if half:
-                first, *rest = out if isinstance(out, tuple) else (out,)
-                with np.errstate(under="ignore"):
-                    first = first.astype(np.float16)
-                out = (first, *rest) if rest else first
+                out = narrow(out, stored)
             return out
 
         checked.signature = signature  # type: ignore[attr-defined]
         return cast(F, checked)
 
     return declare
+
+
+def by_name(function: Callable[..., Any]) -> frozenset[str]:
+    """Returns the names of a function's keyword-only arguments."""
+    parameters = inspect.signature(function).parameters.values()
+    return frozenset(parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY)
+
+
+def refuse_unknown(function: str, options: Iterable[str], known: Collection[str], names: Collection[str]) -> None:
+    """Raises TypeError for the first option that is not among the known ones, and suggests the nearest that is."""
+    name = next(name for name in options if name not in known)
+    if name in names:
+        raise TypeError(f"{function}: {name} is given twice, by its place and by its name")
+    near = get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"it takes {', '.join(sorted(known)) or 'none'}"
+    raise TypeError(f"{function}: unexpected option {name!r}; {hint}")
 
 
 def each(tree: Any, f: Callable[[Any], Any]) -> Any:
@@ -101,15 +125,17 @@ def floating(name: str, array: Any) -> Array:
         if isinstance(array, np.ma.MaskedArray):
             raise TypeError(f"{name}: expected a plain array, a masked one would lose its mask; "
                             f"give .filled(...) or .data, and mask=")
-        if array.dtype in FLOATING:
+        if array.dtype in FLOATING or (is_half(array.dtype) and array.dtype.isnative):
             return array if type(array) is np.ndarray else array.view(np.ndarray)
         native = array.dtype.newbyteorder("=")
-        if native in FLOATING:
+        if native in FLOATING or is_half(native):
             return array.astype(native)
-    elif hasattr(array, "__array_function__") and getattr(array, "dtype", None) in FLOATING:
-        return cast(Array, array)
+    elif hasattr(array, "__array_function__"):
+        dtype = getattr(array, "dtype", None)
+        if dtype in FLOATING or is_half(dtype):
+            return cast(Array, array)
     kind = getattr(array, "dtype", None) or type(array).__name__
-    raise TypeError(f"{name}: expected a float16, float32 or float64 array, got {kind}")
+    raise TypeError(f"{name}: expected a float16, bfloat16, float32 or float64 array, got {kind}")
 
 
 def check_dtypes(names: Sequence[str], arrays: Sequence[Array]) -> None:

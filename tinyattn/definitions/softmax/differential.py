@@ -12,7 +12,7 @@ from tinyattn.ops.signature import floating, shapes
 from tinyattn.ops.types import Array
 
 
-@shapes("(i,d),(j,d),(i,d),(j,d),(j,e)->(i,e)")
+@shapes("(i,d),(j,d),(i,d),(j,d),(j,e)->(i,e)", passes=attention)
 def differential_attention(q1: Array, k1: Array, q2: Array, k2: Array, v: Array, *, lambda_: float | Array,
                            **options: Any) -> Array:
     """Returns one attention minus lambda times another over the same values.

@@ -45,7 +45,8 @@ def attention(q: Array, k: Array, v: Array, *, mask: Array | Pattern | None = No
         softcap: bound of the scores; None is off.
         sinks: (heads,) logits that take weight and give nothing.
 
-    A query that sees no key gives 0. NaN or inf in a slot that no query of its head sees changes nothing.
+    A query that sees no key gives 0. NaN or inf in a slot that no query of its head sees changes nothing. A bias of +inf on
+    one key that a query sees takes all of its weight, on two of them its row is NaN; a sink of +inf is refused.
 
     Raises:
         TypeError: an argument of another kind or dtype. ValueError: one of another shape or range.

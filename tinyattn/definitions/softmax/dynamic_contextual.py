@@ -10,7 +10,7 @@ import numpy as np
 from tinyattn.definitions.softmax.dot_product import attention
 from tinyattn.ops.bias import Bias
 from tinyattn.ops.masks.pattern import Pattern
-from tinyattn.ops.options import Window, additive, check_broadcast, visible_keys
+from tinyattn.ops.options import Window, check_broadcast, dense_bias, visible_keys
 from tinyattn.ops.signature import floating, shapes
 from tinyattn.ops.types import Array
 
@@ -59,7 +59,7 @@ def dynamic_contextual_attention(q: Array, k: Array, v: Array, *, span: Array | 
     on_ramp = (m > 0) & (m < 1)
     log_m = np.log(np.where(on_ramp, m, 1.0))  # the slope of m is 0 at 0 and at 1: nothing divides by 0
     full = (*q.shape[:-1], kv_len)
-    seen, shown = visible_keys(mask, False, None, full), additive(bias, None, full, q.dtype)
+    seen, shown = visible_keys(mask, False, None, full), dense_bias(bias, full, q.dtype)
     return attention(q, k, v, mask=m > 0 if seen is None else seen & (m > 0), bias=log_m if shown is None else log_m + shown,
                      causal=causal, window=window, scale=scale, softcap=softcap, sinks=sinks)
 

@@ -13,7 +13,23 @@ from tinyattn.ops.softmax import softmax
 from tinyattn.ops.types import Array
 
 
-@shapes("(i,d),(j,d),(j,e)->(i,e)")
+def capped(scores: Array, softcap: float | None) -> Array:
+    """Returns softcap tanh(scores / softcap), or the scores where there is no cap."""
+    return scores if softcap is None else softcap * np.tanh(scores / softcap)
+
+
+def prepare(q: Array, k: Array, v: Array, *, mask: Any = None, bias: Any = None, causal: bool = False,
+            window: Any = None, scale: float | None = None, softcap: float | None = None,
+            sinks: Array | None = None) -> tuple[Array | None, Array | None, float, float | None, tuple[Array, ...]]:
+    """Returns what to add to the scores, sinks, scale and softcap, checked, and q, k, v with unseen slots blanked."""
+    full = (*q.shape[:-1], k.shape[-2])
+    visible = visible_keys(mask, causal, window, full)
+    shown = additive(bias, visible, full, q.dtype)
+    sinks = check_sinks(sinks, q.shape[-3], q.dtype)
+    return shown, sinks, check_scale(scale, q.shape[-1]), check_softcap(softcap), blank_unseen(q, k, v, visible)
+
+
+@shapes("(i,d),(j,d),(j,e)->(i,e)", passes=prepare)
 def multi_head_attention(q: Array, k: Array, v: Array, **options: Any) -> Array:
     """Returns attention in which every query head has keys and values of its own.
 
@@ -40,7 +56,7 @@ def multi_head_attention(q: Array, k: Array, v: Array, **options: Any) -> Array:
     return weights @ v
 
 
-@shapes("(i,d),(j,d),(j,e)->(i,e)")
+@shapes("(i,d),(j,d),(j,e)->(i,e)", passes=prepare)
 def multi_query_attention(q: Array, k: Array, v: Array, **options: Any) -> Array:
     """Returns attention in which all query heads read one head of keys and values.
 
@@ -69,7 +85,7 @@ def multi_query_attention(q: Array, k: Array, v: Array, **options: Any) -> Array
     return out.reshape(*leading, heads, q_len, v.shape[-1])
 
 
-@shapes("(i,d),(j,d),(j,e)->(i,e)")
+@shapes("(i,d),(j,d),(j,e)->(i,e)", passes=prepare)
 def grouped_query_attention(q: Array, k: Array, v: Array, **options: Any) -> Array:
     """Returns attention in which heads // kv_heads neighbouring query heads read one head of keys and values.
 
@@ -93,19 +109,3 @@ def grouped_query_attention(q: Array, k: Array, v: Array, **options: Any) -> Arr
     weights = softmax(scores if shown is None else scores + shown, sinks=sinks)
     out = split_group(weights, kv_heads) @ v[..., None, :, :]
     return out.reshape(*out.shape[:-4], heads, *out.shape[-2:])
-
-
-def capped(scores: Array, softcap: float | None) -> Array:
-    """Returns softcap tanh(scores / softcap), or the scores where there is no cap."""
-    return scores if softcap is None else softcap * np.tanh(scores / softcap)
-
-
-def prepare(q: Array, k: Array, v: Array, *, mask: Any = None, bias: Any = None, causal: bool = False,
-            window: Any = None, scale: float | None = None, softcap: float | None = None,
-            sinks: Array | None = None) -> tuple[Array | None, Array | None, float, float | None, tuple[Array, ...]]:
-    """Returns what to add to the scores, sinks, scale and softcap, checked, and q, k, v with unseen slots blanked."""
-    full = (*q.shape[:-1], k.shape[-2])
-    visible = visible_keys(mask, causal, window, full)
-    shown = additive(bias, visible, full, q.dtype)
-    sinks = check_sinks(sinks, q.shape[-3], q.dtype)
-    return shown, sinks, check_scale(scale, q.shape[-1]), check_softcap(softcap), blank_unseen(q, k, v, visible)

@@ -11,7 +11,7 @@ from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array
 
 
-@shapes("(i,d),(j,d),(j,e)->(i,e)")
+@shapes("(i,d),(j,d),(j,e)->(i,e)", passes=attention_with_lse)
 def softmax_off_by_one_attention(q: Array, k: Array, v: Array, **options: Any) -> Array:
     """Returns attention whose weights are exp(s) over 1 plus the sum of exponentials: they may all be near 0.
 

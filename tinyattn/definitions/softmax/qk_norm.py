@@ -11,7 +11,7 @@ from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array
 
 
-@shapes("(i,d),(j,d),(j,e)->(i,e)")
+@shapes("(i,d),(j,d),(j,e)->(i,e)", passes=attention)
 def qk_norm_attention(q: Array, k: Array, v: Array, *, q_weight: Array | None = None, k_weight: Array | None = None,
                       rotate: Callable[[Array], Array] | None = None, **options: Any) -> Array:
     """Returns attention over queries and keys that are normalised head by head.

@@ -64,11 +64,11 @@ def streaming_attention(q: Array, k: Array, v: Array, *, mask: Array | Pattern |
     kv_heads, kv_len, value_dim = k.shape[-3], k.shape[-2], v.shape[-1]
     full = (*leading, heads, q_len, kv_len)
     scale, softcap, sinks = check_scale(scale, head_dim), check_softcap(softcap), check_sinks(sinks, heads, q.dtype)
-    mask, bias = check_mask(mask, full), check_bias(bias, full, q.dtype)
-    left, right = check_window(window)
+    mask, (left, right) = check_mask(mask, full), check_window(window)
     right = 0 if check_causal(causal) else right
     groups = heads // max(kv_heads, 1)
     positions = np.arange(q_len) + (kv_len - q_len)
+    bias = check_bias(bias, full, q.dtype, lambda: seen_tile(mask, left, right, positions, np.arange(kv_len), full))
 
     rows = (q * scale).reshape(*leading, kv_heads, groups, q_len, head_dim)
     if sinks is None:

@@ -14,7 +14,7 @@ from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array
 
 
-@shapes("(i,d),(j,d),(j,e)->(i,e)")
+@shapes("(i,d),(j,d),(j,e)->(i,e)", passes=attention)
 def block_sparse_attention(q: Array, k: Array, v: Array, *, blocks: Array, q_block: int, kv_block: int,
                            mask: Array | Pattern | None = None, **options: Any) -> Array:
     """Returns attention in which a block of queries sees the blocks of keys that a boolean table names.

@@ -18,7 +18,7 @@ from tinyattn.ops.types import Array
 MODES = ("sliding", "block", "look_back")
 
 
-@shapes("(i,d),(j,d),(j,e)->(i,e)")
+@shapes("(i,d),(j,d),(j,e)->(i,e)", passes=attention)
 def multi_head_local_attention(q: Array, k: Array, v: Array, *, window: int | Sequence[int], mode: str = "sliding",
                                causal: bool = True, **options: Any) -> Array:
     """Returns attention in which head h sees window[h] tokens, its own included.

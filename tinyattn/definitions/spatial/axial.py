@@ -13,7 +13,7 @@ from tinyattn.ops.types import Array
 from tinyattn.ops.windows import Grid, check_grid
 
 
-@shapes("(i,d),(j,d),(j,e)->(i,e)")
+@shapes("(i,d),(j,d),(j,e)->(i,e)", passes=attention)
 def axial_attention(q: Array, k: Array, v: Array, *, grid: Grid, axis: int, **options: Any) -> Array:
     """Returns attention in which a cell sees the cells that differ from it along one axis only.
 

@@ -3,50 +3,127 @@
 from __future__ import annotations
 
 import os
-import tempfile
+import secrets
+import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+# A file's name takes at most 255 bytes on most systems; so much of it stays readable in that of the temporary file.
+READABLE = 40
+
 
 @contextmanager
 def replacing(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[Any]]:
-    """Opens a temporary file beside `path` that takes its place when the block ends well.
+    """Opens a temporary file beside `path` that takes its place when the block ends without an error.
 
-    Whatever happens before that (an exception, a full disk, Ctrl-C), the old file stays and nothing else is left.
+    Whatever happens before that (an exception, a full disk, Ctrl-C), the old file stays and nothing else is left. The new
+    file has the mode and the owner of the old one. A symbolic link is followed. A device, a FIFO and the process's own
+    standard output or error are written to as they are.
 
+    Raises:
+        OSError: a folder, and a place where nothing can be written; it names the path.
+
+    >>> import tempfile
     >>> with replacing(Path(tempfile.mkdtemp()) / "a.txt", "w") as file:
     ...     _ = file.write("whole")
     """
-    target = Path(path)
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
-    try:
-        with os.fdopen(handle, mode, encoding=None if "b" in mode else "utf-8") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        if not target.exists():
-            mask = os.umask(0)
-            os.umask(mask)
-            os.chmod(temporary, 0o666 & ~mask)
-        os.replace(temporary, target)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(temporary)
-        raise
+    encoding = None if "b" in mode else "utf-8"
+    with naming(path):
+        target, old = place_of(path)
+        if old is not None and (not stat.S_ISREG(old.st_mode) or standard_stream(old) is not None):
+            with open(opened_as(path, old), mode, encoding=encoding) as file:
+                yield file
+            return
+        temporary = made_beside(target, old)
+        try:
+            with open(temporary, mode, encoding=encoding) as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, target)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(temporary)
+            raise
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:
     """Raises OSError at once if `replacing(path)` could not put a file there.
 
+    >>> import tempfile
     >>> check_writable(Path(tempfile.mkdtemp()) / "a.txt")
     """
-    target = Path(path)
-    if target.is_dir():
-        raise IsADirectoryError(f"{target} is a folder; name a file in it")
-    if not target.parent.is_dir():
+    with naming(path):
+        target, old = place_of(path)
+        if old is None or stat.S_ISREG(old.st_mode):
+            os.unlink(made_beside(target, old))
+
+
+@contextmanager
+def naming(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Lets an error of the operating system name this path, where it names none or that of a temporary file."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or (isinstance(error.filename, str) and not error.filename.endswith(".part")):
+            raise
+        raise OSError(error.errno, error.strerror, os.fspath(path)) from error
+
+
+def place_of(path: str | os.PathLike[str]) -> tuple[Path, os.stat_result | None]:
+    """Returns the file that a path leads to, behind all symbolic links, and what is there now, or None."""
+    target = Path(os.path.realpath(path))
+    try:
+        old = os.stat(path)
+    except FileNotFoundError:
+        old = None
+    if os.fspath(path).endswith((os.sep, os.altsep or os.sep)) or (old is not None and stat.S_ISDIR(old.st_mode)):
+        raise IsADirectoryError(f"{path} is a folder; name a file in it")
+    if old is None and not target.parent.is_dir():
         raise FileNotFoundError(f"{target.parent} is not a folder; make it first")
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
-    os.close(handle)
-    os.unlink(temporary)
+    if old is not None and not os.access(path, os.W_OK):
+        raise PermissionError(f"{path} may not be written; change its mode or name another file")
+    return target, old
+
+
+def made_beside(target: Path, old: os.stat_result | None) -> str:
+    """Makes an empty file beside the target, with the owner and the mode of the old one, and returns its name."""
+    temporary = str(target.with_name(f".{target.name[:READABLE]}.{secrets.token_hex(4)}.part"))
+    # Nobody else may read the new file before it has the mode of the old one; where there is none, the umask decides.
+    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666 if old is None else 0o600))
+    if old is not None:
+        try:
+            made = os.stat(temporary)
+            if hasattr(os, "chown") and (made.st_uid, made.st_gid) != (old.st_uid, old.st_gid):
+                os.chown(temporary, old.st_uid, old.st_gid)
+            os.chmod(temporary, stat.S_IMODE(old.st_mode))
+        except OSError as error:
+            os.unlink(temporary)
+            raise PermissionError(f"{target}: its owner and mode cannot be kept ({error.strerror}); name another file") from error
+    return temporary
+
+
+def standard_stream(old: os.stat_result) -> int | None:
+    """Returns the descriptor of standard output or error if that is this very file, as `/dev/stdout` is; else None."""
+    for descriptor in (1, 2):
+        with suppress(OSError):  # a closed one
+            if os.path.samestat(old, os.fstat(descriptor)):
+                return descriptor
+    return None
+
+
+def opened_as(path: str | os.PathLike[str], old: os.stat_result) -> str | os.PathLike[str] | int:
+    """Returns what opens a file that is written to as it is: its path, or a copy of the descriptor that it is open as.
+
+    A second opening of a file would begin at its start again, over what has been printed.
+    """
+    descriptor = standard_stream(old)
+    if descriptor is None:
+        return path
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+    return os.dup(descriptor)

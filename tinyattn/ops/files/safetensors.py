@@ -10,44 +10,38 @@ from pathlib import Path
 import numpy as np
 
 from tinyattn.ops.files.atomic import replacing
+from tinyattn.ops.files.encode import CODES, check_mapping, check_metadata, check_name, check_rounded, encoded
 from tinyattn.ops.files.header import LONGEST, Entry, SafetensorsError, header_length, parse_header
 from tinyattn.ops.types import Array
-
-CODES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4", "U8": "|u1", "BOOL": "|b1"}
-NAMES = {np.dtype(code).newbyteorder("="): name for name, code in CODES.items() if name != "BF16"}
 
 
 def save(path: str | os.PathLike[str], arrays: Mapping[str, Array], *, metadata: Mapping[str, str] | None = None,
          bfloat16: Collection[str] = ()) -> None:
-    """Writes arrays by name; those named in `bfloat16` are rounded (to nearest, ties to even) to BF16.
+    """Writes arrays by name; floating ones named in `bfloat16` are rounded once (to nearest, ties to even) to BF16.
 
-    The file appears whole or not at all. Any byte order and memory layout is taken.
+    The file appears whole or not at all, and whatever is refused leaves the old one. Any byte order and memory layout is
+    taken. Arrays of the dtype bfloat16 (of the package ml_dtypes) are written as they are.
 
     Raises:
-        TypeError: an array that is not float64, float32, float16, int64, int32, uint8 or bool. ValueError: a name
-            that cannot stand in the file.
+        TypeError: an array that is not bfloat16, float64, float32, float16, int64, int32, uint8 or bool, one to be rounded
+            that is not floating, names or metadata that are not strings. ValueError: a name that cannot stand in the file,
+            and one in `bfloat16` that no array has.
     """
-    header: dict[str, object] = {} if metadata is None else {"__metadata__": dict(metadata)}
+    check_mapping("arrays", arrays)
+    rounded = check_rounded(bfloat16, arrays)
+    header: dict[str, object] = {} if metadata is None else {"__metadata__": check_metadata(metadata)}
     blobs: list[Array] = []
     at = 0
     for name, array in arrays.items():
-        if name == "__metadata__" or not isinstance(name, str):
-            raise ValueError(f"arrays: {name!r} cannot be the name of a tensor")
-        if not isinstance(array, np.ndarray) or array.dtype.newbyteorder("=") not in NAMES:
-            kind = getattr(array, "dtype", None) or type(array).__name__
-            raise TypeError(f"{name}: expected a float64, float32, float16, int64, int32, uint8 or bool array, got {kind}")
-        if name in bfloat16:
-            code, blob = "BF16", to_bfloat16(array)
-        else:
-            code = NAMES[array.dtype.newbyteorder("=")]
-            blob = np.ascontiguousarray(array, CODES[code]).reshape(array.shape)
+        check_name(name)
+        code, blob = encoded(name, array, to_round=name in rounded)
         header[name] = {"dtype": code, "shape": list(array.shape), "data_offsets": [at, at + blob.nbytes]}
         at += blob.nbytes
         blobs.append(blob)
     raw = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     raw += b" " * (-len(raw) % 8)
     if len(raw) > LONGEST:
-        raise ValueError(f"arrays: their names take {len(raw)} bytes, at most {LONGEST} fit")
+        raise ValueError(f"arrays: the header with their names and the metadata takes {len(raw)} bytes, at most {LONGEST} fit")
     with replacing(path) as file:
         file.write(len(raw).to_bytes(8, "little"))
         file.write(raw)
@@ -81,27 +75,20 @@ def load_with_metadata(path: str | os.PathLike[str], *, map: bool = False) -> tu
             data = np.frombuffer(file.read(), np.uint8)
     if len(data) != size - 8 - length:
         raise SafetensorsError(f"{name}: the file changed while it was read")
-    return {tensor: unpack(data, entry, copy=not map) for tensor, entry in entries.items()}, metadata
+    return {tensor: unpack(data, entry, f"{name}: {tensor}", copy=not map) for tensor, entry in entries.items()}, metadata
 
 
-def unpack(data: Array, entry: Entry, *, copy: bool) -> Array:
+def unpack(data: Array, entry: Entry, name: str, *, copy: bool) -> Array:
     """Returns one tensor out of the file's bytes."""
     raw = data[entry.start : entry.stop]
     if entry.dtype == "BOOL" and (raw > 1).any():
-        raise SafetensorsError("BOOL: a byte that is neither 0 nor 1")
+        raise SafetensorsError(f"{name}: a BOOL byte that is neither 0 nor 1")
     array: Array = np.frombuffer(raw.tobytes(), CODES[entry.dtype]) if copy or entry.start % 8 else raw.view(
         CODES[entry.dtype])
     if entry.dtype == "BF16":
         return (array.astype(np.uint32) << 16).view(np.float32).reshape(entry.shape)
     array = array.reshape(entry.shape)
     return array.astype(array.dtype.newbyteorder("="), copy=True) if copy else array
-
-
-def to_bfloat16(array: Array) -> Array:
-    """Returns the upper halves of float32 numbers, rounded to nearest, ties to even; NaN stays NaN."""
-    bits = np.ascontiguousarray(array, np.float32).reshape(array.shape).view(np.uint32)
-    rounded = (bits + np.uint32(0x7FFF) + ((bits >> 16) & 1)) >> 16
-    return np.where(np.isnan(bits.view(np.float32)), np.uint32(0x7FC0), rounded).astype("<u2")
 
 
 def match(expected: Mapping[str, tuple[int, ...]], arrays: Mapping[str, Array]) -> None:

@@ -1,0 +1,206 @@
+"""tinyattn.NAME is its definition: signature, errors, values and every derivative, whichever form runs."""
+
+import inspect
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import tinyattn
+from tinyattn import definitions, fastest, grad, kernels, vjp
+from tinyattn.engine.tree import map_tree
+from tinyattn.kernels import exact
+from tinyattn.models.config import DecoderConfig
+from tinyattn.models.decoder import Decoder, loss
+from tinyattn.ops import alibi, masks, relative
+
+RNG = np.random.default_rng
+NAMES = ("attention", "attention_with_lse", "grouped_query_attention", "multi_head_attention", "multi_query_attention", "streaming_attention")
+TABLE = RNG(0).standard_normal((3, 4))
+
+
+def drawn(length, heads, kv_heads, dtype=np.float64, leading=(2,)):
+    rng = RNG(length)
+    return [rng.standard_normal((*leading, h, length, 8)).astype(dtype) for h in (heads, kv_heads, kv_heads)]
+
+
+def heads_of(name):
+    return {"multi_head_attention": (4, 4), "multi_query_attention": (4, 1)}.get(name, (4, 2))
+
+
+def first(out):
+    return out[0] if isinstance(out, tuple) else out
+
+
+@pytest.fixture
+def ran(monkeypatch):
+    """The kernels that were run."""
+    names = []
+    monkeypatch.setattr(exact, "run", lambda kernel, *rest, run=exact.run: (names.append(kernel.__name__), run(kernel, *rest)))
+    return names
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_has_the_name_signature_and_text_of_its_definition(name):
+    best, definition = getattr(tinyattn, name), getattr(definitions, name)
+    assert best is getattr(fastest, name) is not definition
+    assert (best.__name__, best.__doc__, best.signature) == (name, definition.__doc__, definition.signature)
+    assert inspect.signature(best) == inspect.signature(definition)
+
+
+@pytest.mark.parametrize("length", [5, 70])
+@pytest.mark.parametrize("name", NAMES)
+def test_it_runs_the_kernel_where_that_is_faster(name, length, ran):
+    q, k, v = drawn(length, *heads_of(name))
+    options = {"causal": True, "softcap": 3.0, "sinks": np.zeros(4)}
+    got, want = getattr(tinyattn, name)(q, k, v, **options), getattr(definitions, name)(q, k, v, **options)
+    assert ran == (["forward"] if length == 70 else [])
+    assert isinstance(got, tuple) == isinstance(want, tuple)
+    for a, b in zip(got, want, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-13)
+
+
+def test_arrays_of_one_head_and_arrays_by_name_run_the_kernel_too(ran):
+    q, k, v = (x[0, 0] for x in drawn(70, 1, 1))
+    want = definitions.attention(q, k, v, causal=True)
+    np.testing.assert_allclose(tinyattn.attention(q, k=k, v=v, causal=True), want, rtol=1e-12)
+    np.testing.assert_allclose(tinyattn.attention(v=v, k=k, q=q, causal=True), want, rtol=1e-12)
+    assert ran == ["forward"] * 2
+
+
+WRONG = {"an option that there is not": {"casual": True}, "a mask of integers": {"mask": np.ones((70, 70), int)}, "no v": {"v": None},
+         "k as a list": {"k": [[1.0]]}, "a head_dim": {"k": np.ones((2, 2, 70, 7))}, "heads": {"k": np.ones((2, 3, 70, 8)), "v": np.ones((2, 3, 70, 8))},
+         "integers": {"q": np.ones((2, 4, 70, 8), int)}, "a softcap of 0": {"softcap": 0.0}, "a window of floats": {"window": (1.0, 2)},
+         "sinks of too many heads": {"sinks": np.ones(9)}, "a bias that does not fit": {"bias": np.ones((3, 70))}, "a dtype": {"v": np.ones((2, 2, 70, 8), np.float32)}}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+@pytest.mark.parametrize("length", [5, 70])
+@pytest.mark.parametrize("name", [*NAMES, "kernels.attention", "kernels.attention_with_lse"])
+def test_errors_are_those_of_the_definition(name, length, wrong):
+    module, _, name = name.rpartition(".")
+    given = dict(zip("qkv", drawn(length, *heads_of(name)), strict=True)) | WRONG[wrong]
+    if wrong == "no v":
+        del given["v"]
+
+    def error(f):
+        with pytest.raises((TypeError, ValueError)) as caught:
+            f(**given)
+        return type(caught.value), str(caught.value)
+
+    got = error(getattr(kernels if module else tinyattn, name))
+    assert got == error(getattr(definitions, name))
+    if wrong == "an option that there is not":
+        assert name in got[1]
+        assert "casual" in got[1]
+
+
+def twice(f, tree, seed, **options):
+    """Returns the product of the second derivative with a random tree, and the first derivative."""
+    weights = {name: RNG(seed).standard_normal(x.shape) for name, x in tree.items()}
+
+    def lossy(t):
+        out = f(t["q"], t["k"], t["v"], **{name: made(t) if callable(made) else made for name, made in options.items()})
+        return sum(np.sum(np.sin(part * 2.0)) for part in (out if isinstance(out, tuple) else (out,)))
+
+    slopes = grad(lossy)(tree)
+    return grad(lambda t: sum(np.sum(g * weights[name]) for name, g in grad(lossy)(t).items()))(tree), slopes
+
+
+OPTIONS = {"plain": {}, "causal": {"causal": True}, "window": {"window": (9, 3)}, "mask": {"mask": lambda t: RNG(3).random((t["q"].shape[-2],) * 2) < 0.7},
+           "pattern": {"mask": masks.strided(3) | masks.first(2), "causal": True}, "all": {"causal": True, "softcap": 2.0, "scale": 0.7, "window": (30, 0),
+           "bias": lambda t: t["bias"], "sinks": lambda t: t["sinks"]}, "alibi": {"bias": lambda t: alibi(t["sinks"])},
+           "relative": {"bias": lambda t: relative(t["table"], lambda d: np.clip(d, -1, 1) + 1)}}
+
+
+@pytest.mark.parametrize("kv_heads", [4, 2])
+@pytest.mark.parametrize(("length", "options"), [(40, "all"), *((70, options) for options in OPTIONS), (300, "causal")])
+@pytest.mark.parametrize("name", ["attention", "attention_with_lse"])
+def test_second_derivatives_are_the_definitions(name, length, options, kv_heads, ran):
+    q, k, v = (x[0] for x in drawn(length, 4, kv_heads))
+    extra = {"bias": RNG(1).standard_normal((4, length, 1)), "sinks": RNG(2).standard_normal(4), "table": TABLE}
+    tree = {"q": q, "k": k, "v": v, **{n: x for n, x in extra.items() if options in {"bias": ("all",), "sinks": ("all", "alibi"), "table": ("relative",)}[n]}}
+    (got, slopes), (want, want_slopes) = (twice(getattr(side, name), tree, 4, **OPTIONS[options]) for side in (tinyattn, definitions))
+    assert "forward" in ran
+    for n in tree:
+        np.testing.assert_allclose(slopes[n], want_slopes[n], rtol=1e-9, atol=1e-11, err_msg=n)
+        np.testing.assert_allclose(got[n], want[n], rtol=1e-9, atol=1e-10, err_msg=n)
+
+
+@pytest.mark.parametrize("name", ["grouped_query_attention", "multi_head_attention", "multi_query_attention", "streaming_attention"])
+def test_second_derivatives_of_the_other_names(name):
+    tree = dict(zip("qkv", (x[0] for x in drawn(70, *heads_of(name))), strict=True))
+    (got, _), (want, _) = (twice(getattr(side, name), tree, 4, causal=True) for side in (tinyattn, definitions))
+    for n in tree:
+        np.testing.assert_allclose(got[n], want[n], rtol=1e-9, atol=1e-11, err_msg=n)
+
+
+def test_a_third_derivative_and_one_of_a_decoding_step(ran):
+    q, k, v = (RNG(5).standard_normal((h, n, 16)) for h, n in ((32, 1), (2, 2100), (2, 2100)))
+
+    def third(f):
+        def g(t):
+            return np.sum(f(t, k, v, causal=True) ** 3)
+        return grad(lambda t: np.sum(grad(lambda u: np.sum(grad(g)(u) * q))(t) * q))(q)
+
+    np.testing.assert_allclose(third(tinyattn.attention), third(definitions.attention), rtol=1e-8, atol=1e-10)
+    assert "decode" in ran
+
+
+@pytest.mark.parametrize("name", ["attention", "attention_with_lse"])
+def test_a_kernel_alone_refuses_a_second_derivative_by_name(name):
+    q, k, v = (x[0] for x in drawn(20, 2, 2))
+    kernel = getattr(kernels, name)
+    assert np.isfinite(grad(lambda t: np.sum(first(kernel(t, k, v))))(q)).all()
+    with pytest.raises(TypeError, match=rf"tinyattn\.kernels\.{name}.* first derivative only.*tinyattn\.{name}\b"):
+        grad(lambda t: grad(lambda u: np.sum(first(kernel(u, k, v))))(t).sum())(q)
+
+
+def test_a_model_is_differentiated_twice_at_a_size_of_the_kernel(ran):
+    small = Decoder.create(DecoderConfig(vocab=7, width=16, layers=2, heads=4, kv_heads=2, hidden=16), RNG(0)).astype(np.float64)
+    decoder = map_tree(lambda leaf: leaf * 20 if isinstance(leaf, np.ndarray) and leaf.ndim == 2 else leaf, small)
+    tokens = RNG(1).integers(0, 7, (1, 71))
+
+    def along(model, size):
+        """The model moved along one direction in its first layer's queries."""
+        block = model.blocks[0]
+        moved = replace(block, attention=replace(block.attention, q=block.attention.q * (1 + size)))
+        return replace(model, blocks=(moved, *model.blocks[1:]))
+
+    def slope(size):
+        return grad(lambda s: loss(along(decoder, s), tokens[:, :-1], tokens[:, 1:]))(size)
+
+    second = grad(slope)(0.1)
+    assert "forward" in ran
+    step = 1e-4
+    central = (slope(0.1 + step) - slope(0.1 - step)) / (2 * step)
+    assert abs(central) > 1e-3
+    assert abs(second - central) < 1e-5 * abs(central)
+
+
+@pytest.mark.parametrize("f", [definitions.attention, kernels.attention, tinyattn.attention], ids=["definition", "kernel", "tinyattn"])
+def test_a_mask_that_its_owner_fills_again_changes_no_gradient(f):
+    q, k, v = (x[0] for x in drawn(70, 2, 2))
+    mask = np.tri(70, dtype=bool)
+    _, pull = vjp(lambda t: f(t, k, v, mask=mask), q)
+    before = pull(np.ones_like(q))
+    mask[:] = True
+    np.testing.assert_array_equal(pull(np.ones_like(q)), before)
+
+
+def test_everything_but_the_kernels_is_there_without_numba():
+    code = """
+import contextlib, io, sys
+sys.modules["numba"] = sys.modules["llvmlite"] = None
+from tinyattn import *
+import tinyattn
+shown = io.StringIO()
+with contextlib.redirect_stdout(shown):
+    help(tinyattn)
+assert "multi_query_attention" in shown.getvalue()
+assert attention is tinyattn.attention and "kernels" not in globals()
+"""
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
