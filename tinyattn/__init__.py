@@ -262,7 +262,11 @@ cli/                     12 the command line
   train.py                  tinyattn train
   cache_names.py            caches by name
   generate.py               tinyattn generate
+  threads.py                one thread or all, whichever is faster
   trained.py                a model, trained and writing
+  plan.py                   the jobs of a comparison, and how long they take
+  compare_table.py          tables of 80 columns, legends, samples
+  compare_text.py           what text compares
   compare_caches.py         one model through many caches
   compare_digits.py         what digits compare
   compare.py                tinyattn compare
