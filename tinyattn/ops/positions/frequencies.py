@@ -71,10 +71,10 @@ def ntk_frequencies(dims: int, *, factor: float, base: float = 10000.0) -> Frequ
     >>> float(ntk_frequencies(4, factor=2.0).values[1]) * 2.0 == 0.01
     True
     """
+    plain(dims, base)
     if dims <= 2:
         raise ValueError(f"dims: NTK scaling needs more than one pair, got {dims}")
-    plain(dims, base)
-    return Frequencies(plain(dims, base * check_factor(factor) ** (dims / (dims - 2))))
+    return Frequencies(plain(dims, float(base) * check_factor(factor) ** (dims / (dims - 2))))
 
 
 def dynamic_ntk_frequencies(dims: int, *, factor: float, original_length: int, length: int,
