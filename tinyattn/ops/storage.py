@@ -43,7 +43,7 @@ def widened(function: F) -> F:
         # Decoding steps run this a hundred times, so the arrays that need nothing are told apart by one attribute.
         for value in (*args, *options.values()) if options else args:
             kind = type(value)
-            if kind is np.ndarray and value.itemsize != 2 or kind in PLAIN:
+            if (kind is np.ndarray and value.itemsize != 2) or kind in PLAIN:
                 continue
             if holds_half(value):
                 break
@@ -75,7 +75,7 @@ def narrow(out: Any, dtype: Any) -> Any:
     if isinstance(out, tuple):
         return (narrow(out[0], dtype), *out[1:])
     with np.errstate(under="ignore"):  # a number too small to be stored is 0, whatever np.seterr says
-        return out.astype(dtype)
+        return out.astype(dtype.newbyteorder("="))
 
 
 def first_dtype(values: Iterable[Any]) -> Any:
