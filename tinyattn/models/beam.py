@@ -10,6 +10,7 @@ import numpy as np
 from tinyattn.caches.protocol import Cache
 from tinyattn.models.decoder import Decoder
 from tinyattn.models.generate import check_prompt, check_tokens, make_caches, release
+from tinyattn.models.sampling import check_logits
 from tinyattn.ops.softmax import log_softmax
 from tinyattn.ops.types import Array
 
@@ -48,7 +49,7 @@ def search(decoder: Decoder, text: Array, tokens: int, beams: int, caches: Seque
     scores, fresh, start = np.zeros(1), text, text.shape[1]
     for _ in range(tokens):
         logits = decoder(text if caches is None else fresh, caches=caches)[:, -1]
-        totals = scores[:, None] + log_softmax(logits.astype(np.float64))
+        totals = scores[:, None] + log_softmax(check_logits(logits))
         best = np.argsort(-totals, axis=None, kind="stable")[:beams]
         parents, chosen = np.divmod(best, totals.shape[1])
         scores, fresh = totals.reshape(-1)[best], chosen[:, None]
