@@ -11,7 +11,15 @@ from typing import Any, Self, TypeVar, cast
 import numpy as np
 
 from tinyattn.caches.asked import READING, Names, check_fit, check_options
-from tinyattn.caches.protocol import check_chunk, check_queries, check_reorder, check_truncation, settings_of
+from tinyattn.caches.protocol import (
+    BFLOAT16,
+    check_chunk,
+    check_queries,
+    check_reorder,
+    check_truncation,
+    settings_of,
+    stored_as,
+)
 from tinyattn.ops.files import safetensors
 from tinyattn.ops.masks.constructors import whole
 from tinyattn.ops.types import Array
@@ -198,16 +206,19 @@ class Base(Turns):
         if not arrays:
             raise ValueError("save: this cache is empty and has no shapes yet; append first")
         settings = {name: str(number) for name, number in self._settings().items()}
-        safetensors.save(path, arrays, metadata={"cache": type(self).__name__, **settings})
+        halves = " ".join(name for name, array in arrays.items() if array.dtype.name == BFLOAT16)
+        safetensors.save(path, arrays, metadata={"cache": type(self).__name__, **settings} | ({BFLOAT16: halves} if halves else {}))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], **given: Any) -> Self:
         """Returns a cache written by `save`; functions that it was made with are given again.
 
         Raises:
-            ValueError: a file of another cache, or one that does not hold what this one needs.
+            ValueError: a file of another cache, or one that does not hold what this one needs; bfloat16 where nobody has
+                imported `ml_dtypes`, from which NumPy knows it.
         """
         arrays, metadata = safetensors.load_with_metadata(path)
+        arrays |= stored_as(BFLOAT16, metadata.pop(BFLOAT16, "").split(), arrays, path)
         cache = cls(**settings_of(metadata, cls.__name__, path), **given)
         try:
             cache._restore(arrays)

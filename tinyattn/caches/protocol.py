@@ -11,6 +11,9 @@ from tinyattn.ops.signature import floating
 from tinyattn.ops.types import Array
 
 
+BFLOAT16 = "bfloat16"
+
+
 class CapacityError(ValueError):
     """More tokens than a cache has room for; it holds what it held."""
 
@@ -142,3 +145,13 @@ def settings_of(metadata: dict[str, str], kind: str, path: object) -> dict[str, 
         if not text.isdecimal():
             raise ValueError(f"{path}: {name}: expected a whole number, got {text!r}")
     return {name: int(text) for name, text in settings.items()}
+
+
+def stored_as(dtype: str, names: list[str], arrays: dict[str, Array], path: object) -> dict[str, Array]:
+    """Returns these arrays of a file in the dtype in which they were given to it; a file's reader widens them."""
+    if missing := [name for name in names if name not in arrays]:
+        raise ValueError(f"{path}: expected an array {missing[0]}, of which the file says that it is {dtype}")
+    try:
+        return {name: arrays[name].astype(np.dtype(dtype)) for name in names}
+    except TypeError:
+        raise ValueError(f"{path}: holds {dtype}, which NumPy knows once ml_dtypes is imported; import it first") from None
