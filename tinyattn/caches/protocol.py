@@ -10,7 +10,6 @@ import numpy as np
 from tinyattn.ops.signature import floating
 from tinyattn.ops.types import Array
 
-
 BFLOAT16 = "bfloat16"
 
 

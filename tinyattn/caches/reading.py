@@ -6,7 +6,7 @@ signature; a kernel with that signature takes its place in `paged_attention` and
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from typing import Any
 
@@ -49,7 +49,7 @@ def read_parts(q: Array, parts: Iterable[Part], at: Array, length: int, *, mask:
     """
     compute, full = computed(q.dtype), (*q.shape[:-1], length)
     mask, (left, _) = check_mask(mask, full), check_window(window)  # no later key is ever seen
-    bias = check_bias(bias, full, compute, lambda: seen_part(mask, left, at, np.arange(length)))
+    bias = settled_bias(bias, q, length, lambda: seen_part(mask, left, at, np.arange(length)))
     q, total = q.astype(compute, copy=False), None
     for keys, values, positions in parts:
         seen = seen_part(mask, left, at, positions)
@@ -61,6 +61,20 @@ def read_parts(q: Array, parts: Iterable[Part], at: Array, length: int, *, mask:
     if total is None:
         raise ValueError("parts: expected one at least, that gives the shapes; it may hold no keys")
     return total
+
+
+def settled_bias(bias: Array | Bias | None, q: Array, length: int, visible: Callable[[], Array | None]) -> Array | Bias | None:
+    """Returns a bias in which +inf is settled for all keys together, before they are read in parts that do not know each other.
+
+    `visible()` is which of the keys at 0 to length - 1 each query sees. Where a query sees several +inf they become NaN, as the
+    row is; those that it does not see hide what is hidden.
+    """
+    settled = check_bias(bias, (*q.shape[:-1], length), computed(q.dtype), visible)
+    if settled is None or isinstance(settled, Bias) or not has_infinite(settled):
+        return settled
+    seen = visible()
+    shown: Array = np.where(settled == np.inf, np.where(True if seen is None else seen, np.nan, -np.inf), settled)
+    return shown.astype(settled.dtype)
 
 
 def with_sinks(partial: Partial, sinks: Array | None) -> Array:
