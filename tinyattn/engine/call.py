@@ -81,7 +81,7 @@ class Call:
         made: list[Any] = []
         for i, a in enumerate(args):
             change = self.change[i] if i < len(self.change) else self.change_rest
-            if type(a) is not kind and isinstance(a, (list, tuple)) or change is arrays_in:
+            if (type(a) is not kind and isinstance(a, (list, tuple))) or change is arrays_in:
                 if change is not None:
                     a = change(a)
                 elif tensors_in((a,)):

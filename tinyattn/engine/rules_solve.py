@@ -66,8 +66,8 @@ def vector_norm(x: Any, ord: Any, axis: Any, keepdims: bool) -> Any:
 
 @composed(np.linalg.norm)
 def _norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
-    matrix = isinstance(axis, (tuple, list)) and len(axis) == 2 or axis is None and x.ndim == 2
-    if ord is None or ord == "fro" and matrix:
+    matrix = (isinstance(axis, (tuple, list)) and len(axis) == 2) or (axis is None and x.ndim == 2)
+    if ord is None or (ord == "fro" and matrix):
         return vector_norm(x, 2, axis, keepdims)
     if not matrix:
         return vector_norm(x, ord, axis, keepdims)

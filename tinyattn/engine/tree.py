@@ -13,7 +13,6 @@ import numpy as np
 from tinyattn.engine.dtypes import floating
 from tinyattn.engine.tensor import Tensor
 
-
 STATIC = (str, bytes, bytearray, int, float, complex, range, type(None), type, ModuleType, FunctionType, MethodType,
           BuiltinFunctionType, partial, np.ufunc, np.dtype, np.generic, np.random.Generator)
 
@@ -31,7 +30,7 @@ def holds_floating(thing: Any, seen: set[int] | None = None) -> bool:
     (True, False)
     """
     seen = set() if seen is None else seen
-    if isinstance(thing, STATIC) or id(thing) in seen or isinstance(thing, np.ndarray) and thing.dtype != object:
+    if isinstance(thing, STATIC) or id(thing) in seen or (isinstance(thing, np.ndarray) and thing.dtype != object):
         return False
     seen.add(id(thing))
     members: list[Any] = [*getattr(thing, "__dict__", {}).values()]

@@ -23,6 +23,8 @@ from tinyattn.ops.signature import FLOATING
 from tinyattn.ops.storage import is_half
 from tinyattn.ops.types import Array
 
+DEVIATION = 0.02
+
 
 @dataclass(frozen=True, eq=False)
 class Decoder:
@@ -40,8 +42,8 @@ class Decoder:
     @classmethod
     def create(cls, config: DecoderConfig, rng: np.random.Generator, *,
                mechanism: Callable[..., Any] = fastest.attention, inputs: tuple[Input | Parameter, ...] = (),
-               rotary: bool = True, layer: Callable[..., Any] = SelfAttention.create) -> Decoder:
-        """Returns the model with normal weights of deviation 0.02, less where a layer adds to its input.
+               rotary: bool = True, layer: Callable[..., Any] = SelfAttention.create, deviation: float = DEVIATION) -> Decoder:
+        """Returns the model with normal weights of this deviation, less where a layer adds to its input.
 
         `inputs` are what the mechanism takes besides q, k and v; `rotary` False for one that places its tokens itself; `layer`
         makes the attention layer, with the arguments of `SelfAttention.create`.
@@ -58,7 +60,9 @@ class Decoder:
                   RMSNorm.create(config.width),
                   SwiGLU.create(rng, config.width, config.hidden, deviation=smaller))
             for _ in range(config.layers))
-        return cls(embedding, blocks, RMSNorm.create(config.width), normal(rng, config.width, config.vocab))
+        made = cls(embedding, blocks, RMSNorm.create(config.width), normal(rng, config.width, config.vocab))
+        factor = np.float32(deviation / DEVIATION)
+        return made if factor == 1 else map_tree(lambda leaf: leaf * factor if np.ndim(leaf) > 1 else leaf, made)
 
     def __call__(self, tokens: Array, *, caches: Sequence[Stepping] | None = None, positions: Array | None = None) -> Array:
         check_caches(caches, len(self.blocks))
