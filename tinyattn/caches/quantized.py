@@ -21,7 +21,7 @@ from tinyattn.caches.reading import (
 )
 from tinyattn.caches.tape import Tape
 from tinyattn.caches.taped import Held, Taped
-from tinyattn.ops.masks.constructors import whole
+from tinyattn.ops.checks import whole
 from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.merge import merge
 from tinyattn.ops.options import check_window

@@ -18,6 +18,7 @@ from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.merge import Partial, merge
 from tinyattn.ops.options import Window, check_bias, check_broadcast, check_mask, check_sinks, check_window, dense_bias, has_infinite
 from tinyattn.ops.quantize import Packed, dequantize
+from tinyattn.ops.signature import floating
 from tinyattn.ops.storage import is_half
 from tinyattn.ops.types import Array
 
@@ -83,7 +84,7 @@ def with_sinks(partial: Partial, sinks: Array | None) -> Array:
     sinks = check_sinks(sinks, out.shape[-3], out.dtype)
     if sinks is None:
         return out
-    with np.errstate(under="ignore"):
+    with np.errstate(under="ignore", invalid="ignore"):  # NaN is an answer where NaN came
         shown: Array = out * np.exp(lse - np.logaddexp(lse, sinks[:, None]))[..., None]
     return shown
 
@@ -136,7 +137,8 @@ def paged_attention(q: Array, keys: Array, values: Array, tables: Array, lengths
     """
     check_tables(q, keys, tables, lengths)
     kernels = fastest.kernel("reading")
-    settled = bias is None or isinstance(bias, Bias) or not has_infinite(bias)  # who sees a +inf depends on the row's length
+    # Who sees a +inf depends on the row's length.
+    settled = bias is None or isinstance(bias, Bias) or not has_infinite(floating("bias", bias))
     if kernels is not None and mask is None and settled and kernels.reads_pages(q, keys, values):
         out: Array = kernels.paged_attention(q, keys, values, tables, lengths, bias=bias, window=window, scale=scale, softcap=softcap,
                                              sinks=sinks)

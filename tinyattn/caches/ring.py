@@ -14,10 +14,13 @@ from tinyattn.caches.reading import read_parts, settled_bias, with_sinks
 from tinyattn.caches.tape import Tape
 from tinyattn.caches.taped import Held, Taped
 from tinyattn.ops.bias import Bias
-from tinyattn.ops.masks.constructors import whole
+from tinyattn.ops.checks import whole
 from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.merge import merge
 from tinyattn.ops.types import Array
+
+# Sums of such numbers still fit in 64 bits.
+MOST = 1 << 60
 
 
 class RingCache(Taped):
@@ -47,8 +50,8 @@ class RingCache(Taped):
     def __init__(self, window: int, *, keep_first: int = 0, slack: int = 0,
                  rotate: Callable[[Array, Array], Array] | None = None) -> None:
         super().__init__()
-        self.window, self.keep_first, self.slack = (
-            whole(name, n, least) for name, n, least in (("window", window, 1), ("keep_first", keep_first, 0), ("slack", slack, 0)))
+        self.window, self.keep_first = whole("window", window, 1, MOST), whole("keep_first", keep_first, 0, MOST)
+        self.slack = whole("slack", slack, 0, MOST)
         if rotate is not None:
             check_function("rotate", rotate, "x and positions")
         self.rotate = rotate
