@@ -10,9 +10,9 @@ from door import Door
 from tinyattn import ops
 from tinyattn.ops import masks
 
-# Numbers of ops, and who sees whom of ops.masks, which has names of its own.
-MODULE = SimpleNamespace(__all__=[*ops.__all__, *(name for name in masks.__all__ if name not in ops.__all__ and name.islower())],
-                         **{name: getattr(masks, name) for name in masks.__all__}, **{name: getattr(ops, name) for name in ops.__all__})
+# The numbers of ops, and who sees whom: ops.masks has names of its own.
+PUBLIC = {name: getattr(package, name) for package in (ops, masks) for name in package.__all__ if not isinstance(getattr(package, name), int)}
+MODULE = SimpleNamespace(__all__=list(PUBLIC), **PUBLIC)
 RNG = np.random.default_rng
 X = RNG(0).standard_normal((2, 4, 6))
 LENGTHS = {"q_len": 3, "kv_len": 6}
