@@ -34,9 +34,8 @@ def outcome(module, name, door, damage):
                 right = seen(door.reference(**arguments))
         except Exception as error:
             return f"returned a value where the reference refuses: {error}"
-        # NaN in a slot that some query sees may reach other rows of its head, and scores overflow in one form before another:
-        # what is finite on both sides must agree.
-        tolerance, partly = 1e-3 if damage.tolerance > 1e-7 else 1e-7, damage.kind.startswith(("nan", "inf", "-inf", "1e+308"))
+        # NaN in a slot that some query sees may reach other rows of its head: what is finite on both sides must agree.
+        tolerance, partly = 1e-3 if damage.tolerance > 1e-7 else 1e-7, damage.kind.startswith(("nan", "inf", "-inf"))
         return None if same(*(both_finite(got, right) if partly else (got, right)), tolerance) else "differs from the reference"
     if damage.returns == NONE:
         if damage.kind == "NaN" and not finite(got):
@@ -77,6 +76,15 @@ def without(module, name, door, argument):
     return None
 
 
+def refused(module, name, door):
+    """Returns the fault of a call of a method that always refuses, or None."""
+    try:
+        called(module, name, door, door.arguments())
+    except ValueError as error:
+        return misnamed(error, name, name.split(".")[-1])
+    return "does not refuse"
+
+
 def healthy(module, name, door):
     """Returns the fault of a call with arguments that it takes, or None."""
     try:
@@ -95,6 +103,9 @@ def calls(module, doors):
             yield name, lambda name=name: "has no sample arguments"
             continue
         door: Door = doors[name]
+        if door.refuses:
+            yield name, lambda name=name, door=door: refused(module, name, door)
+            continue
         yield name, lambda name=name, door=door: healthy(module, name, door)
         made = door.arguments()
         yield f"{name}(zzz=1)", lambda name=name, door=door: outcome(module, name, door, Damage("zzz", "an option that there is not", 1, NONE))

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ class Door:
 
     `arguments()` makes arguments that it takes, by name. A method is looked up in what `make()` returns. `after(made, result)`
     says what is looked at, the result itself if there is none. `reference` gives the right value of the same arguments.
-    `below` says of an array of indices how large they may be. `optional` names arguments that may be None.
+    `below` says of an array of indices how large they may be. `optional` names arguments that may be None. A method that `refuses` does so whatever it is given.
     """
 
     arguments: Callable[[], Arguments] = dict
@@ -34,6 +35,7 @@ class Door:
     reference: Callable[..., Any] | None = None
     below: dict[str, int] = dataclasses.field(default_factory=dict)
     optional: tuple[str, ...] = ()
+    refuses: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +62,7 @@ STRANGE = {"a str": "seven", "a dict": {}, "an object": object()}
 def damages(name: str, value: Any, below: int | None) -> Iterator[Damage]:
     """Yields every damage of an argument."""
     for kind, strange in STRANGE.items():
-        if not (isinstance(value, str) and isinstance(strange, str)):
+        if not (isinstance(value, (str, Path)) and isinstance(strange, str)):
             yield Damage(name, kind, strange, NONE)
     yield Damage(name, "None", None, NONE)
     yield from of_its_kind(name, value, below)
@@ -79,6 +81,10 @@ def of_its_kind(name: str, value: Any, below: int | None) -> Iterator[Damage]:
         yield from int_damages(name, value)
     elif isinstance(value, float):
         yield from float_damages(name, value)
+    elif isinstance(value, Path):
+        yield Damage(name, "a number", 5, NONE)
+        yield Damage(name, "a folder", value.parent, NONE)
+        yield Damage(name, "a file in no folder", value / "none" / "file", NONE)
     elif isinstance(value, (str, bytes)):
         yield Damage(name, "a number", 5, NONE)
         yield Damage(name, "the other kind of string", value.encode() if isinstance(value, str) else value.decode("latin-1"), NONE)
@@ -117,7 +123,7 @@ def float_damages(name: str, value: float) -> Iterator[Damage]:
     yield Damage(name, "a bool", True, Instead(1.0))
     yield Damage(name, "a 0-d array", np.array(value), Instead(value))
     yield Damage(name, "float32", np.float32(value), Instead(float(np.float32(value))), 1e-6)
-    for other in (float("inf"), float("-inf"), 0.0, -1.0, 2, 1e308, 10**400):
+    for other in (float("inf"), float("-inf"), 0.0, -1.0, 2, 1e30, 10**400):
         yield Damage(name, f"{other:.3g}" if isinstance(other, float) else f"int of {len(str(other))} digits", other, ANY)
 
 
@@ -254,6 +260,8 @@ def misnamed(error: BaseException, name: str, argument: str, others: Collection[
     if isinstance(error, MemoryError) or "array is too big" in str(error) or "Maximum allowed dimension exceeded" in str(error):
         return None
     said = f"{type(error).__name__}: {error}"
+    if isinstance(error, OSError) and not isinstance(error, TimeoutError):
+        return None if error.filename is not None else said  # a path that leads nowhere
     if not isinstance(error, (TypeError, ValueError, IndexError)) or isinstance(error, UnicodeError):
         return said
     inner = INNER.search(str(error))

@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -126,11 +127,11 @@ DOORS |= {
     "BatchCache.truncate": Door(of(length=np.array([2, 1])), make=MAKE["BatchCache"][1], after=holds),
     "CrossCache": Door(lambda: {"mechanism": definitions.attention}, optional=("mechanism",)),
     "CrossCache.step": Door(of(q=Q, **TOKENS), make=caches.CrossCache, after=holds, optional=("k", "v")),
-    "CrossCache.truncate": Door(of(length=0), make=memory, after=holds),
-    "EvictingCache": Door(lambda: {"policy": caches.SnapKV(window=2, kept=4)}),
+    "CrossCache.truncate": Door(of(length=0), make=memory, after=lambda made, result: made.length),
+    "EvictingCache": Door(lambda: {"policy": caches.SnapKV(budget=4, window=2)}),
     "EvictingCache.load": Door(lambda: {"path": saved(MAKE["EvictingCache"][1](), "EvictingCache"), "policy": caches.HeavyHitters(heavy=4, recent=4)},
                                after=lambda made, cache: holds(cache, None)),
-    "EvictingCache.truncate": Door(of(length=0), make=MAKE["EvictingCache"][1], after=holds),
+    "EvictingCache.truncate": Door(of(length=0), make=MAKE["EvictingCache"][1], after=lambda made, result: made.length),
     "FixedCache": Door(lambda: {"capacity": 16, "mechanism": definitions.attention}, after=lambda made, cache: holds(appended(cache), None),
                        optional=("mechanism",)),
     "GrowingCache": Door(lambda: {"mechanism": definitions.attention}, after=lambda made, cache: appended(cache).attend(Q[..., :2, :]),
@@ -152,10 +153,10 @@ DOORS |= {
     "SharedCache": Door(lambda: {"source": appended(GrowingCache())}),
     "SharedCache.step": Door(of(q=Q[..., :2, :]), make=shared, after=holds),
     "SharedCache.truncate": Door(of(length=6), make=shared, after=holds),
-    "SnapKV": Door(of(window=2, kept=4)),
-    "SnapKV.held": Door(of(length=9), make=lambda: caches.SnapKV(window=2, kept=4)),
-    "SnapKV.kept": Door(of(**FORGETS), make=lambda: caches.SnapKV(window=2, kept=3)),
-    "SnapKV.piece": Door(of(held=4, count=3), make=lambda: caches.SnapKV(window=2, kept=4)),
+    "SnapKV": Door(of(budget=4, window=2, kernel=3)),
+    "SnapKV.held": Door(of(length=9), make=lambda: caches.SnapKV(budget=4, window=2)),
+    "SnapKV.kept": Door(of(**FORGETS), make=lambda: caches.SnapKV(budget=3, window=2)),
+    "SnapKV.piece": Door(of(held=4, count=3), make=lambda: caches.SnapKV(budget=4, window=2)),
     "StateCache": Door(lambda: {"mechanism": definitions.linear_attention_chunked, "slack": 4}, after=lambda made, cache: appended(cache).attend(Q[..., :1, :]),
                        optional=("mechanism",)),
     "StateCache.append": Door(of(**TOKENS, **GATED), make=lambda: caches.StateCache(definitions.retention_chunked),
@@ -163,6 +164,8 @@ DOORS |= {
     "StateCache.attend": Door(of(q=Q[..., :1, :], scale=0.3), make=decaying, optional=("scale",)),
     "StateCache.step": Door(of(q=Q, **TOKENS, **GATED), make=lambda: caches.StateCache(definitions.retention_chunked)),
 }
+for name in ("EvictingCache.append", "SharedCache.append", "SharedCache.reorder", "SharedCache.save"):
+    DOORS[name] = replace(DOORS[name], refuses=True)
 MAKE["LatentCache"] = (caches.LatentCache, latent, {})
 DOORS |= {**protocol("LatentCache"), "LatentCache.append": Door(of(**LATENT), make=caches.LatentCache, after=holds),
           "LatentCache.attend": Door(of(q=RNG(9).standard_normal((4, 2, 12)), scale=0.3, **W), make=latent, optional=("scale",)),
