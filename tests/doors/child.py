@@ -112,7 +112,8 @@ def calls(module, doors):
         for argument, value in made.items():
             yield f"{name} without {argument}", lambda name=name, door=door, argument=argument: without(module, name, door, argument)
             for damage in damages(argument, value, door.below.get(argument)):
-                if damage.value is None and argument in door.optional:
+                huge = argument in door.work and isinstance(damage.value, int) and damage.value >= 1 << 62
+                if huge or (damage.value is None and argument in door.optional):
                     continue
                 yield f"{name}({argument}={damage.kind})", lambda name=name, door=door, damage=damage: outcome(module, name, door, damage)
 

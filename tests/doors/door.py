@@ -27,6 +27,7 @@ class Door:
     `arguments()` makes arguments that it takes, by name. A method is looked up in what `make()` returns. `after(made, result)`
     says what is looked at, the result itself if there is none. `reference` gives the right value of the same arguments.
     `below` says of an array of indices how large they may be. `optional` names arguments that may be None. A method that `refuses` does so whatever it is given.
+    `work` names counts of what is done one after another: enormous ones are not tried, as they would only take long.
     """
 
     arguments: Callable[[], Arguments] = dict
@@ -36,6 +37,7 @@ class Door:
     below: dict[str, int] = dataclasses.field(default_factory=dict)
     optional: tuple[str, ...] = ()
     refuses: bool = False
+    work: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,11 +16,11 @@ MODULE = models
 RNG = np.random.default_rng
 FOLDER = Path(tempfile.mkdtemp())
 CONFIG = models.DecoderConfig(vocab=256, width=8, layers=1, heads=2, kv_heads=1, hidden=8, context=16)
-IMAGE = models.ImageConfig(side=4, patch=2, width=8, layers=1, heads=2, hidden=8, classes=3)
+IMAGE = models.ImageConfig(side=4, patch=2, width=8, layers=1, heads=2, hidden=8, classes=10)
 TEXT = RNG(0).integers(0, 256, 400).astype(np.uint8)
 TOKENS = RNG(1).integers(0, 256, (2, 6))
 LOGITS = RNG(2).standard_normal((2, 7))
-IMAGES, LABELS = RNG(3).random((6, 4, 4)).astype(np.float32), np.array([0, 1, 2, 0, 1, 2])
+IMAGES, LABELS = RNG(3).random((10, 4, 4)).astype(np.float32), np.arange(10)
 TREE = {"w": np.ones((2, 3)), "b": [np.zeros(3)]}
 
 
@@ -33,7 +33,7 @@ def image_model() -> models.ImageModel:
 
 
 def block() -> Any:
-    return attending(lambda number: definitions.attention)
+    return attending(lambda number: definitions.axial_attention)
 
 
 def digits() -> models.Digits:
@@ -66,7 +66,7 @@ DOORS = {
     "DecoderConfig.from_json": Door(lambda: {"text": CONFIG.to_json()}),
     "DecoderConfig.to_json": Door(make=lambda: CONFIG),
     "Digits": Door(lambda: digits()._asdict(), after=lambda made, given: models.nearest_mean_accuracy(given)),
-    "ImageConfig": Door(of(side=4, patch=2, width=8, layers=1, heads=2, hidden=8, classes=3)),
+    "ImageConfig": Door(of(side=4, patch=2, width=8, layers=1, heads=2, hidden=8, classes=10)),
     "ImageModel": Door(lambda: vars(image_model()), after=lambda made, model: model(IMAGES)),
     "ImageModel.__call__": Door(of(images=IMAGES), make=image_model),
     "ImageModel.create": Door(lambda: {"config": IMAGE, "rng": RNG(0), "block": block()}, after=lambda made, model: model(IMAGES)),
@@ -78,9 +78,9 @@ DOORS = {
     "Prefix.read": Door(lambda: {"decoder": decoder(), "text": b"ab", "cache": GrowingCache}, after=lambda made, read: list(read.generate(b"c", 2))),
     "Saved": Door(lambda: {"decoder": decoder(), "config": CONFIG, "mechanism": "attention", "state": None}, optional=MAY),
     "Step": Door(lambda: {"number": 1, "loss": 2.0, "seconds": 0.1, "decoder": decoder(), "state": models.AdamW.create(TREE)}),
-    "accuracy": Door(lambda: {"model": image_model(), "images": IMAGES, "labels": LABELS}, below={"labels": 3}),
+    "accuracy": Door(lambda: {"model": image_model(), "images": IMAGES, "labels": LABELS}, below={"labels": 10}),
     "batch_of": Door(lambda: {"text": TEXT, "context": 4, "batch": 2, "rng": RNG(0)}),
-    "beam_search": Door(lambda: {"decoder": decoder(), "prompt": b"ab", "tokens": 3, "beams": 2, "cache": GrowingCache}, optional=MAY),
+    "beam_search": Door(lambda: {"decoder": decoder(), "prompt": b"ab", "tokens": 3, "beams": 2, "cache": GrowingCache}, optional=MAY, work=("tokens", "beams")),
     "bigram_bits_per_byte": Door(of(train=TEXT, validation=TEXT[:50])),
     "bits_per_byte": Door(lambda: {"decoder": decoder(), "inputs": TOKENS[:, :-1], "targets": TOKENS[:, 1:], "batch": 2},
                           below={"inputs": 256, "targets": 256}),
@@ -91,7 +91,7 @@ DOORS = {
     "generate": Door(lambda: {"decoder": decoder(), "prompt": b"ab", "tokens": 3, "rng": RNG(0), **SAMPLED, "cache": GrowingCache}, optional=MAY),
     "generate_batch": Door(lambda: {"decoder": decoder(), "prompts": [b"ab", b"c"], "tokens": 3, "rng": RNG(0), **SAMPLED, "cache": GrowingCache},
                            optional=MAY),
-    "image_loss": Door(lambda: {"model": image_model(), "images": IMAGES, "labels": LABELS}, below={"labels": 3}),
+    "image_loss": Door(lambda: {"model": image_model(), "images": IMAGES, "labels": LABELS}, below={"labels": 10}),
     "load_training": Door(lambda: {"path": saved()}, after=lambda made, found: found.decoder(TOKENS)),
     "logits_and_budget": Door(lambda: {"decoder": decoder(), "tokens": TOKENS, "rng": RNG(0)}, below={"tokens": 256}),
     "loss": Door(lambda: {"decoder": decoder(), "tokens": TOKENS, "targets": TOKENS}, below={"tokens": 256, "targets": 256}),
