@@ -5,17 +5,17 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 
-def main(report: str, allowed: str) -> int:
-    """Returns 0 if every skipped test of a JUnit report stands in the list, else 1."""
+def main(allowed: str, *reports: str) -> int:
+    """Returns 0 if every skipped test of the JUnit reports stands in the list, else 1."""
     lines = [line.partition("#") for line in Path(allowed).read_text().splitlines()]
     known = {name.strip() for name, _, _ in lines if name.strip()}
     unexplained = [name.strip() for name, _, reason in lines if name.strip() and not reason.strip()]
-    cases = list(ElementTree.parse(report).iter("testcase"))
+    cases = [case for report in reports for case in ElementTree.parse(report).iter("testcase")]
     skipped = [case for case in cases if case.find("skipped") is not None]
-    unknown = [name for case in skipped
-               if (name := f"{case.get('classname')}::{case.get('name')}") not in known]
+    unknown = {name for case in skipped
+               if (name := f"{case.get('classname')}::{case.get('name')}") not in known}
     failed = sum(case.find("failure") is not None or case.find("error") is not None for case in cases)
-    for name in unknown:
+    for name in sorted(unknown):
         print(f"skipped, but not on {allowed}: {name}")
     for name in unexplained:
         print(f"on {allowed} without a reason: {name}")

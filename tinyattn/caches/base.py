@@ -147,6 +147,10 @@ class Base(Turns):
         self._held = self._settled(grown)
         return out
 
+    def _reread(self, q: Array, options: dict[str, Any]) -> Array:
+        """Returns what the queries of another layer read, which stand where those of the last step did."""
+        return self.attend(q, **options)
+
     @exclusive
     def truncate(self, length: int) -> None:
         """Forgets all tokens from position `length` on."""

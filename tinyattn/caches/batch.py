@@ -11,17 +11,18 @@ from tinyattn.caches.asked import check_function
 from tinyattn.caches.base import Base, exclusive
 from tinyattn.caches.growing import GrowingCache
 from tinyattn.caches.protocol import check_chunk, check_reorder, check_truncation, count_of
-from tinyattn.caches.rows import check_lengths, chunk_of, option_of_row, release, successor
+from tinyattn.caches.rows import check_lengths, chunk_of, option_of_row, padded, release, successor
 from tinyattn.ops.types import Array
 
 Lengths = Array | Sequence[int] | None
 
 
 class Rows(NamedTuple):
-    """A cache for each row, and how many tokens of the next chunk are each row's own; None is all."""
+    """A cache for each row, how many tokens of the next chunk are each row's own (None is all), and of the last one."""
 
     caches: tuple[Any, ...]
-    first: Lengths = None
+    first: Array | None = None
+    last: Array | None = None
 
 
 class BatchCache(Base):
@@ -128,12 +129,12 @@ class BatchCache(Base):
     def append(self, k: Array, v: Array, lengths: Lengths = None, **options: Any) -> None:
         """Stores each row's own tokens of a chunk; gates as the rows' own `append` takes them."""
         n, rank = chunk_of(k, v), k.ndim
-        rows = self._successors(len(k))
-        for b, (row, count) in enumerate(zip(rows, self._counts(lengths, len(k), n), strict=True)):
+        rows, counts = self._successors(len(k)), self._counts(lengths, len(k), n)
+        for b, (row, count) in enumerate(zip(rows, counts, strict=True)):
             own = self._own(int(count), n)
             given = {name: option_of_row(name, option, b, own, (len(k), n), rank) for name, option in options.items()}
             row.append(k[b : b + 1, ..., own, :], v[b : b + 1, ..., own, :], **given)
-        self._held = Rows(rows)
+        self._held = Rows(rows, last=counts)
 
     @exclusive
     def step(self, q: Array, k: Array, v: Array, lengths: Lengths = None, **options: Any) -> Array:
@@ -143,29 +144,38 @@ class BatchCache(Base):
         check_chunk(q, n)
         if q.shape[0] != len(k) or q.shape[-2] != n:
             raise ValueError(f"q: expected {len(k)} rows of {n} queries as in k {k.shape}, got shape {q.shape}")
-        for b, (row, count) in enumerate(zip(rows, self._counts(lengths, len(k), n), strict=True)):
+        counts = self._counts(lengths, len(k), n)
+        for b, (row, count) in enumerate(zip(rows, counts, strict=True)):
             own = self._own(int(count), n)
             given = {name: option_of_row(name, option, b, own, (len(k), n), q.ndim) for name, option in options.items()}
-            out = row.step(*(x[b : b + 1, ..., own, :] for x in (q, k, v)), **given)
-            edges = (own.start, n - own.stop)
-            outs.append(np.pad(out, [(0, 0)] * (out.ndim - 2) + [edges, (0, 0)]))
+            outs.append(padded(row.step(*(x[b : b + 1, ..., own, :] for x in (q, k, v)), **given), own, n))
         if not outs:
             raise ValueError(f"k: expected at least one row, got shape {k.shape}")
         out = np.concatenate(outs)
-        self._held = Rows(rows)
+        self._held = Rows(rows, last=counts)
         return out
 
     @exclusive
     def attend(self, q: Array, **options: Any) -> Array:
         """Returns what queries at the last q_len positions of every row read."""
-        n = count_of(q)
+        return self._answers(q, None, options)
+
+    def _reread(self, q: Array, options: dict[str, Any]) -> Array:
+        return self._answers(q, None if self._held is None else self._held.last, options)
+
+    def _answers(self, q: Array, counts: Array | None, options: dict[str, Any]) -> Array:
+        """Returns what the own queries of every row read at its last positions, and 0 for padding."""
+        n, outs = count_of(q), []
         if self._held is None:
             raise ValueError("attend: this cache is empty; append first")
         if q.shape[0] != len(self.rows):
             raise ValueError(f"q: expected {len(self.rows)} rows, got shape {q.shape}")
-        return np.concatenate([
-            row.attend(q[b : b + 1], **{name: option_of_row(name, option, b, slice(0, n), (len(q), n), q.ndim)
-                                        for name, option in options.items()}) for b, row in enumerate(self.rows)])
+        for b, (row, count) in enumerate(zip(self.rows, check_lengths(np.full(len(q), n) if counts is None else counts, len(q), n),
+                                             strict=True)):
+            own = self._own(int(count), n)
+            given = {name: option_of_row(name, option, b, own, (len(q), n), q.ndim) for name, option in options.items()}
+            outs.append(padded(row.attend(q[b : b + 1, ..., own, :], **given), own, n))
+        return np.concatenate(outs)
 
     @exclusive
     def truncate(self, length: int | Array | Sequence[int]) -> None:
@@ -180,7 +190,7 @@ class BatchCache(Base):
         cut = tuple(successor(row) for row in rows)
         for row, n in zip(cut, wanted, strict=True):
             row.truncate(n)
-        self._held = self._held and self._held._replace(caches=cut)
+        self._held = self._held and self._held._replace(caches=cut, last=None)
 
     @exclusive
     def reorder(self, indices: Array) -> None:
@@ -188,8 +198,8 @@ class BatchCache(Base):
         if self._held is None:
             raise ValueError("reorder: this cache is empty and has no rows yet; append first")
         kept = check_reorder(indices, len(self.rows))
-        first = self._held.first
-        self._held = Rows(tuple(self.rows[i].fork() for i in kept), None if first is None else np.asarray(first)[kept])
+        counts = (None if given is None else given[kept] for given in self._held[1:])
+        self._held = Rows(tuple(self.rows[i].fork() for i in kept), *counts)
 
     def free(self) -> None:
         """Gives back what the rows hold of a pool that others share."""

@@ -49,6 +49,11 @@ def release(caches: Iterable[Any]) -> None:
             cache.free()
 
 
+def padded(out: Array, own: slice, tokens: int) -> Array:
+    """Returns what the own queries of a row read, with 0 for the others of the chunk."""
+    return np.pad(out, [(0, 0)] * (out.ndim - 2) + [(own.start, tokens - own.stop), (0, 0)])
+
+
 def option_of_row(name: str, option: Any, row: int, own: slice, sizes: tuple[int, int], rank: int) -> Any:
     """Returns the part of an option that belongs to the own tokens of one row; all of it where it is the same for all rows.
 

@@ -21,12 +21,12 @@ class Primitive:
     """A function `f(...) -> (out, saved)` and its backward `(d_out, saved) -> {argument: gradient}`.
 
     Calling it returns `out` alone. `out` may be a tuple; then `d_out` is one too. Differentiable arguments may be
-    positional or keyword-only; a gradient of None, or a name left out, is no gradient. A gradient has the shape of its
-    argument, and is cast to its dtype. The backward is not differentiable itself: a second derivative needs the function
-    that `again` names.
+    positional or keyword-only; None, or a name left out, means that the argument has no gradient. A gradient has exactly
+    the shape of its argument and a floating dtype, which is cast to the argument's. The backward is not differentiable
+    itself: a second derivative needs the function that `again` names.
 
     Raises:
-        TypeError: no backward was given, it names an unknown argument, a gradient is no real floating array, or a second
+        TypeError: no backward was given, it names an unknown argument, a gradient is no floating array, or a second
             derivative is asked for where `again` has named no function.
         ValueError: a gradient of another shape than its argument's.
 

@@ -23,7 +23,8 @@ def merge(a: Partial, b: Partial) -> Partial:
     after. arXiv:2205.14135.
 
     Raises:
-        TypeError: what is no pair of floating arrays. ValueError: shapes of the two partials that differ, or an lse that is not out's without its last axis.
+        TypeError: an argument that is not a pair of floating arrays.
+        ValueError: the shapes of the two differ, or an lse does not have the shape of its out without the last axis.
 
     >>> one = np.ones((1, 2)), np.zeros(1)
     >>> nothing = np.zeros((1, 2)), np.full(1, -np.inf)

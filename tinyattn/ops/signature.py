@@ -125,7 +125,7 @@ def floating(name: str, array: Any) -> Array:
         if isinstance(array, np.ma.MaskedArray):
             raise TypeError(f"{name}: expected a plain array, a masked one would lose its mask; "
                             f"give .filled(...) or .data, and mask=")
-        if array.dtype in FLOATING or is_half(array.dtype) and array.dtype.isnative:
+        if array.dtype in FLOATING or (is_half(array.dtype) and array.dtype.isnative):
             return array if type(array) is np.ndarray else array.view(np.ndarray)
         native = array.dtype.newbyteorder("=")
         if native in FLOATING or is_half(native):

@@ -43,7 +43,7 @@ def widened(function: F) -> F:
         # Decoding steps run this a hundred times, so the arrays that need nothing are told apart by one attribute.
         for value in (*args, *options.values()) if options else args:
             kind = type(value)
-            if kind is np.ndarray and value.itemsize != 2 or kind in PLAIN:
+            if (kind is np.ndarray and value.itemsize != 2) or kind in PLAIN:
                 continue
             if holds_half(value):
                 break

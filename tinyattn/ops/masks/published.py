@@ -90,6 +90,7 @@ def sharded(heads: int, *, size: int, local: int, stride: int) -> Pattern:
             every = (i1 // size - first < local) | (kept & (first == final))
             return (j0 <= i1) & some, (j1 <= i0) & every
 
-        return Pattern(see, corners=corners, text=f"sharded head {h}")
+        return Pattern(see, corners=corners)
 
-    return per_head([one(h) for h in range(heads)])
+    every_head = per_head([one(h) for h in range(heads)])
+    return Pattern(every_head.see, corners=every_head.corners, text=f"sharded({heads}, size={size}, local={local}, stride={stride})")
