@@ -28,7 +28,7 @@ def start(*arguments, **options):
 
 def test_an_interrupt_prints_the_table_so_far(text, tmp_path, monkeypatch, capsys):
     def interrupted(line):
-        if line.startswith("linear_attention: 0/"):  # the first mechanism is done when the second one begins
+        if line.startswith("linear_attention: 1/"):  # the first mechanism is done when the second one has begun
             raise KeyboardInterrupt
 
     monkeypatch.setattr("tinyattn.cli.terminal.say", interrupted)
