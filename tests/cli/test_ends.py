@@ -35,7 +35,7 @@ def test_an_interrupt_prints_the_table_so_far(text, tmp_path, monkeypatch, capsy
     out = tmp_path / "report.json"
     assert main(["compare", "--steps", "2", "--text", text, "--json", str(out), *SMALL]) == 130
     shown = capsys.readouterr().out
-    assert "\nattention  " in shown
+    assert "\nattention" in shown
     assert "(bigram)" in shown
     assert "linear_attention" not in shown
     assert [row["mechanism"] for row in json.loads(out.read_text())["rows"]] == ["attention"]
