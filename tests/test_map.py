@@ -26,21 +26,12 @@ HOMES = {"numba": ("kernels/",), "hypothesis": ("testing/",), "matplotlib": ("pl
          "torch": ("cli/",), "llvmlite": ("kernels/",)}
 
 
-def map_entries() -> list[str]:
-    """Returns the map's files in order, folders joined to their files by indentation."""
+def map_entries(folder: str = "") -> list[str]:
+    """Returns the files in the order of the maps: each folder's docstring lists its own, and its subfolders in their place."""
+    doc = ast.get_docstring(ast.parse((PACKAGE / folder / "__init__.py").read_text()))
     entries: list[str] = []
-    folders: list[tuple[int, str]] = []
-    for line in inspect.getdoc(tinyattn).splitlines():
-        found = re.match(r"^( *)([a-z0-9_]+(?:\.py|/))  +\S", line)
-        if not found:
-            continue
-        indent, name = len(found[1]), found[2]
-        while folders and folders[-1][0] >= indent:
-            folders.pop()
-        if name.endswith("/"):
-            folders.append((indent, name))
-        else:
-            entries.append("".join(folder for _, folder in folders) + name)
+    for name in re.findall(r"^    ([a-z0-9_]+(?:\.py|/))  +\S", doc, re.M):
+        entries += map_entries(folder + name) if name.endswith("/") else [folder + name]
     return entries
 
 

@@ -45,7 +45,7 @@ def test_compare_writes_what_it_measured_and_repeats_itself(capsys, tmp_path):
         assert all(row["gap_budgets"] <= 1.0 and math.isfinite(row["bits_per_byte"]) for row in report["rows"])
         losses.append([row["losses"] for row in report["rows"]])
     assert losses[0] == losses[1]
-    assert "bits/byte" in capsys.readouterr().out
+    assert "bits per byte" in capsys.readouterr().out
 
 
 def test_train_resume_generate(capsys, tmp_path):

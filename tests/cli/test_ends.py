@@ -37,7 +37,7 @@ def test_an_interrupt_prints_the_table_so_far(text, tmp_path, monkeypatch, capsy
     shown = capsys.readouterr().out
     assert "\nattention" in shown
     assert "(bigram)" in shown
-    assert "linear_attention" not in shown
+    assert "linear_attention writes" not in shown
     assert [row["mechanism"] for row in json.loads(out.read_text())["rows"]] == ["attention"]
 
 

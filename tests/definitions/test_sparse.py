@@ -221,19 +221,6 @@ def test_golden_patterns():
     assert [int(np.flatnonzero(row)[0]) for row in shifted] == [0, 0, 2, 2, 2, 2, 6, 6]
 
 
-@pytest.mark.parametrize("pattern", [masks.look_back(3), masks.fixed(4, 2), masks.shifted_blocks(4, 2), masks.sharded(2, size=2, local=1, stride=3),
-                                     masks.sharded(2, size=2, local=3, stride=5)], ids=str)
-def test_blocks_of_published_patterns_are_true(pattern):
-    for q_len, kv_len, size in ((7, 7, 2), (3, 11, 3), (12, 12, 4), (5, 5, 1)):
-        dense = pattern.dense(q_len, kv_len)
-        kinds = np.broadcast_to(pattern.blocks(q_len, kv_len, size, size), (*dense.shape[:-2], -(-q_len // size), -(-kv_len // size)))
-        for index in np.ndindex(kinds.shape):
-            *lead, i, j = index
-            part = dense[(*lead, slice(i * size, (i + 1) * size), slice(j * size, (j + 1) * size))]
-            assert kinds[index] != masks.EMPTY or not part.any()
-            assert kinds[index] != masks.FULL or part.all()
-
-
 def test_a_sparse_transformer_reaches_everything_in_two_layers():
     for near, far in ((masks.sliding_window(4), masks.strided(4)), (masks.causal() & masks.block_local(4), masks.fixed(4, 1))):
         both = near.dense(30, 30).astype(int) @ far.dense(30, 30).astype(int) > 0

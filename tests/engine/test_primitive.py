@@ -116,6 +116,28 @@ def test_what_it_saves_is_not_the_callers():
     np.testing.assert_array_equal(pullback(np.ones(2)), [2.0, 3.0])
 
 
+@pytest.mark.parametrize("inside", [lambda a: [a], lambda a: (a, 1), lambda a: {"a": a}, lambda a: Options(a, None), lambda a: [Options(None, {"a": (a,)})]])
+def test_what_stands_in_a_container_is_not_the_callers(inside):
+    def first(container):
+        while not isinstance(container, np.ndarray):
+            items = container.values() if isinstance(container, dict) else container
+            container = next(item for item in items if item is not None)
+        return container
+
+    @primitive
+    def times(x, options):
+        return x * first(options), options
+
+    @times.backward
+    def _(d_out, saved):
+        return {"x": d_out * first(saved)}
+
+    factor = np.array([2.0, 3.0])
+    _, pullback = vjp(lambda x: times.again(lambda x, options: x * first(options))(x, inside(factor)), np.ones(2))
+    factor[:] = 100.0
+    np.testing.assert_array_equal(pullback(np.ones(2)), [2.0, 3.0])
+
+
 def doubled(change):
     @primitive
     def double(x):
@@ -150,25 +172,3 @@ def test_a_gradient_is_cast_to_the_dtype_of_its_argument(dtype):
         g = grad(lambda x: doubled(change)(x).sum())(np.ones((2, 3), dtype))
         assert g.dtype == dtype
         np.testing.assert_array_equal(g, np.full((2, 3), 2.0))
-
-
-@pytest.mark.parametrize("inside", [lambda a: [a], lambda a: (a, 1), lambda a: {"a": a}, lambda a: Options(a, None), lambda a: [Options(None, {"a": (a,)})]])
-def test_what_stands_in_a_container_is_not_the_callers(inside):
-    def first(container):
-        while not isinstance(container, np.ndarray):
-            items = container.values() if isinstance(container, dict) else container
-            container = next(item for item in items if item is not None)
-        return container
-
-    @primitive
-    def times(x, options):
-        return x * first(options), options
-
-    @times.backward
-    def _(d_out, saved):
-        return {"x": d_out * first(saved)}
-
-    factor = np.array([2.0, 3.0])
-    _, pullback = vjp(lambda x: times.again(lambda x, options: x * first(options))(x, inside(factor)), np.ones(2))
-    factor[:] = 100.0
-    np.testing.assert_array_equal(pullback(np.ones(2)), [2.0, 3.0])

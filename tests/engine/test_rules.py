@@ -144,6 +144,18 @@ CASES += [(name, lambda x, f=getattr(np, name), o=options: f(x, **o), normal(B))
 CASES += [("reshape", lambda x: np.reshape(x, (6, 3)), normal(B)), ("swapaxes", lambda x: np.swapaxes(x, 0, 2), normal(B)),
           ("atleast_1d", lambda x: np.atleast_1d(x), normal(S)), ("atleast_2d", lambda x: np.atleast_2d(x), normal(V)),
           ("atleast_3d", lambda x: np.atleast_3d(x), normal(A)), ("squeeze 1", lambda x: np.squeeze(x, 0), normal((1, 3)))]
+CASES += [
+    ("convolve", np.convolve, normal(V, (3,))), ("cross", np.cross, normal((4, 3), (3,))),
+    ("linalg.cross", np.linalg.cross, normal((4, 3), (4, 3))), ("median", lambda x: np.median(x, axis=1), normal(A)),
+    ("full_like", lambda x, y: np.full_like(x, y) * x, normal(A, S)), ("linspace", np.linspace, normal(S, S)),
+    ("heaviside", lambda x, y: np.heaviside(x, y), normal(A, A)), ("nextafter", lambda x: np.nextafter(x, 9.0), normal(A)),
+    ("meshgrid", lambda x, y: np.meshgrid(x, y)[0], normal(V, V)), ("slogdet", lambda x: np.linalg.slogdet(x)[1], normal((3, 3))),
+    ("select", lambda x, y: np.select([MASK], [x], y), normal(A, A)),
+    ("cholesky", lambda x: np.linalg.cholesky(x @ x.T + LINALG), normal((3, 3))),
+]
+if hasattr(np, "cumulative_sum"):
+    CASES += [("cumulative_sum", lambda x: np.cumulative_sum(x, axis=0), normal(A)),
+              ("cumulative_prod", lambda x: np.cumulative_prod(x, axis=0, include_initial=True), normal(A))]
 if hasattr(np, "astype"):
     CASES += [("np.astype", lambda x: np.astype(x, np.float64), normal(A))]
 if hasattr(np, "unstack"):
@@ -197,13 +209,13 @@ def test_every_differentiable_row_is_tried():
             tried.add(key)
             return dict.get(self, key, default)
 
-    from tinyattn.engine import table
-    rows, table.ROWS = table.ROWS, Recorder(table.ROWS)
+    from tinyattn.engine import dispatch
+    rows, dispatch.ROWS = dispatch.ROWS, Recorder(dispatch.ROWS)
     try:
         for name, f, draw in CASES:
             grad(lambda ys, f=f: f(*ys).sum())(drawn(name, draw))
     finally:
-        table.ROWS = rows
+        dispatch.ROWS = rows
     untried = {name_of(f) for f, (kind, _) in KINDS.items() if (kind == "differentiable" and f not in tried
                and getattr(f, "__module__", "").startswith("numpy")) or (isinstance(f, np.ufunc)
                and kind == "differentiable" and f not in tried)}

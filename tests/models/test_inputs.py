@@ -110,7 +110,7 @@ def test_greedy_and_ties():
 
 @pytest.mark.parametrize(("options", "error", "words"), [
     ({"temperature": -1.0}, ValueError, "temperature"), ({"temperature": float("nan")}, ValueError, "temperature"),
-    ({"top_k": 0}, ValueError, "top_k"), ({"top_k": 1.5}, ValueError, "top_k"), ({"top_p": 0.0}, ValueError, "top_p"),
+    ({"top_k": 0}, ValueError, "top_k"), ({"top_k": 1.5}, TypeError, "top_k"), ({"top_p": 0.0}, ValueError, "top_p"),
     ({"top_p": 1.5}, ValueError, "top_p"), ({"rng": None}, TypeError, "rng"), ({"rng": 3}, TypeError, "rng.*int"),
     ({"logits": np.array([np.nan, 0.0])}, ValueError, "NaN"), ({"logits": np.full(2, -np.inf)}, ValueError, "-inf"),
 ])

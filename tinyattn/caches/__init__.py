@@ -13,6 +13,33 @@
 | CrossCache | yes | an encoder's memory | to 0 or its length | from all of it |
 | SharedCache | as its source | nothing: its source does | with its source | from its source |
 | BatchCache | as its rows | a cache a row | each row by itself | row by row |
+
+Its files, in reading order:
+
+    protocol.py             what every cache does, and the checks it shares
+    reading.py              keys in parts, in pages, packed
+    tape.py                 rows written behind rows
+    asked.py                options and queries, checked
+    base.py                 compute, then commit; threads, copies, files
+    taped.py                caches of tapes
+    growing.py              all keys and values
+    fixed.py                room made once
+    ring.py                 the last tokens, and the first
+    quantized.py            older tokens in 8 or 4 bits
+    pages.py                the book of a pool: who holds which page
+    page_writing.py         tokens written into pages
+    pool.py                 the pages and the book of a pool
+    paged.py                many sequences in one pool of pages
+    latent.py               latent vectors
+    chunk.py                tokens with their gates
+    state.py                the state alone
+    cross.py                an encoder's memory
+    shared.py               another layer's keys
+    rows.py                 what each row of a batch gets
+    batch.py                rows of different lengths
+    room.py                 room for a text in all caches together
+    policies.py             who is forgotten first
+    evicting.py             a budget of tokens
 """
 
 from tinyattn.caches.batch import BatchCache

@@ -10,8 +10,10 @@ from typing import Any, Self, TypeVar, cast
 
 import numpy as np
 
+from tinyattn.caches.asked import READING, Names, check_fit, check_options
 from tinyattn.caches.protocol import check_chunk, check_queries, check_reorder, check_truncation, settings_of
 from tinyattn.ops.files import safetensors
+from tinyattn.ops.masks.constructors import whole
 from tinyattn.ops.types import Array
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -50,10 +52,16 @@ class Base(Turns):
     """
 
     exact = True
+    _names: Names = READING
 
     def __init__(self) -> None:
         self._held: Any = None
         self._turn = {}
+
+    @property
+    def _attend_names(self) -> Names:
+        """The options that `attend` takes: those of `step`."""
+        return self._names
 
     def _grown(self, k: Array, v: Array) -> Any:
         """Returns the value with n more tokens, of which nothing is forgotten yet."""
@@ -66,6 +74,10 @@ class Base(Turns):
     def _read(self, q: Array, held: Any, options: dict[str, Any]) -> Array:
         """Returns what queries at the last q_len positions of a value read."""
         raise NotImplementedError
+
+    def _fitting(self, q: Array, k: Array) -> Array:
+        """Returns queries as a plain array; an error unless they fit keys of this shape and dtype."""
+        return check_fit(q, k)
 
     def _cut(self, length: int) -> Any:
         """Returns the value without the tokens from position `length` on."""
@@ -107,6 +119,7 @@ class Base(Turns):
 
     def positions(self, count: int) -> Array:
         """Returns the positions of the next `count` tokens."""
+        count = whole("count", count, 0)
         return np.arange(self.length, self.length + count)
 
     @exclusive
@@ -117,19 +130,26 @@ class Base(Turns):
     @exclusive
     def attend(self, q: Array, **options: Any) -> Array:
         """Returns what queries at the last q_len positions read; options as the mechanism's."""
+        check_options("attend", options, self._attend_names)
         check_queries(q, self.length)
-        if self._held is None:
+        kept = self._kept()
+        if kept is None:
             raise ValueError("attend: this cache is empty; append first")
-        return self._read(q, self._held, options)
+        return self._read(self._fitting(q, kept[0]), self._held, options)
 
     @exclusive
     def step(self, q: Array, k: Array, v: Array, **options: Any) -> Array:
         """Appends a chunk and returns what its queries read, computed before anything is stored."""
+        check_options("step", options, self._names)
         grown = self._grown(k, v)
         check_chunk(q, grown.length - self.length)
-        out = self._read(q, grown, options)
+        out = self._read(self._fitting(q, k), grown, options)
         self._held = self._settled(grown)
         return out
+
+    def _reread(self, q: Array, options: dict[str, Any]) -> Array:
+        """Returns what the queries of another layer read, which stand where those of the last step did."""
+        return self.attend(q, **options)
 
     @exclusive
     def truncate(self, length: int) -> None:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tinyattn.ops.signature import floating
 from tinyattn.ops.types import Array
 
 # What a mechanism may take besides keys and values, a number or a vector a token.
@@ -28,6 +29,17 @@ class Chunk(NamedTuple):
         gates = {name: np.concatenate((gate, later.options[name]), axis=-2 if gate.ndim == self.k.ndim else -1)
                  for name, gate in self.options.items() if name in GATES and np.ndim(gate) >= self.k.ndim - 1}
         return Chunk(np.concatenate((self.k, later.k), axis=-2), np.concatenate((self.v, later.v), axis=-2), later.options | gates)
+
+
+def check_gates(k: Array, options: dict[str, Any]) -> None:
+    """Raises unless every gate is a number or a floating array that has an entry for each token of k, or none at all."""
+    for name, gate in options.items():
+        if name not in GATES or gate is None or isinstance(gate, (int, float)):
+            continue
+        floating(name, gate)
+        axis = -2 if gate.ndim == k.ndim else -1
+        if gate.ndim > k.ndim or (gate.ndim >= k.ndim - 1 and gate.shape[axis] not in (1, k.shape[-2])):
+            raise ValueError(f"{name}: expected an entry for each of the chunk's {k.shape[-2]} tokens, got shape {gate.shape}")
 
 
 def still(chunk: Chunk) -> Chunk:

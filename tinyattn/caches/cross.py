@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tinyattn.caches.asked import check_options
 from tinyattn.caches.base import exclusive
 from tinyattn.caches.growing import GrowingCache
 from tinyattn.caches.protocol import count_of
@@ -37,14 +38,16 @@ class CrossCache(GrowingCache):
     @exclusive
     def attend(self, q: Array, **options: Any) -> Array:
         """Returns what any number of queries read from the memory; options as the mechanism's."""
+        check_options("attend", options, self._names)
         count_of(q)
         if self._held is None:
             raise ValueError("attend: this cache is empty; append the memory first")
-        return self._read(q, self._held, options)
+        return self._read(self._fitting(q, self._held.tapes["keys"].buffer), self._held, options)
 
     @exclusive
     def step(self, q: Array, k: Array | None = None, v: Array | None = None, **options: Any) -> Array:
         """Returns what queries read from the memory, which the first step brings."""
+        check_options("step", options, self._names)
         count_of(q)
         if k is None and v is None:
             held = self._held
@@ -54,7 +57,7 @@ class CrossCache(GrowingCache):
             held = self._grown(k, v)
         if held is None:
             raise ValueError("step: this cache is empty; give it the memory's keys and values first")
-        out = self._read(q, held, options)
+        out = self._read(self._fitting(q, held.tapes["keys"].buffer), held, options)
         self._held = held
         return out
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinyattn import definitions
+from tinyattn.caches.asked import READING, check_options
 from tinyattn.caches.base import Keyed, exclusive
 from tinyattn.caches.policies import Policy
 from tinyattn.caches.protocol import check_chunk, check_tokens
@@ -53,6 +54,8 @@ class EvictingCache(Keyed):
 
     def __init__(self, policy: Policy) -> None:
         super().__init__()
+        if missing := [name for name in ("piece", "held", "kept") if not callable(getattr(policy, name, None))]:
+            raise TypeError(f"policy: expected one with {', '.join(missing)}, as HeavyHitters has, got {type(policy).__name__}")
         self.policy = policy
 
     @property
@@ -71,13 +74,14 @@ class EvictingCache(Keyed):
     @exclusive
     def step(self, q: Array, k: Array, v: Array, **options: Any) -> Array:
         """Takes in a chunk, as much at once as the policy says, and returns what its queries read."""
+        check_weighed("step", options)
         k, v = check_tokens(k, v, self._kept())
-        check_options(options)
         held, n, start = self._held or empty(k, v), k.shape[-2], 0
         outs: list[Array] = []
         check_chunk(q, n)
         if q.shape[-2] != n:
             raise ValueError(f"q: expected a query for each of the chunk's {n} tokens, got shape {q.shape}")
+        q = self._fitting(q, k)
         while start < n or not outs:
             stop = start + self.policy.piece(held.keys.shape[-2], n - start)
             out, held = self._taken(held, q[..., start:stop, :], k[..., start:stop, :], v[..., start:stop, :], options)
@@ -96,7 +100,7 @@ class EvictingCache(Keyed):
         return out, grown if index is None else chosen(grown, index)
 
     def _read(self, q: Array, held: Held, options: dict[str, Any]) -> Array:
-        check_options(options)
+        check_weighed("attend", options)
         if held.keys.shape[-2] < held.length:
             raise ValueError(f"q: {held.length - held.keys.shape[-2]} of the {held.length} tokens that it sees were forgotten; "
                              f"step reads before it forgets")
@@ -130,8 +134,8 @@ class EvictingCache(Keyed):
 
 def read(q: Array, keys: Array, values: Array, options: dict[str, Any]) -> tuple[Array, Array]:
     """Returns the weights of each kv head's keys, summed over the heads that share them, and what the queries read."""
-    given = (x.astype(computed(q.dtype), copy=False) for x in (q, keys))
-    weights = definitions.attention_weights(*given, causal=True, **options)
+    wide, keys, values = (x.astype(computed(q.dtype), copy=False) for x in (q, keys, values))
+    weights = definitions.attention_weights(wide, keys, causal=True, **options)
     kv_heads = keys.shape[-3]
     out = unfold_group(fold_group(weights, kv_heads) @ values, q.shape[-3])
     return split_group(weights, kv_heads).sum(axis=-3), out.astype(q.dtype, copy=False)
@@ -159,8 +163,9 @@ def chosen(held: Held, index: Array) -> Held:
     return Held(keys, values, positions, mass, held.length)
 
 
-def check_options(options: dict[str, Any]) -> None:
-    """Raises ValueError for an option that has no meaning where every head holds other tokens."""
+def check_weighed(method: str, options: dict[str, Any]) -> None:
+    """Raises ValueError for an option that has no meaning where every head holds other tokens, TypeError for an unknown one."""
+    check_options(method, options, READING)
     for name in options:
         if name not in OPTIONS:
             raise ValueError(f"{name}: an evicting cache takes {', '.join(OPTIONS)}")

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinyattn import fastest
+from tinyattn.caches.asked import names_of
 from tinyattn.caches.protocol import check_tokens
 from tinyattn.caches.tape import Tape
 from tinyattn.caches.taped import Held, Taped
@@ -31,6 +32,7 @@ class GrowingCache(Taped):
     def __init__(self, mechanism: Callable[..., Any] | None = None) -> None:
         super().__init__()
         self.mechanism = fastest.attention if mechanism is None else mechanism
+        self._names = names_of(self.mechanism, {"causal": True, **self.always})
 
     def _room(self, length: int) -> int | None:
         """Returns the rows of a new buffer for so many tokens; None is twice those held."""

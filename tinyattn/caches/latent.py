@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from tinyattn import definitions
 from tinyattn.caches.growing import GrowingCache
+from tinyattn.caches.protocol import count_of
 from tinyattn.caches.taped import Held
+from tinyattn.ops.masks.pattern import Pattern
+from tinyattn.ops.options import Window
+from tinyattn.ops.signature import floating
 from tinyattn.ops.types import Array
 
 
-def absorbed(q: Array, latent: Array, k_rope: Array, *, causal: bool, w_uk: Array, w_uv: Array, **options: Any) -> Array:
+def absorbed(q: Array, latent: Array, k_rope: Array, *, causal: bool, w_uk: Array, w_uv: Array, mask: Array | Pattern | None = None,
+             window: Window | None = None, scale: float | None = None) -> Array:
     """Returns what queries [q_nope ; q_rope] read; latent and k_rope come with a heads axis of 1."""
     parts = q[..., : w_uk.shape[-1]], q[..., w_uk.shape[-1] :]
     out: Array = definitions.latent_attention_absorbed(*parts, latent[..., 0, :, :], k_rope[..., 0, :, :], w_uk=w_uk, w_uv=w_uv,
-                                                       causal=causal, **options)
+                                                       causal=causal, mask=mask, window=window, scale=scale)
     return out
 
 
@@ -37,6 +40,15 @@ class LatentCache(GrowingCache):
 
     def _grown(self, k: Array, v: Array) -> Held:
         return super()._grown(one_head(k), one_head(v))
+
+    def _fitting(self, q: Array, k: Array) -> Array:
+        count_of(q)
+        q, k = floating("q", q), k if k.ndim == q.ndim else one_head(k)
+        if q.dtype != k.dtype:
+            raise TypeError(f"q: expected the dtype of the latents, {k.dtype}, got {q.dtype}")
+        if q.ndim != k.ndim or q.shape[:-3] != k.shape[:-3]:
+            raise ValueError(f"q: expected leading axes {k.shape[:-3]} as in the latents, got shape {q.shape}")
+        return q
 
 
 def one_head(x: Array) -> Array:

@@ -65,7 +65,8 @@ class PagedCache(Keyed):
     def __init__(self, pool: PagePool) -> None:
         if not isinstance(pool, PagePool):
             raise TypeError(f"pool: expected a PagePool, got {type(pool).__name__}")
-        self.pool, self._turn, self._before = pool, pool._turn, None
+        self.pool, self._turn = pool, pool._turn
+        self._before: int | None = None  # the number of the sequence that this one takes the place of
         self._number = pool._entered(self, None)
 
     @property
@@ -141,8 +142,6 @@ class PagedCache(Keyed):
 
     def _read(self, q: Array, held: Change, options: dict[str, Any]) -> Array:
         table, book = held.table, held.book
-        if q.shape[:-3] != table.lead:
-            raise ValueError(f"q: expected leading axes {table.lead} as in what is stored, got shape {q.shape}")
         if book.keys is None or book.values is None:
             raise ValueError("attend: this pool is empty; append first")
         lengths = np.full(len(table.pages), table.length, np.int64)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tinyattn.caches.asked import check_options
 from tinyattn.caches.base import exclusive
 from tinyattn.caches.protocol import check_chunk, check_tokens
 from tinyattn.caches.reading import narrowed, packed_parts, piece_of, quantized_attention, read_parts, with_sinks
@@ -54,7 +55,7 @@ class QuantizedCache(Taped):
 
     def __init__(self, *, bits: int = 8, group: int = 32, residual: int = 32) -> None:
         super().__init__()
-        if bits not in BITS:
+        if type(bits) is not int or bits not in BITS:
             raise ValueError(f"bits: expected 8 or 4, got {bits!r}")
         self.bits, self.group, self.residual = bits, whole("group", group, 1), whole("residual", residual, 0)
 
@@ -108,8 +109,10 @@ class QuantizedCache(Taped):
     @exclusive
     def step(self, q: Array, k: Array, v: Array, **options: Any) -> Array:
         """Appends a chunk and returns what its queries read, each of them what was in codes when it stood last."""
+        check_options("step", options, self._names)
         k, v = self._checked(k, v)
         check_chunk(q, k.shape[-2])
+        q = self._fitting(q, k)
         held, n = self._held or self._empty(k, v), k.shape[-2]
         end, outs = held.length + n, []
         for start in range(0, max(n, 1), PIECE):

@@ -18,6 +18,7 @@ from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.merge import Partial, merge
 from tinyattn.ops.options import Window, check_bias, check_broadcast, check_mask, check_sinks, check_window, dense_bias, has_infinite
 from tinyattn.ops.quantize import Packed, dequantize
+from tinyattn.ops.storage import is_half
 from tinyattn.ops.types import Array
 
 Part = tuple[Array, Array, Array]
@@ -75,7 +76,7 @@ def with_sinks(partial: Partial, sinks: Array | None) -> Array:
 
 def computed(dtype: Any) -> Any:
     """Returns the dtype in which numbers of this one are added up."""
-    return np.dtype(np.float32) if dtype == np.float16 else dtype
+    return np.dtype(np.float32) if is_half(dtype) else dtype
 
 
 def seen_part(mask: Array | Pattern | None, left: int | None, at: Array, positions: Array) -> Array | None:

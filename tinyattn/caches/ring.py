@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinyattn import fastest
+from tinyattn.caches.asked import check_function
 from tinyattn.caches.protocol import check_tokens
 from tinyattn.caches.reading import read_parts, with_sinks
 from tinyattn.caches.tape import Tape
@@ -46,6 +47,8 @@ class RingCache(Taped):
         super().__init__()
         self.window, self.keep_first, self.slack = (
             whole(name, n, least) for name, n, least in (("window", window, 1), ("keep_first", keep_first, 0), ("slack", slack, 0)))
+        if rotate is not None:
+            check_function("rotate", rotate, "x and positions")
         self.rotate = rotate
 
     def _settings(self) -> dict[str, int]:

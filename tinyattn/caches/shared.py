@@ -6,6 +6,8 @@ import copy
 import os
 from typing import Any, Self
 
+from tinyattn.caches.asked import check_options
+from tinyattn.caches.base import Base
 from tinyattn.caches.protocol import Cache, check_truncation
 from tinyattn.ops.types import Array
 
@@ -32,6 +34,8 @@ class SharedCache:
     nbytes = allocated = 0
 
     def __init__(self, source: Cache) -> None:
+        if not (hasattr(source, "attend") and hasattr(source, "length")):
+            raise TypeError(f"source: expected the cache of another layer, got {type(source).__name__}")
         self.source = source
 
     @property
@@ -54,10 +58,13 @@ class SharedCache:
         return self.source.positions(count) - count
 
     def step(self, q: Array, k: Array | None = None, v: Array | None = None, **options: Any) -> Array:
-        """Returns what queries at the last positions of the source read."""
+        """Returns what queries at the positions of the source's last step read."""
         if k is not None or v is not None:
             raise ValueError("k, v: this cache has none of its own; they go to its source")
-        return self.source.attend(q, **options)
+        if not isinstance(self.source, Base):
+            return self.source.attend(q, **options)
+        check_options("step", options, self.source._attend_names)
+        return self.source._reread(q, options)
 
     def attend(self, q: Array, **options: Any) -> Array:
         """Returns what queries at the last positions of the source read."""

@@ -9,13 +9,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinyattn import definitions
+from tinyattn.caches.asked import Names, check_options, names_of
 from tinyattn.caches.base import Base, exclusive
-from tinyattn.caches.chunk import GATES, Chunk, still
+from tinyattn.caches.chunk import GATES, Chunk, check_gates, still
 from tinyattn.caches.protocol import check_chunk, check_tokens
 from tinyattn.ops.masks.constructors import whole
 from tinyattn.ops.types import Array
 
 State = tuple[Array, ...]
+# What the cache gives its mechanism.
+OWN = frozenset({"causal", "start", "initial_state", "return_state"})
 
 
 class Held(NamedTuple):
@@ -55,6 +58,7 @@ class StateCache(Base):
         super().__init__()
         self.mechanism = definitions.linear_attention_chunked if mechanism is None else mechanism
         self.slack = whole("slack", slack, 0)
+        self._names = names_of(self.mechanism, OWN)
         takes = inspect.signature(self.mechanism).parameters
         self._causal: dict[str, Any] = {"causal": True} if "causal" in takes else {}
         self._starts = "start" in takes
@@ -77,6 +81,11 @@ class StateCache(Base):
     def _kept(self) -> tuple[Array, Array] | None:
         return None if self._held is None else (self._held.still.k, self._held.still.v)
 
+    @property
+    def _attend_names(self) -> Names:
+        known, needed, own = self._names
+        return Names(None if known is None else known - GATES, needed - GATES, own | GATES)
+
     def _start(self, position: int) -> dict[str, Any]:
         """Returns the position of the first key, for a mechanism that asks for it."""
         return {"start": position} if self._starts else {}
@@ -92,6 +101,8 @@ class StateCache(Base):
         """Returns what a chunk's queries read, and the value with the chunk, cut where there are to be check-points."""
         k, v = check_tokens(k, v, self._kept())
         check_chunk(q, k.shape[-2])
+        check_gates(k, options)
+        q = self._fitting(q, k)
         chunk, n = Chunk(k, v, options), k.shape[-2]
         held = self._held or Held(None, 0, still(chunk), ((0, None),) if self.slack else (), chunk.part(0, 0))
         asked_with = held.still if held.still.options.keys() >= options.keys() & GATES else still(chunk)
@@ -117,17 +128,17 @@ class StateCache(Base):
     def append(self, k: Array, v: Array, log_decay: Array | None = None, beta: Array | None = None) -> None:
         """Folds n more tokens into the state; gates only where the mechanism takes them."""
         options = {name: gate for name, gate in (("log_decay", log_decay), ("beta", beta)) if gate is not None}
+        if self._names.known is not None and (foreign := options.keys() - self._names.known):
+            name = getattr(self.mechanism, "__name__", "this mechanism")
+            raise ValueError(f"{', '.join(sorted(foreign))}: {name} takes no such gate")
+        check_options("append", options, self._names)
         k, v = check_tokens(k, v, self._kept())
-        try:
-            _, self._held = self._folded(k[..., :0, :], k, v, options)
-        except TypeError as error:
-            if options and "unexpected keyword" in str(error):
-                raise ValueError(f"{', '.join(options)}: {self.mechanism.__name__} takes no such gate") from None
-            raise
+        _, self._held = self._folded(k[..., :0, :], k, v, options)
 
     @exclusive
     def step(self, q: Array, k: Array, v: Array, **options: Any) -> Array:
         """Folds a chunk into the state and returns what its queries read."""
+        check_options("step", options, self._names)
         out, held = self._folded(q, k, v, options)
         self._held = held
         return out

@@ -1,4 +1,44 @@
-"""The command line: one file per command."""
+"""The command line: one file per command.
+
+Its files, in reading order:
+
+    ends.py                 one line and an exit code, however it ends
+    names.py                names in any case, each once
+    parser.py               options, refused in one line
+    terminal.py             tables and progress
+    outputs.py              files checked before the work
+    model_file.py           a model out of a file
+    memory.py               freed memory kept
+    list.py                 tinyattn list
+    show.py                 tinyattn show
+    check.py                tinyattn check
+    museum.py               tinyattn museum
+    picture.py              tinyattn picture
+    equivalences.py         tinyattn equivalences
+    train.py                tinyattn train
+    cache_names.py          caches by name
+    generate.py             tinyattn generate
+    threads.py              one thread or all, whichever is faster
+    trained.py              a model, trained and writing
+    plan.py                 the jobs of a comparison, and how long they take
+    compare_table.py        tables of 80 columns, legends, samples
+    compare_text.py         what text compares
+    compare_caches.py       one model through many caches
+    compare_digits.py       what digits compare
+    compare.py              tinyattn compare
+    presets.py              shapes of well-known models
+    cost.py                 tinyattn cost
+    torch_step.py           the same training step in PyTorch
+    measure.py              seconds, in turns
+    time_train.py           the training step's table
+    step_by_hand.py         decoding without any of this
+    time_generate.py        the decoding step's table
+    time_caches.py          a long text's decoding step, cache by cache
+    kernel_cases.py         what the kernels' table measures
+    peers.py                other libraries' attention
+    time_kernels.py         the kernels' table
+    time.py                 tinyattn time
+"""
 
 from __future__ import annotations
 

@@ -5,26 +5,30 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
-from collections.abc import Iterator
+import math
+import os
 from typing import Any
-
-import numpy as np
 
 from tinyattn.catalog import ROWS, find
 from tinyattn.catalog.row import Row
-from tinyattn.cli import memory
-from tinyattn.cli.compare_caches import compare_caches, print_caches
-from tinyattn.cli.compare_digits import compare_digits, print_digits
-from tinyattn.cli.terminal import positive, seed, table
-from tinyattn.cli.trained import decoding, machine, trained
-from tinyattn.models import evaluate
+from tinyattn.cli import memory, threads
+from tinyattn.cli.compare_caches import caches_plan
+from tinyattn.cli.compare_digits import digits_plan
+from tinyattn.cli.compare_text import text_plan
+from tinyattn.cli.plan import Plan, check_once, first_steps, lines
+from tinyattn.cli.terminal import positive, seed
+from tinyattn.cli.trained import machine
 from tinyattn.models import text as texts
-from tinyattn.models.config import DecoderConfig
+from tinyattn.models.config import LARGEST, DecoderConfig
 from tinyattn.ops.files.atomic import check_writable, replacing
-from tinyattn.ops.types import Array
 
-HEADER = ["mechanism", "bits/byte", "train tok/s", "decode tok/s", "no cache", "cache B/tok", "gap/budget"]
-SAMPLE = 60
+# Chosen so that two mechanisms take under two minutes on two slow cores and end well below the bigram.
+WIDTH, LAYERS, CONTEXT, STEPS, RATE = 64, 2, 128, 400, 8e-3
+# Two heads of 32 channels learn more in the same time than four of 16; a base of 10,000 hardly turns them within 128 tokens.
+HEADS, KV_HEADS, BASE = 2, 1, 1000.0
+# Bytes of a step of text unless the batch is given.
+BYTES = 1024
+DIGITS = {"batch": 32, "steps": 300, "rate": 1e-2}
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -34,46 +38,57 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mechanisms", metavar="A,B",
                         help="names with commas between, or 'all'; default: attention,linear_attention, of digits all")
     parser.add_argument("--caches", metavar="A,B", help="decode each trained model through these caches and compare them; or 'all'")
-    parser.add_argument("--steps", type=positive, default=300, metavar="N", help="training steps (default 300)")
-    parser.add_argument("--context", type=positive, metavar="N", help="bytes a sequence (default 256)")
-    parser.add_argument("--batch", type=positive, metavar="N", help="sequences a step (default 8), or images (default 32)")
-    parser.add_argument("--seed", type=seed, default=0, metavar="S", help="of weights and batches (default 0)")
+    parser.add_argument("--steps", type=positive, metavar="N", help=f"training steps (default {STEPS}, of digits {DIGITS['steps']})")
+    parser.add_argument("--context", type=positive, metavar="N", help=f"bytes per sequence (default {CONTEXT})")
+    parser.add_argument("--batch", type=positive, metavar="N",
+                        help=f"sequences per step (default: {BYTES:,} bytes), or images (default {DIGITS['batch']})")
+    parser.add_argument("--width", type=positive, metavar="N", help=f"width of the model, a multiple of {2 * HEADS} (default {WIDTH})")
+    parser.add_argument("--layers", type=positive, metavar="N", help=f"its layers (default {LAYERS})")
+    parser.add_argument("--rate", type=rate, metavar="R",
+                        help=f"highest learning rate (default {RATE:g}, of digits {DIGITS['rate']:g})")
+    parser.add_argument("--seed", type=seed, default=0, metavar="S", help="of weights, batches and samples (default 0)")
     parser.add_argument("--text", metavar="FILE", help="a file, or 'shakespeare'; default: the standard library's source")
     parser.add_argument("--json", metavar="FILE", help="write everything measured")
     parser.add_argument("--plot", metavar="FILE.png", help="draw the losses (needs matplotlib)")
 
 
+def rate(text: str) -> float:
+    """Returns an option as a finite number above 0."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not (math.isfinite(number) and number > 0.0):
+        raise argparse.ArgumentTypeError(f"expected a finite number above 0, got {text!r}")
+    return number
+
+
 def chosen(names: str) -> list[Row]:
-    """Returns the rows to compare; ValueError for a name that is unknown or cannot mix tokens causally."""
-    if names == "all":
+    """Returns the rows to compare; ValueError for a name that is unknown, comes twice, or cannot mix tokens causally."""
+    if names.strip().lower() == "all":
         return [row for row in ROWS if row.mixer is not None]
     rows = [find(name.strip()) for name in names.split(",")]
+    check_once("--mechanisms", [row.name for row in rows])
     return [row for row in rows if row.mixing]
 
 
 def run(given: argparse.Namespace) -> int:
     """Trains, measures, prints the table; what is done so far when interrupted."""
-    for path in (given.json, given.plot):
-        if path:
-            check_writable(path)
-    if given.plot and given.caches:
-        raise ValueError("--plot: losses are drawn, and --caches compares what comes after training")
-    if given.plot and importlib.util.find_spec("matplotlib") is None:
-        raise ValueError("--plot: matplotlib is not installed; pip install 'tinyattn[plot]'")
-    if given.task == "digits" and (given.caches or given.text or given.context):
-        raise ValueError("--task digits: images have no caches and no text; leave --caches, --text and --context out")
+    check(given)
     memory.keep()
-    given.context = given.context or 256
-    given.batch = given.batch or {"text": 8, "digits": 32}[given.task]
-    settings, lines = compare_digits(given) if given.task == "digits" else compare_text(given)
-    report: dict[str, Any] = {"settings": settings, "machine": machine(), "rows": []}
+    plan = digits_plan(with_defaults(given)) if given.task == "digits" else planned(with_defaults(given))
+    report: dict[str, Any] = {"settings": plan.settings, "machine": machine(), "rows": []}
     code = 0
     try:
-        for line in lines:
+        taken = first_steps(plan)
+        if not threads.limitable() and len(taken) > 1 and threads.chosen(taken) == 1:
+            return threads.again(given)
+        for line in lines(plan, taken):
             report["rows"].append(line)
     except KeyboardInterrupt:
         code = 130
-    (print_digits if given.task == "digits" else print_caches if given.caches else print_table)(report)
+    print(plan.title)
+    plan.show(report)
     if given.json:
         with replacing(given.json, "w") as file:
             json.dump(report, file, indent=1)
@@ -82,52 +97,53 @@ def run(given: argparse.Namespace) -> int:
     return code
 
 
-def compare_text(given: argparse.Namespace) -> tuple[dict[str, Any], Iterator[dict[str, Any]]]:
-    """Returns the settings, and the lines of the report as they are measured."""
-    rows, config = chosen(given.mechanisms or "attention,linear_attention"), DecoderConfig(context=given.context)
-    training, held = texts.split(texts.read_text(given.text), context=given.context)
-    settings = {"steps": given.steps, "context": given.context, "batch": given.batch, "seed": given.seed,
-                "text": given.text or "standard library", "parameters": config.parameters,
-                "bigram_bits_per_byte": texts.bigram_bits_per_byte(training, held)}
-    if given.caches:
-        return settings, iter(compare_caches(rows, config, training, held, given))
-    return settings, (measured(row, config, training, held, given) for row in rows)
+def check(given: argparse.Namespace) -> None:
+    """Raises ValueError for options that contradict each other and for what cannot be written or drawn."""
+    for path in (given.json, given.plot):
+        if path:
+            check_writable(path)
+    if given.json and given.plot and os.path.realpath(given.json) == os.path.realpath(given.plot):
+        raise ValueError(f"--plot {given.plot}: is the file of --json")
+    if given.plot and given.caches:
+        raise ValueError("--plot: losses are drawn, and --caches compares what comes after training")
+    if given.plot and importlib.util.find_spec("matplotlib") is None:
+        raise ValueError("--plot: matplotlib is not installed; pip install 'tinyattn[plot]'")
+    of_text = ("caches", "text", "context", "width", "layers")
+    if given.task == "digits" and any(getattr(given, name) for name in of_text):
+        raise ValueError("--task digits: images have no caches and no text, and a model of their own; "
+                         "leave --caches, --text and --context out, and --width and --layers")
 
 
-def measured(row: Row, config: DecoderConfig, training: Array, held: Array, given: argparse.Namespace) -> dict[str, Any]:
-    """Returns one mechanism's line of the report."""
-    if row.mixer is None or row.cache is None or row.cache_bytes is None:
-        raise ValueError(f"{row.name}: is no causal token mixer")
-    decoder, losses, seconds = trained(row, config, training, given)
-    inputs, targets = texts.windows(held, context=given.context, limit=64)
-    prompt = held[: given.context // 2].tobytes()
-    cached, sample = decoding(decoder, prompt, given.context - len(prompt), row.cache)
-    uncached, _ = decoding(decoder, prompt, min(8, given.context - len(prompt)), None)
-    sizes = (given.context, config.kv_heads, config.head_dim, config.head_dim, 4)
-    return {
-        "mechanism": row.name,
-        "bits_per_byte": evaluate.bits_per_byte(decoder, inputs, targets),
-        "train_tokens_per_s": given.batch * given.context / float(np.median(seconds)),
-        "decode_cached_tokens_per_s": cached,
-        "decode_uncached_tokens_per_s": uncached,
-        "cache_bytes_per_token": config.layers * row.cache_bytes(*sizes) / given.context,
-        "gap_budgets": evaluate.gap_in_budgets(decoder, inputs[:1], row.cache, np.random.default_rng(given.seed)),
-        "sample": sample[:SAMPLE].decode("utf-8", "replace"),
-        "losses": losses,
-    }
+def with_defaults(given: argparse.Namespace) -> argparse.Namespace:
+    """Returns the options with each that was not given at its default."""
+    if given.task == "digits":
+        defaults: dict[str, Any] = DIGITS
+    else:
+        context = given.context or CONTEXT
+        defaults = {"mechanisms": "attention,linear_attention", "context": context, "batch": max(BYTES // context, 1),
+                    "steps": STEPS, "rate": RATE, "width": WIDTH, "layers": LAYERS}
+    return argparse.Namespace(**{name: defaults.get(name) if value is None else value for name, value in vars(given).items()})
 
 
-def print_table(report: dict[str, Any]) -> None:
-    """Prints what was measured."""
-    settings = report["settings"]
-    rows = [[line["mechanism"], f"{line['bits_per_byte']:.3f}", f"{line['train_tokens_per_s']:,.0f}",
-             f"{line['decode_cached_tokens_per_s']:,.0f}", f"{line['decode_uncached_tokens_per_s']:,.0f}",
-             f"{line['cache_bytes_per_token']:,.0f}", f"{line['gap_budgets']:.2f}"] for line in report["rows"]]
-    rows.append(["(bigram)", f"{settings['bigram_bits_per_byte']:.3f}", "", "", "", "", ""])
-    table(HEADER, rows, title=f"{settings['parameters']:,} parameters, {settings['steps']} steps of {settings['batch']} x "
-                              f"{settings['context']} bytes of {settings['text']}, seed {settings['seed']}")
-    for line in report["rows"]:
-        print(f"\n{line['mechanism']} writes on: {line['sample']!r}")
+def planned(given: argparse.Namespace) -> Plan:
+    """Returns the plan of a comparison on text, all of it checked: nothing has been trained yet."""
+    if given.context < 2:
+        raise ValueError(f"--context: expected 2 or more, as a text of one byte has nothing to attend to, got {given.context}")
+    if given.width % (2 * HEADS):
+        raise ValueError(f"--width: expected a multiple of {2 * HEADS}, {HEADS} heads of an even size, got {given.width}")
+    # The logits of a batch and their gradient; the rest of a step takes several times as much.
+    if 2 * 4 * 256 * given.batch * given.context > LARGEST:
+        raise ValueError(f"--batch: {given.batch} sequences of {given.context} bytes have more than {LARGEST >> 30} GiB of logits")
+    rows = chosen(given.mechanisms)
+    config = DecoderConfig(width=given.width, layers=given.layers, heads=HEADS, kv_heads=KV_HEADS, hidden=2 * given.width,
+                           context=given.context, base=BASE)
+    training, held = texts.split(texts.read_text(given.text), context=config.context)
+    settings = {"steps": given.steps, "context": config.context, "batch": given.batch, "rate": given.rate, "seed": given.seed,
+                "text": given.text or "standard library", "width": config.width, "layers": config.layers,
+                "parameters": config.parameters, "bigram_bits_per_byte": texts.bigram_bits_per_byte(training, held)}
+    title = (f"{config.parameters:,} parameters, {given.steps} steps of {given.batch} x {config.context} bytes, seed {given.seed}\n"
+             f"text: {settings['text']}")
+    return (caches_plan if given.caches else text_plan)(rows, config, training, held, given, settings, title)
 
 
 def plot(report: dict[str, Any], path: str) -> None:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from itertools import groupby
 from typing import Any
 
 import numpy as np
 
 from tinyattn.catalog.row import Row
 from tinyattn.cli.cache_names import Make, caches_of, named
-from tinyattn.cli.terminal import progress, table
-from tinyattn.cli.trained import decoding, trained
+from tinyattn.cli.compare_table import measure, print_columns, print_legend
+from tinyattn.cli.plan import Job, Line, Plan, check_once
+from tinyattn.cli.terminal import progress
+from tinyattn.cli.trained import created, decoding, stepping, trained
 from tinyattn.models import evaluate
 from tinyattn.models import text as texts
 from tinyattn.models.config import DecoderConfig
@@ -21,7 +25,15 @@ from tinyattn.models.generate import release
 from tinyattn.ops.loss import cross_entropy
 from tinyattn.ops.types import Array
 
-HEADER = ["mechanism", "cache", "exact", "bytes", "B/token", "tokens/s", "gap/budget", "bits/byte", "bits lost"]
+LEGEND = {
+    "exact": "what the cache says of itself; window: exact attention to its window alone",
+    "bytes": "held by the caches of all layers after a whole context",
+    "B/token": "the same per byte of text",
+    "write/s": "bytes per second behind half a context",
+    "gap": "largest error of the logits; up to 1 is rounding alone",
+    "bits": "bits per byte of held text, of which half a context was read at once",
+    "lost": "the bits above those of the same model without a cache",
+}
 WINDOWS = 4
 
 
@@ -31,23 +43,38 @@ def chosen(rows: Sequence[Row], names: str, length: int) -> list[tuple[Row, dict
     if names == "all":
         return known
     wanted = [name.strip() for name in names.split(",")]
+    check_once("--caches", wanted)
     every = {name: make for _, caches in known for name, make in caches.items()}
     for name in wanted:
         named(name, every)
     return [(row, {name: caches[name] for name in wanted if name in caches}) for row, caches in known]
 
 
-def compare_caches(rows: Sequence[Row], config: DecoderConfig, training: Array, held: Array, given: argparse.Namespace,
-                   ) -> Iterator[dict[str, Any]]:
-    """Yields a line of the report for each mechanism and cache; every mechanism is trained once."""
-    for row, caches in chosen(rows, given.caches, given.context):
-        if caches:
-            decoder, _, _ = trained(row, config, training, given)
-            inputs, targets = texts.windows(held, context=given.context, limit=WINDOWS)
-            with progress(f"{row.name} decodes", len(caches)) as bar:
-                for done, line in enumerate(through(decoder, caches, inputs, targets, seed=given.seed), 1):
-                    bar.step(done, line["cache"])
-                    yield {"mechanism": row.name, **line}
+def caches_plan(rows: Sequence[Row], config: DecoderConfig, training: Array, held: Array, given: argparse.Namespace,
+                settings: dict[str, Any], title: str) -> Plan:
+    """Returns the plan: every mechanism trained once, and decoded through each of its caches of these names."""
+    jobs = [Job(row.name, stepping(row, config, training, given), given.steps, partial(rest, row, caches, config, held, given),
+                partial(measured, row, caches, config, training, held, given))
+            for row, caches in chosen(rows, given.caches, config.context) if caches]
+    return Plan(settings, title, config, given.batch, jobs, print_caches)
+
+
+def measured(row: Row, caches: Mapping[str, Make], config: DecoderConfig, training: Array, held: Array,
+             given: argparse.Namespace) -> Iterator[Line]:
+    """Yields a line of the report for each cache of one mechanism."""
+    decoder, _, _ = trained(row, config, training, given)
+    inputs, targets = texts.windows(held, context=config.context, limit=WINDOWS)
+    with progress(f"{row.name} decodes", len(caches)) as bar:
+        for done, line in enumerate(through(decoder, caches, inputs, targets, seed=given.seed), 1):
+            bar.step(done, line["cache"])
+            yield {"mechanism": row.name, **line}
+
+
+def rest(row: Row, caches: Mapping[str, Make], config: DecoderConfig, held: Array, given: argparse.Namespace) -> float:
+    """Returns the seconds that decoding through all of the caches will take, from a few tokens through each."""
+    prompt = held[: max(config.context // 2, 1)].tobytes()
+    decoder, tokens = created(row, config, given), (WINDOWS + 1) * (config.context - len(prompt))
+    return sum(tokens / decoding(decoder, prompt, min(4, config.context - len(prompt)), make) for make in caches.values())
 
 
 def through(decoder: Decoder, caches: Mapping[str, Make], inputs: Array, targets: Array, *, seed: int = 0) -> Iterator[dict[str, Any]]:
@@ -68,22 +95,22 @@ def through(decoder: Decoder, caches: Mapping[str, Make], inputs: Array, targets
             release(made)
         bits = float(cross_entropy(np.concatenate(logits), targets)) / math.log(2.0)
         yield {"cache": name, "exact": exact, "bytes": nbytes, "bytes_per_token": nbytes / context,
-               "tokens_per_s": decoding(decoder, prompt, context - len(prompt), make)[0],
+               "tokens_per_s": decoding(decoder, prompt, context - len(prompt), make),
                "gap_budgets": float((np.abs(logits[0] - full) / budget).max()), "bits_per_byte": bits, "bits_lost": bits - whole}
 
 
 def said(line: dict[str, Any]) -> str:
     """Returns what a cache says of itself; a ring is exact for a model that was trained with its window."""
-    return "no" if not line["exact"] else "in its window" if line["cache"].startswith("ring") else "yes"
+    return "no" if not line["exact"] else "window" if line["cache"].startswith("ring") else "yes"
 
 
 def print_caches(report: dict[str, Any]) -> None:
-    """Prints what was measured."""
-    settings = report["settings"]
-    table(HEADER, [[line["mechanism"], line["cache"], said(line), f"{line['bytes']:,}",
-                    f"{line['bytes_per_token']:,.0f}", f"{line['tokens_per_s']:,.0f}", f"{line['gap_budgets']:,.2f}",
-                    f"{line['bits_per_byte']:.3f}", f"{line['bits_lost']:+.4f}"] for line in report["rows"]],
-          title=f"{settings['parameters']:,} parameters, {settings['steps']} steps of {settings['batch']} x {settings['context']} "
-                f"bytes of {settings['text']}, seed {settings['seed']}; half a context read, the other half decoded byte by byte")
-    print("\nexact: in what it says that it computes, which for a ring is attention to its window; gap: of the logits from those of "
-          "the whole text,\nin units of the error that rounding alone may make; those that forget hold a quarter of the context")
+    """Prints what was measured: under each mechanism its caches."""
+    rows: list[list[str]] = []
+    for name, lines in groupby(report["rows"], key=lambda line: line["mechanism"]):
+        rows.append([name])
+        rows += [[f"  {line['cache']}", said(line), f"{line['bytes']:,}", f"{line['bytes_per_token']:,.0f}",
+                  f"{line['tokens_per_s']:,.0f}", measure(line["gap_budgets"]), f"{line['bits_per_byte']:.3f}",
+                  f"{line['bits_lost']:+.4f}"] for line in lines]
+    print_columns(["  cache", *LEGEND], rows)
+    print_legend({**LEGEND, "window": "caches that forget hold a quarter of the context"})

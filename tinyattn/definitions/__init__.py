@@ -2,6 +2,14 @@
 
 A definition takes arrays and returns arrays. It also takes `tinyattn.Tensor`, which answers NumPy's own functions,
 and then has gradients; it never knows the difference.
+
+Its files, in reading order:
+
+    softmax/                every visible score is computed
+    sparse/                 not every visible score is computed
+    lowrank/                few stand for all
+    spatial/                tokens are cells of a grid
+    linear/                 a state in the place of the keys
 """
 
 from tinyattn.definitions.linear.delta import (

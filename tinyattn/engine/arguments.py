@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from tinyattn.engine.dtypes import floating
+
 _tensor: Any = None
 
 
@@ -45,6 +47,13 @@ def own(argument: Any) -> Any:
     return argument if type(argument) is _tensor else rebuilt(argument, own)
 
 
+def wide(argument: Any) -> Any:
+    """Returns the argument with float16 and bfloat16 as float32: derivatives are computed in no less."""
+    if not isinstance(argument, (np.ndarray, np.generic, _tensor)):
+        return rebuilt(argument, wide)
+    return argument.astype(np.float32) if argument.dtype.itemsize == 2 and floating(argument.dtype) else argument
+
+
 def tensors_in(arguments: Sequence[Any]) -> list[Any]:
     """Returns the Tensors among the arguments, looking into lists and tuples, in order."""
     found: list[Any] = []
@@ -54,3 +63,17 @@ def tensors_in(arguments: Sequence[Any]) -> list[Any]:
         elif isinstance(argument, (list, tuple)):
             found.extend(tensors_in(argument))
     return found
+
+
+def array_like(argument: Any) -> Any:
+    """Returns what NumPy would make of an argument that stands for an array; a list of Tensors is stacked."""
+    if argument is None or type(argument) is _tensor or isinstance(argument, (np.ndarray, str)):
+        return argument
+    if isinstance(argument, (list, tuple)) and tensors_in(argument):
+        return np.stack([array_like(item) for item in argument])
+    return np.asarray(argument)
+
+
+def arrays_in(arguments: Any) -> Any:
+    """Returns a sequence with each member as an array; a Tensor or an array is a sequence along its first axis."""
+    return [array_like(item) for item in arguments]

@@ -11,7 +11,7 @@ import numpy as np
 from tinyattn.engine.dtypes import NAMES, floating
 from tinyattn.engine.graph import RECORD, Node, ancestry, mode, now, walk
 from tinyattn.engine.tensor import Tensor, seed_for
-from tinyattn.engine.tree import differentiable, leaves, map_tree
+from tinyattn.engine.tree import differentiable, holds_floating, leaves, map_tree, named_leaves
 
 
 class Trace:
@@ -44,9 +44,10 @@ class Trace:
             if not isinstance(leaf, Tensor):
                 return given
             g = found.get(leaf.node) if leaf.node is not None else None
-            if g is None:
-                return np.zeros(leaf.shape, leaf.dtype)
-            return g if outer else np.array(g)
+            if outer and g is not None:
+                return g
+            g = np.zeros(leaf.shape, leaf.dtype) if g is None else np.array(g)
+            return g[()] if isinstance(given, np.generic) else g
 
         result = map_tree(gradient, self.entered, self.x)
         return float(result) if self.scalar and not outer else result
@@ -77,23 +78,32 @@ def enter(leaf: Any) -> Any:
 
 
 def check_differentiable(x: Any) -> None:
-    """Raises TypeError when there is nothing in x to differentiate with respect to."""
+    """Raises TypeError when x holds nothing to differentiate, or holds floating arrays where no tree shows them."""
+    for name, leaf in named_leaves(x):
+        if not differentiable(leaf) and holds_floating(leaf):
+            raise TypeError(f"x{'.' * bool(name)}{name}: a {type(leaf).__name__} holds floating arrays and is no tree; "
+                            f"put them in a dict, list, tuple, NamedTuple or dataclass")
     if not isinstance(x, float) and not any(differentiable(leaf) for leaf in leaves(x)):
         kinds = sorted({str(leaf.dtype) if isinstance(leaf, np.ndarray) else type(leaf).__name__ for leaf in leaves(x)})
         raise TypeError(f"x: expected a tree with at least one floating array ({NAMES}), "
                         f"got only {', '.join(kinds) or 'an empty tree'}")
 
 
+def described(result: Any) -> str:
+    """Returns what a function gave back, for a message: None and True by name, the rest by type."""
+    return repr(result) if result is None or isinstance(result, bool) else f"a {type(result).__name__}"
+
+
 def value_and_grad(f: Callable[..., Any], *, has_aux: bool = False) -> Callable[..., Any]:
     """Returns the function that gives (f's value, its gradient with respect to its first argument).
 
     With `has_aux`, f returns `(loss, aux)` and the value is that pair. The first argument is a tree: dict, list,
-    tuple, NamedTuple, dataclass; floating arrays in it are differentiated, everything else stands unchanged in the
-    gradient's tree. An input that f does not use gets zeros.
+    tuple, NamedTuple, dataclass; floating arrays and NumPy's floating scalars in it are differentiated, everything else
+    stands unchanged in the gradient's tree. An input that f does not use gets zeros.
 
     Raises:
-        ValueError: f's result is not a scalar.
-        TypeError: the first argument holds no floating array.
+        ValueError: f's result is not a scalar (None, a container and a bool are none), or with `has_aux` no pair.
+        TypeError: the first argument holds no floating array, or holds one in an object that is no tree.
 
     >>> value_and_grad(lambda w: (w["a"] ** 2).sum())({"a": np.array([1.0, 2.0])})
     (np.float64(5.0), {'a': array([2., 4.])})
@@ -102,12 +112,16 @@ def value_and_grad(f: Callable[..., Any], *, has_aux: bool = False) -> Callable[
     def both(x: Any, *rest: Any, **options: Any) -> tuple[Any, Any]:
         check_differentiable(x)
         trace = Trace(f, x, rest, options)
+        if has_aux and not (isinstance(trace.out, tuple) and len(trace.out) == 2):
+            raise ValueError(f"with has_aux, f must return a pair (loss, aux), got {described(trace.out)}")
         loss, aux = trace.out if has_aux else (trace.out, None)
-        shape = loss.shape if hasattr(loss, "shape") else ()
-        if shape != ():
-            raise ValueError(f"f must return a scalar to have a gradient, got shape {shape}; use vjp for the rest")
-        if isinstance(loss, (Tensor, np.ndarray)) and not floating(loss.dtype):
-            raise TypeError(f"f must return a floating scalar, got {loss.dtype}")
+        if isinstance(loss, (Tensor, np.ndarray, np.generic)):
+            if loss.shape != ():
+                raise ValueError(f"f must return a scalar to have a gradient, got shape {loss.shape}; use vjp for the rest")
+            if not floating(loss.dtype):
+                raise TypeError(f"f must return a floating scalar, got {loss.dtype}")
+        elif isinstance(loss, bool) or not isinstance(loss, (int, float)):
+            raise ValueError(f"f must return a scalar to have a gradient, got {described(loss)}; use vjp for the rest")
         value = trace.leave((loss, aux) if has_aux else loss)
         seed = np.ones((), loss.dtype) if isinstance(loss, Tensor) else None
         return value, trace.pull(loss, seed, keep=False)
@@ -136,7 +150,7 @@ def vjp(f: Callable[..., Any], x: Any, *rest: Any, **options: Any) -> tuple[Any,
     The pullback takes a tree like the result and can be called more than once.
 
     Raises:
-        ValueError: a gradient of another shape than the result's.
+        ValueError: f returns no floating array; a gradient of another shape, or in another tree, than the result.
         TypeError: one of another dtype, or an x without floating arrays.
 
     >>> out, pullback = vjp(lambda x: x * x, np.array([1.0, 3.0]))
@@ -145,11 +159,17 @@ def vjp(f: Callable[..., Any], x: Any, *rest: Any, **options: Any) -> tuple[Any,
     """
     check_differentiable(x)
     trace = Trace(f, x, rest, options)
+    if not any(isinstance(leaf, float) or differentiable(leaf) for leaf in leaves(trace.out)):
+        raise ValueError(f"f must return at least one floating array, got {described(trace.out)}")
 
     def pullback(d_out: Any) -> Any:
         total: Any = None
         pairs: list[tuple[Any, Any]] = []
-        map_tree(lambda out, d: pairs.append((out, d)), trace.out, d_out)
+        try:
+            map_tree(lambda out, d: pairs.append((out, d)), trace.out, d_out)
+        except (AttributeError, KeyError, TypeError, ValueError):
+            raise ValueError(f"d_out: expected a tree like f's result, {described(trace.out)}, "
+                             f"got {described(d_out)}") from None
         for out, d in pairs:
             if isinstance(out, Tensor):
                 seed = d if isinstance(d, Tensor) else seed_for(out, d)

@@ -19,7 +19,7 @@ def cast(x: Any, dtype: Any) -> Any:
     return x.astype(kind)
 
 
-rule(cast.plain, lambda x, dtype: lambda g: g)  # type: ignore[attr-defined]
+rule(cast.plain, lambda x, dtype: lambda g: g, widens=False)  # type: ignore[attr-defined]
 
 
 @internal
@@ -52,7 +52,7 @@ def _take(x: Any, index: Any) -> Any:
     return lambda g: put(g, index, shape)
 
 
-rule(take.plain, _take)  # type: ignore[attr-defined]
+rule(take.plain, _take, widens=False)  # type: ignore[attr-defined]
 rule(put.plain, lambda g, index, shape: lambda d: take(d, index))  # type: ignore[attr-defined]
 
 
@@ -63,5 +63,5 @@ def solve_rows(a: Any, b: Any) -> Any:
 
 
 rule(solve_rows.plain,  # type: ignore[attr-defined]
-     lambda out, a, b: lambda g: -(solve_rows(np.swapaxes(a, -1, -2), g) @ np.swapaxes(out, -1, -2)),
+     lambda result, a, b: lambda g: -(solve_rows(np.swapaxes(a, -1, -2), g) @ np.swapaxes(result, -1, -2)),
      lambda a, b: lambda g: solve_rows(np.swapaxes(a, -1, -2), g))

@@ -100,8 +100,8 @@ class Primitive:
         shapes = [(o.shape, o.dtype) for o in outs]
 
         def pull(parts: Parts) -> list[Any]:
-            d_outs = [np.zeros(*shape) if (g := parts.by_output.get(i)) is None else g if g.dtype == shape[1] else g.astype(shape[1])
-                      for i, shape in enumerate(shapes)]
+            d_outs = [np.zeros(shape, dtype) if (g := parts.by_output.get(i)) is None else g if g.dtype == dtype else g.astype(dtype)
+                      for i, (shape, dtype) in enumerate(shapes)]
             d_out = tuple(d_outs) if several else d_outs[0]
             if any(isinstance(g, Tensor) for g in d_outs):
                 gradients = self.walked(inputs, live, d_out)

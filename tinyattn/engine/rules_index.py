@@ -27,26 +27,28 @@ def _take_along_axis(arr: Any, indices: Any, axis: Any = -1) -> Any:
 
 @composed(np.take)
 def _take(a: Any, indices: Any, axis: Any = None, out: Any = None, mode: str = "raise") -> Any:
+    a, axis = (a.reshape(-1), 0) if axis is None else (a, axis % a.ndim)
+    indices = np.asarray(indices, np.intp)
     if mode != "raise":
-        raise TypeError(f"np.take has no gradient with mode={mode!r}; bring the indices into range first")
-    if axis is None:
-        return a.reshape(-1)[indices]
-    return a[(*(slice(None),) * (axis % a.ndim), indices)]
+        indices = indices % a.shape[axis] if mode == "wrap" else np.clip(indices, 0, a.shape[axis] - 1)
+    return a[(*(slice(None),) * axis, indices)]
 
 
 @composed(np.sort)
 def _sort(a: Any, axis: Any = -1, kind: Any = None, order: Any = None, *, stable: Any = None) -> Any:
     if axis is None:
         a, axis = a.reshape(-1), 0
-    return np.take_along_axis(a, np.argsort(a, axis=axis, kind="stable"), axis)
+    if not a.ndim:
+        return np.positive(a)
+    return _take_along_axis(a, np.argsort(a, axis=axis, kind="stable"), axis)
 
 
-@composed(np.compress)
+@composed(np.compress, arrays="a")
 def _compress(condition: Any, a: Any, axis: Any = None, out: Any = None) -> Any:
     return np.take(a, np.flatnonzero(condition), axis)
 
 
-composed(np.extract)(lambda condition, arr: arr.reshape(-1)[np.flatnonzero(condition)])
+composed(np.extract, arrays="arr")(lambda condition, arr: arr.reshape(-1)[np.flatnonzero(condition)])
 
 
 def _diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
@@ -60,8 +62,9 @@ def _diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
 composed(np.diagonal)(_diagonal)
 composed(np.linalg.diagonal)(lambda x, /, *, offset=0: _diagonal(x, offset, -2, -1))
 composed(np.trace)(lambda a, offset=0, axis1=0, axis2=1, dtype=None, out=None: np.sum(
-    _diagonal(a, offset, axis1, axis2), axis=-1))
-composed(np.linalg.trace)(lambda x, /, *, offset=0, dtype=None: np.sum(_diagonal(x, offset, -2, -1), axis=-1))
+    _diagonal(a, offset, axis1, axis2), axis=-1, dtype=dtype))
+composed(np.linalg.trace)(lambda x, /, *, offset=0, dtype=None: np.sum(
+    _diagonal(x, offset, -2, -1), axis=-1, dtype=dtype))
 
 
 @composed(np.diag)
@@ -78,13 +81,21 @@ def _tri(part: Any) -> Callable[..., Callable[[Any], Any]]:
     return lambda m, k=0: lambda g: part(g, k)
 
 
+@composed(np.select, arrays="default", sequences="choicelist")
+def _select(condlist: Any, choicelist: Any, default: Any = 0) -> Any:
+    chosen = default
+    for condition, choice in zip(reversed(list(condlist)), reversed(choicelist), strict=True):
+        chosen = np.where(condition, choice, chosen)
+    return chosen
+
+
 rule(np.tril, _tri(np.tril))
 rule(np.triu, _tri(np.triu))
 composed(np.lib.stride_tricks.sliding_window_view)(
     lambda x, window_shape, axis=None, *, subok=False, writeable=False: x.reshape(-1)[
         np.lib.stride_tricks.sliding_window_view(np.arange(x.size).reshape(x.shape), window_shape, axis)])
 constant("indices", np.argsort, np.argpartition, np.searchsorted, np.nonzero, np.flatnonzero, np.argwhere,
-         np.digitize, np.lexsort, np.isin, np.histogram, np.histogram_bin_edges,
+         np.digitize, np.lexsort, np.isin, np.histogram_bin_edges,
          *(getattr(np, name) for name in ("in1d",) if hasattr(np, name)))  # gone from NumPy 2.4 on
 refused("it writes into its argument; build the result with np.where or np.concatenate, or write to a copy of .value",
         np.copyto, np.put, np.place, np.putmask, np.put_along_axis, np.fill_diagonal)

@@ -10,13 +10,14 @@ import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from tinyattn.engine.arguments import bind_tensor
+from tinyattn.engine.dispatch import apply, apply_ufunc
 from tinyattn.engine.dtypes import NAMES, floating
 from tinyattn.engine.graph import CONSTANT, Node, ancestry, mode, walk
-from tinyattn.engine.moves import cast, take
-from tinyattn.engine.table import apply, apply_ufunc
+from tinyattn.engine.methods import Methods
+from tinyattn.engine.moves import take
 
 
-class Tensor(NDArrayOperatorsMixin):
+class Tensor(Methods, NDArrayOperatorsMixin):
     """A floating array on the tape: every NumPy function applied to it is recorded and can be differentiated.
 
     `Tensor(array)` copies, so that what the owner does to the array later changes no gradient. `.value` is the
@@ -130,6 +131,25 @@ class Tensor(NDArrayOperatorsMixin):
             raise TypeError("iteration over a Tensor of shape ()")
         return (self[i] for i in range(len(self._value)))
 
+    def __copy__(self) -> Any:
+        return np.copy(self)  # type: ignore[call-overload]
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        return np.copy(self)  # type: ignore[call-overload]
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        raise TypeError("a Tensor is not pickled: that would cut the graph; pickle .value")
+
+    def __init_subclass__(cls) -> NoReturn:
+        raise TypeError("Tensor has no subclasses: NumPy's functions would not know them for Tensors")
+
+    def __format__(self, spec: str) -> str:
+        if not spec:
+            return str(self)
+        if self._value.ndim:
+            raise TypeError(f"a Tensor of shape {self.shape} has no format {spec!r}; format .value, or one element")
+        return format(self._value[()], spec)
+
     def __repr__(self) -> str:
         return f"Tensor({self._value!r})"
 
@@ -153,53 +173,9 @@ class Tensor(NDArrayOperatorsMixin):
         """float16, bfloat16, float32 or float64."""
         return self._value.dtype
 
-    @property
-    def T(self) -> Any:
-        """All axes reversed."""
-        return np.transpose(self)
-
-    @property
-    def mT(self) -> Any:
-        """The last two axes swapped."""
-        return np.swapaxes(self, -1, -2)
-
     def item(self) -> float:
         """The one element, as a Python float, cut from the graph."""
         return float(self._value.item())
-
-    def astype(self, dtype: Any) -> Any:
-        """The same numbers in another floating dtype; the gradient comes back in this one."""
-        return cast(self, dtype)
-
-    def reshape(self, *shape: Any) -> Any:
-        """As `np.reshape`; takes a tuple or separate numbers."""
-        return np.reshape(self, shape[0] if len(shape) == 1 else shape)
-
-    def transpose(self, *axes: Any) -> Any:
-        """As `np.transpose`; takes a tuple or separate numbers."""
-        if not axes or axes == (None,):
-            return np.transpose(self)
-        return np.transpose(self, axes[0] if len(axes) == 1 else axes)
-
-    def swapaxes(self, first: int, second: int) -> Any:
-        """As `np.swapaxes`."""
-        return np.swapaxes(self, first, second)
-
-    def sum(self, axis: Any = None, *, keepdims: bool = False) -> Any:
-        """As `np.sum`."""
-        return np.sum(self, axis=axis, keepdims=keepdims)
-
-    def mean(self, axis: Any = None, *, keepdims: bool = False) -> Any:
-        """As `np.mean`."""
-        return np.mean(self, axis=axis, keepdims=keepdims)
-
-    def max(self, axis: Any = None, *, keepdims: bool = False) -> Any:
-        """As `np.max`; ties share the gradient evenly."""
-        return np.max(self, axis=axis, keepdims=keepdims)
-
-    def min(self, axis: Any = None, *, keepdims: bool = False) -> Any:
-        """As `np.min`; ties share the gradient evenly."""
-        return np.min(self, axis=axis, keepdims=keepdims)
 
 
 def seed_for(out: Tensor, d_out: Any) -> np.ndarray[Any, Any]:

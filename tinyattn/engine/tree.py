@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import fields, is_dataclass
+from functools import partial
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -11,11 +13,35 @@ import numpy as np
 from tinyattn.engine.dtypes import floating
 from tinyattn.engine.tensor import Tensor
 
+STATIC = (str, bytes, bytearray, int, float, complex, range, type(None), type, ModuleType, FunctionType, MethodType,
+          BuiltinFunctionType, partial, np.ufunc, np.dtype, np.generic, np.random.Generator)
+
 
 def differentiable(leaf: Any) -> bool:
-    """Returns whether a leaf is differentiated: a floating array or a Tensor."""
-    return isinstance(leaf, Tensor) or (
-        isinstance(leaf, np.ndarray) and floating(leaf.dtype))
+    """Returns whether a leaf is differentiated: a floating array, a floating scalar of NumPy's, or a Tensor."""
+    return isinstance(leaf, Tensor) or (isinstance(leaf, (np.ndarray, np.generic)) and floating(leaf.dtype))
+
+
+def holds_floating(thing: Any, seen: set[int] | None = None) -> bool:
+    """Returns whether an object that is no tree holds a floating array in its items or attributes.
+
+    >>> from types import SimpleNamespace
+    >>> holds_floating(SimpleNamespace(w=np.ones(2))), holds_floating(SimpleNamespace(w=np.arange(2)))
+    (True, False)
+    """
+    seen = set() if seen is None else seen
+    if isinstance(thing, STATIC) or id(thing) in seen or (isinstance(thing, np.ndarray) and thing.dtype != object):
+        return False
+    seen.add(id(thing))
+    members: list[Any] = [*getattr(thing, "__dict__", {}).values()]
+    for kind in type(thing).__mro__:
+        slots = kind.__dict__.get("__slots__", ())
+        members += [getattr(thing, name, None) for name in ((slots,) if isinstance(slots, str) else slots)]
+    if isinstance(thing, Mapping):
+        members += thing.values()
+    elif isinstance(thing, Collection) or isinstance(thing, np.ndarray):
+        members += list(thing.flat) if isinstance(thing, np.ndarray) else list(thing)
+    return any(differentiable(leaf) or holds_floating(leaf, seen) for member in members for leaf in leaves(member))
 
 
 def map_tree(f: Callable[..., Any], tree: Any, *rest: Any) -> Any:

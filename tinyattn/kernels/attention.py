@@ -8,18 +8,18 @@ import numpy as np
 
 from tinyattn.engine.primitive import Primitive
 from tinyattn.kernels import exact
+from tinyattn.kernels.seen import sides_of
+from tinyattn.kernels.storage import distances
 from tinyattn.ops.bias import Bias
 from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.options import (
     Window,
     check_bias,
-    check_broadcast,
     check_causal,
     check_mask,
     check_scale,
     check_sinks,
     check_softcap,
-    check_window,
     visible_keys,
 )
 from tinyattn.ops.signature import shapes
@@ -93,7 +93,7 @@ def solve(primitive: Primitive, q: Array, k: Array, v: Array, mask: Array | Patt
     scale, softcap = check_scale(scale, q.shape[-1]), check_softcap(softcap)
     sinks = check_sinks(sinks, heads, q.dtype)
     mask = check_mask(mask, full)
-    left, right = check_window(window)
+    left, right = sides_of(window)
     right = 0 if check_causal(causal) else right
     bias = check_bias(bias, full, q.dtype, lambda: visible_keys(mask, causal, window, full))
     start = 0 if left is None or mask is not None else max(0, kv_len - q_len - left)
@@ -104,9 +104,7 @@ def solve(primitive: Primitive, q: Array, k: Array, v: Array, mask: Array | Patt
             bias = bias[..., start:]
     distance = None
     if isinstance(bias, Bias):
-        distance, bias = bias.of(np.arange(q_len - 1, -kv_len, -1)).astype(q.dtype), None
-        check_broadcast("bias", (distance.shape[0], q_len, kv_len), (*full[:-1], kv_len))
-        distance = np.broadcast_to(distance, (heads, distance.shape[1]))
+        distance, bias = distances(bias, heads, q_len, kv_len, q.dtype), None
     learned = any(x is not None and not isinstance(x, np.ndarray) for x in (bias, distance))
     solved: tuple[Array, Array] = primitive(q, k, v, bias, distance, sinks,
                                             exact.Options(mask, left, right, scale, softcap, learned))

@@ -1,7 +1,8 @@
-"""Decoding from keys that do not lie in one array: in parts, in pages, packed. The doors to the kernels that read them in place.
+"""Decoding from keys that do not lie in one array: in parts, in pages, packed; the kernels read them in place.
 
 Causal always, on positions: the queries stand at the last q_len positions. Each function has the signature of its NumPy
-form without a mask, and takes what `reads_pages` or `reads_packed` allow.
+form without a mask. Nothing is checked here: the caller makes sure of what `reads_pages` or `reads_packed` allow, and that
+every page number and length is within its array. The public doors, in `stored.py`, check all of it.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ from tinyattn.kernels.exact import CHUNK, MOST_LINES, Options, scoring, work
 from tinyattn.kernels.lanes import ROWS, columns, lanes
 from tinyattn.kernels.packed import decode_packed
 from tinyattn.kernels.paged import decode_paged
-from tinyattn.kernels.seen import seen_of
-from tinyattn.kernels.storage import KV_TILE, Sizes, rows_of, whole
+from tinyattn.kernels.seen import seen_of, sides_of
+from tinyattn.kernels.storage import KV_TILE, Sizes, distances, rows_of, whole
 from tinyattn.kernels.threads import run
 from tinyattn.ops.bias import Bias
-from tinyattn.ops.options import Window, check_bias, check_scale, check_sinks, check_softcap, check_window, visible_keys
+from tinyattn.ops.options import Window, check_bias, check_scale, check_sinks, check_softcap, visible_keys
 from tinyattn.ops.quantize import Packed
 from tinyattn.ops.types import Array
 
@@ -77,8 +78,10 @@ def in_lines(q: Array, kv_heads: int, value_dim: int, length: int, bias: Array |
     full = (*q.shape[:-1], length)
     heads, q_len = full[-3:-1]
     bias = check_bias(bias, full, q.dtype, lambda: visible_keys(None, True, window, full))
-    sinks, left = check_sinks(sinks, heads, q.dtype), check_window(window)[0]
+    sinks, left = check_sinks(sinks, heads, q.dtype), sides_of(window)[0]
     scale, softcap = check_scale(scale, q.shape[-1]), check_softcap(softcap)
+    if not q.size:
+        return np.zeros((*q.shape[:-1], value_dim), q.dtype)
     outs, step = [], max(1, MOST_LINES * kv_heads // heads)
     for start in range(0, q_len, step):
         some = q[..., start : start + step, :]
@@ -98,8 +101,7 @@ def told(q: Array, kv_heads: int, value_dim: int, length: int, bias: Array | Bia
                   whole(KV_TILE, ROWS), tile, lanes(q.itemsize))
     distance = None
     if isinstance(bias, Bias):
-        distance, bias = bias.of(np.arange(q_len - 1, -length, -1)).astype(q.dtype), None
-        distance = np.broadcast_to(distance, (heads, distance.shape[1]))
+        distance, bias = distances(bias, heads, q_len, length, q.dtype), None
     full = (*q.shape[:-1], length)
     seen = seen_of(None, left, 0, full, sizes)
     rules, *arrays = scoring(Options(None, left, 0, scale, softcap, False), seen, bias, distance, full, q.dtype)
@@ -171,7 +173,7 @@ def paged_attention(q: Array, keys: Array, values: Array, tables: Array, lengths
     >>> paged_attention(x[:1, :, :1], x, x, np.array([[1, 0]]), np.array([5]))[0, 0, 0, :2]
     array([1., 1.])
     """
-    size, longest = keys.shape[-2], int(lengths.max())
+    size, longest = keys.shape[-2], int(lengths.max(initial=0))
     blocks = max(1, CHUNK // size)
     chunks = max(1, -(-longest // (blocks * size)))
 

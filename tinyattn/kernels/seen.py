@@ -9,7 +9,7 @@ import numpy as np
 
 from tinyattn.kernels.storage import Places, Sizes, nothing, places
 from tinyattn.ops.masks import EMPTY, FULL, PARTIAL, Pattern, window
-from tinyattn.ops.options import check_broadcast
+from tinyattn.ops.options import Window, check_broadcast, check_window
 from tinyattn.ops.types import Array
 
 UNBOUNDED = 1 << 60
@@ -29,9 +29,15 @@ class Seen(NamedTuple):
     mask: Places
 
 
+def sides_of(window: Window | None) -> tuple[int | None, int | None]:
+    """Returns a window's checked sides as ints that positions are added to without overflow; no key is farther than that."""
+    left, right = (None if side is None else min(int(side), UNBOUNDED) for side in check_window(window))
+    return left, right
+
+
 def seen_of(mask: Array | Pattern | None, left: int | None, right: int | None, full: tuple[int, ...], sizes: Sizes) -> Seen:
     """Returns a call's mask, causality and window as the kernels read them; a Pattern's blocks take in the window."""
-    low, high = (UNBOUNDED if side is None else int(side) for side in (left, right))
+    low, high = (UNBOUNDED if side is None else side for side in (left, right))
     no_blocks, no_tiles, no_mask = nothing(np.int32), np.zeros(0, np.uint8), nothing(np.uint8)
     if mask is None:
         return Seen(low, high, no_blocks, no_tiles, no_mask)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from tinyattn.kernels.lanes import ROWS, columns, lanes
+from tinyattn.ops.bias import Bias
+from tinyattn.ops.signature import floating
 from tinyattn.ops.types import Array
 
 # Queries and keys of one tile of scores. Measured on 2 cores with AVX-512: 64 x 64 is within 3 % of the best of
@@ -76,8 +78,21 @@ def rows_of(x: Array) -> Rows:
     start = np.zeros(1, np.int64)
     for count, step in zip(lead, steps[:-2], strict=True):
         start = (start[:, None] + np.arange(count) * step).reshape(-1)
-    span = 1 + sum((count - 1) * step for count, step in zip(x.shape, steps, strict=True))
+    span = 1 + sum((count - 1) * step for count, step in zip(x.shape, steps, strict=True)) if x.size else 0
     return Rows(np.lib.stride_tricks.as_strided(x, (span,), (size,)), start, steps[-2])
+
+
+def distances(bias: Bias, heads: int, q_len: int, kv_len: int, dtype: Any) -> Array:
+    """Returns a bias that is a rule on distances as (heads, q_len + kv_len - 1): entry n is of key minus query q_len - 1 - n."""
+    far = floating("bias", bias.of(np.arange(q_len - 1, -kv_len, -1)))
+    far = far if far.ndim > 1 else far[None]
+    if far.shape not in ((1, max(0, q_len + kv_len - 1)), (heads, max(0, q_len + kv_len - 1))):
+        raise ValueError(f"bias: expected a rule that gives one number per distance, for each of {heads} heads or for all, "
+                         f"got shape {far.shape} of {max(0, q_len + kv_len - 1)} distances")
+    if far.dtype != dtype:
+        with np.errstate(over="ignore", under="ignore"):
+            far = far.astype(dtype)
+    return np.broadcast_to(far, (heads, far.shape[1]))
 
 
 class Places(NamedTuple):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 
 from tinyattn.layers.inputs import Input, Learned, Parameter, Projection
-from tinyattn.layers.linear import normal, project
+from tinyattn.layers.linear import check_heads, check_mechanism, check_turned, normal, project
+from tinyattn.ops.checks import integers
 from tinyattn.ops.heads import merge_heads, split_heads
 from tinyattn.ops.positions.rotary import rotary, rotary_from
 from tinyattn.ops.types import Array
@@ -22,8 +23,9 @@ class Stepping(Protocol):
     def length(self) -> int:
         """Tokens stored."""
 
-    def step(self, q: Array, k: Array, v: Array, **options: Any) -> Array:
-        """Appends a chunk and returns what its queries read."""
+    @property
+    def step(self) -> Callable[..., Array]:
+        """Appends a chunk, if the layer has keys of its own, and returns what its queries read."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,13 +33,17 @@ class SelfAttention:
     """Queries, keys and values from the same tokens, rotated by their positions; heads share kv_heads.
 
     x (..., length, width) -> the same. `mechanism(q, k, v, **options)` is any of the library's; with a cache the
-    cache's mechanism is what runs. `inputs` are what it takes besides: gates, decays, strengths, spans. `positions`
-    (..., length) are where the tokens stand, behind those that the cache holds if not given.
+    cache's mechanism is what runs, and takes the same options except for `causal`, which a cache always is. `inputs` are what
+    it takes besides: gates, decays, strengths, spans. `positions` (..., length) are where the tokens stand, behind those that
+    the cache holds if not given.
+
+    A layer without `k` and `v` reads the keys and values of another layer: `keys`, from that layer's `keys_of`, or those in a
+    `SharedCache` of that layer's cache, which has stepped already.
     """
 
     q: Array
-    k: Array
-    v: Array
+    k: Array | None
+    v: Array | None
     out: Array
     heads: int
     kv_heads: int
@@ -49,34 +55,71 @@ class SelfAttention:
     def create(cls, rng: np.random.Generator, width: int, heads: int, kv_heads: int, *, mechanism: Callable[..., Any],
                base: float | None = 10000.0, deviation: float = 0.02,
                inputs: tuple[Input | Parameter, ...] = ()) -> SelfAttention:
-        """Returns the layer with normal weights; `base` None gives no positions."""
-        dim = width // heads
+        """Returns the layer with normal weights; `base` None gives no positions.
+
+        Raises:
+            TypeError, ValueError: sizes that are no ints or do not divide, a base that is no number above 1.
+        """
+        dim = check_heads(width, heads, kv_heads)
+        check_mechanism(mechanism)
+        check_turned(base, dim)
         q, k, v = normal(rng, width, width), normal(rng, width, dim * kv_heads), normal(rng, width, dim * kv_heads)
         out = normal(rng, width, width, deviation=deviation)
         made = tuple(given.create(rng, width, heads, kv_heads, dim) for given in inputs)
         return cls(q, k, v, out, heads, kv_heads, base, mechanism, made)
 
+    @classmethod
+    def create_reader(cls, rng: np.random.Generator, width: int, heads: int, kv_heads: int, **settings: Any) -> SelfAttention:
+        """Returns the layer without keys and values of its own, which reads another's; settings as `create`. arXiv:2405.12981."""
+        return replace(cls.create(rng, width, heads, kv_heads, **settings), k=None, v=None)
+
+    def keys_of(self, x: Array, *, positions: Array | None = None, start: int = 0) -> tuple[Array, Array]:
+        """Returns the keys and values (..., kv_heads, length, dim) of the tokens, at these positions or from `start` on.
+
+        Raises:
+            ValueError: a layer that has none of its own.
+        """
+        if self.k is None or self.v is None:
+            raise ValueError("keys_of: this layer has no keys of its own; ask the layer whose keys it reads")
+        k, v = (split_heads(project(x, weight), self.kv_heads) for weight in (self.k, self.v))
+        return self._placed(k, positions, start), v
+
+    def _placed(self, heads: Array, positions: Array | None, start: int) -> Array:
+        """Returns queries or keys rotated to where their tokens stand."""
+        if self.base is None:
+            return heads
+        if positions is None:
+            return rotary_from(heads, start, base=self.base)
+        return rotary(heads, integers("positions", positions)[..., None, :], base=self.base)
+
     def __call__(self, x: Array, *, positions: Array | None = None, cache: Stepping | None = None,
-                 **options: Any) -> Array:
-        q = split_heads(project(x, self.q), self.heads)
-        k = split_heads(project(x, self.k), self.kv_heads)
-        v = split_heads(project(x, self.v), self.kv_heads)
-        if self.base is not None:
-            if positions is None:
-                start = 0 if cache is None else cache.length
-                q, k = rotary_from(q, start, base=self.base), rotary_from(k, start, base=self.base)
-            else:
-                q, k = (rotary(part, positions[..., None, :], base=self.base) for part in (q, k))
-        given = {made.input.name: made(x) for made in self.inputs}
-        read = cache.step(q, k, v, **given) if cache is not None else self.mechanism(q, k, v, **given, **options)
-        return project(merge_heads(read), self.out)
+                 keys: tuple[Array, Array] | None = None, **options: Any) -> Array:
+        own = self.k is not None
+        if own and keys is not None:
+            raise ValueError("keys: this layer has keys of its own; SelfAttention.create_reader makes one that reads another's")
+        if not own and (keys is None) == (cache is None):
+            raise ValueError("keys: this layer has none of its own; give it keys_of another layer, or a SharedCache instead")
+        start = 0 if cache is None else cache.length if own else cache.length - x.shape[-2]
+        q = self._placed(split_heads(project(x, self.q), self.heads), positions, start)
+        read = self.keys_of(x, positions=positions, start=start) if own else keys or ()
+        given = {**options, **{made.input.name: made(x) for made in self.inputs}}
+        out = self.mechanism(q, *read, **given) if cache is None else cache.step(q, *read, **without_causal(given))
+        return project(merge_heads(out), self.out)
+
+
+def without_causal(options: dict[str, Any]) -> dict[str, Any]:
+    """Returns what a cache takes of a mechanism's options; ValueError for one that is not to be causal, which no cache is."""
+    if not options.get("causal", True):
+        raise ValueError(f"causal: a layer with a cache is always causal, got {options['causal']}")
+    return {name: option for name, option in options.items() if name != "causal"}
 
 
 @dataclass(frozen=True, eq=False)
 class CrossAttention:
     """Queries from the tokens, keys and values from a memory; every token sees all of it.
 
-    x (..., length, width), memory (..., kv_len, memory_width) -> (..., length, width).
+    x (..., length, width), memory (..., kv_len, memory_width) -> (..., length, width). With a `CrossCache` the memory is given
+    with the first tokens alone: its keys and values are computed once, and the cache's mechanism is what runs.
     """
 
     q: Array
@@ -91,12 +134,15 @@ class CrossAttention:
     def create(cls, rng: np.random.Generator, width: int, heads: int, kv_heads: int, *, mechanism: Callable[..., Any],
                memory_width: int | None = None) -> CrossAttention:
         """Returns the layer with normal weights; the memory is as wide as the tokens unless told."""
-        kv_width, inputs = width // heads * kv_heads, width if memory_width is None else memory_width
+        check_mechanism(mechanism)
+        kv_width, inputs = check_heads(width, heads, kv_heads) * kv_heads, width if memory_width is None else memory_width
         return cls(normal(rng, width, width), normal(rng, inputs, kv_width), normal(rng, inputs, kv_width),
                    normal(rng, width, width), heads, kv_heads, mechanism)
 
-    def __call__(self, x: Array, memory: Array, **options: Any) -> Array:
+    def __call__(self, x: Array, memory: Array | None = None, *, cache: Stepping | None = None, **options: Any) -> Array:
+        if memory is None and cache is None:
+            raise ValueError("memory: expected an array (..., kv_len, memory_width), or a cache that holds one")
         q = split_heads(project(x, self.q), self.heads)
-        k = split_heads(project(memory, self.k), self.kv_heads)
-        v = split_heads(project(memory, self.v), self.kv_heads)
-        return project(merge_heads(self.mechanism(q, k, v, **options)), self.out)
+        read = () if memory is None else tuple(split_heads(project(memory, weight), self.kv_heads) for weight in (self.k, self.v))
+        out = self.mechanism(q, *read, **options) if cache is None else cache.step(q, *read, **options)
+        return project(merge_heads(out), self.out)

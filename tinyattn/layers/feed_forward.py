@@ -8,6 +8,8 @@ import numpy as np
 
 from tinyattn.layers.linear import normal, project
 from tinyattn.ops.activation import silu
+from tinyattn.ops.checks import whole
+from tinyattn.ops.storage import widened
 from tinyattn.ops.types import Array
 
 
@@ -22,8 +24,10 @@ class SwiGLU:
     @classmethod
     def create(cls, rng: np.random.Generator, width: int, hidden: int, *, deviation: float = 0.02) -> SwiGLU:
         """Returns the layer with normal weights; `deviation` is that of the last one."""
+        width, hidden = whole("width", width, 1), whole("hidden", hidden, 1)
         return cls(normal(rng, width, hidden), normal(rng, width, hidden),
                    normal(rng, hidden, width, deviation=deviation))
 
+    @widened
     def __call__(self, x: Array) -> Array:
         return project(silu(project(x, self.gate)) * project(x, self.up), self.down)

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tinyattn.layers.linear import normal
+from tinyattn.layers.linear import normal, project
 from tinyattn.ops.activation import sigmoid
+from tinyattn.ops.storage import widened
 from tinyattn.ops.types import Array
 
 
@@ -84,8 +85,9 @@ class Projection:
     sizes: tuple[int, ...]
     input: Input
 
+    @widened
     def __call__(self, x: Array) -> Array:
-        values = self.input.activation(x @ self.weight + self.offset)
+        values = self.input.activation(project(x, self.weight) + self.offset)
         shaped = values.reshape(*values.shape[:-1], *self.sizes)
         out: Array = np.moveaxis(shaped, -1, -2) if len(self.sizes) == 1 else np.swapaxes(shaped, -2, -3)
         return out

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from tinyattn import definitions
-from tinyattn.layers.attention import Stepping
-from tinyattn.layers.linear import normal, project
+from tinyattn.layers.attention import Stepping, without_causal
+from tinyattn.layers.linear import check_heads, check_turned, normal, project
+from tinyattn.ops.checks import integers
 from tinyattn.ops.heads import merge_heads, split_heads
 from tinyattn.ops.norm import rms_norm
 from tinyattn.ops.positions.rotary import rotary, rotary_from
@@ -37,8 +38,9 @@ class LatentAttention:
     def create(cls, rng: np.random.Generator, width: int, heads: int, kv_heads: int, *, mechanism: Callable[..., Any] | None = None,
                base: float | None = 10000.0, deviation: float = 0.02, inputs: tuple[Any, ...] = ()) -> LatentAttention:
         """Returns the layer with normal weights; the latent is as wide as `kv_heads` heads of keys and values would be."""
-        dim, latent = width // heads, 2 * (width // heads) * kv_heads
-        rope = dim // 2
+        dim = check_heads(width, heads, kv_heads)
+        latent, rope = 2 * dim * kv_heads, dim // 2
+        check_turned(10000.0 if base is None else base, rope)
         nope = dim - rope
 
         def each(outputs: int) -> Array:
@@ -57,10 +59,12 @@ class LatentAttention:
             start = 0 if cache is None else cache.length
             q_rope, k_rope = (rotary_from(part, start, base=self.base) for part in (q[..., nope:], k_rope))
         else:
+            positions = integers("positions", positions)
             q_rope, k_rope = rotary(q[..., nope:], positions[..., None, :], base=self.base), rotary(k_rope, positions, base=self.base)
         weights: dict[str, Any] = {"w_uk": self.w_uk, "w_uv": self.w_uv}
         if cache is not None:
-            read = cache.step(np.concatenate((q[..., :nope], q_rope), axis=-1), c, k_rope, **weights)
+            given = without_causal({"causal": causal, **weights, **options})
+            read = cache.step(np.concatenate((q[..., :nope], q_rope), axis=-1), c, k_rope, **given)
         else:
             read = definitions.latent_attention_expanded(q[..., :nope], q_rope, c, k_rope, causal=causal, **weights, **options)
         return project(merge_heads(read), self.out)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tinyattn.ops.checks import whole
 from tinyattn.ops.norm import rms_norm
 from tinyattn.ops.types import Array
 
@@ -19,7 +20,7 @@ class RMSNorm:
     @classmethod
     def create(cls, width: int) -> RMSNorm:
         """Returns the norm with a weight of ones."""
-        return cls(np.ones(width, np.float32))
+        return cls(np.ones(whole("width", width, 1), np.float32))
 
     def __call__(self, x: Array) -> Array:
         return rms_norm(x, self.weight)

@@ -7,8 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from tinyattn.layers.linear import normal, project
+from tinyattn.ops.checks import has_axes, whole
+from tinyattn.ops.signature import floating
+from tinyattn.ops.storage import widened
 from tinyattn.ops.types import Array
-from tinyattn.ops.windows import Grid, to_windows
+from tinyattn.ops.windows import Grid, check_cells, to_windows
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,11 +30,15 @@ class PatchEmbedding:
 
         Places weigh as much as what is seen there: with a tenth of it the blocks' cells are alike for hundreds of steps.
         """
+        grid, patch, width = check_cells(grid), whole("patch", patch, 1), whole("width", width, 1)
+        if len(grid) != 2:
+            raise ValueError(f"grid: expected (rows, columns), got {grid}")
         return cls(normal(rng, patch * patch, width, deviation=2.0 / patch),
                    normal(rng, grid[0] * grid[1], width, deviation=0.5))
 
+    @widened
     def __call__(self, images: Array) -> Array:
-        *lead, height, width = images.shape
+        *lead, height, width = has_axes("images", floating("images", images), 2)
         patch = round(self.weight.shape[0] ** 0.5)
         if height % patch or width % patch or height * width != patch * patch * self.positions.shape[0]:
             raise ValueError(f"images: expected {self.positions.shape[0]} patches of {patch} by {patch} pixels, "

@@ -9,8 +9,10 @@ import numpy as np
 
 from tinyattn import definitions
 from tinyattn.layers.linear import normal
+from tinyattn.ops.checks import whole
+from tinyattn.ops.signature import floating
 from tinyattn.ops.types import Array
-from tinyattn.ops.windows import Grid
+from tinyattn.ops.windows import Grid, check_cells, check_grid
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,9 +29,14 @@ class SpatialGate:
     @classmethod
     def create(cls, rng: np.random.Generator, grid: Grid, *, size: int = 7) -> SpatialGate:
         """Returns the layer with normal weights and a bias of 0: gates of about one half."""
+        if whole("size", size, 1) % 2 == 0:
+            raise ValueError(f"size: expected an odd number, got {size}")
+        if len(check_cells(grid)) != 2:
+            raise ValueError(f"grid: expected (rows, columns), got {grid}")
         return cls(normal(rng, 2 * size, size).reshape(2, size, size), np.zeros((), np.float32), grid)
 
     def __call__(self, x: Array, **_options: Any) -> Array:
+        check_grid(self.grid, floating("x", x), name="x")
         image = x.mT.reshape(*x.shape[:-2], x.shape[-1], *self.grid)
         seen = definitions.spatial_gate(image, kernel=self.kernel, bias=self.bias)
         return seen.reshape(*x.shape[:-2], x.shape[-1], x.shape[-2]).mT

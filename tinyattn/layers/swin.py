@@ -15,7 +15,7 @@ from tinyattn.layers.feed_forward import SwiGLU
 from tinyattn.layers.linear import normal
 from tinyattn.layers.norm import RMSNorm
 from tinyattn.ops.types import Array
-from tinyattn.ops.windows import Grid, check_sides
+from tinyattn.ops.windows import Grid, check_cells, check_sides
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +32,7 @@ class SwinBlock:
     def create(cls, rng: np.random.Generator, width: int, heads: int, hidden: int, *, grid: Grid, window: int | Grid,
                shift: int | Grid = 0, deviation: float = 0.02) -> SwinBlock:
         """Returns the block with normal weights; `deviation` is that of the matrices that add to their input."""
-        sides = check_sides("window", window, grid)
+        sides = check_sides("window", window, check_cells(grid))
         attend = partial(definitions.shifted_window_attention, grid=grid, window=sides, shift=shift)
         attention = SelfAttention.create(rng, width, heads, heads, mechanism=attend, base=None, deviation=deviation)
         block = Block(RMSNorm.create(width), attention, RMSNorm.create(width), SwiGLU.create(rng, width, hidden, deviation=deviation))

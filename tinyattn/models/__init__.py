@@ -1,6 +1,24 @@
 """Small models, whole: a byte-level decoder and an image model, their training, their decoding, their files.
 
 A name here is a function or a class, also where a file has the same name (`generate`, `train`, `speculate`).
+
+Its files, in reading order:
+
+    config.py               the sizes of a decoder
+    text.py                 bytes, batches, the bigram to beat
+    sampling.py             the next token from its logits
+    decoder.py              a byte-level language model
+    optimise.py             AdamW, schedule, clipping
+    train.py                the loop
+    generate.py             writing on
+    prefix.py               a text read once, continued many times
+    batched.py              prompts of different lengths, side by side
+    beam.py                 the likeliest texts
+    speculate.py            a small model proposes, the large one judges
+    checkpoint.py           a model in a file
+    evaluate.py             bits a byte; cached against full
+    image.py                an image model
+    digits.py               8 x 8 digits, and training on them
 """
 
 from tinyattn.models.batched import generate_batch

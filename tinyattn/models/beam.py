@@ -8,8 +8,10 @@ from typing import NamedTuple
 import numpy as np
 
 from tinyattn.caches.protocol import Cache
+from tinyattn.caches.room import check_room
+from tinyattn.caches.rows import release
 from tinyattn.models.decoder import Decoder
-from tinyattn.models.generate import check_prompt, check_tokens, make_caches, release
+from tinyattn.models.generate import check_prompt, check_tokens, made_by
 from tinyattn.ops.softmax import log_softmax
 from tinyattn.ops.types import Array
 
@@ -25,7 +27,7 @@ def beam_search(decoder: Decoder, prompt: bytes, tokens: int, *, beams: int, cac
     """Returns the likeliest continuations that a search of this width finds; one beam is the greedy one.
 
     After every token the `beams` likeliest of all continuations by one more are kept, the earlier of equals; the caches,
-    one a layer, keep the rows that they came from. With as many beams as there are texts the search is exhaustive.
+    one per layer, keep the rows that they came from. With as many beams as there are texts the search is exhaustive.
 
     Raises:
         TypeError, ValueError: beams below 1; otherwise as `generate`.
@@ -36,7 +38,8 @@ def beam_search(decoder: Decoder, prompt: bytes, tokens: int, *, beams: int, cac
         raise TypeError(f"beams: expected an int, got {type(beams).__name__}")
     if beams < 1:
         raise ValueError(f"beams: expected 1 or more, got {beams}")
-    caches = None if cache is None else make_caches(decoder, cache, text.shape[1] + tokens - 1)
+    caches = None if cache is None else made_by(cache, len(decoder.blocks))
+    check_room(((made, text.shape[1] + tokens - 1) for made in caches or ()), beams=int(beams), shared=text.shape[1])
     try:
         return search(decoder, text, tokens, beams, caches)
     finally:

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from numbers import Integral
 from typing import Any
 
 LARGEST = 16 << 30
@@ -14,7 +15,7 @@ LARGEST = 16 << 30
 def check_sizes(sizes: Mapping[str, Any]) -> None:
     """Raises TypeError for a size that is not an int, ValueError for one below 1."""
     for name, size in sizes.items():
-        if type(size) is not int:
+        if isinstance(size, bool) or not isinstance(size, Integral):
             raise TypeError(f"{name}: expected an int, got {type(size).__name__}")
         if size < 1:
             raise ValueError(f"{name}: expected 1 or more, got {size}")
@@ -59,7 +60,7 @@ class DecoderConfig:
 
     @property
     def head_dim(self) -> int:
-        """Channels a head."""
+        """Channels per head."""
         return self.width // self.heads
 
     @property
@@ -71,7 +72,7 @@ class DecoderConfig:
 
     def to_json(self) -> str:
         """Returns the config as a JSON object."""
-        return json.dumps(asdict(self))
+        return json.dumps(asdict(self), default=int)
 
     @classmethod
     def from_json(cls, text: str) -> DecoderConfig:

@@ -17,8 +17,13 @@ from tinyattn.layers.inputs import Input, Parameter
 from tinyattn.layers.linear import normal, project
 from tinyattn.layers.norm import RMSNorm
 from tinyattn.models.config import DecoderConfig
+from tinyattn.ops.checks import check_rng
 from tinyattn.ops.loss import cross_entropy
+from tinyattn.ops.signature import FLOATING
+from tinyattn.ops.storage import is_half
 from tinyattn.ops.types import Array
+
+DEVIATION = 0.02
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,12 +42,15 @@ class Decoder:
     @classmethod
     def create(cls, config: DecoderConfig, rng: np.random.Generator, *,
                mechanism: Callable[..., Any] = fastest.attention, inputs: tuple[Input | Parameter, ...] = (),
-               rotary: bool = True, layer: Callable[..., Any] = SelfAttention.create) -> Decoder:
-        """Returns the model with normal weights of deviation 0.02, less where a layer adds to its input.
+               rotary: bool = True, layer: Callable[..., Any] = SelfAttention.create, deviation: float = DEVIATION) -> Decoder:
+        """Returns the model with normal weights of this deviation, less where a layer adds to its input.
 
         `inputs` are what the mechanism takes besides q, k and v; `rotary` False for one that places its tokens itself; `layer`
         makes the attention layer, with the arguments of `SelfAttention.create`.
         """
+        if not isinstance(config, DecoderConfig):
+            raise TypeError(f"config: expected a DecoderConfig, got {type(config).__name__}")
+        check_rng(rng)
         smaller = 0.02 / (2 * config.layers) ** 0.5
         embedding = normal(rng, config.vocab, config.width)
         blocks = tuple(
@@ -52,16 +60,26 @@ class Decoder:
                   RMSNorm.create(config.width),
                   SwiGLU.create(rng, config.width, config.hidden, deviation=smaller))
             for _ in range(config.layers))
-        return cls(embedding, blocks, RMSNorm.create(config.width), normal(rng, config.width, config.vocab))
+        made = cls(embedding, blocks, RMSNorm.create(config.width), normal(rng, config.width, config.vocab))
+        factor = np.float32(deviation / DEVIATION)
+        return made if factor == 1 else map_tree(lambda leaf: leaf * factor if np.ndim(leaf) > 1 else leaf, made)
 
     def __call__(self, tokens: Array, *, caches: Sequence[Stepping] | None = None, positions: Array | None = None) -> Array:
+        check_caches(caches, len(self.blocks))
         x = self.embedding[check_tokens(tokens, self.embedding.shape[0])]
         for i, block in enumerate(self.blocks):
             x = block(x, cache=None if caches is None else caches[i], positions=positions, causal=True)
         return project(self.norm(x), self.head)
 
     def astype(self, dtype: Any) -> Decoder:
-        """Returns the model with its parameters in another dtype."""
+        """Returns the model with its parameters in another dtype; float16 and bfloat16 are storage, computed in float32.
+
+        Raises:
+            TypeError: a dtype that is not float16, bfloat16, float32 or float64.
+        """
+        kind = np.dtype(dtype)
+        if kind not in FLOATING and not is_half(kind):
+            raise TypeError(f"dtype: expected float16, bfloat16, float32 or float64, got {kind}")
         cast: Decoder = map_tree(lambda leaf: leaf.astype(dtype) if isinstance(leaf, np.ndarray) else leaf, self)
         return cast
 
@@ -75,6 +93,16 @@ def check_tokens(tokens: Array, vocab: int) -> Array:
     if tokens.size and tokens.astype(np.uint64).max() >= vocab:  # one pass: a negative one becomes a very large one
         raise IndexError(f"tokens: expected 0 to {vocab - 1}, got {int(tokens.min())} to {int(tokens.max())}")
     return tokens
+
+
+def check_caches(caches: Sequence[Stepping] | None, layers: int) -> None:
+    """Raises ValueError unless there is one cache for each layer, each its own."""
+    if caches is None:
+        return
+    if len(caches) != layers:
+        raise ValueError(f"caches: expected {layers}, one for each layer, got {len(caches)}")
+    if len({id(cache) for cache in caches}) < layers:
+        raise ValueError("caches: expected one of its own for each layer, got one object twice")
 
 
 def loss(decoder: Decoder, tokens: Array, targets: Array) -> Array:

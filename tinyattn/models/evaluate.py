@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from tinyattn import definitions, fastest
 from tinyattn.caches.protocol import Cache
 from tinyattn.engine.tree import map_tree
+from tinyattn.models.config import check_sizes
 from tinyattn.models.decoder import Decoder, loss
 from tinyattn.ops.types import Array
 
@@ -19,7 +21,17 @@ EPS32 = float(np.finfo(np.float32).eps)
 
 
 def bits_per_byte(decoder: Decoder, inputs: Array, targets: Array, *, batch: int = 8) -> float:
-    """Returns the mean cross-entropy over windows (count, context), in bits."""
+    """Returns the mean cross-entropy over windows (count, context), in bits.
+
+    Raises:
+        TypeError: inputs or targets that are not integer arrays, a batch that is not an int.
+        ValueError: no windows, windows of no tokens, targets of another shape than the inputs, a batch below 1.
+    """
+    check_windows(inputs, "inputs")
+    check_windows(targets, "targets")
+    if targets.shape != inputs.shape:
+        raise ValueError(f"targets: expected the shape of the inputs, {inputs.shape}, got {targets.shape}")
+    check_sizes({"batch": batch})
     total = 0.0
     for start in range(0, len(inputs), batch):
         part = slice(start, start + batch)
@@ -27,8 +39,25 @@ def bits_per_byte(decoder: Decoder, inputs: Array, targets: Array, *, batch: int
     return total / len(inputs) / math.log(2.0)
 
 
+def check_windows(tokens: Array, name: str = "tokens") -> None:
+    """Raises unless the tokens are an integer array (count, length) of at least one window of at least one token."""
+    if not isinstance(tokens, np.ndarray) or tokens.dtype.kind not in "iu":
+        raise TypeError(f"{name}: expected an integer array, got {getattr(tokens, 'dtype', type(tokens).__name__)}")
+    if tokens.ndim != 2 or 0 in tokens.shape:
+        raise ValueError(f"{name}: expected at least one window (count, length), got shape {tokens.shape}")
+
+
 def cached_logits(decoder: Decoder, tokens: Array, caches: Sequence[Cache], *, prompt: int = 1) -> Array:
-    """Returns the logits of tokens (batch, length), read into empty caches, one a layer: the prompt at once, then one by one."""
+    """Returns the logits of tokens (batch, length), read into empty caches, one per layer: the prompt at once, then one by one.
+
+    Raises:
+        TypeError: tokens that are not an integer array, a prompt that is not an int.
+        ValueError: no tokens, a prompt that is not 1 to length.
+    """
+    check_windows(tokens)
+    check_sizes({"prompt": prompt})
+    if prompt > tokens.shape[1]:
+        raise ValueError(f"prompt: expected 1 to {tokens.shape[1]}, the length of the tokens, got {prompt}")
     edges = [0, *range(prompt, tokens.shape[1] + 1)]
     return np.concatenate([decoder(tokens[:, a:b], caches=caches) for a, b in itertools.pairwise(edges)], axis=1)
 
@@ -45,9 +74,14 @@ def logits_and_budget(decoder: Decoder, tokens: Array, rng: np.random.Generator)
 
     The budget of a row of logits is 4 (E + J + eps |logit|): E the error of the full float32 computation against
     float64, J what changes when every parameter moves by a factor 1 +- eps (4 draws).
+
+    Raises:
+        TypeError: tokens that are not an integer array. ValueError: no tokens.
     """
+    check_windows(tokens)
     full = decoder(tokens).astype(np.float64)
-    wide = decoder.astype(np.float64)
+    # The truth is the definition's; the kernel for float64 would also have to be compiled, for these few passes alone.
+    wide = map_tree(lambda leaf: definitions.attention if leaf is fastest.attention else leaf, decoder.astype(np.float64))
     truth = wide(tokens)
     spread = np.abs(full - truth).max(axis=-1, keepdims=True)
     for _ in range(DRAWS):

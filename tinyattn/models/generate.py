@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 
 from tinyattn.caches.protocol import Cache
+from tinyattn.caches.room import check_room
+from tinyattn.caches.rows import release
 from tinyattn.models.decoder import Decoder
-from tinyattn.models.sampling import sample
+from tinyattn.models.sampling import check_options, sample
 from tinyattn.ops.types import Array
 
 
@@ -19,16 +20,40 @@ def generate(decoder: Decoder, prompt: bytes, tokens: int, rng: np.random.Genera
              cache: Callable[[], Cache] | None = None) -> Iterator[int]:
     """Yields `tokens` bytes that continue the prompt; greedy at temperature 0.
 
-    `cache` makes one cache a layer (GrowingCache, say); without it every token is computed from the whole text.
+    `cache` makes one cache per layer (GrowingCache, say); without it every token is computed from the whole text.
+
+    Above temperature 0 the numbers come from a stream of their own, spawned from `rng`: what is drawn does not depend on
+    what else is written with the same Generator at the same time.
 
     Raises:
         TypeError, ValueError: a prompt that is not bytes, is empty or lies outside the vocabulary, tokens below 0 or more
-            than the caches hold; while it runs, as `sample`.
+            than the caches hold together, no Generator where one is needed, options out of range.
     """
     written = check_prompt(decoder, prompt)
     check_tokens(tokens)
     caches = None if cache is None else make_caches(decoder, cache, written.shape[1] + tokens - 1)
-    return write_on(decoder, written, tokens, partial(sample, rng=rng, temperature=temperature, top_k=top_k, top_p=top_p), caches)
+    choose = partial(sample, rng=streams(rng, 1, temperature, top_k, top_p)[0], temperature=temperature, top_k=top_k, top_p=top_p)
+    return write_on(decoder, written, tokens, choose, caches)
+
+
+def streams(rng: np.random.Generator | None, count: int, temperature: float, top_k: int | None,
+            top_p: float | None) -> Sequence[np.random.Generator | None]:
+    """Returns a stream of random numbers for each of `count` texts, spawned one after the other; None at temperature 0.
+
+    So n texts that are written side by side are drawn as if they had been written one by one with the same Generator.
+
+    Raises:
+        TypeError: no Generator, or one that cannot spawn others. ValueError: options of sampling out of range.
+    """
+    check_options(temperature, top_k, top_p)
+    if temperature == 0.0:
+        return [None] * count
+    if not isinstance(rng, np.random.Generator):
+        raise TypeError(f"rng: expected a np.random.Generator above temperature 0, got {type(rng).__name__}")
+    try:
+        return rng.spawn(count)
+    except TypeError:
+        raise TypeError("rng: expected a Generator that spawns others, as np.random.default_rng(seed) does") from None
 
 
 def write_on(decoder: Decoder, text: Array, tokens: int, choose: Callable[[Array], Array], caches: Sequence[Cache] | None,
@@ -47,24 +72,27 @@ def write_on(decoder: Decoder, text: Array, tokens: int, choose: Callable[[Array
 
 
 def make_caches(decoder: Decoder, cache: Callable[[], Cache], length: int) -> list[Cache]:
-    """Returns one cache a layer; ValueError if they have no room for so many tokens."""
-    caches = [cache() for _ in decoder.blocks]
-    for made in caches:
-        check_room(made, length)
+    """Returns one cache per layer; ValueError if they have no room for so many tokens."""
+    caches = made_by(cache, len(decoder.blocks))
+    check_room((made, length) for made in caches)
     return caches
 
 
-def check_room(cache: Cache, length: int) -> None:
-    """Raises ValueError unless a cache has room for so many tokens in all."""
-    if cache.capacity is not None and length > cache.capacity:
-        raise ValueError(f"tokens: the text and what follows need room for {length}, got a {type(cache).__name__} of {cache.capacity}")
+def made_by(cache: Callable[[], Cache], count: int) -> list[Cache]:
+    """Returns so many caches from the function that makes one.
 
-
-def release(caches: Sequence[Any]) -> None:
-    """Gives back what caches hold of a pool that others share; most hold nothing of one."""
-    for cache in caches:
-        if hasattr(cache, "free"):
-            cache.free()
+    Raises:
+        TypeError: what is no function or makes no cache. ValueError: one that gives the same cache twice.
+    """
+    if not callable(cache):
+        raise TypeError(f"cache: expected a function that makes a cache, as GrowingCache is one, got {type(cache).__name__}")
+    caches = [cache() for _ in range(count)]
+    for made in caches:
+        if not hasattr(made, "step"):
+            raise TypeError(f"cache: expected a function that makes a cache, got one that gives a {type(made).__name__}")
+    if len({id(made) for made in caches}) != count:
+        raise ValueError(f"cache: expected {count} caches, one per layer, each its own; the function gives the same one again")
+    return caches
 
 
 def check_prompt(decoder: Decoder, prompt: bytes, name: str = "prompt") -> Array:

@@ -9,12 +9,21 @@ from typing import Any
 import numpy as np
 
 from tinyattn.engine.tree import differentiable, leaves, map_tree
+from tinyattn.ops.checks import real, whole
+from tinyattn.ops.storage import to_single, widened
 from tinyattn.ops.types import Array
+
+# Sums of squares between these have neither overflowed nor lost digits in float32.
+FEWEST, MOST = 1e-30, 1e37
 
 
 @dataclass(frozen=True, eq=False)
 class AdamW:
-    """Running means of the gradients and of their squares, in trees like the parameters, and the number of steps."""
+    """Running means of the gradients, roots of the running means of their squares, and the number of steps.
+
+    Both are trees like the parameters, float32 where those are float16 or bfloat16. The roots are kept because the square
+    of a gradient of 1e20 is beyond float32.
+    """
 
     first: Any
     second: Any
@@ -24,7 +33,7 @@ class AdamW:
     def create(cls, params: Any) -> AdamW:
         """Returns the state before any step."""
         def zeros(leaf: Any) -> Any:
-            return np.zeros_like(leaf) if differentiable(leaf) else leaf
+            return np.zeros_like(to_single(leaf)) if differentiable(leaf) else leaf
         return cls(map_tree(zeros, params), map_tree(zeros, params))
 
 
@@ -35,38 +44,88 @@ def update(params: Any, gradients: Any, state: AdamW, *, rate: float, decay: flo
     m = beta1 m + (1 - beta1) g, v = beta2 v + (1 - beta2) g^2, p' = p - rate (m^ / (sqrt(v^) + epsilon) + decay p),
     m^ and v^ without their bias to 0. Vectors (norm weights) do not decay.
 
+    Raises:
+        TypeError, ValueError: gradients or a state whose trees or shapes are not the parameters', numbers out of range.
+
     >>> p, state = update(np.ones(1), np.ones(1), AdamW.create(np.ones(1)), rate=0.1)
     >>> float(p[0]) < 0.91
     True
     """
+    if not isinstance(state, AdamW):
+        raise TypeError(f"state: expected an AdamW, got {type(state).__name__}")
+    rate, decay = real("rate", rate, least=0.0), real("decay", decay, least=0.0)
+    beta1, beta2, epsilon = check_beta("beta1", beta1), check_beta("beta2", beta2), real("epsilon", epsilon, least=0.0)
+    check_like("gradients", gradients, params)
+    check_like("state", state.first, params)
     steps = state.steps + 1
     unbias1, unbias2 = 1.0 - beta1 ** steps, 1.0 - beta2 ** steps
-    first = map_tree(lambda m, g: beta1 * m + (1.0 - beta1) * g if differentiable(m) else m, state.first, gradients)
-    second = map_tree(lambda v, g: beta2 * v + (1.0 - beta2) * (g * g) if differentiable(v) else v,
-                      state.second, gradients)
+    kept, gained = beta2 ** 0.5, (1.0 - beta2) ** 0.5
 
-    def move(p: Any, m: Any, v: Any) -> Any:
+    def mean(m: Any, g: Any) -> Any:
+        return beta1 * m + (1.0 - beta1) * to_single(g) if differentiable(m) else m
+
+    def root(r: Any, g: Any) -> Any:
+        return np.hypot(kept * r, gained * to_single(g)) if differentiable(r) else r
+
+    @widened
+    def move(p: Any, m: Any, r: Any) -> Any:
         if not differentiable(p):
             return p
-        kept = p * (1.0 - rate * decay) if p.ndim > 1 else p
-        return kept - (rate / unbias1) * m / (np.sqrt(v * (1.0 / unbias2)) + epsilon)
+        faded = p * (1.0 - rate * decay) if p.ndim > 1 else p
+        return faded - (rate / unbias1) * m / (r * (1.0 / unbias2) ** 0.5 + epsilon)
 
     with np.errstate(under="ignore"):
+        first, second = map_tree(mean, state.first, gradients), map_tree(root, state.second, gradients)
         return map_tree(move, params, first, second), AdamW(first, second, steps)
+
+
+def check_beta(name: str, beta: Any) -> float:
+    """Returns a decay rate of a running mean, at least 0 and below 1."""
+    number = real(name, beta, least=0.0)
+    if number >= 1.0:
+        raise ValueError(f"{name}: expected a number below 1, got {number}")
+    return number
+
+
+def check_like(name: str, tree: Any, params: Any) -> None:
+    """Raises ValueError unless a tree's arrays have the shapes of the parameters."""
+    given, wanted = ([np.shape(leaf) for leaf in leaves(each) if differentiable(leaf)] for each in (tree, params))
+    if len(given) != len(wanted):
+        raise ValueError(f"{name}: expected {len(wanted)} arrays, one for each of the parameters, got {len(given)}")
+    for number, (shape, want) in enumerate(zip(given, wanted, strict=True)):
+        if shape != want:
+            raise ValueError(f"{name}: expected array {number} to have shape {want}, as the parameter has, got {shape}")
 
 
 def clip(gradients: Any, limit: float) -> tuple[Any, float]:
     """Returns the gradients, shrunk together where their norm is above the limit, and the norm they had.
 
+    Gradients whose squares are beyond their dtype, large or small, are measured and shrunk as all others.
+
+    Raises:
+        TypeError, ValueError: a limit that is no number above 0.
+
     >>> clip({"w": np.array([3.0, 4.0])}, 1.0)
     ({'w': array([0.6, 0.8])}, 5.0)
     """
-    arrays: list[Array] = [leaf for leaf in leaves(gradients) if differentiable(leaf)]
-    norm = math.sqrt(sum(float(np.vdot(array, array)) for array in arrays))
-    if not norm > limit:
-        return gradients, norm
-    factor = limit / norm
-    return map_tree(lambda g: g * factor if differentiable(g) else g, gradients), norm
+    limit = real("limit", limit, above=0.0)
+    arrays: list[Array] = [to_single(leaf) for leaf in leaves(gradients) if differentiable(leaf)]
+    with np.errstate(over="ignore", under="ignore"):
+        square = sum(float(np.vdot(array, array)) for array in arrays)
+        size, norm = 1.0, math.sqrt(square)
+        if not FEWEST < square < MOST:
+            size = max((float(np.max(np.abs(array), initial=0.0)) for array in arrays), default=0.0)
+            if not 0.0 < size < math.inf:
+                return gradients, size
+            norm = math.sqrt(sum(float(np.sum(np.square(array.astype(np.float64) / size))) for array in arrays))
+        if not norm > limit / size:
+            return gradients, norm * size
+
+        @widened
+        def shrunk(g: Any) -> Any:
+            return g / size * (limit / norm) if size != 1.0 else g * (limit / norm)
+
+        return map_tree(lambda g: shrunk(g) if differentiable(g) else g, gradients), norm * size
 
 
 def schedule(step: int, *, steps: int, peak: float, warmup: int, floor: float = 0.1) -> float:
@@ -75,6 +134,8 @@ def schedule(step: int, *, steps: int, peak: float, warmup: int, floor: float = 
     >>> [round(schedule(s, steps=10, peak=1.0, warmup=2), 3) for s in (0, 1, 2, 9)]
     [0.5, 1.0, 1.0, 0.134]
     """
+    step, steps, warmup = whole("step", step, 0), whole("steps", steps, 0), whole("warmup", warmup, 0)
+    peak, floor = real("peak", peak, least=0.0), real("floor", floor, least=0.0)
     if step < warmup:
         return peak * (step + 1) / warmup
     done = (step - warmup) / max(steps - warmup, 1)

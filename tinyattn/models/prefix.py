@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 
 from tinyattn.caches.protocol import Cache
+from tinyattn.caches.room import check_room
+from tinyattn.caches.rows import release
 from tinyattn.models.decoder import Decoder
-from tinyattn.models.generate import check_prompt, check_room, check_tokens, make_caches, release, write_on
+from tinyattn.models.generate import check_prompt, check_tokens, make_caches, streams, write_on
 from tinyattn.models.sampling import sample
 
 
@@ -36,7 +37,7 @@ class Prefix:
 
     @classmethod
     def read(cls, decoder: Decoder, text: bytes, cache: Callable[[], Cache]) -> Prefix:
-        """Returns the prefix of a text, read into one cache a layer.
+        """Returns the prefix of a text, read into one cache per layer.
 
         Raises:
             TypeError, ValueError: a text that is no prompt, or more than the caches hold.
@@ -54,18 +55,18 @@ class Prefix:
         return Prefix(self.decoder, self.text + text, tuple(caches))
 
     def generate(self, prompt: bytes, tokens: int, rng: np.random.Generator | None = None, *, temperature: float = 0.0,
-                 **options: Any) -> Iterator[int]:
+                 top_k: int | None = None, top_p: float | None = None) -> Iterator[int]:
         """Yields `tokens` bytes that continue this text and the prompt; otherwise as `generate`."""
         written = check_prompt(self.decoder, prompt)
         check_tokens(tokens)
-        return write_on(self.decoder, written, tokens, partial(sample, rng=rng, temperature=temperature, **options),
-                        self._forks(len(prompt) + tokens - 1))
+        choose = partial(sample, rng=streams(rng, 1, temperature, top_k, top_p)[0], temperature=temperature, top_k=top_k, top_p=top_p)
+        return write_on(self.decoder, written, tokens, choose, self._forks(len(prompt) + tokens - 1))
 
     def free(self) -> None:
         """Gives back what the caches hold of a pool."""
         release(self.caches)
 
     def _forks(self, more: int) -> list[Cache]:
-        for cache in self.caches:
-            check_room(cache, len(self.text) + more)
-        return [cache.fork() for cache in self.caches]
+        forks = [cache.fork() for cache in self.caches]
+        check_room((fork, len(self.text) + more) for fork in forks)
+        return forks

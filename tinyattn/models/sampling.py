@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
+from tinyattn.ops.checks import real, whole
+from tinyattn.ops.storage import is_half
 from tinyattn.ops.types import Array
 
 
@@ -23,8 +23,7 @@ def sample(logits: Array, rng: np.random.Generator | None, *, temperature: float
     """
     if temperature == 0.0:
         check_options(temperature, top_k, top_p)
-        check_logits(logits)
-        return np.argmax(logits, axis=-1)
+        return np.argmax(check_logits(logits), axis=-1)
     return draw(probabilities(logits, temperature=temperature, top_k=top_k, top_p=top_p), rng)
 
 
@@ -35,14 +34,14 @@ def probabilities(logits: Array, *, temperature: float = 1.0, top_k: int | None 
     logits (..., vocab) -> (..., vocab).
 
     Raises:
-        ValueError: options out of range, NaN logits, a row of -inf.
+        TypeError: logits that are no floating array, options that are no numbers. ValueError: options out of range, NaN or
+            +inf among the logits, a row of -inf.
 
     >>> probabilities(np.log(np.array([0.2, 0.6, 0.2])), top_k=2)
     array([0.25, 0.75, 0.  ])
     """
     check_options(temperature, top_k, top_p)
-    check_logits(logits)
-    wide = logits.astype(np.float64)
+    wide = check_logits(logits)
     if temperature == 0.0:
         return (np.arange(wide.shape[-1]) == np.argmax(wide, axis=-1)[..., None]).astype(np.float64)
     with np.errstate(under="ignore", over="ignore"):
@@ -77,18 +76,30 @@ def draw(share: Array, rng: np.random.Generator | None) -> Array:
 
 
 def check_options(temperature: float, top_k: int | None, top_p: float | None) -> None:
-    """Raises ValueError for options out of range."""
-    if not (math.isfinite(temperature) and temperature >= 0.0):
-        raise ValueError(f"temperature: expected a finite number of 0 or more, got {temperature}")
-    if top_k is not None and (type(top_k) is not int or top_k < 1):
-        raise ValueError(f"top_k: expected an int of 1 or more, got {top_k}")
-    if top_p is not None and not 0.0 < top_p <= 1.0:
+    """Raises TypeError for options that are no numbers, ValueError for options out of range."""
+    real("temperature", temperature, least=0.0)
+    if top_k is not None:
+        whole("top_k", top_k, 1)
+    if top_p is not None and not 0.0 < real("top_p", top_p) <= 1.0:
         raise ValueError(f"top_p: expected a number above 0 and up to 1, got {top_p}")
 
 
-def check_logits(logits: Array) -> None:
-    """Raises ValueError for NaN, and for a row of -inf."""
-    top = logits.max(axis=-1)
-    if not (top > -np.inf).all():
+def check_logits(logits: Array) -> Array:
+    """Returns the logits in float64.
+
+    A model whose numbers overflowed gives +inf, and greedy choice would then take one of its tokens for ever.
+
+    Raises:
+        TypeError: what is no floating array. ValueError: NaN or +inf, a row of -inf, no axis or no tokens.
+    """
+    if not isinstance(logits, np.ndarray) or not (logits.dtype.kind == "f" or is_half(logits.dtype)):
+        raise TypeError(f"logits: expected a floating array, got {getattr(logits, 'dtype', type(logits).__name__)}")
+    if not logits.ndim or not logits.shape[-1]:
+        raise ValueError(f"logits: expected a last axis of at least one token, got shape {logits.shape}")
+    wide: Array = logits.astype(np.float64)
+    top = wide.max(axis=-1)
+    if not ((top > -np.inf) & (top < np.inf)).all():
         raise ValueError("logits: NaN; the model's parameters or inputs are broken" if np.isnan(top).any() else
+                         "logits: +inf; the model's numbers overflowed" if (top == np.inf).any() else
                          "logits: a row of -inf has nothing to choose")
+    return wide

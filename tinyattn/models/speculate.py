@@ -8,9 +8,11 @@ from functools import partial
 import numpy as np
 
 from tinyattn.caches.protocol import Cache
+from tinyattn.caches.room import check_room
+from tinyattn.caches.rows import release
 from tinyattn.models.decoder import Decoder
-from tinyattn.models.generate import check_prompt, check_tokens, make_caches, release
-from tinyattn.models.sampling import draw, probabilities
+from tinyattn.models.generate import check_prompt, check_tokens, made_by
+from tinyattn.models.sampling import check_options, draw, probabilities
 from tinyattn.ops.types import Array
 
 Pick = Callable[[Array], Array]
@@ -22,7 +24,7 @@ def speculate(decoder: Decoder, draft: Decoder, prompt: bytes, tokens: int, rng:
     """Yields what `generate` yields, in fewer passes of the decoder: the draft proposes `ahead` tokens at a time.
 
     At temperature 0 these are the decoder's own greedy tokens, whatever is proposed; above it they follow its distribution.
-    What is rejected is truncated from the caches, one a layer: one that cannot give back so many tokens says so.
+    What is rejected is truncated from the caches, one per layer: one that cannot give back so many tokens says so.
 
     Raises:
         TypeError, ValueError: ahead below 1, a draft of another vocabulary; otherwise as `generate`.
@@ -39,7 +41,11 @@ def speculate(decoder: Decoder, draft: Decoder, prompt: bytes, tokens: int, rng:
     if sizes[0] != sizes[1]:
         raise ValueError(f"draft: expected the decoder's vocabulary of {sizes[0]}, got one of {sizes[1]}")
     room = len(text) + tokens - 1
-    caches, draft_caches = make_caches(decoder, cache, room), make_caches(draft, draft_cache or cache, room)
+    caches, draft_caches = made_by(cache, len(decoder.blocks)), made_by(draft_cache or cache, len(draft.blocks))
+    check_room((made, room) for made in (*caches, *draft_caches))
+    check_options(temperature, top_k, top_p)
+    if temperature != 0.0 and not isinstance(rng, np.random.Generator):
+        raise TypeError(f"rng: expected a np.random.Generator above temperature 0, got {type(rng).__name__}")
     share = partial(probabilities, temperature=temperature, top_k=top_k, top_p=top_p)
     pick = likeliest if temperature == 0.0 else partial(draw, rng=rng)
     return rounds(decoder, draft, text, tokens, ahead, share, pick, caches, draft_caches)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tinyattn.models.config import check_sizes
 from tinyattn.ops.types import Array
 
 LONGEST = 8 << 20
@@ -74,11 +75,15 @@ def split(text: Array, *, context: int) -> tuple[Array, Array]:
     """Returns the first nine tenths for training and the last tenth for validation.
 
     Raises:
+        TypeError: a text that is not a row of bytes, a context that is not an int.
+        ValueError: a context below 1.
         TextError: a tenth that is shorter than context + 1.
 
     >>> [len(part) for part in split(np.zeros(100, np.uint8), context=4)]
     [90, 10]
     """
+    check_bytes(text)
+    check_sizes({"context": context})
     held = len(text) // 10
     if held < context + 1:
         raise TextError(f"text: {len(text)} bytes are too few for a context of {context}; "
@@ -87,27 +92,71 @@ def split(text: Array, *, context: int) -> tuple[Array, Array]:
 
 
 def batch_of(text: Array, *, context: int, batch: int, rng: np.random.Generator) -> tuple[Array, Array]:
-    """Returns (inputs, targets), int64 (batch, context): random cuts, and the same one byte later."""
-    starts = rng.integers(0, len(text) - context, batch)
-    cuts = text[starts[:, None] + np.arange(context + 1)].astype(np.int64)
-    return cuts[:, :-1], cuts[:, 1:]
+    """Returns (inputs, targets), int64 (batch, context): random cuts, and the same cuts one byte later.
+
+    Raises:
+        TypeError: a text that is not a row of bytes, sizes that are not ints, an rng that is not a Generator.
+        ValueError: sizes below 1.
+        TextError: a text that is shorter than context + 1.
+    """
+    check_cut(text, context, {"batch": batch})
+    if not isinstance(rng, np.random.Generator):
+        raise TypeError(f"rng: expected a np.random.Generator, got {type(rng).__name__}")
+    return cut(text, rng.integers(0, len(text) - context, batch), context)
 
 
 def windows(text: Array, *, context: int, limit: int) -> tuple[Array, Array]:
-    """Returns (inputs, targets) of at most `limit` windows that do not overlap, spread evenly over the text."""
+    """Returns (inputs, targets) of at most `limit` windows that do not overlap, spread evenly over the text.
+
+    Raises:
+        TypeError: a text that is not a row of bytes, sizes that are not ints.
+        ValueError: sizes below 1.
+        TextError: a text that is shorter than context + 1, which has no window.
+
+    >>> [part.tolist() for part in windows(np.arange(5, dtype=np.uint8), context=2, limit=9)]
+    [[[0, 1], [2, 3]], [[1, 2], [3, 4]]]
+    """
+    check_cut(text, context, {"limit": limit})
     count = min(limit, (len(text) - 1) // context)
-    starts = np.linspace(0, len(text) - context - 1, count).astype(np.int64)
+    return cut(text, np.linspace(0, len(text) - context - 1, count).astype(np.int64), context)
+
+
+def cut(text: Array, starts: Array, context: int) -> tuple[Array, Array]:
+    """Returns (inputs, targets), int64 (count, context), of the cuts that begin at these places."""
     cuts = text[starts[:, None] + np.arange(context + 1)].astype(np.int64)
     return cuts[:, :-1], cuts[:, 1:]
+
+
+def check_bytes(text: Array, name: str = "text") -> None:
+    """Raises TypeError unless a text is an integer array with one axis, as `read_text` gives it."""
+    if not isinstance(text, np.ndarray) or text.dtype.kind not in "iu" or text.ndim != 1:
+        came = f"{text.dtype} of shape {text.shape}" if isinstance(text, np.ndarray) else type(text).__name__
+        raise TypeError(f"{name}: expected an integer array with one axis, got {came}")
+
+
+def check_cut(text: Array, context: int, sizes: dict[str, int]) -> None:
+    """Raises unless the text can be cut into pieces of context + 1 bytes, and the sizes are ints of 1 or more."""
+    check_bytes(text)
+    check_sizes({"context": context, **sizes})
+    if len(text) < context + 1:
+        raise TextError(f"text: {len(text)} bytes are too few for a context of {context}; at least {context + 1} are needed")
 
 
 def bigram_bits_per_byte(train: Array, validation: Array) -> float:
     """Returns what a table of byte pairs, every pair counted once more than seen, spends on a byte: the bar to clear.
 
+    Raises:
+        TypeError: a text that is not a row of bytes.
+        TextError: a text of less than 2 bytes, which has no pair.
+
     >>> bits = bigram_bits_per_byte(np.tile(np.arange(2, dtype=np.uint8), 5000), np.array([0, 1, 0], np.uint8))
     >>> bits < 0.1
     True
     """
+    for name, text in (("train", train), ("validation", validation)):
+        check_bytes(text, name)
+        if len(text) < 2:
+            raise TextError(f"{name}: expected at least one pair of bytes, got {len(text)} bytes")
     pairs = np.bincount(train[:-1].astype(np.int64) * 256 + train[1:], minlength=1 << 16).reshape(256, 256) + 1.0
     bits = -np.log2(pairs / pairs.sum(axis=1, keepdims=True))
     return float(bits[validation[:-1], validation[1:]].mean())

@@ -1,4 +1,30 @@
-"""Small named pieces of NumPy that definitions are written with."""
+"""Small named pieces of NumPy that definitions are written with.
+
+Its files, in reading order:
+
+    types.py                what annotations call an array
+    storage.py              float16 and bfloat16 widened, results narrowed
+    checks.py               numbers and index arrays, checked
+    signature.py            @shapes: a mechanism's axes, declared and checked
+    heads.py                heads cut, joined, grouped
+    softmax.py              softmax, logsumexp, and what is before the division
+    merge.py                two partial attentions become one
+    largest.py              the largest numbers of a row
+    norm.py                 RMS, layer, unit length
+    activation.py           sigmoid, SiLU, GELU, softplus
+    loss.py                 cross-entropy
+    masks/                  who may see whom
+    windows.py              cells of a grid
+    positions/              where a token stands
+    quantize.py             numbers in 8 or 4 bits
+    draws.py                what is drawn at random beside a mechanism
+    bias.py                 biases that are a rule on positions
+    options.py              the options of softmax attention, checked
+    features.py             feature maps of linear attention
+    gates.py                the gates of recurrences, checked
+    linear_options.py       the options of the linear family, checked
+    files/                  written whole or not at all
+"""
 
 from tinyattn.ops.activation import gelu, relu, relu_squared, sigmoid, silu, softplus
 from tinyattn.ops.bias import Bias, alibi, relative

@@ -6,37 +6,45 @@ import math
 
 import numpy as np
 
+from tinyattn.ops.signature import floating
+from tinyattn.ops.storage import widened
 from tinyattn.ops.types import Array
 
 
+@widened
 def sigmoid(x: Array) -> Array:
     """Returns 1 / (1 + exp(-x)), as (1 + tanh(x / 2)) / 2, which neither overflows nor branches.
 
     >>> sigmoid(np.array([-1e4, 0.0, 1e4]))
     array([0. , 0.5, 1. ])
     """
+    x = floating("x", x)
     return np.tanh(x * 0.5) * 0.5 + 0.5
 
 
+@widened
 def silu(x: Array) -> Array:
     """Returns x sigmoid(x). arXiv:1702.03118.
 
     >>> silu(np.array([0.0, 1e4]))
     array([    0., 10000.])
     """
-    half = x * 0.5
+    half = floating("x", x) * 0.5
     return half * np.tanh(half) + half
 
 
+@widened
 def gelu(x: Array) -> Array:
     """Returns x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2: GELU in the tanh form. arXiv:1606.08415.
 
     >>> gelu(np.array([0.0, 100.0]))
     array([  0., 100.])
     """
+    x = floating("x", x)
     return x * 0.5 * (1.0 + np.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * (x * x * x))))
 
 
+@widened
 def softplus(x: Array) -> Array:
     """Returns log(1 + exp(x)).
 
@@ -44,18 +52,21 @@ def softplus(x: Array) -> Array:
     array([    0., 10000.])
     """
     with np.errstate(under="ignore"):
-        return np.logaddexp(x, 0.0)
+        return np.logaddexp(floating("x", x), 0.0)
 
 
+@widened
 def relu(x: Array) -> Array:
     """Returns max(x, 0); the slope at 0 is 0.
 
     >>> relu(np.array([-1.0, 2.0]))
     array([0., 2.])
     """
+    x = floating("x", x)
     return np.where(x > 0, x, 0.0)
 
 
+@widened
 def relu_squared(x: Array) -> Array:
     """Returns max(x, 0)^2. arXiv:2109.08668.
 

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tinyattn.ops.checks import integers, whole
 from tinyattn.ops.signature import floating
+from tinyattn.ops.storage import to_single
 from tinyattn.ops.types import Array
 
 
@@ -17,13 +19,25 @@ class Bias:
 
     of: Callable[[Array], Array]
 
+    def __post_init__(self) -> None:
+        if not callable(self.of):
+            raise TypeError(f"of: expected a function of distances, got {type(self.of).__name__}")
+
     def tile(self, q_positions: Array, kv_positions: Array) -> Array:
         """Returns the bias (heads, i, j) of queries and keys at these positions."""
+        q_positions, kv_positions = integers("q_positions", q_positions), integers("kv_positions", kv_positions)
         return self.of(kv_positions - q_positions[:, None])
 
     def dense(self, q_len: int, kv_len: int) -> Array:
         """Returns the bias (heads, q_len, kv_len) at bottom-right positions: query i at i + kv_len - q_len."""
-        return self.tile(np.arange(kv_len - q_len, kv_len), np.arange(kv_len))
+        q_len, kv_len = whole("q_len", q_len, 0), whole("kv_len", kv_len, 0)
+        return self.of(np.arange(kv_len) - np.arange(kv_len - q_len, kv_len)[:, None])
+
+
+def owned(array: Array) -> Array:
+    """Returns a copy of an array, half-width numbers in float32: its owner may fill it again. A Tensor owns its numbers."""
+    single: Array = to_single(array)
+    return single.copy() if isinstance(single, np.ndarray) else single
 
 
 def alibi(slopes: Array) -> Bias:
@@ -32,9 +46,11 @@ def alibi(slopes: Array) -> Bias:
     >>> alibi(np.array([0.5])).dense(1, 3)
     array([[[-1. , -0.5, -0. ]]])
     """
-    slopes = floating("slopes", slopes)
+    slopes = owned(floating("slopes", slopes))
     if slopes.ndim != 1:
         raise ValueError(f"slopes: expected shape (heads,), got {slopes.shape}")
+    if not np.isfinite(slopes).all():
+        raise ValueError("slopes: expected finite numbers, got NaN or inf")
 
     def of(distance: Array) -> Array:
         far = np.abs(distance).astype(slopes.dtype)
@@ -56,12 +72,16 @@ def relative(table: Array, buckets: Callable[[Array], Array]) -> Bias:
     array([[[1., 1.],
             [2., 1.]]])
     """
-    table = floating("table", table)
+    table = owned(floating("table", table))
     if table.ndim != 2:
         raise ValueError(f"table: expected shape (buckets, heads), got {table.shape}")
+    if not callable(buckets):
+        raise TypeError(f"buckets: expected a function from distances to rows of the table, got {type(buckets).__name__}")
 
     def of(distance: Array) -> Array:
-        rows = buckets(distance)
+        rows = integers("buckets", buckets(distance), 0)
+        if rows.shape != distance.shape:
+            raise ValueError(f"buckets: expected a row for each of the distances {distance.shape}, got shape {rows.shape}")
         if rows.size and not 0 <= rows.min() <= rows.max() < table.shape[0]:
             raise IndexError(f"buckets: expected rows of table {table.shape}, got {int(rows.min())} to {int(rows.max())}")
         return np.moveaxis(table[rows], -1, 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinyattn.ops.masks.constructors import whole
+from tinyattn.ops.checks import check_rng, whole
 from tinyattn.ops.types import Array
 
 
@@ -14,6 +14,7 @@ def lsh_rotations(rng: np.random.Generator, hashes: int, head_dim: int, buckets:
     >>> lsh_rotations(np.random.default_rng(0), 2, 4, 6).shape
     (2, 4, 3)
     """
+    check_rng(rng)
     hashes, head_dim, buckets = whole("hashes", hashes, 1), whole("head_dim", head_dim, 1), whole("buckets", buckets, 2)
     if buckets % 2:
         raise ValueError(f"buckets: expected an even number, got {buckets}")
@@ -29,6 +30,7 @@ def performer_projection(rng: np.random.Generator, features: int, head_dim: int)
     >>> bool(abs(projection[0] @ projection[1]) < 1e-12)
     True
     """
+    check_rng(rng)
     features, head_dim = whole("features", features, 1), whole("head_dim", head_dim, 1)
     blocks = [right_angles(rng.standard_normal((head_dim, head_dim))) for _ in range(-(-features // head_dim))]
     lengths = np.linalg.norm(rng.standard_normal((features, head_dim)), axis=-1, keepdims=True)

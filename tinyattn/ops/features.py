@@ -5,24 +5,28 @@ from __future__ import annotations
 import numpy as np
 
 from tinyattn.ops.activation import relu
-from tinyattn.ops.masks.constructors import whole
+from tinyattn.ops.checks import has_axes, whole
 from tinyattn.ops.options import check_broadcast
 from tinyattn.ops.signature import floating
+from tinyattn.ops.storage import widened
 from tinyattn.ops.types import Array
 
 
+@widened
 def elu_plus_one(x: Array) -> Array:
     """Returns x + 1 above 0 and exp(x) below: positive, with value 1 and slope 1 at 0. arXiv:2006.16236.
 
     >>> elu_plus_one(np.array([-1e4, 0.0, 2.0]))
     array([0., 1., 3.])
     """
+    x = floating("x", x)
     above = x > 0
     with np.errstate(under="ignore"):
         # Both branches are computed: exp only sees what is not above 0.
         return np.where(above, x + 1.0, np.exp(np.where(above, 0.0, x)))
 
 
+@widened
 def relu_features(x: Array) -> Array:
     """Returns max(x, 0).
 
@@ -32,6 +36,7 @@ def relu_features(x: Array) -> Array:
     return relu(x)
 
 
+@widened
 def taylor_features(x: Array) -> Array:
     """Returns [1, y, y y^T / sqrt(2)], y = x d^(-1/4): products of features are 1 + s + s^2 / 2 of s = q . k / sqrt(d).
 
@@ -40,11 +45,13 @@ def taylor_features(x: Array) -> Array:
     >>> float(taylor_features(np.array([1.0])) @ taylor_features(np.array([2.0])))
     5.0
     """
-    x = x * x.shape[-1] ** -0.25
+    x = floating("x", x)
+    x = x * wide("x", x) ** -0.25
     squares = (x[..., :, None] * x[..., None, :]).reshape(*x.shape[:-1], x.shape[-1] ** 2) * 0.5 ** 0.5
     return np.concatenate((np.ones_like(x[..., :1]), x, squares), axis=-1)
 
 
+@widened
 def cosformer_features(x: Array, positions: Array, max_length: int) -> Array:
     """Returns max(x, 0) times the cosine and the sine of pi p / (2 max_length): products fall with the distance.
 
@@ -56,6 +63,8 @@ def cosformer_features(x: Array, positions: Array, max_length: int) -> Array:
     array([[2., 0.],
            [0., 0.]])
     """
+    x = floating("x", x)
+    has_axes("x", x, 2)
     if not isinstance(positions, np.ndarray) or positions.dtype.kind not in "iu":
         raise TypeError(f"positions: expected an integer array, got {getattr(positions, 'dtype', type(positions).__name__)}")
     check_broadcast("positions", positions.shape, x.shape[:-1], "(..., length)")
@@ -64,6 +73,7 @@ def cosformer_features(x: Array, positions: Array, max_length: int) -> Array:
     return np.concatenate((positive * np.cos(angles).astype(x.dtype), positive * np.sin(angles).astype(x.dtype)), axis=-1)
 
 
+@widened
 def performer_features(x: Array, *, projection: Array) -> Array:
     """Returns exp(W y - |y|^2 / 2) / sqrt(features), y = x d^(-1/4): on average a product is exp(q . k / sqrt(d)).
 
@@ -73,9 +83,17 @@ def performer_features(x: Array, *, projection: Array) -> Array:
     >>> performer_features(np.zeros((1, 2)), projection=np.ones((4, 2)))
     array([[0.5, 0.5, 0.5, 0.5]])
     """
-    projection = floating("projection", projection)
-    if projection.ndim != 2 or projection.shape[-1] != x.shape[-1] or not projection.shape[0]:
+    x, projection = floating("x", x), floating("projection", projection)
+    if projection.ndim != 2 or projection.shape[-1] != wide("x", x) or not projection.shape[0]:
         raise ValueError(f"projection: expected shape (features, {x.shape[-1]}), got shape {projection.shape}")
     x = x * x.shape[-1] ** -0.25
     exponents = x @ projection.T.astype(x.dtype) - np.sum(x * x, axis=-1, keepdims=True) * 0.5
     return np.exp(exponents) * projection.shape[0] ** -0.5
+
+
+def wide(name: str, x: Array) -> int:
+    """Returns the number of channels, 1 or more."""
+    channels = has_axes(name, x, 1)[-1]
+    if not channels:
+        raise ValueError(f"{name}: expected at least one channel, got shape {x.shape}")
+    return channels

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tinyattn.ops.checks import has_axes, whole
 from tinyattn.ops.types import Array
 
 
@@ -15,8 +16,8 @@ def split_heads(x: Array, heads: int) -> Array:
     >>> split_heads(np.zeros((2, 5, 12)), 3).shape
     (2, 3, 5, 4)
     """
-    *leading, length, width = x.shape
-    if heads < 1 or width % heads:
+    *leading, length, width = has_axes("x", x, 2)
+    if width % whole("heads", heads, 1):
         raise ValueError(f"heads: expected a divisor of the width {width}, got {heads} for shape {x.shape}")
     return x.reshape(*leading, length, heads, width // heads).swapaxes(-2, -3)
 
@@ -28,7 +29,7 @@ def merge_heads(x: Array) -> Array:
     >>> merge_heads(np.zeros((2, 3, 5, 4))).shape
     (2, 5, 12)
     """
-    *leading, heads, length, head_dim = x.shape
+    *leading, heads, length, head_dim = has_axes("x", x, 3)
     return x.swapaxes(-2, -3).reshape(*leading, length, heads * head_dim)
 
 
@@ -42,10 +43,10 @@ def fold_group(x: Array, kv_heads: int) -> Array:
     >>> fold_group(np.zeros((6, 5, 4)), 2).shape
     (2, 15, 4)
     """
-    *leading, heads, length, head_dim = x.shape
+    *leading, heads, length, head_dim = has_axes("x", x, 3)
     if heads == kv_heads:
         return x
-    return x.reshape(*leading, kv_heads, heads // max(kv_heads, 1) * length, head_dim)
+    return x.reshape(*leading, kv_heads, groups_of(heads, kv_heads) * length, head_dim)
 
 
 def unfold_group(x: Array, heads: int) -> Array:
@@ -55,10 +56,13 @@ def unfold_group(x: Array, heads: int) -> Array:
     >>> unfold_group(np.zeros((2, 15, 4)), 6).shape
     (6, 5, 4)
     """
-    *leading, kv_heads, rows, width = x.shape
+    *leading, kv_heads, rows, width = has_axes("x", x, 3)
     if heads == kv_heads:
         return x
-    return x.reshape(*leading, heads, rows * kv_heads // max(heads, 1), width)
+    groups = groups_of(heads, kv_heads)
+    if groups and rows % groups:
+        raise ValueError(f"x: expected rows of {groups} groups, {heads} heads on {kv_heads}, got shape {x.shape}")
+    return x.reshape(*leading, heads, rows // max(groups, 1), width)
 
 
 def split_group(x: Array, kv_heads: int) -> Array:
@@ -68,5 +72,17 @@ def split_group(x: Array, kv_heads: int) -> Array:
     >>> split_group(np.zeros((6, 5, 4)), 2).shape
     (2, 3, 5, 4)
     """
-    *leading, heads, length, head_dim = x.shape
-    return x.reshape(*leading, kv_heads, heads // max(kv_heads, 1), length, head_dim)
+    *leading, heads, length, head_dim = has_axes("x", x, 3)
+    return x.reshape(*leading, kv_heads, groups_of(heads, kv_heads), length, head_dim)
+
+
+def groups_of(heads: int, kv_heads: int) -> int:
+    """Returns how many query heads read each key head.
+
+    Raises:
+        TypeError: counts that are no ints. ValueError: kv_heads that do not divide the heads.
+    """
+    heads, kv_heads = whole("heads", heads, 0), whole("kv_heads", kv_heads, 0)
+    if heads % kv_heads if kv_heads else heads:
+        raise ValueError(f"kv_heads: expected a divisor of the {heads} heads, got {kv_heads}")
+    return heads // max(kv_heads, 1)

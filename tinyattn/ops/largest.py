@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from tinyattn.ops.checks import has_axes, whole
+from tinyattn.ops.signature import floating
 from tinyattn.ops.types import Array
 
 
@@ -16,6 +18,8 @@ def largest(numbers: Array, count: int) -> Array:
     >>> largest(np.array([1.0, 3.0, 3.0, 2.0]), 1)
     array([False,  True, False, False])
     """
+    count, numbers = whole("count", count, 0), floating("numbers", numbers)
+    has_axes("numbers", numbers, 1)
     numbers = np.where(np.isnan(numbers), np.inf, numbers)
     least = np.sort(numbers, axis=-1)[..., max(0, numbers.shape[-1] - max(count, 1)) :][..., :1]
     above, ties = numbers > least, numbers == least

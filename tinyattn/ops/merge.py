@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
+from tinyattn.ops.signature import floating
 from tinyattn.ops.softmax import log_total, nonzero, row_shift
+from tinyattn.ops.storage import widened
 from tinyattn.ops.types import Array
 
 Partial = tuple[Array, Array]
 
 
+@widened
 def merge(a: Partial, b: Partial) -> Partial:
     """Returns the attention over the keys of both from (out, lse) of each; differentiable in all four.
 
@@ -18,14 +23,15 @@ def merge(a: Partial, b: Partial) -> Partial:
     after. arXiv:2205.14135.
 
     Raises:
-        ValueError: shapes of the two partials that differ, or an lse that is not out's without its last axis.
+        TypeError: an argument that is not a pair of floating arrays.
+        ValueError: the shapes of the two differ, or an lse does not have the shape of its out without the last axis.
 
     >>> one = np.ones((1, 2)), np.zeros(1)
     >>> nothing = np.zeros((1, 2)), np.full(1, -np.inf)
     >>> merge(one, nothing)
     (array([[1., 1.]]), array([0.]))
     """
-    (out_a, lse_a), (out_b, lse_b) = a, b
+    (out_a, lse_a), (out_b, lse_b) = partial("a", a), partial("b", b)
     if out_a.shape != out_b.shape:
         raise ValueError(f"out: expected one shape in both partials, got {out_a.shape} and {out_b.shape}")
     for lse in (lse_a, lse_b):
@@ -40,3 +46,11 @@ def merge(a: Partial, b: Partial) -> Partial:
         share_a, share_b = mass_a / nonzero(total), mass_b / nonzero(total)
         out = share_a.astype(out_a.dtype) * out_a + share_b.astype(out_a.dtype) * out_b
     return out, log_total(total, shift)
+
+
+def partial(name: str, pair: Any) -> Partial:
+    """Returns a pair (out, lse) of floating arrays."""
+    if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+        raise TypeError(f"{name}: expected a pair (out, lse), got {type(pair).__name__}")
+    out, lse = (floating(f"{name} ({part})", array) for part, array in zip(("out", "lse"), pair, strict=True))
+    return out, lse

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from tinyattn.ops.bias import Bias
+from tinyattn.ops.checks import real
 from tinyattn.ops.heads import split_group
 from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.signature import floating
 from tinyattn.ops.types import Array
 
+UNBOUNDED = 1 << 60
 Window = tuple[int | None, int | None]
 
 
@@ -21,22 +22,12 @@ def check_scale(scale: float | None, head_dim: int) -> float:
     """Returns the factor of the scores: the one given, or head_dim ** -0.5."""
     if scale is None:
         return float(head_dim ** -0.5)
-    if isinstance(scale, (bool, np.bool_)) or not isinstance(scale, (int, float, np.integer, np.floating)):
-        raise TypeError(f"scale: expected a number or None, got {type(scale).__name__}")
-    if not math.isfinite(scale):
-        raise ValueError(f"scale: expected a finite number, got {scale}")
-    return float(scale)
+    return real("scale", scale)
 
 
 def check_softcap(softcap: float | None) -> float | None:
     """Returns the cap of the scores, or None for none."""
-    if softcap is None:
-        return None
-    if isinstance(softcap, (bool, np.bool_)) or not isinstance(softcap, (int, float, np.integer, np.floating)):
-        raise TypeError(f"softcap: expected a number or None, got {type(softcap).__name__}")
-    if not (math.isfinite(softcap) and softcap > 0):
-        raise ValueError(f"softcap: expected a finite number above 0 (None is off), got {softcap}")
-    return float(softcap)
+    return None if softcap is None else real("softcap", softcap, above=0.0)
 
 
 def check_causal(causal: bool) -> bool:
@@ -69,7 +60,9 @@ def check_window(window: Window | None) -> Window:
             raise TypeError(f"window: expected (left, right) of int or None, got {window}")
         if side < 0:
             raise ValueError(f"window: expected counts of 0 or more, got {window}")
-    return window
+    # Python's ints: an unsigned count would wrap around when negated, and one beyond 2^60 is no bound for any positions.
+    left, right = (None if side is None or side >= UNBOUNDED else int(side) for side in window)
+    return left, right
 
 
 def check_sinks(sinks: Array | None, heads: int, dtype: Any) -> Array | None:
@@ -78,7 +71,7 @@ def check_sinks(sinks: Array | None, heads: int, dtype: Any) -> Array | None:
         return None
     sinks = floating("sinks", sinks)
     if sinks.shape != (heads,):
-        raise ValueError(f"sinks: expected shape ({heads},), one logit a head, got shape {sinks.shape}")
+        raise ValueError(f"sinks: expected shape ({heads},), one logit per head of q, got shape {sinks.shape}")
     with np.errstate(over="ignore", under="ignore"):
         sinks = sinks.astype(dtype) if sinks.dtype != dtype else sinks
     if has_infinite(sinks):

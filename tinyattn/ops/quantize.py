@@ -6,6 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tinyattn.ops.checks import has_axes, whole
+from tinyattn.ops.signature import floating
+from tinyattn.ops.storage import to_single
 from tinyattn.ops.types import Array
 
 BITS = (8, 4)
@@ -39,17 +42,27 @@ def quantize(x: Array, *, bits: int, group: int, axis: int) -> Packed:
 
     x (..., n, width); groups of `group` neighbours along axis -2, which they must divide, or -1. No number is off by more
     than scale / 2 and the rounding of its dtype; equal numbers are exact, with a scale of 1. The scale and zero of float16
-    are float32. arXiv:2402.02750.
+    and bfloat16 are float32. arXiv:2402.02750.
 
     Raises:
-        ValueError: NaN or inf, which would spoil their whole group; groups of tokens that are not whole.
+        TypeError: an x that is no floating array. ValueError: NaN or inf, which would spoil their whole group; groups of
+            tokens that are not whole; bits, a group or an axis that there is not.
 
     >>> quantize(np.array([[1.0, 4.0, 16.0, 16.0]]), bits=4, group=2, axis=-1)[:3]
     (array([[240,   0]], dtype=uint8), array([[0.2, 1. ]]), array([[ 1., 16.]]))
     """
+    x = floating("x", x)
+    if not isinstance(x, np.ndarray):
+        raise TypeError(f"x: expected an array, codes have no gradient; got {type(x).__name__}")
+    has_axes("x", x, 2)
+    if whole("bits", bits, 1) not in BITS:
+        raise ValueError(f"bits: expected 8 or 4, got {bits}")
+    group, axis = whole("group", group, 1), whole("axis", axis, -2)
+    if axis not in (-2, -1):
+        raise ValueError(f"axis: expected -2, the tokens, or -1, the channels, got {axis}")
     if axis == -2 and x.shape[-2] % group:
         raise ValueError(f"x: expected whole groups of {group} tokens, got shape {x.shape}")
-    work: Any = x.astype(np.float32) if x.dtype == np.float16 else x
+    work: Any = to_single(x)
     levels = work.dtype.type(2 ** bits - 1)
     starts = np.arange(0, x.shape[axis], group)
     zero, high = (pick.reduceat(work, starts, axis=axis) for pick in (np.minimum, np.maximum))
@@ -69,6 +82,8 @@ def dequantize(packed: Packed) -> Array:
     >>> dequantize(quantize(np.array([[1.0, 4.0, 16.0, 16.0]]), bits=4, group=2, axis=-1))
     array([[ 1.,  4., 16., 16.]])
     """
+    if not isinstance(packed, Packed):
+        raise TypeError(f"packed: expected what `quantize` returned, got {type(packed).__name__}")
     codes = unpack(packed.codes, packed.width) if packed.bits == 4 else packed.codes
     size = codes.shape[packed.axis]
     scale, zero = (spread(x, size, packed.group, packed.axis) for x in (packed.scale, packed.zero))

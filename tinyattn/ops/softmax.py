@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from tinyattn.ops.signature import floating
+from tinyattn.ops.storage import widened
 from tinyattn.ops.types import Array
 
 
@@ -52,6 +54,7 @@ def nonzero(total: Array) -> Array:
     return np.where(total == 0, 1.0, total)
 
 
+@widened
 def softmax(scores: Array, visible: Array | None = None, sinks: Array | None = None) -> Array:
     """Returns exp(s_ij) / (sum_j exp(s_ij) + exp(sink)) over the visible j; a row that sees nothing is 0.
 
@@ -61,10 +64,11 @@ def softmax(scores: Array, visible: Array | None = None, sinks: Array | None = N
     array([[0.5, 0.5],
            [1. , 0. ]])
     """
-    exps, total, _ = exponentials(hide(scores, visible), sinks)
+    exps, total, _ = exponentials(*checked(scores, visible, sinks))
     return exps / nonzero(total)
 
 
+@widened
 def logsumexp(scores: Array, visible: Array | None = None, sinks: Array | None = None) -> Array:
     """Returns log(sum_j exp(s_ij) + exp(sink)) over the visible j, natural log; -inf for an empty row.
 
@@ -73,7 +77,7 @@ def logsumexp(scores: Array, visible: Array | None = None, sinks: Array | None =
     >>> float(logsumexp(np.zeros((1, 4)))[0]) == float(np.log(4.0))
     True
     """
-    _, total, shift = exponentials(hide(scores, visible), sinks)
+    _, total, shift = exponentials(*checked(scores, visible, sinks))
     return log_total(total, shift)
 
 
@@ -83,6 +87,7 @@ def log_total(total: Array, shift: Array) -> Array:
     return logs.reshape(logs.shape[:-1])
 
 
+@widened
 def log_softmax(scores: Array, visible: Array | None = None) -> Array:
     """Returns s_ij - log sum_j exp(s_ij) over the visible j; -inf where nothing is seen.
 
@@ -91,12 +96,30 @@ def log_softmax(scores: Array, visible: Array | None = None) -> Array:
     >>> log_softmax(np.array([[0.0, -np.inf]]))
     array([[  0., -inf]])
     """
-    scores = hide(scores, visible)
+    scores, _ = checked(scores, visible, None)
     lse = logsumexp(scores)
     finite = np.where(lse == -np.inf, 0.0, lse)
     return scores - finite.reshape(*finite.shape, 1)
 
 
-def hide(scores: Array, visible: Array | None) -> Array:
-    """Returns the scores with -inf where not visible: selected, not multiplied, so that NaN there goes too."""
-    return scores if visible is None else np.where(visible, scores, -np.inf)
+def checked(scores: Array, visible: Array | None, sinks: Array | None) -> tuple[Array, Array | None]:
+    """Returns the scores with -inf where not visible, and the sinks; errors name what is wrong with the arguments.
+
+    What is hidden is selected, not multiplied, so that NaN there goes too.
+    """
+    scores = floating("scores", scores)
+    if not scores.ndim:
+        raise ValueError("scores: expected at least one axis, got a single number")
+    if sinks is not None:
+        sinks = floating("sinks", sinks)
+        if scores.ndim < 3 or sinks.shape != scores.shape[-3:-2]:
+            raise ValueError(f"sinks: expected one logit per head of scores (..., heads, i, j), got shape {sinks.shape} "
+                             f"for scores {scores.shape}")
+    if visible is None:
+        return scores, sinks
+    if not isinstance(visible, np.ndarray) or visible.dtype != np.bool_:
+        kind = getattr(visible, "dtype", type(visible).__name__)
+        raise TypeError(f"visible: expected a boolean array (True is seen), got {kind}")
+    if visible.ndim > scores.ndim or any(n not in (1, m) for n, m in zip(visible.shape[::-1], scores.shape[::-1], strict=False)):
+        raise ValueError(f"visible: expected a shape that broadcasts to scores {scores.shape}, got {visible.shape}")
+    return np.where(visible, scores, -np.inf), sinks

@@ -7,22 +7,29 @@ from typing import Any
 
 import numpy as np
 
+from tinyattn.ops.checks import has_axes
 from tinyattn.ops.types import Array
 
 Grid = tuple[int, ...]
 
 
-def check_grid(grid: Any, x: Array, *, name: str = "q") -> Grid:
-    """Returns a grid whose cells are the tokens of x (..., length, dim)."""
+def check_cells(grid: Any) -> Grid:
+    """Returns the sizes of a grid, whole numbers of 1 or more."""
     if not isinstance(grid, tuple) or not grid:
         raise TypeError(f"grid: expected a tuple of sizes, got {type(grid).__name__}")
     if any(isinstance(n, (bool, np.bool_)) or not isinstance(n, (int, np.integer)) for n in grid):
         raise TypeError(f"grid: expected whole numbers, got {grid}")
     if any(n < 1 for n in grid):
         raise ValueError(f"grid: expected sizes of 1 or more, got {grid}")
-    if math.prod(grid) != x.shape[-2]:
-        raise ValueError(f"grid: expected sizes whose product is the length of {name} {x.shape}, got {grid}")
     return tuple(int(n) for n in grid)
+
+
+def check_grid(grid: Any, x: Array, *, name: str = "q") -> Grid:
+    """Returns a grid whose cells are the tokens of x (..., length, dim)."""
+    grid, shape = check_cells(grid), has_axes(name, x, 2)
+    if math.prod(grid) != shape[-2]:
+        raise ValueError(f"grid: expected sizes whose product is the length of {name} {shape}, got {grid}")
+    return grid
 
 
 def per_axis(name: str, value: Any, grid: Grid, *, least: int = 1) -> Grid:

@@ -1,6 +1,14 @@
 """How we know, for others' kernels too: strategies, budgets, gradients, and a museum of wrong attentions.
 
 `from tinyattn.testing.strategies import problems` needs hypothesis; the rest does not.
+
+Its files, in reading order:
+
+    compare.py              outputs within a budget
+    gradient.py             gradients within a budget
+    strategies.py           what hypothesis draws
+    broken/                 wrong on purpose
+    matrix.py               who kills whom
 """
 
 from tinyattn.testing.broken import MUSEUM

@@ -28,7 +28,7 @@ def differential_attention(q1: Array, k1: Array, q2: Array, k2: Array, v: Array,
         q2: queries of the one that is taken off.
         k2: its keys.
         v: values of both.
-        lambda_: a number, or one a head.
+        lambda_: a number, an array of one number (), or one per head (heads,); its gradient is that of an array or a Tensor.
         options: as `attention`, for both.
 
     Raises:
@@ -45,12 +45,16 @@ def differential_attention(q1: Array, k1: Array, q2: Array, k2: Array, v: Array,
 
 
 def check_lambda(lambda_: Any, q: Array) -> Any:
-    """Returns lambda as a number, or (heads, 1, 1) in the dtype of q."""
-    if isinstance(lambda_, (int, float, np.floating)) and not isinstance(lambda_, bool):
+    """Returns lambda as a number, or () or (heads, 1, 1) in the dtype of q."""
+    if isinstance(lambda_, (int, float, np.integer, np.floating)) and not isinstance(lambda_, bool):
         if not math.isfinite(lambda_):
             raise ValueError(f"lambda_: expected a finite number, got {lambda_}")
         return float(lambda_)
     factor = floating("lambda_", lambda_)
+    if not np.isfinite(factor).all():
+        raise ValueError("lambda_: expected finite numbers, got NaN or inf")
+    if not factor.ndim:
+        return factor.astype(q.dtype)
     if factor.shape != q.shape[-3:-2]:
         raise ValueError(f"lambda_: expected a number or shape {q.shape[-3:-2]}, one a head, got shape {factor.shape}")
     return factor.astype(q.dtype)[:, None, None]

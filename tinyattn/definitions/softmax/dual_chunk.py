@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from tinyattn.definitions.softmax.dot_product import attention_with_lse
+from tinyattn.ops.checks import whole
 from tinyattn.ops.heads import fold_group, split_group, unfold_group
-from tinyattn.ops.masks.constructors import whole
 from tinyattn.ops.merge import merge
 from tinyattn.ops.options import check_scale
 from tinyattn.ops.positions.frequencies import plain_frequencies

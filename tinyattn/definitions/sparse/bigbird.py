@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from tinyattn.definitions.softmax.dot_product import attention
+from tinyattn.ops.checks import whole
 from tinyattn.ops.masks.constructors import causal as not_later
-from tinyattn.ops.masks.constructors import first, random_blocks, whole
+from tinyattn.ops.masks.constructors import first, random_blocks
 from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.options import check_causal
 from tinyattn.ops.signature import shapes

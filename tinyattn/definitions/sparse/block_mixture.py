@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from tinyattn.definitions.softmax.dot_product import attention
+from tinyattn.ops.checks import whole
 from tinyattn.ops.heads import fold_group, unfold_group
 from tinyattn.ops.largest import largest
-from tinyattn.ops.masks.constructors import whole
 from tinyattn.ops.options import first_position
 from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array

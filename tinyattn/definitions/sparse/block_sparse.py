@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tinyattn.definitions.softmax.dot_product import attention
-from tinyattn.ops.masks.constructors import whole
+from tinyattn.ops.checks import whole
 from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.options import check_broadcast, visible_keys
 from tinyattn.ops.signature import shapes

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from tinyattn.ops.checks import whole
 from tinyattn.ops.heads import fold_group, unfold_group
-from tinyattn.ops.masks.constructors import whole
 from tinyattn.ops.masks.pattern import EMPTY, Pattern
 from tinyattn.ops.options import check_broadcast, check_scale
 from tinyattn.ops.signature import shapes

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from tinyattn.definitions.softmax.dot_product import attention
-from tinyattn.ops.masks.constructors import block_local, causal, per_head, sliding_window, whole, window
+from tinyattn.ops.checks import whole
+from tinyattn.ops.masks.constructors import block_local, causal, per_head, sliding_window, window
 from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.masks.published import look_back
 from tinyattn.ops.options import check_causal

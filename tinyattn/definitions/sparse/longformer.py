@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from tinyattn.definitions.softmax.dot_product import attention
-from tinyattn.ops.masks.constructors import tokens, whole
+from tinyattn.ops.checks import whole
+from tinyattn.ops.masks.constructors import tokens
 from tinyattn.ops.masks.constructors import window as near
 from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from tinyattn.ops.checks import whole
 from tinyattn.ops.gates import check_gate
-from tinyattn.ops.masks.constructors import whole
 from tinyattn.ops.merge import merge
 from tinyattn.ops.norm import unit
 from tinyattn.ops.options import check_causal, check_scale

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from tinyattn.definitions.softmax.dot_product import attention, attention_weights
+from tinyattn.ops.checks import whole
 from tinyattn.ops.gates import check_gate
 from tinyattn.ops.heads import split_group
 from tinyattn.ops.largest import largest
-from tinyattn.ops.masks.constructors import sliding_window, whole
+from tinyattn.ops.masks.constructors import sliding_window
 from tinyattn.ops.options import first_position
 from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array

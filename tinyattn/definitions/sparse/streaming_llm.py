@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from tinyattn.definitions.softmax.dot_product import attention_with_lse
-from tinyattn.ops.masks.constructors import causal, sliding_window, whole
+from tinyattn.ops.checks import whole
+from tinyattn.ops.masks.constructors import causal, sliding_window
 from tinyattn.ops.masks.constructors import first as first_keys
 from tinyattn.ops.merge import merge
 from tinyattn.ops.options import first_position

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from tinyattn.ops.bias import Bias
+from tinyattn.ops.checks import whole
 from tinyattn.ops.heads import fold_group, unfold_group
 from tinyattn.ops.largest import largest
-from tinyattn.ops.masks.constructors import whole
 from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.options import Window, additive, blank_unseen, check_scale, check_sinks, check_softcap, visible_keys
 from tinyattn.ops.signature import shapes

@@ -8,9 +8,11 @@ import numpy as np
 
 from tinyattn.ops.activation import sigmoid
 from tinyattn.ops.signature import floating
+from tinyattn.ops.storage import widened
 from tinyattn.ops.types import Array
 
 
+@widened
 def spatial_gate(x: Array, *, kernel: Array, bias: float | Array = 0.0) -> Array:
     """Returns an image times a map between 0 and 1 that a convolution makes of its channels' mean and maximum.
 
@@ -32,8 +34,6 @@ def spatial_gate(x: Array, *, kernel: Array, bias: float | Array = 0.0) -> Array
         raise ValueError(f"x: expected (..., channels, y, x), none of them 0, got shape {x.shape}")
     if kernel.ndim != 3 or kernel.shape[0] != 2 or kernel.shape[1] != kernel.shape[2] or kernel.shape[1] % 2 == 0:
         raise ValueError(f"kernel: expected shape (2, k, k) with k odd, got shape {kernel.shape}")
-    if x.dtype == np.float16:
-        return spatial_gate(x.astype(np.float32), kernel=kernel, bias=bias).astype(np.float16)
     size = kernel.shape[1]
     seen = np.stack((np.mean(x, axis=-3), np.max(x, axis=-3)), axis=-3)
     padded = np.pad(seen, [(0, 0)] * (seen.ndim - 2) + [(size // 2, size // 2)] * 2)

@@ -1,4 +1,14 @@
-"""Who may see whom: patterns, their algebra, and the blocks a kernel may skip."""
+"""Who may see whom: patterns, their algebra, and the blocks a kernel may skip.
+
+Its files, in reading order:
+
+    picture.py              a mask in text or SVG
+    pattern.py              Pattern: a predicate, its algebra, its blocks
+    constructors.py         causal, window, prefix, strided, ...
+    published.py            patterns of one mechanism each
+    batched.py              padding, packed documents
+    expression.py           patterns parsed from text
+"""
 
 from tinyattn.ops.masks.batched import documents, documents_from_offsets, padding
 from tinyattn.ops.masks.constructors import (

@@ -6,18 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from tinyattn.ops.checks import integers, whole
 from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.types import Array
-
-
-def integers(name: str, array: Any) -> Array:
-    """Returns an integer array of at least one axis."""
-    array = np.asarray(array)
-    if array.dtype.kind not in "iu":
-        raise TypeError(f"{name}: expected integers, got {array.dtype}")
-    if not array.ndim:
-        raise ValueError(f"{name}: expected at least one axis, got a single number")
-    return array
 
 
 def padding(lengths: Array) -> Pattern:
@@ -95,6 +86,6 @@ def documents_from_offsets(offsets: Array, length: int) -> Pattern:
     if falls.size:
         place = int(falls[0]) + 1
         raise ValueError(f"offsets[{place}]: expected {offsets[place - 1]} or more, got {offsets[place]}")
-    if offsets[-1] != length:
+    if offsets[-1] != whole("length", length, 0):
         raise ValueError(f"offsets[{len(offsets) - 1}]: expected the length {length}, got {offsets[-1]}")
     return documents(np.repeat(np.arange(len(offsets) - 1), np.diff(offsets)))

@@ -7,17 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from tinyattn.ops.checks import LARGEST, integers
+from tinyattn.ops.checks import whole as whole
 from tinyattn.ops.masks.pattern import Corners, Pattern, check_pattern
 from tinyattn.ops.types import Array
-
-
-def whole(name: str, number: Any, least: int) -> int:
-    """Returns an int of at least `least`."""
-    if isinstance(number, (bool, np.bool_)) or not isinstance(number, (int, np.integer)):
-        raise TypeError(f"{name}: expected an int, got {type(number).__name__}")
-    if number < least:
-        raise ValueError(f"{name}: expected {least} or more, got {number}")
-    return int(number)
 
 
 def causal() -> Pattern:
@@ -117,8 +110,9 @@ def dilated(width: int, rate: int) -> Pattern:
     array([[False, False, False,  True, False,  True]])
     """
     width, rate = whole("width", width, 1), whole("rate", rate, 1)
-    return Pattern(lambda i, j: (i >= j) & (i - j < width * rate) & ((i - j) % rate == 0),
-                   corners=stride_corners(rate, (width - 1) * rate), text=f"dilated({width}, {rate})")
+    farthest = (width - 1) * rate
+    return Pattern(lambda i, j: (i >= j) & (i - j <= farthest) & ((i - j) % rate == 0),
+                   corners=stride_corners(rate, min(farthest, LARGEST)), text=f"dilated({width}, {rate})")
 
 
 def stride_corners(step: int, farthest: int | None) -> Corners:
@@ -172,9 +166,9 @@ def tokens(name: str, positions: Sequence[int] | Array) -> Array:
     """Returns positions of tokens, sorted, each once."""
     if not isinstance(positions, (Sequence, np.ndarray)) or isinstance(positions, str):
         raise TypeError(f"{name}: expected a sequence of ints, got {type(positions).__name__}")
-    chosen = np.asarray(positions, dtype=None if np.size(positions) else np.int64)
-    if chosen.ndim != 1 or chosen.dtype.kind not in "iu":
-        raise TypeError(f"{name}: expected a sequence of ints, got {chosen.dtype} {chosen.shape}")
+    chosen = integers(name, positions if len(positions) else np.zeros(0, np.int64))
+    if chosen.ndim != 1:
+        raise ValueError(f"{name}: expected one axis, got shape {chosen.shape}")
     if chosen.size and chosen.min() < 0:
         raise ValueError(f"{name}: expected positions of 0 or more, got {int(chosen.min())}")
     return np.unique(chosen)
@@ -188,7 +182,7 @@ def random_blocks(size: int, count: int, seed: int) -> Pattern:
     >>> random_blocks(2, 1, seed=0).dense(4, 4).sum(axis=1)
     array([2, 2, 2, 2])
     """
-    size, each, seed = whole("size", size, 1), whole("count", count, 0), whole("seed", seed, 0)
+    size, each, seed = whole("size", size, 1), whole("count", count, 0), whole("seed", seed, 0, None)
 
     def see(i: Array, j: Array) -> Any:
         blocks, place = np.unique(i // size, return_inverse=True)
@@ -212,8 +206,10 @@ def per_head(patterns: Sequence[Pattern]) -> Pattern:
     >>> per_head([causal(), first(1)]).dense(2, 2).shape
     (2, 2, 2)
     """
+    if not isinstance(patterns, (list, tuple)):
+        raise TypeError(f"patterns: expected a list with a Pattern for each head, got {type(patterns).__name__}")
     if not patterns:
-        raise ValueError("patterns: expected one a head, got none")
+        raise ValueError("patterns: expected one for each head, got none")
     patterns = [check_pattern(pattern, "per_head") for pattern in patterns]
 
     def stacked(parts: Sequence[Any], shape: tuple[int, ...]) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tinyattn.ops.checks import whole
 from tinyattn.ops.masks.picture import svg
 from tinyattn.ops.types import Array
 
@@ -55,7 +56,8 @@ class Pattern:
                 raise TypeError(f"{name}: expected an integer array, got {kind}")
             if positions.ndim != 1:
                 raise ValueError(f"{name}: expected one axis, got shape {positions.shape}")
-        return self._seen(q_positions, kv_positions)
+        # Unsigned or short integers would wrap around in a difference of two positions.
+        return self._seen(*(positions.astype(np.int64, copy=False) for positions in (q_positions, kv_positions)))
 
     def _seen(self, q_positions: Array, kv_positions: Array) -> Array:
         seen = np.asarray(self.see(q_positions[:, None], kv_positions[None, :]))
@@ -71,6 +73,7 @@ class Pattern:
         >>> causal().dense(1, 3)
         array([[ True,  True,  True]])
         """
+        q_len, kv_len = whole("q_len", q_len, 0), whole("kv_len", kv_len, 0)
         return self._seen(np.arange(kv_len - q_len, kv_len), np.arange(kv_len))
 
     def blocks(self, q_len: int, kv_len: int, q_block: int, kv_block: int) -> Array:
@@ -81,11 +84,10 @@ class Pattern:
         block_local or padding alone.
 
         Raises:
-            ValueError: a block below 1.
+            TypeError, ValueError: lengths or blocks that are no ints, a block below 1.
         """
-        for name, block in (("q_block", q_block), ("kv_block", kv_block)):
-            if block < 1:
-                raise ValueError(f"{name}: expected 1 or more, got {block}")
+        q_len, kv_len = whole("q_len", q_len, 0), whole("kv_len", kv_len, 0)
+        q_block, kv_block = whole("q_block", q_block, 1), whole("kv_block", kv_block, 1)
         i0, j0 = np.arange(0, q_len, q_block)[:, None], np.arange(0, kv_len, kv_block)[None, :]
         i1, j1 = np.minimum(i0 + q_block, q_len) - 1, np.minimum(j0 + kv_block, kv_len) - 1
         shift = kv_len - q_len

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tinyattn.ops.masks.constructors import per_head, whole
+from tinyattn.ops.checks import whole
+from tinyattn.ops.masks.constructors import per_head
 from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.types import Array
 
@@ -89,6 +90,7 @@ def sharded(heads: int, *, size: int, local: int, stride: int) -> Pattern:
             every = (i1 // size - first < local) | (kept & (first == final))
             return (j0 <= i1) & some, (j1 <= i0) & every
 
-        return Pattern(see, corners=corners, text=f"sharded head {h}")
+        return Pattern(see, corners=corners)
 
-    return per_head([one(h) for h in range(heads)])
+    every_head = per_head([one(h) for h in range(heads)])
+    return Pattern(every_head.see, corners=every_head.corners, text=f"sharded({heads}, size={size}, local={local}, stride={stride})")

@@ -1,4 +1,11 @@
-"""Where a token stands: rotary and its scalings, sinusoids, ALiBi's slopes, T5's buckets."""
+"""Where a token stands: rotary and its scalings, sinusoids, ALiBi's slopes, T5's buckets.
+
+Its files, in reading order:
+
+    frequencies.py          rotary frequencies and their scalings
+    rotary.py               rotary positions
+    absolute.py             sinusoids, ALiBi's slopes, T5's buckets
+"""
 
 from tinyattn.ops.positions.absolute import alibi_slopes, sinusoidal, t5_buckets
 from tinyattn.ops.positions.frequencies import (

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from tinyattn.ops.checks import integers, truth, whole
 from tinyattn.ops.types import Array
 
 
@@ -20,28 +21,23 @@ def sinusoidal(positions: Array, width: int) -> Array:
     >>> sinusoidal(np.array([0]), 4)
     array([[0., 1., 0., 1.]])
     """
-    if width < 0 or width % 2:
+    if whole("width", width, 0) % 2:
         raise ValueError(f"width: sines and cosines come in pairs, expected an even number, got {width}")
-    positions = np.asarray(positions)
-    if positions.dtype.kind not in "iu":
-        raise TypeError(f"positions: expected integers, got {positions.dtype}")
+    positions = integers("positions", positions, 0)
     angles = positions[..., None] * 10000.0 ** (-np.arange(0, width, 2) / max(width, 1))
     return np.stack((np.sin(angles), np.cos(angles)), axis=-1).reshape(*positions.shape, width)
 
 
 def alibi_slopes(heads: int) -> Array:
-    """Returns one slope a head: 2^(-8 (h+1) / n) for n = 2^a heads; others borrow every second slope of 2n.
+    """Returns one slope per head: 2^(-8 (h+1) / n) for n = 2^a heads; others borrow every second slope of 2n.
 
     heads -> (heads,) float64. arXiv:2108.12409.
 
     >>> alibi_slopes(3)
     array([0.0625    , 0.00390625, 0.25      ])
     """
-    if isinstance(heads, bool) or not isinstance(heads, (int, np.integer)):
-        raise TypeError(f"heads: expected an int, got {type(heads).__name__}")
-    if heads < 1:
-        raise ValueError(f"heads: expected 1 or more, got {heads}")
-    power = 1 << (int(heads).bit_length() - 1)
+    heads = whole("heads", heads, 1)
+    power = 1 << (heads.bit_length() - 1)
 
     def of_power(n: int) -> Array:
         return np.asarray(2.0 ** (-8.0 * np.arange(1, n + 1) / n))
@@ -62,9 +58,8 @@ def t5_buckets(distance: Array, *, buckets: int = 32, max_distance: int = 128, c
     >>> t5_buckets(np.array([-128, -8, 0, 1]), causal=False)
     array([15,  8,  0, 17])
     """
-    distance = np.asarray(distance)
-    if distance.dtype.kind not in "iu":
-        raise TypeError(f"distance: expected integers, got {distance.dtype}")
+    away = integers("distance", distance, 0)
+    buckets, max_distance, causal = whole("buckets", buckets, 1), whole("max_distance", max_distance, 1), truth("causal", causal)
     each = buckets if causal else buckets // 2
     exact = each // 2
     if exact < 1 or max_distance <= exact:
@@ -74,7 +69,6 @@ def t5_buckets(distance: Array, *, buckets: int = 32, max_distance: int = 128, c
     # n^s >= exact^(s - m) max_distance^m, s the number of logarithmic buckets.
     steps = each - exact
     starts = [threshold(exact, max_distance, m, steps) for m in range(1, steps)]
-    away = distance.astype(np.int64)
     n = np.maximum(-away, 0) if causal else np.abs(away)
     bucket = np.where(n < exact, n, exact + np.searchsorted(np.array(starts, np.int64), n, side="right"))
     return bucket if causal else bucket + each * (away > 0)
@@ -84,6 +78,8 @@ def threshold(exact: int, farthest: int, m: int, steps: int) -> int:
     """Returns the least n with n ** steps >= exact ** (steps - m) * farthest ** m, in whole numbers."""
     goal = exact ** (steps - m) * farthest ** m
     n = max(int(math.exp(math.log(goal) / steps)) - 2, 1)
+    while n > 1 and (n - 1) ** steps >= goal:  # the float may be off by more than 2 where n is beyond 2^50
+        n -= 1
     while n ** steps < goal:
         n += 1
     return n

@@ -3,46 +3,41 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass
 
 import numpy as np
 
+from tinyattn.ops.checks import real, truth, whole
+from tinyattn.ops.signature import floating
 from tinyattn.ops.types import Array
 
 
 @dataclass(frozen=True, eq=False)
 class Frequencies:
-    """Angles a position for each rotated pair, and the factor of cos and sin (1 but for YaRN)."""
+    """The angle per position of each rotated pair, and the factor of cos and sin (1 but for YaRN).
+
+    Raises:
+        TypeError, ValueError: values that are not one axis of finite floats, which are copied; a factor that is not finite.
+    """
 
     values: Array
     attention_factor: float = 1.0
 
+    def __post_init__(self) -> None:
+        values = floating("values", self.values).astype(np.float64)
+        if values.ndim != 1 or not np.isfinite(values).all():
+            raise ValueError(f"values: expected one axis of finite numbers, got shape {values.shape}")
+        object.__setattr__(self, "values", values)
+        object.__setattr__(self, "attention_factor", real("attention_factor", self.attention_factor))
+
 
 def plain(dims: int, base: float) -> Array:
     """Returns base ** (-2 i / dims) for each pair i."""
-    if isinstance(dims, bool) or not isinstance(dims, (int, np.integer)):
-        raise TypeError(f"dims: expected an int, got {type(dims).__name__}")
-    if dims < 0 or dims % 2:
+    dims, base = whole("dims", dims, 0), real("base", base, above=1.0)
+    if dims % 2:
         raise ValueError(f"dims: rotary turns pairs and needs an even number, got {dims}")
-    if isinstance(base, (bool, np.bool_)) or not isinstance(base, (int, float, np.integer, np.floating)):
-        raise TypeError(f"base: expected a number, got {type(base).__name__}")
-    if not (math.isfinite(base) and base > 1.0):
-        raise ValueError(f"base: expected a finite number above 1, got {base}")
-    return np.asarray(float(base) ** (-np.arange(0, dims, 2, dtype=np.float64) / max(dims, 1)))
-
-
-def check_factor(factor: float) -> float:
-    """Returns the factor of the context, 1 or more."""
-    if not (math.isfinite(factor) and factor >= 1.0):
-        raise ValueError(f"factor: expected a finite number of 1 or more, got {factor}")
-    return float(factor)
-
-
-def check_length(name: str, length: int) -> int:
-    """Returns a length of 1 or more."""
-    if length < 1:
-        raise ValueError(f"{name}: expected 1 or more, got {length}")
-    return int(length)
+    return np.asarray(base ** (-np.arange(0, dims, 2, dtype=np.float64) / max(dims, 1)))
 
 
 def plain_frequencies(dims: int, *, base: float = 10000.0) -> Frequencies:
@@ -60,7 +55,7 @@ def linear_frequencies(dims: int, *, factor: float, base: float = 10000.0) -> Fr
     >>> linear_frequencies(4, factor=2.0).values
     array([0.5  , 0.005])
     """
-    return Frequencies(plain(dims, base) / check_factor(factor))
+    return Frequencies(plain(dims, base) / real("factor", factor, least=1.0))
 
 
 def ntk_frequencies(dims: int, *, factor: float, base: float = 10000.0) -> Frequencies:
@@ -71,10 +66,13 @@ def ntk_frequencies(dims: int, *, factor: float, base: float = 10000.0) -> Frequ
     >>> float(ntk_frequencies(4, factor=2.0).values[1]) * 2.0 == 0.01
     True
     """
+    plain(dims, base)
     if dims <= 2:
         raise ValueError(f"dims: NTK scaling needs more than one pair, got {dims}")
-    plain(dims, base)
-    return Frequencies(plain(dims, base * check_factor(factor) ** (dims / (dims - 2))))
+    power, factor = dims / (dims - 2), real("factor", factor, least=1.0)
+    if math.log(base) + power * math.log(factor) > 700.0:  # exp(709) is the largest float
+        raise ValueError(f"factor: expected one that keeps base * factor ** {power:g} a float, got {factor}")
+    return Frequencies(plain(dims, base * factor ** power))
 
 
 def dynamic_ntk_frequencies(dims: int, *, factor: float, original_length: int, length: int,
@@ -87,9 +85,9 @@ def dynamic_ntk_frequencies(dims: int, *, factor: float, original_length: int, l
     >>> dynamic_ntk_frequencies(4, factor=2.0, original_length=8, length=5).values
     array([1.  , 0.01])
     """
-    start = check_length("original_length", original_length)
-    longest = max(check_length("length", length), start)
-    return ntk_frequencies(dims, factor=check_factor(factor) * longest / start - (factor - 1.0), base=base)
+    start = whole("original_length", original_length, 1)
+    longest, factor = max(whole("length", length, 1), start), real("factor", factor, least=1.0)
+    return ntk_frequencies(dims, factor=min(factor * (longest / start) - (factor - 1.0), sys.float_info.max), base=base)
 
 
 def yarn_frequencies(dims: int, *, factor: float, original_length: int, base: float = 10000.0,
@@ -102,13 +100,16 @@ def yarn_frequencies(dims: int, *, factor: float, original_length: int, base: fl
     >>> yarn_frequencies(4, factor=1.0, original_length=64).values
     array([1.  , 0.01])
     """
-    values, factor = plain(dims, base), check_factor(factor)
-    length = check_length("original_length", original_length)
+    values, factor = plain(dims, base), real("factor", factor, least=1.0)
+    length = whole("original_length", original_length, 1)
+
+    fast, slow = real("beta_fast", beta_fast, above=0.0), real("beta_slow", beta_slow, above=0.0)
+    truncate = truth("truncate", truncate)
 
     def pair(turns: float) -> float:
         return dims * math.log(length / (2.0 * math.pi * turns)) / (2.0 * math.log(base))
 
-    low, high = pair(beta_fast), pair(beta_slow)
+    low, high = pair(fast), pair(slow)
     if truncate:
         low, high = math.floor(low), math.ceil(high)
     low, high = max(low, 0.0), min(high, dims - 1.0)
@@ -123,9 +124,10 @@ def llama3_frequencies(dims: int, *, factor: float, original_length: int, low: f
     >>> llama3_frequencies(4, factor=1.0, original_length=64).values
     array([1.  , 0.01])
     """
-    values, factor = plain(dims, base), check_factor(factor)
+    values, factor = plain(dims, base), real("factor", factor, least=1.0)
+    low, high = real("low", low), real("high", high)
     if not 0.0 < low < high:
         raise ValueError(f"low, high: expected 0 < low < high, got {low} and {high}")
-    turns = check_length("original_length", original_length) * values / (2.0 * math.pi)
+    turns = whole("original_length", original_length, 1) * values / (2.0 * math.pi)
     share = np.clip((turns - low) / (high - low), 0.0, 1.0)
     return Frequencies((1.0 - share) * values / factor + share * values)

@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from tinyattn.ops.checks import has_axes, truth, whole
 from tinyattn.ops.positions.frequencies import Frequencies, plain
 from tinyattn.ops.signature import floating
+from tinyattn.ops.storage import widened
 from tinyattn.ops.types import Array
 from tinyattn.ops.windows import Grid, check_grid, coordinates
 
@@ -16,6 +18,7 @@ from tinyattn.ops.windows import Grid, check_grid, coordinates
 RUN = 256
 
 
+@widened
 def rotary(x: Array, positions: Array, *, base: float = 10000.0, interleaved: bool = False, dims: int | None = None,
            frequencies: Frequencies | Array | None = None) -> Array:
     """Returns x with each pair (a, b) of channels turned by position * frequency.
@@ -36,12 +39,8 @@ def rotary(x: Array, positions: Array, *, base: float = 10000.0, interleaved: bo
     array([[1., 0.]])
     """
     x = floating("x", x)
-    if x.dtype == np.float16:
-        turned: Array = rotary(x.astype(np.float32), positions, base=base, interleaved=interleaved, dims=dims,
-                               frequencies=frequencies).astype(np.float16)
-        return turned
-    width = x.shape[-1]
-    dims = width if dims is None else dims
+    width = has_axes("x", x, 1)[-1]
+    interleaved, dims = truth("interleaved", interleaved), width if dims is None else whole("dims", dims, 0)
     if dims > width:
         raise ValueError(f"dims: expected at most the width {width} of x {x.shape}, got {dims}")
     rates = plain(dims, base)
@@ -49,7 +48,7 @@ def rotary(x: Array, positions: Array, *, base: float = 10000.0, interleaved: bo
     if isinstance(frequencies, Frequencies):
         rates, factor = frequencies.values, frequencies.attention_factor
     elif frequencies is not None:
-        rates = frequencies
+        rates = Frequencies(frequencies).values
     if rates.shape != (dims // 2,):
         raise ValueError(f"frequencies: expected shape ({dims // 2},) for {dims} channels, got {rates.shape}")
     if not isinstance(positions, np.ndarray) or positions.dtype.kind not in "iu":
@@ -73,6 +72,7 @@ def rotary(x: Array, positions: Array, *, base: float = 10000.0, interleaved: bo
     return part if dims == width else np.concatenate((part, x[..., dims:]), axis=-1)
 
 
+@widened
 def rotary_from(x: Array, start: int, *, base: float = 10000.0) -> Array:
     """Returns `rotary(x, np.arange(start, start + length), base=base)`: a run of tokens, the first at position `start`.
 
@@ -82,9 +82,6 @@ def rotary_from(x: Array, start: int, *, base: float = 10000.0) -> Array:
     >>> bool((rotary_from(x, 7) == rotary(x, np.arange(7, 10))).all())
     True
     """
-    if x.dtype == np.float16:
-        turned: Array = rotary_from(x.astype(np.float32), start, base=base).astype(np.float16)
-        return turned
     length, dims = x.shape[-2:]
     first = start // RUN * RUN
     run = slice(start - first, start - first + length)
@@ -101,6 +98,7 @@ def turns(start: int, length: int, dims: int, base: float, dtype: Any) -> tuple[
     return cos[:, None], np.stack((-sin, sin), axis=-2)
 
 
+@widened
 def rotary_2d(x: Array, *, grid: Grid, base: float = 10000.0, interleaved: bool = False) -> Array:
     """Returns x with the first half of its channels turned by the row of its cell, the other half by the column.
 

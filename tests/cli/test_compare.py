@@ -1,0 +1,250 @@
+"""tinyattn compare: what it refuses before it begins, what it says of its own time, and tables of 80 columns."""
+
+import argparse
+import json
+import signal
+import sys
+
+import numpy as np
+import pytest
+
+from tinyattn import fastest
+from tinyattn.catalog import ROWS
+from tinyattn.catalog.blocks import BLOCKS
+from tinyattn.cli import cache_names, compare, compare_table, compare_text, main, plan, threads
+from tinyattn.cli.compare_caches import print_caches
+from tinyattn.cli.compare_digits import print_digits
+from tinyattn.models.config import DecoderConfig
+
+SMALL = ["--steps", "2", "--context", "16", "--batch", "2"]
+NAMES = [row.name for row in ROWS if row.mixer is not None]
+
+
+@pytest.fixture
+def text(tmp_path):
+    path = tmp_path / "text"
+    path.write_bytes(b"the quick brown fox jumps over the lazy dog.\n" * 60)
+    return str(path)
+
+
+@pytest.mark.parametrize(("options", "words"), [
+    (["--context", "1"], "--context: expected 2 or more"), (["--mechanisms", "attention,attention"], "attention is named twice"),
+    (["--mechanisms", "attention, retention,retention ,attention"], "attention, retention are named twice"),
+    (["--caches", "growing,growing"], "growing is named twice"), (["--caches", "all", "--context", "1"], "--context"),
+    (["--caches", "state", "--mechanisms", "attention"], "unknown cache 'state'"), (["--width", "6"], "--width: expected a multiple of 4"),
+    (["--batch", "1000000000"], "--batch: 1000000000 sequences"), (["--rate", "0"], "finite number above 0"), (["--rate", "nan"], "got 'nan'"),
+    (["--rate", "inf"], "got 'inf'"), (["--rate", "fast"], "got 'fast'"), (["--width", "1000000", "--context", "2"], "bytes of parameters"),
+    (["--task", "digits", "--mechanisms", "axial,axial_attention"], "axial_attention is named twice"),
+    (["--task", "digits", "--width", "64"], "leave --caches"), (["--task", "digits", "--layers", "2"], "leave --caches"),
+    (["--json", "DIR/x", "--plot", "DIR/x"], "is the file of --json"),
+])
+def test_what_cannot_be_is_said_before_any_step(options, words, text, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(compare, "first_steps", lambda plan: pytest.fail("a step was taken"))
+    given = [option.replace("DIR", str(tmp_path)) for option in options]
+    assert main(["compare", *given, *([] if "digits" in given else ["--text", text])]) == 2
+    error = capsys.readouterr().err
+    assert words in error
+    assert "Traceback" not in error
+
+
+def test_a_step_has_1024_bytes_unless_told(text, monkeypatch):
+    batches = {}
+    for context in (64, 200, 4096):
+        monkeypatch.setattr(compare, "planned", lambda given: batches.update({given.context: given.batch}) or 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            main(["compare", "--context", str(context), "--text", text])
+    assert batches == {64: 16, 200: 5, 4096: 1}
+
+
+def line_of(name):
+    return {"mechanism": name, "bits_per_byte": 12.3456, "train_tokens_per_s": 99999.0, "decode_cached_tokens_per_s": 12345.0,
+            "decode_uncached_tokens_per_s": 1234.0, "cache_bytes_per_token": 123456.0, "gap_budgets": 123.4, "losses": [1.0],
+            "sample": "a\tb\x1b[0m\x00\ufffd\n" + 300 * "x"}
+
+
+def test_the_table_fits_80_columns_with_every_name_whole(capsys):
+    settings = {"bigram_bits_per_byte": 3.2671, "behind": 1024, "temperature": 0.8, "seed": 3, "prompt": "def f(x):\n    é"}
+    compare_table.print_text({"settings": settings, "rows": [line_of(name) for name in NAMES]})
+    shown = capsys.readouterr().out
+    lines = shown.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert shown.isascii()
+    assert "\x1b" not in shown
+    table = lines[: lines.index("")]
+    assert [line.split()[0] for line in table] == ["mechanism", table[1].split()[0], *NAMES, "(bigram)"]
+    assert all(len(line.split()) == len(table[0].split()) for line in table[:-1])
+    legend = lines[lines.index("") + 1 :][: len(compare_table.LEGEND)]
+    assert [line.split()[0] for line in legend] == table[0].split()[1:]
+    assert "behind 1,024 bytes" in shown
+    assert f"    a\\tb\\x1b[0m\\x00\\ufffd\n    {72 * 'x'}" in shown  # the room between two margins of 4
+    assert "    def f(x):\n        \\xe9\n" in shown
+
+
+def test_rows_too_wide_are_turned(capsys):
+    compare_table.print_columns(["name", "one", "other"], [["title"], ["a" * 60, "1" * 20, ""], ["b", "2", "3"]])
+    assert capsys.readouterr().out == f"title\n{'a' * 60}\n  one    {'1' * 20}\nb\n  one    2\n  other  3\n"
+    compare_table.print_columns(["name", "one"], [["title"], ["a", "10"], ["bb", ""]])
+    assert capsys.readouterr().out == "name  one\n----  ---\ntitle\na      10\nbb\n"
+
+
+def test_the_tables_of_caches_and_of_digits_fit(capsys):
+    rows = [{"mechanism": name, "cache": cache, "exact": cache != "int4", "bytes": 12345678, "bytes_per_token": 123456.0, "tokens_per_s": 12345.0,
+             "gap_budgets": 1e6, "bits_per_byte": 12.3456, "bits_lost": -0.12345}
+            for name in ("attention", "simple_gated_linear_attention") for cache in cache_names.settings_for(16)]
+    print_caches({"settings": {}, "rows": rows})
+    shown = capsys.readouterr().out
+    assert "\nsimple_gated_linear_attention\n  growing  " in shown
+    assert "window  12,345,678" in shown
+    assert shown.count("12.346  -0.1235\n") == len(rows)
+    digits = [{"mechanism": name, "accuracy": 0.98765, "parameters": 123456, "train_images_per_s": 12345.0, "losses": [0.5]} for name in BLOCKS]
+    print_digits({"settings": {"nearest_mean_accuracy": 0.9}, "rows": digits})
+    other = capsys.readouterr().out
+    assert all(f"\n{name}  " in other for name in BLOCKS)
+    assert "98.8%     123,456   12,345  0.50\n" in other
+    assert max(map(len, (shown + other).splitlines())) <= 80
+
+
+def test_the_sample_is_drawn_from_the_seed_at_a_temperature(text, tmp_path, monkeypatch, capsys):
+    asked, real = [], compare_text.generate
+
+    def recorded(decoder, prompt, tokens, rng, **options):
+        asked.append((prompt, tokens, options["temperature"]))
+        return real(decoder, prompt, tokens, rng, **options)
+
+    monkeypatch.setattr(compare_text, "generate", recorded)
+    samples = []
+    for seed in ("0", "0", "1"):
+        out = tmp_path / "r"
+        assert main(["compare", "--mechanisms", "attention", "--text", text, "--seed", seed, "--json", str(out), *SMALL]) == 0
+        report = json.loads(out.read_text())
+        samples.append(report["rows"][0]["sample"])
+        assert report["settings"]["prompt"] == asked[-1][0].decode() == "the "  # a quarter of the context, from the first whole line on
+    assert samples[0] == samples[1] != samples[2]
+    assert asked == [(b"the ", 12, 0.8)] * 3
+    assert "attention writes:" in capsys.readouterr().out
+
+
+def jobs(*names, steps=3, log=None):
+    log = [] if log is None else log
+    return [plan.Job(name, lambda name=name: log.append(("step", name)), steps, lambda: 5.0,
+                     lambda name=name: iter([{"mechanism": name}])) for name in names]
+
+
+def planned(*names, **options):
+    return plan.Plan({}, "title", DecoderConfig(), 8, jobs(*names, **options), print)
+
+
+def test_the_estimate_adds_up_steps_and_the_rest(monkeypatch, capsys):
+    log = []
+    monkeypatch.setattr(threads, "seconds_of", lambda step: step() or 2.0)
+    assert plan.estimated(planned("a", "b", log=log, steps=7), 1.0) == 7 * 1.0 + 5.0 + 7 * 2.0 + 5.0
+    assert log == [("step", "b"), ("step", "b")]  # the first is not timed, as it compiles and finds memory
+    assert [*plan.lines(planned("a", "b"), {2: 0.5})] == [{"mechanism": "a"}, {"mechanism": "b"}]
+    said = capsys.readouterr().err
+    assert "about 18 s from here" in said  # 3 x 0.5 + 5 + 3 x 2 + 5
+    assert said.endswith("took 1 s\n")
+
+
+@pytest.mark.parametrize(("said", "took", "worked", "words"), [
+    (10.0, 14.9, 1.0, "took 15 s"), (10.0, 21.0, 9.0, "took 21 s, 2.1 times the estimate: the machine was busy, and this program had a processor for 43% of that time"),
+    (10.0, 21.0, 20.0, "took 21 s, 2.1 times the estimate: the machine was busy with other work, or its processor slower than when the first steps were timed"),
+    (0.1, 1.0, 1.0, "took 1 s"),
+])
+def test_what_took_longer_says_why(said, took, worked, words, monkeypatch):
+    clock = plan.Clock(said, began=100.0, worked=50.0)
+    monkeypatch.setattr(plan.time, "perf_counter", lambda: 100.0 + took)
+    monkeypatch.setattr(plan.time, "process_time", lambda: 50.0 + worked)
+    assert clock.verdict() == words
+
+
+def test_threads_are_timed_one_and_all_and_the_faster_kept(monkeypatch, capsys):
+    monkeypatch.setattr(threads, "cores", lambda: 2)
+    for name in threads.VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    now = []
+    step = plan.Job("a", lambda: now.append(limits()), 1, lambda: 0.0, lambda: iter([{"in": limits()}]))
+    made = plan.Plan({}, "title", DecoderConfig(), 8, [step], print)
+    taken = plan.first_steps(made)
+    assert sorted(taken) == [1, 2]
+    assert now[1] == [1, 1]  # the first is before any limit
+    assert now[-1] == [2, 2]
+    for seconds, number in (({1: 1.0, 2: 0.9}, 1), ({1: 1.0, 2: 0.5}, 2), ({1: 16.0, 2: 67.0}, 1)):
+        assert [*plan.lines(made, seconds)] == [{"in": [number, number]}]
+        assert f"threads: {number} of 2; a step of a takes {1e3 * seconds[1]:.0f} ms with 1" in capsys.readouterr().err
+
+
+def limits():
+    """Returns the threads that products and kernels may use now."""
+    from threadpoolctl import threadpool_info
+
+    from tinyattn.kernels.threads import thread_count
+    return [max(part["num_threads"] for part in threadpool_info() if part["user_api"] == "blas"), thread_count()]
+
+
+def test_what_the_user_set_stands(monkeypatch, capsys):
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "2")
+    taken = plan.first_steps(planned("a"))
+    assert len(taken) == 1
+    assert [*plan.lines(planned("a"), taken)] == [{"mechanism": "a"}]
+    assert "threads: as OPENBLAS_NUM_THREADS says" in capsys.readouterr().err
+
+
+def test_without_threadpoolctl_a_child_is_asked_and_may_do_the_work(text, capfd, monkeypatch):
+    for name in threads.VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(threads, "cores", lambda: 2)
+    monkeypatch.setitem(sys.modules, "threadpoolctl", None)
+    assert not threads.limitable()
+    asked = []
+    monkeypatch.setattr(threads, "in_child", lambda sizes: asked.append(sizes) or 1e-9)
+    assert main(["compare", "--mechanisms", "attention", "--text", text, "--rate", "0.002", *SMALL]) == 0
+    assert (asked[0]["context"], asked[0]["batch"], asked[0]["width"]) == (16, 2, compare.WIDTH)
+    shown = capfd.readouterr()
+    assert "threads: as OPENBLAS_NUM_THREADS says" in shown.err  # in the child
+    assert shown.out.count("attention writes:") == 1
+    monkeypatch.setattr(threads, "in_child", lambda sizes: 1e9)
+    monkeypatch.setattr(threads, "again", lambda given: pytest.fail("all threads were faster"))
+    assert main(["compare", "--mechanisms", "attention", "--text", text, *SMALL]) == 0
+
+
+def test_a_child_times_a_step():
+    sizes = {"width": 16, "layers": 1, "heads": 2, "kv_heads": 1, "hidden": 16, "context": 8, "batch": 2}
+    assert 0.0 < threads.in_child(sizes) < 60.0
+
+
+def test_an_interrupt_reaches_the_child_once(monkeypatch):
+    sent = []
+
+    class Process:
+        waits = iter([KeyboardInterrupt, 130])
+
+        def wait(self):
+            what = next(self.waits)
+            if what is KeyboardInterrupt:
+                raise what
+            return what
+
+        send_signal = sent.append
+
+    made = []
+    monkeypatch.setattr(threads.subprocess, "Popen", lambda arguments, **options: made.append((arguments, options)) or Process())
+    given = argparse.Namespace(command="compare", version=False, steps=3, json=None, text="a b")
+    assert threads.again(given) == 130
+    assert sent == [signal.SIGINT]
+    (arguments, options), = made
+    assert arguments[1:] == ["-m", "tinyattn", "compare", "--steps", "3", "--text", "a b"]
+    assert options["env"]["OPENBLAS_NUM_THREADS"] == options["env"]["TINYATTN_THREADS"] == "1"
+
+
+def test_the_machine_says_whether_kernels_ran(monkeypatch):
+    from tinyattn.cli.trained import machine
+    assert machine()["kernels"] == (fastest.kernel() is not None)
+
+
+def test_a_prompt_begins_a_line_and_leaves_room():
+    config = DecoderConfig(width=16, layers=1, heads=2, kv_heads=1, hidden=16, context=8)
+    held = np.frombuffer(b"ab\ncdefghijklm", np.uint8)
+    assert compare_text.short_prompt(held, config) == b"cd"
+    assert compare_text.short_prompt(held[3:], config) == b"cd"
+    assert compare_text.long_prompt(held, config) == held.tobytes()
+    assert len(compare_text.long_prompt(np.zeros(5000, np.uint8), config)) == compare_text.BEHIND

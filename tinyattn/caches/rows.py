@@ -1,0 +1,93 @@
+"""What a batch of rows of different lengths gives to each row's own cache."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from tinyattn.caches.base import Base
+from tinyattn.ops.masks.pattern import Pattern
+from tinyattn.ops.types import Array
+
+# Arrays with as many axes as a token's gates that are nevertheless the same for all rows.
+WHOLE = ("w_uk", "w_uv", "sinks")
+
+
+def chunk_of(k: Array, v: Array) -> int:
+    """Returns the tokens of a chunk with rows."""
+    for name, array in (("k", k), ("v", v)):
+        if not isinstance(array, np.ndarray) or array.ndim < 3:
+            raise TypeError(f"{name}: expected an array (rows, ..., n, dim), got {getattr(array, 'shape', type(array).__name__)}")
+    if len(v) != len(k) or v.shape[-2] != k.shape[-2]:
+        raise ValueError(f"v: expected {len(k)} rows of {k.shape[-2]} tokens as in k {k.shape}, got shape {v.shape}")
+    return int(k.shape[-2])
+
+
+def check_lengths(lengths: Any, rows: int | None = None, most: int | None = None) -> Array:
+    """Returns lengths as an array of one int per row, each of 0 to `most`."""
+    counts = np.asarray(lengths)
+    if counts.dtype.kind not in "iu" or counts.shape != ((rows,) if rows is not None else counts.shape[:1]) or not counts.ndim:
+        raise ValueError(f"lengths: expected {'as many' if rows is None else rows} ints, one per row, got {counts.dtype} of shape "
+                         f"{counts.shape}")
+    if counts.size and (counts.min() < 0 or (most is not None and counts.max() > most)):
+        limit = "0 or more" if most is None else f"0 to the chunk's {most} tokens"
+        raise ValueError(f"lengths: expected {limit}, got {int(counts.min())} to {int(counts.max())}")
+    return counts.astype(np.int64)
+
+
+def successor(cache: Any) -> Any:
+    """Returns a fork that is to take the place of a cache."""
+    return cache._successor() if isinstance(cache, Base) else cache.fork()
+
+
+def release(caches: Iterable[Any]) -> None:
+    """Gives back what caches hold of a pool that others share; most hold nothing of one."""
+    for cache in caches:
+        if hasattr(cache, "free"):
+            cache.free()
+
+
+def padded(out: Array, own: slice, tokens: int) -> Array:
+    """Returns what the own queries of a row read, with 0 for the others of the chunk."""
+    return np.pad(out, [(0, 0)] * (out.ndim - 2) + [(own.start, tokens - own.stop), (0, 0)])
+
+
+def option_of_row(name: str, option: Any, row: int, own: slice, sizes: tuple[int, int], rank: int) -> Any:
+    """Returns the part of an option that belongs to the own tokens of one row; all of it where it is the same for all rows.
+
+    An entry per row and token has as many axes as the queries, `rank`, with the tokens on the last but one, or one axis less,
+    with the tokens on the last. `sizes` are the rows and the tokens of the chunk.
+
+    Raises:
+        ValueError: a mask or bias array, whose axes would have another meaning in every row; sizes that do not fit.
+    """
+    rows, tokens = sizes
+    if isinstance(option, Pattern):
+        return pattern_of_row(option, row, rows, rank)
+    if name in ("mask", "bias") and isinstance(option, np.ndarray):
+        raise ValueError(f"{name}: rows of different lengths share no array; give a Pattern or Bias")
+    if name in WHOLE or not isinstance(option, np.ndarray) or option.ndim < rank - 1:
+        return option
+    axis = -2 if option.ndim == rank else -1
+    if option.ndim > rank or option.shape[0] not in (1, rows) or option.shape[axis] not in (1, tokens):
+        raise ValueError(f"{name}: expected {rows} rows and {tokens} tokens, on the first axis and on axis {axis}, got shape "
+                         f"{option.shape}")
+    mine = option if option.shape[0] == 1 else option[row : row + 1]
+    if option.shape[axis] == 1 and tokens != 1:
+        return mine
+    return mine[..., own] if axis == -1 else mine[..., own, :]
+
+
+def pattern_of_row(pattern: Pattern, row: int, rows: int, rank: int) -> Pattern:
+    """Returns a Pattern of all sequences as it is for one row of the first axis."""
+    def see(i: Array, j: Array) -> Array:
+        seen = np.asarray(pattern.see(i, j))
+        if seen.ndim < rank or len(seen) == 1:
+            return seen
+        if len(seen) != rows:
+            raise ValueError(f"mask: expected a pattern of {rows} sequences, got one of {len(seen)}")
+        return seen[row : row + 1]
+
+    return Pattern(see, text=pattern.text)

@@ -1,0 +1,148 @@
+"""What a comparison will do: settings, one job per mechanism, how long it will take, and afterwards how long it took."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from tinyattn.cli import threads
+from tinyattn.cli.terminal import progress
+from tinyattn.models.config import DecoderConfig
+
+Line = dict[str, Any]
+Report = dict[str, Any]
+# What is promised: a run ends within this many times of what it said, or says why not.
+PROMISE = 1.5
+
+
+@dataclass(frozen=True)
+class Job:
+    """One mechanism: a training step that may be called again and again, how many there will be, and the work itself.
+
+    `rest` measures a little of what comes after training and returns the seconds that all of it will take; `work` trains
+    and yields lines of the report.
+    """
+
+    name: str
+    step: Callable[[], Any]
+    steps: int
+    rest: Callable[[], float]
+    work: Callable[[], Iterator[Line]]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The jobs of a command, what the report says of all of them, how it is printed, and sizes like those of a step."""
+
+    settings: dict[str, Any]
+    title: str
+    config: DecoderConfig
+    batch: int
+    jobs: list[Job]
+    show: Callable[[Report], None]
+
+
+@dataclass
+class Clock:
+    """When the work began, on the clock and in seconds of the processor, and how long it was said to take."""
+
+    said: float
+    began: float = field(default_factory=time.perf_counter)
+    worked: float = field(default_factory=time.process_time)
+
+    def verdict(self) -> str:
+        """Returns how long the work took, and why where that is more than was promised."""
+        took, worked = time.perf_counter() - self.began, time.process_time() - self.worked
+        ratio = took / max(self.said, 1e-9)
+        says = f"took {duration(took)}"
+        # Under a second of work the start of anything else on the machine is a multiple of it.
+        if ratio <= PROMISE or took - self.said < 1.0:
+            return says
+        says = f"{says}, {ratio:.1f} times the estimate: the machine was busy"
+        if worked < took / PROMISE:
+            return f"{says}, and this program had a processor for {worked / took:.0%} of that time"
+        return f"{says} with other work, or its processor slower than when the first steps were timed"
+
+
+def duration(seconds: float) -> str:
+    """Returns seconds in words that one reads at a glance.
+
+    >>> duration(0.4), duration(75), duration(4000)
+    ('1 s', '1 min 15 s', '1 h 7 min')
+    """
+    whole = max(round(seconds), 1)
+    if whole < 60:
+        return f"{whole} s"
+    return f"{whole // 60} min {whole % 60} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def check_once(option: str, names: Sequence[str]) -> None:
+    """Raises ValueError for a name that an option holds twice."""
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"{option}: {', '.join(twice)} {'is' if len(twice) == 1 else 'are'} named twice")
+
+
+def say(text: str) -> None:
+    """Prints a line on standard error, where progress is told, at once."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def first_steps(plan: Plan) -> dict[int, float]:
+    """Returns the seconds of the first mechanism's step by threads: with one and with all, or as the user gave them."""
+    names = [job.name for job in plan.jobs]
+    say(f"{plan.title}\ntiming the first steps of {', '.join(names[:2])}{f' and {len(names) - 2} more' if names[2:] else ''}")
+    job, most = plan.jobs[0], threads.cores()
+    job.step()  # which compiles what is compiled, and finds memory
+    if threads.asked() or most == 1:
+        return {most: threads.seconds_of(job.step)}
+    if not threads.limitable():
+        return {1: threads.in_child({**asdict(plan.config), "batch": plan.batch}), most: threads.seconds_of(job.step)}
+    taken = {}
+    for number in (1, most):
+        with threads.limited(number):
+            taken[number] = threads.seconds_of(job.step)
+    return taken
+
+
+@contextmanager
+def fitting(plan: Plan, taken: dict[int, float]) -> Iterator[float]:
+    """Lets the jobs run with as many threads as their first steps were fastest with, says so, and gives a step's seconds."""
+    if len(taken) == 1:
+        say(f"threads: as {threads.asked()} says" if threads.asked() else "threads: 1, as there is one core")
+        yield next(iter(taken.values()))
+        return
+    number, most = threads.chosen(taken), max(taken)
+    say(f"threads: {number} of {most}; a step of {plan.jobs[0].name} takes {1e3 * taken[1]:.0f} ms with 1 and "
+        f"{1e3 * taken[most]:.0f} ms with {most}")
+    with threads.limited(number):
+        yield taken[number]
+
+
+def estimated(plan: Plan, first: float) -> float:
+    """Returns the seconds that all jobs will take, of which the first takes so many per step.
+
+    A few steps of each are timed, and a little of what follows training.
+    """
+    total = 0.0
+    with progress("estimate", len(plan.jobs)) as bar:
+        for number, job in enumerate(plan.jobs):
+            if number:
+                job.step()
+            total += job.steps * (threads.seconds_of(job.step) if number else first) + job.rest()
+            bar.step(number + 1, job.name)
+    return total
+
+
+def lines(plan: Plan, taken: dict[int, float]) -> Iterator[Line]:
+    """Yields the lines of the report as they are measured; says before how long that will take, and after how long it took."""
+    with fitting(plan, taken) as first:
+        clock = Clock(estimated(plan, first))
+        say(f"about {duration(clock.said)} from here")
+        for job in plan.jobs:
+            yield from job.work()
+        say(clock.verdict())

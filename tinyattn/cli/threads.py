@@ -1,0 +1,101 @@
+"""Threads for matrix products and kernels: one or all, whichever makes the same work faster on the machine as it is now."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from tinyattn import fastest
+
+# What the libraries behind NumPy's products read, once, when NumPy is imported.
+VARIABLES = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "BLIS_NUM_THREADS")
+# All threads are taken only for a gain: with a neighbour on one of two cores they cost up to 6 times, one thread never does.
+GAIN = 1.2
+ROUNDS = 3
+ENOUGH = 2.0
+
+
+def cores() -> int:
+    """Returns how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def asked() -> str | None:
+    """Returns the variable by which the user chose the threads of products, or None."""
+    return next((name for name in VARIABLES if os.environ.get(name)), None)
+
+
+def limitable() -> bool:
+    """Returns whether the threads of products can be limited inside this process, which takes threadpoolctl."""
+    return sys.modules.get("threadpoolctl", True) is not None and importlib.util.find_spec("threadpoolctl") is not None
+
+
+@contextmanager
+def limited(threads: int) -> Iterator[None]:
+    """Lets kernels use this many threads, and NumPy's products too where threadpoolctl is installed."""
+    with ExitStack() as stack:
+        if limitable():
+            from threadpoolctl import threadpool_limits
+            stack.enter_context(threadpool_limits(threads, user_api="blas"))
+        kernel_threads = fastest.kernel("threads")
+        if kernel_threads is not None:
+            stack.enter_context(kernel_threads(threads))
+        yield
+
+
+def seconds_of(step: Callable[[], Any], rounds: int = ROUNDS, enough: float = ENOUGH) -> float:
+    """Returns the median seconds of a step, of several or of as many as begin within `enough` seconds."""
+    taken: list[float] = []
+    while len(taken) < rounds and (not taken or sum(taken) < enough):
+        started = time.perf_counter()
+        step()
+        taken.append(time.perf_counter() - started)
+    return statistics.median(taken)
+
+
+def chosen(seconds: dict[int, float]) -> int:
+    """Returns the number of threads to use, from the seconds of a step with one and with all: all where they gain a fifth.
+
+    >>> chosen({1: 1.0, 2: 0.9}), chosen({1: 1.0, 2: 0.6})
+    (1, 2)
+    """
+    most = max(seconds)
+    return most if seconds[1] >= GAIN * seconds[most] else 1
+
+
+def in_child(sizes: dict[str, Any]) -> float:
+    """Returns the seconds of a training step in a new process that has one thread for products."""
+    code = "import json, sys; from tinyattn.cli.trained import tell_step; tell_step(json.loads(sys.argv[1]))"
+    done = subprocess.run([sys.executable, "-c", code, json.dumps(sizes)], env=one_thread(), stdout=subprocess.PIPE, text=True,
+                          check=True)
+    return float(done.stdout)
+
+
+def one_thread() -> dict[str, str]:
+    """Returns the environment of a process whose products and kernels use one thread."""
+    return {**os.environ, **dict.fromkeys((*VARIABLES, "TINYATTN_THREADS"), "1")}
+
+
+def again(given: argparse.Namespace) -> int:
+    """Runs the same command in a process with one thread for products and returns its exit code."""
+    options = [part for name, value in vars(given).items() if name not in ("command", "version") and value is not None
+               for part in (f"--{name}", str(value))]
+    # In a session of its own an interrupt reaches it once, from here: its table is printed once.
+    process = subprocess.Popen([sys.executable, "-m", "tinyattn", given.command, *options], env=one_thread(),
+                               start_new_session=os.name == "posix")
+    while True:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            if os.name == "posix":
+                process.send_signal(signal.SIGINT)

@@ -1,0 +1,121 @@
+"""How a call meets its row: arguments by NumPy's names, those that a row cannot honour refused by name."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tinyattn.engine.arguments import array_like, arrays_in, tensor_kind, tensors_in
+
+# What says where to write, what to leave out or how memory is laid out: a row honours these only where it says so.
+NEVER = frozenset("out where initial order casting subok like device signature overwrite_input writeable copy "
+                  "mean period returned".split())
+UFUNC = {"out": None, "where": True, "casting": "same_kind", "order": "K", "dtype": None, "subok": True,
+         "signature": None, "axes": None, "axis": None, "keepdims": False}
+
+
+def name_of(function: Any) -> str:
+    """Returns the public name of a NumPy function, as a user would type it."""
+    module = getattr(function, "__module__", None) or ""
+    prefix = "np.linalg." if "linalg" in module else "np.fft." if "fft" in module else "np."
+    return f"{prefix if isinstance(function, np.ufunc) or module.startswith('numpy') else ''}{function.__name__}"
+
+
+def no_rule(function: Any, position: int | str) -> TypeError:
+    """Returns the error for an argument that cannot be differentiated."""
+    which = f"argument {position}" if isinstance(position, int) else f"argument {position!r}"
+    return TypeError(f"{name_of(function)} has no gradient with respect to its {which}; "
+                     f"use .value there if none is needed")
+
+
+class Call:
+    """The parameters of a row, which are those of NumPy's function, and what a row does with each.
+
+    `arrays` names those that NumPy makes arrays of, `sequences` those that are sequences of arrays, `honours` those
+    of NEVER that the row honours all the same. A ufunc's row names its inputs alone; its options are the same for all.
+    """
+
+    def __init__(self, function: Any, body: Callable[..., Any], arrays: str, sequences: str = "", honours: str = "",
+                 *, skip_first: bool = False) -> None:
+        self.function, self.ufunc = function, isinstance(function, np.ufunc)
+        parameters = list(inspect.signature(body).parameters.values())[1 if skip_first else 0 :]
+        self.signature = inspect.Signature(parameters)
+        self.defaults = {p.name: p.default for p in parameters}
+        positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+        self.names = [p.name for p in positional]
+        self.arrays, self.sequences = set(arrays.split()), set(sequences.split())
+        self.never = (NEVER | {"axes"} if self.ufunc else NEVER) - set(honours.split())
+        rest = next((p.name for p in parameters if p.kind is p.VAR_POSITIONAL), None)
+        self.takes_more = any(p.kind is p.VAR_KEYWORD for p in parameters)
+        self.change = [self.treatment(name) for name in self.names]
+        self.change_rest = None if rest is None else self.treatment(rest)
+        self.simple = next((i for i, name in enumerate(self.names) if name in self.never), len(self.names))
+
+    def treatment(self, name: str) -> Callable[[Any], Any] | None:
+        """Returns what is done to an argument of this name."""
+        return array_like if name in self.arrays else arrays_in if name in self.sequences else None
+
+    def given(self, name: str, value: Any) -> bool:
+        """Returns whether an argument says something that its default does not."""
+        default = UFUNC.get(name) if self.ufunc and name not in self.defaults else self.defaults.get(name)
+        if value is np._NoValue or value is default:
+            return False
+        return not (isinstance(value, (str, bool)) and type(value) is type(default) and value == default)
+
+    def check(self, args: tuple[Any, ...], options: dict[str, Any]) -> None:
+        """Raises TypeError, naming function and argument, for what the row does not know or cannot honour."""
+        for name, value in (*zip(self.names, args, strict=False), *options.items()):
+            if name in self.never and self.given(name, value):
+                raise TypeError(f"{name_of(self.function)}: {name}= is not honoured for a Tensor and has no gradient; "
+                                f"use .value there if none is needed")
+        for name in options:
+            if name not in self.defaults and not self.takes_more and not (self.ufunc and name in UFUNC):
+                raise TypeError(f"{name_of(self.function)}: a Tensor's rule knows no argument {name}=")
+
+    def coerce(self, args: tuple[Any, ...], options: dict[str, Any], *, scalars: bool) -> tuple[list[Any], dict[str, Any]]:
+        """Returns the arguments with lists, and scalars if asked, as arrays; a Tensor where none belongs is refused."""
+        kind = tensor_kind()
+        made: list[Any] = []
+        for i, a in enumerate(args):
+            change = self.change[i] if i < len(self.change) else self.change_rest
+            if (type(a) is not kind and isinstance(a, (list, tuple))) or change is arrays_in:
+                if change is not None:
+                    a = change(a)
+                elif tensors_in((a,)):
+                    raise no_rule(self.function, i)
+            elif change is None:
+                if type(a) is kind:
+                    raise no_rule(self.function, i)
+            elif scalars:
+                a = change(a)
+            made.append(a)
+        if options:
+            options = {name: value for name, value in options.items() if value is not np._NoValue}
+        for name, a in options.items():
+            change = self.treatment(name)
+            if change is not None and (scalars or isinstance(a, (list, tuple))) and a is not None:
+                options[name] = change(a)
+            elif change is None and tensors_in((a,)):
+                raise no_rule(self.function, name)
+        return made, options
+
+    def placed(self, args: tuple[Any, ...], options: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Moves Tensors given by keyword to their places, as rules count arguments by position."""
+        ours = [name for name, a in options.items() if tensors_in([a])]
+        wrong = [name for name in ours if name not in self.names]
+        if wrong:
+            raise no_rule(self.function, wrong[0])
+        last = max(self.names.index(name) for name in ours)
+        if last < len(args):
+            raise TypeError(f"{name_of(self.function)} got multiple values for argument {self.names[last]!r}")
+        filled = list(args)
+        for name in self.names[len(args) : last + 1]:
+            value = options[name] if name in options else self.defaults[name]
+            if value is inspect.Parameter.empty:
+                raise TypeError(f"{name_of(self.function)}: missing argument {name!r}")
+            filled.append(value)
+        moved = self.names[len(args) : last + 1]
+        return tuple(filled), {name: a for name, a in options.items() if name not in moved}

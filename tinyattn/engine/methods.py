@@ -1,0 +1,116 @@
+"""The methods of ndarray that a Tensor has: each is the function of the same name, in ndarray's own order of arguments."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tinyattn.engine.moves import cast
+
+
+class Methods:
+    """What a Tensor can be asked as an array can: `t.sum(0)` is `np.sum(t, 0)`, with the same refusals."""
+
+    __slots__ = ()
+
+    @property
+    def T(self) -> Any:
+        """All axes reversed."""
+        return np.transpose(self)  # type: ignore[call-overload]
+
+    @property
+    def mT(self) -> Any:
+        """The last two axes swapped."""
+        return np.matrix_transpose(self)  # type: ignore[call-overload]
+
+    def astype(self, dtype: Any, order: Any = "K", casting: Any = "unsafe", subok: Any = True, copy: Any = True) -> Any:
+        """The same numbers in another floating dtype; the gradient comes back in this one."""
+        if (order, casting, subok) != ("K", "unsafe", True):
+            raise TypeError("astype: order=, casting= and subok= are not honoured for a Tensor; use .value")
+        return cast(self, dtype)
+
+    def reshape(self, *shape: Any, order: Any = "C", copy: Any = None) -> Any:
+        """As `np.reshape`; takes a tuple or separate numbers."""
+        return np.reshape(self, shape[0] if len(shape) == 1 else shape, order, **_given(copy=(copy, None)))
+
+    def transpose(self, *axes: Any) -> Any:
+        """As `np.transpose`; takes a tuple or separate numbers."""
+        return np.transpose(self, axes[0] if len(axes) == 1 else axes or None)  # type: ignore[call-overload]
+
+    def swapaxes(self, axis1: Any, axis2: Any, /) -> Any:
+        """As `np.swapaxes`."""
+        return np.swapaxes(self, axis1, axis2)  # type: ignore[call-overload]
+
+    def squeeze(self, axis: Any = None) -> Any:
+        """As `np.squeeze`."""
+        return np.squeeze(self, axis)  # type: ignore[call-overload]
+
+    def flatten(self, order: Any = "C") -> Any:
+        """As `np.ravel`."""
+        return np.ravel(self, order)  # type: ignore[call-overload]
+
+    def ravel(self, order: Any = "C") -> Any:
+        """As `np.ravel`."""
+        return np.ravel(self, order)  # type: ignore[call-overload]
+
+    def copy(self, order: Any = "C") -> Any:
+        """As `np.copy`: another Tensor of the same numbers, joined to this one's graph."""
+        return np.copy(self, order)  # type: ignore[call-overload]
+
+    def clip(self, min: Any = None, max: Any = None, out: Any = None, **kwargs: Any) -> Any:
+        """As `np.clip`."""
+        return np.clip(self, min, max, out=out, **kwargs)
+
+    def dot(self, other: Any, /, out: Any = None) -> Any:
+        """As `np.dot`."""
+        return np.dot(self, other, out=out)  # type: ignore[call-overload]
+
+    def sum(self, axis: Any = None, dtype: Any = None, out: Any = None, **kwargs: Any) -> Any:
+        """As `np.sum`."""
+        return np.sum(self, axis, dtype, out, **kwargs)  # type: ignore[call-overload]
+
+    def prod(self, axis: Any = None, dtype: Any = None, out: Any = None, **kwargs: Any) -> Any:
+        """As `np.prod`."""
+        return np.prod(self, axis, dtype, out, **kwargs)  # type: ignore[call-overload]
+
+    def mean(self, axis: Any = None, dtype: Any = None, out: Any = None, **kwargs: Any) -> Any:
+        """As `np.mean`."""
+        return np.mean(self, axis, dtype, out, **kwargs)  # type: ignore[call-overload]
+
+    def var(self, axis: Any = None, dtype: Any = None, out: Any = None, ddof: Any = 0, **kwargs: Any) -> Any:
+        """As `np.var`."""
+        return np.var(self, axis, dtype, out, ddof, **kwargs)  # type: ignore[call-overload]
+
+    def std(self, axis: Any = None, dtype: Any = None, out: Any = None, ddof: Any = 0, **kwargs: Any) -> Any:
+        """As `np.std`."""
+        return np.std(self, axis, dtype, out, ddof, **kwargs)  # type: ignore[call-overload]
+
+    def max(self, axis: Any = None, out: Any = None, **kwargs: Any) -> Any:
+        """As `np.max`; ties share the gradient evenly."""
+        return np.max(self, axis, out, **kwargs)  # type: ignore[call-overload]
+
+    def min(self, axis: Any = None, out: Any = None, **kwargs: Any) -> Any:
+        """As `np.min`; ties share the gradient evenly."""
+        return np.min(self, axis, out, **kwargs)  # type: ignore[call-overload]
+
+    def cumsum(self, axis: Any = None, dtype: Any = None, out: Any = None) -> Any:
+        """As `np.cumsum`."""
+        return np.cumsum(self, axis, dtype, out)  # type: ignore[call-overload]
+
+    def argmax(self, axis: Any = None, out: Any = None, *, keepdims: Any = False) -> Any:
+        """As `np.argmax`: a plain array of indices."""
+        return np.argmax(self, axis, out, keepdims=keepdims)  # type: ignore[call-overload]
+
+    def any(self, axis: Any = None, out: Any = None, keepdims: Any = False, *, where: Any = True) -> Any:
+        """As `np.any`: a plain boolean array."""
+        return np.any(self, axis, out, keepdims, where=where)  # type: ignore[call-overload]
+
+    def all(self, axis: Any = None, out: Any = None, keepdims: Any = False, *, where: Any = True) -> Any:
+        """As `np.all`: a plain boolean array."""
+        return np.all(self, axis, out, keepdims, where=where)  # type: ignore[call-overload]
+
+
+def _given(**options: tuple[Any, Any]) -> dict[str, Any]:
+    """Returns the options that differ from their default; NumPy 2.0 does not know all of them."""
+    return {name: value for name, (value, default) in options.items() if value is not default}

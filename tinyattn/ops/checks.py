@@ -1,0 +1,103 @@
+"""Numbers and index arrays that a caller gives, checked before they reach a formula, a table or a kernel."""
+
+from __future__ import annotations
+
+import math
+import sys
+from typing import Any
+
+import numpy as np
+
+from tinyattn.ops.types import Array
+
+# Sums and differences of two positions of this size still fit in 64 bits.
+LARGEST = 1 << 62
+
+
+def whole(name: str, number: Any, least: int, most: int | None = LARGEST) -> int:
+    """Returns an int from `least` to `most`.
+
+    Raises:
+        TypeError: what is no int, or is a bool. ValueError: one out of range.
+
+    >>> whole("size", np.uint8(3), 1) - 4
+    -1
+    """
+    if isinstance(number, (bool, np.bool_)) or not isinstance(number, (int, np.integer)):
+        raise TypeError(f"{name}: expected an int, got {type(number).__name__}")
+    if number < least:
+        raise ValueError(f"{name}: expected {least} or more, got {number}")
+    if most is not None and number > most:
+        raise ValueError(f"{name}: expected at most {most}, got {number}")
+    return int(number)
+
+
+def real(name: str, number: Any, *, least: float = -math.inf, above: float = -math.inf) -> float:
+    """Returns a finite float of at least `least` and above `above`.
+
+    Raises:
+        TypeError: what is no number, or is a bool. ValueError: NaN, inf, or one out of range.
+
+    >>> real("factor", np.float32(2.0), least=1.0)
+    2.0
+    """
+    if isinstance(number, (bool, np.bool_)) or not isinstance(number, (int, float, np.integer, np.floating)):
+        raise TypeError(f"{name}: expected a number, got {type(number).__name__}")
+    finite = abs(number) <= sys.float_info.max if isinstance(number, int) else math.isfinite(number)
+    if not (finite and number >= least and number > above):
+        bound = f" of {least:g} or more" if least > -math.inf else f" above {above:g}" if above > -math.inf else ""
+        raise ValueError(f"{name}: expected a finite number{bound}, got {number}")
+    return float(number)
+
+
+def truth(name: str, value: Any) -> bool:
+    """Returns a bool; TypeError for anything else.
+
+    >>> truth("interleaved", np.bool_(True))
+    True
+    """
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name}: expected a bool, got {type(value).__name__}")
+    return bool(value)
+
+
+def integers(name: str, array: Any, least_axes: int = 1) -> Array:
+    """Returns a copy of an integer array, or of a list of ints, as int64: its owner may change the original.
+
+    Unsigned and short integers would wrap around in a difference of two positions.
+
+    Raises:
+        TypeError: numbers that are not integers. ValueError: too few axes, or numbers beyond 64 bits.
+
+    >>> integers("ids", np.array([0, 3], np.uint8)) - 4
+    array([-4, -1])
+    """
+    given = np.asarray(array)
+    if given.dtype.kind not in "iu" or isinstance(array, np.ma.MaskedArray):
+        kind = type(array).__name__ if given.dtype == np.object_ or isinstance(array, np.ma.MaskedArray) else given.dtype
+        raise TypeError(f"{name}: expected integers, got {kind}")
+    if given.ndim < least_axes:
+        raise ValueError(f"{name}: expected at least one axis, got a single number")
+    if given.dtype == np.uint64 and given.size and given.max() > LARGEST:
+        raise ValueError(f"{name}: expected numbers of at most {LARGEST}, got {int(given.max())}")
+    return given.astype(np.int64)
+
+
+def has_axes(name: str, x: Any, least: int) -> tuple[int, ...]:
+    """Returns the shape of an array or Tensor.
+
+    Raises:
+        TypeError: what is neither. ValueError: fewer than `least` axes.
+    """
+    if not isinstance(x, np.ndarray) and not hasattr(x, "__array_function__"):
+        raise TypeError(f"{name}: expected an array, got {type(x).__name__}")
+    shape: tuple[int, ...] = x.shape
+    if len(shape) < least:
+        raise ValueError(f"{name}: expected at least {least} axes, got shape {shape}")
+    return shape
+
+
+def check_rng(rng: Any) -> None:
+    """Raises TypeError unless what is given draws random numbers as a NumPy Generator does."""
+    if not isinstance(rng, np.random.Generator):
+        raise TypeError(f"rng: expected a np.random.Generator, got {type(rng).__name__}")
