@@ -202,8 +202,7 @@ catalog/                 9  one row a mechanism
   selected.py               keys that queries choose
   caches.py                 caches: bytes, and what they cannot do
   blocks.py                 mechanisms of a grid as blocks of an image model
-  find.py                   by any name
-  load.py                   a trained model, whatever its mechanism
+  find.py                   a mechanism by any of its names, and its model
   graph.py                  which mechanism is which
 testing/                 10 how we know
   compare.py                outputs within a budget
@@ -235,8 +234,14 @@ testing/                 10 how we know
   matrix.py                 who kills whom
 plot.py                  11 pictures, with matplotlib
 cli/                     12 the command line
+  ends.py                   one line and an exit code, however it ends
+  names.py                  names in any case, each once
+  parser.py                 options, refused in one line
   terminal.py               tables and progress
+  outputs.py                files checked before the work
+  model_file.py             a model out of a file
   memory.py                 freed memory kept
+  threads.py                one thread or all, whichever is faster
   list.py                   tinyattn list
   show.py                   tinyattn show
   check.py                  tinyattn check
@@ -246,7 +251,6 @@ cli/                     12 the command line
   train.py                  tinyattn train
   cache_names.py            caches by name
   generate.py               tinyattn generate
-  threads.py                one thread or all, whichever is faster
   trained.py                a model, trained and writing
   plan.py                   the jobs of a comparison, and how long they take
   compare_table.py          tables of 80 columns, legends, samples
@@ -270,7 +274,10 @@ __main__.py              python -m tinyattn
 """
 
 from importlib import import_module
-from typing import Any
+
+TYPE_CHECKING = False  # importing typing costs more than all of this file
+if TYPE_CHECKING:
+    from typing import Any
 
 __version__ = "0.1.0"
 
@@ -288,7 +295,7 @@ _PARTS = ("caches", "catalog", "definitions", "engine", "fastest", "laws", "laye
 __all__ = ["__version__", *sorted(_HOMES), *_PARTS]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
     # Names are found when they are asked for: importing all of it takes as long as importing NumPy.
     if name in _HOMES:
         value = getattr(import_module(_HOMES[name]), name)

@@ -10,6 +10,7 @@ from tinyattn.caches import GrowingCache
 from tinyattn.catalog import caches, find
 from tinyattn.cli import cache_names, cost, main
 from tinyattn.cli.compare_caches import chosen, through
+from tinyattn.cli.generate import readable
 from tinyattn.cli.presets import PRESETS
 from tinyattn.cli.step_by_hand import write_by_hand
 from tinyattn.models import checkpoint
@@ -105,7 +106,7 @@ def test_writing_takes_a_cache_by_name(tmp_path, capsysbinary, monkeypatch):
     made = []
     monkeypatch.setattr("tinyattn.cli.generate.caches_of", lambda row, length: {
         "own": lambda: made.append(("own", length)) or GrowingCache(), "other": lambda: made.append(("other", length)) or GrowingCache()})
-    wanted = bytes([*b"abc", *generate(decoder, b"abc", 6), *b"\n"])
+    wanted = (readable(bytes([*b"abc", *generate(decoder, b"abc", 6)])) + "\n").encode()
     for option, expected in (([], "own"), (["--cache"], "own"), (["--cache", "other"], "other"), (["--no-cache"], None)):
         made.clear()
         assert main(["generate", path, *prompt, *option]) == 0
@@ -169,12 +170,13 @@ def test_all_models_are_a_table_and_a_picture(capsys, tmp_path, monkeypatch):
 
     class Axes:
         class figure:
-            savefig = drawn.append
+            def savefig(file, format):
+                file.write(b"drawn as " + format.encode())
 
     monkeypatch.setattr("tinyattn.plot.growth", lambda curves, ylabel: drawn.append(curves) or Axes)
     assert main(["cost", "--model", "gpt-oss-20b", "--length", "3000", "--plot", str(tmp_path / "x.png")]) == 0
-    curves, path = drawn
-    assert path == str(tmp_path / "x.png")
+    curves, = drawn
+    assert (tmp_path / "x.png").read_bytes() == b"drawn as png"
     assert [*curves] == ["gpt-oss-20b, growing", "gpt-oss-20b, ring"]
     assert [*curves["gpt-oss-20b, ring"]] == [1024, 2048, 3000]
     for name, held in (("growing", 24 * 3000), ("ring", 12 * 3000 + 12 * 128)):

@@ -24,7 +24,7 @@ def test_list_show_check_and_pictures(capsys, tmp_path):
     (["show", "atention"], "did you mean attention"), (["compare", "--mechanisms", "atention"], "did you mean attention"),
     (["compare", "--mechanisms", "mqa"], "no causal token mixer"), (["compare", "--text", "/no/such"], "does not exist"),
     (["compare", "--json", "/no/such/file"], "make it first"), (["picture", "casual"], "did you mean causal"),
-    (["generate", "/no/such"], "does not exist"), (["compare", "--steps", "0"], "1 or more"), (["nonsense"], "invalid choice"),
+    (["generate", "/no/such"], "does not exist"), (["compare", "--steps", "0"], "1 or more"), (["nonsense"], "unknown command 'nonsense'; known: compare, train"),
 ])
 def test_bad_input_is_one_line_and_exit_two(capsys, arguments, words):
     assert main(arguments) == 2

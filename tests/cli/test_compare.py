@@ -29,7 +29,7 @@ def text(tmp_path):
 
 @pytest.mark.parametrize(("options", "words"), [
     (["--context", "1"], "--context: expected 2 or more"), (["--mechanisms", "attention,attention"], "attention is named twice"),
-    (["--mechanisms", "attention, retention,retention ,attention"], "attention, retention are named twice"),
+    (["--mechanisms", "attention, retention,retention ,attention"], "retention is named twice"),
     (["--caches", "growing,growing"], "growing is named twice"), (["--caches", "all", "--context", "1"], "--context"),
     (["--caches", "state", "--mechanisms", "attention"], "unknown cache 'state'"), (["--width", "6"], "--width: expected a multiple of 4"),
     (["--batch", "1000000000"], "--batch: 1000000000 sequences"), (["--rate", "0"], "finite number above 0"), (["--rate", "nan"], "got 'nan'"),

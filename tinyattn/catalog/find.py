@@ -1,8 +1,9 @@
-"""Finding a mechanism by any of its names."""
+"""Finding a mechanism by any of its names, and the model that a file holds by that of its mechanism."""
 
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Sequence
 
 from tinyattn.catalog import (
@@ -23,6 +24,8 @@ from tinyattn.catalog import (
     windows,
 )
 from tinyattn.catalog.row import Row
+from tinyattn.models import checkpoint
+from tinyattn.models.checkpoint import Saved
 
 FAMILIES = (softmax, variants, contextual, dual_chunk, latent, sparse, local, selected, linear, features, recurrent, lowrank,
             windows, spatial, image)
@@ -68,3 +71,20 @@ def find_mixer(name: str) -> Row:
     if row.mixer is None:
         raise ValueError(f"{row.name}: is no causal token mixer of its own; known: {', '.join(row.name for row in MIXERS)}")
     return row
+
+
+def load_model(path: str | os.PathLike[str]) -> Saved:
+    """Returns (decoder, config, mechanism, state) of a file that `tinyattn train` wrote, with the mechanism that it names.
+
+    Raises:
+        ValueError: a file that is no model, an unknown mechanism, and one that mixes no tokens. OSError: a file that cannot be read.
+
+    >>> import tempfile, numpy as np
+    >>> from tinyattn.models import Decoder, DecoderConfig, save_training
+    >>> config, row = DecoderConfig(layers=1), find_mixer("retention")
+    >>> path = os.path.join(tempfile.mkdtemp(), "model")
+    >>> save_training(path, Decoder.create(config, np.random.default_rng(0), **row.mixing), config, mechanism=row.name)
+    >>> load_model(path).mechanism
+    'retention'
+    """
+    return checkpoint.load(path, mixing=lambda name: find_mixer(name).mixing)

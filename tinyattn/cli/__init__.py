@@ -1,12 +1,14 @@
-"""The command line: one file a command."""
+"""The command line: one file per command."""
 
 from __future__ import annotations
 
-import argparse
-import importlib
-import os
 import sys
-from collections.abc import Sequence
+
+from tinyattn.cli import ends
+
+TYPE_CHECKING = False  # this file imports next to nothing, so that Ctrl-C is ours from the first moment
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 COMMANDS = {
     "compare": "train one small model with each mechanism on real text and compare them",
@@ -24,36 +26,53 @@ COMMANDS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a command and returns its exit code: 0, 1 a law failed, 2 bad input, 130 interrupted."""
-    arguments = [*(sys.argv[1:] if argv is None else argv)]
-    parser = argparse.ArgumentParser(prog="tinyattn", description="Attention: definitions, kernels, laws.")
-    parser.add_argument("--version", action="store_true", help="print the version and exit")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    for name, says in COMMANDS.items():
-        command = commands.add_parser(name, help=says, description=says)
-        if arguments and arguments[0] == name:  # the others' options need not be known, nor their modules imported
-            importlib.import_module(f"tinyattn.cli.{name}").options(command)
+    """Runs a command and returns its exit code: 0, 1 a law failed, 2 bad input, 130 interrupted.
+
+    Without `argv` the command is this process: its arguments are taken, and Ctrl-C may end it at once.
+    """
+    alone = argv is None
     try:
-        given = parser.parse_args(arguments)
+        if alone:
+            ends.interrupt_at_once()
+        if not ends.open_streams():
+            return ends.REFUSED
+        code = answered(sys.argv[1:] if argv is None else argv, alone=alone)
+        return ends.flush() or code
+    except KeyboardInterrupt:
+        ends.say("interrupted")
+        return ends.flush() or ends.INTERRUPTED
+    finally:
+        if alone:
+            ends.interrupt_at_once()
+
+
+def answered(arguments: Sequence[str], *, alone: bool) -> int:
+    """Returns the exit code of a command; what it refuses is said in one line."""
+    name = "tinyattn"
+    try:
+        import importlib
+
+        from tinyattn import __version__
+        from tinyattn.cli.parser import parsed
+
+        given = parsed(arguments, COMMANDS)
+        if given.version:
+            print(__version__)
+        if given.command is None:
+            return 0
+        name = f"tinyattn {given.command}"
+        command = importlib.import_module(f"tinyattn.cli.{given.command}")
+        if alone:
+            ends.interrupt_by_exception()
+        return int(command.run(given))
     except SystemExit as done:
         return int(done.code or 0)
-    if given.version:
-        from tinyattn import __version__
-        print(__version__)
-        return 0
-    if given.command is None:
-        parser.print_help()
-        return 0
-    try:
-        code: int = importlib.import_module(f"tinyattn.cli.{given.command}").run(given)
-        sys.stdout.flush()
-        return code
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except (ValueError, OSError, FloatingPointError, ImportError) as error:
-        print(f"tinyattn {given.command}: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+    except BrokenPipeError as error:
+        if error.filename is None:  # whoever read our output has stopped
+            ends.silence(sys.stdout)
+            return 0
+        ends.say(f"{name}: {ends.reason(error)}")
+        return ends.REFUSED
+    except (ValueError, OSError, FloatingPointError, OverflowError, ImportError, MemoryError) as error:
+        ends.say(f"{name}: {ends.reason(error)}")
+        return ends.REFUSED

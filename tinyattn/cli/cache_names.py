@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, TypeVar
@@ -11,6 +10,7 @@ from tinyattn.caches import HeavyHitters, SnapKV
 from tinyattn.caches.protocol import Cache
 from tinyattn.catalog import caches
 from tinyattn.catalog.row import Row
+from tinyattn.cli.names import canonical
 
 Make = Callable[[], Cache]
 # Bytes from length, kv_heads, head_dim, value_dim, itemsize.
@@ -64,8 +64,4 @@ def formulas() -> dict[str, Formula]:
 
 def named(name: str, known: Mapping[str, T], kind: str = "cache") -> T:
     """Returns what stands under a name; ValueError with the names that come nearest."""
-    if name not in known:
-        near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
-        raise ValueError(f"unknown {kind} {name!r}; {hint}")
-    return known[name]
+    return known[canonical(name, known, kind)]

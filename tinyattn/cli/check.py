@@ -14,7 +14,7 @@ from tinyattn.laws import check
 def options(parser: argparse.ArgumentParser) -> None:
     """Adds the command's options."""
     parser.add_argument("name", nargs="?", help="a mechanism; all of them if none is named")
-    parser.add_argument("--examples", type=positive, default=10, metavar="N", help="problems a law (default 10)")
+    parser.add_argument("--examples", type=positive, default=10, metavar="N", help="problems per law (default 10)")
     parser.add_argument("--seed", type=seed, default=0, metavar="S", help="of the generator (default 0)")
 
 

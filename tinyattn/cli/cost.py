@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
-import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from tinyattn.cli.cache_names import formulas, named
+from tinyattn.cli.names import every
+from tinyattn.cli.outputs import check_outputs, check_picture, write_json, write_picture
 from tinyattn.cli.presets import PRESETS, Layers, Shape
 from tinyattn.cli.terminal import positive, table
-from tinyattn.ops.files.atomic import check_writable, replacing
 
 HEADER = ["model", "layers", "heads", "a token leaves", "cache", "holds", "a token", "a step reads"]
 RING = "ring"
@@ -36,7 +35,8 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--layers", type=positive, metavar="L", help="layers, all alike")
     parser.add_argument("--window", type=positive, metavar="W", help="how many of the last tokens a layer sees (default: all)")
     parser.add_argument("--length", type=positive, default=131072, metavar="N", help="tokens held (default 131072)")
-    parser.add_argument("--dtype", choices=("float16", "float32", "float64"), default="float16", help="default float16")
+    parser.add_argument("--dtype", type=str.lower, choices=("float16", "float32", "float64"), default="float16",
+                        help="default float16")
     parser.add_argument("--cache", default="growing,ring", metavar="A,B",
                         help=f"of {', '.join(known_caches())}, or 'all'; default: growing, and ring where there is a window")
     parser.add_argument("--json", metavar="FILE", help="write the table")
@@ -46,12 +46,9 @@ def options(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> int:
     """Computes and prints; nothing is allocated."""
     shapes, itemsize = shapes_of(given), np.dtype(given.dtype).itemsize
-    for file in (given.json, given.plot):
-        if file:
-            check_writable(file)
-    if given.plot and importlib.util.find_spec("matplotlib") is None:
-        raise ValueError("--plot: matplotlib is not installed; pip install 'tinyattn[plot]'")
-    caches = known_caches() if given.cache == "all" else [name.strip() for name in given.cache.split(",")]
+    check_outputs(json=given.json, plot=given.plot)
+    check_picture(given.plot)
+    caches = every(given.cache, known_caches(), "cache", "--cache")
     lines = lines_of(shapes, caches, given.length, itemsize)
     if not lines:
         raise ValueError("--cache ring: holds a window, and no layer has one; --window says how many tokens it is")
@@ -65,10 +62,9 @@ def run(given: argparse.Namespace) -> int:
     for source, names in sources.items():
         if source:
             print(f"{', '.join(names)}: {source}")
-    if given.json:
-        with replacing(given.json, "w") as out:
-            json.dump({"length": given.length, "dtype": given.dtype, "rows": lines}, out, indent=1)
-    if given.plot:
+    if given.json is not None:
+        write_json({"length": given.length, "dtype": given.dtype, "rows": lines}, given.json)
+    if given.plot is not None:
         draw(shapes, caches, given.length, itemsize, given.plot)
     return 0
 
@@ -82,8 +78,7 @@ def shapes_of(given: argparse.Namespace) -> dict[str, Shape]:
     """Returns the shapes that are asked for, by name; ValueError for a shape that is not whole."""
     own = {name: getattr(given, name) for name in ("heads", "kv_heads", "head_dim", "value_dim", "layers", "window")}
     if all(size is None for size in own.values()):
-        names = [*PRESETS] if given.model in (None, "all") else [name.strip() for name in given.model.split(",")]
-        return {name: named(name, PRESETS, "model") for name in names}
+        return {name: PRESETS[name] for name in every(given.model or "all", PRESETS, "model", "--model")}
     if given.model:
         raise ValueError("--model: a model has its own shape; give either one or the other")
     missing = [f"--{name.replace('_', '-')}" for name in ("heads", "head_dim", "layers") if own[name] is None]
@@ -143,4 +138,4 @@ def draw(shapes: Mapping[str, Shape], caches: Sequence[str], length: int, itemsi
     for n in lengths:
         for line in lines_of(shapes, caches, n, itemsize):
             curves.setdefault(f"{line['model']}, {line['cache']}", {})[n] = line["bytes"] / 2 ** 30
-    plot.growth(curves, ylabel="GiB that one sequence holds").figure.savefig(path)
+    write_picture(plot.growth(curves, ylabel="GiB that one sequence holds").figure, path)

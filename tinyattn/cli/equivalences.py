@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 
 from tinyattn.catalog.graph import edges, markdown
-from tinyattn.ops.files.atomic import check_writable, replacing
+from tinyattn.cli.outputs import check_outputs
+from tinyattn.ops.files.atomic import replacing
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -15,10 +16,10 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """Prints the graph of mechanisms as Markdown, or writes it."""
-    if not given.out:
+    check_outputs(out=given.out)
+    if given.out is None:
         print(markdown(), end="")
         return 0
-    check_writable(given.out)
     with replacing(given.out, "w") as file:
         file.write(markdown())
     print(f"{given.out}: {len(edges())} laws between mechanisms")

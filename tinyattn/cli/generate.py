@@ -5,14 +5,15 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import unicodedata
 
 import numpy as np
 
-from tinyattn.catalog import find
+from tinyattn.catalog import find_mixer
 from tinyattn.cli.cache_names import caches_of, named
+from tinyattn.cli.model_file import opened
 from tinyattn.cli.terminal import positive, seed
-from tinyattn.models import checkpoint
-from tinyattn.models.generate import generate
+from tinyattn.models import generate
 
 OWN = "own"
 
@@ -26,27 +27,38 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--top-k", type=positive, metavar="K", help="choose among the K likeliest")
     parser.add_argument("--top-p", type=float, metavar="P", help="choose among the fewest that reach P")
     parser.add_argument("--seed", type=seed, default=0, metavar="S", help="default 0")
-    parser.add_argument("--cache", nargs="?", const=OWN, default=OWN, metavar="NAME",
+    parser.add_argument("--cache", nargs="?", const=OWN, metavar="NAME",
                         help="decode through this cache (default: the mechanism's own)")
-    parser.add_argument("--no-cache", dest="cache", action="store_const", const=None, help="compute every byte from the whole text")
+    parser.add_argument("--no-cache", action="store_true", help="compute every byte from the whole text")
+    parser.epilog = "The text is written as UTF-8; bytes that are not UTF-8 and control characters are written as \\x1b."
 
 
 def run(given: argparse.Namespace) -> int:
     """Writes the prompt and its continuation."""
-    if not os.path.exists(given.file):
-        raise ValueError(f"{given.file}: does not exist; make it with tinyattn train --out {given.file}")
-    decoder, _, name, _ = checkpoint.load(given.file, mixing=lambda name: find(name).mixing)
-    raw = sys.stdout.buffer if hasattr(sys.stdout, "buffer") else None
-    pieces = [given.prompt.encode()]
-    known = caches_of(find(name), len(pieces[0]) + given.tokens)
-    cache = None if given.cache is None else next(iter(known.values())) if given.cache == OWN else named(given.cache, known)
-    for token in generate(decoder, pieces[0], given.tokens, np.random.default_rng(given.seed), cache=cache,
-                          temperature=given.temperature, top_k=given.top_k, top_p=given.top_p):
-        pieces.append(bytes([token]))
-    text = b"".join(pieces)
-    if raw is None:
-        print(text.decode("utf-8", "replace"))
-    else:
+    if given.no_cache and given.cache is not None:
+        raise ValueError("--no-cache: --cache was given too; leave one of them out")
+    saved, prompt = opened(given.file), os.fsencode(given.prompt)
+    known = caches_of(find_mixer(saved.mechanism), len(prompt) + given.tokens)
+    own = next(iter(known.values()))
+    cache = None if given.no_cache else own if given.cache in (None, OWN) else named(given.cache, known)
+    written = generate(saved.decoder, prompt, given.tokens, np.random.default_rng(given.seed), cache=cache,
+                       temperature=given.temperature, top_k=given.top_k, top_p=given.top_p)
+    text = readable(prompt + bytes(written)) + "\n"
+    if hasattr(sys.stdout, "buffer") and not sys.stdout.isatty():
         sys.stdout.flush()
-        raw.write(text + b"\n")
+        sys.stdout.buffer.write(text.encode())
+    else:
+        sys.stdout.write(text)
     return 0
+
+
+def readable(text: bytes) -> str:
+    r"""Returns bytes as text in which nothing moves a terminal's cursor or changes its state.
+
+    Line ends and tabs stay; other control characters, and bytes that are not UTF-8, become their number.
+
+    >>> print(readable("é\x1b[2J".encode() + bytes([255])))
+    é\x1b[2J\xff
+    """
+    decoded = text.decode("utf-8", "backslashreplace")
+    return "".join(f"\\x{ord(c):02x}" if unicodedata.category(c) == "Cc" and c not in "\n\t" else c for c in decoded)

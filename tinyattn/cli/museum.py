@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from tinyattn.cli.names import canonical
 from tinyattn.cli.terminal import positive, progress, seed
 from tinyattn.testing.broken import MUSEUM
 from tinyattn.testing.matrix import kills, render
@@ -11,15 +12,15 @@ from tinyattn.testing.matrix import kills, render
 
 def options(parser: argparse.ArgumentParser) -> None:
     """Adds the command's options."""
-    parser.add_argument("name", nargs="?", choices=[twin.name for twin in MUSEUM], metavar="TWIN",
-                        help="one wrong attention; all of them if none is named")
-    parser.add_argument("--examples", type=positive, default=10, metavar="N", help="problems a law (default 10)")
+    parser.add_argument("name", nargs="?", metavar="TWIN", help="one wrong attention; all of them if none is named")
+    parser.add_argument("--examples", type=positive, default=10, metavar="N", help="problems per law (default 10)")
     parser.add_argument("--seed", type=seed, default=0, metavar="S", help="of the generator (default 0)")
 
 
 def run(given: argparse.Namespace) -> int:
     """Prints the matrix; 1 if a twin is killed by no law."""
-    museum = [twin for twin in MUSEUM if given.name in (None, twin.name)]
+    twins = {twin.name: twin for twin in MUSEUM}
+    museum = [*MUSEUM] if given.name is None else [twins[canonical(given.name, twins, "wrong attention")]]
     done = 0
     with progress("museum", len(museum)) as bar:
         def tell(twin: object) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from tinyattn.cli import threads
+from tinyattn.cli.ends import say
 from tinyattn.cli.terminal import progress
 from tinyattn.models.config import DecoderConfig
 
@@ -78,18 +78,6 @@ def duration(seconds: float) -> str:
     if whole < 60:
         return f"{whole} s"
     return f"{whole // 60} min {whole % 60} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60} min"
-
-
-def check_once(option: str, names: Sequence[str]) -> None:
-    """Raises ValueError for a name that an option holds twice."""
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ValueError(f"{option}: {', '.join(twice)} {'is' if len(twice) == 1 else 'are'} named twice")
-
-
-def say(text: str) -> None:
-    """Prints a line on standard error, where progress is told, at once."""
-    print(text, file=sys.stderr, flush=True)
 
 
 def first_steps(plan: Plan) -> dict[int, float]:

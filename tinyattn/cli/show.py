@@ -23,6 +23,8 @@ def run(given: argparse.Namespace) -> int:
     print(f"cost       {row.cost}")
     print(f"cache      {row.cache_formula}")
     print(f"signature  {getattr(row.definition, 'signature', '')}")
+    source = inspect.unwrap(row.definition)
+    print(f"file       {inspect.getsourcefile(source)}")
     if row.kernel:
         print(f"kernel     tinyattn.kernels.{row.kernel}")
     for paper in row.papers:
@@ -37,8 +39,8 @@ def run(given: argparse.Namespace) -> int:
         print(f"\nwho sees whom, 16 tokens: {row.pattern}\n")
         print(textwrap.indent(picture.text(row.pattern.dense(16, 16).reshape(-1, 16, 16)[0]), "    "))
     print("\ndefinition\n")
-    print(textwrap.indent(inspect.getsource(inspect.unwrap(row.definition)).rstrip(), "    "))
+    print(textwrap.indent(inspect.getsource(source).rstrip(), "    "))
     print("\nlaws\n")
     for law in row.laws:
-        print(textwrap.fill(f"{law.name}: {law.says}", 100, initial_indent="    ", subsequent_indent="        "))
+        print(textwrap.fill(f"{law.name}: {law.says}", 80, initial_indent="    ", subsequent_indent="        "))
     return 0

@@ -10,6 +10,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from tinyattn.cli.ends import say
+
+# Seconds after which a step that takes long is told of, though it is no tenth of the work.
+PATIENCE = 10.0
+
 
 def has_rich() -> bool:
     """Returns whether rich can be imported."""
@@ -49,22 +54,26 @@ class Bar:
 
 @contextmanager
 def progress(name: str, total: int) -> Iterator[Bar]:
-    """Gives a Bar: a moving one on a terminal, else a line every tenth."""
-    if sys.stderr.isatty() and has_rich():
+    """Gives a Bar: a moving one on a terminal, else a line at the start, every tenth, and after every ten seconds."""
+    if sys.stderr is not None and sys.stderr.isatty() and has_rich():
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-        with Progress(TextColumn("{task.description:<18}"), BarColumn(), MofNCompleteColumn(),
+        with Progress(TextColumn("{task.description:<18}"), BarColumn(bar_width=16), MofNCompleteColumn(),
                       TextColumn("{task.fields[note]}"), TimeRemainingColumn(), console=Console(stderr=True)) as shown:
             task = shown.add_task(name, total=total, note="")
             yield Bar(name, total, lambda done, note: shown.update(task, completed=done, note=note))
         return
-    started, said = time.perf_counter(), [0]
+    started = time.perf_counter()
+    tenth, said = 0, started
 
     def tell(done: int, note: str) -> None:
-        if done * 10 // total > said[0]:
-            said[0] = done * 10 // total
-            print(f"{name}: {done}/{total}  {note}  {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
+        nonlocal tenth, said
+        now = time.perf_counter()
+        if done * 10 // total > tenth or now - said > PATIENCE:
+            tenth, said = done * 10 // total, now
+            say(f"{name}: {done}/{total}  {note}  {now - started:.0f} s")
 
+    say(f"{name}: 0/{total}")
     yield Bar(name, total, tell)
 
 

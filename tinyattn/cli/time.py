@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import subprocess
@@ -13,20 +12,21 @@ from typing import Any
 import numpy as np
 
 from tinyattn import definitions
+from tinyattn.cli.ends import INTERRUPTED
 from tinyattn.cli.measure import interleaved, ratio
+from tinyattn.cli.outputs import check_outputs, check_picture, write_json
 from tinyattn.cli.terminal import positive, table
 from tinyattn.cli.time_caches import time_caches
 from tinyattn.cli.time_generate import time_generate
 from tinyattn.cli.time_kernels import draw_kernels, shown, time_kernels
 from tinyattn.cli.time_train import time_train
-from tinyattn.ops.files.atomic import check_writable, replacing
 
 SLOWING = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 
 
 def options(parser: argparse.ArgumentParser) -> None:
     """Adds the command's options."""
-    parser.add_argument("what", choices=["train", "generate", "caches", "attention", "import", "kernels"],
+    parser.add_argument("what", type=str.lower, choices=["train", "generate", "caches", "attention", "import", "kernels"],
                         help="a training step and the kernels beside PyTorch's; a decoding step and the definition "
                         "beside what they are typed by hand; a long text's caches beside the kernel alone; the import")
     parser.add_argument("--rounds", type=positive, default=15, metavar="N", help="interleaved rounds (default 15)")
@@ -40,25 +40,30 @@ def run(given: argparse.Namespace) -> int:
         print(f"{' and '.join(n for n in SLOWING if n in os.environ)} slow NumPy's products here; "
               f"measured without, in a child process", flush=True)
         clean = {name: value for name, value in os.environ.items() if name not in SLOWING}
-        extra = [word for name in ("json", "plot") if getattr(given, name) for word in (f"--{name}", getattr(given, name))]
-        return subprocess.run([sys.executable, "-m", "tinyattn", "time", given.what, "--rounds", str(given.rounds),
-                               *extra], env=clean, check=False).returncode
-    if given.plot and given.what != "kernels":
+        extra = [word for name in ("json", "plot") if getattr(given, name) is not None for word in (f"--{name}", getattr(given, name))]
+        try:
+            return subprocess.run([sys.executable, "-m", "tinyattn", "time", given.what, "--rounds", str(given.rounds),
+                                   *extra], env=clean, check=False).returncode
+        except KeyboardInterrupt:
+            return INTERRUPTED  # the child has said so
+    if given.plot is not None and given.what != "kernels":
         raise ValueError(f"--plot: only kernels are drawn, not {given.what!r}")
-    for file in (given.json, given.plot):
-        if file:
-            check_writable(file)
-    if given.what == "kernels":
-        lines, limits = time_kernels(given.rounds)
-        texts = [shown(line) for line in lines]
-    else:
-        lines = texts = {"train": time_train, "generate": time_generate, "caches": time_caches, "attention": time_attention,
-                         "import": time_import}[given.what](given.rounds)
+    check_outputs(json=given.json, plot=given.plot)
+    check_picture(given.plot)
+    try:
+        if given.what == "kernels":
+            lines, limits = time_kernels(given.rounds)
+            texts = [shown(line) for line in lines]
+        else:
+            lines = texts = {"train": time_train, "generate": time_generate, "caches": time_caches, "attention": time_attention,
+                             "import": time_import}[given.what](given.rounds)
+    except subprocess.CalledProcessError as failed:
+        says = os.fsdecode(failed.stderr)[-200:]
+        raise ValueError(f"a process that measures failed with code {failed.returncode}: {says}") from None
     table(list(texts[0]), [list(text.values()) for text in texts])
-    if given.json:
-        with replacing(given.json, "w") as file:
-            json.dump(lines, file, indent=1)
-    if given.plot:
+    if given.json is not None:
+        write_json(lines, given.json)
+    if given.plot is not None:
         draw_kernels(given.plot, lines, limits, given.rounds)
     return 0
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from tinyattn.cli.kernel_cases import CASES, FAR, Case, bytes_moved, operations
 from tinyattn.cli.measure import REST, interleaved, limits, ratio
+from tinyattn.cli.outputs import write_picture
 from tinyattn.cli.peers import peers_of
 from tinyattn.cli.time_train import BATCH, train_seconds
 from tinyattn.engine import vjp
@@ -179,4 +180,4 @@ def draw_kernels(path: str, lines: list[dict[str, Any]], limits: tuple[float, fl
     figure = plot.page(2)
     plot.roofline(points_of(lines), *limits, ax=figure.axes[0])
     plot.growth(curves, ylabel="ms", ax=figure.axes[1])
-    figure.savefig(path)
+    write_picture(figure, path)

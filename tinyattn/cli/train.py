@@ -8,15 +8,15 @@ import os
 
 import numpy as np
 
-from tinyattn.catalog import find
+from tinyattn.catalog import Row, find_mixer
 from tinyattn.cli import memory
+from tinyattn.cli.model_file import opened
+from tinyattn.cli.outputs import check_outputs
 from tinyattn.cli.terminal import positive, progress, seed
-from tinyattn.models import checkpoint, evaluate
+from tinyattn.models import Decoder, DecoderConfig, Saved, checkpoint, evaluate, train
 from tinyattn.models import text as texts
-from tinyattn.models.config import DecoderConfig
-from tinyattn.models.decoder import Decoder
-from tinyattn.models.train import train
-from tinyattn.ops.files.atomic import check_writable
+
+CONTEXT = 256
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -24,32 +24,44 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", required=True, metavar="FILE", help="where the model is written, as safetensors")
     parser.add_argument("--text", metavar="FILE", help="a file, or 'shakespeare'; default: the standard library's source")
     parser.add_argument("--steps", type=positive, default=300, metavar="N", help="steps to train (default 300)")
-    parser.add_argument("--context", type=positive, default=256, metavar="N", help="bytes a sequence (default 256)")
-    parser.add_argument("--batch", type=positive, default=8, metavar="N", help="sequences a step (default 8)")
-    parser.add_argument("--mechanism", default="attention", metavar="NAME", help="default: attention")
+    parser.add_argument("--context", type=positive, metavar="N", help="bytes per sequence (default 256)")
+    parser.add_argument("--batch", type=positive, default=8, metavar="N", help="sequences per step (default 8)")
+    parser.add_argument("--mechanism", metavar="NAME", help="default: attention")
     parser.add_argument("--seed", type=seed, default=0, metavar="S", help="default 0")
-    parser.add_argument("--resume", metavar="FILE", help="go on with a model written before")
+    parser.add_argument("--resume", metavar="FILE", help="go on with a model written before, with its mechanism and its context")
 
 
 def run(given: argparse.Namespace) -> int:
     """Trains and saves."""
-    check_writable(given.out)
-    memory.keep()
-    name, state = given.mechanism, None
-    if given.resume:
-        if not os.path.exists(given.resume):
-            raise ValueError(f"--resume {given.resume}: does not exist")
-        decoder, config, name, state = checkpoint.load(given.resume, mixing=lambda name: find(name).mixing)
-    else:
-        config = DecoderConfig(context=given.context)
-        decoder = Decoder.create(config, np.random.default_rng(given.seed), **find(name).mixing)
+    check_outputs(out=given.out)
+    if given.text is not None and os.path.exists(given.text) and os.path.exists(given.out) and os.path.samefile(given.text, given.out):
+        raise ValueError(f"--out: {given.out} is the text itself; name another file")
+    row = find_mixer(given.mechanism or "attention")
+    decoder, config, name, state = resumed(given) if given.resume is not None else fresh(row, given)
     training, held = texts.split(texts.read_text(given.text), context=config.context)
+    memory.keep()
     rng = np.random.default_rng([given.seed, 0 if state is None else state.steps])
     with progress(name, given.steps) as bar:
         for done, step in enumerate(train(decoder, training, steps=given.steps, context=config.context,
                                           batch=given.batch, rng=rng, state=state), 1):
             bar.step(done, f"{step.loss / math.log(2.0):.2f} bits")
-    checkpoint.save(given.out, step.decoder, config, mechanism=find(name).name, state=step.state)
+    checkpoint.save(given.out, step.decoder, config, mechanism=name, state=step.state)
     bits = evaluate.bits_per_byte(step.decoder, *texts.windows(held, context=config.context, limit=32))
-    print(f"{given.out}: {config.parameters} parameters, {step.state.steps} steps, {bits:.3f} bits a byte on held text")
+    print(f"{given.out}: {config.parameters:,} parameters, {step.state.steps} steps, {bits:.3f} bits per byte on held-out text")
     return 0
+
+
+def fresh(row: Row, given: argparse.Namespace) -> Saved:
+    """Returns a model that has not been trained."""
+    config = DecoderConfig(context=given.context or CONTEXT)
+    return Saved(Decoder.create(config, np.random.default_rng(given.seed), **row.mixing), config, row.name, None)
+
+
+def resumed(given: argparse.Namespace) -> Saved:
+    """Returns the model to go on with; ValueError where it is not the one that the other options ask for."""
+    saved = opened(given.resume)
+    if given.mechanism is not None and find_mixer(given.mechanism) is not find_mixer(saved.mechanism):
+        raise ValueError(f"--mechanism {given.mechanism}: the model of --resume mixes its tokens by {saved.mechanism}; leave it out")
+    if given.context not in (None, saved.config.context):
+        raise ValueError(f"--context {given.context}: the model of --resume has a context of {saved.config.context}; leave it out")
+    return saved

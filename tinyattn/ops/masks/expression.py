@@ -1,4 +1,4 @@
-"""A small language for patterns, `causal & window(3, 0) | first(2)`: parsed, never evaluated as Python."""
+"""A small language for patterns, `causal & (window(3, 0) | first(2))`: parsed, never evaluated as Python."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def parse(text: str) -> Pattern:
     Raises:
         ValueError: what cannot be understood, naming the piece, with the names that come nearest.
 
-    >>> parse("causal & window(3, 0) | first(2)")
-    causal() & window(3, 0) | first(2)
+    >>> parse("causal & (window(3, 0) | first(2))")
+    causal() & (window(3, 0) | first(2))
     """
     if len(text) > LONGEST:
         raise ValueError(f"pattern: expected at most {LONGEST} characters, got {len(text)}")

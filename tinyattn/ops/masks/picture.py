@@ -18,8 +18,18 @@ def check_grid(visible: Array) -> Array:
     return visible
 
 
+def later_keys(visible: Array) -> int:
+    """Returns the number of pairs in which a query sees a key after it; the last query stands at the last key.
+
+    >>> later_keys(np.tri(2, 3, 1, dtype=bool)), later_keys(np.ones((2, 3), dtype=bool))
+    (0, 1)
+    """
+    rows, columns = check_grid(visible).shape
+    return int((visible & ~np.tri(rows, columns, columns - rows, dtype=bool)).sum())
+
+
 def text(visible: Array) -> str:
-    """Returns the mask as lines of text: a row a query, a filled cell for a key that it sees.
+    """Returns the mask as lines of text: one row per query, a filled cell for a key that it sees.
 
     >>> print(text(np.tri(2, 3, 1, dtype=bool)))
         0 1 2
@@ -36,7 +46,7 @@ def text(visible: Array) -> str:
 def svg(visible: Array, *, title: str = "") -> str:
     """Returns the mask as a standalone SVG, readable on a light and on a dark page; the title is escaped.
 
-    One path draws all visible cells, a rectangle a run, so that a picture of 256 x 256 stays small.
+    One path draws all visible cells, one rectangle per run, so that a picture of 256 x 256 stays small.
 
     >>> svg(np.eye(2, dtype=bool), title="<eye>").count("&lt;eye&gt;")
     1

@@ -1,0 +1,22 @@
+"""A model out of the file that a command is given."""
+
+from __future__ import annotations
+
+import os
+
+from tinyattn.catalog import load_model
+from tinyattn.cli.ends import reason
+from tinyattn.models import Saved
+
+
+def opened(path: str) -> Saved:
+    """Returns the model of a file; ValueError for a file that is not there, and for any that holds no model."""
+    if not os.path.exists(path):
+        raise ValueError(f"{path}: does not exist; make it with tinyattn train --out {path}")
+    try:
+        return load_model(path)
+    except OSError as error:
+        raise ValueError(f"{path}: not a model file that can be read: {error.strerror or error}") from None
+    except ValueError as error:
+        says = reason(error).removeprefix(f"{path}: ").removeprefix(f"{os.path.basename(path)}: ")
+        raise ValueError(f"{path}: not a model file: {says}") from None

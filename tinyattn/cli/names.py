@@ -1,0 +1,46 @@
+"""Names on the command line: in upper or lower case, each once, with the nearest ones where a name is unknown."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def canonical(name: str, known: Iterable[str], kind: str) -> str:
+    """Returns a known name as it is written; ValueError with the names that come nearest.
+
+    >>> canonical("INT8", ("growing", "int8"), "cache")
+    'int8'
+    """
+    spelled = {other.lower(): other for other in known}
+    wanted = name.strip().lower()
+    if wanted not in spelled:
+        near = [spelled[match] for match in difflib.get_close_matches(wanted, spelled, n=3, cutoff=0.5)]
+        hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(spelled.values())}"
+        raise ValueError(f"unknown {kind} {name!r}; {hint}")
+    return spelled[wanted]
+
+
+def each(text: str, find: Callable[[str], T], option: str) -> list[T]:
+    """Returns what `find` finds for each of some names with commas between; ValueError for what is named twice.
+
+    >>> each("b, A", lambda name: canonical(name, "ab", "letter"), "--letters")
+    ['b', 'a']
+    """
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise ValueError(f"{option}: expected names with commas between, got {text!r}")
+    found = [find(name) for name in names]
+    for place, name in enumerate(names):
+        if found[place] in found[:place]:
+            raise ValueError(f"{option}: {name} is named twice")
+    return found
+
+
+def every(text: str, known: Iterable[str], kind: str, option: str) -> list[str]:
+    """Returns some of the known names, or all of them for 'all'."""
+    every_one = list(known)
+    return every_one if text.strip().lower() == "all" else each(text, lambda name: canonical(name, every_one, kind), option)

@@ -1,0 +1,40 @@
+"""The parser of the command line: what it refuses it says in one line, and names match in upper or lower case."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+from collections.abc import Mapping, Sequence
+from typing import NoReturn
+
+from tinyattn.cli.ends import REFUSED, say
+from tinyattn.cli.names import canonical
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Says what is wrong and ends with code 2."""
+        say(f"{self.prog}: {message}; see {self.prog} --help")
+        self.exit(REFUSED)
+
+
+def parsed(arguments: Sequence[str], commands: Mapping[str, str]) -> argparse.Namespace:
+    """Returns the options of the command that is asked for; imports the file of that command alone.
+
+    Raises:
+        ValueError: an unknown command. SystemExit: options that are refused, with code 2, and --help, with code 0.
+    """
+    parser = Parser(prog="tinyattn", description="Attention: definitions, kernels, laws.")
+    parser.add_argument("--version", action="store_true", help="print the version and exit")
+    places = parser.add_subparsers(dest="command", metavar="COMMAND")
+    first = canonical(arguments[0], commands, "command") if arguments and not arguments[0].startswith("-") else None
+    for name, says in commands.items():
+        command = places.add_parser(name, help=says, description=says)
+        if name == first:
+            importlib.import_module(f"tinyattn.cli.{name}").options(command)
+    given = parser.parse_args([*([] if first is None else [first]), *arguments[first is not None :]])
+    if given.command is None and not given.version:
+        parser.print_help()
+    return given
