@@ -12,6 +12,7 @@ from tinyattn.cli import memory, threads
 from tinyattn.cli.compare_caches import caches_plan
 from tinyattn.cli.compare_digits import digits_plan
 from tinyattn.cli.compare_text import text_plan
+from tinyattn.cli.ends import say
 from tinyattn.cli.names import each
 from tinyattn.cli.outputs import check_outputs, check_picture, write_json, write_picture
 from tinyattn.cli.plan import Plan, first_steps, lines
@@ -69,6 +70,7 @@ def chosen(names: str) -> list[Row]:
 def run(given: argparse.Namespace) -> int:
     """Trains, measures, prints the table; what is done so far when interrupted."""
     check(given)
+    say(f"reading {'images of digits' if given.task == 'digits' else given.text or 'the source of the standard library'}")
     memory.keep()
     plan = digits_plan(with_defaults(given)) if given.task == "digits" else planned(with_defaults(given))
     report: dict[str, Any] = {"settings": plan.settings, "machine": machine(), "rows": []}

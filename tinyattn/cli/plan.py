@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -82,33 +81,8 @@ def duration(seconds: float) -> str:
 
 def first_steps(plan: Plan) -> dict[int, float]:
     """Returns the seconds of the first mechanism's step by threads: with one and with all, or as the user gave them."""
-    names = [job.name for job in plan.jobs]
-    say(f"{plan.title}\ntiming the first steps of {', '.join(names[:2])}{f' and {len(names) - 2} more' if names[2:] else ''}")
-    job, most = plan.jobs[0], threads.cores()
-    job.step()  # which compiles what is compiled, and finds memory
-    if threads.asked() or most == 1:
-        return {most: threads.seconds_of(job.step)}
-    if not threads.limitable():
-        return {1: threads.in_child({**asdict(plan.config), "batch": plan.batch}), most: threads.seconds_of(job.step)}
-    taken = {}
-    for number in (1, most):
-        with threads.limited(number):
-            taken[number] = threads.seconds_of(job.step)
-    return taken
-
-
-@contextmanager
-def fitting(plan: Plan, taken: dict[int, float]) -> Iterator[float]:
-    """Lets the jobs run with as many threads as their first steps were fastest with, says so, and gives a step's seconds."""
-    if len(taken) == 1:
-        say(f"threads: as {threads.asked()} says" if threads.asked() else "threads: 1, as there is one core")
-        yield next(iter(taken.values()))
-        return
-    number, most = threads.chosen(taken), max(taken)
-    say(f"threads: {number} of {most}; a step of {plan.jobs[0].name} takes {1e3 * taken[1]:.0f} ms with 1 and "
-        f"{1e3 * taken[most]:.0f} ms with {most}")
-    with threads.limited(number):
-        yield taken[number]
+    say(plan.title)
+    return threads.timed(plan.jobs[0].step, plan.jobs[0].name, lambda: threads.in_child({**asdict(plan.config), "batch": plan.batch}))
 
 
 def estimated(plan: Plan, first: float) -> float:
@@ -128,7 +102,7 @@ def estimated(plan: Plan, first: float) -> float:
 
 def lines(plan: Plan, taken: dict[int, float]) -> Iterator[Line]:
     """Yields the lines of the report as they are measured; says before how long that will take, and after how long it took."""
-    with fitting(plan, taken) as first:
+    with threads.fitting(taken, plan.jobs[0].name) as first:
         clock = Clock(estimated(plan, first))
         say(f"about {duration(clock.said)} from here")
         for job in plan.jobs:
