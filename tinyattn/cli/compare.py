@@ -15,7 +15,7 @@ from tinyattn.cli.compare_text import text_plan
 from tinyattn.cli.ends import say
 from tinyattn.cli.names import each
 from tinyattn.cli.outputs import check_outputs, check_picture, write_json, write_picture
-from tinyattn.cli.plan import Plan, first_steps, lines
+from tinyattn.cli.plan import Clock, Plan, first_steps, lines
 from tinyattn.cli.terminal import positive, seed
 from tinyattn.cli.trained import machine
 from tinyattn.models import text as texts
@@ -70,6 +70,7 @@ def chosen(names: str) -> list[Row]:
 def run(given: argparse.Namespace) -> int:
     """Trains, measures, prints the table; what is done so far when interrupted."""
     check(given)
+    clock = Clock()
     say(f"reading {'images of digits' if given.task == 'digits' else given.text or 'the source of the standard library'}")
     memory.keep()
     plan = digits_plan(with_defaults(given)) if given.task == "digits" else planned(with_defaults(given))
@@ -79,7 +80,7 @@ def run(given: argparse.Namespace) -> int:
         taken = first_steps(plan)
         if not threads.limitable() and len(taken) > 1 and threads.chosen(taken) == 1:
             return threads.again(given)
-        for line in lines(plan, taken):
+        for line in lines(plan, taken, clock):
             report["rows"].append(line)
     except KeyboardInterrupt:
         code = 130

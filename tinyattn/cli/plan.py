@@ -47,11 +47,17 @@ class Plan:
 
 @dataclass
 class Clock:
-    """When the work began, on the clock and in seconds of the processor, and how long it was said to take."""
+    """When the command began, on the clock and in seconds of the processor, and how long it was said to take."""
 
-    said: float
+    said: float = 0.0
     began: float = field(default_factory=time.perf_counter)
     worked: float = field(default_factory=time.process_time)
+
+    def promise(self, seconds: float) -> str:
+        """Returns how long the command will take in all, if that many seconds are left."""
+        so_far = time.perf_counter() - self.began
+        self.said = so_far + seconds
+        return f"this will take about {duration(self.said)}, {duration(so_far)} of which are over"
 
     def verdict(self) -> str:
         """Returns how long the work took, and why where that is more than was promised."""
@@ -100,11 +106,10 @@ def estimated(plan: Plan, first: float) -> float:
     return total
 
 
-def lines(plan: Plan, taken: dict[int, float]) -> Iterator[Line]:
+def lines(plan: Plan, taken: dict[int, float], clock: Clock) -> Iterator[Line]:
     """Yields the lines of the report as they are measured; says before how long that will take, and after how long it took."""
     with threads.fitting(taken, plan.jobs[0].name) as first:
-        clock = Clock(estimated(plan, first))
-        say(f"about {duration(clock.said)} from here")
+        say(clock.promise(estimated(plan, first)))
         for job in plan.jobs:
             yield from job.work()
         say(clock.verdict())

@@ -54,6 +54,14 @@ def limited(threads: int) -> Iterator[None]:
         yield
 
 
+def compiling() -> bool:
+    """Returns whether no kernel has been compiled on this machine yet."""
+    if fastest.kernel() is None:
+        return False
+    from tinyattn.kernels.jit import cache_folder
+    return not cache_folder().is_dir()
+
+
 def seconds_of(step: Callable[[], Any], rounds: int = ROUNDS, enough: float = ENOUGH) -> float:
     """Returns the median seconds of a step, of several or of as many as begin within `enough` seconds."""
     taken: list[float] = []
@@ -81,7 +89,7 @@ def timed(step: Callable[[], Any], name: str, child: Callable[[], float] | None 
     the seconds of a step with one thread.
     """
     most = cores()
-    say(f"timing steps of {name}")
+    say(f"timing steps of {name}{'; kernels are compiled first, which is done once and takes a while' if compiling() else ''}")
     if asked() or most == 1 or not (limitable() or child):
         step()  # which compiles what is compiled, and finds memory
         return {most: seconds_of(step)}
