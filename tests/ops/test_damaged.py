@@ -22,8 +22,8 @@ COUNTS = ["1", None, 1.5, True, np.ones(2), np.nan, [1]]
 NUMBERS = ["1", None, True, np.ones(2), 1j, [1.0]]
 # What each kind of argument refuses with a TypeError, then with a ValueError.
 KINDS = {
-    "floats": (FLOATS + [None], []), "floats?": (FLOATS, []), "floats 1": (FLOATS + [None], [np.zeros(())]),
-    "floats 2": (FLOATS + [None], [np.zeros(()), W]), "floats 3": (FLOATS + [None], [np.zeros(()), W, X[0, 0]]),
+    "floats": ([*FLOATS, None], []), "floats?": (FLOATS, []), "floats 1": ([*FLOATS, None], [np.zeros(())]),
+    "floats 2": ([*FLOATS, None], [np.zeros(()), W]), "floats 3": ([*FLOATS, None], [np.zeros(()), W, X[0, 0]]),
     "moved 2": (["text", [[1.0]], 3.0, None], [np.zeros(()), W]), "moved 3": (["text", [[1.0]], 3.0, None], [np.zeros(()), W, X[0, 0]]),
     "weight?": (FLOATS, [np.ones(7), np.ones((1, 8)), np.zeros(())]), "ints": (INTS, []),
     "mask?": (["text", [True], 1, np.ones((6, 8)), np.ones((6, 8), int)], [np.ones((6, 7), bool), np.ones((9, 2, 4, 6, 8), bool)]),

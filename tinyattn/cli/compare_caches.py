@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from tinyattn.caches.rows import release
 from tinyattn.catalog.row import Row
 from tinyattn.cli.cache_names import Make, caches_of
 from tinyattn.cli.compare_table import measure, print_columns, print_legend
@@ -22,7 +23,6 @@ from tinyattn.models import evaluate
 from tinyattn.models import text as texts
 from tinyattn.models.config import DecoderConfig
 from tinyattn.models.decoder import Decoder
-from tinyattn.caches.rows import release
 from tinyattn.ops.loss import cross_entropy
 from tinyattn.ops.types import Array
 
