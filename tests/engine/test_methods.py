@@ -65,7 +65,7 @@ def test_a_copy_stays_on_the_graph(twin):
     pickle.dumps, lambda t: copy.copy(t).__reduce__(), memoryview, bytes, np.frombuffer, lambda t: np.array([t, t]), lambda t: np.array(t, copy=True),
     lambda t: np.array(t, np.float64), lambda t: np.asarray([t[0], t[1]]), lambda t: np.fromiter(t, float), lambda t: np.full_like(X, t[0]),
     lambda t: np.full((2,), t[0]), lambda t: X.__setitem__((0, 0), t[0]), lambda t: X[:1].fill(t[0]), lambda t: math.sqrt(t[0]), lambda t: float(t[0]),
-    lambda t: int(t[0]), lambda t: bool(t[0]), lambda t: "%.3f" % t[0], lambda t: round(t[0]), lambda t: np.nditer(t), lambda t: np.vectorize(abs)(t),
+    lambda t: int(t[0]), lambda t: bool(t[0]), lambda t: "%.3f" % t[0], lambda t: round(t[0]), lambda t: np.nditer(t), lambda t: np.vectorize(abs)(t),  # noqa: UP031
     lambda t: np.ma.array(t), lambda t: X.dot([t, t]), lambda t: np.random.default_rng(0).permutation(t), lambda t: np.fft.fft(t),
     lambda t: np.histogram(t, weights=t), lambda t: np.copyto(X, t), lambda t: f"{t:.3f}", lambda t: np.ndarray.sum(t), lambda t: X.astype(float).put(0, t[0])])
 def test_every_other_way_out_is_refused(leave):
