@@ -1,5 +1,8 @@
 """grad, value_and_grad, vjp: over trees, in each other, and where f does not do what it should."""
 
+import collections
+import functools
+import types
 from collections import namedtuple
 from dataclasses import dataclass, field
 from typing import Any
@@ -126,3 +129,69 @@ def test_gradients_own_their_memory():
     g, h = grad(lambda t: (t[0] + t[1]).sum())((np.ones(2), np.ones(2)))
     g[0] = 9.0
     assert h[0] == 1.0
+
+
+@pytest.mark.parametrize(("result", "said"), [(None, "got None"), ([1.0], "got a list"), ((1.0, 2), "got a tuple"), ({"loss": 1.0}, "got a dict"),
+                                              (True, "got True"), ("x", "got a str"), (len, "got a builtin")])
+def test_what_is_no_scalar_is_named(result, said):
+    for differentiate in (grad, value_and_grad):
+        with pytest.raises(ValueError, match=f"f must return a scalar to have a gradient, {said}"):
+            differentiate(lambda x: result)(np.ones(2))
+
+
+def test_an_auxiliary_result_needs_a_pair():
+    for result in (None, 1.0, [1.0, 2.0], (1.0,), (1.0, 2.0, 3.0)):
+        with pytest.raises(ValueError, match=r"f must return a pair \(loss, aux\)"):
+            value_and_grad(lambda x: result, has_aux=True)(np.ones(2))
+    with pytest.raises(ValueError, match="f must return at least one floating array, got None"):
+        vjp(lambda x: None, np.ones(2))
+    _, pullback = vjp(lambda x: {"a": x, "b": (x, x)}, np.ones(2))
+    for d_out in ({"a": np.ones(2)}, {"a": np.ones(2), "b": (np.ones(2),)}, 1.0, None, [np.ones(2)]):
+        with pytest.raises(ValueError, match="d_out: expected a tree like"):
+            pullback(d_out)
+
+
+class Box:
+    def __init__(self, inside):
+        self.inside = inside
+
+
+class Slots:
+    __slots__ = ("inside",)
+
+    def __init__(self, inside):
+        self.inside = inside
+
+
+W = np.array([1.0, 2.0])
+
+
+@pytest.mark.parametrize("box", [
+    types.SimpleNamespace(a=W), collections.deque([W]), types.MappingProxyType({"a": W}), Box(W), Slots(W), Box([{"w": W}]), Box(Box(W)),
+    collections.UserDict(a=W), np.array([W, None], object), Box(Tensor(W)), Box(np.float32(1.0))], ids=lambda box: type(box).__name__)
+def test_an_object_that_hides_floating_arrays_is_refused_by_type(box):
+    for tree in ({"x": W, "o": [box]}, [W, box]):
+        with pytest.raises(TypeError, match=rf"x\.\S+: a {type(box).__name__} holds floating arrays and is no tree"):
+            grad(lambda t: 1.0)(tree)
+        with pytest.raises(TypeError, match="is no tree"):
+            vjp(lambda t: 1.0, tree)
+
+
+@pytest.mark.parametrize("static", [None, 3, 2.5, True, "s", b"s", len, np.sin, lambda x: x, functools.partial(len, W), np.arange(3), Box(3), Box(np.arange(2)),
+                                    int, range(3), frozenset({1}), np.dtype(float), np.int64(3), np.random.default_rng(0), Box(len), types])
+def test_everything_else_stands_unchanged(static):
+    g = grad(lambda t: t[0].sum())([W, static])
+    assert g[1] is static
+    np.testing.assert_array_equal(g[0], [1.0, 1.0])
+
+
+def test_an_object_that_holds_itself_is_no_endless_search():
+    ring = Box(None)
+    ring.inside = [ring]
+    assert grad(lambda t: t[0].sum())([W, ring])[1] is ring
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
+def test_a_numpy_scalar_is_a_leaf(kind):
+    g = grad(lambda t: t["x"] ** 2 + (t["y"] ** 2).sum())({"x": kind(3), "y": W, "unused": kind(1)})
+    assert (type(g["x"]), g["x"], type(g["unused"]), g["unused"]) == (kind, 6.0, kind, 0.0)

@@ -118,3 +118,12 @@ def test_the_engine_names_the_function_not_the_file():
     assert not hasattr(copy.copy(engine.grad), "__path__")
     assert tinyattn.engine.primitive.__name__ == "primitive"
     assert callable(tinyattn.engine.primitive)
+
+
+@pytest.mark.parametrize(("rows", "index"), [(256, np.arange(255, 155, -1).astype(np.uint8)), (200, np.full(100, -1, np.int8)),
+                                             (300, np.tile(np.array([0, -128, 127], np.int8), 40))])
+def test_an_index_of_a_small_dtype_finds_its_rows(rows, index):
+    g = grad(lambda t: t[index].sum())(np.zeros((rows, 64)))
+    want = np.zeros((rows, 64))
+    np.add.at(want, index.astype(int), 1.0)
+    np.testing.assert_array_equal(g, want)

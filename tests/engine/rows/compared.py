@@ -119,6 +119,7 @@ class quiet:
     def __enter__(self):
         self.stack = warnings.catch_warnings()
         self.stack.__enter__()
+        warnings.simplefilter("ignore", DeprecationWarning)  # np.in1d, as long as it is there
         if self.silent:
             warnings.simplefilter("ignore", RuntimeWarning)
 
