@@ -141,8 +141,15 @@ def check_norm(x: Any, name: str, weight: Any, epsilon: Any) -> tuple[Array, Arr
     x = floating("x", x)
     if not x.ndim:
         raise ValueError("x: expected at least one axis, got a single number")
-    if weight is not None:
-        weight = floating(name, weight)
-        if weight.shape != x.shape[-1:]:
-            raise ValueError(f"{name}: expected shape {x.shape[-1:]} for x {x.shape}, got {weight.shape}")
-    return x, weight, epsilon if type(epsilon) is float and 0.0 <= epsilon < math.inf else real("epsilon", epsilon, least=0.0)
+    return x, check_weight(name, weight, x), epsilon if type(epsilon) is float and 0.0 <= epsilon < math.inf else real("epsilon", epsilon, least=0.0)
+
+
+def check_weight(name: str, weight: Any, x: Array) -> Array | None:
+    """Returns a weight with one number per channel of x, or None."""
+    if weight is None:
+        return None
+    weight = floating(name, weight)
+    if weight.shape != x.shape[-1:]:
+        raise ValueError(f"{name}: expected shape {x.shape[-1:]} for x {x.shape}, got {weight.shape}")
+    checked: Array = weight
+    return checked
