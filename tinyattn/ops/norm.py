@@ -33,6 +33,12 @@ def rms_norm(x: Array, weight: Array | None = None, *, epsilon: float = 1e-6) ->
     width = x.shape[-1]
     if not width:
         return x
+    if x.size == width and type(x) is np.ndarray:  # the one row of a decoding step, in a fifth of the time
+        row, (least, most) = x.reshape(-1), LIMITS[x.dtype]
+        whole = float(row.dot(row)) + width * epsilon
+        if least <= whole <= most:
+            normed = x * math.sqrt(width / whole)
+            return normed if weight is None else normed * weight
     with np.errstate(over="ignore", under="ignore"):  # around this product alone: within it each ufunc takes 2 us longer
         square = np.vecdot(x, x)
     total = square.reshape(*x.shape[:-1], 1) + width * epsilon

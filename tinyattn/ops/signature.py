@@ -129,6 +129,8 @@ def each(tree: Any, f: Callable[[Any], Any]) -> Any:
 
 def floating(name: str, array: Any) -> Array:
     """Returns the array as a plain native one; TypeError if it is not a floating array (or a Tensor)."""
+    if type(array) is np.ndarray and array.dtype in FLOATING:
+        return array
     if isinstance(array, np.ndarray):
         if isinstance(array, np.ma.MaskedArray):
             raise TypeError(f"{name}: expected a plain array, a masked one would lose its mask; "
