@@ -148,7 +148,9 @@ def check_norm(x: Any, name: str, weight: Any, epsilon: Any) -> tuple[Array, Arr
     x = floating("x", x)
     if not x.ndim:
         raise ValueError("x: expected at least one axis, got a single number")
-    return x, check_weight(name, weight, x), epsilon if type(epsilon) is float and 0.0 <= epsilon < math.inf else real("epsilon", epsilon, least=0.0)
+    if type(epsilon) is not float or not 0.0 <= epsilon < math.inf:
+        epsilon = real("epsilon", epsilon, least=0.0)
+    return x, check_weight(name, weight, x), epsilon
 
 
 def check_weight(name: str, weight: Any, x: Array) -> Array | None:

@@ -119,7 +119,7 @@ def refuse_unknown(function: str, options: Iterable[str], known: Collection[str]
         raise TypeError(f"{function}: {name} is given twice, by its place and by its name")
     near = get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]}?" if near else f"it takes {', '.join(sorted(known)) or 'none'}"
-    raise TypeError(f"{function}: unexpected option {name!r}; {hint}")
+    raise TypeError(f"{function}: unexpected keyword {name!r}; {hint}")
 
 
 def each(tree: Any, f: Callable[[Any], Any]) -> Any:
