@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from tinyattn import definitions
+from tinyattn.catalog import ROWS
 from tinyattn.engine import Tensor, grad
+from tinyattn.laws.problem import Sizes
 from tinyattn.ops.options import check_window
 
 X = np.random.default_rng(0).standard_normal((2, 3, 4))
@@ -29,14 +31,14 @@ def test_an_unknown_option_is_refused_by_the_public_name(name):
     placed, named = arrays(name)
     function = getattr(definitions, name)  # which may be another name of a form, as retention is of retention_parallel
     assert getattr(definitions, function.__name__) is function
-    with pytest.raises(TypeError, match=rf"^{function.__name__}: unexpected option 'colour'; "):
+    with pytest.raises(TypeError, match=rf"^{function.__name__}: unexpected keyword 'colour'; "):
         function(*placed, **named, colour=1)
 
 
 @pytest.mark.parametrize("name", [name for name in DECLARED if name in PASSING or "causal" in inspect.signature(getattr(definitions, name)).parameters])
 def test_a_misspelt_option_is_told_the_nearest(name):
     (placed, named), function = arrays(name), getattr(definitions, name)
-    with pytest.raises(TypeError, match=rf"^{function.__name__}: unexpected option 'casual'; did you mean causal\?$"):
+    with pytest.raises(TypeError, match=rf"^{function.__name__}: unexpected keyword 'casual'; did you mean causal\?$"):
         function(*placed, **named, casual=True)
 
 
@@ -90,3 +92,24 @@ def test_a_window_of_another_integer_is_the_same_window(kind):
     assert check_window((kind(1), kind(0))) == (1, 0)
     for f in (definitions.attention, definitions.streaming_attention):
         np.testing.assert_array_equal(f(X, X, X, window=(kind(1), kind(0))), f(X, X, X, window=(1, 0)))
+
+
+DAMAGED = ["text", None, 1.5, True, -1, 0, np.nan, [1], {}, np.array([None]), np.arange(3), np.ones((2, 3)), np.ones((9, 9, 9, 9, 9)), 1 << 70,
+           np.ma.masked_array(np.ones(3)), (), ("a",), (None,), lambda x: 3]
+FORMS = [(row, form) for row in ROWS for form in dict.fromkeys((row.definition, *row.forms.values()))]
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("row", "form"), FORMS, ids=[f"{row.name}-{getattr(form, '__name__', 'form')}" for row, form in FORMS])
+def test_a_damaged_option_is_named_or_taken(row, form):
+    problem = row.sample(np.random.default_rng(0), row.fit(Sizes(leading=(2,))))
+    problem.call(row.called(form))
+    options = {p.name for p in inspect.signature(row.definition).parameters.values() if p.kind is p.KEYWORD_ONLY}
+    for name in sorted({*problem.options, *options} - {"start"}):  # where a text starts is a number of the catalog's own
+        for value in DAMAGED:
+            refusals = [name]
+            try:
+                problem.but(**{name: value}).call(row.called(form))
+            except (TypeError, ValueError) as refusal:
+                refusals.append(str(refusal))
+            assert name in refusals[-1], (value, refusals[-1])

@@ -36,6 +36,9 @@ KINDS = {
     "patterns": ([None, masks.causal(), "causal", [None], [3]], [[]]),
     "temperature": (NUMBERS, [-1.0, np.nan, np.inf]), "top_k?": (COUNTS[:1] + COUNTS[2:], [0, -1]),
     "top_p?": (NUMBERS[:1] + NUMBERS[2:], [0.0, 1.5, np.nan]), "config": ([None, 3, {"width": 8}], []),
+    "number any": (NUMBERS, [np.nan, np.inf]), "count 0?": (COUNTS[:1] + COUNTS[2:], [-2, 1 << 63]), "axis": (COUNTS, [0, 1, -3]),
+    "cells": ([None, 6, [2, 3], "23", (2.0, 3), (True, 6)], [(0, 6), (-2, -3)]), "window": (["2", None, 1.5, True], [0, -1, 3]),
+    "base?": (NUMBERS[:1] + NUMBERS[2:], [1.0, 0, -3, np.nan, np.inf]),
 }
 ACTIVATIONS = ("sigmoid", "silu", "gelu", "softplus", "relu", "relu_squared", "elu_plus_one", "relu_features")
 TABLE = {
@@ -87,8 +90,6 @@ TABLE = {
     "llama3_frequencies": (ops.llama3_frequencies, {"dims": 8, "factor": 2.0, "original_length": 8, "low": 1.0, "high": 4.0, "base": 100.0},
                            {"dims": "count 0", "factor": "number 1", "original_length": "count", "low": "above 0", "high": "above 0", "base": "above 1"}),
 }
-KINDS["number any"] = (NUMBERS, [np.nan, np.inf])
-KINDS["count 0?"] = (COUNTS[:1] + COUNTS[2:], [-2, 1 << 63])
 OTHERS = {
     "largest": (largest, {"numbers": X, "count": 2}, {"numbers": "floats 1", "count": "count 0"}),
     "quantize": (quantize, {"x": X, "bits": 8, "group": 2, "axis": -1},
@@ -134,8 +135,6 @@ OTHERS = {
     "Decoder.create": (Decoder.create, {"config": DecoderConfig(width=8, layers=1, heads=2, kv_heads=1, hidden=8), "rng": RNG, "mechanism": definitions.attention},
                        {"config": "config", "rng": "rng", "mechanism": "function"}),
 }
-KINDS |= {"axis": (COUNTS, [0, 1, -3]), "cells": ([None, 6, [2, 3], "23", (2.0, 3), (True, 6)], [(0, 6), (-2, -3)]),
-          "window": (["2", None, 1.5, True], [0, -1, 3]), "base?": (NUMBERS[:1] + NUMBERS[2:], [1.0, 0, -3, np.nan, np.inf])}
 ALL = TABLE | OTHERS
 CASES = [(name, argument, value, error) for name, (_, _, kinds) in ALL.items() for argument, kind in kinds.items()
          for error, values in zip((TypeError, ValueError), KINDS[kind], strict=True) for value in values]

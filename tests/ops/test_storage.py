@@ -120,6 +120,8 @@ def test_norms_at_the_ends_of_float32_are_those_of_float64(size, epsilon):
                       (layer_norm(x, epsilon=epsilon), centred / np.sqrt(np.mean(centred * centred, axis=-1, keepdims=True) + epsilon)),
                       (unit(x), wide / np.sqrt(np.sum(wide * wide, axis=-1, keepdims=True)))):
         np.testing.assert_allclose(got, want, rtol=8 * eps, atol=8 * eps * np.abs(want).max() + float(np.finfo(np.float32).tiny))
+    alone = np.stack([rms_norm(row, epsilon=epsilon) for row in x])  # one row takes another way
+    np.testing.assert_allclose(alone, wide / np.sqrt(mean_square + epsilon), rtol=8 * eps, atol=float(np.finfo(np.float32).tiny))
 
 
 @pytest.mark.parametrize("f", [unit, lambda t: rms_norm(t, epsilon=0.0), lambda t: layer_norm(t, epsilon=0.0)])

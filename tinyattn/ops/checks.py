@@ -61,6 +61,19 @@ def truth(name: str, value: Any) -> bool:
     return bool(value)
 
 
+def text(name: str, value: Any) -> str:
+    """Returns a str; TypeError for anything else."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name}: expected a str, got {type(value).__name__}")
+    return value
+
+
+def function_or_none(name: str, value: Any) -> None:
+    """Raises TypeError for what is neither a function nor None."""
+    if value is not None and not callable(value):
+        raise TypeError(f"{name}: expected a function or None, got {type(value).__name__}")
+
+
 def integers(name: str, array: Any, least_axes: int = 1) -> Array:
     """Returns a copy of an integer array, or of a list of ints, as int64: its owner may change the original.
 

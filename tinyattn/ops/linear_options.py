@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from tinyattn.ops.checks import real
-from tinyattn.ops.signature import floating
+from tinyattn.ops.checks import function_or_none, real
+from tinyattn.ops.signature import floating, mapped
 from tinyattn.ops.types import Array
 
 
@@ -38,9 +38,10 @@ def same_or_later(q: Array, k: Array) -> int:
 def check_state(state: Any, q: Array, k: Array, v: Array, feature_map: Callable[[Array], Array] | None,
                 normalize: bool) -> tuple[Array, Array] | None:
     """Returns the initial state as (S, z), z of zeros where there is none, or None for an empty one."""
+    function_or_none("feature_map", feature_map)
     if state is None:
         return None
-    width = k.shape[-1] if feature_map is None else feature_map(k[..., :0, :]).shape[-1]
+    width = k.shape[-1] if feature_map is None else mapped("feature_map", feature_map, k[..., :0, :]).shape[-1]
     shape = (*k.shape[:-2], width, v.shape[-1])
     if normalize and (not isinstance(state, tuple) or len(state) != 2):
         raise TypeError(f"initial_state: expected the pair (state, normaliser), got {type(state).__name__}")

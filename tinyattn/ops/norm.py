@@ -33,6 +33,13 @@ def rms_norm(x: Array, weight: Array | None = None, *, epsilon: float = 1e-6) ->
     width = x.shape[-1]
     if not width:
         return x
+    if x.size == width and type(x) is np.ndarray:  # the one row of a decoding step, in half of the time
+        row, (least, most) = x.reshape(-1), LIMITS[x.dtype]
+        with np.errstate(over="ignore", under="ignore"):
+            whole = float(row.dot(row)) + width * epsilon
+        if least <= whole <= most:
+            normed = x * math.sqrt(width / whole)
+            return normed if weight is None else normed * weight
     with np.errstate(over="ignore", under="ignore"):  # around this product alone: within it each ufunc takes 2 us longer
         square = np.vecdot(x, x)
     total = square.reshape(*x.shape[:-1], 1) + width * epsilon
@@ -141,8 +148,17 @@ def check_norm(x: Any, name: str, weight: Any, epsilon: Any) -> tuple[Array, Arr
     x = floating("x", x)
     if not x.ndim:
         raise ValueError("x: expected at least one axis, got a single number")
-    if weight is not None:
-        weight = floating(name, weight)
-        if weight.shape != x.shape[-1:]:
-            raise ValueError(f"{name}: expected shape {x.shape[-1:]} for x {x.shape}, got {weight.shape}")
-    return x, weight, epsilon if type(epsilon) is float and 0.0 <= epsilon < math.inf else real("epsilon", epsilon, least=0.0)
+    if type(epsilon) is not float or not 0.0 <= epsilon < math.inf:
+        epsilon = real("epsilon", epsilon, least=0.0)
+    return x, check_weight(name, weight, x), epsilon
+
+
+def check_weight(name: str, weight: Any, x: Array) -> Array | None:
+    """Returns a weight with one number per channel of x, or None."""
+    if weight is None:
+        return None
+    weight = floating(name, weight)
+    if weight.shape != x.shape[-1:]:
+        raise ValueError(f"{name}: expected shape {x.shape[-1:]} for x {x.shape}, got {weight.shape}")
+    checked: Array = weight
+    return checked

@@ -10,10 +10,13 @@ from typing import Any, TypeVar, cast
 
 import numpy as np
 
+from tinyattn.ops.checks import function_or_none, text, truth
 from tinyattn.ops.storage import is_half, narrow, to_single
 from tinyattn.ops.types import Array
 
 F = TypeVar("F", bound=Callable[..., Any])
+# Options of these types are checked here; annotations are text, as annotations are not evaluated.
+CHECKS: dict[str, Callable[[str, Any], Any]] = {"bool": truth, "str": text, "Callable[[Array], Array] | None": function_or_none}
 FLOATING = {np.dtype(kind) for kind in (np.float16, np.float32, np.float64)}
 
 
@@ -47,7 +50,9 @@ def shapes(signature: str, *, states: Sequence[str] = (), shared: Sequence[str] 
     def declare(mechanism: F) -> F:
         code = mechanism.__code__
         names, by_place = code.co_varnames[: len(cores)], min(len(cores), code.co_argcount)
-        known = by_name(mechanism).union(by_name(passes) if passes else ()).difference(names)
+        options_of = by_name(mechanism)
+        known = {*options_of, *(by_name(passes) if passes else ())}.difference(names)
+        plain = {name: CHECKS[kind] for name, kind in options_of.items() if kind in CHECKS}
 
         def shown() -> str:
             heads = ["" if name in shared else "heads, " if core[0] == cores[0][0] else "kv_heads, "
@@ -67,6 +72,9 @@ def shapes(signature: str, *, states: Sequence[str] = (), shared: Sequence[str] 
                 arrays += tuple(options.pop(name) for name in names[len(arrays):])
             if not options.keys() <= known:
                 refuse_unknown(mechanism.__name__, options, known, names)
+            for name, check in plain.items():
+                if name in options:
+                    check(name, options[name])
             given = [floating(name, array) for name, array in zip(names, arrays, strict=True)]
             check_dtypes(names, given)
             single = given[0].ndim == len(cores[0])
@@ -98,10 +106,10 @@ def shapes(signature: str, *, states: Sequence[str] = (), shared: Sequence[str] 
     return declare
 
 
-def by_name(function: Callable[..., Any]) -> frozenset[str]:
-    """Returns the names of a function's keyword-only arguments."""
+def by_name(function: Callable[..., Any]) -> dict[str, Any]:
+    """Returns the keyword-only arguments of a function with their annotations."""
     parameters = inspect.signature(function).parameters.values()
-    return frozenset(parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY)
+    return {parameter.name: parameter.annotation for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY}
 
 
 def refuse_unknown(function: str, options: Iterable[str], known: Collection[str], names: Collection[str]) -> None:
@@ -111,7 +119,7 @@ def refuse_unknown(function: str, options: Iterable[str], known: Collection[str]
         raise TypeError(f"{function}: {name} is given twice, by its place and by its name")
     near = get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]}?" if near else f"it takes {', '.join(sorted(known)) or 'none'}"
-    raise TypeError(f"{function}: unexpected option {name!r}; {hint}")
+    raise TypeError(f"{function}: unexpected keyword {name!r}; {hint}")
 
 
 def each(tree: Any, f: Callable[[Any], Any]) -> Any:
@@ -121,6 +129,8 @@ def each(tree: Any, f: Callable[[Any], Any]) -> Any:
 
 def floating(name: str, array: Any) -> Array:
     """Returns the array as a plain native one; TypeError if it is not a floating array (or a Tensor)."""
+    if type(array) is np.ndarray and array.dtype in FLOATING:
+        return array
     if isinstance(array, np.ndarray):
         if isinstance(array, np.ma.MaskedArray):
             raise TypeError(f"{name}: expected a plain array, a masked one would lose its mask; "
@@ -136,6 +146,16 @@ def floating(name: str, array: Any) -> Array:
             return cast(Array, array)
     kind = getattr(array, "dtype", None) or type(array).__name__
     raise TypeError(f"{name}: expected a float16, bfloat16, float32 or float64 array, got {kind}")
+
+
+def mapped(name: str, function: Callable[[Array], Array], x: Array) -> Array:
+    """Returns what a caller's function makes of x (..., length, width), which must be as many rows in the same dtype."""
+    out = floating(f"{name}(x)", function(x))
+    if out.shape[:-1] != x.shape[:-1] or out.ndim != x.ndim:
+        raise ValueError(f"{name}(x): expected a result of shape {(*x.shape[:-1], '...')} for x {x.shape}, got shape {out.shape}")
+    if out.dtype != x.dtype:
+        raise TypeError(f"{name}(x): expected a result of dtype {x.dtype} as x, got {out.dtype}")
+    return out
 
 
 def check_dtypes(names: Sequence[str], arrays: Sequence[Array]) -> None:

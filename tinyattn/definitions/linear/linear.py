@@ -10,7 +10,7 @@ import numpy as np
 from tinyattn.ops.features import elu_plus_one
 from tinyattn.ops.heads import fold_group, split_group, unfold_group
 from tinyattn.ops.linear_options import check_state, linear_scale, positive_int, same_or_later
-from tinyattn.ops.signature import shapes
+from tinyattn.ops.signature import mapped, shapes
 from tinyattn.ops.types import Array
 
 FeatureMap = Callable[[Array], Array] | None
@@ -169,7 +169,7 @@ def features(q: Array, k: Array, feature_map: FeatureMap, scale: float | None) -
     """Returns f(q) scale and f(k)."""
     factor = linear_scale(scale)
     if feature_map is not None:
-        q, k = feature_map(q), feature_map(k)
+        q, k = mapped("feature_map", feature_map, q), mapped("feature_map", feature_map, k)
     return (q if factor == 1.0 else q * factor), k
 
 

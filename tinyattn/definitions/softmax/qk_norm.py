@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from tinyattn.definitions.softmax.dot_product import attention
-from tinyattn.ops.norm import rms_norm
-from tinyattn.ops.signature import shapes
+from tinyattn.ops.norm import check_weight, rms_norm
+from tinyattn.ops.signature import mapped, shapes
 from tinyattn.ops.types import Array
 
 
@@ -39,7 +39,9 @@ def qk_norm_attention(q: Array, k: Array, v: Array, *, q_weight: Array | None = 
     >>> bool(np.allclose(qk_norm_attention(x, x, x), qk_norm_attention(10 * x, 7 * x, x)))
     True
     """
+    check_weight("q_weight", q_weight, q)
+    check_weight("k_weight", k_weight, k)
     q, k = rms_norm(q, q_weight), rms_norm(k, k_weight)
     if rotate is not None:
-        q, k = rotate(q), rotate(k)
+        q, k = mapped("rotate", rotate, q), mapped("rotate", rotate, k)
     return attention(q, k, v, **options)
