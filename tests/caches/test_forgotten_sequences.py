@@ -86,14 +86,14 @@ def test_a_sequence_in_a_cycle_is_freed_when_the_cycle_is_collected():
 def test_a_sequence_that_is_collected_in_the_middle_of_an_act_does_not_come_back(monkeypatch):
     pool = PagePool(4, 2)
     doomed, kept = [held(pool)], held(pool, 2)
-    real = pool.__class__._book.fget(pool).__class__.taking
+    real = type(pool._book).taking
 
     def taking(book, count):
         doomed.clear()  # the garbage collector may run at any allocation
         return real(book, count)
 
     monkeypatch.setattr(type(pool._book), "taking", taking)
-    kept.append(X[..., :2, :], X[..., :2, :])
+    kept.step(*[X[..., :2, :]] * 3)  # which asks for the length between taking pages and holding them
     assert consistent(pool) == 2
     assert list(pool._book.tables) == [kept._number]
 

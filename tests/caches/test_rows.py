@@ -176,6 +176,11 @@ def test_a_row_that_somebody_kept_is_not_written_over_by_the_batch():
     batch.append(k[:, :, 4:6], v[:, :, 4:6])  # now over them: into a copy
     assert [row.view()[0].tobytes() for row in kept] == before
     np.testing.assert_array_equal(batch.rows[0].view()[0], np.concatenate((k[:1, :, :1], k[:1, :, 4:6]), axis=2))
+    kept = batch.rows
+    before = [row.view()[0].tobytes() for row in kept]
+    batch.truncate(1)
+    batch.rows[0].append(k[:1, :, 6:7], v[:1, :, 6:7])  # a row by itself, over the tokens of the one whose place it took
+    assert [row.view()[0].tobytes() for row in kept] == before
 
 
 @pytest.mark.parametrize("make", [partial(RingCache, 2, keep_first=1), partial(EvictingCache, HeavyHitters(1, 1))])

@@ -25,10 +25,10 @@ def settings_of(metadata: dict[str, str], kind: type[Any], path: object) -> dict
         raise ValueError(f"{path}: expected a {kind.__name__}, got {metadata.get('cache', 'no cache')}")
     settings = {name: text for name, text in metadata.items() if name != "cache"}
     for name, text in settings.items():
-        if name not in signature(kind).parameters:
-            raise ValueError(f"{path}: {name}: is no setting of a {kind.__name__}")
         if not text.isdecimal():
             raise ValueError(f"{path}: {name}: expected a whole number, got {text!r}")
+        if name not in signature(kind).parameters:
+            raise ValueError(f"{path}: {name}: is no setting of a {kind.__name__}")
     return {name: int(text) for name, text in settings.items()}
 
 

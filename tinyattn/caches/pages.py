@@ -118,7 +118,7 @@ def chain(tokens: Array, page_size: int, scope: str) -> Iterator[bytes]:
 
 def check_ids(tokens: Array | Sequence[int]) -> Array:
     """Returns tokens as an array of ints."""
-    ids = integers("tokens", tokens if np.size(tokens) else np.zeros(np.shape(tokens), np.int64))
-    if ids.ndim != 1:
-        raise TypeError(f"tokens: expected ints along one axis, got shape {ids.shape}")
-    return ids
+    ids = np.asarray(tokens)
+    if ids.ndim != 1 or (ids.size and ids.dtype.kind not in "iu") or isinstance(tokens, np.ma.MaskedArray):
+        raise TypeError(f"tokens: expected ints along one axis, got {type(tokens).__name__} of {ids.dtype} and shape {ids.shape}")
+    return integers("tokens", ids) if ids.size else np.zeros(0, np.int64)
