@@ -55,3 +55,23 @@ def test_train_resume_generate(capsys, tmp_path):
     assert main(["train", "--steps", "1", "--batch", "2", "--text", str(text), "--resume", model, "--out", model]) == 0
     assert "3 steps" in capsys.readouterr().out
     assert main(["generate", model, "--prompt", "abc", "--tokens", "3", "--temperature", "0"]) == 0
+
+
+@pytest.mark.parametrize(("expression", "line"), [
+    ("causal & (window(1, 0) | first(1))", None), ("causal", None), ("window(1, 0)", None), ("~causal & causal", None),
+    ("causal & window(1, 0) | first(2)", "not causal: 1 of these pairs show a query a key that comes after it; & binds before |, so write a & (b | c)"),
+    ("window(1, 1)", "not causal: 3 of these pairs show a query a key that comes after it"),
+])
+def test_a_picture_says_who_sees_the_future(expression, line, capsys, tmp_path):
+    for out in ([], ["--svg", str(tmp_path / "a.svg")]):
+        assert main(["picture", expression, "--q-len", "4", "--kv-len", "4", *out]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert [other for other in lines if "causal: " in other and other != lines[0]] == ([] if line is None else [line])
+
+
+def test_fewer_queries_than_keys_stand_at_the_end(capsys):
+    assert main(["picture", "causal | first(2)", "--q-len", "2", "--kv-len", "4"]) == 0
+    assert "not causal" not in capsys.readouterr().out
+    assert main(["picture", "causal_top_left(2, 4)", "--q-len", "2", "--kv-len", "4"]) == 0
+    assert capsys.readouterr().out == ("causal_top_left(2, 4): 3 of 8 pairs; one row per query, ■ sees\n"
+                                       "    0 1 2 3\n 0  ■ · · ·\n 1  ■ ■ · ·\n")

@@ -113,6 +113,11 @@ def answered(arguments: Sequence[str], *, alone: bool) -> int:
             return 0
         ends.say(f"{name}: {ends.reason(error)}")
         return ends.REFUSED
+    except RuntimeError as error:
+        if "start new thread" not in str(error):  # what the system refuses where it has no memory for a thread
+            raise
+        ends.say(f"{name}: not enough memory; {error}")
+        return ends.REFUSED
     except (ValueError, OSError, FloatingPointError, OverflowError, ImportError, MemoryError) as error:
         ends.say(f"{name}: {ends.reason(error)}")
         return ends.REFUSED

@@ -7,7 +7,7 @@ import argparse
 import numpy as np
 
 from tinyattn.catalog import ROWS, find
-from tinyattn.cli.terminal import positive, seed, table
+from tinyattn.cli.terminal import paragraph, positive, seed, table
 from tinyattn.laws import check
 
 
@@ -33,5 +33,5 @@ def run(given: argparse.Namespace) -> int:
         table(["law", "tried", "redrawn", "worst, in budgets", ""], lines, title=row.name)
         print("\n".join(broken) + "\n" if broken else "")
         failed += len(broken)
-    print("inputs from a seeded generator; the test suite draws them with hypothesis, which also shrinks what fails")
+    paragraph("inputs from a seeded generator; the test suite draws them with hypothesis, which also shrinks what fails")
     return 1 if failed else 0

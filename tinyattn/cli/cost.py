@@ -13,16 +13,15 @@ from tinyattn.cli.cache_names import formulas, named
 from tinyattn.cli.names import every
 from tinyattn.cli.outputs import check_outputs, check_picture, write_json, write_picture
 from tinyattn.cli.presets import PRESETS, Layers, Shape
-from tinyattn.cli.terminal import positive, table
+from tinyattn.cli.terminal import paragraph, positive, table
 
-HEADER = ["model", "layers", "heads", "a token leaves", "cache", "holds", "a token", "a step reads"]
+HEADER = ["model", "cache", "holds", "per token", "a step reads"]
+SHAPES = ["model", "layers", "heads", "a token leaves"]
 RING = "ring"
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 SHORTEST = 1024
-LEGEND = """
-a token leaves kv_heads x (head_dim + value_dim) numbers a layer; of latent attention a latent and a rotated key, for all heads
-a step reads what its query sees; a ring holds that and no more
-"""
+LEGEND = ("a token leaves kv_heads x (head_dim + value_dim) numbers per layer, and in latent attention a latent and a rotated key "
+          "for all heads; a step reads what its query sees, and a ring holds that and no more")
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -52,16 +51,20 @@ def run(given: argparse.Namespace) -> int:
     lines = lines_of(shapes, caches, given.length, itemsize)
     if not lines:
         raise ValueError("--cache ring: holds a window, and no layer has one; --window says how many tokens it is")
-    table(HEADER, [[line["model"], line["layers"], str(line["heads"]), line["leaves"], line["cache"],
+    table(HEADER, [[line["model"], line["cache"],
                     *(in_units(line[name]) for name in ("bytes", "bytes_per_token", "reads_per_token"))] for line in lines],
           title=f"one sequence of {given.length:,} tokens in {given.dtype}")
-    print(LEGEND)
+    print()
+    table(SHAPES, [[name, shape.depth, str(shape.heads), shape.leaves] for name, shape in shapes.items()])
+    print()
+    paragraph(LEGEND)
+    print()
     sources: dict[str, list[str]] = {}
     for name, shape in shapes.items():
         sources.setdefault(shape.source, []).append(name)
     for source, names in sources.items():
         if source:
-            print(f"{', '.join(names)}: {source}")
+            paragraph(f"{', '.join(names)}: {source}", hanging="    ")
     if given.json is not None:
         write_json({"length": given.length, "dtype": given.dtype, "rows": lines}, given.json)
     if given.plot is not None:

@@ -30,7 +30,8 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cache", nargs="?", const=OWN, metavar="NAME",
                         help="decode through this cache (default: the mechanism's own)")
     parser.add_argument("--no-cache", action="store_true", help="compute every byte from the whole text")
-    parser.epilog = "The text is written as UTF-8; bytes that are not UTF-8 and control characters are written as \\x1b."
+    parser.epilog = ("The text is written as UTF-8. Control characters, and bytes that are not UTF-8, are written as their "
+                     "number, such as \\x1b.")
 
 
 def run(given: argparse.Namespace) -> int:

@@ -1,11 +1,11 @@
-"""tinyattn list: the mechanisms, a line each."""
+"""tinyattn list: the mechanisms, one line each."""
 
 from __future__ import annotations
 
 import argparse
 
 from tinyattn.catalog import ROWS
-from tinyattn.cli.terminal import table
+from tinyattn.cli.terminal import paragraph, table
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -19,5 +19,5 @@ def run(given: argparse.Namespace) -> int:
             *("yes" if has else "no" for has in (row.kernel, row.mixer))] for row in ROWS])
     print()
     for row in ROWS:
-        print(f"{row.name}: {row.says}")
+        paragraph(f"{row.name}: {row.says}", hanging="    ")
     return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from tinyattn.cli.names import canonical
-from tinyattn.cli.terminal import positive, progress, seed
+from tinyattn.cli.terminal import paragraph, positive, progress, seed
 from tinyattn.testing.broken import MUSEUM
 from tinyattn.testing.matrix import kills, render
 
@@ -30,7 +30,8 @@ def run(given: argparse.Namespace) -> int:
 
         matrix = kills(museum, seed=given.seed, examples=given.examples, tell=tell)
     print(render(matrix, museum))
-    print("\n● killed by a law about its own fault   ○ by another   · lives   ! its own law lets it live at so few examples")
+    print()
+    paragraph("● killed by a law about its own fault; ○ by another; · lives; ! its own law lets it live at so few examples")
     survivors = [name for name, row in matrix.items() if not any(row.values())]
     print(f"{len(matrix)} twins, {len(survivors)} of them killed by no law" + (f": {', '.join(survivors)}" if survivors else ""))
     return 1 if survivors else 0

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 T = TypeVar("T")
+# Names that a message lists where it has none to suggest.
+SHOWN = 16
 
 
 def canonical(name: str, known: Iterable[str], kind: str) -> str:
@@ -19,9 +21,19 @@ def canonical(name: str, known: Iterable[str], kind: str) -> str:
     wanted = name.strip().lower()
     if wanted not in spelled:
         near = [spelled[match] for match in difflib.get_close_matches(wanted, spelled, n=3, cutoff=0.5)]
-        hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(spelled.values())}"
+        hint = f"did you mean {' or '.join(near)}?" if near else f"known: {some(spelled.values())}"
         raise ValueError(f"unknown {kind} {name!r}; {hint}")
     return spelled[wanted]
+
+
+def some(names: Iterable[str]) -> str:
+    """Returns the first names, and how many there are besides.
+
+    >>> some("abc")
+    'a, b, c'
+    """
+    first = list(names)
+    return ", ".join(first[:SHOWN]) + (f" and {len(first) - SHOWN} more" if len(first) > SHOWN else "")
 
 
 def each(text: str, find: Callable[[str], T], option: str) -> list[T]:

@@ -59,3 +59,4 @@ def write_json(content: Any, file: str) -> None:
     """Writes what was measured."""
     with replacing(file, "w") as out:
         json.dump(content, out, indent=1)
+        out.write("\n")

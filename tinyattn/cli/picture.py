@@ -27,10 +27,7 @@ def run(given: argparse.Namespace) -> int:
                          f"got {given.q_len} by {given.kv_len}")
     check_outputs(svg=given.svg)
     pattern = parse(given.expression)
-    dense = pattern.dense(given.q_len, given.kv_len).reshape(-1, given.q_len, given.kv_len)
-    if not len(dense):
-        raise ValueError(f"{pattern}: holds no sequence to draw")
-    grid = dense[0]
+    grid = pattern.dense(given.q_len, given.kv_len).reshape(-1, given.q_len, given.kv_len)[0]
     if given.svg is not None:
         with replacing(given.svg, "w") as file:
             file.write(picture.svg(grid, title=repr(pattern)))

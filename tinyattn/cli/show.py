@@ -7,6 +7,7 @@ import inspect
 import textwrap
 
 from tinyattn.catalog import find
+from tinyattn.cli.terminal import paragraph
 from tinyattn.ops.masks import picture
 
 
@@ -18,7 +19,8 @@ def options(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> int:
     """Prints a mechanism's definition and its row of the catalog."""
     row = find(given.name)
-    print(f"{row.name}: {row.says}\n")
+    paragraph(f"{row.name}: {row.says}")
+    print()
     print(f"kind       {row.kind}")
     print(f"cost       {row.cost}")
     print(f"cache      {row.cache_formula}")
@@ -42,5 +44,5 @@ def run(given: argparse.Namespace) -> int:
     print(textwrap.indent(inspect.getsource(source).rstrip(), "    "))
     print("\nlaws\n")
     for law in row.laws:
-        print(textwrap.fill(f"{law.name}: {law.says}", 80, initial_indent="    ", subsequent_indent="        "))
+        paragraph(f"{law.name}: {law.says}", indent="    ", hanging="    ")
     return 0
