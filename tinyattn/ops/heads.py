@@ -59,7 +59,7 @@ def unfold_group(x: Array, heads: int) -> Array:
     groups = groups_of(heads, kv_heads)
     if groups == 1:
         return x
-    if groups and rows % groups:
+    if (groups and rows % groups) or (rows and not groups):
         raise ValueError(f"x: expected rows of {groups} groups, {heads} heads on {kv_heads}, got shape {x.shape}")
     return x.reshape(*leading, heads, rows // max(groups, 1), width)
 

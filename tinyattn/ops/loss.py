@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from tinyattn.ops.checks import integers
+from tinyattn.ops.signature import floating
 from tinyattn.ops.softmax import row_shift
 from tinyattn.ops.types import Array
 
@@ -20,10 +22,10 @@ def cross_entropy(logits: Array, targets: Array) -> Array:
     >>> float(cross_entropy(np.zeros((2, 4)), np.array([0, 3]))) == float(np.log(4.0))
     True
     """
-    targets = np.asarray(targets)
+    logits, targets = floating("logits", logits), integers("targets", targets, least_axes=0)
+    if not logits.ndim or not logits.shape[-1]:
+        raise ValueError(f"logits: expected (..., vocab) with a vocab of 1 or more, got shape {logits.shape}")
     vocab = logits.shape[-1]
-    if targets.dtype.kind not in "iu":
-        raise TypeError(f"targets: expected integers, got {targets.dtype}")
     if targets.shape != logits.shape[:-1]:
         raise ValueError(f"targets: expected shape {logits.shape[:-1]} for logits {logits.shape}, got {targets.shape}")
     if not targets.size:
