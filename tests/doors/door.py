@@ -97,7 +97,7 @@ def of_its_kind(name: str, value: Any, below: int | None) -> Iterator[Damage]:
         yield Damage(name, "empty", type(value)(), ANY)
     elif isinstance(value, tuple) and type(value) is tuple and value and all(isinstance(x, (int, type(None))) for x in value):
         yield Damage(name, "a list", list(value), Instead(value))
-        yield Damage(name, "one more", (*value, 1), NONE)
+        yield Damage(name, "one more", (*value, 1), ANY)
         yield Damage(name, "one less", value[:-1], NONE)
         yield Damage(name, "a number", 3, ANY)
         for i, item in enumerate(value):

@@ -57,7 +57,7 @@ def used(*inputs: Any) -> Callable[[Any, Any], Any]:
 
 SWIN = RNG(2).standard_normal((2, 8, 8)).astype(np.float32)
 # A layer judges its arrays when it is used: an error names the product in which one does not fit.
-USED = ("weight", "x", "dims", "images", "q", "k", "v", "grid", "kernel")
+USED = ("weight", "x", "dims", "heads", "k_rope", "images", "q", "k", "v", "grid", "kernel")
 CREATED = {"width": 8, "heads": 2, "kv_heads": 1}
 DOORS = {
     "Block": Door(parts(block), after=used(X), also=USED),
@@ -68,7 +68,7 @@ DOORS = {
                                   optional=("memory_width",), also=("inputs",)),
     "LatentAttention": Door(parts(latent), after=used(X), also=USED),
     "LatentAttention.__call__": Door(of(x=X, positions=np.arange(6), causal=True), make=latent, optional=("positions",)),
-    "LatentAttention.create": Door(lambda: {"rng": drawn(), **CREATED, "base": 100.0, "deviation": 0.02}, after=used(X)),
+    "LatentAttention.create": Door(lambda: {"rng": drawn(), **CREATED, "base": 100.0, "deviation": 0.02}, after=used(X), optional=("base",)),
     "PatchEmbedding": Door(parts(lambda: layers.PatchEmbedding.create(drawn(), (2, 3), 2, 8)), after=used(IMAGES), also=USED),
     "PatchEmbedding.__call__": Door(of(images=IMAGES), make=lambda: layers.PatchEmbedding.create(drawn(), (2, 3), 2, 8)),
     "PatchEmbedding.create": Door(lambda: {"rng": drawn(), "grid": (2, 3), "patch": 2, "width": 8}, after=used(IMAGES), also=("inputs",)),
@@ -79,6 +79,9 @@ DOORS = {
     "SelfAttention.__call__": Door(of(x=X, positions=np.arange(6)[None].repeat(2, axis=0), causal=True), make=self_attention, optional=("positions",)),
     "SelfAttention.create": Door(lambda: {"rng": drawn(), **CREATED, "mechanism": definitions.attention, "base": 100.0, "deviation": 0.02},
                                  after=used(X), optional=("base",)),
+    "SelfAttention.create_reader": Door(lambda: {"rng": drawn(), **CREATED, "mechanism": definitions.attention, "base": 100.0},
+                                        after=lambda made, layer: layer(X, keys=self_attention().keys_of(X)), optional=("base",)),
+    "SelfAttention.keys_of": Door(of(x=X, positions=np.arange(6)[None].repeat(2, axis=0), start=0), make=self_attention, optional=("positions",)),
     "SpatialGate": Door(parts(gate), after=used(X), also=USED),
     "SpatialGate.__call__": Door(of(x=X), make=gate),
     "SpatialGate.create": Door(lambda: {"rng": drawn(), "grid": GRID, "size": 3}, after=used(X)),

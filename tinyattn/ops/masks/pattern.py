@@ -125,6 +125,7 @@ class Pattern:
 
     def within(self, weight: int) -> str:
         """Returns the pattern as text, in parentheses if it binds weaker than its surroundings."""
+        weight = whole("weight", weight, 0)
         return self.text if self.weight >= weight else f"({self.text})"
 
     def __repr__(self) -> str:
