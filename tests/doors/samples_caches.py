@@ -166,7 +166,7 @@ DOORS |= {
     "StateCache": Door(lambda: {"mechanism": definitions.linear_attention_chunked, "slack": 4}, after=lambda made, cache: appended(cache).attend(Q[..., :1, :]),
                        optional=("mechanism",)),
     "StateCache.append": Door(of(**TOKENS, **GATED), make=lambda: caches.StateCache(definitions.retention_chunked),
-                              after=lambda made, result: made.attend(Q[..., :1, :]), optional=("log_decay",)),
+                              after=lambda made, result: made.attend(Q[..., :1, :]), optional=("log_decay",), also=("q",)),
     "StateCache.attend": Door(of(q=Q[..., :1, :], scale=0.3), make=decaying, optional=("scale",)),
     "StateCache.step": Door(of(q=Q, **TOKENS, **GATED), make=lambda: caches.StateCache(definitions.retention_chunked)),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -36,7 +37,7 @@ class SpatialGate:
             raise ValueError(f"size: expected an odd number, got {size}")
         return cls(normal(rng, 2 * size, size).reshape(2, size, size), np.zeros((), np.float32), grid)
 
-    def __call__(self, x: Array, *, cache: None = None) -> Array:
+    def __call__(self, x: Array, *, cache: Any = None) -> Array:
         if cache is not None:
             raise ValueError("cache: expected None, a gate on the cells of a grid reads no earlier tokens")
         check_grid(self.grid, floating("x", x), name="x")
