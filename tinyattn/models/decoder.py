@@ -17,6 +17,7 @@ from tinyattn.layers.inputs import Input, Parameter
 from tinyattn.layers.linear import normal, project
 from tinyattn.layers.norm import RMSNorm
 from tinyattn.models.config import DecoderConfig
+from tinyattn.models.given import check_given
 from tinyattn.ops.checks import check_rng
 from tinyattn.ops.loss import cross_entropy
 from tinyattn.ops.signature import FLOATING
@@ -109,6 +110,7 @@ def check_caches(caches: Sequence[Stepping] | None, layers: int) -> None:
 
 def loss(decoder: Decoder, tokens: Array, targets: Array) -> Array:
     """Returns the mean cross-entropy of the model's next-byte logits, in nats."""
+    check_given("decoder", decoder, "a Decoder")
     return cross_entropy(decoder(tokens), targets)
 
 
