@@ -18,7 +18,7 @@ from tinyattn.layers.linear import normal, project
 from tinyattn.layers.norm import RMSNorm
 from tinyattn.models.config import DecoderConfig
 from tinyattn.models.given import check_given
-from tinyattn.ops.checks import check_rng
+from tinyattn.ops.checks import check_rng, truth
 from tinyattn.ops.loss import cross_entropy
 from tinyattn.ops.signature import FLOATING
 from tinyattn.ops.storage import is_half
@@ -52,6 +52,8 @@ class Decoder:
         if not isinstance(config, DecoderConfig):
             raise TypeError(f"config: expected a DecoderConfig, got {type(config).__name__}")
         check_rng(rng)
+        check_given("config", config, "a DecoderConfig", "vocab", "width", "layers")
+        rotary = truth("rotary", rotary)
         smaller = 0.02 / (2 * config.layers) ** 0.5
         embedding = normal(rng, config.vocab, config.width)
         blocks = tuple(
