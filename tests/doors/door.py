@@ -28,6 +28,8 @@ class Door:
     says what is looked at, the result itself if there is none. `reference` gives the right value of the same arguments.
     `below` says of an array of indices how large they may be. `optional` names arguments that may be None. A method that `refuses` does so whatever it is given.
     `work` names counts of what is done one after another: enormous ones are not tried, as they would only take long.
+    `also` names what an error may name instead, for a layer whose arrays are only judged when it is used. A `record` is what
+    functions return: it holds what it is given, and is only made.
     """
 
     arguments: Callable[[], Arguments] = dict
@@ -38,6 +40,8 @@ class Door:
     optional: tuple[str, ...] = ()
     refuses: bool = False
     work: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
+    record: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +97,7 @@ def of_its_kind(name: str, value: Any, below: int | None) -> Iterator[Damage]:
         yield Damage(name, "empty", type(value)(), ANY)
     elif isinstance(value, tuple) and type(value) is tuple and value and all(isinstance(x, (int, type(None))) for x in value):
         yield Damage(name, "a list", list(value), Instead(value))
-        yield Damage(name, "one more", (*value, 1), NONE)
+        yield Damage(name, "one more", (*value, 1), ANY)
         yield Damage(name, "one less", value[:-1], NONE)
         yield Damage(name, "a number", 3, ANY)
         for i, item in enumerate(value):
@@ -244,6 +248,8 @@ def same(a: Any, b: Any, tolerance: float) -> bool:
             return False
         if a.dtype.kind in "biu" and b.dtype.kind in "biu":
             return bool((a == b).all())
+        if np.float32 in (a.dtype, b.dtype):
+            tolerance = max(tolerance, 1e-5)
         x, y = a.astype(float), b.astype(float)
         scale = max(1.0, float(np.abs(y[np.isfinite(y)]).max(initial=0.0)))
         return bool(np.allclose(x, y, rtol=tolerance, atol=tolerance * scale, equal_nan=True))
@@ -263,12 +269,14 @@ def misnamed(error: BaseException, name: str, argument: str, others: Collection[
         return None
     said = f"{type(error).__name__}: {error}"
     if isinstance(error, OSError) and not isinstance(error, TimeoutError):
-        return None if error.filename is not None else said  # a path that leads nowhere
+        return None if argument in ("path", "source") else said  # a path that leads nowhere
     if not isinstance(error, (TypeError, ValueError, IndexError)) or isinstance(error, UnicodeError):
         return said
     inner = INNER.search(str(error))
-    if inner and inner[1].split(".")[-1] not in (name.split(".")[-1], "__init__"):
+    if inner and inner[1].split(".")[-1] not in (name.split(".")[-1], name.split("_")[0], "__init__"):
         return f"names an inner function: {said}"
+    if argument in ("path", "source") and "os.PathLike" in str(error):
+        return None
     named = re.search(rf"(?<![A-Za-z0-9]){re.escape(argument)}(?![A-Za-z0-9])", str(error))
     if not named and str(error).split(":")[0] not in others:
         return f"does not name {argument}: {said}"

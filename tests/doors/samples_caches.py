@@ -18,7 +18,7 @@ RNG = np.random.default_rng
 FOLDER = Path(tempfile.mkdtemp())
 K, V = RNG(0).standard_normal((2, 2, 2, 4, 16))
 Q = RNG(1).standard_normal((2, 4, 4, 16))
-W = {"w_uk": RNG(2).standard_normal((4, 6, 10)), "w_uv": RNG(3).standard_normal((4, 6, 5))}
+W = {"w_uk": RNG(2).standard_normal((4, 6, 6)), "w_uv": RNG(3).standard_normal((4, 6, 5))}
 LATENT = {"k": RNG(4).standard_normal((2, 4, 6)), "v": RNG(5).standard_normal((2, 4, 2))}
 READ = {"bias": RNG(6).standard_normal((4, 2, 6)), "scale": 0.3, "softcap": 5.0, "sinks": RNG(7).standard_normal(4)}
 MASK = {"mask": RNG(8).random((4, 2, 6)) < 0.8, "window": (4, 0)}
@@ -29,6 +29,12 @@ def appended(cache: Any) -> Any:
     """Returns a cache with 6 tokens a row."""
     for k, v in ((K, V), (K[..., :2, :], V[..., :2, :])):
         cache.append(k, v)
+    return cache
+
+
+def one_row(cache: Any) -> Any:
+    """Returns a cache with 6 tokens of one row."""
+    cache.append(np.tile(K, (1, 1, 2, 1))[:1, :, :6], np.tile(V, (1, 1, 2, 1))[:1, :, :6])
     return cache
 
 
@@ -146,7 +152,7 @@ DOORS |= {
     "PagedCache": Door(lambda: {"pool": caches.PagePool(16, 4)}),
     "PagedCache.free": Door(make=lambda: appended(paged())),
     "PagedCache.load": Door(lambda: {"path": saved(appended(paged()), "PagedCache"), "pool": caches.PagePool(16, 4)}, after=lambda made, cache: holds(cache, None)),
-    "PagedCache.publish": Door(lambda: {"tokens": np.arange(12).reshape(2, 6), "scope": "mine"}, make=lambda: appended(paged())),
+    "PagedCache.publish": Door(lambda: {"tokens": np.arange(6), "scope": "mine"}, make=lambda: one_row(paged())),
     "QuantizedCache": Door(of(bits=8, group=2, residual=2), after=lambda made, cache: holds(appended(cache), None)),
     "RingCache": Door(lambda: {"window": 8, "keep_first": 1, "slack": 2, "rotate": lambda x, positions: x}, after=lambda made, cache: holds(appended(cache), None),
                       optional=("rotate",)),
@@ -160,7 +166,7 @@ DOORS |= {
     "StateCache": Door(lambda: {"mechanism": definitions.linear_attention_chunked, "slack": 4}, after=lambda made, cache: appended(cache).attend(Q[..., :1, :]),
                        optional=("mechanism",)),
     "StateCache.append": Door(of(**TOKENS, **GATED), make=lambda: caches.StateCache(definitions.retention_chunked),
-                              after=lambda made, result: made.attend(Q[..., :1, :]), optional=("log_decay",)),
+                              after=lambda made, result: made.attend(Q[..., :1, :]), optional=("log_decay",), also=("q",)),
     "StateCache.attend": Door(of(q=Q[..., :1, :], scale=0.3), make=decaying, optional=("scale",)),
     "StateCache.step": Door(of(q=Q, **TOKENS, **GATED), make=lambda: caches.StateCache(definitions.retention_chunked)),
 }
@@ -168,5 +174,5 @@ for name in ("EvictingCache.append", "SharedCache.append", "SharedCache.reorder"
     DOORS[name] = replace(DOORS[name], refuses=True)
 MAKE["LatentCache"] = (caches.LatentCache, latent, {})
 DOORS |= {**protocol("LatentCache"), "LatentCache.append": Door(of(**LATENT), make=caches.LatentCache, after=holds),
-          "LatentCache.attend": Door(of(q=RNG(9).standard_normal((4, 2, 12)), scale=0.3, **W), make=latent, optional=("scale",)),
-          "LatentCache.step": Door(of(q=RNG(9).standard_normal((2, 4, 4, 12)), **LATENT, **W), make=caches.LatentCache, after=holds)}
+          "LatentCache.attend": Door(of(q=RNG(9).standard_normal((2, 4, 2, 8)), scale=0.3, **W), make=latent, optional=("scale",)),
+          "LatentCache.step": Door(of(q=RNG(9).standard_normal((2, 4, 4, 8)), **LATENT, **W), make=caches.LatentCache, after=holds)}

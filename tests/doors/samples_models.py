@@ -10,6 +10,7 @@ from samples_ops import of
 
 from tinyattn import definitions, models
 from tinyattn.caches import GrowingCache
+from tinyattn.catalog.blocks import everywhere
 from tinyattn.models.image import attending
 
 MODULE = models
@@ -33,7 +34,7 @@ def image_model() -> models.ImageModel:
 
 
 def block() -> Any:
-    return attending(lambda number: definitions.axial_attention)
+    return attending(lambda number: everywhere)
 
 
 def digits() -> models.Digits:
@@ -53,10 +54,10 @@ SAMPLED = {"temperature": 0.8, "top_k": 3, "top_p": 0.9}
 MAY = ("rng", "top_k", "top_p", "cache", "draft_cache", "state")
 DOORS = {
     "AdamW": Door(lambda: {"first": TREE, "second": TREE, "steps": 3},
-                  after=lambda made, state: models.update(TREE, TREE, state, rate=0.1)),
+                  after=lambda made, state: models.update(TREE, TREE, state, rate=0.1), also=("state",)),
     "AdamW.create": Door(lambda: {"params": TREE}),
-    "Beams": Door(lambda: {"texts": [b"ab"], "scores": np.zeros(1)}),
-    "Decoder": Door(lambda: vars(decoder()), after=lambda made, model: model(TOKENS)),
+    "Beams": Door(lambda: {"tokens": np.zeros((1, 2), int), "scores": np.zeros(1)}, record=True),
+    "Decoder": Door(lambda: vars(decoder()), after=lambda made, model: model(TOKENS), also=("weight", "x", "tokens")),
     "Decoder.__call__": Door(lambda: {"tokens": TOKENS, "caches": [GrowingCache()], "positions": np.arange(6)[None].repeat(2, axis=0)},
                              make=decoder, below={"tokens": 256}, optional=("caches", "positions")),
     "Decoder.astype": Door(lambda: {"dtype": np.dtype(np.float64)}, make=decoder),
@@ -65,9 +66,9 @@ DOORS = {
     "DecoderConfig": Door(of(vocab=16, width=8, layers=1, heads=2, kv_heads=1, hidden=8, context=16, base=100.0)),
     "DecoderConfig.from_json": Door(lambda: {"text": CONFIG.to_json()}),
     "DecoderConfig.to_json": Door(make=lambda: CONFIG),
-    "Digits": Door(lambda: digits()._asdict(), after=lambda made, given: models.nearest_mean_accuracy(given)),
+    "Digits": Door(lambda: digits()._asdict(), record=True),
     "ImageConfig": Door(of(side=4, patch=2, width=8, layers=1, heads=2, hidden=8, classes=10)),
-    "ImageModel": Door(lambda: vars(image_model()), after=lambda made, model: model(IMAGES)),
+    "ImageModel": Door(lambda: vars(image_model()), after=lambda made, model: model(IMAGES), also=("weight", "x")),
     "ImageModel.__call__": Door(of(images=IMAGES), make=image_model),
     "ImageModel.create": Door(lambda: {"config": IMAGE, "rng": RNG(0), "block": block()}, after=lambda made, model: model(IMAGES)),
     "Prefix": Door(lambda: {name: getattr(prefix(), name) for name in ("decoder", "text", "caches")},
@@ -76,8 +77,8 @@ DOORS = {
     "Prefix.free": Door(make=prefix),
     "Prefix.generate": Door(lambda: {"prompt": b"cd", "tokens": 3, "rng": RNG(0), **SAMPLED}, make=prefix, optional=MAY),
     "Prefix.read": Door(lambda: {"decoder": decoder(), "text": b"ab", "cache": GrowingCache}, after=lambda made, read: list(read.generate(b"c", 2))),
-    "Saved": Door(lambda: {"decoder": decoder(), "config": CONFIG, "mechanism": "attention", "state": None}, optional=MAY),
-    "Step": Door(lambda: {"number": 1, "loss": 2.0, "seconds": 0.1, "decoder": decoder(), "state": models.AdamW.create(TREE)}),
+    "Saved": Door(lambda: {"decoder": decoder(), "config": CONFIG, "mechanism": "attention", "state": None}, record=True),
+    "Step": Door(lambda: {"number": 1, "loss": 2.0, "seconds": 0.1, "decoder": decoder(), "state": models.AdamW.create(TREE)}, record=True),
     "accuracy": Door(lambda: {"model": image_model(), "images": IMAGES, "labels": LABELS}, below={"labels": 10}),
     "batch_of": Door(lambda: {"text": TEXT, "context": 4, "batch": 2, "rng": RNG(0)}),
     "beam_search": Door(lambda: {"decoder": decoder(), "prompt": b"ab", "tokens": 3, "beams": 2, "cache": GrowingCache}, optional=MAY, work=("tokens", "beams")),

@@ -70,7 +70,7 @@ DOORS = elementwise | {
     "split_group": Door(of(x=X, kv_heads=1)),
     "split_heads": Door(of(x=X, heads=2)),
     "t5_buckets": Door(of(distance=np.arange(-4, 4), buckets=8, max_distance=16, causal=True)),
-    "unfold_group": Door(of(x=RNG(0).standard_normal((1, 8, 6)), heads=2)),
+    "unfold_group": Door(of(x=RNG(0).standard_normal((1, 8, 6)), heads=2), also=("kv_heads",)),
     "yarn_frequencies": Door(of(dims=8, factor=2.0, original_length=16, base=100.0, beta_fast=32.0, beta_slow=1.0, truncate=True)),
     "block_local": Door(of(size=2)),
     "causal": Door(),

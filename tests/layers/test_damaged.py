@@ -21,7 +21,7 @@ MADE = {
     "swin": layers.SwinBlock.create(RNG(0), 8, 2, 4, grid=(2, 3), window=(2, 3)),
     "input": Input("gate", "heads", identity, 0.5).create(RNG(0), 8, 4, 2, 2),
 }
-CALLS = {name: (lambda x, layer=layer: layer(x)) for name, layer in MADE.items()} | {"cross": lambda x: MADE["cross"](x, x)}
+CALLS = {name: (lambda x, layer=layer: layer(x)) for name, layer in MADE.items()} | {"cross": lambda x: MADE["cross"](x, X)}
 BAD = [("a last axis of 7", np.ones((2, 6, 7), np.float32), ValueError), ("integers", np.ones((2, 6, 8), int), TypeError), ("a list", X.tolist(), TypeError),
        ("None", None, TypeError), ("complex numbers", X.astype(complex), TypeError), ("a masked array", np.ma.masked_array(X), TypeError),
        ("a number", np.ones((), np.float32), ValueError)]

@@ -43,12 +43,12 @@ def test_what_is_refused():
     with pytest.raises(ValueError, match="targets: every one is the ignored -100"):
         ops.cross_entropy(LOGITS, np.full((2, 3), -100), ignore=-100)
     for ignore in (True, 1.5, "pad", [0]):
-        with pytest.raises(TypeError, match="ignore: expected an integer"):
+        with pytest.raises(TypeError, match="ignore: expected an int"):
             ops.cross_entropy(LOGITS, np.zeros((2, 3), int), ignore=ignore)
     for logits in ([[0.0, 1.0]], np.ones((1, 2), int), np.ones((1, 2), complex)):
-        with pytest.raises(TypeError, match="logits: expected a floating array"):
+        with pytest.raises(TypeError, match="logits: expected a float16"):
             ops.cross_entropy(logits, np.zeros(1, int))
-    with pytest.raises(ValueError, match="targets: expected"):
+    with pytest.raises(ValueError, match="logits: expected"):
         ops.cross_entropy(np.array(1.0), np.array(0))
 
 

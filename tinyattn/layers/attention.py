@@ -10,7 +10,7 @@ import numpy as np
 
 from tinyattn.layers.inputs import Input, Learned, Parameter, Projection
 from tinyattn.layers.linear import check_heads, check_mechanism, check_turned, normal, project
-from tinyattn.ops.checks import integers
+from tinyattn.ops.checks import integers, real, whole
 from tinyattn.ops.heads import merge_heads, split_heads
 from tinyattn.ops.positions.rotary import rotary, rotary_from
 from tinyattn.ops.types import Array
@@ -51,6 +51,15 @@ class SelfAttention:
     mechanism: Callable[..., Any]
     inputs: tuple[Projection | Learned, ...] = ()
 
+    def __post_init__(self) -> None:
+        check_mechanism(self.mechanism)
+        if self.base is not None:
+            real("base", self.base, above=1.0)
+        if (self.k is None) != (self.v is None):
+            raise ValueError("k and v: expected both, or None for both in a layer that reads another's")
+        if not isinstance(self.inputs, tuple) or not all(callable(made) for made in self.inputs):
+            raise TypeError(f"inputs: expected a tuple of projections and learned numbers, got {self.inputs!r:.60}")
+
     @classmethod
     def create(cls, rng: np.random.Generator, width: int, heads: int, kv_heads: int, *, mechanism: Callable[..., Any],
                base: float | None = 10000.0, deviation: float = 0.02,
@@ -69,9 +78,12 @@ class SelfAttention:
         return cls(q, k, v, out, heads, kv_heads, base, mechanism, made)
 
     @classmethod
-    def create_reader(cls, rng: np.random.Generator, width: int, heads: int, kv_heads: int, **settings: Any) -> SelfAttention:
-        """Returns the layer without keys and values of its own, which reads another's; settings as `create`. arXiv:2405.12981."""
-        return replace(cls.create(rng, width, heads, kv_heads, **settings), k=None, v=None)
+    def create_reader(cls, rng: np.random.Generator, width: int, heads: int, kv_heads: int, *, mechanism: Callable[..., Any],
+                      base: float | None = 10000.0, deviation: float = 0.02,
+                      inputs: tuple[Input | Parameter, ...] = ()) -> SelfAttention:
+        """Returns the layer without keys and values of its own, which reads another's; arguments as `create`. arXiv:2405.12981."""
+        made = cls.create(rng, width, heads, kv_heads, mechanism=mechanism, base=base, deviation=deviation, inputs=inputs)
+        return replace(made, k=None, v=None)
 
     def keys_of(self, x: Array, *, positions: Array | None = None, start: int = 0) -> tuple[Array, Array]:
         """Returns the keys and values (..., kv_heads, length, dim) of the tokens, at these positions or from `start` on.
@@ -79,6 +91,7 @@ class SelfAttention:
         Raises:
             ValueError: a layer that has none of its own.
         """
+        start = whole("start", start, 0)
         if self.k is None or self.v is None:
             raise ValueError("keys_of: this layer has no keys of its own; ask the layer whose keys it reads")
         k, v = (split_heads(project(x, weight), self.kv_heads) for weight in (self.k, self.v))
@@ -129,6 +142,9 @@ class CrossAttention:
     heads: int
     kv_heads: int
     mechanism: Callable[..., Any]
+
+    def __post_init__(self) -> None:
+        check_mechanism(self.mechanism)
 
     @classmethod
     def create(cls, rng: np.random.Generator, width: int, heads: int, kv_heads: int, *, mechanism: Callable[..., Any],

@@ -9,6 +9,7 @@ import numpy as np
 from tinyattn.layers.linear import normal, project
 from tinyattn.ops.activation import silu
 from tinyattn.ops.checks import whole
+from tinyattn.ops.signature import floating
 from tinyattn.ops.storage import widened
 from tinyattn.ops.types import Array
 
@@ -20,6 +21,12 @@ class SwiGLU:
     gate: Array
     up: Array
     down: Array
+
+    def __post_init__(self) -> None:
+        gate, up = (floating(name, x).shape for name, x in (("gate", self.gate), ("up", self.up)))
+        floating("down", self.down)
+        if gate != up:
+            raise ValueError(f"gate: expected the shape of up {up}, got {gate}")
 
     @classmethod
     def create(cls, rng: np.random.Generator, width: int, hidden: int, *, deviation: float = 0.02) -> SwiGLU:

@@ -11,10 +11,11 @@ import numpy as np
 from tinyattn import definitions
 from tinyattn.layers.attention import Stepping, without_causal
 from tinyattn.layers.linear import check_heads, check_turned, normal, project
-from tinyattn.ops.checks import integers
+from tinyattn.ops.checks import integers, real
 from tinyattn.ops.heads import merge_heads, split_heads
 from tinyattn.ops.norm import rms_norm
 from tinyattn.ops.positions.rotary import rotary, rotary_from
+from tinyattn.ops.signature import floating
 from tinyattn.ops.types import Array
 
 
@@ -33,6 +34,13 @@ class LatentAttention:
     w_uv: Array
     out: Array
     base: float
+
+    def __post_init__(self) -> None:
+        real("base", self.base, above=1.0)
+        floating("latent_weight", self.latent_weight)
+        for name, weight in (("w_uk", self.w_uk), ("w_uv", self.w_uv)):
+            if floating(name, weight).ndim != 3:
+                raise ValueError(f"{name}: expected shape (heads, latent, channels), got {weight.shape}")
 
     @classmethod
     def create(cls, rng: np.random.Generator, width: int, heads: int, kv_heads: int, *, mechanism: Callable[..., Any] | None = None,

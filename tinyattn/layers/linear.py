@@ -87,6 +87,13 @@ def check_turned(base: float | None, channels: int) -> None:
             raise ValueError(f"heads: rotary positions turn pairs of channels, but {channels} of each head would be turned")
 
 
+def check_parts(**parts: object) -> None:
+    """Raises TypeError for the first part of a layer that cannot be called."""
+    for name, part in parts.items():
+        if not callable(part):
+            raise TypeError(f"{name}: expected a layer, got {type(part).__name__}")
+
+
 def check_mechanism(mechanism: object) -> None:
     """Raises TypeError for a mechanism that cannot be called."""
     if not callable(mechanism):

@@ -8,6 +8,7 @@ import numpy as np
 
 from tinyattn.ops.checks import whole
 from tinyattn.ops.norm import rms_norm
+from tinyattn.ops.signature import floating
 from tinyattn.ops.types import Array
 
 
@@ -16,6 +17,9 @@ class RMSNorm:
     """x / sqrt(mean(x^2) + epsilon) * weight. arXiv:1910.07467."""
 
     weight: Array
+
+    def __post_init__(self) -> None:
+        floating("weight", self.weight)
 
     @classmethod
     def create(cls, width: int) -> RMSNorm:

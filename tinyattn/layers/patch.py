@@ -24,6 +24,14 @@ class PatchEmbedding:
     weight: Array
     positions: Array
 
+    def __post_init__(self) -> None:
+        given = {"weight": self.weight, "positions": self.positions}
+        weight, positions = (has_axes(name, floating(name, x), 2) for name, x in given.items())
+        if len(weight) != 2 or not weight[0] or round(weight[0] ** 0.5) ** 2 != weight[0]:
+            raise ValueError(f"weight: expected shape (pixels of a square patch, width), got {weight}")
+        if len(positions) != 2 or positions[1] != weight[1]:
+            raise ValueError(f"positions: expected shape (cells, width) with the width of weight {weight}, got {positions}")
+
     @classmethod
     def create(cls, rng: np.random.Generator, grid: Grid, patch: int, width: int) -> PatchEmbedding:
         """Returns the layer with normal weights, for patches of `patch` pixels a side on a grid of cells.
@@ -43,5 +51,7 @@ class PatchEmbedding:
         if height % patch or width % patch or height * width != patch * patch * self.positions.shape[0]:
             raise ValueError(f"images: expected {self.positions.shape[0]} patches of {patch} by {patch} pixels, "
                              f"got shape {images.shape}")
+        if not images.size:
+            raise ValueError(f"images: expected one at least, got shape {images.shape}")
         pixels = to_windows(images.reshape(*lead, 1, height * width, 1), (height, width), (patch, patch))
         return project(pixels.reshape(*lead, -1, patch * patch), self.weight) + self.positions

@@ -26,16 +26,20 @@ class SpatialGate:
     bias: Array
     grid: Grid
 
+    def __post_init__(self) -> None:
+        if len(check_cells(self.grid)) != 2:
+            raise ValueError(f"grid: expected (rows, columns), got {self.grid}")
+
     @classmethod
     def create(cls, rng: np.random.Generator, grid: Grid, *, size: int = 7) -> SpatialGate:
         """Returns the layer with normal weights and a bias of 0: gates of about one half."""
         if whole("size", size, 1) % 2 == 0:
             raise ValueError(f"size: expected an odd number, got {size}")
-        if len(check_cells(grid)) != 2:
-            raise ValueError(f"grid: expected (rows, columns), got {grid}")
         return cls(normal(rng, 2 * size, size).reshape(2, size, size), np.zeros((), np.float32), grid)
 
-    def __call__(self, x: Array, **_options: Any) -> Array:
+    def __call__(self, x: Array, *, cache: Any = None) -> Array:
+        if cache is not None:
+            raise ValueError("cache: expected None, a gate on the cells of a grid reads no earlier tokens")
         check_grid(self.grid, floating("x", x), name="x")
         image = x.mT.reshape(*x.shape[:-2], x.shape[-1], *self.grid)
         seen = definitions.spatial_gate(image, kernel=self.kernel, bias=self.bias)

@@ -12,8 +12,9 @@ from tinyattn import definitions
 from tinyattn.layers.attention import SelfAttention
 from tinyattn.layers.block import Block
 from tinyattn.layers.feed_forward import SwiGLU
-from tinyattn.layers.linear import normal
+from tinyattn.layers.linear import check_parts, normal
 from tinyattn.layers.norm import RMSNorm
+from tinyattn.ops.signature import floating
 from tinyattn.ops.types import Array
 from tinyattn.ops.windows import Grid, check_cells, check_sides
 
@@ -27,6 +28,10 @@ class SwinBlock:
 
     block: Block
     table: Array
+
+    def __post_init__(self) -> None:
+        check_parts(block=self.block)
+        floating("table", self.table)
 
     @classmethod
     def create(cls, rng: np.random.Generator, width: int, heads: int, hidden: int, *, grid: Grid, window: int | Grid,

@@ -5,6 +5,7 @@ A name here is a function or a class, also where a file has the same name (`gene
 Its files, in reading order:
 
     config.py               the sizes of a decoder
+    given.py                what callers give as a model, refused by name
     text.py                 bytes, batches, the bigram to beat
     sampling.py             the next token from its logits
     decoder.py              a byte-level language model

@@ -11,6 +11,7 @@ import numpy as np
 from tinyattn.engine.tree import map_tree, named_leaves
 from tinyattn.models.config import DecoderConfig
 from tinyattn.models.decoder import Decoder, parameters
+from tinyattn.models.given import check_given
 from tinyattn.models.optimise import AdamW
 from tinyattn.ops.files import safetensors
 from tinyattn.ops.types import Array
@@ -24,6 +25,12 @@ DIGITS = 18
 def save(path: str | os.PathLike[str], decoder: Decoder, config: DecoderConfig, *, mechanism: str,
          state: AdamW | None = None) -> None:
     """Writes a model as safetensors, with its config, its mechanism's name and, if given, the optimiser's state."""
+    check_given("decoder", decoder, "a Decoder", "embedding", "blocks")
+    check_given("config", config, "a DecoderConfig", "to_json")
+    if not isinstance(mechanism, str):
+        raise TypeError(f"mechanism: expected its name, got {type(mechanism).__name__}")
+    if state is not None:
+        check_given("state", state, "an AdamW or None", "first", "second", "steps")
     arrays = {f"model.{name}": array for name, array in parameters(decoder).items()}
     metadata = {"config": config.to_json(), "mechanism": mechanism}
     if state is not None:

@@ -17,7 +17,8 @@ from tinyattn.layers.inputs import Input, Parameter
 from tinyattn.layers.linear import normal, project
 from tinyattn.layers.norm import RMSNorm
 from tinyattn.models.config import DecoderConfig
-from tinyattn.ops.checks import check_rng
+from tinyattn.models.given import check_given
+from tinyattn.ops.checks import check_rng, truth
 from tinyattn.ops.loss import cross_entropy
 from tinyattn.ops.signature import FLOATING
 from tinyattn.ops.storage import is_half
@@ -51,6 +52,8 @@ class Decoder:
         if not isinstance(config, DecoderConfig):
             raise TypeError(f"config: expected a DecoderConfig, got {type(config).__name__}")
         check_rng(rng)
+        check_given("config", config, "a DecoderConfig", "vocab", "width", "layers")
+        rotary = truth("rotary", rotary)
         smaller = 0.02 / (2 * config.layers) ** 0.5
         embedding = normal(rng, config.vocab, config.width)
         blocks = tuple(
@@ -109,6 +112,7 @@ def check_caches(caches: Sequence[Stepping] | None, layers: int) -> None:
 
 def loss(decoder: Decoder, tokens: Array, targets: Array) -> Array:
     """Returns the mean cross-entropy of the model's next-byte logits, in nats."""
+    check_given("decoder", decoder, "a Decoder")
     return cross_entropy(decoder(tokens), targets)
 
 

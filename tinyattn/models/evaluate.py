@@ -14,6 +14,8 @@ from tinyattn.caches.protocol import Cache
 from tinyattn.engine.tree import map_tree
 from tinyattn.models.config import check_sizes
 from tinyattn.models.decoder import Decoder, loss
+from tinyattn.models.given import check_given
+from tinyattn.ops.checks import check_rng
 from tinyattn.ops.types import Array
 
 FACTOR, DRAWS = 4.0, 4
@@ -27,6 +29,7 @@ def bits_per_byte(decoder: Decoder, inputs: Array, targets: Array, *, batch: int
         TypeError: inputs or targets that are not integer arrays, a batch that is not an int.
         ValueError: no windows, windows of no tokens, targets of another shape than the inputs, a batch below 1.
     """
+    check_given("decoder", decoder, "a Decoder")
     check_windows(inputs, "inputs")
     check_windows(targets, "targets")
     if targets.shape != inputs.shape:
@@ -54,6 +57,7 @@ def cached_logits(decoder: Decoder, tokens: Array, caches: Sequence[Cache], *, p
         TypeError: tokens that are not an integer array, a prompt that is not an int.
         ValueError: no tokens, a prompt that is not 1 to length.
     """
+    check_given("decoder", decoder, "a Decoder")
     check_windows(tokens)
     check_sizes({"prompt": prompt})
     if prompt > tokens.shape[1]:
@@ -64,6 +68,7 @@ def cached_logits(decoder: Decoder, tokens: Array, caches: Sequence[Cache], *, p
 
 def gap_in_budgets(decoder: Decoder, tokens: Array, cache: Callable[[], Any], rng: np.random.Generator) -> float:
     """Returns the largest difference of cached and full logits, token by token, in units of the error budget."""
+    check_given("cache", cache, "a function that makes a cache")
     full, budget = logits_and_budget(decoder, tokens, rng)
     cached = cached_logits(decoder, tokens, [cache() for _ in decoder.blocks])
     return float((np.abs(cached - full) / budget).max())
@@ -78,6 +83,8 @@ def logits_and_budget(decoder: Decoder, tokens: Array, rng: np.random.Generator)
     Raises:
         TypeError: tokens that are not an integer array. ValueError: no tokens.
     """
+    check_given("decoder", decoder, "a Decoder", "astype", "blocks")
+    check_rng(rng)
     check_windows(tokens)
     full = decoder(tokens).astype(np.float64)
     # The truth is the definition's; the kernel for float64 would also have to be compiled, for these few passes alone.

@@ -11,6 +11,7 @@ from tinyattn.caches.protocol import Cache
 from tinyattn.caches.room import check_room
 from tinyattn.caches.rows import release
 from tinyattn.models.decoder import Decoder
+from tinyattn.models.given import check_given
 from tinyattn.models.sampling import check_options, sample
 from tinyattn.ops.types import Array
 
@@ -97,6 +98,7 @@ def made_by(cache: Callable[[], Cache], count: int) -> list[Cache]:
 
 def check_prompt(decoder: Decoder, prompt: bytes, name: str = "prompt") -> Array:
     """Returns the bytes of a prompt as tokens (1, length)."""
+    check_given("decoder", decoder, "a Decoder", "embedding", "blocks")
     if not isinstance(prompt, bytes):
         raise TypeError(f"{name}: expected bytes, got {type(prompt).__name__}")
     if not prompt:

@@ -16,6 +16,7 @@ from tinyattn.layers.linear import normal, project
 from tinyattn.layers.norm import RMSNorm
 from tinyattn.layers.patch import PatchEmbedding
 from tinyattn.models.config import check_sizes
+from tinyattn.models.given import check_given
 from tinyattn.ops.loss import cross_entropy
 from tinyattn.ops.types import Array
 from tinyattn.ops.windows import Grid
@@ -84,6 +85,8 @@ class ImageModel:
     @classmethod
     def create(cls, config: ImageConfig, rng: np.random.Generator, *, block: BlockOf) -> ImageModel:
         """Returns the model with normal weights; block(rng, number, config) makes each of its blocks."""
+        check_given("config", config, "an ImageConfig", "grid", "patch", "width")
+        check_given("block", block, "a function that makes a block")
         return cls(PatchEmbedding.create(rng, config.grid, config.patch, config.width),
                    tuple(block(rng, number, config) for number in range(config.layers)),
                    RMSNorm.create(config.width), normal(rng, config.width, config.classes))
@@ -97,4 +100,5 @@ class ImageModel:
 
 def image_loss(model: ImageModel, images: Array, labels: Array) -> Array:
     """Returns the mean cross-entropy of the model's logits, in nats."""
+    check_given("model", model, "an ImageModel")
     return cross_entropy(model(images), labels)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinyattn.ops.checks import real, whole
+from tinyattn.ops.checks import has_axes, real, whole
 from tinyattn.ops.signature import floating
 from tinyattn.ops.types import Array
 
@@ -69,6 +69,8 @@ def draw(share: Array, rng: np.random.Generator | None) -> Array:
     """
     if not isinstance(rng, np.random.Generator):
         raise TypeError(f"rng: expected a np.random.Generator, got {type(rng).__name__}")
+    if not has_axes("share", floating("share", share), 1)[-1]:
+        raise ValueError(f"share: expected (..., vocab) with a vocab of 1 or more, got shape {share.shape}")
     edges = np.cumsum(share, axis=-1)
     place = (edges <= rng.random(share.shape[:-1])[..., None] * edges[..., -1:]).sum(axis=-1)
     last = share.shape[-1] - 1 - np.argmax(share[..., ::-1] > 0, axis=-1)

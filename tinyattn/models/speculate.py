@@ -12,6 +12,7 @@ from tinyattn.caches.room import check_room
 from tinyattn.caches.rows import release
 from tinyattn.models.decoder import Decoder
 from tinyattn.models.generate import check_prompt, check_tokens, made_by
+from tinyattn.models.given import check_given
 from tinyattn.models.sampling import check_options, draw, probabilities
 from tinyattn.ops.types import Array
 
@@ -37,6 +38,7 @@ def speculate(decoder: Decoder, draft: Decoder, prompt: bytes, tokens: int, rng:
         raise TypeError(f"ahead: expected an int, got {type(ahead).__name__}")
     if ahead < 1:
         raise ValueError(f"ahead: expected 1 or more, got {ahead}")
+    check_given("draft", draft, "a Decoder", "embedding", "blocks")
     sizes = decoder.embedding.shape[0], draft.embedding.shape[0]
     if sizes[0] != sizes[1]:
         raise ValueError(f"draft: expected the decoder's vocabulary of {sizes[0]}, got one of {sizes[1]}")

@@ -51,7 +51,7 @@ def softplus(x: Array) -> Array:
     >>> softplus(np.array([-1e4, 1e4]))
     array([    0., 10000.])
     """
-    with np.errstate(under="ignore"):
+    with np.errstate(under="ignore", invalid="ignore"):  # NaN gives NaN, without a word
         return np.logaddexp(floating("x", x), 0.0)
 
 

@@ -26,6 +26,9 @@ class Bias:
     def tile(self, q_positions: Array, kv_positions: Array) -> Array:
         """Returns the bias (heads, i, j) of queries and keys at these positions."""
         q_positions, kv_positions = integers("q_positions", q_positions), integers("kv_positions", kv_positions)
+        for name, positions in (("q_positions", q_positions), ("kv_positions", kv_positions)):
+            if positions.ndim != 1:
+                raise ValueError(f"{name}: expected one axis, got shape {positions.shape}")
         return self.of(kv_positions - q_positions[:, None])
 
     def dense(self, q_len: int, kv_len: int) -> Array:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tinyattn.ops.storage import is_half
 from tinyattn.ops.types import Array
 
 # Sums and differences of two positions of this size still fit in 64 bits.
@@ -109,13 +110,15 @@ def index_array(name: str, array: Any) -> Array:
 
 
 def has_axes(name: str, x: Any, least: int) -> tuple[int, ...]:
-    """Returns the shape of an array or Tensor.
+    """Returns the shape of an array of real numbers or a Tensor.
 
     Raises:
-        TypeError: what is neither. ValueError: fewer than `least` axes.
+        TypeError: what is neither, a masked array. ValueError: fewer than `least` axes.
     """
-    if not isinstance(x, np.ndarray) and not hasattr(x, "__array_function__"):
+    if isinstance(x, np.ma.MaskedArray) or not (isinstance(x, np.ndarray) or hasattr(x, "__array_function__")):
         raise TypeError(f"{name}: expected an array, got {type(x).__name__}")
+    if x.dtype.kind not in "biuf" and not is_half(x.dtype):
+        raise TypeError(f"{name}: expected an array of real numbers, got {x.dtype}")
     shape: tuple[int, ...] = x.shape
     if len(shape) < least:
         raise ValueError(f"{name}: expected at least {least} axes, got shape {shape}")

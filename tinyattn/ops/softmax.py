@@ -117,8 +117,9 @@ def checked(scores: Array, visible: Array | None, sinks: Array | None) -> tuple[
                              f"for scores {scores.shape}")
     if visible is None:
         return scores, sinks
-    if not isinstance(visible, np.ndarray) or visible.dtype != np.bool_:
-        kind = getattr(visible, "dtype", type(visible).__name__)
+    if not isinstance(visible, np.ndarray) or isinstance(visible, np.ma.MaskedArray) or visible.dtype != np.bool_:
+        masked = isinstance(visible, np.ma.MaskedArray)
+        kind = "a masked array" if masked else getattr(visible, "dtype", type(visible).__name__)
         raise TypeError(f"visible: expected a boolean array (True is seen), got {kind}")
     if visible.ndim > scores.ndim or any(n not in (1, m) for n, m in zip(visible.shape[::-1], scores.shape[::-1], strict=False)):
         raise ValueError(f"visible: expected a shape that broadcasts to scores {scores.shape}, got {visible.shape}")

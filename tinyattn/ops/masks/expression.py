@@ -29,6 +29,10 @@ def parse(text: str) -> Pattern:
     >>> parse("causal & (window(3, 0) | first(2))")
     causal() & (window(3, 0) | first(2))
     """
+    if not isinstance(text, str):
+        raise TypeError(f"text: expected a str, got {type(text).__name__}")
+    if not text.strip():
+        raise ValueError("text: cannot read an empty pattern; expected one such as causal & window(3, 0)")
     if len(text) > LONGEST:
         raise ValueError(f"pattern: expected at most {LONGEST} characters, got {len(text)}")
     try:

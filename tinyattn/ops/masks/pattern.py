@@ -42,6 +42,9 @@ class Pattern:
     def __init__(self, see: See, *, corners: Corners = unsure, text: str = "Pattern(...)", weight: int = 3) -> None:
         if not callable(see):
             raise TypeError(f"see: expected a function of query and key positions, got {type(see).__name__}")
+        if not isinstance(text, str):
+            raise TypeError(f"text: expected a str, got {type(text).__name__}")
+        weight = whole("weight", weight, 0)
         self.see, self.corners, self.text, self.weight = see, corners, text, weight
 
     def visible(self, q_positions: Array, kv_positions: Array) -> Array:
@@ -122,6 +125,7 @@ class Pattern:
 
     def within(self, weight: int) -> str:
         """Returns the pattern as text, in parentheses if it binds weaker than its surroundings."""
+        weight = whole("weight", weight, 0)
         return self.text if self.weight >= weight else f"({self.text})"
 
     def __repr__(self) -> str:

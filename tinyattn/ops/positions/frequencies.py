@@ -67,6 +67,7 @@ def ntk_frequencies(dims: int, *, factor: float, base: float = 10000.0) -> Frequ
     True
     """
     plain(dims, base)
+    base = float(base)
     if dims <= 2:
         raise ValueError(f"dims: NTK scaling needs more than one pair, got {dims}")
     power, factor = dims / (dims - 2), real("factor", factor, least=1.0)

@@ -1,0 +1,3 @@
+"""The child process and its tables are no tests: they are run by `test_doors.py`."""
+
+collect_ignore_glob = ["child.py", "door.py", "samples_*.py"]
