@@ -3,8 +3,12 @@
 import inspect
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
+from threading import Barrier
 
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -188,6 +192,82 @@ def test_a_mask_that_its_owner_fills_again_changes_no_gradient(f):
     before = pull(np.ones_like(q))
     mask[:] = True
     np.testing.assert_array_equal(pull(np.ones_like(q)), before)
+
+
+def together(tasks):
+    """Returns the results of tasks that begin at once, each in a thread of its own, several times over."""
+    start = Barrier(len(tasks))
+
+    def run(task):
+        start.wait()
+        return [task() for _ in range(5)]
+
+    with ThreadPoolExecutor(len(tasks)) as pool:
+        return list(pool.map(run, tasks))
+
+
+@pytest.mark.parametrize(("length", "order"), [(20, 1), (300, 1), (70, 2)])
+def test_threads_that_differentiate_at_once_give_what_one_gives(length, order):
+    trees = [dict(zip("qkv", (x[0] * (1 + n) for x in drawn(length, 4, 2)), strict=True)) for n in range(3)]
+
+    def slopes(tree):
+        def f(t):
+            return np.sum(np.sin(tinyattn.attention(t["q"], t["k"], t["v"], causal=True)))
+        return (grad(f) if order == 1 else grad(lambda t: sum(np.sum(np.cos(g)) for g in grad(f)(t).values())))(tree)
+
+    alone = [slopes(tree) for tree in trees]
+    for want, runs in zip(alone, together([partial(slopes, tree) for tree in trees]), strict=True):
+        for got in runs:
+            for name, slope in want.items():
+                np.testing.assert_allclose(got[name], slope, rtol=1e-12, atol=1e-13)
+
+
+def test_no_grad_in_one_thread_and_kernels_threads_in_another_change_nothing_in_a_third():
+    x = RNG(0).standard_normal((4, 300, 8))
+
+    def slope():
+        return grad(lambda t: np.sum(tinyattn.attention(t, x, x, causal=True) ** 2))(x)
+
+    def unrecorded():
+        with tinyattn.no_grad():
+            out = tinyattn.attention(tinyattn.Tensor(x), x, x, causal=True)
+            assert out.node is None
+        return slope()
+
+    def with_threads():
+        with kernels.threads(3):
+            return slope()
+
+    want = slope()
+    for runs in together([slope, unrecorded, with_threads]):
+        for got in runs:
+            np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-13)
+
+
+HALVES = {"float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
+
+
+@pytest.mark.parametrize("half", HALVES)
+@pytest.mark.parametrize("length", [5, 70])
+@pytest.mark.parametrize("name", [*NAMES, "kernels.attention", "kernels.attention_with_lse"])
+def test_half_width_is_storage(name, length, half):
+    module, _, name = name.rpartition(".")
+    f = getattr(kernels if module else tinyattn, name)
+    arrays = [x.astype(HALVES[half]) for x in drawn(length, *heads_of(name))]
+    bias = RNG(0).standard_normal((length, length)).astype(HALVES[half])
+    wide = [x.astype(np.float32) for x in arrays]
+    out, want = f(*arrays, bias=bias, causal=True), f(*wide, bias=bias.astype(np.float32), causal=True)
+    if isinstance(out, tuple):
+        assert out[1].dtype == np.float32  # a log-sum-exp goes on to be added to
+        np.testing.assert_array_equal(out[1], want[1])
+    assert first(out).dtype == HALVES[half]
+    np.testing.assert_array_equal(first(out), first(want).astype(HALVES[half]))
+    slopes, right = (grad(lambda t, given=given: np.sum(first(f(t, *given[1:], causal=True)).astype(np.float32)))(given[0])
+                     for given in (arrays, wide))
+    assert slopes.dtype == HALVES[half]
+    # The output is rounded to half width before the sum, and the slope after it: half a unit of the largest each.
+    unit = float(ml_dtypes.finfo(HALVES[half]).eps)
+    np.testing.assert_allclose(slopes.astype(np.float32), right, rtol=2 * unit, atol=2 * unit * np.abs(right).max())
 
 
 def test_everything_but_the_kernels_is_there_without_numba():

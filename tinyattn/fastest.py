@@ -71,6 +71,7 @@ def fastest(definition: Callable[..., Any], shares: Callable[[int, int], bool] =
             return np.concatenate([definition(*part, **options) for part in zip(*cuts, strict=True)])
         return (named(definition, definitions.streaming_attention) if size > STREAM_BYTES else definition)(q, k, v, **options)
 
+    best.__module__ = __name__  # where pickle finds it
     return best
 
 

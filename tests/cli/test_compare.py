@@ -29,7 +29,7 @@ def text(tmp_path):
 
 @pytest.mark.parametrize(("options", "words"), [
     (["--context", "1"], "--context: expected 2 or more"), (["--mechanisms", "attention,attention"], "attention is named twice"),
-    (["--mechanisms", "attention, retention,retention ,attention"], "attention, retention are named twice"),
+    (["--mechanisms", "attention, retention,retention ,attention"], "retention is named twice"),
     (["--caches", "growing,growing"], "growing is named twice"), (["--caches", "all", "--context", "1"], "--context"),
     (["--caches", "state", "--mechanisms", "attention"], "unknown cache 'state'"), (["--width", "6"], "--width: expected a multiple of 4"),
     (["--batch", "1000000000"], "--batch: 1000000000 sequences"), (["--rate", "0"], "finite number above 0"), (["--rate", "nan"], "got 'nan'"),
@@ -139,10 +139,13 @@ def test_the_estimate_adds_up_steps_and_the_rest(monkeypatch, capsys):
     monkeypatch.setattr(threads, "seconds_of", lambda step: step() or 2.0)
     assert plan.estimated(planned("a", "b", log=log, steps=7), 1.0) == 7 * 1.0 + 5.0 + 7 * 2.0 + 5.0
     assert log == [("step", "b"), ("step", "b")]  # the first is not timed, as it compiles and finds memory
-    assert [*plan.lines(planned("a", "b"), {2: 0.5})] == [{"mechanism": "a"}, {"mechanism": "b"}]
+    monkeypatch.setattr(plan.time, "perf_counter", lambda: 200.0)
+    clock = plan.Clock(began=100.0)
+    assert [*plan.lines(planned("a", "b"), {2: 0.5}, clock)] == [{"mechanism": "a"}, {"mechanism": "b"}]
+    assert clock.said == 100.0 + 3 * 0.5 + 5.0 + 3 * 2.0 + 5.0
     said = capsys.readouterr().err
-    assert "about 18 s from here" in said  # 3 x 0.5 + 5 + 3 x 2 + 5
-    assert said.endswith("took 1 s\n")
+    assert "this will take about 1 min 58 s, 1 min 40 s of which are over" in said
+    assert said.splitlines()[-1] == "took 1 min 40 s"
 
 
 @pytest.mark.parametrize(("said", "took", "worked", "words"), [
@@ -169,7 +172,7 @@ def test_threads_are_timed_one_and_all_and_the_faster_kept(monkeypatch, capsys):
     assert now[1] == [1, 1]  # the first is before any limit
     assert now[-1] == [2, 2]
     for seconds, number in (({1: 1.0, 2: 0.9}, 1), ({1: 1.0, 2: 0.5}, 2), ({1: 16.0, 2: 67.0}, 1)):
-        assert [*plan.lines(made, seconds)] == [{"in": [number, number]}]
+        assert [*plan.lines(made, seconds, plan.Clock())] == [{"in": [number, number]}]
         assert f"threads: {number} of 2; a step of a takes {1e3 * seconds[1]:.0f} ms with 1" in capsys.readouterr().err
 
 
@@ -185,7 +188,7 @@ def test_what_the_user_set_stands(monkeypatch, capsys):
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", "2")
     taken = plan.first_steps(planned("a"))
     assert len(taken) == 1
-    assert [*plan.lines(planned("a"), taken)] == [{"mechanism": "a"}]
+    assert [*plan.lines(planned("a"), taken, plan.Clock())] == [{"mechanism": "a"}]
     assert "threads: as OPENBLAS_NUM_THREADS says" in capsys.readouterr().err
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,8 @@ class Door:
 
     `arguments()` makes arguments that it takes, by name. A method is looked up in what `make()` returns. `after(made, result)`
     says what is looked at, the result itself if there is none. `reference` gives the right value of the same arguments.
-    `below` says of an array of indices how large they may be. `optional` names arguments that may be None.
+    `below` says of an array of indices how large they may be. `optional` names arguments that may be None. A method that `refuses` does so whatever it is given.
+    `work` names counts of what is done one after another: enormous ones are not tried, as they would only take long.
     """
 
     arguments: Callable[[], Arguments] = dict
@@ -34,6 +36,8 @@ class Door:
     reference: Callable[..., Any] | None = None
     below: dict[str, int] = dataclasses.field(default_factory=dict)
     optional: tuple[str, ...] = ()
+    refuses: bool = False
+    work: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +64,7 @@ STRANGE = {"a str": "seven", "a dict": {}, "an object": object()}
 def damages(name: str, value: Any, below: int | None) -> Iterator[Damage]:
     """Yields every damage of an argument."""
     for kind, strange in STRANGE.items():
-        if not (isinstance(value, str) and isinstance(strange, str)):
+        if not (isinstance(value, (str, Path)) and isinstance(strange, str)):
             yield Damage(name, kind, strange, NONE)
     yield Damage(name, "None", None, NONE)
     yield from of_its_kind(name, value, below)
@@ -79,6 +83,10 @@ def of_its_kind(name: str, value: Any, below: int | None) -> Iterator[Damage]:
         yield from int_damages(name, value)
     elif isinstance(value, float):
         yield from float_damages(name, value)
+    elif isinstance(value, Path):
+        yield Damage(name, "a number", 5, NONE)
+        yield Damage(name, "a folder", value.parent, NONE)
+        yield Damage(name, "a file in no folder", value / "none" / "file", NONE)
     elif isinstance(value, (str, bytes)):
         yield Damage(name, "a number", 5, NONE)
         yield Damage(name, "the other kind of string", value.encode() if isinstance(value, str) else value.decode("latin-1"), NONE)
@@ -106,7 +114,7 @@ def int_damages(name: str, value: int) -> Iterator[Damage]:
     for dtype in (np.int8, np.uint8, np.uint64):
         if 0 <= value < 128:
             yield Damage(name, np.dtype(dtype).name, dtype(value), Instead(value))
-    for other in (0, -1, 2**31 - 1, 2**62, 2**70, -2**70):
+    for other in (0, -1, 2**62, 2**70, -2**70):
         yield Damage(name, f"{other}", other, ANY)
 
 
@@ -117,7 +125,7 @@ def float_damages(name: str, value: float) -> Iterator[Damage]:
     yield Damage(name, "a bool", True, Instead(1.0))
     yield Damage(name, "a 0-d array", np.array(value), Instead(value))
     yield Damage(name, "float32", np.float32(value), Instead(float(np.float32(value))), 1e-6)
-    for other in (float("inf"), float("-inf"), 0.0, -1.0, 2, 1e308, 10**400):
+    for other in (float("inf"), float("-inf"), 0.0, -1.0, 2, 1e30, 10**400):
         yield Damage(name, f"{other:.3g}" if isinstance(other, float) else f"int of {len(str(other))} digits", other, ANY)
 
 
@@ -245,16 +253,23 @@ def same(a: Any, b: Any, tolerance: float) -> bool:
 INNER = re.compile(r"([\w.<>]+)\(\) (?:got|missing|takes)")
 
 
-def misnamed(error: BaseException, name: str, argument: str) -> str | None:
-    """Returns what is wrong with an error, None if nothing is."""
-    if isinstance(error, MemoryError):
+def misnamed(error: BaseException, name: str, argument: str, others: Collection[str] = ()) -> str | None:
+    """Returns what is wrong with an error about an argument, None if nothing is.
+
+    What cannot be had in memory may be said by NumPy. An error may begin with the name of one of the `others` instead, where
+    two arguments do not fit.
+    """
+    if isinstance(error, MemoryError) or "array is too big" in str(error) or "Maximum allowed dimension exceeded" in str(error):
         return None
     said = f"{type(error).__name__}: {error}"
+    if isinstance(error, OSError) and not isinstance(error, TimeoutError):
+        return None if error.filename is not None else said  # a path that leads nowhere
     if not isinstance(error, (TypeError, ValueError, IndexError)) or isinstance(error, UnicodeError):
         return said
     inner = INNER.search(str(error))
-    if inner and inner[1].split(".")[-1] not in (name.split(".")[-1], "__init__") :
+    if inner and inner[1].split(".")[-1] not in (name.split(".")[-1], "__init__"):
         return f"names an inner function: {said}"
-    if not re.search(rf"(?<![A-Za-z0-9]){re.escape(argument)}(?![A-Za-z0-9])", str(error)):
+    named = re.search(rf"(?<![A-Za-z0-9]){re.escape(argument)}(?![A-Za-z0-9])", str(error))
+    if not named and str(error).split(":")[0] not in others:
         return f"does not name {argument}: {said}"
     return None

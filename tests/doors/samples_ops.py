@@ -10,9 +10,9 @@ from door import Door
 from tinyattn import ops
 from tinyattn.ops import masks
 
-# Numbers of ops, and who sees whom of ops.masks, which has names of its own.
-MODULE = SimpleNamespace(__all__=[*ops.__all__, *(name for name in masks.__all__ if name not in ops.__all__ and name.islower())],
-                         **{name: getattr(masks, name) for name in masks.__all__}, **{name: getattr(ops, name) for name in ops.__all__})
+# The numbers of ops, and who sees whom: ops.masks has names of its own.
+PUBLIC = {name: getattr(package, name) for package in (ops, masks) for name in package.__all__ if not isinstance(getattr(package, name), int)}
+MODULE = SimpleNamespace(__all__=list(PUBLIC), **PUBLIC)
 RNG = np.random.default_rng
 X = RNG(0).standard_normal((2, 4, 6))
 LENGTHS = {"q_len": 3, "kv_len": 6}
@@ -59,7 +59,7 @@ DOORS = elementwise | {
     "merge": Door(lambda: {"a": (X.copy(), X[..., 0].copy()), "b": (X + 1.0, X[..., 1].copy())}),
     "ntk_frequencies": Door(of(dims=8, factor=2.0, base=100.0)),
     "performer_features": Door(of(x=X, projection=RNG(1).standard_normal((5, 6)))),
-    "performer_projection": Door(lambda: {"rng": RNG(0), "features": 5, "head_dim": 4}),
+    "performer_projection": Door(lambda: {"rng": RNG(0), "features": 5, "head_dim": 4}, work=("features",)),
     "plain_frequencies": Door(of(dims=8, base=100.0)),
     "relative": Door(of(table=np.ones((3, 2)), buckets=lambda distance: np.clip(distance, -1, 1) + 1)),
     "rms_norm": Door(of(x=X, weight=np.ones(6), epsilon=1e-5), optional=("weight",)),
@@ -87,7 +87,7 @@ DOORS = elementwise | {
     "per_head": Door(lambda: {"patterns": [masks.causal(), masks.first(2)]}),
     "prefix": Door(of(n=2)),
     "random_blocks": Door(of(size=2, count=1, seed=3)),
-    "sharded": Door(of(heads=2, size=2, local=1, stride=2)),
+    "sharded": Door(of(heads=2, size=2, local=1, stride=2), work=("heads",)),
     "shifted_blocks": Door(of(size=2, shift=1)),
     "sliding_window": Door(of(width=2)),
     "strided": Door(of(n=2)),

@@ -89,3 +89,32 @@ assert again(0)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120,
                           env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)})
     assert done.returncode == 0, done.stderr
+
+
+def test_a_fork_while_another_thread_differentiates():
+    code = """
+import os, threading, warnings
+warnings.simplefilter("ignore")  # newer Pythons warn of any fork beside threads
+import numpy as np
+import tinyattn
+x = np.random.default_rng(0).standard_normal((8, 600, 16))
+def slope():
+    return tinyattn.grad(lambda t: (tinyattn.attention(t, x, x, causal=True) ** 2).sum())(x)
+want, stop = slope(), threading.Event()
+def work():
+    while not stop.is_set():
+        slope()
+worker = threading.Thread(target=work)
+worker.start()
+for _ in range(5):
+    child = os.fork()
+    if not child:
+        os._exit(0 if np.array_equal(slope(), want) else 1)
+    assert os.waitpid(child, 0)[1] == 0
+stop.set()
+worker.join()
+assert np.array_equal(slope(), want)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300,
+                          env={**os.environ, "TINYATTN_THREADS": "2"})
+    assert done.returncode == 0, done.stderr

@@ -1,14 +1,19 @@
 """Configs, texts and samples: what goes into a model, and what is refused."""
 
+import argparse
 import math
 
 import numpy as np
 import pytest
 
-from tinyattn.models import text
+from tinyattn import definitions
+from tinyattn.caches import GrowingCache
+from tinyattn.models import digits, evaluate, text
 from tinyattn.models.config import DecoderConfig
+from tinyattn.models.decoder import Decoder
 from tinyattn.models.sampling import draw, probabilities, sample
 from tinyattn.models.text import TextError
+from tinyattn.models.train import train
 
 RNG = np.random.default_rng
 
@@ -118,3 +123,76 @@ def test_sampling_refuses(options, error, words):
     given = {"logits": np.zeros(3), "rng": np.random.default_rng(0), **options}
     with pytest.raises(error, match=words):
         sample(given.pop("logits"), given.pop("rng"), **given)
+
+
+BYTES = np.arange(9, dtype=np.uint8)
+SMALL = Decoder.create(DecoderConfig(width=8, layers=1, heads=2, kv_heads=1, hidden=8), RNG(0))
+
+
+def cached(prompt):
+    return evaluate.cached_logits(SMALL, np.zeros((1, 3), int), [GrowingCache()], prompt=prompt)
+
+
+@pytest.mark.parametrize(("call", "error", "words"), [
+    (lambda: text.windows(BYTES[:8], context=8, limit=3), TextError, "text: 8 bytes are too few for a context of 8; at least 9 are needed"),
+    (lambda: text.windows(BYTES[:0], context=1, limit=3), TextError, "text: 0 bytes are too few for a context of 1; at least 2"),
+    (lambda: text.windows(BYTES, context=0, limit=3), ValueError, "context: expected 1 or more, got 0"),
+    (lambda: text.windows(BYTES, context=2, limit=0), ValueError, "limit: expected 1 or more, got 0"),
+    (lambda: text.windows(BYTES, context=2.0, limit=1), TypeError, "context: expected an int, got float"),
+    (lambda: text.windows(b"abcdefgh", context=2, limit=1), TypeError, "text: expected an integer array with one axis, got bytes"),
+    (lambda: text.windows(BYTES[None], context=2, limit=1), TypeError, r"text: .* got uint8 of shape \(1, 9\)"),
+    (lambda: text.windows(BYTES / 2, context=2, limit=1), TypeError, "text: .* got float64"),
+    (lambda: text.batch_of(BYTES, context=9, batch=1, rng=RNG(0)), TextError, "text: 9 bytes are too few for a context of 9; at least 10"),
+    (lambda: text.batch_of(BYTES, context=2, batch=0, rng=RNG(0)), ValueError, "batch: expected 1 or more, got 0"),
+    (lambda: text.batch_of(BYTES, context=2, batch=1, rng=3), TypeError, "rng: expected a np.random.Generator, got int"),
+    (lambda: text.split(b"abc", context=8), TypeError, "text: expected an integer array"),
+    (lambda: text.split(BYTES, context=0), ValueError, "context: expected 1 or more, got 0"),
+    (lambda: text.bigram_bits_per_byte(BYTES, BYTES[:1]), TextError, "validation: expected at least one pair of bytes, got 1 bytes"),
+    (lambda: text.bigram_bits_per_byte(BYTES[:0], BYTES), TextError, "train: expected at least one pair of bytes, got 0 bytes"),
+    (lambda: evaluate.bits_per_byte(SMALL, np.zeros((0, 8), int), np.zeros((0, 8), int)), ValueError, r"inputs: expected at least one window.*\(0, 8\)"),
+    (lambda: evaluate.bits_per_byte(SMALL, np.zeros((2, 0), int), np.zeros((2, 0), int)), ValueError, r"inputs: .*\(2, 0\)"),
+    (lambda: evaluate.bits_per_byte(SMALL, BYTES, BYTES), ValueError, r"inputs: .*\(9,\)"),
+    (lambda: evaluate.bits_per_byte(SMALL, np.zeros((1, 2)), np.zeros((1, 2), int)), TypeError, "inputs: expected an integer array, got float64"),
+    (lambda: evaluate.bits_per_byte(SMALL, np.zeros((1, 2), int), np.zeros((2, 2), int)), ValueError, r"targets: .*\(1, 2\), got \(2, 2\)"),
+    (lambda: evaluate.bits_per_byte(SMALL, np.zeros((1, 2), int), np.zeros((1, 2), int), batch=0), ValueError, "batch: expected 1 or more"),
+    (lambda: evaluate.cached_logits(SMALL, np.zeros((1, 0), int), [GrowingCache()]), ValueError, r"tokens: .*\(1, 0\)"),
+    (lambda: cached(4), ValueError, "prompt: expected 1 to 3, the length of the tokens, got 4"),
+    (lambda: cached(0), ValueError, "prompt: expected 1 or more, got 0"),
+    (lambda: evaluate.gap_in_budgets(SMALL, np.zeros((0, 3), int), GrowingCache, RNG(0)), ValueError, r"tokens: .*\(0, 3\)"),
+    (lambda: [*train(SMALL, BYTES, steps=1, context=9, batch=1, rng=RNG(0))], TextError, "9 bytes are too few"),
+    (lambda: [*train(SMALL, BYTES, steps=0, context=2, batch=1, rng=RNG(0))], ValueError, "steps: expected 1 or more, got 0"),
+    (lambda: [*train(SMALL, BYTES, steps=1, context=2, batch=1, rng=RNG(0), peak=float("nan"))], ValueError, "peak: .*got nan"),
+    (lambda: [*train(SMALL, BYTES, steps=1, context=2, batch=1, rng=RNG(0), peak="1")], TypeError, "peak: expected a number, got str"),
+    (lambda: digits.accuracy(None, np.zeros((0, 8, 8)), np.zeros(0, int)), ValueError, r"images: expected at least one, got shape \(0, 8, 8\)"),
+    (lambda: digits.nearest_mean_accuracy(digits.Digits(*(np.zeros((10, 8, 8)), np.arange(10)), np.zeros((0, 8, 8)), np.zeros(0, int))), ValueError,
+     "held_images: expected at least one"),
+    (lambda: digits.nearest_mean_accuracy(digits.Digits(*(np.zeros((9, 8, 8)), np.arange(9)) * 2)), ValueError, "labels: expected all of the digits, none is 9"),
+])
+def test_nothing_to_cut_or_to_average_is_named(call, error, words):
+    with pytest.raises(error, match=words) as refusal:
+        call()
+    assert type(refusal.value) is error
+
+
+def test_the_shortest_text_has_one_window():
+    for parts in (text.windows(BYTES, context=8, limit=3), text.batch_of(BYTES, context=8, batch=1, rng=RNG(0))):
+        assert [part.tolist() for part in parts] == [[[*range(8)]], [[*range(1, 9)]]]
+    one = text.windows(BYTES[:2], context=np.int64(1), limit=np.int32(3))
+    assert [part.tolist() for part in one] == [[[0]], [[1]]]
+    assert evaluate.bits_per_byte(SMALL, *one) == pytest.approx(8.0, abs=0.2)  # a new model knows nothing
+    assert cached(3).shape == (1, 3, 256)
+
+
+def test_sizes_may_be_numpys_integers():
+    config = DecoderConfig(width=np.int64(8), heads=np.int8(2), kv_heads=1)
+    assert DecoderConfig.from_json(config.to_json()) == config
+    with pytest.raises(TypeError, match="layers: expected an int, got bool"):
+        DecoderConfig(layers=np.bool_(True))
+
+
+def test_the_truth_of_a_gap_is_the_definition(monkeypatch):
+    used, real = [], definitions.attention
+    monkeypatch.setattr(evaluate.definitions, "attention", lambda q, k, v, **options: used.append(q.dtype) or real(q, k, v, **options))
+    monkeypatch.setattr(evaluate, "fastest", argparse.Namespace(attention=SMALL.blocks[0].attention.mechanism))
+    evaluate.logits_and_budget(SMALL, np.zeros((1, 3), int), RNG(0))
+    assert used.count(np.float64) == 1 + evaluate.DRAWS

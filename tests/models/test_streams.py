@@ -165,7 +165,7 @@ def test_beams_have_room_for_the_pages_that_they_do_not_share(beams):
 
 
 @pytest.mark.parametrize(("caches", "words"), [
-    (lambda: [GrowingCache()] * 2, "expected 2, one per layer, each its own, got 2, some of them the same"),
+    (lambda: [GrowingCache()] * 2, "expected 2, one for each layer, each its own, got one object twice"),
     (lambda: [GrowingCache() for _ in range(5)], "expected 2.*got 5"), (lambda: [GrowingCache()], "expected 2.*got 1"), (list, "expected 2.*got 0"),
 ])
 def test_a_decoder_has_one_cache_for_each_layer(caches, words):

@@ -45,12 +45,12 @@ def test_a_crash_is_not_a_kill() -> None:
 
 def test_the_right_one_lives() -> None:
     honest = Twin("honest", "It is right.", (), lambda f, p: p.call(f))
-    assert not any(kills([honest], examples=4)["honest"].values())
+    assert not any(kills([honest], examples=2)["honest"].values())
 
 
 def test_the_matrix_says_who_kills_whom() -> None:
     museum = [twin for twin in MUSEUM if twin.name in ("mask_inverted", "lse_in_base_two")]
-    matrix = kills(museum, examples=10)
+    matrix = kills(museum, examples=3)
     text = render(matrix, museum)
     row = next(line for line in text.splitlines() if line.startswith("a_mask_says_who_attends"))
     assert row.endswith("●")

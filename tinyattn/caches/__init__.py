@@ -20,6 +20,7 @@ Its files, in reading order:
     reading.py              keys in parts, in pages, packed
     tape.py                 rows written behind rows
     asked.py                options and queries, checked
+    files.py                what a file says besides its arrays
     base.py                 compute, then commit; threads, copies, files
     taped.py                caches of tapes
     growing.py              all keys and values

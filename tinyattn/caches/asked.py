@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from typing import Any, NamedTuple
 
-from tinyattn import definitions
 from tinyattn.caches.protocol import count_of
 from tinyattn.ops.signature import floating
 from tinyattn.ops.types import Array
@@ -33,8 +32,6 @@ def names_of(mechanism: Callable[..., Any], own: Mapping[str, Any] | frozenset[s
     check_function("mechanism", mechanism, "q, k, v")
     own = frozenset(own)
     found = [*inspect.signature(mechanism).parameters.values()]
-    if any(one.kind is one.VAR_KEYWORD for one in found) and getattr(mechanism, "__module__", "") == "tinyattn.fastest":
-        found = [*inspect.signature(getattr(definitions, mechanism.__name__)).parameters.values()]
     if any(one.kind is one.VAR_KEYWORD for one in found):
         return Names(None, own=own)
     options = [one for one in found[3:] if one.kind in (one.KEYWORD_ONLY, one.POSITIONAL_OR_KEYWORD) and one.name not in own]

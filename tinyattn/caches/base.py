@@ -11,9 +11,10 @@ from typing import Any, Self, TypeVar, cast
 import numpy as np
 
 from tinyattn.caches.asked import READING, Names, check_fit, check_options
-from tinyattn.caches.protocol import check_chunk, check_queries, check_reorder, check_truncation, settings_of
+from tinyattn.caches.files import BFLOAT16, check_path, settings_of, stored_as
+from tinyattn.caches.protocol import check_chunk, check_queries, check_reorder, check_truncation
+from tinyattn.ops.checks import whole
 from tinyattn.ops.files import safetensors
-from tinyattn.ops.masks.constructors import whole
 from tinyattn.ops.types import Array
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -74,6 +75,10 @@ class Base(Turns):
     def _read(self, q: Array, held: Any, options: dict[str, Any]) -> Array:
         """Returns what queries at the last q_len positions of a value read."""
         raise NotImplementedError
+
+    def _entering(self, k: Array) -> Array:
+        """Returns the keys of a chunk with the axes that they are held with."""
+        return k
 
     def _fitting(self, q: Array, k: Array) -> Array:
         """Returns queries as a plain array; an error unless they fit keys of this shape and dtype."""
@@ -143,7 +148,7 @@ class Base(Turns):
         check_options("step", options, self._names)
         grown = self._grown(k, v)
         check_chunk(q, grown.length - self.length)
-        out = self._read(self._fitting(q, k), grown, options)
+        out = self._read(self._fitting(q, self._entering(k)), grown, options)
         self._held = self._settled(grown)
         return out
 
@@ -194,21 +199,26 @@ class Base(Turns):
         Raises:
             ValueError: nothing has been appended.
         """
+        check_path(path)
         arrays = self._arrays()
         if not arrays:
             raise ValueError("save: this cache is empty and has no shapes yet; append first")
         settings = {name: str(number) for name, number in self._settings().items()}
-        safetensors.save(path, arrays, metadata={"cache": type(self).__name__, **settings})
+        halves = " ".join(name for name, array in arrays.items() if array.dtype.name == BFLOAT16)
+        safetensors.save(path, arrays, metadata={"cache": type(self).__name__, **settings} | ({BFLOAT16: halves} if halves else {}))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], **given: Any) -> Self:
         """Returns a cache written by `save`; functions that it was made with are given again.
 
         Raises:
-            ValueError: a file of another cache, or one that does not hold what this one needs.
+            ValueError: a file of another cache, or one that does not hold what this one needs; bfloat16 where nobody has
+                imported `ml_dtypes`, from which NumPy knows it.
         """
+        check_path(path)
         arrays, metadata = safetensors.load_with_metadata(path)
-        cache = cls(**settings_of(metadata, cls.__name__, path), **given)
+        arrays |= stored_as(BFLOAT16, metadata.pop(BFLOAT16, "").split(), arrays, path)
+        cache = cls(**settings_of(metadata, cls, path), **given)
         try:
             cache._restore(arrays)
         except KeyError as error:

@@ -12,6 +12,7 @@ from tinyattn.caches.base import Base, exclusive
 from tinyattn.caches.growing import GrowingCache
 from tinyattn.caches.protocol import check_chunk, check_reorder, check_truncation, count_of
 from tinyattn.caches.rows import check_lengths, chunk_of, option_of_row, padded, release, successor
+from tinyattn.ops.checks import integers
 from tinyattn.ops.types import Array
 
 Lengths = Array | Sequence[int] | None
@@ -59,6 +60,8 @@ class BatchCache(Base):
         >>> BatchCache.of([GrowingCache(), GrowingCache()]).lengths
         array([0, 0])
         """
+        if not isinstance(rows, (list, tuple)):
+            raise TypeError(f"rows: expected a list of caches, got {type(rows).__name__}")
         if len({id(row) for row in rows}) != len(rows) or not rows:
             raise ValueError(f"rows: expected at least one cache and each only once, got {len(rows)}")
         batch = cls(padding=padding)
@@ -182,9 +185,10 @@ class BatchCache(Base):
         """Forgets what stands from a length on: one for all rows (shorter ones stay), or one per row."""
         rows = self.rows
         if isinstance(length, (np.ndarray, list, tuple)):
-            if np.shape(length) != (len(rows),):
-                raise ValueError(f"length: expected an int or {len(rows)} of them, got shape {np.shape(length)}")
-            wanted = [check_truncation(n, row.length) for n, row in zip(length, rows, strict=True)]
+            given = integers("length", length)
+            if given.shape != (len(rows),):
+                raise ValueError(f"length: expected an int or {len(rows)} of them, got shape {given.shape}")
+            wanted = [check_truncation(n, row.length) for n, row in zip(given, rows, strict=True)]
         else:
             wanted = [min(check_truncation(cast(int, length), self.length), row.length) for row in rows]
         cut = tuple(successor(row) for row in rows)

@@ -7,7 +7,7 @@ from typing import Any
 
 from tinyattn.caches.growing import GrowingCache
 from tinyattn.caches.protocol import CapacityError
-from tinyattn.ops.masks.constructors import whole
+from tinyattn.ops.checks import whole
 
 
 class FixedCache(GrowingCache):
@@ -29,7 +29,7 @@ class FixedCache(GrowingCache):
 
     def __init__(self, capacity: int, mechanism: Callable[..., Any] | None = None) -> None:
         super().__init__(mechanism)
-        self._capacity = whole("capacity", capacity, 1)
+        self._capacity = whole("capacity", capacity, 1, 1 << 40)
 
     @property
     def capacity(self) -> int:

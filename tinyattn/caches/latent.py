@@ -8,6 +8,7 @@ from tinyattn import definitions
 from tinyattn.caches.growing import GrowingCache
 from tinyattn.caches.protocol import count_of
 from tinyattn.caches.taped import Held
+from tinyattn.ops.checks import has_axes
 from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.options import Window
 from tinyattn.ops.signature import floating
@@ -17,6 +18,12 @@ from tinyattn.ops.types import Array
 def absorbed(q: Array, latent: Array, k_rope: Array, *, causal: bool, w_uk: Array, w_uv: Array, mask: Array | Pattern | None = None,
              window: Window | None = None, scale: float | None = None) -> Array:
     """Returns what queries [q_nope ; q_rope] read; latent and k_rope come with a heads axis of 1."""
+    for name, weight in (("w_uk", w_uk), ("w_uv", w_uv)):
+        if has_axes(name, weight, 3) != weight.shape[-3:]:
+            raise ValueError(f"{name}: expected three axes (heads, r, dim), got shape {weight.shape}")
+    if w_uk.shape[-1] + k_rope.shape[-1] != q.shape[-1]:
+        raise ValueError(f"w_uk, v: expected the {q.shape[-1]} channels of q in all, those of w_uk {w_uk.shape} and of v, the rotated "
+                         f"keys {k_rope.shape}")
     parts = q[..., : w_uk.shape[-1]], q[..., w_uk.shape[-1] :]
     out: Array = definitions.latent_attention_absorbed(*parts, latent[..., 0, :, :], k_rope[..., 0, :, :], w_uk=w_uk, w_uv=w_uv,
                                                        causal=causal, mask=mask, window=window, scale=scale)
@@ -41,9 +48,12 @@ class LatentCache(GrowingCache):
     def _grown(self, k: Array, v: Array) -> Held:
         return super()._grown(one_head(k), one_head(v))
 
+    def _entering(self, k: Array) -> Array:
+        return one_head(k)
+
     def _fitting(self, q: Array, k: Array) -> Array:
         count_of(q)
-        q, k = floating("q", q), k if k.ndim == q.ndim else one_head(k)
+        q = floating("q", q)
         if q.dtype != k.dtype:
             raise TypeError(f"q: expected the dtype of the latents, {k.dtype}, got {q.dtype}")
         if q.ndim != k.ndim or q.shape[:-3] != k.shape[:-3]:

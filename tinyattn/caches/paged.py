@@ -43,10 +43,9 @@ class PagePool(Pool):
         Leave out the last token, whose logits are wanted: a query must be computed for it. `scope` names what the keys
         depend on besides the tokens, a model or an adapter.
         """
+        found = self._book.found(chain(check_ids([] if tokens is None else tokens), self.page_size, scope), self.page_size)
         cache = PagedCache(self)
-        if tokens is not None:
-            found = self._book.found(chain(check_ids(tokens), self.page_size, scope), self.page_size)
-            self._book = self._book.holding(cache._number, found)
+        self._book = self._book.holding(cache._number, found)
         return cache
 
 
@@ -203,7 +202,8 @@ class PagedCache(Keyed):
         if held is None or held.book.keys is None or held.book.values is None:
             return {}
         table = held.table
-        rows = {name: np.stack([gathered(pool, row)[:, : table.length] for row in table.pages])
+        rows = {name: np.stack([gathered(pool, row)[:, : table.length] for row in table.pages]) if len(table.pages) else
+                np.zeros((0, pool.shape[1], table.length, pool.shape[3]), pool.dtype)
                 for name, pool in (("keys", held.book.keys), ("values", held.book.values))}
         return {name: row.reshape(*table.lead, *row.shape[1:]) for name, row in rows.items()}
 

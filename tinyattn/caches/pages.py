@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tinyattn.caches.protocol import CapacityError
+from tinyattn.ops.checks import integers
 from tinyattn.ops.types import Array
 
 NONE = np.zeros(0, np.int64)
@@ -107,6 +108,8 @@ def chain(tokens: Array, page_size: int, scope: str) -> Iterator[bytes]:
     Equal tokens elsewhere, or after other tokens, have another digest, and so have those of another scope: another model
     or adapter, whose keys are others.
     """
+    if not isinstance(scope, str):
+        raise TypeError(f"scope: expected a str, got {type(scope).__name__}")
     digest = hashlib.sha256(scope.encode()).digest()
     for start in range(0, len(tokens) - page_size + 1, page_size):
         digest = hashlib.sha256(digest + tokens[start : start + page_size].astype("<i8").tobytes()).digest()
@@ -115,7 +118,7 @@ def chain(tokens: Array, page_size: int, scope: str) -> Iterator[bytes]:
 
 def check_ids(tokens: Array | Sequence[int]) -> Array:
     """Returns tokens as an array of ints."""
-    ids = np.asarray(tokens)
-    if ids.ndim != 1 or (ids.size and ids.dtype.kind not in "iu"):
-        raise TypeError(f"tokens: expected ints along one axis, got {ids.dtype} of shape {ids.shape}")
+    ids = integers("tokens", tokens if np.size(tokens) else np.zeros(np.shape(tokens), np.int64))
+    if ids.ndim != 1:
+        raise TypeError(f"tokens: expected ints along one axis, got shape {ids.shape}")
     return ids

@@ -7,7 +7,8 @@ from typing import Protocol
 
 import numpy as np
 
-from tinyattn.ops.masks.constructors import whole
+from tinyattn.ops.checks import truth, whole
+from tinyattn.ops.signature import floating
 from tinyattn.ops.types import Array
 
 
@@ -46,14 +47,16 @@ class HeavyHitters:
 
     def piece(self, held: int, count: int) -> int:
         """Returns what fits without forgetting, else 1."""
-        return min(count, max(1, self.held(held + count) - held))
+        held, count = whole("held", held, 0), whole("count", count, 0)
+        return min(count, max(1, min(held + count, self.heavy + self.recent) - held))
 
     def held(self, length: int) -> int:
         """Returns length, up to heavy + recent."""
-        return min(length, self.heavy + self.recent)
+        return min(whole("length", length, 0), self.heavy + self.recent)
 
     def kept(self, weights: Array, mass: Array, *, first: bool) -> Array | None:
         """Returns all but the lightest of the older tokens."""
+        check_weighed(weights, mass, first)
         size = mass.shape[-1]
         if size <= self.heavy + self.recent:
             return None
@@ -83,14 +86,16 @@ class SnapKV:
 
     def piece(self, held: int, count: int) -> int:
         """Returns all."""
-        return count
+        whole("held", held, 0)
+        return whole("count", count, 0)
 
     def held(self, length: int) -> int:
         """Returns length, up to the budget."""
-        return min(length, self.budget)
+        return min(whole("length", length, 0), self.budget)
 
     def kept(self, weights: Array, mass: Array, *, first: bool) -> Array | None:
         """Returns the prompt's tokens with most votes and its window."""
+        check_weighed(weights, mass, first)
         size = weights.shape[-1]
         if not first or size <= self.budget:
             return None
@@ -101,3 +106,12 @@ class SnapKV:
         best = np.argsort(-pooled, axis=-1, kind="stable")[..., : self.budget - self.window]
         last = np.broadcast_to(np.arange(size - self.window, size), (*best.shape[:-1], self.window))
         return np.concatenate((np.sort(best, axis=-1), last), axis=-1)
+
+
+def check_weighed(weights: Array, mass: Array, first: bool) -> None:
+    """Raises unless weights (..., kv_heads, i, j) and their sums (..., kv_heads, j) fit each other."""
+    weights, mass = floating("weights", weights), floating("mass", mass)
+    if weights.ndim < 2 or mass.shape != (*weights.shape[:-2], weights.shape[-1]):
+        raise ValueError(f"weights, mass: expected (..., kv_heads, i, j) and (..., kv_heads, j), got shapes {weights.shape} and "
+                         f"{mass.shape}")
+    truth("first", first)

@@ -10,15 +10,18 @@ import numpy as np
 
 from tinyattn.caches.base import Turns
 from tinyattn.caches.pages import Book, Table
-from tinyattn.ops.masks.constructors import whole
+from tinyattn.ops.checks import whole
 from tinyattn.ops.types import Array
+
+# More tokens than any memory holds.
+MOST = 1 << 40
 
 
 class Pool(Turns):
     """Pages of `page_size` tokens, and who holds which."""
 
     def __init__(self, pages: int, page_size: int) -> None:
-        self.pages, self.page_size = whole("pages", pages, 1), whole("page_size", page_size, 1)
+        self.pages, self.page_size = whole("pages", pages, 1, MOST), whole("page_size", page_size, 1, MOST)
         self._turn: dict[str, int] = {}
         self._state = Book.blank(self.pages)  # replaced whole, so that what fails in between leaves it as it was
         self._last = 0

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from tinyattn.ops.checks import integers
 from tinyattn.ops.signature import floating
 from tinyattn.ops.types import Array
 
@@ -104,9 +105,9 @@ def check_truncation(length: int, held: int) -> int:
 
 def check_reorder(indices: Array, rows: int) -> Array:
     """Returns the rows to keep; repeated ones are copies."""
-    indices = np.asarray(indices)
-    if indices.dtype.kind not in "iu" or indices.ndim != 1:
-        raise TypeError(f"indices: expected a list of ints, got {indices.dtype} of shape {indices.shape}")
+    indices = integers("indices", indices)
+    if indices.ndim != 1:
+        raise TypeError(f"indices: expected a list of ints, got shape {indices.shape}")
     if indices.size and not 0 <= indices.min() <= indices.max() < rows:
         raise IndexError(f"indices: expected 0 to {rows - 1}, got {int(indices.min())} to {int(indices.max())}")
     return indices
@@ -131,14 +132,3 @@ def count_of(q: Array) -> int:
     if not isinstance(q, np.ndarray) or q.ndim < 2:
         raise TypeError(f"q: expected an array (..., heads, q_len, head_dim), got {getattr(q, 'shape', type(q).__name__)}")
     return int(q.shape[-2])
-
-
-def settings_of(metadata: dict[str, str], kind: str, path: object) -> dict[str, int]:
-    """Returns the numbers that a cache in a file was made with; ValueError unless it is one of this kind."""
-    if metadata.get("cache") != kind:
-        raise ValueError(f"{path}: expected a {kind}, got {metadata.get('cache', 'no cache')}")
-    settings = {name: text for name, text in metadata.items() if name != "cache"}
-    for name, text in settings.items():
-        if not text.isdecimal():
-            raise ValueError(f"{path}: {name}: expected a whole number, got {text!r}")
-    return {name: int(text) for name, text in settings.items()}

@@ -9,12 +9,22 @@ import numpy as np
 from tinyattn.caches.asked import check_options
 from tinyattn.caches.base import exclusive
 from tinyattn.caches.protocol import check_chunk, check_tokens
-from tinyattn.caches.reading import narrowed, packed_parts, piece_of, quantized_attention, read_parts, with_sinks
+from tinyattn.caches.reading import (
+    narrowed,
+    packed_parts,
+    piece_of,
+    quantized_attention,
+    read_parts,
+    seen_part,
+    settled_bias,
+    with_sinks,
+)
 from tinyattn.caches.tape import Tape
 from tinyattn.caches.taped import Held, Taped
-from tinyattn.ops.masks.constructors import whole
+from tinyattn.ops.checks import whole
 from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.merge import merge
+from tinyattn.ops.options import check_window
 from tinyattn.ops.quantize import BITS, Packed, dequantize, quantize
 from tinyattn.ops.types import Array
 
@@ -139,6 +149,8 @@ class QuantizedCache(Taped):
 
         options = dict(options)
         mask, sinks, length = options.pop("mask", None), options.pop("sinks", None), grown.length
+        options["bias"] = settled_bias(options.get("bias"), q, length, lambda: seen_part(
+            mask, check_window(options.get("window"))[0], at, np.arange(length)))
         fine = [np.concatenate((held.tapes[name].rows, new), axis=-2) for name, new in zip(("keys", "values"), piece, strict=True)]
         near = read_parts(q, [(fine[0], fine[1], np.arange(before, length))], at, length,
                           mask=narrowed(mask, Pattern(lambda i, j: j >= old(i)), at, length), **options)

@@ -6,7 +6,7 @@ signature; a kernel with that signature takes its place in `paged_attention` and
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from typing import Any
 
@@ -18,6 +18,7 @@ from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.merge import Partial, merge
 from tinyattn.ops.options import Window, check_bias, check_broadcast, check_mask, check_sinks, check_window, dense_bias, has_infinite
 from tinyattn.ops.quantize import Packed, dequantize
+from tinyattn.ops.signature import floating
 from tinyattn.ops.storage import is_half
 from tinyattn.ops.types import Array
 
@@ -49,7 +50,7 @@ def read_parts(q: Array, parts: Iterable[Part], at: Array, length: int, *, mask:
     """
     compute, full = computed(q.dtype), (*q.shape[:-1], length)
     mask, (left, _) = check_mask(mask, full), check_window(window)  # no later key is ever seen
-    bias = check_bias(bias, full, compute, lambda: seen_part(mask, left, at, np.arange(length)))
+    bias = settled_bias(bias, q, length, lambda: seen_part(mask, left, at, np.arange(length)))
     q, total = q.astype(compute, copy=False), None
     for keys, values, positions in parts:
         seen = seen_part(mask, left, at, positions)
@@ -63,13 +64,27 @@ def read_parts(q: Array, parts: Iterable[Part], at: Array, length: int, *, mask:
     return total
 
 
+def settled_bias(bias: Array | Bias | None, q: Array, length: int, visible: Callable[[], Array | None]) -> Array | Bias | None:
+    """Returns a bias in which +inf is settled for all keys together, before they are read in parts that do not know each other.
+
+    `visible()` is which of the keys at 0 to length - 1 each query sees. Where a query sees several +inf they become NaN, as the
+    row is; those that it does not see hide what is hidden.
+    """
+    settled = check_bias(bias, (*q.shape[:-1], length), computed(q.dtype), visible)
+    if settled is None or isinstance(settled, Bias) or not has_infinite(settled):
+        return settled
+    seen = visible()
+    shown: Array = np.where(settled == np.inf, np.where(True if seen is None else seen, np.nan, -np.inf), settled)
+    return shown.astype(settled.dtype)
+
+
 def with_sinks(partial: Partial, sinks: Array | None) -> Array:
     """Returns what was read beside a sink a head, (heads,), that takes its share of the weight."""
     out, lse = partial
     sinks = check_sinks(sinks, out.shape[-3], out.dtype)
     if sinks is None:
         return out
-    with np.errstate(under="ignore"):
+    with np.errstate(under="ignore", invalid="ignore"):  # NaN is an answer where NaN came
         shown: Array = out * np.exp(lse - np.logaddexp(lse, sinks[:, None]))[..., None]
     return shown
 
@@ -122,7 +137,8 @@ def paged_attention(q: Array, keys: Array, values: Array, tables: Array, lengths
     """
     check_tables(q, keys, tables, lengths)
     kernels = fastest.kernel("reading")
-    settled = bias is None or isinstance(bias, Bias) or not has_infinite(bias)  # who sees a +inf depends on the row's length
+    # Who sees a +inf depends on the row's length.
+    settled = bias is None or isinstance(bias, Bias) or not has_infinite(floating("bias", bias))
     if kernels is not None and mask is None and settled and kernels.reads_pages(q, keys, values):
         out: Array = kernels.paged_attention(q, keys, values, tables, lengths, bias=bias, window=window, scale=scale, softcap=softcap,
                                              sinks=sinks)

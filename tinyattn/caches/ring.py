@@ -10,12 +10,17 @@ import numpy as np
 from tinyattn import fastest
 from tinyattn.caches.asked import check_function
 from tinyattn.caches.protocol import check_tokens
-from tinyattn.caches.reading import read_parts, with_sinks
+from tinyattn.caches.reading import read_parts, settled_bias, with_sinks
 from tinyattn.caches.tape import Tape
 from tinyattn.caches.taped import Held, Taped
-from tinyattn.ops.masks.constructors import whole
+from tinyattn.ops.bias import Bias
+from tinyattn.ops.checks import whole
+from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.merge import merge
 from tinyattn.ops.types import Array
+
+# Sums of such numbers still fit in 64 bits.
+MOST = 1 << 60
 
 
 class RingCache(Taped):
@@ -45,8 +50,8 @@ class RingCache(Taped):
     def __init__(self, window: int, *, keep_first: int = 0, slack: int = 0,
                  rotate: Callable[[Array, Array], Array] | None = None) -> None:
         super().__init__()
-        self.window, self.keep_first, self.slack = (
-            whole(name, n, least) for name, n, least in (("window", window, 1), ("keep_first", keep_first, 0), ("slack", slack, 0)))
+        self.window, self.keep_first = whole("window", window, 1, MOST), whole("keep_first", keep_first, 0, MOST)
+        self.slack = whole("slack", slack, 0, MOST)
         if rotate is not None:
             check_function("rotate", rotate, "x and positions")
         self.rotate = rotate
@@ -90,6 +95,9 @@ class RingCache(Taped):
             out: Array = fastest.attention(q, keys, values, causal=True, window=window, **options)
             return out
         sinks, at = options.pop("sinks", None), np.arange(held.length - q.shape[-2], held.length)
+        if not isinstance(options.get("bias"), Bias) or self.rotate is None:
+            options["bias"] = settled_bias(options.get("bias"), q, held.length,
+                                           lambda: self._visible(options.get("mask"), at, held.length))
         near = read_parts(self._turned(q, at), [(keys, values, np.arange(begin, held.length))], at, held.length,
                           **{**options, "window": window})
         places = at if self.rotate is None else np.minimum(at, self.keep_first + self.window - 1)
@@ -97,6 +105,13 @@ class RingCache(Taped):
         far = read_parts(self._turned(q, places), [(first[0].rows, first[1].rows, np.arange(first[0].size))], places, held.length,
                          **options)
         return with_sinks(merge(near, far), sinks).astype(q.dtype, copy=False)
+
+    def _visible(self, mask: Array | Pattern | None, at: Array, length: int) -> Array:
+        """Returns which keys the queries at these positions see: the window's, the first, and of both what a mask lets them."""
+        positions, behind = np.arange(length), at[:, None]
+        seen = (positions <= behind) & ((positions < self.keep_first) | (positions > behind - self.window))
+        shown = mask.visible(at, positions) if isinstance(mask, Pattern) else mask
+        return seen if shown is None else seen & shown
 
     def _turned(self, q: Array, at: Array) -> Array:
         return q if self.rotate is None else self.rotate(q, at)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinyattn.caches.base import Base
+from tinyattn.ops.checks import integers
 from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.types import Array
 
@@ -27,14 +28,13 @@ def chunk_of(k: Array, v: Array) -> int:
 
 def check_lengths(lengths: Any, rows: int | None = None, most: int | None = None) -> Array:
     """Returns lengths as an array of one int per row, each of 0 to `most`."""
-    counts = np.asarray(lengths)
-    if counts.dtype.kind not in "iu" or counts.shape != ((rows,) if rows is not None else counts.shape[:1]) or not counts.ndim:
-        raise ValueError(f"lengths: expected {'as many' if rows is None else rows} ints, one per row, got {counts.dtype} of shape "
-                         f"{counts.shape}")
+    counts = integers("lengths", lengths)
+    if counts.shape != ((rows,) if rows is not None else counts.shape[:1]):
+        raise ValueError(f"lengths: expected {'as many' if rows is None else rows} ints, one per row, got shape {counts.shape}")
     if counts.size and (counts.min() < 0 or (most is not None and counts.max() > most)):
         limit = "0 or more" if most is None else f"0 to the chunk's {most} tokens"
         raise ValueError(f"lengths: expected {limit}, got {int(counts.min())} to {int(counts.max())}")
-    return counts.astype(np.int64)
+    return counts
 
 
 def successor(cache: Any) -> Any:

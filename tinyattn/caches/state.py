@@ -13,7 +13,7 @@ from tinyattn.caches.asked import Names, check_options, names_of
 from tinyattn.caches.base import Base, exclusive
 from tinyattn.caches.chunk import GATES, Chunk, check_gates, still
 from tinyattn.caches.protocol import check_chunk, check_tokens
-from tinyattn.ops.masks.constructors import whole
+from tinyattn.ops.checks import whole
 from tinyattn.ops.types import Array
 
 State = tuple[Array, ...]

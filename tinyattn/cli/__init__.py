@@ -9,6 +9,7 @@ Its files, in reading order:
     outputs.py              files checked before the work
     model_file.py           a model out of a file
     memory.py               freed memory kept
+    threads.py              one thread or all, whichever is faster
     list.py                 tinyattn list
     show.py                 tinyattn show
     check.py                tinyattn check
@@ -18,7 +19,6 @@ Its files, in reading order:
     train.py                tinyattn train
     cache_names.py          caches by name
     generate.py             tinyattn generate
-    threads.py              one thread or all, whichever is faster
     trained.py              a model, trained and writing
     plan.py                 the jobs of a comparison, and how long they take
     compare_table.py        tables of 80 columns, legends, samples

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
-import json
 import math
-import os
 from typing import Any
 
-from tinyattn.catalog import ROWS, find
+from tinyattn.catalog import MIXERS, find_mixer
 from tinyattn.catalog.row import Row
 from tinyattn.cli import memory, threads
 from tinyattn.cli.compare_caches import caches_plan
 from tinyattn.cli.compare_digits import digits_plan
 from tinyattn.cli.compare_text import text_plan
-from tinyattn.cli.plan import Plan, check_once, first_steps, lines
+from tinyattn.cli.ends import say
+from tinyattn.cli.names import each
+from tinyattn.cli.outputs import check_outputs, check_picture, write_json, write_picture
+from tinyattn.cli.plan import Clock, Plan, first_steps, lines
 from tinyattn.cli.terminal import positive, seed
 from tinyattn.cli.trained import machine
 from tinyattn.models import text as texts
 from tinyattn.models.config import LARGEST, DecoderConfig
-from tinyattn.ops.files.atomic import check_writable, replacing
 
 # Chosen so that two mechanisms take under two minutes on two slow cores and end well below the bigram.
 WIDTH, LAYERS, CONTEXT, STEPS, RATE = 64, 2, 128, 400, 8e-3
@@ -65,16 +64,14 @@ def rate(text: str) -> float:
 
 def chosen(names: str) -> list[Row]:
     """Returns the rows to compare; ValueError for a name that is unknown, comes twice, or cannot mix tokens causally."""
-    if names.strip().lower() == "all":
-        return [row for row in ROWS if row.mixer is not None]
-    rows = [find(name.strip()) for name in names.split(",")]
-    check_once("--mechanisms", [row.name for row in rows])
-    return [row for row in rows if row.mixing]
+    return [*MIXERS] if names.strip().lower() == "all" else each(names, find_mixer, "--mechanisms")
 
 
 def run(given: argparse.Namespace) -> int:
     """Trains, measures, prints the table; what is done so far when interrupted."""
     check(given)
+    clock = Clock()
+    say(f"reading {'images of digits' if given.task == 'digits' else given.text or 'the source of the standard library'}")
     memory.keep()
     plan = digits_plan(with_defaults(given)) if given.task == "digits" else planned(with_defaults(given))
     report: dict[str, Any] = {"settings": plan.settings, "machine": machine(), "rows": []}
@@ -83,15 +80,14 @@ def run(given: argparse.Namespace) -> int:
         taken = first_steps(plan)
         if not threads.limitable() and len(taken) > 1 and threads.chosen(taken) == 1:
             return threads.again(given)
-        for line in lines(plan, taken):
+        for line in lines(plan, taken, clock):
             report["rows"].append(line)
     except KeyboardInterrupt:
         code = 130
     print(plan.title)
     plan.show(report)
     if given.json:
-        with replacing(given.json, "w") as file:
-            json.dump(report, file, indent=1)
+        write_json(report, given.json)
     if given.plot and report["rows"]:
         plot(report, given.plot)
     return code
@@ -99,15 +95,10 @@ def run(given: argparse.Namespace) -> int:
 
 def check(given: argparse.Namespace) -> None:
     """Raises ValueError for options that contradict each other and for what cannot be written or drawn."""
-    for path in (given.json, given.plot):
-        if path:
-            check_writable(path)
-    if given.json and given.plot and os.path.realpath(given.json) == os.path.realpath(given.plot):
-        raise ValueError(f"--plot {given.plot}: is the file of --json")
+    check_outputs(json=given.json, plot=given.plot)
+    check_picture(given.plot)
     if given.plot and given.caches:
         raise ValueError("--plot: losses are drawn, and --caches compares what comes after training")
-    if given.plot and importlib.util.find_spec("matplotlib") is None:
-        raise ValueError("--plot: matplotlib is not installed; pip install 'tinyattn[plot]'")
     of_text = ("caches", "text", "context", "width", "layers")
     if given.task == "digits" and any(getattr(given, name) for name in of_text):
         raise ValueError("--task digits: images have no caches and no text, and a model of their own; "
@@ -151,5 +142,4 @@ def plot(report: dict[str, Any], path: str) -> None:
     from tinyattn.plot import losses
     figure = losses({line["mechanism"]: line["losses"] for line in report["rows"]}, bar=report["settings"].get("bigram_bits_per_byte"),
                     unit="byte" if "bigram_bits_per_byte" in report["settings"] else "digit")
-    with replacing(path) as file:
-        figure.savefig(file, format="png", dpi=150)
+    write_picture(figure, path)

@@ -11,22 +11,23 @@ from typing import Any
 
 import numpy as np
 
+from tinyattn.caches.rows import release
 from tinyattn.catalog.row import Row
-from tinyattn.cli.cache_names import Make, caches_of, named
+from tinyattn.cli.cache_names import Make, caches_of
 from tinyattn.cli.compare_table import measure, print_columns, print_legend
-from tinyattn.cli.plan import Job, Line, Plan, check_once
+from tinyattn.cli.names import every
+from tinyattn.cli.plan import Job, Line, Plan
 from tinyattn.cli.terminal import progress
 from tinyattn.cli.trained import created, decoding, stepping, trained
 from tinyattn.models import evaluate
 from tinyattn.models import text as texts
 from tinyattn.models.config import DecoderConfig
 from tinyattn.models.decoder import Decoder
-from tinyattn.models.generate import release
 from tinyattn.ops.loss import cross_entropy
 from tinyattn.ops.types import Array
 
 LEGEND = {
-    "exact": "what the cache says of itself; window: exact attention to its window alone",
+    "exact": "whether the cache loses nothing; window: nothing within its window",
     "bytes": "held by the caches of all layers after a whole context",
     "B/token": "the same per byte of text",
     "write/s": "bytes per second behind half a context",
@@ -40,13 +41,7 @@ WINDOWS = 4
 def chosen(rows: Sequence[Row], names: str, length: int) -> list[tuple[Row, dict[str, Make]]]:
     """Returns each mechanism with its caches of these names, or 'all'; ValueError for a name that no mechanism has."""
     known = [(row, caches_of(row, length)) for row in rows]
-    if names == "all":
-        return known
-    wanted = [name.strip() for name in names.split(",")]
-    check_once("--caches", wanted)
-    every = {name: make for _, caches in known for name, make in caches.items()}
-    for name in wanted:
-        named(name, every)
+    wanted = every(names, dict.fromkeys(name for _, caches in known for name in caches), "cache", "--caches")
     return [(row, {name: caches[name] for name in wanted if name in caches}) for row, caches in known]
 
 
@@ -113,4 +108,5 @@ def print_caches(report: dict[str, Any]) -> None:
                   f"{line['tokens_per_s']:,.0f}", measure(line["gap_budgets"]), f"{line['bits_per_byte']:.3f}",
                   f"{line['bits_lost']:+.4f}"] for line in lines]
     print_columns(["  cache", *LEGEND], rows)
-    print_legend({**LEGEND, "window": "caches that forget hold a quarter of the context"})
+    print_legend(LEGEND)
+    print("\nCaches that forget (ring, heavy, snapkv) hold a quarter of the context.")

@@ -13,7 +13,8 @@ import numpy as np
 from tinyattn.catalog import find
 from tinyattn.catalog.blocks import BLOCKS
 from tinyattn.cli.compare_table import print_columns, print_legend
-from tinyattn.cli.plan import Job, Line, Plan, check_once
+from tinyattn.cli.names import each
+from tinyattn.cli.plan import Job, Line, Plan
 from tinyattn.cli.terminal import progress
 from tinyattn.models.config import DecoderConfig
 from tinyattn.models.decoder import parameters
@@ -32,10 +33,9 @@ LIKE = DecoderConfig(width=64, layers=2, heads=4, kv_heads=4, hidden=128, contex
 
 def chosen_blocks(names: str | None) -> list[str]:
     """Returns the mechanisms to compare; ValueError for one that no image model can be built of."""
-    if names is None or names == "all":
+    if names is None or names.strip().lower() == "all":
         return list(BLOCKS)
-    rows = [find(name.strip()).name for name in names.split(",")]
-    check_once("--mechanisms", rows)
+    rows = each(names, lambda name: find(name, suggested=[find(known) for known in BLOCKS]).name, "--mechanisms")
     for name in rows:
         if name not in BLOCKS:
             raise ValueError(f"{name}: no image model is built of it; known: {', '.join(BLOCKS)}")

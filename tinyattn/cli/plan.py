@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from tinyattn.cli import threads
+from tinyattn.cli.ends import say
 from tinyattn.cli.terminal import progress
 from tinyattn.models.config import DecoderConfig
 
@@ -48,11 +47,17 @@ class Plan:
 
 @dataclass
 class Clock:
-    """When the work began, on the clock and in seconds of the processor, and how long it was said to take."""
+    """When the command began, on the clock and in seconds of the processor, and how long it was said to take."""
 
-    said: float
+    said: float = 0.0
     began: float = field(default_factory=time.perf_counter)
     worked: float = field(default_factory=time.process_time)
+
+    def promise(self, seconds: float) -> str:
+        """Returns how long the command will take in all, if that many seconds are left."""
+        so_far = time.perf_counter() - self.began
+        self.said = so_far + seconds
+        return f"this will take about {duration(self.said)}, {duration(so_far)} of which are over"
 
     def verdict(self) -> str:
         """Returns how long the work took, and why where that is more than was promised."""
@@ -80,47 +85,10 @@ def duration(seconds: float) -> str:
     return f"{whole // 60} min {whole % 60} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
-def check_once(option: str, names: Sequence[str]) -> None:
-    """Raises ValueError for a name that an option holds twice."""
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ValueError(f"{option}: {', '.join(twice)} {'is' if len(twice) == 1 else 'are'} named twice")
-
-
-def say(text: str) -> None:
-    """Prints a line on standard error, where progress is told, at once."""
-    print(text, file=sys.stderr, flush=True)
-
-
 def first_steps(plan: Plan) -> dict[int, float]:
     """Returns the seconds of the first mechanism's step by threads: with one and with all, or as the user gave them."""
-    names = [job.name for job in plan.jobs]
-    say(f"{plan.title}\ntiming the first steps of {', '.join(names[:2])}{f' and {len(names) - 2} more' if names[2:] else ''}")
-    job, most = plan.jobs[0], threads.cores()
-    job.step()  # which compiles what is compiled, and finds memory
-    if threads.asked() or most == 1:
-        return {most: threads.seconds_of(job.step)}
-    if not threads.limitable():
-        return {1: threads.in_child({**asdict(plan.config), "batch": plan.batch}), most: threads.seconds_of(job.step)}
-    taken = {}
-    for number in (1, most):
-        with threads.limited(number):
-            taken[number] = threads.seconds_of(job.step)
-    return taken
-
-
-@contextmanager
-def fitting(plan: Plan, taken: dict[int, float]) -> Iterator[float]:
-    """Lets the jobs run with as many threads as their first steps were fastest with, says so, and gives a step's seconds."""
-    if len(taken) == 1:
-        say(f"threads: as {threads.asked()} says" if threads.asked() else "threads: 1, as there is one core")
-        yield next(iter(taken.values()))
-        return
-    number, most = threads.chosen(taken), max(taken)
-    say(f"threads: {number} of {most}; a step of {plan.jobs[0].name} takes {1e3 * taken[1]:.0f} ms with 1 and "
-        f"{1e3 * taken[most]:.0f} ms with {most}")
-    with threads.limited(number):
-        yield taken[number]
+    say(plan.title)
+    return threads.timed(plan.jobs[0].step, plan.jobs[0].name, lambda: threads.in_child({**asdict(plan.config), "batch": plan.batch}))
 
 
 def estimated(plan: Plan, first: float) -> float:
@@ -138,11 +106,10 @@ def estimated(plan: Plan, first: float) -> float:
     return total
 
 
-def lines(plan: Plan, taken: dict[int, float]) -> Iterator[Line]:
+def lines(plan: Plan, taken: dict[int, float], clock: Clock) -> Iterator[Line]:
     """Yields the lines of the report as they are measured; says before how long that will take, and after how long it took."""
-    with fitting(plan, taken) as first:
-        clock = Clock(estimated(plan, first))
-        say(f"about {duration(clock.said)} from here")
+    with threads.fitting(taken, plan.jobs[0].name) as first:
+        say(clock.promise(estimated(plan, first)))
         for job in plan.jobs:
             yield from job.work()
         say(clock.verdict())

@@ -92,7 +92,7 @@ def progress(name: str, total: int) -> Iterator[Bar]:
     if sys.stderr is not None and sys.stderr.isatty() and has_rich():
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-        with Progress(TextColumn("{task.description:<18}"), BarColumn(), MofNCompleteColumn(),
+        with Progress(TextColumn("{task.description:<18}"), BarColumn(bar_width=16), MofNCompleteColumn(),
                       TextColumn("{task.fields[note]}"), TimeRemainingColumn(), console=Console(stderr=True)) as shown:
             task = shown.add_task(name, total=total, note="")
             yield Bar(name, total, lambda done, note: shown.update(task, completed=done, note=note))

@@ -16,6 +16,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from tinyattn import fastest
+from tinyattn.cli.ends import say
 
 # What the libraries behind NumPy's products read, once, when NumPy is imported.
 VARIABLES = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "BLIS_NUM_THREADS")
@@ -53,6 +54,14 @@ def limited(threads: int) -> Iterator[None]:
         yield
 
 
+def compiling() -> bool:
+    """Returns whether no kernel has been compiled on this machine yet."""
+    if fastest.kernel() is None:
+        return False
+    from tinyattn.kernels.jit import cache_folder
+    return not cache_folder().is_dir()
+
+
 def seconds_of(step: Callable[[], Any], rounds: int = ROUNDS, enough: float = ENOUGH) -> float:
     """Returns the median seconds of a step, of several or of as many as begin within `enough` seconds."""
     taken: list[float] = []
@@ -71,6 +80,43 @@ def chosen(seconds: dict[int, float]) -> int:
     """
     most = max(seconds)
     return most if seconds[1] >= GAIN * seconds[most] else 1
+
+
+def timed(step: Callable[[], Any], name: str, child: Callable[[], float] | None = None) -> dict[int, float]:
+    """Returns the seconds of a step with one thread and with all, by the number of threads; says first what is timed.
+
+    With as many as there are, alone, where there is one core or the user chose them. Without threadpoolctl `child` gives
+    the seconds of a step with one thread.
+    """
+    most = cores()
+    say(f"timing steps of {name}{'; kernels are compiled first, which is done once and takes a while' if compiling() else ''}")
+    if asked() or most == 1 or not (limitable() or child):
+        step()  # which compiles what is compiled, and finds memory
+        return {most: seconds_of(step)}
+    if not limitable() and child:
+        step()
+        return {1: child(), most: seconds_of(step)}
+    taken: dict[int, float] = {}
+    for number in (1, most):
+        with limited(number):
+            if not taken:
+                step()
+            taken[number] = seconds_of(step)
+    return taken
+
+
+@contextmanager
+def fitting(taken: dict[int, float], name: str) -> Iterator[float]:
+    """Lets what runs inside use as many threads as the steps of this name were faster with, says so, gives a step's seconds."""
+    most = max(taken)
+    if len(taken) == 1:
+        say(f"threads: {f'as {asked()} says' if asked() else most}; a step of {name} takes {1e3 * taken[most]:.0f} ms")
+        yield taken[most]
+        return
+    number, each = chosen(taken), " and ".join(f"{1e3 * taken[count]:.0f} ms with {count}" for count in (1, most))
+    say(f"threads: {number} of {most}; a step of {name} takes {each}")
+    with limited(number):
+        yield taken[number]
 
 
 def in_child(sizes: dict[str, Any]) -> float:

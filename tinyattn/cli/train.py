@@ -9,7 +9,7 @@ import os
 import numpy as np
 
 from tinyattn.catalog import Row, find_mixer
-from tinyattn.cli import memory
+from tinyattn.cli import memory, threads
 from tinyattn.cli.model_file import opened
 from tinyattn.cli.outputs import check_outputs
 from tinyattn.cli.terminal import positive, progress, seed
@@ -41,7 +41,10 @@ def run(given: argparse.Namespace) -> int:
     training, held = texts.split(texts.read_text(given.text), context=config.context)
     memory.keep()
     rng = np.random.default_rng([given.seed, 0 if state is None else state.steps])
-    with progress(name, given.steps) as bar:
+    # Steps of its own: a step changes no model, it gives a new one.
+    timed = train(decoder, training, steps=1 << 20, context=config.context, batch=given.batch, rng=np.random.default_rng(0),
+                  state=state)
+    with threads.fitting(threads.timed(lambda: next(timed), name), name), progress(name, given.steps) as bar:
         for done, step in enumerate(train(decoder, training, steps=given.steps, context=config.context,
                                           batch=given.batch, rng=rng, state=state), 1):
             bar.step(done, f"{step.loss / math.log(2.0):.2f} bits")

@@ -6,6 +6,7 @@ Its files, in reading order:
     graph.py                who was computed from whom, and the one walk back
     arguments.py            where the Tensors of a call are
     call.py                 how a call meets its row: names, refusals, lists
+    record.py               how a computed value becomes a Tensor
     table.py                the rule table: one row per NumPy function
     dispatch.py             where NumPy's calls with a Tensor arrive
     moves.py                the moves a Tensor makes itself: dtype, index, solve

@@ -50,6 +50,7 @@ class Call:
         self.never = (NEVER | {"axes"} if self.ufunc else NEVER) - set(honours.split())
         rest = next((p.name for p in parameters if p.kind is p.VAR_POSITIONAL), None)
         self.takes_more = any(p.kind is p.VAR_KEYWORD for p in parameters)
+        self.by_name = {name: self.treatment(name) for name in self.defaults}
         self.change = [self.treatment(name) for name in self.names]
         self.change_rest = None if rest is None else self.treatment(rest)
         self.simple = next((i for i, name in enumerate(self.names) if name in self.never), len(self.names))
@@ -67,40 +68,31 @@ class Call:
 
     def check(self, args: tuple[Any, ...], options: dict[str, Any]) -> None:
         """Raises TypeError, naming function and argument, for what the row does not know or cannot honour."""
-        for name, value in (*zip(self.names, args, strict=False), *options.items()):
+        pairs = list(options.items())
+        if len(args) > self.simple:
+            pairs += zip(self.names, args, strict=False)
+        for name, value in pairs:
             if name in self.never and self.given(name, value):
                 raise TypeError(f"{name_of(self.function)}: {name}= is not honoured for a Tensor and has no gradient; "
                                 f"use .value there if none is needed")
-        for name in options:
             if name not in self.defaults and not self.takes_more and not (self.ufunc and name in UFUNC):
                 raise TypeError(f"{name_of(self.function)}: a Tensor's rule knows no argument {name}=")
 
     def coerce(self, args: tuple[Any, ...], options: dict[str, Any], *, scalars: bool) -> tuple[list[Any], dict[str, Any]]:
         """Returns the arguments with lists, and scalars if asked, as arrays; a Tensor where none belongs is refused."""
-        kind = tensor_kind()
-        made: list[Any] = []
-        for i, a in enumerate(args):
-            change = self.change[i] if i < len(self.change) else self.change_rest
-            if (type(a) is not kind and isinstance(a, (list, tuple))) or change is arrays_in:
-                if change is not None:
-                    a = change(a)
-                elif tensors_in((a,)):
-                    raise no_rule(self.function, i)
-            elif change is None:
-                if type(a) is kind:
-                    raise no_rule(self.function, i)
-            elif scalars:
-                a = change(a)
-            made.append(a)
-        if options:
-            options = {name: value for name, value in options.items() if value is not np._NoValue}
-        for name, a in options.items():
-            change = self.treatment(name)
-            if change is not None and (scalars or isinstance(a, (list, tuple))) and a is not None:
-                options[name] = change(a)
-            elif change is None and tensors_in((a,)):
-                raise no_rule(self.function, name)
-        return made, options
+        made = [self.one(i, a, self.change[i] if i < len(self.change) else self.change_rest, scalars)
+                for i, a in enumerate(args)]
+        return made, {name: self.one(name, a, self.by_name.get(name), scalars)
+                      for name, a in options.items() if a is not np._NoValue} if options else options
+
+    def one(self, place: int | str, a: Any, change: Callable[[Any], Any] | None, scalars: bool) -> Any:
+        """Returns one argument, changed as its parameter asks."""
+        listed = isinstance(a, (list, tuple))
+        if change is not None:
+            return change(a) if a is not None and (listed or scalars or change is arrays_in) else a
+        if type(a) is tensor_kind() or (listed and tensors_in((a,))):
+            raise no_rule(self.function, place)
+        return a
 
     def placed(self, args: tuple[Any, ...], options: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Moves Tensors given by keyword to their places, as rules count arguments by position."""

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-FLOATING = (np.dtype(np.float16), np.dtype(np.float32), np.dtype(np.float64))
 NAMES = "float16, bfloat16, float32 or float64"
 
 
@@ -16,7 +15,7 @@ def floating(dtype: np.dtype[Any]) -> bool:
     >>> floating(np.dtype(">f4")), floating(np.dtype(np.longdouble)), floating(np.dtype(int))
     (True, False, False)
     """
-    return dtype.newbyteorder("=") in FLOATING or dtype.name == "bfloat16"
+    return dtype.char in "efd" or dtype.name == "bfloat16"
 
 
 def carried(dtype: Any) -> Any:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
+import numpy
 
 from tinyattn.engine.moves import cast
+
+np: Any = numpy  # NumPy's types do not know that its functions take a Tensor
 
 
 class Methods:
@@ -17,12 +19,12 @@ class Methods:
     @property
     def T(self) -> Any:
         """All axes reversed."""
-        return np.transpose(self)  # type: ignore[call-overload]
+        return np.transpose(self)
 
     @property
     def mT(self) -> Any:
         """The last two axes swapped."""
-        return np.matrix_transpose(self)  # type: ignore[call-overload]
+        return np.matrix_transpose(self)
 
     def astype(self, dtype: Any, order: Any = "K", casting: Any = "unsafe", subok: Any = True, copy: Any = True) -> Any:
         """The same numbers in another floating dtype; the gradient comes back in this one."""
@@ -32,31 +34,32 @@ class Methods:
 
     def reshape(self, *shape: Any, order: Any = "C", copy: Any = None) -> Any:
         """As `np.reshape`; takes a tuple or separate numbers."""
-        return np.reshape(self, shape[0] if len(shape) == 1 else shape, order, **_given(copy=(copy, None)))
+        options = {} if copy is None else {"copy": copy}  # NumPy 2.0 has no such argument
+        return np.reshape(self, shape[0] if len(shape) == 1 else shape, order, **options)
 
     def transpose(self, *axes: Any) -> Any:
         """As `np.transpose`; takes a tuple or separate numbers."""
-        return np.transpose(self, axes[0] if len(axes) == 1 else axes or None)  # type: ignore[call-overload]
+        return np.transpose(self, axes[0] if len(axes) == 1 else axes or None)
 
     def swapaxes(self, axis1: Any, axis2: Any, /) -> Any:
         """As `np.swapaxes`."""
-        return np.swapaxes(self, axis1, axis2)  # type: ignore[call-overload]
+        return np.swapaxes(self, axis1, axis2)
 
     def squeeze(self, axis: Any = None) -> Any:
         """As `np.squeeze`."""
-        return np.squeeze(self, axis)  # type: ignore[call-overload]
+        return np.squeeze(self, axis)
 
     def flatten(self, order: Any = "C") -> Any:
         """As `np.ravel`."""
-        return np.ravel(self, order)  # type: ignore[call-overload]
+        return np.ravel(self, order)
 
     def ravel(self, order: Any = "C") -> Any:
         """As `np.ravel`."""
-        return np.ravel(self, order)  # type: ignore[call-overload]
+        return np.ravel(self, order)
 
     def copy(self, order: Any = "C") -> Any:
         """As `np.copy`: another Tensor of the same numbers, joined to this one's graph."""
-        return np.copy(self, order)  # type: ignore[call-overload]
+        return np.copy(self, order)
 
     def clip(self, min: Any = None, max: Any = None, out: Any = None, **kwargs: Any) -> Any:
         """As `np.clip`."""
@@ -64,53 +67,48 @@ class Methods:
 
     def dot(self, other: Any, /, out: Any = None) -> Any:
         """As `np.dot`."""
-        return np.dot(self, other, out=out)  # type: ignore[call-overload]
+        return np.dot(self, other, out=out)
 
     def sum(self, axis: Any = None, dtype: Any = None, out: Any = None, **kwargs: Any) -> Any:
         """As `np.sum`."""
-        return np.sum(self, axis, dtype, out, **kwargs)  # type: ignore[call-overload]
+        return np.sum(self, axis, dtype, out, **kwargs)
 
     def prod(self, axis: Any = None, dtype: Any = None, out: Any = None, **kwargs: Any) -> Any:
         """As `np.prod`."""
-        return np.prod(self, axis, dtype, out, **kwargs)  # type: ignore[call-overload]
+        return np.prod(self, axis, dtype, out, **kwargs)
 
     def mean(self, axis: Any = None, dtype: Any = None, out: Any = None, **kwargs: Any) -> Any:
         """As `np.mean`."""
-        return np.mean(self, axis, dtype, out, **kwargs)  # type: ignore[call-overload]
+        return np.mean(self, axis, dtype, out, **kwargs)
 
     def var(self, axis: Any = None, dtype: Any = None, out: Any = None, ddof: Any = 0, **kwargs: Any) -> Any:
         """As `np.var`."""
-        return np.var(self, axis, dtype, out, ddof, **kwargs)  # type: ignore[call-overload]
+        return np.var(self, axis, dtype, out, ddof, **kwargs)
 
     def std(self, axis: Any = None, dtype: Any = None, out: Any = None, ddof: Any = 0, **kwargs: Any) -> Any:
         """As `np.std`."""
-        return np.std(self, axis, dtype, out, ddof, **kwargs)  # type: ignore[call-overload]
+        return np.std(self, axis, dtype, out, ddof, **kwargs)
 
     def max(self, axis: Any = None, out: Any = None, **kwargs: Any) -> Any:
         """As `np.max`; ties share the gradient evenly."""
-        return np.max(self, axis, out, **kwargs)  # type: ignore[call-overload]
+        return np.max(self, axis, out, **kwargs)
 
     def min(self, axis: Any = None, out: Any = None, **kwargs: Any) -> Any:
         """As `np.min`; ties share the gradient evenly."""
-        return np.min(self, axis, out, **kwargs)  # type: ignore[call-overload]
+        return np.min(self, axis, out, **kwargs)
 
     def cumsum(self, axis: Any = None, dtype: Any = None, out: Any = None) -> Any:
         """As `np.cumsum`."""
-        return np.cumsum(self, axis, dtype, out)  # type: ignore[call-overload]
+        return np.cumsum(self, axis, dtype, out)
 
     def argmax(self, axis: Any = None, out: Any = None, *, keepdims: Any = False) -> Any:
         """As `np.argmax`: a plain array of indices."""
-        return np.argmax(self, axis, out, keepdims=keepdims)  # type: ignore[call-overload]
+        return np.argmax(self, axis, out, keepdims=keepdims)
 
     def any(self, axis: Any = None, out: Any = None, keepdims: Any = False, *, where: Any = True) -> Any:
         """As `np.any`: a plain boolean array."""
-        return np.any(self, axis, out, keepdims, where=where)  # type: ignore[call-overload]
+        return np.any(self, axis, out, keepdims, where=where)
 
     def all(self, axis: Any = None, out: Any = None, keepdims: Any = False, *, where: Any = True) -> Any:
         """As `np.all`: a plain boolean array."""
-        return np.all(self, axis, out, keepdims, where=where)  # type: ignore[call-overload]
-
-
-def _given(**options: tuple[Any, Any]) -> dict[str, Any]:
-    """Returns the options that differ from their default; NumPy 2.0 does not know all of them."""
-    return {name: value for name, (value, default) in options.items() if value is not default}
+        return np.all(self, axis, out, keepdims, where=where)

@@ -70,7 +70,8 @@ composed(np.vdot, arrays="a b")(lambda a, b, /: np.sum(a.reshape(-1) * b.reshape
 composed(np.outer, arrays="a b")(lambda a, b, out=None: _outer(a, b))
 composed(np.linalg.outer, arrays="x1 x2")(_outer)
 composed(np.linalg.matmul, arrays="x1 x2")(lambda x1, x2, /: x1 @ x2)
-composed(np.linalg.vecdot, arrays="x1 x2")(lambda x1, x2, /, *, axis=-1: np.vecdot(x1, x2, axis=axis))
+composed(np.linalg.vecdot, arrays="x1 x2")(lambda x1, x2, /, *, axis=-1: np.sum(
+    np.moveaxis(x1, axis, -1) * np.moveaxis(x2, axis, -1), axis=-1))
 composed(np.linalg.tensordot, arrays="x1 x2")(lambda x1, x2, /, *, axes=2: _tensordot(x1, x2, axes))
 composed(np.linalg.matrix_transpose)(lambda x, /: np.swapaxes(x, -1, -2))
 if hasattr(np, "matvec"):

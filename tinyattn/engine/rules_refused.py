@@ -31,4 +31,4 @@ REASONS = {
 for _reason, (_module, _names) in REASONS.items():
     refused(_reason, *(getattr(_module, name) for name in _names.split() if hasattr(_module, name)))
 if hasattr(np, "astype"):
-    composed(np.astype, honours="copy")(lambda x, dtype, /, *, copy=True, device=None: cast(x, dtype))
+    composed(np.astype, honours="copy device")(lambda x, dtype, /, *, copy=True, device=None: cast(x, dtype))

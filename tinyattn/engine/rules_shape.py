@@ -10,18 +10,18 @@ from tinyattn.engine.arguments import plain, tensors_in
 from tinyattn.engine.table import composed, constant, plainly, rule
 
 
-def in_order(a: Any, order: str) -> str:
+def in_order(a: Any, order: Any) -> Any:
     """Returns which of C and F the order A means for an array."""
     flags = plain(a).flags
     return order if order != "A" else "F" if flags.f_contiguous and not flags.c_contiguous else "C"
 
 
-def _reshape(a: Any, /, shape: Any, order: str = "C", *, copy: Any = None) -> Callable[[Any], Any]:
+def _reshape(a: Any, /, shape: Any, order: Any = "C", *, copy: Any = None) -> Callable[[Any], Any]:
     old, order = a.shape, in_order(a, order)
     return lambda g: np.reshape(g, old, order)
 
 
-def _ravel(a: Any, order: str = "C") -> Callable[[Any], Any]:
+def _ravel(a: Any, order: Any = "C") -> Callable[[Any], Any]:
     old, order = a.shape, in_order(a, order)
     if order != "K":
         return lambda g: np.reshape(g, old, order)
@@ -87,16 +87,19 @@ def _meshgrid(*xi: Any, copy: bool = True, sparse: bool = False, indexing: str =
 
 def moved(function: Any) -> None:
     """Adds a row for a function that only moves elements: it is asked where it moves their numbers."""
-    def body(a: Any, *args: Any, **options: Any) -> Any:
-        numbers = function(np.arange(a.size).reshape(a.shape), *args, **options)
+    signature = inspect.signature(function)
+
+    def body(*args: Any, **options: Any) -> Any:
+        a, *rest = signature.bind(*args, **options).args
+        numbers = function(np.arange(a.size).reshape(a.shape), *rest)
         return a.reshape(-1)[numbers] if a.size else np.zeros(numbers.shape, a.dtype)
 
-    body.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]
+    body.__signature__ = signature  # type: ignore[attr-defined]
     composed(function)(body)
 
 
-for _function in (np.repeat, np.tile, np.rollaxis, np.delete, np.resize):
-    moved(_function)
+for _mover in (np.repeat, np.tile, np.rollaxis, np.delete, np.resize):
+    moved(_mover)
 
 
 @composed(np.pad)
@@ -111,7 +114,7 @@ def _pad(array: Any, pad_width: Any, mode: Any = "constant", **kwargs: Any) -> A
     return np.where(inside > 0, array.reshape(-1)[np.maximum(inside - 1, 0)], fill) if array.size else fill
 
 
-@composed(np.linspace, arrays="start stop")
+@composed(np.linspace, arrays="start stop", honours="device")
 def _linspace(start: Any, stop: Any, num: Any = 50, endpoint: bool = True, retstep: bool = False, dtype: Any = None,
               axis: int = 0, *, device: Any = None) -> Any:
     parts = num - 1 if endpoint else num
@@ -121,7 +124,7 @@ def _linspace(start: Any, stop: Any, num: Any = 50, endpoint: bool = True, retst
     return (line, (stop - start) / parts if parts > 0 else np.nan) if retstep else line
 
 
-@composed(np.full_like, arrays="a fill_value", honours="order subok")
+@composed(np.full_like, arrays="a fill_value", honours="order subok device")
 def _full_like(a: Any, fill_value: Any, dtype: Any = None, order: str = "K", subok: bool = True, shape: Any = None, *,
                device: Any = None) -> Any:
     return np.broadcast_to(fill_value, a.shape if shape is None else shape)

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from tinyattn.engine.arguments import own, plain, tensor_kind, tensors_in, wide
+from tinyattn.engine.arguments import own, tensor_kind, tensors_in, wide
 from tinyattn.engine.call import Call, name_of, no_rule
-from tinyattn.engine.dtypes import NAMES, floating
+from tinyattn.engine.dtypes import floating
 from tinyattn.engine.graph import CONSTANT, PLAIN, Node, Parts, mode, part_of
+from tinyattn.engine.record import as_given, joined, nothing, record, value_of
 
 ROWS: dict[Any, Callable[[tuple[Any, ...], dict[str, Any]], Any]] = {}
 KINDS: dict[Any, tuple[str, str]] = {}
@@ -28,32 +29,6 @@ def enter(function: Any, row: Callable[[tuple[Any, ...], dict[str, Any]], Any], 
         return row(args, options)
 
     ROWS[function], KINDS[function], CALLS[function] = checked, ("differentiable", how), call
-
-
-def value_of(function: Any, args: Sequence[Any], options: dict[str, Any]) -> Any:
-    """Returns what NumPy makes of the call without Tensors."""
-    if options:
-        return function(*[plain(a) for a in args], **{name: plain(a) for name, a in options.items()})
-    return function(*[plain(a) for a in args])
-
-
-def record(function: Any, value: Any, parents: Sequence[Node], make: Callable[[Any], Callable[[Any], Sequence[Any]]],
-           *, needs_result: bool = False) -> Any:
-    """Returns the Tensor of a computed value; `make(result)` gives its pullback, one gradient per parent."""
-    value = np.asarray(value)
-    if not floating(value.dtype):
-        raise TypeError(f"{name_of(function)}: the result would be {value.dtype}, and a Tensor is {NAMES}; use .value")
-    tensor = tensor_kind()
-    if mode.current is CONSTANT or not parents:
-        return tensor.of(value, None)
-    # The pullback may close over the result, never over the node: a cycle would outlive its last user.
-    result = tensor.of(value, None) if needs_result else None
-    return tensor.of(value, Node(value.shape, value.dtype, tuple(parents), make(result), result))
-
-
-def nothing(result: Any) -> Callable[[Any], Sequence[Any]]:
-    """Makes the pullback of a value that depends on no Tensor."""
-    return lambda g: ()
 
 
 def rule(function: Any, *makers: Callable[..., Callable[[Any], Any]] | None, arrays: str | None = None,
@@ -85,7 +60,7 @@ def rule(function: Any, *makers: Callable[..., Callable[[Any], Any]] | None, arr
                 raise no_rule(function, i)
         if not here or mode.current is CONSTANT:
             return record(function, value, (), nothing)
-        kept = [wide(own(a)) if widens else own(a) for a in made]
+        kept = [a if type(a) is float else wide(own(a)) if widens else own(a) for a in made]
         kept_options = {name: own(a) for name, a in options.items()} if options else options
 
         def make(result: Any) -> Callable[[Any], Sequence[Any]]:
@@ -93,7 +68,7 @@ def rule(function: Any, *makers: Callable[..., Callable[[Any], Any]] | None, arr
             for i in here:
                 maker = makers[i]
                 if maker is not None:
-                    known = {name: a for name, a in kept_options.items() if name in takes[i]}
+                    known = {name: a for name, a in kept_options.items() if name in takes[i]} if kept_options else {}
                     pulls.append(maker(result, *kept, **known) if wants[i] else maker(*kept, **known))
             if len(pulls) == 1:
                 only = pulls[0]
@@ -180,31 +155,21 @@ def composed(function: Any, arrays: str | None = None, sequences: str = "",
 
         def row(args: tuple[Any, ...], options: dict[str, Any]) -> Any:
             made, given = call.coerce(args, options, scalars=True)
-            # NumPy sees scalars as scalars, which have no dtype of their own; a list of Tensors is no list for it.
-            seen = [m if tensors_in((m,)) else a for m, a in zip(made, args, strict=True)]
-            value = value_of(function, seen, {n: given[n] if tensors_in((a,)) else a for n, a in options.items()})
+            seen = [as_given(m, a) for m, a in zip(made, args, strict=True)]
+            value = value_of(function, seen, {name: as_given(a, options[name]) for name, a in given.items()})
+            if not isinstance(value, (list, tuple)) and not floating(np.asarray(value).dtype):
+                return record(function, value, (), nothing)  # which refuses it by name
+            if call.ufunc:
+                given = {name: a for name, a in given.items() if name in call.defaults}
             if mode.current is CONSTANT or all(t.node is None for t in tensors_in((*made, *given.values()))):
-                return joined(function, value, value)
+                return joined(value, value)
             with np.errstate(all="ignore"):  # what there is to say about the numbers, NumPy has said above
-                return joined(function, value, body(*wide(made), **wide(given)))
+                return joined(value, body(*wide(made), **wide(given)))
 
         enter(function, row, call, "written with functions that have rows")
         return body
 
     return add
-
-
-def joined(function: Any, value: Any, built: Any, *, piece: bool = False) -> Any:
-    """Returns NumPy's value on the graph that the body built, piece by piece where there are several."""
-    if isinstance(value, (list, tuple)):
-        parts = [joined(function, v, b, piece=True) for v, b in zip(value, built, strict=True)]
-        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
-    tensor, array = tensor_kind(), np.asarray(value)
-    if not floating(array.dtype):
-        return np.array(array) if piece else record(function, array, (), nothing)
-    if type(built) is not tensor:
-        return tensor.of(np.array(array), None)
-    return tensor.of(array, (built if built.dtype == array.dtype else built.astype(array.dtype)).node)
 
 
 def plainly(function: Any, when: Callable[[tuple[Any, ...], dict[str, Any]], bool]) -> None:

@@ -132,10 +132,10 @@ class Tensor(Methods, NDArrayOperatorsMixin):
         return (self[i] for i in range(len(self._value)))
 
     def __copy__(self) -> Any:
-        return np.copy(self)  # type: ignore[call-overload]
+        return self.copy("K")
 
     def __deepcopy__(self, memo: Any) -> Any:
-        return np.copy(self)  # type: ignore[call-overload]
+        return self.copy("K")
 
     def __reduce_ex__(self, protocol: Any) -> NoReturn:
         raise TypeError("a Tensor is not pickled: that would cut the graph; pickle .value")

@@ -12,6 +12,7 @@ from tinyattn.caches.room import check_room
 from tinyattn.caches.rows import release
 from tinyattn.models.decoder import Decoder
 from tinyattn.models.generate import check_prompt, check_tokens, made_by
+from tinyattn.models.sampling import check_logits
 from tinyattn.ops.softmax import log_softmax
 from tinyattn.ops.types import Array
 
@@ -51,7 +52,7 @@ def search(decoder: Decoder, text: Array, tokens: int, beams: int, caches: Seque
     scores, fresh, start = np.zeros(1), text, text.shape[1]
     for _ in range(tokens):
         logits = decoder(text if caches is None else fresh, caches=caches)[:, -1]
-        totals = scores[:, None] + log_softmax(logits.astype(np.float64))
+        totals = scores[:, None] + log_softmax(check_logits(logits))
         best = np.argsort(-totals, axis=None, kind="stable")[:beams]
         parents, chosen = np.divmod(best, totals.shape[1])
         scores, fresh = totals.reshape(-1)[best], chosen[:, None]

@@ -99,10 +99,12 @@ def check_caches(caches: Sequence[Stepping] | None, layers: int) -> None:
     """Raises ValueError unless there is one cache for each layer, each its own."""
     if caches is None:
         return
+    if not isinstance(caches, Sequence):
+        raise TypeError(f"caches: expected a list of {layers}, one for each layer, got {type(caches).__name__}")
     if len(caches) != layers:
-        raise ValueError(f"caches: expected {layers}, one for each layer, got {len(caches)}")
+        raise ValueError(f"caches: expected {layers}, one for each layer, each its own, got {len(caches)}")
     if len({id(cache) for cache in caches}) < layers:
-        raise ValueError("caches: expected one of its own for each layer, got one object twice")
+        raise ValueError(f"caches: expected {layers}, one for each layer, each its own, got one object twice")
 
 
 def loss(decoder: Decoder, tokens: Array, targets: Array) -> Array:

@@ -42,7 +42,15 @@ def read_digits() -> Digits:
 
 
 def nearest_mean_accuracy(digits: Digits) -> float:
-    """Returns how many held digits the nearest of the classes' mean images names rightly: what to beat."""
+    """Returns the share of held digits that the nearest of the classes' mean images names rightly: what to beat.
+
+    Raises:
+        ValueError: no held images, or a digit of which there is no image.
+    """
+    check_some(digits.held_images, "held_images")
+    missing = sorted({*range(10)} - {*digits.labels.tolist()})
+    if missing:
+        raise ValueError(f"labels: expected all of the digits, none is {', '.join(map(str, missing))}")
     means = np.stack([digits.images[digits.labels == label].mean(axis=0).reshape(-1) for label in range(10)])
     held = digits.held_images.reshape(len(digits.held_images), -1)
     nearest = ((held[:, None] - means) ** 2).sum(axis=-1).argmin(axis=-1)
@@ -50,8 +58,19 @@ def nearest_mean_accuracy(digits: Digits) -> float:
 
 
 def accuracy(model: ImageModel, images: Array, labels: Array) -> float:
-    """Returns the share of images whose largest logit is their label's."""
+    """Returns the share of images whose largest logit is their label's.
+
+    Raises:
+        ValueError: no images.
+    """
+    check_some(images, "images")
     return float(np.mean(model(images).argmax(axis=-1) == labels))
+
+
+def check_some(images: Array, name: str) -> None:
+    """Raises ValueError unless there is at least one image."""
+    if not len(images):
+        raise ValueError(f"{name}: expected at least one, got shape {images.shape}")
 
 
 class Step(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tinyattn.ops.checks import real, whole
-from tinyattn.ops.storage import is_half
+from tinyattn.ops.signature import floating
 from tinyattn.ops.types import Array
 
 
@@ -21,8 +21,8 @@ def sample(logits: Array, rng: np.random.Generator | None, *, temperature: float
     >>> sample(np.array([[0.0, 3.0, 1.0]]), None, temperature=0.0)
     array([1])
     """
+    check_options(temperature, top_k, top_p)
     if temperature == 0.0:
-        check_options(temperature, top_k, top_p)
         return np.argmax(check_logits(logits), axis=-1)
     return draw(probabilities(logits, temperature=temperature, top_k=top_k, top_p=top_p), rng)
 
@@ -92,8 +92,8 @@ def check_logits(logits: Array) -> Array:
     Raises:
         TypeError: what is no floating array. ValueError: NaN or +inf, a row of -inf, no axis or no tokens.
     """
-    if not isinstance(logits, np.ndarray) or not (logits.dtype.kind == "f" or is_half(logits.dtype)):
-        raise TypeError(f"logits: expected a floating array, got {getattr(logits, 'dtype', type(logits).__name__)}")
+    if not isinstance(floating("logits", logits), np.ndarray):
+        raise TypeError(f"logits: expected an array, as choosing has no gradient; got {type(logits).__name__}")
     if not logits.ndim or not logits.shape[-1]:
         raise ValueError(f"logits: expected a last axis of at least one token, got shape {logits.shape}")
     wide: Array = logits.astype(np.float64)

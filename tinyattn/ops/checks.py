@@ -83,6 +83,18 @@ def integers(name: str, array: Any, least_axes: int = 1) -> Array:
     return given.astype(np.int64)
 
 
+def index_array(name: str, array: Any) -> Array:
+    """Returns the array; TypeError unless it is a plain array of integers.
+
+    >>> index_array("positions", np.arange(2))
+    array([0, 1])
+    """
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "iu" or isinstance(array, np.ma.MaskedArray):
+        plain = isinstance(array, np.ndarray) and not isinstance(array, np.ma.MaskedArray)
+        raise TypeError(f"{name}: expected an integer array, got {array.dtype if plain else type(array).__name__}")
+    return array
+
+
 def has_axes(name: str, x: Any, least: int) -> tuple[int, ...]:
     """Returns the shape of an array or Tensor.
 

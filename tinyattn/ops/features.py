@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tinyattn.ops.activation import relu
-from tinyattn.ops.checks import has_axes, whole
+from tinyattn.ops.checks import has_axes, index_array, whole
 from tinyattn.ops.options import check_broadcast
 from tinyattn.ops.signature import floating
 from tinyattn.ops.storage import widened
@@ -65,8 +65,7 @@ def cosformer_features(x: Array, positions: Array, max_length: int) -> Array:
     """
     x = floating("x", x)
     has_axes("x", x, 2)
-    if not isinstance(positions, np.ndarray) or positions.dtype.kind not in "iu":
-        raise TypeError(f"positions: expected an integer array, got {getattr(positions, 'dtype', type(positions).__name__)}")
+    index_array("positions", positions)
     check_broadcast("positions", positions.shape, x.shape[:-1], "(..., length)")
     angles = np.pi / 2 / whole("max_length", max_length, 1) * positions[..., None]
     positive = relu_features(x)

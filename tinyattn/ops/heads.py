@@ -44,9 +44,8 @@ def fold_group(x: Array, kv_heads: int) -> Array:
     (2, 15, 4)
     """
     *leading, heads, length, head_dim = has_axes("x", x, 3)
-    if heads == kv_heads:
-        return x
-    return x.reshape(*leading, kv_heads, groups_of(heads, kv_heads) * length, head_dim)
+    groups = groups_of(heads, kv_heads)
+    return x if groups == 1 else x.reshape(*leading, kv_heads, groups * length, head_dim)
 
 
 def unfold_group(x: Array, heads: int) -> Array:
@@ -57,9 +56,9 @@ def unfold_group(x: Array, heads: int) -> Array:
     (6, 5, 4)
     """
     *leading, kv_heads, rows, width = has_axes("x", x, 3)
-    if heads == kv_heads:
-        return x
     groups = groups_of(heads, kv_heads)
+    if groups == 1:
+        return x
     if groups and rows % groups:
         raise ValueError(f"x: expected rows of {groups} groups, {heads} heads on {kv_heads}, got shape {x.shape}")
     return x.reshape(*leading, heads, rows // max(groups, 1), width)
@@ -83,6 +82,6 @@ def groups_of(heads: int, kv_heads: int) -> int:
         TypeError: counts that are no ints. ValueError: kv_heads that do not divide the heads.
     """
     heads, kv_heads = whole("heads", heads, 0), whole("kv_heads", kv_heads, 0)
-    if heads % kv_heads if kv_heads else heads:
+    if heads % kv_heads or heads < kv_heads if kv_heads else heads:
         raise ValueError(f"kv_heads: expected a divisor of the {heads} heads, got {kv_heads}")
     return heads // max(kv_heads, 1)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from tinyattn.ops.checks import real
 from tinyattn.ops.signature import floating
 from tinyattn.ops.types import Array
 
@@ -23,13 +23,7 @@ def positive_int(name: str, number: int) -> int:
 
 def linear_scale(scale: float | None) -> float:
     """Returns the factor of the weights: 1 unless given, unlike softmax attention's."""
-    if scale is None:
-        return 1.0
-    if isinstance(scale, (bool, np.bool_)) or not isinstance(scale, (int, float, np.integer, np.floating)):
-        raise TypeError(f"scale: expected a number or None, got {type(scale).__name__}")
-    if not math.isfinite(scale):
-        raise ValueError(f"scale: expected a finite number, got {scale}")
-    return float(scale)
+    return 1.0 if scale is None else real("scale", scale)
 
 
 def same_or_later(q: Array, k: Array) -> int:

@@ -75,7 +75,7 @@ def narrow(out: Any, dtype: Any) -> Any:
     if isinstance(out, tuple):
         return (narrow(out[0], dtype), *out[1:])
     with np.errstate(under="ignore"):  # a number too small to be stored is 0, whatever np.seterr says
-        return out.astype(dtype)
+        return out.astype(dtype.newbyteorder("="))
 
 
 def first_dtype(values: Iterable[Any]) -> Any:

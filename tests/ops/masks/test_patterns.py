@@ -144,7 +144,7 @@ def test_a_million_squared_takes_less_than_a_megabyte():
     (lambda: masks.padding(np.array([-1])), ValueError, "lengths.*-1"),
     (lambda: masks.padding(np.array([0.5])), TypeError, "lengths"), (lambda: masks.padding(3), ValueError, "lengths"),
     (lambda: masks.documents(np.array([0.5])), TypeError, "ids"),
-    (lambda: masks.per_head([]), ValueError, "patterns"), (lambda: masks.per_head([1]), TypeError, "per_head.*int"),
+    (lambda: masks.per_head([]), ValueError, "patterns"), (lambda: masks.per_head([1]), TypeError, "patterns.*int"),
     (lambda: Pattern(3), TypeError, "see.*int"),
     (lambda: Pattern(lambda i, j: i - j).dense(2, 2), TypeError, "boolean.*int64"),
     (lambda: masks.causal() & np.ones((2, 2), bool), TypeError, "&.*ndarray"),

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tinyattn.definitions.softmax.dot_product import attention_with_lse
-from tinyattn.ops.checks import whole
+from tinyattn.ops.checks import index_array, whole
 from tinyattn.ops.heads import fold_group, split_group, unfold_group
 from tinyattn.ops.merge import merge
 from tinyattn.ops.options import check_scale
@@ -134,8 +134,7 @@ def check_chunks(q: Array, k: Array, chunk: int, local: int, clamp: str, positio
     most = chunk + local - 1 if clamp == "paper" else min(2 * chunk - 1, chunk + local)
     if positions is None:
         return chunk, most, np.arange(kv_len)
-    if not isinstance(positions, np.ndarray) or positions.dtype.kind not in "iu":
-        raise TypeError(f"positions: expected an integer array, got {getattr(positions, 'dtype', type(positions).__name__)}")
+    index_array("positions", positions)
     if positions.shape != (kv_len,):
         raise ValueError(f"positions: expected shape ({kv_len},), one for each key, got shape {positions.shape}")
     at = positions.astype(np.int64)

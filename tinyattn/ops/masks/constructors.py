@@ -9,7 +9,7 @@ import numpy as np
 
 from tinyattn.ops.checks import LARGEST, integers
 from tinyattn.ops.checks import whole as whole
-from tinyattn.ops.masks.pattern import Corners, Pattern, check_pattern
+from tinyattn.ops.masks.pattern import Corners, Pattern
 from tinyattn.ops.types import Array
 
 
@@ -210,7 +210,10 @@ def per_head(patterns: Sequence[Pattern]) -> Pattern:
         raise TypeError(f"patterns: expected a list with a Pattern for each head, got {type(patterns).__name__}")
     if not patterns:
         raise ValueError("patterns: expected one for each head, got none")
-    patterns = [check_pattern(pattern, "per_head") for pattern in patterns]
+    for pattern in patterns:
+        if not isinstance(pattern, Pattern):
+            raise TypeError(f"patterns: expected a Pattern for each head, got {type(pattern).__name__}")
+    patterns = list(patterns)
 
     def stacked(parts: Sequence[Any], shape: tuple[int, ...]) -> Any:
         parts = [np.broadcast_to(part, np.broadcast_shapes(np.shape(part), (1, *shape))) for part in parts]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tinyattn.ops.checks import whole
+from tinyattn.ops.checks import index_array, whole
 from tinyattn.ops.masks.picture import svg
 from tinyattn.ops.types import Array
 
@@ -51,9 +51,7 @@ class Pattern:
             TypeError: positions that are not integers. ValueError: positions that are not one-dimensional.
         """
         for name, positions in (("q_positions", q_positions), ("kv_positions", kv_positions)):
-            if not isinstance(positions, np.ndarray) or positions.dtype.kind not in "iu":
-                kind = getattr(positions, "dtype", None) or type(positions).__name__
-                raise TypeError(f"{name}: expected an integer array, got {kind}")
+            index_array(name, positions)
             if positions.ndim != 1:
                 raise ValueError(f"{name}: expected one axis, got shape {positions.shape}")
         # Unsigned or short integers would wrap around in a difference of two positions.

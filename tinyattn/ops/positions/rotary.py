@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tinyattn.ops.checks import has_axes, truth, whole
+from tinyattn.ops.checks import has_axes, index_array, truth, whole
 from tinyattn.ops.positions.frequencies import Frequencies, plain
 from tinyattn.ops.signature import floating
 from tinyattn.ops.storage import widened
@@ -48,12 +48,10 @@ def rotary(x: Array, positions: Array, *, base: float = 10000.0, interleaved: bo
     if isinstance(frequencies, Frequencies):
         rates, factor = frequencies.values, frequencies.attention_factor
     elif frequencies is not None:
-        rates = Frequencies(frequencies).values
+        rates = Frequencies(floating("frequencies", frequencies)).values
     if rates.shape != (dims // 2,):
         raise ValueError(f"frequencies: expected shape ({dims // 2},) for {dims} channels, got {rates.shape}")
-    if not isinstance(positions, np.ndarray) or positions.dtype.kind not in "iu":
-        kind = getattr(positions, "dtype", None) or type(positions).__name__
-        raise TypeError(f"positions: expected an integer array, got {kind}")
+    index_array("positions", positions)
     fits = positions.ndim <= x.ndim - 1 and all(
         n in (1, m) for n, m in zip(positions.shape[::-1], x.shape[-2::-1], strict=False))
     if not fits:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tinyattn.caches import GrowingCache, LatentCache, StateCache
-from tinyattn.caches.state import Chunk
+from tinyattn.caches.chunk import Chunk
 from tinyattn.caches.state import Held as HeldState
 from tinyattn.caches.taped import Held
 from tinyattn.catalog import caches

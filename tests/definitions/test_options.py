@@ -1,0 +1,92 @@
+"""What every definition does with options: unknown ones are refused by the public name, learned numbers have gradients."""
+
+import inspect
+
+import numpy as np
+import pytest
+
+from tinyattn import definitions
+from tinyattn.engine import Tensor, grad
+from tinyattn.ops.options import check_window
+
+X = np.random.default_rng(0).standard_normal((2, 3, 4))
+PASSING = {"softmax_off_by_one_attention", "qk_norm_attention", "differential_attention", "gated_attention", "multi_head_attention",
+           "multi_query_attention", "grouped_query_attention", "block_sparse_attention", "multi_head_local_attention", "axial_attention"}
+DECLARED = [name for name in definitions.__all__ if name != "spatial_gate"]
+
+
+def arrays(name):
+    """An array for each place of the signature, and for each array that is given by name."""
+    function = getattr(definitions, name)
+    cores = function.signature.split("->")[0].count("(")
+    parameters = list(inspect.signature(function).parameters.values())[:cores]
+    placed = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+    return [X] * len(placed), {p.name: X for p in parameters[len(placed):]}
+
+
+@pytest.mark.parametrize("name", DECLARED)
+def test_an_unknown_option_is_refused_by_the_public_name(name):
+    placed, named = arrays(name)
+    function = getattr(definitions, name)  # which may be another name of a form, as retention is of retention_parallel
+    assert getattr(definitions, function.__name__) is function
+    with pytest.raises(TypeError, match=rf"^{function.__name__}: unexpected option 'colour'; "):
+        function(*placed, **named, colour=1)
+
+
+@pytest.mark.parametrize("name", [name for name in DECLARED if name in PASSING or "causal" in inspect.signature(getattr(definitions, name)).parameters])
+def test_a_misspelt_option_is_told_the_nearest(name):
+    (placed, named), function = arrays(name), getattr(definitions, name)
+    with pytest.raises(TypeError, match=rf"^{function.__name__}: unexpected option 'casual'; did you mean causal\?$"):
+        function(*placed, **named, casual=True)
+
+
+def test_the_mechanisms_that_pass_their_options_on_are_these():
+    passing = {name for name in DECLARED if any(p.kind is p.VAR_KEYWORD for p in inspect.signature(getattr(definitions, name)).parameters.values())}
+    assert passing == PASSING
+
+
+def test_an_array_that_is_given_twice():
+    with pytest.raises(TypeError, match="^attention: k is given twice"):
+        definitions.attention(X, X, X, k=X)
+    np.testing.assert_array_equal(definitions.attention(X, k=X, v=X), definitions.attention(X, X, X))
+    with pytest.raises(TypeError, match="v: missing"):
+        definitions.attention(X, X)
+
+
+@pytest.mark.parametrize("number", [0.25, np.float32(0.25), np.array(0.25), np.array(0.25, np.float32), np.full(2, 0.25), np.array(0.25, np.float16)])
+def test_lambda_is_a_number_an_array_of_one_or_one_per_head(number):
+    want = definitions.attention(X, X, X) - 0.25 * definitions.attention(X * 2, X, X)
+    np.testing.assert_array_equal(definitions.differential_attention(X, X, X * 2, X, X, lambda_=number), want)
+
+
+@pytest.mark.parametrize("shape", [(), (2,)])
+def test_lambda_has_a_gradient(shape):
+    loss = lambda number: definitions.differential_attention(X, X, X * 2, X, X, lambda_=number).sum()
+    gradient, second = grad(loss)(np.full(shape, 0.25)), definitions.attention(X * 2, X, X)
+    np.testing.assert_allclose(gradient, -(second.sum() if not shape else second.sum(axis=(1, 2))), rtol=1e-14)
+    assert gradient.shape == shape
+    leaf = Tensor(np.full(shape, 0.25))
+    loss(leaf).backward()
+    np.testing.assert_array_equal(leaf.grad, gradient)
+
+
+@pytest.mark.parametrize(("number", "error"), [(np.nan, ValueError), (np.array(np.inf), ValueError), (np.array([0.25, np.nan]), ValueError),
+                                               (np.ones(3), ValueError), (np.ones((2, 1)), ValueError), (True, TypeError), ("1", TypeError),
+                                               (None, TypeError), ([0.25, 0.25], TypeError), (np.array(1), TypeError)])
+def test_lambda_refuses(number, error):
+    with pytest.raises(error, match="lambda_"):
+        definitions.differential_attention(X, X, X, X, X, lambda_=number)
+
+
+@pytest.mark.parametrize("left", [1 << 60, 1 << 62, 1 << 63, 1 << 200, np.uint64(2 ** 64 - 1), np.int64(2 ** 63 - 1)])
+def test_a_window_beyond_any_position_is_unbounded(left):
+    assert check_window((left, left)) == (None, None)
+    for f in (definitions.attention, definitions.streaming_attention, definitions.grouped_query_attention):
+        np.testing.assert_array_equal(f(X, X, X, window=(left, 0)), f(X, X, X, causal=True))
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint64, np.int8, np.int64])
+def test_a_window_of_another_integer_is_the_same_window(kind):
+    assert check_window((kind(1), kind(0))) == (1, 0)
+    for f in (definitions.attention, definitions.streaming_attention):
+        np.testing.assert_array_equal(f(X, X, X, window=(kind(1), kind(0))), f(X, X, X, window=(1, 0)))

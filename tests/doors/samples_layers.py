@@ -1,0 +1,91 @@
+"""How layers are called: each is made of its arrays and then used, so that what is wrong with them is seen."""
+
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+from door import Door
+from samples_ops import of
+
+from tinyattn import definitions, layers
+
+MODULE = layers
+RNG = np.random.default_rng
+X = RNG(0).standard_normal((2, 6, 8)).astype(np.float32)
+IMAGES = RNG(1).standard_normal((2, 4, 6)).astype(np.float32)
+GRID = (2, 3)
+
+
+def drawn() -> np.random.Generator:
+    return RNG(0)
+
+
+def self_attention() -> layers.SelfAttention:
+    return layers.SelfAttention.create(drawn(), 8, 2, 1, mechanism=definitions.attention)
+
+
+def cross_attention() -> layers.CrossAttention:
+    return layers.CrossAttention.create(drawn(), 8, 2, 1, mechanism=definitions.attention, memory_width=8)
+
+
+def latent() -> layers.LatentAttention:
+    return layers.LatentAttention.create(drawn(), 8, 2, 2)
+
+
+def gate() -> layers.SpatialGate:
+    return layers.SpatialGate.create(drawn(), GRID, size=3)
+
+
+def swin() -> layers.SwinBlock:
+    return layers.SwinBlock.create(drawn(), 8, 2, 16, grid=(2, 4), window=2, shift=1)
+
+
+def block() -> layers.Block:
+    return layers.Block(layers.RMSNorm.create(8), self_attention(), layers.RMSNorm.create(8), layers.SwiGLU.create(drawn(), 8, 16))
+
+
+def parts(make: Callable[[], Any]) -> Callable[[], dict[str, Any]]:
+    """Returns a function that gives the fields of a layer that it makes."""
+    return lambda: {field.name: getattr(layer, field.name) for layer in [make()] for field in fields(layer)}
+
+
+def used(*inputs: Any) -> Callable[[Any, Any], Any]:
+    """Returns a function that gives what a layer returns of inputs."""
+    return lambda made, layer: layer(*inputs)
+
+
+SWIN = RNG(2).standard_normal((2, 8, 8)).astype(np.float32)
+CREATED = {"width": 8, "heads": 2, "kv_heads": 1}
+DOORS = {
+    "Block": Door(parts(block), after=used(X)),
+    "Block.__call__": Door(of(x=X), make=block),
+    "CrossAttention": Door(parts(cross_attention), after=used(X, X)),
+    "CrossAttention.__call__": Door(of(x=X, memory=X), make=cross_attention),
+    "CrossAttention.create": Door(lambda: {"rng": drawn(), **CREATED, "mechanism": definitions.attention, "memory_width": 8}, after=used(X, X),
+                                  optional=("memory_width",)),
+    "LatentAttention": Door(parts(latent), after=used(X)),
+    "LatentAttention.__call__": Door(of(x=X, positions=np.arange(6), causal=True), make=latent, optional=("positions",)),
+    "LatentAttention.create": Door(lambda: {"rng": drawn(), **CREATED, "base": 100.0, "deviation": 0.02}, after=used(X)),
+    "PatchEmbedding": Door(parts(lambda: layers.PatchEmbedding.create(drawn(), (2, 3), 2, 8)), after=used(IMAGES)),
+    "PatchEmbedding.__call__": Door(of(images=IMAGES), make=lambda: layers.PatchEmbedding.create(drawn(), (2, 3), 2, 8)),
+    "PatchEmbedding.create": Door(lambda: {"rng": drawn(), "grid": (2, 3), "patch": 2, "width": 8}, after=used(IMAGES)),
+    "RMSNorm": Door(of(weight=np.ones(8, np.float32)), after=used(X)),
+    "RMSNorm.__call__": Door(of(x=X), make=lambda: layers.RMSNorm.create(8)),
+    "RMSNorm.create": Door(of(width=8)),
+    "SelfAttention": Door(parts(self_attention), after=used(X), optional=("base",)),
+    "SelfAttention.__call__": Door(of(x=X, positions=np.arange(6)[None].repeat(2, axis=0), causal=True), make=self_attention, optional=("positions",)),
+    "SelfAttention.create": Door(lambda: {"rng": drawn(), **CREATED, "mechanism": definitions.attention, "base": 100.0, "deviation": 0.02},
+                                 after=used(X), optional=("base",)),
+    "SpatialGate": Door(parts(gate), after=used(X)),
+    "SpatialGate.__call__": Door(of(x=X), make=gate),
+    "SpatialGate.create": Door(lambda: {"rng": drawn(), "grid": GRID, "size": 3}, after=used(X)),
+    "SwiGLU": Door(parts(lambda: layers.SwiGLU.create(drawn(), 8, 16)), after=used(X)),
+    "SwiGLU.__call__": Door(of(x=X), make=lambda: layers.SwiGLU.create(drawn(), 8, 16)),
+    "SwiGLU.create": Door(lambda: {"rng": drawn(), "width": 8, "hidden": 16, "deviation": 0.02}, after=used(X)),
+    "SwinBlock": Door(parts(swin), after=used(SWIN)),
+    "SwinBlock.__call__": Door(of(x=SWIN), make=swin),
+    "SwinBlock.create": Door(lambda: {"rng": drawn(), "width": 8, "heads": 2, "hidden": 16, "grid": (2, 4), "window": 2, "shift": 1,
+                                      "deviation": 0.02}, after=used(SWIN)),
+    "project": Door(of(x=X, weight=np.ones((8, 4), np.float32))),
+}
