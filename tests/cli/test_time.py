@@ -53,6 +53,7 @@ def test_the_table_of_kernels_and_its_picture(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(time_kernels, "LENGTHS", (16, 32))
     monkeypatch.setattr(time_kernels, "limits", lambda: (300.0, 16.0))
     monkeypatch.setattr(time_kernels, "MEMORY", "print(2.5)")
+    monkeypatch.setattr(time_kernels, "FIRST", "print([0.25, 0.5])")  # compiling takes a core for a minute
     monkeypatch.setattr(peers, "PEERS", {"itself": ("numpy", time_kernels.ours)})
     report, picture = tmp_path / "k.json", tmp_path / "k.svg"
     assert main(["time", "kernels", "--rounds", "1", "--json", str(report), "--plot", str(picture)]) == 0
@@ -64,6 +65,12 @@ def test_the_table_of_kernels_and_its_picture(monkeypatch, capsys, tmp_path):
     assert all(line["times"] > 0 and line["GFLOP"] > 0 and line["dtype"] == "float32" and line["threads"] >= 1 for line in lines)
     assert {line["served by"] for line in lines} == {"attention", "decode"}
     assert picture.read_text().startswith("<?xml")
+
+
+def test_a_first_call_is_timed(capsys):
+    exec(time_kernels.FIRST, {})
+    forward, both = json.loads(capsys.readouterr().out)
+    assert 0.0 < forward < both
 
 
 @pytest.mark.parametrize("name", ["OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"])

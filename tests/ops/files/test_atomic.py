@@ -131,7 +131,7 @@ def test_a_fifo_is_written_to(tmp_path):
     path = tmp_path / "fifo"
     os.mkfifo(path)
     read = []
-    reader = threading.Thread(target=lambda: read.append(path.read_bytes()))
+    reader = threading.Thread(target=lambda: read.append(path.read_bytes()), daemon=True)
     reader.start()
     write(path, b"through")
     reader.join(timeout=30)
