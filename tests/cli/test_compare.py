@@ -105,10 +105,11 @@ def test_the_tables_of_caches_and_of_digits_fit(capsys):
 
 
 def test_the_sample_is_drawn_from_the_seed_at_a_temperature(text, tmp_path, monkeypatch, capsys):
-    asked, real = [], compare_text.generate
+    asked, drawn, real = [], [], compare_text.generate
 
     def recorded(decoder, prompt, tokens, rng, **options):
         asked.append((prompt, tokens, options["temperature"]))
+        drawn.append(rng.bit_generator.state["state"]["state"])
         return real(decoder, prompt, tokens, rng, **options)
 
     monkeypatch.setattr(compare_text, "generate", recorded)
@@ -120,6 +121,7 @@ def test_the_sample_is_drawn_from_the_seed_at_a_temperature(text, tmp_path, monk
         samples.append(report["rows"][0]["sample"])
         assert report["settings"]["prompt"] == asked[-1][0].decode() == "the "  # a quarter of the context, from the first whole line on
     assert samples[0] == samples[1] != samples[2]
+    assert drawn[0] == drawn[1] != drawn[2]
     assert asked == [(b"the ", 12, 0.8)] * 3
     assert "attention writes:" in capsys.readouterr().out
 
