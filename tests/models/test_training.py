@@ -165,3 +165,11 @@ def test_tokens_that_are_none_are_refused(tokens, error, words):
 def test_a_prompt_of_nothing_is_refused(given, words):
     with pytest.raises(ValueError, match=words):
         list(generate(Decoder.create(CONFIG, RNG(0)), **given))
+
+
+def test_the_deviation_scales_matrices_and_nothing_else():
+    plain, wide = (parameters(Decoder.create(CONFIG, RNG(0), deviation=deviation)) for deviation in (0.02, 0.1))
+    assert plain["embedding"].std() == pytest.approx(0.02, rel=0.05)
+    for name, array in plain.items():
+        np.testing.assert_allclose(wide[name], array * (5.0 if array.ndim > 1 else 1.0), rtol=1e-6)
+        assert wide[name].dtype == np.float32

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import math
 import os
 import signal
 import statistics
@@ -120,11 +121,10 @@ def fitting(taken: dict[int, float], name: str) -> Iterator[float]:
 
 
 def in_child(sizes: dict[str, Any]) -> float:
-    """Returns the seconds of a training step in a new process that has one thread for products."""
+    """Returns the seconds of a training step in a new process that has one thread for products; infinity where that fails."""
     code = "import json, sys; from tinyattn.cli.trained import tell_step; tell_step(json.loads(sys.argv[1]))"
-    done = subprocess.run([sys.executable, "-c", code, json.dumps(sizes)], env=one_thread(), stdout=subprocess.PIPE, text=True,
-                          check=True)
-    return float(done.stdout)
+    done = subprocess.run([sys.executable, "-c", code, json.dumps(sizes)], env=one_thread(), capture_output=True, text=True)
+    return float(done.stdout) if done.returncode == 0 else math.inf
 
 
 def one_thread() -> dict[str, str]:
@@ -134,8 +134,7 @@ def one_thread() -> dict[str, str]:
 
 def again(given: argparse.Namespace) -> int:
     """Runs the same command in a process with one thread for products and returns its exit code."""
-    options = [part for name, value in vars(given).items() if name not in ("command", "version") and value is not None
-               for part in (f"--{name}", str(value))]
+    options = [f"--{name}={value}" for name, value in vars(given).items() if name not in ("command", "version") and value is not None]
     # In a session of its own an interrupt reaches it once, from here: its table is printed once.
     process = subprocess.Popen([sys.executable, "-m", "tinyattn", given.command, *options], env=one_thread(),
                                start_new_session=os.name == "posix")
