@@ -18,6 +18,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from queue import Queue
 from typing import NamedTuple
@@ -125,15 +126,10 @@ class Edits:
 
 
 def mutants(module: str) -> Iterator[Mutant]:
-    """Yields every mutant of a module that is still Python."""
+    """Yields every mutant of a module; where parentheses stand in the way it may not be Python any more."""
     source = (ROOT / "tinyattn" / module).read_bytes()
     edits, seen = Edits(source), Counter()
     for start, stop, text in edits.walk(edits.tree):
-        changed = source[:start] + text.encode() + source[stop:]
-        try:
-            compile(changed, module, "exec", ast.PyCF_ONLY_AST)
-        except SyntaxError:
-            continue
         first, last = source.rfind(b"\n", 0, start) + 1, source.find(b"\n", stop)
         old, new = (" ".join(part.decode().split()) for part in (
             source[first:last], source[first:start] + text.encode() + source[stop:last]))
@@ -142,12 +138,28 @@ def mutants(module: str) -> Iterator[Mutant]:
         yield Mutant(module, source.count(b"\n", 0, start) + 1, start, stop, text, old, new + again)
 
 
+def broken(mutant: Mutant) -> bytes:
+    """Returns the source of the module with the mutant in it."""
+    source = (ROOT / "tinyattn" / mutant.module).read_bytes()
+    return source[:mutant.start] + mutant.text.encode() + source[mutant.stop:]
+
+
+def is_python(mutant: Mutant) -> bool:
+    """Returns whether the module can still be parsed."""
+    try:
+        ast.parse(broken(mutant))
+    except SyntaxError:
+        return False
+    return True
+
+
 def drawn(count: int, seed: int) -> list[Mutant]:
     """Returns the mutants of a seed. Each has a number of its own, so that a change elsewhere in the code draws no other ones."""
     modules = sorted(path.relative_to(ROOT / "tinyattn").as_posix() for area in ("engine", "ops", "definitions", "laws", "caches", "models")
                      for path in (ROOT / "tinyattn" / area).rglob("*.py") if path.name != "__init__.py")
     every = [mutant for module in modules for mutant in mutants(module)]
-    return sorted(every, key=lambda mutant: hashlib.sha256(repr((seed, mutant.name)).encode()).digest())[:count]
+    every.sort(key=lambda mutant: hashlib.sha256(repr((seed, mutant.name)).encode()).digest())
+    return list(islice(filter(is_python, every), count))
 
 
 def files_of(module: str) -> list[str]:
@@ -212,10 +224,10 @@ def main() -> None:
 
         def tried(mutant: Mutant) -> None:
             copy = copies.get()
-            target, source = copy / "tinyattn" / mutant.module, (ROOT / "tinyattn" / mutant.module).read_bytes()
-            target.write_bytes(source[:mutant.start] + mutant.text.encode() + source[mutant.stop:])
+            target = copy / "tinyattn" / mutant.module
+            target.write_bytes(broken(mutant))
             by = run(copy, files_of(mutant.module))
-            target.write_bytes(source)
+            shutil.copy(ROOT / "tinyattn" / mutant.module, target)
             copies.put(copy)
             with lock:
                 known[mutant.name] = ("survived", "") if by is None else ("caught", by)
