@@ -23,11 +23,14 @@ from pathlib import Path
 from queue import Queue
 from typing import NamedTuple
 
+import pytest
+
 ROOT = Path(__file__).resolve().parent.parent
 TABLE = ROOT / "tests" / "mutants.txt"
 AREAS = {"ops/masks": ["tests/ops/masks"], "ops/positions": ["tests/ops/test_positions.py", "tests/ops/test_frequencies.py"],
          "ops/files": ["tests/ops/files"], "ops": ["tests/ops", "tests/definitions"], "engine": ["tests/engine"],
-         "definitions": ["tests/definitions", "tests/laws"], "laws": ["tests/laws", "tests/testing"], "caches": ["tests/caches"],
+         "definitions": ["tests/definitions", "tests/laws"],
+         "laws": ["tests/laws", "tests/testing", "tests/caches/test_laws.py"], "caches": ["tests/caches"],
          "models": ["tests/models"]}
 # A mutant that never ends is caught. Processor time, not the clock, so that a busy machine catches no more than a free one.
 CPU_SECONDS, MEMORY = 240, 12 << 30
@@ -144,13 +147,12 @@ def broken(mutant: Mutant) -> bytes:
     return source[:mutant.start] + mutant.text.encode() + source[mutant.stop:]
 
 
-def is_python(mutant: Mutant) -> bool:
-    """Returns whether the module can still be parsed."""
+def is_python(source: bytes) -> bool:
+    """Returns whether a source can be parsed."""
     try:
-        ast.parse(broken(mutant))
+        return bool(ast.parse(source))
     except SyntaxError:
         return False
-    return True
 
 
 def drawn(count: int, seed: int) -> list[Mutant]:
@@ -159,36 +161,38 @@ def drawn(count: int, seed: int) -> list[Mutant]:
                      for path in (ROOT / "tinyattn" / area).rglob("*.py") if path.name != "__init__.py")
     every = [mutant for module in modules for mutant in mutants(module)]
     every.sort(key=lambda mutant: hashlib.sha256(repr((seed, mutant.name)).encode()).digest())
-    return list(islice(filter(is_python, every), count))
+    return list(islice((mutant for mutant in every if is_python(broken(mutant))), count))
 
 
-def files_of(module: str) -> list[str]:
-    """Returns the module, for its doctests, and the test files of its area, those first that name most of its functions."""
+def stages(module: str) -> list[list[str]]:
+    """Returns what pytest is asked, in turn: doctests and the area's files, most mentions first; then the laws of that module."""
     area = next(folders for part, folders in AREAS.items() if module.startswith(part + "/"))
-    tree = ast.parse((ROOT / "tinyattn" / module).read_text())
-    names = [Path(module).stem, *(n.name for n in tree.body if isinstance(n, (ast.FunctionDef, ast.ClassDef)))]
-    mentions = re.compile(rf"\b({'|'.join(names)})\b")
-    found: list[str] = []
-    for folder in area:
-        paths = [ROOT / folder] if folder.endswith(".py") else sorted((ROOT / folder).rglob("test_*.py"))
-        paths.sort(key=lambda path: -len(set(mentions.findall(path.read_text()))))
-        found += [path.relative_to(ROOT).as_posix() for path in paths]
-    return [f"tinyattn/{module}", *found]
+    text = (ROOT / "tinyattn" / module).read_text()
+    defined = [node.name for node in ast.parse(text).body if isinstance(node, (ast.FunctionDef, ast.ClassDef))]
+    mentions = re.compile(rf"\b({'|'.join([Path(module).stem, *defined])})\b")
+    paths = [path for folder in area for path in ([ROOT / folder] if folder.endswith(".py") else sorted((ROOT / folder).rglob("test_*.py")))]
+    paths.sort(key=lambda path: -len(set(mentions.findall(path.read_text()))))
+    # Tests of laws are many and named after law and mechanism: those that a module has to do with are enough.
+    files = {many: [str(path.relative_to(ROOT)) for path in paths if (path.stem in ("test_laws", "test_museum")) == many] for many in (False, True)}
+    mechanisms = [re.sub("_(parallel|recurrent|chunked)$", "", name) for name in defined]
+    names = re.findall(r'"([a-z]+(?:_[a-z]+)+)", "[A-Z]', text) if module.startswith("laws/") else mechanisms
+    only = ["-k", " or ".join(dict.fromkeys(names))] if names and module.startswith(("laws/", "definitions/")) else []
+    return [[f"tinyattn/{module}", *files[False]], *([[*files[True], *only]] if files[True] else [])]
 
 
-def run(copy: Path, files: list[str]) -> str | None:
+def run(copy: Path, asked: list[str]) -> str | None:
     """Returns the first test that fails in a copy of the project, 'no end in time', or None where all pass."""
     def limits() -> None:
         resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
 
-    done = subprocess.run([sys.executable, "-m", "pytest", "-x", "-q", "-rfE", "--tb=no", "-p", "no:randomly", *files], cwd=copy, text=True,
+    done = subprocess.run([sys.executable, "-m", "pytest", "-x", "-q", "-rfE", "--tb=no", "-p", "no:randomly", *asked], cwd=copy, text=True,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, preexec_fn=limits,
                           env={**os.environ, "PYTHONPATH": str(copy), "TINYATTN_HYPOTHESIS": "few", "NUMBA_CACHE_DIR": str(copy / "numba"),
                                "PYTHONDONTWRITEBYTECODE": "1"})
-    if done.returncode == 0:
+    if done.returncode in (0, pytest.ExitCode.NO_TESTS_COLLECTED):
         return None
-    named = re.search(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.M)
+    named = re.search(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", done.stdout, re.M)
     return named[1] if named else "no end in time" if done.returncode < 0 else "the tests cannot be collected"
 
 
@@ -211,7 +215,7 @@ def write(chosen: list[Mutant], known: dict[tuple[str, str], tuple[str, str]]) -
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2)
@@ -226,7 +230,7 @@ def main() -> None:
             copy = copies.get()
             target = copy / "tinyattn" / mutant.module
             target.write_bytes(broken(mutant))
-            by = run(copy, files_of(mutant.module))
+            by = next(filter(None, (run(copy, asked) for asked in stages(mutant.module))), None)
             shutil.copy(ROOT / "tinyattn" / mutant.module, target)
             copies.put(copy)
             with lock:
@@ -234,10 +238,7 @@ def main() -> None:
                 print(f"{mutant.module}:{mutant.line}", *known[mutant.name], write(chosen, known), sep="  ", flush=True)
 
         for area, folders in AREAS.items():
-            copy = copies.get()
-            failing = run(copy, folders)
-            copies.put(copy)
-            if failing:
+            if failing := run(next(iter(copies.queue)), folders):
                 sys.exit(f"{area}: {failing} fails without any mutant")
         with ThreadPoolExecutor(given.workers) as pool:
             list(pool.map(tried, [mutant for mutant in chosen if mutant.name not in known]))
