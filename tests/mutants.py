@@ -33,7 +33,7 @@ AREAS = {"ops/masks": ["tests/ops/masks"], "ops/positions": ["tests/ops/test_pos
          "laws": ["tests/laws", "tests/testing", "tests/caches/test_laws.py"], "caches": ["tests/caches"],
          "models": ["tests/models"]}
 # A mutant that never ends is caught. Processor time, not the clock, so that a busy machine catches no more than a free one.
-CPU_SECONDS, MEMORY = 240, 12 << 30
+CPU_SECONDS, MEMORY = 600, 12 << 30
 OPERATORS = {ast.Add: ("+", "-"), ast.Sub: ("-", "+"), ast.Mult: ("*", "/"), ast.Div: ("/", "*"), ast.FloorDiv: ("//", "/"),
              ast.Mod: ("%", "*"), ast.Pow: ("**", "*"), ast.BitAnd: ("&", "|"), ast.BitOr: ("|", "&"), ast.LShift: ("<<", ">>"),
              ast.RShift: (">>", "<<"), ast.Lt: ("<", "<="), ast.LtE: ("<=", "<"), ast.Gt: (">", ">="), ast.GtE: (">=", ">"),
@@ -118,8 +118,6 @@ class Edits:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and (
                 node.targets[0].id == "__all__" or (isinstance(node.value, ast.Subscript) and node.targets[0].id.istitle())):
             return
-        if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
-            return
         yield from self.of(node)
         for field, value in ast.iter_fields(node):
             if field not in ("annotation", "returns", "decorator_list"):
@@ -150,23 +148,28 @@ def broken(mutant: Mutant) -> bytes:
 def is_python(source: bytes) -> bool:
     """Returns whether a source can be parsed."""
     try:
-        return bool(ast.parse(source))
+        ast.parse(source)
     except SyntaxError:
         return False
+    return True
 
 
 def drawn(count: int, seed: int) -> list[Mutant]:
     """Returns the mutants of a seed. Each has a number of its own, so that a change elsewhere in the code draws no other ones."""
-    modules = sorted(path.relative_to(ROOT / "tinyattn").as_posix() for area in ("engine", "ops", "definitions", "laws", "caches", "models")
+    modules = sorted(path.relative_to(ROOT / "tinyattn").as_posix() for area in {part.split("/")[0] for part in AREAS}
                      for path in (ROOT / "tinyattn" / area).rglob("*.py") if path.name != "__init__.py")
     every = [mutant for module in modules for mutant in mutants(module)]
     every.sort(key=lambda mutant: hashlib.sha256(repr((seed, mutant.name)).encode()).digest())
     return list(islice((mutant for mutant in every if is_python(broken(mutant))), count))
 
 
+def area_of(module: str) -> list[str]:
+    return next(folders for part, folders in AREAS.items() if module.startswith(part + "/"))
+
+
 def stages(module: str) -> list[list[str]]:
     """Returns what pytest is asked, in turn: doctests and the area's files, most mentions first; then the laws of that module."""
-    area = next(folders for part, folders in AREAS.items() if module.startswith(part + "/"))
+    area = area_of(module)
     text = (ROOT / "tinyattn" / module).read_text()
     defined = [node.name for node in ast.parse(text).body if isinstance(node, (ast.FunctionDef, ast.ClassDef))]
     mentions = re.compile(rf"\b({'|'.join([Path(module).stem, *defined])})\b")
@@ -209,16 +212,14 @@ def write(chosen: list[Mutant], known: dict[tuple[str, str], tuple[str, str]]) -
     matter = len(rows) - counts["equivalent"]
     head = (f"{len(rows)} of {len(chosen)} mutants tried: {counts['caught']} caught, {counts['survived']} survived, {counts['equivalent']} change "
             f"nothing; {100 * counts['caught'] / max(matter, 1):.1f} % of those that change anything are caught")
-    lines = [f"{mutant.module}:{mutant.line}\t{result}\t{mutant.name[1]}\t{by}" for mutant, result, by in rows]
-    TABLE.write_text("\n".join([head, *lines, ""]))
+    TABLE.write_text("\n".join([head, *(f"{m.module}:{m.line}\t{result}\t{m.name[1]}\t{by}" for m, result, by in rows), ""]))
     return head
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=int, default=300)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--workers", type=int, default=2)
+    for name, number in (("--count", 300), ("--seed", 0), ("--workers", 2)):
+        parser.add_argument(name, type=int, default=number)
     given = parser.parse_args()
     chosen, known, lock = drawn(given.count, given.seed), table(), threading.Lock()
     with tempfile.TemporaryDirectory() as folder:
@@ -228,20 +229,20 @@ def main() -> None:
 
         def tried(mutant: Mutant) -> None:
             copy = copies.get()
-            target = copy / "tinyattn" / mutant.module
-            target.write_bytes(broken(mutant))
+            (copy / "tinyattn" / mutant.module).write_bytes(broken(mutant))
             by = next(filter(None, (run(copy, asked) for asked in stages(mutant.module))), None)
-            shutil.copy(ROOT / "tinyattn" / mutant.module, target)
+            shutil.copy(ROOT / "tinyattn" / mutant.module, copy / "tinyattn" / mutant.module)
             copies.put(copy)
             with lock:
                 known[mutant.name] = ("survived", "") if by is None else ("caught", by)
                 print(f"{mutant.module}:{mutant.line}", *known[mutant.name], write(chosen, known), sep="  ", flush=True)
 
-        for area, folders in AREAS.items():
-            if failing := run(next(iter(copies.queue)), folders):
-                sys.exit(f"{area}: {failing} fails without any mutant")
+        left = [mutant for mutant in chosen if mutant.name not in known]
+        for folders in dict.fromkeys(tuple(area_of(mutant.module)) for mutant in left):
+            if failing := run(next(iter(copies.queue)), [*folders]):
+                sys.exit(f"{failing} fails without any mutant")
         with ThreadPoolExecutor(given.workers) as pool:
-            list(pool.map(tried, [mutant for mutant in chosen if mutant.name not in known]))
+            list(pool.map(tried, left))
     print(write(chosen, known))
 
 
