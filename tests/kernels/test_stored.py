@@ -44,7 +44,7 @@ def put(index, number):
     {"q": lambda q: q[:0], "tables": lambda t: t[:0], "lengths": lambda n: n[:0]}, {"q": lambda q: q[:, :, :0]}, {"lengths": np.zeros(2, int)},
     {"tables": lambda t: t.astype(np.uint8)}, {"lengths": lambda n: n.astype(np.uint64)}, {"keys": np.asfortranarray}, {"values": lambda v: v.astype(">f8")},
     {"q": lambda q: np.repeat(q, 8, axis=1)}, {"window": (2 ** 70, 0)}, {"window": (np.uint8(3), 0)}, {"bias": alibi(np.linspace(0.1, 1.0, 4))},
-    {"values": lambda v: np.tile(v, 2)}], ids=str)
+    {"values": lambda v: np.tile(v, 2)}], ids=" ".join)
 def test_pages_are_read_as_the_definition_reads_them(changes):
     given = paged(**changes)
     if (given["lengths"] > 9).any():
@@ -109,7 +109,7 @@ def unpacked(q, keys, values, new_keys, new_values, **options):
 @pytest.mark.parametrize("bits", [8, 4])
 @pytest.mark.parametrize("changes", [
     {}, {"window": (2 ** 70, 0)}, {"q": lambda q: q[:, :, :0]}, {"new_keys": lambda x: x[:, :, :0], "new_values": lambda x: x[:, :, :0], "q": lambda q: q[:, :, :1]},
-    {"keys": lambda p: p.rows(0, 0), "values": lambda p: p.rows(0, 0)}, {"q": lambda q: np.repeat(q, 8, axis=1)}], ids=str)
+    {"keys": lambda p: p.rows(0, 0), "values": lambda p: p.rows(0, 0)}, {"q": lambda q: np.repeat(q, 8, axis=1)}], ids=" ".join)
 def test_codes_are_read_as_the_definition_reads_their_numbers(bits, changes):
     given = quantized(bits, **changes)
     np.testing.assert_allclose(kernels.quantized_attention(**given), unpacked(**given), rtol=1e-11, atol=1e-12)

@@ -17,7 +17,7 @@ compared = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(compared)
 
 SIGNED = tuple(int(part) for part in np.__version__.split(".")[:2]) >= (2, 4)  # before, many functions have no signature
-NUMPYS = [f for f in KINDS if isinstance(f, np.ufunc) or (getattr(f, "__module__", None) or "").startswith("numpy")]
+NUMPYS = sorted((f for f in KINDS if isinstance(f, np.ufunc) or (getattr(f, "__module__", None) or "").startswith("numpy")), key=name_of)
 OPEN = inspect.Parameter.POSITIONAL_OR_KEYWORD
 
 
