@@ -26,21 +26,21 @@ HOMES = {"numba": ("kernels/",), "hypothesis": ("testing/",), "matplotlib": ("pl
          "torch": ("cli/",), "llvmlite": ("kernels/",)}
 
 
-def map_entries() -> list[str]:
-    """Returns the map's files in order, folders joined to their files by indentation."""
+def map_entries(folder: str = "") -> list[str]:
+    """Returns the map's files in order; a folder below which the map lists no files lists them in its own docstring."""
+    text = ast.get_docstring(ast.parse((PACKAGE / folder / "__init__.py").read_text())) or ""
+    lines = re.findall(r"^( *)([a-z0-9_]+(?:\.py|/))  +\S", text, re.M)
     entries: list[str] = []
-    folders: list[tuple[int, str]] = []
-    for line in inspect.getdoc(tinyattn).splitlines():
-        found = re.match(r"^( *)([a-z0-9_]+(?:\.py|/))  +\S", line)
-        if not found:
-            continue
-        indent, name = len(found[1]), found[2]
-        while folders and folders[-1][0] >= indent:
-            folders.pop()
-        if name.endswith("/"):
-            folders.append((indent, name))
+    above: list[tuple[int, str]] = []
+    for n, (indent, name) in enumerate(lines):
+        above = [(column, path) for column, path in above if column < len(indent)]
+        path = (above[-1][1] if above else folder) + name
+        if name.endswith(".py"):
+            entries.append(path)
+        elif n + 1 < len(lines) and len(lines[n + 1][0]) > len(indent):
+            above.append((len(indent), path))
         else:
-            entries.append("".join(folder for _, folder in folders) + name)
+            entries += map_entries(path)
     return entries
 
 

@@ -1,6 +1,6 @@
 """Every attention mechanism: a definition to read, a kernel to run, laws that tie the two.
 
-The map. Read downwards: a file imports only what stands above it.
+The map. Read downwards: a file imports only what stands above it. A folder without files here lists them in its own `__init__`.
 
 engine/                  1  how gradients happen
   graph.py                  who was computed from whom, and the one walk back
@@ -156,75 +156,8 @@ models/                  7  small and whole
   image.py                  an image model
   digits.py                 8 x 8 digits, and training on them
 laws/                    8  what must hold, as values
-  problem.py                a call's arguments, and the sizes they are drawn in
-  budget.py                 how large an error may be: measured
-  law.py                    two ways to compute one thing
-  draw.py                   how problems are drawn
-  score.py                  scale, cap, bias, mask
-  masking.py                who sees whom
-  mean.py                   a weighted mean
-  heads.py                  which keys a head reads; sinks
-  lse.py                    the log-sum-exp and merging
-  gradient.py               slopes
-  forms.py                  another form of the same
-  gathered.py               sparse attention row by row
-  linear.py                 linear attention and its states
-  dtype.py                  dtypes and layouts
-  general.py                what needs no oracle
-  recurrent.py              states that fade or are corrected
-  cached.py                 cached is full
-  spatial.py                cells of a grid
-  forgetting.py             what caches equal that forget or round
-  run.py                    a law tried on seeded problems
-catalog/                 9  one row a mechanism
-  row.py                    what a row must have
-  softmax.py                exact attention
-  variants.py               attention with one thing changed
-  contextual.py             spans and counted positions
-  latent.py                 latent attention
-  linear.py                 linear attention
-  features.py               linear attention by its features
-  recurrent.py              states that fade or are corrected
-  dual_chunk.py             positions below a bound
-  lowrank.py                a shorter middle
-  windows.py                windows of a grid
-  spatial.py                lines and neighbourhoods of a grid
-  image.py                  a gate, and positions in two dimensions
-  sparse.py                 patterns, tables of blocks
-  local.py                  windows with something beside them
-  selected.py               keys that queries choose
-  caches.py                 caches: bytes, and what they cannot do
-  blocks.py                 mechanisms of a grid as blocks of an image model
-  find.py                   by any name
-  graph.py                  which mechanism is which
+catalog/                 9  one row per mechanism
 testing/                 10 how we know
-  compare.py                outputs within a budget
-  gradient.py               gradients within a budget
-  strategies.py             what hypothesis draws
-  broken/                wrong on purpose
-    twin.py                 a fault, and the laws that must kill it
-    masking.py              who sees whom
-    score.py                scores and weights
-    heads.py                heads, sequences, sinks
-    lse.py                  log-sum-exps
-    gradient.py             backward passes
-    arrays.py               dtypes and layouts
-    linear.py               states
-    variants.py             one thing changed, wrongly
-    latent.py               what is absorbed
-    recurrent.py            states that fade or are corrected
-    contextual.py           spans, counts
-    dual_chunk.py           chunks
-    lowrank.py              projections, landmarks
-    features.py             features
-    spatial.py              grids
-    sparse.py               patterns, windows, groups
-    selected.py             choices
-    cache.py                caches: what is kept
-    cache_ring.py           rings: who is seen
-    cache_stored.py         pages and codes
-    cache_rows.py           whose tokens, and which are forgotten
-  matrix.py                 who kills whom
 plot.py                  11 pictures, with matplotlib
 cli/                     12 the command line
   terminal.py               tables and progress

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tinyattn.catalog.features import placed, same_for_all
+from tinyattn.catalog.calls import placed, same_for_all
 from tinyattn.definitions import linear_attention
 from tinyattn.laws.problem import Mechanism, Problem
 from tinyattn.ops.features import cosformer_features, performer_features, taylor_features

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from tinyattn import definitions, ops
+from tinyattn.laws.draw.grid import reordered_image
+from tinyattn.laws.oracles.grid import Rule, cells, masked, shared_window, shifts
 from tinyattn.laws.problem import Mechanism, Problem
-from tinyattn.laws.spatial import Rule, cells, masked, shared_window, shifts, turned_image
 from tinyattn.ops.types import Array
 from tinyattn.testing.broken.twin import twin
 
@@ -43,7 +44,7 @@ def seen_by(p: Problem, rule: Rule) -> Any:
 def wrapped_cells_are_neighbours(f: Mechanism, p: Problem) -> Any:
     """The grid is turned and cut, and nothing hides the cells that came round from the other side."""
     order = turned_grid(p, -steps(p))
-    return turned_image(p, order, shift=0).call(f)[..., np.argsort(order), :]
+    return reordered_image(p, order, shift=0).call(f)[..., np.argsort(order), :]
 
 
 @twin("windows_do_not_see_each_other", row=SWIN)
@@ -182,7 +183,7 @@ def an_even_kernel_reaches_right(f: Mechanism, p: Problem) -> Any:
     if any(p.options["causal"]) or max(p.options["stride"]) > 1 or max(p.options["dilation"]) > 1:
         return p.call(f)
     order = np.arange(p.q.shape[-2])[::-1]
-    return turned_image(p, order).call(f)[..., order, :]
+    return reordered_image(p, order).call(f)[..., order, :]
 
 
 @twin("equals_attention", "equals_own_values", row=NEAR)
