@@ -1,4 +1,4 @@
-"""Gradients of a kernel's own backward compared with the definition's."""
+"""Gradients of a kernel's own backward pass compared with those of the definition."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ NAMES = ("q", "k", "v")
 
 def assert_gradients_within_budget(backward: Backward, problem: Problem, d_out: Array, *, honest: Mechanism,
                                    rng: np.random.Generator) -> None:
-    """Returns if `backward(problem, d_out) -> {"q": d_q, "k": d_k, "v": d_v}` gives the definition's gradients.
+    """Passes silently if `backward(problem, d_out) -> {"q": d_q, "k": d_k, "v": d_v}` gives the definition's gradients.
 
-    No differences are taken through the kernel, so that it needs no float64.
+    No finite differences are taken, so that the kernel need not support float64.
 
     Raises:
         AssertionError: they are not within the budget; it names the worst place, both values and the error in budgets.

@@ -1,4 +1,4 @@
-"""The museum: wrong attentions, each a bug that people shipped, each killed by a law about its own fault."""
+"""The museum: wrong mechanisms, each with a bug that people shipped, and each detected by a law about that bug."""
 
 from tinyattn.testing.broken import (
     arrays,
@@ -13,6 +13,7 @@ from tinyattn.testing.broken import (
     heads,
     latent,
     linear,
+    local,
     lowrank,
     lse,
     masking,
@@ -22,11 +23,12 @@ from tinyattn.testing.broken import (
     sparse,
     spatial,
     variants,
+    windows,
 )
 from tinyattn.testing.broken.twin import Twin
 
-HALLS = (masking, score, heads, lse, gradient, arrays, variants, latent, contextual, dual_chunk, sparse, selected, linear, features,
-         recurrent, lowrank, spatial, cache, cache_ring, cache_stored, cache_rows)
+HALLS = (masking, score, heads, lse, gradient, arrays, variants, latent, contextual, dual_chunk, sparse, local, selected, linear,
+         features, recurrent, lowrank, windows, spatial, cache, cache_ring, cache_stored, cache_rows)
 MUSEUM: tuple[Twin, ...] = tuple(one for hall in HALLS for item in vars(hall).values()
                                  for one in (item if isinstance(item, tuple) else (item,)) if isinstance(one, Twin))
 
