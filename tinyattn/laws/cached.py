@@ -13,7 +13,7 @@ from tinyattn.laws.draw.sizes import at_least
 from tinyattn.laws.draw.variants import latent, with_joined_queries
 from tinyattn.laws.general import causal
 from tinyattn.laws.law import Draw, Law, outputs
-from tinyattn.laws.problem import TOKENS, Mechanism, Problem, Sizes
+from tinyattn.laws.problem import Mechanism, Problem, Sizes
 from tinyattn.ops.types import Array
 
 Make = Callable[..., Any]
@@ -149,8 +149,7 @@ def reordered(make: Make, draw: Draw, enter: Enter = same) -> Law:
             first, second = np.split(x, [cut], axis=axis)
             return np.concatenate((first[ROWS], second), axis=axis)
 
-        options = {name: pick(x, -2 if x.ndim == p.q.ndim else -1) for name, x in p.options.items()
-                   if name in TOKENS and isinstance(x, np.ndarray) and x.ndim >= p.k.ndim - 1}
+        options = {name: pick(p.options[name], axis) for name, axis in p.per_token().items()}
         return full(f, p.but(q=pick(p.q, -2), k=pick(p.k, -2), v=pick(p.v, -2), **options))
 
     return Law("rows_go_where_they_are_told", "Rows that are moved or copied continue as if they had always been in their new place.",

@@ -33,8 +33,7 @@ def by_head(f: Mechanism, p: Problem) -> tuple[Array, ...]:
 
 def last_alone(f: Mechanism, p: Problem) -> tuple[Array, ...]:
     """Returns the result of the last sequence, computed alone with its own options."""
-    changes = {name: x[-1:] for name, x in p.options.items()
-               if name in TOKENS and isinstance(x, np.ndarray) and x.ndim >= p.k.ndim - 1}
+    changes = {name: p.options[name][-1:] for name in p.per_token()}
     return (outputs(p.but(q=p.q[-1:], k=p.k[-1:], v=p.v[-1:], **changes).call(f))[0],)
 
 

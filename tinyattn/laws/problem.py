@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from tinyattn import definitions
 from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.types import Array
 
 Mechanism = Callable[..., Any]
-# Options with one entry per token: on the axis before the last if they have at least as many axes as k, else on the last.
-TOKENS = ("log_decay", "beta", "gate", "gates", "span", "q_rope")
+# Options with one entry per token: those that definitions declare, and latent attention's second array of queries, which
+# the laws give by name.
+TOKENS = frozenset({"q_rope"}.union(*(getattr(getattr(definitions, name), "per_token", ()) for name in definitions.__all__)))
 REGIMES = ("plain", "spiky", "ties", "offset", "tiny", "flat")
 
 
@@ -55,12 +57,16 @@ class Problem:
         arrays = {name: changes.pop(name) for name in ("q", "k", "v") if name in changes}
         return replace(self, **arrays, options={**self.options, **changes})
 
+    def per_token(self) -> dict[str, int]:
+        """Returns the axis of the tokens, -2 or -1, for every option with one entry per token."""
+        ndim = self.k.ndim
+        return {name: -2 if x.ndim >= ndim else -1 for name, x in self.options.items()
+                if name in TOKENS and isinstance(x, np.ndarray) and x.ndim >= ndim - 1}
+
     def tokens(self, s: slice) -> Problem:
         """Returns the problem of some of its tokens, with the options that have one entry per token cut in the same way."""
-        ndim = self.k.ndim
-        changes = {name: x[..., s, :] if x.ndim >= ndim else x[..., s] for name, x in self.options.items()
-                   if name in TOKENS and isinstance(x, np.ndarray) and x.ndim >= ndim - 1}
-        return self.but(q=self.q[..., s, :], k=self.k[..., s, :], v=self.v[..., s, :], **changes)
+        cut = {name: self.options[name][(..., s, *[slice(None)] * (-1 - axis))] for name, axis in self.per_token().items()}
+        return self.but(q=self.q[..., s, :], k=self.k[..., s, :], v=self.v[..., s, :], **cut)
 
     def map(self, f: Callable[[Array], Array]) -> Problem:
         """Returns the problem with f applied to every floating array, those in options and states included."""

@@ -14,7 +14,7 @@ from tinyattn.laws.forms import agrees, slopes_agree
 from tinyattn.laws.general import causal, mixing_laws
 from tinyattn.laws.law import Draw, Law
 from tinyattn.laws.linear import state_is_carried
-from tinyattn.laws.problem import TOKENS, Mechanism, Problem
+from tinyattn.laws.problem import Mechanism, Problem
 from tinyattn.laws.score import plain
 from tinyattn.ops.types import Array
 
@@ -24,8 +24,7 @@ def after_a_token_of_zeros(f: Mechanism, p: Problem) -> tuple[Array, ...]:
     def longer(x: Array, axis: int) -> Array:
         return np.concatenate((x, np.zeros_like(np.take(x, [0], axis=axis))), axis=axis)
 
-    gates = {name: longer(x, -2 if x.ndim == p.k.ndim else -1) for name, x in p.options.items()
-             if name in TOKENS and x.ndim >= p.k.ndim - 1}
+    gates = {name: longer(p.options[name], axis) for name, axis in p.per_token().items()}
     return (p.but(q=longer(p.q, -2), k=longer(p.k, -2), v=longer(p.v, -2), **gates).call(f, return_state=True)[1],)
 
 
