@@ -16,7 +16,7 @@ from tinyattn.laws.draw import contextual as draw
 from tinyattn.laws.draw.options import but
 from tinyattn.laws.draw.sizes import few_heads, ordinary
 from tinyattn.laws.draw.softmax import ALL
-from tinyattn.laws.forms import agrees, slopes_agree
+from tinyattn.laws.forms import agrees, gradients_agree
 from tinyattn.laws.general import mixing_laws
 from tinyattn.laws.law import Law
 from tinyattn.laws.oracles import contextual as oracles
@@ -41,7 +41,7 @@ ROWS = (
                      says="It is attention with the log of the ramp as a bias."),
               agrees("weights_cut_afterwards", oracles.cut_afterwards, draw=draw.SPAN_ORDINARY,
                      says="A softmax over all keys, multiplied by the ramp and divided by what is left, gives the same."),
-              slopes_agree("weights_cut_afterwards", oracles.cut_afterwards, draw=draw.SPAN_SLOPES),
+              gradients_agree("weights_cut_afterwards", oracles.cut_afterwards, draw=draw.SPAN_SLOPES),
               Law("a_wide_span_is_none", "With spans as long as the text it is attention, bit for bit.",
                   but(draw.SPAN, lambda p: p.but(span=np.full_like(p.options["span"], 20.0))), plain,
                   lambda f, p: plain(ATTENTION, p), exact=True, to="attention"),
@@ -72,7 +72,7 @@ ROWS = (
         sample=draw.COUNTS, fit=few_heads,
         laws=(agrees("hats", HATS, draw=draw.COUNTS,
                      says="Counting with a triangle of ones and weighing every embedding by a hat function gives the same."),
-              slopes_agree("hats", HATS, draw=draw.COUNTS_SLOPES),
+              gradients_agree("hats", HATS, draw=draw.COUNTS_SLOPES),
               agrees("embedded_distances", oracles.by_distance, to="attention",
                      draw=but(draw.COUNTS_CAUSAL, draw.saturated_gates(1.0), fit=ordinary),
                      says="With gates of 1, which count every token, it is attention with embedded distances."),

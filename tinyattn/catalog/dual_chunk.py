@@ -15,7 +15,7 @@ from tinyattn.laws.cached import decoded
 from tinyattn.laws.draw import contextual as draw
 from tinyattn.laws.draw.options import but
 from tinyattn.laws.draw.sizes import few_heads
-from tinyattn.laws.forms import agrees, slopes_agree
+from tinyattn.laws.forms import agrees, gradients_agree
 from tinyattn.laws.general import mixing_laws
 from tinyattn.laws.law import Law
 from tinyattn.laws.oracles.contextual import rotary_attention
@@ -32,7 +32,7 @@ ROWS = (
         sample=draw.DUAL, fit=few_heads,
         laws=(agrees("three_merged", MERGED, draw=draw.DUAL,
                      says="Attention to each of the three parts, merged by their lse, is one softmax over all of them."),
-              slopes_agree("three_merged", MERGED, draw=draw.DUAL_SLOPES),
+              gradients_agree("three_merged", MERGED, draw=draw.DUAL_SLOPES),
               Law("one_chunk_is_rotary_attention", "With a chunk as long as the text it is rotary attention.",
                   but(draw.IN_ORDER, lambda p: p.but(chunk=p.k.shape[-2])), plain, lambda f, p: plain(rotary_attention, p),
                   to="attention"),

@@ -15,7 +15,7 @@ from tinyattn.laws.cached import decoded
 from tinyattn.laws.draw import linear as draw
 from tinyattn.laws.draw.options import but, on
 from tinyattn.laws.draw.sizes import few_heads, one_head, ordinary
-from tinyattn.laws.forms import agrees, slopes_agree
+from tinyattn.laws.forms import agrees, gradients_agree
 from tinyattn.laws.general import mixing_laws
 from tinyattn.laws.law import Draw, Law
 from tinyattn.laws.linear import true_everywhere, within_sigmas
@@ -42,7 +42,7 @@ ROWS = (
         aliases=("taylor features", "taylor linear attention"),
         sample=draw.linear, fit=few_heads,
         laws=(agrees("polynomial", POLYNOMIAL, draw=draw.linear, says="Products of features are a polynomial of the scores."),
-              slopes_agree("polynomial", POLYNOMIAL, draw=on(draw.linear, ordinary)),
+              gradients_agree("polynomial", POLYNOMIAL, draw=on(draw.linear, ordinary)),
               agrees("attention_on_small_scores", taking(definitions.attention, "causal"), to="attention", kind="approximate",
                      draw=but(draw.linear, lambda p: p.but(q=1e-6 * p.q, normalize=True)),
                      says="The smaller the scores, the nearer the result is to attention: the error falls with their third power."),
@@ -57,7 +57,7 @@ ROWS = (
         sample=draw.AWAY, fit=few_heads,
         laws=(agrees("weights_by_distance", BY_COSINE, draw=draw.AWAY,
                      says="Summing keys into a state first gives the same as computing the weight of every pair."),
-              slopes_agree("weights_by_distance", BY_COSINE, draw=on(draw.AWAY, ordinary)),
+              gradients_agree("weights_by_distance", BY_COSINE, draw=on(draw.AWAY, ordinary)),
               agrees("relu_features", taking(definitions.linear_attention, "causal", "normalize", feature_map=relu_features),
                      draw=but(draw.AWAY, lambda p: p.but(max_length=10 ** 12)), to="linear_attention",
                      says="With a max_length far beyond every text it is linear attention on the positive parts."),
@@ -76,7 +76,7 @@ ROWS = (
         sample=draw.DIRECTED, fit=few_heads,
         laws=(agrees("positive_kernel", POSITIVE_KERNEL, draw=draw.DIRECTED,
                      says="The product of two features is a mean over the directions, pair by pair."),
-              slopes_agree("positive_kernel", POSITIVE_KERNEL, draw=on(draw.DIRECTED, ordinary)),
+              gradients_agree("positive_kernel", POSITIVE_KERNEL, draw=on(draw.DIRECTED, ordinary)),
               Law("on_average_it_is_attention", "Averaged over directions, products of features are the exponentials of the scores.",
                   on(draw.DIRECTED, one_head), within_sigmas, true_everywhere, exact=True, to="attention", kind="in distribution"),
               *shared_laws(draw.DIRECTED, calls.PERFORMER)),

@@ -63,5 +63,5 @@ def markdown() -> str:
     lines += [f"| `{row.name}` | {', '.join(row.forms)} |" for row in ROWS if row.forms]
     alone = [row.name for row in ROWS if row.name not in tied]
     if alone:
-        lines += ["", "## Tied to none", "", ", ".join(f"`{name}`" for name in alone)]
+        lines += ["", "## Compared with no other mechanism", "", ", ".join(f"`{name}`" for name in alone)]
     return "\n".join(lines).rstrip() + "\n"

@@ -9,7 +9,7 @@ from tinyattn.catalog import calls, refused
 from tinyattn.catalog.row import BadInput, Paper, Row
 from tinyattn.laws.draw import grid as draw
 from tinyattn.laws.draw.options import but, plain_values
-from tinyattn.laws.forms import agrees, slopes_agree
+from tinyattn.laws.forms import agrees, gradients_agree
 from tinyattn.laws.general import mixing_laws
 from tinyattn.laws.grid import channels_reversed, in_a_corner, within_the_image
 from tinyattn.laws.law import Law
@@ -27,7 +27,7 @@ ROWS = (
         sample=draw.channels,
         laws=(agrees("moved_and_added", oracles.moved_and_added, draw=draw.channels,
                      says="Adding up whole maps, one moved by each step of the kernel, gives the same."),
-              slopes_agree("moved_and_added", oracles.moved_and_added, draw=draw.channels),
+              gradients_agree("moved_and_added", oracles.moved_and_added, draw=draw.channels),
               agrees("half", oracles.times_image(0.5), says="With weights of 0 the image is halved.",
                      draw=but(draw.channels, lambda p: p.but(kernel=0 * p.options["kernel"], bias=0.0))),
               agrees("the_image", oracles.times_image(1.0), draw=but(draw.channels, lambda p: p.but(bias=1e4)),
@@ -48,7 +48,7 @@ ROWS = (
         sample=draw.placed_cells,
         laws=(agrees("rotary_of_one_half", oracles.rotary_of_one_half, draw=draw.cells_one_wide,
                      says="On an image one cell wide it is rotary positions on one half of the channels."),
-              slopes_agree("rotary_of_one_half", oracles.rotary_of_one_half, draw=plain_values(draw.cells_one_wide)),
+              gradients_agree("rotary_of_one_half", oracles.rotary_of_one_half, draw=plain_values(draw.cells_one_wide)),
               Law("only_distances_matter", "Attention in a corner of a larger image gives the same.", draw.placed_cells, plain,
                   in_a_corner),
               *mixing_laws(draw.placed_cells)),

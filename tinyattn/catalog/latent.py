@@ -12,7 +12,7 @@ from tinyattn.catalog.row import BadInput, Paper, Row
 from tinyattn.laws.cached import cached
 from tinyattn.laws.draw.variants import latent, selecting, with_joined_queries
 from tinyattn.laws.dtype import array_laws
-from tinyattn.laws.forms import agrees, slopes_agree
+from tinyattn.laws.forms import agrees, gradients_agree
 from tinyattn.laws.general import causal
 from tinyattn.laws.oracles.softmax import keys_in_latents
 from tinyattn.layers.latent import LatentAttention
@@ -26,7 +26,7 @@ ROWS = (
         sample=latent,
         laws=(agrees("latent_attention_absorbed", ABSORBED, draw=latent,
                      says="With the projections absorbed into the queries and outputs, the latent may be the only key and value."),
-              slopes_agree("latent_attention_absorbed", ABSORBED, draw=latent),
+              gradients_agree("latent_attention_absorbed", ABSORBED, draw=latent),
               agrees("grouped_query_attention", keys_in_latents, draw=selecting, to="grouped_query_attention",
                      says="With projections that pick channels it is grouped-query attention on what the latents hold."),
               cached(LatentCache, latent, with_joined_queries, least=4), causal(latent), *array_laws(latent)),

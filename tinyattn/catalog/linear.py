@@ -10,7 +10,7 @@ from tinyattn.catalog.row import Paper, Row
 from tinyattn.laws import LINEAR_LAWS
 from tinyattn.laws.cached import cached
 from tinyattn.laws.draw.linear import always, linear
-from tinyattn.laws.forms import agrees, slopes_agree
+from tinyattn.laws.forms import agrees, gradients_agree
 
 RECURRENT, CHUNKED = definitions.linear_attention_recurrent, definitions.linear_attention_chunked
 ROWS = (
@@ -21,8 +21,8 @@ ROWS = (
         aliases=("kernel attention", "elu attention"),
         sample=linear,
         laws=(agrees("linear_attention_recurrent", RECURRENT, draw=linear), agrees("linear_attention_chunked", CHUNKED, draw=linear),
-              slopes_agree("linear_attention_recurrent", RECURRENT, draw=linear),
-              slopes_agree("linear_attention_chunked", CHUNKED, draw=linear),
+              gradients_agree("linear_attention_recurrent", RECURRENT, draw=linear),
+              gradients_agree("linear_attention_chunked", CHUNKED, draw=linear),
               cached(StateCache, always(causal=True, normalize=True)), *LINEAR_LAWS),
         bad_inputs=(refused.SCALE, refused.STATE),
         forms={"recurrent": RECURRENT, "chunked": CHUNKED},

@@ -10,7 +10,7 @@ from tinyattn.catalog.row import BadInput, Paper, Row
 from tinyattn.laws.draw import lowrank as draw
 from tinyattn.laws.draw.options import but
 from tinyattn.laws.draw.sizes import few_heads
-from tinyattn.laws.forms import agrees, slopes_agree
+from tinyattn.laws.forms import agrees, gradients_agree
 from tinyattn.laws.general import mixing_laws
 from tinyattn.laws.law import Law
 from tinyattn.laws.oracles import lowrank as oracles
@@ -26,7 +26,7 @@ ROWS = (
         sample=draw.projections, fit=few_heads,
         laws=(agrees("weights_on_tokens", oracles.on_tokens, draw=draw.projections,
                      says="Projecting the scores, and spreading the weights over the tokens again, gives the same."),
-              slopes_agree("weights_on_tokens", oracles.on_tokens, draw=draw.projections),
+              gradients_agree("weights_on_tokens", oracles.on_tokens, draw=draw.projections),
               agrees("attention_to_all", TO_ALL, draw=but(draw.projections, draw.with_projection(np.eye)), to="attention",
                      says="With the identity as projection it is attention."),
               agrees("attention_to_some", oracles.to_every_second, to="attention",
@@ -49,7 +49,7 @@ ROWS = (
                      kind="approximate", says="With one landmark per token, and enough iterations, it is attention."),
               agrees("inverse", oracles.inverted, draw=but(draw.segmented(2, 3), draw.separated), kind="approximate",
                      says="After enough iterations it is the formula with the exact inverse."),
-              slopes_agree("inverse", oracles.inverted, draw=but(draw.segmented(2, 3), draw.separated)),
+              gradients_agree("inverse", oracles.inverted, draw=but(draw.segmented(2, 3), draw.separated)),
               agrees("mean_query", oracles.mean_query, draw=draw.segmented(1), to="attention",
                      says="With one landmark every query gives what the mean of all queries reads."),
               Law("within_a_segment_keys_have_no_order", "Keys and values in another order within their segments give the same.",

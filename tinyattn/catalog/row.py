@@ -91,7 +91,7 @@ class Row:
     def mixing(self) -> dict[str, Any]:
         """The arguments with which a decoder mixes its tokens by this mechanism; ValueError if it cannot."""
         if self.mixer is None:
-            raise ValueError(f"{self.name}: is no causal token mixer of its own; see tinyattn list")
+            raise ValueError(f"{self.name}: cannot mix the tokens of a decoder; see tinyattn list")
         return {"mechanism": self.mixer, "inputs": self.inputs, "rotary": not self.rotates, "layer": self.layer}
 
     def __post_init__(self) -> None:
@@ -101,4 +101,4 @@ class Row:
         if self.kind not in ("exact", "approximate"):
             raise ValueError(f"{self.name}: kind is 'exact' or 'approximate', got {self.kind!r}")
         if self.mixer is not None and (self.cache is None or self.cache_size is None):
-            raise ValueError(f"{self.name}: a causal token mixer needs a cache and its size")
+            raise ValueError(f"{self.name}: a mechanism with a mixer needs a cache and its size")

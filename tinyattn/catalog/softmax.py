@@ -12,7 +12,7 @@ from tinyattn.laws.cached import cached
 from tinyattn.laws.draw.options import but
 from tinyattn.laws.draw.sizes import one_kv_head, own_kv_heads
 from tinyattn.laws.draw.softmax import ALL, softmax
-from tinyattn.laws.forms import agrees, invisible, slopes_agree
+from tinyattn.laws.forms import agrees, gradients_agree, invisible
 from tinyattn.laws.oracles.softmax import repeated_keys
 
 SAMPLE = softmax(*ALL)
@@ -30,7 +30,7 @@ ROWS = (
         sample=SAMPLE,
         laws=(agrees("streaming_attention", definitions.streaming_attention, to="streaming_attention",
                      says="Summing one block of keys at a time gives the same."),
-              slopes_agree("streaming_attention", definitions.streaming_attention), cached(GrowingCache, CAUSAL),
+              gradients_agree("streaming_attention", definitions.streaming_attention), cached(GrowingCache, CAUSAL),
               *SOFTMAX_LAWS, *GRADIENT_LAWS),
         bad_inputs=refused.SOFTMAX,
         forms={"streaming": definitions.streaming_attention, "with_lse": definitions.attention_with_lse},
@@ -47,7 +47,7 @@ ROWS = (
         kind="exact", cost="heads i j (d + e), memory i block", aliases=("online softmax", "flash attention"),
         sample=SAMPLE,
         laws=(agrees("attention", definitions.attention, to="attention", says="All blocks together are attention."),
-              slopes_agree("attention", definitions.attention),
+              gradients_agree("attention", definitions.attention),
               invisible("block", (1, 2, 3, 7), SAMPLE), *SOFTMAX_LAWS, *GRADIENT_LAWS),
         bad_inputs=refused.SOFTMAX),
     Row(name="multi_head_attention",

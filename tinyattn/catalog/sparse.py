@@ -17,7 +17,7 @@ from tinyattn.laws.draw import sparse as draw
 from tinyattn.laws.draw.options import but, on
 from tinyattn.laws.draw.sizes import four_tokens, multiple_of_three
 from tinyattn.laws.draw.softmax import ALL
-from tinyattn.laws.forms import agrees, form_agrees, invisible, slopes_agree
+from tinyattn.laws.forms import agrees, form_agrees, gradients_agree, invisible
 from tinyattn.laws.general import causal, mixing_laws
 from tinyattn.laws.gradient import gradients, poisoned_gradients
 from tinyattn.laws.law import Law
@@ -42,7 +42,7 @@ ROWS = (
                      says="It is attention with the pattern as its mask."),
               agrees("attention_head_by_head", oracles.pattern_as_mask, draw=draw.OF_HEADS, to="attention",
                      says="With a different pattern for each head it is attention with those patterns as its mask."),
-              slopes_agree("attention", oracles.pattern_as_mask, draw=on(draw.STATIC, four_tokens)),
+              gradients_agree("attention", oracles.pattern_as_mask, draw=on(draw.STATIC, four_tokens)),
               agrees("causal_attention", oracles.CAUSAL, to="attention",
                      says="With windows, blocks or shards as long as the text, or a stride of 1, it is causal attention.",
                      draw=draw.seen(masks.sliding_window(99), masks.causal() & masks.block_local(99), masks.strided(1),

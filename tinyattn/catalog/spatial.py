@@ -8,7 +8,7 @@ from tinyattn.catalog.row import BadInput, Paper, Row
 from tinyattn.catalog.windows import GRID
 from tinyattn.laws.draw import grid as draw
 from tinyattn.laws.draw.options import plain_values
-from tinyattn.laws.forms import agrees, slopes_agree
+from tinyattn.laws.forms import agrees, gradients_agree
 from tinyattn.laws.general import causal, mixing_laws
 from tinyattn.laws.grid import far_from_borders, residues, transposed
 from tinyattn.laws.law import Law
@@ -26,7 +26,7 @@ ROWS = (
         aliases=("axial", "row attention", "column attention", "axial transformer", "axial-deeplab"),
         sample=draw.lines,
         laws=(agrees("line_by_line", oracles.line_by_line, draw=draw.lines, says="The lines one by one give the same."),
-              slopes_agree("line_by_line", oracles.line_by_line, draw=plain_values(draw.lines)),
+              gradients_agree("line_by_line", oracles.line_by_line, draw=plain_values(draw.lines)),
               agrees("attention_along_lines", oracles.along_lines, draw=draw.lines, to="attention",
                      says="It is attention with a mask of shared lines."),
               agrees("attention", oracles.all_cells, draw=draw.lines_one_wide, to="attention",
@@ -47,7 +47,7 @@ ROWS = (
         sample=draw.neighbourhoods,
         laws=(agrees("attention_to_neighbours", oracles.to_neighbours, draw=draw.neighbourhoods, to="attention",
                      says="It is attention with a mask of neighbours."),
-              slopes_agree("attention_to_neighbours", oracles.to_neighbours, draw=plain_values(draw.neighbourhoods)),
+              gradients_agree("attention_to_neighbours", oracles.to_neighbours, draw=plain_values(draw.neighbourhoods)),
               agrees("attention", oracles.all_cells, draw=draw.WHOLE_KERNEL, to="attention",
                      says="With a kernel as large as the grid it is attention to all cells."),
               agrees("own_values", own_values, draw=draw.KERNEL_OF_ONE, says="With a kernel of 1 every cell reads its own value."),

@@ -18,7 +18,7 @@ from tinyattn.laws.draw.options import but
 from tinyattn.laws.draw.sizes import at_most_keys, even, ordinary
 from tinyattn.laws.draw.softmax import ALL, softmax, without
 from tinyattn.laws.dtype import array_laws
-from tinyattn.laws.forms import agrees, slopes_agree
+from tinyattn.laws.forms import agrees, gradients_agree
 from tinyattn.laws.general import causal, mixing_laws
 from tinyattn.laws.heads import extra_key
 from tinyattn.laws.law import Law
@@ -44,7 +44,7 @@ ROWS = (
         sample=draw.SOFTMAX,
         laws=(agrees("attention_with_sinks_of_0", oracles.zero_sinks, draw=draw.SOFTMAX, to="attention",
                      says="It is attention with sinks of 0."),
-              slopes_agree("attention_with_sinks_of_0", oracles.zero_sinks, draw=draw.SLOPES),
+              gradients_agree("attention_with_sinks_of_0", oracles.zero_sinks, draw=draw.SLOPES),
               Law("one_more_key_of_0", "It is attention with one more key and value of 0, which every query sees.", draw.SOFTMAX,
                   plain, lambda f, p: extra_key(definitions.attention, p), to="attention"),
               *decoded(partial(GrowingCache, definitions.softmax_off_by_one_attention), draw.CAUSAL), *mixing_laws(draw.CAUSAL)),
@@ -77,7 +77,7 @@ ROWS = (
         sample=draw.DIFFERENTIAL,
         laws=(agrees("two_weights", oracles.two_weights, draw=draw.DIFFERENTIAL,
                      says="It is the difference of two maps of weights, applied to the values."),
-              slopes_agree("two_weights", oracles.two_weights, draw=draw.DIFFERENTIAL_SLOPES),
+              gradients_agree("two_weights", oracles.two_weights, draw=draw.DIFFERENTIAL_SLOPES),
               agrees("attention", ATTENTION, draw=but(draw.DIFFERENTIAL, lambda p: p.but(lambda_=0.0)), to="attention",
                      says="With lambda 0 it is attention."),
               agrees("less_attention", oracles.less_attention, draw=but(draw.DIFFERENTIAL, lambda p: p.but(q2=p.q, k2=p.k)),

@@ -9,7 +9,7 @@ from tinyattn.catalog import refused
 from tinyattn.catalog.row import BadInput, Paper, Row
 from tinyattn.laws.draw import grid as draw
 from tinyattn.laws.draw.options import but, plain_values
-from tinyattn.laws.forms import agrees, slopes_agree
+from tinyattn.laws.forms import agrees, gradients_agree
 from tinyattn.laws.general import mixing_laws
 from tinyattn.laws.grid import first_window, first_window_of_others_changed, with_zero_table
 from tinyattn.laws.law import Law
@@ -30,7 +30,7 @@ ROWS = (
         sample=draw.shifted_windows,
         laws=(agrees("ragged_windows", oracles.ragged_windows, draw=draw.shifted_windows,
                      says="The windows between the shifted borders one by one, smaller at both ends, give the same."),
-              slopes_agree("ragged_windows", oracles.ragged_windows, draw=plain_values(draw.shifted_windows)),
+              gradients_agree("ragged_windows", oracles.ragged_windows, draw=plain_values(draw.shifted_windows)),
               agrees("attention_within_windows", oracles.within_windows, draw=draw.without_table, to="attention",
                      says="It is attention with a mask of shared windows."),
               agrees("attention", oracles.all_cells, draw=draw.covering_window, to="attention",
@@ -58,7 +58,7 @@ ROWS = (
         aliases=("lsa", "twins", "twins-svt", "twins lsa"),
         sample=draw.windows,
         laws=(agrees("ragged_windows", oracles.ragged_windows, draw=draw.windows, says="The windows one by one give the same."),
-              slopes_agree("ragged_windows", oracles.ragged_windows, draw=plain_values(draw.windows)),
+              gradients_agree("ragged_windows", oracles.ragged_windows, draw=plain_values(draw.windows)),
               agrees("attention", oracles.all_cells, draw=but(draw.windows, lambda p: p.but(window=p.options["grid"])), to="attention",
                      says="With a window as large as the grid it is attention to all cells."),
               *mixing_laws(draw.windows)),
@@ -72,7 +72,7 @@ ROWS = (
         sample=draw.pooled_blocks,
         laws=(agrees("linformer_attention", oracles.averages, draw=draw.pooled_blocks, to="linformer_attention",
                      says="It is Linformer with projections that average blocks."),
-              slopes_agree("linformer_attention", oracles.averages, draw=plain_values(draw.pooled_blocks)),
+              gradients_agree("linformer_attention", oracles.averages, draw=plain_values(draw.pooled_blocks)),
               agrees("attention", oracles.all_cells, to="attention",
                      draw=but(draw.pooled_blocks, lambda p: p.but(ratio=(1,) * len(p.options["grid"]))),
                      says="With blocks of one cell it is attention to all cells."),

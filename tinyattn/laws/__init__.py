@@ -42,7 +42,7 @@ The map of this folder:
     linear.py                 linear attention and its states
     recurrent.py              states that decay or are corrected
     sparse.py                 tables, reversed texts, hidden keys
-    grid.py                   images turned, cut, reordered
+    grid.py                   images transposed, cut, reordered
     cached.py                 decoding through a cache
     forgetful.py              caches that round or forget
     run.py                    a law tried on seeded problems

@@ -26,7 +26,7 @@ def agrees(name: str, other: Mechanism, *, draw: Draw | None = None, says: str |
                lambda f, p: plain(f, p)[:outs], lambda f, p: plain(other, p)[:outs], to=to, kind=kind)
 
 
-def slopes_agree(name: str, other: Mechanism, *, draw: Draw | None = None) -> Law:
+def gradients_agree(name: str, other: Mechanism, *, draw: Draw | None = None) -> Law:
     """Returns the law that a mechanism has the gradients of another form."""
     return Law(f"gradients_equal_{name}", f"Its gradients are those of {name}.", SLOPES if draw is None else draw,
                gradients, lambda f, p: gradients(other, p), pool=whole)
@@ -34,7 +34,7 @@ def slopes_agree(name: str, other: Mechanism, *, draw: Draw | None = None) -> La
 
 def form_agrees(name: str, other: Mechanism, draw: Draw, says: str) -> tuple[Law, Law]:
     """Returns the laws that another form has the same outputs and the same gradients, those on four tokens."""
-    return agrees(name, other, draw=draw, says=says), slopes_agree(name, other, draw=on(draw, four_tokens))
+    return agrees(name, other, draw=draw, says=says), gradients_agree(name, other, draw=on(draw, four_tokens))
 
 
 def invisible(option: str, numbers: tuple[int, ...], draw: Draw) -> Law:

@@ -1,4 +1,4 @@
-"""Laws of grids: what is compared when an image is turned, cut, reordered or changed far away."""
+"""Laws of grids: what is compared when an image is transposed, cut, reordered or changed far away."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from tinyattn import definitions
 from tinyattn.laws.budget import whole
 from tinyattn.laws.draw.options import but, long
 from tinyattn.laws.draw.recurrent import with_decay, with_state
-from tinyattn.laws.forms import agrees, slopes_agree
+from tinyattn.laws.forms import agrees, gradients_agree
 from tinyattn.laws.general import causal, mixing_laws
 from tinyattn.laws.law import Draw, Law
 from tinyattn.laws.linear import state_is_carried
@@ -53,7 +53,7 @@ def forms(name: str) -> dict[str, Mechanism]:
 def form_laws(name: str, draw: Draw) -> tuple[Law, ...]:
     """Returns the laws that the other forms of a mechanism give the same outputs, gradients and last states."""
     others = {form: f for form, f in forms(name).items() if f is not getattr(definitions, name)}
-    ruled = tuple(law(f"{name}_{form}", f, draw=draw) for form, f in others.items() for law in (agrees, slopes_agree))
+    ruled = tuple(law(f"{name}_{form}", f, draw=draw) for form, f in others.items() for law in (agrees, gradients_agree))
     stated = tuple(agrees(f"{name}_{form}_with_its_state", partial(f, return_state=True), draw=but(draw, with_state))
                    for form, f in others.items())
     return (*ruled, *stated, agrees(f"{name}_chunked_by_three", partial(forms(name)["chunked"], chunk=3), draw=draw))

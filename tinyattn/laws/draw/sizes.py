@@ -68,7 +68,7 @@ def one_kv_head(sizes: Sizes) -> Sizes:
 
 
 def shared_heads(sizes: Sizes) -> Sizes:
-    """Returns the sizes with at least two kv heads, two query heads on each of them, and one query."""
+    """Returns the sizes with at least two kv heads, two query heads on each of them, and a query."""
     return replace(sizes, kv_heads=max(sizes.kv_heads, 2), groups=max(sizes.groups, 2), q_len=max(sizes.q_len, 1))
 
 

@@ -1,4 +1,4 @@
-"""Problems of sparse attention whose pattern is fixed: patterns, tables of blocks, windows with something beside them."""
+"""Problems of sparse attention whose pattern is fixed: patterns, tables of blocks, windows with something more."""
 
 from __future__ import annotations
 

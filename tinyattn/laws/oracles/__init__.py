@@ -1,1 +1,1 @@
-"""Mechanisms written a second time for the laws, as loops or by other mechanisms, without a piece that the definitions use."""
+"""Mechanisms written a second time for the laws to compare: as loops over positions, or by other mechanisms."""

@@ -1,4 +1,4 @@
-"""The result that a cache must give that forgets or rounds, computed over all tokens, query by query."""
+"""What a cache that forgets tokens or rounds numbers must give, computed over all tokens, query by query."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def rounded(x: Array, bits: int, group: int, axis: int) -> Array:
 def in_codes(bits: int, group: int, residual: int, coded: int = 0) -> Mechanism:
     """Returns attention in which each query sees old tokens quantised, in whole groups, and at least `residual` unchanged.
 
-    The first `coded` tokens are rounded in any case: they were old in a longer text, whose end was taken back.
+    The first `coded` tokens are rounded in any case: they were old in a longer text, which was then truncated.
     """
     def f(q: Array, k: Array, v: Array, *, causal: bool = True, mask: Array | None = None, window: None = None, **options: Any) -> Any:
         coarse_k, coarse_v = rounded(k, bits, group, -2), rounded(v, bits, group, -1)

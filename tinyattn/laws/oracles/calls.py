@@ -1,4 +1,4 @@
-"""Small oracles that many laws share: another mechanism with fewer options, values repeated per head, a written-out softmax."""
+"""Small oracles that many laws share: a mechanism with fewer options, every query's own value, a softmax written out."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def windows(q: Array, k: Array, v: Array, *, span: Array, ramp: float, **options
 
 
 def hats(q: Array, k: Array, *, embedding: Array, scale: float | None, **options: Any) -> Array:
-    """Returns the bias: a triangle of ones counts, and a position weighs 1 - its distance from the count."""
+    """Returns the bias, with counts made by a triangle of ones, and positions weighed by 1 - their distance from the count."""
     seen = Problem(q, k, k, options).visible()
     products = q @ repeat_heads(q, k)[0].mT * (q.shape[-1] ** -0.5 if scale is None else scale)
     counted = seen / (1.0 + np.exp(np.minimum(-products, 80.0))) @ np.tril(np.ones((k.shape[-2],) * 2, q.dtype))

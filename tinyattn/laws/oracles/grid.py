@@ -1,4 +1,4 @@
-"""Attention on a grid written another way: who sees whom cell by cell, parts one by one, whole maps."""
+"""Attention on a grid written another way: visibility decided cell by cell, parts one by one, whole maps."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def shared_window(grid: Grid, window: Grid, shift: Grid) -> Rule:
 
 
 def shared_line(along: int) -> Rule:
-    """Returns the rule that two cells differ along one axis alone."""
+    """Returns the rule that two cells differ along this axis alone."""
     return lambda axis, a, b: (a == b) | (axis == along)
 
 

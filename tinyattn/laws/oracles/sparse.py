@@ -1,4 +1,4 @@
-"""Sparse attention by other mechanisms: separate texts, residues, turned tables, rotated windows, chosen keys."""
+"""Sparse attention by other mechanisms: separate texts, residue classes, transposed tables, rotated windows, chosen keys."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def blocks_alone(q: Array, k: Array, v: Array, *, scale: float | None = None, **
 
 
 def residues_alone(q: Array, k: Array, v: Array, *, scale: float | None = None, **options: Any) -> Array:
-    """Returns a window of two tokens within each residue class of every third token."""
+    """Returns local attention with a window of two tokens within each residue class modulo three."""
     order = np.concatenate([np.arange(r, q.shape[-2], 3) for r in range(3)])
     parts = [definitions.multi_head_local_attention(*(x[..., r::3, :] for x in (q, k, v)), window=2, scale=scale) for r in range(3)]
     return in_order(parts, order)
