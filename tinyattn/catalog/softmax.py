@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tinyattn import definitions, fastest
 from tinyattn.caches.growing import GrowingCache
 from tinyattn.catalog import refused
@@ -21,6 +23,17 @@ VASWANI = Paper("Vaswani et al.", 2017, "1706.03762")
 # Laws that change how many heads share a key do not apply to a form that fixes this number.
 FIXED_HEADS = tuple(law for law in (*SOFTMAX_LAWS, *GRADIENT_LAWS)
                     if law.name not in ("a_head_reads_its_group", "d_k_is_the_sum_over_its_group", "a_mask_broadcasts_from_the_right"))
+
+
+def fixed_heads(*, attends: str, groups: str, **fields: Any) -> Row:
+    """Returns the row of a form that fixes how many heads share a key; two sentences say how it is a case of more general ones."""
+    laws = (agrees("attention", definitions.attention, to="attention", says=attends),
+            agrees("grouped_query_attention", definitions.grouped_query_attention, to="grouped_query_attention", says=groups),
+            cached(GrowingCache, CAUSAL), *FIXED_HEADS)
+    return Row(kind="exact", cost="heads i j (d + e)", sample=SAMPLE, laws=laws, bad_inputs=refused.SOFTMAX, cache=GrowingCache,
+               **fields)
+
+
 ROWS = (
     Row(name="attention",
         says="Every query averages the visible values, weighted by the softmax of its scores.",
@@ -50,26 +63,18 @@ ROWS = (
               gradients_agree("attention", definitions.attention),
               invisible("block", (1, 2, 3, 7), SAMPLE), *SOFTMAX_LAWS, *GRADIENT_LAWS),
         bad_inputs=refused.SOFTMAX),
-    Row(name="multi_head_attention",
+    fixed_heads(
+        name="multi_head_attention",
         says="Every query head has its own keys and values.",
-        definition=definitions.multi_head_attention,
-        papers=(VASWANI,), kind="exact", cost="heads i j (d + e)", aliases=("mha",),
-        sample=SAMPLE, fit=own_kv_heads,
-        laws=(agrees("attention", definitions.attention, to="attention", says="It is attention whose heads share no keys or values."),
-              agrees("grouped_query_attention", definitions.grouped_query_attention, to="grouped_query_attention",
-                     says="It is grouped-query attention with one group per head."),
-              cached(GrowingCache, CAUSAL), *FIXED_HEADS),
-        bad_inputs=refused.SOFTMAX, cache=GrowingCache, cache_size=KEYS_AND_VALUES_OF_ALL_HEADS),
-    Row(name="multi_query_attention",
+        definition=definitions.multi_head_attention, papers=(VASWANI,), aliases=("mha",), fit=own_kv_heads,
+        attends="It is attention whose heads share no keys or values.",
+        groups="It is grouped-query attention with one group per head.",
+        cache_size=KEYS_AND_VALUES_OF_ALL_HEADS),
+    fixed_heads(
+        name="multi_query_attention", aliases=("mqa",), papers=(Paper("Shazeer", 2019, "1911.02150"),),
         says="All query heads read the same single head of keys and values.",
-        definition=definitions.multi_query_attention,
-        papers=(Paper("Shazeer", 2019, "1911.02150"),), kind="exact", cost="heads i j (d + e)", aliases=("mqa",),
-        sample=SAMPLE, fit=one_kv_head,
-        laws=(agrees("attention", definitions.attention, to="attention", says="It is attention with one kv head."),
-              agrees("grouped_query_attention", definitions.grouped_query_attention, to="grouped_query_attention",
-                     says="It is grouped-query attention with one group."),
-              cached(GrowingCache, CAUSAL), *FIXED_HEADS),
-        bad_inputs=refused.SOFTMAX, cache=GrowingCache, cache_size=ONE_HEAD),
+        definition=definitions.multi_query_attention, fit=one_kv_head, cache_size=ONE_HEAD,
+        attends="It is attention with one kv head.", groups="It is grouped-query attention with one group."),
     Row(name="grouped_query_attention",
         says="Groups of neighbouring query heads share a head of keys and values.",
         definition=definitions.grouped_query_attention,
