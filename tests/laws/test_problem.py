@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tinyattn import definitions
-from tinyattn.laws.draw.recurrent import gated
+from tinyattn.laws.draw.linear import gated
 from tinyattn.laws.problem import TOKENS, Problem, Sizes
 
 DECLARED = {name: getattr(definitions, name).per_token for name in definitions.__all__ if getattr(getattr(definitions, name), "per_token", {})}

@@ -12,14 +12,14 @@ from tinyattn.catalog import calls, refused
 from tinyattn.catalog.cache_size import KEYS_AND_VALUES
 from tinyattn.catalog.row import BadInput, Paper, Row
 from tinyattn.laws.cached import decoded
-from tinyattn.laws.draw import contextual as draw
+from tinyattn.laws.draw import variants as draw
 from tinyattn.laws.draw.options import but
 from tinyattn.laws.draw.sizes import few_heads, ordinary
 from tinyattn.laws.draw.softmax import ALL
 from tinyattn.laws.forms import agrees, gradients_agree
 from tinyattn.laws.general import mixing_laws
 from tinyattn.laws.law import Law
-from tinyattn.laws.oracles import contextual as oracles
+from tinyattn.laws.oracles import variants as oracles
 from tinyattn.laws.oracles.calls import own_values, taking
 from tinyattn.laws.score import plain
 from tinyattn.layers.inputs import Input, Parameter, between

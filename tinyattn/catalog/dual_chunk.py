@@ -12,14 +12,14 @@ from tinyattn.catalog import calls
 from tinyattn.catalog.cache_size import KEYS_AND_VALUES
 from tinyattn.catalog.row import BadInput, Paper, Row
 from tinyattn.laws.cached import decoded
-from tinyattn.laws.draw import contextual as draw
+from tinyattn.laws.draw import variants as draw
 from tinyattn.laws.draw.options import but
 from tinyattn.laws.draw.sizes import few_heads
 from tinyattn.laws.forms import agrees, gradients_agree
 from tinyattn.laws.general import mixing_laws
 from tinyattn.laws.law import Law
-from tinyattn.laws.oracles.contextual import rotary_attention
 from tinyattn.laws.oracles.sparse import CAUSAL
+from tinyattn.laws.oracles.variants import rotary_attention
 from tinyattn.laws.score import plain
 
 MERGED = definitions.dual_chunk_attention_merged

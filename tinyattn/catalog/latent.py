@@ -14,7 +14,7 @@ from tinyattn.laws.draw.variants import latent, selecting, with_joined_queries
 from tinyattn.laws.dtype import array_laws
 from tinyattn.laws.forms import agrees, gradients_agree
 from tinyattn.laws.general import causal
-from tinyattn.laws.oracles.softmax import keys_in_latents
+from tinyattn.laws.oracles.variants import keys_in_latents
 from tinyattn.layers.latent import LatentAttention
 
 ROWS = (

@@ -13,7 +13,7 @@ from tinyattn.catalog import calls, refused
 from tinyattn.catalog.cache_size import STATE
 from tinyattn.catalog.row import Paper, Row
 from tinyattn.laws.cached import cached
-from tinyattn.laws.draw import recurrent as draw
+from tinyattn.laws.draw import linear as draw
 from tinyattn.laws.draw.options import but, long
 from tinyattn.laws.forms import agrees
 from tinyattn.laws.law import Draw, Law

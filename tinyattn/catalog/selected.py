@@ -14,7 +14,7 @@ from tinyattn.catalog.cache_size import KEYS_AND_VALUES
 from tinyattn.catalog.row import BadInput, Paper, Row
 from tinyattn.laws import sparse as compared
 from tinyattn.laws.cached import decoded
-from tinyattn.laws.draw import selected as draw
+from tinyattn.laws.draw import sparse as draw
 from tinyattn.laws.draw.options import but, one_of, with_options
 from tinyattn.laws.draw.sizes import few_rows, few_rows_own_heads
 from tinyattn.laws.draw.softmax import ALL, softmax

@@ -15,7 +15,7 @@ from tinyattn.laws.draw.options import but
 from tinyattn.laws.draw.sizes import one_kv_head, own_kv_heads
 from tinyattn.laws.draw.softmax import ALL, softmax
 from tinyattn.laws.forms import agrees, gradients_agree, invisible
-from tinyattn.laws.oracles.softmax import repeated_keys
+from tinyattn.laws.oracles.variants import repeated_keys
 
 SAMPLE = softmax(*ALL)
 CAUSAL = but(softmax(), lambda p: p.but(causal=True))

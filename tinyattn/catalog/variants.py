@@ -23,7 +23,7 @@ from tinyattn.laws.general import causal, mixing_laws
 from tinyattn.laws.heads import extra_key
 from tinyattn.laws.law import Law
 from tinyattn.laws.mean import linear_in_the_values
-from tinyattn.laws.oracles import softmax as oracles
+from tinyattn.laws.oracles import variants as oracles
 from tinyattn.laws.oracles.calls import own_values, taking
 from tinyattn.laws.score import plain
 from tinyattn.laws.sparse import each_head_for_all

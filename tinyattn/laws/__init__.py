@@ -11,19 +11,15 @@ The map of this folder:
       sizes.py                sizes, and those that a mechanism takes
       softmax.py              the options of softmax attention
       options.py              drawings made of other drawings
-      variants.py             norms, two maps, gates, latent vectors
-      contextual.py           spans, counts, chunks
-      linear.py               linear attention
-      recurrent.py            gates of recurrences
+      variants.py             attention with one thing changed
+      linear.py               linear attention and recurrences
       lowrank.py              projections, landmarks
-      sparse.py               patterns, tables, windows
-      selected.py             keys that queries choose
+      sparse.py               patterns, tables, windows, choices
       grid.py                 images
       caches.py               causal problems for caches
     oracles/               mechanisms written a second time
       calls.py                another mechanism with fewer options
-      softmax.py              norms, maps, gates, latent vectors
-      contextual.py           spans and counts, pair by pair
+      variants.py             attention with one thing changed
       linear.py               weights of every pair, one matrix
       lowrank.py              projections and landmarks
       gathered.py             sparse attention row by row

@@ -8,8 +8,8 @@ import numpy as np
 
 from tinyattn import definitions
 from tinyattn.laws.budget import whole
+from tinyattn.laws.draw.linear import with_decay, with_state
 from tinyattn.laws.draw.options import but, long
-from tinyattn.laws.draw.recurrent import with_decay, with_state
 from tinyattn.laws.forms import agrees, gradients_agree
 from tinyattn.laws.general import causal, mixing_laws
 from tinyattn.laws.law import Draw, Law

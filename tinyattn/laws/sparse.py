@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tinyattn import definitions
-from tinyattn.laws.draw.selected import rotations, with_gates
-from tinyattn.laws.draw.sparse import pairs_of_blocks
+from tinyattn.laws.draw.sparse import pairs_of_blocks, rotations, with_gates
 from tinyattn.laws.law import outputs
 from tinyattn.laws.oracles.sparse import unit_keys
 from tinyattn.laws.problem import Mechanism, Problem
