@@ -46,29 +46,29 @@ class Budget:
         return worst
 
 
-def rows(error: Array) -> Array:
+def per_row(error: Array) -> Array:
     """Returns the largest error of each row, repeated along the row; NaN, which equal infinities give, counts as 0."""
     error = np.where(np.isfinite(error), error, 0.0)
     return error if not error.ndim or not error.size else np.broadcast_to(
         error.max(axis=-1, keepdims=True), error.shape)
 
 
-def whole(error: Array) -> Array:
+def anywhere(error: Array) -> Array:
     """Returns the largest error anywhere, for gradients: their rows are sums, which may cancel to exactly 0."""
     finite = np.where(np.isfinite(error), error, 0.0)
     return np.broadcast_to(finite.max(initial=0.0), finite.shape)
 
 
-def logs(error: Array) -> Array:
+def of_logs(error: Array) -> Array:
     """Returns the largest error anywhere, at least eps, for logs: a sum wrong by a factor 1 + eps has a log wrong by eps.
 
     It is not taken row by row, as a row of logs may be a single number, which is too few to measure an error on.
     """
-    return np.maximum(whole(error), EPS32)
+    return np.maximum(anywhere(error), EPS32)
 
 
 def measure(sides: Sequence[Side], honest: Mechanism, problem: Problem, rng: np.random.Generator,
-            *, reorder: bool, pool: Callable[[Array], Array] = rows) -> Budget:
+            *, reorder: bool, pool: Callable[[Array], Array] = per_row) -> Budget:
     """Returns the budget 4 (E + J + eps |out|) for what the sides of a law compute on a problem.
 
     E is the largest error of the honest mechanism in float32 against itself in float64, over 8 orders of the keys

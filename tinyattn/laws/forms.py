@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tinyattn.laws.budget import whole
+from tinyattn.laws.budget import anywhere
 from tinyattn.laws.draw.options import on
 from tinyattn.laws.draw.sizes import four_tokens
 from tinyattn.laws.draw.softmax import ALL, softmax
@@ -29,7 +29,7 @@ def agrees(name: str, other: Mechanism, *, draw: Draw | None = None, says: str |
 def gradients_agree(name: str, other: Mechanism, *, draw: Draw | None = None) -> Law:
     """Returns the law that a mechanism has the gradients of another form."""
     return Law(f"gradients_equal_{name}", f"Its gradients are those of {name}.", SLOPES if draw is None else draw,
-               gradients, lambda f, p: gradients(other, p), pool=whole)
+               gradients, lambda f, p: gradients(other, p), pool=anywhere)
 
 
 def form_agrees(name: str, other: Mechanism, draw: Draw, says: str) -> tuple[Law, Law]:

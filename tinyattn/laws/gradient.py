@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from tinyattn.engine.grad import vjp
-from tinyattn.laws.budget import whole
+from tinyattn.laws.budget import anywhere
 from tinyattn.laws.draw.options import with_options
 from tinyattn.laws.draw.sizes import shared_heads
 from tinyattn.laws.draw.softmax import ALL, sloped, softmax, without
 from tinyattn.laws.law import Law
 from tinyattn.laws.masking import hidden_draw, unseen_poisoned
-from tinyattn.laws.problem import Mechanism, Problem, repeat_heads
+from tinyattn.laws.problem import Mechanism, Problem
 from tinyattn.ops.types import Array
 
 
@@ -37,9 +37,8 @@ def of_keys_and_values(f: Mechanism, p: Problem) -> tuple[Array, ...]:
 def group_sums(f: Mechanism, p: Problem) -> tuple[Array, ...]:
     """Returns the gradients of keys and values repeated for every head, summed over each group."""
     groups = p.q.shape[-3] // p.k.shape[-3]
-    k, v = repeat_heads(p.q, p.k, p.v)
     return tuple(g.reshape(*g.shape[:-3], p.k.shape[-3], groups, *g.shape[-2:]).sum(axis=-3)
-                 for g in gradients(f, p.but(k=k, v=v))[1:3])
+                 for g in gradients(f, p.repeated())[1:3])
 
 
 def q_times_its_gradient(f: Mechanism, p: Problem) -> tuple[Array, ...]:
@@ -88,13 +87,13 @@ SLOPES = sloped(*ALL)
 BIASED = with_options(sloped(*without(["sinks", "bias"])), bias=lambda rng, p: rng.standard_normal(p.full()).astype(p.q.dtype))
 LAWS = (
     Law("d_k_is_the_sum_over_its_group", "The gradient of shared keys and values is the sum over the heads that share them.",
-        softmax(*ALL, fit=shared_heads), of_keys_and_values, group_sums, pool=whole),
+        softmax(*ALL, fit=shared_heads), of_keys_and_values, group_sums, pool=anywhere),
     Law("queries_and_keys_share_a_slope", "For every kv head, q . d_q equals k . d_k.", SLOPES, q_times_its_gradient,
-        k_times_its_gradient, pool=whole),
+        k_times_its_gradient, pool=anywhere),
     Law("the_values_slope_is_the_output", "The sum of v . d_v equals the sum of out . d_out.", SLOPES, v_times_its_gradient,
-        out_times_its_gradient, pool=whole),
+        out_times_its_gradient, pool=anywhere),
     Law("a_shift_of_scores_has_no_slope", "Without sinks, the gradients of all scores of a query sum to 0.", BIASED,
-        summed_over_keys, size_alone, pool=whole),
+        summed_over_keys, size_alone, pool=anywhere),
     Law("the_unseen_leaves_gradients_alone", "NaN in places that no query sees changes no gradient.", hidden_draw, gradients,
-        poisoned_gradients, pool=whole),
+        poisoned_gradients, pool=anywhere),
 )

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tinyattn.laws.budget import Budget, Outputs, Side, measure, rows
+from tinyattn.laws.budget import Budget, Outputs, Side, measure, per_row
 from tinyattn.laws.problem import Mechanism, Problem, Sizes
 from tinyattn.ops.types import Array
 
@@ -33,7 +33,7 @@ class Law:
     right: Side
     exact: bool = False
     reorder: bool = False
-    pool: Callable[[Array], Array] = rows
+    pool: Callable[[Array], Array] = per_row
     to: str | None = None
     kind: str = "exact"
 

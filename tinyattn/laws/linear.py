@@ -27,12 +27,6 @@ def with_last_state(f: Mechanism, p: Problem) -> tuple[Array, ...]:
     return outputs(p.call(f, return_state=True))
 
 
-def repeated(f: Mechanism, p: Problem) -> tuple[Array, ...]:
-    """Returns the result with keys and values repeated for every query head."""
-    k, v = repeat_heads(p.q, p.k, p.v)
-    return outputs(p.but(k=k, v=v).call(f))
-
-
 def backwards(f: Mechanism, p: Problem) -> tuple[Array, ...]:
     """Returns the result with keys and values in reverse order."""
     return outputs(p.but(k=p.k[..., ::-1, :], v=p.v[..., ::-1, :]).call(f))
@@ -97,7 +91,7 @@ LAWS = (
     Law("later_tokens_change_nothing_earlier", "With causal, changing later tokens changes no bit of an earlier output.",
         always(causal=True), early, changed_later, exact=True),
     Law("a_head_reads_its_group", "Keys and values repeated for every query head give the same as shared ones.", linear, plain,
-        repeated),
+        lambda f, p: plain(f, p.repeated())),
     Law("a_query_has_no_length", "With normalisation, the length of a query's features has no effect.", positive, plain,
         lambda f, p: outputs(p.but(q=p.q * 3.0).call(f))),
     Law("no_features_no_trace", "A token whose features are 0 changes nothing.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinyattn.laws.budget import logs
+from tinyattn.laws.budget import of_logs
 from tinyattn.laws.draw.options import with_options
 from tinyattn.laws.draw.sizes import at_least
 from tinyattn.laws.draw.softmax import softmax, without
@@ -56,13 +56,13 @@ ONE = at_least(q_len=1, kv_len=2)
 LAWS = (
     Law("lse_is_the_log_of_the_sum", "lse is the natural log of the sum of exp(scores), to which a sink adds its own.",
         softmax("causal", "window", "mask", "bias", "scale", "softcap", "sinks", fit=ONE), lse_alone, summed,
-        pool=logs),
+        pool=of_logs),
     Law("parts_merge_to_the_whole", "Attention to some keys, merged with attention to the others, is attention to all.",
-        softmax(*without(["sinks"]), fit=ONE), plain, in_two, pool=logs),
+        softmax(*without(["sinks"]), fit=ONE), plain, in_two, pool=of_logs),
     Law("a_key_twice_adds_log_two", "Giving every key and value twice adds log 2 to the lse.", softmax(*without(["sinks"]), fit=ONE),
-        with_log_two, doubled, pool=logs),
+        with_log_two, doubled, pool=of_logs),
     Law("a_sink_is_a_gate", "A sink multiplies the output by the gate sigmoid(lse - sink) and is added to the lse once.",
         with_options(softmax("causal", "scale", "softcap", fit=ONE),
                      sinks=lambda rng, p: rng.standard_normal(p.q.shape[-3]).astype(p.q.dtype)),
-        plain, gated_by_sinks, pool=logs),
+        plain, gated_by_sinks, pool=of_logs),
 )

@@ -68,6 +68,11 @@ class Problem:
         cut = {name: self.options[name][(..., s, *[slice(None)] * (-1 - axis))] for name, axis in self.per_token().items()}
         return self.but(q=self.q[..., s, :], k=self.k[..., s, :], v=self.v[..., s, :], **cut)
 
+    def repeated(self) -> Problem:
+        """Returns the problem with keys and values repeated, so that every query head has its own."""
+        k, v = repeat_heads(self.q, self.k, self.v)
+        return self.but(k=k, v=v)
+
     def map(self, f: Callable[[Array], Array]) -> Problem:
         """Returns the problem with f applied to every floating array, those in options and states included."""
         def each(item: Any) -> Any:

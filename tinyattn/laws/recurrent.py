@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 
 from tinyattn import definitions
-from tinyattn.laws.budget import whole
+from tinyattn.laws.budget import anywhere
 from tinyattn.laws.draw.linear import with_decay, with_state
 from tinyattn.laws.draw.options import but, long
 from tinyattn.laws.forms import agrees, gradients_agree
@@ -62,4 +62,4 @@ def form_laws(name: str, draw: Draw) -> tuple[Law, ...]:
 def strong_decay(name: str, draw: Draw) -> Law:
     """Returns the law that a state may decay as fast as one likes."""
     return Law("a_strong_decay_overflows_nowhere", "States that decay at once give the same as one token after the other.",
-               but(draw, with_decay(lambda x: 300.0 * x)), plain, lambda f, p: plain(forms(name)["recurrent"], p), pool=whole)
+               but(draw, with_decay(lambda x: 300.0 * x)), plain, lambda f, p: plain(forms(name)["recurrent"], p), pool=anywhere)

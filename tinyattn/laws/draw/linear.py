@@ -12,7 +12,7 @@ import numpy as np
 from tinyattn.laws.draw.options import one_of, with_options
 from tinyattn.laws.draw.sizes import at_least, both, square
 from tinyattn.laws.law import Draw
-from tinyattn.laws.problem import Problem, Sizes, arrays
+from tinyattn.laws.problem import Problem, Sizes, arrays, repeat_heads
 from tinyattn.ops.draws import performer_projection
 from tinyattn.ops.types import Array
 
@@ -106,4 +106,4 @@ def with_beta(value: float) -> Callable[[Problem], Problem]:
 def recall(p: Problem) -> Problem:
     """Returns the problem in which every query asks for the key just written, which has length 1 and strength 1."""
     k = p.k / np.linalg.norm(p.k, axis=-1, keepdims=True)
-    return p.but(k=k, q=np.repeat(k, p.q.shape[-3] // k.shape[-3], axis=-3), beta=np.ones_like(p.options["beta"]))
+    return p.but(k=k, q=repeat_heads(p.q, k)[0], beta=np.ones_like(p.options["beta"]))

@@ -12,7 +12,7 @@ from tinyattn.laws.draw.options import but, like, on, one_of, with_options
 from tinyattn.laws.draw.sizes import Fit, at_least, at_least_seven, both, even, few_rows, few_rows_own_heads, square
 from tinyattn.laws.draw.softmax import softmax
 from tinyattn.laws.law import Draw
-from tinyattn.laws.problem import Problem, Sizes
+from tinyattn.laws.problem import Problem, Sizes, repeat_heads
 from tinyattn.ops import masks
 from tinyattn.ops.draws import lsh_rotations
 from tinyattn.ops.masks.pattern import Pattern
@@ -113,5 +113,5 @@ def own_key_best(p: Problem) -> Problem:
     """Returns the problem with keys of length 1 that are their own queries: no key scores above the query's own."""
     k = p.k + 0.1 * np.cos(np.arange(p.k.size)).reshape(p.k.shape).astype(p.k.dtype)  # no two alike
     k = k / np.linalg.norm(k, axis=-1, keepdims=True)
-    own = np.repeat(k, p.q.shape[-3] // k.shape[-3], axis=-3)[..., k.shape[-2] - p.q.shape[-2] :, :]
+    own = repeat_heads(p.q, k)[0][..., k.shape[-2] - p.q.shape[-2] :, :]
     return p.but(q=own, k=k, block=1)

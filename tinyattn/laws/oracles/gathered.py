@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tinyattn.laws.oracles.calls import constant, scale_of
+from tinyattn.laws.problem import repeat_heads
 from tinyattn.ops.types import Array
 
 
@@ -124,7 +125,7 @@ def streaming_llm(q: Array, k: Array, v: Array, *, first: int, window: int, base
     """Returns what a cache gives that takes one token at a time, evicts, and is read by the distances within it."""
     start, half = first_at(q, k), q.shape[-1] // 2
     rates = base ** (-np.arange(half) / half)
-    k, v = (np.repeat(x, q.shape[-3] // x.shape[-3], axis=-3) for x in (k, v))
+    k, v = repeat_heads(q, k, v)
     outs = [q[..., :0, :1] * v[..., :0, :]]
     held: list[int] = []
     for t in range(k.shape[-2]):

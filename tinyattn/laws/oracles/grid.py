@@ -11,6 +11,7 @@ import numpy as np
 
 from tinyattn import definitions, ops
 from tinyattn.laws.oracles.calls import written_out
+from tinyattn.laws.problem import repeat_heads
 from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.types import Array
 from tinyattn.ops.windows import Grid
@@ -149,7 +150,7 @@ def averages(q: Array, k: Array, v: Array, *, grid: Grid, ratio: Grid, scale: fl
 
 def mean_of_all(q: Array, k: Array, v: Array, **options: Any) -> Array:
     """Returns the mean of all values for every query."""
-    mean = np.repeat(np.mean(v, axis=-2, keepdims=True), q.shape[-3] // k.shape[-3], axis=-3)
+    mean = repeat_heads(q, np.mean(v, axis=-2, keepdims=True))[0]
     return np.repeat(mean, q.shape[-2], axis=-2)
 
 

@@ -80,8 +80,7 @@ def spans_do_not_learn(f: Mechanism, p: Problem) -> Any:
 def gates(p: Problem) -> Any:
     """Returns the gates of every pair, 0 where it is hidden."""
     scale = p.options.get("scale") or p.q.shape[-1] ** -0.5
-    keys = np.repeat(p.k, p.q.shape[-3] // p.k.shape[-3], axis=-3)
-    return np.where(p.visible(), 1.0 / (1.0 + np.exp(-(p.q @ keys.mT) * scale)), 0.0)
+    return np.where(p.visible(), 1.0 / (1.0 + np.exp(-(p.q @ p.repeated().k.mT) * scale)), 0.0)
 
 
 def counts(p: Problem) -> Any:

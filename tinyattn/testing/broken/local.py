@@ -126,10 +126,9 @@ def end_joined_to_the_beginning(f: Mechanism, p: Problem) -> Any:
 @twin("the_first_heads_are_not_shifted", "equals_ragged_groups", row=SHIFTED)
 def shifted_heads_first(f: Mechanism, p: Problem) -> Any:
     """The first half of the heads is shifted instead of the second."""
-    groups, heads = p.q.shape[-3] // p.k.shape[-3], p.q.shape[-3]
-    whole = p.but(k=np.repeat(p.k, groups, axis=-3), v=np.repeat(p.v, groups, axis=-3))
+    heads, own = p.q.shape[-3], p.repeated()
     order = np.roll(np.arange(heads), heads // 2)
-    turned = whole.but(**{name: getattr(whole, name)[..., order, :, :] for name in ("q", "k", "v")})
+    turned = own.but(**{name: getattr(own, name)[..., order, :, :] for name in ("q", "k", "v")})
     return turned.call(f)[..., np.argsort(order), :, :]
 
 

@@ -126,7 +126,6 @@ def empty_rows_are_nan(f: Mechanism, p: Problem) -> Any:
 @twin("the_unseen_may_hold_anything")
 def hidden_times_zero(f: Mechanism, p: Problem) -> Any:
     """Hidden values are multiplied by a weight of 0, and 0 times NaN is NaN."""
-    groups = p.q.shape[-3] // p.k.shape[-3]
     hidden = np.where(p.visible(), 0.0, 1.0).astype(p.q.dtype)
     with np.errstate(invalid="ignore"):
-        return p.call(f) + (hidden * 0.0) @ np.repeat(p.v, groups, axis=-3)
+        return p.call(f) + (hidden * 0.0) @ p.repeated().v

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinyattn.definitions import linear_attention
-from tinyattn.laws.problem import Mechanism, Problem
+from tinyattn.laws.problem import Mechanism, Problem, repeat_heads
 from tinyattn.ops.gates import behind
 from tinyattn.testing.broken.gradient import stopped
 from tinyattn.testing.broken.linear import with_state
@@ -106,10 +106,9 @@ def decays_factored(f: Mechanism, p: Problem) -> Any:
     if p.options.get("initial_state") is not None or p.options.get("return_state"):
         return p.call(f)
     before = np.cumsum(p.options["log_decay"], axis=-2)
-    groups = p.q.shape[-3] // p.k.shape[-3]
-    asked = np.repeat(before[..., p.k.shape[-2] - p.q.shape[-2] :, :], groups, axis=-3)
-    weights = (p.q * np.exp(asked)) @ np.repeat(p.k * np.exp(-before), groups, axis=-3).mT
-    return np.tril(weights, p.k.shape[-2] - p.q.shape[-2]) @ np.repeat(p.v, groups, axis=-3)
+    first = p.k.shape[-2] - p.q.shape[-2]
+    asked, keys, values = repeat_heads(p.q, before[..., first:, :], p.k * np.exp(-before), p.v)
+    return np.tril((p.q * np.exp(asked)) @ keys.mT, first) @ values
 
 
 @twin(*outputs_of(RETENTION), "equals_simple_gated_linear_attention", row=RETENTION)
@@ -151,7 +150,7 @@ def stepped(p: Problem, step: Callable[..., Any]) -> Any:
     for t in range(p.k.shape[-2]):
         state = step(state, np.exp(p.options["log_decay"][..., t, None, None]), p.k[..., t, :, None], p.v[..., t, None, :],
                      p.options["beta"][..., t, None, None])
-        outs.append(queries[..., t : t + 1, :] @ np.repeat(state, p.q.shape[-3] // p.k.shape[-3], axis=-3))
+        outs.append(queries[..., t : t + 1, :] @ repeat_heads(p.q, state)[0])
     out = np.concatenate(outs, axis=-2)[..., first:, :]
     return (out, state) if p.options.get("return_state") else out
 

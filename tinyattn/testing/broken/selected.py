@@ -149,8 +149,7 @@ def forced_blocks_not_counted(f: Mechanism, p: Problem) -> Any:
 @twin("equals_the_gathered_form", row=NATIVE)
 def every_head_chooses_alone(f: Mechanism, p: Problem) -> Any:
     """The heads of a group select their blocks independently, and load different keys."""
-    groups = p.q.shape[-3] // p.k.shape[-3]
-    return p.but(k=np.repeat(p.k, groups, axis=-3), v=np.repeat(p.v, groups, axis=-3)).call(f)
+    return p.repeated().call(f)
 
 
 @twin("gradients_equal_the_gathered_form", row=NATIVE)

@@ -57,8 +57,7 @@ def without_its_centre(f: Mechanism, p: Problem) -> Any:
     """A cell sees its neighbours and not itself."""
     options = {**p.options, "stride": (1,) * len(p.options["grid"])}
     own = definitions.attention_weights(p.q, p.k, mask=np.eye(p.q.shape[-2], dtype=bool))
-    values = np.repeat(p.v, p.q.shape[-3] // p.k.shape[-3], axis=-3)
-    return p.but(**options).call(f) - 0.5 * own @ values
+    return p.but(**options).call(f) - 0.5 * own @ p.repeated().v
 
 
 @twin("equals_last_cells", "far_from_borders_it_is_a_window", row=NEAR)
