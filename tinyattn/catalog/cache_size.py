@@ -50,7 +50,7 @@ def evicted(length: int, kv_heads: int, head_dim: int, value_dim: int, itemsize:
 
 
 def state_of(features: Callable[[int], int]) -> Callable[[int, int, int, int, int], int]:
-    """Returns the bytes of a state with its normaliser for features(head_dim) features, whatever the length."""
+    """Returns the function that gives the bytes of a state of features(head_dim) features with its normaliser."""
     return lambda length, kv_heads, head_dim, value_dim, itemsize: kv_heads * features(head_dim) * (value_dim + 1) * itemsize
 
 

@@ -90,7 +90,8 @@ FEATURES = 64  # of the decoder's Performer
 def cosformer_mixer(q: Array, k: Array, v: Array, *, start: int = 0, causal: bool = False, **options: Any) -> Any:
     """Returns cosFormer for texts of up to 1024 tokens, with 2 added to queries and keys, as a bias of their projections would.
 
-    They begin near 0: unmoved, half of all features would begin at 0 and learn slowly (after 300 steps 3.3 bits, not 3.0).
+    Queries and keys begin near 0: without the 2, half of all features would begin at 0 and learn slowly (3.3 bits after 300
+    steps instead of 3.0).
     """
     return COSFORMER(q + q.dtype.type(2), k + k.dtype.type(2), v, max_length=1024, start=start, causal=causal, **options)
 
@@ -141,7 +142,7 @@ def tied(f: Mechanism) -> Mechanism:
 
 
 def hashed(f: Mechanism) -> Mechanism:
-    """Returns LSH attention as f(q, k, v), which reads q for the keys, too."""
+    """Returns LSH attention as f(q, k, v), in which q also serves as the keys."""
     return lambda q, k, v, **options: f(q, v, **options)
 
 

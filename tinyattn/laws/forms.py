@@ -16,14 +16,13 @@ from tinyattn.laws.score import plain
 
 
 def agrees(name: str, other: Mechanism, *, draw: Draw | None = None, says: str | None = None, to: str | None = None,
-           kind: str = "exact", outs: int | None = None) -> Law:
+           kind: str = "exact") -> Law:
     """Returns the law that a mechanism equals another form of it, or another mechanism, on the problems drawn.
 
-    `to` is the other mechanism's name, if it has a row of its own, and `kind` says how close both are; `outs` is how many
-    of the results are compared.
+    `to` is the other mechanism's name, if it has a row of its own, and `kind` says how close both are.
     """
     return Law(f"equals_{name}", says or f"It gives the same as {name}.", softmax(*ALL) if draw is None else draw,
-               lambda f, p: plain(f, p)[:outs], lambda f, p: plain(other, p)[:outs], to=to, kind=kind)
+               plain, lambda f, p: plain(other, p), to=to, kind=kind)
 
 
 def gradients_agree(name: str, other: Mechanism, *, draw: Draw | None = None) -> Law:
