@@ -84,9 +84,9 @@ def reader(source: Any = None) -> Any:
 
 STREAMING = (Paper("Xiao et al.", 2023, "2309.17453"),)
 KIVI = (Paper("Liu et al.", 2024, "2402.02750"),)
-NO_FORGOTTEN = ("truncate by more than slack", "attend where a query sees what is forgotten")
-NO_CODES = ("truncate into a group that is in codes", "NaN and inf")
-NO_CUT = ("append", "attend after something was forgotten", "truncate but to 0 or its length", "mask, bias and window")
+NO_FORGOTTEN = ("truncate by more than slack", "attend with a query that sees a forgotten token")
+NO_CODES = ("truncate into a quantised group", "store NaN or inf")
+NO_CUT = ("append", "attend after a token was forgotten", "truncate to anything but 0 or its length", "use mask, bias or window")
 SNAP = forgetful.SnapSizes(budget=4, window=2, kernel=3, decoded=2)
 ROWS: tuple[CacheRow, ...] = (
     CacheRow(name="GrowingCache", says="All keys and values, in buffers that double when they are full.",
@@ -97,7 +97,7 @@ ROWS: tuple[CacheRow, ...] = (
              mechanism=definitions.attention, laws_of=cached.full_laws, settings={"capacity": 32}),
     CacheRow(name="PagedCache", says="Sequences in pages of one pool, which sequences with equal beginnings share.",
              cache=caches.PagedCache, kind="exact", size=size.KEYS_AND_VALUES,
-             cannot=("append when the pool has too few free pages", "anything after free"),
+             cannot=("append when the pool has too few free pages", "do anything after free"),
              mechanism=definitions.attention, laws_of=cached.full_laws, papers=(Paper("Kwon et al.", 2023, "2309.06180"),),
              settings={"pages": 64, "page_size": 3}, make=paged),
     CacheRow(name="RingCache", says="The last tokens.", cache=caches.RingCache, kind="exact", size=size.RING, cannot=NO_FORGOTTEN,
@@ -136,18 +136,18 @@ ROWS: tuple[CacheRow, ...] = (
              papers=(Paper("Katharopoulos et al.", 2020, "2006.16236"),), settings={"slack": 2}),
     CacheRow(name="CrossCache", says="An encoder's keys and values, computed once.",
              cache=caches.CrossCache, kind="exact", size=size.KEYS_AND_VALUES,
-             cannot=("a second memory", "truncate but to 0 or its length"), mechanism=definitions.attention,
+             cannot=("store a second memory", "truncate to anything but 0 or its length"), mechanism=definitions.attention,
              laws_of=lambda make: (cached.remembered(make, softmax("scale", "softcap", "sinks")),),
              papers=(Paper("Vaswani et al.", 2017, "1706.03762"),)),
     CacheRow(name="SharedCache", says="The keys and values of another layer.",
              cache=caches.SharedCache, kind="as its source", size=CacheSize("0", lambda *sizes: 0),
-             cannot=("append, reorder and save, which are its source's", "truncate but to its source's length"),
+             cannot=("append, reorder or save, which its source does", "truncate to anything but its source's length"),
              mechanism=definitions.attention,
              laws_of=lambda make: (cached.read_by_others(make, caches.GrowingCache, CAUSAL),),
              papers=(Paper("Brandon et al.", 2024, "2405.12981"),), make=reader),
     CacheRow(name="BatchCache", says="Rows of different lengths, with one cache per row.",
              cache=caches.BatchCache, kind="as its rows", size=CacheSize("the sum over its rows", size.keys_and_values),
-             cannot=("mask and bias arrays",), mechanism=definitions.attention,
+             cannot=("use mask or bias arrays",), mechanism=definitions.attention,
              laws_of=lambda make: (*cached.cache_laws(make, ONE_BATCH), cached.truncated(make, SCALED_BATCH),
                                    cached.reordered(make, CAUSAL), cached.ragged(make, CAUSAL))),
 )
