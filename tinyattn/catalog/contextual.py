@@ -49,7 +49,7 @@ ROWS = (
                   but(draw.SPAN, lambda p: p.but(ramp=1e30)), plain, lambda f, p: plain(ATTENTION, p), to="attention",
                   kind="approximate"),
               agrees("windows", oracles.windows, draw=draw.WHOLE_SPANS, to="multi_head_local_attention",
-                     says="Whole spans with a ramp of at most 1 are windows of span + 1 keys."),
+                     says="Spans that are whole numbers, with a ramp of at most 1, are windows of span + 1 keys."),
               agrees("own_values", own_values, draw=draw.SPANS_OF_ZERO,
                      says="With a span of 0 and a ramp of at most 1 every query reads the value at its own position."),
               Law("a_span_is_its_querys_own", "The spans of other queries have no effect on a query.", draw.SPAN,

@@ -36,7 +36,7 @@ POLYNOMIAL, BY_COSINE = oracles.by_weights(oracles.polynomial), oracles.by_weigh
 POSITIVE_KERNEL = oracles.by_weights(oracles.positive_kernel)
 ROWS = (
     Row(name="based",
-        says="The product of two features is the first three terms of the exponential of the score.",
+        says="The product of two features is the first three terms of the exponential series of the score.",
         definition=taylor_features, called=calls.same_for_all,
         papers=(Paper("Arora et al.", 2024, "2402.18668"),), kind="approximate", cost="heads i d^2 e",
         aliases=("taylor features", "taylor linear attention"), sample=draw.linear, fit=few_heads,

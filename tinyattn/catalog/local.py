@@ -101,7 +101,7 @@ ROWS = (
         laws=(*form_agrees("ragged_groups", gathered.shifted_sparse, draw.GROUPS,
                            "Listing the borders of the groups, with half a group at each end, gives the same."),
               agrees("a_turn_with_regions", oracles.rolled, draw=but(draw.GROUPS, lambda p: p.but(group=4), fit=groups_of_four),
-                     says="Rolling the text, hiding what were not neighbours, and rolling it back gives the same."),
+                     says="Rolling the text, hiding tokens that were not neighbours, and rolling it back gives the same."),
               agrees("causal_attention", oracles.CAUSAL, draw=but(draw.GROUPS_CAUSAL, lambda p: p.but(group=40)), to="attention",
                      says="With groups twice as long as the text it is causal attention."),
               Law("the_first_heads_are_not_shifted", "The first half of the heads is attention within blocks.", draw.GROUPS,

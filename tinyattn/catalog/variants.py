@@ -80,7 +80,7 @@ ROWS = (
               agrees("attention", ATTENTION, draw=but(draw.DIFFERENTIAL, lambda p: p.but(lambda_=0.0)), to="attention",
                      says="With lambda 0 it is attention."),
               agrees("less_attention", oracles.less_attention, draw=but(draw.DIFFERENTIAL, lambda p: p.but(q2=p.q, k2=p.k)),
-                     to="attention", says="Two equal maps leave 1 - lambda of attention."),
+                     to="attention", says="With two equal maps it is attention times 1 - lambda."),
               replace(cached(partial(GrowingCache, calls.halved_channels), but(draw.CAUSAL, lambda p: p.but(lambda_=0.3), fit=even)),
                       left=lambda f, p: plain(partial(calls.halved_channels, mechanism=f), p)),
               causal(draw.DIFFERENTIAL_CAUSAL), linear_in_the_values(draw.DIFFERENTIAL), *array_laws(draw.DIFFERENTIAL)),

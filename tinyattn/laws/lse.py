@@ -54,7 +54,7 @@ def gated_by_sinks(f: Mechanism, p: Problem) -> tuple[Array, ...]:
 
 ONE = at_least(q_len=1, kv_len=2)
 LAWS = (
-    Law("lse_is_the_log_of_the_sum", "lse is the natural log of the sum of exp(scores), to which a sink adds its own.",
+    Law("lse_is_the_log_of_the_sum", "lse is the natural log of the sum of exp(scores), plus exp(sink) if there is a sink.",
         softmax("causal", "window", "mask", "bias", "scale", "softcap", "sinks", fit=ONE), lse_alone, summed,
         pool=of_logs),
     Law("parts_merge_to_the_whole", "Attention to some keys, merged with attention to the others, is attention to all.",
