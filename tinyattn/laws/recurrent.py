@@ -61,5 +61,6 @@ def form_laws(name: str, draw: Draw) -> tuple[Law, ...]:
 
 def strong_decay(name: str, draw: Draw) -> Law:
     """Returns the law that a state may decay as fast as one likes."""
-    return Law("a_strong_decay_overflows_nowhere", "States that decay almost at once give the same as the recurrent form, without overflow.",
+    return Law("a_strong_decay_overflows_nowhere",
+               "States that decay almost at once give the same as the recurrent form, without overflow.",
                but(draw, with_decay(lambda x: 300.0 * x)), plain, lambda f, p: plain(forms(name)["recurrent"], p), pool=anywhere)
