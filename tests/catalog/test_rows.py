@@ -35,7 +35,7 @@ def test_a_row_that_lacks_something_is_refused(change, words):
 def test_a_row_without_a_cache_has_no_formula():
     row = find("axial")
     assert (row.cache_bytes, row.cache_formula) == (None, "none")
-    with pytest.raises(ValueError, match="axial_attention: cannot mix the tokens of a decoder"):
+    with pytest.raises(ValueError, match="axial_attention: has no causal token mixer"):
         row.mixing  # noqa: B018
 
 
