@@ -35,7 +35,7 @@ def followed(tmp_path_factory):
 def test_the_guide_has_a_definition_names_a_map_line_a_row_and_prose():
     assert [path for _, path, *_ in STEP.findall(GUIDE)] == [
         "tinyattn/definitions/softmax/relu.py", "tinyattn/definitions/__init__.py", "tinyattn/definitions/__init__.py",
-        "tinyattn/__init__.py", "tinyattn/catalog/softmax.py", "tinyattn/catalog/softmax.py", "docs/mechanisms/relu_attention.md"]
+        "tinyattn/definitions/softmax/__init__.py", "tinyattn/catalog/softmax.py", "tinyattn/catalog/softmax.py", "docs/mechanisms/relu_attention.md"]
 
 
 COMMANDS = re.findall(r"^```sh\n(.*?)^```", GUIDE, re.S | re.M)[0].splitlines()

@@ -89,9 +89,9 @@ def test_a_decoder_is_not_cast_to_what_it_cannot_compute_with(dtype):
 def test_a_decoder_takes_one_cache_of_its_own_for_each_layer():
     model = decoder(np.float32)
     for count in (1, 3):
-        with pytest.raises(ValueError, match=f"caches: expected 2, one for each layer, got {count}"):
+        with pytest.raises(ValueError, match=f"caches: expected 2, one for each layer, each its own, got {count}"):
             model(TOKENS, caches=[caches.GrowingCache() for _ in range(count)])
-    with pytest.raises(ValueError, match="caches: expected one of its own"):
+    with pytest.raises(ValueError, match="caches: expected 2.* got one object twice"):
         model(TOKENS, caches=[caches.GrowingCache()] * 2)
 
 

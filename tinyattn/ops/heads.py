@@ -59,8 +59,8 @@ def unfold_group(x: Array, heads: int) -> Array:
     groups = groups_of(heads, kv_heads)
     if heads == kv_heads:
         return x
-    if (groups and rows % groups) or (rows and not groups):
-        raise ValueError(f"x: expected rows of {groups} groups, {heads} heads on {kv_heads}, got shape {x.shape}")
+    if rows % groups if groups else rows:
+        raise ValueError(f"heads: expected a number whose {groups} groups divide the rows of x {x.shape}, got {heads}")
     return x.reshape(*leading, heads, rows // max(groups, 1), width)
 
 

@@ -61,7 +61,10 @@ def cosines_alone_learn(f: Mechanism, p: Problem) -> Any:
 @twin("on_average_it_is_attention", "equals_positive_kernel", row="performer")
 def lengths_not_taken_off(f: Mechanism, p: Problem) -> Any:
     """exp(W x) is used without the factor exp(-|x|^2 / 2): long vectors weigh too much on average."""
-    return p.call(same_for_all(lambda x, projection: np.exp(x * x.shape[-1] ** -0.25 @ projection.T) * len(projection) ** -0.5))
+    def longer(x: Any, projection: Any) -> Any:
+        return np.exp(x * x.shape[-1] ** -0.25 @ projection.T.astype(x.dtype)) * len(projection) ** -0.5
+
+    return p.call(same_for_all(longer))
 
 
 @twin("later_tokens_change_nothing_earlier", "equals_positive_kernel", row="performer")
