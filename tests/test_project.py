@@ -22,7 +22,7 @@ def named(extra: str) -> set[str]:
 def test_all_holds_every_extra_for_users_and_no_development_tool() -> None:
     tools = named("test") | named("docs") | named("browser")
     assert named("all") == named("fast") | named("cli") | named("plot") | named("data")
-    assert not named("all") & (tools - {"numba", "rich", "matplotlib", "scikit-learn"})
+    assert not named("all") & (tools - {"numba", "rich", "matplotlib", "scikit-learn", "threadpoolctl"})
     assert {"pytest", "ruff", "mypy", "hypothesis", "sphinx"} <= tools
 
 
