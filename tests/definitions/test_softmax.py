@@ -9,23 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinyattn import definitions, fastest, ops
-from tinyattn.engine import Tensor, grad
+from tinyattn import definitions, ops
+from tinyattn.engine import grad
 from tinyattn.engine.check import directional
 from tinyattn.ops import masks
 
+_spec = importlib.util.spec_from_file_location("softmax_forms", Path(__file__).with_name("softmax_forms.py"))
+softmax_forms = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(softmax_forms)
+EPS, FORMS = softmax_forms.EPS, softmax_forms.FORMS
 _spec = importlib.util.spec_from_file_location("oracle", Path(__file__).with_name("oracle.py"))
 oracle = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(oracle)
-
-FORMS = {
-    "attention": definitions.attention, "with_lse": lambda *a, **o: definitions.attention_with_lse(*a, **o)[0],
-    "weights": lambda q, k, v, **o: definitions.attention_weights(q, k, **o) @ np.repeat(v, q.shape[-3] // max(v.shape[-3], 1), -3),
-    "streaming": definitions.streaming_attention, "streaming 1": partial(definitions.streaming_attention, block=1),
-    "streaming 3": partial(definitions.streaming_attention, block=3), "grouped": definitions.grouped_query_attention,
-    "fastest": fastest.attention,
-}
-EPS = np.finfo(np.float64).eps
 
 
 @st.composite
@@ -196,105 +191,3 @@ def test_extreme_scores_stay_finite(name):
         np.testing.assert_allclose(FORMS[name](np.full((1, 1, 1), 5e-310), np.full((1, 2, 1), 5e-310), v), [[[2.0]]])
     with np.errstate(over="ignore"):  # a product beyond float64 has no right answer, and does not get a finite one
         assert np.isnan(FORMS[name](np.array([[[1e200]]]), np.array([[[1e200], [0.0]]]), v)).all()
-
-
-@pytest.mark.parametrize("name", FORMS)
-def test_dtypes(name):
-    rng = np.random.default_rng(9)
-    q, k, v = (rng.standard_normal((2, 4, 3)).astype(np.float32) for _ in range(3))
-    want = FORMS[name](*(a.astype(np.float64) for a in (q, k, v)), causal=True)
-    single = FORMS[name](q, k, v, causal=True)
-    assert single.dtype == np.float32
-    np.testing.assert_allclose(single, want, atol=3e-6)
-    assert FORMS[name](q, k, v, bias=np.ones((4, 4)), sinks=np.zeros(2)).dtype == np.float32
-    if name == "weights":
-        return
-    half = FORMS[name](*(a.astype(np.float16) for a in (q, k, v)), causal=True)
-    assert half.dtype == np.float16
-    np.testing.assert_allclose(half, want, atol=4e-3)
-    large = np.full((1, 1, 64), 100.0, np.float16)
-    assert np.isfinite(FORMS[name](large, large, large)).all()  # q . k is 640,000, beyond float16
-
-
-def test_float16_sums_far_beyond_its_range():
-    ones = np.ones((1, 70_000, 1), np.float16)
-    assert definitions.attention(ones[:, :1], ones, ones) == 1.0
-    out, lse = definitions.attention_with_lse(ones[:, :1], ones, ones)
-    assert (out.dtype, lse.dtype) == (np.float16, np.float32)
-
-
-def layouts(a, tmp_path):
-    strided = np.repeat(np.repeat(a, 2, axis=-1), 2, axis=-2)[..., ::2, ::2]
-    negative = np.flip(np.flip(a, -1).copy(), -1)
-    packed = np.zeros(a.nbytes + 1, np.uint8)[1:].view(a.dtype).reshape(a.shape)
-    packed[...] = a
-    frozen = a.copy()
-    frozen.flags.writeable = False
-    np.save(tmp_path / "a.npy", a)
-    mapped = np.load(tmp_path / "a.npy", mmap_mode="r")
-    return {"strided": strided, "negative": negative, "fortran": np.asfortranarray(a), "unaligned": packed, "read-only": frozen,
-            "mapped": mapped, "big-endian": a.astype(a.dtype.newbyteorder(">")), "matrix of rows": a.view(np.ndarray)}
-
-
-@pytest.mark.parametrize("name", FORMS)
-def test_layouts_give_the_numbers_of_the_plain_copy_and_are_not_written(name, tmp_path):
-    rng = np.random.default_rng(10)
-    q, k, v = rng.standard_normal((2, 4, 3)), rng.standard_normal((1, 5, 3)), rng.standard_normal((1, 5, 2))
-    want = FORMS[name](q, k, v, causal=True)
-    for kind, other in layouts(q, tmp_path).items():
-        before = other.tobytes()
-        out = FORMS[name](other, k, v, causal=True)
-        np.testing.assert_allclose(out, want, rtol=0, atol=8 * EPS, err_msg=kind)
-        assert out.dtype.isnative
-        assert other.tobytes() == before
-    for kind, other in layouts(k, tmp_path).items():
-        np.testing.assert_allclose(FORMS[name](q, other, v, causal=True), want, rtol=0, atol=8 * EPS, err_msg=kind)
-    spread = np.broadcast_to(k[:, :1], k.shape)
-    np.testing.assert_allclose(FORMS[name](q, spread, v), FORMS[name](q, spread.copy(), v), rtol=0, atol=8 * EPS)
-
-
-@pytest.mark.parametrize("name", FORMS)
-def test_two_axes_are_one_head(name):
-    rng = np.random.default_rng(11)
-    q, k, v = rng.standard_normal((3, 2)), rng.standard_normal((4, 2)), rng.standard_normal((4, 5))
-    if name == "weights":
-        return
-    np.testing.assert_array_equal(FORMS[name](q, k, v, causal=True, sinks=np.zeros(1)),
-                                  FORMS[name](q[None], k[None], v[None], causal=True, sinks=np.zeros(1))[0])
-
-
-def test_fastest_cuts_batches_and_streams():
-    rng = np.random.default_rng(12)
-    q, k, v = rng.standard_normal((6, 2, 300, 4)), rng.standard_normal((6, 1, 300, 4)), rng.standard_normal((6, 1, 300, 3))
-    for options in ({"causal": True}, {"mask": rng.random((300, 300)) < 0.5}, {"mask": rng.random((6, 1, 300, 300)) < 0.5},
-                    {"mask": masks.padding(np.arange(6) * 50)}, {"bias": rng.standard_normal((1, 2, 300, 1))}):
-        np.testing.assert_allclose(fastest.attention(q, k, v, **options), definitions.attention(q, k, v, **options), atol=1e-13)
-    t = Tensor(q)
-    fastest.attention(t, k, v, causal=True).sum().backward()
-    np.testing.assert_allclose(t.grad, grad(lambda x: definitions.attention(x, k, v, causal=True).sum())(q), atol=1e-13)
-    long = rng.standard_normal((1, 1, 5000, 2)).astype(np.float32)
-    np.testing.assert_allclose(fastest.attention(long, long, long, causal=True)[..., -1, :],
-                               definitions.attention(long[..., -1:, :], long, long, causal=True)[..., 0, :], atol=1e-5)
-
-
-@pytest.mark.parametrize(("leading", "heads", "kv_heads", "kv_len"), [((), 4, 2, 1), ((2,), 2, 2, 7), ((3, 2), 6, 1, 5), ((1,), 8, 2, 30)])
-def test_a_step_of_one_query_is_the_definition(leading, heads, kv_heads, kv_len, monkeypatch):
-    rng = np.random.default_rng(13)
-    q, k, v = (rng.standard_normal((*leading, *rest)) for rest in ((heads, 1, 4), (kv_heads, kv_len, 4), (kv_heads, kv_len, 3)))
-    calls = []
-    monkeypatch.setattr(fastest, "one_query", lambda *arrays, real=fastest.one_query: calls.append(1) or real(*arrays))
-    for scale in (1.0, 1e3):
-        np.testing.assert_allclose(fastest.attention(scale * q, k, v, causal=True), definitions.attention(scale * q, k, v), rtol=1e-11, atol=1e-12)
-    assert len(calls) == 2
-    for options in ({"window": (1, 0)}, {"scale": 0.3}, {"causal": True, "softcap": 2.0}, {"sinks": np.zeros(heads)}, {"mask": np.zeros(kv_len, bool)}):
-        np.testing.assert_allclose(fastest.attention(q, k, v, **options), definitions.attention(q, k, v, **options), rtol=1e-11, atol=1e-12)
-    assert len(calls) == 2
-
-
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_a_step_keeps_what_is_not_finite(bad):
-    q, k, v = np.ones((1, 2, 1, 3)), np.ones((1, 1, 5, 3)), np.arange(15.0).reshape(1, 1, 5, 3)
-    for where in (slice(2, 3), slice(0, 5)):
-        keys = k.copy()
-        keys[..., where, :] = bad
-        np.testing.assert_array_equal(fastest.attention(q, keys, v), definitions.attention(q, keys, v))

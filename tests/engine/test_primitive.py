@@ -172,3 +172,29 @@ def test_a_gradient_is_cast_to_the_dtype_of_its_argument(dtype):
         g = grad(lambda x: doubled(change)(x).sum())(np.ones((2, 3), dtype))
         assert g.dtype == dtype
         np.testing.assert_array_equal(g, np.full((2, 3), 2.0))
+
+
+@pytest.mark.parametrize(("forward", "words"), [
+    (lambda x: x * 2.0, r"<lambda> must return a pair \(out, saved\), got ndarray"),  # two rows, which would unpack in silence
+    (lambda x: (x, x, x), "got a tuple of 3"), (lambda x: None, "got NoneType"), (lambda x: [x, x], "got list")])
+@pytest.mark.parametrize("wrap", [Tensor, np.array])
+def test_a_function_that_returns_no_pair_is_refused(forward, words, wrap):
+    with pytest.raises(TypeError, match=words):
+        primitive(forward)(wrap(np.ones((2, 3))))
+
+
+@pytest.mark.parametrize(("out", "words"), [(lambda x: np.ones(2, int), "int64"), (lambda x: x * 1j, "complex128"), (lambda x: None, "object"),
+                                            (lambda x: (x, x > 0.0), "bool")])
+def test_a_result_that_is_no_floating_array_is_refused(out, words):
+    f = primitive(lambda x: (out(x), None))
+    f.backward(lambda d_out, saved: {"x": d_out})
+    with pytest.raises(TypeError, match=f"<lambda>: the result must be a floating array, got {words}"):
+        f(Tensor(np.ones(2)))
+
+
+@pytest.mark.parametrize("gradients", [np.ones(2), (np.ones(2),), None])
+def test_a_backward_that_returns_no_dict_is_refused(gradients):
+    f = primitive(lambda x: (x * 2.0, None))
+    f.backward(lambda d_out, saved: gradients)
+    with pytest.raises(TypeError, match=f"the backward of <lambda> must return a dict of gradients by argument, got {type(gradients).__name__}"):
+        grad(lambda x: f(x).sum())(np.ones(2))

@@ -11,7 +11,7 @@ import numpy as np
 from tinyattn.engine.arguments import array_like, arrays_in, tensor_kind, tensors_in
 
 # What says where to write, what to leave out or how memory is laid out: a row honours these only where it says so.
-NEVER = frozenset("out where initial order casting subok like device signature overwrite_input writeable copy "
+NEVER = frozenset("out where initial order subok like device signature overwrite_input writeable copy "
                   "mean period returned".split())
 UFUNC = {"out": None, "where": True, "casting": "same_kind", "order": "K", "dtype": None, "subok": True,
          "signature": None, "axes": None, "axis": None, "keepdims": False}

@@ -69,33 +69,35 @@ class Methods:
         """As `np.dot`."""
         return np.dot(self, other, out=out)
 
-    def sum(self, axis: Any = None, dtype: Any = None, out: Any = None, **kwargs: Any) -> Any:
+    def sum(self, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: Any = False, **kwargs: Any) -> Any:
         """As `np.sum`."""
-        return np.sum(self, axis, dtype, out, **kwargs)
+        return np.sum(self, axis, dtype, out, keepdims, **kwargs)
 
-    def prod(self, axis: Any = None, dtype: Any = None, out: Any = None, **kwargs: Any) -> Any:
+    def prod(self, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: Any = False, **kwargs: Any) -> Any:
         """As `np.prod`."""
-        return np.prod(self, axis, dtype, out, **kwargs)
+        return np.prod(self, axis, dtype, out, keepdims, **kwargs)
 
-    def mean(self, axis: Any = None, dtype: Any = None, out: Any = None, **kwargs: Any) -> Any:
+    def mean(self, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: Any = False, **kwargs: Any) -> Any:
         """As `np.mean`."""
-        return np.mean(self, axis, dtype, out, **kwargs)
+        return np.mean(self, axis, dtype, out, keepdims, **kwargs)
 
-    def var(self, axis: Any = None, dtype: Any = None, out: Any = None, ddof: Any = 0, **kwargs: Any) -> Any:
+    def var(self, axis: Any = None, dtype: Any = None, out: Any = None, ddof: Any = 0, keepdims: Any = False,
+            **kwargs: Any) -> Any:
         """As `np.var`."""
-        return np.var(self, axis, dtype, out, ddof, **kwargs)
+        return np.var(self, axis, dtype, out, ddof, keepdims, **kwargs)
 
-    def std(self, axis: Any = None, dtype: Any = None, out: Any = None, ddof: Any = 0, **kwargs: Any) -> Any:
+    def std(self, axis: Any = None, dtype: Any = None, out: Any = None, ddof: Any = 0, keepdims: Any = False,
+            **kwargs: Any) -> Any:
         """As `np.std`."""
-        return np.std(self, axis, dtype, out, ddof, **kwargs)
+        return np.std(self, axis, dtype, out, ddof, keepdims, **kwargs)
 
-    def max(self, axis: Any = None, out: Any = None, **kwargs: Any) -> Any:
+    def max(self, axis: Any = None, out: Any = None, keepdims: Any = False, **kwargs: Any) -> Any:
         """As `np.max`; ties share the gradient evenly."""
-        return np.max(self, axis, out, **kwargs)
+        return np.max(self, axis, out, keepdims, **kwargs)
 
-    def min(self, axis: Any = None, out: Any = None, **kwargs: Any) -> Any:
+    def min(self, axis: Any = None, out: Any = None, keepdims: Any = False, **kwargs: Any) -> Any:
         """As `np.min`; ties share the gradient evenly."""
-        return np.min(self, axis, out, **kwargs)
+        return np.min(self, axis, out, keepdims, **kwargs)
 
     def cumsum(self, axis: Any = None, dtype: Any = None, out: Any = None) -> Any:
         """As `np.cumsum`."""

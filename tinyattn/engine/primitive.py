@@ -26,8 +26,9 @@ class Primitive:
     itself: a second derivative needs the function that `again` names.
 
     Raises:
-        TypeError: no backward was given, it names an unknown argument, a gradient is no floating array, or a second
-            derivative is asked for where `again` has named no function.
+        TypeError: the function returns no pair or its result is no floating array; no backward was given, it returns no dict
+            or names an unknown argument, or a gradient is no floating array; a second derivative is asked for where `again`
+            has named no function.
         ValueError: a gradient of another shape than its argument's.
 
     >>> @primitive
@@ -80,7 +81,7 @@ class Primitive:
         given = bound.arguments
         names = [name for name, a in given.items() if isinstance(a, Tensor)]
         if not names:
-            return self.function(*args, **options)[0]
+            return self.computed(args, options)[0]
         live = [name for name in names if given[name].node is not None]
         parents = tuple(given[name].node for name in live)
         recording = bool(live) and mode.current not in (CONSTANT, PLAIN)
@@ -89,11 +90,14 @@ class Primitive:
         # Tensors are kept for a second derivative alone: they would hold what the backward may not need.
         inputs = dict(given) if recording and self.definition is not None else {}
         given.update({name: a._value for name, a in given.items() if isinstance(a, Tensor)})
-        out, saved = self.function(*bound.args, **bound.kwargs)
+        out, saved = self.computed(bound.args, bound.kwargs)
         several = isinstance(out, tuple)
         outs = [np.asarray(o) for o in (out if several else (out,))]
         if mode.current is PLAIN:
             return out
+        for result in outs:
+            if not floating(result.dtype):
+                raise TypeError(f"{self.name}: the result must be a floating array, got {result.dtype}")
         if not recording:
             made = [Tensor.of(o, None) for o in outs]
             return tuple(made) if several else made[0]
@@ -113,11 +117,21 @@ class Primitive:
         made = [Tensor.of(o, Node(o.shape, o.dtype, (joined,), part_of(i))) for i, o in enumerate(outs)]
         return tuple(made) if several else made[0]
 
+    def computed(self, args: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, Any]:
+        """Returns what the function gives, which must be its result and what its backward needs."""
+        came = self.function(*args, **options)
+        if not isinstance(came, tuple) or len(came) != 2:
+            got = f"a tuple of {len(came)}" if isinstance(came, tuple) else type(came).__name__
+            raise TypeError(f"{self.name} must return a pair (out, saved), got {got}")
+        return came
+
     def pulled(self, d_out: Any, saved: Any) -> Mapping[str, Any]:
         """Returns the gradients that the backward gives."""
         if self.pullback is None:
             raise TypeError(f"{self.name} has no backward; register one with @{self.name}.backward")
         gradients = self.pullback(d_out, saved)
+        if not isinstance(gradients, Mapping):
+            raise TypeError(f"the backward of {self.name} must return a dict of gradients by argument, got {type(gradients).__name__}")
         unknown = set(gradients) - set(self.signature.parameters)
         if unknown:
             raise TypeError(f"the backward of {self.name} names unknown arguments: {sorted(unknown)}")

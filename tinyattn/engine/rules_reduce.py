@@ -98,7 +98,7 @@ def _average(a: Any, axis: Any = None, weights: Any = None, returned: bool = Fal
         weights = unfold(np.transpose(weights, np.argsort(axes)), a.shape, tuple(set(range(a.ndim)) - set(axes)))
     total = np.sum(weights, axis=axis, keepdims=keepdims)
     mean = np.sum(a * weights, axis=axis, keepdims=keepdims) / total
-    return (mean, np.broadcast_to(total, mean.shape)) if returned else mean
+    return (mean, total) if returned else mean
 
 
 def safe_sqrt(x: Any) -> Any:

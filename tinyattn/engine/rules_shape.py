@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tinyattn.engine.arguments import plain, tensors_in
-from tinyattn.engine.table import composed, constant, plainly, rule
+from tinyattn.engine.table import composed, constant, plainly, renamed, rule
 
 
 def in_order(a: Any, order: Any) -> Any:
@@ -42,6 +42,8 @@ def _transpose(a: Any, axes: Any = None) -> Callable[[Any], Any]:
 
 
 rule(np.reshape, _reshape, honours="order copy", arrays="a")
+if "newshape" in inspect.signature(np.reshape).parameters:  # up to NumPy 2.3, in 2.0 the only name
+    renamed(np.reshape, "newshape", 1)
 rule(np.ravel, _ravel, honours="order", arrays="a")
 rule(np.expand_dims, lambda a, axis: _back(a))
 rule(np.squeeze, _back)

@@ -10,8 +10,25 @@ from tinyattn.engine.rules_reduce import lines, safe_sqrt, unfold
 from tinyattn.engine.table import composed, internal, rule
 
 rule(np.linalg.inv, lambda result, a: lambda g: -(np.swapaxes(result, -1, -2) @ g @ np.swapaxes(result, -1, -2)))
-rule(np.linalg.det, lambda result, a: lambda g: np.expand_dims(g * result, (-1, -2))
-     * np.swapaxes(np.linalg.inv(a), -1, -2))
+
+
+def cofactors(a: Any) -> Any:
+    """Returns the determinants of what is left of a matrix without one row and one column, with their signs."""
+    size = np.arange(a.shape[-1])
+    others = np.stack([size[size != i] for i in size])
+    rows = [np.linalg.det(a[..., others[i, :, None], others[:, None, :]]) * (-1.0) ** (i + size) for i in size]
+    return np.stack(rows, axis=-2)
+
+
+def _det(result: Any, a: Any) -> Callable[[Any], Any]:
+    def pull(g: Any) -> Any:
+        if np.any(np.equal(result, 0)):  # a singular matrix has no inverse, but its determinant has a gradient
+            return np.expand_dims(g, (-1, -2)) * cofactors(a)
+        return np.expand_dims(g * result, (-1, -2)) * np.swapaxes(np.linalg.inv(a), -1, -2)
+    return pull
+
+
+rule(np.linalg.det, _det)
 
 
 @composed(np.linalg.solve, arrays="a b")

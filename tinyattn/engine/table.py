@@ -179,6 +179,18 @@ def plainly(function: Any, when: Callable[[tuple[Any, ...], dict[str, Any]], boo
                                             else row(args, options))
 
 
+def renamed(function: Any, old: str, place: int) -> None:
+    """Lets a row take the argument of a place by the name that older versions of NumPy give it."""
+    row = ROWS[function]
+
+    def under_either(args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        if old in options and len(args) == place:
+            args, options = (*args, options[old]), {name: a for name, a in options.items() if name != old}
+        return row(args, options)
+
+    ROWS[function] = under_either
+
+
 def constant(reason: str, *functions: Any) -> None:
     """Adds rows for functions whose result never varies with their argument, or is not a real number."""
     def make(function: Any) -> Callable[[tuple[Any, ...], dict[str, Any]], Any]:

@@ -59,8 +59,10 @@ def unfold_group(x: Array, heads: int) -> Array:
     groups = groups_of(heads, kv_heads)
     if heads == kv_heads:
         return x
-    if rows % groups if groups else rows:
-        raise ValueError(f"heads: expected a number whose {groups} groups divide the rows of x {x.shape}, got {heads}")
+    if rows and not groups:
+        raise ValueError(f"heads: expected a multiple of the {kv_heads} key heads, 1 at least, got {heads}")
+    if groups and rows % groups:
+        raise ValueError(f"x: expected rows of {groups} groups, {heads} heads on {kv_heads}, got shape {x.shape}")
     return x.reshape(*leading, heads, rows // max(groups, 1), width)
 
 

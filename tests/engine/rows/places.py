@@ -56,6 +56,7 @@ CASES += [(np.concatenate, joined(axis=None), "real", [((2, 3), (5,)), ((), (2,)
 for f in (np.vstack, np.hstack, np.dstack, np.column_stack):
     CASES.append((f, joined(), "real", [((2, 3), (2, 3)), ((3,), (3,)), ((), ()), ((0,), (0,)), ((2, 2), (2, 2))]))
 CASES += [(f, joined(dtype=np.float64), "real", [((2,), (2,))]) for f in (np.vstack, np.hstack)]
+CASES += [(f, joined(dtype=np.float32, casting="same_kind"), "real", [((2,), (2,))]) for f in (np.concatenate, np.stack, np.vstack, np.hstack)]
 CASES += [
     (np.append, call(), "real", [((2, 3), (2,)), ((3,), ())]), (np.append, call(axis=-1), "real", [((2, 3), (2, 1))]), (np.append, call(4.0), "real", FLAT),
     *[(f, call(cuts, axis), "real", [((6, 2),), ((6, 0),)]) for f in (np.split, np.array_split) for cuts in (2, [1, 4], [4, 1], [0, 9]) for axis in (0, -2)],

@@ -53,7 +53,7 @@ for subscripts, *shapes in (
     CASES.append((np.einsum, einsum(subscripts), "real", [tuple(shapes)]))
 CASES += [
     (np.einsum, einsum("ij,jk,kl->il", optimize=True), "real", [((3, 4), (4, 2), (2, 3))]),
-    (np.einsum, einsum("ij,j->i", dtype=np.float64), "real", [((3, 4), (4,))]),
+    (np.einsum, einsum("ij,j->i", dtype=np.float64, casting="safe"), "real", [((3, 4), (4,))]),
     (np.einsum, lambda f, a, b: f(a, [0, 1], b, [1, 2], [0, 2]), "real", [((3, 4), (4, 2))]),
     (np.einsum, lambda f, a, b: f(a, [0, 1], b, [1, 2]), "real", [((3, 4), (4, 2))]),
     (np.einsum, lambda f, a, b: f(a, [..., 0], b, [0, ...], [...]), "real", [((2, 3), (3,))]),

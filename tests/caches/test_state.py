@@ -1,0 +1,91 @@
+"""A cache of the state alone: asked without keys, cut at check-points, with gates or without."""
+
+import inspect
+from functools import partial
+
+import numpy as np
+import pytest
+
+from tinyattn import definitions
+from tinyattn.caches import StateCache
+
+RNG = np.random.default_rng(0)
+CLOSE = dict(rtol=1e-11, atol=1e-12)
+
+
+def drawn(length, batch=2, heads=4, kv_heads=2, head_dim=4, value_dim=5):
+    return (RNG.standard_normal((batch, heads, length, head_dim)), RNG.standard_normal((batch, kv_heads, length, head_dim)),
+            RNG.standard_normal((batch, kv_heads, length, value_dim)))
+
+
+def filled(cache, length=5):
+    q, k, v = drawn(length)
+    cache.append(k, v)
+    return cache, (q, k, v)
+
+
+def test_a_state_is_asked_without_its_keys():
+    asked = []
+
+    def spy(q, k, v, **options):
+        asked.append(k.shape[-2])
+        return definitions.linear_attention_chunked(q, k, v, **options)
+
+    spy.__signature__ = inspect.signature(definitions.linear_attention_chunked)
+    cache, (q, _, _) = filled(StateCache(spy), 5)
+    size = cache.nbytes
+    cache.append(*drawn(100)[1:])
+    assert cache.nbytes == size == 2 * 2 * 4 * (5 + 1) * 8
+    asked.clear()
+    cache.attend(q[..., :1, :])
+    assert asked == [0]
+    with pytest.raises(ValueError, match=r"q_len 2.*step"):
+        cache.attend(q[..., :2, :])
+
+
+GATED = partial(definitions.gated_delta_rule_chunked, chunk=4)
+
+
+def gated(length):
+    q, k, v = drawn(length)
+    k = k / np.linalg.norm(k, axis=-1, keepdims=True)
+    return q, k, v, {"log_decay": -RNG.random((2, 2, length)), "beta": RNG.random((2, 2, length))}
+
+
+def test_a_state_with_gates_is_cut_reordered_saved_and_forked(tmp_path):
+    q, k, v, gates = gated(20)
+
+    def part(cache, start, stop):
+        return cache.step(*(x[..., start:stop, :] for x in (q, k, v)), **{name: gate[..., start:stop] for name, gate in gates.items()})
+
+    full = GATED(q, k, v, **gates)
+    cache = StateCache(GATED, slack=4)
+    part(cache, 0, 15)
+    for cut in (15, 12, 11, 9):  # check-points at 8 and 12
+        cache.truncate(cut)
+        np.testing.assert_allclose(part(cache.fork(), cut, 20), full[..., cut:, :], **CLOSE)
+    cache.save(tmp_path / "state")
+    cache = StateCache.load(tmp_path / "state", mechanism=GATED)
+    cache.truncate(8)
+    cache.reorder([1, 1])
+    out = part(cache.fork(), 8, 9)
+    cache.append(k[..., 8:9, :], v[..., 8:9, :], **{name: gate[..., 8:9] for name, gate in gates.items()})
+    np.testing.assert_allclose(cache.attend(q[..., 8:9, :]), out, **CLOSE)
+    np.testing.assert_allclose(out[1], full[1, :, 8:9], **CLOSE)
+    with pytest.raises(ValueError, match="lengths from 8 on, got 7; slack=4"):
+        cache.truncate(7)
+
+
+def test_gates_where_there_are_none_are_refused():
+    cache, (_, k, v) = filled(StateCache())
+    with pytest.raises(ValueError, match="beta: linear_attention_chunked takes no such gate"):
+        cache.append(k, v, beta=np.ones((2, 2, 5)))
+
+
+def test_options_that_a_file_would_lose_are_not_saved(tmp_path):
+    q, k, v = drawn(3)
+    cache = StateCache(slack=2)
+    cache.step(q, k, v, normalize=False)
+    with pytest.raises(ValueError, match="save: normalize: was given to step and would be lost"):
+        cache.save(tmp_path / "x")
+    assert not list(tmp_path.iterdir())
