@@ -80,6 +80,14 @@ def test_the_table_fits_80_columns_with_every_name_whole(capsys):
     assert "    def f(x):\n        \\xe9\n" in shown
 
 
+def test_a_sample_is_a_handful_of_lines_of_which_none_is_blank(capsys):
+    sample = "\n\n  first\n   \n" + "\n".join(f"{number}" for number in range(9))
+    settings = {"bigram_bits_per_byte": 3.2671, "behind": 1024, "temperature": 0.8, "seed": 3, "prompt": "import this\n"}
+    compare_table.print_text({"settings": settings, "rows": [{**line_of("attention"), "sample": sample}]})
+    shown = capsys.readouterr().out
+    assert shown.endswith("behind this held text:\n    import this\n\nattention writes:\n      first\n    0\n    1\n    2\n    3\n    4\n")
+
+
 def test_rows_too_wide_are_turned(capsys):
     compare_table.print_columns(["name", "one", "other"], [["title"], ["a" * 60, "1" * 20, ""], ["b", "2", "3"]])
     assert capsys.readouterr().out == f"title\n{'a' * 60}\n  one    {'1' * 20}\nb\n  one    2\n  other  3\n"
@@ -178,6 +186,23 @@ def test_threads_are_timed_one_and_all_and_the_faster_kept(monkeypatch, capsys):
         assert f"threads: {number} of 2; a step of a takes {1e3 * seconds[1]:.0f} ms with 1" in capsys.readouterr().err
 
 
+def test_all_threads_are_not_timed_for_longer_than_one(monkeypatch):
+    monkeypatch.setattr(threads, "cores", lambda: 2)
+    for name in threads.VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    now, taken = [0.0], []
+
+    def step():
+        taken.append(limits()[0])
+        now[0] += {1: 0.125, 2: lengths}[limits()[0]]
+
+    monkeypatch.setattr(threads.time, "perf_counter", lambda: now[0])
+    for lengths, steps in ((4.0, 1), (0.25, 2), (0.0625, 3)):
+        taken.clear()
+        assert threads.timed(step, "a") == {1: 0.125, 2: lengths}
+        assert taken == [1] * 4 + [2] * steps  # of those of one thread the first is not timed
+
+
 def limits():
     """Returns the threads that products and kernels may use now."""
     from threadpoolctl import threadpool_info
@@ -252,5 +277,9 @@ def test_a_prompt_begins_a_line_and_leaves_room():
     held = np.frombuffer(b"ab\ncdefghijklm", np.uint8)
     assert compare_text.short_prompt(held, config) == b"cd"
     assert compare_text.short_prompt(held[3:], config) == b"cd"
+    longer = DecoderConfig(width=16, layers=1, heads=2, kv_heads=1, hidden=16, context=40)
+    for text, prompt in ((b"rest\nof\n\n    indented\n\n# a sign\n\nword\nand\n  more of it", b"word\nand\n"), (b"   of\n   it\n\tx\nmargin", b"margin"),
+                         (b"a\r\n\r\n\r\nb c d e f g h i j k", b"b c d e f "), (b"\n\n\n", b"\n\n\n"), (b"\n\nnine", b"nine")):
+        assert compare_text.short_prompt(np.frombuffer(text, np.uint8), longer) == prompt
     assert compare_text.long_prompt(held, config) == held.tobytes()
     assert len(compare_text.long_prompt(np.zeros(5000, np.uint8), config)) == compare_text.BEHIND

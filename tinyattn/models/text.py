@@ -40,7 +40,8 @@ def read_text(source: str | None = None) -> Array:
         if path.is_dir():
             raise TextError(f"text: {source} is a folder; give a text file")
         try:
-            raw = path.read_bytes()[:LONGEST]
+            with open(path, "rb") as file:
+                raw = file.read(LONGEST)  # some devices never end
         except OSError as error:
             raise TextError(f"text: {source} cannot be read: {error.strerror}") from None
     if not raw:
