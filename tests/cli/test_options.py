@@ -87,6 +87,8 @@ def test_a_long_list_is_cut(capsys):
     (["compare", "--caches", "growin"], "unknown cache 'growin'; did you mean growing"), (["compare", "--context", "1"], "--context: expected 2 or more"),
     (["compare", "--text", "TEXT", "--batch", "100000000000"], "GiB of logits"), (["compare", "--mechanisms", "atention"], "did you mean attention"),
     (["compare", "--task", "DIGITS", "--mechanisms", "retention"], "retention: no image model is built of it"),
+    (["compare", "--json", ""], "json: expected a name, got an empty one; see tinyattn compare"), (["compare", "--caches", ""], "caches: expected a name"),
+    (["compare", "--plot", ""], "plot: expected a name"), (["train", "--out", ""], "out: expected a name"), (["generate", ""], "file: expected a name"),
     (["equivalences", "--out", "FOLDER"], "FOLDER is a folder"), (["picture", "padding([])"], "padding: lengths"),
 ])
 def test_what_is_refused_is_one_line_before_any_work(arguments, words, model, text, tmp_path, capsys, monkeypatch):

@@ -42,6 +42,9 @@ def parsed(arguments: Sequence[str], commands: Mapping[str, str]) -> argparse.Na
         if name == first:
             importlib.import_module(f"tinyattn.cli.{name}").options(command)
     given = parser.parse_args([*([] if first is None else [first]), *arguments[first is not None :]])
+    for name, value in vars(given).items():
+        if value == "" and name != "prompt":  # of which its command says more
+            places.choices[given.command].error(f"{name}: expected a name, got an empty one")
     if given.command is None and not given.version:
         parser.print_help()
     return given

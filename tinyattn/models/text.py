@@ -35,6 +35,8 @@ def read_text(source: str | None = None) -> Array:
         raw = shakespeare()
     else:
         path = Path(source)
+        if not source:
+            raise TextError("text: expected a text file, 'shakespeare', or nothing, got an empty name")
         if not path.exists():
             raise TextError(f"text: {source} does not exist; give a text file, 'shakespeare', or nothing")
         if path.is_dir():
