@@ -3,10 +3,11 @@
 import argparse
 import signal
 import sys
+import threading
 
 import pytest
 
-from tinyattn.cli import compare, main, plan, threads
+from tinyattn.cli import compare, main, plan, terminal, threads
 from tinyattn.models.config import DecoderConfig
 
 SMALL = ["--steps", "2", "--context", "16", "--batch", "2"]
@@ -53,6 +54,22 @@ def test_all_threads_are_not_timed_for_longer_than_one(monkeypatch):
         taken.clear()
         assert threads.timed(step, "a") == {1: 0.125, 2: lengths}
         assert taken == [1] * 4 + [2] * steps  # of those of one thread the first is not timed
+
+
+def test_what_takes_long_is_said_and_why(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")
+    monkeypatch.setattr("tinyattn.kernels.jit.cache_folder", lambda: tmp_path)
+    said = threading.Event()
+    monkeypatch.setattr(terminal, "SILENCE", 0.0)
+    monkeypatch.setattr(terminal, "say", lambda line: print(line) or said.set())
+    for compiled in (False, True):
+        assert threads.compiling() is not compiled
+        said.clear()
+        threads.timed(lambda: said.wait(30), "a")
+        assert ("kernels are compiled first" in capsys.readouterr().out) is not compiled
+        (tmp_path / "kernel.nbi").write_bytes(b"")
+    monkeypatch.setattr("tinyattn.cli.threads.fastest.kernel", lambda name=None: None)
+    assert not threads.compiling()
 
 
 def limits():
