@@ -1,9 +1,6 @@
 """tinyattn compare: what it refuses before it begins, what it says of its own time, and tables of 80 columns."""
 
-import argparse
 import json
-import signal
-import sys
 
 import numpy as np
 import pytest
@@ -78,6 +75,14 @@ def test_the_table_fits_80_columns_with_every_name_whole(capsys):
     assert "behind 1,024 bytes" in shown
     assert f"    a\\tb\\x1b[0m\\x00\\ufffd\n    {72 * 'x'}" in shown  # the room between two margins of 4
     assert "    def f(x):\n        \\xe9\n" in shown
+
+
+def test_a_sample_is_a_handful_of_lines_of_which_none_is_blank(capsys):
+    sample = "\n\n  first\n   \n" + "\n".join(f"{number}" for number in range(9))
+    settings = {"bigram_bits_per_byte": 3.2671, "behind": 1024, "temperature": 0.8, "seed": 3, "prompt": "import this\n"}
+    compare_table.print_text({"settings": settings, "rows": [{**line_of("attention"), "sample": sample}]})
+    shown = capsys.readouterr().out
+    assert shown.endswith("behind this held text:\n    import this\n\nattention writes:\n      first\n    0\n    1\n    2\n    3\n    4\n")
 
 
 def test_rows_too_wide_are_turned(capsys):
@@ -162,86 +167,6 @@ def test_what_took_longer_says_why(said, took, worked, words, monkeypatch):
     assert clock.verdict() == words
 
 
-def test_threads_are_timed_one_and_all_and_the_faster_kept(monkeypatch, capsys):
-    monkeypatch.setattr(threads, "cores", lambda: 2)
-    for name in threads.VARIABLES:
-        monkeypatch.delenv(name, raising=False)
-    now = []
-    step = plan.Job("a", lambda: now.append(limits()), 1, lambda: 0.0, lambda: iter([{"in": limits()}]))
-    made = plan.Plan({}, "title", DecoderConfig(), 8, [step], print)
-    taken = plan.first_steps(made)
-    assert sorted(taken) == [1, 2]
-    assert now[1] == [1, 1]  # the first is before any limit
-    assert now[-1] == [2, 2]
-    for seconds, number in (({1: 1.0, 2: 0.9}, 1), ({1: 1.0, 2: 0.5}, 2), ({1: 16.0, 2: 67.0}, 1)):
-        assert [*plan.lines(made, seconds, plan.Clock())] == [{"in": [number, number]}]
-        assert f"threads: {number} of 2; a step of a takes {1e3 * seconds[1]:.0f} ms with 1" in capsys.readouterr().err
-
-
-def limits():
-    """Returns the threads that products and kernels may use now."""
-    from threadpoolctl import threadpool_info
-
-    from tinyattn.kernels.threads import thread_count
-    return [max(part["num_threads"] for part in threadpool_info() if part["user_api"] == "blas"), thread_count()]
-
-
-def test_what_the_user_set_stands(monkeypatch, capsys):
-    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "2")
-    taken = plan.first_steps(planned("a"))
-    assert len(taken) == 1
-    assert [*plan.lines(planned("a"), taken, plan.Clock())] == [{"mechanism": "a"}]
-    assert "threads: as OPENBLAS_NUM_THREADS says" in capsys.readouterr().err
-
-
-def test_without_threadpoolctl_a_child_is_asked_and_may_do_the_work(text, capfd, monkeypatch):
-    for name in threads.VARIABLES:
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(threads, "cores", lambda: 2)
-    monkeypatch.setitem(sys.modules, "threadpoolctl", None)
-    assert not threads.limitable()
-    asked = []
-    monkeypatch.setattr(threads, "in_child", lambda sizes: asked.append(sizes) or 1e-9)
-    assert main(["compare", "--mechanisms", "attention", "--text", text, "--rate", "0.002", *SMALL]) == 0
-    assert (asked[0]["context"], asked[0]["batch"], asked[0]["width"]) == (16, 2, compare.WIDTH)
-    shown = capfd.readouterr()
-    assert "threads: as OPENBLAS_NUM_THREADS says" in shown.err  # in the child
-    assert shown.out.count("attention writes:") == 1
-    monkeypatch.setattr(threads, "in_child", lambda sizes: 1e9)
-    monkeypatch.setattr(threads, "again", lambda given: pytest.fail("all threads were faster"))
-    assert main(["compare", "--mechanisms", "attention", "--text", text, *SMALL]) == 0
-
-
-def test_a_child_times_a_step():
-    sizes = {"width": 16, "layers": 1, "heads": 2, "kv_heads": 1, "hidden": 16, "context": 8, "batch": 2}
-    assert 0.0 < threads.in_child(sizes) < float("inf")
-    assert threads.in_child({**sizes, "width": 3}) == float("inf")  # sizes of which no model can be made
-
-
-def test_an_interrupt_reaches_the_child_once(monkeypatch):
-    sent = []
-
-    class Process:
-        waits = iter([KeyboardInterrupt, 130])
-
-        def wait(self):
-            what = next(self.waits)
-            if what is KeyboardInterrupt:
-                raise what
-            return what
-
-        send_signal = sent.append
-
-    made = []
-    monkeypatch.setattr(threads.subprocess, "Popen", lambda arguments, **options: made.append((arguments, options)) or Process())
-    given = argparse.Namespace(command="compare", version=False, steps=3, json=None, text="a b")
-    assert threads.again(given) == 130
-    assert sent == [signal.SIGINT]
-    (arguments, options), = made
-    assert arguments[1:] == ["-m", "tinyattn", "compare", "--steps=3", "--text=a b"]
-    assert options["env"]["OPENBLAS_NUM_THREADS"] == options["env"]["TINYATTN_THREADS"] == "1"
-
-
 def test_the_machine_says_whether_kernels_ran(monkeypatch):
     from tinyattn.cli.trained import machine
     assert machine()["kernels"] == (fastest.kernel() is not None)
@@ -252,5 +177,9 @@ def test_a_prompt_begins_a_line_and_leaves_room():
     held = np.frombuffer(b"ab\ncdefghijklm", np.uint8)
     assert compare_text.short_prompt(held, config) == b"cd"
     assert compare_text.short_prompt(held[3:], config) == b"cd"
+    longer = DecoderConfig(width=16, layers=1, heads=2, kv_heads=1, hidden=16, context=40)
+    for text, prompt in ((b"rest\nof\n\n    indented\n\n# a sign\n\nword\nand\n  more of it", b"word\nand\n"), (b"   of\n   it\n\tx\nmargin", b"margin"),
+                         (b"a\r\n\r\n\r\nb c d e f g h i j k", b"b c d e f "), (b"\n\n\n", b"\n\n\n"), (b"\n\nnine", b"nine")):
+        assert compare_text.short_prompt(np.frombuffer(text, np.uint8), longer) == prompt
     assert compare_text.long_prompt(held, config) == held.tobytes()
     assert len(compare_text.long_prompt(np.zeros(5000, np.uint8), config)) == compare_text.BEHIND

@@ -32,7 +32,8 @@ def text(tmp_path):
 
 
 @pytest.mark.parametrize("arguments", [["LIST"], ["Show", "GQA"], ["picture", "causal"], ["cost", "--model", "PALM-540B", "--cache", "INT8", "--dtype", "FLOAT32"],
-                                       ["cost", "--model", "All", "--cache", "ALL"], ["check", "Attention-With LSE", "--examples", "1"]])
+                                       ["cost", "--model", "All", "--cache", "ALL"], ["check", "Attention-With LSE", "--examples", "1"],
+                                       ["cost", "--model", "llama_3_8B", "--cache", "INT8"]])
 def test_names_match_in_upper_and_lower_case(arguments, capsys):
     assert main(arguments) == 0
     assert capsys.readouterr().err == ""
@@ -83,6 +84,11 @@ def test_a_long_list_is_cut(capsys):
     (["generate", "MODEL", "--cache", "int8"], "unknown cache 'int8'; known: state"), (["generate", "MODEL", "--prompt", ""], "prompt: expected at least one byte"),
     (["generate", "MODEL", "--top-p", "nan"], "top_p"), (["generate", "MODEL", "--temperature", "inf"], "temperature"),
     (["generate", "MODEL", "--tokens", "9" * 30], "at most 1099511627776"), (["museum", "mask_invertd"], "did you mean mask_inverted"),
+    (["compare", "--caches", "growin"], "unknown cache 'growin'; did you mean growing"), (["compare", "--context", "1"], "--context: expected 2 or more"),
+    (["compare", "--text", "TEXT", "--batch", "100000000000"], "GiB of logits"), (["compare", "--mechanisms", "atention"], "did you mean attention"),
+    (["compare", "--task", "DIGITS", "--mechanisms", "retention"], "retention: no image model is built of it"),
+    (["compare", "--json", ""], "json: expected a name, got an empty one; see tinyattn compare"), (["compare", "--caches", ""], "caches: expected a name"),
+    (["compare", "--plot", ""], "plot: expected a name"), (["train", "--out", ""], "out: expected a name"), (["generate", ""], "file: expected a name"),
     (["equivalences", "--out", "FOLDER"], "FOLDER is a folder"), (["picture", "padding([])"], "padding: lengths"),
 ])
 def test_what_is_refused_is_one_line_before_any_work(arguments, words, model, text, tmp_path, capsys, monkeypatch):
@@ -111,7 +117,7 @@ def test_a_model_goes_on_with_what_it_has(model, text, capsys):
 
 
 
-@pytest.mark.parametrize("kind", ["empty", "text", "short text", "zip", "pickle", "truncated", "no config", "other tensors", "folder", "unreadable"])
+@pytest.mark.parametrize("kind", ["empty", "text", "short text", "zip", "pickle", "truncated", "no config", "other tensors", "folder", "unreadable", "fifo"])
 @pytest.mark.parametrize("command", [["generate", "FILE"], ["train", "--out", "NEW", "--resume", "FILE"]])
 def test_another_file_is_not_a_model_file(kind, command, model, tmp_path, capsys, monkeypatch):
     whole = Path(model).read_bytes()
@@ -122,6 +128,8 @@ def test_another_file_is_not_a_model_file(kind, command, model, tmp_path, capsys
         path.write_bytes(contents[kind])
     elif kind == "folder":
         path.mkdir()
+    elif kind == "fifo":
+        os.mkfifo(path)
     elif kind == "unreadable":
         path.write_bytes(whole)
 

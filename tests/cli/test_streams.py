@@ -63,6 +63,17 @@ def test_an_output_that_cannot_be_written(number, code, error, monkeypatch, caps
     assert capsys.readouterr().err == error
 
 
+@pytest.mark.parametrize("arguments", [["--help"], ["show", "--help"], []])
+def test_help_that_cannot_be_written(arguments, monkeypatch, capsys):
+    class Full(io.StringIO):
+        def write(self, text):
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(sys, "stdout", Full())
+    assert main(arguments) == 2
+    assert capsys.readouterr().err == "tinyattn: No space left on device\n"
+
+
 @pytest.mark.parametrize("number", [28, 32])
 def test_work_goes_on_where_nobody_hears_of_it(number, monkeypatch, capsys):
     monkeypatch.setattr(sys, "stderr", Failing(number))
@@ -153,14 +164,19 @@ def test_an_error_of_ours_is_not_hidden(monkeypatch):
         main(["picture", "causal"])
 
 
-def test_memory_that_cannot_be_had(tmp_path, capsys):
+def test_memory_that_cannot_be_had(tmp_path, capsys, monkeypatch):
+    def refused(*args, **options):
+        raise MemoryError("Unable to allocate 7 GiB")
+
     text = tmp_path / "t"
     text.write_bytes(b"abcdefgh " * 300)
-    assert main(["train", "--out", str(tmp_path / "m"), "--text", str(text), "--context", "16", "--batch", "100000000000"]) == 2
-    lines = capsys.readouterr().err.splitlines()  # what is being timed may be said before
-    assert lines[-1].startswith("tinyattn train: not enough memory; Unable to allocate")
-    assert sum(line.startswith("tinyattn") for line in lines) == 1
-    assert "Traceback" not in str(lines)
+    train = ["train", "--out", str(tmp_path / "m"), "--text", str(text), "--context", "16"]
+    assert main([*train, "--batch", "100000000000"]) == 2
+    assert capsys.readouterr().err == "tinyattn train: --batch: 100000000000 sequences of 16 bytes have more than 16 GiB of logits\n"
+    monkeypatch.setattr("tinyattn.models.decoder.Decoder.__call__", refused)
+    monkeypatch.setattr(terminal, "SILENCE", 1e6)  # seconds in which a busy machine says what it does
+    assert main(train) == 2
+    assert capsys.readouterr().err == "tinyattn train: not enough memory; Unable to allocate 7 GiB\n"
     assert os.listdir(tmp_path) == ["t"]
 
 

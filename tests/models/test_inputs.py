@@ -46,9 +46,15 @@ def test_the_standard_library_is_a_text():
     assert data.tobytes() == text.read_text().tobytes()
 
 
+def test_a_long_text_is_cut(tmp_path, monkeypatch):
+    monkeypatch.setattr(text, "LONGEST", 5)
+    (tmp_path / "t").write_bytes(b"0123456789")
+    assert text.read_text(str(tmp_path / "t")).tobytes() == b"01234"
+
+
 def test_texts_that_cannot_be_used_say_how_to_mend_it(tmp_path, monkeypatch):
     (tmp_path / "empty").write_bytes(b"")
-    for source, words in ((str(tmp_path / "no"), "does not exist"), (str(tmp_path), "folder"), (str(tmp_path / "empty"), "empty")):
+    for source, words in ((str(tmp_path / "no"), "does not exist"), ("", "got an empty name"), (str(tmp_path), "folder"), (str(tmp_path / "empty"), "empty")):
         with pytest.raises(TextError, match=words):
             text.read_text(source)
     with pytest.raises(TextError, match="50 bytes are too few for a context of 8; at least 90"):

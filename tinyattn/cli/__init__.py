@@ -8,7 +8,7 @@ Its files, in reading order:
     terminal.py             tables and progress
     outputs.py              files checked before the work
     model_file.py           a model out of a file
-    memory.py               freed memory kept
+    memory.py               memory refused, and freed memory kept
     threads.py              one thread or all, whichever is faster
     list.py                 tinyattn list
     show.py                 tinyattn show

@@ -10,6 +10,7 @@ from tinyattn.catalog import MIXERS, find_mixer
 from tinyattn.catalog.row import Row
 from tinyattn.cli import memory, threads
 from tinyattn.cli.compare_caches import caches_plan
+from tinyattn.cli.compare_caches import chosen as chosen_caches
 from tinyattn.cli.compare_digits import digits_plan
 from tinyattn.cli.compare_text import text_plan
 from tinyattn.cli.ends import say
@@ -19,7 +20,7 @@ from tinyattn.cli.plan import Clock, Plan, first_steps, lines
 from tinyattn.cli.terminal import positive, seed
 from tinyattn.cli.trained import machine
 from tinyattn.models import text as texts
-from tinyattn.models.config import LARGEST, DecoderConfig
+from tinyattn.models.config import DecoderConfig
 
 # Chosen so that two mechanisms take under two minutes on two slow cores and end well below the bigram.
 WIDTH, LAYERS, CONTEXT, STEPS, RATE = 64, 2, 128, 400, 8e-3
@@ -32,7 +33,7 @@ DIGITS = {"batch": 32, "steps": 300, "rate": 1e-2}
 
 def options(parser: argparse.ArgumentParser) -> None:
     """Adds the command's options."""
-    parser.add_argument("--task", choices=("text", "digits"), default="text",
+    parser.add_argument("--task", type=str.lower, choices=("text", "digits"), default="text",
                         help="bytes of text, or scikit-learn's 8 x 8 digits (needs the extra data); default text")
     parser.add_argument("--mechanisms", metavar="A,B",
                         help="names with commas between, or 'all'; default: attention,linear_attention, of digits all")
@@ -71,7 +72,6 @@ def run(given: argparse.Namespace) -> int:
     """Trains, measures, prints the table; what is done so far when interrupted."""
     check(given)
     clock = Clock()
-    say(f"reading {'images of digits' if given.task == 'digits' else given.text or 'the source of the standard library'}")
     memory.keep()
     plan = digits_plan(with_defaults(given)) if given.task == "digits" else planned(with_defaults(given))
     report: dict[str, Any] = {"settings": plan.settings, "machine": machine(), "rows": []}
@@ -122,12 +122,13 @@ def planned(given: argparse.Namespace) -> Plan:
         raise ValueError(f"--context: expected 2 or more, as a text of one byte has nothing to attend to, got {given.context}")
     if given.width % (2 * HEADS):
         raise ValueError(f"--width: expected a multiple of {2 * HEADS}, {HEADS} heads of an even size, got {given.width}")
-    # The logits of a batch and their gradient; the rest of a step takes several times as much.
-    if 2 * 4 * 256 * given.batch * given.context > LARGEST:
-        raise ValueError(f"--batch: {given.batch} sequences of {given.context} bytes have more than {LARGEST >> 30} GiB of logits")
+    memory.check_batch(given.batch, given.context)
     rows = chosen(given.mechanisms)
     config = DecoderConfig(width=given.width, layers=given.layers, heads=HEADS, kv_heads=KV_HEADS, hidden=2 * given.width,
                            context=given.context, base=BASE)
+    if given.caches:
+        chosen_caches(rows, given.caches, config.context)
+    say(f"reading {given.text or 'the source of the standard library'}")
     training, held = texts.split(texts.read_text(given.text), context=config.context)
     settings = {"steps": given.steps, "context": config.context, "batch": given.batch, "rate": given.rate, "seed": given.seed,
                 "text": given.text or "standard library", "width": config.width, "layers": config.layers,

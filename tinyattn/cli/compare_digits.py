@@ -13,6 +13,7 @@ import numpy as np
 from tinyattn.catalog import find
 from tinyattn.catalog.blocks import BLOCKS
 from tinyattn.cli.compare_table import print_columns, print_legend
+from tinyattn.cli.ends import say
 from tinyattn.cli.names import each
 from tinyattn.cli.plan import Job, Line, Plan
 from tinyattn.cli.terminal import progress
@@ -50,7 +51,9 @@ def digits_settings(given: argparse.Namespace, digits: Digits) -> dict[str, Any]
 
 def digits_plan(given: argparse.Namespace) -> Plan:
     """Returns the plan: each mechanism trained once and measured."""
-    names, digits = chosen_blocks(given.mechanisms), read_digits()
+    names = chosen_blocks(given.mechanisms)
+    say("reading images of digits")
+    digits = read_digits()
     settings = digits_settings(given, digits)
     title = (f"{settings['held']} held digits of {settings['images'] + settings['held']}, {given.steps} steps of {given.batch} "
              f"images, seed {given.seed}")

@@ -7,6 +7,8 @@ from typing import Any
 
 WIDTH = 80
 GAP = "  "
+# Lines of a sample that are printed; the report has all of it.
+SHOWN = 6
 
 LEGEND = {
     "bits": "bits per byte of held text; fewer are better, (bigram) is to beat",
@@ -80,10 +82,10 @@ def print_text(report: dict[str, Any]) -> None:
         print_indented(settings["prompt"])
     for line in report["rows"]:
         print(f"\n{line['mechanism']} writes:")
-        print_indented(line["sample"])
+        print_indented(line["sample"], SHOWN)
 
 
-def print_indented(text: str) -> None:
-    """Prints a text as lines that stand in from the margin."""
-    for line in visible(text):
+def print_indented(text: str, most: int | None = None) -> None:
+    """Prints a text as lines that stand in from the margin, at most so many; blank lines are left out."""
+    for line in [line for line in visible(text) if line.strip()][:most]:
         print(f"{2 * GAP}{line}".rstrip())

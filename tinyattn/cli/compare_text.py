@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -46,10 +47,16 @@ def long_prompt(held: Array, config: DecoderConfig) -> bytes:
 
 
 def short_prompt(held: Array, config: DecoderConfig) -> bytes:
-    """Returns the text behind which a sample is written: the first whole line on, a quarter of a context."""
-    text = held[: 2 * config.context].tobytes()
-    start = text.find(b"\n", 0, config.context) + 1
-    return text[start : start + max(config.context // 4, 1)]
+    """Returns the text behind which a sample is written: a paragraph's first lines, as many as fit in a quarter of a context.
+
+    A paragraph begins with a word at the margin, behind an empty line. Where there is none, a line does that begins at the
+    margin, or the text itself; a line that does not fit is cut.
+    """
+    text = held.tobytes()
+    begun = re.search(rb"\n\r?\n(?=\w)", text) or re.search(rb"\n(?=\S)", text)
+    start = begun.end() if begun else 0
+    cut = text[start : start + max(config.context // 4, 1)]
+    return cut[: cut.rfind(b"\n") + 1] or cut
 
 
 def measured(row: Row, config: DecoderConfig, training: Array, held: Array, given: argparse.Namespace) -> Iterator[Line]:

@@ -13,6 +13,8 @@ def opened(path: str) -> Saved:
     """Returns the model of a file; ValueError for a file that is not there, and for any that holds no model."""
     if not os.path.exists(path):
         raise ValueError(f"{path}: does not exist; make it with tinyattn train --out {path}")
+    if not os.path.isfile(path):  # opening a FIFO would wait for a writer
+        raise ValueError(f"{path}: not a model file: it is {'a folder' if os.path.isdir(path) else 'no regular file'}")
     try:
         return load_model(path)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Names on the command line: in upper or lower case, each once, with the nearest ones where a name is unknown."""
+"""Names on the command line: compared without regard to case and underscores, each given once, unknown ones with the nearest."""
 
 from __future__ import annotations
 
@@ -17,13 +17,18 @@ def canonical(name: str, known: Iterable[str], kind: str) -> str:
     >>> canonical("INT8", ("growing", "int8"), "cache")
     'int8'
     """
-    spelled = {other.lower(): other for other in known}
-    wanted = name.strip().lower()
+    spelled = {key(other): other for other in known}
+    wanted = key(name.strip())
     if wanted not in spelled:
         near = [spelled[match] for match in difflib.get_close_matches(wanted, spelled, n=3, cutoff=0.5)]
         hint = f"did you mean {' or '.join(near)}?" if near else f"known: {some(spelled.values())}"
         raise ValueError(f"unknown {kind} {name!r}; {hint}")
     return spelled[wanted]
+
+
+def key(name: str) -> str:
+    """Returns a name as names are compared: in lower case, with hyphens in the place of underscores."""
+    return name.lower().replace("_", "-")
 
 
 def some(names: Iterable[str]) -> str:

@@ -5,14 +5,21 @@ from __future__ import annotations
 import argparse
 import importlib
 from collections.abc import Mapping, Sequence
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from tinyattn.cli.ends import REFUSED, say
 from tinyattn.cli.names import canonical
 
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
+
 
 class Parser(argparse.ArgumentParser):
     """A parser whose errors are one line."""
+
+    def print_help(self, file: SupportsWrite[str] | None = None) -> None:
+        """Prints the help; unlike argparse, it raises OSError where that cannot be written."""
+        print(self.format_help(), end="", file=file)
 
     def error(self, message: str) -> NoReturn:
         """Says what is wrong and ends with code 2."""
@@ -35,6 +42,9 @@ def parsed(arguments: Sequence[str], commands: Mapping[str, str]) -> argparse.Na
         if name == first:
             importlib.import_module(f"tinyattn.cli.{name}").options(command)
     given = parser.parse_args([*([] if first is None else [first]), *arguments[first is not None :]])
+    for name, value in vars(given).items():
+        if value == "" and name != "prompt":  # of which its command says more
+            places.choices[given.command].error(f"{name}: expected a name, got an empty one")
     if given.command is None and not given.version:
         parser.print_help()
     return given

@@ -87,6 +87,19 @@ class Bar:
 
 
 @contextmanager
+def after_silence(line: str) -> Iterator[threading.Timer]:
+    """Says a line if the block takes longer than a second; gives the timer, which can be cancelled."""
+    begun = threading.Timer(SILENCE, lambda: say(line))
+    begun.daemon = True
+    with suppress(RuntimeError):  # where no thread can be had, whatever is said next comes first
+        begun.start()
+    try:
+        yield begun
+    finally:
+        begun.cancel()
+
+
+@contextmanager
 def progress(name: str, total: int) -> Iterator[Bar]:
     """Gives a Bar: a moving one on a terminal, else a line after a second of silence, every tenth, and every ten seconds."""
     if sys.stderr is not None and sys.stderr.isatty() and has_rich():
@@ -108,14 +121,8 @@ def progress(name: str, total: int) -> Iterator[Bar]:
             tenth, said = done * 10 // total, now
             say(f"{name}: {done}/{total}  {note}  {now - started:.0f} s")
 
-    begun = threading.Timer(SILENCE, lambda: say(f"{name}: 0/{total}"))
-    begun.daemon = True
-    with suppress(RuntimeError):  # where no thread can be had, the first step speaks
-        begun.start()
-    try:
+    with after_silence(f"{name}: 0/{total}") as begun:
         yield Bar(name, total, tell)
-    finally:
-        begun.cancel()
 
 
 def positive(text: str) -> int:

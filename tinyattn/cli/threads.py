@@ -18,6 +18,7 @@ from typing import Any
 
 from tinyattn import fastest
 from tinyattn.cli.ends import say
+from tinyattn.cli.terminal import after_silence
 
 # What the libraries behind NumPy's products read, once, when NumPy is imported.
 VARIABLES = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "BLIS_NUM_THREADS")
@@ -60,7 +61,8 @@ def compiling() -> bool:
     if fastest.kernel() is None:
         return False
     from tinyattn.kernels.jit import cache_folder
-    return not cache_folder().is_dir()
+    # The folder is there as soon as kernels have been imported; an index as soon as one has been compiled.
+    return not any(cache_folder().glob("*.nbi"))
 
 
 def seconds_of(step: Callable[[], Any], rounds: int = ROUNDS, enough: float = ENOUGH) -> float:
@@ -84,13 +86,19 @@ def chosen(seconds: dict[int, float]) -> int:
 
 
 def timed(step: Callable[[], Any], name: str, child: Callable[[], float] | None = None) -> dict[int, float]:
-    """Returns the seconds of a step with one thread and with all, by the number of threads; says first what is timed.
+    """Returns the seconds of a step with one thread and with all, by the number of threads; says what is timed if it takes long.
 
     With as many as there are, alone, where there is one core or the user chose them. Without threadpoolctl `child` gives
     the seconds of a step with one thread.
     """
+    with after_silence(f"timing steps of {name}"
+                       f"{'; kernels are compiled first, which is done once and takes a while' if compiling() else ''}"):
+        return one_and_all(step, child)
+
+
+def one_and_all(step: Callable[[], Any], child: Callable[[], float] | None) -> dict[int, float]:
+    """Returns what `timed` returns, in silence."""
     most = cores()
-    say(f"timing steps of {name}{'; kernels are compiled first, which is done once and takes a while' if compiling() else ''}")
     if asked() or most == 1 or not (limitable() or child):
         step()  # which compiles what is compiled, and finds memory
         return {most: seconds_of(step)}
@@ -102,7 +110,8 @@ def timed(step: Callable[[], Any], name: str, child: Callable[[], float] | None 
         with limited(number):
             if not taken:
                 step()
-            taken[number] = seconds_of(step)
+            # Where all threads are slower, one step shows it: with a neighbour on a core it took 20 times as long.
+            taken[number] = seconds_of(step, enough=min(ENOUGH, ROUNDS * taken[1]) if taken else ENOUGH)
     return taken
 
 

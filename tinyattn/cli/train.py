@@ -38,6 +38,7 @@ def run(given: argparse.Namespace) -> int:
         raise ValueError(f"--out: {given.out} is the text itself; name another file")
     row = find_mixer(given.mechanism or "attention")
     decoder, config, name, state = resumed(given) if given.resume is not None else fresh(row, given)
+    memory.check_batch(given.batch, config.context)
     training, held = texts.split(texts.read_text(given.text), context=config.context)
     memory.keep()
     rng = np.random.default_rng([given.seed, 0 if state is None else state.steps])

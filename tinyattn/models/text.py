@@ -35,12 +35,15 @@ def read_text(source: str | None = None) -> Array:
         raw = shakespeare()
     else:
         path = Path(source)
+        if not source:
+            raise TextError("text: expected a text file, 'shakespeare', or nothing, got an empty name")
         if not path.exists():
             raise TextError(f"text: {source} does not exist; give a text file, 'shakespeare', or nothing")
         if path.is_dir():
             raise TextError(f"text: {source} is a folder; give a text file")
         try:
-            raw = path.read_bytes()[:LONGEST]
+            with open(path, "rb") as file:
+                raw = file.read(LONGEST)  # some devices never end
         except OSError as error:
             raise TextError(f"text: {source} cannot be read: {error.strerror}") from None
     if not raw:

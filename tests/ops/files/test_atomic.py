@@ -127,6 +127,14 @@ def test_a_folder_is_refused_by_name(tmp_path):
     assert os.listdir(tmp_path) == ["link"]
 
 
+def test_an_empty_name_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for attempt in (check_writable, write):
+        with pytest.raises(ValueError, match="path: expected the name of a file, got an empty one"):
+            attempt("")
+    assert os.listdir(tmp_path) == []
+
+
 def test_a_fifo_is_written_to(tmp_path):
     path = tmp_path / "fifo"
     os.mkfifo(path)

@@ -24,7 +24,7 @@ def replacing(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[Any
     standard output or error are written to as they are.
 
     Raises:
-        OSError: a folder, and a place where nothing can be written; it names the path.
+        OSError: a folder, and a place where nothing can be written; it names the path. ValueError: an empty name.
 
     >>> import tempfile
     >>> with replacing(Path(tempfile.mkdtemp()) / "a.txt", "w") as file:
@@ -75,6 +75,8 @@ def naming(path: str | os.PathLike[str]) -> Iterator[None]:
 
 def place_of(path: str | os.PathLike[str]) -> tuple[Path, os.stat_result | None]:
     """Returns the file that a path leads to, behind all symbolic links, and what is there now, or None."""
+    if not os.fspath(path):
+        raise ValueError("path: expected the name of a file, got an empty one")
     target = Path(os.path.realpath(path))
     try:
         old = os.stat(path)
