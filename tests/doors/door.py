@@ -270,7 +270,7 @@ def misnamed(error: BaseException, name: str, argument: str, others: Collection[
     said = f"{type(error).__name__}: {error}"
     if isinstance(error, OSError) and not isinstance(error, TimeoutError):
         return None if argument in ("path", "source") else said  # a path that leads nowhere
-    if not isinstance(error, (TypeError, ValueError, IndexError)) or isinstance(error, UnicodeError):
+    if not isinstance(error, (TypeError, ValueError, IndexError, FloatingPointError)) or isinstance(error, UnicodeError):
         return said
     inner = INNER.search(str(error))
     if inner and inner[1].split(".")[-1] not in (name.split(".")[-1], name.split("_")[0], "__init__"):
