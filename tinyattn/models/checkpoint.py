@@ -70,14 +70,14 @@ def load(path: str | os.PathLike[str], *, mixing: Callable[[str], Mapping[str, A
     if mixing is None and name != PLAIN:
         raise ValueError(f"{path}: the model mixes its tokens by {name!r}, and without mixing= it would run {PLAIN!r}; "
                          f"open it with tinyattn.catalog.load_model")
-    if "steps" in metadata and metadata.get("second") != ROOTS:
-        raise ValueError(f"{path}: the optimiser's state was written by another version: it does not say that its second tree "
-                         f"holds {ROOTS}, as this version reads it; train the model anew")
     check_size(path, config, arrays)
     blank = Decoder.create(config, np.random.default_rng(0), **({} if mixing is None else mixing(name)))
     shapes = {leaf: array.shape for leaf, array in parameters(blank).items()}
     parts = ["model", "first", "second"] if "steps" in metadata else ["model"]
     safetensors.match({f"{part}.{leaf}": shape for part in parts for leaf, shape in shapes.items()}, arrays)
+    if "steps" in metadata and metadata.get("second") != ROOTS:
+        raise ValueError(f"{path}: the optimiser's state was written by another version: it does not say that its second tree "
+                         f"holds {ROOTS}, as this version reads it; train the model anew")
     trees = [filled(blank, part, arrays) for part in parts]
     state = AdamW(trees[1], trees[2], steps_of(path, metadata["steps"])) if len(trees) == 3 else None
     return Saved(trees[0], config, name, state)

@@ -86,7 +86,7 @@ class DecoderConfig:
         except (ValueError, RecursionError):
             given = None
         if not isinstance(given, Mapping):
-            raise ValueError(f"config: expected the text of a JSON object, got {text[:60]!r}")
+            raise ValueError(f"config: expected a JSON object as text, got {text[:60]!r}")
         unknown = sorted(set(given) - {field.name for field in fields(cls)})
         if unknown:
             raise ValueError(f"config: unknown keys {', '.join(unknown)}; was it written by a newer version?")
