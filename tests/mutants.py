@@ -168,7 +168,7 @@ def area_of(module: str) -> list[str]:
 
 
 def stages(module: str) -> list[list[str]]:
-    """Returns what pytest is asked, in turn: doctests and the area's files, most mentions first; then the laws of that module."""
+    """Returns what pytest is asked, in turn: doctests and the file with most mentions; the area's others; the laws of that module."""
     area = area_of(module)
     text = (ROOT / "tinyattn" / module).read_text()
     defined = [node.name for node in ast.parse(text).body if isinstance(node, (ast.FunctionDef, ast.ClassDef))]
@@ -180,7 +180,8 @@ def stages(module: str) -> list[list[str]]:
     mechanisms = [re.sub("_(parallel|recurrent|chunked)$", "", name) for name in defined]
     names = re.findall(r'"([a-z]+(?:_[a-z]+)+)", "[A-Z]', text) if module.startswith("laws/") else mechanisms
     only = ["-k", " or ".join(dict.fromkeys(names))] if names and module.startswith(("laws/", "definitions/")) else []
-    return [[f"tinyattn/{module}", *files[False]], *([[*files[True], *only]] if files[True] else [])]
+    first, others = files[False][:1], files[False][1:]  # reading all files of an area takes longer than most of its tests
+    return [asked for asked in ([f"tinyattn/{module}", *first], others, [*files[True], *only] if files[True] else []) if asked]
 
 
 def run(copy: Path, asked: list[str]) -> str | None:

@@ -12,7 +12,8 @@ import sys
 import warnings
 
 import numpy as np
-from door import NONE, Damage, Door, Instead, called, damages, misnamed, public, same, seen
+from damage import NONE, Damage, Instead, damages
+from door import Door, called, misnamed, public, same, seen
 
 # Bytes of address space, and seconds of one call: far more than any call needs.
 ROOM, PATIENCE = 6 << 30, 20

@@ -169,7 +169,7 @@ def cached(prompt):
     (lambda: [*train(SMALL, BYTES, steps=0, context=2, batch=1, rng=RNG(0))], ValueError, "steps: expected 1 or more, got 0"),
     (lambda: [*train(SMALL, BYTES, steps=1, context=2, batch=1, rng=RNG(0), peak=float("nan"))], ValueError, "peak: .*got nan"),
     (lambda: [*train(SMALL, BYTES, steps=1, context=2, batch=1, rng=RNG(0), peak="1")], TypeError, "peak: expected a number, got str"),
-    (lambda: digits.accuracy(None, np.zeros((0, 8, 8)), np.zeros(0, int)), ValueError, r"images: expected at least one, got shape \(0, 8, 8\)"),
+    (lambda: digits.accuracy(len, np.zeros((0, 8, 8)), np.zeros(0, int)), ValueError, r"images: expected at least one, got shape \(0, 8, 8\)"),
     (lambda: digits.nearest_mean_accuracy(digits.Digits(*(np.zeros((10, 8, 8)), np.arange(10)), np.zeros((0, 8, 8)), np.zeros(0, int))), ValueError,
      "held_images: expected at least one"),
     (lambda: digits.nearest_mean_accuracy(digits.Digits(*(np.zeros((9, 8, 8)), np.arange(9)) * 2)), ValueError, "labels: expected all of the digits, none is 9"),

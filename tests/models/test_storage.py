@@ -91,7 +91,7 @@ def test_a_decoder_takes_one_cache_of_its_own_for_each_layer():
     for count in (1, 3):
         with pytest.raises(ValueError, match=f"caches: expected 2, one for each layer, each its own, got {count}"):
             model(TOKENS, caches=[caches.GrowingCache() for _ in range(count)])
-    with pytest.raises(ValueError, match="caches: expected 2.* got one object twice"):
+    with pytest.raises(ValueError, match="caches: expected 2, one for each layer, each its own, got one object twice"):
         model(TOKENS, caches=[caches.GrowingCache()] * 2)
 
 
@@ -114,7 +114,8 @@ def test_clipping_what_has_no_size():
     zeros = {"w": np.zeros(2, np.float32)}
     assert clip(zeros, 1.0)[1] == 0.0
     assert clip({"w": np.zeros((0, 2))}, 1.0)[1] == 0.0
-    assert clip({"n": 3}, 1.0)[1] == 0.0
+    with pytest.raises(TypeError, match="gradients: expected a tree with at least one floating array, got dict"):
+        clip({"n": 3}, 1.0)
     assert clip({"w": np.array([np.inf, 1.0])}, 1.0)[1] == np.inf
     for limit, error in ((0.0, ValueError), (np.nan, ValueError), ("1", TypeError), (True, TypeError)):
         with pytest.raises(error, match="limit"):
@@ -141,7 +142,11 @@ def test_adam_is_its_formula_over_several_steps():
 
 
 @pytest.mark.parametrize(("changes", "error", "words"), [
-    ({"gradients": {"w": np.ones(3)}}, ValueError, r"gradients: .*\(2,\).*\(3,\)"), ({"gradients": {"w": 1}}, ValueError, "gradients: expected 1"),
+    ({"gradients": {"w": np.ones(3)}}, ValueError, r"gradients: .*\(2,\).*\(3,\)"), ({"gradients": {"w": 1}}, TypeError, "gradients: expected a tree"),
+    ({"gradients": {"w": np.ones(2), "b": np.ones(2)}}, ValueError, "gradients: expected 1 arrays, .* got 2"),
+    ({"gradients": {"v": np.ones(2)}}, ValueError, "gradients: expected an array at 'w', .* got them at v"),
+    ({"state": AdamW({"w": np.ones(2)}, {"w": np.ones(3)})}, ValueError, r"state.second: expected shape \(2,\) at 'w'"),
+    ({"state": AdamW({"w": np.ones(2)}, "seven")}, TypeError, "state.second: expected a tree"), ({"epsilon": 0.0}, ValueError, "epsilon"),
     ({"state": None}, TypeError, "state"), ({"rate": -1.0}, ValueError, "rate"), ({"rate": "1"}, TypeError, "rate"),
     ({"beta1": 1.0}, ValueError, "beta1"), ({"beta2": np.nan}, ValueError, "beta2"), ({"decay": None}, TypeError, "decay"),
     ({"epsilon": -1.0}, ValueError, "epsilon")])

@@ -97,6 +97,23 @@ def test_a_checkpoint_resumes_where_it_was(tmp_path):
     assert again[0] == again[1]
 
 
+def test_an_optimiser_that_was_saved_with_mean_squares_is_refused_by_name(tmp_path):
+    path, fresh = tmp_path / "m", tmp_path / "fresh"
+    decoder = Decoder.create(CONFIG, RNG(0))
+    checkpoint.save(fresh, decoder, CONFIG, mechanism="attention", state=AdamW.create(decoder))
+    arrays, metadata = safetensors.load_with_metadata(fresh)
+    older = {name: metadata[name] for name in ("config", "mechanism", "steps")}  # all that an older file says
+    safetensors.save(path, arrays, metadata=older)
+    with pytest.raises(ValueError, match=f"{path}: the optimiser's state was written by another version.*roots of mean squares"):
+        checkpoint.load(path)
+    safetensors.save(path, arrays, metadata=older | {"second": "mean squares"})
+    with pytest.raises(ValueError, match="another version"):
+        checkpoint.load(path)
+    model = {name: array for name, array in arrays.items() if name.startswith("model.")}
+    safetensors.save(path, model, metadata={name: metadata[name] for name in ("config", "mechanism")})
+    assert checkpoint.load(path).state is None  # an older file without an optimiser is what it was
+
+
 def test_every_difference_of_a_checkpoint_is_listed_at_once(tmp_path):
     path = tmp_path / "m"
     checkpoint.save(path, Decoder.create(CONFIG, RNG(0)), CONFIG, mechanism="attention")

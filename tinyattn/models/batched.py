@@ -11,8 +11,9 @@ from tinyattn.caches.protocol import Cache
 from tinyattn.caches.room import check_room
 from tinyattn.caches.rows import release
 from tinyattn.models.decoder import Decoder
-from tinyattn.models.generate import check_prompt, check_tokens, made_by, streams
+from tinyattn.models.generate import check_prompt, made_by, streams
 from tinyattn.models.sampling import sample
+from tinyattn.ops.checks import whole
 from tinyattn.ops.types import Array
 
 
@@ -29,8 +30,10 @@ def generate_batch(decoder: Decoder, prompts: Sequence[bytes], tokens: int, rng:
     Raises:
         TypeError, ValueError: no prompts; otherwise as `generate`.
     """
+    if isinstance(prompts, (str, bytes)) or not isinstance(prompts, Sequence):
+        raise TypeError(f"prompts: expected a list of bytes, got {type(prompts).__name__}")
     texts = [check_prompt(decoder, prompt, f"prompts[{row}]")[0] for row, prompt in enumerate(prompts)]
-    check_tokens(tokens)
+    tokens = whole("tokens", tokens, 0)
     if not texts:
         raise ValueError("prompts: expected at least one")
     lengths = np.array([len(text) for text in texts])

@@ -11,8 +11,9 @@ from tinyattn.caches.protocol import Cache
 from tinyattn.caches.room import check_room
 from tinyattn.caches.rows import release
 from tinyattn.models.decoder import Decoder
-from tinyattn.models.generate import check_prompt, check_tokens, made_by
+from tinyattn.models.generate import check_prompt, made_by
 from tinyattn.models.sampling import check_logits
+from tinyattn.ops.checks import whole
 from tinyattn.ops.softmax import log_softmax
 from tinyattn.ops.types import Array
 
@@ -34,13 +35,10 @@ def beam_search(decoder: Decoder, prompt: bytes, tokens: int, *, beams: int, cac
         TypeError, ValueError: beams below 1; otherwise as `generate`.
     """
     text = check_prompt(decoder, prompt)
-    check_tokens(tokens)
-    if isinstance(beams, bool) or not isinstance(beams, (int, np.integer)):
-        raise TypeError(f"beams: expected an int, got {type(beams).__name__}")
-    if beams < 1:
-        raise ValueError(f"beams: expected 1 or more, got {beams}")
+    tokens = whole("tokens", tokens, 0)
+    beams = whole("beams", beams, 1)
     caches = None if cache is None else made_by(cache, len(decoder.blocks))
-    check_room(((made, text.shape[1] + tokens - 1) for made in caches or ()), beams=int(beams), shared=text.shape[1])
+    check_room(((made, text.shape[1] + tokens - 1) for made in caches or ()), beams=beams, shared=text.shape[1])
     try:
         return search(decoder, text, tokens, beams, caches)
     finally:

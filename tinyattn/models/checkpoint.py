@@ -21,6 +21,9 @@ PLAIN = "attention"
 # A model of so few parameters is made whatever the file holds, so that all tensors that do not fit are named.
 SMALL = 1 << 22
 DIGITS = 18
+# What the optimiser's second tree holds. A file that does not say so is older: its mean squares, read as roots, would be wrong.
+ROOTS = "roots of mean squares"
+
 
 def save(path: str | os.PathLike[str], decoder: Decoder, config: DecoderConfig, *, mechanism: str,
          state: AdamW | None = None) -> None:
@@ -36,7 +39,7 @@ def save(path: str | os.PathLike[str], decoder: Decoder, config: DecoderConfig, 
     if state is not None:
         arrays |= {f"first.{name}": array for name, array in parameters(state.first).items()}
         arrays |= {f"second.{name}": array for name, array in parameters(state.second).items()}
-        metadata["steps"] = str(state.steps)
+        metadata |= {"steps": str(state.steps), "second": ROOTS}
     safetensors.save(path, arrays, metadata=metadata)
 
 
@@ -56,8 +59,9 @@ def load(path: str | os.PathLike[str], *, mixing: Callable[[str], Mapping[str, A
     Without it only a model of softmax attention can be built; `tinyattn.catalog.load_model` finds every mechanism by its name.
 
     Raises:
-        ValueError: a file that is not safetensors or lacks its config, a mechanism other than attention without `mixing`,
-            and every tensor that does not fit the config, in one error. OSError: a file that cannot be read.
+        ValueError: a file that is not safetensors or lacks its config, an optimiser's state written by an older version, a
+            mechanism other than attention without `mixing`, and every tensor that does not fit the config, in one error.
+        OSError: a file that cannot be read.
     """
     arrays, metadata = safetensors.load_with_metadata(path)
     if "config" not in metadata:
@@ -71,6 +75,9 @@ def load(path: str | os.PathLike[str], *, mixing: Callable[[str], Mapping[str, A
     shapes = {leaf: array.shape for leaf, array in parameters(blank).items()}
     parts = ["model", "first", "second"] if "steps" in metadata else ["model"]
     safetensors.match({f"{part}.{leaf}": shape for part in parts for leaf, shape in shapes.items()}, arrays)
+    if "steps" in metadata and metadata.get("second") != ROOTS:
+        raise ValueError(f"{path}: the optimiser's state was written by another version: it does not say that its second tree "
+                         f"holds {ROOTS}, as this version reads it; train the model anew")
     trees = [filled(blank, part, arrays) for part in parts]
     state = AdamW(trees[1], trees[2], steps_of(path, metadata["steps"])) if len(trees) == 3 else None
     return Saved(trees[0], config, name, state)

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from numbers import Integral
 from typing import Any
+
+from tinyattn.ops.checks import real, whole
+from tinyattn.ops.checks import text as checked_text
 
 LARGEST = 16 << 30
 
 
-def check_sizes(sizes: Mapping[str, Any]) -> None:
-    """Raises TypeError for a size that is not an int, ValueError for one below 1."""
-    for name, size in sizes.items():
-        if isinstance(size, bool) or not isinstance(size, Integral):
-            raise TypeError(f"{name}: expected an int, got {type(size).__name__}")
-        if size < 1:
-            raise ValueError(f"{name}: expected 1 or more, got {size}")
+def keep_sizes(config: Any, *names: str) -> None:
+    """Makes the sizes of a config Python's own ints, which do not overflow in a product.
+
+    Raises:
+        TypeError: a size that is not an int. ValueError: one below 1, or of more numbers than the largest model has.
+    """
+    for name in names:
+        object.__setattr__(config, name, whole(name, getattr(config, name), 1, LARGEST // 4))
 
 
 @dataclass(frozen=True)
@@ -43,11 +45,8 @@ class DecoderConfig:
     base: float = 10000.0
 
     def __post_init__(self) -> None:
-        check_sizes({name: size for name, size in vars(self).items() if name != "base"})
-        if type(self.base) not in (int, float):
-            raise TypeError(f"base: expected a number, got {type(self.base).__name__}")
-        if not (math.isfinite(self.base) and self.base > 1.0):
-            raise ValueError(f"base: expected a finite number above 1, got {self.base}")
+        keep_sizes(self, *(field.name for field in fields(self) if field.name != "base"))
+        object.__setattr__(self, "base", real("base", self.base, above=1.0))
         if self.width % self.heads:
             raise ValueError(f"heads: expected a divisor of the width {self.width}, got {self.heads}")
         if self.heads % self.kv_heads:
@@ -72,21 +71,22 @@ class DecoderConfig:
 
     def to_json(self) -> str:
         """Returns the config as a JSON object."""
-        return json.dumps(asdict(self), default=int)
+        return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> DecoderConfig:
         """Returns the config written by `to_json`.
 
         Raises:
-            ValueError: text that is no JSON object, or keys that this version does not know, all of them named.
+            TypeError: what is no str. ValueError: text that is no JSON object, or keys that this version does not know, all
+                of them named.
         """
         try:
-            given: Any = json.loads(text)
+            given: Any = json.loads(checked_text("text", text))
         except (ValueError, RecursionError):
             given = None
         if not isinstance(given, Mapping):
-            raise ValueError(f"config: expected a JSON object, got {text[:60]!r}")
+            raise ValueError(f"config: expected a JSON object as text, got {text[:60]!r}")
         unknown = sorted(set(given) - {field.name for field in fields(cls)})
         if unknown:
             raise ValueError(f"config: unknown keys {', '.join(unknown)}; was it written by a newer version?")

@@ -14,13 +14,13 @@ from tinyattn.layers.attention import SelfAttention, Stepping
 from tinyattn.layers.block import Block
 from tinyattn.layers.feed_forward import SwiGLU
 from tinyattn.layers.inputs import Input, Parameter
-from tinyattn.layers.linear import normal, project
+from tinyattn.layers.linear import check_parts, normal, project
 from tinyattn.layers.norm import RMSNorm
 from tinyattn.models.config import DecoderConfig
-from tinyattn.models.given import check_given
-from tinyattn.ops.checks import check_rng, truth
+from tinyattn.models.given import check_blocks, check_caches, check_given
+from tinyattn.ops.checks import check_rng, has_axes, index_array, real, truth
 from tinyattn.ops.loss import cross_entropy
-from tinyattn.ops.signature import FLOATING
+from tinyattn.ops.signature import FLOATING, floating
 from tinyattn.ops.storage import is_half
 from tinyattn.ops.types import Array
 
@@ -40,6 +40,13 @@ class Decoder:
     norm: RMSNorm
     head: Array
 
+    def __post_init__(self) -> None:
+        embedding, head = (has_axes(name, floating(name, x), 2) for name, x in (("embedding", self.embedding), ("head", self.head)))
+        if len(embedding) != 2 or len(head) != 2 or head[0] != embedding[1]:
+            raise ValueError(f"head: expected shape (width, vocab) for an embedding (vocab, width) of {embedding}, got {head}")
+        check_blocks(self.blocks)
+        check_parts(norm=self.norm)
+
     @classmethod
     def create(cls, config: DecoderConfig, rng: np.random.Generator, *,
                mechanism: Callable[..., Any] = fastest.attention, inputs: tuple[Input | Parameter, ...] = (),
@@ -52,8 +59,8 @@ class Decoder:
         if not isinstance(config, DecoderConfig):
             raise TypeError(f"config: expected a DecoderConfig, got {type(config).__name__}")
         check_rng(rng)
-        check_given("config", config, "a DecoderConfig", "vocab", "width", "layers")
-        rotary = truth("rotary", rotary)
+        check_given("layer", layer, "a function that makes an attention layer")
+        rotary, deviation = truth("rotary", rotary), real("deviation", deviation, least=0.0)
         smaller = 0.02 / (2 * config.layers) ** 0.5
         embedding = normal(rng, config.vocab, config.width)
         blocks = tuple(
@@ -68,7 +75,8 @@ class Decoder:
         return made if factor == 1 else map_tree(lambda leaf: leaf * factor if np.ndim(leaf) > 1 else leaf, made)
 
     def __call__(self, tokens: Array, *, caches: Sequence[Stepping] | None = None, positions: Array | None = None) -> Array:
-        check_caches(caches, len(self.blocks))
+        if caches is not None:
+            check_caches(caches, len(self.blocks))
         x = self.embedding[check_tokens(tokens, self.embedding.shape[0])]
         for i, block in enumerate(self.blocks):
             x = block(x, cache=None if caches is None else caches[i], positions=positions, causal=True)
@@ -80,34 +88,24 @@ class Decoder:
         Raises:
             TypeError: a dtype that is not float16, bfloat16, float32 or float64.
         """
-        kind = np.dtype(dtype)
-        if kind not in FLOATING and not is_half(kind):
-            raise TypeError(f"dtype: expected float16, bfloat16, float32 or float64, got {kind}")
+        try:
+            kind = None if dtype is None else np.dtype(dtype)
+        except (TypeError, ValueError, SyntaxError):
+            kind = None
+        if kind is None or (kind not in FLOATING and not is_half(kind)):
+            raise TypeError(f"dtype: expected float16, bfloat16, float32 or float64, got {kind or repr(dtype)}")
         cast: Decoder = map_tree(lambda leaf: leaf.astype(dtype) if isinstance(leaf, np.ndarray) else leaf, self)
         return cast
 
 
-def check_tokens(tokens: Array, vocab: int) -> Array:
+def check_tokens(tokens: Array, vocab: int, name: str = "tokens") -> Array:
     """Returns the tokens; errors name what is wrong with them."""
-    if not isinstance(tokens, np.ndarray) or tokens.dtype.kind not in "iu":
-        raise TypeError(f"tokens: expected an integer array, got {getattr(tokens, 'dtype', type(tokens).__name__)}")
+    index_array(name, tokens)
     if tokens.ndim != 2:
-        raise ValueError(f"tokens: expected (batch, length), got shape {tokens.shape}")
+        raise ValueError(f"{name}: expected (batch, length), got shape {tokens.shape}")
     if tokens.size and tokens.astype(np.uint64).max() >= vocab:  # one pass: a negative one becomes a very large one
-        raise IndexError(f"tokens: expected 0 to {vocab - 1}, got {int(tokens.min())} to {int(tokens.max())}")
+        raise IndexError(f"{name}: expected 0 to {vocab - 1}, got {int(tokens.min())} to {int(tokens.max())}")
     return tokens
-
-
-def check_caches(caches: Sequence[Stepping] | None, layers: int) -> None:
-    """Raises ValueError unless there is one cache for each layer, each its own."""
-    if caches is None:
-        return
-    if not isinstance(caches, Sequence):
-        raise TypeError(f"caches: expected a list of {layers}, one for each layer, got {type(caches).__name__}")
-    if len(caches) != layers:
-        raise ValueError(f"caches: expected {layers}, one for each layer, each its own, got {len(caches)}")
-    if len({id(cache) for cache in caches}) < layers:
-        raise ValueError(f"caches: expected {layers}, one for each layer, each its own, got one object twice")
 
 
 def loss(decoder: Decoder, tokens: Array, targets: Array) -> Array:
@@ -117,5 +115,12 @@ def loss(decoder: Decoder, tokens: Array, targets: Array) -> Array:
 
 
 def parameters(tree: Any) -> dict[str, Array]:
-    """Returns the arrays of a model by dotted name."""
-    return {name: leaf for name, leaf in named_leaves(tree) if isinstance(leaf, np.ndarray)}
+    """Returns the arrays of a model by dotted name.
+
+    Raises:
+        TypeError: a tree without any array.
+    """
+    found = {name: leaf for name, leaf in named_leaves(tree) if isinstance(leaf, np.ndarray)}
+    if not found:
+        raise TypeError(f"tree: expected a tree with at least one array, got {type(tree).__name__}")
+    return found

@@ -10,8 +10,10 @@ from typing import NamedTuple
 import numpy as np
 
 from tinyattn.engine.grad import value_and_grad
+from tinyattn.models.given import check_given, check_some, check_tree, label_array
 from tinyattn.models.image import ImageModel, image_loss
 from tinyattn.models.optimise import AdamW, clip, schedule, update
+from tinyattn.ops.checks import check_rng, has_axes, real, whole
 from tinyattn.ops.types import Array
 
 
@@ -45,8 +47,9 @@ def nearest_mean_accuracy(digits: Digits) -> float:
     """Returns the share of held digits that the nearest of the classes' mean images names rightly: what to beat.
 
     Raises:
-        ValueError: no held images, or a digit of which there is no image.
+        TypeError: no Digits, labels that are no integers. ValueError: no held images, or a digit of which there is no image.
     """
+    check_digits(digits)
     check_some(digits.held_images, "held_images")
     missing = sorted({*range(10)} - {*digits.labels.tolist()})
     if missing:
@@ -61,16 +64,21 @@ def accuracy(model: ImageModel, images: Array, labels: Array) -> float:
     """Returns the share of images whose largest logit is their label's.
 
     Raises:
-        ValueError: no images.
+        TypeError: no model, labels that are no integers. ValueError: no images, or labels of another shape.
+        IndexError: a label that is no class.
     """
+    check_given("model", model, "an ImageModel")
     check_some(images, "images")
-    return float(np.mean(model(images).argmax(axis=-1) == labels))
+    logits = model(images)
+    return float(np.mean(logits.argmax(axis=-1) == label_array("labels", labels, images, logits.shape[:-1], logits.shape[-1])))
 
 
-def check_some(images: Array, name: str) -> None:
-    """Raises ValueError unless there is at least one image."""
-    if not len(images):
-        raise ValueError(f"{name}: expected at least one, got shape {images.shape}")
+def check_digits(digits: Digits) -> None:
+    """Raises unless images of digits have a label each."""
+    check_given("digits", digits, "Digits", *Digits._fields)
+    for images, labels in (("images", "labels"), ("held_images", "held_labels")):
+        given = getattr(digits, images)
+        label_array(f"digits.{labels}", getattr(digits, labels), given, has_axes(f"digits.{images}", given, 3)[:-2], 10)
 
 
 class Step(NamedTuple):
@@ -87,15 +95,27 @@ def train_images(model: ImageModel, digits: Digits, *, steps: int, batch: int, r
     """Yields a Step after each step of AdamW on images drawn at random; the same rng gives the same losses.
 
     Raises:
-        FloatingPointError: a loss that is not finite.
+        TypeError: no model, no Digits, numbers of another kind, no Generator. ValueError: steps or a batch below 1, a peak that
+            is not a finite number above 0, no images. FloatingPointError: a loss that is not finite.
     """
+    check_given("model", model, "an ImageModel")
+    check_tree("model", model)
+    check_digits(digits)
+    check_some(digits.images, "digits.images")
+    check_rng(rng)
+    return taken(model, digits, whole("steps", steps, 1), whole("batch", batch, 1), rng, real("peak", peak, above=0.0))
+
+
+def taken(model: ImageModel, digits: Digits, steps: int, batch: int, rng: np.random.Generator, peak: float) -> Iterator[Step]:
+    """Yields each step as it is taken."""
     state, step_of = AdamW.create(model), value_and_grad(image_loss)
     for number in range(steps):
         started = time.perf_counter()
         some = rng.integers(0, len(digits.images), batch)
-        value, gradients = step_of(model, digits.images[some], digits.labels[some])
+        with np.errstate(over="ignore", invalid="ignore"):  # the loss tells
+            value, gradients = step_of(model, digits.images[some], digits.labels[some])
         if not math.isfinite(value):
-            raise FloatingPointError(f"step {number}: the loss is {value}; lower the learning rate {peak}")
+            raise FloatingPointError(f"step {number}: the loss is {value}; lower the learning rate, whose peak is {peak}")
         gradients, _ = clip(gradients, 1.0)
         model, state = update(model, gradients, state, rate=schedule(number, steps=steps, peak=peak, warmup=max(steps // 20, 1)))
         yield Step(number, float(value), time.perf_counter() - started, model)

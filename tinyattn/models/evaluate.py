@@ -12,10 +12,9 @@ import numpy as np
 from tinyattn import definitions, fastest
 from tinyattn.caches.protocol import Cache
 from tinyattn.engine.tree import map_tree
-from tinyattn.models.config import check_sizes
-from tinyattn.models.decoder import Decoder, loss
-from tinyattn.models.given import check_given
-from tinyattn.ops.checks import check_rng
+from tinyattn.models.decoder import Decoder, check_tokens, loss
+from tinyattn.models.given import check_caches, check_given
+from tinyattn.ops.checks import check_rng, index_array, whole
 from tinyattn.ops.types import Array
 
 FACTOR, DRAWS = 4.0, 4
@@ -29,12 +28,11 @@ def bits_per_byte(decoder: Decoder, inputs: Array, targets: Array, *, batch: int
         TypeError: inputs or targets that are not integer arrays, a batch that is not an int.
         ValueError: no windows, windows of no tokens, targets of another shape than the inputs, a batch below 1.
     """
-    check_given("decoder", decoder, "a Decoder")
-    check_windows(inputs, "inputs")
-    check_windows(targets, "targets")
+    check_windows(decoder, inputs, "inputs")
+    check_windows(decoder, targets, "targets")
     if targets.shape != inputs.shape:
         raise ValueError(f"targets: expected the shape of the inputs, {inputs.shape}, got {targets.shape}")
-    check_sizes({"batch": batch})
+    batch = whole("batch", batch, 1)
     total = 0.0
     for start in range(0, len(inputs), batch):
         part = slice(start, start + batch)
@@ -42,12 +40,13 @@ def bits_per_byte(decoder: Decoder, inputs: Array, targets: Array, *, batch: int
     return total / len(inputs) / math.log(2.0)
 
 
-def check_windows(tokens: Array, name: str = "tokens") -> None:
-    """Raises unless the tokens are an integer array (count, length) of at least one window of at least one token."""
-    if not isinstance(tokens, np.ndarray) or tokens.dtype.kind not in "iu":
-        raise TypeError(f"{name}: expected an integer array, got {getattr(tokens, 'dtype', type(tokens).__name__)}")
+def check_windows(decoder: Decoder, tokens: Array, name: str = "tokens") -> None:
+    """Raises unless tokens (count, length) are at least one window of at least one token, all in the decoder's vocabulary."""
+    check_given("decoder", decoder, "a Decoder", "embedding", "blocks")
+    index_array(name, tokens)
     if tokens.ndim != 2 or 0 in tokens.shape:
         raise ValueError(f"{name}: expected at least one window (count, length), got shape {tokens.shape}")
+    check_tokens(tokens, decoder.embedding.shape[0], name)
 
 
 def cached_logits(decoder: Decoder, tokens: Array, caches: Sequence[Cache], *, prompt: int = 1) -> Array:
@@ -57,9 +56,9 @@ def cached_logits(decoder: Decoder, tokens: Array, caches: Sequence[Cache], *, p
         TypeError: tokens that are not an integer array, a prompt that is not an int.
         ValueError: no tokens, a prompt that is not 1 to length.
     """
-    check_given("decoder", decoder, "a Decoder")
-    check_windows(tokens)
-    check_sizes({"prompt": prompt})
+    check_windows(decoder, tokens)
+    check_caches(caches, len(decoder.blocks))
+    prompt = whole("prompt", prompt, 1)
     if prompt > tokens.shape[1]:
         raise ValueError(f"prompt: expected 1 to {tokens.shape[1]}, the length of the tokens, got {prompt}")
     edges = [0, *range(prompt, tokens.shape[1] + 1)]
@@ -85,7 +84,7 @@ def logits_and_budget(decoder: Decoder, tokens: Array, rng: np.random.Generator)
     """
     check_given("decoder", decoder, "a Decoder", "astype", "blocks")
     check_rng(rng)
-    check_windows(tokens)
+    check_windows(decoder, tokens)
     full = decoder(tokens).astype(np.float64)
     # The truth is the definition's; the kernel for float64 would also have to be compiled, for these few passes alone.
     wide = map_tree(lambda leaf: definitions.attention if leaf is fastest.attention else leaf, decoder.astype(np.float64))

@@ -13,6 +13,7 @@ from tinyattn.caches.rows import release
 from tinyattn.models.decoder import Decoder
 from tinyattn.models.given import check_given
 from tinyattn.models.sampling import check_options, sample
+from tinyattn.ops.checks import whole
 from tinyattn.ops.types import Array
 
 
@@ -31,7 +32,7 @@ def generate(decoder: Decoder, prompt: bytes, tokens: int, rng: np.random.Genera
             than the caches hold together, no Generator where one is needed, options out of range.
     """
     written = check_prompt(decoder, prompt)
-    check_tokens(tokens)
+    tokens = whole("tokens", tokens, 0)
     caches = None if cache is None else make_caches(decoder, cache, written.shape[1] + tokens - 1)
     choose = partial(sample, rng=streams(rng, 1, temperature, top_k, top_p)[0], temperature=temperature, top_k=top_k, top_p=top_p)
     return write_on(decoder, written, tokens, choose, caches)
@@ -79,20 +80,20 @@ def make_caches(decoder: Decoder, cache: Callable[[], Cache], length: int) -> li
     return caches
 
 
-def made_by(cache: Callable[[], Cache], count: int) -> list[Cache]:
+def made_by(cache: Callable[[], Cache], count: int, name: str = "cache") -> list[Cache]:
     """Returns so many caches from the function that makes one.
 
     Raises:
         TypeError: what is no function or makes no cache. ValueError: one that gives the same cache twice.
     """
     if not callable(cache):
-        raise TypeError(f"cache: expected a function that makes a cache, as GrowingCache is one, got {type(cache).__name__}")
+        raise TypeError(f"{name}: expected a function that makes a cache, as GrowingCache is one, got {type(cache).__name__}")
     caches = [cache() for _ in range(count)]
     for made in caches:
         if not hasattr(made, "step"):
-            raise TypeError(f"cache: expected a function that makes a cache, got one that gives a {type(made).__name__}")
+            raise TypeError(f"{name}: expected a function that makes a cache, got one that gives a {type(made).__name__}")
     if len({id(made) for made in caches}) != count:
-        raise ValueError(f"cache: expected {count} caches, one per layer, each its own; the function gives the same one again")
+        raise ValueError(f"{name}: expected {count} caches, one per layer, each its own; the function gives the same one again")
     return caches
 
 
@@ -108,11 +109,3 @@ def check_prompt(decoder: Decoder, prompt: bytes, name: str = "prompt") -> Array
     if text.max() >= vocab:
         raise ValueError(f"{name}: expected bytes below {vocab}, the size of the vocabulary, got {text.max()}")
     return text
-
-
-def check_tokens(tokens: int) -> None:
-    """Raises unless a number of tokens is an int of 0 or more."""
-    if isinstance(tokens, bool) or not isinstance(tokens, (int, np.integer)):
-        raise TypeError(f"tokens: expected an int, got {type(tokens).__name__}")
-    if tokens < 0:
-        raise ValueError(f"tokens: expected 0 or more, got {tokens}")

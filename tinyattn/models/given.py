@@ -1,8 +1,15 @@
-"""What callers give as a model, its sizes or its optimiser: told by what it has, and refused by name."""
+"""What callers give as a model, its optimiser, images or labels: told by what it has, and refused by name."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
+
+from tinyattn.engine.tree import differentiable, leaves
+from tinyattn.ops.checks import has_axes, integers
+from tinyattn.ops.types import Array
 
 
 def check_given(name: str, value: Any, expected: str, *attributes: str) -> None:
@@ -15,3 +22,60 @@ def check_given(name: str, value: Any, expected: str, *attributes: str) -> None:
     """
     if not (all(hasattr(value, attribute) for attribute in attributes) if attributes else callable(value)):
         raise TypeError(f"{name}: expected {expected}, got {type(value).__name__}")
+
+
+def check_tree(name: str, tree: Any) -> None:
+    """Raises TypeError unless a tree holds at least one floating array.
+
+    >>> check_tree("params", {"w": 1})
+    Traceback (most recent call last):
+        ...
+    TypeError: params: expected a tree with at least one floating array, got dict
+    """
+    if not any(differentiable(leaf) for leaf in leaves(tree)):
+        raise TypeError(f"{name}: expected a tree with at least one floating array, got {type(tree).__name__}")
+
+
+def check_blocks(blocks: Any) -> None:
+    """Raises TypeError unless blocks are a tuple or a list of layers."""
+    if not isinstance(blocks, (tuple, list)):
+        raise TypeError(f"blocks: expected a tuple of layers, got {type(blocks).__name__}")
+    for number, block in enumerate(blocks):
+        check_given(f"blocks[{number}]", block, "a layer")
+
+
+def check_caches(caches: Any, layers: int) -> None:
+    """Raises TypeError for what is no list of caches, ValueError unless there is one for each layer, each its own."""
+    if not isinstance(caches, Sequence):
+        raise TypeError(f"caches: expected a list of {layers}, one for each layer, got {type(caches).__name__}")
+    for number, cache in enumerate(caches):
+        check_given(f"caches[{number}]", cache, "a cache", "step", "length")
+    if len(caches) != layers:
+        raise ValueError(f"caches: expected {layers}, one for each layer, each its own, got {len(caches)}")
+    if len({id(cache) for cache in caches}) < layers:
+        raise ValueError(f"caches: expected {layers}, one for each layer, each its own, got one object twice")
+
+
+def check_some(images: Any, name: str) -> None:
+    """Raises TypeError for what is no array of images, ValueError unless there is at least one."""
+    if not has_axes(name, images, 3)[0]:
+        raise ValueError(f"{name}: expected at least one, got shape {images.shape}")
+
+
+def label_array(name: str, labels: Any, images: Array, shape: tuple[int, ...], classes: int) -> Array:
+    """Returns the labels of images as int64.
+
+    Raises:
+        TypeError: labels that are no integers. ValueError: labels of another shape. IndexError: one that is no class.
+
+    >>> label_array("labels", np.array([3]), np.zeros((1, 8, 8)), (1,), 3)
+    Traceback (most recent call last):
+        ...
+    IndexError: labels: expected 0 to 2, got 3 to 3
+    """
+    found = integers(name, labels, least_axes=0)
+    if found.shape != shape:
+        raise ValueError(f"{name}: expected shape {shape} for images of shape {np.shape(images)}, got {found.shape}")
+    if found.size and not 0 <= found.min() <= found.max() < classes:
+        raise IndexError(f"{name}: expected 0 to {classes - 1}, got {int(found.min())} to {int(found.max())}")
+    return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any
 
@@ -12,12 +12,14 @@ import numpy as np
 from tinyattn.layers.attention import SelfAttention
 from tinyattn.layers.block import Block
 from tinyattn.layers.feed_forward import SwiGLU
-from tinyattn.layers.linear import normal, project
+from tinyattn.layers.linear import check_parts, normal, project
 from tinyattn.layers.norm import RMSNorm
 from tinyattn.layers.patch import PatchEmbedding
-from tinyattn.models.config import check_sizes
-from tinyattn.models.given import check_given
+from tinyattn.models.config import keep_sizes
+from tinyattn.models.given import check_blocks, check_given, label_array
+from tinyattn.ops.checks import has_axes
 from tinyattn.ops.loss import cross_entropy
+from tinyattn.ops.signature import floating
 from tinyattn.ops.types import Array
 from tinyattn.ops.windows import Grid
 
@@ -42,7 +44,7 @@ class ImageConfig:
     classes: int = 10
 
     def __post_init__(self) -> None:
-        check_sizes(vars(self))
+        keep_sizes(self, *(field.name for field in fields(self)))
         if self.side % self.patch:
             raise ValueError(f"patch: expected a divisor of the side {self.side}, got {self.patch}")
         if self.width % self.heads:
@@ -82,6 +84,11 @@ class ImageModel:
     norm: RMSNorm
     head: Array
 
+    def __post_init__(self) -> None:
+        check_parts(embedding=self.embedding, norm=self.norm)
+        check_blocks(self.blocks)
+        has_axes("head", floating("head", self.head), 2)
+
     @classmethod
     def create(cls, config: ImageConfig, rng: np.random.Generator, *, block: BlockOf) -> ImageModel:
         """Returns the model with normal weights; block(rng, number, config) makes each of its blocks."""
@@ -99,6 +106,12 @@ class ImageModel:
 
 
 def image_loss(model: ImageModel, images: Array, labels: Array) -> Array:
-    """Returns the mean cross-entropy of the model's logits, in nats."""
+    """Returns the mean cross-entropy of the model's logits, in nats.
+
+    Raises:
+        TypeError: no model, images that are no floating array, labels that are no integers. ValueError: images that do not
+            fit the model, labels of another shape. IndexError: a label that is no class.
+    """
     check_given("model", model, "an ImageModel")
-    return cross_entropy(model(images), labels)
+    logits = model(images)
+    return cross_entropy(logits, label_array("labels", labels, images, logits.shape[:-1], logits.shape[-1]))

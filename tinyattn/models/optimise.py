@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from tinyattn.engine.tree import differentiable, leaves, map_tree
+from tinyattn.engine.tree import differentiable, leaves, map_tree, named_leaves
+from tinyattn.models.given import check_tree
 from tinyattn.ops.checks import real, whole
 from tinyattn.ops.storage import to_single, widened
 from tinyattn.ops.types import Array
@@ -17,6 +18,8 @@ from tinyattn.ops.types import Array
 FEWEST, MOST = 1e-30, 1e37
 # The square of a number below this is in float32.
 LARGE = 1e18
+# The least epsilon: a parameter whose gradients were all 0 is moved by 0 / epsilon, and float32 rounds less to 0.
+LEAST = 1e-30
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,9 +34,14 @@ class AdamW:
     second: Any
     steps: int = 0
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "steps", whole("steps", self.steps, 0))
+
     @classmethod
     def create(cls, params: Any) -> AdamW:
-        """Returns the state before any step."""
+        """Returns the state before any step; TypeError for parameters without any floating array."""
+        check_tree("params", params)
+
         def zeros(leaf: Any) -> Any:
             return np.zeros_like(to_single(leaf)) if differentiable(leaf) else leaf
         return cls(map_tree(zeros, params), map_tree(zeros, params))
@@ -56,9 +64,10 @@ def update(params: Any, gradients: Any, state: AdamW, *, rate: float, decay: flo
     if not isinstance(state, AdamW):
         raise TypeError(f"state: expected an AdamW, got {type(state).__name__}")
     rate, decay = real("rate", rate, least=0.0), real("decay", decay, least=0.0)
-    beta1, beta2, epsilon = check_beta("beta1", beta1), check_beta("beta2", beta2), real("epsilon", epsilon, least=0.0)
-    check_like("gradients", gradients, params)
-    check_like("state", state.first, params)
+    beta1, beta2, epsilon = check_beta("beta1", beta1), check_beta("beta2", beta2), real("epsilon", epsilon, least=LEAST)
+    check_tree("params", params)
+    for name, tree in (("gradients", gradients), ("state.first", state.first), ("state.second", state.second)):
+        check_like(name, tree, params)
     steps = state.steps + 1
     unbias1, unbias2 = 1.0 - beta1 ** steps, 1.0 - beta2 ** steps
     kept, gained = beta2 ** 0.5, (1.0 - beta2) ** 0.5
@@ -104,13 +113,17 @@ def check_beta(name: str, beta: Any) -> float:
 
 
 def check_like(name: str, tree: Any, params: Any) -> None:
-    """Raises ValueError unless a tree's arrays have the shapes of the parameters."""
-    given, wanted = ([np.shape(leaf) for leaf in leaves(each) if differentiable(leaf)] for each in (tree, params))
+    """Raises TypeError for a tree without arrays, ValueError unless its arrays have the names and shapes of the parameters."""
+    check_tree(name, tree)
+    given, wanted = ({place: leaf for place, leaf in named_leaves(each) if differentiable(leaf)} for each in (tree, params))
     if len(given) != len(wanted):
         raise ValueError(f"{name}: expected {len(wanted)} arrays, one for each of the parameters, got {len(given)}")
-    for number, (shape, want) in enumerate(zip(given, wanted, strict=True)):
-        if shape != want:
-            raise ValueError(f"{name}: expected array {number} to have shape {want}, as the parameter has, got {shape}")
+    for place, want in wanted.items():
+        if place not in given:
+            raise ValueError(f"{name}: expected an array at {place!r}, as the parameters have, got them at {', '.join(given)}")
+        if np.shape(given[place]) != np.shape(want):
+            raise ValueError(f"{name}: expected shape {np.shape(want)} at {place!r}, as the parameter has, "
+                             f"got {np.shape(given[place])}")
 
 
 def clip(gradients: Any, limit: float) -> tuple[Any, float]:
@@ -119,11 +132,12 @@ def clip(gradients: Any, limit: float) -> tuple[Any, float]:
     Gradients whose squares are beyond their dtype, large or small, are measured and shrunk as all others.
 
     Raises:
-        TypeError, ValueError: a limit that is no number above 0.
+        TypeError: gradients without any floating array. TypeError, ValueError: a limit that is no number above 0.
 
     >>> clip({"w": np.array([3.0, 4.0])}, 1.0)
     ({'w': array([0.6, 0.8])}, 5.0)
     """
+    check_tree("gradients", gradients)
     limit = real("limit", limit, above=0.0)
     arrays: list[Array] = [to_single(leaf) for leaf in leaves(gradients) if differentiable(leaf)]
     with np.errstate(over="ignore", under="ignore"):

@@ -12,8 +12,10 @@ from tinyattn.caches.protocol import Cache
 from tinyattn.caches.room import check_room
 from tinyattn.caches.rows import release
 from tinyattn.models.decoder import Decoder
-from tinyattn.models.generate import check_prompt, check_tokens, make_caches, streams, write_on
+from tinyattn.models.generate import check_prompt, make_caches, streams, write_on
+from tinyattn.models.given import check_caches
 from tinyattn.models.sampling import sample
+from tinyattn.ops.checks import whole
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +36,13 @@ class Prefix:
     decoder: Decoder
     text: bytes
     caches: tuple[Cache, ...]
+
+    def __post_init__(self) -> None:
+        check_prompt(self.decoder, self.text, "text")
+        check_caches(self.caches, len(self.decoder.blocks))
+        for number, cache in enumerate(self.caches):
+            if cache.length != len(self.text):
+                raise ValueError(f"caches[{number}]: expected the {len(self.text)} tokens of the text, got {cache.length}")
 
     @classmethod
     def read(cls, decoder: Decoder, text: bytes, cache: Callable[[], Cache]) -> Prefix:
@@ -58,7 +67,7 @@ class Prefix:
                  top_k: int | None = None, top_p: float | None = None) -> Iterator[int]:
         """Yields `tokens` bytes that continue this text and the prompt; otherwise as `generate`."""
         written = check_prompt(self.decoder, prompt)
-        check_tokens(tokens)
+        tokens = whole("tokens", tokens, 0)
         choose = partial(sample, rng=streams(rng, 1, temperature, top_k, top_p)[0], temperature=temperature, top_k=top_k, top_p=top_p)
         return write_on(self.decoder, written, tokens, choose, self._forks(len(prompt) + tokens - 1))
 

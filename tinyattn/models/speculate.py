@@ -11,9 +11,10 @@ from tinyattn.caches.protocol import Cache
 from tinyattn.caches.room import check_room
 from tinyattn.caches.rows import release
 from tinyattn.models.decoder import Decoder
-from tinyattn.models.generate import check_prompt, check_tokens, made_by
+from tinyattn.models.generate import check_prompt, made_by
 from tinyattn.models.given import check_given
 from tinyattn.models.sampling import check_options, draw, probabilities
+from tinyattn.ops.checks import whole
 from tinyattn.ops.types import Array
 
 Pick = Callable[[Array], Array]
@@ -33,17 +34,15 @@ def speculate(decoder: Decoder, draft: Decoder, prompt: bytes, tokens: int, rng:
     Paper: Leviathan, Kalman and Matias 2022, arXiv:2211.17192; Chen et al. 2023, arXiv:2302.01318.
     """
     text = [*check_prompt(decoder, prompt)[0].tolist()]
-    check_tokens(tokens)
-    if isinstance(ahead, bool) or not isinstance(ahead, (int, np.integer)):
-        raise TypeError(f"ahead: expected an int, got {type(ahead).__name__}")
-    if ahead < 1:
-        raise ValueError(f"ahead: expected 1 or more, got {ahead}")
+    tokens = whole("tokens", tokens, 0)
+    ahead = whole("ahead", ahead, 1)
     check_given("draft", draft, "a Decoder", "embedding", "blocks")
     sizes = decoder.embedding.shape[0], draft.embedding.shape[0]
     if sizes[0] != sizes[1]:
         raise ValueError(f"draft: expected the decoder's vocabulary of {sizes[0]}, got one of {sizes[1]}")
     room = len(text) + tokens - 1
-    caches, draft_caches = made_by(cache, len(decoder.blocks)), made_by(draft_cache or cache, len(draft.blocks))
+    caches = made_by(cache, len(decoder.blocks))
+    draft_caches = made_by(cache if draft_cache is None else draft_cache, len(draft.blocks), "draft_cache")
     check_room((made, room) for made in (*caches, *draft_caches))
     check_options(temperature, top_k, top_p)
     if temperature != 0.0 and not isinstance(rng, np.random.Generator):

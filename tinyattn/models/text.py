@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import sysconfig
 from pathlib import Path
 
 import numpy as np
 
-from tinyattn.models.config import check_sizes
+from tinyattn.ops.checks import LARGEST, check_rng, whole
 from tinyattn.ops.types import Array
 
 LONGEST = 8 << 20
@@ -24,11 +25,15 @@ def read_text(source: str | None = None) -> Array:
     The standard library's own source is there wherever Python is: up to 8 MiB of it, in a fixed order.
 
     Raises:
-        TextError: a source that is missing, empty, or a folder.
+        TypeError: a source that names no file. TextError: one that is missing, empty, or a folder.
 
     >>> read_text().dtype
     dtype('uint8')
     """
+    if source is not None and not isinstance(source, (str, os.PathLike)):
+        raise TypeError(f"source: expected a file's name, 'shakespeare' or None, got {type(source).__name__}")
+    if source == "":
+        raise TextError("source: expected a file's name, 'shakespeare' or None, got an empty name")
     if source is None:
         raw = standard_library()
     elif source == "shakespeare":
@@ -86,7 +91,7 @@ def split(text: Array, *, context: int) -> tuple[Array, Array]:
     [90, 10]
     """
     check_bytes(text)
-    check_sizes({"context": context})
+    context = whole("context", context, 1)
     held = len(text) // 10
     if held < context + 1:
         raise TextError(f"text: {len(text)} bytes are too few for a context of {context}; "
@@ -102,9 +107,8 @@ def batch_of(text: Array, *, context: int, batch: int, rng: np.random.Generator)
         ValueError: sizes below 1.
         TextError: a text that is shorter than context + 1.
     """
-    check_cut(text, context, {"batch": batch})
-    if not isinstance(rng, np.random.Generator):
-        raise TypeError(f"rng: expected a np.random.Generator, got {type(rng).__name__}")
+    context, batch = check_cut(text, context), whole("batch", batch, 1)
+    check_rng(rng)
     return cut(text, rng.integers(0, len(text) - context, batch), context)
 
 
@@ -119,7 +123,7 @@ def windows(text: Array, *, context: int, limit: int) -> tuple[Array, Array]:
     >>> [part.tolist() for part in windows(np.arange(5, dtype=np.uint8), context=2, limit=9)]
     [[[0, 1], [2, 3]], [[1, 2], [3, 4]]]
     """
-    check_cut(text, context, {"limit": limit})
+    context, limit = check_cut(text, context), whole("limit", limit, 1)
     count = min(limit, (len(text) - 1) // context)
     return cut(text, np.linspace(0, len(text) - context - 1, count).astype(np.int64), context)
 
@@ -131,25 +135,35 @@ def cut(text: Array, starts: Array, context: int) -> tuple[Array, Array]:
 
 
 def check_bytes(text: Array, name: str = "text") -> None:
-    """Raises TypeError unless a text is an integer array with one axis, as `read_text` gives it."""
-    if not isinstance(text, np.ndarray) or text.dtype.kind not in "iu" or text.ndim != 1:
-        came = f"{text.dtype} of shape {text.shape}" if isinstance(text, np.ndarray) else type(text).__name__
+    """Raises TypeError unless a text is an integer array with one axis, as `read_text` gives it, ValueError beyond 64 bits."""
+    plain = isinstance(text, np.ndarray) and not isinstance(text, np.ma.MaskedArray)
+    if not plain or text.dtype.kind not in "iu" or text.ndim != 1:
+        came = f"{text.dtype} of shape {text.shape}" if plain else type(text).__name__
         raise TypeError(f"{name}: expected an integer array with one axis, got {came}")
+    if text.dtype == np.uint64:
+        check_range(text, name, LARGEST)
 
 
-def check_cut(text: Array, context: int, sizes: dict[str, int]) -> None:
-    """Raises unless the text can be cut into pieces of context + 1 bytes, and the sizes are ints of 1 or more."""
+def check_range(text: Array, name: str, most: int) -> None:
+    """Raises ValueError unless every number of a text is 0 to `most`."""
+    if text.dtype != np.uint8 and text.size and not 0 <= text.min() <= text.max() <= most:
+        raise ValueError(f"{name}: expected numbers of 0 to {most}, got {int(text.min())} to {int(text.max())}")
+
+
+def check_cut(text: Array, context: int) -> int:
+    """Returns the context as an int; raises unless the text can be cut into pieces of context + 1 bytes."""
     check_bytes(text)
-    check_sizes({"context": context, **sizes})
+    context = whole("context", context, 1)
     if len(text) < context + 1:
         raise TextError(f"text: {len(text)} bytes are too few for a context of {context}; at least {context + 1} are needed")
+    return context
 
 
 def bigram_bits_per_byte(train: Array, validation: Array) -> float:
     """Returns what a table of byte pairs, every pair counted once more than seen, spends on a byte: the bar to clear.
 
     Raises:
-        TypeError: a text that is not a row of bytes.
+        TypeError: a text that is not a row of bytes. ValueError: one with numbers that are no bytes.
         TextError: a text of less than 2 bytes, which has no pair.
 
     >>> bits = bigram_bits_per_byte(np.tile(np.arange(2, dtype=np.uint8), 5000), np.array([0, 1, 0], np.uint8))
@@ -158,6 +172,7 @@ def bigram_bits_per_byte(train: Array, validation: Array) -> float:
     """
     for name, text in (("train", train), ("validation", validation)):
         check_bytes(text, name)
+        check_range(text, name, 255)
         if len(text) < 2:
             raise TextError(f"{name}: expected at least one pair of bytes, got {len(text)} bytes")
     pairs = np.bincount(train[:-1].astype(np.int64) * 256 + train[1:], minlength=1 << 16).reshape(256, 256) + 1.0

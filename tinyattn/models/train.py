@@ -6,15 +6,16 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from numbers import Real
+from types import NoneType
 
 import numpy as np
 
 from tinyattn.engine.grad import value_and_grad
-from tinyattn.models.config import check_sizes
 from tinyattn.models.decoder import Decoder, loss
+from tinyattn.models.given import check_given
 from tinyattn.models.optimise import AdamW, clip, schedule, update
-from tinyattn.models.text import batch_of
+from tinyattn.models.text import batch_of, check_cut, check_range
+from tinyattn.ops.checks import check_rng, real, whole
 from tinyattn.ops.types import Array
 
 
@@ -36,30 +37,34 @@ def train(decoder: Decoder, text: Array, *, steps: int, context: int, batch: int
     The learning rate rises to its `peak` over the first twentieth of the steps and falls to a tenth of it at the last.
 
     Raises:
-        TypeError: steps that are not an int; a text, context, batch or rng as `batch_of` refuses it.
-        ValueError: steps below 1, a peak that is not a finite number above 0; a text, context or batch as in `batch_of`.
+        TypeError: no decoder, steps that are not an int, a peak that is no number; a text, context, batch or rng as `batch_of`
+            refuses it. ValueError: steps below 1, a peak that is not a finite number above 0, a text outside the vocabulary;
+            a text, context or batch as in `batch_of`.
         FloatingPointError: a loss that is not finite.
     """
-    check_sizes({"steps": steps})
-    check_peak(peak)
-    state = AdamW.create(decoder) if state is None else state
+    check_given("decoder", decoder, "a Decoder", "embedding", "blocks")
+    steps, batch, peak = whole("steps", steps, 1), whole("batch", batch, 1), real("peak", peak, above=0.0)
+    context = check_cut(text, context)
+    check_range(text, "text", decoder.embedding.shape[0] - 1)
+    check_rng(rng)
+    if not isinstance(state, (AdamW, NoneType)):
+        raise TypeError(f"state: expected an AdamW or None, got {type(state).__name__}")
+    return taken(decoder, text, steps, context, batch, rng, peak, AdamW.create(decoder) if state is None else state)
+
+
+def taken(decoder: Decoder, text: Array, steps: int, context: int, batch: int, rng: np.random.Generator, peak: float,
+          state: AdamW) -> Iterator[Step]:
+    """Yields each step as it is taken."""
     step_of = value_and_grad(loss)
     total = state.steps + steps
     for number in range(state.steps, total):
         started = time.perf_counter()
         inputs, targets = batch_of(text, context=context, batch=batch, rng=rng)
-        value, gradients = step_of(decoder, inputs, targets)
+        with np.errstate(over="ignore", invalid="ignore"):  # the loss tells
+            value, gradients = step_of(decoder, inputs, targets)
         if not math.isfinite(value):
-            raise FloatingPointError(f"step {number}: the loss is {value}; lower the learning rate {peak}")
+            raise FloatingPointError(f"step {number}: the loss is {value}; lower the learning rate, whose peak is {peak}")
         gradients, _ = clip(gradients, 1.0)
         rate = schedule(number, steps=total, peak=peak, warmup=max(total // 20, 1))
         decoder, state = update(decoder, gradients, state, rate=rate)
         yield Step(number, float(value), time.perf_counter() - started, decoder, state)
-
-
-def check_peak(peak: float) -> None:
-    """Raises unless a learning rate is a finite number above 0."""
-    if isinstance(peak, bool) or not isinstance(peak, Real):
-        raise TypeError(f"peak: expected a number, got {type(peak).__name__}")
-    if not (math.isfinite(peak) and peak > 0.0):
-        raise ValueError(f"peak: expected a finite number above 0, got {peak}")
