@@ -1,6 +1,8 @@
 """Derivatives of functions that join arrays or cut them."""
 
+import math
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,7 @@ from tinyattn.engine.table import composed, joint, several
 def _concatenate(arrays: Sequence[Any], /, axis: Any = 0, out: Any = None, *, dtype: Any = None,
                  casting: str = "same_kind") -> Callable[[Any], Sequence[Any]]:
     shapes = [a.shape for a in arrays]
-    edges = np.cumsum([0, *(int(np.prod(s)) if axis is None else s[axis] for s in shapes)])
+    edges = [0, *accumulate(math.prod(s) if axis is None else s[axis] for s in shapes)]
     ours = [i for i, a in enumerate(arrays) if tensors_in([a])]
 
     def pull(g: Any) -> Sequence[Any]:

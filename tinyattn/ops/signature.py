@@ -9,6 +9,7 @@ from functools import wraps
 from typing import Any, TypeVar, cast
 
 import numpy as np
+from numpy import ndarray
 
 from tinyattn.ops.checks import function_or_none, text, truth
 from tinyattn.ops.storage import is_half, narrow, to_single
@@ -129,7 +130,7 @@ def each(tree: Any, f: Callable[[Any], Any]) -> Any:
 
 def floating(name: str, array: Any) -> Array:
     """Returns the array as a plain native one; TypeError if it is not a floating array (or a Tensor)."""
-    if type(array) is np.ndarray and array.dtype in FLOATING:
+    if type(array) is ndarray and array.dtype in FLOATING:
         return array
     if isinstance(array, np.ndarray):
         if isinstance(array, np.ma.MaskedArray):
