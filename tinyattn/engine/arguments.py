@@ -48,6 +48,8 @@ def held(argument: Any, *, widen: bool) -> Any:
     if kind is np.ndarray:
         copied = np.array(argument) if argument.ndim else argument[()]
         return copied if argument.itemsize != 2 or not widen else wide(copied)
+    if kind is list:
+        return [held(item, widen=widen) for item in argument]
     return wide(own(argument)) if widen else own(argument)
 
 

@@ -64,12 +64,10 @@ def _append(arr: Any, values: Any, axis: Any = None) -> Any:
 @several(np.array_split)
 def _split(ary: Any, indices_or_sections: Any, axis: int = 0) -> Callable[[list[Any]], Any]:
     shape, dtype, axis = ary.shape, ary.dtype, axis % ary.ndim
-    places = np.array_split(np.arange(shape[axis]), indices_or_sections)
-    front = (slice(None),) * axis
-    tiled = np.array_equal(np.concatenate(places), np.arange(shape[axis]))
 
     def pull(gs: list[Any]) -> Any:
-        if tiled:
+        places, front = np.array_split(np.arange(shape[axis]), indices_or_sections), (slice(None),) * axis
+        if np.array_equal(np.concatenate(places), np.arange(shape[axis])):
             parts = [np.zeros((*shape[:axis], p.size, *shape[axis + 1 :]), dtype) if g is None else g
                      for g, p in zip(gs, places, strict=True)]
             return np.concatenate(parts, axis=axis)

@@ -54,6 +54,7 @@ def rule(function: Any, *makers: Callable[..., Callable[[Any], Any]] | None, arr
                 skip_first=next(iter(inspect.signature(first).parameters)) == "result")
 
     def row(args: Sequence[Any], options: dict[str, Any], places: Sequence[int] | None) -> Any:
+        plain = places is not None  # then all but arrays and Tensors are scalars and tuples of them
         if places is None:
             args, options = call.coerce(*call.placed(tuple(args), options))
             value, tensor = value_of(function, args, options), tensor_kind()
@@ -66,15 +67,17 @@ def rule(function: Any, *makers: Callable[..., Callable[[Any], Any]] | None, arr
                 raise no_rule(function, i)
         if not here or mode.current is CONSTANT:
             return record(function, value, (), nothing)
-        kept = [a if type(a) in SCALARS else held(a, widen=widens) for a in args]
-        kept_options = {name: own(a) for name, a in options.items()} if options else options
+        kept = [a if type(a) in SCALARS or (plain and type(a) is tuple) else held(a, widen=widens) for a in args]
+        kept_options = options if plain else {name: own(a) for name, a in options.items()}
 
         def make(result: Any) -> Callable[[Any], Sequence[Any]]:
             pulls = []
             for i in here:
                 maker = makers[i]
                 if maker is not None:
-                    known = {name: a for name, a in kept_options.items() if name in takes[i]} if kept_options else {}
+                    known = kept_options
+                    if known and not known.keys() <= takes[i]:
+                        known = {name: a for name, a in known.items() if name in takes[i]}
                     pulls.append(maker(result, *kept, **known) if wants[i] else maker(*kept, **known))
             if len(pulls) == 1:
                 only = pulls[0]
@@ -132,7 +135,10 @@ def several(function: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]
             if places is None:
                 args, options = call.placed(tuple(args), options)
                 call.coerce(args, options)
-            values, tensor = value_of(function, args, options), tensor_kind()
+                values = value_of(function, args, options)
+            else:
+                values = value_at(function, args, options, places)
+            tensor = tensor_kind()
             if args[0].node is None or mode.current is CONSTANT:
                 return [tensor.of(value, None) for value in values]
             pull, count = maker(*[own(a) for a in args], **options), len(values)

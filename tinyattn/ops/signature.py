@@ -92,7 +92,8 @@ def shapes(signature: str, *, states: Sequence[str] = (), shared: Sequence[str] 
             half = is_half(stored)
             if half:
                 given = [to_single(array) for array in given]
-            options = {name: to_single(option) for name, option in options.items()}
+            if options:
+                options = {name: to_single(option) for name, option in options.items()}
             with np.errstate(under="ignore"):  # exp of a far smaller score is 0, whatever np.seterr says
                 out = mechanism(*given[:by_place], **dict(zip(names[by_place:], given[by_place:], strict=True)), **options)
             if single:
