@@ -42,10 +42,14 @@ def fastest(definition: Callable[..., Any], shares: Callable[[int, int], bool] =
 
     @wraps(definition)
     def best(*arrays: Any, **options: Any) -> Any:
-        arrays += tuple(options.pop(name) for name in ARRAYS[len(arrays):] if name in options)
+        if len(arrays) < 3:
+            arrays += tuple(options.pop(name) for name in ARRAYS[len(arrays):] if name in options)
         if len(arrays) != 3 or not options.keys() <= known:
             return definition(*arrays, **options)
         q, k, v = arrays
+        if not with_lse and plain_step(q, k, v, options) and shares(q.shape[-3], k.shape[-3]):
+            if q.size // q.shape[-1] * k.shape[-2] < DECODE_SCORES:
+                return one_query(q, k, v, definition)
         shape, kv_shape, value_shape = (tuple(getattr(x, "shape", ())) for x in arrays)
         # What has no such axes, or other ones, is left for the definition to refuse by name.
         if not (2 <= len(shape) == len(kv_shape) and value_shape[:-1] == kv_shape[:-1]):
@@ -54,8 +58,6 @@ def fastest(definition: Callable[..., Any], shares: Callable[[int, int], bool] =
         if not shares(heads, kv_heads):
             return definition(*arrays, **options)
         scores = math.prod(shape[:-1]) * kv_shape[-2]
-        if scores < DECODE_SCORES and not with_lse and plain_step(q, k, v, options):
-            return one_query(q, k, v, definition)
         step = shape[-2] < DECODE_QUERIES
         compiled = None
         if scores >= (DECODE_SCORES if step else KERNEL_SCORES) and not (step and heads == kv_heads):

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from typing import Any, NamedTuple
 
+from numpy import ndarray
+
 from tinyattn.caches.protocol import count_of
 from tinyattn.ops.signature import floating
 from tinyattn.ops.types import Array
@@ -47,22 +49,23 @@ def check_options(method: str, options: Mapping[str, Any], names: Names) -> None
             near = get_close_matches(name, names.known, n=1)
             hint = f"did you mean {near[0]}?" if near else f"this cache takes {', '.join(sorted(names.known)) or 'none'}"
             raise TypeError(f"{method}: unexpected option {name!r}; {hint}")
-    missing = names.needed - options.keys()
-    if missing:
+    if names.needed and (missing := names.needed - options.keys()):
         raise TypeError(f"{method}: {', '.join(sorted(missing))}: missing; the cache's mechanism needs it with every call")
 
 
 def check_fit(q: Array, k: Array) -> Array:
     """Returns queries (..., heads, i, head_dim) as a plain array; an error unless they fit keys (..., kv_heads, n, head_dim)."""
-    count_of(q)
+    if type(q) is not ndarray or q.ndim < 2:
+        count_of(q)
     q = floating("q", q)
     if q.dtype != k.dtype:
         raise TypeError(f"q: expected the dtype of the keys, {k.dtype}, got {q.dtype}")
-    if q.ndim != k.ndim or q.shape[:-3] != k.shape[:-3] or q.shape[-1] != k.shape[-1]:
-        raise ValueError(f"q: expected leading axes {k.shape[:-3]} and {k.shape[-1]} channels as in the keys, got shape {q.shape}")
-    heads, kv_heads = q.shape[-3], k.shape[-3]
+    shape, kv_shape = q.shape, k.shape
+    if len(shape) != len(kv_shape) or shape[:-3] != kv_shape[:-3] or shape[-1] != kv_shape[-1]:
+        raise ValueError(f"q: expected leading axes {kv_shape[:-3]} and {kv_shape[-1]} channels as in the keys, got shape {shape}")
+    heads, kv_heads = shape[-3], kv_shape[-3]
     if heads % kv_heads if heads and kv_heads else heads != kv_heads:
-        raise ValueError(f"q: expected a multiple of the {kv_heads} kv_heads as heads, got {heads} in shape {q.shape}")
+        raise ValueError(f"q: expected a multiple of the {kv_heads} kv_heads as heads, got {heads} in shape {shape}")
     return q
 
 

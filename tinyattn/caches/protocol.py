@@ -89,8 +89,9 @@ def check_tokens(k: Array, v: Array, stored: tuple[Array, Array] | None) -> tupl
     for name, array, held in (("k", k, stored[0]), ("v", v, stored[1])):
         if array.dtype != held.dtype:
             raise TypeError(f"{name}: this cache holds {held.dtype}, got {array.dtype}")
-        if (array.shape[:-2], array.shape[-1]) != (held.shape[:-2], held.shape[-1]):
-            raise ValueError(f"{name}: this cache holds {(*held.shape[:-2], 'n', held.shape[-1])}, got shape {array.shape}")
+        shape, held_shape = array.shape, held.shape
+        if shape[:-2] != held_shape[:-2] or shape[-1] != held_shape[-1]:
+            raise ValueError(f"{name}: this cache holds {(*held_shape[:-2], 'n', held_shape[-1])}, got shape {shape}")
     return k, v
 
 

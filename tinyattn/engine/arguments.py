@@ -40,6 +40,19 @@ def plain(argument: Any) -> Any:
     return argument._value if type(argument) is _tensor else rebuilt(argument, plain)
 
 
+def held(argument: Any, *, widen: bool) -> Any:
+    """Returns what a row keeps of an argument: a copy if its caller may still write to it, in float32 if asked and narrower."""
+    kind = type(argument)
+    if kind is _tensor:
+        return argument if argument._value.itemsize != 2 or not widen else wide(argument)
+    if kind is np.ndarray:
+        copied = np.array(argument) if argument.ndim else argument[()]
+        return copied if argument.itemsize != 2 or not widen else wide(copied)
+    if kind is list:
+        return [held(item, widen=widen) for item in argument]
+    return wide(own(argument)) if widen else own(argument)
+
+
 def own(argument: Any) -> Any:
     """Returns the argument with every array that its caller could still write to replaced by a copy."""
     if isinstance(argument, np.ndarray):

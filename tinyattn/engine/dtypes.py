@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+SINGLE = np.dtype(np.float32)
 NAMES = "float16, bfloat16, float32 or float64"
 
 
@@ -23,4 +24,4 @@ def carried(dtype: Any) -> Any:
 
     A sum of 70,000 gradients overflows float16 and stands still in bfloat16; only a leaf's gradient is rounded.
     """
-    return np.dtype(np.float32) if dtype.itemsize == 2 else dtype
+    return SINGLE if dtype.itemsize == 2 else dtype

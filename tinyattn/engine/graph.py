@@ -95,6 +95,8 @@ def fit(gradient: Any, node: Node) -> Any:
     """
     if node.shape is None:
         return gradient
+    if gradient.shape == node.shape and gradient.dtype is node.dtype and node.dtype.itemsize > 2:
+        return gradient
     if gradient.shape != node.shape:
         came = gradient.shape
         extra = len(came) - len(node.shape)

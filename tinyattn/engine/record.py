@@ -20,10 +20,19 @@ def value_of(function: Any, args: Sequence[Any], options: dict[str, Any]) -> Any
     return function(*[plain(a) for a in args])
 
 
+def value_at(function: Any, args: Sequence[Any], options: dict[str, Any], places: Sequence[int]) -> Any:
+    """Returns what NumPy makes of a call whose Tensors stand at these places."""
+    bare = list(args)
+    for i in places:
+        bare[i] = bare[i]._value
+    return function(*bare, **options)
+
+
 def record(function: Any, value: Any, parents: Sequence[Node], make: Callable[[Any], Callable[[Any], Sequence[Any]]],
            *, needs_result: bool = False) -> Any:
     """Returns the Tensor of a computed value; `make(result)` gives its pullback, one gradient per parent."""
-    value = np.asarray(value)
+    if type(value) is not np.ndarray:
+        value = np.asarray(value)
     if not floating(value.dtype):
         raise TypeError(f"{name_of(function)}: the result would be {value.dtype}, and a Tensor is {NAMES}; use .value")
     tensor = tensor_kind()

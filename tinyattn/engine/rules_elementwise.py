@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from tinyattn.engine.arguments import plain
+from tinyattn.engine.arguments import plain, tensors_in
 from tinyattn.engine.table import composed, constant, plainly, rule
 
 LN2, LN10 = math.log(2.0), math.log(10.0)
@@ -117,6 +117,8 @@ def power_slope(a: Any, b: Any) -> Any:
 def _clip(a: Any, a_min: Any = None, a_max: Any = None, out: Any = None, *, min: Any = None, max: Any = None,
           **kwargs: Any) -> Any:
     low, high = a_min if min is None else min, a_max if max is None else max
+    if low is not None and high is not None and not tensors_in((low, high)):
+        return np.where(np.less(a, low) | np.greater(a, high), 0.0, a)  # the way back alone is asked for
     if low is not None:
         a = np.where(np.less(a, low), low, a)
     return np.positive(a) if high is None else np.where(np.greater(a, high), high, a)

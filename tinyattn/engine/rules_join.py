@@ -1,6 +1,8 @@
 """Derivatives of functions that join arrays or cut them."""
 
+import math
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,7 @@ from tinyattn.engine.table import composed, joint, several
 def _concatenate(arrays: Sequence[Any], /, axis: Any = 0, out: Any = None, *, dtype: Any = None,
                  casting: str = "same_kind") -> Callable[[Any], Sequence[Any]]:
     shapes = [a.shape for a in arrays]
-    edges = np.cumsum([0, *(int(np.prod(s)) if axis is None else s[axis] for s in shapes)])
+    edges = [0, *accumulate(math.prod(s) if axis is None else s[axis] for s in shapes)]
     ours = [i for i, a in enumerate(arrays) if tensors_in([a])]
 
     def pull(g: Any) -> Sequence[Any]:
@@ -62,12 +64,10 @@ def _append(arr: Any, values: Any, axis: Any = None) -> Any:
 @several(np.array_split)
 def _split(ary: Any, indices_or_sections: Any, axis: int = 0) -> Callable[[list[Any]], Any]:
     shape, dtype, axis = ary.shape, ary.dtype, axis % ary.ndim
-    places = np.array_split(np.arange(shape[axis]), indices_or_sections)
-    front = (slice(None),) * axis
-    tiled = np.array_equal(np.concatenate(places), np.arange(shape[axis]))
 
     def pull(gs: list[Any]) -> Any:
-        if tiled:
+        places, front = np.array_split(np.arange(shape[axis]), indices_or_sections), (slice(None),) * axis
+        if np.array_equal(np.concatenate(places), np.arange(shape[axis])):
             parts = [np.zeros((*shape[:axis], p.size, *shape[axis + 1 :]), dtype) if g is None else g
                      for g, p in zip(gs, places, strict=True)]
             return np.concatenate(parts, axis=axis)

@@ -1,5 +1,6 @@
 """Derivatives of functions that fold an axis."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,8 @@ from tinyattn.engine.table import composed, constant, rule
 
 def axes_of(axis: Any, ndim: int) -> tuple[int, ...]:
     """Returns the folded axes, counted from the front."""
+    if type(axis) is int:
+        return (axis % ndim,)
     if axis is None:
         return tuple(range(ndim))
     return tuple(int(a) % ndim for a in (axis if isinstance(axis, (tuple, list)) else (axis,)))
@@ -17,13 +20,15 @@ def axes_of(axis: Any, ndim: int) -> tuple[int, ...]:
 
 def unfold(folded: Any, shape: tuple[int, ...], axis: Any) -> Any:
     """Returns a reduction's result or gradient with its folded axes back as 1."""
+    if folded.ndim == len(shape):  # keepdims left them
+        return folded
     axes = axes_of(axis, len(shape))
-    return folded.reshape(tuple(1 if a in axes else size for a, size in enumerate(shape)))
+    return folded.reshape([1 if a in axes else size for a, size in enumerate(shape)])
 
 
 def count_of(shape: tuple[int, ...], axis: Any) -> int:
     """Returns how many numbers are folded into one."""
-    return int(np.prod([shape[a] for a in axes_of(axis, len(shape))], dtype=int))
+    return math.prod(shape) if axis is None else math.prod([shape[a] for a in axes_of(axis, len(shape))])
 
 
 def _sum(a: Any, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: bool = False, initial: Any = None,

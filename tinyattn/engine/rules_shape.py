@@ -12,12 +12,16 @@ from tinyattn.engine.table import composed, constant, plainly, renamed, rule
 
 def in_order(a: Any, order: Any) -> Any:
     """Returns which of C and F the order A means for an array."""
+    if order != "A":
+        return order
     flags = plain(a).flags
-    return order if order != "A" else "F" if flags.f_contiguous and not flags.c_contiguous else "C"
+    return "F" if flags.f_contiguous and not flags.c_contiguous else "C"
 
 
 def _reshape(a: Any, /, shape: Any, order: Any = "C", *, copy: Any = None) -> Callable[[Any], Any]:
     old, order = a.shape, in_order(a, order)
+    if order == "C":
+        return lambda g: g.reshape(old)
     return lambda g: np.reshape(g, old, order)
 
 
@@ -37,8 +41,10 @@ def _back(a: Any, axis: Any = None) -> Callable[[Any], Any]:
 
 
 def _transpose(a: Any, axes: Any = None) -> Callable[[Any], Any]:
-    inverse = None if axes is None else tuple(int(i) for i in np.argsort([int(axis) % a.ndim for axis in axes]))
-    return lambda g: np.transpose(g, inverse)
+    if axes is None:
+        return lambda g: g.transpose()
+    ahead = [int(axis) % a.ndim for axis in axes]
+    return lambda g: g.transpose([ahead.index(i) for i in range(len(ahead))])
 
 
 rule(np.reshape, _reshape, honours="order copy", arrays="a")

@@ -8,25 +8,29 @@ from typing import Any
 
 import numpy as np
 
-from tinyattn.engine.arguments import own, tensor_kind, tensors_in, wide
-from tinyattn.engine.call import Call, name_of, no_rule
+from tinyattn.engine.arguments import held, own, tensor_kind, tensors_in, wide
+from tinyattn.engine.call import SCALARS, Call, name_of, no_rule
 from tinyattn.engine.dtypes import floating
 from tinyattn.engine.graph import CONSTANT, PLAIN, Node, Parts, mode, part_of
-from tinyattn.engine.record import as_given, joined, nothing, record, value_of
+from tinyattn.engine.record import as_given, joined, nothing, record, value_at, value_of
+
+Row = Callable[[Sequence[Any], dict[str, Any], Sequence[int] | None], Any]
 
 ROWS: dict[Any, Callable[[tuple[Any, ...], dict[str, Any]], Any]] = {}
 KINDS: dict[Any, tuple[str, str]] = {}
 CALLS: dict[Any, Call] = {}
 
 
-def enter(function: Any, row: Callable[[tuple[Any, ...], dict[str, Any]], Any], call: Call, how: str) -> None:
-    """Puts a row into the table; its Tensors are found at the keywords too."""
+def enter(function: Any, row: Row, call: Call, how: str) -> None:
+    """Puts a row into the table. It is called with checked arguments, and with what `Call.places` says of them."""
     def checked(args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        places = call.places(args, options)
         if mode.current is PLAIN:
-            return value_of(function, args, options)
-        if options or len(args) > call.simple:
-            call.check(args, options)
-        return row(args, options)
+            return value_of(function, args, options) if places is None else value_at(function, args, options, places)
+        if places is None:
+            if options or len(args) > call.simple:
+                call.check(args, options)
+        return row(args, options, places)
 
     ROWS[function], KINDS[function], CALLS[function] = checked, ("differentiable", how), call
 
@@ -44,38 +48,44 @@ def rule(function: Any, *makers: Callable[..., Callable[[Any], Any]] | None, arr
     first = next(maker for maker in makers if maker is not None)
     takes = [set() if maker is None else set(inspect.signature(maker).parameters) for maker in makers]
     wants = ["result" in names for names in takes]
+    wanted = any(wants)
     names = [name for name in inspect.signature(first).parameters if name != "result"]
     call = Call(function, first, " ".join(names[: len(makers)]) if arrays is None else arrays, "", honours,
                 skip_first=next(iter(inspect.signature(first).parameters)) == "result")
 
-    def row(args: tuple[Any, ...], options: dict[str, Any]) -> Any:
-        if options and tensors_in(list(options.values())):
-            args, options = call.placed(args, options)
-        made, options = call.coerce(args, options, scalars=False)
-        value = value_of(function, made, options)
-        tensor = tensor_kind()
-        here = [i for i, a in enumerate(made) if type(a) is tensor and a.node is not None]
+    def row(args: Sequence[Any], options: dict[str, Any], places: Sequence[int] | None) -> Any:
+        plain = places is not None  # then all but arrays and Tensors are scalars and tuples of them
+        if places is None:
+            args, options = call.coerce(*call.placed(tuple(args), options))
+            value, tensor = value_of(function, args, options), tensor_kind()
+            places = [i for i, a in enumerate(args) if type(a) is tensor]
+        else:
+            value = value_at(function, args, options, places)
+        here = [i for i in places if args[i].node is not None]
         for i in here:
             if i >= len(makers) or makers[i] is None:
                 raise no_rule(function, i)
         if not here or mode.current is CONSTANT:
             return record(function, value, (), nothing)
-        kept = [a if type(a) is float else wide(own(a)) if widens else own(a) for a in made]
-        kept_options = {name: own(a) for name, a in options.items()} if options else options
+        kept = [a if type(a) in SCALARS or (plain and type(a) is tuple) else held(a, widen=widens) for a in args]
+        kept_options = options if plain else {name: own(a) for name, a in options.items()}
 
         def make(result: Any) -> Callable[[Any], Sequence[Any]]:
             pulls = []
             for i in here:
                 maker = makers[i]
                 if maker is not None:
-                    known = {name: a for name, a in kept_options.items() if name in takes[i]} if kept_options else {}
+                    known = kept_options
+                    if known and not known.keys() <= takes[i]:
+                        known = {name: a for name, a in known.items() if name in takes[i]}
                     pulls.append(maker(result, *kept, **known) if wants[i] else maker(*kept, **known))
             if len(pulls) == 1:
                 only = pulls[0]
                 return lambda g: (only(g),)
             return lambda g: [pull(g) for pull in pulls]
 
-        return record(function, value, [made[i].node for i in here], make, needs_result=any(wants[i] for i in here))
+        return record(function, value, [args[i].node for i in here], make,
+                      needs_result=wanted and any(wants[i] for i in here))
 
     enter(function, row, call, "a row of its own")
 
@@ -88,18 +98,19 @@ def joint(function: Any, *, arrays: str = "", sequences: str = "", honours: str 
     arguments (looking into lists), in order. `prepare` brings positional arguments into one form first.
     """
     def add(maker: Callable[..., Callable[[Any], Sequence[Any]]]) -> Callable[..., Any]:
-        call = Call(function, maker, arrays, sequences, honours)
+        call = Call(function, maker, arrays, sequences, honours, scalars=True)
 
-        def row(args: tuple[Any, ...], options: dict[str, Any]) -> Any:
-            if options and tensors_in(list(options.values())):
-                args, options = call.placed(args, options)
-            made, options = call.coerce(args if prepare is None else prepare(*args), options, scalars=True)
-            value = value_of(function, made, options)
-            found = tensors_in(made)
+        def row(args: Sequence[Any], options: dict[str, Any], places: Sequence[int] | None) -> Any:
+            if places is None:
+                args, options = call.placed(tuple(args), options)
+                args, options = call.coerce(args if prepare is None else prepare(*args), options)
+                value, found = value_of(function, args, options), tensors_in(args)
+            else:
+                value, found = value_at(function, args, options, places), [args[i] for i in places]
             live = [i for i, t in enumerate(found) if t.node is not None]
             if not live or mode.current is CONSTANT:
                 return record(function, value, (), nothing)
-            pull = maker(*[wide(own(a)) for a in made], **options)
+            pull = maker(*[held(a, widen=True) for a in args], **options)
             if len(live) == len(found):
                 return record(function, value, [t.node for t in found], lambda result: pull)
 
@@ -120,11 +131,14 @@ def several(function: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]
     def add(maker: Callable[..., Callable[[list[Any]], Any]]) -> Callable[..., Any]:
         call = Call(function, maker, next(iter(inspect.signature(maker).parameters)))
 
-        def row(args: tuple[Any, ...], options: dict[str, Any]) -> Any:
-            if options and tensors_in(list(options.values())):
-                args, options = call.placed(args, options)
-            call.coerce(args, options, scalars=False)
-            values, tensor = value_of(function, args, options), tensor_kind()
+        def row(args: Sequence[Any], options: dict[str, Any], places: Sequence[int] | None) -> Any:
+            if places is None:
+                args, options = call.placed(tuple(args), options)
+                call.coerce(args, options)
+                values = value_of(function, args, options)
+            else:
+                values = value_at(function, args, options, places)
+            tensor = tensor_kind()
             if args[0].node is None or mode.current is CONSTANT:
                 return [tensor.of(value, None) for value in values]
             pull, count = maker(*[own(a) for a in args], **options), len(values)
@@ -151,12 +165,15 @@ def composed(function: Any, arrays: str | None = None, sequences: str = "",
     """
     def add(body: Callable[..., Any]) -> Callable[..., Any]:
         first = next(iter(inspect.signature(body).parameters))
-        call = Call(function, body, first if arrays is None else arrays, sequences, honours)
+        call = Call(function, body, first if arrays is None else arrays, sequences, honours, scalars=True)
 
-        def row(args: tuple[Any, ...], options: dict[str, Any]) -> Any:
-            made, given = call.coerce(args, options, scalars=True)
-            seen = [as_given(m, a) for m, a in zip(made, args, strict=True)]
-            value = value_of(function, seen, {name: as_given(a, options[name]) for name, a in given.items()})
+        def row(args: Sequence[Any], options: dict[str, Any], places: Sequence[int] | None) -> Any:
+            if places is None:
+                made, given = call.coerce(tuple(args), options)
+                seen = [as_given(m, a) for m, a in zip(made, args, strict=True)]
+                value = value_of(function, seen, {name: as_given(a, options[name]) for name, a in given.items()})
+            else:
+                made, given, value = list(args), options, value_at(function, args, options, places)
             if not isinstance(value, (list, tuple)) and not floating(np.asarray(value).dtype):
                 return record(function, value, (), nothing)  # which refuses it by name
             if call.ufunc:
@@ -214,7 +231,7 @@ def refused(reason: str, *functions: Any) -> None:
 def internal(function: Callable[..., Any]) -> Callable[..., Any]:
     """Makes a function of ours answer to Tensors by its row, as NumPy's functions do."""
     def dispatch(*args: Any, **options: Any) -> Any:
-        if any(type(a) is tensor_kind() for a in args):
+        if tensor_kind() in map(type, args):
             return ROWS[function](args, options)
         return function(*args, **options)
 

@@ -94,7 +94,7 @@ class SelfAttention:
         start = whole("start", start, 0)
         if self.k is None or self.v is None:
             raise ValueError("keys_of: this layer has no keys of its own; ask the layer whose keys it reads")
-        k, v = (split_heads(project(x, weight), self.kv_heads) for weight in (self.k, self.v))
+        k, v = split_heads(project(x, self.k), self.kv_heads), split_heads(project(x, self.v), self.kv_heads)
         return self._placed(k, positions, start), v
 
     def _placed(self, heads: Array, positions: Array | None, start: int) -> Array:
@@ -115,13 +115,15 @@ class SelfAttention:
         start = 0 if cache is None else cache.length if own else cache.length - x.shape[-2]
         q = self._placed(split_heads(project(x, self.q), self.heads), positions, start)
         read = self.keys_of(x, positions=positions, start=start) if own else keys or ()
-        given = {**options, **{made.input.name: made(x) for made in self.inputs}}
+        given = {**options, **{made.input.name: made(x) for made in self.inputs}} if self.inputs else options
         out = self.mechanism(q, *read, **given) if cache is None else cache.step(q, *read, **without_causal(given))
         return project(merge_heads(out), self.out)
 
 
 def without_causal(options: dict[str, Any]) -> dict[str, Any]:
     """Returns what a cache takes of a mechanism's options; ValueError for one that is not to be causal, which no cache is."""
+    if len(options) == 1 and options.get("causal") is True:
+        return {}
     if not options.get("causal", True):
         raise ValueError(f"causal: a layer with a cache is always causal, got {options['causal']}")
     return {name: option for name, option in options.items() if name != "causal"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy import ndarray
 
 from tinyattn.layers.linear import normal, project
 from tinyattn.ops.activation import silu
@@ -35,6 +36,14 @@ class SwiGLU:
         return cls(normal(rng, width, hidden), normal(rng, width, hidden),
                    normal(rng, hidden, width, deviation=deviation))
 
-    @widened
     def __call__(self, x: Array) -> Array:
+        return self._computed(x) if type(x) is ndarray and x.itemsize != 2 else self._widened(x)
+
+    @widened
+    def _widened(self, x: Array) -> Array:
+        """Returns what the layer computes, of half-width tokens too."""
+        return self._computed(x)
+
+    def _computed(self, x: Array) -> Array:
+        """Returns what the layer computes, in the dtype of its tokens."""
         return project(silu(project(x, self.gate)) * project(x, self.up), self.down)

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
+from numpy import ndarray
 
 from tinyattn.ops.checks import real
 from tinyattn.ops.signature import floating
@@ -17,7 +18,6 @@ LIMITS = {np.dtype(kind): (float(np.finfo(kind).tiny / np.finfo(kind).eps), floa
           for kind in (np.float32, np.float64)}
 
 
-@widened
 def rms_norm(x: Array, weight: Array | None = None, *, epsilon: float = 1e-6) -> Array:
     """Returns x / sqrt(mean(x^2) + epsilon), times weight. x (..., width), weight (width,). arXiv:1910.07467.
 
@@ -29,17 +29,25 @@ def rms_norm(x: Array, weight: Array | None = None, *, epsilon: float = 1e-6) ->
     >>> rms_norm(np.array([3.0, 3.0]), epsilon=0.0)
     array([1., 1.])
     """
+    # The one row of a decoding step, in half of the time: it is told apart before anything that it does not need.
+    if (type(x) is ndarray and type(weight) is ndarray and x.dtype is weight.dtype and x.dtype in LIMITS and x.ndim
+            and weight.ndim == 1 and x.size == x.shape[-1] == weight.size > 0 and type(epsilon) is float and epsilon >= 0.0):
+        row, width, (least, most) = x.reshape(-1), weight.size, LIMITS[x.dtype]
+        with np.errstate(over="ignore", under="ignore"):
+            whole = float(row.dot(row)) + width * epsilon
+        if least <= whole <= most:
+            normed: Array = x * math.sqrt(width / whole)
+            return normed * weight
+    return rms_norm_of_rows(x, weight, epsilon)
+
+
+@widened
+def rms_norm_of_rows(x: Array, weight: Array | None, epsilon: float) -> Array:
+    """Returns `rms_norm` of any number of rows."""
     x, weight, epsilon = check_norm(x, "weight", weight, epsilon)
     width = x.shape[-1]
     if not width:
         return x
-    if x.size == width and type(x) is np.ndarray:  # the one row of a decoding step, in half of the time
-        row, (least, most) = x.reshape(-1), LIMITS[x.dtype]
-        with np.errstate(over="ignore", under="ignore"):
-            whole = float(row.dot(row)) + width * epsilon
-        if least <= whole <= most:
-            normed = x * math.sqrt(width / whole)
-            return normed if weight is None else normed * weight
     with np.errstate(over="ignore", under="ignore"):  # around this product alone: within it each ufunc takes 2 us longer
         square = np.vecdot(x, x)
     total = square.reshape(*x.shape[:-1], 1) + width * epsilon

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any, TypeVar, cast
 
 import numpy as np
+from numpy import ndarray
 
 from tinyattn.ops.checks import function_or_none, text, truth
 from tinyattn.ops.storage import is_half, narrow, to_single
@@ -93,7 +94,8 @@ def shapes(signature: str, *, per_token: Mapping[str, str] = MappingProxyType({}
             half = is_half(stored)
             if half:
                 given = [to_single(array) for array in given]
-            options = {name: to_single(option) for name, option in options.items()}
+            if options:
+                options = {name: to_single(option) for name, option in options.items()}
             with np.errstate(under="ignore"):  # exp of a far smaller score is 0, whatever np.seterr says
                 out = mechanism(*given[:by_place], **dict(zip(names[by_place:], given[by_place:], strict=True)), **options)
             if single:
@@ -132,7 +134,7 @@ def each(tree: Any, f: Callable[[Any], Any]) -> Any:
 
 def floating(name: str, array: Any) -> Array:
     """Returns the array as a plain native one; TypeError if it is not a floating array (or a Tensor)."""
-    if type(array) is np.ndarray and array.dtype in FLOATING:
+    if type(array) is ndarray and array.dtype in FLOATING:
         return array
     if isinstance(array, np.ndarray):
         if isinstance(array, np.ma.MaskedArray):

@@ -7,6 +7,7 @@ from functools import wraps
 from typing import Any, TypeVar, cast
 
 import numpy as np
+from numpy import ndarray
 
 F = TypeVar("F", bound=Callable[..., Any])
 PLAIN = frozenset({bool, float, int, str, type(None)})
@@ -43,7 +44,10 @@ def widened(function: F) -> F:
         # Decoding steps run this a hundred times, so the arrays that need nothing are told apart by one attribute.
         for value in (*args, *options.values()) if options else args:
             kind = type(value)
-            if (kind is np.ndarray and value.itemsize != 2) or kind in PLAIN:
+            if kind is ndarray:
+                if value.itemsize != 2:
+                    continue
+            elif kind in PLAIN:
                 continue
             if holds_half(value):
                 break

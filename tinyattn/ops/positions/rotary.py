@@ -10,7 +10,7 @@ import numpy as np
 from tinyattn.ops.checks import has_axes, index_array, truth, whole
 from tinyattn.ops.positions.frequencies import Frequencies, plain
 from tinyattn.ops.signature import floating
-from tinyattn.ops.storage import widened
+from tinyattn.ops.storage import is_half, narrow, to_single, widened
 from tinyattn.ops.types import Array
 from tinyattn.ops.windows import Grid, check_grid, coordinates
 
@@ -70,7 +70,6 @@ def rotary(x: Array, positions: Array, *, base: float = 10000.0, interleaved: bo
     return part if dims == width else np.concatenate((part, x[..., dims:]), axis=-1)
 
 
-@widened
 def rotary_from(x: Array, start: int, *, base: float = 10000.0) -> Array:
     """Returns `rotary(x, np.arange(start, start + length), base=base)`: a run of tokens, the first at position `start`.
 
@@ -80,6 +79,8 @@ def rotary_from(x: Array, start: int, *, base: float = 10000.0) -> Array:
     >>> bool((rotary_from(x, 7) == rotary(x, np.arange(7, 10))).all())
     True
     """
+    if is_half(x.dtype):  # asked here: `widened` would cost a decoding step as much as the turn of a small head
+        return narrow(rotary_from(to_single(x), start, base=base), x.dtype)
     length, dims = x.shape[-2:]
     first = start // RUN * RUN
     run = slice(start - first, start - first + length)
