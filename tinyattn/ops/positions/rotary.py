@@ -80,7 +80,8 @@ def rotary_from(x: Array, start: int, *, base: float = 10000.0) -> Array:
     True
     """
     if is_half(x.dtype):  # asked here: `widened` would cost a decoding step as much as the turn of a small head
-        return narrow(rotary_from(to_single(x), start, base=base), x.dtype)
+        turned: Array = narrow(rotary_from(to_single(x), start, base=base), x.dtype)
+        return turned
     length, dims = x.shape[-2:]
     first = start // RUN * RUN
     run = slice(start - first, start - first + length)
