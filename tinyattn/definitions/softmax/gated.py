@@ -10,7 +10,7 @@ from tinyattn.ops.signature import floating, shapes
 from tinyattn.ops.types import Array
 
 
-@shapes("(i,d),(j,d),(j,e)->(i,e)", states=("gate",), passes=attention)
+@shapes("(i,d),(j,d),(j,e)->(i,e)", per_token={"gate": "(i)"}, passes=attention)
 def gated_attention(q: Array, k: Array, v: Array, *, gate: Array, **options: Any) -> Array:
     """Returns attention times the sigmoid of a gate, one number a query or one a channel.
 
