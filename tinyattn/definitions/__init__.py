@@ -46,15 +46,19 @@ from tinyattn.definitions.lowrank.linformer import linformer_attention
 from tinyattn.definitions.lowrank.nystrom import nystrom_attention
 from tinyattn.definitions.softmax.contextual_position import contextual_position_bias
 from tinyattn.definitions.softmax.differential import differential_attention
-from tinyattn.definitions.softmax.dot_product import attention, attention_weights, attention_with_lse
+from tinyattn.definitions.softmax.dot_product import attention
 from tinyattn.definitions.softmax.dual_chunk import dual_chunk_attention, dual_chunk_attention_merged
 from tinyattn.definitions.softmax.dynamic_contextual import dynamic_contextual_attention
 from tinyattn.definitions.softmax.gated import gated_attention
-from tinyattn.definitions.softmax.grouped import grouped_query_attention, multi_head_attention, multi_query_attention
+from tinyattn.definitions.softmax.grouped_query import grouped_query_attention
 from tinyattn.definitions.softmax.latent import latent_attention_absorbed, latent_attention_expanded
+from tinyattn.definitions.softmax.lse import attention_with_lse
+from tinyattn.definitions.softmax.multi_head import multi_head_attention
+from tinyattn.definitions.softmax.multi_query import multi_query_attention
 from tinyattn.definitions.softmax.off_by_one import softmax_off_by_one_attention
 from tinyattn.definitions.softmax.qk_norm import qk_norm_attention
 from tinyattn.definitions.softmax.streaming import streaming_attention
+from tinyattn.definitions.softmax.weights import attention_weights
 from tinyattn.definitions.sparse.bigbird import bigbird_attention
 from tinyattn.definitions.sparse.block_mixture import block_mixture_attention
 from tinyattn.definitions.sparse.block_sparse import block_sparse_attention
