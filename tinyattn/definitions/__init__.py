@@ -12,31 +12,17 @@ Its files, in reading order:
     linear/                 a state in the place of the keys
 """
 
-from tinyattn.definitions.linear.delta import (
-    delta_rule,
-    delta_rule_chunked,
-    delta_rule_recurrent,
-    gated_delta_rule,
-    gated_delta_rule_chunked,
-    gated_delta_rule_recurrent,
-)
-from tinyattn.definitions.linear.gated import (
-    gated_linear_attention,
-    gated_linear_attention_chunked,
-    gated_linear_attention_parallel,
-    gated_linear_attention_recurrent,
-)
-from tinyattn.definitions.linear.linear import (
-    linear_attention,
-    linear_attention_chunked,
-    linear_attention_parallel,
-    linear_attention_recurrent,
-)
-from tinyattn.definitions.linear.retention import (
-    retention,
-    retention_chunked,
-    retention_parallel,
-    retention_recurrent,
+from tinyattn.definitions.linear.delta import delta_rule, delta_rule_chunked, delta_rule_recurrent
+from tinyattn.definitions.linear.gated_chunked import gated_linear_attention_chunked
+from tinyattn.definitions.linear.gated_delta_chunked import gated_delta_rule_chunked
+from tinyattn.definitions.linear.gated_delta_recurrent import gated_delta_rule, gated_delta_rule_recurrent
+from tinyattn.definitions.linear.gated_parallel import gated_linear_attention, gated_linear_attention_parallel
+from tinyattn.definitions.linear.gated_recurrent import gated_linear_attention_recurrent
+from tinyattn.definitions.linear.linear_chunked import linear_attention_chunked
+from tinyattn.definitions.linear.linear_parallel import linear_attention, linear_attention_parallel
+from tinyattn.definitions.linear.linear_recurrent import linear_attention_recurrent
+from tinyattn.definitions.linear.retention import retention, retention_chunked, retention_parallel, retention_recurrent
+from tinyattn.definitions.linear.simple_gated import (
     simple_gated_linear_attention,
     simple_gated_linear_attention_chunked,
     simple_gated_linear_attention_parallel,

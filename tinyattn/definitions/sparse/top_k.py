@@ -31,6 +31,7 @@ def top_k_attention(q: Array, k: Array, v: Array, *, keep: int, mask: Array | Pa
 
     Paper: Gupta et al. 2021, arXiv:2106.06899; Zhao et al. 2019, arXiv:1912.11637.
 
+    >>> import numpy as np
     >>> k = np.array([[1.0], [3.0], [2.0]])
     >>> top_k_attention(np.ones((1, 1)), k, k, keep=1)
     array([[3.]])
