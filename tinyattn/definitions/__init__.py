@@ -12,7 +12,8 @@ Its files, in reading order:
     linear/                 a state in the place of the keys
 """
 
-from tinyattn.definitions.linear.delta import delta_rule, delta_rule_chunked, delta_rule_recurrent
+from tinyattn.definitions.linear.delta_chunked import delta_rule_chunked
+from tinyattn.definitions.linear.delta_recurrent import delta_rule, delta_rule_recurrent
 from tinyattn.definitions.linear.gated_chunked import gated_linear_attention_chunked
 from tinyattn.definitions.linear.gated_delta_chunked import gated_delta_rule_chunked
 from tinyattn.definitions.linear.gated_delta_recurrent import gated_delta_rule, gated_delta_rule_recurrent
@@ -21,13 +22,12 @@ from tinyattn.definitions.linear.gated_recurrent import gated_linear_attention_r
 from tinyattn.definitions.linear.linear_chunked import linear_attention_chunked
 from tinyattn.definitions.linear.linear_parallel import linear_attention, linear_attention_parallel
 from tinyattn.definitions.linear.linear_recurrent import linear_attention_recurrent
-from tinyattn.definitions.linear.retention import retention, retention_chunked, retention_parallel, retention_recurrent
-from tinyattn.definitions.linear.simple_gated import (
-    simple_gated_linear_attention,
-    simple_gated_linear_attention_chunked,
-    simple_gated_linear_attention_parallel,
-    simple_gated_linear_attention_recurrent,
-)
+from tinyattn.definitions.linear.retention_chunked import retention_chunked
+from tinyattn.definitions.linear.retention_parallel import retention, retention_parallel
+from tinyattn.definitions.linear.retention_recurrent import retention_recurrent
+from tinyattn.definitions.linear.simple_gated_chunked import simple_gated_linear_attention_chunked
+from tinyattn.definitions.linear.simple_gated_parallel import simple_gated_linear_attention, simple_gated_linear_attention_parallel
+from tinyattn.definitions.linear.simple_gated_recurrent import simple_gated_linear_attention_recurrent
 from tinyattn.definitions.lowrank.linformer import linformer_attention
 from tinyattn.definitions.lowrank.nystrom import nystrom_attention
 from tinyattn.definitions.softmax.contextual_position import contextual_position_bias
