@@ -33,11 +33,13 @@ from tinyattn.definitions.lowrank.nystrom import nystrom_attention
 from tinyattn.definitions.softmax.contextual_position import contextual_position_bias
 from tinyattn.definitions.softmax.differential import differential_attention
 from tinyattn.definitions.softmax.dot_product import attention
-from tinyattn.definitions.softmax.dual_chunk import dual_chunk_attention, dual_chunk_attention_merged
+from tinyattn.definitions.softmax.dual_chunk import dual_chunk_attention
+from tinyattn.definitions.softmax.dual_chunk_merged import dual_chunk_attention_merged
 from tinyattn.definitions.softmax.dynamic_contextual import dynamic_contextual_attention
 from tinyattn.definitions.softmax.gated import gated_attention
 from tinyattn.definitions.softmax.grouped_query import grouped_query_attention
-from tinyattn.definitions.softmax.latent import latent_attention_absorbed, latent_attention_expanded
+from tinyattn.definitions.softmax.latent_absorbed import latent_attention_absorbed
+from tinyattn.definitions.softmax.latent_expanded import latent_attention_expanded
 from tinyattn.definitions.softmax.lse import attention_with_lse
 from tinyattn.definitions.softmax.multi_head import multi_head_attention
 from tinyattn.definitions.softmax.multi_query import multi_query_attention
