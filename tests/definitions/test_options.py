@@ -12,8 +12,8 @@ from tinyattn.laws.problem import Sizes
 from tinyattn.ops.options import check_window
 
 X = np.random.default_rng(0).standard_normal((2, 3, 4))
-PASSING = {"softmax_off_by_one_attention", "qk_norm_attention", "differential_attention", "gated_attention", "multi_head_attention",
-           "multi_query_attention", "grouped_query_attention", "block_sparse_attention", "multi_head_local_attention", "axial_attention"}
+PASSING = {"softmax_off_by_one_attention", "qk_norm_attention", "differential_attention", "gated_attention",
+           "block_sparse_attention", "multi_head_local_attention", "axial_attention"}
 DECLARED = [name for name in definitions.__all__ if name != "spatial_gate"]
 
 

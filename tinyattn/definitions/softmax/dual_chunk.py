@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from tinyattn.definitions.softmax.dot_product import attention_with_lse
-from tinyattn.ops.checks import index_array, whole
-from tinyattn.ops.heads import fold_group, split_group, unfold_group
-from tinyattn.ops.merge import merge
+from tinyattn.ops.heads import split_group
 from tinyattn.ops.options import check_scale
+from tinyattn.ops.positions.chunks import check_chunks
 from tinyattn.ops.positions.frequencies import plain_frequencies
-from tinyattn.ops.positions.rotary import rotary
+from tinyattn.ops.scores import weighted_values
 from tinyattn.ops.signature import shapes
 from tinyattn.ops.softmax import softmax
 from tinyattn.ops.types import Array
@@ -52,47 +48,11 @@ def dual_chunk_attention(q: Array, k: Array, v: Array, *, chunk: int, local: int
     array([[1., 0.],
            [2., 0.]])
     """
-    scale, kv_heads = check_scale(scale, q.shape[-1]), k.shape[-3]
+    scale = check_scale(scale, q.shape[-1])
     chunk, most, k_at = check_chunks(q, k, chunk, local, clamp, positions)
     q_at = k_at[k.shape[-2] - q.shape[-2] :, None]
     scores = turned_products(q * scale, k, distances(q_at, k_at, chunk, most), base, interleaved)
-    return unfold_group(fold_group(softmax(scores, k_at <= q_at), kv_heads) @ v, q.shape[-3])
-
-
-@shapes("(i,d),(j,d),(j,e)->(i,e)")
-def dual_chunk_attention_merged(q: Array, k: Array, v: Array, *, chunk: int, local: int, base: float = 10000.0,
-                                clamp: str = "paper", positions: Array | None = None, interleaved: bool = False,
-                                scale: float | None = None) -> Array:
-    """Returns the same as three attentions, to the own chunk, the one before and all earlier ones, merged by their sums.
-
-    Formula: keys rotated by j mod s, once; queries by i mod s, by min(i mod s + s, c_max) and by c_max; (out, lse) of each,
-    as `attention_with_lse`; out = sum_p exp(lse_p - lse) out_p.
-
-    Shapes: as `dual_chunk_attention`.
-
-    Raises:
-        TypeError, ValueError: as `dual_chunk_attention`.
-
-    Paper: An et al. 2024, arXiv:2402.17463.
-
-    >>> x = np.array([[1.0, 0.0], [3.0, 0.0]])
-    >>> dual_chunk_attention_merged(x * 0, x, x, chunk=1, local=1)
-    array([[1., 0.],
-           [2., 0.]])
-    """
-    chunk, most, k_at = check_chunks(q, k, chunk, local, clamp, positions)
-    q_at = k_at[k.shape[-2] - q.shape[-2] :]
-    apart = q_at[:, None] // chunk - k_at // chunk
-    inside = q_at % chunk
-    keys = rotary(k, k_at % chunk, base=base, interleaved=interleaved)
-
-    def part(at: Array, seen: Array) -> tuple[Array, Array]:
-        return attention_with_lse(rotary(q, at, base=base, interleaved=interleaved), keys, v, mask=seen, scale=scale)
-
-    own = part(inside, (apart == 0) & (k_at <= q_at[:, None]))
-    before = part(np.minimum(inside + chunk, most), apart == 1)
-    earlier = part(np.full_like(q_at, most), apart > 1)
-    return merge(merge(own, before), earlier)[0]
+    return weighted_values(softmax(scores, k_at <= q_at), v)
 
 
 def distances(q_at: Array, k_at: Array, chunk: int, most: int) -> Array:
@@ -119,25 +79,3 @@ def turned_products(q: Array, k: Array, distance: Array, base: float, interleave
         cos, sin = (f(distance * rate).astype(q.dtype) for f in (np.cos, np.sin))
         scores = scores + (q_a * k_a + q_b * k_b) * cos + (q_a * k_b - q_b * k_a) * sin
     return scores.reshape(*q.shape[:-1], k.shape[-2])
-
-
-def check_chunks(q: Array, k: Array, chunk: int, local: int, clamp: str, positions: Any) -> tuple[int, int, Array]:
-    """Returns the chunk, the largest position of a query, and the positions of the keys."""
-    chunk, local = whole("chunk", chunk, 1), whole("local", local, 1)
-    if clamp not in ("paper", "code"):
-        raise ValueError(f"clamp: expected 'paper' or 'code', got {clamp!r}")
-    q_len, kv_len = q.shape[-2], k.shape[-2]
-    if q_len > kv_len:
-        raise ValueError(f"q: expected q_len <= kv_len, got q {q.shape} and k {k.shape}")
-    if q.shape[-1] % 2:
-        raise ValueError(f"q: rotary positions need an even head_dim, got shape {q.shape}")
-    most = chunk + local - 1 if clamp == "paper" else min(2 * chunk - 1, chunk + local)
-    if positions is None:
-        return chunk, most, np.arange(kv_len)
-    index_array("positions", positions)
-    if positions.shape != (kv_len,):
-        raise ValueError(f"positions: expected shape ({kv_len},), one for each key, got shape {positions.shape}")
-    at = positions.astype(np.int64)
-    if np.any(at[1:] <= at[:-1]):
-        raise ValueError(f"positions: expected each to be larger than the one before, got {positions}")
-    return chunk, most, at

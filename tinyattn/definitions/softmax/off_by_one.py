@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tinyattn.definitions.softmax.dot_product import attention_with_lse
+from tinyattn.definitions.softmax.lse import attention_with_lse
 from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array
 

@@ -5,19 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from tinyattn.ops.bias import Bias
+from tinyattn.ops.checks import whole
+from tinyattn.ops.heads import split_group
 from tinyattn.ops.masks.pattern import Pattern
-from tinyattn.ops.options import (
-    Window,
-    check_bias,
-    check_broadcast,
-    check_causal,
-    check_mask,
-    check_scale,
-    check_sinks,
-    check_softcap,
-    check_window,
-)
+from tinyattn.ops.options import Window, check_bias, check_causal, check_mask, check_scale, check_sinks, check_softcap, check_window
 from tinyattn.ops.signature import shapes
+from tinyattn.ops.tiles import seen_tile
 from tinyattn.ops.types import Array
 
 
@@ -26,7 +19,7 @@ def streaming_attention(q: Array, k: Array, v: Array, *, mask: Array | Pattern |
                         bias: Array | Bias | None = None, causal: bool = False, window: Window | None = None,
                         scale: float | None = None, softcap: float | None = None,
                         sinks: Array | None = None, block: int = 128) -> Array:
-    """Returns what `attention` returns, holding one block of scores at a time.
+    """Returns what `attention` returns, holding the scores of one block of keys at a time.
 
     Formula, for each block of keys with scores s and values v: m' = max(m, max s), p = exp(s - m'),
     l' = exp(m - m') l + sum p, a' = exp(m - m') a + p v; at the end out = a / l. A sink is the start (m, l) =
@@ -34,18 +27,7 @@ def streaming_attention(q: Array, k: Array, v: Array, *, mask: Array | Pattern |
 
     Shapes: as `attention`; memory grows with i * block, not with i * j.
 
-    Args:
-        q: queries.
-        k: keys.
-        v: values.
-        mask: as in `attention`.
-        bias: as in `attention`.
-        causal: as in `attention`.
-        window: as in `attention`.
-        scale: as in `attention`.
-        softcap: as in `attention`.
-        sinks: as in `attention`.
-        block: keys a block; any number from 1 gives the same result.
+    Options: as `attention`; `block`, the number of keys per block, does not change the result.
 
     Raises:
         TypeError, ValueError: as `attention`; block below 1.
@@ -56,71 +38,40 @@ def streaming_attention(q: Array, k: Array, v: Array, *, mask: Array | Pattern |
     >>> streaming_attention(q, k, np.array([[1.0], [3.0]]), block=1)
     array([[2.]])
     """
-    if isinstance(block, bool) or not isinstance(block, (int, np.integer)):
-        raise TypeError(f"block: expected an int, got {type(block).__name__}")
-    if block < 1:
-        raise ValueError(f"block: expected 1 or more, got {block}")
-    *leading, heads, q_len, head_dim = q.shape
-    kv_heads, kv_len, value_dim = k.shape[-3], k.shape[-2], v.shape[-1]
-    full = (*leading, heads, q_len, kv_len)
-    scale, softcap, sinks = check_scale(scale, head_dim), check_softcap(softcap), check_sinks(sinks, heads, q.dtype)
+    block, (q_len, head_dim), (kv_heads, kv_len) = whole("block", block, 1), q.shape[-2:], k.shape[-3:-1]
+    full, positions = (*q.shape[:-1], kv_len), np.arange(kv_len - q_len, kv_len)
+    scale, softcap, sinks = check_scale(scale, head_dim), check_softcap(softcap), check_sinks(sinks, q.shape[-3], q.dtype)
     mask, (left, right) = check_mask(mask, full), check_window(window)
     right = 0 if check_causal(causal) else right
-    groups = heads // max(kv_heads, 1)
-    positions = np.arange(q_len) + (kv_len - q_len)
     bias = check_bias(bias, full, q.dtype, lambda: seen_tile(mask, left, right, positions, np.arange(kv_len), full))
+    queries = split_group(q * scale, kv_heads)
 
-    rows = (q * scale).reshape(*leading, kv_heads, groups, q_len, head_dim)
-    if sinks is None:
-        top = np.full((*leading, heads, q_len, 1), -np.inf, q.dtype)
-        total, out = np.zeros_like(top), np.zeros((*leading, heads, q_len, value_dim), q.dtype)
-    else:
-        top = sinks[:, None, None] + np.zeros((*leading, heads, q_len, 1), q.dtype)
-        total, out = np.ones(top.shape, q.dtype), np.zeros((*leading, heads, q_len, value_dim), q.dtype)
-    for start in range(0, kv_len, block):
-        stop = min(start + block, kv_len)
-        tile = (*leading, heads, q_len, stop - start)
-        seen = seen_tile(mask, left, right, positions, np.arange(start, stop), full)
-        seen = np.broadcast_to(seen, tile)
-        alive = np.any(seen, axis=-1, keepdims=True).reshape(*rows.shape[:-1], 1)
-        used = np.any(seen.reshape(*leading, kv_heads, groups * q_len, stop - start), axis=-2)
-        keys = np.where(np.expand_dims(used, -1), k[..., start:stop, :], 0.0)
-        values = np.where(np.expand_dims(used, -1), v[..., start:stop, :], 0.0)
-        scores = (np.where(alive, rows, 0.0) @ keys[..., None, :, :].mT).reshape(tile)
+    def block_scores(at: Array) -> tuple[Array, Array]:
+        """Returns the scores of the keys at these positions, -inf where hidden, and their values, 0 where nobody sees them."""
+        seen = np.broadcast_to(seen_tile(mask, left, right, positions, at, full), (*q.shape[:-1], len(at)))
+        alive = split_group(np.any(seen, axis=-1, keepdims=True), kv_heads)
+        used = np.any(split_group(seen, kv_heads), axis=(-3, -2))[..., None]
+        keys, values = (np.where(used, x[..., at[0] : at[-1] + 1, :], 0.0)[..., None, :, :] for x in (k, v))
+        scores = (np.where(alive, queries, 0.0) @ keys.mT).reshape(seen.shape)
         if softcap is not None:
             scores = np.tanh(scores / softcap) * softcap
         if isinstance(bias, Bias):
-            scores = scores + bias.tile(positions, np.arange(start, stop)).astype(q.dtype)
+            scores = scores + bias.tile(positions, at).astype(q.dtype)
         elif bias is not None:
-            scores = scores + (bias[..., start:stop] if bias.ndim and bias.shape[-1] == kv_len else bias)
-        scores = np.where(seen, scores, -np.inf)
+            scores = scores + (bias[..., at[0] : at[-1] + 1] if bias.ndim and bias.shape[-1] == kv_len else bias)
+        return np.where(seen, scores, -np.inf), values
+
+    top = np.zeros((*q.shape[:-1], 1), q.dtype) + (-np.inf if sinks is None else sinks[:, None, None])
+    total = np.zeros(top.shape, q.dtype) if sinks is None else np.ones(top.shape, q.dtype)
+    out = np.zeros((*q.shape[:-1], v.shape[-1]), q.dtype)
+    for start in range(0, kv_len, block):
+        scores, values = block_scores(np.arange(start, min(start + block, kv_len)))
         highest = np.maximum(top, np.max(scores, axis=-1, keepdims=True))
         # A row that has seen nothing yet stays at -inf; exp(-inf - -inf) would be NaN.
         safe = np.where(highest == -np.inf, 0.0, highest)
         with np.errstate(invalid="ignore"):
             exps, kept = np.exp(scores - safe), np.exp(np.where(top == -np.inf, -np.inf, top - safe))
-        total = total * kept + np.sum(exps, axis=-1, keepdims=True)
-        gained = exps.reshape(*leading, kv_heads, groups, q_len, stop - start) @ values[..., None, :, :]
-        out = out * kept + gained.reshape(out.shape)
+        total = kept * total + np.sum(exps, axis=-1, keepdims=True)
+        out = kept * out + (split_group(exps, kv_heads) @ values).reshape(out.shape)
         top = highest
-    result: Array = out / np.where(total == 0, 1.0, total)
-    return result
-
-
-def seen_tile(mask: Array | Pattern | None, left: int | None, right: int | None, q_positions: Array,
-              kv_positions: Array, full: tuple[int, ...]) -> Array:
-    """Returns which queries see which keys of one block, from their positions."""
-    q_column = q_positions[:, None]
-    seen: Array = np.ones((len(q_positions), len(kv_positions)), bool)
-    if left is not None:
-        seen = seen & (kv_positions >= q_column - left)
-    if right is not None:
-        seen = seen & (kv_positions <= q_column + right)
-    if isinstance(mask, Pattern):
-        shown: Array = mask.visible(q_positions, kv_positions)
-        check_broadcast("mask", shown.shape, (*full[:-1], len(kv_positions)))
-        return seen & shown
-    if mask is not None:
-        part = mask if not mask.ndim or mask.shape[-1] == 1 else mask[..., kv_positions[0] : kv_positions[-1] + 1]
-        return seen & part
-    return seen
+    return out / np.where(total == 0, 1.0, total)

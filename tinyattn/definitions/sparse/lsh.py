@@ -1,19 +1,21 @@
-"""LSH attention (Reformer): tokens are sorted by a hash, and see those that the hash brought near."""
+"""LSH attention (Reformer): tokens are sorted by a hash, and attend to those near them in this order."""
 
 from __future__ import annotations
 
+from functools import reduce
+
 import numpy as np
 
+from tinyattn.definitions.softmax.lse import attention_with_lse
 from tinyattn.ops.checks import whole
 from tinyattn.ops.gates import check_gate
 from tinyattn.ops.merge import merge
 from tinyattn.ops.norm import unit
 from tinyattn.ops.options import check_causal, check_scale
 from tinyattn.ops.signature import floating, shapes
-from tinyattn.ops.softmax import exponentials, log_total, nonzero
 from tinyattn.ops.types import Array
 
-# Taken off a token's score with itself: it reads itself only where nothing else is near.
+# Subtracted from a token's score with itself, so that it reads itself only where it sees nothing else.
 SELF = 1e5
 
 
@@ -51,46 +53,38 @@ def lsh_attention(qk: Array, v: Array, *, rotations: Array, chunk: int, causal: 
     rotations = check_gate("rotations", rotations, rotations.shape, qk.dtype)
     if not qk.shape[-2]:
         return v
-    rounds = [one_hash(qk, v, turned, chunk, is_causal, scale) for turned in rotations]
-    merged = rounds[0]
-    for other in rounds[1:]:
-        merged = merge(merged, other)
-    return merged[0]
+    return reduce(merge, (one_hash(qk, v, rotation, chunk, is_causal, scale) for rotation in rotations))[0]
 
 
-def one_hash(qk: Array, v: Array, turned: Array, chunk: int, is_causal: bool, scale: float) -> tuple[Array, Array]:
-    """Returns (out, lse) of one hash."""
-    length, chunks = qk.shape[-2], max(1, -(-qk.shape[-2] // chunk))
-    side = qk @ turned
+def one_hash(qk: Array, v: Array, rotation: Array, chunk: int, is_causal: bool, scale: float) -> tuple[Array, Array]:
+    """Returns (out, lse) of one hash: tokens get a bucket, are sorted by it, cut into chunks, attend, and are sorted back."""
+    side = qk @ rotation
     bucket = np.argmax(np.concatenate((side, -side), axis=-1), axis=-1)
     order = np.argsort(bucket, axis=-1, kind="stable")
-    # Filled up to whole chunks with tokens that nobody sees: bucket -1, position -1.
-    fill = [(0, 0)] * (order.ndim - 1) + [(0, chunks * chunk - length)]
-    place = np.pad(order, fill, constant_values=-1).reshape(*order.shape[:-1], chunks, chunk)
-    sorted_bucket = np.pad(np.take_along_axis(bucket, order, axis=-1), fill, constant_values=-1).reshape(place.shape)
-    at = np.maximum(place, 0).reshape(*order.shape[:-1], chunks * chunk, 1)
+    missing = -qk.shape[-2] % chunk  # a token at position -1, which nobody sees, fills the last chunk
+    place = np.pad(order, [(0, 0)] * (order.ndim - 1) + [(0, missing)], constant_values=-1)
+    cut = (*order.shape[:-1], place.shape[-1] // chunk, chunk)
+    queries, values, buckets = (rows_at(x, np.maximum(place, 0)).reshape(*cut, x.shape[-1]) for x in (qk, v, bucket[..., None]))
+    places = place.reshape(*cut, 1)
 
-    def in_chunks(x: Array) -> Array:
-        picked = np.take_along_axis(x, np.broadcast_to(at, (*at.shape[:-1], x.shape[-1])), axis=-2)
-        return picked.reshape(*place.shape, x.shape[-1])
-
-    def and_before(x: Array, axis: int) -> Array:
-        """Each chunk behind the one before it; the first behind one that nobody sees."""
-        first = np.zeros_like(x[..., :1, :, :]) if axis == -2 else np.full_like(x[..., :1, :], -1)
-        earlier = np.concatenate((first, x[..., :-1, :, :] if axis == -2 else x[..., :-1, :]), axis=axis - 1)
-        return np.concatenate((earlier, x), axis=axis)
-
-    queries = in_chunks(qk)
-    keys, values = and_before(unit(queries), -2), and_before(in_chunks(v), -2)
-    near, their_bucket = and_before(place, -1)[..., None, :], and_before(sorted_bucket, -1)[..., None, :]
-    mine = place[..., None]
-    seen = (their_bucket == sorted_bucket[..., None]) & (near >= 0) & (mine >= 0)
+    keys, values, near_buckets, near = (with_chunk_before(x) for x in (unit(queries), values, buckets, places))
+    seen = (near_buckets.mT == buckets) & (near.mT >= 0) & (places >= 0)
     if is_causal:
-        seen = seen & (near <= mine)
-    scores = (queries * scale) @ keys.mT - np.where(near == mine, SELF, 0.0).astype(qk.dtype)
-    exps, total, shift = exponentials(np.where(seen, scores, -np.inf))
-    out, lse = exps @ values / nonzero(total), log_total(total, shift)
+        seen = seen & (near.mT <= places)
+    itself = np.where(near.mT == places, -SELF, 0.0).astype(qk.dtype)
+    out, lse = attention_with_lse(queries, keys, values, mask=seen, bias=itself, scale=scale)
+
     back = np.argsort(order, axis=-1)
-    rows = out.reshape(*order.shape[:-1], chunks * chunk, v.shape[-1])
-    return (np.take_along_axis(rows, np.broadcast_to(back[..., None], (*back.shape, v.shape[-1])), axis=-2),
-            np.take_along_axis(lse.reshape(*order.shape[:-1], chunks * chunk), back, axis=-1))
+    out, lse = out.reshape(*place.shape, v.shape[-1]), lse.reshape(*place.shape, 1)
+    return rows_at(out, back), rows_at(lse, back)[..., 0]
+
+
+def rows_at(x: Array, index: Array) -> Array:
+    """Returns the rows of x (..., length, width) at the indices (..., count): (..., count, width)."""
+    return np.take_along_axis(x, np.broadcast_to(index[..., None], (*index.shape, x.shape[-1])), axis=-2)
+
+
+def with_chunk_before(x: Array) -> Array:
+    """Returns each chunk of (..., chunks, chunk, width) behind the one before it, the first behind one of -1."""
+    first = np.full((*x.shape[:-3], 1, *x.shape[-2:]), -1, x.dtype)
+    return np.concatenate((np.concatenate((first, x[..., :-1, :, :]), axis=-3), x), axis=-2)

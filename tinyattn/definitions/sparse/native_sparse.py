@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinyattn.definitions.softmax.dot_product import attention, attention_weights
+from tinyattn.definitions.softmax.dot_product import attention
+from tinyattn.definitions.softmax.weights import attention_weights
 from tinyattn.ops.checks import whole
 from tinyattn.ops.gates import check_gate
 from tinyattn.ops.heads import split_group
@@ -68,10 +69,12 @@ def select(weights: Array, own: Array, count: int, blocks: int) -> Array:
 
     weights (..., kv_heads, groups, i, means) -> (..., kv_heads, i, blocks): one selection for all heads of a group.
     """
-    importance, number, above = np.sum(weights, axis=-3), np.arange(blocks), weights.shape[-3] + 1
-    # A block that is not full yet has no mean: it is only ever a query's own.
+    importance, number = np.sum(weights, axis=-3), np.arange(blocks)
+    # A block that is not full yet has no mean, and can only be a query's own.
     unknown = np.zeros((*importance.shape[:-1], blocks - importance.shape[-1]), importance.dtype)
+    most = weights.shape[-3] + 1  # above every importance, as the weights of one head sum to at most 1
     worth = np.concatenate((importance, unknown), axis=-1)
-    worth = np.where(number == own - 1, above, worth)
-    worth = np.where(number == own, above + 2, np.where(number == 0, above + 1, worth))
+    worth = np.where(number == own - 1, most, worth)
+    worth = np.where(number == 0, most + 1, worth)
+    worth = np.where(number == own, most + 2, worth)
     return largest(worth, count) & (number <= own)

@@ -1,4 +1,4 @@
-"""S², shifted window attention (Swin): windows of a grid, and windows whose borders stand shifted."""
+"""Shifted window attention (Swin): each cell attends within its window; every second layer shifts the windows."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from tinyattn.ops.windows import Grid, check_grid, check_sides, coordinates, fro
 
 
 def relative_position_index(window: int | Grid) -> Array:
-    """Returns for each pair of cells of a window the row of a bias table: one row a difference of coordinates.
+    """Returns for each pair of cells of a window its row in a bias table, which has one row per difference of coordinates.
 
-    (M,) is a window of a line, (M, N) one of an image, M short for (M, M). A window of (M, N) gives (M N, M N) of 0 to
-    (2 M - 1) (2 N - 1) - 1. arXiv:2103.14030.
+    A window (M,) is a line, (M, N) a rectangle, M is short for (M, M); rows are 0 to (2 M - 1) (2 N - 1) - 1. arXiv:2103.14030.
 
     >>> relative_position_index(2)
     array([[4, 3, 1, 0],
@@ -34,7 +33,7 @@ def relative_position_index(window: int | Grid) -> Array:
 @shapes("(i,d),(j,d),(j,e)->(i,e)")
 def shifted_window_attention(q: Array, k: Array, v: Array, *, grid: Grid, window: int | Grid, shift: int | Grid = 0,
                              bias_table: Array | None = None, scale: float | None = None) -> Array:
-    """Returns attention within the windows of a grid, whose borders stand `shift` cells further.
+    """Returns attention within the windows of a grid, which are shifted by `shift` cells.
 
     Formula: turn the grid by -shift, cut it into windows, out = softmax(scale q k^T + table[index]) v in each, over the cells
     that were neighbours before the turn; turn back. Along an axis that one window covers the shift is 0.

@@ -5,6 +5,7 @@ Its files, in reading order:
     frequencies.py          rotary frequencies and their scalings
     rotary.py               rotary positions
     absolute.py             sinusoids, ALiBi's slopes, T5's buckets
+    chunks.py               positions within chunks, checked
 """
 
 from tinyattn.ops.positions.absolute import alibi_slopes, sinusoidal, t5_buckets

@@ -1,4 +1,4 @@
-"""MHLA, latent: all heads' keys and values are read out of one small vector a token."""
+"""Latent attention (MHLA): the keys and values of all heads are computed from one small vector per token."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SHARED = ("latent", "k_rope")
 def latent_attention_expanded(q_nope: Array, q_rope: Array, latent: Array, k_rope: Array, *, w_uk: Array, w_uv: Array,
                               mask: Array | Pattern | None = None, causal: bool = False, window: Window | None = None,
                               scale: float | None = None) -> Array:
-    """Returns attention over keys and values that are expanded, head by head, from a latent vector a token.
+    """Returns attention over keys and values that are expanded, head by head, from one latent vector per token.
 
     Formula: k_h = [c W_uk_h ; k_rope], v_h = c W_uv_h, q_h = [q_nope_h ; q_rope_h], out_h = softmax(scale q_h k_h^T) v_h.
     Only k_rope carries positions, the same for all heads: what is rotated cannot be read out of c.
@@ -54,33 +54,6 @@ def latent_attention_expanded(q_nope: Array, q_rope: Array, latent: Array, k_rop
     shared = k_rope + np.zeros((*k_nope.shape[:-1], 1), k_rope.dtype)
     return attention(np.concatenate((q_nope, q_rope), axis=-1), np.concatenate((k_nope, shared), axis=-1), v, mask=mask,
                      causal=causal, window=window, scale=scale)
-
-
-@shapes(AXES, shared=SHARED)
-def latent_attention_absorbed(q_nope: Array, q_rope: Array, latent: Array, k_rope: Array, *, w_uk: Array, w_uv: Array,
-                              mask: Array | Pattern | None = None, causal: bool = False, window: Window | None = None,
-                              scale: float | None = None) -> Array:
-    """Returns the same with the expansion moved to the queries and the outputs: the latent is the only key and value.
-
-    Formula: s_h = scale ((q_nope_h W_uk_h^T) c^T + q_rope_h k_rope^T), out_h = (softmax(s_h) c) W_uv_h: multi-query
-    attention with keys [c ; k_rope] and values c. No key or value of a head ever exists.
-
-    Shapes: as `latent_attention_expanded`.
-
-    Raises:
-        TypeError, ValueError: as `latent_attention_expanded`.
-
-    Paper: DeepSeek-AI 2024, arXiv:2405.04434.
-
-    >>> q, c = np.zeros((1, 1, 2)), np.array([[1.0], [3.0]])
-    >>> latent_attention_absorbed(q, q, c, np.zeros((2, 2)), w_uk=np.ones((1, 1, 2)), w_uv=np.ones((1, 1, 1)))
-    array([[[2.]]])
-    """
-    w_uk, w_uv, scale = check_weights(q_nope, q_rope, latent, w_uk, w_uv, scale)
-    queries = np.concatenate((q_nope @ w_uk.mT, q_rope), axis=-1)
-    read = attention(queries, np.concatenate((latent, k_rope), axis=-1), latent, mask=mask, causal=causal, window=window,
-                     scale=scale)
-    return read @ w_uv
 
 
 def check_weights(q_nope: Array, q_rope: Array, latent: Array, w_uk: Any, w_uv: Any,

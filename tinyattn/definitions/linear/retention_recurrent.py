@@ -1,0 +1,36 @@
+"""Retention, one token at a time: simple gated linear attention with a fixed decay per head."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tinyattn.definitions.linear.simple_gated_recurrent import simple_gated_linear_attention_recurrent
+from tinyattn.ops.gates import check_log_decay
+from tinyattn.ops.signature import shapes
+from tinyattn.ops.types import Array
+
+
+@shapes("(i,d),(j,d),(j,e)->(i,e)", states=("log_decay", "initial_state"))
+def retention_recurrent(q: Array, k: Array, v: Array, *, log_decay: Array, scale: float | None = None,
+                        initial_state: Array | None = None, return_state: bool = False) -> Any:
+    """Returns retention from a state that takes in one token at a time: a case of `simple_gated_linear_attention_recurrent`.
+
+    Formula: S_t = gamma S_{t-1} + k_t v_t^T, out_t = scale S_t^T q_t.
+
+    Shapes: as `retention_parallel`.
+
+    Raises:
+        TypeError, ValueError: as `gated_linear_attention_parallel`.
+
+    Paper: Sun et al. 2023, arXiv:2307.08621.
+
+    >>> k = np.ones((2, 1)); v = np.array([[1.0], [3.0]])
+    >>> retention_recurrent(k, k, v, log_decay=np.log(0.5))
+    array([[1. ],
+           [3.5]])
+    """
+    log_decay = check_log_decay(log_decay, k.shape[-3:-2], k.dtype)[:, None] + np.zeros(k.shape[:-1], k.dtype)
+    return simple_gated_linear_attention_recurrent(q, k, v, log_decay=log_decay, scale=scale, initial_state=initial_state,
+                                                   return_state=return_state)
