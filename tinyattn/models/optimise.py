@@ -128,7 +128,7 @@ def check_like(name: str, tree: Any, params: Any) -> None:
             raise ValueError(f"{name}: expected shape {np.shape(want)} at {place!r}, as the parameter has, "
                              f"got {np.shape(given[place])}")
     if missing:
-        raise ValueError(f"{name}: expected the parameters' leaves, also those that are no arrays; missing: {', '.join(sorted(missing))}")
+        raise ValueError(f"{name}: expected every leaf of the parameters, arrays or not; missing: {', '.join(sorted(missing))}")
 
 
 def clip(gradients: Any, limit: float) -> tuple[Any, float]:
