@@ -48,7 +48,7 @@ class BatchCache(Base):
 
     def __init__(self, lengths: Lengths = None, make: Callable[[], Any] = GrowingCache, *, padding: str = "right") -> None:
         super().__init__()
-        if padding not in ("left", "right"):
+        if not isinstance(padding, str) or padding not in ("left", "right"):
             raise ValueError(f"padding: expected 'left' or 'right', got {padding!r}")
         check_function("make", make, "nothing")
         self.make, self.padding, self._first = make, padding, None if lengths is None else check_lengths(lengths)
@@ -62,6 +62,9 @@ class BatchCache(Base):
         """
         if not isinstance(rows, (list, tuple)):
             raise TypeError(f"rows: expected a list of caches, got {type(rows).__name__}")
+        for number, row in enumerate(rows):
+            if isinstance(row, type) or not hasattr(row, "step"):
+                raise TypeError(f"rows[{number}]: expected a cache, got {type(row).__name__}")
         if len({id(row) for row in rows}) != len(rows) or not rows:
             raise ValueError(f"rows: expected at least one cache and each only once, got {len(rows)}")
         batch = cls(padding=padding)

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from tinyattn.layers.inputs import Input, Learned, Parameter, Projection
-from tinyattn.layers.linear import check_heads, check_mechanism, check_turned, normal, project
+from tinyattn.layers.linear import check_cache, check_heads, check_mechanism, check_turned, normal, project
 from tinyattn.ops.checks import integers, real, whole
 from tinyattn.ops.heads import merge_heads, split_heads
 from tinyattn.ops.positions.rotary import rotary, rotary_from
@@ -74,6 +74,8 @@ class SelfAttention:
         check_turned(base, dim)
         q, k, v = normal(rng, width, width), normal(rng, width, dim * kv_heads), normal(rng, width, dim * kv_heads)
         out = normal(rng, width, width, deviation=deviation)
+        if not isinstance(inputs, (tuple, list)) or not all(isinstance(given, (Input, Parameter)) for given in inputs):
+            raise TypeError(f"inputs: expected a tuple of Input and Parameter, got {inputs!r:.60}")
         made = tuple(given.create(rng, width, heads, kv_heads, dim) for given in inputs)
         return cls(q, k, v, out, heads, kv_heads, base, mechanism, made)
 
@@ -107,6 +109,7 @@ class SelfAttention:
 
     def __call__(self, x: Array, *, positions: Array | None = None, cache: Stepping | None = None,
                  keys: tuple[Array, Array] | None = None, **options: Any) -> Array:
+        check_cache(cache)
         own = self.k is not None
         if own and keys is not None:
             raise ValueError("keys: this layer has keys of its own; SelfAttention.create_reader makes one that reads another's")
@@ -158,6 +161,7 @@ class CrossAttention:
                    normal(rng, width, width), heads, kv_heads, mechanism)
 
     def __call__(self, x: Array, memory: Array | None = None, *, cache: Stepping | None = None, **options: Any) -> Array:
+        check_cache(cache)
         if memory is None and cache is None:
             raise ValueError("memory: expected an array (..., kv_len, memory_width), or a cache that holds one")
         q = split_heads(project(x, self.q), self.heads)

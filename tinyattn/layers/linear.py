@@ -95,6 +95,13 @@ def check_parts(**parts: object) -> None:
             raise TypeError(f"{name}: expected a layer, got {type(part).__name__}")
 
 
+def check_cache(cache: object, name: str = "cache") -> None:
+    """Raises TypeError for what is neither a cache nor None, such as the class of a cache."""
+    if cache is not None and (isinstance(cache, type) or not (hasattr(cache, "step") and hasattr(cache, "length"))):
+        came = f"the class {cache.__name__}" if isinstance(cache, type) else type(cache).__name__
+        raise TypeError(f"{name}: expected a cache, got {came}")
+
+
 def check_mechanism(mechanism: object) -> None:
     """Raises TypeError for a mechanism that cannot be called."""
     if not callable(mechanism):

@@ -8,11 +8,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tinyattn.caches.files import check_path
 from tinyattn.engine.tree import map_tree, named_leaves
 from tinyattn.models.config import DecoderConfig
 from tinyattn.models.decoder import Decoder, parameters
 from tinyattn.models.given import check_given
 from tinyattn.models.optimise import AdamW
+from tinyattn.ops.checks import function_or_none
 from tinyattn.ops.files import safetensors
 from tinyattn.ops.types import Array
 
@@ -29,7 +31,12 @@ def save(path: str | os.PathLike[str], decoder: Decoder, config: DecoderConfig, 
          state: AdamW | None = None) -> None:
     """Writes a model as safetensors, with its config, its mechanism's name and, if given, the optimiser's state."""
     check_given("decoder", decoder, "a Decoder", "embedding", "blocks")
-    check_given("config", config, "a DecoderConfig", "to_json")
+    check_path(path)
+    if not isinstance(config, DecoderConfig):
+        raise TypeError(f"config: expected a DecoderConfig, got {type(config).__name__}")
+    sizes, told = (*decoder.embedding.shape, len(decoder.blocks)), (config.vocab, config.width, config.layers)
+    if sizes != told:
+        raise ValueError(f"config: expected the decoder's vocab, width and layers, {sizes}, got {told}")
     if not isinstance(mechanism, str):
         raise TypeError(f"mechanism: expected its name, got {type(mechanism).__name__}")
     if state is not None:
@@ -63,6 +70,8 @@ def load(path: str | os.PathLike[str], *, mixing: Callable[[str], Mapping[str, A
             mechanism other than attention without `mixing`, and every tensor that does not fit the config, in one error.
         OSError: a file that cannot be read.
     """
+    check_path(path)
+    function_or_none("mixing", mixing)
     arrays, metadata = safetensors.load_with_metadata(path)
     if "config" not in metadata:
         raise ValueError(f"{path}: no config in it; was it written by tinyattn train?")

@@ -100,7 +100,7 @@ class Decoder:
 
 def check_tokens(tokens: Array, vocab: int, name: str = "tokens") -> Array:
     """Returns the tokens; errors name what is wrong with them."""
-    index_array(name, tokens)
+    tokens = index_array(name, tokens)
     if tokens.ndim != 2:
         raise ValueError(f"{name}: expected (batch, length), got shape {tokens.shape}")
     if tokens.size and tokens.astype(np.uint64).max() >= vocab:  # one pass: a negative one becomes a very large one

@@ -51,6 +51,8 @@ def nearest_mean_accuracy(digits: Digits) -> float:
     """
     check_digits(digits)
     check_some(digits.held_images, "held_images")
+    if digits.held_images.shape[1:] != digits.images.shape[1:]:
+        raise ValueError(f"digits.held_images: expected images of {digits.images.shape[1:]}, got {digits.held_images.shape[1:]}")
     missing = sorted({*range(10)} - {*digits.labels.tolist()})
     if missing:
         raise ValueError(f"labels: expected all of the digits, none is {', '.join(map(str, missing))}")

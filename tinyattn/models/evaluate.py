@@ -43,7 +43,7 @@ def bits_per_byte(decoder: Decoder, inputs: Array, targets: Array, *, batch: int
 def check_windows(decoder: Decoder, tokens: Array, name: str = "tokens") -> None:
     """Raises unless tokens (count, length) are at least one window of at least one token, all in the decoder's vocabulary."""
     check_given("decoder", decoder, "a Decoder", "embedding", "blocks")
-    index_array(name, tokens)
+    tokens = index_array(name, tokens)
     if tokens.ndim != 2 or 0 in tokens.shape:
         raise ValueError(f"{name}: expected at least one window (count, length), got shape {tokens.shape}")
     check_tokens(tokens, decoder.embedding.shape[0], name)

@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from tinyattn.engine.tree import differentiable, leaves
+from tinyattn.engine.tensor import Tensor
+from tinyattn.engine.tree import differentiable, leaves, named_leaves
+from tinyattn.layers.linear import check_cache
 from tinyattn.ops.checks import has_axes, integers
 from tinyattn.ops.types import Array
 
@@ -25,7 +27,7 @@ def check_given(name: str, value: Any, expected: str, *attributes: str) -> None:
 
 
 def check_tree(name: str, tree: Any) -> None:
-    """Raises TypeError unless a tree holds at least one floating array.
+    """Raises TypeError unless a tree holds at least one floating array, and no Tensor or masked array.
 
     >>> check_tree("params", {"w": 1})
     Traceback (most recent call last):
@@ -34,6 +36,9 @@ def check_tree(name: str, tree: Any) -> None:
     """
     if not any(differentiable(leaf) for leaf in leaves(tree)):
         raise TypeError(f"{name}: expected a tree with at least one floating array, got {type(tree).__name__}")
+    for place, leaf in named_leaves(tree):
+        if isinstance(leaf, (Tensor, np.ma.MaskedArray)):
+            raise TypeError(f"{name}: expected plain arrays, got a {type(leaf).__name__}" + (f" at {place!r}" if place else ""))
 
 
 def check_blocks(blocks: Any) -> None:
@@ -49,7 +54,9 @@ def check_caches(caches: Any, layers: int) -> None:
     if not isinstance(caches, Sequence):
         raise TypeError(f"caches: expected a list of {layers}, one for each layer, got {type(caches).__name__}")
     for number, cache in enumerate(caches):
-        check_given(f"caches[{number}]", cache, "a cache", "step", "length")
+        if cache is None:
+            raise TypeError(f"caches[{number}]: expected a cache, got NoneType")
+        check_cache(cache, f"caches[{number}]")
     if len(caches) != layers:
         raise ValueError(f"caches: expected {layers}, one for each layer, each its own, got {len(caches)}")
     if len({id(cache) for cache in caches}) < layers:

@@ -115,15 +115,20 @@ def check_beta(name: str, beta: Any) -> float:
 def check_like(name: str, tree: Any, params: Any) -> None:
     """Raises TypeError for a tree without arrays, ValueError unless its arrays have the names and shapes of the parameters."""
     check_tree(name, tree)
+    missing = {place for place, _ in named_leaves(params)} - {place for place, _ in named_leaves(tree)}
     given, wanted = ({place: leaf for place, leaf in named_leaves(each) if differentiable(leaf)} for each in (tree, params))
     if len(given) != len(wanted):
         raise ValueError(f"{name}: expected {len(wanted)} arrays, one for each of the parameters, got {len(given)}")
+    if isinstance(tree, dict) != isinstance(params, dict):
+        raise ValueError(f"{name}: expected a {type(params).__name__}, as the parameters are, got a {type(tree).__name__}")
     for place, want in wanted.items():
         if place not in given:
             raise ValueError(f"{name}: expected an array at {place!r}, as the parameters have, got them at {', '.join(given)}")
         if np.shape(given[place]) != np.shape(want):
             raise ValueError(f"{name}: expected shape {np.shape(want)} at {place!r}, as the parameter has, "
                              f"got {np.shape(given[place])}")
+    if missing:
+        raise ValueError(f"{name}: expected every leaf of the parameters, arrays or not; missing: {', '.join(sorted(missing))}")
 
 
 def clip(gradients: Any, limit: float) -> tuple[Any, float]:
@@ -159,7 +164,7 @@ def clip(gradients: Any, limit: float) -> tuple[Any, float]:
 
 
 def schedule(step: int, *, steps: int, peak: float, warmup: int, floor: float = 0.1) -> float:
-    """Returns the learning rate of a step: up in a line for `warmup` steps, then down by a cosine to floor * peak.
+    """Returns the learning rate of a step: up in a line for `warmup` steps, then down by a cosine to floor * peak, where it stays.
 
     >>> [round(schedule(s, steps=10, peak=1.0, warmup=2), 3) for s in (0, 1, 2, 9)]
     [0.5, 1.0, 1.0, 0.134]
@@ -168,5 +173,5 @@ def schedule(step: int, *, steps: int, peak: float, warmup: int, floor: float = 
     peak, floor = real("peak", peak, least=0.0), real("floor", floor, least=0.0)
     if step < warmup:
         return peak * (step + 1) / warmup
-    done = (step - warmup) / max(steps - warmup, 1)
+    done = min((step - warmup) / max(steps - warmup, 1), 1.0)
     return peak * (floor + (1.0 - floor) * 0.5 * (1.0 + math.cos(math.pi * done)))

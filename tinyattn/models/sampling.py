@@ -62,16 +62,22 @@ def draw(share: Array, rng: np.random.Generator | None) -> Array:
     """Returns one token a row, drawn with these probabilities (..., vocab): never one of probability 0.
 
     Raises:
-        TypeError: no Generator.
+        TypeError: no Generator, shares that are no floating array. ValueError: a share that is negative, NaN or inf, or none
+            above 0.
 
     >>> draw(np.array([[0.0, 1.0, 0.0]]), np.random.default_rng(0))
     array([1])
     """
     if not isinstance(rng, np.random.Generator):
         raise TypeError(f"rng: expected a np.random.Generator, got {type(rng).__name__}")
-    if not has_axes("share", floating("share", share), 1)[-1]:
+    share = floating("share", share)
+    if not isinstance(share, np.ndarray):
+        raise TypeError(f"share: expected an array, as drawing has no gradient; got {type(share).__name__}")
+    if not has_axes("share", share, 1)[-1]:
         raise ValueError(f"share: expected (..., vocab) with a vocab of 1 or more, got shape {share.shape}")
     edges = np.cumsum(share, axis=-1)
+    if not ((share.min(axis=-1) >= 0.0) & (edges[..., -1] > 0.0) & (edges[..., -1] < np.inf)).all():
+        raise ValueError("share: expected finite probabilities of 0 or more, not all of them 0")
     place = (edges <= rng.random(share.shape[:-1])[..., None] * edges[..., -1:]).sum(axis=-1)
     last = share.shape[-1] - 1 - np.argmax(share[..., ::-1] > 0, axis=-1)
     return np.minimum(place, last)

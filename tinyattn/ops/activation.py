@@ -41,7 +41,8 @@ def gelu(x: Array) -> Array:
     array([  0., 100.])
     """
     x = floating("x", x)
-    return x * 0.5 * (1.0 + np.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * (x * x * x))))
+    near = np.clip(x, -10.0, 10.0)  # beyond, the tangent is 1 to the last bit, and the cube may overflow
+    return x * 0.5 * (1.0 + np.tanh(math.sqrt(2.0 / math.pi) * (near + 0.044715 * (near * near * near))))
 
 
 @widened

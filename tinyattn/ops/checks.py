@@ -91,7 +91,12 @@ def integers(name: str, array: Any, least_axes: int = 1) -> Array:
     >>> integers("ids", np.array([0, 3], np.uint8)) - 4
     array([-4, -1])
     """
-    given = np.asarray(array)
+    if hasattr(array, "__array_function__") and not isinstance(array, (np.ndarray, np.generic)):
+        raise TypeError(f"{name}: expected integers, got {type(array).__name__}")
+    try:
+        given = np.asarray(array)
+    except ValueError:
+        raise TypeError(f"{name}: expected integers, got a {type(array).__name__} whose items have different lengths") from None
     if given.dtype.kind not in "iu" or isinstance(array, np.ma.MaskedArray):
         kind = type(array).__name__ if given.dtype == np.object_ or isinstance(array, np.ma.MaskedArray) else given.dtype
         raise TypeError(f"{name}: expected integers, got {kind}")
@@ -103,7 +108,9 @@ def integers(name: str, array: Any, least_axes: int = 1) -> Array:
 
 
 def index_array(name: str, array: Any) -> Array:
-    """Returns the array; TypeError unless it is a plain array of integers.
+    """Returns the array as NumPy's own type; TypeError unless it is an array of integers that hides none.
+
+    An np.matrix keeps two axes whatever is taken of it or added to it.
 
     >>> index_array("positions", np.arange(2))
     array([0, 1])
@@ -111,7 +118,7 @@ def index_array(name: str, array: Any) -> Array:
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "iu" or isinstance(array, np.ma.MaskedArray):
         plain = isinstance(array, np.ndarray) and not isinstance(array, np.ma.MaskedArray)
         raise TypeError(f"{name}: expected an integer array, got {array.dtype if plain else type(array).__name__}")
-    return array
+    return array if type(array) is np.ndarray else array.view(np.ndarray)
 
 
 def has_axes(name: str, x: Any, least: int) -> tuple[int, ...]:

@@ -65,7 +65,7 @@ def cosformer_features(x: Array, positions: Array, max_length: int) -> Array:
     """
     x = floating("x", x)
     has_axes("x", x, 2)
-    index_array("positions", positions)
+    positions = index_array("positions", positions)
     check_broadcast("positions", positions.shape, x.shape[:-1], "(..., length)")
     angles = np.pi / 2 / whole("max_length", max_length, 1) * positions[..., None]
     positive = relu_features(x)

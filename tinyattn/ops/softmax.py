@@ -31,7 +31,8 @@ def exponentials(scores: Array, sinks: Array | None = None) -> tuple[Array, Arra
         shift = np.zeros((*scores.shape[:-1], 1), scores.dtype)
         if sinks is not None:
             shift = shift + np.floor(sinks)
-    with np.errstate(under="ignore", invalid="ignore"):  # inf - inf: a row with +inf is NaN, without a warning
+    # inf - inf: a row with +inf is NaN, without a warning; a score further below the largest than the dtype reaches is 0.
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         exps = np.exp(scores - shift)
         total = exps.sum(axis=-1, keepdims=True)
         if sinks is not None:
@@ -99,7 +100,8 @@ def log_softmax(scores: Array, visible: Array | None = None) -> Array:
     scores, _ = checked(scores, visible, None)
     lse = logsumexp(scores)
     finite = np.where(lse == -np.inf, 0.0, lse)
-    return scores - finite.reshape(*finite.shape, 1)
+    with np.errstate(over="ignore"):  # -inf where the difference is below what the dtype holds
+        return scores - finite.reshape(*finite.shape, 1)
 
 
 def checked(scores: Array, visible: Array | None, sinks: Array | None) -> tuple[Array, Array | None]:

@@ -53,8 +53,9 @@ class Pattern:
         Raises:
             TypeError: positions that are not integers. ValueError: positions that are not one-dimensional.
         """
+        given = {"q_positions": q_positions, "kv_positions": kv_positions}
+        q_positions, kv_positions = (index_array(name, positions) for name, positions in given.items())
         for name, positions in (("q_positions", q_positions), ("kv_positions", kv_positions)):
-            index_array(name, positions)
             if positions.ndim != 1:
                 raise ValueError(f"{name}: expected one axis, got shape {positions.shape}")
         # Unsigned or short integers would wrap around in a difference of two positions.
@@ -65,6 +66,9 @@ class Pattern:
         if seen.dtype != np.bool_:
             raise TypeError(f"{self.text}: expected a boolean result, got {seen.dtype}")
         shape = (len(q_positions), len(kv_positions))
+        if any(n not in (1, m) for n, m in zip(seen.shape[:-3:-1], shape[::-1], strict=False)):
+            raise ValueError(f"{self.text}: expected a result that broadcasts to {shape}, one for each pair of positions, "
+                             f"got shape {seen.shape}")
         return np.broadcast_to(seen, (*seen.shape[:-2], *shape)) if seen.shape[-2:] != shape else seen
 
     def dense(self, q_len: int, kv_len: int) -> Array:
@@ -122,6 +126,9 @@ class Pattern:
             return ~every, ~some
 
         return Pattern(lambda i, j: ~np.asarray(self.see(i, j)), corners=corners, text=f"~{self.within(3)}", weight=3)
+
+    def __bool__(self) -> bool:
+        raise TypeError(f"{self.text}: a Pattern is neither true nor false; & and | combine patterns, and ~ turns one round")
 
     def within(self, weight: int) -> str:
         """Returns the pattern as text, in parentheses if it binds weaker than its surroundings."""

@@ -23,7 +23,7 @@ def check_chunks(q: Array, k: Array, chunk: int, local: int, clamp: str, positio
     most = chunk + local - 1 if clamp == "paper" else min(2 * chunk - 1, chunk + local)
     if positions is None:
         return chunk, most, np.arange(kv_len)
-    index_array("positions", positions)
+    positions = index_array("positions", positions)
     if positions.shape != (kv_len,):
         raise ValueError(f"positions: expected shape ({kv_len},), one for each key, got shape {positions.shape}")
     at = positions.astype(np.int64)

@@ -51,7 +51,7 @@ def rotary(x: Array, positions: Array, *, base: float = 10000.0, interleaved: bo
         rates = Frequencies(floating("frequencies", frequencies)).values
     if rates.shape != (dims // 2,):
         raise ValueError(f"frequencies: expected shape ({dims // 2},) for {dims} channels, got {rates.shape}")
-    index_array("positions", positions)
+    positions = index_array("positions", positions)
     fits = positions.ndim <= x.ndim - 1 and all(
         n in (1, m) for n, m in zip(positions.shape[::-1], x.shape[-2::-1], strict=False))
     if not fits:
