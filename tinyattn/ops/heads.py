@@ -59,7 +59,9 @@ def unfold_group(x: Array, heads: int) -> Array:
     groups = groups_of(heads, kv_heads)
     if heads == kv_heads:
         return x
-    if (groups and rows % groups) or (rows and not groups):
+    if rows and not groups:
+        raise ValueError(f"heads: expected a multiple of the {kv_heads} kv_heads for the rows of x {x.shape}, got {heads}")
+    if groups and rows % groups:
         raise ValueError(f"x: expected rows of {groups} groups, {heads} heads on {kv_heads}, got shape {x.shape}")
     return x.reshape(*leading, heads, rows // max(groups, 1), width)
 
