@@ -6,7 +6,7 @@ import copy
 import inspect
 from collections.abc import Callable, Mapping
 from functools import update_wrapper
-from typing import Any
+from typing import Any, Generic, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -16,8 +16,11 @@ from tinyattn.engine.grad import vjp
 from tinyattn.engine.graph import CONSTANT, PLAIN, Node, Parts, mode, part_of
 from tinyattn.engine.tensor import Tensor
 
+P = ParamSpec("P")
+R = TypeVar("R")
 
-class Primitive:
+
+class Primitive(Generic[P, R]):
     """A function `f(...) -> (out, saved)` and its backward `(d_out, saved) -> {argument: gradient}`.
 
     Calling it returns `out` alone. `out` may be a tuple; then `d_out` is one too. Differentiable arguments may be
@@ -42,7 +45,7 @@ class Primitive:
     12.0
     """
 
-    def __init__(self, function: Callable[..., tuple[Any, Any]]) -> None:
+    def __init__(self, function: Callable[P, tuple[R, Any]]) -> None:
         self.function = function
         self.signature = inspect.signature(function)
         self.name = function.__name__
@@ -55,7 +58,7 @@ class Primitive:
         self.pullback = pullback
         return pullback
 
-    def again(self, definition: Callable[..., Any]) -> Primitive:
+    def again(self, definition: Callable[..., Any]) -> Primitive[P, R]:
         """Returns the same primitive, differentiable any number of times.
 
         `definition` takes the same arguments and returns the same `out`, in functions that have rules. It is walked in the
@@ -75,7 +78,7 @@ class Primitive:
         made.definition = definition
         return made
 
-    def __call__(self, *args: Any, **options: Any) -> Any:
+    def __call__(self, *args: P.args, **options: P.kwargs) -> R:
         bound = self.signature.bind(*args, **options)
         given = bound.arguments
         names = [name for name, a in given.items() if isinstance(a, Tensor)]
@@ -89,6 +92,7 @@ class Primitive:
         # Tensors are kept for a second derivative alone: they would hold what the backward may not need.
         inputs = dict(given) if recording and self.definition is not None else {}
         given.update({name: a._value for name, a in given.items() if isinstance(a, Tensor)})
+        out: Any
         out, saved = self.function(*bound.args, **bound.kwargs)
         several = isinstance(out, tuple)
         outs = [np.asarray(o) for o in (out if several else (out,))]
@@ -96,7 +100,8 @@ class Primitive:
             return out
         if not recording:
             made = [Tensor.of(o, None) for o in outs]
-            return tuple(made) if several else made[0]
+            out = tuple(made) if several else made[0]
+            return out
         shapes = [(o.shape, o.dtype) for o in outs]
 
         def pull(parts: Parts) -> list[Any]:
@@ -111,7 +116,8 @@ class Primitive:
 
         joined = Node(None, None, parents, pull)
         made = [Tensor.of(o, Node(o.shape, o.dtype, (joined,), part_of(i))) for i, o in enumerate(outs)]
-        return tuple(made) if several else made[0]
+        out = tuple(made) if several else made[0]
+        return out
 
     def pulled(self, d_out: Any, saved: Any) -> Mapping[str, Any]:
         """Returns the gradients that the backward gives."""
@@ -161,6 +167,6 @@ def owned(argument: Any) -> Any:
     return own(argument)
 
 
-def primitive(function: Callable[..., tuple[Any, Any]]) -> Primitive:
+def primitive(function: Callable[P, tuple[R, Any]]) -> Primitive[P, R]:
     """Returns the function as a primitive; see `Primitive`."""
     return Primitive(function)

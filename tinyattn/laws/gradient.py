@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +26,7 @@ def gradients(f: Mechanism, p: Problem) -> tuple[Array, ...]:
     return tuple(pullback(d_out).values())
 
 
-def first(out: object) -> object:
+def first(out: Any) -> Any:
     """Returns out of (out, lse)."""
     return out[0] if isinstance(out, tuple) else out
 
