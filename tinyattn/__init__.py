@@ -12,7 +12,7 @@ lines of each folder's `__init__.py` are the map of its files.
     layers/                 6  with parameters
     models/                 7  small and whole
     laws/                   8  what must hold, as values
-    catalog/                9  one row a mechanism
+    catalog/                9  one row per mechanism
     testing/                10 how we know
     plot.py                 11 pictures, with matplotlib
     cli/                    12 the command line

@@ -78,11 +78,12 @@ def fastest(definition: F, shares: Callable[[int, int], bool] = lambda heads, kv
 
 def named(definition: Callable[..., Any], form: Callable[..., Any]) -> Callable[..., Any]:
     """Returns another form of a definition behind the definition's checks of its arrays, and under its name."""
+    @shapes(definition.signature)  # type: ignore[attr-defined]
+    @wraps(definition)
     def mechanism(q: Array, k: Array, v: Array, **options: Any) -> Any:
         return form(q, k, v, **options)
 
-    mechanism.__name__ = definition.__name__
-    return shapes(definition.signature, passes=definitions.attention)(mechanism)  # type: ignore[attr-defined]
+    return mechanism
 
 
 @cache

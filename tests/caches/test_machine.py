@@ -14,7 +14,7 @@ from tinyattn.caches.tape import NEVER
 from tinyattn.catalog.caches import ROWS, find
 from tinyattn.catalog.latent import ABSORBED
 from tinyattn.laws.budget import measure
-from tinyattn.laws.forgetting import in_codes, keeping, voted
+from tinyattn.laws.oracles.caches import in_codes, keeping, voted
 from tinyattn.laws.problem import Problem
 from tinyattn.laws.score import plain
 from tinyattn.testing.broken import MUSEUM

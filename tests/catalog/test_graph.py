@@ -1,4 +1,4 @@
-"""The graph of mechanisms: its edges are laws, its page is what the command writes, and no mechanism is left out."""
+"""The graph of mechanisms: its edges are laws, its page is the one that the command writes, and every mechanism is in it."""
 
 from dataclasses import replace
 from pathlib import Path

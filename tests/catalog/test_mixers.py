@@ -1,4 +1,4 @@
-"""Every row that can mix a decoder's tokens: it learns, its cache answers as the full computation does, and is as large as it says."""
+"""Every row that can mix a decoder's tokens: it learns, its cache gives the full computation, and the bytes of its formula are right."""
 
 import numpy as np
 import pytest

@@ -9,7 +9,7 @@ import pytest
 
 from tinyattn import definitions
 from tinyattn.engine.grad import vjp
-from tinyattn.laws import gathered
+from tinyattn.laws.oracles import gathered
 from tinyattn.ops import masks
 from tinyattn.ops.largest import largest
 

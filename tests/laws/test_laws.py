@@ -1,4 +1,4 @@
-"""Every law of every row holds of its definition."""
+"""Every law of every row holds for its definition."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Every twin is killed by the laws about its fault, every law kills one, and what is right lives."""
+"""Every twin is detected by the laws about its fault, every law detects one, and a right mechanism passes."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The tools for others' kernels: they pass what is right, and say where what is wrong is wrong."""
+"""The tools for other people's kernels: they accept right results, and name the place of a wrong one."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""How each mechanism of a grid becomes the blocks of an image model."""
+"""The blocks of an image model that each mechanism of a grid makes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tinyattn import definitions, ops
-from tinyattn.catalog.image import turned
+from tinyattn.catalog.calls import rotated_by_cells
 from tinyattn.layers.block import Block
 from tinyattn.layers.feed_forward import SwiGLU
 from tinyattn.layers.norm import RMSNorm
@@ -20,25 +20,25 @@ from tinyattn.ops.types import Array
 
 
 def everywhere(q: Array, k: Array, v: Array, *, grid: tuple[int, ...]) -> Any:
-    """Attention to all cells, whatever the grid."""
+    """Returns attention to all cells, whatever the grid is."""
     return definitions.attention(q, k, v)
 
 
 def swin(rng: np.random.Generator, number: int, config: ImageConfig) -> SwinBlock:
-    """A block of Swin: windows of half the side, shifted by half a window in every second block."""
+    """Returns a block of Swin with windows of half the grid's side, shifted by half a window in every second block."""
     window = max(1, config.grid[0] // 2)
     return SwinBlock.create(rng, config.width, config.heads, config.hidden, grid=config.grid, window=window,
                             shift=number % 2 * (window // 2), deviation=0.02 / (2 * config.layers) ** 0.5)
 
 
 def gate(rng: np.random.Generator, number: int, config: ImageConfig) -> Block:
-    """A block with a spatial gate in the place of attention."""
+    """Returns a block that has a spatial gate instead of attention."""
     return Block(RMSNorm.create(config.width), SpatialGate.create(rng, config.grid), RMSNorm.create(config.width),
                  SwiGLU.create(rng, config.width, config.hidden, deviation=0.02 / (2 * config.layers) ** 0.5))
 
 
 def halves(number: int) -> Any:
-    """Twins: windows of half the side, then means of as large blocks."""
+    """Returns the attention of Twins: windows of half the side, and in every second block the means of blocks of that size."""
     def twins(q: Array, k: Array, v: Array, *, grid: tuple[int, ...]) -> Any:
         half = tuple(max(1, side // 2) for side in grid)
         if number % 2:
@@ -56,5 +56,5 @@ BLOCKS: Mapping[str, BlockOf] = {
     "axial_attention": attending(lambda number: partial(definitions.axial_attention, axis=number % 2)),
     "neighborhood_attention": attending(lambda number: partial(definitions.neighborhood_attention, kernel=3)),
     "spatial_gate": gate,
-    "rotary_2d": attending(lambda number: turned(ops.rotary_2d)),
+    "rotary_2d": attending(lambda number: rotated_by_cells(ops.rotary_2d)),
 }

@@ -1,4 +1,4 @@
-"""The graph of mechanisms: its edges are the laws that tie one to another."""
+"""The graph of mechanisms, whose edges are the laws that compare one mechanism with another."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from tinyattn.catalog.find import ROWS
 from tinyattn.laws.law import Law
 
 KINDS = {
-    "exact": "The same numbers, within the rounding that was measured, or bit for bit.",
-    "approximate": "An error that falls as something grows, or is bounded.",
-    "in distribution": "The same on average over what is drawn at random; one draw is off.",
+    "exact": "The same numbers, bit for bit or within the rounding error that was measured.",
+    "approximate": "The error is bounded, or falls as something grows.",
+    "in distribution": "The same on average over what is drawn at random; a single draw differs.",
 }
 
 
 class Edge(NamedTuple):
-    """A mechanism, the one that a law ties it to, and the law."""
+    """A mechanism, the one to which a law compares it, and the law."""
 
     mechanism: str
     to: str
@@ -23,10 +23,10 @@ class Edge(NamedTuple):
 
 
 def edges() -> tuple[Edge, ...]:
-    """Returns every law between two mechanisms, in the order of the catalog.
+    """Returns all laws between two mechanisms, in the order of the catalog.
 
     Raises:
-        ValueError: a law that names a mechanism which is not in the catalog, or a kind that is none.
+        ValueError: a law names a mechanism that is not in the catalog, or an unknown kind.
     """
     names = {row.name for row in ROWS}
     found = tuple(Edge(row.name, law.to, law) for row in ROWS for law in row.laws if law.to is not None)
@@ -39,7 +39,7 @@ def edges() -> tuple[Edge, ...]:
 
 
 def markdown() -> str:
-    """Returns docs/equivalences.md: the graph as a picture that Markdown viewers draw, and its laws kind by kind."""
+    """Returns docs/equivalences.md: the graph as a Mermaid diagram, and its laws by kind."""
     found = edges()
     tied = {name for edge in found for name in edge[:2]}
     lines = [
@@ -50,7 +50,7 @@ def markdown() -> str:
     arrows = {"exact": "-->", "approximate": "-.->", "in distribution": "==>"}
     pairs = dict.fromkeys((edge.mechanism, edge.to, edge.law.kind) for edge in found)
     lines += [f"  {a} {arrows[kind]} {b}" for a, b, kind in pairs]
-    lines += ["```", "", "A line is exact, a dotted line approximate, a thick line in distribution.", ""]
+    lines += ["```", "", "A solid line is exact, a dotted line approximate, a thick line in distribution.", ""]
     for kind, means in KINDS.items():
         of_kind = [edge for edge in found if edge.law.kind == kind]
         if of_kind:
@@ -58,10 +58,10 @@ def markdown() -> str:
             lines += [f"| `{edge.mechanism}` | `{edge.to}` | {edge.law.says} |" for edge in of_kind]
             lines += [""]
     lines += ["## Forms of one mechanism", "",
-              "The same mechanism computed in other ways: each form gives the outputs, and the gradients, of the definition.", "",
+              "The same mechanism computed in other ways: each form has the outputs and the gradients of the definition.", "",
               "| mechanism | forms |", "|---|---|"]
     lines += [f"| `{row.name}` | {', '.join(row.forms)} |" for row in ROWS if row.forms]
     alone = [row.name for row in ROWS if row.name not in tied]
     if alone:
-        lines += ["", "## Tied to none", "", ", ".join(f"`{name}`" for name in alone)]
+        lines += ["", "## Compared with no other mechanism", "", ", ".join(f"`{name}`" for name in alone)]
     return "\n".join(lines).rstrip() + "\n"

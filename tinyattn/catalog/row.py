@@ -1,4 +1,4 @@
-"""A row of the catalog: everything the library knows of one mechanism, in one place."""
+"""A row of the catalog: everything the library knows about one mechanism, in one place."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tinyattn.catalog.cache_size import CacheSize
 from tinyattn.laws.law import Law
 from tinyattn.laws.problem import Mechanism, Problem, Sizes
 from tinyattn.layers.attention import SelfAttention
@@ -17,7 +18,7 @@ from tinyattn.ops.masks.pattern import Pattern
 
 @dataclass(frozen=True)
 class Paper:
-    """Where a mechanism was published."""
+    """The paper in which a mechanism was published."""
 
     authors: str
     year: int
@@ -29,23 +30,23 @@ class Paper:
 
 @dataclass(frozen=True)
 class BadInput:
-    """A call that must be refused: arguments changed in a good problem, the error, and words it must hold."""
+    """A call that must be refused: the arguments to change in a valid problem, the error, and words that it must contain."""
 
     changes: Mapping[str, Any]
     error: type[Exception]
     words: tuple[str, ...]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Row:
-    """One mechanism: definition, other forms, cache, paper, laws, and the inputs that it takes and refuses.
+    """One mechanism: its definition, other forms, cache, papers, laws, and the inputs that it takes and refuses.
 
-    `kernel` names the function of `tinyattn.kernels` that is this one, fast. `mixer(q, k, v, causal=True)` is how a
-    decoder layer calls it, or None where it cannot be a causal token mixer; `cache` makes one cache a layer;
-    `cache_bytes(length, kv_heads, head_dim, value_dim, itemsize)` is the closed formula of its size. `sample(rng, sizes)`
-    draws a problem, `fit` the sizes it takes. `inputs` are the arguments that a layer computes from the tokens or learns,
-    `rotates` is whether the mechanism places its tokens itself, `layer` makes the layer around it, and `called` makes
-    f(q, k, v, **options) of a definition that has other arguments. `pattern` is who sees whom, where that can be drawn.
+    `sample(rng, sizes)` draws a problem and `fit` changes sizes to those that the mechanism takes. `called` turns a
+    definition with other arguments into f(q, k, v, **options). `kernel` names the function of `tinyattn.kernels` that
+    computes the same, fast. `mixer(q, k, v, causal=True)` is the mechanism as a decoder layer calls it, None if it cannot
+    mix the tokens of a decoder; `cache` makes its cache for one layer, whose bytes `cache_size` gives. `inputs` are the
+    arguments that a layer computes from the tokens or learns, `rotates` says that the mechanism applies positions itself,
+    and `layer` makes the layer around it. `pattern` shows which query sees which key, where that can be drawn.
     """
 
     name: str
@@ -68,8 +69,7 @@ class Row:
     fit: Callable[[Sizes], Sizes] = lambda sizes: sizes
     mixer: Mechanism | None = None
     cache: Callable[[], Any] | None = None
-    cache_bytes: Callable[[int, int, int, int, int], int] | None = None
-    cache_formula: str = "none"
+    cache_size: CacheSize | None = None
     pattern: Pattern | None = None
 
     @property
@@ -78,10 +78,20 @@ class Row:
         return self.called(self.definition)
 
     @property
+    def cache_bytes(self) -> Callable[[int, int, int, int, int], int] | None:
+        """The function (length, kv_heads, head_dim, value_dim, itemsize) -> bytes of the cache, None without a cache."""
+        return None if self.cache_size is None else self.cache_size.nbytes
+
+    @property
+    def cache_formula(self) -> str:
+        """The same function as a formula, "none" without a cache."""
+        return "none" if self.cache_size is None else self.cache_size.formula
+
+    @property
     def mixing(self) -> dict[str, Any]:
-        """What a decoder takes to mix its tokens by this mechanism; ValueError if it is no causal token mixer."""
+        """The arguments with which a decoder mixes its tokens by this mechanism; ValueError if it cannot."""
         if self.mixer is None:
-            raise ValueError(f"{self.name}: is no causal token mixer of its own; see tinyattn list")
+            raise ValueError(f"{self.name}: cannot mix the tokens of a decoder; see tinyattn list")
         return {"mechanism": self.mixer, "inputs": self.inputs, "rotary": not self.rotates, "layer": self.layer}
 
     def __post_init__(self) -> None:
@@ -90,5 +100,5 @@ class Row:
                 raise ValueError(f"{self.name}: a row needs {name}; nothing enters the catalog without them")
         if self.kind not in ("exact", "approximate"):
             raise ValueError(f"{self.name}: kind is 'exact' or 'approximate', got {self.kind!r}")
-        if self.mixer is not None and (self.cache is None or self.cache_bytes is None):
-            raise ValueError(f"{self.name}: a causal token mixer needs a cache and its bytes")
+        if self.mixer is not None and (self.cache is None or self.cache_size is None):
+            raise ValueError(f"{self.name}: a mechanism with a mixer needs a cache and its size")

@@ -2,100 +2,87 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
-
-import numpy as np
 
 from tinyattn import definitions, fastest
 from tinyattn.caches.growing import GrowingCache
-from tinyattn.catalog.row import BadInput, Paper, Row
+from tinyattn.catalog import refused
+from tinyattn.catalog.cache_size import KEYS_AND_VALUES, KEYS_AND_VALUES_OF_ALL_HEADS, ONE_HEAD
+from tinyattn.catalog.row import Paper, Row
 from tinyattn.laws import GRADIENT_LAWS, LSE_LAWS, SOFTMAX_LAWS
 from tinyattn.laws.cached import cached
-from tinyattn.laws.draw import ALL, softmax
-from tinyattn.laws.forms import agrees, invisible, slopes_agree
-from tinyattn.laws.problem import Problem, Sizes
-from tinyattn.ops.types import Array
+from tinyattn.laws.draw.options import but
+from tinyattn.laws.draw.sizes import one_kv_head, own_kv_heads
+from tinyattn.laws.draw.softmax import ALL, softmax
+from tinyattn.laws.forms import agrees, gradients_agree, invisible
+from tinyattn.laws.oracles.variants import repeated_keys
 
 SAMPLE = softmax(*ALL)
+CAUSAL = but(softmax(), lambda p: p.but(causal=True))
 VASWANI = Paper("Vaswani et al.", 2017, "1706.03762")
-BAD = (
-    BadInput({"mask": np.ones((3, 3), np.int64)}, TypeError, ("mask", "int64")),
-    BadInput({"window": (-1, 0)}, ValueError, ("window", "(-1, 0)")),
-    BadInput({"scale": float("nan")}, ValueError, ("scale", "nan")),
-    BadInput({"softcap": 0.0}, ValueError, ("softcap", "0.0")),
-    BadInput({"sinks": np.ones(99)}, ValueError, ("sinks", "(99,)")),
-)
+# Laws that change how many heads share a key do not apply to a form that fixes this number.
+FIXED_HEADS = tuple(law for law in (*SOFTMAX_LAWS, *GRADIENT_LAWS)
+                    if law.name not in ("a_head_reads_its_group", "d_k_is_the_sum_over_its_group", "a_mask_broadcasts_from_the_right"))
 
 
-def grown(length: int, kv_heads: int, head_dim: int, value_dim: int, itemsize: int) -> int:
-    """Returns the bytes of all keys and values."""
-    return length * kv_heads * (head_dim + value_dim) * itemsize
+def fixed_heads(*, attends: str, groups: str, **fields: Any) -> Row:
+    """Returns the row of a form that fixes how many heads share a key; two sentences say how it is a case of more general ones."""
+    laws = (agrees("attention", definitions.attention, to="attention", says=attends),
+            agrees("grouped_query_attention", definitions.grouped_query_attention, to="grouped_query_attention", says=groups),
+            cached(GrowingCache, CAUSAL), *FIXED_HEADS)
+    return Row(kind="exact", cost="heads i j (d + e)", sample=SAMPLE, laws=laws, bad_inputs=refused.SOFTMAX, cache=GrowingCache,
+               **fields)
 
 
-def causal(rng: np.random.Generator, sizes: Sizes) -> Problem:
-    """A causal problem without other options."""
-    return softmax()(rng, sizes).but(causal=True)
-
-
-def one_group(sizes: Sizes) -> Sizes:
-    """Returns the sizes with as many kv heads as heads."""
-    return replace(sizes, groups=1)
-
-
-def repeated(q: Array, k: Array, v: Array, **options: Any) -> Any:
-    """Multi-head attention over keys and values that are repeated for every head of their group."""
-    groups = q.shape[-3] // k.shape[-3]
-    return definitions.multi_head_attention(q, np.repeat(k, groups, axis=-3), np.repeat(v, groups, axis=-3), **options)
-
-
-def one_kv_head(sizes: Sizes) -> Sizes:
-    """Returns the sizes with one kv head."""
-    return replace(sizes, kv_heads=1)
-
-
-# Laws that change how many heads share a key cannot be asked of a form that fixes it.
-FIXED = tuple(law for law in (*SOFTMAX_LAWS, *GRADIENT_LAWS)
-              if law.name not in ("a_head_reads_its_group", "d_k_is_the_sum_over_its_group", "a_mask_broadcasts_from_the_right"))
 ROWS = (
-    Row("attention", "Every query averages the visible values, weighted by the softmax of its scores.",
-        definitions.attention, (VASWANI,), "exact", "heads i j (d + e)", SAMPLE,
-        (agrees("streaming_attention", definitions.streaming_attention, to="streaming_attention",
-                says="One block of keys at a time gives the same sums."),
-         slopes_agree("streaming_attention", definitions.streaming_attention), cached(GrowingCache, causal),
-         *SOFTMAX_LAWS, *GRADIENT_LAWS), BAD, aliases=("sdpa", "softmax attention", "scaled dot-product attention"),
+    Row(name="attention",
+        says="Every query averages the visible values, weighted by the softmax of its scores.",
+        definition=definitions.attention,
+        papers=(VASWANI,), kind="exact", cost="heads i j (d + e)",
+        aliases=("sdpa", "softmax attention", "scaled dot-product attention"),
+        sample=SAMPLE,
+        laws=(agrees("streaming_attention", definitions.streaming_attention, to="streaming_attention",
+                     says="Summing one block of keys at a time gives the same."),
+              gradients_agree("streaming_attention", definitions.streaming_attention), cached(GrowingCache, CAUSAL),
+              *SOFTMAX_LAWS, *GRADIENT_LAWS),
+        bad_inputs=refused.SOFTMAX,
         forms={"streaming": definitions.streaming_attention, "with_lse": definitions.attention_with_lse},
-        kernel="attention", mixer=fastest.attention, cache=GrowingCache, cache_bytes=grown,
-        cache_formula="length kv_heads (head_dim + value_dim) itemsize"),
-    Row("attention_with_lse", "Attention, and the log of each row's sum of exponentials.",
-        definitions.attention_with_lse, (Paper("Dao et al.", 2022, "2205.14135"),), "exact", "heads i j (d + e)", SAMPLE,
-        LSE_LAWS, BAD, aliases=("lse",), kernel="attention_with_lse"),
-    Row("streaming_attention", "The same sums, one block of keys at a time.", definitions.streaming_attention,
-        (Paper("Milakov and Gimelshein", 2018, "1805.02867"), Paper("Rabe and Staats", 2021, "2112.05682")), "exact",
-        "heads i j (d + e), memory i block", SAMPLE,
-        (agrees("attention", definitions.attention, to="attention", says="All blocks together are attention."),
-         slopes_agree("attention", definitions.attention),
-         invisible("block", (1, 2, 3, 7), SAMPLE), *SOFTMAX_LAWS, *GRADIENT_LAWS), BAD,
-        aliases=("online softmax", "flash attention")),
-    Row("multi_head_attention", "Every query head has keys and values of its own.", definitions.multi_head_attention,
-        (VASWANI,), "exact", "heads i j (d + e)", SAMPLE,
-        (agrees("attention", definitions.attention, to="attention", says="It is attention whose heads share nothing."),
-         agrees("grouped_query_attention", definitions.grouped_query_attention, to="grouped_query_attention",
-                says="It is grouped-query attention with a group for every head."), cached(GrowingCache, causal), *FIXED), BAD,
-        aliases=("mha",), fit=one_group, cache=GrowingCache, cache_bytes=grown,
-        cache_formula="length heads (head_dim + value_dim) itemsize"),
-    Row("multi_query_attention", "All query heads read one head of keys and values.", definitions.multi_query_attention,
-        (Paper("Shazeer", 2019, "1911.02150"),), "exact", "heads i j (d + e)", SAMPLE,
-        (agrees("attention", definitions.attention, to="attention", says="It is attention with one kv head."),
-         agrees("grouped_query_attention", definitions.grouped_query_attention, to="grouped_query_attention",
-                says="It is grouped-query attention with one group."), cached(GrowingCache, causal), *FIXED), BAD,
-        aliases=("mqa",), fit=one_kv_head, cache=GrowingCache, cache_bytes=grown,
-        cache_formula="length (head_dim + value_dim) itemsize"),
-    Row("grouped_query_attention", "Neighbouring query heads share a head of keys and values.",
-        definitions.grouped_query_attention, (Paper("Ainslie et al.", 2023, "2305.13245"),), "exact", "heads i j (d + e)",
-        SAMPLE, (agrees("attention", definitions.attention, to="attention", says="It is attention, written out group by group."),
-                 agrees("multi_head_attention", repeated, to="multi_head_attention",
-                        says="Keys and values repeated for their group make it multi-head attention."),
-                 cached(GrowingCache, causal), *SOFTMAX_LAWS, *GRADIENT_LAWS), BAD, aliases=("gqa",), cache=GrowingCache,
-        cache_bytes=grown, cache_formula="length kv_heads (head_dim + value_dim) itemsize"),
+        kernel="attention", mixer=fastest.attention, cache=GrowingCache, cache_size=KEYS_AND_VALUES),
+    Row(name="attention_with_lse",
+        says="Attention, and for every query the log of the sum of its exponentials.",
+        definition=definitions.attention_with_lse,
+        papers=(Paper("Dao et al.", 2022, "2205.14135"),), kind="exact", cost="heads i j (d + e)", aliases=("lse",),
+        sample=SAMPLE, laws=LSE_LAWS, bad_inputs=refused.SOFTMAX, kernel="attention_with_lse"),
+    Row(name="streaming_attention",
+        says="Attention computed one block of keys at a time, with running sums.",
+        definition=definitions.streaming_attention,
+        papers=(Paper("Milakov and Gimelshein", 2018, "1805.02867"), Paper("Rabe and Staats", 2021, "2112.05682")),
+        kind="exact", cost="heads i j (d + e), memory i block", aliases=("online softmax", "flash attention"),
+        sample=SAMPLE,
+        laws=(agrees("attention", definitions.attention, to="attention", says="All blocks together give attention."),
+              gradients_agree("attention", definitions.attention),
+              invisible("block", (1, 2, 3, 7), SAMPLE), *SOFTMAX_LAWS, *GRADIENT_LAWS),
+        bad_inputs=refused.SOFTMAX),
+    fixed_heads(
+        name="multi_head_attention",
+        says="Every query head has its own keys and values.",
+        definition=definitions.multi_head_attention, papers=(VASWANI,), aliases=("mha",), fit=own_kv_heads,
+        attends="It is attention whose heads share no keys or values.",
+        groups="It is grouped-query attention with one group per head.",
+        cache_size=KEYS_AND_VALUES_OF_ALL_HEADS),
+    fixed_heads(
+        name="multi_query_attention", aliases=("mqa",), papers=(Paper("Shazeer", 2019, "1911.02150"),),
+        says="All query heads read the same single head of keys and values.",
+        definition=definitions.multi_query_attention, fit=one_kv_head, cache_size=ONE_HEAD,
+        attends="It is attention with one kv head.", groups="It is grouped-query attention with one group for all heads."),
+    Row(name="grouped_query_attention",
+        says="Groups of neighbouring query heads share a head of keys and values.",
+        definition=definitions.grouped_query_attention,
+        papers=(Paper("Ainslie et al.", 2023, "2305.13245"),), kind="exact", cost="heads i j (d + e)", aliases=("gqa",),
+        sample=SAMPLE,
+        laws=(agrees("attention", definitions.attention, to="attention", says="It is attention, written out group by group."),
+              agrees("multi_head_attention", repeated_keys, to="multi_head_attention",
+                     says="With keys and values repeated for every head of their group it is multi-head attention."),
+              cached(GrowingCache, CAUSAL), *SOFTMAX_LAWS, *GRADIENT_LAWS),
+        bad_inputs=refused.SOFTMAX, cache=GrowingCache, cache_size=KEYS_AND_VALUES),
 )

@@ -1,40 +1,42 @@
-"""What must hold, as values: a law is two ways to compute one thing, and a budget that is measured.
+"""What must hold, as values: a law is two ways to compute the same thing, and an error budget that is measured.
 
-`check(law, mechanism, honest=definition, rng=...)` runs one on any function with the definition's signature.
+`check(law, mechanism, honest=definition, rng=...)` tries a law on any function with the definition's signature.
 
 Its files, in reading order:
 
-    problem.py              a call's arguments, and the sizes they are drawn in
-    budget.py               how large an error may be: measured
-    law.py                  two ways to compute one thing
-    draw.py                 how problems are drawn
+    problem.py              the arguments of one call, and their sizes
+    budget.py               how large an error may be, measured
+    law.py                  two ways to compute the same thing
+    draw/                   how problems are drawn
+    oracles/                mechanisms written a second time
     score.py                scale, cap, bias, mask
-    masking.py              who sees whom
+    masking.py              which query sees which key
     mean.py                 a weighted mean
     heads.py                which keys a head reads; sinks
     lse.py                  the log-sum-exp and merging
-    gradient.py             slopes
-    forms.py                another form of the same
-    gathered.py             sparse attention row by row
+    gradient.py             gradients
+    forms.py                another form of the same mechanism
+    dtype.py                dtypes and memory layouts
+    general.py              every mixer of tokens
     linear.py               linear attention and its states
-    dtype.py                dtypes and layouts
-    general.py              what needs no oracle
-    recurrent.py            states that fade or are corrected
-    cached.py               cached is full
-    spatial.py              cells of a grid
-    forgetting.py           what caches equal that forget or round
+    recurrent.py            states that decay or are corrected
+    sparse.py               tables, reversed texts, hidden keys
+    grid.py                 images transposed, cut, reordered
+    cached.py               decoding through a cache
+    forgetful.py            caches that round or forget
     run.py                  a law tried on seeded problems
 """
 
 from tinyattn.laws import dtype, gradient, heads, linear, lse, masking, mean, score
-from tinyattn.laws.draw import ALL, softmax
+from tinyattn.laws.draw.linear import linear as linear_problem
+from tinyattn.laws.draw.softmax import ALL, softmax
 from tinyattn.laws.law import Law, judge
 from tinyattn.laws.problem import Problem, Sizes
 from tinyattn.laws.run import Report, check
 
-SOFTMAX_LAWS = (*score.LAWS, *masking.LAWS, *mean.LAWS, *heads.LAWS, *dtype.laws(softmax(*ALL)))
+SOFTMAX_LAWS = (*score.LAWS, *masking.LAWS, *mean.LAWS, *heads.LAWS, *dtype.array_laws(softmax(*ALL)))
 GRADIENT_LAWS = gradient.LAWS
 LSE_LAWS = lse.LAWS
-LINEAR_LAWS = (*linear.LAWS, *dtype.laws(linear.draw))
+LINEAR_LAWS = (*linear.LAWS, *dtype.array_laws(linear_problem))
 
 __all__ = ["GRADIENT_LAWS", "LINEAR_LAWS", "LSE_LAWS", "SOFTMAX_LAWS", "Law", "Problem", "Report", "Sizes", "check", "judge"]

@@ -1,4 +1,4 @@
-"""How large an error may be: measured on an honest evaluation of the same problem, never typed."""
+"""How large an error may be: measured by evaluating the definition on the same problem, never typed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tinyattn.ops.types import Array
 
 FACTOR = 4.0
 DRAWS = 8
-# Of a handful of numbers eight draws may all be lucky: below this many, three times as many are made.
+# With fewer numbers than this, the errors of eight draws may all be small by luck: three times as many are drawn.
 FEW = 64
 EPS32 = float(np.finfo(np.float32).eps)
 Outputs = tuple[Array, ...]
@@ -21,15 +21,15 @@ Side = Callable[[Mechanism, Problem], Outputs]
 
 @dataclass(frozen=True, eq=False)
 class Budget:
-    """The true outputs of a problem and the error that each may have, row by row."""
+    """The true outputs of a problem, and the error that each of their numbers may have."""
 
     truth: Outputs
     allowed: Outputs
 
     def spent(self, got: Outputs, expected: Outputs | None = None) -> float:
-        """Returns the largest error in units of the budget: at most 1 is right, inf for NaN or another shape.
+        """Returns the largest error in units of the budget: at most 1 is right, NaN or another shape gives inf.
 
-        The error is against the truth, or against what the other side of a law gave.
+        The error is measured against the truth, or against what the other side of a law gave (`expected`).
         """
         expected = self.truth if expected is None else expected
         if len(got) != len(expected):
@@ -38,7 +38,7 @@ class Budget:
         for out, want, allowed in zip(got, expected, self.allowed, strict=True):
             if out.shape != want.shape:
                 return float("inf")
-            same = (out == want) | (np.isnan(out) & np.isnan(want))  # equal infinities have no difference
+            same = (out == want) | (np.isnan(out) & np.isnan(want))  # the difference of equal infinities would be NaN
             with np.errstate(invalid="ignore", over="ignore", divide="ignore", under="ignore"):
                 error = np.where(same, 0.0, np.abs(out.astype(np.float64) - want))
                 ratio = np.where(error == 0.0, 0.0, error / allowed)
@@ -46,36 +46,36 @@ class Budget:
         return worst
 
 
-def rows(error: Array) -> Array:
-    """Returns the largest error of each row, spread over the row again; NaN (an equal infinity) is none."""
+def per_row(error: Array) -> Array:
+    """Returns the largest error of each row, repeated along the row; NaN, which equal infinities give, counts as 0."""
     error = np.where(np.isfinite(error), error, 0.0)
     return error if not error.ndim or not error.size else np.broadcast_to(
         error.max(axis=-1, keepdims=True), error.shape)
 
 
-def whole(error: Array) -> Array:
-    """Returns the largest error anywhere: for gradients, whose rows are sums that may cancel to an exact 0."""
+def anywhere(error: Array) -> Array:
+    """Returns the largest error anywhere, for gradients: their rows are sums, which may cancel to exactly 0."""
     finite = np.where(np.isfinite(error), error, 0.0)
     return np.broadcast_to(finite.max(initial=0.0), finite.shape)
 
 
-def logs(error: Array) -> Array:
-    """Returns the largest error anywhere, at least eps: a sum that is off by a factor 1 + eps is a log off by eps.
+def of_logs(error: Array) -> Array:
+    """Returns the largest error anywhere, at least eps, for logs: a sum wrong by a factor 1 + eps has a log wrong by eps.
 
-    Not row by row: a row of logs may be one number, too few to know an error by.
+    It is not taken row by row, as a row of logs may be a single number, which is too few to measure an error on.
     """
-    return np.maximum(whole(error), EPS32)
+    return np.maximum(anywhere(error), EPS32)
 
 
 def measure(sides: Sequence[Side], honest: Mechanism, problem: Problem, rng: np.random.Generator,
-            *, reorder: bool, pool: Callable[[Array], Array] = rows) -> Budget:
-    """Returns the budget 4 (E + J + eps |out|) of what the sides compute on a problem.
+            *, reorder: bool, pool: Callable[[Array], Array] = per_row) -> Budget:
+    """Returns the budget 4 (E + J + eps |out|) for what the sides of a law compute on a problem.
 
     E is the largest error of the honest mechanism in float32 against itself in float64, over 8 orders of the keys
-    (where the outputs do not depend on their order: `reorder`) or 8 jittered copies. J is the largest change of the
-    float64 outputs when every input is multiplied by 1 +- eps. For a float64 problem both are scaled by 2 ** -29,
-    the ratio of the two epsilons: an error of honest float64 has no truth to be measured against. `pool` says over
-    what the largest error is taken.
+    (if `reorder`: the outputs do not depend on that order) or over 8 jittered copies of the problem. J is the largest
+    change of the float64 outputs when every input is multiplied by 1 +- eps. For a float64 problem both are multiplied
+    by 2 ** -29, the ratio of the two epsilons, since there is no wider dtype to measure a float64 error against. `pool`
+    takes the largest error over rows or over the whole array.
     """
     exact = problem.astype(np.float64)
     truth = tuple(np.asarray(out) for out in sides[0](honest, exact))

@@ -1,4 +1,4 @@
-"""The laws of caches: decoding through one, in any pieces and after anything that was done to it, is the whole computation."""
+"""Laws of caches: decoding through a cache, in any pieces and after any operation on it, equals one call over all tokens."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from tinyattn.laws.draw import at_least
+from tinyattn.laws.draw.caches import CAUSAL
+from tinyattn.laws.draw.sizes import at_least
+from tinyattn.laws.draw.variants import latent, with_joined_queries
+from tinyattn.laws.general import causal
 from tinyattn.laws.law import Draw, Law, outputs
-from tinyattn.laws.problem import TOKENS, Mechanism, Problem, Sizes
+from tinyattn.laws.problem import Mechanism, Problem, Sizes
 from tinyattn.ops.types import Array
 
 Make = Callable[..., Any]
@@ -20,19 +23,19 @@ DRAFTS, ROWS = 2, np.array([2, 0, 0])
 
 
 def full(f: Mechanism, p: Problem) -> tuple[Array, ...]:
-    """What one call over all tokens gives."""
+    """Returns what one call over all tokens gives."""
     return (outputs(p.call(f))[0],)
 
 
 def same(p: Problem) -> Problem:
-    """The problem as a cache takes it in."""
+    """Returns the problem unchanged: the cache takes its arrays as the mechanism does."""
     return p
 
 
 def steps(cache: Any, p: Problem, sizes: Sequence[int] = PIECES) -> Array:
-    """Returns what a cache answers to all tokens of a problem, in chunks of these sizes and one with the rest.
+    """Returns what a cache gives for all tokens of a problem, in chunks of these sizes and a last one with the rest.
 
-    Each step takes the options of its tokens, and not `causal`, which a cache always is.
+    Each step gets the options of its own tokens, without `causal`, which a cache always is.
     """
     outs, at = [], 0
     for n in (*sizes, p.k.shape[-2]):
@@ -50,7 +53,7 @@ def halves(p: Problem) -> tuple[Problem, Problem]:
 
 
 def square(draw: Draw, least: int = 1, **fixed: Any) -> Draw:
-    """Returns the drawing with as many queries as keys, at least so many."""
+    """Returns the drawing with as many queries as keys, at least `least` of each."""
     def drawn(rng: np.random.Generator, sizes: Sizes) -> Problem:
         sizes = replace(at_least(kv_len=least)(sizes), **fixed)
         return draw(rng, replace(sizes, q_len=sizes.kv_len))
@@ -59,13 +62,18 @@ def square(draw: Draw, least: int = 1, **fixed: Any) -> Draw:
 
 
 def cached(make: Make, draw: Draw, enter: Enter = same, least: int = 1) -> Law:
-    """Returns the law for a cache, made around the mechanism's own form of reading; `draw` gives causal problems."""
-    return Law("cached_is_full", "Decoding through the cache, in any pieces, gives what one call over all tokens gives.",
+    """Returns the law that decoding through a cache equals the mechanism; `draw` gives causal problems."""
+    return Law("cached_is_full", "Decoding through the cache, in chunks of any size, gives the same as one call over all tokens.",
                square(draw, least), full, lambda f, p: (steps(make(), enter(p)),))
 
 
-def laws(make: Make, draw: Draw, enter: Enter = same) -> tuple[Law, ...]:
-    """Returns what holds of every cache that is appended to and read."""
+def decoded(make: Make, draw: Draw) -> tuple[Law, Law]:
+    """Returns the laws of a causal mechanism: its cache gives the same, and later tokens change no earlier output."""
+    return cached(make, draw), causal(draw)
+
+
+def cache_laws(make: Make, draw: Draw, enter: Enter = same) -> tuple[Law, ...]:
+    """Returns the laws of every cache to which tokens are appended."""
     def one_by_one(f: Mechanism, p: Problem) -> tuple[Array, ...]:
         return (steps(make(), enter(p), (1,) * p.k.shape[-2]),)
 
@@ -86,22 +94,34 @@ def laws(make: Make, draw: Draw, enter: Enter = same) -> tuple[Law, ...]:
         return p.but(k=p.k * zero, v=p.v * zero)
 
     return (cached(make, draw, enter, 8),
-            Law("cached_one_by_one", "Decoding one token at a time gives what one call over all tokens gives.", square(draw, 8), full,
+            Law("cached_one_by_one", "Decoding one token at a time gives the same as one call over all tokens.", square(draw, 8), full,
                 one_by_one),
-            Law("tokens_of_zeros_count", "Keys and values of zeros are tokens like all others.", blank, full,
+            Law("tokens_of_zeros_count", "Tokens whose keys and values are 0 are stored like all others.", blank, full,
                 lambda f, p: (steps(make(), enter(p)),)),
-            Law("a_fork_goes_its_own_way", "A fork that reads on in another text changes nothing for its parent, nor the other way "
-                "round.", square(draw, 8), both, forked))
+            Law("a_fork_goes_its_own_way",
+                "A fork that goes on with another text changes nothing for its parent, nor the parent for the fork.",
+                square(draw, 8), both, forked))
+
+
+def full_laws(make: Make, draw: Draw = CAUSAL) -> tuple[Law, ...]:
+    """Returns the laws of a cache that supports every operation."""
+    return (*cache_laws(make, draw), truncated(make, draw), reordered(make, draw))
+
+
+def latent_laws(make: Make) -> tuple[Law, ...]:
+    """Returns the laws of a cache of latent vectors."""
+    enter = with_joined_queries
+    return (*cache_laws(make, latent, enter), truncated(make, latent, enter), reordered(make, latent, enter))
 
 
 def changed(p: Problem) -> Problem:
-    """Returns the problem with another second half."""
+    """Returns the problem with the second half of its tokens changed."""
     late = (np.arange(p.k.shape[-2]) >= p.k.shape[-2] // 2)[:, None]
     return p.but(k=np.where(late, -p.k, p.k), v=np.where(late, p.v + p.v.dtype.type(1), p.v))
 
 
 def truncated(make: Make, draw: Draw, enter: Enter = same) -> Law:
-    """Returns the law of truncation, which speculative decoding lives on: two drafts at a time."""
+    """Returns the law of truncation, on which speculative decoding depends: two draft tokens at a time."""
     def drafted(f: Mechanism, p: Problem) -> tuple[Array, ...]:
         cache, outs = make(), []
         for some in halves(enter(p)):
@@ -111,34 +131,33 @@ def truncated(make: Make, draw: Draw, enter: Enter = same) -> Law:
             cache.truncate(length)
         return (np.concatenate(outs, axis=-2),)
 
-    return Law("drafts_leave_no_trace", "Tokens that are taken back leave no trace.", square(draw, 8), full, drafted)
+    return Law("drafts_leave_no_trace", "Tokens that are removed again by truncation leave no trace.", square(draw, 8), full, drafted)
 
 
 def reordered(make: Make, draw: Draw, enter: Enter = same) -> Law:
-    """Returns the law of beam search: rows that are moved, and copied, in the middle of a text."""
+    """Returns the law of beam search, in which rows are moved and copied in the middle of a text."""
     def moved(f: Mechanism, p: Problem) -> tuple[Array, ...]:
         cache, (first, second) = make(), halves(enter(p))
         start = steps(cache, first)
         cache.reorder(ROWS)
         return (np.concatenate((start[ROWS], steps(cache, second, (1,))), axis=-2),)
 
-    def meant(f: Mechanism, p: Problem) -> tuple[Array, ...]:
+    def moved_from_the_start(f: Mechanism, p: Problem) -> tuple[Array, ...]:
         cut = p.k.shape[-2] // 2
 
         def pick(x: Array, axis: int) -> Array:
             first, second = np.split(x, [cut], axis=axis)
             return np.concatenate((first[ROWS], second), axis=axis)
 
-        options = {name: pick(x, -2 if x.ndim == p.q.ndim else -1) for name, x in p.options.items()
-                   if name in TOKENS and isinstance(x, np.ndarray) and x.ndim >= p.k.ndim - 1}
+        options = {name: pick(p.options[name], axis) for name, axis in p.per_token().items()}
         return full(f, p.but(q=pick(p.q, -2), k=pick(p.k, -2), v=pick(p.v, -2), **options))
 
-    return Law("rows_go_where_they_are_told", "Rows that are moved and copied go on as if they had been there from the start.",
-               square(draw, 8, leading=(3,)), meant, moved)
+    return Law("rows_go_where_they_are_told", "Rows that are moved or copied continue as if they had always been in their new place.",
+               square(draw, 8, leading=(3,)), moved_from_the_start, moved)
 
 
 def ragged(make: Make, draw: Draw) -> Law:
-    """Returns the law of rows of different lengths, padded on either side: `make(lengths, padding=...)`."""
+    """Returns the law of rows of different lengths, padded on the right or left; the cache is `make(lengths, padding=...)`."""
     def lengths(p: Problem) -> Array:
         return 1 + np.arange(3) * 5 % p.k.shape[-2]
 
@@ -157,12 +176,12 @@ def ragged(make: Make, draw: Draw) -> Law:
         options = {name: option for name, option in p.options.items() if name != "causal"}
         return (make(given, padding="right").step(p.q, p.k, p.v, **options), make(given, padding="left").step(*left, **options))
 
-    return Law("rows_are_alone", "In a padded batch every row gives what it gives alone, on whichever side the padding stands.",
+    return Law("rows_are_alone", "In a padded batch every row gives the same as alone, on whichever side the padding is.",
                square(draw, 4, leading=(3,)), alone, together)
 
 
 def remembered(make: Make, draw: Draw) -> Law:
-    """Returns the law of a memory: every query sees all of it, at every step."""
+    """Returns the law of an encoder's memory, all of which every query sees at every step."""
     def through(f: Mechanism, p: Problem) -> tuple[Array, ...]:
         cache, outs = make(), []
         for i in range(p.q.shape[-2]):
@@ -171,14 +190,15 @@ def remembered(make: Make, draw: Draw) -> Law:
             cache = cache.fork()
         return (np.concatenate(outs, axis=-2),)
 
-    return Law("a_memory_is_read_whole", "Decoding beside a memory gives what all queries give that read it at once.",
+    return Law("a_memory_is_read_whole", "Decoding that reads a memory step by step gives the same as all queries reading it at once.",
                lambda rng, sizes: draw(rng, at_least(q_len=2)(sizes)), full, through)
 
 
-def read_by_others(make: Make, draw: Draw) -> Law:
-    """Returns the law of layers that read another's cache; `make()` gives the source and a reader."""
+def read_by_others(make: Make, make_source: Make, draw: Draw) -> Law:
+    """Returns the law of layers that read another layer's cache, the source; `make(source)` makes the reader."""
     def through(f: Mechanism, p: Problem) -> tuple[Array, ...]:
-        (source, reader), outs = make(), []
+        source, outs = make_source(), []
+        reader = make(source)
         for part in halves(p):
             options = {name: option for name, option in part.options.items() if name != "causal"}
             own = source.step(part.q, part.k, part.v, **options)
@@ -186,5 +206,5 @@ def read_by_others(make: Make, draw: Draw) -> Law:
         mine, theirs = zip(*outs, strict=True)
         return np.concatenate(mine, axis=-2), np.concatenate(theirs, axis=-2)
 
-    return Law("readers_read_what_is_kept", "A layer that reads another's cache gives what it would give with those keys.",
+    return Law("readers_read_what_is_kept", "A layer that reads another layer's cache gives the same as with those keys of its own.",
                square(draw, 4), lambda f, p: full(f, p) * 2, through)

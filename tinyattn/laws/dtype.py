@@ -1,23 +1,23 @@
-"""Laws of arrays: dtypes stay, layouts do not matter, inputs are never written."""
+"""Laws of arrays: dtypes are kept, memory layout does not matter, inputs are never changed."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from tinyattn.laws.law import Draw, Law, outputs
-from tinyattn.laws.problem import Mechanism, Problem, Sizes
+from tinyattn.laws.problem import Mechanism, Problem
 from tinyattn.laws.score import plain
 from tinyattn.ops.types import Array
 
 
 def dtypes(f: Mechanism, p: Problem) -> tuple[Array, ...]:
-    """The item size of the output for each dtype."""
+    """Returns the item size of the output for inputs of float64, float32 and float16."""
     sizes = [outputs(p.astype(kind).call(f))[0].dtype.itemsize for kind in (np.float64, np.float32, np.float16)]
     return (np.array(sizes, p.q.dtype),)
 
 
-def strange(f: Mechanism, p: Problem) -> tuple[Array, ...]:
-    """Big-endian, reversed twice, read-only inputs."""
+def other_layout(f: Mechanism, p: Problem) -> tuple[Array, ...]:
+    """Returns the result for inputs that are strided, reversed in memory and read-only."""
     def odd(a: Array) -> Array:
         turned = np.flip(np.flip(a, -1).copy(), -1) if a.ndim else a
         other: Array = turned if a.ndim < 2 else np.repeat(turned, 2, axis=-2)[..., ::2, :]
@@ -28,28 +28,25 @@ def strange(f: Mechanism, p: Problem) -> tuple[Array, ...]:
 
 
 def swapped(f: Mechanism, p: Problem) -> tuple[Array, ...]:
-    """Inputs in the other byte order."""
+    """Returns the result for inputs in the other byte order."""
     return outputs(p.map(lambda a: a.astype(a.dtype.newbyteorder())).call(f))
 
 
-def left_over(f: Mechanism, p: Problem) -> tuple[Array, ...]:
-    """The inputs after the call."""
+def inputs_after(f: Mechanism, p: Problem) -> tuple[Array, ...]:
+    """Returns the inputs after the call."""
     copy = p.map(np.array)
     copy.call(f)
     return copy.q, copy.k, copy.v
 
 
-def laws(draw: Draw) -> tuple[Law, ...]:
-    """Returns the laws on problems drawn so."""
-    def tame(rng: np.random.Generator, sizes: Sizes) -> Problem:
-        return draw(rng, sizes)
-
+def array_laws(draw: Draw) -> tuple[Law, ...]:
+    """Returns the laws of arrays on the problems drawn."""
     return (
-        Law("a_dtype_stays", "float64 gives float64, float32 gives float32, float16 gives float16.", tame, dtypes,
+        Law("a_dtype_stays", "A float64 input gives a float64 output, float32 gives float32, float16 gives float16.", draw, dtypes,
             lambda f, p: (np.array([8, 4, 2], p.q.dtype),), exact=True),
-        Law("layout_is_invisible", "Strided, reversed and read-only inputs give what their plain copies give.", tame, plain,
-            strange),
-        Law("byte_order_is_invisible", "Inputs of the other byte order give what native ones give.", tame, plain, swapped),
-        Law("inputs_are_not_written", "The inputs are after the call what they were before.", tame,
-            lambda f, p: (p.q, p.k, p.v), left_over, exact=True),
+        Law("layout_is_invisible", "Strided, reversed and read-only inputs give the same as plain copies of them.", draw, plain,
+            other_layout),
+        Law("byte_order_is_invisible", "Inputs in the other byte order give the same as native ones.", draw, plain, swapped),
+        Law("inputs_are_not_written", "A call does not change its inputs.", draw,
+            lambda f, p: (p.q, p.k, p.v), inputs_after, exact=True),
     )

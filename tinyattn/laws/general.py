@@ -1,40 +1,22 @@
-"""Laws that need no oracle, of whatever mixes tokens."""
+"""Laws that hold for every mechanism that mixes tokens, and need no second way to compute it."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
-from tinyattn.laws.draw import at_least, square
-from tinyattn.laws.dtype import laws as dtype_laws
+from tinyattn.laws.draw.options import long, on
+from tinyattn.laws.draw.sizes import shared_heads, three_sequences
+from tinyattn.laws.dtype import array_laws
 from tinyattn.laws.law import Draw, Law, outputs
-from tinyattn.laws.masking import early
-from tinyattn.laws.mean import last_of_batch, mixed_outputs, mixed_values
+from tinyattn.laws.masking import changed_later, early
+from tinyattn.laws.mean import last_of_batch, linear_in_the_values
 from tinyattn.laws.problem import TOKENS, Mechanism, Problem
 from tinyattn.laws.score import plain
 from tinyattn.ops.types import Array
 
 
-def long(draw: Draw) -> Draw:
-    """Returns the drawing with as many queries as keys, and four at least."""
-    return lambda rng, sizes: draw(rng, square(at_least(kv_len=4)(sizes)))
-
-
-def grouped(draw: Draw) -> Draw:
-    """Returns the drawing with two kv heads at least and two queries a group."""
-    return lambda rng, s: draw(rng, at_least(q_len=1)(replace(s, kv_heads=max(s.kv_heads, 2), groups=max(s.groups, 2))))
-
-
-def later_changed(f: Mechanism, p: Problem) -> tuple[Array, ...]:
-    """The first half when the later half of all tokens is another."""
-    late = np.arange(p.k.shape[-2])[:, None] >= p.k.shape[-2] // 2
-    one = p.q.dtype.type(1)
-    return early(f, p.but(q=np.where(late, p.q + one, p.q), k=np.where(late, -p.k, p.k), v=np.where(late, 3 * p.v, p.v)))
-
-
-def alone(f: Mechanism, p: Problem) -> tuple[Array, ...]:
-    """Each query head alone, with the keys, values and gates of head h // groups and what is its own."""
+def by_head(f: Mechanism, p: Problem) -> tuple[Array, ...]:
+    """Returns the outputs of each query head computed alone, with its own options and the keys, values and gates of its kv head."""
     groups = p.q.shape[-3] // p.k.shape[-3]
     outs = []
     for h in range(p.q.shape[-3]):
@@ -50,27 +32,22 @@ def alone(f: Mechanism, p: Problem) -> tuple[Array, ...]:
 
 
 def last_alone(f: Mechanism, p: Problem) -> tuple[Array, ...]:
-    """The last sequence alone, with what is its own."""
-    changes = {name: x[-1:] for name, x in p.options.items()
-               if name in TOKENS and isinstance(x, np.ndarray) and x.ndim >= p.k.ndim - 1}
+    """Returns the result of the last sequence, computed alone with its own options."""
+    changes = {name: p.options[name][-1:] for name in p.per_token()}
     return (outputs(p.but(q=p.q[-1:], k=p.k[-1:], v=p.v[-1:], **changes).call(f))[0],)
 
 
-def three(draw: Draw) -> Draw:
-    """Returns the drawing with three sequences."""
-    return lambda rng, sizes: draw(rng, replace(sizes, leading=(3,)))
-
-
 def causal(draw: Draw) -> Law:
-    """Returns the law of causality, bit for bit."""
-    return Law("later_tokens_change_nothing_earlier", "Other later tokens leave every earlier bit as it was.", long(draw), early,
-               later_changed, exact=True)
+    """Returns the law that a mechanism is causal, bit for bit."""
+    return Law("later_tokens_change_nothing_earlier", "Changing later tokens changes no bit of an earlier output.", long(draw), early,
+               changed_later, exact=True)
 
 
-def laws(draw: Draw, *, heads: bool = True) -> tuple[Law, ...]:
-    """Returns the laws of a mechanism on problems drawn so; `heads` where each head is computed alone."""
-    by_head = (Law("a_head_reads_its_group", "Every query head alone, with its group's keys and values, gives the same.",
-                   grouped(draw), plain, alone),)
-    return (Law("linear_in_the_values", "f(2 v - 3 w) is 2 f(v) - 3 f(w).", draw, mixed_values, mixed_outputs),
-            Law("a_sequence_alone", "A sequence gives the same alone as in a batch.", three(draw), last_of_batch, last_alone),
-            *(by_head if heads else ()), *dtype_laws(draw))
+def mixing_laws(draw: Draw, *, heads: bool = True) -> tuple[Law, ...]:
+    """Returns the laws that hold for every mixer of tokens, on the problems drawn; `heads` says that heads are independent."""
+    heads_alone = (Law("a_head_reads_its_group", "Every query head computed alone with its group's keys and values gives the same.",
+                       on(draw, shared_heads), plain, by_head),)
+    return (linear_in_the_values(draw),
+            Law("a_sequence_alone", "A sequence gives the same alone as in a batch.", on(draw, three_sequences), last_of_batch,
+                last_alone),
+            *(heads_alone if heads else ()), *array_laws(draw))

@@ -1,4 +1,4 @@
-"""A law: two ways to compute the same thing, the problems to try them on, and the sentence that they agree."""
+"""A law: two ways to compute the same thing, the problems to compare them on, and a sentence that says what holds."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tinyattn.laws.budget import Budget, Outputs, Side, measure, rows
+from tinyattn.laws.budget import Budget, Outputs, Side, measure, per_row
 from tinyattn.laws.problem import Mechanism, Problem, Sizes
 from tinyattn.ops.types import Array
 
@@ -17,13 +17,13 @@ Draw = Callable[[np.random.Generator, Sizes], Problem]
 
 @dataclass(frozen=True, eq=False)
 class Law:
-    """What must hold of a mechanism f(q, k, v, **options), as a value.
+    """What must hold for a mechanism f(q, k, v, **options), as a value.
 
-    `left(f, problem)` and `right(f, problem)` give tuples of arrays that must agree: bit for bit if `exact`, else
-    within the budget measured on the problem. `says` is the law in words. `reorder` is whether the outputs do not
-    depend on the order of the keys, so that the budget may try several; `pool` over what its largest error is taken.
-    `to` names the other mechanism that a law ties this one to, and `kind` how: exact, approximate (an error that falls
-    as something grows), or in distribution (an average over draws).
+    `left(f, problem)` and `right(f, problem)` give tuples of arrays that must be equal: bit for bit if `exact`, else
+    within the budget that is measured on the problem. `says` is the law as a sentence. `reorder` says that the outputs do
+    not depend on the order of the keys, so that the budget may try several orders, and `pool` over which numbers its
+    largest error is taken. `to` names another mechanism if the law compares with it, and `kind` says how: exact,
+    approximate (the error falls as something grows), or in distribution (an average over draws).
     """
 
     name: str
@@ -33,18 +33,18 @@ class Law:
     right: Side
     exact: bool = False
     reorder: bool = False
-    pool: Callable[[Array], Array] = rows
+    pool: Callable[[Array], Array] = per_row
     to: str | None = None
     kind: str = "exact"
 
     def fitted(self, fit: Callable[[Sizes], Sizes]) -> Law:
-        """Returns the law on the sizes that a mechanism takes: one head of keys, as many as queries, ..."""
+        """Returns the law on sizes that a mechanism takes, for example with one kv head."""
         return replace(self, draw=lambda rng, sizes: self.draw(rng, fit(sizes)))
 
 
 @dataclass(frozen=True, eq=False)
 class Verdict:
-    """What one problem said of a law: the worst error in budgets (over 1 is a violation), and the problem."""
+    """The result of one problem: the worst error in budgets (above 1 the law is violated), and the problem."""
 
     spent: float
     problem: Problem
@@ -52,13 +52,13 @@ class Verdict:
 
     @property
     def holds(self) -> bool:
-        """Whether the error is within its budget."""
+        """Whether the error is within the budget."""
         return self.spent <= 1.0
 
 
 def judge(law: Law, mechanism: Mechanism, problem: Problem, *, honest: Mechanism,
           rng: np.random.Generator) -> Verdict:
-    """Returns the verdict on one problem. `honest` is the definition whose rounding sets the budget."""
+    """Returns the verdict on one problem; the rounding of `honest`, the definition, sets the budget."""
     got = tuple(np.asarray(out) for out in law.left(mechanism, problem))
     other = tuple(np.asarray(out) for out in law.right(mechanism, problem))
     if law.exact:
@@ -68,13 +68,13 @@ def judge(law: Law, mechanism: Mechanism, problem: Problem, *, honest: Mechanism
 
 
 def same_bits(a: Outputs, b: Outputs) -> bool:
-    """Returns whether two tuples of arrays hold the same shapes, dtypes and bits."""
+    """Returns whether two tuples of arrays have the same shapes, dtypes and bits."""
     return len(a) == len(b) and all(
         x.shape == y.shape and x.dtype == y.dtype and x.tobytes() == y.tobytes() for x, y in zip(a, b, strict=True))
 
 
 def outputs(out: Any) -> Outputs:
-    """Returns the result of a mechanism as a tuple, states flattened into it."""
+    """Returns the result of a mechanism as a flat tuple of arrays, those of a state included."""
     if not isinstance(out, tuple):
         return (out,)
     return tuple(array for part in out for array in outputs(part))

@@ -1,11 +1,13 @@
-"""Laws of the log-sum-exp, for mechanisms that give (out, lse)."""
+"""Laws of the log-sum-exp, for mechanisms that return (out, lse)."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from tinyattn.laws.budget import logs
-from tinyattn.laws.draw import at_least, softmax, without
+from tinyattn.laws.budget import of_logs
+from tinyattn.laws.draw.options import with_options
+from tinyattn.laws.draw.sizes import at_least
+from tinyattn.laws.draw.softmax import softmax, without
 from tinyattn.laws.law import Law, outputs
 from tinyattn.laws.mean import doubled
 from tinyattn.laws.problem import Mechanism, Problem
@@ -15,12 +17,12 @@ from tinyattn.ops.types import Array
 
 
 def lse_alone(f: Mechanism, p: Problem) -> tuple[Array, ...]:
-    """The lse."""
+    """Returns the lse."""
     return (p.call(f)[1],)
 
 
 def summed(f: Mechanism, p: Problem) -> tuple[Array, ...]:
-    """Log of the sum of exp over the visible scores and the sink, term by term."""
+    """Returns the log of the sum of exp over the visible scores and the sink, term by term."""
     scores = np.where(p.visible(), raw_scores(p) + p.options.get("bias", 0.0), -np.inf)
     sinks = p.options.get("sinks")
     if sinks is not None:
@@ -29,7 +31,7 @@ def summed(f: Mechanism, p: Problem) -> tuple[Array, ...]:
 
 
 def in_two(f: Mechanism, p: Problem) -> tuple[Array, ...]:
-    """Every third key by itself and the others by themselves, merged."""
+    """Returns attention to every third key merged with attention to the others."""
     seen = p.visible()
     third = np.arange(p.k.shape[-2]) % 3 == 0
     parts = [p.but(mask=seen & part, causal=False, window=None).call(f) for part in (third, ~third)]
@@ -37,29 +39,30 @@ def in_two(f: Mechanism, p: Problem) -> tuple[Array, ...]:
 
 
 def with_log_two(f: Mechanism, p: Problem) -> tuple[Array, ...]:
-    """(out, lse + log 2)."""
+    """Returns (out, lse + log 2)."""
     out, lse = p.call(f)
     return out, lse + np.log(2.0).astype(lse.dtype)
 
 
-def gated(f: Mechanism, p: Problem) -> tuple[Array, ...]:
-    """Without sinks, gated by sigmoid(lse - sink) afterwards; lse joined with the sink."""
+def gated_by_sinks(f: Mechanism, p: Problem) -> tuple[Array, ...]:
+    """Returns the result without sinks, gated by sigmoid(lse - sink), and the lse with the sink added to the sum."""
     out, lse = p.but(sinks=None).call(f)
     sinks = p.options["sinks"][:, None]
-    joined = np.logaddexp(lse, sinks)
-    return out * np.exp(lse - joined)[..., None], joined
+    both = np.logaddexp(lse, sinks)
+    return out * np.exp(lse - both)[..., None], both
 
 
 ONE = at_least(q_len=1, kv_len=2)
 LAWS = (
-    Law("lse_is_the_log_of_the_sum", "lse is the natural log of the sum of exp(scores), the sink's included.",
+    Law("lse_is_the_log_of_the_sum", "lse is the natural log of the sum of exp(scores), plus exp(sink) if there is a sink.",
         softmax("causal", "window", "mask", "bias", "scale", "softcap", "sinks", fit=ONE), lse_alone, summed,
-        pool=logs),
-    Law("parts_merge_to_the_whole", "Attention over some keys merged with attention over the others is that over all.",
-        softmax(*without(["sinks"]), fit=ONE), plain, in_two, pool=logs),
-    Law("a_key_twice_adds_log_two", "Every key twice adds log 2 to the lse.", softmax(*without(["sinks"]), fit=ONE),
-        with_log_two, doubled, pool=logs),
-    Law("a_sink_is_a_gate", "A sink is a gate sigmoid(lse - sink) on the output, counted once.",
-        lambda rng, s: softmax("causal", "scale", "softcap", fit=ONE)(rng, s).but(sinks=rng.standard_normal(s.heads).astype(s.dtype)),
-        plain, gated, pool=logs),
+        pool=of_logs),
+    Law("parts_merge_to_the_whole", "Attention to some keys, merged with attention to the others, is attention to all.",
+        softmax(*without(["sinks"]), fit=ONE), plain, in_two, pool=of_logs),
+    Law("a_key_twice_adds_log_two", "Giving every key and value twice adds log 2 to the lse.", softmax(*without(["sinks"]), fit=ONE),
+        with_log_two, doubled, pool=of_logs),
+    Law("a_sink_is_a_gate", "A sink multiplies the output by the gate sigmoid(lse - sink) and is added to the lse once.",
+        with_options(softmax("causal", "scale", "softcap", fit=ONE),
+                     sinks=lambda rng, p: rng.standard_normal(p.q.shape[-3]).astype(p.q.dtype)),
+        plain, gated_by_sinks, pool=of_logs),
 )

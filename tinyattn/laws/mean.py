@@ -1,49 +1,49 @@
-"""Laws of a weighted mean: of values, by keys in any order, each head and sequence alone."""
+"""Laws of a weighted mean: it is linear in the values, keys have no order, every sequence is computed alone."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
-from tinyattn.laws.draw import ALL, at_least, softmax, without
-from tinyattn.laws.law import Law, outputs
-from tinyattn.laws.problem import Mechanism, Problem, Sizes
+from tinyattn.laws.draw.options import on
+from tinyattn.laws.draw.sizes import at_least, three_sequences
+from tinyattn.laws.draw.softmax import ALL, softmax, without
+from tinyattn.laws.law import Draw, Law, outputs
+from tinyattn.laws.problem import Mechanism, Problem, repeat_heads
 from tinyattn.laws.score import plain
 from tinyattn.ops.types import Array
 
 
-def some_rows(f: Mechanism, p: Problem) -> tuple[Array, ...]:
-    """Values of one constant, read by the queries that see something."""
+def equal_values(f: Mechanism, p: Problem) -> tuple[Array, ...]:
+    """Returns the outputs for values that all equal 1.5, of the queries that see a key."""
     out = outputs(p.but(v=np.full_like(p.v, 1.5)).call(f))[0]
     return (out[p.visible().any(axis=-1)],)
 
 
 def constants(f: Mechanism, p: Problem) -> tuple[Array, ...]:
-    """That constant."""
+    """Returns 1.5 for the same queries."""
     return (np.full((int(p.visible().any(axis=-1).sum()), p.v.shape[-1]), 1.5, p.q.dtype),)
 
 
 def outside(f: Mechanism, p: Problem) -> tuple[Array, ...]:
-    """How far the output is above the largest visible value and below the smallest."""
+    """Returns how far the output is above the largest visible value or below the smallest."""
     out = outputs(p.call(f))[0]
-    values = np.repeat(p.v, p.q.shape[-3] // p.k.shape[-3], axis=-3)[..., None, :, :]
+    values = repeat_heads(p.q, p.v)[0][..., None, :, :]
     seen = p.visible()[..., None]
     high = np.max(np.where(seen, values, -np.inf), axis=-2, initial=-np.inf)
     low = np.min(np.where(seen, values, np.inf), axis=-2, initial=np.inf)
     some = np.expand_dims(np.any(seen, axis=(-1, -2)), -1)
     over = np.where(some, np.maximum(out - np.where(some, high, 0), 0) + np.maximum(np.where(some, low, 0) - out, 0), 0)
-    # Far outside is told apart, within rounding of the hull is not: the budget is that of the output itself.
+    # An excess within rounding counts as 0: where the law holds both sides are 0, and so would their budget be.
     return (np.where(over > 1e-2 * np.maximum(np.abs(out), 1e-3), over, 0.0).astype(p.q.dtype),)
 
 
 def reversed_keys(f: Mechanism, p: Problem) -> tuple[Array, ...]:
-    """The keys in reverse order."""
+    """Returns the result with the keys in reverse order."""
     return outputs(p.reordered(np.arange(p.k.shape[-2])[::-1]).call(f))
 
 
 def doubled(f: Mechanism, p: Problem) -> tuple[Array, ...]:
-    """Every key and value twice."""
+    """Returns the result with every key and value given twice."""
     twice = {"k": np.repeat(p.k, 2, axis=-2), "v": np.repeat(p.v, 2, axis=-2)}
     same = p.explicit()
     twice["mask"] = np.repeat(same.options["mask"], 2, axis=-1)
@@ -54,51 +54,52 @@ def doubled(f: Mechanism, p: Problem) -> tuple[Array, ...]:
 
 
 def last_of_batch(f: Mechanism, p: Problem) -> tuple[Array, ...]:
-    """The last sequence of the batch, out of all."""
+    """Returns the result of the last sequence, computed in the batch."""
     return (outputs(p.call(f))[0][-1:],)
 
 
 def alone(f: Mechanism, p: Problem) -> tuple[Array, ...]:
-    """That sequence alone."""
+    """Returns the result of the last sequence, computed alone."""
     part = {name: np.asarray(p.options[name])[-1:] for name in ("mask", "bias")
             if p.options.get(name) is not None and np.ndim(p.options[name]) == p.q.ndim}
     return (outputs(p.but(q=p.q[-1:], k=p.k[-1:], v=p.v[-1:], **part).call(f))[0],)
 
 
 def mixed_values(f: Mechanism, p: Problem) -> tuple[Array, ...]:
-    """f(2 v - 3 w)."""
+    """Returns f(2 v - 3 w)."""
     return outputs(p.but(v=2.0 * p.v - 3.0 * p.v[..., ::-1, :]).call(f))
 
 
 def mixed_outputs(f: Mechanism, p: Problem) -> tuple[Array, ...]:
-    """2 f(v) - 3 f(w)."""
+    """Returns 2 f(v) - 3 f(w)."""
     first, second = outputs(p.call(f))[0], outputs(p.but(v=p.v[..., ::-1, :]).call(f))[0]
     return (2.0 * first - 3.0 * second,)
 
 
+def linear_in_the_values(draw: Draw) -> Law:
+    """Returns the law of linearity."""
+    return Law("linear_in_the_values", "The output is linear in the values: f(2 v - 3 w) is 2 f(v) - 3 f(w).", draw, mixed_values,
+               mixed_outputs)
+
+
 def reversed_queries(f: Mechanism, p: Problem) -> tuple[Array, ...]:
-    """The queries in reverse order, their outputs put back."""
+    """Returns the result with the queries in reverse order, put back in order."""
     return (outputs(p.but(q=p.q[..., ::-1, :]).call(f))[0][..., ::-1, :],)
-
-
-def batched(sizes: Sizes) -> Sizes:
-    """Returns the sizes with three sequences."""
-    return replace(sizes, leading=(3,))
 
 
 ONE = at_least(q_len=1, kv_len=2)
 LAWS = (
-    Law("equal_values_give_that_value", "Values that are all c give c wherever something is seen, but for a sink.",
-        softmax(*without(["sinks"]), fit=ONE), some_rows, constants),
-    Law("within_the_hull", "An output lies between the smallest and the largest visible value.",
+    Law("equal_values_give_that_value", "Without sinks, values that all equal c give c for every query that sees a key.",
+        softmax(*without(["sinks"]), fit=ONE), equal_values, constants),
+    Law("within_the_hull", "Without sinks, an output lies between the smallest and the largest visible value.",
         softmax(*without(["sinks"]), fit=ONE), outside, lambda f, p: (np.zeros(p.q.shape[:-1] + p.v.shape[-1:], p.q.dtype),)),
-    Law("linear_in_the_values", "f(2 v - 3 w) is 2 f(v) - 3 f(w).", softmax(*ALL, fit=ONE), mixed_values, mixed_outputs),
+    linear_in_the_values(softmax(*ALL, fit=ONE)),
     Law("keys_have_no_order", "Keys, values, mask and bias in another order give the same.", softmax(*ALL, fit=ONE), plain,
         reversed_keys, reorder=True),
     Law("queries_do_not_see_each_other", "Queries in another order give their outputs in that order.",
         softmax("scale", "softcap", "sinks", fit=ONE), plain, reversed_queries),
-    Law("a_key_twice_weighs_the_same", "Every key twice gives the same, but for a sink.", softmax(*without(["sinks"]), fit=ONE),
-        plain, doubled),
-    Law("a_sequence_alone", "A sequence gives the same alone as in a batch.",
-        lambda rng, s: softmax(*ALL, fit=ONE)(rng, batched(s)), last_of_batch, alone),
+    Law("a_key_twice_weighs_the_same", "Without sinks, giving every key and value twice changes nothing.",
+        softmax(*without(["sinks"]), fit=ONE), plain, doubled),
+    Law("a_sequence_alone", "A sequence gives the same alone as in a batch.", on(softmax(*ALL, fit=ONE), three_sequences),
+        last_of_batch, alone),
 )

@@ -1,4 +1,4 @@
-"""Problems: inputs that can tell right from wrong, drawn from sizes and a seed."""
+"""Problems: the arguments of one call, made from sizes and a seed so that a wrong mechanism gives a wrong answer."""
 
 from __future__ import annotations
 
@@ -8,18 +8,20 @@ from typing import Any
 
 import numpy as np
 
+from tinyattn import definitions
 from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.types import Array
 
 Mechanism = Callable[..., Any]
-# Options that have an entry a token: on the axis before the last where they have as many axes as k or more, else on the last.
-TOKENS = ("log_decay", "beta", "gate", "gates", "span", "q_rope")
+# Options with one entry per token: those that definitions declare, and latent attention's second array of queries, which
+# the laws give by name.
+TOKENS = frozenset({"q_rope"}.union(*(getattr(getattr(definitions, name), "per_token", ()) for name in definitions.__all__)))
 REGIMES = ("plain", "spiky", "ties", "offset", "tiny", "flat")
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """How large a problem is: hypothesis draws and shrinks these, a seeded generator does where it is absent."""
+    """How large a problem is. hypothesis draws and shrinks sizes; without it a seeded generator draws them."""
 
     leading: tuple[int, ...] = (1,)
     kv_heads: int = 2
@@ -33,13 +35,13 @@ class Sizes:
 
     @property
     def heads(self) -> int:
-        """Query heads."""
+        """The number of query heads."""
         return self.kv_heads * self.groups
 
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """The arguments of one call: q, k, v, and options by name."""
+    """The arguments of one call: q, k, v, and the options by name."""
 
     q: Array
     k: Array
@@ -47,23 +49,32 @@ class Problem:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def call(self, mechanism: Mechanism, **options: Any) -> Any:
-        """Returns mechanism(q, k, v) with the problem's options, some of them replaced."""
+        """Returns mechanism(q, k, v, **options) with the problem's options, of which some may be replaced."""
         return mechanism(self.q, self.k, self.v, **{**self.options, **options})
 
     def but(self, **changes: Any) -> Problem:
-        """Returns the problem with other arrays (q, k, v) or options."""
+        """Returns the problem with some of q, k, v and the options replaced."""
         arrays = {name: changes.pop(name) for name in ("q", "k", "v") if name in changes}
         return replace(self, **arrays, options={**self.options, **changes})
 
-    def tokens(self, s: slice) -> Problem:
-        """Returns the problem of some of its tokens, what belongs to each of them with it."""
+    def per_token(self) -> dict[str, int]:
+        """Returns the axis of the tokens, -2 or -1, for every option with one entry per token."""
         ndim = self.k.ndim
-        changes = {name: x[..., s, :] if x.ndim >= ndim else x[..., s] for name, x in self.options.items()
-                   if name in TOKENS and isinstance(x, np.ndarray) and x.ndim >= ndim - 1}
-        return self.but(q=self.q[..., s, :], k=self.k[..., s, :], v=self.v[..., s, :], **changes)
+        return {name: -2 if x.ndim >= ndim else -1 for name, x in self.options.items()
+                if name in TOKENS and isinstance(x, np.ndarray) and x.ndim >= ndim - 1}
+
+    def tokens(self, s: slice) -> Problem:
+        """Returns the problem of some of its tokens, with the options that have one entry per token cut in the same way."""
+        cut = {name: self.options[name][(..., s, *[slice(None)] * (-1 - axis))] for name, axis in self.per_token().items()}
+        return self.but(q=self.q[..., s, :], k=self.k[..., s, :], v=self.v[..., s, :], **cut)
+
+    def repeated(self) -> Problem:
+        """Returns the problem with keys and values repeated, so that every query head has its own."""
+        k, v = repeat_heads(self.q, self.k, self.v)
+        return self.but(k=k, v=v)
 
     def map(self, f: Callable[[Array], Array]) -> Problem:
-        """Returns the problem with f applied to every floating array in it, options and states included."""
+        """Returns the problem with f applied to every floating array, those in options and states included."""
         def each(item: Any) -> Any:
             if isinstance(item, np.ndarray) and item.dtype.kind == "f":
                 return f(item)
@@ -72,7 +83,7 @@ class Problem:
         return Problem(f(self.q), f(self.k), f(self.v), {name: each(o) for name, o in self.options.items()})
 
     def astype(self, dtype: Any) -> Problem:
-        """Returns the problem in another dtype."""
+        """Returns the problem with its floating arrays in another dtype."""
         return self.map(lambda array: array.astype(dtype))
 
     def full(self) -> tuple[int, ...]:
@@ -80,7 +91,7 @@ class Problem:
         return (*self.q.shape[:-1], self.k.shape[-2])
 
     def visible(self) -> Array:
-        """Returns who sees whom, (..., heads, q_len, kv_len), spelled out pair by pair from positions."""
+        """Returns which query sees which key, (..., heads, q_len, kv_len), decided pair by pair from their positions."""
         full = self.full()
         q_len, kv_len = full[-2:]
         mask = self.options.get("mask")
@@ -97,7 +108,7 @@ class Problem:
         return seen
 
     def explicit(self) -> Problem:
-        """Returns the same softmax problem with causal, window and patterns written out as one dense mask."""
+        """Returns the same softmax problem with causal, window and pattern replaced by one boolean mask."""
         return self.but(mask=self.visible(), causal=False, window=None)
 
     def reordered(self, order: Array) -> Problem:
@@ -111,7 +122,7 @@ class Problem:
 
 
 def values(rng: np.random.Generator, shape: tuple[int, ...], regime: str, *, role: str) -> Array:
-    """Returns an array for q, k or v (`role`) that makes the softmax of one kind: a flat one proves nothing."""
+    """Returns an array for q, k or v (its `role`) whose numbers follow the regime, which decides how peaked the softmax is."""
     x = rng.standard_normal(shape)
     if regime == "spiky" and role in "qk":
         return x * 4.0
@@ -126,8 +137,17 @@ def values(rng: np.random.Generator, shape: tuple[int, ...], regime: str, *, rol
     return x
 
 
+def repeat_heads(q: Array, *arrays: Array) -> tuple[Array, ...]:
+    """Returns arrays of kv heads with each head repeated for its group: place h holds kv head h // groups.
+
+    >>> repeat_heads(np.zeros((4, 1, 1)), np.array([[[1.0]], [[2.0]]]))[0].reshape(-1)
+    array([1., 1., 2., 2.])
+    """
+    return tuple(np.repeat(x, q.shape[-3] // max(x.shape[-3], 1), axis=-3) for x in arrays)
+
+
 def arrays(rng: np.random.Generator, sizes: Sizes, **options: Any) -> Problem:
-    """Returns a problem of these sizes and regime with the options given.
+    """Returns a problem of these sizes, their regime and these options.
 
     >>> arrays(np.random.default_rng(0), Sizes(), causal=True).q.shape
     (1, 4, 5, 4)

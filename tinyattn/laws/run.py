@@ -1,4 +1,4 @@
-"""Running a law: problems drawn from a seed, those that could prove nothing drawn again."""
+"""Running a law on problems drawn from a seed; problems that could not reveal a wrong answer are drawn again."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from tinyattn.laws.budget import measure
-from tinyattn.laws.draw import ALL, draw_sizes
+from tinyattn.laws.draw.sizes import draw_sizes
+from tinyattn.laws.draw.softmax import ALL
 from tinyattn.laws.law import Law, judge, outputs
 from tinyattn.laws.problem import Mechanism, Problem
 from tinyattn.laws.score import plain
@@ -17,9 +18,9 @@ MOST_REDRAWN = 20
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """What was tried of a law: examples, problems redrawn as they could tell nothing, the worst error in budgets.
+    """The result of trying a law: how many examples, how many problems were drawn again, the worst error in budgets.
 
-    `crashed` is whether the mechanism refused or broke down, which is no verdict on what it computes.
+    `crashed` says that the mechanism raised an error, which is no verdict on what it computes.
     """
 
     law: Law
@@ -32,20 +33,20 @@ class Report:
 
 
 def tells(problem: Problem, honest: Mechanism, rng: np.random.Generator) -> bool:
-    """Returns whether the budget of a softmax problem rejects at least one of three wrong answers.
+    """Returns whether the budget of a softmax problem is small enough to reject at least one of three wrong answers.
 
-    They are: the scale 0.1 % off, one visible key dropped, the mean of the values.
+    They are those with a scale 0.1 % off, with one visible key dropped, and with the mean of the values.
     """
     if not set(problem.options) <= set(ALL) or not problem.q.size or not problem.v.size or problem.k.shape[-2] < 2:
         return True
     try:
         return rejects(problem, honest, rng)
-    except TypeError:  # it takes no mask and no bias: these answers are none of its own
+    except TypeError:  # it takes no mask or bias, so that these answers cannot be made
         return True
 
 
 def rejects(problem: Problem, honest: Mechanism, rng: np.random.Generator) -> bool:
-    """Returns whether one of the three wrong answers exceeds the budget, or nothing is seen at all."""
+    """Returns whether one of the three wrong answers exceeds the budget, or no query sees a key."""
     budget = measure((plain,), honest, problem, rng, reorder=True)
     seen = problem.visible()
     if not seen.any():
@@ -60,9 +61,9 @@ def rejects(problem: Problem, honest: Mechanism, rng: np.random.Generator) -> bo
 
 
 def check(law: Law, mechanism: Mechanism, *, honest: Mechanism, rng: np.random.Generator, examples: int = 20) -> Report:
-    """Returns what came of trying a law on a mechanism; `honest` is the definition whose rounding sets the budget.
+    """Returns the result of trying a law on a mechanism; the rounding of `honest`, the definition, sets the budget.
 
-    Half of the problems are float64, half float32; the generator says which kind is first.
+    Half of the problems are float64 and half are float32; the generator decides which come first.
     """
     worst, redrawn, tried, first = 0.0, 0, 0, int(rng.integers(2))
     while tried < examples:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from functools import wraps
+from types import MappingProxyType
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -20,16 +21,17 @@ CHECKS: dict[str, Callable[[str, Any], Any]] = {"bool": truth, "str": text, "Cal
 FLOATING = {np.dtype(kind) for kind in (np.float16, np.float32, np.float64)}
 
 
-def shapes(signature: str, *, states: Sequence[str] = (), shared: Sequence[str] = (),
-           passes: Callable[..., Any] | None = None) -> Callable[[F], F]:
+def shapes(signature: str, *, per_token: Mapping[str, str] = MappingProxyType({}), states: Sequence[str] = (),
+           shared: Sequence[str] = ()) -> Callable[[F], F]:
     """Declares the core axes of a mechanism's arrays, in NumPy's gufunc language, and checks every call by them.
 
     `"(i,d),(j,d),(j,e)->(i,e)"` names the axes of one head. In front of them stands the heads axis (`heads` for the
     queries (the first array and those with its first core axis), `kv_heads` for the others, dividing it), and in front of
-    that leading axes that are equal in all. Arrays without a heads axis are one head; then `states` names the options that
-    lack it too. `shared` arrays never have one: all heads read them, and they come in with a heads axis of 1. float16 and
+    that leading axes that are equal in all. `per_token` declares the options with one entry per token and their core axes,
+    `{"log_decay": "(j)"}`. Arrays without a heads axis are one head; then the options of `per_token` and `states` lack it
+    too. `shared` arrays never have one: all heads read them, and they come in with a heads axis of 1. float16 and
     bfloat16 are computed in float32 and the first result is returned as it came, half-width options are widened too;
-    other byte orders come in, native order goes out. `passes` is the function that the mechanism's `**options` go to.
+    other byte orders come in, native order goes out.
 
     Raises:
         TypeError: an array that is not float16, bfloat16, float32 or float64, two of different dtypes, or an option that
@@ -51,7 +53,7 @@ def shapes(signature: str, *, states: Sequence[str] = (), shared: Sequence[str] 
         code = mechanism.__code__
         names, by_place = code.co_varnames[: len(cores)], min(len(cores), code.co_argcount)
         options_of = by_name(mechanism)
-        known = {*options_of, *(by_name(passes) if passes else ())}.difference(names)
+        known = options_of.keys() - set(names)
         plain = {name: CHECKS[kind] for name, kind in options_of.items() if kind in CHECKS}
 
         def shown() -> str:
@@ -80,7 +82,7 @@ def shapes(signature: str, *, states: Sequence[str] = (), shared: Sequence[str] 
             single = given[0].ndim == len(cores[0])
             if single and all(array.ndim == len(core) for array, core in zip(given, cores, strict=True)):
                 given = [array[None] for array in given]
-                for name in states:
+                for name in (*per_token, *states):
                     if options.get(name) is not None:
                         options[name] = each(options[name], lambda state: state[None] if hasattr(state, "ndim") else state)
             elif shared:
@@ -101,6 +103,7 @@ def shapes(signature: str, *, states: Sequence[str] = (), shared: Sequence[str] 
             return out
 
         checked.signature = signature  # type: ignore[attr-defined]
+        checked.per_token = dict(per_token)  # type: ignore[attr-defined]
         return cast(F, checked)
 
     return declare

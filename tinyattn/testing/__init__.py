@@ -1,4 +1,4 @@
-"""How we know, for others' kernels too: strategies, budgets, gradients, and a museum of wrong attentions.
+"""Tests for your own kernels: strategies, budgets, gradients, and a museum of wrong mechanisms that tests should detect.
 
 `from tinyattn.testing.strategies import problems` needs hypothesis; the rest does not.
 
@@ -6,9 +6,9 @@ Its files, in reading order:
 
     compare.py              outputs within a budget
     gradient.py             gradients within a budget
-    strategies.py           what hypothesis draws
+    strategies.py           hypothesis strategies
     broken/                 wrong on purpose
-    matrix.py               who kills whom
+    matrix.py               which law detects which fault
 """
 
 from tinyattn.testing.broken import MUSEUM

@@ -1,4 +1,4 @@
-"""Outputs compared with the definition's, within a budget measured on the very problem."""
+"""Outputs compared with those of the definition, within a budget measured on the same problem."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tinyattn.laws.score import plain
 
 
 def assert_within_budget(mechanism: Mechanism, problem: Problem, *, honest: Mechanism, rng: np.random.Generator) -> None:
-    """Returns if a mechanism's outputs on a problem are the definition's, within the rounding of an honest run.
+    """Passes silently if a mechanism gives the definition's outputs on a problem, within the definition's own rounding error.
 
     Raises:
         AssertionError: they are not; it names the worst place, both values and the error in budgets.
@@ -26,7 +26,7 @@ def assert_within_budget(mechanism: Mechanism, problem: Problem, *, honest: Mech
 
 
 def explain(budget: Budget, got: Outputs, names: tuple[str, ...] = ("out", "lse")) -> None:
-    """Returns if outputs are within their budget, else raises an AssertionError that says where they are not."""
+    """Passes silently if outputs are within their budget, otherwise raises an AssertionError that names the worst place."""
     spent = budget.spent(got)
     if spent <= 1.0:
         return

@@ -1,4 +1,4 @@
-"""Gradients of a kernel's own backward compared with the definition's."""
+"""Gradients of a kernel's own backward pass compared with those of the definition."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from tinyattn.engine.grad import vjp
-from tinyattn.laws.budget import Outputs, measure, whole
+from tinyattn.laws.budget import Outputs, anywhere, measure
 from tinyattn.laws.problem import Mechanism, Problem
 from tinyattn.ops.types import Array
 from tinyattn.testing.compare import explain
@@ -18,9 +18,9 @@ NAMES = ("q", "k", "v")
 
 def assert_gradients_within_budget(backward: Backward, problem: Problem, d_out: Array, *, honest: Mechanism,
                                    rng: np.random.Generator) -> None:
-    """Returns if `backward(problem, d_out) -> {"q": d_q, "k": d_k, "v": d_v}` gives the definition's gradients.
+    """Passes silently if `backward(problem, d_out) -> {"q": d_q, "k": d_k, "v": d_v}` gives the definition's gradients.
 
-    No differences are taken through the kernel, so that it needs no float64.
+    No finite differences are taken, so that the kernel need not support float64.
 
     Raises:
         AssertionError: they are not within the budget; it names the worst place, both values and the error in budgets.
@@ -29,7 +29,7 @@ def assert_gradients_within_budget(backward: Backward, problem: Problem, d_out: 
         _, pullback = vjp(lambda t: p.but(**t).call(f), {name: getattr(p, name) for name in NAMES})
         return tuple(pullback(d_out.astype(p.q.dtype)).values())
 
-    budget = measure((side,), honest, problem, rng, reorder=False, pool=whole)
+    budget = measure((side,), honest, problem, rng, reorder=False, pool=anywhere)
     given = backward(problem, d_out.astype(problem.q.dtype))
     missing = [name for name in NAMES if name not in given]
     if missing:

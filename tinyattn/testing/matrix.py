@@ -1,4 +1,4 @@
-"""Who kills whom: the laws of a row tried on the twins of that row."""
+"""Which law detects which fault: the laws of a row tried on the twins of that row."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ EXAMPLES = 40
 
 
 def row_of(twin: Twin) -> Row | CacheRow:
-    """Returns the twin's row, a mechanism's or a cache's."""
+    """Returns the twin's row, that of a mechanism or of a cache."""
     return find(twin.row) if twin.cache is None else caches.find(twin.row)
 
 
 def laws_on(twin: Twin) -> tuple[Law, ...]:
-    """Returns the laws of the twin's row, around the twin's own cache where it has one."""
+    """Returns the laws of the twin's row, with the twin's own cache if it has one."""
     return find(twin.row).laws if twin.cache is None else caches.find(twin.row).laws_of(twin.cache)
 
 
 def killed(twin: Twin, law: Law, *, seed: int = 0, examples: int = EXAMPLES, mechanism: Mechanism | None = None) -> bool:
-    """Returns whether a law finds a twin's answers wrong, built on the row's definition or on another mechanism.
+    """Returns whether a law detects a twin, built on the row's definition or on another mechanism.
 
-    A crash does not count: it would be caught without a law.
+    A crash does not count, since it would be noticed without a law.
     """
     row = row_of(twin)
     broken = twin.breaks(row.mechanism if mechanism is None else mechanism)
@@ -39,7 +39,7 @@ def killed(twin: Twin, law: Law, *, seed: int = 0, examples: int = EXAMPLES, mec
 
 def kills(museum: Iterable[Twin] = MUSEUM, *, seed: int = 0, examples: int = EXAMPLES,
           tell: Callable[[Twin], None] = lambda twin: None) -> dict[str, dict[str, bool]]:
-    """Returns for each twin's name which laws of its row kill it; `tell` hears of each twin when it is done."""
+    """Returns, by the name of each twin, which laws of its row detect it; `tell` is called with each twin when it is done."""
     matrix = {}
     for twin in museum:
         matrix[twin.name] = {law.name: killed(twin, law, seed=seed, examples=examples) for law in laws_on(twin)}
@@ -48,9 +48,9 @@ def kills(museum: Iterable[Twin] = MUSEUM, *, seed: int = 0, examples: int = EXA
 
 
 def render(matrix: Mapping[str, Mapping[str, bool]], museum: Iterable[Twin] = MUSEUM) -> str:
-    """Returns the matrix as text, a table a row of the catalog: laws down, twins across.
+    """Returns the matrix as text, with one table per row of the catalog: laws down, twins across.
 
-    ● a law about the twin's own fault kills it, ○ another law does, · it survives, ! its own law lets it live.
+    ● a law about the twin's fault detects it, ○ another law does, · the law does not, ! a law about its fault does not.
     """
     own = {twin.name: twin.killed_by for twin in museum}
     sign = {(True, True): "●", (False, True): "○", (False, False): "·", (True, False): "!"}

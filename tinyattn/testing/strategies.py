@@ -1,4 +1,4 @@
-"""Hypothesis strategies: what is drawn are sizes, options and a seed, so that a failure shrinks to a few tokens."""
+"""Hypothesis strategies that draw sizes, options and a seed, so that a failure shrinks to a few tokens."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LEADING = ((), (1,), (2,), (2, 2))
 
 
 def lengths(edges: Sequence[int] = (), *, least: int = 0, most: int = 9) -> st.SearchStrategy[int]:
-    """Returns lengths from `least` to `most`, and one either side of each block edge."""
+    """Returns lengths from `least` to `most`, and the numbers on both sides of each block edge."""
     near = sorted({max(edge + step, least) for edge in edges for step in (-1, 0, 1)})
     small = st.integers(least, most)
     return small | st.sampled_from(near) if near else small
@@ -22,7 +22,7 @@ def lengths(edges: Sequence[int] = (), *, least: int = 0, most: int = 9) -> st.S
 
 @st.composite
 def sizes(draw: st.DrawFn, *, edges: Sequence[int] = (), dtypes: Sequence[str] = ("float64", "float32")) -> Sizes:
-    """Returns drawn sizes: lengths from 0 and 1 up and around `edges`, heads in groups, every regime of values."""
+    """Returns drawn sizes: lengths from 0 and 1 up and around `edges`, several heads per kv head, every regime of values."""
     return Sizes(leading=draw(st.sampled_from(LEADING)), kv_heads=draw(st.integers(1, 3)), groups=draw(st.integers(1, 4)),
                  q_len=draw(lengths(edges)), kv_len=draw(lengths(edges, least=1)), head_dim=draw(lengths((), least=1)),
                  value_dim=draw(lengths((), least=1)), regime=draw(st.sampled_from(REGIMES)),

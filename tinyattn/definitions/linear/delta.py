@@ -12,10 +12,8 @@ from tinyattn.ops.linear_options import linear_scale, positive_int, same_or_late
 from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array
 
-GATES = ("initial_state", "beta", "log_decay")
 
-
-@shapes("(i,d),(j,d),(j,e)->(i,e)", states=GATES)
+@shapes("(i,d),(j,d),(j,e)->(i,e)", per_token={"beta": "(j)"}, states=("initial_state",))
 def delta_rule_recurrent(q: Array, k: Array, v: Array, *, beta: Array, scale: float | None = None,
                          initial_state: Array | None = None, return_state: bool = False) -> Any:
     """Returns what queries read from a state that each token corrects towards its own value.
@@ -39,7 +37,7 @@ def delta_rule_recurrent(q: Array, k: Array, v: Array, *, beta: Array, scale: fl
     return corrected(q, k, v, beta, np.zeros(k.shape[:-1], k.dtype), scale, initial_state, return_state)
 
 
-@shapes("(i,d),(j,d),(j,e)->(i,e)", states=GATES)
+@shapes("(i,d),(j,d),(j,e)->(i,e)", per_token={"beta": "(j)"}, states=("initial_state",))
 def delta_rule_chunked(q: Array, k: Array, v: Array, *, beta: Array, scale: float | None = None,
                        initial_state: Array | None = None, return_state: bool = False, chunk: int = 64) -> Any:
     """Returns the delta rule, parallel within chunks and recurrent between them.
@@ -62,7 +60,7 @@ def delta_rule_chunked(q: Array, k: Array, v: Array, *, beta: Array, scale: floa
     return corrected_in_chunks(q, k, v, beta, np.zeros(k.shape[:-1], k.dtype), scale, initial_state, return_state, chunk)
 
 
-@shapes("(i,d),(j,d),(j,e)->(i,e)", states=GATES)
+@shapes("(i,d),(j,d),(j,e)->(i,e)", per_token={"beta": "(j)", "log_decay": "(j)"}, states=("initial_state",))
 def gated_delta_rule_recurrent(q: Array, k: Array, v: Array, *, beta: Array, log_decay: Array, scale: float | None = None,
                                initial_state: Array | None = None, return_state: bool = False) -> Any:
     """Returns the delta rule on a state that fades before each token corrects it.
@@ -84,7 +82,7 @@ def gated_delta_rule_recurrent(q: Array, k: Array, v: Array, *, beta: Array, log
     return corrected(q, k, v, beta, check_log_decay(log_decay, k.shape[:-1], k.dtype), scale, initial_state, return_state)
 
 
-@shapes("(i,d),(j,d),(j,e)->(i,e)", states=GATES)
+@shapes("(i,d),(j,d),(j,e)->(i,e)", per_token={"beta": "(j)", "log_decay": "(j)"}, states=("initial_state",))
 def gated_delta_rule_chunked(q: Array, k: Array, v: Array, *, beta: Array, log_decay: Array, scale: float | None = None,
                              initial_state: Array | None = None, return_state: bool = False, chunk: int = 64) -> Any:
     """Returns the gated delta rule, parallel within chunks and recurrent between them.

@@ -12,10 +12,8 @@ from tinyattn.ops.linear_options import linear_scale, positive_int, same_or_late
 from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array
 
-GATES = ("initial_state", "log_decay")
 
-
-@shapes("(i,d),(j,d),(j,e)->(i,e)", states=GATES)
+@shapes("(i,d),(j,d),(j,e)->(i,e)", per_token={"log_decay": "(j,d)"}, states=("initial_state",))
 def gated_linear_attention_parallel(q: Array, k: Array, v: Array, *, log_decay: Array, scale: float | None = None,
                                     initial_state: Array | None = None, return_state: bool = False) -> Any:
     """Returns what queries read from a state whose channels fade, as one weighted sum over all earlier tokens.
@@ -48,7 +46,7 @@ def gated_linear_attention_parallel(q: Array, k: Array, v: Array, *, log_decay: 
     return weighted_sum(q, k, v, check_log_decay(log_decay, k.shape, k.dtype), scale, initial_state, return_state)
 
 
-@shapes("(i,d),(j,d),(j,e)->(i,e)", states=GATES)
+@shapes("(i,d),(j,d),(j,e)->(i,e)", per_token={"log_decay": "(j,d)"}, states=("initial_state",))
 def gated_linear_attention_recurrent(q: Array, k: Array, v: Array, *, log_decay: Array, scale: float | None = None,
                                      initial_state: Array | None = None, return_state: bool = False) -> Any:
     """Returns gated linear attention from a state that takes in one token at a time.
@@ -70,7 +68,7 @@ def gated_linear_attention_recurrent(q: Array, k: Array, v: Array, *, log_decay:
     return one_by_one(q, k, v, check_log_decay(log_decay, k.shape, k.dtype), scale, initial_state, return_state)
 
 
-@shapes("(i,d),(j,d),(j,e)->(i,e)", states=GATES)
+@shapes("(i,d),(j,d),(j,e)->(i,e)", per_token={"log_decay": "(j,d)"}, states=("initial_state",))
 def gated_linear_attention_chunked(q: Array, k: Array, v: Array, *, log_decay: Array, scale: float | None = None,
                                    initial_state: Array | None = None, return_state: bool = False, chunk: int = 64) -> Any:
     """Returns gated linear attention, parallel within chunks and recurrent between them.

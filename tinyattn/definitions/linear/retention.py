@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from tinyattn.definitions.linear.gated import GATES, in_chunks, one_by_one, weighted_sum
+from tinyattn.definitions.linear.gated import in_chunks, one_by_one, weighted_sum
 from tinyattn.ops.gates import check_log_decay
 from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array
 
 
-@shapes("(i,d),(j,d),(j,e)->(i,e)", states=GATES)
+@shapes("(i,d),(j,d),(j,e)->(i,e)", per_token={"log_decay": "(j)"}, states=("initial_state",))
 def simple_gated_linear_attention_parallel(q: Array, k: Array, v: Array, *, log_decay: Array, scale: float | None = None,
                                            initial_state: Array | None = None, return_state: bool = False) -> Any:
     """Returns what queries read from a state that fades as a whole, by a number a token: Mamba-2's SSD.
@@ -35,7 +35,7 @@ def simple_gated_linear_attention_parallel(q: Array, k: Array, v: Array, *, log_
     return weighted_sum(q, k, v, a_token(log_decay, k), scale, initial_state, return_state)
 
 
-@shapes("(i,d),(j,d),(j,e)->(i,e)", states=GATES)
+@shapes("(i,d),(j,d),(j,e)->(i,e)", per_token={"log_decay": "(j)"}, states=("initial_state",))
 def simple_gated_linear_attention_recurrent(q: Array, k: Array, v: Array, *, log_decay: Array, scale: float | None = None,
                                             initial_state: Array | None = None, return_state: bool = False) -> Any:
     """Returns the same from a state that takes in one token at a time.
@@ -57,7 +57,7 @@ def simple_gated_linear_attention_recurrent(q: Array, k: Array, v: Array, *, log
     return one_by_one(q, k, v, a_token(log_decay, k), scale, initial_state, return_state)
 
 
-@shapes("(i,d),(j,d),(j,e)->(i,e)", states=GATES)
+@shapes("(i,d),(j,d),(j,e)->(i,e)", per_token={"log_decay": "(j)"}, states=("initial_state",))
 def simple_gated_linear_attention_chunked(q: Array, k: Array, v: Array, *, log_decay: Array, scale: float | None = None,
                                           initial_state: Array | None = None, return_state: bool = False,
                                           chunk: int = 64) -> Any:
@@ -80,7 +80,7 @@ def simple_gated_linear_attention_chunked(q: Array, k: Array, v: Array, *, log_d
     return in_chunks(q, k, v, a_token(log_decay, k), scale, initial_state, return_state, chunk)
 
 
-@shapes("(i,d),(j,d),(j,e)->(i,e)", states=GATES)
+@shapes("(i,d),(j,d),(j,e)->(i,e)", states=("log_decay", "initial_state"))
 def retention_parallel(q: Array, k: Array, v: Array, *, log_decay: Array, scale: float | None = None,
                        initial_state: Array | None = None, return_state: bool = False) -> Any:
     """Returns linear attention in which a key's weight fades by a fixed factor a token.
@@ -103,7 +103,7 @@ def retention_parallel(q: Array, k: Array, v: Array, *, log_decay: Array, scale:
     return weighted_sum(q, k, v, a_head(log_decay, k), scale, initial_state, return_state)
 
 
-@shapes("(i,d),(j,d),(j,e)->(i,e)", states=GATES)
+@shapes("(i,d),(j,d),(j,e)->(i,e)", states=("log_decay", "initial_state"))
 def retention_recurrent(q: Array, k: Array, v: Array, *, log_decay: Array, scale: float | None = None,
                         initial_state: Array | None = None, return_state: bool = False) -> Any:
     """Returns retention from a state that takes in one token at a time.
@@ -125,7 +125,7 @@ def retention_recurrent(q: Array, k: Array, v: Array, *, log_decay: Array, scale
     return one_by_one(q, k, v, a_head(log_decay, k), scale, initial_state, return_state)
 
 
-@shapes("(i,d),(j,d),(j,e)->(i,e)", states=GATES)
+@shapes("(i,d),(j,d),(j,e)->(i,e)", states=("log_decay", "initial_state"))
 def retention_chunked(q: Array, k: Array, v: Array, *, log_decay: Array, scale: float | None = None,
                       initial_state: Array | None = None, return_state: bool = False, chunk: int = 64) -> Any:
     """Returns retention, parallel within chunks and recurrent between them.

@@ -15,7 +15,7 @@ from tinyattn.ops.signature import floating, shapes
 from tinyattn.ops.types import Array
 
 
-@shapes("(i,d),(j,d),(j,e)->(i,e)", states=("span",))
+@shapes("(i,d),(j,d),(j,e)->(i,e)", per_token={"span": "(i)"})
 def dynamic_contextual_attention(q: Array, k: Array, v: Array, *, span: Array | float, ramp: float, causal: bool = True,
                                  mask: Array | Pattern | None = None, bias: Array | Bias | None = None,
                                  window: Window | None = None, scale: float | None = None, softcap: float | None = None,

@@ -15,7 +15,7 @@ from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array
 
 
-@shapes("(i,d),(j,d),(j,e)->(i,e)", states=("gates",))
+@shapes("(i,d),(j,d),(j,e)->(i,e)", per_token={"gates": "(i,3)"})
 def native_sparse_attention(q: Array, k: Array, v: Array, *, gates: Array, block: int, selected: int, window: int,
                             scale: float | None = None) -> Array:
     """Returns a gated sum of three attentions: to the means of blocks, to the tokens of selected blocks, to a window.

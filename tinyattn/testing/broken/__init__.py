@@ -1,29 +1,31 @@
-"""The museum: wrong attentions, each a bug that people shipped, each killed by a law about its own fault.
+"""The museum: wrong mechanisms, each with a bug that people shipped, and each detected by a law about that bug.
 
 Its files, in reading order:
 
-    twin.py                 a fault, and the laws that must kill it
-    masking.py              who sees whom
+    twin.py                 a fault, and the laws that must detect it
+    masking.py              which query sees which key
     score.py                scores and weights
     heads.py                heads, sequences, sinks
     lse.py                  log-sum-exps
     gradient.py             backward passes
-    arrays.py               dtypes and layouts
-    linear.py               states
-    variants.py             one thing changed, wrongly
-    latent.py               what is absorbed
-    recurrent.py            states that fade or are corrected
-    contextual.py           spans, counts
+    arrays.py               dtypes and memory layouts
+    linear.py               linear attention and its states
+    variants.py             attention with one thing changed
+    latent.py               latent attention
+    recurrent.py            states that decay or are corrected
+    contextual.py           spans and counted positions
     dual_chunk.py           chunks
     lowrank.py              projections, landmarks
-    features.py             features
-    spatial.py              grids
-    sparse.py               patterns, windows, groups
+    features.py             feature maps
+    windows.py              windows of a grid
+    spatial.py              lines, neighbourhoods, gates and positions of a grid
+    sparse.py               patterns, tables of blocks
+    local.py                windows with something more
     selected.py             choices
-    cache.py                caches: what is kept
-    cache_ring.py           rings: who is seen
+    cache.py                what a cache keeps
+    cache_ring.py           which token a ring sees
     cache_stored.py         pages and codes
-    cache_rows.py           whose tokens, and which are forgotten
+    cache_rows.py           rows and forgotten tokens
 """
 
 from tinyattn.testing.broken import (
@@ -39,6 +41,7 @@ from tinyattn.testing.broken import (
     heads,
     latent,
     linear,
+    local,
     lowrank,
     lse,
     masking,
@@ -48,11 +51,12 @@ from tinyattn.testing.broken import (
     sparse,
     spatial,
     variants,
+    windows,
 )
 from tinyattn.testing.broken.twin import Twin
 
-HALLS = (masking, score, heads, lse, gradient, arrays, variants, latent, contextual, dual_chunk, sparse, selected, linear, features,
-         recurrent, lowrank, spatial, cache, cache_ring, cache_stored, cache_rows)
+HALLS = (masking, score, heads, lse, gradient, arrays, variants, latent, contextual, dual_chunk, sparse, local, selected, linear,
+         features, recurrent, lowrank, windows, spatial, cache, cache_ring, cache_stored, cache_rows)
 MUSEUM: tuple[Twin, ...] = tuple(one for hall in HALLS for item in vars(hall).values()
                                  for one in (item if isinstance(item, tuple) else (item,)) if isinstance(one, Twin))
 

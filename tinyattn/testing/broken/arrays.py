@@ -1,4 +1,4 @@
-"""Wrong with arrays: dtypes, layouts, inputs written to."""
+"""Faults with arrays: dtypes, memory layout, inputs that are written to."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from tinyattn.testing.broken.twin import twin
 
 @twin("a_dtype_stays")
 def always_float64(f: Mechanism, p: Problem) -> Any:
-    """A float64 constant on the way: every output is float64."""
+    """A float64 constant takes part in the computation: every output is float64."""
     return p.call(f) * np.float64(1.0)
 
 
 @twin("inputs_are_not_written")
 def scales_the_query_in_place(f: Mechanism, p: Problem) -> Any:
-    """In place, q *= scale: the caller's query is another one."""
+    """The scale is applied in place, q *= scale: the caller's array changes."""
     out = p.call(f)
     if isinstance(p.q, np.ndarray) and p.q.flags.writeable:
         p.q[...] *= 0.5
@@ -36,7 +36,7 @@ def reads_memory_flat(f: Mechanism, p: Problem) -> Any:
 
 @twin("byte_order_is_invisible")
 def reads_bytes_as_native(f: Mechanism, p: Problem) -> Any:
-    """Bytes of the other order are read as they lie."""
+    """Arrays in the other byte order are read as if they were native."""
     def native(a: Any) -> Any:
         return a if not isinstance(a, np.ndarray) or a.dtype.isnative else a.view(a.dtype.newbyteorder())
 

@@ -1,4 +1,4 @@
-"""Wrong caches around right mechanisms: what is kept of a text."""
+"""Faults in caches around right mechanisms: what is kept of a text."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from tinyattn.testing.broken.twin import Twin
 
 
 def untouched(f: Mechanism, p: Problem) -> Any:
-    """The mechanism is right; its cache is not."""
+    """Returns the mechanism's result: the mechanism is right and its cache is not."""
     return p.call(f)
 
 
 def cache_twin(*killed_by: str, row: str = "GrowingCache") -> Callable[[Any], Twin]:
-    """Makes a Twin of a wrong cache, a class or a function that makes one: its name, and the first sentence of its docstring."""
+    """Makes a Twin of a wrong cache (a class or a function), with its name and the first sentence of its docstring."""
     def make(cache: Any) -> Twin:
         def made(*arguments: Any, **settings: Any) -> Any:
             return cache(*arguments, **{**caches.find(row).settings, **settings})
@@ -37,10 +37,10 @@ def cache_twin(*killed_by: str, row: str = "GrowingCache") -> Callable[[Any], Tw
 
 @cache_twin("cached_is_full")
 class appended_after_attending(GrowingCache):
-    """Attends first and appends afterwards: a chunk's tokens do not see themselves, but for an empty cache."""
+    """The cache attends first and appends afterwards: the tokens of a chunk do not see themselves."""
 
     def step(self, q: Array, k: Array, v: Array, **options: Any) -> Array:
-        """Appends a chunk and returns what its queries read."""
+        """Appends a chunk and returns the output of its queries."""
         if self.length < q.shape[-2] or not q.shape[-2]:
             return super().step(q, k, v, **options)
         out = self.attend(q, **options)
@@ -50,14 +50,14 @@ class appended_after_attending(GrowingCache):
 
 @cache_twin("cached_is_full")
 class chunk_sees_its_future(GrowingCache):
-    """Attends without a mask, as is right for one token: a longer chunk sees its own future."""
+    """The cache attends without a mask, as is right for one token: a longer chunk sees its own future."""
 
     always: Mapping[str, Any] = {"causal": False}
 
 
 @cache_twin("cached_is_full")
 class chunk_aligned_at_the_first_token(GrowingCache):
-    """The first query of a chunk sees the first key of the text, as in a mask made for the prompt."""
+    """The first query of a chunk sees only the first key of the text, as in a mask made for a prompt."""
 
     def _read(self, q: Array, held: Held, options: dict[str, Any]) -> Array:
         mask = causal_top_left(q.shape[-2], held.length)
@@ -66,7 +66,7 @@ class chunk_aligned_at_the_first_token(GrowingCache):
 
 @cache_twin("tokens_of_zeros_count")
 class length_inferred(GrowingCache):
-    """The length is found by looking for keys that are not zero, and a token whose keys are is written over."""
+    """The length is the number of keys that are not zero: a token whose key is zero is overwritten."""
 
     def _grown(self, k: Array, v: Array) -> Held:
         if self._held is not None:
@@ -77,10 +77,10 @@ class length_inferred(GrowingCache):
 
 @cache_twin("cached_one_by_one", "cached_is_full")
 class position_not_advanced(GrowingCache):
-    """Single tokens are all written to the slot behind the prompt: the position is advanced by the caller, who forgot."""
+    """Single tokens are all written to the slot after the prompt, because the caller must advance the position."""
 
     def step(self, q: Array, k: Array, v: Array, **options: Any) -> Array:
-        """Appends a chunk and returns what its queries read."""
+        """Appends a chunk and returns the output of its queries."""
         out = super().step(q, k, v, **options)
         if k.shape[-2] == 1:
             self.truncate(self.length - 1)
@@ -89,7 +89,7 @@ class position_not_advanced(GrowingCache):
 
 @cache_twin("a_fork_goes_its_own_way")
 class fork_writes_on(GrowingCache):
-    """A fork is a shallow copy: both write their next token behind the same end of the same buffer."""
+    """A fork is a shallow copy: both write their next token to the same place of the same buffer."""
 
     def _parted(self) -> Held | None:
         return self._held
@@ -97,7 +97,7 @@ class fork_writes_on(GrowingCache):
 
 @cache_twin("drafts_leave_no_trace")
 class truncation_ignored(GrowingCache):
-    """Tokens are taken back from the text and not from the cache."""
+    """Tokens are removed from the text and stay in the cache."""
 
     def truncate(self, length: int) -> None:
         """Does nothing."""
@@ -105,7 +105,7 @@ class truncation_ignored(GrowingCache):
 
 @cache_twin("rows_go_where_they_are_told")
 class values_not_reordered(GrowingCache):
-    """Beam search moves the keys and forgets the values."""
+    """Beam search moves the keys and not the values."""
 
     def _picked(self, rows: Array) -> Held | None:
         moved, held = super()._picked(rows), self._held
@@ -118,7 +118,7 @@ class values_not_reordered(GrowingCache):
 
 @cache_twin("cached_is_full", row="LatentCache")
 class rotated_keys_dropped(LatentCache):
-    """Only the latent is kept, and what carries the positions is lost."""
+    """Only the latent is kept, and the rotated keys, which carry the positions, are lost."""
 
     def _grown(self, k: Array, v: Array) -> Held:
         return super()._grown(k, v * 0)
@@ -126,10 +126,10 @@ class rotated_keys_dropped(LatentCache):
 
 @cache_twin("cached_is_full", row="StateCache")
 class state_not_kept(StateCache):
-    """Answers a chunk from the state, and keeps the state that was there before the chunk."""
+    """A chunk is answered from the state, and the state before the chunk is kept."""
 
     def step(self, q: Array, k: Array, v: Array, **options: Any) -> Array:
-        """Folds a chunk and returns what its queries read."""
+        """Adds a chunk to the state and returns the output of its queries."""
         held = self._held
         out = super().step(q, k, v, **options)
         if held is not None and self._held is not None:
@@ -139,7 +139,7 @@ class state_not_kept(StateCache):
 
 @cache_twin("cached_is_full", row="StateCache")
 class chunk_begins_afresh(StateCache):
-    """The chunked form starts from nothing, and only the recurrent one, for one token, takes up the state."""
+    """Chunks of several tokens start from an empty state, and only single tokens use the stored one."""
 
     def _run(self, q: Array, chunk: Chunk, before: Any, position: int) -> tuple[Array, Any]:
         return super()._run(q, chunk, before if chunk.k.shape[-2] == 1 else None, position)
@@ -147,7 +147,7 @@ class chunk_begins_afresh(StateCache):
 
 @cache_twin("drafts_leave_no_trace", row="StateCache")
 class state_not_taken_back(StateCache):
-    """Truncation sets the length back and leaves the drafts in the state."""
+    """Truncation resets the length and leaves the removed tokens in the state."""
 
     def _cut(self, length: int) -> HeldState | None:
         cut = super()._cut(length)

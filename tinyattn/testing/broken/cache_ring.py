@@ -1,4 +1,4 @@
-"""Wrong rings: who is seen where tokens are forgotten."""
+"""Faults in ring caches: which token is seen when others are forgotten."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tinyattn.testing.broken.cache import cache_twin
 
 @cache_twin("cached_is_full", row="RingCache")
 class dropped_before_reading(RingCache):
-    """A chunk's keys push out the old ones before its queries read: the first of them miss the start of their window."""
+    """The keys of a chunk overwrite old ones before its queries read: the first queries miss part of their window."""
 
     def _grown(self, k: Array, v: Array) -> Held:
         return self._settled(super()._grown(k, v))
@@ -23,7 +23,7 @@ class dropped_before_reading(RingCache):
         return held.each(lambda tape: tape.last(self.window))
 
     def _check_held(self, held: Held, start: int, name: str) -> None:
-        """Believes that all is there."""
+        """Accepts every query, as if no token had been forgotten."""
 
 
 @cache_twin("cached_is_full", "cached_one_by_one", row="RingCache")
@@ -36,7 +36,7 @@ class ring_counts_the_others(RingCache):
 
 @cache_twin("cached_is_full", row="RingCache")
 class full_ring_written_in_part(RingCache):
-    """Of a chunk that does not fit behind the end of the full ring only what does is written."""
+    """If a chunk reaches beyond the end of the full ring, only its first part is written."""
 
     def _settled(self, held: Held) -> Held:
         before = self._held
@@ -49,18 +49,18 @@ class full_ring_written_in_part(RingCache):
 
 @cache_twin("drafts_leave_no_trace", row="RingCache")
 class slack_not_kept(RingCache):
-    """Drafts push tokens out that are needed again when the drafts are taken back."""
+    """Draft tokens overwrite tokens that are needed again when the drafts are removed."""
 
     def _settled(self, held: Held) -> Held:
         return held.each(lambda tape: tape.last(self.window))
 
     def _check_held(self, held: Held, start: int, name: str) -> None:
-        """Believes that all is there."""
+        """Accepts every query, as if no token had been forgotten."""
 
 
 @cache_twin("cached_is_full", row="RingCache, first kept")
 class first_tokens_pushed_out(RingCache):
-    """The first tokens are in the ring like all others, and go when it is full."""
+    """The first tokens are stored in the ring like all others, and are lost when it is full."""
 
     def __init__(self, window: int, *, keep_first: int, **settings: Any) -> None:
         super().__init__(window, **settings)
@@ -68,7 +68,7 @@ class first_tokens_pushed_out(RingCache):
 
 @cache_twin("cached_is_full", row="RingCache, re-based")
 class first_tokens_far_away(RingCache):
-    """The first tokens keep the distance that they have in the text, as if no token between had been forgotten."""
+    """The first tokens keep their distance in the text, as if no token between had been forgotten."""
 
     def _turned(self, q: Array, at: Array) -> Array:
         most, held = self.keep_first + self.window - 1, self._length
@@ -81,7 +81,7 @@ class first_tokens_far_away(RingCache):
 
 @cache_twin("cached_is_full", row="RingCache, re-based")
 class chunk_rotated_from_zero(RingCache):
-    """Keys are rotated by their place in the chunk: positions start again at 0 with every step."""
+    """Keys are rotated by their place in the chunk: positions start at 0 again with every step."""
 
     def _grown(self, k: Array, v: Array) -> Held:
         turn, start = self.rotate, self.length

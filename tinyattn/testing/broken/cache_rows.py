@@ -1,4 +1,4 @@
-"""Wrong about whose tokens are whose, and which of them are forgotten."""
+"""Faults in which tokens belong to which row, and which of them are forgotten."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tinyattn.testing.broken.cache import cache_twin
 
 @cache_twin("rows_are_alone", row="BatchCache")
 class padding_is_stored(BatchCache):
-    """Padding is appended like the tokens, and rows read it."""
+    """Padding is appended like tokens, and rows read it."""
 
     def _counts(self, lengths: Any, rows: int, n: int) -> Array:
         return np.full(rows, n, np.int64)
@@ -24,7 +24,7 @@ class padding_is_stored(BatchCache):
 
 @cache_twin("rows_are_alone", row="BatchCache")
 class padding_on_the_right_alone(BatchCache):
-    """Padding is taken to be on the right, wherever it is."""
+    """Padding is assumed to be on the right, wherever it is."""
 
     def _own(self, count: int, n: int) -> slice:
         return slice(0, count)
@@ -32,7 +32,7 @@ class padding_on_the_right_alone(BatchCache):
 
 @cache_twin("a_memory_is_read_whole", row="CrossCache")
 class memory_under_the_decoders_mask(CrossCache):
-    """The decoder's causal mask covers the memory: a query sees as much of it as has been written."""
+    """The decoder's causal mask is applied to the memory: early queries do not see all of it."""
 
     def _read(self, q: Array, held: Held, options: dict[str, Any]) -> Array:
         self._steps = getattr(self, "_steps", 0) + 1
@@ -49,7 +49,7 @@ class reader_a_chunk_behind(SharedCache):
         self._length = 0
 
     def step(self, q: Array, k: Array | None = None, v: Array | None = None, **options: Any) -> Array:
-        """Returns what queries read of the keys of the step before."""
+        """Returns the output of queries for the keys of the step before."""
         past, self._length = self._length, self.length
         keys, values, _ = self.view()
         if past:
@@ -58,16 +58,16 @@ class reader_a_chunk_behind(SharedCache):
 
 
 class LastQuery(HeavyHitters):
-    """Forgets by the weights of the last query."""
+    """A policy that forgets by the weights of the last query alone."""
 
     def kept(self, weights: Array, mass: Array, *, first: bool) -> Array | None:
-        """Returns all but the token that the last query weighs least."""
+        """Returns all tokens but the one with the least weight in the last query."""
         return super().kept(weights, weights[..., -1:, :].sum(axis=-2), first=first)
 
 
 @cache_twin("cached_is_full", row="EvictingCache")
 class weighed_by_the_last_query(EvictingCache):
-    """What goes is what the last query did not look at, not what no query ever did."""
+    """The token with the least weight in the last query is dropped, instead of the least total weight."""
 
     def __init__(self, policy: Any) -> None:
         super().__init__(LastQuery(policy.heavy, policy.recent))
@@ -75,7 +75,7 @@ class weighed_by_the_last_query(EvictingCache):
 
 @cache_twin("cached_is_full", "cached_one_by_one", row="EvictingCache")
 class newest_not_kept(EvictingCache):
-    """All tokens compete, the newest too, which few queries have had the time to read."""
+    """All tokens compete, also the newest, which few queries have had time to read."""
 
     def __init__(self, policy: Any) -> None:
         super().__init__(HeavyHitters(policy.heavy + policy.recent, 0))
@@ -91,7 +91,7 @@ class votes_not_pooled(EvictingCache):
 
 @cache_twin("a_prompt_is_voted_on", row="EvictingCache, SnapKV")
 class decoded_tokens_forgotten(EvictingCache):
-    """The budget holds after the prompt, too: tokens that are decoded push others out."""
+    """The budget also holds after the prompt: decoded tokens push others out."""
 
     def _taken(self, held: Any, *arrays: Any) -> tuple[Array, Any]:
         return super()._taken(held._replace(length=0) if held.length else held, *arrays)

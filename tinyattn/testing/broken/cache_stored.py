@@ -1,4 +1,4 @@
-"""Wrong storage: pages written by two, codes that stand for something else."""
+"""Faults in storage: shared pages, wrong codes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FOUR = "QuantizedCache, 4 bits"
 
 
 class Sharing(PagedCache):
-    """Writes into its last page whoever holds it."""
+    """A paged cache that writes into its last page even if another cache holds it, too."""
 
     def _shared_ends(self, table: Table) -> list[int]:
         return []
@@ -24,12 +24,12 @@ class Sharing(PagedCache):
 
 @cache_twin("a_fork_goes_its_own_way", "rows_go_where_they_are_told", row="PagedCache")
 def shared_page_written(pages: int, page_size: int) -> Any:
-    """A fork writes into the last page that it shares with its parent: nobody copied it."""
+    """A fork writes into the last page, which it shares with its parent and did not copy."""
     return Sharing(PagePool(pages, page_size))
 
 
 class Rewound(PagedCache):
-    """Forgets pages by its length, one too many."""
+    """A paged cache that forgets one page too many when it is truncated."""
 
     def _cut(self, length: int) -> Any:
         held = self._held
@@ -45,7 +45,7 @@ def truncated_to_whole_pages(pages: int, page_size: int) -> Any:
 
 @cache_twin("cached_is_full", row="QuantizedCache")
 class groups_begin_with_the_chunk(QuantizedCache):
-    """Groups of tokens begin where a chunk does, so that a text in other pieces has other codes."""
+    """Groups of tokens start where a chunk starts, so that other chunks give other codes."""
 
     def _quantised(self, length: Any) -> Any:
         start = self.length % self.group
@@ -54,7 +54,7 @@ class groups_begin_with_the_chunk(QuantizedCache):
 
 @cache_twin("tokens_of_zeros_count", row="QuantizedCache")
 class equal_numbers_divided_by_zero(QuantizedCache):
-    """A group of equal numbers has a scale of 0, and 0 / 0 for a code."""
+    """A group of equal numbers has a scale of 0, and the code is 0 / 0."""
 
     def _packed(self, held: Held, name: str) -> Packed:
         packed = super()._packed(held, name)
@@ -64,7 +64,7 @@ class equal_numbers_divided_by_zero(QuantizedCache):
 
 @cache_twin("within_the_bound", "cached_is_full", row="QuantizedCache")
 class zero_point_forgotten(QuantizedCache):
-    """Numbers are scale times code, as if their smallest were 0."""
+    """Numbers are scale times code, without the zero point."""
 
     def _packed(self, held: Held, name: str) -> Packed:
         packed = super()._packed(held, name)
@@ -73,7 +73,7 @@ class zero_point_forgotten(QuantizedCache):
 
 @cache_twin("cached_is_full", row="QuantizedCache")
 class newest_rounded_too(QuantizedCache):
-    """Nothing is kept as it came: a token is in codes as soon as its group is whole."""
+    """No token is kept unrounded: it is quantised as soon as its group is complete."""
 
     def _quantised(self, length: Any) -> Any:
         return length // self.group * self.group
@@ -81,7 +81,7 @@ class newest_rounded_too(QuantizedCache):
 
 @cache_twin("cached_is_full", row=FOUR)
 class halves_swapped(QuantizedCache):
-    """Two codes a byte are taken out in the other order."""
+    """The two codes of a byte are read in the wrong order."""
 
     def _packed(self, held: Held, name: str) -> Packed:
         packed = super()._packed(held, name)
@@ -90,7 +90,7 @@ class halves_swapped(QuantizedCache):
 
 @cache_twin("cached_is_full", row=FOUR)
 class scales_of_the_next_group(QuantizedCache):
-    """Codes of one group are turned back with the scale of another."""
+    """The codes of a group are read with the scale of the next group."""
 
     def _packed(self, held: Held, name: str) -> Packed:
         packed = super()._packed(held, name)

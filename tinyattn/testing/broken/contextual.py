@@ -1,4 +1,4 @@
-"""Wrong spans and wrong counts."""
+"""Faults in spans and in counted positions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SPAN, COUNT = "dynamic_contextual_attention", "contextual_position_bias"
 
 
 def simply(p: Problem, f: Mechanism = attention, **changes: Any) -> Any:
-    """Attention with the problem's options but for those of these mechanisms."""
+    """Returns attention with the problem's options, without those of these two mechanisms."""
     return f(p.q, p.k, p.v, **{**{n: x for n, x in p.options.items() if n not in ("span", "ramp", "embedding")}, **changes})
 
 
@@ -34,13 +34,13 @@ def log(p: Problem, m: Any) -> Any:
 
 @twin("equals_windows", "equals_attention_with_a_bias", row=SPAN)
 def distances_from_one(f: Mechanism, p: Problem) -> Any:
-    """A token is one away from itself, as where a template holds the past alone: spans are one token short."""
+    """A token is at distance 1 from itself: spans are one token too short."""
     return p.but(span=np.maximum(p.options["span"] - 1.0, 0.0).astype(p.q.dtype)).call(f)
 
 
 @twin("a_span_is_its_querys_own", "equals_weights_cut_afterwards", row=SPAN)
 def span_of_the_key(f: Mechanism, p: Problem) -> Any:
-    """How far is seen is asked of the token that is looked at."""
+    """The span is taken from the token that is read instead of the one that reads."""
     q_len, kv_len = p.full()[-2:]
     spans = np.pad(p.options["span"], [(0, 0)] * (p.q.ndim - 2) + [(max(kv_len - q_len, 0), 0)])[..., max(q_len - kv_len, 0) :]
     return simply(p, bias=log(p, ramped(p, spans[..., None, :])))
@@ -48,20 +48,20 @@ def span_of_the_key(f: Mechanism, p: Problem) -> Any:
 
 @twin("equals_weights_cut_afterwards", "equals_attention_with_a_bias", row=SPAN)
 def not_divided_again(f: Mechanism, p: Problem) -> Any:
-    """Weights are cut after softmax, and what is left is not divided by its sum."""
+    """Weights are multiplied by the ramp after the softmax and not divided by their new sum."""
     whole, left = (simply(p, attention_with_lse, bias=log(p, m))[1] for m in (np.ones(1), ramped(p, p.options["span"][..., None])))
     return p.call(f) * np.exp(np.where(np.isneginf(left), 0.0, left - whole)).astype(p.q.dtype)[..., None]
 
 
 @twin("equals_own_values", "equals_windows", row=SPAN)
 def log_with_an_epsilon(f: Mechanism, p: Problem) -> Any:
-    """The bias is log(m + 0.001), so that it is finite: what lies beyond a span is seen a little."""
+    """The bias is log(m + 0.001), to be finite: tokens beyond a span are still read a little."""
     return simply(p, bias=log(p, ramped(p, p.options["span"][..., None]) + 1e-3))
 
 
 @twin("a_wide_span_is_none", row=SPAN)
 def spans_of_a_table(f: Mechanism, p: Problem) -> Any:
-    """The ramp is read from a table of 4 tokens, and nobody sees further."""
+    """The ramp is read from a table of 4 tokens, and no query sees further."""
     return p.but(span=np.minimum(p.options["span"], 4.0).astype(p.q.dtype)).call(f)
 
 
@@ -73,24 +73,23 @@ def ramp_of_a_table(f: Mechanism, p: Problem) -> Any:
 
 @twin("gradients_equal_weights_cut_afterwards", row=SPAN)
 def spans_do_not_learn(f: Mechanism, p: Problem) -> Any:
-    """A mask is made of the spans, and masks have no gradient."""
+    """A boolean mask is made of the spans, so that they have no gradient."""
     return p.but(span=stopped(p.options["span"])).call(f)
 
 
 def gates(p: Problem) -> Any:
-    """The gates of every pair, 0 where hidden."""
+    """Returns the gates of every pair, 0 where it is hidden."""
     scale = p.options.get("scale") or p.q.shape[-1] ** -0.5
-    keys = np.repeat(p.k, p.q.shape[-3] // p.k.shape[-3], axis=-3)
-    return np.where(p.visible(), 1.0 / (1.0 + np.exp(-(p.q @ keys.mT) * scale)), 0.0)
+    return np.where(p.visible(), 1.0 / (1.0 + np.exp(-(p.q @ p.repeated().k.mT) * scale)), 0.0)
 
 
 def counts(p: Problem) -> Any:
-    """Gates added up from the last key."""
+    """Returns the gates summed from the last key backwards."""
     return np.cumsum(gates(p)[..., ::-1], axis=-1)[..., ::-1]
 
 
 def placed(p: Problem, place: Any) -> Any:
-    """Attention with keys at these places, between two positions in proportion."""
+    """Returns attention with keys at these places, interpolated between two positions."""
     products, last = p.q @ p.options["embedding"].T, p.options["embedding"].shape[0] - 1
     place = np.minimum(place, last)
     low, high = (np.take_along_axis(products, f(place).astype(int), axis=-1) for f in (np.floor, np.ceil))
@@ -99,44 +98,44 @@ def placed(p: Problem, place: Any) -> Any:
 
 @twin("later_tokens_change_nothing_earlier", "equals_hats", row=COUNT)
 def gates_without_a_mask(f: Mechanism, p: Problem) -> Any:
-    """Scores are masked and gates are not: what is still to come is counted."""
+    """Scores are masked and gates are not: future tokens are counted."""
     return placed(p, counts(p.but(causal=False)))
 
 
 @twin("equals_embedded_distances", "equals_hats", row=COUNT)
 def own_token_not_counted(f: Mechanism, p: Problem) -> Any:
-    """What lies behind a key is counted, and the key is not."""
+    """The tokens after a key are counted and the key itself is not."""
     return placed(p, counts(p) - gates(p))
 
 
 @twin("equals_embedded_distances", "equals_hats", row=COUNT)
 def positions_wrap(f: Mechanism, p: Problem) -> Any:
-    """Counts beyond the table begin again at its start."""
+    """Counts beyond the table start again at its beginning."""
     return placed(p, counts(p) % p.options["embedding"].shape[0])
 
 
 @twin("equals_hats", row=COUNT)
 def counts_rounded_down(f: Mechanism, p: Problem) -> Any:
-    """Nothing lies between two positions."""
+    """Counts are rounded down instead of interpolated."""
     return placed(p, np.floor(counts(p)))
 
 
 @twin("gates_of_zero_count_nothing", row=COUNT)
 def counted_on_top_of_distances(f: Mechanism, p: Problem) -> Any:
-    """Counts are added to plain distances, which they were to replace."""
+    """Counts are added to plain distances, which they should replace."""
     q_len, kv_len = p.full()[-2:]
     return placed(p, counts(p) + np.maximum(np.arange(kv_len - q_len, kv_len)[:, None] - np.arange(kv_len), 0))
 
 
 @twin("embeddings_of_zero_are_none", row=COUNT)
 def query_scaled_twice(f: Mechanism, p: Problem) -> Any:
-    """The query is scaled in place for the gates, and once more for the scores."""
+    """The query is scaled in place for the gates, and again for the scores."""
     return p.but(q=p.q * (p.options.get("scale") or p.q.shape[-1] ** -0.5)).call(f)
 
 
 @twin("gradients_equal_hats", row=COUNT)
 def counts_do_not_learn(f: Mechanism, p: Problem) -> Any:
-    """Counts are indices, and indices have no gradient: only what they point at learns."""
+    """Counts are used as indices, which have no gradient: only the embeddings learn."""
     same = {name: p.options[name] for name in ("causal", "mask", "window", "scale") if name in p.options}
     bias = contextual_position_bias(stopped(p.q), stopped(p.k), embedding=p.options["embedding"], **same)
     return simply(p, bias=bias)

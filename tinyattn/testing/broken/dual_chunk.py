@@ -1,4 +1,4 @@
-"""Wrong chunks: positions exchanged, clamped at another place, parts that are not merged."""
+"""Faults in dual chunk attention: exchanged or clamped positions, parts that are not merged."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ROW = "dual_chunk_attention"
 
 
 def parts(p: Problem, *, absolute: bool = False, swapped: bool = False, clamped: bool = False) -> list[Any]:
-    """(out, lse) of own chunk, chunk before and earlier ones, each with a fault of positions if told so."""
+    """Returns (out, lse) for the own chunk, the chunk before and all earlier ones, with these faults in their positions."""
     chunk, local, code = p.options["chunk"], p.options["local"], p.options["clamp"] == "code"
     most = min(2 * chunk - 1, chunk + local) if code else chunk + local - 1
     given = p.options.get("positions")
@@ -33,25 +33,25 @@ def parts(p: Problem, *, absolute: bool = False, swapped: bool = False, clamped:
 
 
 def merged(some: list[Any]) -> Any:
-    """The parts as one."""
+    """Returns the three parts merged."""
     return merge(merge(some[0], some[1]), some[2])[0]
 
 
 @twin("equals_three_merged", "two_chunks_in_reach_are_rotary_attention", row=ROW)
 def earlier_and_before_exchanged(f: Mechanism, p: Problem) -> Any:
-    """The positions of queries for the chunk before and for all earlier ones are exchanged."""
+    """The query positions for the chunk before and for all earlier chunks are exchanged."""
     return merged(parts(p, swapped=True))
 
 
 @twin("equals_three_merged", "code_reaches_one_token_further", row=ROW)
 def one_clamp_for_both(f: Mechanism, p: Problem) -> Any:
-    """The clamp is chunk + local under both names: the paper's is one less."""
+    """The clamp is chunk + local for both variants: the paper's is one less."""
     return (p.but(local=p.options["local"] + 1) if p.options["clamp"] == "paper" else p).call(f)
 
 
 @twin("equals_three_merged", "where_nothing_turns_it_is_attention", row=ROW)
 def parts_averaged(f: Mechanism, p: Problem) -> Any:
-    """Each part has a softmax of its own, and the parts that see something are averaged."""
+    """Each part has its own softmax, and the parts that see a key are averaged."""
     some = parts(p)
     seeing = sum(np.isfinite(lse).astype(p.q.dtype) for _, lse in some)
     return sum(out for out, _ in some) / np.maximum(seeing, 1.0)[..., None]
@@ -59,29 +59,29 @@ def parts_averaged(f: Mechanism, p: Problem) -> Any:
 
 @twin("chunks_later_is_the_same", "equals_three_merged", row=ROW)
 def keys_at_their_own_places(f: Mechanism, p: Problem) -> Any:
-    """Keys are rotated by where they stand in the text, and not in their chunk."""
+    """Keys are rotated by their position in the text instead of that in their chunk."""
     return merged(parts(p, absolute=True))
 
 
 @twin("one_chunk_is_rotary_attention", row=ROW)
 def own_chunk_clamped_too(f: Mechanism, p: Problem) -> Any:
-    """The clamp falls on positions of the own chunk as well."""
+    """The clamp is also applied to positions within the query's own chunk."""
     return merged(parts(p, clamped=True))
 
 
 @twin("cached_is_full", "equals_three_merged", row=ROW)
 def chunks_counted_from_the_end(f: Mechanism, p: Problem) -> Any:
-    """Left padding: chunks are counted back from the last token, and move with each new one."""
+    """With left padding, chunks are counted from the last token and move with each new one."""
     return p.but(positions=np.arange(p.k.shape[-2]) - p.k.shape[-2]).call(f)
 
 
 @twin("where_nothing_turns_it_is_attention", "cached_is_full", row=ROW)
 def scale_of_todays_length(f: Mechanism, p: Problem) -> Any:
-    """Queries are made longer by 0.1 log(length), by today's length: tomorrow's keys meet other scores."""
+    """Queries grow with 0.1 log(length) of the current text: in a longer text all scores differ."""
     return p.but(q=p.q * (0.1 * np.log(max(p.k.shape[-2], 1)) + 1.0)).astype(p.q.dtype).call(f)
 
 
 @twin("gradients_equal_three_merged", row=ROW)
 def merge_without_a_gradient(f: Mechanism, p: Problem) -> Any:
-    """The parts' shares are made of sums that are cut off: right to read, wrong to train."""
+    """The parts are merged by sums without a gradient: outputs are right and training is wrong."""
     return merged([(out, stopped(lse)) for out, lse in parts(p)])

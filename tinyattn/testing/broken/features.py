@@ -1,4 +1,4 @@
-"""Wrong features: terms forgotten, lengths that change, maxima of all keys."""
+"""Faults in feature maps: missing terms, wrong lengths, maxima over all keys."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tinyattn.catalog.features import placed, same_for_all
+from tinyattn.catalog.calls import placed, same_for_all
 from tinyattn.definitions import linear_attention
 from tinyattn.laws.problem import Mechanism, Problem
 from tinyattn.ops.features import cosformer_features, performer_features, taylor_features
@@ -16,7 +16,7 @@ from tinyattn.testing.broken.twin import twin
 
 @twin("equals_polynomial", row="based")
 def squares_not_halved(f: Mechanism, p: Problem) -> Any:
-    """The squares are not divided by the root of 2: their term is s^2 and not s^2 / 2."""
+    """The squares are not divided by the root of 2: their term is s^2 instead of s^2 / 2."""
     first = 1 + p.q.shape[-1]
     halves = np.where(np.arange(first + p.q.shape[-1] ** 2) < first, 1.0, 2.0 ** 0.5).astype(p.q.dtype)
     return p.call(same_for_all(lambda x: taylor_features(x) * halves))
@@ -24,25 +24,25 @@ def squares_not_halved(f: Mechanism, p: Problem) -> Any:
 
 @twin("equals_attention_on_small_scores", "equals_polynomial", row="based")
 def no_constant_feature(f: Mechanism, p: Problem) -> Any:
-    """The 1 is forgotten: where scores are small, weights are too, and may be negative."""
+    """The constant feature 1 is missing: small scores give small weights, which may be negative."""
     return p.call(same_for_all(lambda x: taylor_features(x)[..., 1:]))
 
 
 @twin("gradients_equal_polynomial", row="based")
 def squares_learn_half(f: Mechanism, p: Problem) -> Any:
-    """The outer product's gradient goes to one of its two factors."""
+    """The gradient of the outer product reaches only one of its two factors."""
     return p.but(k=slowed(p.k, 0.5)).call(f)
 
 
 @twin("equals_weights_by_distance", "equals_relu_features", "cached_is_full", row="cosformer")
 def length_of_today(f: Mechanism, p: Problem) -> Any:
-    """The longest text is today's: what was folded yesterday had another angle."""
+    """max_length is the current length: keys in the state were rotated by other angles."""
     return p.but(max_length=max(p.k.shape[-2], 1)).call(f)
 
 
 @twin("tokens_may_move_together", "equals_weights_by_distance", row="cosformer")
 def queries_not_placed(f: Mechanism, p: Problem) -> Any:
-    """Queries are all at position 0: keys fade by where they stand, not by how far they are."""
+    """All queries are at position 0: keys decrease with their position instead of their distance."""
     given = dict(p.options)
     most, start = given.pop("max_length"), given.pop("start", 0)
     q = cosformer_features(p.q, np.zeros(p.q.shape[-2], int), most)
@@ -60,13 +60,13 @@ def cosines_alone_learn(f: Mechanism, p: Problem) -> Any:
 
 @twin("on_average_it_is_attention", "equals_positive_kernel", row="performer")
 def lengths_not_taken_off(f: Mechanism, p: Problem) -> Any:
-    """exp(W x) without |x|^2 / 2: on average long vectors weigh more than they should."""
+    """exp(W x) is used without the factor exp(-|x|^2 / 2): long vectors weigh too much on average."""
     return p.call(same_for_all(lambda x, projection: np.exp(x * x.shape[-1] ** -0.25 @ projection.T) * len(projection) ** -0.5))
 
 
 @twin("later_tokens_change_nothing_earlier", "equals_positive_kernel", row="performer")
 def largest_of_all_keys(f: Mechanism, p: Problem) -> Any:
-    """The largest exponent of all keys is taken off, and an epsilon added: later keys change what earlier ones weigh."""
+    """The largest exponent of all keys is subtracted and an epsilon is added: later keys change earlier weights."""
     given = dict(p.options)
     projection = given.pop("projection")
     q, k = (performer_features(x, projection=projection) for x in (p.q, p.k))
@@ -76,7 +76,7 @@ def largest_of_all_keys(f: Mechanism, p: Problem) -> Any:
 
 @twin("gradients_equal_positive_kernel", row="performer")
 def lengths_do_not_learn(f: Mechanism, p: Problem) -> Any:
-    """|x|^2 / 2 is a stabiliser, somebody thought, and gave it no gradient."""
+    """The term |x|^2 / 2 is treated as a stabiliser without a gradient."""
     def features(x: Any, projection: Any) -> Any:
         length = np.sum(x * x, axis=-1, keepdims=True) * (0.5 * x.shape[-1] ** -0.5)
         return performer_features(x, projection=projection) * np.exp(length - slowed(length, 0.0))

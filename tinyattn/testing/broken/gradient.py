@@ -1,4 +1,4 @@
-"""Right outputs, wrong gradients."""
+"""Faults in gradients whose outputs are right."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ def stopped(x: Any) -> Any:
 
 
 def slowed(x: Any, share: Any) -> Any:
-    """Returns the array itself, with a share of its gradient."""
+    """Returns the array unchanged, with only a share of its gradient."""
     return x * share + stopped(x) * (1.0 - share)
 
 
 @twin("d_k_is_the_sum_over_its_group", "queries_and_keys_share_a_slope", "the_values_slope_is_the_output")
 def group_mean_for_group_sum(f: Mechanism, p: Problem) -> Any:
-    """d_k and d_v of a shared head are the mean over its group."""
+    """d_k and d_v of a shared head are the mean over its group instead of the sum."""
     share = p.k.shape[-3] / max(p.q.shape[-3], 1)
     return p.but(k=slowed(p.k, share), v=slowed(p.v, share)).call(f)
 
 
 @twin("queries_and_keys_share_a_slope")
 def d_k_without_scale(f: Mechanism, p: Problem) -> Any:
-    """The scale is applied to d_q and forgotten in d_k."""
+    """The scale is applied to d_q and left out of d_k."""
     return p.but(k=slowed(p.k, 2.0)).call(f)
 
 
 @twin("the_values_slope_is_the_output", "gradients_equal_streaming_attention")
 def d_v_half(f: Mechanism, p: Problem) -> Any:
-    """The last tile's share of d_v is lost: half of it, with two tiles."""
+    """The last tile's share of d_v is lost, which with two tiles is half of it."""
     return p.but(v=slowed(p.v, 0.5)).call(f)
 
 
 @twin("a_shift_of_scores_has_no_slope", "gradients_equal_streaming_attention")
 def rows_dot_forgotten(f: Mechanism, p: Problem) -> Any:
-    """d_scores = P dP, without the row's d_out . out: the normaliser is taken for a constant."""
+    """d_scores is P dP without the row's d_out . out: the normaliser is treated as a constant."""
     if not isinstance(p.q, Tensor):
         return p.call(f)
     out, lse = p.call(attention_with_lse)
@@ -53,6 +53,6 @@ def rows_dot_forgotten(f: Mechanism, p: Problem) -> Any:
 
 @twin("the_unseen_leaves_gradients_alone")
 def unseen_gradients_are_nan(f: Mechanism, p: Problem) -> Any:
-    """0 times the gradient of a hidden score is NaN where the score is."""
+    """0 is multiplied by the gradient of a hidden score, which is NaN if that score is."""
     with np.errstate(invalid="ignore"):
         return p.but(k=slowed(p.k, 1.0 + 0.0 * stopped(p.k))).call(f)

@@ -1,4 +1,4 @@
-"""Wrong heads, sequences and sinks."""
+"""Faults in heads, sequences and sinks."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from tinyattn.testing.broken.twin import twin
 
 @twin("a_head_reads_its_group", "d_k_is_the_sum_over_its_group")
 def kv_heads_tiled(f: Mechanism, p: Problem) -> Any:
-    """Query head h reads kv head h % kv_heads: tile for interleave."""
+    """Query head h reads kv head h % kv_heads: heads are tiled instead of interleaved."""
     order = np.arange(p.q.shape[-3]) % max(p.k.shape[-3], 1)
     return p.but(k=p.k[..., order, :, :], v=p.v[..., order, :, :]).call(f)
 
 
 @twin("a_head_reads_its_group")
 def values_of_the_first_head(f: Mechanism, p: Problem) -> Any:
-    """All heads read the values of the first kv head: a stride of 0 too many."""
+    """All heads read the values of the first kv head, because one stride is 0."""
     first = np.zeros(p.k.shape[-3], int)
     return p.but(v=p.v[..., first, :, :]).call(f)
 
 
 @twin("a_sequence_alone")
 def keys_of_the_next_sequence(f: Mechanism, p: Problem) -> Any:
-    """Sequence b reads the keys of sequence b - 1."""
+    """Each sequence reads the keys of the one before it."""
     return (p.but(k=np.roll(p.k, 1, axis=0)) if p.q.ndim > 3 else p).call(f)
 
 
 @twin("queries_do_not_see_each_other")
 def scale_from_the_first_query(f: Mechanism, p: Problem) -> Any:
-    """One largest score, the first query's, stands for all rows of a tile and bends the others."""
+    """The largest score of the first query is used for all rows of a tile and distorts the others."""
     if not p.q.size:
         return p.call(f)
     return p.call(f) + 1e-3 * p.q[..., :1, :1] * p.q[..., :, :1]
@@ -40,7 +40,7 @@ def scale_from_the_first_query(f: Mechanism, p: Problem) -> Any:
 
 @twin("a_sink_of_zero_is_a_key_of_zero")
 def sink_ignored(f: Mechanism, p: Problem) -> Any:
-    """Sinks are taken and not used."""
+    """Sinks are accepted and not used."""
     return p.but(sinks=None).call(f)
 
 
@@ -53,6 +53,6 @@ def sink_counted_twice(f: Mechanism, p: Problem) -> Any:
 
 @twin("a_weak_sink_is_none")
 def sink_clipped(f: Mechanism, p: Problem) -> Any:
-    """Sinks are clipped at -5, so that none can be off."""
+    """Sinks are clipped at -5, so that no sink can be switched off."""
     sinks = p.options.get("sinks")
     return (p if sinks is None else p.but(sinks=np.maximum(sinks, -5.0))).call(f)

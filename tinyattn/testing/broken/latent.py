@@ -1,4 +1,4 @@
-"""Wrong latent attention: its scale, its rotated part, its two up-projections."""
+"""Faults in latent attention: its scale, its rotated part, its two up-projections."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ROW = "latent_attention_expanded"
 
 
 def spread(p: Problem) -> tuple[Any, Any, Any, Any]:
-    """Every head's keys without positions, the rotated key for each head, values, and the default scale."""
+    """Returns every head's keys without positions, its rotated keys, its values, and the default scale."""
     w_uk, w_uv = p.options["w_uk"], p.options["w_uv"]
     keys, values = (p.k[..., None, :, :] @ w for w in (w_uk, w_uv))
     turned = np.broadcast_to(p.v[..., None, :, :], (*keys.shape[:-1], p.v.shape[-1]))
@@ -25,13 +25,13 @@ def spread(p: Problem) -> tuple[Any, Any, Any, Any]:
 
 @twin("equals_latent_attention_absorbed", "equals_grouped_query_attention", row=ROW)
 def scale_of_the_latent(f: Mechanism, p: Problem) -> Any:
-    """The default scale is that of absorbed keys, r + p wide, where it is a head's own, n + p."""
+    """The default scale uses the width of absorbed keys, r + p, instead of a head's own, n + p."""
     return (p if p.options.get("scale") else p.but(scale=(p.k.shape[-1] + p.v.shape[-1]) ** -0.5)).call(f)
 
 
 @twin("equals_latent_attention_absorbed", "cached_is_full", row=ROW)
 def content_rotated(f: Mechanism, p: Problem) -> Any:
-    """Keys and queries are rotated whole: a rotation stands between the projections, and nothing can be absorbed."""
+    """Keys and queries are rotated whole: a rotation between the projections cannot be absorbed."""
     keys, turned, values, scale = spread(p)
     keys, q_nope = (rotary(x, np.arange(p.k.shape[-2] - x.shape[-2], p.k.shape[-2]), dims=x.shape[-1] // 2 * 2) for x in (keys, p.q))
     queries = np.concatenate((q_nope, p.options["q_rope"]), axis=-1)
@@ -40,7 +40,7 @@ def content_rotated(f: Mechanism, p: Problem) -> Any:
 
 @twin("equals_latent_attention_absorbed", row=ROW)
 def parts_in_another_order(f: Mechanism, p: Problem) -> Any:
-    """Queries are [content ; rotated] and keys [rotated ; content]: of one width, and wrong."""
+    """Queries are [content ; rotated] and keys are [rotated ; content]: the widths fit and the scores are wrong."""
     keys, turned, values, scale = spread(p)
     queries = np.concatenate((p.q, p.options["q_rope"]), axis=-1)
     return attention(queries, np.concatenate((turned, keys), axis=-1), values, causal=True, scale=scale)
@@ -48,11 +48,11 @@ def parts_in_another_order(f: Mechanism, p: Problem) -> Any:
 
 @twin("equals_grouped_query_attention", "equals_latent_attention_absorbed", row=ROW)
 def heads_up_projected_by_another(f: Mechanism, p: Problem) -> Any:
-    """Values are packed by head and read by channel: each head's come out of the next one's projection."""
+    """Values are stored by head and read by channel: every head uses the next head's projection."""
     return p.but(w_uv=np.roll(p.options["w_uv"], 1, axis=0)).call(f)
 
 
 @twin("gradients_equal_latent_attention_absorbed", row=ROW)
 def absorbed_once_and_for_all(f: Mechanism, p: Problem) -> Any:
-    """The product of both up-projections is made when weights are loaded: training never reaches the keys' one."""
+    """Both up-projections are multiplied once at loading: training never reaches that of the keys."""
     return p.but(w_uk=stopped(p.options["w_uk"])).call(f)

@@ -1,4 +1,4 @@
-"""Wrong recurrences and wrong states."""
+"""Faults in linear attention and its states."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ROW = "linear_attention"
 
 
 def with_state(out: Any, change: Any) -> Any:
-    """Returns (out, state) or out with `change` applied to out."""
+    """Returns (out, state), or out alone, with `change` applied to out."""
     return (change(out[0]), out[1]) if isinstance(out, tuple) else change(out)
 
 
@@ -29,13 +29,13 @@ def read_before_written(f: Mechanism, p: Problem) -> Any:
 
 @twin("a_state_carries_all_that_came_before", row=ROW)
 def initial_state_ignored(f: Mechanism, p: Problem) -> Any:
-    """Every call starts from nothing."""
+    """Every call starts from an empty state."""
     return p.but(initial_state=None).call(f)
 
 
 @twin("a_state_carries_all_that_came_before", row=ROW)
 def state_without_the_last_token(f: Mechanism, p: Problem) -> Any:
-    """The state that is returned is the one before the last token."""
+    """The returned state is the one before the last token."""
     out = p.call(f)
     if not isinstance(out, tuple) or p.k.shape[-2] == 0:
         return out
@@ -45,7 +45,7 @@ def state_without_the_last_token(f: Mechanism, p: Problem) -> Any:
 
 @twin("equal_values_give_that_value", "a_query_has_no_length", row=ROW)
 def an_epsilon_beside_the_normaliser(f: Mechanism, p: Problem) -> Any:
-    """Divided by the total weight plus 0.01: small weights give small answers."""
+    """The sum of weights is increased by 0.01 before the division: small weights give small outputs."""
     if not p.options.get("normalize", True):
         return p.call(f)
     plain = p.but(normalize=False, initial_state=None, return_state=False)
@@ -55,7 +55,7 @@ def an_epsilon_beside_the_normaliser(f: Mechanism, p: Problem) -> Any:
 
 @twin("later_tokens_change_nothing_earlier", row=ROW)
 def not_causal_within_a_chunk(f: Mechanism, p: Problem) -> Any:
-    """All queries of a chunk read the state after the chunk."""
+    """All queries of a chunk read the state after the whole chunk."""
     return p.but(causal=False).call(f)
 
 
@@ -72,14 +72,14 @@ def chunks_start_afresh(f: Mechanism, p: Problem) -> Any:
 
 @twin("keys_have_no_order", row=ROW)
 def the_past_fades(f: Mechanism, p: Problem) -> Any:
-    """A decay that was to be off: earlier keys weigh less."""
+    """A decay that should be off is on: earlier keys weigh less."""
     fade = 0.9 ** np.arange(p.k.shape[-2])[::-1, None]
     return p.but(v=p.v * fade.astype(p.v.dtype)).call(f)
 
 
 @twin("linear_in_the_values", row=ROW)
 def state_in_low_precision(f: Mechanism, p: Problem) -> Any:
-    """Values enter the state with eight bits."""
+    """Values are rounded to eight bits when they are written into the state."""
     return p.but(v=np.round(p.v * 16.0) / 16.0 + 0.5 / 16.0).call(f)
 
 
@@ -94,11 +94,11 @@ def state_heads_tiled(f: Mechanism, p: Problem) -> Any:
 
 @twin("no_features_no_trace", row=ROW)
 def padding_has_features(f: Mechanism, p: Problem) -> Any:
-    """elu(0) + 1 is 1: a padded token of zeros is written into the state like any other."""
+    """elu(0) + 1 is 1: padding of zeros is written into the state like any token."""
     return p.but(k=p.k + 0.5).call(f)
 
 
 @twin("gradients_equal_linear_attention_recurrent", "gradients_equal_linear_attention_chunked", row=ROW)
 def state_gradient_cut(f: Mechanism, p: Problem) -> Any:
-    """The gradient through the state is cut: keys learn half of what they should."""
+    """The gradient through the state is cut: keys get half of their gradient."""
     return p.but(k=slowed(p.k, 0.5)).call(f)

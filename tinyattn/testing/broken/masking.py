@@ -1,4 +1,4 @@
-"""Wrong about who sees whom."""
+"""Faults in masks: which query sees which key."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from tinyattn.testing.broken.twin import twin
 
 
 def hiding(p: Problem, hidden: Any) -> Problem:
-    """Returns the problem with these pairs hidden besides those that are."""
+    """Returns the problem with these pairs hidden in addition to those that already are."""
     return p.but(mask=p.visible() & ~hidden, causal=False, window=None)
 
 
 def offsets(p: Problem) -> Any:
-    """Returns how far each key stands behind each query, aligned at the ends, (q_len, kv_len)."""
+    """Returns how many positions each key is before each query, with the last ones aligned, (q_len, kv_len)."""
     q_len, kv_len = p.full()[-2:]
     return np.arange(q_len)[:, None] + (kv_len - q_len) - np.arange(kv_len)
 
 
 @twin("a_mask_says_who_attends", "hidden_is_a_bias_of_minus_infinity")
 def mask_inverted(f: Mechanism, p: Problem) -> Any:
-    """A mask's True hides: two libraries read one mask in opposite ways."""
+    """True in a mask hides a key: two libraries read the same mask in opposite ways."""
     mask = p.options.get("mask")
     return (p.but(mask=~mask) if isinstance(mask, np.ndarray) else p).call(f)
 
 
 @twin("a_mask_broadcasts_from_the_right")
 def mask_of_the_first_head(f: Mechanism, p: Problem) -> Any:
-    """A mask with axes of size 1 is read as the first head's: its strides were taken for those of a full one."""
+    """A mask with axes of size 1 is read as the first head's, with the strides of a full mask."""
     mask = p.options.get("mask")
     if not isinstance(mask, np.ndarray) or mask.ndim < 3 or not mask.size or mask.shape == p.full():
         return p.call(f)
@@ -40,7 +40,7 @@ def mask_of_the_first_head(f: Mechanism, p: Problem) -> Any:
 
 @twin("causal_is_bottom_right", "the_last_query_alone")
 def causal_top_left(f: Mechanism, p: Problem) -> Any:
-    """Causal aligned at the first token: with fewer queries than keys the newest keys vanish."""
+    """Causal is aligned at the first token: with fewer queries than keys the newest keys are hidden."""
     if not p.options.get("causal"):
         return p.call(f)
     q_len, kv_len = p.full()[-2:]
@@ -50,13 +50,13 @@ def causal_top_left(f: Mechanism, p: Problem) -> Any:
 
 @twin("causal_is_bottom_right")
 def causal_without_self(f: Mechanism, p: Problem) -> Any:
-    """Causal as j < i: a token does not see itself."""
+    """Causal means j < i: a token does not see itself."""
     return (hiding(p, offsets(p) == 0) if p.options.get("causal") else p).call(f)
 
 
 @twin("later_tokens_change_nothing_earlier", "appended_tokens_change_nothing_earlier", "cached_is_full")
 def causal_sees_the_next(f: Mechanism, p: Problem) -> Any:
-    """Causal as j <= i + 1: the answer leaks into the question, and training looks wonderful."""
+    """Causal means j <= i + 1: every token sees the one that it should predict, and training looks perfect."""
     if not p.options.get("causal"):
         return p.call(f)
     return hiding(p.but(causal=False), offsets(p) < -1).call(f)
@@ -64,7 +64,7 @@ def causal_sees_the_next(f: Mechanism, p: Problem) -> Any:
 
 @twin("later_tokens_change_nothing_earlier")
 def normalised_over_the_text(f: Mechanism, p: Problem) -> Any:
-    """Values are centred on the mean of the whole text, the future included, before they are read."""
+    """Values are shifted by the mean over the whole text, future tokens included, before they are read."""
     if not p.options.get("causal") or p.k.shape[-2] == 0:
         return p.call(f)
     return p.but(v=p.v + 0.1 * (p.v.mean(axis=-2, keepdims=True))).call(f)
@@ -72,21 +72,21 @@ def normalised_over_the_text(f: Mechanism, p: Problem) -> Any:
 
 @twin("window_counts_the_others")
 def window_one_long(f: Mechanism, p: Problem) -> Any:
-    """A window of W keys taken for W besides the token itself: one key too many on each side."""
+    """A window of W keys is read as W keys besides the query's own: one key too many on each side."""
     window = p.options.get("window")
     return p.call(f) if window is None else p.but(window=tuple(w if w is None else w + 1 for w in window)).call(f)
 
 
 @twin("window_counts_the_others", "a_wide_window_is_none")
 def window_forgets_the_right(f: Mechanism, p: Problem) -> Any:
-    """A window's right side is not applied, as in code written for decoders: or always 0."""
+    """The right side of a window is taken as 0, as in code that was written for decoders."""
     window = p.options.get("window")
     return p.call(f) if window is None else p.but(window=(window[0], 0)).call(f)
 
 
 @twin("the_last_query_alone")
 def window_differs_in_decode(f: Mechanism, p: Problem) -> Any:
-    """With a single query, as in decoding, the window is one longer than in prefill."""
+    """With a single query, as in decoding, the window is one key longer than in prefill."""
     window = p.options.get("window")
     if window is None or window[0] is None or p.full()[-2] != 1:
         return p.call(f)
@@ -95,14 +95,14 @@ def window_differs_in_decode(f: Mechanism, p: Problem) -> Any:
 
 @twin("window_zero_is_self")
 def window_of_zero_is_off(f: Mechanism, p: Problem) -> Any:
-    """`if window[0]:` takes a window of 0 for no window."""
+    """The test `if window[0]:` treats a window of 0 as no window."""
     window = p.options.get("window")
     return p.call(f) if window is None else p.but(window=tuple(w or None for w in window)).call(f)
 
 
 @twin("a_pattern_is_its_dense_array")
 def pattern_without_offset(f: Mechanism, p: Problem) -> Any:
-    """A pattern is asked about rows from 0 on, not about positions."""
+    """A pattern is evaluated on rows counted from 0 instead of the positions of the queries."""
     pattern = p.options.get("mask")
     if not isinstance(pattern, Pattern):
         return p.call(f)
@@ -112,21 +112,20 @@ def pattern_without_offset(f: Mechanism, p: Problem) -> Any:
 
 @twin("nothing_seen_gives_zero")
 def empty_rows_are_means(f: Mechanism, p: Problem) -> Any:
-    """Scores of -1e9 everywhere are equal scores: a query that sees nothing gets the mean of all."""
+    """Hidden scores are set to -1e9, all equal, so that a query that sees no key gets the mean of all values."""
     seen = p.visible()
     return p.but(mask=seen | ~seen.any(axis=-1, keepdims=True), causal=False, window=None).call(f)
 
 
 @twin("nothing_seen_gives_zero")
 def empty_rows_are_nan(f: Mechanism, p: Problem) -> Any:
-    """exp(-inf - -inf): a query that sees nothing gets NaN."""
+    """exp(-inf - -inf) is computed: a query that sees no key gets NaN."""
     return np.where(np.expand_dims(p.visible().any(axis=-1), -1), p.call(f), np.nan)
 
 
 @twin("the_unseen_may_hold_anything")
 def hidden_times_zero(f: Mechanism, p: Problem) -> Any:
     """Hidden values are multiplied by a weight of 0, and 0 times NaN is NaN."""
-    groups = p.q.shape[-3] // p.k.shape[-3]
     hidden = np.where(p.visible(), 0.0, 1.0).astype(p.q.dtype)
     with np.errstate(invalid="ignore"):
-        return p.call(f) + (hidden * 0.0) @ np.repeat(p.v, groups, axis=-3)
+        return p.call(f) + (hidden * 0.0) @ p.repeated().v

@@ -1,4 +1,4 @@
-"""Wrong scores and wrong weights."""
+"""Faults in scores and weights."""
 
 from __future__ import annotations
 
@@ -12,39 +12,39 @@ from tinyattn.testing.broken.twin import twin
 
 
 def scored(p: Problem, scores: Any, **changes: Any) -> Problem:
-    """Returns the problem with ready scores, given as the bias of queries of 0."""
+    """Returns the problem with given scores, passed as the bias of queries of 0."""
     return p.but(q=p.q * 0.0, bias=scores.astype(p.q.dtype), softcap=None, scale=1.0, **changes)
 
 
 @twin("default_scale_is_the_root_of_head_dim")
 def scale_of_the_values(f: Mechanism, p: Problem) -> Any:
-    """The default scale is taken from value_dim, which is another number in latent attention."""
+    """The default scale uses value_dim, which differs from head_dim in latent attention."""
     return (p.but(scale=p.v.shape[-1] ** -0.5) if p.options.get("scale") is None else p).call(f)
 
 
 @twin("default_scale_is_the_root_of_head_dim")
 def scale_missing(f: Mechanism, p: Problem) -> Any:
-    """No scale unless one is given."""
+    """Scores are not scaled unless a scale is given."""
     return (p.but(scale=1.0) if p.options.get("scale") is None else p).call(f)
 
 
 @twin("scores_are_scale_cap_bias_in_that_order", "scale_multiplies_the_query")
 def scale_on_top_of_the_root(f: Mechanism, p: Problem) -> Any:
-    """A scale that is given multiplies the default one."""
+    """A given scale multiplies the default scale instead of replacing it."""
     scale = p.options.get("scale")
     return (p if scale is None else p.but(scale=scale * p.q.shape[-1] ** -0.5)).call(f)
 
 
 @twin("scores_are_scale_cap_bias_in_that_order")
 def bias_scaled_too(f: Mechanism, p: Problem) -> Any:
-    """The bias is added before the scale, and shrinks with it."""
+    """The bias is added before the scale is applied, and shrinks with it."""
     bias = p.options.get("bias")
     return (p if bias is None else p.but(bias=bias * p.q.shape[-1] ** -0.5)).call(f)
 
 
 @twin("scores_are_scale_cap_bias_in_that_order", "a_row_may_shift")
 def cap_after_bias(f: Mechanism, p: Problem) -> Any:
-    """The cap bends the bias as well."""
+    """The soft cap is applied to the bias as well."""
     cap, bias = p.options.get("softcap"), p.options.get("bias")
     if cap is None or bias is None:
         return p.call(f)
@@ -54,17 +54,17 @@ def cap_after_bias(f: Mechanism, p: Problem) -> Any:
 
 @twin("hidden_is_a_bias_of_minus_infinity", "a_mask_says_who_attends")
 def cap_after_mask(f: Mechanism, p: Problem) -> Any:
-    """The cap comes after the mask: a hidden pair's score is -cap, and it is seen again."""
+    """The soft cap is applied after the mask: a hidden score becomes -cap and is visible again."""
     cap = p.options.get("softcap")
     if cap is None:
-        cap = 5.0  # the fault as it shipped had the cap always on
+        cap = 5.0  # in the code that shipped with this fault the cap was always on
     scores = raw_scores(p) + p.options.get("bias", 0.0)
     return scored(p, np.where(p.visible(), scores, -cap), mask=None, causal=False, window=None).call(f)
 
 
 @twin("a_huge_cap_is_none", "scores_are_scale_cap_bias_in_that_order")
 def cap_not_multiplied_back(f: Mechanism, p: Problem) -> Any:
-    """tanh(s / cap) without cap times: scores are at most 1."""
+    """The soft cap computes tanh(s / cap) without multiplying by cap: scores are at most 1."""
     cap = p.options.get("softcap")
     if cap is None:
         return p.call(f)
@@ -73,13 +73,13 @@ def cap_not_multiplied_back(f: Mechanism, p: Problem) -> Any:
 
 @twin("keys_may_shift")
 def keys_clipped(f: Mechanism, p: Problem) -> Any:
-    """Keys are clipped so that exp cannot overflow, in the place of subtracting the largest score."""
+    """Keys are clipped so that exp cannot overflow, instead of subtracting the largest score."""
     return p.but(k=np.minimum(np.maximum(p.k, -1.0), 1.0)).call(f)
 
 
 @twin("a_row_may_shift")
 def no_largest_score_subtracted(f: Mechanism, p: Problem) -> Any:
-    """Weights carry a factor that the shift of a row should cancel: an epsilon beside the sum of exponentials."""
+    """An epsilon is added to the sum of exponentials, so that shifting all scores of a query changes its weights."""
     scores = np.where(p.visible(), raw_scores(p) + p.options.get("bias", 0.0), -np.inf)
     total = np.exp(np.minimum(scores, 80.0)).sum(axis=-1, keepdims=True)
     return p.call(f) * (total / (total + 1e-2)).astype(p.q.dtype)
@@ -87,19 +87,19 @@ def no_largest_score_subtracted(f: Mechanism, p: Problem) -> Any:
 
 @twin("equal_values_give_that_value", "within_the_hull")
 def weights_do_not_add_up(f: Mechanism, p: Problem) -> Any:
-    """A dropout that is left on in evaluation: the weights add up to 1.1."""
+    """Dropout stays on in evaluation: the weights sum to 1.1."""
     return p.call(f) * 1.1
 
 
 @twin("a_key_twice_weighs_the_same", "equal_values_give_that_value")
 def one_key_too_many(f: Mechanism, p: Problem) -> Any:
-    """A key of zeros that pads the last block is averaged in."""
+    """A key of zeros that pads the last block takes part in the mean."""
     return p.call(f) * (p.k.shape[-2] / (p.k.shape[-2] + 1.0))
 
 
 @twin("equal_values_give_that_value")
 def divided_by_all_keys(f: Mechanism, p: Problem) -> Any:
-    """Divided by the sum over all keys, the hidden ones included."""
+    """The result is divided by the sum over all keys, hidden ones included."""
     seen = p.visible()
     share = (seen.sum(axis=-1, keepdims=True) + 1.0) / (seen.shape[-1] + 1.0)
     return p.call(f) * share.astype(p.q.dtype)
@@ -107,13 +107,13 @@ def divided_by_all_keys(f: Mechanism, p: Problem) -> Any:
 
 @twin("linear_in_the_values", "within_the_hull")
 def values_in_low_precision(f: Mechanism, p: Problem) -> Any:
-    """Values are kept with eight bits and nobody says so."""
+    """Values are silently stored in eight bits."""
     return p.but(v=np.round(p.v * 16.0) / 16.0 + 0.5 / 16.0).call(f)
 
 
 @twin("keys_have_no_order", "equals_streaming_attention")
 def last_block_dropped(f: Mechanism, p: Problem) -> Any:
-    """Keys in blocks of two, and a last block that is not full is forgotten."""
+    """Keys are read in blocks of two, and an incomplete last block is skipped."""
     kv_len = p.k.shape[-2]
     if kv_len < 3 or kv_len % 2 == 0:
         return p.call(f)
@@ -122,7 +122,7 @@ def last_block_dropped(f: Mechanism, p: Problem) -> Any:
 
 @twin("block_is_invisible", row="streaming_attention")
 def sums_not_rescaled(f: Mechanism, p: Problem) -> Any:
-    """The sums of earlier blocks keep the weight they had under the earlier maximum."""
+    """The sums of earlier blocks are not rescaled when a later block has a larger maximum."""
     block = int(p.options.get("block", 128))
     seen, kv_len = p.visible(), p.k.shape[-2]
     if kv_len <= block:
@@ -134,6 +134,6 @@ def sums_not_rescaled(f: Mechanism, p: Problem) -> Any:
 
 @twin("gradients_equal_attention", "equals_attention", row="streaming_attention")
 def temperature_drifts(f: Mechanism, p: Problem) -> Any:
-    """exp2 with log2(e) typed to three digits."""
+    """exp2 is used with log2(e) rounded to three decimals."""
     scale = p.options.get("scale")
     return p.but(scale=(p.q.shape[-1] ** -0.5 if scale is None else scale) * 1.443 / 1.4426950408889634).call(f)

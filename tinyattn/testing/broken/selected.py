@@ -1,4 +1,4 @@
-"""Wrong choices: of scores, of hashes, of blocks."""
+"""Faults in choices: of scores, of hashes, of blocks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tinyattn import definitions
-from tinyattn.laws.gathered import block_means, pairs
+from tinyattn.laws.oracles.gathered import block_means, pairs
 from tinyattn.laws.problem import Mechanism, Problem
 from tinyattn.ops.largest import largest
 from tinyattn.ops.norm import unit
@@ -23,23 +23,23 @@ def before(p: Problem) -> Any:
 
 
 def over(p: Problem, seen: Any) -> Any:
-    """Returns attention over what is seen."""
+    """Returns attention to the visible keys."""
     return definitions.attention(p.q, p.k, p.v, mask=seen, scale=p.options.get("scale"))
 
 
 def scores(p: Problem) -> Any:
-    """Returns the scores of all pairs, -inf where hidden."""
+    """Returns the scores of all pairs, -inf where they are hidden."""
     return np.where(p.visible(), pairs(p.q, p.k), -np.inf)
 
 
 def open_to(p: Problem) -> bool:
-    """Returns whether a problem has none of the options that these twins do not know."""
+    """Returns whether a problem has only options that these twins support."""
     return not {"bias", "sinks", "softcap"} & set(p.options) and bool(p.options.get("scale"))
 
 
 @twin("equals_the_gathered_form", row=TOP)
 def ties_all_kept(f: Mechanism, p: Problem) -> Any:
-    """What is at least the k-th largest score is kept: of ties all, and then more than k."""
+    """All scores equal to the k-th largest are kept, which may be more than k keys."""
     if not open_to(p):
         return p.call(f)
     found = scores(p)
@@ -49,7 +49,7 @@ def ties_all_kept(f: Mechanism, p: Problem) -> Any:
 
 @twin("equals_the_best_value", row=TOP)
 def last_of_ties_kept(f: Mechanism, p: Problem) -> Any:
-    """Of equal scores the later key stays."""
+    """Of equal scores the later key is kept."""
     if not open_to(p):
         return p.call(f)
     return over(p, p.visible() & largest(scores(p)[..., ::-1], p.options["keep"])[..., ::-1])
@@ -57,19 +57,19 @@ def last_of_ties_kept(f: Mechanism, p: Problem) -> Any:
 
 @twin("equals_attention", row=TOP)
 def one_kept_too_few(f: Mechanism, p: Problem) -> Any:
-    """The k-th score is the threshold, and only what is above it stays."""
+    """The k-th score is a threshold, and only scores above it are kept."""
     return p.but(keep=max(1, min(p.options["keep"], p.k.shape[-2]) - 1)).call(f)
 
 
 @twin("hidden_keys_take_no_place", "later_tokens_change_nothing_earlier", "cached_is_full", row=TOP)
 def chosen_before_hiding(f: Mechanism, p: Problem) -> Any:
-    """The largest scores are found first and the mask is applied to them: hidden keys take places."""
+    """The largest scores are chosen before the mask is applied: hidden keys take places."""
     return over(p, p.visible() & largest(pairs(p.q, p.k), p.options["keep"])) if open_to(p) else p.call(f)
 
 
 @twin("what_is_left_out_bounds_the_error", row=TOP)
 def smallest_scores_kept(f: Mechanism, p: Problem) -> Any:
-    """Sorted upwards, cut at the wrong end."""
+    """Scores are sorted upwards and cut at the wrong end."""
     return over(p, p.visible() & largest(-scores(p), p.options["keep"])) if open_to(p) else p.call(f)
 
 
@@ -88,38 +88,38 @@ def one_hash_of_all(f: Mechanism, p: Problem) -> Any:
 
 @twin("equals_a_dense_mask", row=HASH)
 def hashes_averaged(f: Mechanism, p: Problem) -> Any:
-    """The hashes' results are averaged, whatever weight each of them saw."""
+    """The results of the hashes are averaged, without their weights."""
     turns = p.options["rotations"]
     return sum(p.but(rotations=turns[n : n + 1]).call(f) for n in range(len(turns))) / len(turns)
 
 
 @twin("a_hash_again_tells_nothing_new", row=HASH)
 def hashes_added(f: Mechanism, p: Problem) -> Any:
-    """The hashes' results are added up and never divided."""
+    """The results of the hashes are summed and not divided."""
     return p.call(f) * p.q.dtype.type(len(p.options["rotations"]))
 
 
 @twin("tokens_have_no_length", "equals_attention", row=HASH)
 def queries_of_length_one(f: Mechanism, p: Problem) -> Any:
-    """The queries are brought to length one like the keys."""
+    """Queries are normalised to length 1 like the keys."""
     return p.but(q=unit(p.q)).call(f)
 
 
 @twin("later_tokens_change_nothing_earlier", row=HASH)
 def causal_by_sorted_place(f: Mechanism, p: Problem) -> Any:
-    """Causality is left to the order after sorting, in which nothing is later."""
+    """Causality follows the order after sorting, in which no token is later."""
     return p.but(causal=False).call(f)
 
 
 @twin("gradients_equal_a_dense_mask", row=HASH)
 def key_gradient_forgotten(f: Mechanism, p: Problem) -> Any:
-    """A token's gradient is that of its query; that it is a key too is forgotten."""
+    """A token gets the gradient of its query and not that of its key."""
     return p.but(q=slowed(p.q, 0.5)).call(f)
 
 
 @twin("later_tokens_change_nothing_earlier", "cached_is_full", row=NATIVE)
 def unfinished_block_compressed(f: Mechanism, p: Problem) -> Any:
-    """A query sees the mean of its own block, the tokens after it included."""
+    """A query sees the mean of its own block, future tokens included."""
     size, gates = p.options["block"], p.options["gates"]
     own = np.arange(p.k.shape[-2] - p.q.shape[-2], p.k.shape[-2])[:, None] // size
     means = p.but(k=block_means(p.k, size), v=block_means(p.v, size))
@@ -129,45 +129,44 @@ def unfinished_block_compressed(f: Mechanism, p: Problem) -> Any:
 
 @twin("gates_weigh_three_attentions", "equal_values_give_the_open_gates", row=NATIVE)
 def gates_made_to_sum_to_one(f: Mechanism, p: Problem) -> Any:
-    """The three gates are divided by their sum, as if the parts were merged."""
+    """The three gates are divided by their sum."""
     gates = p.options["gates"]
     return p.but(gates=gates / np.sum(gates, axis=-1, keepdims=True)).call(f)
 
 
 @twin("equals_causal_attention", "equals_attention_to_means_of_one", "equals_a_window_alone", row=NATIVE)
 def gates_in_another_order(f: Mechanism, p: Problem) -> Any:
-    """The gates are read as window, compressed, selected."""
+    """The gates are read in the order window, compressed, selected."""
     return p.but(gates=p.options["gates"][..., [1, 2, 0]]).call(f)
 
 
 @twin("equals_the_gathered_form", row=NATIVE)
 def forced_blocks_not_counted(f: Mechanism, p: Problem) -> Any:
-    """The query's own block comes on top of those selected."""
+    """The query's own block is added to the selected ones instead of counting as one of them."""
     return p.but(selected=p.options["selected"] + 1).call(f)
 
 
 @twin("equals_the_gathered_form", row=NATIVE)
 def every_head_chooses_alone(f: Mechanism, p: Problem) -> Any:
-    """The heads of a group select their own blocks, and each block is loaded for each of them."""
-    groups = p.q.shape[-3] // p.k.shape[-3]
-    return p.but(k=np.repeat(p.k, groups, axis=-3), v=np.repeat(p.v, groups, axis=-3)).call(f)
+    """The heads of a group select their blocks independently, and load different keys."""
+    return p.repeated().call(f)
 
 
 @twin("gradients_equal_the_gathered_form", row=NATIVE)
 def gates_learn_nothing(f: Mechanism, p: Problem) -> Any:
-    """The gates are constants to the gradient."""
+    """The gates have no gradient."""
     return p.but(gates=stopped(p.options["gates"])).call(f)
 
 
 @twin("equals_own_blocks", "equals_two_parts_merged", "equals_top_k_attention", row=MIXTURE)
 def own_block_not_counted(f: Mechanism, p: Problem) -> Any:
-    """The query's own block comes on top of those kept."""
+    """The query's own block is added to those kept instead of counting as one of them."""
     return p.but(keep=p.options["keep"] + 1).call(f)
 
 
 @twin("later_tokens_change_nothing_earlier", "cached_is_full", "equals_two_parts_merged", row=MIXTURE)
 def future_blocks_scored(f: Mechanism, p: Problem) -> Any:
-    """Blocks are chosen among all, the future ones too, and the causal mask then takes their places away."""
+    """Future blocks are chosen too, and the causal mask then leaves fewer past ones."""
     size = p.options["block"]
     whole = np.pad(stopped(p.k), [(0, 0)] * (p.k.ndim - 2) + [(0, -p.k.shape[-2] % size), (0, 0)])
     own = np.arange(p.k.shape[-2] - p.q.shape[-2], p.k.shape[-2])[:, None] // size == np.arange(whole.shape[-2] // size)
@@ -177,7 +176,7 @@ def future_blocks_scored(f: Mechanism, p: Problem) -> Any:
 
 @twin("equals_causal_attention", "equals_attention_in_one_block", row=MIXTURE)
 def own_block_open_to_its_end(f: Mechanism, p: Problem) -> Any:
-    """Inside its own block a query is not causal."""
+    """Within its own block a query is not causal."""
     size, last = p.options["block"], p.k.shape[-2]
     own = np.arange(last - p.q.shape[-2], last)[:, None] // size == np.arange(last) // size
     return 0.5 * p.call(f) + 0.5 * over(p, before(p) | own)
@@ -185,5 +184,5 @@ def own_block_open_to_its_end(f: Mechanism, p: Problem) -> Any:
 
 @twin("gradients_equal_two_parts_merged", row=MIXTURE)
 def merged_without_gradient(f: Mechanism, p: Problem) -> Any:
-    """The weights by which the parts are merged are constants to the gradient: keys learn too little."""
+    """The weights that merge the parts have no gradient: keys learn too little."""
     return p.but(k=slowed(p.k, 0.5)).call(f)

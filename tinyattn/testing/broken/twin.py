@@ -1,4 +1,4 @@
-"""A twin: a mechanism with one fault in it, and the laws that must kill it."""
+"""A twin: a mechanism with one fault in it, and the laws that must detect it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Fault = Callable[[Mechanism, Problem], Any]
 
 @dataclass(frozen=True, eq=False)
 class Twin:
-    """One bug of the field: `fault(f, problem)` answers a call as a mechanism f with this bug would.
+    """One bug that people shipped: `fault(f, problem)` gives what a mechanism f with this bug would give.
 
     `killed_by` are the laws about this very fault; each must fail on the twin. `row` is the catalog row whose laws
     are tried, of a mechanism or, with `cache`, which makes a wrong cache in the place of a wrong mechanism, of a cache.
@@ -28,7 +28,7 @@ class Twin:
     cache: Callable[..., Any] | None = None
 
     def breaks(self, mechanism: Mechanism) -> Mechanism:
-        """Returns the mechanism, a definition or a kernel, with the fault."""
+        """Returns the mechanism, a definition or a kernel, with the fault in it."""
         def broken(q: Any, k: Any, v: Any, **options: Any) -> Any:
             return self.fault(mechanism, Problem(q, k, v, options))
 
@@ -36,5 +36,5 @@ class Twin:
 
 
 def twin(*killed_by: str, row: str = "attention") -> Callable[[Fault], Twin]:
-    """Makes a Twin of a fault: its name, and the first sentence of its docstring."""
+    """Makes a Twin of a fault, with the fault's name and the first sentence of its docstring."""
     return lambda fault: Twin(fault.__name__, (inspect.getdoc(fault) or "").split("\n")[0], killed_by, fault, row)

@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from tinyattn.engine.tensor import Tensor
+from tinyattn.laws.oracles.calls import constant, scale_of
+from tinyattn.laws.problem import repeat_heads
 from tinyattn.ops.types import Array
 
 
 def listed(shape: tuple[int, ...], keys: Callable[..., Iterable[int]]) -> Array:
-    """Returns (*shape, most) of the positions keys(*index) of each index, -1 where a row has fewer.
+    """Returns (*shape, most) with the positions keys(*index) of each index, filled up with -1 where a row has fewer.
 
     >>> listed((2,), lambda i: range(i + 1))
     array([[ 0, -1],
@@ -28,18 +29,8 @@ def listed(shape: tuple[int, ...], keys: Callable[..., Iterable[int]]) -> Array:
     return table
 
 
-def stopped(x: Array) -> Array:
-    """Returns the array of a Tensor, or the array: a choice is a constant to the gradient."""
-    return x.value if isinstance(x, Tensor) else x
-
-
-def root(q: Array, scale: float | None) -> float:
-    """Returns the factor of the scores."""
-    return float(q.shape[-1] ** -0.5) if scale is None else scale
-
-
 def part(q: Array, k: Array, v: Array, keys: Array, scale: float | None) -> tuple[Array, Array]:
-    """Returns (out, lse) over the keys (..., heads, i, m) listed for each query."""
+    """Returns (out, lse) over the keys (..., heads, i, m) that are listed for each query."""
     groups, at = q.shape[-3] // max(k.shape[-3], 1), np.broadcast_to(keys, (*q.shape[:-1], keys.shape[-1]))
 
     def picked(x: Array) -> Array:
@@ -48,9 +39,9 @@ def part(q: Array, k: Array, v: Array, keys: Array, scale: float | None) -> tupl
         flat = np.broadcast_to(at.reshape(*at.shape[:-2], -1, 1), (*at.shape[:-2], at.shape[-2] * at.shape[-1], x.shape[-1]))
         return np.take_along_axis(x, flat, axis=-2).reshape(*at.shape, x.shape[-1])
 
-    products = np.sum(np.expand_dims(q, -2) * picked(k), axis=-1) * root(q, scale)
+    products = np.sum(np.expand_dims(q, -2) * picked(k), axis=-1) * scale_of(q, scale)
     scores = np.where(at >= 0, products, -np.inf)
-    top = np.max(stopped(scores), axis=-1, initial=-np.inf)[..., None]
+    top = np.max(constant(scores), axis=-1, initial=-np.inf)[..., None]
     exps = np.exp(scores - np.where(top == -np.inf, 0.0, top).astype(q.dtype))
     total = np.sum(exps, axis=-1)
     seen = total > 0
@@ -59,7 +50,7 @@ def part(q: Array, k: Array, v: Array, keys: Array, scale: float | None) -> tupl
 
 
 def over(q: Array, k: Array, v: Array, keys: Array, scale: float | None) -> Array:
-    """Returns attention over the keys listed for each query."""
+    """Returns attention over the keys that are listed for each query."""
     return part(q, k, v, keys, scale)[0]
 
 
@@ -70,13 +61,13 @@ def first_at(q: Array, k: Array) -> int:
 
 
 def tokens_of(blocks: Iterable[int], size: int, end: int) -> list[int]:
-    """Returns the tokens of blocks, those before `end`."""
+    """Returns the tokens of these blocks that stand before `end`."""
     return [j for block in sorted(set(blocks)) for j in range(block * size, min((block + 1) * size, end))]
 
 
 def block_sparse(q: Array, k: Array, v: Array, *, blocks: Array, q_block: int, kv_block: int, causal: bool = False,
                  scale: float | None = None) -> Array:
-    """Each query reads the tokens of its row of blocks."""
+    """Returns attention in which each query reads the tokens of its row of blocks."""
     start, table = first_at(q, k), np.broadcast_to(blocks, (q.shape[-3], *blocks.shape[-2:]))
 
     def keys(h: int, i: int) -> list[int]:
@@ -88,7 +79,7 @@ def block_sparse(q: Array, k: Array, v: Array, *, blocks: Array, q_block: int, k
 
 def longformer(q: Array, k: Array, v: Array, *, q_global: Array, k_global: Array, v_global: Array,
                global_tokens: Sequence[int], window: int, scale: float | None = None) -> Array:
-    """Each query reads its window and the global tokens; each global one reads all, alone."""
+    """Returns attention in which each query reads its window and the global tokens, and each global query reads all keys."""
     start, length = first_at(q, k), k.shape[-2]
 
     def keys(i: int) -> set[int]:
@@ -103,7 +94,7 @@ def longformer(q: Array, k: Array, v: Array, *, q_global: Array, k_global: Array
 
 def bigbird(q: Array, k: Array, v: Array, *, block: int, random: int, seed: int, causal: bool = False,
             scale: float | None = None) -> Array:
-    """Each query reads a set of blocks."""
+    """Returns attention in which each query reads a set of blocks."""
     start, length = first_at(q, k), k.shape[-2]
     last = (length - 1) // block
 
@@ -118,7 +109,7 @@ def bigbird(q: Array, k: Array, v: Array, *, block: int, random: int, seed: int,
 
 
 def shifted_sparse(q: Array, k: Array, v: Array, *, group: int, causal: bool = True, scale: float | None = None) -> Array:
-    """Each query reads its group; the borders of the groups are written down."""
+    """Returns attention in which each query reads its group, whose borders are listed explicitly."""
     start, length, heads = first_at(q, k), k.shape[-2], q.shape[-3]
 
     def keys(h: int, i: int) -> range:
@@ -131,10 +122,10 @@ def shifted_sparse(q: Array, k: Array, v: Array, *, group: int, causal: bool = T
 
 def streaming_llm(q: Array, k: Array, v: Array, *, first: int, window: int, base: float = 10000.0,
                   scale: float | None = None) -> Array:
-    """A cache takes token after token, evicts, and is read by distances within it."""
+    """Returns what a cache gives that takes one token at a time, evicts, and is read by the distances within it."""
     start, half = first_at(q, k), q.shape[-1] // 2
     rates = base ** (-np.arange(half) / half)
-    k, v = (np.repeat(x, q.shape[-3] // x.shape[-3], axis=-3) for x in (k, v))
+    k, v = repeat_heads(q, k, v)
     outs = [q[..., :0, :1] * v[..., :0, :]]
     held: list[int] = []
     for t in range(k.shape[-2]):
@@ -147,17 +138,17 @@ def streaming_llm(q: Array, k: Array, v: Array, *, first: int, window: int, base
         c, d = k[..., held, :half], k[..., held, half:]
         angle = (len(held) - 1 - np.arange(len(held)))[:, None] * rates
         products = (a * c + b * d) * np.cos(angle).astype(q.dtype) - (b * c - a * d) * np.sin(angle).astype(q.dtype)
-        scores = np.sum(products, axis=-1) * root(q, scale)
-        exps = np.exp(scores - stopped(scores).max(axis=-1, keepdims=True))
+        scores = np.sum(products, axis=-1) * scale_of(q, scale)
+        exps = np.exp(scores - constant(scores).max(axis=-1, keepdims=True))
         weights = exps / np.sum(exps, axis=-1, keepdims=True)
         outs.append(np.sum(weights[..., None] * v[..., held, :], axis=-2, keepdims=True))
     return np.concatenate(outs, axis=-2)
 
 
 def top_k(q: Array, k: Array, v: Array, *, keep: int, causal: bool = False, scale: float | None = None) -> Array:
-    """Each query reads the keys that come first when all that it may see are sorted."""
+    """Returns attention in which each query reads the first keys once all that it may see are sorted by score."""
     start = first_at(q, k)
-    scores = pairs(q, k) * root(q, scale)
+    scores = pairs(q, k) * scale_of(q, scale)
 
     def keys(*index: int) -> list[int]:
         row = scores[index]
@@ -167,20 +158,20 @@ def top_k(q: Array, k: Array, v: Array, *, keep: int, causal: bool = False, scal
 
 
 def pairs(q: Array, k: Array) -> Array:
-    """Returns q . k of every pair, as constants."""
+    """Returns q . k of every pair, as constants for the gradient."""
     groups = q.shape[-3] // max(k.shape[-3], 1)
-    products: Array = np.einsum("...id,...jd->...ij", stopped(q), np.repeat(stopped(k), groups, axis=-3))
+    products: Array = np.einsum("...id,...jd->...ij", constant(q), np.repeat(constant(k), groups, axis=-3))
     return products
 
 
 def block_means(x: Array, size: int) -> Array:
-    """Returns the mean of each whole block of tokens."""
+    """Returns the mean of every complete block of tokens."""
     means = [np.sum(x[..., b * size : (b + 1) * size, :], axis=-2, keepdims=True) / size for b in range(x.shape[-2] // size)]
     return np.concatenate(means, axis=-2) if means else x[..., :0, :]
 
 
 def block_mixture(q: Array, k: Array, v: Array, *, block: int, keep: int, scale: float | None = None) -> Array:
-    """A query's own block and its past blocks are read apart, and the two results merged by their lse."""
+    """Returns attention to a query's own block merged, by their lse, with attention to the past blocks that it chooses."""
     start, gate = first_at(q, k), pairs(q, block_means(k, block))
 
     def past(*index: int) -> list[int]:
@@ -192,17 +183,17 @@ def block_mixture(q: Array, k: Array, v: Array, *, block: int, keep: int, scale:
 
     near, near_lse = part(q, k, v, listed((q.shape[-2],), own), scale)
     far, far_lse = part(q, k, v, listed(q.shape[:-1], past), scale)
-    top = np.maximum(stopped(near_lse), stopped(far_lse))
+    top = np.maximum(constant(near_lse), constant(far_lse))
     mass, more = np.exp(near_lse - top)[..., None], np.exp(far_lse - top)[..., None]
     return (mass * near + more * far) / (mass + more)
 
 
 def native_sparse(q: Array, k: Array, v: Array, *, gates: Array, block: int, selected: int, window: int,
                   scale: float | None = None) -> Array:
-    """Means, selected blocks and window are gathered one query at a time."""
+    """Returns the gated sum of means, selected blocks and window, gathered one query at a time."""
     start, groups = first_at(q, k), q.shape[-3] // max(k.shape[-3], 1)
     mean_k, mean_v = block_means(k, block), block_means(v, block)
-    products = pairs(q, mean_k) * root(q, scale)
+    products = pairs(q, mean_k) * scale_of(q, scale)
 
     def importance(lead: tuple[int, ...], head: int, i: int) -> Any:
         rows = products[lead][head // groups * groups : (head // groups + 1) * groups, i, : (start + i + 1) // block]
@@ -223,15 +214,16 @@ def native_sparse(q: Array, k: Array, v: Array, *, gates: Array, block: int, sel
 
 
 def lsh(qk: Array, v: Array, *, rotations: Array, chunk: int, causal: bool = False, scale: float | None = None) -> Array:
-    """A dense mask for each hash, from how many tokens sort before each; all hashes' exponentials in one sum."""
+    """Returns LSH attention by a dense mask per hash, whose buckets are ranked by how many tokens sort before each."""
     length = qk.shape[-2]
     square = np.sum(qk * qk, axis=-1, keepdims=True)
     keys = qk * np.where(square == 0, 1.0, square) ** -0.5
     place = np.arange(length)
-    scores = np.einsum("...id,...jd->...ij", qk, keys) * root(qk, scale) - np.where(place[:, None] == place, 1e5, 0.0).astype(qk.dtype)
+    itself = np.where(place[:, None] == place, 1e5, 0.0).astype(qk.dtype)
+    scores = np.einsum("...id,...jd->...ij", qk, keys) * scale_of(qk, scale) - itself
     masks = []
-    for turned in stopped(rotations):
-        side = stopped(qk) @ turned
+    for turned in constant(rotations):
+        side = constant(qk) @ turned
         bucket = np.argmax(np.concatenate((side, -side), axis=-1), axis=-1)
         mine, theirs = bucket[..., :, None], bucket[..., None, :]
         rank = np.sum((theirs < mine) | ((theirs == mine) & (place < place[:, None])), axis=-1) // chunk
@@ -239,5 +231,5 @@ def lsh(qk: Array, v: Array, *, rotations: Array, chunk: int, causal: bool = Fal
         masks.append((mine == theirs) & (apart >= 0) & (apart <= 1) & ((place <= place[:, None]) | (not causal)))
     seen = np.stack([np.broadcast_to(mask, (*qk.shape[:-1], length)) for mask in masks])
     shown = np.where(seen.any(axis=0), scores, -np.inf)
-    mass = np.exp(shown - stopped(shown).max(axis=-1, keepdims=True, initial=-np.inf)) * seen.sum(axis=0).astype(qk.dtype)
+    mass = np.exp(shown - constant(shown).max(axis=-1, keepdims=True, initial=-np.inf)) * seen.sum(axis=0).astype(qk.dtype)
     return np.einsum("...ij,...je->...ie", mass, v) / np.sum(mass, axis=-1, keepdims=True)

@@ -1,4 +1,4 @@
-"""What caches that forget or round must equal, spelled out over all tokens, query by query."""
+"""What a cache that forgets tokens or rounds numbers must give, computed over all tokens, query by query."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from tinyattn.ops.types import Array
 
 def seeing(q: Array, k: Array, v: Array, seen: Array, *, causal: bool = True, mask: Array | None = None, window: None = None,
            **options: Any) -> Any:
-    """Returns attention in which each query sees certain keys, (..., heads, i, j) or less."""
+    """Returns attention in which each query sees only certain keys; `seen` broadcasts to (..., heads, i, j)."""
     return definitions.attention(q, k, v, mask=seen if mask is None else seen & mask, **options)
 
 
 def last_and_first(window: int, first: int = 0) -> Mechanism:
-    """Returns attention to the newest `window` tokens, the query's own included, and to the first ones."""
+    """Returns attention to the newest `window` tokens, with the query's own among them, and to the `first` ones."""
     def f(q: Array, k: Array, v: Array, **options: Any) -> Any:
         i, j = np.arange(q.shape[-2])[:, None], np.arange(k.shape[-2])
         return seeing(q, k, v, (j <= i) & ((i - j < window) | (j < first)), **options)
@@ -28,7 +28,7 @@ def last_and_first(window: int, first: int = 0) -> Mechanism:
 
 
 def rounded(x: Array, bits: int, group: int, axis: int) -> Array:
-    """Returns x in codes and back, group by group along an axis; x itself where a group of tokens is not whole."""
+    """Returns x quantised and back, group by group along an axis; an incomplete group of tokens stays as it is."""
     rows = np.moveaxis(x.astype(np.promote_types(x.dtype, np.float32)), axis, 0)
     out = rows.copy()
     for start in range(0, len(rows), group):
@@ -41,9 +41,9 @@ def rounded(x: Array, bits: int, group: int, axis: int) -> Array:
 
 
 def in_codes(bits: int, group: int, residual: int, coded: int = 0) -> Mechanism:
-    """Returns attention in which each query sees old tokens rounded, in whole groups, and at least `residual` as they are.
+    """Returns attention in which each query sees old tokens quantised, in whole groups, and at least `residual` unchanged.
 
-    The first `coded` tokens are rounded in any case: they were old in a longer text, whose end was taken back.
+    The first `coded` tokens are rounded in any case: they were old in a longer text, which was then truncated.
     """
     def f(q: Array, k: Array, v: Array, *, causal: bool = True, mask: Array | None = None, window: None = None, **options: Any) -> Any:
         coarse_k, coarse_v = rounded(k, bits, group, -2), rounded(v, bits, group, -1)
@@ -60,7 +60,7 @@ def in_codes(bits: int, group: int, residual: int, coded: int = 0) -> Mechanism:
 
 
 def rounding_bound(p: Problem, bits: int, group: int) -> Array:
-    """Returns how far an output may be off where keys and values are rounded, (..., heads, i, 1).
+    """Returns how far an output may be off when keys and values are rounded, (..., heads, i, 1).
 
     Scores are off by at most e = scale |q|_1 max(key scales) / 2, weights by a factor of at most exp(2 e), so that an output
     is off by (exp(2 e) - 1) max |v| + max(value scales) / 2.
@@ -79,7 +79,7 @@ Choose = Callable[[Array, list[int]], list[int]]
 
 
 def keeping(choose: Callable[[], Choose]) -> Mechanism:
-    """Returns attention in which a rule says after every query which tokens of a kv head stay.
+    """Returns attention in which, after every query, a rule decides which tokens of a kv head stay.
 
     `choose()` gives a rule for one head: from the weights that the heads which share it gave to the tokens held, in order,
     and their positions, the positions that stay.
@@ -102,7 +102,7 @@ def keeping(choose: Callable[[], Choose]) -> Mechanism:
 
 def weights(q: Array, k: Array, *, scale: float | None = None, softcap: float | None = None, sinks: Array | None = None,
             bias: None = None) -> Array:
-    """Returns the softmax of one query a head, (heads, d), over keys (j, d) that all of them see."""
+    """Returns the softmax of one query per head, (heads, d), over keys (j, d) that all of them see."""
     scores = q @ k.T * q.dtype.type(q.shape[-1] ** -0.5 if scale is None else scale)
     if softcap is not None:
         scores = softcap * np.tanh(scores / softcap)
@@ -111,7 +111,7 @@ def weights(q: Array, k: Array, *, scale: float | None = None, softcap: float | 
 
 
 def heaviest(heavy: int, recent: int) -> Callable[[], Choose]:
-    """Returns the rule of heavy hitters: the token with the least weight in all goes, unless it is among the newest."""
+    """Returns the rule of heavy hitters: the token with the least total weight is dropped, unless it is among the newest."""
     def choose() -> Choose:
         mass: dict[int, float] = {}
 
@@ -129,7 +129,7 @@ def heaviest(heavy: int, recent: int) -> Callable[[], Choose]:
 
 
 def voted(prompt: int, budget: int, window: int, kernel: int) -> Callable[[], Choose]:
-    """Returns the rule of SnapKV: after the prompt, what its last queries look at and its last tokens."""
+    """Returns SnapKV's rule: after the prompt, its last tokens stay and those to which its last queries attend most."""
     def choose() -> Choose:
         votes = [0.0] * (prompt - window)
 

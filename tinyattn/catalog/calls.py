@@ -1,0 +1,169 @@
+"""How mechanisms with other arguments are called as f(q, k, v, **options), and with which settings a decoder calls them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from tinyattn import definitions
+from tinyattn.laws.draw.linear import directions
+from tinyattn.laws.problem import Mechanism
+from tinyattn.ops import masks
+from tinyattn.ops.features import cosformer_features, performer_features, taylor_features
+from tinyattn.ops.norm import rms_norm, unit
+from tinyattn.ops.types import Array
+
+
+def always_causal(chunked: Mechanism) -> Mechanism:
+    """Returns a mechanism without a `causal` option as a decoder calls it: with `causal`, which must be True."""
+    def mixer(q: Array, k: Array, v: Array, *, causal: bool, **gates: Any) -> Any:
+        if not causal:
+            raise ValueError("causal: this mechanism is causal by itself, got False")
+        return chunked(q, k, v, **gates)
+
+    return mixer
+
+
+def second_maps(f: Mechanism) -> Mechanism:
+    """Returns differential attention as f(q, k, v, q2=, k2=, lambda_=)."""
+    return lambda q, k, v, *, q2, k2, **options: f(q, k, q2, k2, v, **options)
+
+
+DIFFERENCE = second_maps(definitions.differential_attention)
+
+
+def halved_channels(q: Array, k: Array, v: Array, *, lambda_: float = 0.2, mechanism: Mechanism = DIFFERENCE,
+           **options: Any) -> Array:
+    """Returns differential attention as its layer calls it: half of a head's channels for each map, and a norm per head."""
+    d = q.shape[-1] // 2
+    return rms_norm(mechanism(q[..., :d], k[..., :d], v, q2=q[..., d:], k2=k[..., d:], lambda_=lambda_, **options)) * (1 - lambda_)
+
+
+def as_latent(f: Mechanism) -> Mechanism:
+    """Returns latent attention as f(q_nope, latent, k_rope, q_rope=, ...)."""
+    return lambda q, k, v, *, q_rope, **options: f(q, q_rope, k, v, **options)
+
+
+ABSORBED = as_latent(definitions.latent_attention_absorbed)
+
+
+def counting(f: Mechanism) -> Mechanism:
+    """Returns attention with the bias that f(q, k, embedding=...) gives."""
+    def mechanism(q: Array, k: Array, v: Array, *, embedding: Array, causal: bool = True, mask: Any = None, window: Any = None,
+                  scale: float | None = None, **options: Any) -> Any:
+        same: dict[str, Any] = {"causal": causal, "mask": mask, "window": window, "scale": scale}
+        return definitions.attention(q, k, v, bias=f(q, k, embedding=embedding, **same), **same, **options)
+
+    return mechanism
+
+
+COUNTED = counting(definitions.contextual_position_bias)
+
+
+def same_for_all(features: Callable[..., Array]) -> Mechanism:
+    """Returns linear attention with features f(x, **their own options), the same for queries and keys."""
+    def mechanism(q: Array, k: Array, v: Array, *, causal: bool = False, normalize: bool = True, initial_state: Any = None,
+                  return_state: bool = False, **own: Any) -> Any:
+        return definitions.linear_attention(q, k, v, feature_map=partial(features, **own), causal=causal, normalize=normalize,
+                                            initial_state=initial_state, return_state=return_state)
+
+    return mechanism
+
+
+def placed(features: Callable[..., Array]) -> Mechanism:
+    """Returns linear attention with features f(x, positions, max_length); the first key is at position `start`."""
+    def mechanism(q: Array, k: Array, v: Array, *, max_length: int, start: int = 0, causal: bool = False, **options: Any) -> Any:
+        at = start + np.arange(k.shape[-2] - q.shape[-2], k.shape[-2])
+        keys = features(k, start + np.arange(k.shape[-2]), max_length)
+        return definitions.linear_attention(features(q, at, max_length), keys, v, feature_map=None, causal=causal, **options)
+
+    return mechanism
+
+
+BASED, COSFORMER, PERFORMER = same_for_all(taylor_features), placed(cosformer_features), same_for_all(performer_features)
+FEATURES = 64  # of the decoder's Performer
+
+
+def cosformer_mixer(q: Array, k: Array, v: Array, *, start: int = 0, causal: bool = False, **options: Any) -> Any:
+    """Returns cosFormer for texts of up to 1024 tokens, with 2 added to queries and keys, as a bias of their projections would.
+
+    Queries and keys begin near 0: without the 2, half of all features would begin at 0 and learn slowly (3.3 bits after 300
+    steps instead of 3.0).
+    """
+    return COSFORMER(q + q.dtype.type(2), k + k.dtype.type(2), v, max_length=1024, start=start, causal=causal, **options)
+
+
+def performer_mixer(q: Array, k: Array, v: Array, *, causal: bool = False, **options: Any) -> Any:
+    """Returns Performer with directions that are never drawn again, so that what is cached stays valid."""
+    return PERFORMER(q, k, v, projection=directions(q.shape[-1], FEATURES, 0).astype(q.dtype), causal=causal, **options)
+
+
+def retnet_decay(kv_heads: int) -> Array:
+    """Returns RetNet's log decays, log(1 - 2^(-5 - h)) for head h."""
+    return np.log1p(-(2.0 ** (-5.0 - np.arange(kv_heads))))
+
+
+def retnet(q: Array, k: Array, v: Array, **options: Any) -> Any:
+    """Returns retention with RetNet's decays."""
+    return definitions.retention_chunked(q, k, v, log_decay=retnet_decay(k.shape[-3]).astype(k.dtype), scale=k.shape[-1] ** -0.5,
+                                         **options)
+
+
+# Tokens per chunk in training: with 64 the delta rules take twice as long, gated linear attention five times.
+CHUNK = 16
+
+
+def unit_keys(chunked: Mechanism) -> Mechanism:
+    """Returns a delta rule on queries and keys of length 1, as its papers train it."""
+    return lambda q, k, v, **options: chunked(unit(q), unit(k), v, chunk=CHUNK, **options)
+
+
+def sharded(q: Array, k: Array, v: Array, *, causal: bool = True, size: int = 16, local: int = 2, stride: int = 4,
+            mechanism: Mechanism = definitions.block_sparse_attention, **options: Any) -> Any:
+    """Returns attention to the last blocks and to every stride-th block before them, a different choice in each head."""
+    positions, heads = np.arange(k.shape[-2] - q.shape[-2], k.shape[-2]), np.arange(q.shape[-3])[:, None, None]
+    mine, theirs = positions[:, None] // size, np.arange(-(-k.shape[-2] // size))
+    kept = (theirs + heads * max(1, stride // q.shape[-3]) + 1) % stride == 0
+    return mechanism(q, k, v, blocks=(mine - theirs < local) | kept, q_block=1, kv_block=size, causal=True, **options)
+
+
+def tied(f: Mechanism) -> Mechanism:
+    """Returns Longformer, whose global projections equal the others unless they are given."""
+    def call(q: Array, k: Array, v: Array, *, q_global: Array | None = None, k_global: Array | None = None,
+             v_global: Array | None = None, **options: Any) -> Any:
+        pairs = ((q, q_global), (k, k_global), (v, v_global))
+        given = {f"{name}_global": x if other is None else other for name, (x, other) in zip("qkv", pairs, strict=True)}
+        return f(q, k, v, **given, **options)
+
+    return call
+
+
+def hashed(f: Mechanism) -> Mechanism:
+    """Returns LSH attention as f(q, k, v), in which q also serves as the keys."""
+    return lambda q, k, v, **options: f(q, v, **options)
+
+
+def of_an_image(f: Mechanism) -> Mechanism:
+    """Returns a gate as f(q, k, v, kernel=, bias=), where q is the image."""
+    return lambda q, k, v, *, kernel, bias: f(q, kernel=kernel, bias=bias)
+
+
+def rotated_by_cells(f: Mechanism) -> Mechanism:
+    """Returns attention on queries and keys that f rotates by the places of their cells."""
+    return lambda q, k, v, *, grid, **options: definitions.attention(f(q, grid=grid), f(k, grid=grid), v, **options)
+
+
+LOCAL = partial(definitions.multi_head_local_attention, window=64)
+DYNAMIC = partial(definitions.dynamic_contextual_attention, ramp=32.0)
+DUAL_CHUNK = always_causal(partial(definitions.dual_chunk_attention_merged, chunk=64, local=16))
+SPARSE_TRANSFORMER = always_causal(partial(definitions.gathered_attention,
+                                           mask=masks.sliding_window(32) | masks.strided(32)))
+BIGBIRD = partial(definitions.bigbird_attention, block=16, random=2, seed=0)
+STREAMING = always_causal(partial(definitions.streaming_llm_attention, first=4, window=60))
+SHIFTED = partial(definitions.shifted_sparse_attention, group=32)
+TOP_16 = partial(definitions.top_k_attention, keep=16)
+NATIVE = always_causal(partial(definitions.native_sparse_attention, block=8, selected=4, window=16))
+MIXTURE = always_causal(partial(definitions.block_mixture_attention, block=16, keep=3))

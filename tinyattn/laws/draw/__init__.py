@@ -1,0 +1,19 @@
+"""How problems are drawn, family by family: sizes from 0 and 1 upward, options combined, numbers that can tell right from wrong.
+
+Its files, in reading order:
+
+    sizes.py                sizes, and those that a mechanism takes
+    softmax.py              the options of softmax attention
+    options.py              drawings made of other drawings
+    variants.py             attention with one thing changed
+    linear.py               linear attention and recurrences
+    lowrank.py              projections, landmarks
+    sparse.py               patterns, tables, windows, choices
+    grid.py                 images
+    caches.py               causal problems for caches
+"""
+
+from tinyattn.laws.draw.sizes import at_least, both, draw_sizes, square
+from tinyattn.laws.draw.softmax import ALL, option, softmax, without
+
+__all__ = ["ALL", "at_least", "both", "draw_sizes", "option", "softmax", "square", "without"]

@@ -1,0 +1,70 @@
+"""Drawings made of other drawings: on other sizes, with more options, or with each problem changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from tinyattn.laws.draw.sizes import Fit, at_least, square
+from tinyattn.laws.law import Draw
+from tinyattn.laws.problem import Problem, Sizes
+from tinyattn.ops.types import Array
+
+Make = Callable[[np.random.Generator, Problem], Any]
+
+
+def on(draw: Draw, fit: Fit) -> Draw:
+    """Returns the drawing on changed sizes."""
+    return lambda rng, sizes: draw(rng, fit(sizes))
+
+
+def but(draw: Draw, change: Callable[[Problem], Problem], fit: Fit = lambda sizes: sizes) -> Draw:
+    """Returns the drawing with every problem changed, for example to a limit in which a mechanism is a simpler one."""
+    return lambda rng, sizes: change(draw(rng, fit(sizes)))
+
+
+def with_options(draw: Draw, **make: Make) -> Draw:
+    """Returns the drawing with more options, each made from the generator and the problem."""
+    def drawn(rng: np.random.Generator, sizes: Sizes) -> Problem:
+        p = draw(rng, sizes)
+        return p.but(**{name: one(rng, p) for name, one in make.items()})
+
+    return drawn
+
+
+def long(draw: Draw) -> Draw:
+    """Returns the drawing with as many queries as keys, at least four of each."""
+    return lambda rng, sizes: draw(rng, square(at_least(kv_len=4)(sizes)))
+
+
+def plain_values(draw: Draw) -> Draw:
+    """Returns the drawing with plain numbers: where a softmax saturates, the budget of a float64 gradient would be 0."""
+    return on(draw, lambda sizes: replace(sizes, regime="plain"))
+
+
+def one_of(*choices: Any) -> Make:
+    """Returns a maker that picks one of these values."""
+    return lambda rng, p: choices[int(rng.integers(len(choices)))]
+
+
+def like(name: str) -> Make:
+    """Returns a maker of an array of the shape of q, k or v."""
+    return lambda rng, p: rng.standard_normal(getattr(p, name).shape).astype(p.q.dtype)
+
+
+def number_per_head(rng: np.random.Generator, p: Problem) -> Array:
+    """Draws one number between 0 and 1 per query head."""
+    return rng.random(p.q.shape[-3]).astype(p.q.dtype)
+
+
+def factor_per_channel(rng: np.random.Generator, p: Problem) -> Array:
+    """Draws one factor between 0.5 and 1.5 per channel, as the weight of a norm."""
+    return (0.5 + rng.random(p.q.shape[-1])).astype(p.q.dtype)
+
+
+def logit_per_query(rng: np.random.Generator, p: Problem) -> Array:
+    """Draws one number per query and head, as the input of a sigmoid."""
+    return rng.standard_normal(p.q.shape[:-1]).astype(p.q.dtype)

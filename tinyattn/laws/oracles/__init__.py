@@ -1,0 +1,13 @@
+"""Mechanisms written a second time for the laws to compare: as loops over positions, or by other mechanisms.
+
+Its files, in reading order:
+
+    calls.py                another mechanism with fewer options
+    variants.py             attention with one thing changed
+    linear.py               weights of every pair, one matrix
+    lowrank.py              projections and landmarks
+    gathered.py             sparse attention row by row
+    sparse.py               sparse attention by other mechanisms
+    grid.py                 a grid cell by cell, part by part
+    caches.py               what caches give that forget or round
+"""
