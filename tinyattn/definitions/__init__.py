@@ -12,31 +12,17 @@ Its files, in reading order:
     linear/                 a state in the place of the keys
 """
 
-from tinyattn.definitions.linear.delta import (
-    delta_rule,
-    delta_rule_chunked,
-    delta_rule_recurrent,
-    gated_delta_rule,
-    gated_delta_rule_chunked,
-    gated_delta_rule_recurrent,
-)
-from tinyattn.definitions.linear.gated import (
-    gated_linear_attention,
-    gated_linear_attention_chunked,
-    gated_linear_attention_parallel,
-    gated_linear_attention_recurrent,
-)
-from tinyattn.definitions.linear.linear import (
-    linear_attention,
-    linear_attention_chunked,
-    linear_attention_parallel,
-    linear_attention_recurrent,
-)
-from tinyattn.definitions.linear.retention import (
-    retention,
-    retention_chunked,
-    retention_parallel,
-    retention_recurrent,
+from tinyattn.definitions.linear.delta import delta_rule, delta_rule_chunked, delta_rule_recurrent
+from tinyattn.definitions.linear.gated_chunked import gated_linear_attention_chunked
+from tinyattn.definitions.linear.gated_delta_chunked import gated_delta_rule_chunked
+from tinyattn.definitions.linear.gated_delta_recurrent import gated_delta_rule, gated_delta_rule_recurrent
+from tinyattn.definitions.linear.gated_parallel import gated_linear_attention, gated_linear_attention_parallel
+from tinyattn.definitions.linear.gated_recurrent import gated_linear_attention_recurrent
+from tinyattn.definitions.linear.linear_chunked import linear_attention_chunked
+from tinyattn.definitions.linear.linear_parallel import linear_attention, linear_attention_parallel
+from tinyattn.definitions.linear.linear_recurrent import linear_attention_recurrent
+from tinyattn.definitions.linear.retention import retention, retention_chunked, retention_parallel, retention_recurrent
+from tinyattn.definitions.linear.simple_gated import (
     simple_gated_linear_attention,
     simple_gated_linear_attention_chunked,
     simple_gated_linear_attention_parallel,
@@ -46,15 +32,19 @@ from tinyattn.definitions.lowrank.linformer import linformer_attention
 from tinyattn.definitions.lowrank.nystrom import nystrom_attention
 from tinyattn.definitions.softmax.contextual_position import contextual_position_bias
 from tinyattn.definitions.softmax.differential import differential_attention
-from tinyattn.definitions.softmax.dot_product import attention, attention_weights, attention_with_lse
+from tinyattn.definitions.softmax.dot_product import attention
 from tinyattn.definitions.softmax.dual_chunk import dual_chunk_attention, dual_chunk_attention_merged
 from tinyattn.definitions.softmax.dynamic_contextual import dynamic_contextual_attention
 from tinyattn.definitions.softmax.gated import gated_attention
-from tinyattn.definitions.softmax.grouped import grouped_query_attention, multi_head_attention, multi_query_attention
+from tinyattn.definitions.softmax.grouped_query import grouped_query_attention
 from tinyattn.definitions.softmax.latent import latent_attention_absorbed, latent_attention_expanded
+from tinyattn.definitions.softmax.lse import attention_with_lse
+from tinyattn.definitions.softmax.multi_head import multi_head_attention
+from tinyattn.definitions.softmax.multi_query import multi_query_attention
 from tinyattn.definitions.softmax.off_by_one import softmax_off_by_one_attention
 from tinyattn.definitions.softmax.qk_norm import qk_norm_attention
 from tinyattn.definitions.softmax.streaming import streaming_attention
+from tinyattn.definitions.softmax.weights import attention_weights
 from tinyattn.definitions.sparse.bigbird import bigbird_attention
 from tinyattn.definitions.sparse.block_mixture import block_mixture_attention
 from tinyattn.definitions.sparse.block_sparse import block_sparse_attention

@@ -20,6 +20,7 @@ Its files, in reading order:
     draws.py                what is drawn at random beside a mechanism
     bias.py                 biases that are a rule on positions
     options.py              the options of softmax attention, checked
+    scores.py               from queries and keys to scores
     features.py             feature maps of linear attention
     gates.py                the gates of recurrences, checked
     linear_options.py       the options of the linear family, checked

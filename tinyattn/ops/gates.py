@@ -1,4 +1,4 @@
-"""Gates of recurrences, checked: log decays and write strengths."""
+"""Gates of recurrences, checked, and the products of queries and keys that decays have faded."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tinyattn.ops.types import Array
 
 
 def check_gate(name: str, gate: Any, shape: tuple[int, ...], dtype: Any) -> Array:
-    """Returns a gate of this very shape in the compute dtype; TypeError or ValueError if it is none."""
+    """Returns a gate of exactly this shape in the compute dtype, otherwise raises TypeError or ValueError."""
     gate = floating(name, gate)
     if gate.shape != shape:
         raise ValueError(f"{name}: expected shape {shape}, got {gate.shape}")
@@ -21,26 +21,39 @@ def check_gate(name: str, gate: Any, shape: tuple[int, ...], dtype: Any) -> Arra
 
 
 def check_log_decay(log_decay: Any, shape: tuple[int, ...], dtype: Any) -> Array:
-    """Returns log decays of this shape; ValueError for one above 0, which would grow without bound."""
+    """Returns log decays of this shape; ValueError for one above 0, with which the state would grow without bound."""
     checked = check_gate("log_decay", log_decay, shape, dtype)
     if np.any(checked > 0):
         raise ValueError("log_decay: expected numbers of at most 0, as a decay is at most 1")
     return checked
 
 
-def check_matrix_state(state: Any, k: Array, v: Array) -> Array:
-    """Returns the initial state (..., kv_heads, head_dim, value_dim), zeros where there is none."""
-    shape = (*k.shape[:-2], k.shape[-1], v.shape[-1])
-    if state is None:
-        return np.zeros(shape, k.dtype)
-    if floating("initial_state", state).shape != shape:
-        raise ValueError(f"initial_state: expected shape {shape}, got {state.shape}")
-    if state.dtype != k.dtype:
-        raise TypeError(f"initial_state: expected dtype {k.dtype}, got {state.dtype}")
-    checked: Array = state
-    return checked
+def check_channel_decay(log_decay: Any, k: Array) -> Array:
+    """Returns log decays with the shape of k, or with one channel (..., kv_heads, j, 1) that stands for all."""
+    shared = getattr(log_decay, "shape", ())[-1:] == (1,)
+    return check_log_decay(log_decay, (*k.shape[:-1], 1) if shared else k.shape, k.dtype)
 
 
 def behind(x: Array, count: int) -> Array:
-    """Returns (..., length, width) with `count` rows of zeros in front: queries that stand before the first one asked."""
+    """Returns (..., length, width) with `count` rows of zeros in front, so that queries line up with keys."""
     return x if not count else np.concatenate((np.zeros((*x.shape[:-2], count, x.shape[-1]), x.dtype), x), axis=-2)
+
+
+def decayed_products(q: Array, k: Array, q_decay: Array, k_decay: Array) -> Array:
+    """Returns sum_d q_id k_jd exp(b_id - b_jd), 0 where key j stands after query i; the last query stands at the last key.
+
+    q (..., i, d), k (..., j, d), b the running sums of the log decays, q_decay (..., i, w) and k_decay (..., j, w), with
+    w = d, or w = 1 for a decay that all channels share -> (..., i, j).
+
+    >>> half = np.log([[0.5], [0.25]])
+    >>> decayed_products(np.ones((2, 1)), np.ones((2, 1)), half, half)
+    array([[1. , 0. ],
+           [0.5, 1. ]])
+    """
+    q_len, kv_len = q.shape[-2], k.shape[-2]
+    later = np.arange(kv_len) > np.arange(q_len)[:, None] + (kv_len - q_len)
+    # Hidden before exp: a difference above 0 would overflow, and inf times 0 is NaN.
+    faded = np.exp(np.where(later[..., None], -np.inf, q_decay[..., :, None, :] - k_decay[..., None, :, :]))
+    if q_decay.shape[-1] == 1:
+        return (q @ k.mT) * faded[..., 0]
+    return np.sum(q[..., :, None, :] * k[..., None, :, :] * faded, axis=-1)

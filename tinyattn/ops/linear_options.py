@@ -1,4 +1,4 @@
-"""The options that the linear and recurrent family shares, checked."""
+"""The options that the linear family shares, checked; state and normaliser kept as one matrix."""
 
 from __future__ import annotations
 
@@ -9,46 +9,71 @@ import numpy as np
 
 from tinyattn.ops.checks import function_or_none, real
 from tinyattn.ops.signature import floating, mapped
+from tinyattn.ops.softmax import nonzero
 from tinyattn.ops.types import Array
 
 
-def positive_int(name: str, number: int) -> int:
-    """Returns a count of 1 or more."""
-    if isinstance(number, (bool, np.bool_)) or not isinstance(number, (int, np.integer)):
-        raise TypeError(f"{name}: expected an int, got {type(number).__name__}")
-    if number < 1:
-        raise ValueError(f"{name}: expected 1 or more, got {number}")
-    return int(number)
-
-
 def linear_scale(scale: float | None) -> float:
-    """Returns the factor of the weights: 1 unless given, unlike softmax attention's."""
+    """Returns the factor of the weights: 1 unless given, unlike in softmax attention."""
     return 1.0 if scale is None else real("scale", scale)
 
 
-def same_or_later(q: Array, k: Array) -> int:
-    """Returns how many keys stand before the first query: kv_len - q_len; ValueError if it is negative."""
-    q_len: int = q.shape[-2]
-    kv_len: int = k.shape[-2]
-    if q_len > kv_len:
-        raise ValueError(f"q: a causal recurrence takes q_len <= kv_len, got q {q.shape} and k {k.shape}")
-    return kv_len - q_len
-
-
-def check_state(state: Any, q: Array, k: Array, v: Array, feature_map: Callable[[Array], Array] | None,
-                normalize: bool) -> tuple[Array, Array] | None:
-    """Returns the initial state as (S, z), z of zeros where there is none, or None for an empty one."""
+def featured(q: Array, k: Array, feature_map: Callable[[Array], Array] | None, scale: float | None) -> tuple[Array, Array]:
+    """Returns scale f(q) and f(k); without a feature map q and k are features already."""
+    factor = linear_scale(scale)
     function_or_none("feature_map", feature_map)
+    if feature_map is not None:
+        q, k = mapped("feature_map", feature_map, q), mapped("feature_map", feature_map, k)
+    return (q if factor == 1.0 else q * factor), k
+
+
+def check_state(state: Any, k: Array, v: Array, normalize: bool = False) -> Array:
+    """Returns the initial state (..., kv_heads, d, e), zeros where there is none.
+
+    With `normalize` the caller gives the pair (state, normaliser), and the normaliser becomes one more column of the state.
+    """
+    shape = (*k.shape[:-2], k.shape[-1], v.shape[-1])
     if state is None:
-        return None
-    width = k.shape[-1] if feature_map is None else mapped("feature_map", feature_map, k[..., :0, :]).shape[-1]
-    shape = (*k.shape[:-2], width, v.shape[-1])
-    if normalize and (not isinstance(state, tuple) or len(state) != 2):
+        return np.zeros((*shape[:-1], shape[-1] + bool(normalize)), k.dtype)
+    if not normalize:
+        return one_state("initial_state", "", state, shape, k.dtype)
+    if not isinstance(state, tuple) or len(state) != 2:
         raise TypeError(f"initial_state: expected the pair (state, normaliser), got {type(state).__name__}")
-    summed, norm = state if normalize else (state, np.zeros(shape[:-1], k.dtype))
-    for name, array, want in (("state", summed, shape), ("normaliser", norm, shape[:-1])):
-        if floating(f"initial_state ({name})", array).shape != want:
-            raise ValueError(f"initial_state: expected a {name} of shape {want}, got {array.shape}")
-        if array.dtype != k.dtype:
-            raise TypeError(f"initial_state: expected a {name} of dtype {k.dtype}, got {array.dtype}")
-    return summed, norm
+    summed = one_state("initial_state (state)", "a state of ", state[0], shape, k.dtype)
+    total = one_state("initial_state (normaliser)", "a normaliser of ", state[1], shape[:-1], k.dtype)
+    return np.concatenate((summed, total[..., None]), axis=-1)
+
+
+def one_state(name: str, kind: str, state: Any, shape: tuple[int, ...], dtype: Any) -> Array:
+    """Returns an array of this shape and dtype; TypeError or ValueError if it has another one."""
+    checked: Array = floating(name, state)
+    if checked.shape != shape:
+        raise ValueError(f"{name}: expected {kind}shape {shape}, got {checked.shape}")
+    if checked.dtype != dtype:
+        raise TypeError(f"{name}: expected {kind}dtype {dtype}, got {checked.dtype}")
+    return checked
+
+
+def with_ones(v: Array) -> Array:
+    """Returns the values with a column of ones, whose weighted sum is the total weight: (..., j, e) -> (..., j, e + 1).
+
+    >>> with_ones(np.array([[5.0], [7.0]]))
+    array([[5., 1.],
+           [7., 1.]])
+    """
+    return np.concatenate((v, np.ones((*v.shape[:-1], 1), v.dtype)), axis=-1)
+
+
+def divided(sums: Array) -> Array:
+    """Returns weighted sums divided by the total weight, their last column; a row of total weight 0 gives 0.
+
+    >>> divided(np.array([[6.0, 2.0], [6.0, 0.0]]))
+    array([[3.],
+           [6.]])
+    """
+    return sums[..., :-1] / nonzero(sums[..., -1:])
+
+
+def state_pair(state: Array) -> tuple[Array, Array]:
+    """Returns a state whose last column is its normaliser as the pair (state, normaliser)."""
+    return state[..., :-1], state[..., -1]

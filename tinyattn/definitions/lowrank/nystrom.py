@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinyattn.definitions.softmax.dot_product import attention, attention_weights
+from tinyattn.definitions.softmax.dot_product import attention
+from tinyattn.definitions.softmax.weights import attention_weights
 from tinyattn.ops.checks import whole
 from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array

@@ -2,8 +2,12 @@
 
 Its files, in reading order:
 
-    dot_product.py          attention, its weights, its lse
-    grouped.py              multi-head, multi-query, grouped-query
+    dot_product.py          attention
+    lse.py                  attention with its log-sum-exp
+    weights.py              the weights of attention
+    multi_head.py           every query head has keys of its own
+    multi_query.py          all query heads share one head of keys
+    grouped_query.py        groups of query heads share one head of keys
     streaming.py            one block of keys at a time
     off_by_one.py           a 1 in the denominator
     qk_norm.py              queries and keys of one length

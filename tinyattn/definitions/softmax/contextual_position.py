@@ -1,13 +1,13 @@
-"""Contextual positions (CoPE): how far a key is counts only the tokens that the query finds worth counting."""
+"""Contextual positions (CoPE): distance counts only the tokens that the query's gates select."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from tinyattn.ops.activation import sigmoid
-from tinyattn.ops.heads import fold_group, unfold_group
 from tinyattn.ops.masks.pattern import Pattern
-from tinyattn.ops.options import Window, blank_unseen, check_scale, visible_keys
+from tinyattn.ops.options import Window, blank_unseen, visible_keys
+from tinyattn.ops.scores import scores_of
 from tinyattn.ops.signature import floating, shapes
 from tinyattn.ops.types import Array
 
@@ -15,10 +15,11 @@ from tinyattn.ops.types import Array
 @shapes("(i,d),(j,d)->(i,j)")
 def contextual_position_bias(q: Array, k: Array, *, embedding: Array, causal: bool = True, mask: Array | Pattern | None = None,
                              window: Window | None = None, scale: float | None = None) -> Array:
-    """Returns the bias that a learned vector a position gives, where positions are counted by gates.
+    """Returns the bias from one learned vector per position, where a key's position is counted by gates.
 
     Formula: g_ij = sigmoid(scale q_i . k_j), 0 where hidden; p_ij = min(sum_{l >= j} g_il, positions - 1); the bias is
-    q_i . e[p_ij], between two whole positions in proportion. Gates of 1 count i - j + 1; gates of 0 leave a constant a row.
+    q_i . e[p_ij], between two whole positions in proportion. If all gates are 1 the position is i - j + 1; if all are 0 the
+    bias is constant along a row.
 
     Shapes: q (..., heads, i, d), k (..., kv_heads, j, d), embedding (positions, d) -> (..., heads, i, j), for `bias=`.
 
@@ -33,13 +34,12 @@ def contextual_position_bias(q: Array, k: Array, *, embedding: Array, causal: bo
     >>> contextual_position_bias(q, k, embedding=np.array([[0.0], [10.0], [20.0]]))
     array([[20., 10.]])
     """
-    scale, kv_heads = check_scale(scale, q.shape[-1]), k.shape[-3]
     embedding = floating("embedding", embedding)
     if embedding.ndim != 2 or embedding.shape[-1] != q.shape[-1] or not embedding.shape[0]:
         raise ValueError(f"embedding: expected shape (positions, {q.shape[-1]}), got shape {embedding.shape}")
     visible = visible_keys(mask, causal, window, (*q.shape[:-1], k.shape[-2]))
     q, k, _ = blank_unseen(q, k, k, visible)
-    gates = sigmoid(unfold_group(fold_group(q * scale, kv_heads) @ k.mT, q.shape[-3]))
+    gates = sigmoid(scores_of(q, k, scale=scale))
     if visible is not None:
         # Without this a token would count those that are still to come.
         gates = np.where(visible, gates, 0.0)

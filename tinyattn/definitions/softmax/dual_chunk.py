@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tinyattn.definitions.softmax.dot_product import attention_with_lse
+from tinyattn.definitions.softmax.lse import attention_with_lse
 from tinyattn.ops.checks import index_array, whole
 from tinyattn.ops.heads import fold_group, split_group, unfold_group
 from tinyattn.ops.merge import merge

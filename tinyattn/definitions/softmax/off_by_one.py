@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinyattn.definitions.softmax.dot_product import attention_with_lse
+from tinyattn.definitions.softmax.lse import attention_with_lse
 from tinyattn.ops.bias import Bias
 from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.options import Window

@@ -1,23 +1,24 @@
-"""Attention that computes only blocks in which somebody sees somebody: a pattern's other form, of linear cost where it is local."""
+"""Attention that computes only the blocks that contain a visible pair: of linear cost where the pattern is local."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from tinyattn.ops.checks import whole
-from tinyattn.ops.heads import fold_group, unfold_group
 from tinyattn.ops.masks.pattern import EMPTY, Pattern
-from tinyattn.ops.options import check_broadcast, check_scale
+from tinyattn.ops.options import blank_unseen, check_broadcast, check_scale
+from tinyattn.ops.scores import scores_of, weighted_values
 from tinyattn.ops.signature import shapes
+from tinyattn.ops.softmax import softmax
 from tinyattn.ops.types import Array
 
 
 @shapes("(i,d),(j,d),(j,e)->(i,e)")
 def gathered_attention(q: Array, k: Array, v: Array, *, mask: Pattern, scale: float | None = None, block: int = 16) -> Array:
-    """Returns `attention` with a pattern, of which only the blocks that are not empty are computed.
+    """Returns `attention` with a pattern, computing only the blocks that contain a visible pair.
 
-    Formula: for each block of queries, the keys J of its blocks that are not empty: out = softmax(scale q k_J^T) v_J,
-    over the visible pairs.
+    Formula: out = softmax(scale q k_J^T) v_J over the visible pairs, for each block of queries; J are the keys of all blocks
+    in which one of these queries sees a key.
 
     Shapes: q (..., heads, i, d), k (..., kv_heads, j, d), v (..., kv_heads, j, e) -> (..., heads, i, e).
 
@@ -43,8 +44,8 @@ def gathered_attention(q: Array, k: Array, v: Array, *, mask: Pattern, scale: fl
     """
     if not isinstance(mask, Pattern):
         raise TypeError(f"mask: expected a Pattern, got {type(mask).__name__}")
-    block, scale = whole("block", block, 1), check_scale(scale, q.shape[-1])
-    heads, q_len, kv_heads, kv_len = q.shape[-3], q.shape[-2], k.shape[-3], k.shape[-2]
+    block, q_len, kv_len = whole("block", block, 1), q.shape[-2], k.shape[-2]
+    scale = check_scale(scale, q.shape[-1])
     kinds = mask.blocks(q_len, kv_len, block, block)
     check_broadcast("mask", (*kinds.shape[:-2], q_len, kv_len), (*q.shape[:-1], kv_len))
     touched = np.any(kinds != EMPTY, axis=tuple(range(kinds.ndim - 2)))
@@ -57,16 +58,7 @@ def gathered_attention(q: Array, k: Array, v: Array, *, mask: Pattern, scale: fl
             outs.append(np.zeros((*rows.shape[:-1], v.shape[-1]), q.dtype))
             continue
         seen = mask.visible(np.arange(start, start + rows.shape[-2]) + (kv_len - q_len), keys)
-        seen = np.broadcast_to(seen, (*rows.shape[:-1], keys.size))
-        # What no query of a head sees may be NaN, and 0 * NaN is NaN.
-        used = np.any(fold_group(seen, kv_heads), axis=-2)[..., None]
-        near_k, near_v = (np.where(used, x[..., keys, :], 0.0) for x in (k, v))
-        rows = np.where(np.any(seen, axis=-1, keepdims=True), rows * scale, 0.0)
-        scores = np.where(seen, unfold_group(fold_group(rows, kv_heads) @ near_k.mT, heads), -np.inf)
-        # Whole numbers, so that the shift is a constant to the gradient.
-        top = np.floor(np.max(scores, axis=-1, keepdims=True))
-        mass = np.exp(scores - np.where(top == -np.inf, 0.0, top))
-        total = np.sum(mass, axis=-1, keepdims=True)
-        read = unfold_group(fold_group(mass, kv_heads) @ near_v, heads)
-        outs.append(read / np.where(total == 0, 1.0, total))
+        rows, near_k, near_v = blank_unseen(rows, k[..., keys, :], v[..., keys, :], seen)
+        weights = softmax(scores_of(rows, near_k, scale=scale, visible=seen))
+        outs.append(weighted_values(weights, near_v))
     return np.concatenate(outs, axis=-2)

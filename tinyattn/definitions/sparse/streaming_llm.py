@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinyattn.definitions.softmax.dot_product import attention_with_lse
+from tinyattn.definitions.softmax.lse import attention_with_lse
 from tinyattn.ops.checks import whole
 from tinyattn.ops.masks.constructors import causal, sliding_window
 from tinyattn.ops.masks.constructors import first as first_keys

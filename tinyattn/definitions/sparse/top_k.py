@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from tinyattn.ops.bias import Bias
 from tinyattn.ops.checks import whole
-from tinyattn.ops.heads import fold_group, unfold_group
 from tinyattn.ops.largest import largest
 from tinyattn.ops.masks.pattern import Pattern
-from tinyattn.ops.options import Window, additive, blank_unseen, check_scale, check_sinks, check_softcap, visible_keys
+from tinyattn.ops.options import Window, blank_unseen, check_sinks, visible_keys
+from tinyattn.ops.scores import scores_of, weighted_values
 from tinyattn.ops.signature import shapes
 from tinyattn.ops.softmax import softmax
 from tinyattn.ops.types import Array
@@ -33,19 +31,14 @@ def top_k_attention(q: Array, k: Array, v: Array, *, keep: int, mask: Array | Pa
 
     Paper: Gupta et al. 2021, arXiv:2106.06899; Zhao et al. 2019, arXiv:1912.11637.
 
+    >>> import numpy as np
     >>> k = np.array([[1.0], [3.0], [2.0]])
     >>> top_k_attention(np.ones((1, 1)), k, k, keep=1)
     array([[3.]])
     """
-    keep, scale, softcap = whole("keep", keep, 1), check_scale(scale, q.shape[-1]), check_softcap(softcap)
-    full, heads, kv_heads = (*q.shape[:-1], k.shape[-2]), q.shape[-3], k.shape[-3]
-    visible = visible_keys(mask, causal, window, full)
+    keep = whole("keep", keep, 1)
+    visible = visible_keys(mask, causal, window, (*q.shape[:-1], k.shape[-2]))
     q, k, v = blank_unseen(q, k, v, visible)
-    scores = unfold_group(fold_group(q * scale, kv_heads) @ k.mT, heads)
-    if softcap is not None:
-        scores = softcap * np.tanh(scores / softcap)
-    shown = additive(bias, visible, full, q.dtype)
-    if shown is not None:
-        scores = scores + shown
-    weights = softmax(scores, largest(scores, keep), check_sinks(sinks, heads, q.dtype))
-    return unfold_group(fold_group(weights, kv_heads) @ v, heads)
+    scores = scores_of(q, k, scale=scale, softcap=softcap, bias=bias, visible=visible)
+    weights = softmax(scores, largest(scores, keep), check_sinks(sinks, q.shape[-3], q.dtype))
+    return weighted_values(weights, v)

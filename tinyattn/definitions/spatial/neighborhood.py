@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from tinyattn.ops.heads import split_group
-from tinyattn.ops.options import check_causal, check_scale
+from tinyattn.ops.options import check_causal
+from tinyattn.ops.scores import scores_of
 from tinyattn.ops.signature import shapes
+from tinyattn.ops.softmax import softmax
 from tinyattn.ops.types import Array
 from tinyattn.ops.windows import Grid, check_grid, coordinates, per_axis
 
@@ -52,12 +54,11 @@ def neighborhood_attention(q: Array, k: Array, v: Array, *, grid: Grid, kernel: 
         raise ValueError(f"causal: expected a bool or one for each axis of the grid {grid}, got {causal}")
     near, seen = joined(grid, [neighbours(*each, is_causal=check_causal(is_causal))
                                for *each, is_causal in zip(grid, *sizes, along, strict=True)])
-    queries = split_group(q * check_scale(scale, q.shape[-1]), k.shape[-3])
-    scores = np.where(seen, np.einsum("...gid,...ijd->...gij", queries, k[..., near, :]), -np.inf)
-    with np.errstate(invalid="ignore"):  # inf - inf: a row with +inf is NaN, without a warning
-        mass = np.exp(scores - np.floor(np.max(scores, axis=-1, keepdims=True)))
-    weights = mass / np.sum(mass, axis=-1, keepdims=True)
-    return np.einsum("...gij,...ije->...gie", weights, v[..., near, :]).reshape(*q.shape[:-1], v.shape[-1])
+    # Each cell stands in the place of a head, as each has keys of its own: (..., kv_heads, cells, groups, d).
+    queries = np.swapaxes(split_group(q, k.shape[-3]), -2, -3)
+    scores = scores_of(queries, k[..., near, :], scale=scale, visible=seen[:, None, :])
+    out = softmax(scores) @ v[..., near, :]
+    return np.swapaxes(out, -2, -3).reshape(*q.shape[:-1], v.shape[-1])
 
 
 def neighbours(length: int, kernel: int, dilation: int, stride: int, *, is_causal: bool) -> tuple[Array, Array]:

@@ -1,0 +1,69 @@
+"""The gated delta rule, parallel within chunks and recurrent between them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tinyattn.ops.checks import whole
+from tinyattn.ops.gates import behind, check_gate, check_log_decay, decayed_products
+from tinyattn.ops.heads import split_group
+from tinyattn.ops.linear_options import check_state, linear_scale
+from tinyattn.ops.options import first_position
+from tinyattn.ops.signature import shapes
+from tinyattn.ops.types import Array
+
+
+@shapes("(i,d),(j,d),(j,e)->(i,e)", per_token={"beta": "(j)", "log_decay": "(j)"}, states=("initial_state",))
+def gated_delta_rule_chunked(q: Array, k: Array, v: Array, *, beta: Array, log_decay: Array, scale: float | None = None,
+                             initial_state: Array | None = None, return_state: bool = False, chunk: int = 64) -> Any:
+    """Returns the gated delta rule, parallel within chunks and recurrent between them.
+
+    Formula, with b the running sum of log_decay within the chunk and L_ij = exp(b_i - b_j) for j <= i:
+    (I + A) [U W] = diag(beta) [V, K exp(b)], A_ij = beta_i (k_i . k_j) L_ij for j < i; V' = U - W S,
+    O = (Q exp(b)) S + ((Q K^T) L) V', S' = exp(b_C) S + (K exp(b_C - b))^T V'.
+
+    Shapes: as `gated_delta_rule_recurrent`; `chunk` changes nothing.
+
+    Raises:
+        TypeError, ValueError: as `gated_delta_rule_recurrent`; chunk below 1.
+
+    Paper: Yang et al. 2024, arXiv:2412.06464.
+
+    >>> k = np.ones((2, 1)); v = np.array([[1.0], [3.0]])
+    >>> gated_delta_rule_chunked(k, k, v, beta=np.array([1.0, 0.5]), log_decay=np.log([1.0, 0.5]))
+    array([[1.  ],
+           [1.75]])
+    """
+    log_decay, beta = check_log_decay(log_decay, k.shape[:-1], k.dtype), check_gate("beta", beta, k.shape[:-1], k.dtype)
+    chunk, first = whole("chunk", chunk, 1), first_position(q, k)
+    state = check_state(initial_state, k, v)[..., None, :, :]
+    queries = split_group(behind(q * linear_scale(scale), first), k.shape[-3])
+    parts = [np.zeros((*queries.shape[:-2], 0, v.shape[-1]), q.dtype)]
+    tokens = (queries, *(x[..., None, :, :] for x in (k, v, beta[..., None], log_decay[..., None])))
+    for start in range(0, k.shape[-2], chunk):
+        rows, keys, values, strength, decay = (x[..., start : start + chunk, :] for x in tokens)
+        before = np.cumsum(decay, axis=-2)
+        end = before[..., -1:, :]
+        inner = np.tril(strength * decayed_products(keys, keys, before, before), -1)
+        solved = substituted(inner, strength * np.concatenate((values, keys * np.exp(before)), axis=-1))
+        written = solved[..., : v.shape[-1]] - solved[..., v.shape[-1] :] @ state
+        parts.append((rows * np.exp(before)) @ state + decayed_products(rows, keys, before, before) @ written)
+        state = np.exp(end) * state + (keys * np.exp(end - before)).mT @ written
+    out = np.concatenate(parts, axis=-2)[..., first:, :].reshape(*q.shape[:-1], v.shape[-1])
+    return (out, state[..., 0, :, :]) if return_state else out
+
+
+def substituted(lower: Array, right: Array) -> Array:
+    """Returns X with (I + lower) X = right, lower strictly lower triangular, row by row.
+
+    Not np.linalg.solve: it pivots, and a later key would then change an earlier row.
+    """
+    rows: list[Array] = []
+    for i in range(lower.shape[-1]):
+        row = right[..., i, :]
+        if rows:
+            row = row - (lower[..., i : i + 1, :i] @ np.stack(rows, axis=-2))[..., 0, :]
+        rows.append(row)
+    return np.stack(rows, axis=-2) if rows else right

@@ -1,0 +1,57 @@
+"""Gated linear attention (GLA): the state decays per channel; this form computes all pairs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tinyattn.ops.gates import check_channel_decay, decayed_products
+from tinyattn.ops.heads import split_group
+from tinyattn.ops.linear_options import check_state, linear_scale
+from tinyattn.ops.options import first_position
+from tinyattn.ops.signature import shapes
+from tinyattn.ops.types import Array
+
+
+@shapes("(i,d),(j,d),(j,e)->(i,e)", per_token={"log_decay": "(j,d)"}, states=("initial_state",))
+def gated_linear_attention_parallel(q: Array, k: Array, v: Array, *, log_decay: Array, scale: float | None = None,
+                                    initial_state: Array | None = None, return_state: bool = False) -> Any:
+    """Returns linear attention whose state decays per channel, as one weighted sum over all earlier tokens.
+
+    Formula: out_i = scale sum_{j <= i} (sum_d q_id k_jd exp(b_id - b_jd)) v_j, b the running sum of log_decay. The
+    last query stands at the last key.
+
+    Shapes: q (..., heads, i, d), k (..., kv_heads, j, d), v (..., kv_heads, j, e), log_decay (..., kv_heads, j, d),
+    or (..., kv_heads, j, 1) for a decay that all channels share -> (..., heads, i, e); the state (..., kv_heads, d, e).
+
+    Args:
+        q: queries.
+        k: keys; a token's own decay does not apply to them.
+        v: values.
+        log_decay: at most 0.
+        scale: factor of q; None is 1.
+        initial_state: the state after earlier tokens.
+        return_state: return (out, state after all tokens).
+
+    Raises:
+        TypeError, ValueError: arrays of another kind or shape, a log_decay above 0 or not finite, more queries than keys.
+
+    Paper: Yang et al. 2023, arXiv:2312.06635.
+
+    >>> k = np.ones((2, 1)); v = np.array([[1.0], [3.0]])
+    >>> gated_linear_attention_parallel(k, k, v, log_decay=np.log([[0.5], [0.5]]))
+    array([[1. ],
+           [3.5]])
+    """
+    log_decay, state = check_channel_decay(log_decay, k), check_state(initial_state, k, v)
+    first, queries = first_position(q, k), split_group(q * linear_scale(scale), k.shape[-3])
+    k, v, decay = k[..., None, :, :], v[..., None, :, :], np.cumsum(log_decay, axis=-2)[..., None, :, :]
+    q_decay, end = decay[..., first:, :], np.sum(log_decay, axis=-2, keepdims=True)
+    weights = decayed_products(queries, k, q_decay, decay)
+    out = (weights @ v + (queries * np.exp(q_decay)) @ state[..., None, :, :]).reshape(*q.shape[:-1], v.shape[-1])
+    state = np.exp(end).mT * state + ((k * np.exp(end[..., None, :, :] - decay)).mT @ v)[..., 0, :, :]
+    return (out, state) if return_state else out
+
+
+gated_linear_attention = gated_linear_attention_parallel
