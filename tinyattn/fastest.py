@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from functools import cache, wraps
 from inspect import signature
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
@@ -25,9 +25,10 @@ STREAM_BYTES = 1 << 26
 # What is computed in its own dtype.
 WIDE = {np.dtype(np.float32), np.dtype(np.float64)}
 ARRAYS = ("q", "k", "v")
+F = TypeVar("F", bound=Callable[..., Any])
 
 
-def fastest(definition: Callable[..., Any], shares: Callable[[int, int], bool] = lambda heads, kv_heads: True) -> Callable[..., Any]:
+def fastest(definition: F, shares: Callable[[int, int], bool] = lambda heads, kv_heads: True) -> F:
     """Returns the fastest form of a definition of exact attention, with its name, signature, results and errors.
 
     From 4096 scores on (65,536 in a decoding step with grouped heads) that is the kernel, where Numba is installed; in a
@@ -74,16 +75,17 @@ def fastest(definition: Callable[..., Any], shares: Callable[[int, int], bool] =
         return (named(definition, definitions.streaming_attention) if size > STREAM_BYTES else definition)(q, k, v, **options)
 
     best.__module__ = __name__  # where pickle finds it
-    return best
+    return cast(F, best)
 
 
 def named(definition: Callable[..., Any], form: Callable[..., Any]) -> Callable[..., Any]:
     """Returns another form of a definition behind the definition's checks of its arrays, and under its name."""
+    @shapes(definition.signature)  # type: ignore[attr-defined]
+    @wraps(definition)
     def mechanism(q: Array, k: Array, v: Array, **options: Any) -> Any:
         return form(q, k, v, **options)
 
-    mechanism.__name__ = definition.__name__
-    return shapes(definition.signature, passes=definitions.attention)(mechanism)  # type: ignore[attr-defined]
+    return mechanism
 
 
 @cache

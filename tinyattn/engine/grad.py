@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -12,6 +12,10 @@ from tinyattn.engine.dtypes import NAMES, floating
 from tinyattn.engine.graph import RECORD, Node, ancestry, mode, now, walk
 from tinyattn.engine.tensor import Tensor, seed_for
 from tinyattn.engine.tree import differentiable, holds_floating, leaves, map_tree, named_leaves
+
+X = TypeVar("X", bound=Any)  # the first argument, a tree, and its gradient
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class Trace:
@@ -94,7 +98,7 @@ def described(result: Any) -> str:
     return repr(result) if result is None or isinstance(result, bool) else f"a {type(result).__name__}"
 
 
-def value_and_grad(f: Callable[..., Any], *, has_aux: bool = False) -> Callable[..., Any]:
+def value_and_grad(f: Callable[Concatenate[X, P], R], *, has_aux: bool = False) -> Callable[Concatenate[X, P], tuple[R, X]]:
     """Returns the function that gives (f's value, its gradient with respect to its first argument).
 
     With `has_aux`, f returns `(loss, aux)` and the value is that pair. The first argument is a tree: dict, list,
@@ -109,7 +113,7 @@ def value_and_grad(f: Callable[..., Any], *, has_aux: bool = False) -> Callable[
     (np.float64(5.0), {'a': array([2., 4.])})
     """
     @wraps(f)
-    def both(x: Any, *rest: Any, **options: Any) -> tuple[Any, Any]:
+    def both(x: X, /, *rest: P.args, **options: P.kwargs) -> tuple[R, X]:
         check_differentiable(x)
         trace = Trace(f, x, rest, options)
         if has_aux and not (isinstance(trace.out, tuple) and len(trace.out) == 2):
@@ -129,7 +133,7 @@ def value_and_grad(f: Callable[..., Any], *, has_aux: bool = False) -> Callable[
     return both
 
 
-def grad(f: Callable[..., Any]) -> Callable[..., Any]:
+def grad(f: Callable[Concatenate[X, P], Any]) -> Callable[Concatenate[X, P], X]:
     """Returns the function that gives f's gradient with respect to its first argument; see `value_and_grad`.
 
     >>> grad(grad(lambda x: x ** 3))(2.0)
@@ -138,13 +142,13 @@ def grad(f: Callable[..., Any]) -> Callable[..., Any]:
     both = value_and_grad(f)
 
     @wraps(f)
-    def gradient(x: Any, *rest: Any, **options: Any) -> Any:
+    def gradient(x: X, /, *rest: P.args, **options: P.kwargs) -> X:
         return both(x, *rest, **options)[1]
 
     return gradient
 
 
-def vjp(f: Callable[..., Any], x: Any, *rest: Any, **options: Any) -> tuple[Any, Callable[[Any], Any]]:
+def vjp(f: Callable[Concatenate[X, P], R], x: X, *rest: P.args, **options: P.kwargs) -> tuple[R, Callable[[R], X]]:
     """Returns f's result, of any shape, and the pullback from its gradient to that of x.
 
     The pullback takes a tree like the result and can be called more than once.

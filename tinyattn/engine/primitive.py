@@ -6,7 +6,7 @@ import copy
 import inspect
 from collections.abc import Callable, Mapping
 from functools import update_wrapper
-from typing import Any
+from typing import Any, Generic, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -16,8 +16,11 @@ from tinyattn.engine.grad import vjp
 from tinyattn.engine.graph import CONSTANT, PLAIN, Node, Parts, mode, part_of
 from tinyattn.engine.tensor import Tensor
 
+P = ParamSpec("P")
+R = TypeVar("R")
 
-class Primitive:
+
+class Primitive(Generic[P, R]):
     """A function `f(...) -> (out, saved)` and its backward `(d_out, saved) -> {argument: gradient}`.
 
     Calling it returns `out` alone. `out` may be a tuple; then `d_out` is one too. Differentiable arguments may be
@@ -43,7 +46,7 @@ class Primitive:
     12.0
     """
 
-    def __init__(self, function: Callable[..., tuple[Any, Any]]) -> None:
+    def __init__(self, function: Callable[P, tuple[R, Any]]) -> None:
         self.function = function
         self.signature = inspect.signature(function)
         self.name = function.__name__
@@ -56,7 +59,7 @@ class Primitive:
         self.pullback = pullback
         return pullback
 
-    def again(self, definition: Callable[..., Any]) -> Primitive:
+    def again(self, definition: Callable[..., Any]) -> Primitive[P, R]:
         """Returns the same primitive, differentiable any number of times.
 
         `definition` takes the same arguments and returns the same `out`, in functions that have rules. It is walked in the
@@ -76,7 +79,7 @@ class Primitive:
         made.definition = definition
         return made
 
-    def __call__(self, *args: Any, **options: Any) -> Any:
+    def __call__(self, *args: P.args, **options: P.kwargs) -> R:
         bound = self.signature.bind(*args, **options)
         given = bound.arguments
         names = [name for name, a in given.items() if isinstance(a, Tensor)]
@@ -90,6 +93,7 @@ class Primitive:
         # Tensors are kept for a second derivative alone: they would hold what the backward may not need.
         inputs = dict(given) if recording and self.definition is not None else {}
         given.update({name: a._value for name, a in given.items() if isinstance(a, Tensor)})
+        out: Any
         out, saved = self.computed(bound.args, bound.kwargs)
         several = isinstance(out, tuple)
         outs = [np.asarray(o) for o in (out if several else (out,))]
@@ -100,7 +104,8 @@ class Primitive:
                 raise TypeError(f"{self.name}: the result must be a floating array, got {result.dtype}")
         if not recording:
             made = [Tensor.of(o, None) for o in outs]
-            return tuple(made) if several else made[0]
+            out = tuple(made) if several else made[0]
+            return out
         shapes = [(o.shape, o.dtype) for o in outs]
 
         def pull(parts: Parts) -> list[Any]:
@@ -115,7 +120,8 @@ class Primitive:
 
         joined = Node(None, None, parents, pull)
         made = [Tensor.of(o, Node(o.shape, o.dtype, (joined,), part_of(i))) for i, o in enumerate(outs)]
-        return tuple(made) if several else made[0]
+        out = tuple(made) if several else made[0]
+        return out
 
     def computed(self, args: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, Any]:
         """Returns what the function gives, which must be its result and what its backward needs."""
@@ -175,6 +181,6 @@ def owned(argument: Any) -> Any:
     return own(argument)
 
 
-def primitive(function: Callable[..., tuple[Any, Any]]) -> Primitive:
+def primitive(function: Callable[P, tuple[R, Any]]) -> Primitive[P, R]:
     """Returns the function as a primitive; see `Primitive`."""
     return Primitive(function)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
@@ -16,8 +16,17 @@ from tinyattn.engine.graph import CONSTANT, Node, ancestry, mode, walk
 from tinyattn.engine.methods import Methods
 from tinyattn.engine.moves import take
 
+if TYPE_CHECKING:
+    # For type checkers a Tensor is an array too, so that it goes wherever an array goes, as it does when the code runs.
+    class Operators(NDArrayOperatorsMixin, np.ndarray[Any, np.dtype[Any]]):  # type: ignore[misc]
+        """The operators, whose results are of any type."""
 
-class Tensor(Methods, NDArrayOperatorsMixin):
+        def __new__(cls, array: Any) -> Self: ...
+else:
+    Operators = NDArrayOperatorsMixin
+
+
+class Tensor(Methods, Operators):  # type: ignore[misc]
     """A floating array on the tape: every NumPy function applied to it is recorded and can be differentiated.
 
     `Tensor(array)` copies, so that what the owner does to the array later changes no gradient. `.value` is the
@@ -34,7 +43,7 @@ class Tensor(Methods, NDArrayOperatorsMixin):
     """
 
     __slots__ = ("__weakref__", "_value", "node")
-    __hash__ = object.__hash__
+    __hash__ = object.__hash__  # type: ignore[assignment]
 
     def __init__(self, array: Any) -> None:
         if isinstance(array, Tensor):
@@ -52,7 +61,7 @@ class Tensor(Methods, NDArrayOperatorsMixin):
     @classmethod
     def of(cls, value: Any, node: Node | None) -> Tensor:
         """Returns a Tensor around an array that the engine owns, without copying it."""
-        made = cls.__new__(cls)
+        made = object.__new__(cls)
         made._value, made.node = value, node
         return made
 
@@ -107,7 +116,8 @@ class Tensor(Methods, NDArrayOperatorsMixin):
             return NotImplemented
         return apply(function, args, options)
 
-    def __array__(self, dtype: Any = None, copy: Any = None) -> NoReturn:
+    # It never returns, but a type checker that is told so takes np.sum(tensor) for the end of the program.
+    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray[Any, np.dtype[Any]]:  # type: ignore[override]
         raise TypeError("a Tensor is not converted to an array silently: that would cut the graph; use .value")
 
     def _leave(self, *_: Any) -> NoReturn:
@@ -153,7 +163,7 @@ class Tensor(Methods, NDArrayOperatorsMixin):
     def __repr__(self) -> str:
         return f"Tensor({self._value!r})"
 
-    @property
+    @property  # type: ignore[misc]
     def shape(self) -> tuple[int, ...]:
         """Lengths of the axes."""
         return self._value.shape
@@ -173,7 +183,7 @@ class Tensor(Methods, NDArrayOperatorsMixin):
         """float16, bfloat16, float32 or float64."""
         return self._value.dtype
 
-    def item(self) -> float:
+    def item(self) -> float:  # type: ignore[override]
         """The one element, as a Python float, cut from the graph."""
         return float(self._value.item())
 

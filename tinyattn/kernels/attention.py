@@ -84,7 +84,7 @@ def refuse(*_: Any) -> NoReturn:
 ONCE = exact.attention_with_lse.again(refuse)
 
 
-def solve(primitive: Primitive, q: Array, k: Array, v: Array, mask: Array | Pattern | None = None,
+def solve(primitive: Primitive[..., tuple[Array, Array]], q: Array, k: Array, v: Array, mask: Array | Pattern | None = None,
           bias: Array | Bias | None = None, causal: bool = False, window: Window | None = None, scale: float | None = None,
           softcap: float | None = None, sinks: Array | None = None) -> tuple[Array, Array]:
     """Returns (out, lse) from a primitive of the arguments of `exact.attention_with_lse`, after the definition's checks."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from tinyattn.engine.grad import vjp
@@ -24,7 +26,7 @@ def gradients(f: Mechanism, p: Problem) -> tuple[Array, ...]:
     return tuple(pullback(d_out).values())
 
 
-def first(out: object) -> object:
+def first(out: Any) -> Any:
     """Returns the first result, the output."""
     return out[0] if isinstance(out, tuple) else out
 

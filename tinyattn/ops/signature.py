@@ -23,16 +23,16 @@ FLOATING = {np.dtype(kind) for kind in (np.float16, np.float32, np.float64)}
 
 
 def shapes(signature: str, *, per_token: Mapping[str, str] = MappingProxyType({}), states: Sequence[str] = (),
-           shared: Sequence[str] = (), passes: Callable[..., Any] | None = None) -> Callable[[F], F]:
+           shared: Sequence[str] = ()) -> Callable[[F], F]:
     """Declares the core axes of a mechanism's arrays, in NumPy's gufunc language, and checks every call by them.
 
     `"(i,d),(j,d),(j,e)->(i,e)"` names the axes of one head. In front of them stands the heads axis (`heads` for the
     queries (the first array and those with its first core axis), `kv_heads` for the others, dividing it), and in front of
     that leading axes that are equal in all. `per_token` declares the options with one entry per token and their core axes,
     `{"log_decay": "(j)"}`. Arrays without a heads axis are one head; then the options of `per_token` and `states` lack it
-    too. `shared` arrays never have one: all heads read them, and they come in with a heads axis of 1. float16 and bfloat16
-    are computed in float32 and the first result is returned as it came, half-width options are widened too; other byte
-    orders come in, native order goes out. `passes` is the function that the mechanism's `**options` go to.
+    too. `shared` arrays never have one: all heads read them, and they come in with a heads axis of 1. float16 and
+    bfloat16 are computed in float32 and the first result is returned as it came, half-width options are widened too;
+    other byte orders come in, native order goes out.
 
     Raises:
         TypeError: an array that is not float16, bfloat16, float32 or float64, two of different dtypes, or an option that
@@ -54,7 +54,7 @@ def shapes(signature: str, *, per_token: Mapping[str, str] = MappingProxyType({}
         code = mechanism.__code__
         names, by_place = code.co_varnames[: len(cores)], min(len(cores), code.co_argcount)
         options_of = by_name(mechanism)
-        known = {*options_of, *(by_name(passes) if passes else ())}.difference(names)
+        known = options_of.keys() - set(names)
         plain = {name: CHECKS[kind] for name, kind in options_of.items() if kind in CHECKS}
 
         def shown() -> str:

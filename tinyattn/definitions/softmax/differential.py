@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from tinyattn.definitions.softmax.dot_product import attention
+from tinyattn.ops.bias import Bias
+from tinyattn.ops.masks.pattern import Pattern
+from tinyattn.ops.options import Window
 from tinyattn.ops.signature import floating, shapes
 from tinyattn.ops.types import Array
 
 
-@shapes("(i,d),(j,d),(i,d),(j,d),(j,e)->(i,e)", passes=attention)
+@shapes("(i,d),(j,d),(i,d),(j,d),(j,e)->(i,e)")
 def differential_attention(q1: Array, k1: Array, q2: Array, k2: Array, v: Array, *, lambda_: float | Array,
-                           **options: Any) -> Array:
+                           mask: Array | Pattern | None = None, bias: Array | Bias | None = None, causal: bool = False,
+                           window: Window | None = None, scale: float | None = None, softcap: float | None = None,
+                           sinks: Array | None = None) -> Array:
     """Returns one attention minus lambda times another over the same values.
 
     Formula: out = (softmax(scale q1 k1^T) - lambda softmax(scale q2 k2^T)) v. The norm a head and the factor
@@ -22,14 +28,8 @@ def differential_attention(q1: Array, k1: Array, q2: Array, k2: Array, v: Array,
 
     Shapes: q1, q2 (..., heads, i, d), k1, k2 (..., kv_heads, j, d), v (..., kv_heads, j, e) -> (..., heads, i, e).
 
-    Args:
-        q1: queries of the attention.
-        k1: its keys.
-        q2: queries of the one that is taken off.
-        k2: its keys.
-        v: values of both.
-        lambda_: a number, an array of one number (), or one per head (heads,); its gradient is that of an array or a Tensor.
-        options: as `attention`, for both.
+    Options: lambda_ is a number, an array of one number (), or one per head (heads,); its gradient is that of an array or a
+    Tensor. The others are those of `attention`, for both attentions.
 
     Raises:
         TypeError, ValueError: a lambda_ that is no finite number and has not shape (heads,); otherwise as `attention`.
@@ -41,7 +41,8 @@ def differential_attention(q1: Array, k1: Array, q2: Array, k2: Array, v: Array,
     array([[1.5]])
     """
     factor = check_lambda(lambda_, q1)
-    return attention(q1, k1, v, **options) - factor * attention(q2, k2, v, **options)
+    attend = partial(attention, mask=mask, bias=bias, causal=causal, window=window, scale=scale, softcap=softcap, sinks=sinks)
+    return attend(q1, k1, v) - factor * attend(q2, k2, v)
 
 
 def check_lambda(lambda_: Any, q: Array) -> Any:

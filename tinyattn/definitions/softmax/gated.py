@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from tinyattn.definitions.softmax.dot_product import attention
 from tinyattn.ops.activation import sigmoid
+from tinyattn.ops.bias import Bias
+from tinyattn.ops.masks.pattern import Pattern
+from tinyattn.ops.options import Window
 from tinyattn.ops.signature import floating, shapes
 from tinyattn.ops.types import Array
 
 
-@shapes("(i,d),(j,d),(j,e)->(i,e)", per_token={"gate": "(i)"}, passes=attention)
-def gated_attention(q: Array, k: Array, v: Array, *, gate: Array, **options: Any) -> Array:
+@shapes("(i,d),(j,d),(j,e)->(i,e)", per_token={"gate": "(i)"})
+def gated_attention(q: Array, k: Array, v: Array, *, gate: Array, mask: Array | Pattern | None = None,
+                    bias: Array | Bias | None = None, causal: bool = False, window: Window | None = None,
+                    scale: float | None = None, softcap: float | None = None, sinks: Array | None = None) -> Array:
     """Returns attention times the sigmoid of a gate, one number a query or one a channel.
 
     Formula: out = attention(q, k, v) sigmoid(gate).
@@ -35,4 +38,5 @@ def gated_attention(q: Array, k: Array, v: Array, *, gate: Array, **options: Any
     if gate.shape not in (a_query, a_channel):
         raise ValueError(f"gate: expected shape {a_query} or {a_channel}, got shape {gate.shape}")
     gate = gate.astype(q.dtype)
-    return attention(q, k, v, **options) * sigmoid(gate if gate.shape == a_channel else gate[..., None])
+    out = attention(q, k, v, mask=mask, bias=bias, causal=causal, window=window, scale=scale, softcap=softcap, sinks=sinks)
+    return out * sigmoid(gate if gate.shape == a_channel else gate[..., None])

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from tinyattn.definitions.softmax.lse import attention_with_lse
+from tinyattn.ops.bias import Bias
+from tinyattn.ops.masks.pattern import Pattern
+from tinyattn.ops.options import Window
 from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array
 
 
-@shapes("(i,d),(j,d),(j,e)->(i,e)", passes=attention_with_lse)
-def softmax_off_by_one_attention(q: Array, k: Array, v: Array, **options: Any) -> Array:
+@shapes("(i,d),(j,d),(j,e)->(i,e)")
+def softmax_off_by_one_attention(q: Array, k: Array, v: Array, *, mask: Array | Pattern | None = None,
+                                 bias: Array | Bias | None = None, causal: bool = False, window: Window | None = None,
+                                 scale: float | None = None, softcap: float | None = None) -> Array:
     """Returns attention whose weights are exp(s) over 1 plus the sum of exponentials: they may all be near 0.
 
     Formula: P_ij = exp(s_ij) / (1 + sum_j exp(s_ij)), which is softmax times a gate: out_i = sigmoid(lse_i) softmax(s_i) v.
@@ -22,16 +25,14 @@ def softmax_off_by_one_attention(q: Array, k: Array, v: Array, **options: Any) -
     Options: as `attention`, without sinks: this is a sink of 0.
 
     Raises:
-        TypeError, ValueError: as `attention`; sinks given.
+        TypeError, ValueError: as `attention`.
 
     Paper: Miller 2023, "Attention Is Off By One" (a blog); as sinks: Agarwal et al. 2025, arXiv:2508.10925.
 
     >>> softmax_off_by_one_attention(np.zeros((1, 2)), np.zeros((1, 2)), np.array([[4.0]]))
     array([[2.]])
     """
-    if options.get("sinks") is not None:
-        raise TypeError("sinks: this mechanism is attention with a sink of 0 for every head, and takes no others")
-    out, lse = attention_with_lse(q, k, v, **options)
+    out, lse = attention_with_lse(q, k, v, mask=mask, bias=bias, causal=causal, window=window, scale=scale, softcap=softcap)
     # Not by tanh: where all scores are far below 0 the gate is small, and 1 + tanh would lose all of its digits.
     gate = np.exp(-np.logaddexp(0.0, -lse))
     return out * gate.astype(q.dtype)[..., None]

@@ -3,31 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from tinyattn.definitions.softmax.dot_product import attention
+from tinyattn.ops.bias import Bias
+from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.norm import check_weight, rms_norm
+from tinyattn.ops.options import Window
 from tinyattn.ops.signature import mapped, shapes
 from tinyattn.ops.types import Array
 
 
-@shapes("(i,d),(j,d),(j,e)->(i,e)", passes=attention)
+@shapes("(i,d),(j,d),(j,e)->(i,e)")
 def qk_norm_attention(q: Array, k: Array, v: Array, *, q_weight: Array | None = None, k_weight: Array | None = None,
-                      rotate: Callable[[Array], Array] | None = None, **options: Any) -> Array:
+                      rotate: Callable[[Array], Array] | None = None, mask: Array | Pattern | None = None,
+                      bias: Array | Bias | None = None, causal: bool = False, window: Window | None = None,
+                      scale: float | None = None, softcap: float | None = None, sinks: Array | None = None) -> Array:
     """Returns attention over queries and keys that are normalised head by head.
 
     Formula: out = attention(rotate(rms(q) q_weight), rotate(rms(k) k_weight), v), rms(x) = x / sqrt(mean(x^2) + 1e-6).
 
     Shapes: q (..., heads, i, d), k (..., kv_heads, j, d), v (..., kv_heads, j, e) -> (..., heads, i, e); weights (d,).
 
-    Args:
-        q: queries.
-        k: keys.
-        v: values.
-        q_weight: one number a channel of q; None is 1.
-        k_weight: of k.
-        rotate: applied after the norm, to q and to k, `functools.partial(rotary, positions=...)` say.
-        options: as `attention`.
+    Options: q_weight and k_weight are one number per channel, None is 1. rotate is applied after the norm, to q and to k, for
+    example `functools.partial(rotary, positions=...)`. The others are those of `attention`.
 
     Raises:
         ValueError: a weight of another shape; otherwise as `attention`.
@@ -44,4 +42,4 @@ def qk_norm_attention(q: Array, k: Array, v: Array, *, q_weight: Array | None = 
     q, k = rms_norm(q, q_weight), rms_norm(k, k_weight)
     if rotate is not None:
         q, k = mapped("rotate", rotate, q), mapped("rotate", rotate, k)
-    return attention(q, k, v, **options)
+    return attention(q, k, v, mask=mask, bias=bias, causal=causal, window=window, scale=scale, softcap=softcap, sinks=sinks)

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from tinyattn.definitions.softmax.dot_product import attention
+from tinyattn.ops.bias import Bias
 from tinyattn.ops.checks import whole
 from tinyattn.ops.masks.pattern import Pattern
-from tinyattn.ops.options import check_broadcast, visible_keys
+from tinyattn.ops.options import Window, check_broadcast, visible_keys
 from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array
 
 
-@shapes("(i,d),(j,d),(j,e)->(i,e)", passes=attention)
+@shapes("(i,d),(j,d),(j,e)->(i,e)")
 def block_sparse_attention(q: Array, k: Array, v: Array, *, blocks: Array, q_block: int, kv_block: int,
-                           mask: Array | Pattern | None = None, **options: Any) -> Array:
+                           mask: Array | Pattern | None = None, bias: Array | Bias | None = None, causal: bool = False,
+                           window: Window | None = None, scale: float | None = None, softcap: float | None = None,
+                           sinks: Array | None = None) -> Array:
     """Returns attention in which a block of queries sees the blocks of keys that a boolean table names.
 
     Formula: out = softmax(scale q k^T) v over the pairs with blocks[i // q_block, j // kv_block].
@@ -48,4 +49,5 @@ def block_sparse_attention(q: Array, k: Array, v: Array, *, blocks: Array, q_blo
     check_broadcast("blocks", blocks.shape, (*q.shape[:-2], *counts))
     seen = blocks[..., np.arange(q_len)[:, None] // q_block, np.arange(kv_len) // kv_block]
     inside = visible_keys(mask, False, None, (*q.shape[:-1], kv_len))
-    return attention(q, k, v, mask=seen if inside is None else seen & inside, **options)
+    mask = seen if inside is None else seen & inside
+    return attention(q, k, v, mask=mask, bias=bias, causal=causal, window=window, scale=scale, softcap=softcap, sinks=sinks)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinyattn.definitions.softmax.dot_product import attention
+from tinyattn.ops.bias import Bias
 from tinyattn.ops.checks import whole
 from tinyattn.ops.masks.constructors import block_local, causal, per_head, sliding_window, window
 from tinyattn.ops.masks.pattern import Pattern
@@ -19,9 +20,10 @@ from tinyattn.ops.types import Array
 MODES = ("sliding", "block", "look_back")
 
 
-@shapes("(i,d),(j,d),(j,e)->(i,e)", passes=attention)
+@shapes("(i,d),(j,d),(j,e)->(i,e)")
 def multi_head_local_attention(q: Array, k: Array, v: Array, *, window: int | Sequence[int], mode: str = "sliding",
-                               causal: bool = True, **options: Any) -> Array:
+                               causal: bool = True, bias: Array | Bias | None = None, scale: float | None = None,
+                               softcap: float | None = None, sinks: Array | None = None) -> Array:
     """Returns attention in which head h sees window[h] tokens, its own included.
 
     Formula: out_h = softmax(scale q_h k_h^T) v_h over the keys j that query i sees:
@@ -29,14 +31,8 @@ def multi_head_local_attention(q: Array, k: Array, v: Array, *, window: int | Se
 
     Shapes: q (..., heads, i, d), k (..., kv_heads, j, d), v (..., kv_heads, j, e) -> (..., heads, i, e).
 
-    Args:
-        q: queries.
-        k: keys.
-        v: values.
-        window: tokens, the query's own included; one number, or one a head.
-        mode: what a window is: "sliding", "block" or "look_back".
-        causal: a query sees no later key.
-        options: as `attention`, without mask and window.
+    Options: window counts tokens, the query's own included: one number, or one per head. mode says what a window is:
+    "sliding", "block" or "look_back". The others are those of `attention`.
 
     Raises:
         TypeError, ValueError: a window below 1 or not one a head, an unknown mode; otherwise as `attention`.
@@ -49,9 +45,8 @@ def multi_head_local_attention(q: Array, k: Array, v: Array, *, window: int | Se
            [2.],
            [3.]])
     """
-    if "mask" in options:
-        raise TypeError("mask: a local window is the mask of this mechanism; attention takes any other")
-    return attention(q, k, v, mask=local(window, mode, check_causal(causal), q.shape[-3]), **options)
+    seen = local(window, mode, check_causal(causal), q.shape[-3])
+    return attention(q, k, v, mask=seen, bias=bias, scale=scale, softcap=softcap, sinks=sinks)
 
 
 def local(width: int | Sequence[int], mode: str, is_causal: bool, heads: int) -> Pattern:

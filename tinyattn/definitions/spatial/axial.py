@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
 from tinyattn.definitions.softmax.dot_product import attention
+from tinyattn.ops.bias import Bias
+from tinyattn.ops.masks.pattern import Pattern
+from tinyattn.ops.options import Window
 from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array
 from tinyattn.ops.windows import Grid, check_grid
 
 
-@shapes("(i,d),(j,d),(j,e)->(i,e)", passes=attention)
-def axial_attention(q: Array, k: Array, v: Array, *, grid: Grid, axis: int, **options: Any) -> Array:
+@shapes("(i,d),(j,d),(j,e)->(i,e)")
+def axial_attention(q: Array, k: Array, v: Array, *, grid: Grid, axis: int, mask: Array | Pattern | None = None,
+                    bias: Array | Bias | None = None, causal: bool = False, window: Window | None = None,
+                    scale: float | None = None, softcap: float | None = None, sinks: Array | None = None) -> Array:
     """Returns attention in which a cell sees the cells that differ from it along one axis only.
 
     Formula: out_c = softmax(scale q_c k^T) v over the cells of the line through c along `axis`.
@@ -43,7 +47,9 @@ def axial_attention(q: Array, k: Array, v: Array, *, grid: Grid, axis: int, **op
         cells = np.moveaxis(x.reshape(*x.shape[:-2], *grid, x.shape[-1]), place, -2)
         return np.swapaxes(cells.reshape(*x.shape[:-2], math.prod(others), grid[axis], x.shape[-1]), -4, -3)
 
-    out = np.swapaxes(attention(lines(q), lines(k), lines(v), **options), -4, -3)
+    attended = attention(lines(q), lines(k), lines(v), mask=mask, bias=bias, causal=causal, window=window, scale=scale,
+                         softcap=softcap, sinks=sinks)
+    out = np.swapaxes(attended, -4, -3)
     cells = np.moveaxis(out.reshape(*q.shape[:-2], *others, grid[axis], v.shape[-1]), -2, place)
     return cells.reshape(*q.shape[:-1], v.shape[-1])
 

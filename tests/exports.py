@@ -1,0 +1,105 @@
+"""Writes what the package exports anew, from the definitions' files: `python tests/exports.py`.
+
+A definition, a function that `@shapes` declares, is exported under its name by `tinyattn.definitions` and by `tinyattn`
+itself, there in its fastest form. Three texts say so, and type checkers and editors read them without running anything: the
+imports and `__all__` of `tinyattn/definitions/__init__.py`, the table of names in `tinyattn/__init__.py`, and the stub
+`tinyattn/__init__.pyi`. Nothing is imported here, so that a name which is gone can be taken out of them.
+"""
+
+import ast
+import textwrap
+from itertools import chain
+from pathlib import Path
+
+PACKAGE = Path(__file__).parent.parent / "tinyattn"
+WIDTH = 125
+OPS = ["Bias", "Pattern", "alibi", "merge", "relative", "rotary"]
+PARTS = ["caches", "catalog", "definitions", "engine", "fastest", "kernels", "laws", "layers", "models", "ops", "plot", "testing"]
+
+
+def declared(tree: ast.Module) -> set[str]:
+    """Returns the functions of a file that are definitions: `@shapes` decorates them, or they are given a signature by hand."""
+    by_decorator = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)
+                    and any(ast.unparse(decorator).startswith("shapes(") for decorator in node.decorator_list)}
+    by_hand = {ast.unparse(target.value) for node in tree.body if isinstance(node, ast.Assign) for target in node.targets
+               if isinstance(target, ast.Attribute) and target.attr == "signature"}
+    return by_decorator | by_hand
+
+
+def assigned(tree: ast.Module) -> dict[str, ast.expr]:
+    """Returns what a file assigns to each of its names."""
+    return {target.id: node.value for node in tree.body if isinstance(node, ast.Assign)
+            for target in node.targets if isinstance(target, ast.Name)}
+
+
+def definitions() -> dict[str, list[str]]:
+    """Returns the names of the definitions in each file that has any, other names of the same functions included."""
+    trees = {path: ast.parse(path.read_text()) for path in sorted(PACKAGE.glob("definitions/*/*.py"))}
+    functions = set().union(*map(declared, trees.values()))
+    found = {}
+    for path, tree in trees.items():
+        names = declared(tree) | {name for name, value in assigned(tree).items() if ast.unparse(value) in functions}
+        if names:
+            found[".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)] = sorted(names)
+    return found
+
+
+def homes() -> dict[str, list[str]]:
+    """Returns the names that `tinyattn` exports, by the module that each comes from."""
+    best = [name for name, value in assigned(ast.parse((PACKAGE / "fastest.py").read_text())).items()
+            if ast.unparse(value).startswith("fastest(")]
+    rest = sorted(name for names in definitions().values() for name in names if name not in best)
+    engine = ast.literal_eval(assigned(ast.parse((PACKAGE / "engine" / "__init__.py").read_text()))["__all__"])
+    return {"tinyattn.definitions": rest, "tinyattn.engine": engine, "tinyattn.fastest": sorted(best), "tinyattn.ops": OPS}
+
+
+def imported(module: str, names: list[str]) -> str:
+    """Returns the statement that imports names of a module, one per line where one line is too short for all."""
+    line = f"from {module} import {', '.join(names)}"
+    return line if len(line) <= 135 else f"from {module} import (\n" + "".join(f"    {name},\n" for name in names) + ")"
+
+
+def listed(names: list[str]) -> str:
+    """Returns `__all__` with one name per line, classes first, as Ruff wants it."""
+    order = sorted(names, key=lambda name: (not name[0].isupper(), name))
+    return "__all__ = [\n" + "".join(f'    "{name}",\n' for name in order) + "]\n"
+
+
+def definitions_init(text: str) -> str:
+    """Returns the text of definitions/__init__.py with its imports and `__all__` written anew; imports of other names stay."""
+    tree = ast.parse(text)
+    docstring = text.splitlines()[: tree.body[0].end_lineno]
+    kept = [(node.module, node.names[0].name, ast.unparse(node)) for node in tree.body
+            if isinstance(node, ast.ImportFrom) and node.names[0].asname]
+    found = definitions()
+    statements = [(module, names[0], imported(module, names)) for module, names in found.items()]
+    return "\n".join([*docstring, "", *(line for *_, line in sorted(kept + statements)), "", listed([*chain(*found.values())])])
+
+
+def package_init(text: str) -> str:
+    """Returns the text of tinyattn/__init__.py with its table of names written anew."""
+    before, start, rest = text.partition("_NAMES = {\n")
+    _, end, after = rest.partition("}\n")
+    rows = [f'    "{module}": """\n{textwrap.indent(textwrap.fill(" ".join(names), WIDTH), " " * 8)}\n    """,\n'
+            for module, names in homes().items()]
+    return "".join([before, start, *rows, end, after])
+
+
+def stub() -> str:
+    """Returns the text of tinyattn/__init__.pyi: every export as a plain import."""
+    found = homes()
+    names = ["__version__", *chain(*found.values()), *(part for part in PARTS if part != "kernels")]
+    return "\n".join(["# What type checkers and editors see of `import tinyattn`; written by tests/exports.py.", "",
+                      *(f"from {module} import {name} as {name}" for module, names in {"tinyattn": PARTS, **found}.items() for name in names),
+                      "", "__version__: str", "", listed(names)])
+
+
+def texts() -> dict[Path, str]:
+    """Returns what each of the three files should hold."""
+    package, folder = PACKAGE / "__init__.py", PACKAGE / "definitions" / "__init__.py"
+    return {folder: definitions_init(folder.read_text()), package: package_init(package.read_text()), PACKAGE / "__init__.pyi": stub()}
+
+
+if __name__ == "__main__":
+    for path, text in texts().items():
+        path.write_text(text)
