@@ -8,6 +8,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from tinyattn.caches.base import Base
+from tinyattn.caches.cross import CrossCache
 from tinyattn.layers.inputs import Input, Learned, Parameter, Projection
 from tinyattn.layers.linear import check_heads, check_mechanism, check_turned, normal, project
 from tinyattn.ops.checks import integers, real, whole
@@ -107,6 +109,7 @@ class SelfAttention:
 
     def __call__(self, x: Array, *, positions: Array | None = None, cache: Stepping | None = None,
                  keys: tuple[Array, Array] | None = None, **options: Any) -> Array:
+        check_cache(cache)
         own = self.k is not None
         if own and keys is not None:
             raise ValueError("keys: this layer has keys of its own; SelfAttention.create_reader makes one that reads another's")
@@ -118,6 +121,12 @@ class SelfAttention:
         given = {**options, **{made.input.name: made(x) for made in self.inputs}}
         out = self.mechanism(q, *read, **given) if cache is None else cache.step(q, *read, **without_causal(given))
         return project(merge_heads(out), self.out)
+
+
+def check_cache(cache: Stepping | None) -> None:
+    """Raises TypeError for what cannot step."""
+    if cache is not None and (isinstance(cache, type) or not (hasattr(cache, "step") and hasattr(cache, "length"))):
+        raise TypeError(f"cache: expected a cache of tinyattn.caches, got {type(cache).__name__}")
 
 
 def without_causal(options: dict[str, Any]) -> dict[str, Any]:
@@ -158,6 +167,10 @@ class CrossAttention:
     def __call__(self, x: Array, memory: Array | None = None, *, cache: Stepping | None = None, **options: Any) -> Array:
         if memory is None and cache is None:
             raise ValueError("memory: expected an array (..., kv_len, memory_width), or a cache that holds one")
+        check_cache(cache)
+        if isinstance(source := getattr(cache, "source", cache), Base) and not isinstance(source, CrossCache):
+            raise TypeError(f"cache: expected a CrossCache, which shows every token the whole memory; "
+                            f"a {type(source).__name__} is causal")
         q = split_heads(project(x, self.q), self.heads)
         read = () if memory is None else tuple(split_heads(project(memory, weight), self.kv_heads) for weight in (self.k, self.v))
         out = self.mechanism(q, *read, **options) if cache is None else cache.step(q, *read, **options)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tinyattn import definitions
-from tinyattn.layers.attention import Stepping, without_causal
+from tinyattn.layers.attention import Stepping, check_cache, without_causal
 from tinyattn.layers.linear import check_heads, check_turned, normal, project
 from tinyattn.ops.checks import integers, real
 from tinyattn.ops.heads import merge_heads, split_heads
@@ -59,6 +59,7 @@ class LatentAttention:
 
     def __call__(self, x: Array, *, positions: Array | None = None, cache: Stepping | None = None, causal: bool = True,
                  **options: Any) -> Array:
+        check_cache(cache)
         heads, latent, nope = self.w_uk.shape
         q = split_heads(project(x, self.q), heads)
         down = project(x, self.down)
