@@ -27,6 +27,14 @@ def attention(rng, make=SelfAttention.create, mechanism=fastest.attention, **set
     return doubled(make(rng, WIDTH, HEADS, KV_HEADS, mechanism=mechanism, **settings))
 
 
+def wide(layer):
+    """A layer with all of its arrays in float64."""
+    return type(layer)(**{name: x.astype(np.float64) if isinstance(x, np.ndarray) else x for name, x in layer.__dict__.items()})
+
+
+LATENT = wide(LatentAttention.create(RNG(0), WIDTH, HEADS, KV_HEADS, deviation=0.5))
+
+
 @dataclass(frozen=True)
 class Shared:
     """A decoder in which every second layer reads the keys and values of the layer before it (arXiv:2405.12981)."""
@@ -170,12 +178,37 @@ def test_what_a_layer_cannot_read_is_refused_by_name():
     assert (source.length, full.length) == (3, 3)
 
 
-def wide(layer):
-    """A layer with all of its arrays in float64."""
-    return type(layer)(**{name: x.astype(np.float64) if isinstance(x, np.ndarray) else x for name, x in layer.__dict__.items()})
+@pytest.mark.parametrize("made", [GrowingCache, partial(FixedCache, 9), partial(RingCache, 9), PagePool(16, 4).sequence, BatchCache,
+                                  lambda: SharedCache(GrowingCache())])
+def test_a_memory_is_not_read_through_a_causal_cache(made):
+    cross, x = attention(RNG(0), CrossAttention.create), RNG(1).standard_normal((1, 3, WIDTH))
+    with pytest.raises(TypeError, match=r"cache: expected a CrossCache, .* a \w+Cache is causal"):
+        cross(x, x, cache=made())
+    memory = CrossCache()
+    first = cross(x, x, cache=memory)
+    np.testing.assert_array_equal(cross(x, cache=SharedCache(memory)), first)
 
 
-LATENT = wide(LatentAttention.create(RNG(0), WIDTH, HEADS, KV_HEADS, deviation=0.5))
+@pytest.mark.parametrize("kind", ["self", "cross", "latent"])
+def test_what_is_no_cache_is_refused_by_type(kind):
+    layer = {"self": attention(RNG(0)), "cross": attention(RNG(0), CrossAttention.create), "latent": LATENT}[kind]
+    for thing, name in ((3, "int"), ({}, "dict"), (GrowingCache, "type"), ([GrowingCache()], "list")):
+        with pytest.raises(TypeError, match=f"cache: expected a cache of tinyattn.caches, got {name}"):
+            layer(RNG(1).standard_normal((1, 3, WIDTH)), cache=thing)
+
+
+def test_a_shared_ring_needs_the_slack_of_a_chunk():
+    own, reader = attention(RNG(0)), attention(RNG(2), SelfAttention.create_reader)
+    x = RNG(1).standard_normal((1, 9, WIDTH))
+    options = {"causal": True, "window": (3, 0)}
+    want = reader(own(x, **options), keys=own.keys_of(x), **options)
+    source, tight = RingCache(4, slack=2), RingCache(4, slack=1)
+    outs = [reader(own(part, cache=source), cache=SharedCache(source)) for part in np.split(x, 3, axis=1)]
+    np.testing.assert_allclose(np.concatenate(outs, axis=1), want, **CLOSE)
+    for part in np.split(x, 3, axis=1)[:2]:
+        out = own(part, cache=tight)
+    with pytest.raises(ValueError, match=r"q: position 0 is seen and no longer held, .* a ring with more slack holds more"):
+        reader(out, cache=SharedCache(tight))
 
 
 @pytest.mark.parametrize(("layer", "cache"), [(attention(RNG(0), mechanism=definitions.attention), GrowingCache), (LATENT, LatentCache)])

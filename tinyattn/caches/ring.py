@@ -120,7 +120,7 @@ class RingCache(Taped):
         """Raises ValueError unless all positions from `start` on are held."""
         if max(start, held.tapes["first_keys"].size) < low(held):
             raise ValueError(f"{name}: position {max(start, 0)} is seen and no longer held, the oldest that is held is {low(held)}; "
-                             f"step reads a chunk as it is appended")
+                             f"step reads a chunk as it is appended, and a ring with more slack holds more")
 
     def _seen(self, held: Held) -> tuple[Array, Array, Array]:
         keys, values, positions = super()._seen(held)

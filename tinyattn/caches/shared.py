@@ -16,7 +16,8 @@ class SharedCache:
     """Reads the cache of the layer that makes the keys, after that layer's own step; exact where that is (arXiv:2405.12981).
 
     `step` brings queries alone. What is stored is the source's, and is changed there: append, reorder and save belong to it,
-    and truncating is legal to the length that it has. `copy.deepcopy` of a list of caches keeps who reads whom.
+    and truncating is legal to the length that it has. `copy.deepcopy` of a list of caches keeps who reads whom. A ring that is
+    shared needs a slack of the longest chunk less one: its reader comes when the chunk is in, and reads what is still held.
 
     nbytes = 0.
 

@@ -8,6 +8,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from tinyattn.caches.base import Base
+from tinyattn.caches.cross import CrossCache
 from tinyattn.layers.inputs import Input, Learned, Parameter, Projection
 from tinyattn.layers.linear import check_cache, check_heads, check_mechanism, check_turned, normal, project
 from tinyattn.ops.checks import integers, real, whole
@@ -164,6 +166,9 @@ class CrossAttention:
         check_cache(cache)
         if memory is None and cache is None:
             raise ValueError("memory: expected an array (..., kv_len, memory_width), or a cache that holds one")
+        if isinstance(source := getattr(cache, "source", cache), Base) and not isinstance(source, CrossCache):
+            raise TypeError(f"cache: expected a CrossCache, which shows every token the whole memory; "
+                            f"a {type(source).__name__} is causal")
         q = split_heads(project(x, self.q), self.heads)
         read = () if memory is None else tuple(split_heads(project(memory, weight), self.kv_heads) for weight in (self.k, self.v))
         out = self.mechanism(q, *read, **options) if cache is None else cache.step(q, *read, **options)
