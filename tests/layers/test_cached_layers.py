@@ -192,8 +192,8 @@ def test_a_memory_is_not_read_through_a_causal_cache(made):
 @pytest.mark.parametrize("kind", ["self", "cross", "latent"])
 def test_what_is_no_cache_is_refused_by_type(kind):
     layer = {"self": attention(RNG(0)), "cross": attention(RNG(0), CrossAttention.create), "latent": LATENT}[kind]
-    for thing, name in ((3, "int"), ({}, "dict"), (GrowingCache, "type"), ([GrowingCache()], "list")):
-        with pytest.raises(TypeError, match=f"cache: expected a cache of tinyattn.caches, got {name}"):
+    for thing, name in ((3, "int"), ({}, "dict"), (GrowingCache, "the class GrowingCache"), ([GrowingCache()], "list")):
+        with pytest.raises(TypeError, match=f"cache: expected a cache, got {name}"):
             layer(RNG(1).standard_normal((1, 3, WIDTH)), cache=thing)
 
 
