@@ -102,3 +102,11 @@ def test_bytes_of_codes_are_a_quarter_and_an_eighth():
         cache.append(x, x)
         scales = 2 * 4 * 2 * (4096 // 64 * 64 + 4096)
         assert cache.nbytes == 2 * x.nbytes // share + scales
+
+
+def test_recent_tokens_before_they_are_codes_leave_no_room_behind():
+    cache, x = QuantizedCache(bits=8, group=2, residual=4), np.ones((1, 1, 5_000, 2))
+    cache.append(x, x)
+    cache.step(x, x, x)
+    for name in ("keys", "values"):
+        assert cache._held.tapes[name].buffer.shape[-2] <= 4 * (2 + 4)

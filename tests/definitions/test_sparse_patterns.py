@@ -63,3 +63,9 @@ def test_gradients(name):
     }
     a, b = directional(calls[name], {"q": q, "k": k, "v": v, "others": others, "gates": gates}, rng)
     assert abs(a - b) < 1e-6
+
+
+def test_a_text_of_no_tokens_may_have_any_number_of_axes_in_front():
+    for lead in ((), (2,), (1, 2), (1, 3, 2)):
+        qk, v = np.zeros((*lead, 0, 4)), np.zeros((*lead, 0, 3))
+        assert definitions.lsh_attention(qk, v, rotations=np.ones((2, 4, 2)), chunk=2).shape == (*lead, 0, 3)

@@ -66,6 +66,13 @@ def test_adamw_is_its_formula_step_by_step():
     assert state.steps == 3
 
 
+def test_parameters_without_numbers_stay_as_they_are():
+    tree = {"none": np.zeros((0, 2)), "one": np.ones(1)}
+    moved, state = update(tree, tree, AdamW.create(tree), rate=0.01)
+    assert (moved["none"].shape, state.second["none"].shape) == ((0, 2), (0, 2))
+    assert moved["one"][0] < 1.0
+
+
 def test_clipping_keeps_the_direction_and_small_gradients():
     clipped, norm = clip({"a": np.array([3.0]), "b": np.array([4.0])}, 0.5)
     assert norm == 5.0

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tinyattn import ops
 from tinyattn.engine.check import directional
-from tinyattn.ops.positions.rotary import rotary_from
+from tinyattn.ops.positions.rotary import rotary_from, turns
 
 RNG = np.random.default_rng(0)
 SIZE = 64 * np.finfo(np.float64).eps
@@ -62,6 +62,15 @@ def test_a_run_is_turned_as_its_positions(start):
         np.testing.assert_array_equal(rotary_from(x, start, base=base), ops.rotary(x, np.arange(start, start + 2), base=base))
 
 
+def test_the_next_token_is_turned_by_what_is_kept():
+    x = np.ones((1, 4))
+    first = rotary_from(x, 5)
+    made = turns.cache_info().misses
+    assert not np.array_equal(rotary_from(x, 6), first)
+    np.testing.assert_array_equal(rotary_from(x, 5), first)
+    assert turns.cache_info().misses == made
+
+
 def test_rotary_keeps_dtypes_and_inputs():
     for dtype in (np.float16, np.float32, np.float64):
         assert ops.rotary(np.ones((3, 4), dtype), np.arange(3)).dtype == dtype
@@ -98,6 +107,7 @@ def test_rotary_gradient(f):
     (lambda: ops.sinusoidal(np.array([0.5]), 4), TypeError, "positions"),
     (lambda: ops.t5_buckets(np.array([0.5]), causal=True), TypeError, "distance"),
     (lambda: ops.t5_buckets(np.arange(3), buckets=2, causal=False), ValueError, "buckets"),
+    (lambda: ops.t5_buckets(np.arange(3), buckets=1, causal=False), ValueError, "at least 4 buckets.*got 1"),
     (lambda: ops.alibi(np.ones((2, 2))), ValueError, r"slopes.*\(2, 2\)"), (lambda: ops.alibi([0.5]), TypeError, "slopes"),
     (lambda: ops.relative(np.ones(3), abs), ValueError, "table"),
     (lambda: ops.relative(np.ones((3, 2)), abs).dense(5, 5), IndexError, r"buckets.*\(3, 2\).*0 to 4"),
