@@ -3,6 +3,7 @@
 import ast
 import inspect
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,7 @@ HOMES = {"numba": ("kernels/",), "hypothesis": ("testing/",), "matplotlib": ("pl
          "torch": ("cli/",), "llvmlite": ("kernels/",)}
 
 
+@cache
 def map_entries(folder: str = "") -> list[str]:
     """Returns the files in the order of the maps: each folder's docstring lists its own, and its subfolders in their place."""
     doc = ast.get_docstring(ast.parse((PACKAGE / folder / "__init__.py").read_text()))
@@ -41,6 +43,7 @@ def test_every_file_stands_on_the_map_once() -> None:
     assert len(set(entries)) == len(entries)
 
 
+@cache
 def imports(name: str) -> set[str]:
     """Returns the dotted names that a file imports, wherever in it the import stands."""
     found: set[str] = set()
@@ -56,6 +59,7 @@ def imports(name: str) -> set[str]:
     return found
 
 
+@cache
 def ours(name: str) -> set[str]:
     """Returns the files of the package that a file imports."""
     found = set()
@@ -67,6 +71,7 @@ def ours(name: str) -> set[str]:
     return found
 
 
+@cache
 def place(name: str) -> int:
     """Returns where a file stands in reading order; a package stands where its last file does."""
     order = map_entries()

@@ -165,5 +165,5 @@ def test_a_definition_is_shown_with_its_file(capsys):
     assert main(["show", "gqa"]) == 0
     line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("file "))
     path = line.removeprefix("file").strip()
-    assert path.endswith(os.path.join("tinyattn", "definitions", "softmax", "grouped.py"))
+    assert path.endswith(os.path.join("tinyattn", "definitions", "softmax", "grouped_query.py"))
     assert "def grouped_query_attention(" in Path(path).read_text()

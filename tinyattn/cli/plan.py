@@ -77,7 +77,7 @@ def duration(seconds: float) -> str:
     """Returns seconds in words that one reads at a glance.
 
     >>> duration(0.4), duration(75), duration(4000)
-    ('1 s', '1 min 15 s', '1 h 7 min')
+    ('1 s', '1 min 15 s', '1 h 6 min')
     """
     whole = max(round(seconds), 1)
     if whole < 60:
