@@ -4,7 +4,10 @@ import math
 
 import numpy as np
 
+from tinyattn.definitions import attention_with_lse
+from tinyattn.laws import lse
 from tinyattn.laws.oracles import calls, gathered, linear
+from tinyattn.laws.problem import Problem
 
 RNG = np.random.default_rng(0)
 Q, K, V = RNG.standard_normal((2, 4, 3, 5)), RNG.standard_normal((2, 2, 6, 5)), RNG.standard_normal((2, 2, 6, 4))
@@ -106,3 +109,19 @@ def test_buckets_of_one_hash_are_read_in_sorted_chunks():
             scores = np.array([float(qk[0, h, i] @ qk[0, h, j]) / np.linalg.norm(qk[0, h, j]) - (1e5 if i == j else 0.0) for j in seen])
             mass = np.exp(scores - scores.max())
             np.testing.assert_allclose(got[0, h, i], mass @ v[0, h, seen] / mass.sum(), rtol=1e-9)
+
+
+def test_the_log_of_a_sum_counts_the_sink_of_its_head():
+    sinks = np.array([0.0, -1.0, 2.0, 0.5])
+    got, = lse.summed(attention_with_lse, Problem(Q, K, V, {"sinks": sinks, "scale": 0.5, "causal": True}))
+    for b, h, i in np.ndindex(2, 4, 3):
+        mass = sum(softmax_weight(Q[b, h, i], K[b, h // 2, j], 0) for j in range(i + 4))
+        np.testing.assert_allclose(got[b, h, i], math.log(mass + math.exp(sinks[h])), rtol=1e-12)
+
+
+def test_listed_keys_are_read_behind_any_number_of_axes():
+    table = gathered.listed((3,), lambda i: range(i + 1))
+    one, _ = gathered.part(Q, K, V, table, 0.5)
+    for shape in ((1, 2), (2, 1), (1, 2, 1)):
+        out, _ = gathered.part(*(x.reshape(*shape, *x.shape[1:]) for x in (Q, K, V)), table, 0.5)
+        np.testing.assert_array_equal(out.reshape(one.shape), one)

@@ -54,3 +54,7 @@ WAYS = {
 def test_every_way_of_writing_says_so(way):
     with np.errstate(over="ignore", invalid="ignore"), pytest.raises(ValueError, match="logits: "):
         WAYS[way](overflowed())
+
+
+def test_logits_too_far_apart_for_their_temperature_are_a_choice():
+    np.testing.assert_array_equal(probabilities(np.array([0.0, -1e300]), temperature=1e-20), [1.0, 0.0])

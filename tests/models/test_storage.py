@@ -148,7 +148,8 @@ def test_adam_is_its_formula_over_several_steps():
     ({"state": AdamW({"w": np.ones(2)}, {"w": np.ones(3)})}, ValueError, r"state.second: expected shape \(2,\) at 'w'"),
     ({"state": AdamW({"w": np.ones(2)}, "seven")}, TypeError, "state.second: expected a tree"), ({"epsilon": 0.0}, ValueError, "epsilon"),
     ({"state": None}, TypeError, "state"), ({"rate": -1.0}, ValueError, "rate"), ({"rate": "1"}, TypeError, "rate"),
-    ({"beta1": 1.0}, ValueError, "beta1"), ({"beta2": np.nan}, ValueError, "beta2"), ({"decay": None}, TypeError, "decay"),
+    ({"beta1": 1.0}, ValueError, "beta1"), ({"beta1": -0.1}, ValueError, "beta1"),
+    ({"beta2": np.nan}, ValueError, "beta2"), ({"decay": None}, TypeError, "decay"),
     ({"epsilon": -1.0}, ValueError, "epsilon")])
 def test_an_optimiser_refuses(changes, error, words):
     given = {"params": {"w": np.ones(2)}, "gradients": {"w": np.ones(2)}, "state": AdamW.create({"w": np.ones(2)}), "rate": 0.1, **changes}

@@ -87,6 +87,7 @@ def test_the_schedule_warms_up_and_decays_to_its_floor():
     assert all(a < b for a, b in zip(rates[:9], rates[1:10], strict=True))
     assert all(a >= b for a, b in zip(rates[10:], rates[11:], strict=False))
     assert rates[-1] == pytest.approx(0.1, abs=1e-3)
+    assert schedule(0, steps=100, peak=1.0, warmup=0) == 1.0
 
 
 def test_a_checkpoint_resumes_where_it_was(tmp_path):

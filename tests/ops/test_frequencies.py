@@ -50,3 +50,8 @@ def test_the_default_base_is_ten_thousand_and_the_base_counts(table):
 def test_dims_are_an_even_int(table, dims, error, words):
     with pytest.raises(error, match=words):
         table(dims)
+
+
+def test_an_original_length_may_be_one():
+    np.testing.assert_array_equal(ops.dynamic_ntk_frequencies(4, factor=2.0, original_length=1, length=1).values,
+                                  ops.linear_frequencies(4, factor=1.0).values)
