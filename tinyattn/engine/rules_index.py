@@ -1,5 +1,6 @@
 """Derivatives of selections: what was not chosen has none, what was chosen twice has both."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -34,13 +35,23 @@ def _take(a: Any, indices: Any, axis: Any = None, out: Any = None, mode: str = "
     return a[(*(slice(None),) * axis, indices)]
 
 
-@composed(np.sort)
 def _sort(a: Any, axis: Any = -1, kind: Any = None, order: Any = None, *, stable: Any = None) -> Any:
+    return _sort_either_way(a, axis)
+
+
+def _sort_either_way(a: Any, axis: Any = -1, kind: Any = None, order: Any = None, *, stable: Any = None,
+                     descending: Any = np._NoValue) -> Any:
     if axis is None:
         a, axis = a.reshape(-1), 0
     if not a.ndim:
         return np.positive(a)
-    return _take_along_axis(a, np.argsort(a, axis=axis, kind="stable"), axis)
+    falling = descending is not np._NoValue and descending
+    way: dict[str, Any] = {"stable": True, "descending": True} if falling else {"kind": "stable"}
+    return _take_along_axis(a, np.argsort(a, axis=axis, **way), axis)
+
+
+# NumPy knows `descending` from 2.5 on, and a row has the parameters of NumPy's function.
+composed(np.sort)(_sort_either_way if "descending" in inspect.signature(np.sort).parameters else _sort)
 
 
 @composed(np.compress, arrays="a")

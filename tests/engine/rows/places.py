@@ -1,5 +1,7 @@
 """Calls of functions that move, join, cut or choose elements."""
 
+import inspect
+
 import numpy as np
 
 CASES = []
@@ -67,6 +69,7 @@ CASES += [
     (np.take, call([5, 5]), "real", [((2, 3),)]), (np.take, call(1, axis=0), "real", [((2, 3),)]), (np.take, call([-7, 9], 1, mode="wrap"), "real", [((2, 3),)]),
     (np.take, call([[-7, 9]], mode="clip"), "real", [((2, 3),)]), (np.take, call(np.array([[255, 0]], np.uint8), 0), "real", [((256, 2),)]),
     *[(np.sort, call(axis), "real", [((2, 3),), ((4,),), ((3, 1),)]) for axis in (None, 0, -1)], (np.sort, call(kind="stable"), "real", [((4,),), ((),)]), (np.sort, call(stable=True), "real", [((4,),)]),
+    *([(np.sort, call(descending=True), "real", [((2, 3),), ((4,),)])] if "descending" in inspect.signature(np.sort).parameters else []),
     (np.compress, lambda f, a: f([True, False], a, axis=-1), "real", [((2, 3),)]), (np.compress, lambda f, a: f([False, True], a), "real", [((2, 3),)]),
     (np.extract, lambda f, a: f(MASK, a), "real", [((2, 3),)]), (np.select, lambda f, a, b: f([MASK, ~MASK], [a, b], 7.0), "real", [((2, 3), (3,))]),
     (np.select, lambda f, a, b: f([MASK], [a], default=b), "real", [((2, 3), ()), ((3,), (3,))]), (np.select, lambda f, a: f([MASK, MASK], [a, 1.0]), "real", [((2, 3),)]),
