@@ -13,7 +13,7 @@ import pytest
 
 import tinyattn
 from tinyattn import definitions, fastest, grad, kernels, vjp
-from tinyattn.kernels import exact
+from tinyattn.kernels.exact import primitive as exact
 
 RNG = np.random.default_rng
 NAMES = ("attention", "attention_with_lse", "grouped_query_attention", "multi_head_attention", "multi_query_attention", "streaming_attention")

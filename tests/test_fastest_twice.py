@@ -8,7 +8,7 @@ import pytest
 import tinyattn
 from tinyattn import definitions, grad, kernels
 from tinyattn.engine.tree import map_tree
-from tinyattn.kernels import exact
+from tinyattn.kernels.exact import primitive as exact
 from tinyattn.models.config import DecoderConfig
 from tinyattn.models.decoder import Decoder, loss
 from tinyattn.ops import alibi, masks, relative

@@ -94,7 +94,7 @@ def kernel_of(definition: Callable[..., Any]) -> Callable[..., Any] | None:
     exact = kernel("exact")
     if exact is None:
         return None
-    from tinyattn.kernels.attention import solve
+    from tinyattn.kernels.softmax.dot_product import solve
     primitive, with_lse = exact.attention_with_lse.again(plain_attention), definition is definitions.attention_with_lse
 
     def form(q: Array, k: Array, v: Array, **options: Any) -> Any:
@@ -149,7 +149,7 @@ def kernel(name: str = "attention") -> Any:
     """Returns a name of `tinyattn.kernels`; None where Numba is absent, does not fit this NumPy, or is told not to compile."""
     try:
         from tinyattn import kernels
-        from tinyattn.kernels.jit import DISABLED
+        from tinyattn.kernels.tiles.jit import DISABLED
     except ImportError:
         return None
     return None if DISABLED else getattr(kernels, name)

@@ -76,7 +76,7 @@ def limits():
     """Returns the threads that products and kernels may use now."""
     from threadpoolctl import threadpool_info
 
-    from tinyattn.kernels.threads import thread_count
+    from tinyattn.kernels.tiles.threads import thread_count
     return [max(part["num_threads"] for part in threadpool_info() if part["user_api"] == "blas"), thread_count()]
 
 

@@ -9,7 +9,8 @@ import pytest
 from tinyattn import definitions, fastest, kernels
 from tinyattn.catalog import ROWS, find
 from tinyattn.engine import grad, vjp
-from tinyattn.kernels import exact, storage
+from tinyattn.kernels.exact import primitive as exact
+from tinyattn.kernels.tiles import storage
 from tinyattn.laws import check
 from tinyattn.laws.draw import ALL, draw_sizes, option
 from tinyattn.laws.problem import Sizes, arrays

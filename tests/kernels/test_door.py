@@ -10,7 +10,8 @@ import pytest
 
 from tinyattn import definitions, kernels
 from tinyattn.engine import Tensor, grad, vjp
-from tinyattn.kernels import exact, seen
+from tinyattn.kernels.exact import primitive as exact
+from tinyattn.kernels.tiles import seen
 from tinyattn.ops import alibi, masks, relative
 
 RNG = np.random.default_rng

@@ -76,7 +76,7 @@ def test_any_number_of_threads_is_right(number):
 def test_on_a_smaller_machine(cpu, features, lanes, dtype, near, backward, tmp_path):
     code = f"""
 import numpy as np
-from tinyattn.kernels import lanes
+from tinyattn.kernels.tiles import lanes
 assert lanes.lanes(4) == {lanes}, lanes.lanes(4)
 dtype, near, backward = np.{dtype}, {near}, {backward}
 """ + """

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 from numba import njit
 
-from tinyattn.kernels import lanes, tile, vector
-from tinyattn.kernels.dots import KEYS, LINES, dots
-from tinyattn.kernels.lanes import ROWS
-from tinyattn.kernels.tile import FEW
-from tinyattn.kernels.vector import column_exp, column_max, column_tanh
+from tinyattn.kernels.tiles import lanes, vector
+from tinyattn.kernels.tiles import product as tile
+from tinyattn.kernels.tiles.dots import KEYS, LINES, dots
+from tinyattn.kernels.tiles.lanes import ROWS
+from tinyattn.kernels.tiles.product import FEW
+from tinyattn.kernels.tiles.vector import column_exp, column_max, column_tanh
 
 RNG = np.random.default_rng
 FAR = 1 << 60

@@ -6,12 +6,12 @@ import sys
 
 import pytest
 
-FULL = ("import numpy as np; from tinyattn import kernels, vjp; from tinyattn.kernels.attention_forward import forward; "
-        "from tinyattn.kernels.attention_backward import backward; x = np.ones((1, 8, 4)); "
+FULL = ("import numpy as np; from tinyattn import kernels, vjp; from tinyattn.kernels.exact.forward import forward; "
+        "from tinyattn.kernels.exact.backward import backward; x = np.ones((1, 8, 4)); "
         "assert vjp(lambda x: kernels.attention(x, x, x), x)[1](x).shape == (1, 8, 4); compiled = forward, backward; ")
-STEP = ("import numpy as np; from tinyattn import kernels; from tinyattn.kernels.decode import decode, join; "
+STEP = ("import numpy as np; from tinyattn import kernels; from tinyattn.kernels.exact.decode import decode, join; "
         "x = np.ones((1, 256, 16)); assert kernels.attention(x[:, :1], x, x).shape == (1, 1, 16); compiled = decode, join; ")
-FORWARD = ("import numpy as np; from tinyattn import kernels; from tinyattn.kernels.attention_forward import forward; "
+FORWARD = ("import numpy as np; from tinyattn import kernels; from tinyattn.kernels.exact.forward import forward; "
            "x = np.ones((1, 8, 4)); assert kernels.attention(x, x, x).shape == (1, 8, 4); ")
 
 
@@ -69,7 +69,7 @@ for q_len, kv_len, d in ((3, 5, 4), (17, 9, 3), (1, 130, 16)):
 STORED = """
 import numpy as np
 from tinyattn import definitions
-from tinyattn.kernels import reading
+from tinyattn.kernels.exact import reading
 from tinyattn.ops.quantize import quantize
 rng = np.random.default_rng(0)
 x = rng.standard_normal((1, 2, 32, 32))

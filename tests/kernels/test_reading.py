@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from tinyattn import definitions
-from tinyattn.kernels import reading
-from tinyattn.kernels.threads import threads
+from tinyattn.kernels.exact import reading
+from tinyattn.kernels.tiles.threads import threads
 from tinyattn.laws.problem import Problem
 from tinyattn.ops import alibi
 from tinyattn.ops.quantize import dequantize, quantize

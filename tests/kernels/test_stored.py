@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tinyattn import Tensor, definitions, kernels
-from tinyattn.kernels.lanes import columns, lanes
+from tinyattn.kernels.tiles.lanes import columns, lanes
 from tinyattn.ops import alibi
 from tinyattn.ops.quantize import dequantize, quantize
 

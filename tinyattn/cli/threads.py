@@ -60,7 +60,7 @@ def compiling() -> bool:
     """Returns whether no kernel has been compiled on this machine yet."""
     if fastest.kernel() is None:
         return False
-    from tinyattn.kernels.jit import cache_folder
+    from tinyattn.kernels.tiles.jit import cache_folder
     # The folder is there as soon as kernels have been imported; an index as soon as one has been compiled.
     return not any(cache_folder().glob("*.nbi"))
 

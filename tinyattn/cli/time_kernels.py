@@ -70,7 +70,7 @@ def ours(case: Case, arrays: tuple[Array, ...]) -> Callable[[], Any]:
 
 def time_kernels(rounds: int) -> tuple[list[dict[str, Any]], tuple[float, float]]:
     """Returns a row a case and library, both their milliseconds and the ratio; and the limits, GFLOP/s and GB/s."""
-    from tinyattn.kernels.threads import thread_count
+    from tinyattn.kernels.tiles.threads import thread_count
 
     product, reading = limits()
     print(f"float32, {thread_count()} threads; limits: a product {product:.0f} GFLOP/s, reading {reading:.1f} GB/s; "

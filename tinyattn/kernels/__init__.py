@@ -1,30 +1,15 @@
 """The same functions, fast: compiled with Numba, each with a backward of its own. Importing this imports Numba.
 
-Its files, in reading order:
+Its folders, in reading order. The folders that are named like those of the definitions hold the mechanisms; the others hold
+what the mechanisms stand on.
 
-    jit.py                  compiled when first called, kept on disk
-    lanes.py                the registers of this machine, exp and tanh on them
-    tile.py                 the tile product
-    vector.py               softmax on a tile, a register at a time
-    dots.py                 inner products, where there are few queries
-    threads.py              tasks over threads
-    storage.py              arrays as kernels read them
-    seen.py                 masks as kernels read them
-    scores.py               from products to scores
-    attention_forward.py    tiles, an online softmax
-    attention_backward.py   five products a tile
-    decode.py               few queries, many keys
-    paged.py                the same through block tables
-    unpack.py               codes as numbers again
-    packed.py               the same over packed keys
-    exact.py                forward and backward as one primitive
-    reading.py              keys in parts, in pages, packed
-    stored.py               the doors to stored keys, checked
-    attention.py            the door
+    tiles/                  registers, products of tiles, threads
+    exact/                  exact softmax attention over tiles of keys
+    softmax/                the softmax mechanisms
 """
 
-from tinyattn.kernels.attention import attention, attention_with_lse
-from tinyattn.kernels.stored import paged_attention, quantized_attention
-from tinyattn.kernels.threads import threads
+from tinyattn.kernels.exact.stored import paged_attention, quantized_attention
+from tinyattn.kernels.softmax.dot_product import attention, attention_with_lse
+from tinyattn.kernels.tiles.threads import threads
 
 __all__ = ["attention", "attention_with_lse", "paged_attention", "quantized_attention", "threads"]

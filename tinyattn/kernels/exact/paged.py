@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinyattn.kernels.decode import score_lines, weigh
-from tinyattn.kernels.dots import KEYS, LINES, dots, prefetch
-from tinyattn.kernels.jit import compiled
-from tinyattn.kernels.scores import cap
-from tinyattn.kernels.threads import next_task
-from tinyattn.kernels.tile import product_add_few
+from tinyattn.kernels.exact.decode import score_lines, weigh
+from tinyattn.kernels.exact.scores import cap
+from tinyattn.kernels.tiles.dots import KEYS, LINES, dots, prefetch
+from tinyattn.kernels.tiles.jit import compiled
+from tinyattn.kernels.tiles.product import product_add_few
+from tinyattn.kernels.tiles.threads import next_task
 
 
 @compiled

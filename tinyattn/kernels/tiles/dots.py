@@ -10,9 +10,9 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from tinyattn.kernels import lanes
-from tinyattn.kernels.jit import DISABLED
-from tinyattn.kernels.lanes import INT, REGISTERS
+from tinyattn.kernels.tiles import lanes
+from tinyattn.kernels.tiles.jit import DISABLED
+from tinyattn.kernels.tiles.lanes import INT, REGISTERS
 
 # Keys and query lines taken together, their products in KEYS x LINES registers.
 KEYS, LINES = (4, 4) if REGISTERS == 32 else (4, 2)

@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tinyattn.kernels.jit import inlined
-from tinyattn.kernels.lanes import ROWS
-from tinyattn.kernels.seen import WHOLE
-from tinyattn.kernels.vector import column_tanh
+from tinyattn.kernels.tiles.jit import inlined
+from tinyattn.kernels.tiles.lanes import ROWS
+from tinyattn.kernels.tiles.seen import WHOLE
+from tinyattn.kernels.tiles.vector import column_tanh
 
 
 class Rules(NamedTuple):

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from tinyattn.kernels import reading
-from tinyattn.kernels.dots import KEYS
-from tinyattn.kernels.exact import MOST_LINES
-from tinyattn.kernels.lanes import columns, lanes
+from tinyattn.kernels.exact import reading
+from tinyattn.kernels.exact.primitive import MOST_LINES
+from tinyattn.kernels.tiles.dots import KEYS
+from tinyattn.kernels.tiles.lanes import columns, lanes
 from tinyattn.ops.bias import Bias
 from tinyattn.ops.options import Window, has_infinite
 from tinyattn.ops.quantize import BITS, Packed

@@ -7,14 +7,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinyattn.engine.primitive import primitive
-from tinyattn.kernels.attention_backward import backward
-from tinyattn.kernels.attention_forward import forward
-from tinyattn.kernels.decode import decode, join
-from tinyattn.kernels.lanes import ROWS
-from tinyattn.kernels.scores import Rules
-from tinyattn.kernels.seen import Seen, seen_edges, seen_of
-from tinyattn.kernels.storage import Sizes, nothing, padded, places, rows_of, sizes_of, whole
-from tinyattn.kernels.threads import run
+from tinyattn.kernels.exact.backward import backward
+from tinyattn.kernels.exact.decode import decode, join
+from tinyattn.kernels.exact.forward import forward
+from tinyattn.kernels.exact.scores import Rules
+from tinyattn.kernels.tiles.lanes import ROWS
+from tinyattn.kernels.tiles.seen import Seen, seen_edges, seen_of
+from tinyattn.kernels.tiles.storage import Sizes, nothing, padded, places, rows_of, sizes_of, whole
+from tinyattn.kernels.tiles.threads import run
 from tinyattn.ops.masks import Pattern
 from tinyattn.ops.options import check_broadcast
 from tinyattn.ops.types import Array

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinyattn.kernels.lanes import ROWS, columns, lanes
+from tinyattn.kernels.tiles.lanes import ROWS, columns, lanes
 from tinyattn.ops.bias import Bias
 from tinyattn.ops.signature import floating
 from tinyattn.ops.types import Array

@@ -11,9 +11,9 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from tinyattn.kernels import lanes
-from tinyattn.kernels.jit import DISABLED, inlined
-from tinyattn.kernels.lanes import INT, ROWS, VECTORS
+from tinyattn.kernels.tiles import lanes
+from tinyattn.kernels.tiles.jit import DISABLED, inlined
+from tinyattn.kernels.tiles.lanes import INT, ROWS, VECTORS
 
 # Steps of the depth in one turn of the loop.
 UNROLL = 4

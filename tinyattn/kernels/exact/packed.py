@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinyattn.kernels.decode import score_lines, weigh
-from tinyattn.kernels.dots import KEYS, LINES, dots
-from tinyattn.kernels.jit import compiled
-from tinyattn.kernels.scores import cap
-from tinyattn.kernels.threads import next_task
-from tinyattn.kernels.tile import product_add_few
-from tinyattn.kernels.unpack import bytes_by_channel, bytes_by_group, halves_by_channel, halves_by_group
+from tinyattn.kernels.exact.decode import score_lines, weigh
+from tinyattn.kernels.exact.scores import cap
+from tinyattn.kernels.exact.unpack import bytes_by_channel, bytes_by_group, halves_by_channel, halves_by_group
+from tinyattn.kernels.tiles.dots import KEYS, LINES, dots
+from tinyattn.kernels.tiles.jit import compiled
+from tinyattn.kernels.tiles.product import product_add_few
+from tinyattn.kernels.tiles.threads import next_task
 
 
 @compiled

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinyattn.kernels.jit import compiled
-from tinyattn.kernels.scores import band, cap, key_range, keys_of_tile, score, seen_of_block
-from tinyattn.kernels.seen import SKIP
-from tinyattn.kernels.threads import next_task
-from tinyattn.kernels.tile import product_add, product_set
-from tinyattn.kernels.vector import column_exp, column_max, pack_rows, scale_row, transpose_rows
+from tinyattn.kernels.exact.scores import band, cap, key_range, keys_of_tile, score, seen_of_block
+from tinyattn.kernels.tiles.jit import compiled
+from tinyattn.kernels.tiles.product import product_add, product_set
+from tinyattn.kernels.tiles.seen import SKIP
+from tinyattn.kernels.tiles.threads import next_task
+from tinyattn.kernels.tiles.vector import column_exp, column_max, pack_rows, scale_row, transpose_rows
 
 
 @compiled

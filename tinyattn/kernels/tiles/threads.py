@@ -14,7 +14,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from tinyattn.kernels.jit import DISABLED
+from tinyattn.kernels.tiles.jit import DISABLED
 
 MOST = 256
 # Multiply-adds for which waking another thread pays: it takes some 200 microseconds, as these do.

@@ -7,9 +7,9 @@ from typing import Any, NoReturn
 import numpy as np
 
 from tinyattn.engine.primitive import Primitive
-from tinyattn.kernels import exact
-from tinyattn.kernels.seen import sides_of
-from tinyattn.kernels.storage import distances
+from tinyattn.kernels.exact import primitive as exact
+from tinyattn.kernels.tiles.seen import sides_of
+from tinyattn.kernels.tiles.storage import distances
 from tinyattn.ops.bias import Bias
 from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.options import (

@@ -13,15 +13,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinyattn.kernels.decode import decode, join
-from tinyattn.kernels.dots import KEYS
-from tinyattn.kernels.exact import CHUNK, MOST_LINES, Options, scoring, work
-from tinyattn.kernels.lanes import ROWS, columns, lanes
-from tinyattn.kernels.packed import decode_packed
-from tinyattn.kernels.paged import decode_paged
-from tinyattn.kernels.seen import seen_of, sides_of
-from tinyattn.kernels.storage import KV_TILE, Sizes, distances, rows_of, whole
-from tinyattn.kernels.threads import run
+from tinyattn.kernels.exact.decode import decode, join
+from tinyattn.kernels.exact.packed import decode_packed
+from tinyattn.kernels.exact.paged import decode_paged
+from tinyattn.kernels.exact.primitive import CHUNK, MOST_LINES, Options, scoring, work
+from tinyattn.kernels.tiles.dots import KEYS
+from tinyattn.kernels.tiles.lanes import ROWS, columns, lanes
+from tinyattn.kernels.tiles.seen import seen_of, sides_of
+from tinyattn.kernels.tiles.storage import KV_TILE, Sizes, distances, rows_of, whole
+from tinyattn.kernels.tiles.threads import run
 from tinyattn.ops.bias import Bias
 from tinyattn.ops.options import Window, check_bias, check_scale, check_sinks, check_softcap, visible_keys
 from tinyattn.ops.quantize import Packed

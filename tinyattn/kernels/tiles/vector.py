@@ -15,9 +15,9 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from tinyattn.kernels import lanes
-from tinyattn.kernels.jit import DISABLED, inlined
-from tinyattn.kernels.lanes import INT
+from tinyattn.kernels.tiles import lanes
+from tinyattn.kernels.tiles.jit import DISABLED, inlined
+from tinyattn.kernels.tiles.lanes import INT
 
 
 def turn(_context: Any, target: Any, target_at: Any, width: Any, source: Any, source_at: Any, stride: Any, factor: Any) -> Any:

@@ -11,9 +11,9 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from tinyattn.kernels import lanes
-from tinyattn.kernels.jit import DISABLED
-from tinyattn.kernels.lanes import INT
+from tinyattn.kernels.tiles import lanes
+from tinyattn.kernels.tiles.jit import DISABLED
+from tinyattn.kernels.tiles.lanes import INT
 
 WORD = ir.IntType(32)
 

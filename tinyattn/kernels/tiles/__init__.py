@@ -1,0 +1,13 @@
+"""What every kernel stands on: registers, products of tiles, arrays and masks as kernels read them, threads.
+
+Its files, in reading order:
+
+    jit.py                  compiles a function when it is first called and keeps the result on disk
+    lanes.py                the registers of this machine; exp and tanh on them
+    product.py              the product of two tiles
+    vector.py               softmax on a tile, one register at a time
+    dots.py                 inner products, for few queries
+    threads.py              runs tasks over threads
+    storage.py              arrays as kernels read them
+    seen.py                 masks as kernels read them
+"""
