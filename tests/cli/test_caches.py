@@ -9,10 +9,10 @@ import pytest
 from tinyattn.caches import GrowingCache
 from tinyattn.catalog import caches, find
 from tinyattn.cli import cache_names, cost, main
-from tinyattn.cli.compare_caches import chosen, through
+from tinyattn.cli.comparing.caches import chosen, through
 from tinyattn.cli.generate import readable
 from tinyattn.cli.presets import PRESETS
-from tinyattn.cli.step_by_hand import write_by_hand
+from tinyattn.cli.timing.step_by_hand import write_by_hand
 from tinyattn.models import checkpoint
 from tinyattn.models.config import DecoderConfig
 from tinyattn.models.decoder import Decoder
@@ -202,8 +202,8 @@ def test_the_table_of_a_decoding_step(capsys, tmp_path, monkeypatch):
         written.append([[function() for function in functions.values()] for _ in range(rounds + warm_up)])
         return {"ours": [4e-3, 8e-3, 18e-3], "by hand": [2e-3, 4e-3, 2e-3]}
 
-    monkeypatch.setattr("tinyattn.cli.time_generate.interleaved", timed)
-    monkeypatch.setattr("tinyattn.cli.time_generate.caches_of", lambda row, length: {"one": GrowingCache, "other": RoundedCache})
+    monkeypatch.setattr("tinyattn.cli.timing.generate.interleaved", timed)
+    monkeypatch.setattr("tinyattn.cli.timing.generate.caches_of", lambda row, length: {"one": GrowingCache, "other": RoundedCache})
     out = tmp_path / "t"
     assert main(["time", "generate", "--rounds", "1", "--json", str(out)]) == 0
     lines = json.loads(out.read_text())

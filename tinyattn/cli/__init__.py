@@ -1,15 +1,17 @@
-"""The command line: one file per command.
+"""The command line: one file per command, and what commands share.
 
 Its files, in reading order:
 
-    ends.py                 one line and an exit code, however it ends
-    names.py                names in any case, each once
-    parser.py               options, refused in one line
-    terminal.py             tables and progress
-    outputs.py              files checked before the work
+    ends.py                 one line and an exit code, however a command ends
+    names.py                names in upper or lower case, each given once
+    parser.py               the options of a command, refused in one line
+    terminal.py             tables, progress and numbers
+    outputs.py              files that are checked before the work
     model_file.py           a model out of a file
-    memory.py               memory refused, and freed memory kept
+    memory.py               too large steps refused, freed memory kept
     threads.py              one thread or all, whichever is faster
+    training.py             a training, timed or run to its end
+    cache_names.py          caches by name
     list.py                 tinyattn list
     show.py                 tinyattn show
     check.py                tinyattn check
@@ -17,26 +19,12 @@ Its files, in reading order:
     picture.py              tinyattn picture
     equivalences.py         tinyattn equivalences
     train.py                tinyattn train
-    cache_names.py          caches by name
     generate.py             tinyattn generate
-    trained.py              a model, trained and writing
-    plan.py                 the jobs of a comparison, and how long they take
-    compare_table.py        tables of 80 columns, legends, samples
-    compare_text.py         what text compares
-    compare_caches.py       one model through many caches
-    compare_digits.py       what digits compare
+    comparing/              what tinyattn compare consists of
     compare.py              tinyattn compare
     presets.py              shapes of well-known models
     cost.py                 tinyattn cost
-    torch_step.py           the same training step in PyTorch
-    measure.py              seconds, in turns
-    time_train.py           the training step's table
-    step_by_hand.py         decoding without any of this
-    time_generate.py        the decoding step's table
-    time_caches.py          a long text's decoding step, cache by cache
-    kernel_cases.py         what the kernels' table measures
-    peers.py                other libraries' attention
-    time_kernels.py         the kernels' table
+    timing/                 what tinyattn time measures
     time.py                 tinyattn time
 """
 

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
+import platform
 from typing import Any
 
+import numpy as np
+
+from tinyattn import fastest
 from tinyattn.catalog import MIXERS, find_mixer
 from tinyattn.catalog.row import Row
 from tinyattn.cli import memory, threads
-from tinyattn.cli.compare_caches import caches_plan
-from tinyattn.cli.compare_caches import chosen as chosen_caches
-from tinyattn.cli.compare_digits import digits_plan
-from tinyattn.cli.compare_text import text_plan
+from tinyattn.cli.comparing.caches import caches_plan
+from tinyattn.cli.comparing.caches import chosen as chosen_caches
+from tinyattn.cli.comparing.decoders import Task
+from tinyattn.cli.comparing.digits import digits_plan
+from tinyattn.cli.comparing.plan import Clock, Plan, first_steps, lines
+from tinyattn.cli.comparing.text import text_plan
 from tinyattn.cli.ends import say
 from tinyattn.cli.names import each
 from tinyattn.cli.outputs import check_outputs, check_picture, write_json, write_picture
-from tinyattn.cli.plan import Clock, Plan, first_steps, lines
 from tinyattn.cli.terminal import positive, seed
-from tinyattn.cli.trained import machine
 from tinyattn.models import text as texts
 from tinyattn.models.config import DecoderConfig
 
@@ -135,7 +140,13 @@ def planned(given: argparse.Namespace) -> Plan:
                 "parameters": config.parameters, "bigram_bits_per_byte": texts.bigram_bits_per_byte(training, held)}
     title = (f"{config.parameters:,} parameters, {given.steps} steps of {given.batch} x {config.context} bytes, seed {given.seed}\n"
              f"text: {settings['text']}")
-    return (caches_plan if given.caches else text_plan)(rows, config, training, held, given, settings, title)
+    return (caches_plan if given.caches else text_plan)(rows, Task(config, training, held, given), settings, title)
+
+
+def machine() -> dict[str, Any]:
+    """Returns the machine and the versions that the report names."""
+    return {"processor": platform.machine(), "processors": os.cpu_count(), "python": platform.python_version(),
+            "numpy": np.__version__, "kernels": fastest.kernel() is not None}
 
 
 def plot(report: dict[str, Any], path: str) -> None:

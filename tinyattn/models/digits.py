@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 
-from tinyattn.engine.grad import value_and_grad
 from tinyattn.models.given import check_given, check_some, check_tree, label_array
 from tinyattn.models.image import ImageModel, image_loss
-from tinyattn.models.optimise import AdamW, clip, schedule, update
+from tinyattn.models.optimise import AdamW
+from tinyattn.models.train import Step, descend
 from tinyattn.ops.checks import check_rng, has_axes, real, whole
 from tinyattn.ops.types import Array
 
@@ -83,41 +81,37 @@ def check_digits(digits: Digits) -> None:
         label_array(f"digits.{labels}", getattr(digits, labels), given, has_axes(f"digits.{images}", given, 3)[:-2], 10)
 
 
-class Step(NamedTuple):
-    """What one step left: its number, its loss in nats, its seconds, the model."""
-
-    number: int
-    loss: float
-    seconds: float
-    model: ImageModel
-
-
 def train_images(model: ImageModel, digits: Digits, *, steps: int, batch: int, rng: np.random.Generator,
-                 peak: float = 1e-2) -> Iterator[Step]:
+                 peak: float = 1e-2) -> Iterator[Step[ImageModel]]:
     """Yields a Step after each step of AdamW on images drawn at random; the same rng gives the same losses.
+
+    The learning rate is that of `train`.
 
     Raises:
         TypeError: no model, no Digits, numbers of another kind, no Generator. ValueError: steps or a batch below 1, a peak that
             is not a finite number above 0, no images. FloatingPointError: a loss that is not finite.
+
+    >>> from functools import partial
+    >>> from tinyattn import definitions
+    >>> from tinyattn.models.image import ImageConfig, attending
+    >>> config = ImageConfig(side=4, patch=1, width=8, heads=2, hidden=8)
+    >>> block = attending(lambda number: partial(definitions.axial_attention, axis=number))
+    >>> model = ImageModel.create(config, np.random.default_rng(0), block=block)
+    >>> images, labels = np.eye(4, dtype=np.float32)[None].repeat(2, axis=0), np.array([0, 0])
+    >>> digits = Digits(images, labels, images, labels)
+    >>> steps = [*train_images(model, digits, steps=9, batch=2, rng=np.random.default_rng(0))]
+    >>> steps[-1].loss < steps[0].loss
+    True
     """
     check_given("model", model, "an ImageModel")
     check_tree("model", model)
     check_digits(digits)
     check_some(digits.images, "digits.images")
     check_rng(rng)
-    return taken(model, digits, whole("steps", steps, 1), whole("batch", batch, 1), rng, real("peak", peak, above=0.0))
+    steps, batch, peak = whole("steps", steps, 1), whole("batch", batch, 1), real("peak", peak, above=0.0)
 
-
-def taken(model: ImageModel, digits: Digits, steps: int, batch: int, rng: np.random.Generator, peak: float) -> Iterator[Step]:
-    """Yields each step as it is taken."""
-    state, step_of = AdamW.create(model), value_and_grad(image_loss)
-    for number in range(steps):
-        started = time.perf_counter()
+    def draw() -> tuple[Array, Array]:
         some = rng.integers(0, len(digits.images), batch)
-        with np.errstate(over="ignore", invalid="ignore"):  # the loss tells
-            value, gradients = step_of(model, digits.images[some], digits.labels[some])
-        if not math.isfinite(value):
-            raise FloatingPointError(f"step {number}: the loss is {value}; lower the learning rate, whose peak is {peak}")
-        gradients, _ = clip(gradients, 1.0)
-        model, state = update(model, gradients, state, rate=schedule(number, steps=steps, peak=peak, warmup=max(steps // 20, 1)))
-        yield Step(number, float(value), time.perf_counter() - started, model)
+        return digits.images[some], digits.labels[some]
+
+    return descend(model, image_loss, draw, AdamW.create(model), steps=steps, peak=peak)
