@@ -131,7 +131,8 @@ def fitting(taken: dict[int, float], name: str) -> Iterator[float]:
 
 def in_child(sizes: dict[str, Any]) -> float:
     """Returns the seconds of a training step in a new process that has one thread for products; infinity where that fails."""
-    code = "import json, sys; from tinyattn.cli.comparing.decoders import print_step_seconds; print_step_seconds(json.loads(sys.argv[1]))"
+    code = ("import json, sys; from tinyattn.cli.comparing.decoders import print_step_seconds; "
+            "print_step_seconds(json.loads(sys.argv[1]))")
     done = subprocess.run([sys.executable, "-c", code, json.dumps(sizes)], env=one_thread(), capture_output=True, text=True)
     return float(done.stdout) if done.returncode == 0 else math.inf
 

@@ -7,10 +7,23 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from tinyattn.layers.checks import check_heads
 from tinyattn.ops.checks import real, whole
 from tinyattn.ops.checks import text as checked_text
 
+# The most bytes that the parameters of a model may take.
 LARGEST = 16 << 30
+# Of the weights of a new model.
+DEVIATION = 0.02
+
+
+def residual_deviation(layers: int) -> float:
+    """Returns the deviation of the matrices that add to their input: smaller, the more of them follow each other.
+
+    >>> residual_deviation(2)
+    0.01
+    """
+    return DEVIATION / (2 * layers) ** 0.5
 
 
 def keep_sizes(config: Any, *names: str) -> None:
@@ -47,10 +60,7 @@ class DecoderConfig:
     def __post_init__(self) -> None:
         keep_sizes(self, *(field.name for field in fields(self) if field.name != "base"))
         object.__setattr__(self, "base", real("base", self.base, above=1.0))
-        if self.width % self.heads:
-            raise ValueError(f"heads: expected a divisor of the width {self.width}, got {self.heads}")
-        if self.heads % self.kv_heads:
-            raise ValueError(f"kv_heads: expected a divisor of the {self.heads} heads, got {self.kv_heads}")
+        check_heads(self.width, self.heads, self.kv_heads)
         if self.head_dim % 2:
             raise ValueError(f"heads: rotary positions need an even head_dim, got {self.head_dim}")
         if 4 * self.parameters > LARGEST or self.context > 1 << 30:

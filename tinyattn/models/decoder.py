@@ -12,19 +12,17 @@ from tinyattn import fastest
 from tinyattn.engine.tree import map_tree, named_leaves
 from tinyattn.layers.attention import SelfAttention, Stepping
 from tinyattn.layers.block import Block
-from tinyattn.layers.feed_forward import SwiGLU
+from tinyattn.layers.checks import check_parts
 from tinyattn.layers.inputs import Input, Parameter
-from tinyattn.layers.linear import check_parts, normal, project
+from tinyattn.layers.linear import normal, project
 from tinyattn.layers.norm import RMSNorm
-from tinyattn.models.config import DecoderConfig
+from tinyattn.models.config import DEVIATION, DecoderConfig, residual_deviation
 from tinyattn.models.given import check_blocks, check_caches, check_given
 from tinyattn.ops.checks import check_rng, has_axes, index_array, real, truth
 from tinyattn.ops.loss import cross_entropy
 from tinyattn.ops.signature import FLOATING, floating
 from tinyattn.ops.storage import is_half
 from tinyattn.ops.types import Array
-
-DEVIATION = 0.02
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,15 +59,14 @@ class Decoder:
         check_rng(rng)
         check_given("layer", layer, "a function that makes an attention layer")
         rotary, deviation = truth("rotary", rotary), real("deviation", deviation, least=0.0)
-        smaller = 0.02 / (2 * config.layers) ** 0.5
-        embedding = normal(rng, config.vocab, config.width)
-        blocks = tuple(
-            Block(RMSNorm.create(config.width),
-                  layer(rng, config.width, config.heads, config.kv_heads, mechanism=mechanism,
-                        base=config.base if rotary else None, deviation=smaller, inputs=inputs),
-                  RMSNorm.create(config.width),
-                  SwiGLU.create(rng, config.width, config.hidden, deviation=smaller))
-            for _ in range(config.layers))
+        smaller, embedding = residual_deviation(config.layers), normal(rng, config.vocab, config.width)
+
+        def block() -> Block:
+            attention = layer(rng, config.width, config.heads, config.kv_heads, mechanism=mechanism,
+                              base=config.base if rotary else None, deviation=smaller, inputs=inputs)
+            return Block.create(rng, attention, config.width, config.hidden, deviation=smaller)
+
+        blocks = tuple(block() for _ in range(config.layers))
         made = cls(embedding, blocks, RMSNorm.create(config.width), normal(rng, config.width, config.vocab))
         factor = np.float32(deviation / DEVIATION)
         return made if factor == 1 else map_tree(lambda leaf: leaf * factor if np.ndim(leaf) > 1 else leaf, made)

@@ -9,7 +9,7 @@ import numpy as np
 
 from tinyattn.engine.tensor import Tensor
 from tinyattn.engine.tree import differentiable, leaves, named_leaves
-from tinyattn.layers.linear import check_cache
+from tinyattn.layers.checks import check_cache
 from tinyattn.ops.checks import has_axes, integers
 from tinyattn.ops.types import Array
 
