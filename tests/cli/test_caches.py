@@ -87,7 +87,7 @@ def test_caches_are_chosen_by_name():
 
 
 @pytest.mark.parametrize(("arguments", "words"), [
-    (["compare", "--caches", "mbzq"], "unknown cache 'mbzq'; known: growing"), (["compare", "--caches", "all", "--plot", "x.png"], "--plot: losses"),
+    (["compare", "--caches", "mbzq"], "unknown cache 'mbzq'; known: growing"), (["compare", "--caches", "all", "--plot", "x.png"], "--plot: draws losses"),
     (["cost", "--model", "llama"], "unknown model 'llama'; did you mean llama"), (["cost", "--cache", "growin"], "unknown cache 'growin'"),
     (["cost", "--heads", "8", "--layers", "2"], "--head-dim: missing"), (["cost", "--heads", "8", "--model", "all"], "--model: a model has its own"),
     (["cost", "--heads", "8", "--kv-heads", "3", "--head-dim", "4", "--layers", "1"], "--kv-heads: expected a divisor of the 8 heads, got 3"),

@@ -34,7 +34,7 @@ import sys
 
 from tinyattn.cli import ends
 
-TYPE_CHECKING = False  # this file imports next to nothing, so that Ctrl-C is ours from the first moment
+TYPE_CHECKING = False  # this file imports next to nothing, so that Ctrl-C is handled as early as possible
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -42,21 +42,21 @@ COMMANDS = {
     "compare": "train one small model with each mechanism on real text and compare them",
     "train": "train a model and save it",
     "generate": "continue a prompt with a saved model",
-    "list": "the mechanisms",
-    "show": "a mechanism's definition, formula, shapes, papers and laws",
-    "check": "run a mechanism's laws",
-    "museum": "wrong attentions, and which law kills which",
+    "list": "list the mechanisms",
+    "show": "print the definition, the papers and the laws of a mechanism",
+    "check": "run the laws of a mechanism",
+    "museum": "run the laws on wrong attentions and print which law catches which",
     "picture": "draw a mask, in text or as SVG",
-    "equivalences": "which mechanism is which, and by what law",
-    "time": "measure: a training step, a decoding step, the definition, the kernels, the import",
-    "cost": "what a cache holds and a decoding step reads, for a shape or for well-known models",
+    "equivalences": "print which mechanisms are equal, and by which law",
+    "time": "measure training, decoding, the definition, the kernels or the import",
+    "cost": "compute the bytes that a cache holds and a decoding step reads",
 }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a command and returns its exit code: 0, 1 a law failed, 2 bad input, 130 interrupted.
+    """Runs a command and returns its exit code: 0, 1 when a law fails, 2 for bad input, 130 when interrupted.
 
-    Without `argv` the command is this process: its arguments are taken, and Ctrl-C may end it at once.
+    Without `argv` the arguments are those of this process, and Ctrl-C may end it at once.
     """
     alone = argv is None
     try:
@@ -75,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def answered(arguments: Sequence[str], *, alone: bool) -> int:
-    """Returns the exit code of a command; what it refuses is said in one line."""
+    """Runs a command and returns its exit code; an error of bad input is printed in one line."""
     name = "tinyattn"
     try:
         import importlib
@@ -96,13 +96,13 @@ def answered(arguments: Sequence[str], *, alone: bool) -> int:
     except SystemExit as done:
         return int(done.code or 0)
     except BrokenPipeError as error:
-        if error.filename is None:  # whoever read our output has stopped
+        if error.filename is None:  # the reader of our output has closed it
             ends.silence(sys.stdout)
             return 0
         ends.say(f"{name}: {ends.reason(error)}")
         return ends.REFUSED
     except RuntimeError as error:
-        if "start new thread" not in str(error):  # what the system refuses where it has no memory for a thread
+        if "start new thread" not in str(error):  # so it fails without memory for a thread
             raise
         ends.say(f"{name}: not enough memory; {error}")
         return ends.REFUSED

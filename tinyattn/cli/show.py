@@ -1,4 +1,4 @@
-"""tinyattn show NAME: everything there is to know of a mechanism."""
+"""tinyattn show NAME: prints everything that the catalog knows about a mechanism."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tinyattn.ops.masks import picture
 
 def options(parser: argparse.ArgumentParser) -> None:
     """Adds the command's options."""
-    parser.add_argument("name", help="a mechanism or one of its other names")
+    parser.add_argument("name", help="a mechanism, by any of its names")
 
 
 def run(given: argparse.Namespace) -> int:
@@ -35,10 +35,10 @@ def run(given: argparse.Namespace) -> int:
         print(f"also       {', '.join(row.aliases)}")
     for name in row.forms:
         print(f"form       {name}")
-    for given_too in row.inputs:
-        print(f"input      {given_too}")
+    for argument in row.inputs:
+        print(f"input      {argument}")
     if row.pattern is not None:
-        print(f"\nwho sees whom, 16 tokens: {row.pattern}\n")
+        print(f"\nwhich query sees which key, of 16 tokens: {row.pattern}\n")
         print(textwrap.indent(picture.text(row.pattern.dense(16, 16).reshape(-1, 16, 16)[0]), "    "))
     print("\ndefinition\n")
     print(textwrap.indent(inspect.getsource(source).rstrip(), "    "))

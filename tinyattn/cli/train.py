@@ -1,4 +1,4 @@
-"""tinyattn train: a model trained on a text and saved."""
+"""tinyattn train: trains a model on a text and saves it."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=positive, default=300, metavar="N", help="steps to train (default 300)")
     parser.add_argument("--context", type=positive, metavar="N", help="bytes per sequence (default 256)")
     parser.add_argument("--batch", type=positive, default=8, metavar="N", help="sequences per step (default 8)")
-    parser.add_argument("--mechanism", metavar="NAME", help="default: attention")
-    parser.add_argument("--seed", type=seed, default=0, metavar="S", help="default 0")
-    parser.add_argument("--resume", metavar="FILE", help="go on with a model written before, with its mechanism and its context")
+    parser.add_argument("--mechanism", metavar="NAME", help="its mechanism (default: attention)")
+    parser.add_argument("--seed", type=seed, default=0, metavar="S", help="seed of the generator (default 0)")
+    parser.add_argument("--resume", metavar="FILE", help="continue the training of a saved model, with its mechanism and context")
 
 
 def run(given: argparse.Namespace) -> int:
@@ -56,13 +56,13 @@ def run(given: argparse.Namespace) -> int:
 
 
 def fresh(row: Row, given: argparse.Namespace) -> Saved:
-    """Returns a model that has not been trained."""
+    """Returns a new model."""
     config = DecoderConfig(context=given.context or CONTEXT)
     return Saved(Decoder.create(config, np.random.default_rng(given.seed), **row.mixing), config, row.name, None)
 
 
 def resumed(given: argparse.Namespace) -> Saved:
-    """Returns the model to go on with; ValueError where it is not the one that the other options ask for."""
+    """Returns the model whose training continues; ValueError if the other options ask for another one."""
     saved = opened(given.resume)
     if given.mechanism is not None and find_mixer(given.mechanism) is not find_mixer(saved.mechanism):
         raise ValueError(f"--mechanism {given.mechanism}: the model of --resume mixes its tokens by {saved.mechanism}; leave it out")

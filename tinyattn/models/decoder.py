@@ -27,10 +27,14 @@ from tinyattn.ops.types import Array
 
 @dataclass(frozen=True, eq=False)
 class Decoder:
-    """Embedding, blocks of rotary grouped-query attention and SwiGLU, norm, head.
+    """A language model: embedding, blocks of rotary grouped-query attention and SwiGLU, norm, head.
 
-    tokens (batch, length) of integers -> logits (batch, length, vocab). With `caches`, one a layer, the tokens stand
-    behind those that the caches hold; `positions` (batch, length) says it where rows differ.
+    tokens (batch, length) of integers -> logits (batch, length, vocab). With `caches`, one per layer, the tokens follow those
+    that the caches hold; `positions` (batch, length) are needed where rows have different positions.
+
+    >>> decoder = Decoder.create(DecoderConfig(width=8, layers=1, heads=2, hidden=8), np.random.default_rng(0))
+    >>> decoder(np.array([[97, 98, 99]])).shape
+    (1, 3, 256)
     """
 
     embedding: Array
@@ -49,10 +53,10 @@ class Decoder:
     def create(cls, config: DecoderConfig, rng: np.random.Generator, *,
                mechanism: Callable[..., Any] = fastest.attention, inputs: tuple[Input | Parameter, ...] = (),
                rotary: bool = True, layer: Callable[..., Any] = SelfAttention.create, deviation: float = DEVIATION) -> Decoder:
-        """Returns the model with normal weights of this deviation, less where a layer adds to its input.
+        """Returns the model with normal weights of this deviation, smaller in matrices that add to their input.
 
-        `inputs` are what the mechanism takes besides q, k and v; `rotary` False for one that places its tokens itself; `layer`
-        makes the attention layer, with the arguments of `SelfAttention.create`.
+        `inputs` compute further arguments of the mechanism; `rotary` is False for a mechanism that applies positions itself;
+        `layer` makes the attention layer, called as `SelfAttention.create` is.
         """
         if not isinstance(config, DecoderConfig):
             raise TypeError(f"config: expected a DecoderConfig, got {type(config).__name__}")
@@ -80,7 +84,7 @@ class Decoder:
         return project(self.norm(x), self.head)
 
     def astype(self, dtype: Any) -> Decoder:
-        """Returns the model with its parameters in another dtype; float16 and bfloat16 are storage, computed in float32.
+        """Returns the model with its parameters in another dtype; float16 and bfloat16 are only stored, and computed in float32.
 
         Raises:
             TypeError: a dtype that is not float16, bfloat16, float32 or float64.
@@ -96,7 +100,7 @@ class Decoder:
 
 
 def check_tokens(tokens: Array, vocab: int, name: str = "tokens") -> Array:
-    """Returns the tokens; errors name what is wrong with them."""
+    """Returns the tokens (batch, length); raises TypeError, ValueError or IndexError for others."""
     tokens = index_array(name, tokens)
     if tokens.ndim != 2:
         raise ValueError(f"{name}: expected (batch, length), got shape {tokens.shape}")
@@ -106,7 +110,12 @@ def check_tokens(tokens: Array, vocab: int, name: str = "tokens") -> Array:
 
 
 def loss(decoder: Decoder, tokens: Array, targets: Array) -> Array:
-    """Returns the mean cross-entropy of the model's next-byte logits, in nats."""
+    """Returns the mean cross-entropy of the logits of the next byte, in nats.
+
+    >>> decoder = Decoder.create(DecoderConfig(width=8, layers=1, heads=2, hidden=8), np.random.default_rng(0))
+    >>> round(float(loss(decoder, np.array([[97, 98]]), np.array([[98, 99]]))), 1)  # of a new model: log(256)
+    5.5
+    """
     check_given("decoder", decoder, "a Decoder")
     return cross_entropy(decoder(tokens), targets)
 
@@ -116,6 +125,9 @@ def parameters(tree: Any) -> dict[str, Array]:
 
     Raises:
         TypeError: a tree without any array.
+
+    >>> list(parameters({"w": np.ones(2), "layers": [{"b": np.zeros(1)}]}))
+    ['w', 'layers.0.b']
     """
     found = {name: leaf for name, leaf in named_leaves(tree) if isinstance(leaf, np.ndarray)}
     if not found:

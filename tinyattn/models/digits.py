@@ -1,4 +1,4 @@
-"""The 8 x 8 digits of scikit-learn: 1,797 images, and the accuracy that a model must beat."""
+"""The 8 x 8 digits of scikit-learn, 1,797 images, and the training of an image model on them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,12 @@ from tinyattn.ops.types import Array
 
 
 class Digits(NamedTuple):
-    """Images (n, 8, 8) of 0 to 1 less their mean, and the digit of each; every fifth is held back."""
+    """Images (n, 8, 8) from 0 to 1, less their mean, with the digit of each; every fifth is held out.
+
+    >>> images = np.zeros((2, 8, 8), np.float32)
+    >>> Digits(images, np.array([3, 5]), images[:1], np.array([3])).labels
+    array([3, 5])
+    """
 
     images: Array
     labels: Array
@@ -29,11 +34,14 @@ def read_digits() -> Digits:
 
     Raises:
         ValueError: scikit-learn is not installed.
+
+    >>> read_digits().images.shape
+    (1438, 8, 8)
     """
     try:
         from sklearn.datasets import load_digits
     except ImportError:
-        raise ValueError("digits: scikit-learn is not installed, which they come with; pip install 'tinyattn[data]'") from None
+        raise ValueError("digits: they come with scikit-learn, which is not installed; pip install 'tinyattn[data]'") from None
     read = load_digits()
     images = (read.images / 16.0).astype(np.float32)
     images, labels = images - images.mean(), read.target.astype(np.int64)
@@ -42,10 +50,14 @@ def read_digits() -> Digits:
 
 
 def nearest_mean_accuracy(digits: Digits) -> float:
-    """Returns the share of held digits that the nearest of the classes' mean images names rightly: what to beat.
+    """Returns the share of held-out digits whose nearest mean image is that of their own digit: the accuracy that a model must beat.
 
     Raises:
-        TypeError: no Digits, labels that are no integers. ValueError: no held images, or a digit of which there is no image.
+        TypeError: no Digits, labels that are not integers. ValueError: no held-out images, or a digit without an image.
+
+    >>> images, labels = np.arange(640.0).reshape(10, 8, 8), np.arange(10)
+    >>> nearest_mean_accuracy(Digits(images, labels, images, labels))
+    1.0
     """
     check_digits(digits)
     check_some(digits.held_images, "held_images")
@@ -53,7 +65,7 @@ def nearest_mean_accuracy(digits: Digits) -> float:
         raise ValueError(f"digits.held_images: expected images of {digits.images.shape[1:]}, got {digits.held_images.shape[1:]}")
     missing = sorted({*range(10)} - {*digits.labels.tolist()})
     if missing:
-        raise ValueError(f"labels: expected all of the digits, none is {', '.join(map(str, missing))}")
+        raise ValueError(f"labels: expected every digit at least once, got no {', '.join(map(str, missing))}")
     means = np.stack([digits.images[digits.labels == label].mean(axis=0).reshape(-1) for label in range(10)])
     held = digits.held_images.reshape(len(digits.held_images), -1)
     nearest = ((held[:, None] - means) ** 2).sum(axis=-1).argmin(axis=-1)
@@ -61,11 +73,15 @@ def nearest_mean_accuracy(digits: Digits) -> float:
 
 
 def accuracy(model: ImageModel, images: Array, labels: Array) -> float:
-    """Returns the share of images whose largest logit is their label's.
+    """Returns the share of images whose largest logit is that of their label.
 
     Raises:
-        TypeError: no model, labels that are no integers. ValueError: no images, or labels of another shape.
-        IndexError: a label that is no class.
+        TypeError: no model, labels that are not integers. ValueError: no images, or labels of another shape.
+        IndexError: a label that is not a class.
+
+    >>> images = np.zeros((2, 8, 8), np.float32)
+    >>> accuracy(lambda images: np.array([[1.0, 0.0], [0.0, 1.0]]), images, np.array([0, 0]))
+    0.5
     """
     check_given("model", model, "an ImageModel")
     check_some(images, "images")
@@ -74,7 +90,7 @@ def accuracy(model: ImageModel, images: Array, labels: Array) -> float:
 
 
 def check_digits(digits: Digits) -> None:
-    """Raises unless images of digits have a label each."""
+    """Raises unless every image of the digits has a label."""
     check_given("digits", digits, "Digits", *Digits._fields)
     for images, labels in (("images", "labels"), ("held_images", "held_labels")):
         given = getattr(digits, images)

@@ -1,4 +1,4 @@
-"""A small image model: patches in, logits of the image's class out, any mechanism of a grid between."""
+"""A small image model: patches in, logits of the class out, with any mechanism of a grid between."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ BlockOf = Callable[[np.random.Generator, int, ImageConfig], Any]
 
 
 def attending(mechanism: Callable[[int], Callable[..., Any]]) -> BlockOf:
-    """Returns the maker of blocks of which number n attends by mechanism(n), a function of q, k, v and grid=."""
+    """Returns a function that makes blocks; block number n attends by mechanism(n), a function of q, k, v and grid=."""
     def make(rng: np.random.Generator, number: int, config: ImageConfig) -> Block:
         attend, smaller = partial(mechanism(number), grid=config.grid), residual_deviation(config.layers)
         attention = SelfAttention.create(rng, config.width, config.heads, config.heads, mechanism=attend, base=None, deviation=smaller)
@@ -73,6 +73,12 @@ class ImageModel:
     """Patch embedding, blocks, the mean of the normalised cells, head.
 
     images (batch, side, side) -> logits (batch, classes).
+
+    >>> from tinyattn import definitions
+    >>> block = attending(lambda number: partial(definitions.axial_attention, axis=number))
+    >>> model = ImageModel.create(ImageConfig(), np.random.default_rng(0), block=block)
+    >>> model(np.ones((3, 8, 8), np.float32)).shape
+    (3, 10)
     """
 
     embedding: PatchEmbedding
@@ -102,11 +108,14 @@ class ImageModel:
 
 
 def image_loss(model: ImageModel, images: Array, labels: Array) -> Array:
-    """Returns the mean cross-entropy of the model's logits, in nats.
+    """Returns the mean cross-entropy of the logits of the model, in nats.
 
     Raises:
-        TypeError: no model, images that are no floating array, labels that are no integers. ValueError: images that do not
-            fit the model, labels of another shape. IndexError: a label that is no class.
+        TypeError: no model, images that are not a floating array, labels that are not integers. ValueError: images that do not
+            fit the model, labels of another shape. IndexError: a label that is not a class.
+
+    >>> round(float(image_loss(lambda images: np.zeros((1, 2)), np.zeros((1, 8, 8)), np.array([0]))), 4)
+    0.6931
     """
     check_given("model", model, "an ImageModel")
     logits = model(images)
