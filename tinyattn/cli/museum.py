@@ -33,5 +33,5 @@ def run(given: argparse.Namespace) -> int:
     print()
     paragraph("● killed by a law about its own fault; ○ by another; · lives; ! its own law lets it live at so few examples")
     survivors = [name for name, row in matrix.items() if not any(row.values())]
-    print(f"{len(matrix)} twins, {len(survivors)} of them killed by no law" + (f": {', '.join(survivors)}" if survivors else ""))
+    print(f"twins: {len(matrix)}; killed by no law: {', '.join(survivors) or 'none'}")
     return 1 if survivors else 0

@@ -123,12 +123,12 @@ class Parameter:
     axes: str
     initial: float
 
-    def __str__(self) -> str:
-        return f"{self.name} ({self.axes}), learned, at first {self.initial:g}"
-
     def create(self, rng: np.random.Generator, width: int, heads: int, kv_heads: int, head_dim: int) -> Learned:
         """Returns the parameter at its initial value."""
         return Learned(np.full(numbers(self.axes, heads, kv_heads, head_dim), self.initial, np.float32), self)
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.axes}), learned, at first {self.initial:g}"
 
 
 @dataclass(frozen=True, eq=False)

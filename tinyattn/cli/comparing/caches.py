@@ -101,6 +101,6 @@ def print_caches(report: Report) -> None:
         rows.append([name])
         rows += [[f"  {line['cache']}", said(line), f"{line['bytes']:,}", f"{line['bytes_per_token']:,.0f}",
                   f"{line['tokens_per_s']:,.0f}", budgets(line["gap_budgets"]), f"{line['bits_per_byte']:.3f}",
-                  f"{line['bits_lost']:+.4f}"] for line in lines]
+                  f"{round(line['bits_lost'], 4) + 0.0:+.4f}"] for line in lines]
     print_table("  cache", LEGEND, rows)
     print("\nCaches that forget (ring, heavy, snapkv) hold a quarter of the context.")
