@@ -95,17 +95,11 @@ def answered(arguments: Sequence[str], *, alone: bool) -> int:
         return int(command.run(given))
     except SystemExit as done:
         return int(done.code or 0)
-    except BrokenPipeError as error:
-        if error.filename is None:  # the reader of our output has closed it
+    except (ValueError, OSError, FloatingPointError, OverflowError, ImportError, MemoryError, RuntimeError) as error:
+        if isinstance(error, BrokenPipeError) and error.filename is None:  # the reader of our output has closed it
             ends.silence(sys.stdout)
             return 0
-        ends.say(f"{name}: {ends.reason(error)}")
-        return ends.REFUSED
-    except RuntimeError as error:
-        if "start new thread" not in str(error):  # so it fails without memory for a thread
+        if isinstance(error, RuntimeError) and not ends.without_memory(error):
             raise
-        ends.say(f"{name}: not enough memory; {error}")
-        return ends.REFUSED
-    except (ValueError, OSError, FloatingPointError, OverflowError, ImportError, MemoryError) as error:
         ends.say(f"{name}: {ends.reason(error)}")
         return ends.REFUSED

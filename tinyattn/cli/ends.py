@@ -53,11 +53,16 @@ def flush() -> int:
 
 def reason(error: BaseException) -> str:
     """Returns the message of an error in one line, without its number."""
-    if isinstance(error, MemoryError):
+    if without_memory(error):
         return f"not enough memory; {error}" if str(error) else "not enough memory"
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def without_memory(error: BaseException) -> bool:
+    """Returns whether an error means that there is not enough memory; a thread that cannot be started means it too."""
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "start new thread" in str(error))
 
 
 def open_streams() -> bool:

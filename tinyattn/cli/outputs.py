@@ -11,6 +11,8 @@ from typing import Any
 
 from tinyattn.ops.files.atomic import check_writable, replacing
 
+# A row of a table as --json writes it.
+Line = dict[str, Any]
 FORMATS = ("png", "svg", "pdf")
 
 

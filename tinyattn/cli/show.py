@@ -21,22 +21,14 @@ def run(given: argparse.Namespace) -> int:
     row = find(given.name)
     paragraph(f"{row.name}: {row.says}")
     print()
-    print(f"kind       {row.kind}")
-    print(f"cost       {row.cost}")
-    print(f"cache      {row.cache_formula}")
-    print(f"signature  {getattr(row.definition, 'signature', '')}")
     source = inspect.unwrap(row.definition)
-    print(f"file       {inspect.getsourcefile(source)}")
-    if row.kernel:
-        print(f"kernel     tinyattn.kernels.{row.kernel}")
-    for paper in row.papers:
-        print(f"paper      {paper}")
-    if row.aliases:
-        print(f"also       {', '.join(row.aliases)}")
-    for name in row.forms:
-        print(f"form       {name}")
-    for argument in row.inputs:
-        print(f"input      {argument}")
+    facts = {"kind": [row.kind], "cost": [row.cost], "cache": [row.cache_formula],
+             "signature": [getattr(row.definition, "signature", "")], "file": [inspect.getsourcefile(source)],
+             "kernel": [f"tinyattn.kernels.{row.kernel}"] if row.kernel else [], "paper": row.papers,
+             "also": [", ".join(row.aliases)] if row.aliases else [], "form": row.forms, "input": row.inputs}
+    for name, values in facts.items():
+        for value in values:
+            print(f"{name:<11}{value}")
     if row.pattern is not None:
         print(f"\nwhich query sees which key, of 16 tokens: {row.pattern}\n")
         print(textwrap.indent(picture.text(row.pattern.dense(16, 16).reshape(-1, 16, 16)[0]), "    "))

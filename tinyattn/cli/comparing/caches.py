@@ -14,9 +14,10 @@ from tinyattn.caches.rows import release
 from tinyattn.catalog.row import Row
 from tinyattn.cli.cache_names import Make, caches_of
 from tinyattn.cli.comparing.decoders import Task, decoding
-from tinyattn.cli.comparing.plan import Job, Line, Plan, Report
+from tinyattn.cli.comparing.plan import Job, Plan, Report
 from tinyattn.cli.comparing.table import budgets, print_table
 from tinyattn.cli.names import every
+from tinyattn.cli.outputs import Line
 from tinyattn.cli.terminal import progress
 from tinyattn.cli.training import Trained
 from tinyattn.models import evaluate

@@ -10,10 +10,11 @@ import numpy as np
 
 from tinyattn.catalog import find
 from tinyattn.catalog.blocks import BLOCKS
-from tinyattn.cli.comparing.plan import Job, Line, Plan, Report
+from tinyattn.cli.comparing.plan import Job, Plan, Report
 from tinyattn.cli.comparing.table import print_table
 from tinyattn.cli.ends import say
 from tinyattn.cli.names import each
+from tinyattn.cli.outputs import Line
 from tinyattn.cli.training import Trained, Training
 from tinyattn.models.config import DecoderConfig
 from tinyattn.models.decoder import parameters

@@ -9,11 +9,11 @@ from typing import Any
 
 from tinyattn.cli import threads
 from tinyattn.cli.ends import say
+from tinyattn.cli.outputs import Line
 from tinyattn.cli.terminal import progress
 from tinyattn.cli.training import Trained, Training
 from tinyattn.models.config import DecoderConfig
 
-Line = dict[str, Any]
 Report = dict[str, Any]
 # A run that takes more than this many times its estimate says why.
 PROMISE = 1.5

@@ -12,8 +12,9 @@ import numpy as np
 
 from tinyattn.catalog.row import Row
 from tinyattn.cli.comparing.decoders import Task, decoding
-from tinyattn.cli.comparing.plan import Job, Line, Plan, Report
+from tinyattn.cli.comparing.plan import Job, Plan, Report
 from tinyattn.cli.comparing.table import WIDTH, budgets, print_table
+from tinyattn.cli.outputs import Line
 from tinyattn.cli.training import Trained
 from tinyattn.models import evaluate
 from tinyattn.models.config import DecoderConfig

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from tinyattn import definitions
+from tinyattn.cli.outputs import Line
 from tinyattn.cli.timing.measure import interleaved, ratio
-from tinyattn.cli.timing.table import Row, Table
+from tinyattn.cli.timing.table import Table
 
 
 def by_hand(q: Any, k: Any, v: Any) -> Any:
@@ -21,9 +22,9 @@ def by_hand(q: Any, k: Any, v: Any) -> Any:
     return weights @ v
 
 
-def time_attention(rounds: int) -> list[Row]:
+def time_attention(rounds: int) -> list[Line]:
     """Returns a row per shape: microseconds of the definition and of the formula, their ratio and their difference."""
-    lines: list[Row] = []
+    lines: list[Line] = []
     for shape in ((1, 2, 8, 8), (1, 8, 256, 64), (1, 8, 1024, 64)):
         rng = np.random.default_rng(0)
         arrays = [rng.standard_normal(shape).astype(np.float32) for _ in range(3)]

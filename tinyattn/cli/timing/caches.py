@@ -12,8 +12,9 @@ import numpy as np
 from tinyattn import fastest
 from tinyattn.catalog import caches
 from tinyattn.cli.cache_names import CODES
+from tinyattn.cli.outputs import Line
 from tinyattn.cli.timing.measure import interleaved, ratio
-from tinyattn.cli.timing.table import Row, Table
+from tinyattn.cli.timing.table import Table
 
 HEADS, KV_HEADS, LENGTH, HEAD_DIM = 32, 8, 8192, 128
 BARE = "no cache"
@@ -31,7 +32,7 @@ def made(room: int) -> dict[str, Any]:
     return {name: caches.find(known).made(**given) for name, (known, given) in settings.items()}
 
 
-def time_caches(rounds: int) -> list[Row]:
+def time_caches(rounds: int) -> list[Line]:
     """Returns a row per cache: milliseconds of a step, tokens per second, megabytes, and the ratios to other caches."""
     rng = np.random.default_rng(0)
     q, k, v = (rng.standard_normal((1, heads, LENGTH, HEAD_DIM), np.float32) for heads in (HEADS, KV_HEADS, KV_HEADS))
@@ -43,7 +44,7 @@ def time_caches(rounds: int) -> list[Row]:
         steps[name] = partial(cache.step, *token)
     print(f"float32, {HEADS} heads, {KV_HEADS} of keys, head_dim {HEAD_DIM}, {LENGTH} tokens, one more per step", flush=True)
     taken = interleaved(steps, rounds)
-    lines: list[Row] = []
+    lines: list[Line] = []
     for name, seconds in taken.items():
         spent = statistics.median(seconds)
         size = f"{held[name].nbytes / 1e6:.1f}" if name in held else ""

@@ -9,8 +9,8 @@ import sys
 import tempfile
 from typing import Any
 
+from tinyattn.cli.outputs import Line
 from tinyattn.cli.timing.kernel_cases import Case, described
-from tinyattn.cli.timing.table import Row
 
 FIRST = """
 import time; start = time.perf_counter()
@@ -48,9 +48,9 @@ def told(code: str, **environment: str) -> Any:
     return json.loads(done.stdout)
 
 
-def fresh_rows() -> list[Row]:
+def fresh_rows() -> list[Line]:
     """Returns the rows of the peak of memory, on Linux, and of the first calls, compiled and from the files of an earlier one."""
-    lines: list[Row] = []
+    lines: list[Line] = []
     if sys.platform == "linux":
         large = Case((1, 8, 8, 32768, 32768, 64), backward=True)
         lines.append({**described(large, ", peak"), "beside": "bytes of q, k, v, out", "times": told(MEMORY), "at most": 5.0})

@@ -9,9 +9,10 @@ import numpy as np
 
 from tinyattn.catalog import find
 from tinyattn.cli.cache_names import caches_of
+from tinyattn.cli.outputs import Line
 from tinyattn.cli.timing.measure import interleaved, ratio
 from tinyattn.cli.timing.step_by_hand import write_by_hand
-from tinyattn.cli.timing.table import Row, Table
+from tinyattn.cli.timing.table import Table
 from tinyattn.models.config import DecoderConfig
 from tinyattn.models.decoder import Decoder
 from tinyattn.models.generate import generate
@@ -22,13 +23,13 @@ STEPS, TURNS, WARM_UP = 2, 8, 4
 ASKED = 1.5
 
 
-def time_generate(rounds: int) -> list[Row]:
+def time_generate(rounds: int) -> list[Line]:
     """Returns a row per cache: microseconds of our step and of the step by hand, and their ratio."""
     config = DecoderConfig()
     decoder = Decoder.create(config, np.random.default_rng(0))
     prompt = read_text()[: config.context // 2].tobytes()
     tokens = 1 + STEPS * (rounds * TURNS + WARM_UP)
-    lines: list[Row] = []
+    lines: list[Line] = []
     for name, make in caches_of(find("attention"), len(prompt) + tokens).items():
         ours, theirs = generate(decoder, prompt, tokens, cache=make), write_by_hand(decoder, config, prompt, tokens)
         next(ours), next(theirs)  # these read the prompt

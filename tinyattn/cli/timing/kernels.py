@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from tinyattn.cli.outputs import write_picture
+from tinyattn.cli.outputs import Line, write_picture
 from tinyattn.cli.timing.fresh import fresh_rows
 from tinyattn.cli.timing.kernel_cases import CASES, FAR, Case, bytes_moved, described, operations
 from tinyattn.cli.timing.measure import REST, interleaved, limits, ratio
 from tinyattn.cli.timing.peers import peers_of
-from tinyattn.cli.timing.table import Row, Table
+from tinyattn.cli.timing.table import Table
 from tinyattn.cli.timing.train import BATCH, train_seconds
 from tinyattn.engine import vjp
 from tinyattn.models.config import DecoderConfig
@@ -24,8 +24,8 @@ from tinyattn.ops.types import Array
 PATIENCE = 40.0
 # The lengths of the picture of growth.
 LENGTHS = (256, 512, 1024, 2048, 4096, 8192)
-# The columns of the table, and the form of those that are numbers.
-COLUMNS = ("case", "ms", "beside", "its ms", "times", "asked", "GFLOP", "GFLOP/s", "of the limit", "dtype", "threads", "served by")
+# The printed columns, without those that are the same in every row, and the form of those that are numbers.
+COLUMNS = ("case", "ms", "beside", "its ms", "times", "asked", "GFLOP", "GFLOP/s", "of the limit", "served by")
 FORMS = {"ms": "{:,.1f}", "its ms": "{:,.1f}", "GFLOP": "{:,.2f}", "GFLOP/s": "{:.0f}", "of the limit": "{:.0%}", "times": "{:.2f}"}
 
 
@@ -41,14 +41,14 @@ def ours(case: Case, arrays: tuple[Array, ...]) -> Callable[[], Any]:
     return lambda: vjp(lambda qkv: attend(*qkv, **options), arrays)[1](ones)
 
 
-def time_kernels(rounds: int) -> list[Row]:
+def time_kernels(rounds: int) -> list[Line]:
     """Returns a row per case and library, with the milliseconds of both and their ratio, and the rows of everything else."""
     from tinyattn.kernels.tiles.threads import thread_count
 
     product, reading = limits()
     print(f"float32, {thread_count()} threads; limits: a product {product:.0f} GFLOP/s, reading {reading:.1f} GB/s; "
-          f"at most {rounds} rounds and {PATIENCE:.0f} s per case", flush=True)
-    lines: list[Row] = []
+          f"rounds per case: {rounds}, or as many as begin within {PATIENCE:.0f} s", flush=True)
+    lines: list[Line] = []
     for case in CASES:
         arrays = case.arrays()
         mine = ours(case, arrays)
@@ -62,7 +62,7 @@ def time_kernels(rounds: int) -> list[Row]:
     return [{**line, "dtype": "float32", "threads": thread_count()} for line in lines]
 
 
-def figures(case: Case, seconds: list[float]) -> Row:
+def figures(case: Case, seconds: list[float]) -> Line:
     """Returns a case with our milliseconds, the rate that they come to, and its share of what the machine reaches."""
     spent, (product, reading) = statistics.median(seconds), limits()
     batch, _, kv_heads, q_len, kv_len, dim = case.shape
@@ -71,7 +71,7 @@ def figures(case: Case, seconds: list[float]) -> Row:
     return {**described(case), "bytes": bytes_moved(case), "ms": 1e3 * spent, "GFLOP/s": rate, "of the limit": share}
 
 
-def growth_rows(rounds: int) -> list[Row]:
+def growth_rows(rounds: int) -> list[Line]:
     """Returns what twice the length costs under a window, forward and backward."""
     half = Case((*FAR[:3], FAR[3] // 2, FAR[4] // 2, FAR[5]), backward=True, window=(255, 0))
     double = replace(half, shape=FAR)
@@ -82,7 +82,7 @@ def growth_rows(rounds: int) -> list[Row]:
              "its ms": 1e3 * statistics.median(short), "times": ratio(long, short), "at most": 2.1}]
 
 
-def train_rows(rounds: int) -> list[Row]:
+def train_rows(rounds: int) -> list[Line]:
     """Returns the training step of the default model beside PyTorch's, where PyTorch is installed."""
     taken, config = train_seconds(rounds), DecoderConfig()
     mine = taken.pop("tinyattn")
@@ -96,14 +96,14 @@ def train_rows(rounds: int) -> list[Row]:
             for name, theirs in taken.items()]
 
 
-def shown(line: Row) -> dict[str, str]:
+def shown(line: Line) -> dict[str, str]:
     """Returns a row as text; a number that a row does not have is left empty."""
     asked = next((f"{word} {line[word]:g}" for word in ("at least", "at most") if line.get(word)), None)
     line = line | {"asked": asked}
     return {name: "" if line.get(name) is None else FORMS.get(name, "{}").format(line[name]) for name in COLUMNS}
 
 
-def points_of(lines: list[Row]) -> dict[str, tuple[float, float]]:
+def points_of(lines: list[Line]) -> dict[str, tuple[float, float]]:
     """Returns (FLOPs per byte, GFLOP/s) of each case, measured beside the first library: a later one may leave less memory."""
     points: dict[str, tuple[float, float]] = {}
     for line in lines:
@@ -112,7 +112,7 @@ def points_of(lines: list[Row]) -> dict[str, tuple[float, float]]:
     return points
 
 
-def draw(path: str, lines: list[Row], rounds: int) -> None:
+def draw(path: str, lines: list[Line], rounds: int) -> None:
     """Writes a picture of the cases under the roofline of the machine, and of the growth of milliseconds with length."""
     from tinyattn import plot
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
-Row = dict[str, Any]
+from tinyattn.cli.outputs import Line
 
 
 @dataclass(frozen=True)
@@ -18,6 +17,6 @@ class Table:
     """
 
     says: str
-    rows: Callable[[int], list[Row]]
-    shown: Callable[[Row], dict[str, str]] = dict
-    draw: Callable[[str, list[Row], int], None] | None = None
+    rows: Callable[[int], list[Line]]
+    shown: Callable[[Line], dict[str, str]] = dict
+    draw: Callable[[str, list[Line], int], None] | None = None

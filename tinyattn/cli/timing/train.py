@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from tinyattn.cli import memory
+from tinyattn.cli.outputs import Line
 from tinyattn.cli.timing.measure import interleaved, ratio
-from tinyattn.cli.timing.table import Row, Table
+from tinyattn.cli.timing.table import Table
 from tinyattn.cli.timing.torch_step import make_step
 from tinyattn.models.config import DecoderConfig
 from tinyattn.models.decoder import Decoder
@@ -35,7 +36,7 @@ def train_seconds(rounds: int) -> dict[str, list[float]]:
     return interleaved(functions, rounds)
 
 
-def time_train(rounds: int) -> list[Row]:
+def time_train(rounds: int) -> list[Line]:
     """Returns a row per library: milliseconds, tokens per second, and the ratio of our seconds to its own."""
     tokens = BATCH * DecoderConfig().context
     seconds = train_seconds(rounds)
