@@ -87,10 +87,10 @@ def test_a_sample_is_a_handful_of_lines_of_which_none_is_blank(capsys):
 
 
 def test_rows_too_wide_are_printed_as_blocks(capsys):
-    rows = [["title"], ["a" * 60, "1" * 20, ""], ["b", "2", "3" * 75], ["c", "4", "5"]]
+    rows = [["title"], ["a" * 60, "1" * 20, ""], ["b", "2", "3" * 63], ["c", "4", "5"], ["d", "6", "7" * 64]]
     terminal.plain_table(["name", "one", "other"], rows, 80)
-    assert capsys.readouterr().out == (f"title\n{'a' * 60}\n  one: {'1' * 20}\nb\n  one: 2\n  other: {'3' * 75}\n"
-                                       "c\n  one: 4  other: 5\n")
+    assert capsys.readouterr().out == (f"title\n{'a' * 60}\n  one: {'1' * 20}\nb\n  one: 2  other: {'3' * 63}\n"
+                                       f"c\n  one: 4  other: 5\nd\n  one: 6\n  other: {'7' * 64}\n")
     terminal.plain_table(["name", "one"], [["title"], ["a", "10"], ["bb", ""]], 80)
     assert capsys.readouterr().out == "name  one\n----  ---\ntitle\na      10\nbb\n"
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from tinyattn.cli import training
+from tinyattn.cli import main, training
 from tinyattn.cli.training import Training
-from tinyattn.models import Decoder, DecoderConfig, Step, train
+from tinyattn.models import Decoder, DecoderConfig, Step, checkpoint, split, train
 
 TEXT = np.arange(200, dtype=np.uint8)
 CONFIG = DecoderConfig(width=8, layers=1, heads=2, hidden=8, context=8)
@@ -62,3 +62,16 @@ def test_a_training_that_diverges_raises():
 
     with pytest.raises(FloatingPointError, match="lower the learning rate"):
         Training("small", 30, begin).run()
+
+
+def test_a_resumed_training_goes_on_where_it_ended_and_draws_other_cuts(tmp_path, capsys):
+    text = np.random.default_rng(2).integers(0, 256, 2000).astype(np.uint8)
+    (tmp_path / "text").write_bytes(text.tobytes())
+    *_, last = train(Decoder.create(CONFIG, np.random.default_rng(0)), text, steps=2, context=8, batch=2, rng=np.random.default_rng(1))
+    checkpoint.save(tmp_path / "model", last.model, CONFIG, mechanism="attention", state=last.state)
+    given = ["--text", str(tmp_path / "text"), "--resume", str(tmp_path / "model"), "--out", str(tmp_path / "more"), "--steps", "2"]
+    assert main(["train", *given, "--batch", "2", "--seed", "5"]) == 0
+    assert "4 steps" in capsys.readouterr().out
+    *_, expected = train(last.model, split(text, context=8)[0], steps=2, context=8, batch=2, rng=np.random.default_rng([5, 2]),
+                         state=last.state)
+    np.testing.assert_array_equal(checkpoint.load(tmp_path / "more").decoder.head, expected.model.head)
