@@ -48,3 +48,14 @@ def parsed(arguments: Sequence[str], commands: Mapping[str, str]) -> argparse.Na
     if given.command is None and not given.version:
         parser.print_help()
     return given
+
+
+def arguments_of(given: argparse.Namespace, *positional: str) -> list[str]:
+    """Returns the arguments of a command that has these options.
+
+    >>> arguments_of(argparse.Namespace(command="time", version=False, what="train", kv_heads=2, json=None), "what")
+    ['time', 'train', '--kv-heads=2']
+    """
+    options = {name: value for name, value in vars(given).items() if name not in ("command", "version", *positional)}
+    return [given.command, *(getattr(given, name) for name in positional),
+            *(f"--{name.replace('_', '-')}={value}" for name, value in options.items() if value is not None)]

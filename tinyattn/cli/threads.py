@@ -18,6 +18,7 @@ from typing import Any
 
 from tinyattn import fastest
 from tinyattn.cli.ends import say
+from tinyattn.cli.parser import arguments_of
 from tinyattn.cli.terminal import after_silence
 
 # The variables that the libraries behind NumPy's products read once, when NumPy is imported.
@@ -91,28 +92,23 @@ def timed(step: Callable[[], Any], name: str, child: Callable[[], float] | None 
     With one core, or where the user has chosen the threads, only all are timed. Without threadpoolctl `child` returns the
     seconds of a step with one thread. If this takes long, a line says what is timed.
     """
-    with after_silence(f"timing steps of {name}"
-                       f"{'; kernels are compiled first, which is done once and takes a while' if compiling() else ''}"):
-        return one_and_all(step, child)
-
-
-def one_and_all(step: Callable[[], Any], child: Callable[[], float] | None) -> dict[int, float]:
-    """Returns what `timed` returns, without a line."""
     most = cores()
-    if asked() or most == 1 or not (limitable() or child):
-        step()  # compiles kernels and allocates memory
-        return {most: seconds_of(step)}
-    if not limitable() and child:
-        step()
-        return {1: child(), most: seconds_of(step)}
-    taken: dict[int, float] = {}
-    for number in (1, most):
-        with limited(number):
-            if not taken:
-                step()
-            # If all threads are slower, one step shows it: beside another program on a core it took 20 times as long.
-            taken[number] = seconds_of(step, enough=min(ENOUGH, ROUNDS * taken[1]) if taken else ENOUGH)
-    return taken
+    note = "; kernels are compiled first, which is done once and takes a while" if compiling() else ""
+    with after_silence(f"timing steps of {name}{note}"):
+        if asked() or most == 1 or not (limitable() or child):
+            step()  # compiles kernels and allocates memory
+            return {most: seconds_of(step)}
+        if not limitable() and child:
+            step()
+            return {1: child(), most: seconds_of(step)}
+        taken: dict[int, float] = {}
+        for number in (1, most):
+            with limited(number):
+                if not taken:
+                    step()
+                # If all threads are slower, one step shows it: beside another program on a core it took 20 times as long.
+                taken[number] = seconds_of(step, enough=min(ENOUGH, ROUNDS * taken[1]) if taken else ENOUGH)
+        return taken
 
 
 @contextmanager
@@ -144,9 +140,8 @@ def one_thread() -> dict[str, str]:
 
 def again(given: argparse.Namespace) -> int:
     """Runs the same command in a process with one thread for products and returns its exit code."""
-    options = [f"--{name}={value}" for name, value in vars(given).items() if name not in ("command", "version") and value is not None]
     # In a session of its own it gets an interrupt only once, from here, and prints its table once.
-    process = subprocess.Popen([sys.executable, "-m", "tinyattn", given.command, *options], env=one_thread(),
+    process = subprocess.Popen([sys.executable, "-m", "tinyattn", *arguments_of(given)], env=one_thread(),
                                start_new_session=os.name == "posix")
     while True:
         try:

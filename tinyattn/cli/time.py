@@ -9,6 +9,7 @@ import sys
 
 from tinyattn.cli.ends import INTERRUPTED
 from tinyattn.cli.outputs import check_outputs, check_picture, write_json
+from tinyattn.cli.parser import arguments_of
 from tinyattn.cli.terminal import positive, table
 from tinyattn.cli.timing import attention, caches, generate, import_time, kernels, train
 
@@ -56,8 +57,7 @@ def run(given: argparse.Namespace) -> int:
 def in_clean_child(given: argparse.Namespace) -> int:
     """Runs the same command in a child process without the variables that slow it down, and returns its exit code."""
     clean = {name: value for name, value in os.environ.items() if name not in SLOWING}
-    extra = [f"--{name}={getattr(given, name)}" for name in ("rounds", "json", "plot") if getattr(given, name) is not None]
     try:
-        return subprocess.run([sys.executable, "-m", "tinyattn", "time", given.what, *extra], env=clean, check=False).returncode
+        return subprocess.run([sys.executable, "-m", "tinyattn", *arguments_of(given, "what")], env=clean, check=False).returncode
     except KeyboardInterrupt:
         return INTERRUPTED  # the child has printed that
