@@ -49,7 +49,7 @@ def run(command, folder):
 
 def test_the_guide_has_a_definition_a_map_line_a_row_and_prose():
     assert [path for _, path, *_ in STEP.findall(GUIDE)] == [
-        "tinyattn/definitions/linear/running_mean.py", "tinyattn/definitions/linear/__init__.py", "tinyattn/catalog/recurrent.py",
+        "tinyattn/definitions/linear/running_mean.py", "tinyattn/definitions/linear/__init__.py", "tinyattn/catalog/linear.py",
         "docs/mechanisms/running_mean_attention.md"]
 
 

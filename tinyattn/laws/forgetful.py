@@ -10,6 +10,7 @@ import numpy as np
 from tinyattn import definitions
 from tinyattn.laws import cached
 from tinyattn.laws.draw.caches import CAUSAL, UNTIED
+from tinyattn.laws.draw.options import long
 from tinyattn.laws.law import Law
 from tinyattn.laws.oracles.caches import keeping, rounding_bound, voted
 from tinyattn.laws.problem import Problem
@@ -26,7 +27,7 @@ def rounding_laws(make: cached.Make, *, bits: int, group: int) -> tuple[Law, ...
     return (*cached.full_laws(make),
             Law("within_the_bound",
                 "No output is farther from that of attention than rounding keys and values by half a scale can explain.",
-                cached.square(CAUSAL, 8), lambda f, p: (held(p)[0],), lambda f, p: (held(p)[1],)))
+                long(CAUSAL, 8), lambda f, p: (held(p)[0],), lambda f, p: (held(p)[1],)))
 
 
 def weighed_laws(make: cached.Make) -> tuple[Law, ...]:
@@ -52,5 +53,5 @@ class SnapSizes:
         """Returns the law of a cache that forgets once."""
         return (Law("a_prompt_is_voted_on",
                     "Decoding reads the tokens to which the prompt's last queries attended most, and all later ones.",
-                    cached.square(UNTIED, 9), cached.full,
+                    long(UNTIED, 9), cached.full,
                     lambda f, p: (cached.steps(make(), p, (p.k.shape[-2] - self.decoded, 1)),)),)

@@ -78,3 +78,18 @@ def outputs(out: Any) -> Outputs:
     if not isinstance(out, tuple):
         return (out,)
     return tuple(array for part in out for array in outputs(part))
+
+
+def plain(f: Mechanism, p: Problem) -> Outputs:
+    """Returns what the mechanism gives for the problem."""
+    return outputs(p.call(f))
+
+
+def unchanged(name: str, says: str, draw: Draw, change: Callable[[Problem], Problem], **more: Any) -> Law:
+    """Returns the law that a mechanism gives the same for a problem and for the changed problem.
+
+    >>> from tinyattn.laws.draw import softmax
+    >>> unchanged("keys_may_shift", "Adding one vector to all keys changes nothing.", softmax(), lambda p: p.but(k=p.k + 0.5)).exact
+    False
+    """
+    return Law(name, says, draw, plain, lambda f, p: plain(f, change(p)), **more)

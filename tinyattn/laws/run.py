@@ -9,9 +9,8 @@ import numpy as np
 from tinyattn.laws.budget import measure
 from tinyattn.laws.draw.sizes import draw_sizes
 from tinyattn.laws.draw.softmax import ALL
-from tinyattn.laws.law import Law, judge, outputs
+from tinyattn.laws.law import Law, judge, plain
 from tinyattn.laws.problem import Mechanism, Problem
-from tinyattn.laws.score import plain
 
 MOST_REDRAWN = 20
 
@@ -51,13 +50,11 @@ def rejects(problem: Problem, honest: Mechanism, rng: np.random.Generator) -> bo
     seen = problem.visible()
     if not seen.any():
         return True
-    scale = problem.options.get("scale")
-    scale = problem.q.shape[-1] ** -0.5 if scale is None else scale
     fewer = seen.copy()
     fewer[..., int(np.argmax(seen.reshape(-1, seen.shape[-1]).any(axis=0)))] = False
-    wrong = (problem.but(scale=1.001 * scale), problem.but(mask=fewer, causal=False, window=None),
+    wrong = (problem.but(scale=1.001 * problem.scale), problem.but(mask=fewer, causal=False, window=None),
              problem.but(q=problem.q * 0.0, bias=None))
-    return any(budget.spent(outputs(p.call(honest))) > 1.0 for p in wrong)
+    return any(budget.spent(plain(honest, p)) > 1.0 for p in wrong)
 
 
 def check(law: Law, mechanism: Mechanism, *, honest: Mechanism, rng: np.random.Generator, examples: int = 20) -> Report:

@@ -7,21 +7,37 @@ from typing import Any
 
 import numpy as np
 
-from tinyattn.laws.draw.options import but, factor_per_channel, like, logit_per_query, number_per_head, on, one_of, with_options
+from tinyattn.laws.draw.options import but, given, like, on, one_of, with_options
 from tinyattn.laws.draw.sizes import Fit, at_least, at_most_keys, both, even, ordinary
 from tinyattn.laws.draw.softmax import sloped, softmax, without
 from tinyattn.laws.law import Draw
 from tinyattn.laws.problem import Problem, Sizes
 from tinyattn.ops.types import Array
 
+
+def number_per_head(rng: np.random.Generator, p: Problem) -> Array:
+    """Draws one number between 0 and 1 per query head."""
+    return rng.random(p.q.shape[-3]).astype(p.q.dtype)
+
+
+def factor_per_channel(rng: np.random.Generator, p: Problem) -> Array:
+    """Draws one factor between 0.5 and 1.5 per channel, as the weight of a norm."""
+    return (0.5 + rng.random(p.q.shape[-1])).astype(p.q.dtype)
+
+
+def logit_per_query(rng: np.random.Generator, p: Problem) -> Array:
+    """Draws one number per query and head, as the input of a sigmoid."""
+    return rng.standard_normal(p.q.shape[:-1]).astype(p.q.dtype)
+
+
 SOFTMAX, SLOPES = softmax(*without(["sinks"])), sloped(*without(["sinks"]))
-CAUSAL = but(softmax("scale", "softcap"), lambda p: p.but(causal=True))
+CAUSAL = given(softmax("scale", "softcap"), causal=True)
 QK = with_options(SOFTMAX, q_weight=factor_per_channel, k_weight=factor_per_channel)
 QK_CAUSAL = with_options(CAUSAL, q_weight=factor_per_channel, k_weight=factor_per_channel)
 DIFFERENTIAL, DIFFERENTIAL_SLOPES, DIFFERENTIAL_CAUSAL = (
     with_options(draw, q2=like("q"), k2=like("k"), lambda_=number_per_head) for draw in (SOFTMAX, SLOPES, CAUSAL))
 GATED, GATED_CAUSAL = (with_options(draw, gate=logit_per_query) for draw in (SOFTMAX, CAUSAL))
-LOCAL = with_options(but(softmax("scale", "softcap", "sinks"), lambda p: p.but(causal=True)),
+LOCAL = with_options(given(softmax("scale", "softcap", "sinks"), causal=True),
                      window=lambda rng, p: [int(w) for w in rng.integers(1, 6, p.q.shape[-3])],
                      mode=lambda rng, p: str(rng.choice(["sliding", "block", "look_back"])))
 
@@ -63,8 +79,7 @@ def selecting(rng: np.random.Generator, sizes: Sizes) -> Problem:
 
 def with_joined_queries(p: Problem) -> Problem:
     """Returns a problem of latent attention with both parts of the queries in one array, as a LatentCache takes them."""
-    options = {name: option for name, option in p.options.items() if name != "q_rope"}
-    return Problem(np.concatenate((p.q, p.options["q_rope"]), axis=-1), p.k, p.v, options)
+    return p.without("q_rope").but(q=np.concatenate((p.q, p.options["q_rope"]), axis=-1))
 
 
 def spans(rng: np.random.Generator, p: Problem) -> Array:
@@ -111,9 +126,7 @@ COUNTS_SLOPES = on(with_options(sloped("scale", "softcap", "mask", "window"), em
 def saturated_gates(sign: float) -> Callable[[Problem], Problem]:
     """Returns the change of a problem whose gates become 1 (or 0, for sign -1): one channel in which queries and keys are long."""
     def change(p: Problem) -> Problem:
-        scale = p.options.get("scale") or p.q.shape[-1] ** -0.5
-        root = np.sqrt(100.0 / scale)
-        first = np.arange(p.q.shape[-1]) == 0
+        root, first = np.sqrt(100.0 / p.scale), np.arange(p.q.shape[-1]) == 0
         return p.but(q=np.where(first, root, p.q), k=np.where(first, sign * root, p.k)).astype(p.q.dtype)
 
     return change
