@@ -129,7 +129,7 @@ def retnet(q: Array, k: Array, v: Array, **options: Any) -> Any:
 CHUNK = 16
 
 
-def unit_keys(chunked: Mechanism) -> Mechanism:
+def with_unit_keys(chunked: Mechanism) -> Mechanism:
     """Returns a delta rule on queries and keys of length 1, as its papers train it."""
     return lambda q, k, v, **options: chunked(unit(q), unit(k), v, chunk=CHUNK, **options)
 

@@ -137,7 +137,7 @@ ROWS = (
               agrees("the_value_just_written", own_values, draw=but(long(draw.BETA), draw.recall),
                      says="With beta 1 and keys of length 1 a query for the last key reads exactly its value."),
               waits(draw.BETA)),
-        bad_inputs=(refused.BETA, refused.SCALE), inputs=(STRENGTH,), mixer=calls.unit_keys(definitions.delta_rule_chunked)),
+        bad_inputs=(refused.BETA, refused.SCALE), inputs=(STRENGTH,), mixer=calls.with_unit_keys(definitions.delta_rule_chunked)),
     recurrence(
         name="gated_delta_rule",
         says="The state decays, and then each token corrects the value that it stores under its key.",
@@ -146,5 +146,5 @@ ROWS = (
                      draw=but(draw.BOTH, draw.with_decay(np.zeros_like)), says="Without decay it is the delta rule."),
               waits(draw.BOTH)),
         bad_inputs=(refused.BETA, refused.GROWING_DECAY, refused.SCALE), inputs=(STRENGTH, DECAY),
-        mixer=calls.unit_keys(definitions.gated_delta_rule_chunked)),
+        mixer=calls.with_unit_keys(definitions.gated_delta_rule_chunked)),
 )

@@ -39,7 +39,7 @@ ROWS = (
                   lambda f, p: plain(ATTENTION, p), exact=True, to="attention"),
               Law("a_wide_ramp_is_none", "The wider the ramp, the nearer the result is to attention.", given(draw.SPAN, ramp=1e30),
                   plain, lambda f, p: plain(ATTENTION, p), to="attention", kind="approximate"),
-              agrees("windows", oracles.windows, draw=draw.WHOLE_SPANS, to="multi_head_local_attention",
+              agrees("windows", oracles.windows, draw=draw.INTEGER_SPANS, to="multi_head_local_attention",
                      says="Spans that are whole numbers, with a ramp of at most 1, are windows of span + 1 keys."),
               agrees("own_values", own_values, draw=draw.SPANS_OF_ZERO,
                      says="With a span of 0 and a ramp of at most 1 every query reads the value at its own position."),

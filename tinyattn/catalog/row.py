@@ -18,7 +18,11 @@ from tinyattn.ops.masks.pattern import Pattern
 
 @dataclass(frozen=True)
 class Paper:
-    """The paper in which a mechanism was published."""
+    """The paper in which a mechanism was published.
+
+    >>> print(Paper("Vaswani et al.", 2017, "1706.03762"))
+    Vaswani et al. 2017, arXiv:1706.03762
+    """
 
     authors: str
     year: int
@@ -30,7 +34,11 @@ class Paper:
 
 @dataclass(frozen=True)
 class BadInput:
-    """A call that must be refused: the arguments to change in a valid problem, the error, and words that it must contain."""
+    """A call that must be refused: the arguments to change in a valid problem, the error, and words that it must contain.
+
+    >>> BadInput({"scale": float("nan")}, ValueError, ("scale", "nan")).error.__name__
+    'ValueError'
+    """
 
     changes: Mapping[str, Any]
     error: type[Exception]
@@ -48,6 +56,11 @@ class Row:
     mix the tokens of a decoder; `cache` makes its cache for one layer, whose bytes `cache_size` gives. `inputs` are the
     arguments that a layer computes from the tokens or learns, `rotates` says that the mechanism applies positions itself,
     and `layer` makes the layer around it. `pattern` shows which query sees which key, where that can be drawn.
+
+    >>> from tinyattn.catalog import find
+    >>> row = find("multi-query attention")
+    >>> row.aliases, row.kind, row.cache_formula
+    (('mqa',), 'exact', 'length (head_dim + value_dim) itemsize')
     """
 
     definition: Mechanism

@@ -20,7 +20,8 @@ from tinyattn.laws.draw import variants as draw
 from tinyattn.laws.draw.options import but, given
 from tinyattn.laws.draw.sizes import even, fixed, ordinary
 from tinyattn.laws.draw.softmax import ALL, softmax
-from tinyattn.laws.general import agrees, array_laws, form_agrees, gradients_agree, invisible
+from tinyattn.laws.dtype import array_laws
+from tinyattn.laws.general import agrees, form_agrees, gradients_agree, invisible
 from tinyattn.laws.heads import extra_key
 from tinyattn.laws.law import Law, plain, unchanged
 from tinyattn.laws.masking import causal

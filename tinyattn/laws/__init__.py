@@ -15,7 +15,8 @@ Its files, in reading order:
     heads.py                which keys a head reads; sinks
     lse.py                  the log-sum-exp and merging
     gradient.py             gradients
-    general.py              arrays, other forms, every mixer of tokens
+    dtype.py                dtypes and memory layouts
+    general.py              other forms, every mixer of tokens
     linear.py               linear attention, recurrences
     sparse.py               tables, reversed texts, hidden keys
     grid.py                 images transposed, cut, reordered
@@ -24,16 +25,16 @@ Its files, in reading order:
     run.py                  a law tried on seeded problems
 """
 
-from tinyattn.laws import general, gradient, heads, linear, lse, masking, mean, score
+from tinyattn.laws import dtype, gradient, heads, linear, lse, masking, mean, score
 from tinyattn.laws.draw.linear import linear as linear_problem
 from tinyattn.laws.draw.softmax import ALL, softmax
 from tinyattn.laws.law import Law, judge
 from tinyattn.laws.problem import Problem, Sizes
 from tinyattn.laws.run import Report, check
 
-SOFTMAX_LAWS = (*score.LAWS, *masking.LAWS, *mean.LAWS, *heads.LAWS, *general.array_laws(softmax(*ALL)))
+SOFTMAX_LAWS = (*score.LAWS, *masking.LAWS, *mean.LAWS, *heads.LAWS, *dtype.array_laws(softmax(*ALL)))
 GRADIENT_LAWS = gradient.LAWS
 LSE_LAWS = lse.LAWS
-LINEAR_LAWS = (*linear.LAWS, *general.array_laws(linear_problem))
+LINEAR_LAWS = (*linear.LAWS, *dtype.array_laws(linear_problem))
 
 __all__ = ["GRADIENT_LAWS", "LINEAR_LAWS", "LSE_LAWS", "SOFTMAX_LAWS", "Law", "Problem", "Report", "Sizes", "check", "judge"]

@@ -8,7 +8,7 @@ import numpy as np
 
 from tinyattn.engine.grad import vjp
 from tinyattn.laws.budget import anywhere
-from tinyattn.laws.draw.options import with_options
+from tinyattn.laws.draw.options import normal, with_options
 from tinyattn.laws.draw.sizes import shared_heads
 from tinyattn.laws.draw.softmax import ALL, sloped, softmax, without
 from tinyattn.laws.law import Law
@@ -82,7 +82,7 @@ def poisoned_gradients(f: Mechanism, p: Problem) -> tuple[Array, ...]:
 
 
 SLOPES = sloped(*ALL)
-BIASED = with_options(sloped(*without(["sinks", "bias"])), bias=lambda rng, p: rng.standard_normal(p.full()).astype(p.q.dtype))
+BIASED = with_options(sloped(*without(["sinks", "bias"])), bias=normal(Problem.full))
 LAWS = (
     Law("d_k_is_the_sum_over_its_group", "The gradient of shared keys and values is the sum over the heads that share them.",
         softmax(*ALL, fit=shared_heads), of_keys_and_values, group_sums, pool=anywhere),

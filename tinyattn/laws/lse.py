@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tinyattn.laws.budget import of_logs
-from tinyattn.laws.draw.options import with_options
+from tinyattn.laws.draw.options import normal, with_options
 from tinyattn.laws.draw.softmax import ALL, softmax
 from tinyattn.laws.law import Law, outputs, plain
 from tinyattn.laws.mean import ONE, SINKLESS, doubled
@@ -60,6 +60,6 @@ LAWS = (
         lambda f, p: plain(f, doubled(p)), pool=of_logs),
     Law("a_sink_is_a_gate", "A sink multiplies the output by the gate sigmoid(lse - sink) and is added to the lse once.",
         with_options(softmax("causal", "scale", "softcap", fit=ONE),
-                     sinks=lambda rng, p: rng.standard_normal(p.q.shape[-3]).astype(p.q.dtype)),
+                     sinks=normal(lambda p: p.q.shape[-3:-2])),
         plain, gated_by_sinks, pool=of_logs),
 )

@@ -20,6 +20,10 @@ class Report:
     """The result of trying a law: how many examples, how many problems were drawn again, the worst error in budgets.
 
     `crashed` says that the mechanism raised an error, which is no verdict on what it computes.
+
+    >>> from tinyattn.laws import SOFTMAX_LAWS
+    >>> Report(SOFTMAX_LAWS[0], holds=True, worst=0.5, examples=20, redrawn=1, failing=None).holds
+    True
     """
 
     law: Law
@@ -61,6 +65,13 @@ def check(law: Law, mechanism: Mechanism, *, honest: Mechanism, rng: np.random.G
     """Returns the result of trying a law on a mechanism; the rounding of `honest`, the definition, sets the budget.
 
     Half of the problems are float64 and half are float32; the generator decides which come first.
+
+    >>> from tinyattn.definitions import attention
+    >>> from tinyattn.laws import SOFTMAX_LAWS
+    >>> report = check(SOFTMAX_LAWS[1], lambda *a, scale=1.0, **o: attention(*a, scale=scale, **o), honest=attention,
+    ...                rng=np.random.default_rng(0), examples=3)
+    >>> report.law.name, report.holds
+    ('default_scale_is_the_root_of_head_dim', False)
     """
     worst, redrawn, tried, first = 0.0, 0, 0, int(rng.integers(2))
     while tried < examples:

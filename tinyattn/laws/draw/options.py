@@ -53,6 +53,16 @@ def one_of(*choices: Any) -> Make:
     return lambda rng, p: choices[int(rng.integers(len(choices)))]
 
 
+def normal(shape: Callable[[Problem], tuple[int, ...]]) -> Make:
+    """Returns a maker of an array of normal numbers, whose shape follows from the problem."""
+    return lambda rng, p: rng.standard_normal(shape(p)).astype(p.q.dtype)
+
+
+def uniform(shape: Callable[[Problem], tuple[int, ...]], least: float = 0.0) -> Make:
+    """Returns a maker of an array of numbers from `least` to `least` + 1, whose shape follows from the problem."""
+    return lambda rng, p: (least + rng.random(shape(p))).astype(p.q.dtype)
+
+
 def like(name: str) -> Make:
     """Returns a maker of an array of the shape of q, k or v."""
-    return lambda rng, p: rng.standard_normal(getattr(p, name).shape).astype(p.q.dtype)
+    return normal(lambda p: getattr(p, name).shape)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinyattn.definitions.sparse.bigbird import ends, near_blocks
-from tinyattn.laws.draw.options import but, given, like, on, one_of, with_options
+from tinyattn.laws.draw.options import but, given, like, on, one_of, uniform, with_options
 from tinyattn.laws.draw.sizes import Fit, at_least, at_least_seven, both, even, few_rows, few_rows_own_heads, square
 from tinyattn.laws.draw.softmax import softmax
 from tinyattn.laws.law import Draw
@@ -80,18 +80,14 @@ def choosing(*names: str, **make: Any) -> Draw:
     return with_options(but(softmax("scale", *names, fit=both(few_rows, at_least(head_dim=2))), eighths), **make)
 
 
-def three_gates(rng: np.random.Generator, p: Problem) -> Array:
-    """Draws three numbers between 0 and 1 per query and head."""
-    return rng.random((*p.q.shape[:-1], 3)).astype(p.q.dtype)
-
-
 def rotations(hashes: int) -> Callable[[np.random.Generator, Problem], Array]:
     """Returns a maker of the rotations of so many hashes with four buckets each."""
     return lambda rng, p: lsh_rotations(rng, hashes, p.q.shape[-1], 4).astype(p.q.dtype)
 
 
 TOP = choosing("causal", keep=one_of(1, 2, 3, 5))
-NATIVE = on(choosing(gates=three_gates, block=one_of(1, 1, 2, 4), selected=one_of(1, 3, 4, 5), window=one_of(1, 2, 4)), at_least_seven)
+NATIVE = on(choosing(gates=uniform(lambda p: (*p.q.shape[:-1], 3)), block=one_of(1, 1, 2, 4), selected=one_of(1, 3, 4, 5),
+                      window=one_of(1, 2, 4)), at_least_seven)
 MIXTURE = choosing(block=one_of(1, 2, 4), keep=one_of(1, 2, 3))
 HASHED = with_options(softmax("scale", "causal", fit=few_rows_own_heads), rotations=rotations(2), chunk=one_of(1, 2, 3, 13))
 

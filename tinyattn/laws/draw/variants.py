@@ -7,36 +7,20 @@ from typing import Any
 
 import numpy as np
 
-from tinyattn.laws.draw.options import but, given, like, on, one_of, with_options
+from tinyattn.laws.draw.options import but, given, like, normal, on, one_of, uniform, with_options
 from tinyattn.laws.draw.sizes import Fit, at_least, at_most_keys, both, even, ordinary
 from tinyattn.laws.draw.softmax import sloped, softmax, without
 from tinyattn.laws.law import Draw
 from tinyattn.laws.problem import Problem, Sizes
 from tinyattn.ops.types import Array
 
-
-def number_per_head(rng: np.random.Generator, p: Problem) -> Array:
-    """Draws one number between 0 and 1 per query head."""
-    return rng.random(p.q.shape[-3]).astype(p.q.dtype)
-
-
-def factor_per_channel(rng: np.random.Generator, p: Problem) -> Array:
-    """Draws one factor between 0.5 and 1.5 per channel, as the weight of a norm."""
-    return (0.5 + rng.random(p.q.shape[-1])).astype(p.q.dtype)
-
-
-def logit_per_query(rng: np.random.Generator, p: Problem) -> Array:
-    """Draws one number per query and head, as the input of a sigmoid."""
-    return rng.standard_normal(p.q.shape[:-1]).astype(p.q.dtype)
-
-
 SOFTMAX, SLOPES = softmax(*without(["sinks"])), sloped(*without(["sinks"]))
 CAUSAL = given(softmax("scale", "softcap"), causal=True)
-QK = with_options(SOFTMAX, q_weight=factor_per_channel, k_weight=factor_per_channel)
-QK_CAUSAL = with_options(CAUSAL, q_weight=factor_per_channel, k_weight=factor_per_channel)
+FACTORS = uniform(lambda p: p.q.shape[-1:], 0.5)
+QK, QK_CAUSAL = (with_options(draw, q_weight=FACTORS, k_weight=FACTORS) for draw in (SOFTMAX, CAUSAL))
 DIFFERENTIAL, DIFFERENTIAL_SLOPES, DIFFERENTIAL_CAUSAL = (
-    with_options(draw, q2=like("q"), k2=like("k"), lambda_=number_per_head) for draw in (SOFTMAX, SLOPES, CAUSAL))
-GATED, GATED_CAUSAL = (with_options(draw, gate=logit_per_query) for draw in (SOFTMAX, CAUSAL))
+    with_options(draw, q2=like("q"), k2=like("k"), lambda_=uniform(lambda p: p.q.shape[-3:-2])) for draw in (SOFTMAX, SLOPES, CAUSAL))
+GATED, GATED_CAUSAL = (with_options(draw, gate=normal(lambda p: p.q.shape[:-1])) for draw in (SOFTMAX, CAUSAL))
 LOCAL = with_options(given(softmax("scale", "softcap", "sinks"), causal=True),
                      window=lambda rng, p: [int(w) for w in rng.integers(1, 6, p.q.shape[-3])],
                      mode=lambda rng, p: str(rng.choice(["sliding", "block", "look_back"])))
@@ -92,7 +76,7 @@ def spanned(*options: str, fit: Fit = lambda sizes: sizes, **more: Any) -> Draw:
     return with_options(softmax(*options, fit=fit), span=spans, ramp=one_of(0.5, 1.0, 2.5), **more)
 
 
-def whole_spans(rng: np.random.Generator, p: Problem) -> Array:
+def integer_spans(rng: np.random.Generator, p: Problem) -> Array:
     """Draws one whole number per head, the same for all queries."""
     return (rng.integers(0, 6, (p.q.shape[-3], 1)) + np.zeros(p.q.shape[:-1])).astype(p.q.dtype)
 
@@ -102,7 +86,7 @@ SPAN = spanned(*without(["causal"]), causal=one_of(True, True, False))
 SPAN_CAUSAL = spanned("scale", "softcap", causal=one_of(True))
 SPAN_ORDINARY = spanned(*NO_SINKS, fit=ordinary, causal=one_of(True, False))
 SPAN_SLOPES = with_options(sloped(*NO_SINKS), span=spans, ramp=one_of(0.5, 1.0, 2.5), causal=one_of(True, False))
-WHOLE_SPANS = with_options(softmax("scale", "softcap", "sinks", fit=at_least(q_len=1)), span=whole_spans, ramp=one_of(0.5, 1.0),
+INTEGER_SPANS = with_options(softmax("scale", "softcap", "sinks", fit=at_least(q_len=1)), span=integer_spans, ramp=one_of(0.5, 1.0),
                            causal=one_of(True, False))
 SPANS_OF_ZERO = but(spanned("scale", "softcap", fit=at_most_keys, causal=one_of(True, False)),
                     lambda p: p.but(span=np.zeros_like(p.options["span"]), ramp=1.0))
