@@ -2,7 +2,7 @@
 
 A definition, a function that `@shapes` declares, is exported under its name by `tinyattn.definitions` and by `tinyattn`
 itself, there in its fastest form. Three texts say so, and type checkers and editors read them without running anything: the
-imports of `tinyattn/definitions/__init__.py`, the table of names in `tinyattn/__init__.py`, and the stub
+imports and `__all__` of `tinyattn/definitions/__init__.py`, the table of names in `tinyattn/__init__.py`, and the stub
 `tinyattn/__init__.pyi`. Nothing is imported here, so that a name which is gone can be taken out of them.
 """
 
@@ -53,10 +53,10 @@ def homes() -> dict[str, list[str]]:
     return {"tinyattn.definitions": rest, "tinyattn.engine": engine, "tinyattn.fastest": sorted(best), "tinyattn.ops": OPS}
 
 
-def imported(module: str, names: list[str]) -> list[str]:
-    """Returns the statements that import names of a module so that type checkers see them as exported."""
-    lines = [(f"from {module} import {name} as {name}", f"from {module} import (\n    {name} as {name},\n)") for name in names]
-    return [line if len(line) <= 135 else wrapped for line, wrapped in lines]
+def imported(module: str, names: list[str]) -> str:
+    """Returns the statement that imports names of a module, one per line where one line is too short for all."""
+    line = f"from {module} import {', '.join(names)}"
+    return line if len(line) <= 135 else f"from {module} import (\n" + "".join(f"    {name},\n" for name in names) + ")"
 
 
 def listed(names: list[str]) -> str:
@@ -66,16 +66,14 @@ def listed(names: list[str]) -> str:
 
 
 def definitions_init(text: str) -> str:
-    """Returns the text of definitions/__init__.py with its imports of definitions written anew; all else stays."""
-    tree, found = ast.parse(text), definitions()
+    """Returns the text of definitions/__init__.py with its imports and `__all__` written anew; imports of other names stay."""
+    tree = ast.parse(text)
     docstring = text.splitlines()[: tree.body[0].end_lineno]
-    kept = [(node.module, node.names[0].name, ast.unparse(node)) for node in tree.body if isinstance(node, ast.ImportFrom)
-            and not (node.module in found and node.names[0].name in found[node.module])
-            and (not node.module.startswith("tinyattn.definitions") or node.names[0].asname == "relative_position_index")]
-    statements = [(module, name, line) for module, names in found.items()
-                  for name, line in zip(names, imported(module, names), strict=True)]
-    rest = [ast.get_source_segment(text, node) for node in tree.body[1:] if not isinstance(node, ast.ImportFrom)]
-    return "\n".join([*docstring, "", *(line for *_, line in sorted(kept + statements)), "", *rest, ""])
+    kept = [(node.module, node.names[0].name, ast.unparse(node)) for node in tree.body
+            if isinstance(node, ast.ImportFrom) and node.names[0].asname]
+    found = definitions()
+    statements = [(module, names[0], imported(module, names)) for module, names in found.items()]
+    return "\n".join([*docstring, "", *(line for *_, line in sorted(kept + statements)), "", listed([*chain(*found.values())])])
 
 
 def package_init(text: str) -> str:
@@ -92,7 +90,7 @@ def stub() -> str:
     found = homes()
     names = ["__version__", *chain(*found.values()), *(part for part in PARTS if part != "kernels")]
     return "\n".join(["# What type checkers and editors see of `import tinyattn`; written by tests/exports.py.", "",
-                      *chain(*(imported(module, names) for module, names in {"tinyattn": PARTS, **found}.items())),
+                      *(f"from {module} import {name} as {name}" for module, names in {"tinyattn": PARTS, **found}.items() for name in names),
                       "", "__version__: str", "", listed(names)])
 
 

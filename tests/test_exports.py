@@ -46,8 +46,7 @@ def test_a_definition_is_found_by_its_decorator_its_signature_or_another_name_of
     (folder / "none.py").write_text("def helper(x): ...\n")
     monkeypatch.setattr(exports, "PACKAGE", tmp_path / "tinyattn")
     assert exports.definitions() == {"tinyattn.definitions.softmax.one": ["a", "b"], "tinyattn.definitions.softmax.two": ["z"]}
-    before = ('"""A map."""\n\nfrom tinyattn.definitions.softmax.gone import gone as gone\nfrom tinyattn.ops.draws import draws as draws\n\n'
-              "LAST = 1\n")
+    before = '"""A map."""\n\nfrom tinyattn.definitions.softmax.gone import gone\nfrom tinyattn.ops.draws import draws as draws\n\n__all__ = ["gone"]\n'
     assert exports.definitions_init(before) == (
-        '"""A map."""\n\nfrom tinyattn.definitions.softmax.one import a as a\nfrom tinyattn.definitions.softmax.one import b as b\n'
-        "from tinyattn.definitions.softmax.two import z as z\nfrom tinyattn.ops.draws import draws as draws\n\nLAST = 1\n")
+        '"""A map."""\n\nfrom tinyattn.definitions.softmax.one import a, b\nfrom tinyattn.definitions.softmax.two import z\n'
+        'from tinyattn.ops.draws import draws as draws\n\n__all__ = [\n    "a",\n    "b",\n    "z",\n]\n')

@@ -12,71 +12,59 @@ Its files, in reading order:
     linear/                 a state of fixed size replaces the keys
 """
 
-from tinyattn.definitions.linear.delta_chunked import delta_rule_chunked as delta_rule_chunked
-from tinyattn.definitions.linear.delta_recurrent import delta_rule as delta_rule
-from tinyattn.definitions.linear.delta_recurrent import delta_rule_recurrent as delta_rule_recurrent
-from tinyattn.definitions.linear.gated_chunked import gated_linear_attention_chunked as gated_linear_attention_chunked
-from tinyattn.definitions.linear.gated_delta_chunked import gated_delta_rule_chunked as gated_delta_rule_chunked
-from tinyattn.definitions.linear.gated_delta_recurrent import gated_delta_rule as gated_delta_rule
-from tinyattn.definitions.linear.gated_delta_recurrent import gated_delta_rule_recurrent as gated_delta_rule_recurrent
-from tinyattn.definitions.linear.gated_parallel import gated_linear_attention as gated_linear_attention
-from tinyattn.definitions.linear.gated_parallel import gated_linear_attention_parallel as gated_linear_attention_parallel
-from tinyattn.definitions.linear.gated_recurrent import gated_linear_attention_recurrent as gated_linear_attention_recurrent
-from tinyattn.definitions.linear.linear_chunked import linear_attention_chunked as linear_attention_chunked
-from tinyattn.definitions.linear.linear_parallel import linear_attention as linear_attention
-from tinyattn.definitions.linear.linear_parallel import linear_attention_parallel as linear_attention_parallel
-from tinyattn.definitions.linear.linear_recurrent import linear_attention_recurrent as linear_attention_recurrent
-from tinyattn.definitions.linear.retention_chunked import retention_chunked as retention_chunked
-from tinyattn.definitions.linear.retention_parallel import retention as retention
-from tinyattn.definitions.linear.retention_parallel import retention_parallel as retention_parallel
-from tinyattn.definitions.linear.retention_recurrent import retention_recurrent as retention_recurrent
-from tinyattn.definitions.linear.simple_gated_chunked import (
-    simple_gated_linear_attention_chunked as simple_gated_linear_attention_chunked,
-)
-from tinyattn.definitions.linear.simple_gated_parallel import simple_gated_linear_attention as simple_gated_linear_attention
-from tinyattn.definitions.linear.simple_gated_parallel import (
-    simple_gated_linear_attention_parallel as simple_gated_linear_attention_parallel,
-)
-from tinyattn.definitions.linear.simple_gated_recurrent import (
-    simple_gated_linear_attention_recurrent as simple_gated_linear_attention_recurrent,
-)
-from tinyattn.definitions.lowrank.linformer import linformer_attention as linformer_attention
-from tinyattn.definitions.lowrank.nystrom import nystrom_attention as nystrom_attention
-from tinyattn.definitions.softmax.contextual_position import contextual_position_bias as contextual_position_bias
-from tinyattn.definitions.softmax.differential import differential_attention as differential_attention
-from tinyattn.definitions.softmax.dot_product import attention as attention
-from tinyattn.definitions.softmax.dual_chunk import dual_chunk_attention as dual_chunk_attention
-from tinyattn.definitions.softmax.dual_chunk_merged import dual_chunk_attention_merged as dual_chunk_attention_merged
-from tinyattn.definitions.softmax.dynamic_contextual import dynamic_contextual_attention as dynamic_contextual_attention
-from tinyattn.definitions.softmax.gated import gated_attention as gated_attention
-from tinyattn.definitions.softmax.grouped_query import grouped_query_attention as grouped_query_attention
-from tinyattn.definitions.softmax.latent_absorbed import latent_attention_absorbed as latent_attention_absorbed
-from tinyattn.definitions.softmax.latent_expanded import latent_attention_expanded as latent_attention_expanded
-from tinyattn.definitions.softmax.lse import attention_with_lse as attention_with_lse
-from tinyattn.definitions.softmax.multi_head import multi_head_attention as multi_head_attention
-from tinyattn.definitions.softmax.multi_query import multi_query_attention as multi_query_attention
-from tinyattn.definitions.softmax.off_by_one import softmax_off_by_one_attention as softmax_off_by_one_attention
-from tinyattn.definitions.softmax.qk_norm import qk_norm_attention as qk_norm_attention
-from tinyattn.definitions.softmax.streaming import streaming_attention as streaming_attention
-from tinyattn.definitions.softmax.weights import attention_weights as attention_weights
-from tinyattn.definitions.sparse.bigbird import bigbird_attention as bigbird_attention
-from tinyattn.definitions.sparse.block_mixture import block_mixture_attention as block_mixture_attention
-from tinyattn.definitions.sparse.block_sparse import block_sparse_attention as block_sparse_attention
-from tinyattn.definitions.sparse.gathered import gathered_attention as gathered_attention
-from tinyattn.definitions.sparse.local import multi_head_local_attention as multi_head_local_attention
-from tinyattn.definitions.sparse.longformer import longformer_attention as longformer_attention
-from tinyattn.definitions.sparse.lsh import lsh_attention as lsh_attention
-from tinyattn.definitions.sparse.native_sparse import native_sparse_attention as native_sparse_attention
-from tinyattn.definitions.sparse.shifted_sparse import shifted_sparse_attention as shifted_sparse_attention
-from tinyattn.definitions.sparse.streaming_llm import streaming_llm_attention as streaming_llm_attention
-from tinyattn.definitions.sparse.top_k import top_k_attention as top_k_attention
-from tinyattn.definitions.spatial.axial import axial_attention as axial_attention
-from tinyattn.definitions.spatial.global_subsampled import global_subsampled_attention as global_subsampled_attention
-from tinyattn.definitions.spatial.locally_grouped import locally_grouped_attention as locally_grouped_attention
-from tinyattn.definitions.spatial.neighborhood import neighborhood_attention as neighborhood_attention
+from tinyattn.definitions.linear.delta_chunked import delta_rule_chunked
+from tinyattn.definitions.linear.delta_recurrent import delta_rule, delta_rule_recurrent
+from tinyattn.definitions.linear.gated_chunked import gated_linear_attention_chunked
+from tinyattn.definitions.linear.gated_delta_chunked import gated_delta_rule_chunked
+from tinyattn.definitions.linear.gated_delta_recurrent import gated_delta_rule, gated_delta_rule_recurrent
+from tinyattn.definitions.linear.gated_parallel import gated_linear_attention, gated_linear_attention_parallel
+from tinyattn.definitions.linear.gated_recurrent import gated_linear_attention_recurrent
+from tinyattn.definitions.linear.linear_chunked import linear_attention_chunked
+from tinyattn.definitions.linear.linear_parallel import linear_attention, linear_attention_parallel
+from tinyattn.definitions.linear.linear_recurrent import linear_attention_recurrent
+from tinyattn.definitions.linear.retention_chunked import retention_chunked
+from tinyattn.definitions.linear.retention_parallel import retention, retention_parallel
+from tinyattn.definitions.linear.retention_recurrent import retention_recurrent
+from tinyattn.definitions.linear.simple_gated_chunked import simple_gated_linear_attention_chunked
+from tinyattn.definitions.linear.simple_gated_parallel import simple_gated_linear_attention, simple_gated_linear_attention_parallel
+from tinyattn.definitions.linear.simple_gated_recurrent import simple_gated_linear_attention_recurrent
+from tinyattn.definitions.lowrank.linformer import linformer_attention
+from tinyattn.definitions.lowrank.nystrom import nystrom_attention
+from tinyattn.definitions.softmax.contextual_position import contextual_position_bias
+from tinyattn.definitions.softmax.differential import differential_attention
+from tinyattn.definitions.softmax.dot_product import attention
+from tinyattn.definitions.softmax.dual_chunk import dual_chunk_attention
+from tinyattn.definitions.softmax.dual_chunk_merged import dual_chunk_attention_merged
+from tinyattn.definitions.softmax.dynamic_contextual import dynamic_contextual_attention
+from tinyattn.definitions.softmax.gated import gated_attention
+from tinyattn.definitions.softmax.grouped_query import grouped_query_attention
+from tinyattn.definitions.softmax.latent_absorbed import latent_attention_absorbed
+from tinyattn.definitions.softmax.latent_expanded import latent_attention_expanded
+from tinyattn.definitions.softmax.lse import attention_with_lse
+from tinyattn.definitions.softmax.multi_head import multi_head_attention
+from tinyattn.definitions.softmax.multi_query import multi_query_attention
+from tinyattn.definitions.softmax.off_by_one import softmax_off_by_one_attention
+from tinyattn.definitions.softmax.qk_norm import qk_norm_attention
+from tinyattn.definitions.softmax.streaming import streaming_attention
+from tinyattn.definitions.softmax.weights import attention_weights
+from tinyattn.definitions.sparse.bigbird import bigbird_attention
+from tinyattn.definitions.sparse.block_mixture import block_mixture_attention
+from tinyattn.definitions.sparse.block_sparse import block_sparse_attention
+from tinyattn.definitions.sparse.gathered import gathered_attention
+from tinyattn.definitions.sparse.local import multi_head_local_attention
+from tinyattn.definitions.sparse.longformer import longformer_attention
+from tinyattn.definitions.sparse.lsh import lsh_attention
+from tinyattn.definitions.sparse.native_sparse import native_sparse_attention
+from tinyattn.definitions.sparse.shifted_sparse import shifted_sparse_attention
+from tinyattn.definitions.sparse.streaming_llm import streaming_llm_attention
+from tinyattn.definitions.sparse.top_k import top_k_attention
+from tinyattn.definitions.spatial.axial import axial_attention
+from tinyattn.definitions.spatial.global_subsampled import global_subsampled_attention
+from tinyattn.definitions.spatial.locally_grouped import locally_grouped_attention
+from tinyattn.definitions.spatial.neighborhood import neighborhood_attention
 from tinyattn.definitions.spatial.shifted_window import relative_position_index as relative_position_index
-from tinyattn.definitions.spatial.shifted_window import shifted_window_attention as shifted_window_attention
-from tinyattn.definitions.spatial.spatial_gate import spatial_gate as spatial_gate
+from tinyattn.definitions.spatial.shifted_window import shifted_window_attention
+from tinyattn.definitions.spatial.spatial_gate import spatial_gate
 from tinyattn.ops.draws import lsh_rotations as lsh_rotations
 from tinyattn.ops.draws import performer_projection as performer_projection
 from tinyattn.ops.features import cosformer_features as cosformer_features
@@ -85,4 +73,63 @@ from tinyattn.ops.features import performer_features as performer_features
 from tinyattn.ops.features import relu_features as relu_features
 from tinyattn.ops.features import taylor_features as taylor_features
 
-__all__ = sorted(name for name, item in globals().items() if hasattr(item, "signature"))
+__all__ = [
+    "attention",
+    "attention_weights",
+    "attention_with_lse",
+    "axial_attention",
+    "bigbird_attention",
+    "block_mixture_attention",
+    "block_sparse_attention",
+    "contextual_position_bias",
+    "delta_rule",
+    "delta_rule_chunked",
+    "delta_rule_recurrent",
+    "differential_attention",
+    "dual_chunk_attention",
+    "dual_chunk_attention_merged",
+    "dynamic_contextual_attention",
+    "gated_attention",
+    "gated_delta_rule",
+    "gated_delta_rule_chunked",
+    "gated_delta_rule_recurrent",
+    "gated_linear_attention",
+    "gated_linear_attention_chunked",
+    "gated_linear_attention_parallel",
+    "gated_linear_attention_recurrent",
+    "gathered_attention",
+    "global_subsampled_attention",
+    "grouped_query_attention",
+    "latent_attention_absorbed",
+    "latent_attention_expanded",
+    "linear_attention",
+    "linear_attention_chunked",
+    "linear_attention_parallel",
+    "linear_attention_recurrent",
+    "linformer_attention",
+    "locally_grouped_attention",
+    "longformer_attention",
+    "lsh_attention",
+    "multi_head_attention",
+    "multi_head_local_attention",
+    "multi_query_attention",
+    "native_sparse_attention",
+    "neighborhood_attention",
+    "nystrom_attention",
+    "qk_norm_attention",
+    "retention",
+    "retention_chunked",
+    "retention_parallel",
+    "retention_recurrent",
+    "shifted_sparse_attention",
+    "shifted_window_attention",
+    "simple_gated_linear_attention",
+    "simple_gated_linear_attention_chunked",
+    "simple_gated_linear_attention_parallel",
+    "simple_gated_linear_attention_recurrent",
+    "softmax_off_by_one_attention",
+    "spatial_gate",
+    "streaming_attention",
+    "streaming_llm_attention",
+    "top_k_attention",
+]
