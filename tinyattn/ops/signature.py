@@ -101,8 +101,8 @@ def shapes(signature: str, *, per_token: Mapping[str, str] = MappingProxyType({}
                 given = [to_single(array) for array in given]
             if options:
                 options = {name: to_single(option) for name, option in options.items()}
-            # Underflow is intended (exp of a far smaller score is 0), and what overflows shows as inf or NaN in the result.
-            with np.errstate(over="ignore", under="ignore"):
+            # Whatever np.seterr says: exp of a far smaller score is 0, and an overflow shows as inf or NaN in the result.
+            with np.errstate(over="ignore", under="ignore", invalid="ignore"):
                 out = mechanism(*given[:by_place], **dict(zip(names[by_place:], given[by_place:], strict=True)), **options)
             if single:
                 out = each(out, lambda result: result[0])

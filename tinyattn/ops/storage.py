@@ -53,7 +53,7 @@ def widened(function: F) -> F:
                 break
         else:
             return function(*args, **options)
-        stored = first_dtype((*args, *options.values()))
+        stored = next(floating_dtypes((*args, *options.values())), None)
         out = function(*map(to_single, args), **{name: to_single(value) for name, value in options.items()})
         return narrow(out, stored) if is_half(stored) else out
 
@@ -82,13 +82,8 @@ def narrow(out: Any, dtype: Any) -> Any:
         return out.astype(dtype.newbyteorder("="))
 
 
-def first_dtype(values: Iterable[Any]) -> Any:
-    """Returns the dtype of the first floating array or Tensor among the values and their tuples and lists, or None."""
-    return next((dtype for dtype in floating_dtypes(values)), None)
-
-
 def floating_dtypes(values: Iterable[Any]) -> Iterator[Any]:
-    """Yields the dtypes of the floating arrays and Tensors among the values, from left to right."""
+    """Yields the dtypes of the floating arrays and Tensors among the values and their tuples and lists, from left to right."""
     for value in values:
         if type(value) in (tuple, list):
             yield from floating_dtypes(value)

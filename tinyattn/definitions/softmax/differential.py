@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from functools import partial
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from tinyattn.definitions.softmax.dot_product import attention
 from tinyattn.ops.bias import Bias
+from tinyattn.ops.checks import is_number, real
 from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.options import Window
 from tinyattn.ops.signature import floating, shapes
@@ -47,10 +47,8 @@ def differential_attention(q1: Array, k1: Array, q2: Array, k2: Array, v: Array,
 
 def check_lambda(lambda_: Any, q: Array) -> Any:
     """Returns lambda as a number, or () or (heads, 1, 1) in the dtype of q."""
-    if isinstance(lambda_, (int, float, np.integer, np.floating)) and not isinstance(lambda_, bool):
-        if not math.isfinite(lambda_):
-            raise ValueError(f"lambda_: expected a finite number, got {lambda_}")
-        return float(lambda_)
+    if is_number(lambda_):
+        return real("lambda_", lambda_)
     factor = floating("lambda_", lambda_)
     if not np.isfinite(factor).all():
         raise ValueError("lambda_: expected finite numbers, got NaN or inf")

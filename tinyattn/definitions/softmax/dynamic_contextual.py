@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 
 from tinyattn.definitions.softmax.dot_product import attention
 from tinyattn.ops.bias import Bias
+from tinyattn.ops.checks import check_broadcast, is_number, real
 from tinyattn.ops.masks.pattern import Pattern
-from tinyattn.ops.options import Window, check_broadcast, dense_bias, visible_keys
+from tinyattn.ops.options import Window, dense_bias, visible_keys
 from tinyattn.ops.signature import floating, shapes
 from tinyattn.ops.types import Array
 
@@ -53,7 +53,7 @@ def dynamic_contextual_attention(q: Array, k: Array, v: Array, *, span: Array | 
     """
     q_len, kv_len = q.shape[-2], k.shape[-2]
     distance = np.abs(np.arange(kv_len - q_len, kv_len)[:, None] - np.arange(kv_len)).astype(q.dtype)
-    width = check_ramp(ramp)
+    width = real("ramp", ramp, above=0.0)
     # In this order m is exactly 1 up to the span and exactly 0 from span + ramp on.
     m = (width + (check_span(span, q)[..., None] - distance)) / width
     on_ramp = (m > 0) & (m < 1)
@@ -66,19 +66,9 @@ def dynamic_contextual_attention(q: Array, k: Array, v: Array, *, span: Array | 
 
 def check_span(span: Any, q: Array) -> Array:
     """Returns spans (..., heads, i), or what broadcasts to it, in the dtype of q."""
-    number = isinstance(span, (int, float, np.integer, np.floating)) and not isinstance(span, bool)
-    span = np.full(1, span, q.dtype) if number else floating("span", span)
+    span = np.full(1, span, q.dtype) if is_number(span) else floating("span", span)
     check_broadcast("span", span.shape, q.shape[:-1], "(..., heads, q_len)")
     if not np.all(np.isfinite(span)) or np.any(span < 0):
         raise ValueError("span: expected finite numbers of 0 or more, as a token sees itself")
     checked: Array = span.reshape(1) if not span.ndim else span
     return checked.astype(q.dtype)
-
-
-def check_ramp(ramp: Any) -> float:
-    """Returns a width above 0."""
-    if isinstance(ramp, (bool, np.bool_)) or not isinstance(ramp, (int, float, np.integer, np.floating)):
-        raise TypeError(f"ramp: expected a number, got {type(ramp).__name__}")
-    if not (math.isfinite(ramp) and ramp > 0):
-        raise ValueError(f"ramp: expected a finite number above 0, got {ramp}")
-    return float(ramp)

@@ -8,6 +8,7 @@ import numpy as np
 
 from tinyattn.definitions.softmax.dot_product import attention
 from tinyattn.ops.bias import Bias
+from tinyattn.ops.checks import LARGEST, whole
 from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.options import Window
 from tinyattn.ops.signature import shapes
@@ -56,8 +57,6 @@ def axial_attention(q: Array, k: Array, v: Array, *, grid: Grid, axis: int, mask
 
 def check_axis(axis: int, grid: Grid) -> int:
     """Returns an axis of the grid, counted from the first."""
-    if isinstance(axis, (bool, np.bool_)) or not isinstance(axis, (int, np.integer)):
-        raise TypeError(f"axis: expected an int, got {type(axis).__name__}")
-    if not -len(grid) <= axis < len(grid):
+    if not -len(grid) <= whole("axis", axis, -LARGEST) < len(grid):
         raise ValueError(f"axis: expected one of the {len(grid)} axes of the grid {grid}, got {axis}")
     return int(axis) % len(grid)

@@ -52,8 +52,8 @@ def neighborhood_attention(q: Array, k: Array, v: Array, *, grid: Grid, kernel: 
     along = causal if isinstance(causal, tuple) else (causal,) * len(grid)
     if len(along) != len(grid):
         raise ValueError(f"causal: expected a bool or one for each axis of the grid {grid}, got {causal}")
-    near, seen = joined(grid, [neighbours(*each, is_causal=check_causal(is_causal))
-                               for *each, is_causal in zip(grid, *sizes, along, strict=True)])
+    near, seen = over_grid(grid, [neighbours(*each, is_causal=check_causal(is_causal))
+                                  for *each, is_causal in zip(grid, *sizes, along, strict=True)])
     # Each cell stands in the place of a head, as each has keys of its own: (..., kv_heads, cells, groups, d).
     queries = np.swapaxes(split_group(q, k.shape[-3]), -2, -3)
     scores = scores_of(queries, k[..., near, :], scale=scale, visible=seen[:, None, :])
@@ -78,7 +78,7 @@ def neighbours(length: int, kernel: int, dilation: int, stride: int, *, is_causa
     return np.where(seen, window * dilation + residue[:, None], i[:, None]), seen
 
 
-def joined(grid: Grid, tables: list[tuple[Array, Array]]) -> tuple[Array, Array]:
+def over_grid(grid: Grid, tables: list[tuple[Array, Array]]) -> tuple[Array, Array]:
     """Returns the product of the axes' windows: (cells, neighbours) of indices in row-major order, and who is seen."""
     at, near, seen = coordinates(grid), np.zeros((1, 1), np.int64), np.ones((1, 1), bool)
     for axis, (table, visible) in enumerate(tables):
