@@ -21,6 +21,10 @@ class Packed(NamedTuple):
     low half and channel 2 i + 1 in its high half. scale and zero have one entry per group of `group` neighbours. With axis -2
     a group is of tokens and the entries are (..., n / group, width); with axis -1 it is of channels and they are
     (..., n, ceil(width / group)), where the last group may be shorter.
+
+    >>> packed = quantize(np.arange(8.0).reshape(4, 2), bits=8, group=2, axis=-2)
+    >>> packed.scale.shape, packed.rows(2, 4).codes.shape
+    ((2, 2), (2, 2))
     """
 
     codes: Array
