@@ -98,7 +98,7 @@ def check_tokens(k: Array, v: Array, stored: tuple[Array, Array] | None) -> tupl
 def check_truncation(length: int, held: int) -> int:
     """Returns the length to keep."""
     if whole("length", length, 0) > held:
-        raise ValueError(f"length: expected at most the {held} tokens stored, got {length}")
+        raise ValueError(f"length: expected 0 to the {held} tokens stored, got {length}")
     return int(length)
 
 

@@ -194,9 +194,8 @@ def check_axes(names: Sequence[str], arrays: Sequence[Array], cores: Sequence[tu
         rank = len(core) + 1
         if len(shape) < rank:
             raise ValueError(f"{name}: expected at least {rank} axes, got shape {shape}; {shown()}")
-        if len(shape) - rank != first.ndim - len(cores[0]) - 1:
-            raise ValueError(f"{name}: expected the leading axes of {names[0]} {first.shape}, "
-                             f"got shape {shape}; {shown()}")
+        if shape[:-rank] != first.shape[: -len(cores[0]) - 1]:
+            raise ValueError(f"{name}: expected the leading axes of {names[0]} {first.shape}, got shape {shape}; {shown()}")
         for axis, size in zip(core, shape[-len(core):], strict=True):
             if axis not in sizes:
                 sizes[axis] = (size, name)
@@ -204,9 +203,6 @@ def check_axes(names: Sequence[str], arrays: Sequence[Array], cores: Sequence[tu
                 known, other = sizes[axis]
                 raise ValueError(f"{name}: expected {axis} = {known} as in {other} "
                                  f"{arrays[list(names).index(other)].shape}, got shape {shape}; {shown()}")
-        if shape[:-rank] != first.shape[: -len(cores[0]) - 1]:
-            raise ValueError(f"{name}: expected the leading axes of {names[0]} {first.shape}, "
-                             f"got shape {shape}; {shown()}")
     if "d" in sizes and sizes["d"][0] == 0:
         raise ValueError(f"{names[0]}: head_dim 0 has no scores, got shape {first.shape}; {shown()}")
     heads = first.shape[-len(cores[0]) - 1]
@@ -220,8 +216,7 @@ def check_axes(names: Sequence[str], arrays: Sequence[Array], cores: Sequence[tu
         key = key or name
         keys = arrays[list(names).index(key)]
         if kv_heads != keys.shape[-len(core) - 1]:
-            raise ValueError(f"{name}: expected the kv_heads of {key} {keys.shape}, "
-                             f"got shape {array.shape}; {shown()}")
+            raise ValueError(f"{name}: expected the kv_heads of {key} {keys.shape}, got shape {array.shape}; {shown()}")
         if heads % kv_heads if heads and kv_heads else heads != kv_heads:
             raise ValueError(f"{name}: expected kv_heads dividing the {heads} heads of {names[0]} {first.shape}, "
                              f"got {kv_heads} in shape {array.shape}; {shown()}")

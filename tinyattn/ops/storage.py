@@ -49,7 +49,7 @@ def widened(function: F) -> F:
                     continue
             elif kind in PLAIN:
                 continue
-            if holds_half(value):
+            if any(map(is_half, floating_dtypes((value,)))):
                 break
         else:
             return function(*args, **options)
@@ -58,13 +58,6 @@ def widened(function: F) -> F:
         return narrow(out, stored) if is_half(stored) else out
 
     return cast(F, wide)
-
-
-def holds_half(value: Any) -> bool:
-    """Returns whether a value is a float16 or bfloat16 array or Tensor, or a tuple or list that holds one."""
-    if type(value) in (tuple, list):
-        return any(map(holds_half, value))
-    return is_half(getattr(value, "dtype", None))
 
 
 def to_single(value: Any) -> Any:

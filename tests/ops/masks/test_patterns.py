@@ -15,6 +15,8 @@ IDS = np.array([0, 0, 0, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 4])
 CASES = {
     "causal": (masks.causal(), lambda i, j: j <= i),
     "window": (masks.window(2, 1), lambda i, j: i - 2 <= j <= i + 1),
+    "window diagonal": (masks.window(0, 0), lambda i, j: j == i),
+    "window unbounded": (masks.window(None, None), lambda i, j: True),
     "window left": (masks.window(2, None), lambda i, j: j >= i - 2),
     "window right": (masks.window(None, 0), lambda i, j: j <= i),
     "sliding": (masks.sliding_window(3), lambda i, j: 0 <= i - j < 3),
@@ -112,6 +114,13 @@ def test_random_blocks_depend_on_seed_and_block_alone(size, count, seed, length)
         assert len(seen) == min(count, i // size + 1)
         assert all(block <= i // size for block in seen)
     np.testing.assert_array_equal(pattern.visible(np.array([length - 1]), np.arange(length)), dense[-1:])
+
+
+@pytest.mark.parametrize("pattern", [masks.first(1), masks.padding(np.array([1, 2])), Pattern(lambda i, j: j < 1)])
+def test_a_dense_array_belongs_to_its_caller(pattern):
+    dense = pattern.dense(2, 3)
+    dense[..., 0, 0] = False
+    assert dense[..., 1, 0].all()
 
 
 def test_top_left_is_the_other_alignment():

@@ -45,9 +45,9 @@ def window(left: int | None, right: int | None) -> Pattern:
 
 
 def blocks_apart(least: int | None, most: int | None, *, size: int = 1, shift: int = 0) -> Pattern:
-    """Returns least <= (i + shift) // size - (j + shift) // size <= most: the block of the key is so far before the query's.
+    """Returns least <= (i + shift) // size - (j + shift) // size <= most; None is unbounded.
 
-    A size of 1 compares positions. None is unbounded.
+    The block of the key lies `least` to `most` blocks before the block of the query. With size 1 the blocks are positions.
 
     >>> blocks_apart(1, 1, size=2).dense(4, 4)[2]
     array([ True,  True, False, False])

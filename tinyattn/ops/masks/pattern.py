@@ -30,9 +30,14 @@ def band(i: Array, j: Array, left: int | None, right: int | None) -> Array:
     >>> band(np.array([[2]]), np.arange(4), 1, 0)
     array([[False,  True,  True, False]])
     """
-    offset = j - i
-    seen: Array = np.ones(offset.shape, bool) if left is None else offset >= -left
-    return seen if right is None else seen & (offset <= right)
+    # The bounds are added to the positions of the queries alone, so that no integer array of all pairs arises.
+    if left is not None and right is not None:
+        if left == -right:
+            return j == i - left
+        return (j >= i - left) & (j <= i + right)
+    if left is not None:
+        return j >= i - left
+    return np.ones(np.broadcast_shapes(i.shape, j.shape), bool) if right is None else j <= i + right
 
 
 class Pattern:
@@ -89,7 +94,8 @@ class Pattern:
         array([[ True,  True,  True]])
         """
         q_len, kv_len = whole("q_len", q_len, 0), whole("kv_len", kv_len, 0)
-        return self._seen(np.arange(kv_len - q_len, kv_len), np.arange(kv_len))
+        seen = self._seen(np.arange(kv_len - q_len, kv_len), np.arange(kv_len))
+        return seen if seen.flags.writeable else seen.copy()
 
     def blocks(self, q_len: int, kv_len: int, q_block: int, kv_block: int) -> Array:
         """Returns EMPTY (0), PARTIAL (1) or FULL (2) for each block of the dense array, without evaluating its pairs.
