@@ -9,7 +9,7 @@ import numpy as np
 
 from tinyattn.definitions.softmax.dot_product import attention
 from tinyattn.ops.bias import Bias
-from tinyattn.ops.checks import real
+from tinyattn.ops.checks import is_number, real
 from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.options import Window
 from tinyattn.ops.signature import floating, shapes
@@ -47,7 +47,7 @@ def differential_attention(q1: Array, k1: Array, q2: Array, k2: Array, v: Array,
 
 def check_lambda(lambda_: Any, q: Array) -> Any:
     """Returns lambda as a number, or as an array of shape () or (heads, 1, 1) in the dtype of q."""
-    if isinstance(lambda_, (int, float, np.integer, np.floating)) and not isinstance(lambda_, bool):
+    if is_number(lambda_):
         return real("lambda_", lambda_)
     factor = floating("lambda_", lambda_)
     if not np.isfinite(factor).all():

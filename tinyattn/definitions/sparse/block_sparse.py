@@ -6,9 +6,9 @@ import numpy as np
 
 from tinyattn.definitions.softmax.dot_product import attention
 from tinyattn.ops.bias import Bias
-from tinyattn.ops.checks import whole
+from tinyattn.ops.checks import check_broadcast, whole
 from tinyattn.ops.masks.pattern import Pattern
-from tinyattn.ops.options import Window, check_broadcast, visible_keys
+from tinyattn.ops.options import Window, visible_keys
 from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array
 
