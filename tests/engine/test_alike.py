@@ -5,7 +5,7 @@ import pytest
 
 from tinyattn.engine import Tensor
 from tinyattn.engine.call import KINDS_KEPT, Call
-from tinyattn.engine.table import CALLS
+from tinyattn.engine.table import ROWS
 
 
 @pytest.fixture
@@ -45,4 +45,4 @@ def test_what_is_remembered_of_a_row_is_bounded():
     for i in range(2 * KINDS_KEPT):
         call.places((1.0,) * i, {})
     assert len(call.known_places) == KINDS_KEPT
-    assert CALLS[np.add].places((1.0, 2.0), {}) == ()
+    assert ROWS[np.add].call.places((1.0, 2.0), {}) == ()

@@ -10,10 +10,11 @@ from typing import Any, Generic, ParamSpec, TypeVar
 
 import numpy as np
 
-from tinyattn.engine.arguments import own
+from tinyattn.engine.arguments import copied
 from tinyattn.engine.dtypes import floating
 from tinyattn.engine.grad import vjp
-from tinyattn.engine.graph import CONSTANT, PLAIN, Node, Parts, mode, part_of
+from tinyattn.engine.graph import CONSTANT, PLAIN, Node, mode
+from tinyattn.engine.record import record_outputs
 from tinyattn.engine.tensor import Tensor
 
 P = ParamSpec("P")
@@ -82,44 +83,38 @@ class Primitive(Generic[P, R]):
     def __call__(self, *args: P.args, **options: P.kwargs) -> R:
         bound = self.signature.bind(*args, **options)
         given = bound.arguments
-        names = [name for name, a in given.items() if isinstance(a, Tensor)]
-        if not names:
+        tensors = {name: a for name, a in given.items() if isinstance(a, Tensor)}
+        if not tensors:
             return self.computed(args, options)[0]
-        live = [name for name in names if given[name].node is not None]
-        parents = tuple(given[name].node for name in live)
+        live = {name: t.node for name, t in tensors.items() if t.node is not None}
         recording = bool(live) and mode.current not in (CONSTANT, PLAIN)
         if recording:
-            given.update({name: owned(a) for name, a in given.items()})
+            given.update({name: copied(a) for name, a in given.items()})
         # Tensors are kept for a second derivative alone: they would hold what the backward may not need.
         inputs = dict(given) if recording and self.definition is not None else {}
-        given.update({name: a._value for name, a in given.items() if isinstance(a, Tensor)})
+        given.update({name: t._value for name, t in tensors.items()})
         out: Any
         out, saved = self.computed(bound.args, bound.kwargs)
-        several = isinstance(out, tuple)
-        outs = [np.asarray(o) for o in (out if several else (out,))]
         if mode.current is PLAIN:
             return out
+        outs = [np.asarray(o) for o in (out if isinstance(out, tuple) else (out,))]
         for result in outs:
             if not floating(result.dtype):
                 raise TypeError(f"{self.name}: the result must be a floating array, got {result.dtype}")
-        if not recording:
-            made = [Tensor.of(o, None) for o in outs]
-            out = tuple(made) if several else made[0]
-            return out
         shapes = [(o.shape, o.dtype) for o in outs]
+        several = isinstance(out, tuple)
 
-        def pull(parts: Parts) -> list[Any]:
-            d_outs = [np.zeros(shape, dtype) if (g := parts.by_output.get(i)) is None else g if g.dtype == dtype else g.astype(dtype)
-                      for i, (shape, dtype) in enumerate(shapes)]
-            d_out = tuple(d_outs) if several else d_outs[0]
-            if any(isinstance(g, Tensor) for g in d_outs):
-                gradients = self.walked(inputs, live, d_out)
+        def pull(gs: list[Any]) -> list[Any]:
+            full = [np.zeros(shape, dtype) if g is None else g if g.dtype == dtype else g.astype(dtype)
+                    for g, (shape, dtype) in zip(gs, shapes, strict=True)]
+            d_out = tuple(full) if several else full[0]
+            if any(isinstance(g, Tensor) for g in full):
+                gradients = self.walked(inputs, list(live), d_out)
             else:
                 gradients = self.pulled(d_out, saved)
-            return [self.checked(gradients.get(name), name, node) for name, node in zip(live, parents, strict=True)]
+            return [self.checked(gradients.get(name), name, node) for name, node in live.items()]
 
-        joined = Node(None, None, parents, pull)
-        made = [Tensor.of(o, Node(o.shape, o.dtype, (joined,), part_of(i))) for i, o in enumerate(outs)]
+        made = record_outputs(outs, list(live.values()) if recording else [], lambda result: pull)
         out = tuple(made) if several else made[0]
         return out
 
@@ -150,11 +145,11 @@ class Primitive(Generic[P, R]):
             raise TypeError(f"{self.name} has a first derivative only; for a second one differentiate a function that has "
                             f"rules, or name it by {self.name}.again(function)")
 
-        def whole(live_inputs: dict[str, Any]) -> Any:
+        def again(live_inputs: dict[str, Any]) -> Any:
             bound = inspect.BoundArguments(self.signature, inputs | live_inputs)
             return definition(*bound.args, **bound.kwargs)
 
-        gradients: Mapping[str, Any] = vjp(whole, {name: inputs[name] for name in live})[1](d_out)
+        gradients: Mapping[str, Any] = vjp(again, {name: inputs[name] for name in live})[1](d_out)
         return gradients
 
     def checked(self, gradient: Any, argument: str, node: Node) -> Any:
@@ -169,16 +164,6 @@ class Primitive(Generic[P, R]):
         if gradient is not None and gradient.shape != node.shape:
             raise ValueError(f"{said} must have the argument's shape {node.shape}, got {gradient.shape}")
         return gradient
-
-
-def owned(argument: Any) -> Any:
-    """Returns the argument with every array that its caller could still write to replaced by a copy, in containers too."""
-    if isinstance(argument, dict):
-        return {key: owned(item) for key, item in argument.items()}
-    if isinstance(argument, (list, tuple)):
-        items = [owned(item) for item in argument]
-        return type(argument)(*items) if hasattr(argument, "_fields") else type(argument)(items)
-    return own(argument)
 
 
 def primitive(function: Callable[P, tuple[R, Any]]) -> Primitive[P, R]:

@@ -27,7 +27,7 @@ else:
 
 
 class Tensor(Methods, Operators):  # type: ignore[misc]
-    """A floating array on the tape: every NumPy function applied to it is recorded and can be differentiated.
+    """A floating array on a graph: every NumPy function applied to it is recorded and can be differentiated.
 
     `Tensor(array)` copies, so that what the owner does to the array later changes no gradient. `.value` is the
     array (read-only), `.grad` what `backward` left, or None.
@@ -96,9 +96,9 @@ class Tensor(Methods, Operators):  # type: ignore[misc]
         seed = seed_for(self, d_out)
         if self.node is None:
             raise RuntimeError("backward: this Tensor was computed under no_grad, there is no graph to walk")
-        order = ancestry(self.node)
+        order = ancestry([self.node])
         leaves = [node for node in order if node.pullback is None]
-        found = walk(self.node, seed, leaves, order=order)
+        found = walk([(self.node, seed)], leaves, order=order)
         before = [(node, node.grad) for node in found]
         try:
             for node, gradient in found.items():
