@@ -29,7 +29,7 @@ def mapped(change: Callable[[Any], Any], argument: Any) -> Any:
     >>> mapped(np.sum, {"a": [np.ones(2), "word"], "b": 3})
     {'a': [np.float64(2.0), 'word'], 'b': 3}
     """
-    if isinstance(argument, (_tensor, np.ndarray, np.generic)):
+    if type(argument) is _tensor or isinstance(argument, (np.ndarray, np.generic)):
         return change(argument)
     if isinstance(argument, dict):
         return {key: mapped(change, item) for key, item in argument.items()}
@@ -46,19 +46,23 @@ def bare(argument: Any) -> Any:
 
 def copied(argument: Any) -> Any:
     """Returns the argument with every array replaced by a copy, since the caller could still write to it."""
-    return mapped(lambda a: a if type(a) is _tensor else np.array(a) if a.ndim else a[()], argument)
+    return mapped(_copy, argument)
 
 
 def kept(argument: Any, *, widen: bool) -> Any:
     """Returns what a row keeps of an argument for the walk back: a copy, in float32 if asked and narrower."""
-    if type(argument) is _tensor and not (widen and argument._value.itemsize == 2):
-        return argument
-    argument = copied(argument)
-    return mapped(_widened, argument) if widen else argument
+    if type(argument) is _tensor:
+        return _widened(argument) if widen and argument._value.itemsize == 2 else argument
+    return mapped(_widened, copied(argument)) if widen else copied(argument)
+
+
+def _copy(a: Any) -> Any:
+    return a if type(a) is _tensor else np.array(a) if a.ndim else a[()]
 
 
 def _widened(a: Any) -> Any:
-    return a.astype(np.float32) if a.dtype.itemsize == 2 and floating(a.dtype) else a
+    dtype = a.dtype
+    return a.astype(np.float32) if dtype.itemsize == 2 and floating(dtype) else a
 
 
 def tensors_in(arguments: Iterable[Any]) -> list[Any]:

@@ -103,8 +103,8 @@ class Row:
             only = makers[0].pull(result, args, options)
             return lambda g: (only(g),)
         by_maker = {maker: maker.pull(result, args, options) for maker in makers}
-        pulls = [(by_maker[maker], () if item is None else (item,)) for maker, (_, item, _) in zip(makers, found, strict=True)]
-        return lambda g: [pull(g, *item) for pull, item in pulls]
+        pulls = [(by_maker[maker], item) for maker, (_, item, _) in zip(makers, found, strict=True)]
+        return lambda g: [pull(g) if item is None else pull(g, item) for pull, item in pulls]
 
 
 def unshared(values: Sequence[Any], args: Sequence[Any]) -> list[Any]:
