@@ -7,8 +7,8 @@ import pytest
 
 import tinyattn.engine  # noqa: F401
 from tinyattn.engine import grad
-from tinyattn.engine.check import directional
 from tinyattn.engine.call import name_of
+from tinyattn.engine.check import directional
 from tinyattn.engine.table import KINDS
 from tinyattn.engine.tree import map_tree
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -46,19 +46,29 @@ def array_if_listed(a: Any) -> Any:
     return array_like(a) if isinstance(a, (list, tuple)) else a
 
 
+def signature_of(function: Any, names: Iterable[str]) -> inspect.Signature:
+    """Returns NumPy's signature of a function; for a ufunc, its inputs and what else its row has names for.
+
+    All ufuncs share their options, which UFUNC lists. Here the inputs are called x, or a and b.
+    """
+    if not isinstance(function, np.ufunc):
+        return inspect.signature(function)
+    inputs = ("x",) if function.nin == 1 else ("a", "b")
+    return inspect.Signature([inspect.Parameter(name, inspect.Parameter.POSITIONAL_ONLY) for name in inputs] + [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=UFUNC[name]) for name in dict.fromkeys(names) if name in UFUNC])
+
+
 class Call:
     """The parameters of a row, which are those of NumPy's function, and how the row treats each.
 
-    `model` is a function with these parameters; a parameter `result` does not count. `arrays` names the parameters
-    that NumPy makes arrays of, `sequences` those that are sequences of arrays, `honours` the members of NEVER that the
-    row honours. The row of a ufunc names its inputs alone, as all ufuncs have the same options.
+    `arrays` names the parameters that NumPy makes arrays of, `sequences` those that are sequences of arrays, `honours`
+    the members of NEVER that the row honours.
     """
 
-    def __init__(self, function: Any, model: Callable[..., Any], arrays: str, sequences: str = "", honours: str = "") -> None:
-        self.function, self.ufunc = function, isinstance(function, np.ufunc)
+    def __init__(self, function: Any, signature: inspect.Signature, arrays: str, sequences: str = "", honours: str = "") -> None:
+        self.function, self.signature, self.ufunc = function, signature, isinstance(function, np.ufunc)
         self.known_places: dict[Any, tuple[int, ...] | None] = {}
-        parameters = [p for p in inspect.signature(model).parameters.values() if p.name != "result"]
-        self.signature = inspect.Signature(parameters)
+        parameters = signature.parameters.values()
         self.defaults = {p.name: p.default for p in parameters}
         self.names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
         self.rest = next((p.name for p in parameters if p.kind is p.VAR_POSITIONAL), "")
@@ -71,9 +81,9 @@ class Call:
         """Returns the name of the parameter that the argument at a place belongs to."""
         return self.names[place] if place < len(self.names) else self.rest
 
-    def no_rule(self, key: int | str) -> TypeError:
+    def no_rule(self, key: Any) -> TypeError:
         """Returns the error for an argument, given by place or by name, that cannot be differentiated."""
-        return no_rule(self.function, self.names.index(key) if key in self.names else key)  # type: ignore[arg-type]
+        return no_rule(self.function, self.names.index(key) if key in self.names else key)
 
     def places(self, args: tuple[Any, ...], options: dict[str, Any]) -> tuple[int, ...] | None:
         """Returns where the Tensors stand if NumPy takes all other arguments as they are; None if the call needs care.
@@ -116,7 +126,9 @@ class Call:
 
     def asks(self, name: str, value: Any) -> bool:
         """Returns whether an argument asks for something other than its default."""
-        default = UFUNC.get(name) if self.ufunc and name not in self.defaults else self.defaults.get(name)
+        default = self.defaults.get(name, np._NoValue)
+        if default is np._NoValue:
+            default = UFUNC.get(name)
         if value is np._NoValue or value is default:
             return False
         return not (isinstance(value, (str, bool)) and type(value) is type(default) and value == default)
@@ -130,7 +142,7 @@ class Call:
             if name not in self.defaults and not self.takes_more and not (self.ufunc and name in UFUNC):
                 raise TypeError(f"{name_of(self.function)}: a Tensor's rule knows no argument {name}=")
 
-    def coerced(self, args: tuple[Any, ...], options: dict[str, Any],
+    def coerced(self, args: Sequence[Any], options: dict[str, Any],
                 change: Callable[[Any], Any] = array_if_listed) -> tuple[list[Any], dict[str, Any]]:
         """Returns the arguments with lists as arrays; raises TypeError for a Tensor in the place of anything else."""
         def one(place: int | str, name: str, a: Any) -> Any:

@@ -13,7 +13,7 @@ from tinyattn.engine.sums import Placed, add_at
 from tinyattn.engine.table import with_rule
 
 
-@with_rule(lambda x, dtype: lambda g: g, widens=False)
+@with_rule(lambda: lambda g: g, widens=False)
 def cast(x: Any, dtype: Any) -> Any:
     """Returns x in another floating dtype."""
     kind = np.dtype(dtype)
@@ -41,7 +41,7 @@ def take(x: Any, index: Any) -> Any:
     return x[index]
 
 
-@with_rule(lambda g, index, shape: lambda d: take(d, index))
+@with_rule(lambda index: lambda d: take(d, index))
 def put(g: Any, index: Any, shape: tuple[int, ...]) -> Any:
     """Returns zeros of a shape with g added at an index."""
     out = np.zeros(shape, g.dtype)

@@ -19,29 +19,32 @@ from tinyattn.engine.through import pull_through
 Found = tuple[int | str, Any, Any]
 
 
-class Maker:
-    """A function from a call's arguments to the pullback of one of them, and which arguments it takes."""
+class Derivation:
+    """A maker or a body, given those of a call's arguments that it has parameters for."""
 
-    def __init__(self, function: Callable[..., Callable[..., Any]]) -> None:
+    def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
-        self.names = frozenset(inspect.signature(function).parameters)
-        self.wants_result = "result" in self.names
+        parameters = inspect.signature(function).parameters
+        self.names = frozenset(parameters)
+        self.wants_result = "result" in parameters
+        self.wants_all = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+        self.wants_rest = any(p.kind is p.VAR_POSITIONAL for p in parameters.values())
 
-    def pull(self, result: Any, args: Sequence[Any], options: dict[str, Any]) -> Callable[..., Any]:
-        """Returns the pullback for one call."""
-        if options and not options.keys() <= self.names:
-            options = {name: a for name, a in options.items() if name in self.names}
-        return self.function(result, *args, **options) if self.wants_result else self.function(*args, **options)
+    def wanted(self, given: dict[str, Any], rest: Sequence[Any], widen: bool) -> tuple[list[Any], dict[str, Any]]:
+        """Returns copies of the arguments that the function takes, by position and by name."""
+        return ([kept(a, widen=widen) for a in rest] if self.wants_rest else [],
+                {name: a if type(a) in SCALARS else kept(a, widen=widen)
+                 for name, a in given.items() if name in self.names or self.wants_all})
 
 
 class Row:
     """What happens when a function that has a gradient is called with a Tensor: `row(args, options)`."""
 
-    def __init__(self, function: Any, call: Call, makers: dict[str, Maker | None], body: Callable[..., Any] | None,
+    def __init__(self, function: Any, call: Call, makers: dict[str, Derivation | None], body: Derivation | None,
                  *, only: str, widens: bool) -> None:
         self.function, self.call, self.body, self.only, self.widens = function, call, body, only, widens
         self.rest = makers.get(call.rest)
-        self.makers: dict[int | str, Maker | None] = {**makers, **{i: makers.get(name) for i, name in enumerate(call.names)}}
+        self.makers: dict[Any, Derivation | None] = {**makers, **{i: makers.get(name) for i, name in enumerate(call.names)}}
 
     def __call__(self, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
         function, call = self.function, self.call
@@ -76,33 +79,39 @@ class Row:
         """Returns the Tensors on the graph among the arguments and in sequences of arrays among them, in order."""
         tensor = tensor_kind()
         found: list[Found] = []
-        for key, a in (*enumerate(args), *options.items()):
+        places: list[tuple[Any, Any]] = [*enumerate(args), *options.items()]
+        for key, a in places:
             if type(a) is tensor:
                 found.append((key, None if key in self.makers else key, a.node))
             elif isinstance(a, list):
                 found += [(key, i, item.node) for i, item in enumerate(a) if type(item) is tensor]
         return [one for one in found if one[2] is not None]
 
-    def maker(self, key: int | str) -> Maker:
+    def maker(self, key: int | str) -> Derivation:
         """Returns the maker of an argument; raises TypeError if it has none."""
         maker = self.makers.get(key, self.rest)
         if maker is None:
             raise self.call.no_rule(key)
         return maker
 
-    def pullback(self, found: list[Found], makers: list[Maker], args: Sequence[Any], options: dict[str, Any],
+    def pullback(self, found: list[Found], makers: list[Derivation], args: Sequence[Any], options: dict[str, Any],
                  result: Any) -> Pullback:
         """Returns the function from the gradient of the result to the gradients of the Tensors found."""
-        args = [a if type(a) in SCALARS else kept(a, widen=self.widens) for a in args]
+        call = self.call
+        given, rest = dict(zip(call.names, args, strict=False)), args[len(call.names) :]
         if options:
-            options = {name: kept(a, widen=self.widens) for name, a in options.items()}
+            given.update(options)
         if self.body is not None:
-            options = {name: a for name, a in options.items() if self.call.takes_more or name in self.call.defaults}
-            return pull_through(self.body, *self.call.coerced(args, options, array_like))
+            return pull_through(self.body.function, *call.coerced(*self.body.wanted(given, rest, self.widens), array_like))
+        by_maker = {}
+        for maker in makers:
+            places, names = maker.wanted(given, rest, self.widens)
+            if maker.wants_result:
+                names["result"] = result
+            by_maker[maker] = maker.function(*places, **names)
         if len(makers) == 1 and found[0][1] is None:
-            only = makers[0].pull(result, args, options)
+            only = by_maker[makers[0]]
             return lambda g: (only(g),)
-        by_maker = {maker: maker.pull(result, args, options) for maker in makers}
         pulls = [(by_maker[maker], item) for maker, (_, item, _) in zip(makers, found, strict=True)]
         return lambda g: [pull(g) if item is None else pull(g, item) for pull, item in pulls]
 

@@ -35,7 +35,7 @@ def spelled_out(subscripts: Any, operands: Sequence[Any]) -> tuple[list[str], st
     return inputs, output.replace("...", letters)
 
 
-def _einsum(*operands: Any, out: Any = None, optimize: Any = False, **kwargs: Any) -> Callable[[Any, int], Any]:
+def _einsum(*operands: Any, optimize: Any = False) -> Callable[[Any, int], Any]:
     listed = not isinstance(operands[0], str)
     subscripts, arrays = by_letters(operands)
     inputs, output = spelled_out(subscripts, arrays)

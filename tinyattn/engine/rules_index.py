@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tinyattn.engine.moves import put
-from tinyattn.engine.table import constant, refused, rule, taking
+from tinyattn.engine.table import constant, refused, rule
 
 
 def by_number(function: Any, array: str = "") -> Callable[..., Callable[[Any], Any]]:
@@ -18,17 +18,17 @@ def by_number(function: Any, array: str = "") -> Callable[..., Callable[[Any], A
     signature = inspect.signature(function)
     array = array or next(iter(signature.parameters))
 
-    def maker(*args: Any, **options: Any) -> Callable[[Any], Any]:
-        call = signature.bind(*args, **options)
-        shape, size = call.arguments[array].shape, call.arguments[array].size
-        del call.arguments[array]  # only its shape is needed
+    def maker(**given: Any) -> Callable[[Any], Any]:
+        shape, size = given[array].shape, given[array].size
+        del given[array]  # only its shape is needed
 
         def pull(g: Any) -> Any:
-            again = inspect.BoundArguments(signature, call.arguments | {array: np.arange(size).reshape(shape)})
-            return put(g, function(*again.args, **again.kwargs), (size,)).reshape(shape)
+            if not size:
+                return np.zeros(shape, g.dtype)
+            call = inspect.BoundArguments(signature, given | {array: np.arange(size).reshape(shape)})  # type: ignore[arg-type]
+            return put(g, function(*call.args, **call.kwargs), (size,)).reshape(shape)
         return pull
-
-    return taking(function, maker)
+    return maker
 
 
 for _function in (np.repeat, np.tile, np.rollaxis, np.delete, np.resize, np.take, np.take_along_axis, np.diagonal,
@@ -51,20 +51,19 @@ def _pad(array: Any, pad_width: Any, mode: Any = "constant", **kwargs: Any) -> C
 
 
 def _diag(v: Any, k: int = 0) -> Callable[[Any], Any]:
-    return by_number(np.diag)(v, k) if v.ndim == 2 else lambda g: np.diagonal(g, k)
+    return by_number(np.diag)(v=v, k=k) if v.ndim == 2 else lambda g: np.diagonal(g, k)
 
 
 rule(np.pad, _pad)
 rule(np.diag, _diag)
-rule(np.trace, body=lambda a, offset=0, axis1=0, axis2=1, dtype=None, out=None: np.sum(
+rule(np.trace, body=lambda a, offset=0, axis1=0, axis2=1, dtype=None: np.sum(
     np.diagonal(a, offset, axis1, axis2), axis=-1, dtype=dtype))
-rule(np.linalg.trace, body=lambda x, /, *, offset=0, dtype=None: np.sum(np.diagonal(x, offset, -2, -1), axis=-1, dtype=dtype))
-rule(np.tril, lambda m, k=0: lambda g: np.tril(g, k))
-rule(np.triu, lambda m, k=0: lambda g: np.triu(g, k))
+rule(np.linalg.trace, body=lambda x, offset=0, dtype=None: np.sum(np.diagonal(x, offset, -2, -1), axis=-1, dtype=dtype))
+rule(np.tril, lambda k=0: lambda g: np.tril(g, k))
+rule(np.triu, lambda k=0: lambda g: np.triu(g, k))
 
 
-def _sort(a: Any, axis: Any = -1, kind: Any = None, order: Any = None, *, stable: Any = None,
-          descending: Any = np._NoValue) -> Any:
+def _sort(a: Any, axis: Any = -1, descending: Any = np._NoValue) -> Any:
     if axis is None:
         a, axis = a.reshape(-1), 0
     if not a.ndim:
@@ -81,7 +80,7 @@ def _select(condlist: Any, choicelist: Any, default: Any = 0) -> Any:
     return chosen
 
 
-rule(np.sort, body=taking(np.sort, _sort))
+rule(np.sort, body=_sort)
 rule(np.select, body=_select, arrays="default", sequences="choicelist")
 constant("indices", np.argsort, np.argpartition, np.searchsorted, np.nonzero, np.flatnonzero, np.argwhere,
          np.digitize, np.lexsort, np.isin, np.histogram_bin_edges,

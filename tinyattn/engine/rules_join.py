@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinyattn.engine.moves import gathered
-from tinyattn.engine.table import rule, taking
+from tinyattn.engine.table import rule
 
 
 def pieces(arrays: Sequence[Any], widths: Sequence[int], axis: int) -> Callable[[Any, int], Any]:
@@ -17,27 +17,26 @@ def pieces(arrays: Sequence[Any], widths: Sequence[int], axis: int) -> Callable[
     return lambda g, i: g[(*(slice(None),) * (axis % g.ndim), slice(edges[i], edges[i + 1]))].reshape(shapes[i])
 
 
-def _concatenate(arrays: Sequence[Any], /, axis: Any = 0, out: Any = None, *, dtype: Any = None,
-                 casting: str = "same_kind") -> Callable[[Any, int], Any]:
+def _concatenate(arrays: Sequence[Any], axis: Any = 0) -> Callable[[Any, int], Any]:
     return pieces(arrays, [math.prod(np.shape(a)) if axis is None else a.shape[axis] for a in arrays], axis or 0)
 
 
-def _stack(arrays: Sequence[Any], axis: int = 0, out: Any = None, *, dtype: Any = None,
-           casting: str = "same_kind") -> Callable[[Any, int], Any]:
+def _stack(axis: int = 0) -> Callable[[Any, int], Any]:
     return lambda g, i: g[(*(slice(None),) * (axis % g.ndim), i)]
 
 
 def joins(function: Any, form: Callable[[Any], Any], axis: int) -> None:
     """Adds the row of a function that joins arrays along an axis, or their last one, after bringing them into a form."""
-    def maker(tup: Sequence[Any], **options: Any) -> Callable[[Any, int], Any]:
+    def maker(tup: Sequence[Any]) -> Callable[[Any, int], Any]:
         formed = [form(np.broadcast_to(False, np.shape(a))) for a in tup]
         place = min(axis, formed[0].ndim - 1)
         return pieces(tup, [a.shape[place] for a in formed], place)
 
-    rule(function, taking(function, maker), sequences="tup")
+    rule(function, maker, sequences="tup")
 
 
-rule(np.concatenate, _concatenate, sequences="arrays")
+rule(np.concatenate, _concatenate, sequences="arrays",
+     like=lambda arrays, /, axis=0, out=None, *, dtype=None, casting="same_kind": None)
 rule(np.stack, _stack, sequences="arrays")
 joins(np.vstack, np.atleast_2d, 0)
 joins(np.hstack, np.atleast_1d, 1)
@@ -56,7 +55,7 @@ def _split(ary: Any, indices_or_sections: Any, axis: int = 0) -> Callable[[list[
     return pull
 
 
-def _unstack(x: Any, /, *, axis: int = 0) -> Callable[[list[Any]], Any]:
+def _unstack(x: Any, axis: int = 0) -> Callable[[list[Any]], Any]:
     shape, front = x.shape, (slice(None),) * (axis % x.ndim)
     return lambda gs: gathered([(g, (*front, i)) for i, g in enumerate(gs) if g is not None], shape)
 

@@ -31,12 +31,12 @@ def _right(a: Any, b: Any) -> Callable[[Any], Any]:
 
 
 rule(np.matmul, _left, _right)
-rule(np.linalg.matmul, lambda x1, x2, /: _left(x1, x2),
-                       lambda x1, x2, /: _right(x1, x2))
-rule(np.vecdot, lambda a, b, axis=-1: lambda g: np.expand_dims(g, axis) * b,
-                lambda a, b, axis=-1: lambda g: np.expand_dims(g, axis) * a)
-rule(np.linalg.vecdot, lambda x1, x2, /, *, axis=-1: lambda g: np.expand_dims(g, axis) * x2,
-                       lambda x1, x2, /, *, axis=-1: lambda g: np.expand_dims(g, axis) * x1)
+rule(np.linalg.matmul, lambda x1, x2: _left(x1, x2),
+                       lambda x1, x2: _right(x1, x2))
+rule(np.vecdot, lambda b, axis=-1: lambda g: np.expand_dims(g, axis) * b,
+                lambda a, axis=-1: lambda g: np.expand_dims(g, axis) * a)
+rule(np.linalg.vecdot, lambda x2, axis=-1: lambda g: np.expand_dims(g, axis) * x2,
+                       lambda x1, axis=-1: lambda g: np.expand_dims(g, axis) * x1)
 
 
 def split_axes(a: Any, b: Any, axes: Any) -> tuple[list[int], list[int], list[int], list[int]]:
@@ -68,15 +68,15 @@ def dot_axes(a: Any, b: Any, b_axis: int) -> Any:
 
 
 rule(np.tensordot, _tensordot_left, _tensordot_right)
-rule(np.linalg.tensordot, lambda x1, x2, /, *, axes=2: _tensordot_left(x1, x2, axes),
-                          lambda x1, x2, /, *, axes=2: _tensordot_right(x1, x2, axes))
-rule(np.dot, lambda a, b, out=None: _tensordot_left(a, b, dot_axes(a, b, -2)),
-             lambda a, b, out=None: _tensordot_right(a, b, dot_axes(a, b, -2)))
-rule(np.inner, lambda a, b, /: _tensordot_left(a, b, dot_axes(a, b, -1)),
-               lambda a, b, /: _tensordot_right(a, b, dot_axes(a, b, -1)))
-rule(np.vdot, body=lambda a, b, /: np.sum(a.reshape(-1) * b.reshape(-1)), arrays="a b")
-rule(np.outer, body=lambda a, b, out=None: a.reshape(-1, 1) * b.reshape(1, -1), arrays="a b")
-rule(np.linalg.outer, body=lambda x1, x2, /: x1.reshape(-1, 1) * x2.reshape(1, -1), arrays="x1 x2")
+rule(np.linalg.tensordot, lambda x1, x2, axes=2: _tensordot_left(x1, x2, axes),
+                          lambda x1, x2, axes=2: _tensordot_right(x1, x2, axes))
+rule(np.dot, lambda a, b: _tensordot_left(a, b, dot_axes(a, b, -2)),
+             lambda a, b: _tensordot_right(a, b, dot_axes(a, b, -2)), like=lambda a, b, out=None: None)
+rule(np.inner, lambda a, b: _tensordot_left(a, b, dot_axes(a, b, -1)),
+               lambda a, b: _tensordot_right(a, b, dot_axes(a, b, -1)), like=lambda a, b, /: None)
+rule(np.vdot, body=lambda a, b: np.sum(a.reshape(-1) * b.reshape(-1)), arrays="a b", like=lambda a, b, /: None)
+rule(np.outer, body=lambda a, b: a.reshape(-1, 1) * b.reshape(1, -1), arrays="a b")
+rule(np.linalg.outer, body=lambda x1, x2: x1.reshape(-1, 1) * x2.reshape(1, -1), arrays="x1 x2")
 if hasattr(np, "matvec"):  # from NumPy 2.2 on
     rule(np.matvec, body=lambda a, b: (a @ np.expand_dims(b, -1))[..., 0], arrays="a b")
     rule(np.vecmat, body=lambda a, b: (np.expand_dims(a, -2) @ b)[..., 0, :], arrays="a b")
@@ -100,5 +100,5 @@ def _kron(a: Any, b: Any) -> Any:
 
 
 rule(np.cross, body=_cross, arrays="a b")
-rule(np.linalg.cross, body=lambda x1, x2, /, *, axis=-1: _cross(x1, x2, axis=axis), arrays="x1 x2")
+rule(np.linalg.cross, body=lambda x1, x2, axis=-1: _cross(x1, x2, axis=axis), arrays="x1 x2")
 rule(np.kron, body=_kron, arrays="a b")

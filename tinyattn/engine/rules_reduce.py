@@ -31,8 +31,7 @@ def count_of(shape: tuple[int, ...], axis: Any) -> int:
     return math.prod(shape) if axis is None else math.prod([shape[a] for a in axes_of(axis, len(shape))])
 
 
-def _sum(a: Any, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: bool = False, initial: Any = None,
-         where: Any = True) -> Callable[[Any], Any]:
+def _sum(a: Any, axis: Any = None) -> Callable[[Any], Any]:
     shape = a.shape
     return lambda g: np.broadcast_to(unfold(g, shape, axis), shape)
 
@@ -46,45 +45,28 @@ def chosen(a: Any, peak: Any, axes: tuple[int, ...]) -> Any:
     return ours / np.maximum(ours.sum(axis=axes, keepdims=True), 1).astype(a.dtype)
 
 
-def _extreme(result: Any, a: Any, axis: Any = None, out: Any = None, keepdims: bool = False, initial: Any = None,
-             where: Any = True) -> Callable[[Any], Any]:
+def _extreme(result: Any, a: Any, axis: Any = None) -> Callable[[Any], Any]:
     return lambda g: unfold(g, a.shape, axis) * chosen(a, unfold(result, a.shape, axis), axes_of(axis, a.ndim))
 
 
-def _mean(a: Any, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: bool = False, *,
-          where: Any = True) -> Callable[[Any], Any]:
+def _mean(a: Any, axis: Any = None) -> Callable[[Any], Any]:
     shape, share = a.shape, 1.0 / max(count_of(a.shape, axis), 1)
     return lambda g: np.broadcast_to(unfold(g, shape, axis) * share, shape)
 
 
-def freedom(shape: tuple[int, ...], axis: Any, ddof: Any, correction: Any) -> float:
-    """Returns what a variance divides by: the degrees of freedom, or NaN if there are none, as its value is NaN too."""
-    left = count_of(shape, axis) - (ddof if correction is None else correction)
-    return left if left > 0 else np.nan
+def _var(a: Any, axis: Any = None, dtype: Any = None, ddof: Any = 0, correction: Any = np._NoValue) -> Callable[[Any], Any]:
+    left = count_of(a.shape, axis) - (ddof if correction is np._NoValue else correction)
+    # Without degrees of freedom the variance is NaN, and so is its gradient.
+    scale = 2.0 / left if left > 0 else np.nan
+    exact = a if dtype is None or np.dtype(dtype).itemsize == 2 else a.astype(dtype)
+    return lambda g: unfold(g, a.shape, axis) * scale * (exact - np.mean(exact, axis=axis, keepdims=True))
 
 
-def _var(a: Any, axis: Any = None, dtype: Any = None, out: Any = None, ddof: Any = 0, keepdims: bool = False, *,
-         where: Any = True, mean: Any = None, correction: Any = None) -> Callable[[Any], Any]:
-    scale = 2.0 / freedom(a.shape, axis, ddof, correction)
-    return lambda g: unfold(g, a.shape, axis) * scale * centred(a, axis, dtype)
-
-
-def _std(result: Any, a: Any, axis: Any = None, dtype: Any = None, out: Any = None, ddof: Any = 0,
-         keepdims: bool = False, *, where: Any = True, mean: Any = None, correction: Any = None) -> Callable[[Any], Any]:
-    scale = 1.0 / freedom(a.shape, axis, ddof, correction)
-
-    def pull(g: Any) -> Any:
-        spread = unfold(result, a.shape, axis)
-        still = np.equal(spread, 0)
-        slope = np.where(still, 0.0, unfold(g, a.shape, axis)) / np.where(still, 1.0, spread)
-        return slope * scale * centred(a, axis, dtype)
-    return pull
-
-
-def centred(a: Any, axis: Any, dtype: Any) -> Any:
-    """Returns a minus its mean."""
-    a = a if dtype is None or np.dtype(dtype).itemsize == 2 else a.astype(dtype)
-    return a - np.mean(a, axis=axis, keepdims=True)
+def _std(result: Any, a: Any, axis: Any = None, dtype: Any = None, ddof: Any = 0,
+         correction: Any = np._NoValue) -> Callable[[Any], Any]:
+    of_variance = _var(a, axis, dtype, ddof, correction)
+    zero = np.equal(result, 0)  # there the gradient is 0
+    return lambda g: of_variance(np.where(zero, 0.0, g) / np.where(zero, 1.0, 2.0 * result))
 
 
 rule(np.sum, _sum)
@@ -95,7 +77,7 @@ for _function in {np.max, np.min, np.amax, np.amin}:
     rule(_function, _extreme)
 
 
-def _average(a: Any, axis: Any = None, weights: Any = None, returned: bool = False, *, keepdims: bool = False) -> Any:
+def _average(a: Any, axis: Any = None, weights: Any = None, returned: bool = False, keepdims: bool = False) -> Any:
     if weights is None:
         weights = np.ones(a.shape)
     elif weights.shape != a.shape:
@@ -106,13 +88,11 @@ def _average(a: Any, axis: Any = None, weights: Any = None, returned: bool = Fal
     return (mean, total) if returned else mean
 
 
-def _nansum(a: Any, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: bool = False, initial: Any = None,
-            where: Any = True) -> Any:
+def _nansum(a: Any, axis: Any = None, keepdims: bool = False) -> Any:
     return np.sum(np.where(np.isnan(a), 0.0, a), axis=axis, keepdims=keepdims)
 
 
-def _nanmean(a: Any, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: bool = False, *,
-             where: Any = True) -> Any:
+def _nanmean(a: Any, axis: Any = None, keepdims: bool = False) -> Any:
     count = np.sum(np.logical_not(np.isnan(a)), axis=axis, keepdims=keepdims)
     return _nansum(a, axis, keepdims=keepdims) / count.astype(a.dtype)
 
@@ -124,8 +104,7 @@ def rows_of(a: Any, axis: Any) -> Any:
     return np.transpose(a, rest + axes).reshape((*(a.shape[i] for i in rest), count_of(a.shape, axis)))
 
 
-def _prod(a: Any, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: bool = False, initial: Any = None,
-          where: Any = True) -> Any:
+def _prod(a: Any, axis: Any = None, dtype: Any = None, keepdims: bool = False) -> Any:
     rows = rows_of(a if dtype is None else a.astype(dtype), axis)
     while rows.shape[-1] > 1:  # by halves, so that a zero is multiplied and never divided by
         half = rows.shape[-1] // 2
@@ -135,7 +114,7 @@ def _prod(a: Any, axis: Any = None, dtype: Any = None, out: Any = None, keepdims
     return unfold(product, a.shape, axis) if keepdims else product
 
 
-def _median(a: Any, axis: Any = None, out: Any = None, overwrite_input: bool = False, keepdims: bool = False) -> Any:
+def _median(a: Any, axis: Any = None, keepdims: bool = False) -> Any:
     rows = np.sort(rows_of(a, axis), axis=-1)
     length = rows.shape[-1]
     middle = (rows[..., (length - 1) // 2] + rows[..., length // 2]) * 0.5 if length else np.sum(rows, axis=-1)
@@ -143,7 +122,7 @@ def _median(a: Any, axis: Any = None, out: Any = None, overwrite_input: bool = F
 
 
 rule(np.average, body=_average, arrays="a weights", honours="returned")
-rule(np.ptp, body=lambda a, axis=None, out=None, keepdims=False:
+rule(np.ptp, body=lambda a, axis=None, keepdims=False:
      np.max(a, axis=axis, keepdims=keepdims) - np.min(a, axis=axis, keepdims=keepdims))
 rule(np.nansum, body=_nansum)
 rule(np.nanmean, body=_nanmean)

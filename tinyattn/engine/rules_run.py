@@ -8,7 +8,7 @@ import numpy as np
 from tinyattn.engine.table import rule
 
 
-def _cumsum(a: Any, axis: Any = None, dtype: Any = None, out: Any = None) -> Callable[[Any], Any]:
+def _cumsum(a: Any, axis: Any = None) -> Callable[[Any], Any]:
     shape = a.shape
 
     def pull(g: Any) -> Any:
@@ -18,7 +18,7 @@ def _cumsum(a: Any, axis: Any = None, dtype: Any = None, out: Any = None) -> Cal
     return pull
 
 
-def _cumprod(a: Any, axis: Any = None, dtype: Any = None, out: Any = None) -> Any:
+def _cumprod(a: Any, axis: Any = None, dtype: Any = None) -> Any:
     a = a if dtype is None else a.astype(dtype)
     if axis is None or not a.ndim:
         a, axis = a.reshape(-1), 0
@@ -35,7 +35,7 @@ rule(np.cumprod, body=_cumprod)
 
 
 def _cumulative(run: Callable[..., Any], neutral: float) -> Callable[..., Any]:
-    def body(x: Any, /, *, axis: Any = None, dtype: Any = None, out: Any = None, include_initial: bool = False) -> Any:
+    def body(x: Any, axis: Any = None, dtype: Any = None, include_initial: bool = False) -> Any:
         axis = (0 if axis is None else axis) % max(x.ndim, 1)
         so_far = run(x.reshape(-1) if not x.ndim else x, axis, dtype)
         if not include_initial:

@@ -7,7 +7,7 @@ import numpy as np
 
 from tinyattn.engine.arguments import bare
 from tinyattn.engine.moves import cast
-from tinyattn.engine.table import constant, rule, taking
+from tinyattn.engine.table import constant, rule
 
 
 def in_order(a: Any, order: Any) -> Any:
@@ -18,8 +18,7 @@ def in_order(a: Any, order: Any) -> Any:
     return "F" if flags.f_contiguous and not flags.c_contiguous else "C"
 
 
-# NumPy calls the argument `newshape` up to 2.3, in 2.0 by no other name.
-def _reshape(a: Any, /, shape: Any = None, order: Any = "C", *, newshape: Any = None, copy: Any = None) -> Callable[[Any], Any]:
+def _reshape(a: Any, order: Any = "C") -> Callable[[Any], Any]:
     old, order = a.shape, in_order(a, order)
     if order == "C":
         return lambda g: g.reshape(old)
@@ -36,7 +35,7 @@ def _ravel(a: Any, order: Any = "C") -> Callable[[Any], Any]:
     return lambda g: g[places].reshape(old)
 
 
-def _squeeze(a: Any, axis: Any = None) -> Callable[[Any], Any]:
+def _squeeze(a: Any) -> Callable[[Any], Any]:
     old = a.shape
     return lambda g: g.reshape(old)
 
@@ -48,24 +47,24 @@ def _transpose(a: Any, axes: Any = None) -> Callable[[Any], Any]:
     return lambda g: g.transpose([ahead.index(i) for i in range(len(ahead))])
 
 
-rule(np.reshape, taking(np.reshape, _reshape), honours="order copy")
+rule(np.reshape, _reshape, honours="order copy")
 rule(np.ravel, _ravel, honours="order")
-rule(np.expand_dims, lambda a, axis: lambda g: np.squeeze(g, axis))
+rule(np.expand_dims, lambda axis: lambda g: np.squeeze(g, axis))
 rule(np.squeeze, _squeeze)
-rule(np.swapaxes, lambda a, axis1, axis2: lambda g: np.swapaxes(g, axis1, axis2))
+rule(np.swapaxes, lambda axis1, axis2: lambda g: np.swapaxes(g, axis1, axis2))
 rule(np.transpose, _transpose)
 for _function in (np.matrix_transpose, np.linalg.matrix_transpose):
-    rule(_function, lambda x, /: lambda g: np.swapaxes(g, -1, -2))
-rule(np.moveaxis, lambda a, source, destination: lambda g: np.moveaxis(g, destination, source))
-rule(np.broadcast_to, lambda array, shape, subok=False: lambda g: g)
-rule(np.flip, lambda m, axis=None: lambda g: np.flip(g, axis))
-rule(np.fliplr, lambda m: lambda g: np.fliplr(g))
-rule(np.flipud, lambda m: lambda g: np.flipud(g))
-rule(np.rot90, lambda m, k=1, axes=(0, 1): lambda g: np.rot90(g, -k, axes))
-rule(np.roll, lambda a, shift, axis=None: lambda g: np.roll(g, np.negative(shift), axis))
-rule(np.copy, lambda a, order="K", subok=False: lambda g: g, honours="order")
+    rule(_function, lambda: lambda g: np.swapaxes(g, -1, -2))
+rule(np.moveaxis, lambda source, destination: lambda g: np.moveaxis(g, destination, source))
+rule(np.broadcast_to, lambda: lambda g: g)
+rule(np.flip, lambda axis=None: lambda g: np.flip(g, axis))
+rule(np.fliplr, lambda: lambda g: np.fliplr(g))
+rule(np.flipud, lambda: lambda g: np.flipud(g))
+rule(np.rot90, lambda k=1, axes=(0, 1): lambda g: np.rot90(g, -k, axes))
+rule(np.roll, lambda shift, axis=None: lambda g: np.roll(g, np.negative(shift), axis))
+rule(np.copy, lambda: lambda g: g, honours="order")
 if hasattr(np, "astype"):  # from NumPy 2.1 on
-    rule(np.astype, body=lambda x, dtype, /, *, copy=True, device=None: cast(x, dtype), honours="copy device")
+    rule(np.astype, body=lambda x, dtype: cast(x, dtype), honours="copy device")
 
 
 def _at_least(function: Any) -> Callable[..., Any]:
@@ -75,12 +74,12 @@ def _at_least(function: Any) -> Callable[..., Any]:
     return body
 
 
-def _broadcast_arrays(*args: Any, subok: bool = False) -> Any:
+def _broadcast_arrays(*args: Any) -> Any:
     shape = np.broadcast_shapes(*[a.shape for a in args])
     return tuple(np.broadcast_to(a, shape) for a in args)
 
 
-def _meshgrid(*xi: Any, copy: bool = True, sparse: bool = False, indexing: str = "xy") -> Any:
+def _meshgrid(*xi: Any, sparse: bool = False, indexing: str = "xy") -> Any:
     axes = list(range(len(xi)))
     if indexing == "xy" and len(xi) > 1:
         axes[:2] = [1, 0]
@@ -88,8 +87,7 @@ def _meshgrid(*xi: Any, copy: bool = True, sparse: bool = False, indexing: str =
     return tuple(lines) if sparse else _broadcast_arrays(*lines)
 
 
-def _linspace(start: Any, stop: Any, num: Any = 50, endpoint: bool = True, retstep: bool = False, dtype: Any = None,
-              axis: int = 0, *, device: Any = None) -> Any:
+def _linspace(start: Any, stop: Any, num: Any = 50, endpoint: bool = True, retstep: bool = False, axis: int = 0) -> Any:
     parts = num - 1 if endpoint else num
     ndim = max(start.ndim, stop.ndim)
     share = (np.arange(num) / max(parts, 1)).reshape((num,) + (1,) * ndim)
@@ -97,8 +95,7 @@ def _linspace(start: Any, stop: Any, num: Any = 50, endpoint: bool = True, retst
     return (line, (stop - start) / parts if parts > 0 else np.nan) if retstep else line
 
 
-def _full_like(a: Any, fill_value: Any, dtype: Any = None, order: str = "K", subok: bool = True, shape: Any = None, *,
-               device: Any = None) -> Any:
+def _full_like(a: Any, fill_value: Any, shape: Any = None) -> Any:
     return np.broadcast_to(fill_value, a.shape if shape is None else shape)
 
 

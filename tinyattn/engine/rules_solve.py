@@ -28,7 +28,7 @@ def _solve_matrix(result: Any, a: Any, b: Any) -> Callable[[Any], Any]:
 
 
 rule(np.linalg.solve, _solve_matrix, _solve_right)
-rule(np.linalg.inv, lambda result, a: lambda g: -(transposed(result) @ g @ transposed(result)))
+rule(np.linalg.inv, lambda result: lambda g: -(transposed(result) @ g @ transposed(result)))
 
 
 def cofactors(a: Any) -> Any:
@@ -52,7 +52,7 @@ rule(np.linalg.det, _det)
 rule(np.linalg.slogdet, lambda a: lambda gs: None if gs[1] is None else np.expand_dims(gs[1], (-1, -2)) * transposed(np.linalg.inv(a)))
 
 
-def _cholesky(result: Any, a: Any, /, *, upper: bool = False) -> Callable[[Any], Any]:
+def _cholesky(result: Any, upper: bool = False) -> Callable[[Any], Any]:
     def pull(g: Any) -> Any:
         lower, g = (transposed(result), transposed(g)) if upper else (result, g)
         inverse, half_diagonal = np.linalg.inv(lower), 1.0 - 0.5 * np.eye(lower.shape[-1], dtype=lower.dtype)
@@ -86,7 +86,7 @@ def norm_pull(result: Any, x: Any, ord: Any, axis: Any, *, matrix: bool) -> Call
     return pull
 
 
-def _norm(result: Any, x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Callable[[Any], Any]:
+def _norm(result: Any, x: Any, ord: Any = None, axis: Any = None) -> Callable[[Any], Any]:
     matrix = len(axes_of(axis, x.ndim)) == 2
     if ord is None or (ord == "fro" and matrix):
         ord, matrix = None, False
@@ -94,5 +94,5 @@ def _norm(result: Any, x: Any, ord: Any = None, axis: Any = None, keepdims: bool
 
 
 rule(np.linalg.norm, _norm)
-rule(np.linalg.vector_norm, lambda result, x, /, *, axis=None, keepdims=False, ord=2:
+rule(np.linalg.vector_norm, lambda result, x, axis=None, ord=2:
      norm_pull(result, x, ord, axis, matrix=False))

@@ -7,52 +7,48 @@ from collections.abc import Callable
 from typing import Any
 
 from tinyattn.engine.arguments import tensor_kind
-from tinyattn.engine.call import Call, name_of
+from tinyattn.engine.call import Call, name_of, signature_of
 from tinyattn.engine.record import value_of
-from tinyattn.engine.row import Maker, Row
+from tinyattn.engine.row import Derivation, Row
 
 ROWS: dict[Any, Callable[[tuple[Any, ...], dict[str, Any]], Any]] = {}
 KINDS: dict[Any, tuple[str, str]] = {}
 
 
 def rule(function: Any, *makers: Callable[..., Any] | None, body: Callable[..., Any] | None = None,
-         arrays: str | None = None, sequences: str = "", honours: str = "", only: str = "", widens: bool = True) -> None:
+         arrays: str | None = None, sequences: str = "", honours: str = "", only: str = "", widens: bool = True,
+         like: Callable[..., Any] | None = None) -> None:
     """Adds the row of a function that has a gradient, by its makers or by its body. The value is always NumPy's own.
 
-    **Makers**, one per differentiable argument, take the arguments of the call and return the function from `g`, the
+    **Makers**, one per differentiable argument, take arguments of the call and return the function from `g`, the
     gradient of the result, to the gradient of the argument:
 
-        rule(np.multiply, lambda a, b: lambda g: g * b, lambda a, b: lambda g: g * a)
+        rule(np.multiply, lambda b: lambda g: g * b, lambda a: lambda g: g * a)
+        rule(np.flip, lambda axis=None: lambda g: np.flip(g, axis))
 
-    Only what the inner function mentions is kept for the walk back. A maker with a first parameter `result` also gets
-    the result. None stands for an argument that has no gradient. The inner function of an argument that is a sequence
-    of arrays takes `(g, i)` and returns the gradient of array i. For a function of several results `g` is the list of
-    their gradients, None for those that were not used. The walk undoes broadcasting and changes of dtype.
+    A maker has parameters for what it needs, under NumPy's names, and nothing else is kept for the walk back; `result`
+    is the result. None stands for an argument that has no gradient. The inner function of an argument that is a
+    sequence of arrays takes `(g, i)` and returns the gradient of array i. For a function of several results `g` is the
+    list of their gradients, None for those that were not used. The walk undoes broadcasting and changes of dtype.
 
     A **body** is the function written with others that have rows; it runs in the walk back, which then goes through it:
 
         rule(np.ptp, body=lambda a, axis=None: np.max(a, axis) - np.min(a, axis))
 
-    Makers and bodies have the parameters of NumPy's function. `arrays` names those that are arrays (if not said, the
-    first one for a body, the first of each maker otherwise), `sequences` those that are sequences of arrays, and
-    `honours` those of `call.NEVER` that the row honours. `only` names the one argument that the result depends on:
-    without a Tensor there, it is a plain array. Without `widens` makers see float16 and bfloat16 as they are,
-    otherwise as float32.
+    `arrays` names the parameters that are arrays (if not said, the first ones, as many as there are makers),
+    `sequences` those that are sequences of arrays, and `honours` those of `call.NEVER` that the row honours. `only`
+    names the one argument that the result depends on: without a Tensor there, it is a plain array. Without `widens`
+    makers see float16 and bfloat16 as they are, otherwise as float32. `like` is a function with NumPy's parameters, for
+    those of NumPy's functions that tell theirs from NumPy 2.4 on only.
     """
-    model = next(f for f in (body, *makers) if f is not None)
+    derivations = [maker and Derivation(maker) for maker in makers]
+    signature = inspect.signature(like) if like else signature_of(function, [n for d in derivations if d for n in sorted(d.names)])
     if arrays is None:
-        names = [name for name in inspect.signature(model).parameters if name != "result"]
-        arrays = "" if sequences else " ".join(names[: max(len(makers), 1)])
-    call = Call(function, model, arrays, sequences, honours)
-    by_name = dict(zip(f"{arrays} {sequences}".split(), [maker and Maker(maker) for maker in makers], strict=False))
-    ROWS[function] = Row(function, call, by_name, body, only=only, widens=widens)
+        arrays = "" if sequences else " ".join(list(signature.parameters)[: max(len(makers), 1)])
+    by_name = dict(zip(f"{arrays} {sequences}".split(), derivations, strict=False))
+    ROWS[function] = Row(function, Call(function, signature, arrays, sequences, honours), by_name,
+                         body and Derivation(body), only=only, widens=widens)
     KINDS[function] = "differentiable", "a rule of its own" if body is None else "written with functions that have rules"
-
-
-def taking(function: Any, model: Callable[..., Any]) -> Callable[..., Any]:
-    """Returns a maker or body, written for several functions or versions of NumPy, with the parameters of this one."""
-    model.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]
-    return model
 
 
 def with_rule(*makers: Callable[..., Any], widens: bool = True) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
