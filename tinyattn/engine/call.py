@@ -53,9 +53,10 @@ def signature_of(function: Any, names: Iterable[str]) -> inspect.Signature:
     """
     if not isinstance(function, np.ufunc):
         return inspect.signature(function)
-    inputs = ("x",) if function.nin == 1 else ("a", "b")
-    return inspect.Signature([inspect.Parameter(name, inspect.Parameter.POSITIONAL_ONLY) for name in inputs] + [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=UFUNC[name]) for name in dict.fromkeys(names) if name in UFUNC])
+    parameter = inspect.Parameter
+    return inspect.Signature([
+        *[parameter(name, parameter.POSITIONAL_ONLY) for name in (("x",) if function.nin == 1 else ("a", "b"))],
+        *[parameter(name, parameter.KEYWORD_ONLY, default=UFUNC[name]) for name in dict.fromkeys(names) if name in UFUNC]])
 
 
 class Call:

@@ -32,7 +32,7 @@ class Trace:
             self.out = f(self.entered, *rest, **options)
         finally:
             mode.current = previous
-        self.inputs = [t.node for t in leaves(self.entered) if isinstance(t, Tensor)]
+        self.inputs = [t.node for t in leaves(self.entered) if isinstance(t, Tensor) and t.node is not None]
 
     def pull(self, pairs: list[tuple[Any, Any]], *, keep: bool) -> Any:
         """Returns the gradients of x's leaves in x's tree, from pairs of an output and the gradient to start with there.
@@ -48,7 +48,7 @@ class Trace:
         def gradient(leaf: Any, given: Any) -> Any:
             if not isinstance(leaf, Tensor):
                 return given
-            g = found.get(leaf.node)
+            g = None if leaf.node is None else found.get(leaf.node)
             if outer and g is not None:
                 return g
             g = np.zeros(leaf.shape, leaf.dtype) if g is None else np.array(g)

@@ -20,29 +20,41 @@ Found = tuple[int | str, Any, Any]
 
 
 class Derivation:
-    """A maker or a body, given those of a call's arguments that it has parameters for."""
+    """A maker or a body, called with those arguments of a call that it has parameters for."""
 
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self.function = function
+    def __init__(self, function: Callable[..., Any], call: Call, *, widens: bool) -> None:
         parameters = inspect.signature(function).parameters
-        self.names = frozenset(parameters)
+        every = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+        self.function, self.widens = function, widens
+        self.names = frozenset([*call.defaults, *parameters] if every else parameters)
+        self.places = [(i, name) for i, name in enumerate(call.names) if name in self.names]
+        self.first_rest = len(call.names) if call.rest in self.names else None
         self.wants_result = "result" in parameters
-        self.wants_all = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-        self.wants_rest = any(p.kind is p.VAR_POSITIONAL for p in parameters.values())
 
-    def wanted(self, given: dict[str, Any], rest: Sequence[Any], widen: bool) -> tuple[list[Any], dict[str, Any]]:
+    def wanted(self, args: Sequence[Any], options: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
         """Returns copies of the arguments that the function takes, by position and by name."""
-        return ([kept(a, widen=widen) for a in rest] if self.wants_rest else [],
-                {name: a if type(a) in SCALARS else kept(a, widen=widen)
-                 for name, a in given.items() if name in self.names or self.wants_all})
+        count, widen = len(args), self.widens
+        named = {name: a if type(a := args[i]) in SCALARS else kept(a, widen=widen) for i, name in self.places if i < count}
+        for name, a in options.items():
+            if name in self.names:
+                named[name] = kept(a, widen=widen)
+        rest = [] if self.first_rest is None else [kept(a, widen=widen) for a in args[self.first_rest :]]
+        return rest, named
+
+    def pull(self, args: Sequence[Any], options: dict[str, Any], result: Any) -> Callable[..., Any]:
+        """Returns the pullback that a maker makes for one call."""
+        rest, named = self.wanted(args, options)
+        if self.wants_result:
+            named["result"] = result
+        return self.function(*rest, **named)
 
 
 class Row:
     """What happens when a function that has a gradient is called with a Tensor: `row(args, options)`."""
 
     def __init__(self, function: Any, call: Call, makers: dict[str, Derivation | None], body: Derivation | None,
-                 *, only: str, widens: bool) -> None:
-        self.function, self.call, self.body, self.only, self.widens = function, call, body, only, widens
+                 *, only: str) -> None:
+        self.function, self.call, self.body, self.only = function, call, body, only
         self.rest = makers.get(call.rest)
         self.makers: dict[Any, Derivation | None] = {**makers, **{i: makers.get(name) for i, name in enumerate(call.names)}}
 
@@ -97,21 +109,12 @@ class Row:
     def pullback(self, found: list[Found], makers: list[Derivation], args: Sequence[Any], options: dict[str, Any],
                  result: Any) -> Pullback:
         """Returns the function from the gradient of the result to the gradients of the Tensors found."""
-        call = self.call
-        given, rest = dict(zip(call.names, args, strict=False)), args[len(call.names) :]
-        if options:
-            given.update(options)
         if self.body is not None:
-            return pull_through(self.body.function, *call.coerced(*self.body.wanted(given, rest, self.widens), array_like))
-        by_maker = {}
-        for maker in makers:
-            places, names = maker.wanted(given, rest, self.widens)
-            if maker.wants_result:
-                names["result"] = result
-            by_maker[maker] = maker.function(*places, **names)
+            return pull_through(self.body.function, *self.call.coerced(*self.body.wanted(args, options), array_like))
         if len(makers) == 1 and found[0][1] is None:
-            only = by_maker[makers[0]]
+            only = makers[0].pull(args, options, result)
             return lambda g: (only(g),)
+        by_maker = {maker: maker.pull(args, options, result) for maker in makers}
         pulls = [(by_maker[maker], item) for maker, (_, item, _) in zip(makers, found, strict=True)]
         return lambda g: [pull(g) if item is None else pull(g, item) for pull, item in pulls]
 

@@ -25,7 +25,7 @@ def by_number(function: Any, array: str = "") -> Callable[..., Callable[[Any], A
         def pull(g: Any) -> Any:
             if not size:
                 return np.zeros(shape, g.dtype)
-            call = inspect.BoundArguments(signature, given | {array: np.arange(size).reshape(shape)})  # type: ignore[arg-type]
+            call = inspect.BoundArguments(signature, given | {array: np.arange(size).reshape(shape)})
             return put(g, function(*call.args, **call.kwargs), (size,)).reshape(shape)
         return pull
     return maker

@@ -41,13 +41,14 @@ def rule(function: Any, *makers: Callable[..., Any] | None, body: Callable[..., 
     makers see float16 and bfloat16 as they are, otherwise as float32. `like` is a function with NumPy's parameters, for
     those of NumPy's functions that tell theirs from NumPy 2.4 on only.
     """
-    derivations = [maker and Derivation(maker) for maker in makers]
-    signature = inspect.signature(like) if like else signature_of(function, [n for d in derivations if d for n in sorted(d.names)])
+    names = [name for f in (body, *makers) if f for name in inspect.signature(f).parameters]
+    signature = inspect.signature(like) if like else signature_of(function, names)
     if arrays is None:
         arrays = "" if sequences else " ".join(list(signature.parameters)[: max(len(makers), 1)])
-    by_name = dict(zip(f"{arrays} {sequences}".split(), derivations, strict=False))
-    ROWS[function] = Row(function, Call(function, signature, arrays, sequences, honours), by_name,
-                         body and Derivation(body), only=only, widens=widens)
+    call = Call(function, signature, arrays, sequences, honours)
+    derivations = [f and Derivation(f, call, widens=widens) for f in (body, *makers)]
+    by_name = dict(zip(f"{arrays} {sequences}".split(), derivations[1:], strict=False))
+    ROWS[function] = Row(function, call, by_name, derivations[0], only=only)
     KINDS[function] = "differentiable", "a rule of its own" if body is None else "written with functions that have rules"
 
 
