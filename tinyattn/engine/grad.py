@@ -93,20 +93,20 @@ def check_differentiable(x: Any) -> None:
 
 
 def described(result: Any) -> str:
-    """Returns what a function gave back, for a message: None and True by name, the rest by type."""
+    """Returns how a message names what a function returned: None, True and False as such, all else by type."""
     return repr(result) if result is None or isinstance(result, bool) else f"a {type(result).__name__}"
 
 
 def value_and_grad(f: Callable[Concatenate[X, P], R], *, has_aux: bool = False) -> Callable[Concatenate[X, P], tuple[R, X]]:
-    """Returns the function that gives (f's value, its gradient with respect to its first argument).
+    """Returns a function that gives the pair (value of f, gradient of f with respect to its first argument).
 
-    With `has_aux`, f returns `(loss, aux)` and the value is that pair. The first argument is a tree: dict, list,
-    tuple, NamedTuple, dataclass; floating arrays and NumPy's floating scalars in it are differentiated, everything else
-    stands unchanged in the gradient's tree. An input that f does not use gets zeros.
+    With `has_aux`, f returns `(loss, aux)` and the value is that pair. The first argument is a tree: a dict, list,
+    tuple, NamedTuple or dataclass, or a leaf. Floating arrays, NumPy's floating scalars and Tensors in it are
+    differentiated; the gradient's tree has everything else unchanged. The gradient of an input that f does not use is 0.
 
     Raises:
-        ValueError: f's result is not a scalar (None, a container and a bool are none), or with `has_aux` no pair.
-        TypeError: the first argument holds no floating array, or holds one in an object that is no tree.
+        ValueError: f returns something other than a scalar (None, a container, a bool), or with `has_aux` not a pair.
+        TypeError: the first argument holds no floating array, or holds one in an object that is not a tree.
 
     >>> value_and_grad(lambda w: (w["a"] ** 2).sum())({"a": np.array([1.0, 2.0])})
     (np.float64(5.0), {'a': array([2., 4.])})
@@ -133,7 +133,7 @@ def value_and_grad(f: Callable[Concatenate[X, P], R], *, has_aux: bool = False) 
 
 
 def grad(f: Callable[Concatenate[X, P], Any]) -> Callable[Concatenate[X, P], X]:
-    """Returns the function that gives f's gradient with respect to its first argument; see `value_and_grad`.
+    """Returns a function that gives the gradient of f with respect to its first argument; see `value_and_grad`.
 
     >>> grad(grad(lambda x: x ** 3))(2.0)
     12.0
@@ -148,13 +148,14 @@ def grad(f: Callable[Concatenate[X, P], Any]) -> Callable[Concatenate[X, P], X]:
 
 
 def vjp(f: Callable[Concatenate[X, P], R], x: X, *rest: P.args, **options: P.kwargs) -> tuple[R, Callable[[R], X]]:
-    """Returns f's result, of any shape, and the pullback from its gradient to that of x.
+    """Returns f(x), which may have any shape, and its pullback: from the gradient of the result to that of x.
 
-    The pullback takes a tree like the result and can be called more than once.
+    The pullback takes a tree like the result, and can be called more than once. It walks back once, however many
+    arrays the result has.
 
     Raises:
-        ValueError: f returns no floating array; a gradient of another shape, or in another tree, than the result.
-        TypeError: one of another dtype, or an x without floating arrays.
+        ValueError: f returns no floating array; the pullback is given another tree, or another shape, than f returned.
+        TypeError: x holds no floating array; the pullback is given another dtype than f returned.
 
     >>> out, pullback = vjp(lambda x: x * x, np.array([1.0, 3.0]))
     >>> pullback(np.array([1.0, 10.0]))

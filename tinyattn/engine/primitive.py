@@ -1,4 +1,4 @@
-"""@primitive: a function that brings its own backward, as a kernel does."""
+"""@primitive: a function that brings its own backward, as kernels do."""
 
 from __future__ import annotations
 
@@ -22,30 +22,7 @@ R = TypeVar("R")
 
 
 class Primitive(Generic[P, R]):
-    """A function `f(...) -> (out, saved)` and its backward `(d_out, saved) -> {argument: gradient}`.
-
-    Calling it returns `out` alone. `out` may be a tuple; then `d_out` is one too. Differentiable arguments may be
-    positional or keyword-only; None, or a name left out, means that the argument has no gradient. A gradient has exactly
-    the shape of its argument and a floating dtype, which is cast to the argument's. The backward is not differentiable
-    itself: a second derivative needs the function that `again` names.
-
-    Raises:
-        TypeError: the function returns no pair or its result is no floating array; no backward was given, it returns no dict
-            or names an unknown argument, or a gradient is no floating array; a second derivative is asked for where `again`
-            has named no function.
-        ValueError: a gradient of another shape than its argument's.
-
-    >>> @primitive
-    ... def cube(x):
-    ...     return x ** 3, x
-    >>> @cube.backward
-    ... def _(d_out, saved):
-    ...     return {"x": d_out * 3 * saved ** 2}
-    >>> x = Tensor(np.array(2.0))
-    >>> cube(x).backward()
-    >>> float(x.grad)
-    12.0
-    """
+    """A function `f(...) -> (out, saved)` with its backward `(d_out, saved) -> {argument: gradient}`; see `primitive`."""
 
     def __init__(self, function: Callable[P, tuple[R, Any]]) -> None:
         self.function = function
@@ -63,16 +40,12 @@ class Primitive(Generic[P, R]):
     def again(self, definition: Callable[..., Any]) -> Primitive[P, R]:
         """Returns the same primitive, differentiable any number of times.
 
-        `definition` takes the same arguments and returns the same `out`, in functions that have rules. It is walked in the
-        place of the backward wherever the backward is itself differentiated, and only there.
+        `definition` takes the same arguments and returns the same `out`, by functions that have rules. It is walked in
+        place of the backward where the backward itself is differentiated, and nowhere else.
 
-        >>> @primitive
-        ... def cube(x):
-        ...     return x ** 3, x
-        >>> @cube.backward
-        ... def _(d_out, saved):
-        ...     return {"x": d_out * 3 * saved ** 2}
         >>> from tinyattn.engine import grad
+        >>> cube = primitive(lambda x: (x ** 3, x))
+        >>> _ = cube.backward(lambda d_out, saved: {"x": d_out * 3 * saved ** 2})
         >>> grad(grad(cube.again(lambda x: x ** 3)))(2.0)
         12.0
         """
@@ -90,7 +63,7 @@ class Primitive(Generic[P, R]):
         recording = bool(live) and mode.current not in (CONSTANT, PLAIN)
         if recording:
             given.update({name: copied(a) for name, a in given.items()})
-        # Tensors are kept for a second derivative alone: they would hold what the backward may not need.
+        # Tensors are kept only where a second derivative is possible: they keep arrays alive that the backward may not need.
         inputs = dict(given) if recording and self.definition is not None else {}
         given.update({name: t._value for name, t in tensors.items()})
         out: Any
@@ -119,7 +92,7 @@ class Primitive(Generic[P, R]):
         return out
 
     def computed(self, args: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, Any]:
-        """Returns what the function gives, which must be its result and what its backward needs."""
+        """Returns the pair of the function's result and what its backward needs."""
         came = self.function(*args, **options)
         if not isinstance(came, tuple) or len(came) != 2:
             got = f"a tuple of {len(came)}" if isinstance(came, tuple) else type(came).__name__
@@ -127,7 +100,7 @@ class Primitive(Generic[P, R]):
         return came
 
     def pulled(self, d_out: Any, saved: Any) -> Mapping[str, Any]:
-        """Returns the gradients that the backward gives."""
+        """Returns the gradients by the backward."""
         if self.pullback is None:
             raise TypeError(f"{self.name} has no backward; register one with @{self.name}.backward")
         gradients = self.pullback(d_out, saved)
@@ -139,7 +112,7 @@ class Primitive(Generic[P, R]):
         return gradients
 
     def walked(self, inputs: dict[str, Any], live: list[str], d_out: Any) -> Mapping[str, Any]:
-        """Returns the gradients as Tensors, from the definition at the same inputs."""
+        """Returns the gradients as Tensors, by the definition at the same inputs."""
         definition = self.definition
         if definition is None:
             raise TypeError(f"{self.name} has a first derivative only; for a second one differentiate a function that has "
@@ -153,19 +126,43 @@ class Primitive(Generic[P, R]):
         return gradients
 
     def checked(self, gradient: Any, argument: str, node: Node) -> Any:
-        """Returns what the backward gave for an argument if it has that argument's shape and a real floating dtype."""
+        """Returns the gradient of an argument; raises if it is not a floating array of the argument's shape."""
         said = f"the backward of {self.name}: the gradient of {argument}"
-        if gradient is None or isinstance(gradient, float):
-            gradient = None if gradient is None else np.asarray(gradient)
-        elif not isinstance(gradient, (np.ndarray, np.generic, Tensor)):
-            raise TypeError(f"{said} must be a floating array, got {type(gradient).__name__}")
-        elif not floating(gradient.dtype):
-            raise TypeError(f"{said} must be a floating array, got {gradient.dtype}")
-        if gradient is not None and gradient.shape != node.shape:
+        if gradient is None:
+            return None
+        if isinstance(gradient, float):
+            gradient = np.asarray(gradient)
+        if not isinstance(gradient, (np.ndarray, np.generic, Tensor)) or not floating(gradient.dtype):
+            raise TypeError(f"{said} must be a floating array, got {getattr(gradient, 'dtype', type(gradient).__name__)}")
+        if gradient.shape != node.shape:
             raise ValueError(f"{said} must have the argument's shape {node.shape}, got {gradient.shape}")
         return gradient
 
 
 def primitive(function: Callable[P, tuple[R, Any]]) -> Primitive[P, R]:
-    """Returns the function as a primitive; see `Primitive`."""
+    """Returns a function `f(...) -> (out, saved)` as one that takes Tensors and brings its own backward.
+
+    Calling it returns `out` alone. Its backward `(d_out, saved) -> {argument: gradient}` is registered by the decorator
+    `f.backward`. `out` may be a tuple; then `d_out` is one too. Differentiable arguments may be positional or
+    keyword-only; an argument has no gradient if its name is left out or has None. A gradient has exactly the shape of its
+    argument and a floating dtype, from which it is cast to the argument's. The backward is not differentiable: a second
+    derivative needs the function that `again` names.
+
+    Raises:
+        TypeError: the function does not return a pair, or its result is not a floating array; no backward was
+            registered, it does not return a dict or names an unknown argument, or a gradient is not a floating array; a
+            second derivative is asked for without `again`.
+        ValueError: a gradient has another shape than its argument.
+
+    >>> @primitive
+    ... def cube(x):
+    ...     return x ** 3, x
+    >>> @cube.backward
+    ... def _(d_out, saved):
+    ...     return {"x": d_out * 3 * saved ** 2}
+    >>> x = Tensor(np.array(2.0))
+    >>> cube(x).backward()
+    >>> float(x.grad)
+    12.0
+    """
     return Primitive(function)

@@ -6,12 +6,11 @@ from typing import Any
 import numpy as np
 
 from tinyattn.engine.arguments import bare
-from tinyattn.engine.moves import cast
 from tinyattn.engine.table import constant, rule
 
 
 def in_order(a: Any, order: Any) -> Any:
-    """Returns an order of elements, with the one that A means for this array (C or F) in its place."""
+    """Returns the order of elements that `order` means for an array; A means F or C, as the array lies in memory."""
     if order != "A":
         return order
     flags = bare(a).flags
@@ -64,27 +63,22 @@ rule(np.rot90, lambda k=1, axes=(0, 1): lambda g: np.rot90(g, -k, axes))
 rule(np.roll, lambda shift, axis=None: lambda g: np.roll(g, np.negative(shift), axis))
 rule(np.copy, lambda: lambda g: g, honours="order")
 if hasattr(np, "astype"):  # from NumPy 2.1 on
-    rule(np.astype, body=lambda x, dtype: cast(x, dtype), honours="copy device")
+    rule(np.astype, lambda: lambda g: g, honours="copy device", widens=False)
 
 
-def _at_least(function: Any) -> Callable[..., Any]:
-    def body(*arys: Any) -> Any:
-        made = tuple(a.reshape(function(np.empty(a.shape, bool)).shape) for a in arys)
-        return made[0] if len(made) == 1 else made
-    return body
+def _at_least(*arys: Any) -> Callable[[Any, int], Any]:
+    def pull(g: Any, i: int) -> Any:
+        g = g[i] if isinstance(g, list) else g  # of one array there is one result, and no list
+        return None if g is None else g.reshape(np.shape(arys[i]))
+    return pull
 
 
-def _broadcast_arrays(*args: Any) -> Any:
-    shape = np.broadcast_shapes(*[a.shape for a in args])
-    return tuple(np.broadcast_to(a, shape) for a in args)
-
-
-def _meshgrid(*xi: Any, sparse: bool = False, indexing: str = "xy") -> Any:
-    axes = list(range(len(xi)))
-    if indexing == "xy" and len(xi) > 1:
-        axes[:2] = [1, 0]
-    lines = [a.reshape(tuple(a.size if axis == at else 1 for axis in range(len(xi)))) for a, at in zip(xi, axes, strict=True)]
-    return tuple(lines) if sparse else _broadcast_arrays(*lines)
+def _meshgrid(*xi: Any, indexing: str = "xy") -> Callable[[list[Any], int], Any]:
+    def pull(gs: list[Any], i: int) -> Any:
+        mine = 1 - i if indexing == "xy" and len(xi) > 1 and i < 2 else i
+        others = tuple(axis for axis in range(len(xi)) if axis != mine)
+        return None if gs[i] is None else np.sum(gs[i], axis=others).reshape(np.shape(xi[i]))
+    return pull
 
 
 def _linspace(start: Any, stop: Any, num: Any = 50, endpoint: bool = True, retstep: bool = False, axis: int = 0) -> Any:
@@ -95,16 +89,13 @@ def _linspace(start: Any, stop: Any, num: Any = 50, endpoint: bool = True, retst
     return (line, (stop - start) / parts if parts > 0 else np.nan) if retstep else line
 
 
-def _full_like(a: Any, fill_value: Any, shape: Any = None) -> Any:
-    return np.broadcast_to(fill_value, a.shape if shape is None else shape)
-
-
 for _function in (np.atleast_1d, np.atleast_2d, np.atleast_3d):
-    rule(_function, body=_at_least(_function))
-rule(np.broadcast_arrays, body=_broadcast_arrays)
-rule(np.meshgrid, body=_meshgrid, honours="copy")
+    rule(_function, _at_least)
+rule(np.broadcast_arrays, lambda: lambda gs, i: gs[i])
+rule(np.meshgrid, _meshgrid, honours="copy")
 rule(np.linspace, body=_linspace, arrays="start stop", honours="device")
-rule(np.full_like, body=_full_like, arrays="a fill_value", honours="order subok device", only="fill_value")
+rule(np.full_like, lambda: lambda g: None,
+                   lambda: lambda g: g, honours="order subok device", only="fill_value")
 constant("depends on the shape alone", np.shape, np.ndim, np.size, np.zeros_like, np.ones_like, np.empty_like,
          np.result_type, np.can_cast, np.min_scalar_type, np.common_type, np.shares_memory, np.may_share_memory,
          np.array_repr, np.array_str, np.array2string)

@@ -1,4 +1,4 @@
-"""Trees of arrays: dict, list, tuple, NamedTuple and dataclass, mapped and rebuilt as they were."""
+"""Trees of arrays: nested dicts, lists, tuples, NamedTuples and dataclasses, and functions over their leaves."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def differentiable(leaf: Any) -> bool:
 
 
 def holds_floating(thing: Any, seen: set[int] | None = None) -> bool:
-    """Returns whether an object that is no tree holds a floating array in its items or attributes.
+    """Returns whether an object that is not a tree holds a floating array in its items or attributes.
 
     >>> from types import SimpleNamespace
     >>> holds_floating(SimpleNamespace(w=np.ones(2))), holds_floating(SimpleNamespace(w=np.arange(2)))
@@ -45,9 +45,9 @@ def holds_floating(thing: Any, seen: set[int] | None = None) -> bool:
 
 
 def map_tree(f: Callable[..., Any], tree: Any, *rest: Any) -> Any:
-    """Returns the tree with f applied to every leaf, and to the same place of the other trees beside it.
+    """Returns a tree of f(leaf, *leaves at the same place in the other trees), one per leaf of the first tree.
 
-    A dataclass is rebuilt without `__init__`; an array that stands twice is two leaves.
+    A dataclass is rebuilt without a call of `__init__`. An array that occurs twice is two leaves.
 
     >>> map_tree(lambda a, b: a + b, {"w": 1, "b": [2, 3]}, {"w": 10, "b": [20, 30]})
     {'w': 11, 'b': [22, 33]}
