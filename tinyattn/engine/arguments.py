@@ -34,9 +34,13 @@ def mapped(change: Callable[[Any], Any], argument: Any) -> Any:
     if isinstance(argument, dict):
         return {key: mapped(change, item) for key, item in argument.items()}
     if isinstance(argument, (list, tuple)):
-        items = [mapped(change, item) for item in argument]
-        return type(argument)(*items) if hasattr(argument, "_fields") else type(argument)(items)
+        return refilled(argument, [mapped(change, item) for item in argument])
     return argument
+
+
+def refilled(container: Any, items: list[Any]) -> Any:
+    """Returns a list, tuple or NamedTuple of the same type with these items."""
+    return type(container)(*items) if hasattr(container, "_fields") else type(container)(items)
 
 
 def bare(argument: Any) -> Any:

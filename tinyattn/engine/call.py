@@ -76,7 +76,6 @@ class Call:
         self.takes_more = any(p.kind is p.VAR_KEYWORD for p in parameters)
         self.arrays, self.sequences = frozenset(arrays.split()), frozenset(sequences.split())
         self.never = (NEVER | {"axes"} if self.ufunc else NEVER) - set(honours.split())
-        self.simple = next((i for i, name in enumerate(self.names) if name in self.never), len(self.names))
 
     def name_at(self, place: int) -> str:
         """Returns the name of the parameter that the argument at a place belongs to."""
@@ -106,20 +105,13 @@ class Call:
 
     def find_places(self, kinds: tuple[Any, ...], options: dict[str, Any]) -> tuple[int, ...] | None:
         """Returns what `places` does, from the kinds of the arguments."""
-        tensor, scalars = tensor_kind(), SCALARS | {FLAT}
-        for i, kind in enumerate(kinds):
-            name = self.name_at(i)
-            if name in self.arrays:
-                fits = kind in SCALARS or kind is tensor or kind is np.ndarray
-            else:
-                fits = name not in self.sequences and (kind in scalars or kind is np.ndarray)
-            if not fits or self.harms(name, kind):
+        tensor = tensor_kind()
+        for name, kind in (*[(self.name_at(i), kind) for i, kind in enumerate(kinds)], *options.items()):
+            if name not in self.defaults or name in self.sequences or self.harms(name, kind):
                 return None
-        for name, kind in options.items():
-            array = name in self.arrays or name in self.sequences
-            if name not in self.defaults or self.harms(name, kind) or kind not in scalars or (array and kind is not type(None)):
+            if kind is not np.ndarray and kind not in SCALARS and (kind is not (tensor if name in self.arrays else FLAT)):
                 return None
-        return tuple(i for i, kind in enumerate(kinds) if kind is tensor)
+        return None if tensor in options.values() else tuple(i for i, kind in enumerate(kinds) if kind is tensor)
 
     def harms(self, name: str, kind: Any) -> bool:
         """Returns whether an argument of this kind may ask for something that the row does not honour."""

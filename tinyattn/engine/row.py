@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tinyattn.engine.arguments import array_like, kept, tensor_kind, tensors_in
+from tinyattn.engine.arguments import array_like, kept, refilled, tensor_kind, tensors_in
 from tinyattn.engine.call import SCALARS, Call
 from tinyattn.engine.dtypes import floating
 from tinyattn.engine.graph import CONSTANT, PLAIN, mode
@@ -84,7 +84,7 @@ class Row:
             return self.pullback(found, makers, checked, options, result)
 
         if several:
-            return outputs_like(value, record_outputs(unshared(value, args), parents, make))
+            return refilled(value, record_outputs(unshared(value, args), parents, make))
         return record(function, value, parents, make, needs_result=any([maker.wants_result for maker in makers]))
 
     def find(self, args: Sequence[Any], options: dict[str, Any]) -> list[Found]:
@@ -123,8 +123,3 @@ def unshared(values: Sequence[Any], args: Sequence[Any]) -> list[Any]:
     """Returns the results as arrays that share no memory with an array of the caller's."""
     arrays = [a for a in args if isinstance(a, np.ndarray)]
     return [np.array(v) if any(np.may_share_memory(v, a) for a in arrays) else np.asarray(v) for v in values]
-
-
-def outputs_like(value: Any, outputs: list[Any]) -> Any:
-    """Returns the results in the kind of sequence in which NumPy gave them."""
-    return type(value)(*outputs) if hasattr(value, "_fields") else type(value)(outputs)
