@@ -1,4 +1,4 @@
-"""The walk: once, in linear time, without recursion, freeing as it goes, and all or nothing."""
+"""The walk back visits each node once, needs no recursion, frees the graph as it goes, and changes all gradients or none."""
 
 import gc
 import threading

@@ -1,4 +1,4 @@
-"""Every rule against central differences along random directions, first and second order."""
+"""Every rule agrees with central differences along random directions, in first and second derivatives."""
 
 import zlib
 
