@@ -122,3 +122,9 @@ def test_a_function_written_with_others_is_one_node_until_the_walk_back(f):
     out = f(x, x) if f is np.vdot else f(x)
     assert len([node for node in ancestry([out.node]) if node.pullback is not None]) <= 3
     assert out.node.parents
+
+
+def test_an_empty_piece_gives_no_gradient():
+    for order in (lambda f: f, lambda f: lambda x: grad(f)(x).sum()):
+        np.testing.assert_array_equal(grad(order(lambda t: np.split(t, [0, 2])[0].sum() * 2.0))(X), np.zeros_like(X))
+        np.testing.assert_array_equal(grad(order(lambda t: t[3:3].sum()))(X), np.zeros_like(X))

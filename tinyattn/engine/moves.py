@@ -23,11 +23,11 @@ def cast(x: Any, dtype: Any) -> Any:
 
 
 def gathered(parts: list[tuple[Any, Any]], shape: tuple[int, ...]) -> Any:
-    """Returns the gradient of an array of this shape whose parts, pairs of a gradient and an index, are all there is."""
+    """Returns the gradient of an array of this shape that is 0 but for these parts, pairs of a gradient and an index."""
     if mode.current is PLAIN:
         return Placed(parts)
     # A gradient that is recorded, to be differentiated again, must be a Tensor.
-    return sum(put(g, index, shape) for g, index in parts)
+    return sum(put(g, index, shape) for g, index in parts) if parts else None
 
 
 def _take(x: Any, index: Any) -> Callable[[Any], Any]:
