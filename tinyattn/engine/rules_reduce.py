@@ -50,8 +50,8 @@ def _extreme(result: Any, a: Any, axis: Any = None) -> Callable[[Any], Any]:
 
 
 def _mean(a: Any, axis: Any = None) -> Callable[[Any], Any]:
-    shape, share = a.shape, 1.0 / max(count_of(a.shape, axis), 1)
-    return lambda g: np.broadcast_to(unfold(g, shape, axis) * share, shape)
+    shape, scale = a.shape, 1.0 / max(count_of(a.shape, axis), 1)
+    return lambda g: np.broadcast_to(unfold(g, shape, axis) * scale, shape)
 
 
 def _var(a: Any, axis: Any = None, dtype: Any = None, ddof: Any = 0, correction: Any = np._NoValue) -> Callable[[Any], Any]:

@@ -82,11 +82,11 @@ def _meshgrid(*xi: Any, indexing: str = "xy") -> Callable[[list[Any], int], Any]
 
 
 def _linspace(start: Any, stop: Any, num: Any = 50, endpoint: bool = True, retstep: bool = False, axis: int = 0) -> Any:
-    parts = num - 1 if endpoint else num
+    steps = num - 1 if endpoint else num
     ndim = max(start.ndim, stop.ndim)
-    share = (np.arange(num) / max(parts, 1)).reshape((num,) + (1,) * ndim)
-    line = np.moveaxis(start * (1.0 - share) + stop * share, 0, axis)
-    return (line, (stop - start) / parts if parts > 0 else np.nan) if retstep else line
+    along = (np.arange(num) / max(steps, 1)).reshape((num,) + (1,) * ndim)
+    line = np.moveaxis(start * (1.0 - along) + stop * along, 0, axis)
+    return (line, (stop - start) / steps if steps > 0 else np.nan) if retstep else line
 
 
 for _function in (np.atleast_1d, np.atleast_2d, np.atleast_3d):

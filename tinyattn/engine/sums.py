@@ -25,8 +25,8 @@ class Placed:
 
 def add_at(total: Any, index: Any, part: Any) -> None:
     """Adds part to total[index] in place; where an index is repeated, all of its parts are added."""
-    parts = index if isinstance(index, tuple) else (index,)
-    if all(isinstance(p, (int, np.integer, slice, type(None), type(...))) for p in parts):
+    axes = index if isinstance(index, tuple) else (index,)
+    if all(isinstance(i, (int, np.integer, slice, type(None), type(...))) for i in axes):
         total[index] += part
     elif not isinstance(index, np.ndarray) or index.dtype.kind not in "iu":
         np.add.at(total, index, part)
