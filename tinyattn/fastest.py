@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import cache, wraps
-from operator import attrgetter
 from inspect import signature
 from typing import Any, TypeVar, cast
 
@@ -92,7 +91,7 @@ def named(definition: Callable[..., Any], form: Callable[..., Any]) -> Callable[
 @cache
 def kernel_of(definition: Callable[..., Any]) -> Callable[..., Any] | None:
     """Returns the kernel of a definition of exact attention, differentiable again; None where there is no kernel."""
-    exact = kernel("exact.primitive")
+    exact = kernel("exact")
     if exact is None:
         return None
     from tinyattn.kernels.softmax.dot_product import solve
@@ -153,7 +152,7 @@ def kernel(name: str = "attention") -> Any:
         from tinyattn.kernels.tiles.jit import DISABLED
     except ImportError:
         return None
-    return None if DISABLED else attrgetter(name)(kernels)
+    return None if DISABLED else getattr(kernels, name)
 
 
 def same_along_first(option: Any, ndim: int) -> bool:
