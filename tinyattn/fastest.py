@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import cache, wraps
+from operator import attrgetter
 from inspect import signature
 from typing import Any, TypeVar, cast
 
@@ -91,7 +92,7 @@ def named(definition: Callable[..., Any], form: Callable[..., Any]) -> Callable[
 @cache
 def kernel_of(definition: Callable[..., Any]) -> Callable[..., Any] | None:
     """Returns the kernel of a definition of exact attention, differentiable again; None where there is no kernel."""
-    exact = kernel("exact")
+    exact = kernel("exact.primitive")
     if exact is None:
         return None
     from tinyattn.kernels.softmax.dot_product import solve
@@ -152,7 +153,7 @@ def kernel(name: str = "attention") -> Any:
         from tinyattn.kernels.tiles.jit import DISABLED
     except ImportError:
         return None
-    return None if DISABLED else getattr(kernels, name)
+    return None if DISABLED else attrgetter(name)(kernels)
 
 
 def same_along_first(option: Any, ndim: int) -> bool:
