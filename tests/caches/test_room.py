@@ -70,15 +70,15 @@ def test_views_outlive_what_comes_after(make):
                                   lambda: PagePool(64, 3).sequence(), lambda: QuantizedCache(group=2, residual=4)])
 def test_a_fork_that_goes_back_does_not_write_over_its_parent(make):
     parent, _ = filled(make(), 9)
-    before = [array.tobytes() for array in parent._arrays().values()]
+    before = [array.tobytes() for array in parent._saved().values()]
     child = parent.fork()
     child.truncate(6)
     child.append(*drawn(2)[1:])
-    assert [array.tobytes() for array in parent._arrays().values()] == before
+    assert [array.tobytes() for array in parent._saved().values()] == before
     parent.truncate(6)
-    after = [array.tobytes() for array in child._arrays().values()]
+    after = [array.tobytes() for array in child._saved().values()]
     parent.append(*drawn(2)[1:])
-    assert [array.tobytes() for array in child._arrays().values()] == after
+    assert [array.tobytes() for array in child._saved().values()] == after
 
 
 def test_a_tape_moves_only_what_is_held():
