@@ -64,7 +64,7 @@ def test_an_option_that_there_is_not_is_refused_by_the_public_name(name, method,
     cache, arrays, options = filled(name)
     before = digest(cache)
     if "causal" in given and name == "cross":
-        words = "unexpected option 'causal'|causal is given"
+        words = "unexpected option 'causal'|causal is set"
     with pytest.raises(TypeError, match=f"^{method}: .*({words})"):
         getattr(cache, method)(*(arrays if method == "step" else [arrays[0][..., :1, :]]), **options, **given)
     assert digest(cache) == before

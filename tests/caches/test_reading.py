@@ -1,6 +1,7 @@
 """Keys in parts, in pages and packed are read as if they lay in one array."""
 
 import tracemalloc
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -89,8 +90,9 @@ def test_rows_of_different_lengths_stand_at_their_own_last_positions():
     assert page_reading.paged_attention(p.q[:0], keys, values, tables[:0], lengths[:0]).shape == (0, 4, 2, 3)
 
 
-@given(seed=st.integers(0, 2 ** 32), bits=st.sampled_from([4, 8]), group=st.sampled_from([1, 2, 4]))
-def test_packed_tokens_are_read_as_their_numbers(seed, bits, group):
+@given(seed=st.integers(0, 2 ** 32), bits=st.sampled_from([4, 8]), group=st.sampled_from([1, 2, 4]),
+       few=st.sampled_from([0, code_reading.FEW]))
+def test_packed_tokens_are_read_as_their_numbers(seed, bits, group, few):
     rng, p = problem(seed)
     n = p.k.shape[-2] // 2 // group * group
     keys, values = (quantize(x[..., :n, :], bits=bits, group=group, axis=axis) for x, axis in ((p.k, -2), (p.v, -1)))
@@ -100,7 +102,8 @@ def test_packed_tokens_are_read_as_their_numbers(seed, bits, group):
     def in_codes(q, k, v, *, causal, **options):
         return code_reading.quantized_attention(q, keys, values, k[..., n:, :], v[..., n:, :], **options)
 
-    assert_within_budget(in_codes, meant, honest=definitions.attention, rng=rng)
+    with patch.object(code_reading, "FEW", few):  # in parts, or all at once
+        assert_within_budget(in_codes, meant, honest=definitions.attention, rng=rng)
 
 
 def test_packed_tokens_are_never_all_unpacked():
@@ -134,8 +137,6 @@ def test_options_are_checked_against_the_whole():
             part_reading.attend_parts(p.q, parts, 7, **{name: option})
     with pytest.raises(ValueError, match="parts: expected at least one"):
         part_reading.attend_parts(p.q, [], 7)
-
-
 
 
 def test_tables_that_name_no_page_are_refused():

@@ -15,9 +15,7 @@ from tinyattn.ops.positions.rotary import rotary
 
 PACKAGE = str(Path(tinyattn.__file__).parent)
 TOKENS = 70
-Q, K, V = (np.random.default_rng(0).standard_normal((1, heads, TOKENS + 1, 8)) for heads in (4, 2, 2))
-WEIGHTS = {name: np.random.default_rng(1).standard_normal((4, 8, 4)) for name in ("w_uk", "w_uv")}
-ONE_MORE = slice(TOKENS, TOKENS + 1)
+WIDTHS = {"narrow": 8, "read by the kernels": 32}
 MAKES = {
     "GrowingCache": caches.GrowingCache,
     "FixedCache": partial(caches.FixedCache, 128),
@@ -26,8 +24,8 @@ MAKES = {
     "RingCache, full length": partial(caches.RingCache, 128),
     "RingCache, first kept": partial(caches.RingCache, 16, keep_first=2),
     "RingCache, re-based": partial(caches.RingCache, 16, keep_first=2, rotate=rotary),
-    "QuantizedCache": partial(caches.QuantizedCache, group=16, residual=16),
-    "QuantizedCache, 4 bits": partial(caches.QuantizedCache, bits=4, group=16, residual=16),
+    "QuantizedCache": partial(caches.QuantizedCache, group=32, residual=16),
+    "QuantizedCache, 4 bits": partial(caches.QuantizedCache, bits=4, group=32, residual=16),
     "EvictingCache": partial(caches.EvictingCache, caches.HeavyHitters(8, 8)),
     "StateCache": caches.StateCache,
     "StateCache, slack": partial(caches.StateCache, slack=8),
@@ -39,7 +37,7 @@ MAKES = {
 
 
 def walk(act):
-    """Returns how many calls inside the package an act makes, and the files that the called functions stand in."""
+    """Returns the code of every function of the package that an act calls, once per call."""
     calls = []
 
     def note(frame, event, _):
@@ -52,33 +50,39 @@ def walk(act):
         act()
     finally:
         sys.setprofile(before)
-    return len(calls), sorted({code.co_filename[len(PACKAGE) + 1:] for code in calls}), calls
+    return calls
 
 
-def last_step(name, tokens=TOKENS):
-    """Returns the step of one token through a cache that holds so many."""
-    cache, options = MAKES[name](), {}
-    q, k, v = Q, K, V
+def arrays(width):
+    return [np.random.default_rng(0).standard_normal((1, heads, TOKENS + 1, width)) for heads in (4, 2, 2)]
+
+
+def last_step(name, width):
+    """Returns the step of one more token through a cache that holds 70."""
+    cache, options, given = MAKES[name](), {}, arrays(width)
     if name == "LatentCache":
-        k, v, options = K[:, 0], V[:, 0, :, :4], WEIGHTS
-    early = [x[..., :tokens, :] for x in (q, k, v)]
-    q, k, v = (x[..., tokens : tokens + 1, :] for x in (q, k, v))
+        given = [given[0], given[1][:, 0], given[2][:, 0, :, : width // 2]]
+        options = {weight: np.ones((4, width, width // 2)) for weight in ("w_uk", "w_uv")}
+    early, last = ([x[..., part, :] for x in given] for part in (slice(0, TOKENS), slice(TOKENS, None)))
     if name == "SharedCache":
         cache.source.append(*early[1:])
-        return partial(cache.step, q)
-    cache.step(*early, **options)
-    if name == "CrossCache":
-        return partial(cache.step, q)
-    return partial(cache.step, q, k, v, **options)
+    else:
+        cache.step(*early, **options)
+    return partial(cache.step, *(last[:1] if name in ("SharedCache", "CrossCache") else last), **options)
+
+
+def table():
+    """Yields the name of each cache with its calls and files per width of the heads, the definition first."""
+    for name in ("the definition", *MAKES):
+        counts = []
+        for width in WIDTHS.values():
+            q, k, v = arrays(width)
+            calls = walk(last_step(name, width) if name in MAKES else partial(definitions.attention, q[..., -1:, :], k, v, causal=True))
+            counts += [len(calls), len({code.co_filename for code in calls})]
+        yield name, *counts
 
 
 if __name__ == "__main__":
-    rows = [("the definition", partial(definitions.attention, Q[..., -1:, :], K, V, causal=True)), *((name, last_step(name)) for name in MAKES)]
-    print(f"{'one token after ' + str(TOKENS):28}calls  files")
-    for name, act in rows:
-        calls, files, codes = walk(act)
-        print(f"{name:28}{calls:5}{len(files):7}")
-        if name in sys.argv:
-            from collections import Counter
-            for (file, function), n in Counter((c.co_filename[len(PACKAGE):], c.co_qualname) for c in codes).items():
-                print("   ", n, file, function)
+    print(f"{'one token after ' + str(TOKENS):26}" + "".join(f"{words + ': calls':>28} files" for words in WIDTHS))
+    for name, *counts in table():
+        print(f"{name:26}" + "".join(f"{calls:28} {files:5}" for calls, files in zip(counts[::2], counts[1::2], strict=True)))

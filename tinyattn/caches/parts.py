@@ -83,8 +83,10 @@ def with_sinks(partial: Partial, sinks: Array | None) -> Array:
     sinks = check_sinks(sinks, out.shape[-3], out.dtype)
     if sinks is None:
         return out
-    with np.errstate(under="ignore", invalid="ignore"):  # NaN in the input gives NaN, without a warning
-        shown: Array = out * np.exp(lse - np.logaddexp(lse, sinks[:, None]))[..., None]
+    sinks = sinks[:, None]
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):  # NaN in the input gives NaN, without a warning
+        beside = np.where(sinks == -np.inf, 0, np.exp(sinks - lse))  # the sink's weight as a multiple of all keys' weight
+    shown: Array = out / (1 + beside)[..., None]
     return shown
 
 

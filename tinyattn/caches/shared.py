@@ -87,7 +87,7 @@ class SharedCache:
 
     def reorder(self, indices: Array) -> None:
         """Raises ValueError: rows are reordered in the source."""
-        raise ValueError("reorder: this cache has no rows of its own; reorder its source")
+        raise ValueError("reorder: this cache has no rows of its own; reorder the source")
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Raises ValueError: the source is saved instead."""
