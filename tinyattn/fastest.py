@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import cache, wraps
-from operator import attrgetter
 from inspect import signature
+from operator import attrgetter
 from typing import Any, TypeVar, cast
 
 import numpy as np
