@@ -23,6 +23,7 @@ from tinyattn.caches import (
     StateCache,
     quantized,
 )
+from tinyattn.ops.bias import alibi
 from tinyattn.ops.masks import padding
 from tinyattn.ops.positions.rotary import rotary
 
@@ -159,3 +160,14 @@ def test_what_every_cache_says_of_itself():
             assert re.search(r"exact|approximate", text), name
             assert "nbytes =" in text, name
             assert name in (caches.__doc__ or ""), name
+
+
+def test_a_bias_of_re_based_positions_is_that_of_the_places_in_the_cache():
+    q, k, v = drawn(12)
+    slope = np.array([0.5, 0.25, 0.1, 0.05])
+    cache = RingCache(3, keep_first=2, rotate=lambda x, positions: x)
+    for a, b in ((0, 11), (11, 12)):
+        out = cache.step(*(x[..., a:b, :] for x in (q, k, v)), bias=alibi(slope))
+    kept = [0, 1, 9, 10, 11]  # at the places 0 to 4, so that the query stands at 4
+    want = definitions.attention(q[..., 11:, :], k[..., kept, :], v[..., kept, :], bias=alibi(slope))
+    np.testing.assert_allclose(out, want, **CLOSE)

@@ -139,6 +139,15 @@ def test_options_are_checked_against_the_whole():
         part_reading.attend_parts(p.q, [], 7)
 
 
+def test_a_head_without_a_sink_whose_queries_see_nothing_reads_zero():
+    p = arrays(np.random.default_rng(0), Sizes(kv_len=4, q_len=2))
+    parts = [(p.k[..., at, :], p.v[..., at, :], at) for at in (np.arange(2), np.arange(2, 4))]
+    out = part_reading.attend_parts(p.q, parts, 4, mask=np.array([[False], [True]]), sinks=np.array([-np.inf, -np.inf, 0.0, 1.0]))
+    assert (out[..., 0, :] == 0).all()
+    want = p.but(causal=True).call(definitions.attention, sinks=np.array([-np.inf, -np.inf, 0.0, 1.0]))
+    np.testing.assert_allclose(out[..., 1, :], want[..., 1, :], rtol=1e-11, atol=1e-12)
+
+
 def test_tables_that_name_no_page_are_refused():
     q, pool = np.zeros((1, 1, 1, 2)), np.zeros((3, 1, 2, 2))
     for table, lengths, words in (([[3]], [1], "pages 0 to 2, got 3 to 3"), ([[-1]], [1], "got -1"), ([[0]], [3], "0 to the 2 tokens of 1 pages"),
