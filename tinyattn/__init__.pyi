@@ -21,11 +21,9 @@ from tinyattn.definitions import contextual_position_bias as contextual_position
 from tinyattn.definitions import delta_rule as delta_rule
 from tinyattn.definitions import delta_rule_chunked as delta_rule_chunked
 from tinyattn.definitions import delta_rule_recurrent as delta_rule_recurrent
-from tinyattn.definitions import differential_attention as differential_attention
 from tinyattn.definitions import dual_chunk_attention as dual_chunk_attention
 from tinyattn.definitions import dual_chunk_attention_merged as dual_chunk_attention_merged
 from tinyattn.definitions import dynamic_contextual_attention as dynamic_contextual_attention
-from tinyattn.definitions import gated_attention as gated_attention
 from tinyattn.definitions import gated_delta_rule as gated_delta_rule
 from tinyattn.definitions import gated_delta_rule_chunked as gated_delta_rule_chunked
 from tinyattn.definitions import gated_delta_rule_recurrent as gated_delta_rule_recurrent
@@ -35,8 +33,6 @@ from tinyattn.definitions import gated_linear_attention_parallel as gated_linear
 from tinyattn.definitions import gated_linear_attention_recurrent as gated_linear_attention_recurrent
 from tinyattn.definitions import gathered_attention as gathered_attention
 from tinyattn.definitions import global_subsampled_attention as global_subsampled_attention
-from tinyattn.definitions import latent_attention_absorbed as latent_attention_absorbed
-from tinyattn.definitions import latent_attention_expanded as latent_attention_expanded
 from tinyattn.definitions import linear_attention as linear_attention
 from tinyattn.definitions import linear_attention_chunked as linear_attention_chunked
 from tinyattn.definitions import linear_attention_parallel as linear_attention_parallel
@@ -49,7 +45,6 @@ from tinyattn.definitions import multi_head_local_attention as multi_head_local_
 from tinyattn.definitions import native_sparse_attention as native_sparse_attention
 from tinyattn.definitions import neighborhood_attention as neighborhood_attention
 from tinyattn.definitions import nystrom_attention as nystrom_attention
-from tinyattn.definitions import qk_norm_attention as qk_norm_attention
 from tinyattn.definitions import retention as retention
 from tinyattn.definitions import retention_chunked as retention_chunked
 from tinyattn.definitions import retention_parallel as retention_parallel
@@ -60,7 +55,6 @@ from tinyattn.definitions import simple_gated_linear_attention as simple_gated_l
 from tinyattn.definitions import simple_gated_linear_attention_chunked as simple_gated_linear_attention_chunked
 from tinyattn.definitions import simple_gated_linear_attention_parallel as simple_gated_linear_attention_parallel
 from tinyattn.definitions import simple_gated_linear_attention_recurrent as simple_gated_linear_attention_recurrent
-from tinyattn.definitions import softmax_off_by_one_attention as softmax_off_by_one_attention
 from tinyattn.definitions import spatial_gate as spatial_gate
 from tinyattn.definitions import streaming_llm_attention as streaming_llm_attention
 from tinyattn.definitions import top_k_attention as top_k_attention
@@ -72,9 +66,15 @@ from tinyattn.engine import value_and_grad as value_and_grad
 from tinyattn.engine import vjp as vjp
 from tinyattn.fastest import attention as attention
 from tinyattn.fastest import attention_with_lse as attention_with_lse
+from tinyattn.fastest import differential_attention as differential_attention
+from tinyattn.fastest import gated_attention as gated_attention
 from tinyattn.fastest import grouped_query_attention as grouped_query_attention
+from tinyattn.fastest import latent_attention_absorbed as latent_attention_absorbed
+from tinyattn.fastest import latent_attention_expanded as latent_attention_expanded
 from tinyattn.fastest import multi_head_attention as multi_head_attention
 from tinyattn.fastest import multi_query_attention as multi_query_attention
+from tinyattn.fastest import qk_norm_attention as qk_norm_attention
+from tinyattn.fastest import softmax_off_by_one_attention as softmax_off_by_one_attention
 from tinyattn.fastest import streaming_attention as streaming_attention
 from tinyattn.ops import Bias as Bias
 from tinyattn.ops import Pattern as Pattern

@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 
-from tinyattn import definitions
+from tinyattn import definitions, fastest
 from tinyattn.caches.growing import GrowingCache
 from tinyattn.catalog import calls, refused
 from tinyattn.catalog.cache_size import KEYS_AND_VALUES
@@ -48,8 +48,8 @@ ROWS = (
                   plain, lambda f, p: extra_key(definitions.attention, p), to="attention"),
               *decoded(partial(GrowingCache, definitions.softmax_off_by_one_attention), draw.CAUSAL), *mixing_laws(draw.CAUSAL)),
         bad_inputs=(*refused.WITHOUT_SINKS, BadInput({"sinks": np.ones(4)}, TypeError, ("sinks",))),
-        mixer=definitions.softmax_off_by_one_attention,
-        cache=partial(GrowingCache, definitions.softmax_off_by_one_attention), cache_size=KEYS_AND_VALUES),
+        mixer=fastest.softmax_off_by_one_attention,
+        cache=partial(GrowingCache, fastest.softmax_off_by_one_attention), cache_size=KEYS_AND_VALUES),
     Row(name="qk_norm_attention",
         says="Queries and keys are normalised, so that no score can grow without bound.",
         definition=definitions.qk_norm_attention,
@@ -67,7 +67,7 @@ ROWS = (
                      says="It is attention on what the norm, the weights and the rotation give, in this order."),
               *decoded(partial(GrowingCache, definitions.qk_norm_attention), draw.QK_CAUSAL), *mixing_laws(draw.QK_CAUSAL)),
         bad_inputs=(*refused.WITHOUT_SINKS, BadInput({"q_weight": np.ones(99)}, ValueError, ("weight", "(99,)"))),
-        mixer=definitions.qk_norm_attention, cache=partial(GrowingCache, definitions.qk_norm_attention),
+        mixer=fastest.qk_norm_attention, cache=partial(GrowingCache, fastest.qk_norm_attention),
         cache_size=KEYS_AND_VALUES),
     Row(name="differential_attention",
         says="One attention is subtracted from another over the same values, so that the weights they share cancel.",
@@ -100,8 +100,8 @@ ROWS = (
                      says="With gates wide open it is attention."),
               *decoded(partial(GrowingCache, definitions.gated_attention), draw.GATED_CAUSAL), *mixing_laws(draw.GATED_CAUSAL)),
         bad_inputs=(*refused.WITHOUT_SINKS, BadInput({"gate": np.ones(3)}, ValueError, ("gate", "(3,)"))),
-        inputs=(Input("gate", "heads", identity, 1.0),), mixer=definitions.gated_attention,
-        cache=partial(GrowingCache, definitions.gated_attention), cache_size=KEYS_AND_VALUES),
+        inputs=(Input("gate", "heads", identity, 1.0),), mixer=fastest.gated_attention,
+        cache=partial(GrowingCache, fastest.gated_attention), cache_size=KEYS_AND_VALUES),
     Row(name="multi_head_local_attention",
         says="Every head has its own window.",
         definition=definitions.multi_head_local_attention,

@@ -9,7 +9,33 @@ what the mechanisms stand on.
 """
 
 from tinyattn.kernels.exact.stored import paged_attention, quantized_attention
+from tinyattn.kernels.softmax.differential import differential_attention
 from tinyattn.kernels.softmax.dot_product import attention, attention_with_lse
+from tinyattn.kernels.softmax.gated import gated_attention
+from tinyattn.kernels.softmax.grouped_query import grouped_query_attention
+from tinyattn.kernels.softmax.latent_absorbed import latent_attention_absorbed
+from tinyattn.kernels.softmax.latent_expanded import latent_attention_expanded
+from tinyattn.kernels.softmax.multi_head import multi_head_attention
+from tinyattn.kernels.softmax.multi_query import multi_query_attention
+from tinyattn.kernels.softmax.off_by_one import softmax_off_by_one_attention
+from tinyattn.kernels.softmax.qk_norm import qk_norm_attention
+from tinyattn.kernels.softmax.streaming import streaming_attention
 from tinyattn.kernels.tiles.threads import threads
 
-__all__ = ["attention", "attention_with_lse", "paged_attention", "quantized_attention", "threads"]
+__all__ = [
+    "attention",
+    "attention_with_lse",
+    "differential_attention",
+    "gated_attention",
+    "grouped_query_attention",
+    "latent_attention_absorbed",
+    "latent_attention_expanded",
+    "multi_head_attention",
+    "multi_query_attention",
+    "paged_attention",
+    "qk_norm_attention",
+    "quantized_attention",
+    "softmax_off_by_one_attention",
+    "streaming_attention",
+    "threads",
+]

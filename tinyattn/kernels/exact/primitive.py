@@ -12,6 +12,7 @@ from tinyattn.kernels.exact.decode import decode, join
 from tinyattn.kernels.exact.forward import forward
 from tinyattn.kernels.exact.scores import Rules
 from tinyattn.kernels.tiles.lanes import ROWS
+from tinyattn.kernels.tiles.once import once
 from tinyattn.kernels.tiles.seen import Seen, seen_edges, seen_of
 from tinyattn.kernels.tiles.storage import Sizes, nothing, padded, places, rows_of, sizes_of, whole
 from tinyattn.kernels.tiles.threads import run
@@ -89,6 +90,7 @@ def blank_unseen(q: Array, k: Array, v: Array, options: Options, full: tuple[int
     return np.where(sees[..., None], q, 0), np.where(used[..., None], k, 0), np.where(used[..., None], v, 0)
 
 
+@once
 @primitive
 def attention_with_lse(q: Array, k: Array, v: Array, bias: Array | None, distance: Array | None, sinks: Array | None,
                        options: Options) -> tuple[tuple[Array, Array], Saved]:
