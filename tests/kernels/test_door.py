@@ -11,7 +11,6 @@ import pytest
 from tinyattn import definitions, kernels
 from tinyattn.engine import Tensor, grad, vjp
 from tinyattn.kernels.exact import primitive as exact
-from tinyattn.kernels.tiles import seen
 from tinyattn.kernels.tiles.jit import MECHANISMS
 from tinyattn.ops import alibi, masks, relative
 
@@ -101,9 +100,10 @@ def test_equal_tiles_of_a_pattern_are_stored_once():
     q = np.zeros((1, 2, 1024, 16), np.float32)
     sizes = exact.sizes_of(q, q, q)
     told = exact.seen_of(masks.sliding_window(100), None, None, (1, 2, 1024, 1024), sizes)
-    assert told.tiles.size == 3 * sizes.q_tile * sizes.kv_tile  # where the window begins, twice, and the diagonal
-    blocks = told.blocks.values.reshape(16, 16)
-    assert (blocks[np.arange(16)[:, None] < np.arange(16)] == seen.SKIP).all()
+    assert told.tiles.pairs.size == 3 * sizes.q_tile * sizes.kv_tile  # where the window begins, twice, and the diagonal
+    row, columns = told.tiles.row, told.tiles.entries[::2]
+    assert all((columns[row[r] : row[r + 1]] == np.arange(max(0, r - 2), r + 1)).all() for r in range(16))
+    assert told.tiles.band.reshape(-1, 2).tolist() == [[-63, 0], [-35, 63], [29, 63]]
 
 
 def test_on_tensors():

@@ -12,7 +12,6 @@ from tinyattn.catalog import calls, refused
 from tinyattn.catalog.cache_size import KEYS_AND_VALUES
 from tinyattn.catalog.row import BadInput, Paper, Row
 from tinyattn.catalog.sparse import BELTAGY
-from tinyattn.definitions.sparse.bigbird import ends, near_blocks
 from tinyattn.laws.cached import decoded
 from tinyattn.laws.draw import sparse as draw
 from tinyattn.laws.draw.options import but, on
@@ -25,6 +24,7 @@ from tinyattn.laws.oracles import sparse as oracles
 from tinyattn.laws.score import plain
 from tinyattn.laws.sparse import first_half, others_poisoned, reversed_text, second_half
 from tinyattn.ops import masks
+from tinyattn.ops.masks.published import ends, near_blocks
 
 ROWS = (
     Row(name="longformer_attention",

@@ -6,6 +6,8 @@ what the mechanisms stand on.
     tiles/                  registers, products of tiles, threads
     exact/                  exact softmax attention over tiles of keys
     softmax/                the softmax mechanisms
+    sparse/                 mechanisms that visit some of the tiles
+    spatial/                mechanisms on grids
 """
 
 from tinyattn.kernels.exact.stored import paged_attention, quantized_attention
@@ -20,21 +22,35 @@ from tinyattn.kernels.softmax.multi_query import multi_query_attention
 from tinyattn.kernels.softmax.off_by_one import softmax_off_by_one_attention
 from tinyattn.kernels.softmax.qk_norm import qk_norm_attention
 from tinyattn.kernels.softmax.streaming import streaming_attention
+from tinyattn.kernels.sparse.bigbird import bigbird_attention
+from tinyattn.kernels.sparse.block_sparse import block_sparse_attention
+from tinyattn.kernels.sparse.gathered import gathered_attention
+from tinyattn.kernels.sparse.local import multi_head_local_attention
+from tinyattn.kernels.sparse.longformer import longformer_attention
+from tinyattn.kernels.sparse.shifted_sparse import shifted_sparse_attention
+from tinyattn.kernels.spatial.axial import axial_attention
 from tinyattn.kernels.tiles.threads import threads
 
 __all__ = [
     "attention",
     "attention_with_lse",
+    "axial_attention",
+    "bigbird_attention",
+    "block_sparse_attention",
     "differential_attention",
     "gated_attention",
+    "gathered_attention",
     "grouped_query_attention",
     "latent_attention_absorbed",
     "latent_attention_expanded",
+    "longformer_attention",
     "multi_head_attention",
+    "multi_head_local_attention",
     "multi_query_attention",
     "paged_attention",
     "qk_norm_attention",
     "quantized_attention",
+    "shifted_sparse_attention",
     "softmax_off_by_one_attention",
     "streaming_attention",
     "threads",

@@ -7,10 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from tinyattn.ops.checks import whole
 from tinyattn.ops.options import check_broadcast
 from tinyattn.ops.signature import floating
 from tinyattn.ops.types import Array
 
+# What a window of local attention is.
+MODES = ("sliding", "block", "look_back")
 # The axes of latent attention, and its arrays without a heads axis.
 LATENT_AXES, LATENT_SHARED = "(i,n),(i,p),(j,r),(j,p)->(i,e)", ("latent", "k_rope")
 
@@ -91,3 +94,14 @@ def check_group(group: int, variant: str, q: Array, k: Array) -> None:
         raise ValueError(f"variant: expected 'safe' or 'roll', got {variant!r}")
     if variant == "roll" and q.shape[-2] != k.shape[-2]:
         raise ValueError(f"q: rolling takes as many queries as keys, got q {q.shape} and k {k.shape}")
+
+
+def check_widths(window: Any, mode: str, heads: int) -> int | list[int]:
+    """Returns the width of the windows of all heads, or that of each."""
+    if mode not in MODES:
+        raise ValueError(f"mode: expected one of {', '.join(MODES)}, got {mode!r}")
+    if not isinstance(window, (list, tuple, np.ndarray)):
+        return whole("window", window, 1)
+    if len(window) != heads:
+        raise ValueError(f"window: expected a number or one for each of {heads} heads, got {len(window)} of them")
+    return [whole("window", width, 1) for width in window]

@@ -45,6 +45,15 @@ def per_axis(name: str, value: Any, grid: Grid, *, least: int = 1) -> Grid:
     return tuple(int(n) for n in each)
 
 
+def check_axis(axis: int, grid: Grid) -> int:
+    """Returns an axis of the grid, counted from the first."""
+    if isinstance(axis, (bool, np.bool_)) or not isinstance(axis, (int, np.integer)):
+        raise TypeError(f"axis: expected an int, got {type(axis).__name__}")
+    if not -len(grid) <= axis < len(grid):
+        raise ValueError(f"axis: expected one of the {len(grid)} axes of the grid {grid}, got {axis}")
+    return int(axis) % len(grid)
+
+
 def check_sides(name: str, value: Any, grid: Grid) -> Grid:
     """Returns the sides of windows that divide the grid; one larger than an axis covers it.
 

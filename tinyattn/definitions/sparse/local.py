@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
-
-import numpy as np
 
 from tinyattn.definitions.softmax.dot_product import attention
+from tinyattn.ops.arguments import check_widths
 from tinyattn.ops.bias import Bias
-from tinyattn.ops.checks import whole
 from tinyattn.ops.masks.constructors import block_local, causal, per_head, sliding_window, window
 from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.masks.published import look_back
 from tinyattn.ops.options import check_causal
 from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array
-
-MODES = ("sliding", "block", "look_back")
 
 
 @shapes("(i,d),(j,d),(j,e)->(i,e)")
@@ -51,18 +46,12 @@ def multi_head_local_attention(q: Array, k: Array, v: Array, *, window: int | Se
 
 def local(width: int | Sequence[int], mode: str, is_causal: bool, heads: int) -> Pattern:
     """Returns who sees whom, of all heads or of each."""
-    if mode not in MODES:
-        raise ValueError(f"mode: expected one of {', '.join(MODES)}, got {mode!r}")
-    if isinstance(width, (list, tuple, np.ndarray)):
-        if len(width) != heads:
-            raise ValueError(f"window: expected a number or one for each of {heads} heads, got {len(width)} of them")
-        return per_head([one_head(w, mode, is_causal) for w in width])
-    return one_head(width, mode, is_causal)
+    widths = check_widths(width, mode, heads)
+    return per_head([one_head(w, mode, is_causal) for w in widths]) if isinstance(widths, list) else one_head(widths, mode, is_causal)
 
 
-def one_head(width: Any, mode: str, is_causal: bool) -> Pattern:
+def one_head(width: int, mode: str, is_causal: bool) -> Pattern:
     """Returns the pattern of one window."""
-    width = whole("window", width, 1)
     if mode == "sliding":
         near = sliding_window(width)
         return near if is_causal else window(width - 1, width - 1)

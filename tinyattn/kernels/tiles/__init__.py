@@ -10,5 +10,6 @@ Its files, in reading order:
     threads.py              runs tasks over threads
     storage.py              arrays as kernels read them
     once.py                 primitives with a first derivative only
+    listed.py               the visible tiles of a pattern
     seen.py                 masks as kernels read them
 """
