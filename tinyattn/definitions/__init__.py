@@ -60,7 +60,6 @@ from tinyattn.definitions.sparse.streaming_llm import streaming_llm_attention
 from tinyattn.definitions.sparse.top_k import top_k_attention
 from tinyattn.definitions.spatial.axial import axial_attention
 from tinyattn.definitions.spatial.neighborhood import neighborhood_attention
-from tinyattn.definitions.spatial.shifted_window import relative_position_index as relative_position_index
 from tinyattn.definitions.spatial.shifted_window import shifted_window_attention
 from tinyattn.definitions.spatial.spatial_gate import spatial_gate
 from tinyattn.definitions.spatial.twins import global_subsampled_attention, locally_grouped_attention
@@ -71,6 +70,7 @@ from tinyattn.ops.features import elu_plus_one as elu_plus_one
 from tinyattn.ops.features import performer_features as performer_features
 from tinyattn.ops.features import relu_features as relu_features
 from tinyattn.ops.features import taylor_features as taylor_features
+from tinyattn.ops.windows import relative_position_index as relative_position_index
 
 __all__ = [
     "attention",

@@ -96,7 +96,7 @@ def check_group(group: int, variant: str, q: Array, k: Array) -> None:
         raise ValueError(f"q: rolling takes as many queries as keys, got q {q.shape} and k {k.shape}")
 
 
-def check_widths(window: Any, mode: str, heads: int) -> int | list[int]:
+def check_widths(window: Any, mode: str, heads: int) -> int | tuple[int, ...]:
     """Returns the width of the windows of all heads, or that of each."""
     if mode not in MODES:
         raise ValueError(f"mode: expected one of {', '.join(MODES)}, got {mode!r}")
@@ -104,4 +104,22 @@ def check_widths(window: Any, mode: str, heads: int) -> int | list[int]:
         return whole("window", window, 1)
     if len(window) != heads:
         raise ValueError(f"window: expected a number or one for each of {heads} heads, got {len(window)} of them")
-    return [whole("window", width, 1) for width in window]
+    return tuple(whole("window", width, 1) for width in window)
+
+
+def check_projections(project_k: Any, project_v: Any, q: Array, k: Array) -> tuple[Array, Array]:
+    """Returns the projections of Linformer in the dtype of q, both of one rank."""
+    e, f = (check_projection(name, p, k).astype(q.dtype) for name, p in (("project_k", project_k), ("project_v", project_v)))
+    if e.shape[-2] != f.shape[-2]:
+        raise ValueError(f"project_v: expected the rank of project_k {e.shape}, got shape {f.shape}")
+    return e, f
+
+
+def check_projection(name: str, projection: Any, k: Array) -> Array:
+    """Returns a projection of the keys' length, for all heads or for each."""
+    projection = floating(name, projection)
+    kv_heads, kv_len = k.shape[-3], k.shape[-2]
+    if projection.ndim not in (2, 3) or projection.shape[-1] != kv_len or projection.shape[:-2] not in ((), (kv_heads,)):
+        raise ValueError(f"{name}: expected shape (rank, {kv_len}) or ({kv_heads}, rank, {kv_len}), got shape {projection.shape}")
+    checked: Array = projection
+    return checked

@@ -28,6 +28,7 @@ def bigbird_attention(q: Array, k: Array, v: Array, *, block: int, random: int, 
 
     Paper: Zaheer et al. 2020, arXiv:2007.14062.
 
+    >>> import numpy as np
     >>> x = np.arange(4.0)[:, None]
     >>> bigbird_attention(x * 0, x * 0, x, block=1, random=0, seed=0, causal=True)[:, 0].round(2)
     array([0.  , 0.5 , 1.  , 1.67])

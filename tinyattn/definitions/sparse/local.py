@@ -34,6 +34,7 @@ def multi_head_local_attention(q: Array, k: Array, v: Array, *, window: int | Se
 
     Paper: Luong et al. 2015, arXiv:1508.04025; Beltagy et al. 2020, arXiv:2004.05150.
 
+    >>> import numpy as np
     >>> x = np.array([[1.0], [2.0], [3.0]])
     >>> multi_head_local_attention(x, x, x, window=1)
     array([[1.],
@@ -47,7 +48,7 @@ def multi_head_local_attention(q: Array, k: Array, v: Array, *, window: int | Se
 def local(width: int | Sequence[int], mode: str, is_causal: bool, heads: int) -> Pattern:
     """Returns who sees whom, of all heads or of each."""
     widths = check_widths(width, mode, heads)
-    return per_head([one_head(w, mode, is_causal) for w in widths]) if isinstance(widths, list) else one_head(widths, mode, is_causal)
+    return one_head(widths, mode, is_causal) if isinstance(widths, int) else per_head([one_head(w, mode, is_causal) for w in widths])
 
 
 def one_head(width: int, mode: str, is_causal: bool) -> Pattern:

@@ -11,6 +11,8 @@ Its files, in reading order:
     qk_norm.py              queries and keys normalised first
     gated.py                a gate afterwards
     differential.py         the difference of two calls
+    dual_chunk.py           three parts, merged
+    dual_chunk_merged.py    the same
     latent_expanded.py      keys and values of every head from one latent vector
     latent_absorbed.py      the latent vectors as the one head of keys and values
 """

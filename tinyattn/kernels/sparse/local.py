@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from tinyattn.kernels.softmax.dot_product import attention
+from tinyattn.kernels.tiles.listed import Constant
 from tinyattn.ops.arguments import check_widths
 from tinyattn.ops.bias import Bias
 from tinyattn.ops.masks.constructors import block_local, per_head
@@ -34,12 +36,17 @@ def multi_head_local_attention(q: Array, k: Array, v: Array, *, window: int | Se
     causal, widths = check_causal(causal), check_widths(window, mode, q.shape[-3])
     if mode == "sliding" and isinstance(widths, int):
         return attention(q, k, v, bias=bias, causal=causal, window=(widths - 1, widths - 1), scale=scale, softcap=softcap, sinks=sinks)
-    mask = per_head([one_head(width, mode) for width in widths]) if isinstance(widths, list) else one_head(widths, mode)
-    return attention(q, k, v, mask=mask, bias=bias, causal=causal, scale=scale, softcap=softcap, sinks=sinks)
+    return attention(q, k, v, mask=windows(widths, mode), bias=bias, causal=causal, scale=scale, softcap=softcap, sinks=sinks)
+
+
+@lru_cache(maxsize=16)
+def windows(widths: int | tuple[int, ...], mode: str) -> Pattern:
+    """Returns the pattern of the windows of all heads, or of each, later keys included."""
+    return Constant(one_head(widths, mode) if isinstance(widths, int) else per_head([one_head(width, mode) for width in widths]))
 
 
 def one_head(width: int, mode: str) -> Pattern:
-    """Returns the pattern of one window, later keys included."""
+    """Returns the pattern of one window."""
     if mode == "sliding":
         return near(width - 1, width - 1)
     return block_local(width) if mode == "block" else look_back(width)

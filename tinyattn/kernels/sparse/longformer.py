@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from tinyattn.kernels.softmax.dot_product import attention
+from tinyattn.kernels.tiles.listed import Constant
 from tinyattn.ops.checks import whole
 from tinyattn.ops.masks.constructors import tokens
 from tinyattn.ops.masks.constructors import window as near
@@ -31,12 +33,18 @@ def longformer_attention(q: Array, k: Array, v: Array, *, q_global: Array, k_glo
     chosen, width = tokens("global_tokens", global_tokens), whole("window", window, 0)
     q_len, kv_len = q.shape[-2], k.shape[-2]
     rows = chosen[(chosen >= kv_len - q_len) & (chosen < kv_len)] - (kv_len - q_len)
-    keys, queries = among(chosen, kv_len)
-    local = attention(q, k, v, mask=(near(width, width) | keys) & ~queries, scale=scale)
+    local = attention(q, k, v, mask=others(width, tuple(chosen.tolist()), kv_len), scale=scale)
     wide = attention(q_global[..., rows, :], k_global, v_global, scale=scale)
     place = np.arange(q_len)
     place[rows] = q_len + np.arange(len(rows))  # where each row stands behind the local ones
     return np.concatenate((local, wide), axis=-2)[..., place, :] if len(rows) else local
+
+
+@lru_cache(maxsize=16)
+def others(width: int, chosen: tuple[int, ...], length: int) -> Pattern:
+    """Returns whom the tokens that are not global see: those near them, and the global ones."""
+    keys, queries = among(np.array(chosen, np.int64), length)
+    return Constant((near(width, width) | keys) & ~queries)
 
 
 def among(chosen: Array, length: int) -> tuple[Pattern, Pattern]:

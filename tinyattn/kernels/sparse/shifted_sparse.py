@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from tinyattn.kernels.softmax.dot_product import attention
+from tinyattn.kernels.tiles.listed import Constant
 from tinyattn.ops.arguments import check_group
 from tinyattn.ops.checks import whole
 from tinyattn.ops.masks.constructors import block_local, per_head
@@ -31,15 +33,24 @@ def shifted_sparse_attention(q: Array, k: Array, v: Array, *, group: int, varian
     """
     group, heads, kv_len = whole("group", group, 2), q.shape[-3], k.shape[-2]
     check_group(group, variant, q, k)
-    causal, half = check_causal(causal), heads // 2
+    causal = check_causal(causal)
     if not heads:
         return attention(q, k, v, scale=scale)
+    turned = kv_len if variant == "roll" else None
+    # In a text that was turned, "not later" is said of turned places, and is part of the pattern.
+    return attention(q, k, v, mask=groups(group, heads, causal, turned), causal=causal and turned is None, scale=scale)
+
+
+@lru_cache(maxsize=16)
+def groups(group: int, heads: int, causal: bool, turned: int | None) -> Pattern:
+    """Returns the groups of each head; the second half of the heads has them shifted, or a text of this length turned."""
     own = block_local(group)
-    if variant == "safe":
-        return attention(q, k, v, mask=per_head([own] * half + [shifted_blocks(group, group // 2)] * (heads - half)), causal=causal,
-                         scale=scale)
-    own = own & not_later() if causal else own
-    return attention(q, k, v, mask=per_head([own] * half + [rolled(own, group // 2, kv_len)] * (heads - half)), scale=scale)
+    if turned is None:
+        other = shifted_blocks(group, group // 2)
+    else:
+        own = own & not_later() if causal else own
+        other = rolled(own, group // 2, turned)
+    return Constant(per_head([own] * (heads // 2) + [other] * (heads - heads // 2)))
 
 
 def rolled(pattern: Pattern, shift: int, length: int) -> Pattern:

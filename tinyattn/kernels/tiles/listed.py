@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,6 +17,8 @@ from tinyattn.ops.types import Array
 WHOLE = -1
 # Tiles of which a pattern is asked at once.
 TOGETHER = 1 << 16
+# Lists that a constant pattern keeps, one per shape of a call.
+KEPT = 8
 
 
 class Listed(NamedTuple):
@@ -40,7 +42,29 @@ def all_tiles() -> Listed:
     return Listed(none, none, none, none, np.zeros(0, np.uint8))
 
 
+class Constant(Pattern):
+    """A pattern that is made of numbers alone and never changes, so that its tiles are listed once and kept with it."""
+
+    __slots__ = ("lists",)
+
+    def __init__(self, pattern: Pattern) -> None:
+        super().__init__(pattern.see, corners=pattern.corners, text=pattern.text, weight=pattern.weight)
+        self.lists: dict[tuple[Any, ...], Listed] = {}
+
+
 def listed(pattern: Pattern, full: tuple[int, ...], sizes: Sizes) -> Listed:
+    """Returns the tiles of a pattern, of one that is constant those that are kept with it."""
+    if not isinstance(pattern, Constant):
+        return found(pattern, full, sizes)
+    key = (full, sizes.q_tile, sizes.kv_tile)
+    if key not in pattern.lists:
+        if len(pattern.lists) >= KEPT:
+            pattern.lists.clear()
+        pattern.lists[key] = found(pattern, full, sizes)
+    return pattern.lists[key]
+
+
+def found(pattern: Pattern, full: tuple[int, ...], sizes: Sizes) -> Listed:
     """Returns the tiles of a pattern; only those that may be cut are evaluated pair by pair, and equal ones are stored once."""
     q_len, kv_len = full[-2:]
     q_blocks, kv_blocks = -(-q_len // sizes.q_tile), -(-kv_len // sizes.kv_tile)
