@@ -12,7 +12,7 @@ from tinyattn.kernels.exact.decode import decode, join
 from tinyattn.kernels.exact.forward import forward
 from tinyattn.kernels.exact.scores import Rules
 from tinyattn.kernels.tiles.lanes import ROWS
-from tinyattn.kernels.tiles.listed import Listed
+from tinyattn.kernels.tiles.listed import Constant, Listed
 from tinyattn.kernels.tiles.once import once
 from tinyattn.kernels.tiles.seen import Seen, seen_edges, seen_of
 from tinyattn.kernels.tiles.storage import Sizes, nothing, padded, places, rows_of, sizes_of, whole
@@ -81,7 +81,9 @@ def blank_unseen(q: Array, k: Array, v: Array, options: Options, full: tuple[int
     A hidden slot may hold NaN or inf, and 0 * NaN is NaN in a product. What is finite needs no blanking, and a sum
     tells: it is the only pass over the arrays, and only where something can be hidden.
     """
-    if options.mask is None and full[-2] <= full[-1]:
+    if full[-2] <= full[-1] and options.mask is None:
+        return q, k, v
+    if full[-2] == full[-1] and isinstance(options.mask, Constant) and options.mask.sees_itself(full[-1]):
         return q, k, v
     with np.errstate(all="ignore"):
         if all(np.isfinite(x.sum()) for x in (q, k, v)):
