@@ -27,7 +27,7 @@ from tinyattn.ops.masks.pattern import Pattern
 
 ATTENTION = taking(definitions.attention, *ALL)
 # Up to 256 tokens, and 2 rather than 6 to begin with: with 6, all spans would cover a context of 256 and have no gradient.
-SPANS = Input("span", "heads", between(0.0, 256.0), 2.0)
+SPANS = Input.of(definitions.dynamic_contextual_attention, "span", between(0.0, 256.0), 2.0)
 HATS = calls.counting(oracles.hats)
 ROWS = (
     Row(name="dynamic_contextual_attention",

@@ -24,9 +24,9 @@ from tinyattn.laws.recurrent import form_laws, forms, recurrence_laws, strong_de
 from tinyattn.layers.inputs import Input, log_sigmoid
 from tinyattn.ops.activation import sigmoid
 
-DECAY = Input("log_decay", "kv_heads", log_sigmoid, 4.0)
-DECAY_PER_CHANNEL = Input("log_decay", "kv_heads head_dim", log_sigmoid, 4.0)
-STRENGTH = Input("beta", "kv_heads", sigmoid, 0.0)
+DECAY = Input.of(definitions.simple_gated_linear_attention, "log_decay", log_sigmoid, 4.0)
+DECAY_PER_CHANNEL = Input.of(definitions.gated_linear_attention, "log_decay", log_sigmoid, 4.0)
+STRENGTH = Input.of(definitions.delta_rule, "beta", sigmoid, 0.0)
 RECALL = but(long(draw.BETA), draw.recall)
 
 

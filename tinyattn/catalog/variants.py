@@ -100,7 +100,7 @@ ROWS = (
                      says="With gates wide open it is attention."),
               *decoded(partial(GrowingCache, definitions.gated_attention), draw.GATED_CAUSAL), *mixing_laws(draw.GATED_CAUSAL)),
         bad_inputs=(*refused.WITHOUT_SINKS, BadInput({"gate": np.ones(3)}, ValueError, ("gate", "(3,)"))),
-        inputs=(Input("gate", "heads", identity, 1.0),), mixer=fastest.gated_attention,
+        inputs=(Input.of(definitions.gated_attention, "gate", identity, 1.0),), mixer=fastest.gated_attention,
         cache=partial(GrowingCache, fastest.gated_attention), cache_size=KEYS_AND_VALUES),
     Row(name="multi_head_local_attention",
         says="Every head has its own window.",

@@ -33,7 +33,8 @@ def streaming_llm_attention(q: Array, k: Array, v: Array, *, first: int, window:
     start, kv_len = first_position(q, k), k.shape[-2]
     early = min(q.shape[-2], max(0, first + window - start))  # queries for which nothing has been forgotten
     queries, keys = turned(q, np.arange(start, kv_len), base, False), turned(k, np.arange(kv_len), base, False)
-    whole_past = attention(queries[..., :early, :], keys[..., : start + early, :], v[..., : start + early, :], causal=True, scale=scale)
+    seen = start + early
+    whole_past = attention(queries[..., :early, :], keys[..., :seen, :], v[..., :seen, :], causal=True, scale=scale)
     if early == q.shape[-2]:
         return whole_past
     near = attention_with_lse(queries[..., early:, :], keys, v, causal=True, window=(window - 1, 0), scale=scale)

@@ -1,4 +1,4 @@
-"""What stands around a kernel, head by head over threads: rows turned by their positions, partial results merged, rows put in place."""
+"""What stands around a kernel, head by head over threads: rows turned by positions, partial results merged, rows replaced."""
 
 from __future__ import annotations
 
@@ -75,7 +75,8 @@ def turned(x: Array, positions: Array, base: float, interleaved: bool) -> tuple[
 
 @turned.backward
 def _(d_out: Array, saved: Any) -> dict[str, Array]:
-    return {"x": turn(d_out, *saved, -1)}
+    positions, base, interleaved = saved
+    return {"x": turn(d_out, positions, base, interleaved, -1)}
 
 
 def merged_in_numpy(out_a: Array, lse_a: Array, out_b: Array, lse_b: Array) -> Partial:

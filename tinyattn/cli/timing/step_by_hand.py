@@ -1,4 +1,4 @@
-"""Greedy decoding typed out in NumPy: no layer, no cache, no check, arrays made beforehand."""
+"""Greedy decoding typed out in NumPy, without layers, caches and checks, its arrays allocated beforehand."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tinyattn.ops.types import Array
 
 
 def write_by_hand(decoder: Decoder, config: DecoderConfig, prompt: bytes, tokens: int) -> Iterator[int]:
-    """Yields what `generate` yields at temperature 0."""
+    """Yields the bytes that `generate` yields at temperature 0."""
     step = make_step(decoder, config, len(prompt) + tokens)
     logits = [step(token) for token in prompt][-1]
     for _ in range(tokens):
@@ -22,9 +22,9 @@ def write_by_hand(decoder: Decoder, config: DecoderConfig, prompt: bytes, tokens
 
 
 def make_step(decoder: Decoder, config: DecoderConfig, capacity: int) -> Callable[[int], Array]:
-    """Returns a function of the next token that gives the logits behind it, for up to `capacity` tokens one after the other.
+    """Returns a function that takes the next token and returns the logits behind it, for up to `capacity` tokens in a row.
 
-    The model is a decoder of grouped-query attention with rotary positions, of this config.
+    The decoder has grouped-query attention, rotary positions, and the sizes of the config.
     """
     kv_heads, dim, dtype = config.kv_heads, config.head_dim, decoder.embedding.dtype
     groups, half, scale = config.heads // kv_heads, dim // 2, dim ** -0.5
@@ -40,7 +40,7 @@ def make_step(decoder: Decoder, config: DecoderConfig, capacity: int) -> Callabl
     def norm(x: Array, weight: Array) -> Array:
         return x / np.sqrt((x * x).mean() + 1e-6) * weight
 
-    def turned(x: Array) -> Array:
+    def rotated(x: Array) -> Array:
         a, b = x[..., :half], x[..., half:]
         return np.concatenate((a * cos[length] - b * sin[length], b * cos[length] + a * sin[length]), axis=-1)
 
@@ -49,8 +49,8 @@ def make_step(decoder: Decoder, config: DecoderConfig, capacity: int) -> Callabl
         x = decoder.embedding[token]
         for i, (norm1, w_q, w_k, w_v, w_out, norm2, w_gate, w_up, w_down) in enumerate(layers):
             y = norm(x, norm1)
-            q = turned((y @ w_q).reshape(kv_heads, groups, dim))
-            keys[i, :, length] = turned((y @ w_k).reshape(kv_heads, dim))
+            q = rotated((y @ w_q).reshape(kv_heads, groups, dim))
+            keys[i, :, length] = rotated((y @ w_k).reshape(kv_heads, dim))
             values[i, :, length] = (y @ w_v).reshape(kv_heads, dim)
             scores = q @ keys[i, :, : length + 1].mT * scale
             exps = np.exp(scores - scores.max(axis=-1, keepdims=True))

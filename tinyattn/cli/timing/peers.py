@@ -1,4 +1,4 @@
-"""Other libraries' attention on the same arrays. Each is imported when it is measured, and left out where it is not there."""
+"""Attention in other libraries, on the same arrays. Each library is imported when it is measured; one that is absent is left out."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from tinyattn.cli.kernel_cases import Case, scores
+from tinyattn.cli.timing.kernel_cases import Case, scores
 from tinyattn.ops.types import Array
 
 Call = Callable[[], Any]
-# Scores of a case above which a library that holds them all is not asked.
+# Libraries that hold all scores of a case are left out above so many.
 MOST_SCORES = {"ONNX Runtime": 1 << 27, "JAX": 1 << 27, "MyGrad": 1 << 23}
 
 
@@ -33,7 +33,7 @@ def pytorch(case: Case, arrays: tuple[Array, ...]) -> Call:
 
 
 def flex_attention(case: Case, arrays: tuple[Array, ...]) -> Call | None:
-    """Returns PyTorch's flex_attention, compiled for a window, which it skips blocks for; forward only."""
+    """Returns PyTorch's flex_attention, compiled for a window, whose hidden blocks it skips; forward only."""
     if case.backward or case.window is None:
         return None
     import torch
@@ -107,13 +107,13 @@ PEERS: dict[str, tuple[str, Callable[[Case, tuple[Array, ...]], Call | None]]] =
 
 @cache
 def installed(module: str) -> bool:
-    """Returns whether a library, and for ONNX Runtime what writes its models, is there."""
+    """Returns whether a library is installed, and for ONNX Runtime the package that writes its models."""
     needed = [module, "onnx"] if module == "onnxruntime" else [module]
     return all(importlib.util.find_spec(name) is not None for name in needed)
 
 
 def peers_of(case: Case, arrays: tuple[Array, ...]) -> dict[str, Call]:
-    """Returns a call a library that is there and can be asked; it has been made once. One that fails is left out and named."""
+    """Returns one call per library that is installed and takes the case, made once before. One that fails is named and left out."""
     calls: dict[str, Call] = {}
     for name, (module, make) in PEERS.items():
         if not installed(module) or scores(case) > MOST_SCORES.get(name, scores(case)):

@@ -1,4 +1,4 @@
-"""What a comparison will do: settings, one job per mechanism, how long it will take, and afterwards how long it took."""
+"""The plan of a comparison: its settings, one job per mechanism, an estimate of its duration, and afterwards the duration itself."""
 
 from __future__ import annotations
 
@@ -9,21 +9,22 @@ from typing import Any
 
 from tinyattn.cli import threads
 from tinyattn.cli.ends import say
+from tinyattn.cli.outputs import Line
 from tinyattn.cli.terminal import progress
+from tinyattn.cli.training import Trained, Training
 from tinyattn.models.config import DecoderConfig
 
-Line = dict[str, Any]
 Report = dict[str, Any]
-# What is promised: a run ends within this many times of what it said, or says why not.
+# A run that takes more than this many times its estimate says why.
 PROMISE = 1.5
 
 
 @dataclass(frozen=True)
 class Job:
-    """One mechanism: a training step that may be called again and again, how many there will be, and the work itself.
+    """One mechanism's part of a comparison.
 
-    `rest` measures a little of what comes after training and returns the seconds that all of it will take; `work` trains
-    and yields lines of the report.
+    `step` takes one training step and may be called any number of times; the work has `steps` of them. `rest` tries a little
+    of what follows the training and returns the seconds that all of it will take. `work` trains and yields rows of the report.
     """
 
     name: str
@@ -32,10 +33,18 @@ class Job:
     rest: Callable[[], float]
     work: Callable[[], Iterator[Line]]
 
+    @classmethod
+    def of(cls, training: Training, rest: Callable[[], float], measured: Callable[[Trained], Iterator[Line]]) -> Job:
+        """Returns the job that runs a training and yields what `measured` finds in its outcome."""
+        return cls(training.name, training.timed(), training.steps, rest, lambda: measured(training.run()))
+
 
 @dataclass(frozen=True)
 class Plan:
-    """The jobs of a command, what the report says of all of them, how it is printed, and sizes like those of a step."""
+    """All jobs of a comparison, the settings that its report names, its title, and how the report is printed.
+
+    `config` and `batch` are sizes of a training step that takes about as long as one of the first job.
+    """
 
     settings: dict[str, Any]
     title: str
@@ -47,24 +56,24 @@ class Plan:
 
 @dataclass
 class Clock:
-    """When the command began, on the clock and in seconds of the processor, and how long it was said to take."""
+    """When the command began, in seconds of the clock and of the processor, and how many seconds the estimate promised."""
 
     said: float = 0.0
     began: float = field(default_factory=time.perf_counter)
     worked: float = field(default_factory=time.process_time)
 
     def promise(self, seconds: float) -> str:
-        """Returns how long the command will take in all, if that many seconds are left."""
+        """Returns a sentence on how long the whole command takes, if so many seconds are left."""
         so_far = time.perf_counter() - self.began
         self.said = so_far + seconds
         return f"this will take about {duration(self.said)}, {duration(so_far)} of which are over"
 
     def verdict(self) -> str:
-        """Returns how long the work took, and why where that is more than was promised."""
+        """Returns a sentence on how long the work took, with the reason where it took much longer than the estimate."""
         took, worked = time.perf_counter() - self.began, time.process_time() - self.worked
         ratio = took / max(self.said, 1e-9)
         says = f"took {duration(took)}"
-        # Under a second of work the start of anything else on the machine is a multiple of it.
+        # A command of less than a second takes several times as long when any other program starts.
         if ratio <= PROMISE or took - self.said < 1.0:
             return says
         says = f"{says}, {ratio:.1f} times the estimate: the machine was busy"
@@ -74,27 +83,27 @@ class Clock:
 
 
 def duration(seconds: float) -> str:
-    """Returns seconds in words that one reads at a glance.
+    """Returns seconds as a short text.
 
     >>> duration(0.4), duration(75), duration(4000)
     ('1 s', '1 min 15 s', '1 h 6 min')
     """
-    whole = max(round(seconds), 1)
-    if whole < 60:
-        return f"{whole} s"
-    return f"{whole // 60} min {whole % 60} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60} min"
+    minutes, rest = divmod(max(round(seconds), 1), 60)
+    hours, minutes_left = divmod(minutes, 60)
+    return f"{hours} h {minutes_left} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 def first_steps(plan: Plan) -> dict[int, float]:
-    """Returns the seconds of the first mechanism's step by threads: with one and with all, or as the user gave them."""
+    """Returns the seconds of the first job's training step by the number of threads, as `threads.timed` measures them."""
     say(plan.title)
-    return threads.timed(plan.jobs[0].step, plan.jobs[0].name, lambda: threads.in_child({**asdict(plan.config), "batch": plan.batch}))
+    first, sizes = plan.jobs[0], {**asdict(plan.config), "batch": plan.batch}
+    return threads.timed(first.step, first.name, lambda: threads.in_child(sizes))
 
 
 def estimated(plan: Plan, first: float) -> float:
-    """Returns the seconds that all jobs will take, of which the first takes so many per step.
+    """Returns the seconds that all jobs will take, if a step of the first one takes `first` seconds.
 
-    A few steps of each are timed, and a little of what follows training.
+    A few steps of the others are timed, and of every job a little of what follows the training.
     """
     total = 0.0
     with progress("estimate", len(plan.jobs)) as bar:
@@ -107,7 +116,7 @@ def estimated(plan: Plan, first: float) -> float:
 
 
 def lines(plan: Plan, taken: dict[int, float], clock: Clock) -> Iterator[Line]:
-    """Yields the lines of the report as they are measured; says before how long that will take, and after how long it took."""
+    """Yields the rows of the report as they are measured; prints an estimate of the duration before, and the duration after."""
     with threads.fitting(taken, plan.jobs[0].name) as first:
         say(clock.promise(estimated(plan, first)))
         for job in plan.jobs:

@@ -1,4 +1,4 @@
-"""A decoding step through each cache of a long text, beside the decoding kernel alone on the same keys."""
+"""A decoding step through each cache behind a long text, beside the decoding kernel alone on the same keys."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ import numpy as np
 from tinyattn import fastest
 from tinyattn.catalog import caches
 from tinyattn.cli.cache_names import CODES
-from tinyattn.cli.measure import interleaved, ratio
+from tinyattn.cli.outputs import Line
+from tinyattn.cli.timing.measure import interleaved, ratio
+from tinyattn.cli.timing.table import Table
 
 HEADS, KV_HEADS, LENGTH, HEAD_DIM = 32, 8, 8192, 128
 BARE = "no cache"
-# What is asked of the time, and of whose.
+# The largest ratios asked for, and to which time.
 PAGES = "1.15 of no cache, 1.25 of fixed"
 ASKED = {"fixed": "1.15 of no cache", "pages of 64": PAGES, "pages of 16": PAGES, "int8": "0.67 of fixed", "int4": "1 of int8"}
 BESIDE = (BARE, "fixed", "int8")
@@ -30,8 +32,8 @@ def made(room: int) -> dict[str, Any]:
     return {name: caches.find(known).made(**given) for name, (known, given) in settings.items()}
 
 
-def time_caches(rounds: int) -> list[dict[str, str]]:
-    """Returns a row a cache: milliseconds of a step and tokens a second, megabytes, and the time beside others'."""
+def time_caches(rounds: int) -> list[Line]:
+    """Returns a row per cache: milliseconds of a step, tokens per second, megabytes, and the ratios to other caches."""
     rng = np.random.default_rng(0)
     q, k, v = (rng.standard_normal((1, heads, LENGTH, HEAD_DIM), np.float32) for heads in (HEADS, KV_HEADS, KV_HEADS))
     token = tuple(x[..., -1:, :] for x in (q, k, v))
@@ -40,9 +42,9 @@ def time_caches(rounds: int) -> list[dict[str, str]]:
     for name, cache in held.items():
         cache.append(k[..., :-1, :], v[..., :-1, :])
         steps[name] = partial(cache.step, *token)
-    print(f"float32, {HEADS} heads, {KV_HEADS} of keys, head_dim {HEAD_DIM}, {LENGTH} tokens, one more a step", flush=True)
+    print(f"float32, {HEADS} heads, {KV_HEADS} of keys, head_dim {HEAD_DIM}, {LENGTH} tokens, one more per step", flush=True)
     taken = interleaved(steps, rounds)
-    lines = []
+    lines: list[Line] = []
     for name, seconds in taken.items():
         spent = statistics.median(seconds)
         size = f"{held[name].nbytes / 1e6:.1f}" if name in held else ""
@@ -50,3 +52,6 @@ def time_caches(rounds: int) -> list[dict[str, str]]:
                       **{f"of {other}": f"{ratio(seconds, taken[other]):.2f}" for other in BESIDE},
                       "asked, at most": ASKED.get(name, "")})
     return lines
+
+
+TABLE = Table("a decoding step through each cache behind a long text, beside the kernel alone", time_caches)

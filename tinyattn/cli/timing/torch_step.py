@@ -1,4 +1,4 @@
-"""The default model's training step in PyTorch eager, to be measured beside ours."""
+"""The training step of the default model in PyTorch, without its compiler."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tinyattn.models.config import DecoderConfig
 
 
 def make_step(config: DecoderConfig, *, batch: int) -> Callable[[], Any]:
-    """Returns a function that makes one step of AdamW on random bytes."""
+    """Returns a function that takes one step of AdamW on random bytes."""
     import torch
     from torch.nn import functional
 

@@ -1,4 +1,4 @@
-"""What the table of kernels measures: shapes, masks, and how many times another library's speed is asked of ours."""
+"""The cases of the kernels' table: shapes, masks, and how many times as fast as other libraries ours shall be."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tinyattn.ops.types import Array
 
 @dataclass(frozen=True)
 class Case:
-    """A row: (batch, heads, kv_heads, q_len, kv_len, head_dim) in float32, its mask, and what is asked of it."""
+    """One case: (batch, heads, kv_heads, q_len, kv_len, head_dim) in float32, its mask, and the ratios asked of it by library."""
 
     shape: tuple[int, int, int, int, int, int]
     backward: bool = False
@@ -24,11 +24,11 @@ class Case:
 
     @property
     def masked(self) -> bool:
-        """Whether other libraries need a dense mask for it."""
+        """Whether other libraries need a dense mask for this case."""
         return self.window is not None or self.pattern is not None
 
     def seen(self) -> Any:
-        """Returns the pattern of what is seen."""
+        """Returns the pattern that says which query sees which key."""
         return self.pattern if self.pattern is not None else masks.window(*self.window) if self.window else masks.causal()
 
     def arrays(self) -> tuple[Array, ...]:
@@ -46,13 +46,13 @@ class Case:
 
 
 def scores(case: Case) -> int:
-    """Returns how many scores a library holds that computes them all."""
+    """Returns the number of scores, visible or not."""
     batch, heads, _, q_len, kv_len, _ = case.shape
     return batch * heads * q_len * kv_len
 
 
 def operations(case: Case) -> float:
-    """Returns the FLOPs of a case: 4 head_dim a visible pair, and 2.5 times that once more for the backward."""
+    """Returns the FLOPs of a case: 4 head_dim per visible pair, 3.5 times as many with the backward."""
     kv_len, head_dim = case.shape[4:]
     if case.window:
         share = (case.window[0] + 1) / kv_len
@@ -64,9 +64,14 @@ def operations(case: Case) -> float:
 
 
 def bytes_moved(case: Case) -> float:
-    """Returns the bytes of q, k, v and out, each read or written once; with the backward, twice and the gradients."""
+    """Returns the bytes of q, k, v and out, each moved once; three times as many with the backward, which has their gradients too."""
     batch, heads, kv_heads, q_len, kv_len, head_dim = case.shape
     return 8.0 * batch * head_dim * (heads * q_len + kv_heads * kv_len) * (3 if case.backward else 1)
+
+
+def described(case: Case, note: str = "") -> dict[str, Any]:
+    """Returns the columns that every row of the table has: the case with a note, the kernel that serves it, and its FLOPs."""
+    return {"case": f"{case}{note}", "served by": "decode" if case.shape[3] == 1 else "attention", "GFLOP": operations(case) / 1e9}
 
 
 FAR = (1, 8, 8, 16384, 16384, 64)

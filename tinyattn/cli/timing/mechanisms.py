@@ -1,4 +1,4 @@
-"""The mechanisms' table: the fastest form of each beside its definition, dense exact attention, and the machine's own product."""
+"""The fastest form of each mechanism beside its definition, dense exact attention, and the machine's own product."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 
 from tinyattn import definitions, fastest
-from tinyattn.cli.measure import REST, interleaved, limits, ratio
+from tinyattn.cli.outputs import Line
+from tinyattn.cli.timing.measure import REST, interleaved, limits, ratio
+from tinyattn.cli.timing.table import Table
 from tinyattn.engine import vjp
 from tinyattn.laws.law import outputs
 from tinyattn.ops import masks
@@ -123,11 +125,11 @@ def call(case: Case, form: Call, length: int, *, backward: bool) -> Callable[[],
     return slopes
 
 
-def time_mechanisms(rounds: int) -> list[dict[str, Any]]:
+def time_mechanisms(rounds: int) -> list[Line]:
     """Returns a row per mechanism and pass: milliseconds, and how they compare."""
     product, _ = limits()
     print(f"float32, (1, {HEADS}, {LENGTH}, {DIM}), causal where it can be; a product gives {product:.0f} GFLOP/s", flush=True)
-    lines = []
+    lines: list[Line] = []
     for case in CASES:
         fast: Call = getattr(fastest, case.name)
         for backward in (False, True):
@@ -145,8 +147,11 @@ def time_mechanisms(rounds: int) -> list[dict[str, Any]]:
     return lines
 
 
-def shown_mechanism(line: dict[str, Any]) -> dict[str, str]:
+def shown(line: Line) -> dict[str, str]:
     """Returns a row as text."""
     forms = {"ms": "{:,.1f}", "times definition": "{:.1f}", "of dense": "{:.2f}", "growth": "{:.1f}", "GFLOP/s": "{:.0f}",
              "of the product": "{:.0%}"}
     return {name: forms.get(name, "{}").format(value) for name, value in line.items()}
+
+
+TABLE = Table("every mechanism beside its definition and dense attention", time_mechanisms, shown)
