@@ -30,7 +30,6 @@ from tinyattn.definitions import linear_attention as linear_attention
 from tinyattn.definitions import linear_attention_chunked as linear_attention_chunked
 from tinyattn.definitions import linear_attention_parallel as linear_attention_parallel
 from tinyattn.definitions import linear_attention_recurrent as linear_attention_recurrent
-from tinyattn.definitions import lsh_attention as lsh_attention
 from tinyattn.definitions import native_sparse_attention as native_sparse_attention
 from tinyattn.definitions import retention as retention
 from tinyattn.definitions import retention_chunked as retention_chunked
@@ -65,6 +64,7 @@ from tinyattn.fastest import latent_attention_expanded as latent_attention_expan
 from tinyattn.fastest import linformer_attention as linformer_attention
 from tinyattn.fastest import locally_grouped_attention as locally_grouped_attention
 from tinyattn.fastest import longformer_attention as longformer_attention
+from tinyattn.fastest import lsh_attention as lsh_attention
 from tinyattn.fastest import multi_head_attention as multi_head_attention
 from tinyattn.fastest import multi_head_local_attention as multi_head_local_attention
 from tinyattn.fastest import multi_query_attention as multi_query_attention

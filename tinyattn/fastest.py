@@ -198,6 +198,7 @@ latent_attention_expanded = fastest(definitions.latent_attention_expanded)
 linformer_attention = fastest(definitions.linformer_attention)
 locally_grouped_attention = fastest(definitions.locally_grouped_attention)
 longformer_attention = fastest(definitions.longformer_attention)
+lsh_attention = fastest(definitions.lsh_attention)
 multi_head_attention = fastest(definitions.multi_head_attention,
                                in_numpy(definitions.multi_head_attention, lambda heads, kv_heads: heads == kv_heads))
 multi_head_local_attention = fastest(definitions.multi_head_local_attention)

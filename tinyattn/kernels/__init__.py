@@ -32,6 +32,7 @@ from tinyattn.kernels.sparse.block_sparse import block_sparse_attention
 from tinyattn.kernels.sparse.gathered import gathered_attention
 from tinyattn.kernels.sparse.local import multi_head_local_attention
 from tinyattn.kernels.sparse.longformer import longformer_attention
+from tinyattn.kernels.sparse.lsh import lsh_attention
 from tinyattn.kernels.sparse.shifted_sparse import shifted_sparse_attention
 from tinyattn.kernels.sparse.streaming_llm import streaming_llm_attention
 from tinyattn.kernels.spatial.axial import axial_attention
@@ -58,6 +59,7 @@ __all__ = [
     "linformer_attention",
     "locally_grouped_attention",
     "longformer_attention",
+    "lsh_attention",
     "multi_head_attention",
     "multi_head_local_attention",
     "multi_query_attention",
