@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -43,10 +44,16 @@ def by_head(x: Array, rank: int = 2) -> Array:
     return x.reshape(math.prod(x.shape[:-rank]), *x.shape[x.ndim - rank :])
 
 
+@lru_cache(maxsize=4)
+def turns(positions: bytes, width: int, base: float, dtype: Any) -> tuple[Array, Array]:
+    """Returns the cos and the sin of every pair at every position; kept, as layers and backwards turn by the same."""
+    angles = np.frombuffer(positions, np.int64)[:, None] * plain(width, base)
+    return np.cos(angles).astype(dtype), np.sin(angles).astype(dtype)
+
+
 def turn(x: Array, positions: Array, base: float, interleaved: bool, sign: int) -> Array:
     """Returns x (..., length, width) turned by its positions (length,), or turned back with a sign of -1."""
-    angles = positions[:, None] * plain(x.shape[-1], base)
-    cos, sin = np.cos(angles).astype(x.dtype), (sign * np.sin(angles)).astype(x.dtype)
+    cos, sin = turns(positions.astype(np.int64).tobytes(), x.shape[-1], base, x.dtype)
     out = np.empty(x.shape, x.dtype)
     half = x.shape[-1] // 2
     first, second = (np.s_[:, 0::2], np.s_[:, 1::2]) if interleaved else (np.s_[:, :half], np.s_[:, half:])
@@ -54,8 +61,8 @@ def turn(x: Array, positions: Array, base: float, interleaved: bool, sign: int) 
 
     def task(n: int) -> None:
         a, b, turned = heads[n][first], heads[n][second], outs[n]
-        turned[first] = a * cos - b * sin
-        turned[second] = b * cos + a * sin
+        turned[first] = a * cos - b * sin if sign > 0 else a * cos + b * sin
+        turned[second] = b * cos + a * sin if sign > 0 else b * cos - a * sin
 
     each(task, len(heads), x.size)
     return out
