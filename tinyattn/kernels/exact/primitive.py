@@ -71,7 +71,7 @@ def work(sizes: Sizes) -> int:
 
 def filled(q: Array, k: Array, v: Array, sizes: Sizes) -> tuple[Array, Array, Array]:
     """Returns q, k, v flat, filled up to whole micro tiles."""
-    return (padded(q, sizes.q_rows, sizes.head_width), padded(k, sizes.kv_rows, sizes.head_width),
+    return (padded(q, sizes.q_len, sizes.head_width), padded(k, sizes.kv_rows, sizes.head_width),
             padded(v, sizes.kv_rows, sizes.value_width))
 
 
@@ -181,7 +181,7 @@ def _(d_outs: tuple[Array, Array], saved: Saved) -> dict[str, Array | None]:
     d_k = np.zeros((splits, *lead, sizes.kv_heads, sizes.kv_rows, sizes.head_width), dtype)
     d_v = np.zeros((splits, *lead, sizes.kv_heads, sizes.kv_rows, sizes.value_width), dtype)
     run(backward, slots, 3 * work(sizes), slots, splits, sizes, rules, *arrays, options.scale, q, k, v, out.reshape(-1),
-        tops.reshape(-1), totals.reshape(-1), padded(d_out, sizes.q_rows, sizes.value_width), padded(d_lse[..., None], sizes.q_len, 1),
+        tops.reshape(-1), totals.reshape(-1), padded(d_out, sizes.q_len, sizes.value_width), padded(d_lse[..., None], sizes.q_len, 1),
         d_q.reshape(-1), d_k.reshape(-1),
         d_v.reshape(-1), delta.reshape(-1), d_bias.reshape(-1), d_bias.shape[1], d_distance.reshape(-1), d_distance.shape[1])
     d_k, d_v = (x[0] if splits == 1 else x.sum(axis=0) for x in (d_k, d_v))

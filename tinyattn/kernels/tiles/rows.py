@@ -10,33 +10,16 @@ from typing import Any
 import numpy as np
 
 from tinyattn.engine.primitive import Primitive, primitive
-from tinyattn.kernels.tiles.threads import POOL, thread_count
+from tinyattn.kernels.tiles.threads import each
 from tinyattn.ops.merge import Partial, merge
 from tinyattn.ops.positions.frequencies import plain
 from tinyattn.ops.positions.rotary import rotary
 from tinyattn.ops.types import Array
 
-# Numbers of an array from which on another thread pays.
-LEAST_SIZE = 1 << 16
-
 
 def again(form: Callable[..., Any]) -> Callable[[Primitive[..., Any]], Primitive[..., Any]]:
     """Returns the decorator that names the form in NumPy which second derivatives of a primitive walk."""
     return lambda primitive: primitive.again(form)
-
-
-def each(task: Callable[[int], None], count: int, size: int) -> None:
-    """Calls task(0) to task(count - 1), each of which writes to a place of its own, over threads if the arrays are large."""
-    workers = min(thread_count(), count) if size >= LEAST_SIZE else 1
-
-    def some(first: int) -> None:
-        for n in range(first, count, workers):
-            task(n)
-
-    jobs = [POOL.submit(some, first) for first in range(1, workers)]
-    some(0)
-    for job in jobs:
-        job.result()
 
 
 def by_head(x: Array, rank: int = 2) -> Array:
