@@ -122,7 +122,7 @@ def unit_keys(chunked: Mechanism) -> Mechanism:
 
 
 def sharded(q: Array, k: Array, v: Array, *, causal: bool = True, size: int = 16, local: int = 2, stride: int = 4,
-            mechanism: Mechanism = definitions.block_sparse_attention, **options: Any) -> Any:
+            mechanism: Mechanism = fastest.block_sparse_attention, **options: Any) -> Any:
     """Returns attention to the last blocks and to every stride-th block before them, a different choice in each head."""
     positions, heads = np.arange(k.shape[-2] - q.shape[-2], k.shape[-2]), np.arange(q.shape[-3])[:, None, None]
     mine, theirs = positions[:, None] // size, np.arange(-(-k.shape[-2] // size))
@@ -156,14 +156,14 @@ def rotated_by_cells(f: Mechanism) -> Mechanism:
     return lambda q, k, v, *, grid, **options: fastest.attention(f(q, grid=grid), f(k, grid=grid), v, **options)
 
 
-LOCAL = partial(definitions.multi_head_local_attention, window=64)
+LOCAL = partial(fastest.multi_head_local_attention, window=64)
 DYNAMIC = partial(definitions.dynamic_contextual_attention, ramp=32.0)
-DUAL_CHUNK = always_causal(partial(definitions.dual_chunk_attention_merged, chunk=64, local=16))
-SPARSE_TRANSFORMER = always_causal(partial(definitions.gathered_attention,
+DUAL_CHUNK = always_causal(partial(fastest.dual_chunk_attention_merged, chunk=64, local=16))
+SPARSE_TRANSFORMER = always_causal(partial(fastest.gathered_attention,
                                            mask=masks.sliding_window(32) | masks.strided(32)))
-BIGBIRD = partial(definitions.bigbird_attention, block=16, random=2, seed=0)
-STREAMING = always_causal(partial(definitions.streaming_llm_attention, first=4, window=60))
-SHIFTED = partial(definitions.shifted_sparse_attention, group=32)
+BIGBIRD = partial(fastest.bigbird_attention, block=16, random=2, seed=0)
+STREAMING = always_causal(partial(fastest.streaming_llm_attention, first=4, window=60))
+SHIFTED = partial(fastest.shifted_sparse_attention, group=32)
 TOP_16 = partial(definitions.top_k_attention, keep=16)
 NATIVE = always_causal(partial(definitions.native_sparse_attention, block=8, selected=4, window=16))
 MIXTURE = always_causal(partial(definitions.block_mixture_attention, block=16, keep=3))
