@@ -12,7 +12,7 @@ import pytest
 
 from tinyattn import kernels
 
-threads = sys.modules["tinyattn.kernels.threads"]  # the package's attribute of this name is the function
+threads = sys.modules["tinyattn.kernels.tiles.threads"]  # the package's attribute of this name is the function
 
 
 def test_a_failing_task_stops_the_others_and_is_heard():

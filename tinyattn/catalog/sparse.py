@@ -11,7 +11,6 @@ from tinyattn import definitions
 from tinyattn.caches.growing import GrowingCache
 from tinyattn.catalog import calls, refused
 from tinyattn.catalog.row import BadInput, Paper, Row
-from tinyattn.definitions.sparse.bigbird import ends, near_blocks
 from tinyattn.laws import sparse as compared
 from tinyattn.laws.cached import cached, decoder_laws
 from tinyattn.laws.draw import sparse as draw
@@ -29,6 +28,7 @@ from tinyattn.laws.oracles.calls import own_values, taking
 from tinyattn.laws.oracles.variants import pairs_one_by_one
 from tinyattn.ops import masks
 from tinyattn.ops.masks.pattern import Pattern
+from tinyattn.ops.masks.published import ends, near_blocks
 
 CHILD, BELTAGY = Paper("Child et al.", 2019, "1904.10509"), Paper("Beltagy et al.", 2020, "2004.05150")
 ROWS = (

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import update_wrapper
 from typing import Any, Generic, ParamSpec, TypeVar
 
@@ -18,6 +20,8 @@ from tinyattn.engine.tensor import Tensor
 
 P = ParamSpec("P")
 R = TypeVar("R")
+# What second derivatives walk in the place of some primitives, for the calls made inside `walking`.
+WALKED: ContextVar[Mapping[Any, Callable[..., Any]]] = ContextVar("WALKED")
 
 
 class Primitive(Generic[P, R]):
@@ -91,7 +95,8 @@ class Primitive(Generic[P, R]):
         if recording:
             given.update({name: owned(a) for name, a in given.items()})
         # Tensors are kept for a second derivative alone: they would hold what the backward may not need.
-        inputs = dict(given) if recording and self.definition is not None else {}
+        definition = WALKED.get({}).get(self, self.definition) if recording else None
+        inputs = {} if definition is None else dict(given)
         given.update({name: a._value for name, a in given.items() if isinstance(a, Tensor)})
         out: Any
         out, saved = self.computed(bound.args, bound.kwargs)
@@ -113,7 +118,7 @@ class Primitive(Generic[P, R]):
                       for i, (shape, dtype) in enumerate(shapes)]
             d_out = tuple(d_outs) if several else d_outs[0]
             if any(isinstance(g, Tensor) for g in d_outs):
-                gradients = self.walked(inputs, live, d_out)
+                gradients = self.walked(definition, inputs, live, d_out)
             else:
                 gradients = self.pulled(d_out, saved)
             return [self.checked(gradients.get(name), name, node) for name, node in zip(live, parents, strict=True)]
@@ -143,9 +148,8 @@ class Primitive(Generic[P, R]):
             raise TypeError(f"the backward of {self.name} names unknown arguments: {sorted(unknown)}")
         return gradients
 
-    def walked(self, inputs: dict[str, Any], live: list[str], d_out: Any) -> Mapping[str, Any]:
+    def walked(self, definition: Callable[..., Any] | None, inputs: dict[str, Any], live: list[str], d_out: Any) -> Mapping[str, Any]:
         """Returns the gradients as Tensors, from the definition at the same inputs."""
-        definition = self.definition
         if definition is None:
             raise TypeError(f"{self.name} has a first derivative only; for a second one differentiate a function that has "
                             f"rules, or name it by {self.name}.again(function)")
@@ -169,6 +173,19 @@ class Primitive(Generic[P, R]):
         if gradient is not None and gradient.shape != node.shape:
             raise ValueError(f"{said} must have the argument's shape {node.shape}, got {gradient.shape}")
         return gradient
+
+
+@contextmanager
+def walking(definitions: Mapping[Primitive[..., Any], Callable[..., Any]]) -> Iterator[None]:
+    """Lets second derivatives of what is called inside walk these functions, each in the place of its primitive.
+
+    It is `again` for primitives that stand inside of the functions that are called.
+    """
+    token = WALKED.set(definitions)
+    try:
+        yield
+    finally:
+        WALKED.reset(token)
 
 
 def owned(argument: Any) -> Any:

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinyattn.kernels.exact.scores import band, distance_at, key_range, keys_of_tile, score, seen_of_block
+from tinyattn.kernels.exact.scores import distance_at, key_range, keys_of_tile, score, tile_at, tiles_of
 from tinyattn.kernels.tiles.jit import compiled, inlined, reassociated
 from tinyattn.kernels.tiles.product import product_add, product_set
-from tinyattn.kernels.tiles.seen import SKIP, UNBOUNDED
+from tinyattn.kernels.tiles.seen import UNBOUNDED
 from tinyattn.kernels.tiles.threads import next_task
 from tinyattn.kernels.tiles.vector import column_exp, column_tanh, pack_rows, transpose_rows
 
@@ -39,7 +39,7 @@ def add_distance_gradient(d_s, d_distance, at, rows, keys, sizes):
 
 
 @compiled
-def backward(counter, slots, splits, sizes, rules, blocks, blocks_at, tiles, mask, mask_at, bias, bias_at, distance, scale,
+def backward(counter, slots, splits, sizes, rules, heads, row_at, entries, bands, tiles, mask, mask_at, bias, bias_at, distance, scale,
              q, k, v, out, tops, totals, d_out, d_lse, d_q, d_k, d_v, delta, d_bias, d_bias_step, d_distance, d_distance_step):
     """Fills d_q, d_k, d_v, and delta = d_out . out - d_lse of every row; adds to the biases' gradients.
 
@@ -98,15 +98,15 @@ def backward(counter, slots, splits, sizes, rules, blocks, blocks_at, tiles, mas
                 for x in range(width * head_width):
                     d_q_tile[x] = 0
                 low, high = key_range(i0, rows, sizes, rules)
-                for j0 in range(low // sizes.kv_tile * sizes.kv_tile, high, sizes.kv_tile):
-                    kind = seen_of_block(blocks, blocks_at, head, i0, j0, sizes, rules)
-                    if kind == SKIP:
+                start, stop = tiles_of(head, i0, low, high, heads, row_at, sizes, rules)
+                for n in range(start, stop):
+                    j0, kind, below, above = tile_at(n, i0, entries, bands, sizes, rules)
+                    if j0 >= high or j0 + sizes.kv_tile <= low:
                         continue
                     keys = keys_of_tile(j0, high, sizes)
                     k_at, v_at = (kv_at + j0) * head_width, (kv_at + j0) * value_width
                     there = min(keys, sizes.kv_len - j0)
-                    below, above = band(i0, j0, sizes, rules)
-                    alone = j0 <= low and high <= j0 + sizes.kv_tile
+                    alone = stop - start == 1
                     if alone or d_bias_step or d_distance_step:  # whole tiles are read
                         below, above = -UNBOUNDED, UNBOUNDED
                     product_set(p, 0, width, micro, k, k_at, head_width, 1, q_t, head_width * micro, keys, width, sizes.head_dim,

@@ -5,17 +5,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinyattn.kernels.exact.scores import band, cap, key_range, keys_of_tile, score, seen_of_block
+from tinyattn.kernels.exact.scores import cap, key_range, keys_of_tile, score, tile_at, tiles_of
 from tinyattn.kernels.tiles.jit import compiled
 from tinyattn.kernels.tiles.product import product_add, product_set
-from tinyattn.kernels.tiles.seen import SKIP
 from tinyattn.kernels.tiles.threads import next_task
 from tinyattn.kernels.tiles.vector import column_exp, column_max, pack_rows, scale_row, transpose_rows
 
 
 @compiled
-def forward(counter, sizes, rules, blocks, blocks_at, tiles, mask, mask_at, bias, bias_at, distance, sinks, q, k, v, out, lse,
-            tops, totals):
+def forward(counter, sizes, rules, heads, row_at, entries, bands, tiles, mask, mask_at, bias, bias_at, distance, sinks,
+            q, k, v, out, lse, tops, totals):
     """Fills out (batch, heads, q_len, value_dim), and lse, tops, totals (batch, heads, q_len); a task is one tile of queries.
 
     For each block of keys, S^T = K Q^T, then m' = max(m, max S), P = exp(S - m'), l = exp(m - m') l + sum P,
@@ -50,12 +49,12 @@ def forward(counter, sizes, rules, blocks, blocks_at, tiles, mask, mask_at, bias
         for x in range(width * value_width):
             a[x] = 0
         low, high = key_range(i0, rows, sizes, rules)
-        for j0 in range(low // sizes.kv_tile * sizes.kv_tile, high, sizes.kv_tile):
-            kind = seen_of_block(blocks, blocks_at, head, i0, j0, sizes, rules)
-            if kind == SKIP:
+        start, stop = tiles_of(head, i0, low, high, heads, row_at, sizes, rules)
+        for n in range(start, stop):
+            j0, kind, below, above = tile_at(n, i0, entries, bands, sizes, rules)
+            if j0 >= high or j0 + sizes.kv_tile <= low:
                 continue
             keys = keys_of_tile(j0, high, sizes)
-            below, above = band(i0, j0, sizes, rules)
             product_set(s, 0, width, micro, k, (kv_at + j0) * sizes.head_width, sizes.head_width, 1, q_t, sizes.head_width * micro,
                         keys, width, sizes.head_dim, micro, -above, -below)
             if rules.cap:

@@ -9,5 +9,7 @@ Its files, in reading order:
     dots.py                 inner products, for few queries
     threads.py              runs tasks over threads
     storage.py              arrays as kernels read them
+    once.py                 primitives with a first derivative only
+    listed.py               the visible tiles of a pattern
     seen.py                 masks as kernels read them
 """
