@@ -35,7 +35,7 @@ ROWS = (
                     BadInput({"project_v": np.ones((99, 7))}, ValueError, ("project_v", "rank", "(99, 7)")))),
     Row(definition=definitions.nystrom_attention, papers=(Paper("Xiong et al.", 2021, "2102.03902"),), kind="approximate",
         cost="heads (i + j) landmarks (d + e) + heads iterations landmarks^3",
-        says="A few landmarks stand between all queries and all keys.",
+        says="Queries attend to keys through a few landmarks, which are means of both.",
         aliases=("nystromformer", "nystrom", "landmark attention"), sample=draw.LANDMARKS, fit=few_heads,
         laws=(agrees("attention_to_all", TO_ALL, draw=but(draw.segmented(2, 3, 4), draw.one_landmark_per_token), to="attention",
                      kind="approximate", says="With one landmark per token, and enough iterations, it is attention."),
