@@ -73,7 +73,8 @@ def sampled(name):
 def mechanism(name):
     """The door of a mechanism that has a kernel."""
     options = signature(getattr(definitions, name)).parameters.values()
-    return Door(partial(sampled, name), reference=getattr(definitions, name), optional=tuple(o.name for o in options if o.default is None))
+    return Door(partial(sampled, name), reference=getattr(definitions, name), optional=tuple(o.name for o in options if o.default is None),
+                work=("block",))
 
 
 DOORS = {

@@ -37,6 +37,7 @@ Its files, in reading order:
     kernel_cases.py         what the kernels' table measures
     peers.py                other libraries' attention
     time_kernels.py         the kernels' table
+    time_mechanisms.py      the mechanisms' table
     time.py                 tinyattn time
 """
 

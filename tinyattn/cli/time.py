@@ -19,6 +19,7 @@ from tinyattn.cli.terminal import positive, table
 from tinyattn.cli.time_caches import time_caches
 from tinyattn.cli.time_generate import time_generate
 from tinyattn.cli.time_kernels import draw_kernels, shown, time_kernels
+from tinyattn.cli.time_mechanisms import shown_mechanism, time_mechanisms
 from tinyattn.cli.time_train import time_train
 
 SLOWING = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
@@ -26,8 +27,8 @@ SLOWING = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 
 def options(parser: argparse.ArgumentParser) -> None:
     """Adds the command's options."""
-    parser.add_argument("what", type=str.lower, choices=["train", "generate", "caches", "attention", "import", "kernels"],
-                        help="a training step and the kernels beside PyTorch's; a decoding step and the definition "
+    parser.add_argument("what", type=str.lower, choices=["train", "generate", "caches", "attention", "import", "kernels", "mechanisms"],
+                        help="a training step and the kernels beside PyTorch's; every mechanism beside its definition and dense attention; a decoding step and the definition "
                         "beside what they are typed by hand; a long text's caches beside the kernel alone; the import")
     parser.add_argument("--rounds", type=positive, default=15, metavar="N", help="interleaved rounds (default 15)")
     parser.add_argument("--json", metavar="FILE", help="write what was measured")
@@ -54,6 +55,9 @@ def run(given: argparse.Namespace) -> int:
         if given.what == "kernels":
             lines, limits = time_kernels(given.rounds)
             texts = [shown(line) for line in lines]
+        elif given.what == "mechanisms":
+            lines = time_mechanisms(given.rounds)
+            texts = [shown_mechanism(line) for line in lines]
         else:
             lines = texts = {"train": time_train, "generate": time_generate, "caches": time_caches, "attention": time_attention,
                              "import": time_import}[given.what](given.rounds)

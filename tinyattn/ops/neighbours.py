@@ -26,11 +26,12 @@ def check_neighbourhood(q: Array, k: Array, grid: Any, kernel: Any, dilation: An
     """Returns a grid, and its axes with the windows of their cells."""
     grid = check_grid(grid, q)
     check_grid(grid, k, name="k")
-    sizes = [per_axis(name, given, grid) for name, given in (("kernel", kernel), ("dilation", dilation), ("stride", stride))]
+    sizes, steps, runs = (per_axis(name, x, grid) for name, x in (("kernel", kernel), ("dilation", dilation), ("stride", stride)))
     along = causal if isinstance(causal, tuple) else (causal,) * len(grid)
     if len(along) != len(grid):
         raise ValueError(f"causal: expected a bool or one for each axis of the grid {grid}, got {causal}")
-    return grid, tuple(check_windows(*each, check_causal(is_causal)) for *each, is_causal in zip(grid, *sizes, along, strict=True))
+    return grid, tuple(check_windows(length, size, step, run, check_causal(is_causal))
+                       for length, size, step, run, is_causal in zip(grid, sizes, steps, runs, along, strict=True))
 
 
 def check_windows(length: int, kernel: int, dilation: int, stride: int, is_causal: bool) -> Axis:

@@ -10,7 +10,7 @@ from tinyattn.kernels.tiles.jit import compiled, inlined, reassociated
 from tinyattn.kernels.tiles.product import product_add, product_set
 from tinyattn.kernels.tiles.seen import UNBOUNDED
 from tinyattn.kernels.tiles.threads import next_task
-from tinyattn.kernels.tiles.vector import column_exp, column_tanh, pack_rows, transpose_rows
+from tinyattn.kernels.tiles.vector import column_exp, column_tanh, pack_rows, put_row, scale_row, transpose_rows
 
 
 @reassociated
@@ -87,10 +87,10 @@ def backward(counter, slots, splits, sizes, rules, heads, row_at, entries, bands
                 for i in range(rows):
                     row = head * sizes.q_len + i0 + i
                     exact = dot(d_out, d_out_at + i * value_width, out, row * sizes.value_dim, sizes.value_dim) - d_lse[row]
-                    weight = 1 / totals[row] if totals[row] != 0 else 0.0
+                    weight = kind_of(1 / totals[row] if totals[row] != 0 else 0.0)
                     delta[row], low_delta[i], weights[i] = exact, exact * weight, weight
-                    for e in range(value_width):
-                        d_out_tile[i * value_width + e] = d_out[d_out_at + i * value_width + e] * weight
+                    for e in range(0, value_width, micro):
+                        scale_row(d_out_tile, i * value_width + e, d_out, d_out_at + i * value_width + e, weight)
                     if tops[row] > -np.inf:
                         shift[i] = tops[row]
                 transpose_rows(d_out_t, width, d_out_tile, 0, value_width, rows, kind_of(1), sizes.lanes, micro)
@@ -141,10 +141,8 @@ def backward(counter, slots, splits, sizes, rules, heads, row_at, entries, bands
                     product_add(d_q_tile, 0, micro, width * micro, d_s, 0, 1, width, k_panels, sizes.kv_tile * micro, width,
                                 head_width, there, micro, below, above)
                 for i in range(rows):
-                    row = (head * sizes.q_len + i0 + i) * sizes.head_dim
-                    for column in range(0, sizes.head_dim, micro):
-                        for c in range(min(micro, sizes.head_dim - column)):
-                            d_q[row + column + c] = d_q_tile[column * width + i * micro + c] * kind_of(scale)
+                    put_row(d_q, (head * sizes.q_len + i0 + i) * sizes.head_dim, sizes.head_dim, d_q_tile, i * micro, width * micro,
+                            kind_of(scale), micro)
 
 
 @inlined

@@ -9,7 +9,7 @@ from tinyattn.kernels.exact.scores import cap, key_range, keys_of_tile, score, t
 from tinyattn.kernels.tiles.jit import compiled
 from tinyattn.kernels.tiles.product import product_add, product_set
 from tinyattn.kernels.tiles.threads import next_task
-from tinyattn.kernels.tiles.vector import column_exp, column_max, pack_rows, scale_row, transpose_rows
+from tinyattn.kernels.tiles.vector import column_exp, column_max, pack_rows, put_row, scale_row, transpose_rows
 
 
 @compiled
@@ -87,9 +87,7 @@ def forward(counter, sizes, rules, heads, row_at, entries, bands, tiles, mask, m
                         below, above)
         for i in range(rows):
             row = head * sizes.q_len + i0 + i
-            weight = 1 / total[i] if total[i] != 0 else 0.0
-            for column in range(0, sizes.value_dim, micro):
-                for e in range(min(micro, sizes.value_dim - column)):
-                    out[row * sizes.value_dim + column + e] = a[column * width + i * micro + e] * weight
+            put_row(out, row * sizes.value_dim, sizes.value_dim, a, i * micro, width * micro,
+                    kind_of(1 / total[i] if total[i] != 0 else 0.0), micro)
             tops[row], totals[row] = top[i], total[i]
             lse[row] = top[i] + np.log(total[i]) if total[i] != 0 else nowhere

@@ -70,7 +70,8 @@ def found(pattern: Pattern, full: tuple[int, ...], sizes: Sizes) -> Listed:
     q_blocks, kv_blocks = -(-q_len // sizes.q_tile), -(-kv_len // sizes.kv_tile)
     known: dict[bytes, int] = {}
     tiles: list[Array] = []
-    parts, lead = [], ()
+    parts: list[tuple[Array, ...]] = []
+    lead: tuple[int, ...] = ()
     strip = max(1, TOGETHER // max(kv_blocks, 1))
     for first in range(0, max(q_blocks, 1), strip):
         rows = np.arange(first, min(q_blocks, first + strip))
@@ -88,13 +89,13 @@ def found(pattern: Pattern, full: tuple[int, ...], sizes: Sizes) -> Listed:
             kinds[head, row, column] = known[bits]
         at = np.nonzero(kinds >= WHOLE)
         parts.append((at[0], at[1] + first, at[2], kinds[at]))
-    head, row, column, kind = (np.concatenate(part) for part in zip(*parts, strict=True))
-    order = np.argsort(head * q_blocks + row, kind="stable")
-    counts = np.bincount(head * q_blocks + row, minlength=math.prod(lead) * q_blocks)
-    at = np.arange(math.prod(lead)).reshape((1,) * (len(full) - 2 - len(lead)) + lead) * q_blocks
-    entries = np.stack((column[order], kind[order]), axis=-1)
+    heads, rows, columns, kinds = (np.concatenate(part) for part in zip(*parts, strict=True))
+    order = np.argsort(heads * q_blocks + rows, kind="stable")
+    counts = np.bincount(heads * q_blocks + rows, minlength=math.prod(lead) * q_blocks)
+    first_rows = np.arange(math.prod(lead)).reshape((1,) * (len(full) - 2 - len(lead)) + lead) * q_blocks
+    entries = np.stack((columns[order], kinds[order]), axis=-1)
     bands, pairs = np.array([band_of(tile) for tile in tiles], np.int64), np.array(tiles, np.uint8)
-    return Listed(np.broadcast_to(at, full[:-2]).flatten(), np.concatenate(([0], np.cumsum(counts))), entries.reshape(-1),
+    return Listed(np.broadcast_to(first_rows, full[:-2]).flatten(), np.concatenate(([0], np.cumsum(counts))), entries.reshape(-1),
                   bands.reshape(-1), pairs.reshape(-1))
 
 
@@ -121,7 +122,7 @@ def cut_tiles(pattern: Pattern, cut: Array, rows: Array, lead: tuple[int, ...], 
         shown = np.broadcast_to(seen, (*lead, *seen.shape[-2:])).reshape(-1, sizes.q_tile, len(columns), sizes.kv_tile)
         bits = np.packbits(shown, axis=-1)
         for head, place in zip(*np.nonzero(cut[:, at][:, columns]), strict=True):
-            yield head, at, columns[place], bits[head, :, place].tobytes(), shown[head, :, place]
+            yield int(head), int(at), int(columns[place]), bits[head, :, place].tobytes(), shown[head, :, place]
 
 
 def band_of(tile: Array) -> tuple[int, int]:
