@@ -22,6 +22,7 @@ def locally_grouped_attention(q: Array, k: Array, v: Array, *, grid: Grid, windo
 
     Paper: Chu et al. 2021, arXiv:2104.13840.
 
+    >>> import numpy as np
     >>> x = np.arange(4.0)[:, None]
     >>> locally_grouped_attention(x * 0, x * 0, x, grid=(2, 2), window=(1, 2))[:, 0]
     array([0.5, 0.5, 2.5, 2.5])
