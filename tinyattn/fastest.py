@@ -163,7 +163,8 @@ def plain_step(q: Array, k: Array, v: Array, options: dict[str, Any]) -> bool:
 def one_query(q: Array, k: Array, v: Array, definition: Callable[..., Any]) -> Array:
     """Returns attention where every query sees every key: nothing to hide, to cap or to add.
 
-    The formula as it stands takes half the time of the definition, whose checks cost as much as so small a product.
+    The formula is written out. With `scores_of` and `exponentials` of ops, whose checks take as long as so small a product,
+    a step with 4 to 8 heads and 64 to 512 keys was measured at 1.5 to 2.3 times the time, and the definition at 2.7 to 8 times.
     """
     *leading, heads, _, dim = q.shape
     kv_heads = k.shape[-3]
