@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinyattn import definitions
+from tinyattn import fastest
 from tinyattn.caches.checks import count_of
 from tinyattn.caches.growing import GrowingCache
 from tinyattn.caches.tape import Tapes
@@ -25,8 +25,8 @@ def absorbed(q: Array, latent: Array, k_rope: Array, *, causal: bool, w_uk: Arra
         raise ValueError(f"w_uk, v: expected the {q.shape[-1]} channels of q in all, those of w_uk {w_uk.shape} and of v, the rotated "
                          f"keys {k_rope.shape}")
     parts = q[..., : w_uk.shape[-1]], q[..., w_uk.shape[-1] :]
-    out: Array = definitions.latent_attention_absorbed(*parts, latent[..., 0, :, :], k_rope[..., 0, :, :], w_uk=w_uk, w_uv=w_uv,
-                                                       causal=causal, mask=mask, window=window, scale=scale)
+    out: Array = fastest.latent_attention_absorbed(*parts, latent[..., 0, :, :], k_rope[..., 0, :, :], w_uk=w_uk, w_uv=w_uv,
+                                                   causal=causal, mask=mask, window=window, scale=scale)
     return out
 
 
