@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from tinyattn.kernels.softmax.dot_product import attention_with_lse
+from tinyattn.kernels.tiles.rows import merged, turned
 from tinyattn.ops.masks.pattern import Pattern
-from tinyattn.ops.merge import merge
 from tinyattn.ops.options import check_scale
 from tinyattn.ops.positions.chunks import check_chunks
-from tinyattn.ops.positions.rotary import rotary
 from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array
 
@@ -31,17 +30,16 @@ def dual_chunk_attention(q: Array, k: Array, v: Array, *, chunk: int, local: int
     scale = check_scale(scale, q.shape[-1])
     chunk, most, k_at = check_chunks(q, k, chunk, local, clamp, positions)
     q_at = k_at[k.shape[-2] - q.shape[-2] :]
-    inside, keys = q_at % chunk, rotary(k, k_at % chunk, base=base, interleaved=interleaved)
+    inside, keys = q_at % chunk, turned(k, k_at % chunk, base, interleaved)
 
     def part(at: Array, least: int, farthest: int | None) -> tuple[Array, Array]:
-        turned = rotary(q, at, base=base, interleaved=interleaved)
-        return attention_with_lse(turned, keys, v, mask=chunks_apart(k_at // chunk, least, farthest), causal=True, scale=scale)
+        return attention_with_lse(turned(q, at, base, interleaved), keys, v, mask=chunks_apart(k_at // chunk, least, farthest), causal=True, scale=scale)
 
     own = part(inside, 0, 0)
     if not len(q_at) or q_at[-1] // chunk == k_at[0] // chunk:
         return own[0]
     before = part(np.minimum(inside + chunk, most), 1, 1)
-    return merge(merge(own, before), part(np.full_like(q_at, most), 2, None))[0]
+    return merged(*merged(*own, *before), *part(np.full_like(q_at, most), 2, None))[0]
 
 
 def chunks_apart(chunks: Array, least: int, most: int | None) -> Pattern:

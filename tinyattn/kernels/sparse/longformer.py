@@ -10,6 +10,7 @@ import numpy as np
 
 from tinyattn.kernels.softmax.dot_product import attention
 from tinyattn.kernels.tiles.listed import Constant
+from tinyattn.kernels.tiles.rows import placed
 from tinyattn.ops.checks import whole
 from tinyattn.ops.masks.constructors import tokens
 from tinyattn.ops.masks.constructors import window as near
@@ -35,9 +36,7 @@ def longformer_attention(q: Array, k: Array, v: Array, *, q_global: Array, k_glo
     rows = chosen[(chosen >= kv_len - q_len) & (chosen < kv_len)] - (kv_len - q_len)
     local = attention(q, k, v, mask=others(width, tuple(chosen.tolist()), kv_len), scale=scale)
     wide = attention(q_global[..., rows, :], k_global, v_global, scale=scale)
-    place = np.arange(q_len)
-    place[rows] = q_len + np.arange(len(rows))  # where each row stands behind the local ones
-    return np.concatenate((local, wide), axis=-2)[..., place, :] if len(rows) else local
+    return placed(local, rows, wide)
 
 
 @lru_cache(maxsize=16)

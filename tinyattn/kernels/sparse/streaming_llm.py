@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from tinyattn.kernels.softmax.dot_product import attention, attention_with_lse
+from tinyattn.kernels.tiles.rows import merged, turned
 from tinyattn.ops.checks import whole
-from tinyattn.ops.merge import merge
 from tinyattn.ops.options import first_position
-from tinyattn.ops.positions.rotary import rotary
 from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array
 
@@ -33,11 +32,11 @@ def streaming_llm_attention(q: Array, k: Array, v: Array, *, first: int, window:
         raise ValueError(f"q: rotary positions turn pairs and need an even head_dim, got shape {q.shape}")
     start, kv_len = first_position(q, k), k.shape[-2]
     early = min(q.shape[-2], max(0, first + window - start))  # queries for which nothing has been forgotten
-    turned, keys = rotary(q, np.arange(start, kv_len), base=base), rotary(k, np.arange(kv_len), base=base)
-    whole_past = attention(turned[..., :early, :], keys[..., : start + early, :], v[..., : start + early, :], causal=True, scale=scale)
+    queries, keys = turned(q, np.arange(start, kv_len), base, False), turned(k, np.arange(kv_len), base, False)
+    whole_past = attention(queries[..., :early, :], keys[..., : start + early, :], v[..., : start + early, :], causal=True, scale=scale)
     if early == q.shape[-2]:
         return whole_past
-    near = attention_with_lse(turned[..., early:, :], keys, v, causal=True, window=(window - 1, 0), scale=scale)
-    kept = rotary(k[..., :first, :], np.arange(first) - (first + window - 1), base=base)
+    near = attention_with_lse(queries[..., early:, :], keys, v, causal=True, window=(window - 1, 0), scale=scale)
+    kept = turned(k[..., :first, :], np.arange(first) - (first + window - 1), base, False)
     far = attention_with_lse(q[..., early:, :], kept, v[..., :first, :], scale=scale)
-    return np.concatenate((whole_past, merge(near, far)[0]), axis=-2)
+    return np.concatenate((whole_past, merged(*near, *far)[0]), axis=-2)
