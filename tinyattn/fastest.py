@@ -16,7 +16,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 
 from tinyattn import definitions
-from tinyattn.ops.signature import shapes
+from tinyattn.ops.signature import mechanism_name, shapes
 from tinyattn.ops.types import Array
 
 # From this many scores on a kernel is faster, forward and with gradients: below, the call itself takes as long.
@@ -40,7 +40,7 @@ def fastest(definition: F, plain: Callable[..., Any] | None = None) -> F:
     the definition itself unless another is given. The kernel has the checks of the definition, so that every call may go to
     either. A second derivative walks the definitions of what is compiled.
     """
-    small, name = plain or definition, definition.__name__
+    small, name = plain or definition, mechanism_name(definition)
     cores = [core.split(",")[0] for core in definition.signature.split("->")[0].strip("()").split("),(")]  # type: ignore[attr-defined]
     names = tuple(signature(definition).parameters)[: len(cores)]
     keys = next((at for at, axis in enumerate(cores) if axis != cores[0]), 0)
@@ -55,7 +55,7 @@ def fastest(definition: F, plain: Callable[..., Any] | None = None) -> F:
         with walking(walked()):
             return compiled(*arrays, **options)
 
-    best.__module__ = __name__  # where pickle finds it
+    best.__module__, best.__name__, best.__qualname__ = __name__, name, name  # where pickle finds it
     return cast(F, best)
 
 
@@ -88,7 +88,8 @@ def kernel(name: str = "attention") -> Any:
 def walked() -> Mapping[Any, Callable[..., Any]]:
     """Returns what second derivatives walk in the place of each primitive of the kernels."""
     from tinyattn.kernels.exact import primitive as exact
-    return {exact.attention_with_lse: plain_attention}
+    from tinyattn.kernels.states import primitive as folded
+    return {exact.attention_with_lse: plain_attention, folded.states: plain_states}
 
 
 def plain_attention(q: Array, k: Array, v: Array, bias: Array | None, distance: Array | None, sinks: Array | None,
@@ -102,6 +103,22 @@ def plain_attention(q: Array, k: Array, v: Array, bias: Array | None, distance: 
         bias = distance[:, np.arange(q_len)[:, None] - np.arange(kv_len) + kv_len - 1]
     return definitions.attention_with_lse(q, k, v, mask=options.mask, bias=bias, window=(options.left, options.right),
                                           scale=options.scale, softcap=options.softcap, sinks=sinks)
+
+
+def plain_states(q: Array, k: Array, v: Array, log_decay: Array | None, beta: Array | None, state: Array,
+                 scale: float) -> tuple[Array, Array]:
+    """Returns the definition of what the kernel of states computes, from the same arguments."""
+    given: dict[str, Any] = {"scale": scale, "initial_state": state, "return_state": True}
+    if beta is not None:
+        decay = np.zeros(k.shape[:-1], k.dtype) if log_decay is None else log_decay
+        solved = definitions.gated_delta_rule_chunked(q, k, v, beta=beta, log_decay=decay, **given)
+    elif log_decay is None:
+        solved = definitions.linear_attention_chunked(q, k, v, feature_map=None, normalize=False, causal=True, **given)
+    elif log_decay.ndim < k.ndim:
+        solved = definitions.simple_gated_linear_attention_chunked(q, k, v, log_decay=log_decay, **given)
+    else:
+        solved = definitions.gated_linear_attention_chunked(q, k, v, log_decay=log_decay, **given)
+    return cast(tuple[Array, Array], solved)
 
 
 def in_numpy(definition: F, shares: Callable[[int, int], bool] = lambda heads, kv_heads: True) -> F:
@@ -186,15 +203,18 @@ attention_with_lse = fastest(definitions.attention_with_lse)
 axial_attention = fastest(definitions.axial_attention)
 bigbird_attention = fastest(definitions.bigbird_attention)
 block_sparse_attention = fastest(definitions.block_sparse_attention)
+delta_rule = fastest(definitions.delta_rule)
 differential_attention = fastest(definitions.differential_attention)
 dual_chunk_attention = fastest(definitions.dual_chunk_attention)
 dual_chunk_attention_merged = fastest(definitions.dual_chunk_attention_merged)
 gated_attention = fastest(definitions.gated_attention)
+gated_delta_rule = fastest(definitions.gated_delta_rule)
 gathered_attention = fastest(definitions.gathered_attention)
 global_subsampled_attention = fastest(definitions.global_subsampled_attention)
 grouped_query_attention = fastest(definitions.grouped_query_attention, in_numpy(definitions.grouped_query_attention))
 latent_attention_absorbed = fastest(definitions.latent_attention_absorbed)
 latent_attention_expanded = fastest(definitions.latent_attention_expanded)
+linear_attention = fastest(definitions.linear_attention)
 linformer_attention = fastest(definitions.linformer_attention)
 locally_grouped_attention = fastest(definitions.locally_grouped_attention)
 longformer_attention = fastest(definitions.longformer_attention)
@@ -206,8 +226,10 @@ multi_query_attention = fastest(definitions.multi_query_attention,
 neighborhood_attention = fastest(definitions.neighborhood_attention)
 nystrom_attention = fastest(definitions.nystrom_attention)
 qk_norm_attention = fastest(definitions.qk_norm_attention)
+retention = fastest(definitions.retention)
 shifted_sparse_attention = fastest(definitions.shifted_sparse_attention)
 shifted_window_attention = fastest(definitions.shifted_window_attention)
+simple_gated_linear_attention = fastest(definitions.simple_gated_linear_attention)
 softmax_off_by_one_attention = fastest(definitions.softmax_off_by_one_attention)
 streaming_attention = fastest(definitions.streaming_attention, in_numpy(definitions.streaming_attention))
 streaming_llm_attention = fastest(definitions.streaming_llm_attention)

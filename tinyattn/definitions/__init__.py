@@ -14,10 +14,10 @@ Its files, in reading order:
 
 from tinyattn.definitions.linear.delta_chunked import delta_rule_chunked
 from tinyattn.definitions.linear.delta_recurrent import delta_rule, delta_rule_recurrent
-from tinyattn.definitions.linear.gated_chunked import gated_linear_attention_chunked
+from tinyattn.definitions.linear.gated_chunked import gated_linear_attention, gated_linear_attention_chunked
 from tinyattn.definitions.linear.gated_delta_chunked import gated_delta_rule_chunked
 from tinyattn.definitions.linear.gated_delta_recurrent import gated_delta_rule, gated_delta_rule_recurrent
-from tinyattn.definitions.linear.gated_parallel import gated_linear_attention, gated_linear_attention_parallel
+from tinyattn.definitions.linear.gated_parallel import gated_linear_attention_parallel
 from tinyattn.definitions.linear.gated_recurrent import gated_linear_attention_recurrent
 from tinyattn.definitions.linear.linear_chunked import linear_attention_chunked
 from tinyattn.definitions.linear.linear_parallel import linear_attention, linear_attention_parallel

@@ -73,7 +73,7 @@ def backward(counter, sizes, scale, q, q_at, q_step, k, k_at, k_step, v, v_at, v
     x, x_rows, x_t, d_x = np.zeros(tall, q.dtype), np.zeros(tall, q.dtype), np.zeros(tall, q.dtype), np.zeros(tall, q.dtype)
     d_tile, d_panels = np.zeros(tall, q.dtype), np.zeros(tall, q.dtype)
     state_t, d_state, d_state_t = np.zeros(size, q.dtype), np.zeros(size, q.dtype), np.zeros(size, q.dtype)
-    groups, first = sizes.heads // sizes.kv_heads, sizes.kv_len - sizes.q_len
+    groups, first = sizes.heads // max(sizes.kv_heads, 1), sizes.kv_len - sizes.q_len
     most = first // chunk + sizes.q_len // chunk + 2
     states, starts = np.zeros(most * size, q.dtype), np.zeros(most + 1, np.int64)
     everywhere, nowhere = chunk + head_width + value_width, -chunk - head_width - value_width

@@ -75,7 +75,7 @@ def forward(counter, sizes, scale, q, q_at, q_step, k, k_at, k_step, v, v_at, v_
     values, tile, x = (np.zeros(chunk * value_width, q.dtype), np.zeros(chunk * value_width, q.dtype),
                        np.zeros(chunk * value_width, q.dtype))
     state = np.zeros(head_width * value_width, q.dtype)
-    groups, first = sizes.heads // sizes.kv_heads, sizes.kv_len - sizes.q_len
+    groups, first = sizes.heads // max(sizes.kv_heads, 1), sizes.kv_len - sizes.q_len
     while True:
         head = next_task(counter)
         if head >= sizes.batch * sizes.kv_heads:

@@ -12,6 +12,7 @@ from tinyattn.kernels.states.backward import backward
 from tinyattn.kernels.states.forward import forward
 from tinyattn.kernels.states.step import step
 from tinyattn.kernels.tiles.lanes import columns, lanes
+from tinyattn.kernels.tiles.once import once
 from tinyattn.kernels.tiles.storage import rows_of, whole
 from tinyattn.kernels.tiles.threads import run
 from tinyattn.ops.types import Array
@@ -69,6 +70,7 @@ def work(sizes: Sizes) -> int:
     return sizes.batch * sizes.heads * sizes.kv_len * 2 * (sizes.head_dim * sizes.value_dim + CHUNK * (sizes.head_dim + sizes.value_dim))
 
 
+@once
 @primitive
 def states(q: Array, k: Array, v: Array, log_decay: Array | None, beta: Array | None, state: Array,
            scale: float) -> tuple[tuple[Array, Array], Saved]:

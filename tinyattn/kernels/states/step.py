@@ -38,7 +38,7 @@ def step(counter, sizes, scale, q, q_at, q_step, k, k_at, k_step, v, v_at, v_ste
     decay_step is 1 where each channel fades by itself, else 0; a state that does not fade has a single decay of 1.
     """
     number = q.dtype.type
-    groups, first, size = sizes.heads // sizes.kv_heads, sizes.kv_len - sizes.q_len, sizes.head_dim * sizes.value_dim
+    groups, first, size = sizes.heads // max(sizes.kv_heads, 1), sizes.kv_len - sizes.q_len, sizes.head_dim * sizes.value_dim
     added, stored, factor = np.zeros(sizes.value_dim, q.dtype), np.zeros(sizes.value_dim, q.dtype), number(scale)
     unity = np.ones(1, q.dtype)
     wide = sizes.head_dim if decay_step else 1

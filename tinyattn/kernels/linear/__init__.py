@@ -1,0 +1,10 @@
+"""Linear attention over the kernel of states.
+
+Its files, in reading order:
+
+    linear.py               linear attention
+    simple_gated.py         a decay that all channels share
+    retention.py            a fixed decay per head
+    gated_delta.py          a state that decays and is corrected
+    delta.py                a state that is corrected, without decay
+"""
