@@ -20,7 +20,6 @@ from tinyattn.definitions import delta_rule_recurrent as delta_rule_recurrent
 from tinyattn.definitions import dynamic_contextual_attention as dynamic_contextual_attention
 from tinyattn.definitions import gated_delta_rule_chunked as gated_delta_rule_chunked
 from tinyattn.definitions import gated_delta_rule_recurrent as gated_delta_rule_recurrent
-from tinyattn.definitions import gated_linear_attention as gated_linear_attention
 from tinyattn.definitions import gated_linear_attention_chunked as gated_linear_attention_chunked
 from tinyattn.definitions import gated_linear_attention_parallel as gated_linear_attention_parallel
 from tinyattn.definitions import gated_linear_attention_recurrent as gated_linear_attention_recurrent
@@ -54,6 +53,7 @@ from tinyattn.fastest import dual_chunk_attention as dual_chunk_attention
 from tinyattn.fastest import dual_chunk_attention_merged as dual_chunk_attention_merged
 from tinyattn.fastest import gated_attention as gated_attention
 from tinyattn.fastest import gated_delta_rule as gated_delta_rule
+from tinyattn.fastest import gated_linear_attention as gated_linear_attention
 from tinyattn.fastest import gathered_attention as gathered_attention
 from tinyattn.fastest import global_subsampled_attention as global_subsampled_attention
 from tinyattn.fastest import grouped_query_attention as grouped_query_attention

@@ -15,6 +15,7 @@ what the mechanisms stand on.
 
 from tinyattn.kernels.exact.stored import paged_attention, quantized_attention
 from tinyattn.kernels.linear.delta import delta_rule
+from tinyattn.kernels.linear.gated import gated_linear_attention
 from tinyattn.kernels.linear.gated_delta import gated_delta_rule
 from tinyattn.kernels.linear.linear import linear_attention
 from tinyattn.kernels.linear.retention import retention
@@ -59,6 +60,7 @@ __all__ = [
     "dual_chunk_attention_merged",
     "gated_attention",
     "gated_delta_rule",
+    "gated_linear_attention",
     "gathered_attention",
     "global_subsampled_attention",
     "grouped_query_attention",

@@ -3,6 +3,7 @@
 Its files, in reading order:
 
     linear.py               linear attention
+    gated.py                a state that decays per channel
     simple_gated.py         a decay that all channels share
     retention.py            a fixed decay per head
     gated_delta.py          a state that decays and is corrected

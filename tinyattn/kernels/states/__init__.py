@@ -8,6 +8,10 @@ Its files, in reading order:
     forward.py              chunks of tokens
     correcting.py           the backward of the delta rule's corrections
     backward.py             the backward: its states computed again, chunks from the last to the first
+    channels.py             fading per channel
+    channel_forward.py      chunks of tokens, where each channel fades by itself
+    channel_slopes.py       the gradients of its decays
+    channel_backward.py     its backward
     step.py                 one token at a time
     primitive.py            forward and backward as one differentiable function
 """

@@ -9,6 +9,8 @@ import numpy as np
 
 from tinyattn.engine.primitive import primitive
 from tinyattn.kernels.states.backward import backward
+from tinyattn.kernels.states.channel_backward import channel_backward
+from tinyattn.kernels.states.channel_forward import channel_forward
 from tinyattn.kernels.states.forward import forward
 from tinyattn.kernels.states.step import step
 from tinyattn.kernels.tiles.lanes import columns, lanes
@@ -60,7 +62,7 @@ def sizes_of(q: Array, k: Array, v: Array) -> Sizes:
                  whole(value_dim, width), CHUNK, width, lanes(q.dtype.itemsize))
 
 
-def flat(x: Array) -> Array:
+def flat(x: Any) -> Array:
     """Returns an array as one contiguous axis that kernels can read."""
     return np.require(x, requirements=["C", "W"]).reshape(-1)
 
@@ -77,29 +79,32 @@ def states(q: Array, k: Array, v: Array, log_decay: Array | None, beta: Array | 
     """Returns ((out, last state), what the backward reads) of plain arrays (..., heads, length, dim), causal.
 
     S_t = exp(log_decay_t) S_{t-1} + k_t x_t^T, out_t = scale S_t^T q_t, with x_t = v_t, or where there is a beta (..., kv_heads, j)
-    x_t = beta_t (v_t - exp(log_decay_t) S_{t-1}^T k_t). log_decay (..., kv_heads, j); state (..., kv_heads, d, e).
+    x_t = beta_t (v_t - exp(log_decay_t) S_{t-1}^T k_t). log_decay (..., kv_heads, j), or (..., kv_heads, j, d) where each channel
+    fades by itself and there is no beta; state (..., kv_heads, d, e).
     """
     sizes = sizes_of(q, k, v)
     out, last = np.empty((*q.shape[:-1], sizes.value_dim), q.dtype), np.empty(state.shape, q.dtype)
     written = None if beta is None else np.empty(v.shape, q.dtype)
     given = (*rows_of(q), *rows_of(k), *rows_of(v))
     strength, corrections = (np.zeros(0, q.dtype) if x is None else flat(x) for x in (beta, written))
-    tasks = sizes.batch * sizes.kv_heads
+    tasks, channels = sizes.batch * sizes.kv_heads, log_decay is not None and log_decay.ndim == k.ndim
 
     def by_token() -> None:
         decay = np.zeros(0, q.dtype) if log_decay is None else np.exp(log_decay)
-        run(step, tasks, work(sizes) // 8, sizes, scale, *given, flat(decay), 0, strength, flat(state), out.reshape(-1), last.reshape(-1),
+        run(step, tasks, work(sizes) // 8, sizes, scale, *given, flat(decay), int(channels), strength, flat(state), out.reshape(-1), last.reshape(-1),
             corrections)
 
     with np.errstate(under="ignore"):
         if sizes.kv_len <= FEW:
             by_token()
+        elif channels:
+            run(channel_forward, tasks, work(sizes), sizes, scale, *given, flat(log_decay), flat(state), out.reshape(-1), last.reshape(-1))
         else:
             run(forward, tasks, work(sizes), sizes, scale, *given, decays(log_decay), strength, flat(state), out.reshape(-1),
                 last.reshape(-1), corrections)
-            # What is not finite reaches the other rows of its micro tile, as 0 times it is NaN. It stays in the state.
-            if not np.isfinite(last).all():
-                by_token()
+        # What is not finite reaches the other rows of its micro tile, as 0 times it is NaN. It stays in the state.
+        if sizes.kv_len > FEW and not np.isfinite(last).all():
+            by_token()
     return (out, last), Saved(sizes, scale, (q, k, v), log_decay, beta, state, written)
 
 
@@ -115,10 +120,16 @@ def _(d_outs: tuple[Array, Array], saved: Saved) -> dict[str, Array | None]:
     d_log_decay, d_beta = (np.zeros(0 if x is None else x.shape, dtype) for x in (saved.log_decay, saved.beta))
     beta = np.zeros(0, dtype) if saved.beta is None else flat(saved.beta)
     source = v if saved.written is None else saved.written
+    given = (sizes, saved.scale, *rows_of(q), *rows_of(k), *rows_of(v))
+    filled = [x.reshape(-1) for x in (d_q, d_k, d_v, d_log_decay)]
+    tasks = sizes.batch * sizes.kv_heads
     with np.errstate(under="ignore"):
-        run(backward, sizes.batch * sizes.kv_heads, 3 * work(sizes), sizes, saved.scale, *rows_of(q), *rows_of(k), *rows_of(v),
-            *rows_of(source), decays(saved.log_decay), beta, flat(saved.state), *(flat(x) for x in d_outs),
-            *(x.reshape(-1) for x in (d_q, d_k, d_v, d_log_decay, d_beta, d_state)))
+        if d_log_decay.ndim == k.ndim:
+            run(channel_backward, tasks, 3 * work(sizes), *given, flat(saved.log_decay), flat(saved.state), *map(flat, d_outs), *filled,
+                d_state.reshape(-1))
+        else:
+            run(backward, tasks, 3 * work(sizes), *given, *rows_of(source), decays(saved.log_decay), beta, flat(saved.state),
+                *map(flat, d_outs), *filled, d_beta.reshape(-1), d_state.reshape(-1))
     gradients: dict[str, Array | None] = {"q": d_q, "k": d_k, "v": d_v, "state": d_state}
     if saved.log_decay is not None:
         gradients["log_decay"] = d_log_decay
