@@ -152,5 +152,5 @@ def backward(counter, sizes, scale, q, q_at, q_step, k, k_at, k_step, v, v_at, v
                 put_row(d_v, (token + i) * sizes.value_dim, sizes.value_dim, d_x, i * micro, chunk * micro, one, micro)
             store_rows(d_k, token * sizes.head_dim, d_keys, head_width, rows, sizes.head_dim, one, micro)
             if fades:
-                decay_gradient(d_log_decay, token, flow, later, bridge, rows)
+                decay_gradient(d_log_decay, token, decay, flow, later, bridge, rows)
         store_state(d_initial, head * sizes.head_dim * sizes.value_dim, d_state, head_width, sizes.head_dim, sizes.value_dim, micro)

@@ -145,7 +145,7 @@ def channel_backward(counter, sizes, scale, q, q_at, q_step, k, k_at, k_step, v,
                 for i in range(rows):
                     add_product(d_own, i * head_width, queries, i * head_width, ones, 0, d_scores[i * chunk + i], head_width)
             add_product(flow, 0, keys, 0, d_keys, 0, -one, rows * head_width)
-            decay_slopes(d_log_decay, token, flow, keys, d_state_keys, bridge, total, rows, head_width, sizes.head_dim)
+            decay_slopes(d_log_decay, token, decay, flow, keys, d_state_keys, bridge, total, rows, head_width, sizes.head_dim)
             add_all(d_keys, d_state_keys, rows * head_width)
             add_all(d_keys, d_own, rows * head_width)
             store_rows(d_k, token * sizes.head_dim, d_keys, head_width, rows, sizes.head_dim, one, micro)

@@ -46,8 +46,11 @@ def block_slopes(d_queries, d_keys, d_scores, queries, keys, decay, key, ones, s
 
 
 @inlined
-def decay_slopes(d_log_decay, token, flow, keys, d_state_keys, bridge, total, rows, width, dim):
-    """Fills the gradient of each log decay: the flow from its token on, what earlier keys leave to the next chunk, the state's."""
+def decay_slopes(d_log_decay, token, decay, flow, keys, d_state_keys, bridge, total, rows, width, dim):
+    """Fills the gradient of each log decay: the flow from its token on, what earlier keys leave to the next chunk, the state's.
+
+    It is exactly 0 where the decay is 0.
+    """
     for d in range(dim):
         total[d] = bridge[d]
     for t in range(rows - 1, -1, -1):
@@ -58,5 +61,6 @@ def decay_slopes(d_log_decay, token, flow, keys, d_state_keys, bridge, total, ro
         total[d] = 0
     for t in range(rows):
         for d in range(dim):
-            d_log_decay[(token + t) * dim + d] += total[d]
+            at = (token + t) * dim + d
+            d_log_decay[at] = d_log_decay[at] + total[d] if decay[t * width + d] > 0 else 0.0
             total[d] += keys[t * width + d] * d_state_keys[t * width + d]

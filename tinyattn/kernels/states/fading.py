@@ -73,13 +73,16 @@ def flow_of(flow, scores, d_scores, rows, width):
 
 
 @inlined
-def decay_gradient(d_log_decay, at, flow, later, bridge, rows):
-    """Fills the gradient of each log decay: the flow from its token on, what earlier keys leave to the next chunk, the state's."""
+def decay_gradient(d_log_decay, at, decay, flow, later, bridge, rows):
+    """Fills the gradient of each log decay: the flow from its token on, what earlier keys leave to the next chunk, the state's.
+
+    It is exactly 0 where the decay is 0.
+    """
     total = bridge
     for t in range(rows - 1, -1, -1):
         total += flow[t]
         d_log_decay[at + t] = total
     total = 0.0
     for t in range(rows):
-        d_log_decay[at + t] += total
+        d_log_decay[at + t] = d_log_decay[at + t] + total if decay[at + t] > 0 else 0.0
         total += later[t]
