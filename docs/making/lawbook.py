@@ -11,10 +11,11 @@ import numpy as np
 
 from tinyattn.catalog import ROWS
 from tinyattn.catalog.row import Row
-from tinyattn.laws import check
+from tinyattn.laws import check, gradient, heads, linear, lse, masking, mean, score
 from tinyattn.laws.law import Law
 from tinyattn.laws.run import Report
 
+GENERAL = (score, masking, mean, heads, lse, gradient, linear)
 TEST = "tests/laws/test_laws.py::test_a_law_holds"
 
 
@@ -87,9 +88,10 @@ def other(law: Law) -> str:
 
 
 def family(law: Law) -> str:
-    """Returns the first line of the file in which a law's sides are written."""
-    homes = [inspect.unwrap(side).__module__ for side in (law.left, law.right)]  # type: ignore[arg-type]
-    home = next((home for home in homes if home not in ("tinyattn.laws.score", "tinyattn.laws.gradient")), homes[0])
+    """Returns the first line of the file of general laws in which a law stands, or else of that in which its sides are written."""
+    homes = [module.__name__ for module in GENERAL if any(law.name == one.name for one in module.LAWS)]
+    homes += [inspect.unwrap(side).__module__ for side in (law.left, law.right)]  # type: ignore[arg-type]
+    home = next((home for home in homes if home not in ("tinyattn.laws.law", "tinyattn.laws.gradient")), homes[0])
     return (sys.modules[home].__doc__ or home).splitlines()[0].rstrip(".")
 
 

@@ -7,8 +7,9 @@ import pytest
 
 import tinyattn
 from tinyattn import fastest
-from tinyattn.cli import main, time_mechanisms
-from tinyattn.cli.time_mechanisms import CASES, call, visible_tiles
+from tinyattn.cli import main
+from tinyattn.cli.timing import mechanisms
+from tinyattn.cli.timing.mechanisms import CASES, call, visible_tiles
 
 
 def test_work_is_counted_in_tiles_that_hold_a_visible_pair():
@@ -31,11 +32,11 @@ def test_every_case_is_a_call_that_has_gradients(case):
 def test_the_table(monkeypatch, capsys, tmp_path):
     monkeypatch.delenv("OPENBLAS_CORETYPE", raising=False)
     monkeypatch.delenv("OPENBLAS_L2_SIZE", raising=False)
-    monkeypatch.setattr(time_mechanisms, "LENGTH", 64)
-    monkeypatch.setattr(time_mechanisms, "LONG", 128)
-    monkeypatch.setattr(time_mechanisms, "REST", 0.0)
-    monkeypatch.setattr(time_mechanisms, "limits", lambda: (300.0, 16.0))
-    monkeypatch.setattr(time_mechanisms, "CASES", CASES[:2] + CASES[8:9])
+    monkeypatch.setattr(mechanisms, "LENGTH", 64)
+    monkeypatch.setattr(mechanisms, "LONG", 128)
+    monkeypatch.setattr(mechanisms, "REST", 0.0)
+    monkeypatch.setattr(mechanisms, "limits", lambda: (300.0, 16.0))
+    monkeypatch.setattr(mechanisms, "CASES", CASES[:2] + CASES[8:9])
     report = tmp_path / "m.json"
     assert main(["time", "mechanisms", "--rounds", "1", "--json", str(report)]) == 0
     assert "a product gives 300 GFLOP/s" in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""tinyattn check [NAME]: runs the laws of a mechanism, or of all, and says what was tried."""
+"""tinyattn check [NAME]: runs the laws of one mechanism, or of all."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from tinyattn.laws import check
 
 def options(parser: argparse.ArgumentParser) -> None:
     """Adds the command's options."""
-    parser.add_argument("name", nargs="?", help="a mechanism; all of them if none is named")
+    parser.add_argument("name", nargs="?", help="a mechanism (default: all)")
     parser.add_argument("--examples", type=positive, default=10, metavar="N", help="problems per law (default 10)")
-    parser.add_argument("--seed", type=seed, default=0, metavar="S", help="of the generator (default 0)")
+    parser.add_argument("--seed", type=seed, default=0, metavar="S", help="seed of the generator (default 0)")
 
 
 def run(given: argparse.Namespace) -> int:
-    """Runs the laws; 1 if one fails."""
+    """Runs the laws and prints a table per mechanism; returns 1 if a law fails."""
     failed = 0
     for row in [find(given.name)] if given.name else ROWS:
         lines, broken = [], []
@@ -33,5 +33,5 @@ def run(given: argparse.Namespace) -> int:
         table(["law", "tried", "redrawn", "worst, in budgets", ""], lines, title=row.name)
         print("\n".join(broken) + "\n" if broken else "")
         failed += len(broken)
-    paragraph("inputs from a seeded generator; the test suite draws them with hypothesis, which also shrinks what fails")
+    paragraph("Inputs are drawn by a seeded generator; the test suite draws them by hypothesis, which also shrinks a failing one.")
     return 1 if failed else 0

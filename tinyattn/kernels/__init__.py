@@ -14,10 +14,13 @@ what the mechanisms stand on.
 """
 
 from tinyattn.kernels.exact.stored import paged_attention, quantized_attention
+from tinyattn.kernels.linear.based import based
+from tinyattn.kernels.linear.cosformer import cosformer
 from tinyattn.kernels.linear.delta import delta_rule
 from tinyattn.kernels.linear.gated import gated_linear_attention
 from tinyattn.kernels.linear.gated_delta import gated_delta_rule
 from tinyattn.kernels.linear.linear import linear_attention
+from tinyattn.kernels.linear.performer import performer
 from tinyattn.kernels.linear.retention import retention
 from tinyattn.kernels.linear.simple_gated import simple_gated_linear_attention
 from tinyattn.kernels.lowrank.linformer import linformer_attention
@@ -40,6 +43,7 @@ from tinyattn.kernels.sparse.block_sparse import block_sparse_attention
 from tinyattn.kernels.sparse.gathered import gathered_attention
 from tinyattn.kernels.sparse.local import multi_head_local_attention
 from tinyattn.kernels.sparse.longformer import longformer_attention
+from tinyattn.kernels.sparse.lsh import lsh_attention
 from tinyattn.kernels.sparse.shifted_sparse import shifted_sparse_attention
 from tinyattn.kernels.sparse.streaming_llm import streaming_llm_attention
 from tinyattn.kernels.spatial.axial import axial_attention
@@ -52,8 +56,10 @@ __all__ = [
     "attention",
     "attention_with_lse",
     "axial_attention",
+    "based",
     "bigbird_attention",
     "block_sparse_attention",
+    "cosformer",
     "delta_rule",
     "differential_attention",
     "dual_chunk_attention",
@@ -70,12 +76,14 @@ __all__ = [
     "linformer_attention",
     "locally_grouped_attention",
     "longformer_attention",
+    "lsh_attention",
     "multi_head_attention",
     "multi_head_local_attention",
     "multi_query_attention",
     "neighborhood_attention",
     "nystrom_attention",
     "paged_attention",
+    "performer",
     "qk_norm_attention",
     "quantized_attention",
     "retention",

@@ -20,13 +20,13 @@ Its files, in reading order:
     draws.py                what is drawn at random beside a mechanism
     bias.py                 biases that are a rule on positions
     options.py              the options of softmax attention, checked
-    arguments.py            what one mechanism has beyond them, checked
     landmarks.py            means of segments, a pseudo-inverse
     neighbours.py           the cells around a cell of a grid
     tiles.py                which queries see which keys of one block
     scores.py               from queries and keys to scores
     features.py             feature maps of linear attention
     gates.py                the gates of recurrences, checked
+    arguments.py            what one mechanism has beyond them, checked
     linear_options.py       the options of the linear family, checked
     files/                  written whole or not at all
 """

@@ -8,10 +8,13 @@ from typing import Any
 import numpy as np
 
 from tinyattn.ops.checks import whole
+from tinyattn.ops.gates import check_gate
 from tinyattn.ops.options import check_broadcast
 from tinyattn.ops.signature import floating
 from tinyattn.ops.types import Array
 
+# Subtracted in LSH attention from a token's score with itself, so that it reads itself only where it sees nothing else.
+SELF = 1e5
 # What a window of local attention is.
 MODES = ("sliding", "block", "look_back")
 # The axes of latent attention, and its arrays without a heads axis.
@@ -123,3 +126,11 @@ def check_projection(name: str, projection: Any, k: Array) -> Array:
         raise ValueError(f"{name}: expected shape (rank, {kv_len}) or ({kv_heads}, rank, {kv_len}), got shape {projection.shape}")
     checked: Array = projection
     return checked
+
+
+def check_rotations(rotations: Any, qk: Array) -> Array:
+    """Returns the directions of all hashes, (hashes, d, buckets // 2), in the dtype of qk."""
+    rotations = floating("rotations", rotations)
+    if rotations.ndim != 3 or rotations.shape[1] != qk.shape[-1] or 0 in rotations.shape:
+        raise ValueError(f"rotations: expected shape (hashes, {qk.shape[-1]}, buckets // 2), got shape {rotations.shape}")
+    return check_gate("rotations", rotations, rotations.shape, qk.dtype)

@@ -17,7 +17,7 @@ from tinyattn.ops.types import Array
 @shapes("(i,d),(j,d),(j,e)->(i,e)", per_token={"log_decay": "(j,d)"}, states=("initial_state",))
 def gated_linear_attention_recurrent(q: Array, k: Array, v: Array, *, log_decay: Array, scale: float | None = None,
                                      initial_state: Array | None = None, return_state: bool = False) -> Any:
-    """Returns gated linear attention from a state that takes in one token at a time.
+    """Returns gated linear attention computed from a state to which one token is added at a time.
 
     Formula: S_t = diag(exp(log_decay_t)) S_{t-1} + k_t v_t^T, out_t = scale S_t^T q_t.
 

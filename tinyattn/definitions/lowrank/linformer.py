@@ -10,15 +10,16 @@ from tinyattn.ops.types import Array
 
 @shapes("(i,d),(j,d),(j,e)->(i,e)")
 def linformer_attention(q: Array, k: Array, v: Array, *, project_k: Array, project_v: Array, scale: float | None = None) -> Array:
-    """Returns attention to `rank` mixtures of keys and of values.
+    """Returns attention to `rank` linear combinations of the keys and of the values.
 
     Formula: out = softmax(scale q (E k)^T) (F v), E = project_k, F = project_v.
 
     Shapes: q (..., heads, i, d), k (..., kv_heads, j, d), v (..., kv_heads, j, e), project_k and project_v (rank, j) or
-    (kv_heads, rank, j) -> (..., heads, i, e). Every query sees all keys; it cannot be causal, and the length is fixed.
+    (kv_heads, rank, j) -> (..., heads, i, e). Every query sees all keys, so that it cannot be causal; the projections fix the
+    length.
 
     Raises:
-        TypeError, ValueError: projections of another kind or shape, or of two ranks; otherwise as `attention`.
+        TypeError, ValueError: projections that are not floating, or whose lengths or ranks differ; otherwise as `attention`.
 
     Paper: Wang et al. 2020, arXiv:2006.04768.
 

@@ -1,4 +1,4 @@
-"""Differential attention: what two attentions have in common cancels."""
+"""Differential attention: one attention is subtracted from another, so that the weights they share cancel."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ def differential_attention(q1: Array, k1: Array, q2: Array, k2: Array, v: Array,
                            mask: Array | Pattern | None = None, bias: Array | Bias | None = None, causal: bool = False,
                            window: Window | None = None, scale: float | None = None, softcap: float | None = None,
                            sinks: Array | None = None) -> Array:
-    """Returns one attention minus lambda times another over the same values.
+    """Returns one attention minus lambda times a second attention over the same values.
 
-    Formula: out = (softmax(scale q1 k1^T) - lambda softmax(scale q2 k2^T)) v. The norm a head and the factor
-    1 - lambda_init that follow in the paper belong to a layer.
+    Formula: out = (softmax(scale q1 k1^T) - lambda softmax(scale q2 k2^T)) v. The norm per head and the factor
+    1 - lambda_init, which follow in the paper, belong to a layer.
 
     Shapes: q1, q2 (..., heads, i, d), k1, k2 (..., kv_heads, j, d), v (..., kv_heads, j, e) -> (..., heads, i, e).
 
-    Options: lambda_ is a number, an array of one number (), or one per head (heads,); its gradient is that of an array or a
-    Tensor. The others are those of `attention`, for both attentions.
+    Options: lambda_ is a number, an array of shape (), or an array (heads,) with one number per head; given as an array or a
+    Tensor it has a gradient. The other options are those of `attention` and apply to both attentions.
 
     Raises:
-        TypeError, ValueError: a lambda_ that is no finite number and has not shape (heads,); otherwise as `attention`.
+        TypeError, ValueError: a lambda_ that is neither a finite number nor (heads,) of them; otherwise as `attention`.
 
     Paper: Ye et al. 2024, arXiv:2410.05258.
 

@@ -13,8 +13,8 @@ def shifted_window_attention(q: Array, k: Array, v: Array, *, grid: Grid, window
                              bias_table: Array | None = None, scale: float | None = None) -> Array:
     """Returns attention within the windows of a grid, which are shifted by `shift` cells.
 
-    Formula: turn the grid by -shift, cut it into windows, out = softmax(scale q k^T + table[index]) v in each, over the cells
-    that were neighbours before the turn; turn back. Along an axis that one window covers the shift is 0.
+    Formula: roll the grid by -shift and cut it into windows; in each window out = softmax(scale q k^T + table[index]) v over the
+    cells that were together before the roll; roll back. Along an axis that a single window covers there is no shift.
 
     Shapes: q (..., heads, i, d), k (..., kv_heads, i, d), v (..., kv_heads, i, e), i = the cells of the grid in row-major
     order -> (..., heads, i, e).
@@ -25,12 +25,12 @@ def shifted_window_attention(q: Array, k: Array, v: Array, *, grid: Grid, window
         v: values.
         grid: (length,) or (rows, columns), or more axes.
         window: the side of a window, or one for each axis.
-        shift: cells, one number or one for each axis; a whole window more is the same.
-        bias_table: (rows of differences, heads), read by `relative_position_index`; None is 0.
+        shift: cells, one number or one for each axis; only its remainder by the window matters.
+        bias_table: one row per difference of coordinates and one column per head, indexed by `relative_position_index`; None is 0.
         scale: None is d ** -0.5.
 
     Raises:
-        TypeError, ValueError: a grid that is not the tokens', a window that does not divide it, a table of another shape.
+        TypeError, ValueError: a grid of another number of cells, a window that does not divide it, a table of another shape.
 
     Paper: Liu et al. 2021, arXiv:2103.14030.
 

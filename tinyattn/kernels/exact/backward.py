@@ -78,7 +78,7 @@ def backward(counter, slots, splits, sizes, rules, heads, row_at, entries, bands
                 head = kv_head * groups + unit // count
                 i0 = (count - 1 - unit % count) * width
                 rows = min(width, sizes.q_len - i0)
-                q_at, d_out_at = (head * sizes.q_rows + i0) * head_width, (head * sizes.q_rows + i0) * value_width
+                q_at, d_out_at = (head * sizes.q_len + i0) * head_width, (head * sizes.q_len + i0) * value_width
                 transpose_rows(q_t, width, q, q_at, head_width, rows, kind_of(rules.factor), sizes.lanes, micro)
                 pack_rows(q_panels, width, q, q_at, head_width, rows, kind_of(scale), micro)
                 for i in range(width):

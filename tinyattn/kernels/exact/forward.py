@@ -38,7 +38,7 @@ def forward(counter, sizes, rules, heads, row_at, entries, bands, tiles, mask, m
         i0 = (count - 1 - task % count) * width  # with a causal mask the last tiles are the longest: they go first
         rows = min(width, sizes.q_len - i0)
         kv_at = head // (sizes.heads // sizes.kv_heads) * sizes.kv_rows
-        transpose_rows(q_t, width, q, (head * sizes.q_rows + i0) * sizes.head_width, sizes.head_width, rows,
+        transpose_rows(q_t, width, q, (head * sizes.q_len + i0) * sizes.head_width, sizes.head_width, rows,
                        kind_of(rules.factor), sizes.lanes, micro)
         begin, weight = nowhere, 0.0
         if sinks.size:

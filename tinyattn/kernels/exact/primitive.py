@@ -12,7 +12,7 @@ from tinyattn.kernels.exact.decode import decode, join
 from tinyattn.kernels.exact.forward import forward
 from tinyattn.kernels.exact.scores import Rules
 from tinyattn.kernels.tiles.lanes import ROWS
-from tinyattn.kernels.tiles.listed import Listed
+from tinyattn.kernels.tiles.listed import Constant, Listed
 from tinyattn.kernels.tiles.once import once
 from tinyattn.kernels.tiles.seen import Seen, seen_edges, seen_of
 from tinyattn.kernels.tiles.storage import Sizes, nothing, padded, places, rows_of, sizes_of, whole
@@ -71,7 +71,7 @@ def work(sizes: Sizes) -> int:
 
 def filled(q: Array, k: Array, v: Array, sizes: Sizes) -> tuple[Array, Array, Array]:
     """Returns q, k, v flat, filled up to whole micro tiles."""
-    return (padded(q, sizes.q_rows, sizes.head_width), padded(k, sizes.kv_rows, sizes.head_width),
+    return (padded(q, sizes.q_len, sizes.head_width), padded(k, sizes.kv_rows, sizes.head_width),
             padded(v, sizes.kv_rows, sizes.value_width))
 
 
@@ -81,7 +81,9 @@ def blank_unseen(q: Array, k: Array, v: Array, options: Options, full: tuple[int
     A hidden slot may hold NaN or inf, and 0 * NaN is NaN in a product. What is finite needs no blanking, and a sum
     tells: it is the only pass over the arrays, and only where something can be hidden.
     """
-    if options.mask is None and full[-2] <= full[-1]:
+    if full[-2] <= full[-1] and options.mask is None:
+        return q, k, v
+    if full[-2] == full[-1] and isinstance(options.mask, Constant) and options.mask.sees_itself(full[-1]):
         return q, k, v
     with np.errstate(all="ignore"):
         if all(np.isfinite(x.sum()) for x in (q, k, v)):
@@ -179,7 +181,7 @@ def _(d_outs: tuple[Array, Array], saved: Saved) -> dict[str, Array | None]:
     d_k = np.zeros((splits, *lead, sizes.kv_heads, sizes.kv_rows, sizes.head_width), dtype)
     d_v = np.zeros((splits, *lead, sizes.kv_heads, sizes.kv_rows, sizes.value_width), dtype)
     run(backward, slots, 3 * work(sizes), slots, splits, sizes, rules, *arrays, options.scale, q, k, v, out.reshape(-1),
-        tops.reshape(-1), totals.reshape(-1), padded(d_out, sizes.q_rows, sizes.value_width), padded(d_lse[..., None], sizes.q_len, 1),
+        tops.reshape(-1), totals.reshape(-1), padded(d_out, sizes.q_len, sizes.value_width), padded(d_lse[..., None], sizes.q_len, 1),
         d_q.reshape(-1), d_k.reshape(-1),
         d_v.reshape(-1), delta.reshape(-1), d_bias.reshape(-1), d_bias.shape[1], d_distance.reshape(-1), d_distance.shape[1])
     d_k, d_v = (x[0] if splits == 1 else x.sum(axis=0) for x in (d_k, d_v))

@@ -97,7 +97,7 @@ def told(q: Array, kv_heads: int, value_dim: int, length: int, bias: Array | Bia
     *lead, heads, q_len, head_dim = q.shape
     lines = q_len * heads // kv_heads
     width, tile = whole(lines, max(lanes(q.itemsize), ROWS)), columns(q.itemsize)
-    sizes = Sizes(math.prod(lead), heads, kv_heads, q_len, length, head_dim, value_dim, q_len, length, head_dim, value_dim, width,
+    sizes = Sizes(math.prod(lead), heads, kv_heads, q_len, length, head_dim, value_dim, length, head_dim, value_dim, width,
                   whole(KV_TILE, ROWS), tile, lanes(q.itemsize))
     distance = None
     if isinstance(bias, Bias):

@@ -33,7 +33,8 @@ def dual_chunk_attention(q: Array, k: Array, v: Array, *, chunk: int, local: int
     inside, keys = q_at % chunk, turned(k, k_at % chunk, base, interleaved)
 
     def part(at: Array, least: int, farthest: int | None) -> tuple[Array, Array]:
-        return attention_with_lse(turned(q, at, base, interleaved), keys, v, mask=chunks_apart(k_at // chunk, least, farthest), causal=True, scale=scale)
+        seen = chunks_apart(k_at // chunk, least, farthest)
+        return attention_with_lse(turned(q, at, base, interleaved), keys, v, mask=seen, causal=True, scale=scale)
 
     own = part(inside, 0, 0)
     if not len(q_at) or q_at[-1] // chunk == k_at[0] // chunk:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from typing import Any
+
 import numpy as np
 
-from tinyattn.kernels.softmax.dot_product import attention, attention_with_lse
+from tinyattn.kernels.softmax.dot_product import attention_with_lse
+from tinyattn.kernels.tiles.listed import Constant
 from tinyattn.kernels.tiles.rows import merged, turned
+from tinyattn.ops import masks
 from tinyattn.ops.checks import whole
+from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.options import first_position
 from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array
@@ -31,12 +37,25 @@ def streaming_llm_attention(q: Array, k: Array, v: Array, *, first: int, window:
     if q.shape[-1] % 2:
         raise ValueError(f"q: rotary positions turn pairs and need an even head_dim, got shape {q.shape}")
     start, kv_len = first_position(q, k), k.shape[-2]
-    early = min(q.shape[-2], max(0, first + window - start))  # queries for which nothing has been forgotten
     queries, keys = turned(q, np.arange(start, kv_len), base, False), turned(k, np.arange(kv_len), base, False)
-    whole_past = attention(queries[..., :early, :], keys[..., : start + early, :], v[..., : start + early, :], causal=True, scale=scale)
-    if early == q.shape[-2]:
-        return whole_past
-    near = attention_with_lse(queries[..., early:, :], keys, v, causal=True, window=(window - 1, 0), scale=scale)
+    near = attention_with_lse(queries, keys, v, mask=last_or_all(window, first + window), causal=True, scale=scale)
+    if not first or kv_len <= first + window:
+        return near[0]
     kept = turned(k[..., :first, :], np.arange(first) - (first + window - 1), base, False)
-    far = attention_with_lse(q[..., early:, :], kept, v[..., :first, :], scale=scale)
-    return np.concatenate((whole_past, merged(*near, *far)[0]), axis=-2)
+    # Of these keys alone, the last query stands at first - 1.
+    far = attention_with_lse(q, kept, v[..., :first, :], mask=from_position(2 * first + window - kv_len), scale=scale)
+    return merged(*near, *far)[0]
+
+
+@lru_cache(maxsize=16)
+def last_or_all(window: int, forgetting: int) -> Pattern:
+    """Returns the last `window` keys, and all keys for queries before the position from which on some are forgotten."""
+    return Constant(masks.window(window - 1, None) | ~from_position(forgetting))
+
+
+def from_position(place: int) -> Pattern:
+    """Returns whether the query stands at a position or later."""
+    def corners(i0: Array, i1: Array, j0: Array, j1: Array) -> tuple[Any, Any]:
+        return (i1 >= place) & (j0 == j0), (i0 >= place) & (j0 == j0)
+
+    return Pattern(lambda i, j: (i >= place) & (j == j), corners=corners)

@@ -45,11 +45,19 @@ def all_tiles() -> Listed:
 class Constant(Pattern):
     """A pattern that is made of numbers alone and never changes, so that its tiles are listed once and kept with it."""
 
-    __slots__ = ("lists",)
+    __slots__ = ("lists", "reflexive")
 
     def __init__(self, pattern: Pattern) -> None:
         super().__init__(pattern.see, corners=pattern.corners, text=pattern.text, weight=pattern.weight)
         self.lists: dict[tuple[Any, ...], Listed] = {}
+        self.reflexive: dict[int, bool] = {}
+
+    def sees_itself(self, length: int) -> bool:
+        """Returns whether every token of a text sees itself: then no query and no key of the text is without a partner."""
+        if length not in self.reflexive:
+            places = np.arange(length)[:, None]
+            self.reflexive[length] = bool(np.all(self.see(places, places)))
+        return self.reflexive[length]
 
 
 def listed(pattern: Pattern, full: tuple[int, ...], sizes: Sizes) -> Listed:
@@ -60,6 +68,7 @@ def listed(pattern: Pattern, full: tuple[int, ...], sizes: Sizes) -> Listed:
     if key not in pattern.lists:
         if len(pattern.lists) >= KEPT:
             pattern.lists.clear()
+            pattern.reflexive.clear()
         pattern.lists[key] = found(pattern, full, sizes)
     return pattern.lists[key]
 

@@ -1,22 +1,20 @@
-"""What stands around a kernel, head by head over threads: rows turned by their positions, partial results merged, rows put in place."""
+"""What stands around a kernel, head by head over threads: rows turned by positions, partial results merged, rows replaced."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from tinyattn.engine.primitive import Primitive, primitive
-from tinyattn.kernels.tiles.threads import POOL, thread_count
+from tinyattn.kernels.tiles.threads import each
 from tinyattn.ops.merge import Partial, merge
 from tinyattn.ops.positions.frequencies import plain
 from tinyattn.ops.positions.rotary import rotary
 from tinyattn.ops.types import Array
-
-# Numbers of an array from which on another thread pays.
-LEAST_SIZE = 1 << 16
 
 
 def again(form: Callable[..., Any]) -> Callable[[Primitive[..., Any]], Primitive[..., Any]]:
@@ -24,29 +22,21 @@ def again(form: Callable[..., Any]) -> Callable[[Primitive[..., Any]], Primitive
     return lambda primitive: primitive.again(form)
 
 
-def each(task: Callable[[int], None], count: int, size: int) -> None:
-    """Calls task(0) to task(count - 1), each of which writes to a place of its own, over threads if the arrays are large."""
-    workers = min(thread_count(), count) if size >= LEAST_SIZE else 1
-
-    def some(first: int) -> None:
-        for n in range(first, count, workers):
-            task(n)
-
-    jobs = [POOL.submit(some, first) for first in range(1, workers)]
-    some(0)
-    for job in jobs:
-        job.result()
-
-
 def by_head(x: Array, rank: int = 2) -> Array:
     """Returns (..., length, width), or (..., length) with a rank of 1, as one axis of heads before it."""
     return x.reshape(math.prod(x.shape[:-rank]), *x.shape[x.ndim - rank :])
 
 
+@lru_cache(maxsize=4)
+def turns(positions: bytes, width: int, base: float, dtype: Any) -> tuple[Array, Array]:
+    """Returns the cos and the sin of every pair at every position; kept, as layers and backwards turn by the same."""
+    angles = np.frombuffer(positions, np.int64)[:, None] * plain(width, base)
+    return np.cos(angles).astype(dtype), np.sin(angles).astype(dtype)
+
+
 def turn(x: Array, positions: Array, base: float, interleaved: bool, sign: int) -> Array:
     """Returns x (..., length, width) turned by its positions (length,), or turned back with a sign of -1."""
-    angles = positions[:, None] * plain(x.shape[-1], base)
-    cos, sin = np.cos(angles).astype(x.dtype), (sign * np.sin(angles)).astype(x.dtype)
+    cos, sin = turns(positions.astype(np.int64).tobytes(), x.shape[-1], base, x.dtype)
     out = np.empty(x.shape, x.dtype)
     half = x.shape[-1] // 2
     first, second = (np.s_[:, 0::2], np.s_[:, 1::2]) if interleaved else (np.s_[:, :half], np.s_[:, half:])
@@ -54,8 +44,8 @@ def turn(x: Array, positions: Array, base: float, interleaved: bool, sign: int) 
 
     def task(n: int) -> None:
         a, b, turned = heads[n][first], heads[n][second], outs[n]
-        turned[first] = a * cos - b * sin
-        turned[second] = b * cos + a * sin
+        turned[first] = a * cos - b * sin if sign > 0 else a * cos + b * sin
+        turned[second] = b * cos + a * sin if sign > 0 else b * cos - a * sin
 
     each(task, len(heads), x.size)
     return out
@@ -75,7 +65,8 @@ def turned(x: Array, positions: Array, base: float, interleaved: bool) -> tuple[
 
 @turned.backward
 def _(d_out: Array, saved: Any) -> dict[str, Array]:
-    return {"x": turn(d_out, *saved, -1)}
+    positions, base, interleaved = saved
+    return {"x": turn(d_out, positions, base, interleaved, -1)}
 
 
 def merged_in_numpy(out_a: Array, lse_a: Array, out_b: Array, lse_b: Array) -> Partial:
@@ -145,3 +136,28 @@ def _(d_out: Array, rows: Any) -> dict[str, Array]:
     d_x = d_out.copy()
     d_x[..., rows, :] = 0
     return {"x": d_x, "y": d_out[..., rows, :]}
+
+
+def sorted_in_numpy(x: Array, order: Array) -> Array:
+    """Returns the same by functions that have rules."""
+    return np.take_along_axis(x, np.broadcast_to(order[..., None], (*order.shape, x.shape[-1])), axis=-2)
+
+
+@again(sorted_in_numpy)
+@primitive
+def in_order(x: Array, order: Array) -> tuple[Array, Any]:
+    """Returns the rows of x (..., length, width) in an order of their own for each head; order (..., length)."""
+    return rearranged(x, order), np.argsort(order, axis=-1)
+
+
+@in_order.backward
+def _(d_out: Array, back: Any) -> dict[str, Array]:
+    return {"x": rearranged(d_out, back)}
+
+
+def rearranged(x: Array, order: Array) -> Array:
+    """Returns the rows of each head in another order."""
+    out = np.empty(x.shape, x.dtype)
+    heads, orders, outs = by_head(x), by_head(order, 1), by_head(out)
+    each(lambda n: np.take(heads[n], orders[n], axis=0, out=outs[n], mode="clip"), len(heads), x.size)
+    return out
