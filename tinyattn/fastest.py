@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from functools import cache, wraps
+from functools import cache, partial, wraps
 from inspect import signature
 from operator import attrgetter
 from typing import Any, TypeVar, cast
@@ -23,6 +23,8 @@ from tinyattn.ops.types import Array
 KERNEL_SCORES = 4096
 # A decoding step needs more of them, and heads that share their keys: with one query per key head BLAS is as fast.
 DECODE_SCORES, DECODE_QUERIES = 1 << 16, 8
+# From this many multiply-adds of keys and values on the kernel of states is faster.
+STATE_WORK = 1 << 16
 # Scores of a call that fit in a core's own cache; measured: 2 MiB and above cost three times as much per element.
 PART_BYTES = 1 << 20
 # Above this many bytes for one head's scores the streaming form is faster.
@@ -33,13 +35,15 @@ ARRAYS = ("q", "k", "v")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def fastest(definition: F, plain: Callable[..., Any] | None = None) -> F:
+def fastest(definition: F, plain: Callable[..., Any] | None = None, worth: Callable[..., bool] | None = None) -> F:
     """Returns the fastest form of a definition, with its name, signature, results and errors.
 
     That is its kernel where Numba is installed and the call is large enough for it, else the form in NumPy, `plain`, which is
-    the definition itself unless another is given. The kernel has the checks of the definition, so that every call may go to
-    either. A second derivative walks the definitions of what is compiled.
+    the definition itself unless another is given. `worth(queries, keys)` says of their shapes whether a call is large enough; it
+    is `large` unless given. The kernel has the checks of the definition, so that every call may go to either. A second derivative
+    walks the definitions of what is compiled.
     """
+    enough, known = worth or large, signature(definition).parameters.keys()
     small, name = plain or definition, mechanism_name(definition)
     cores = [core.split(",")[0] for core in definition.signature.split("->")[0].strip("()").split("),(")]  # type: ignore[attr-defined]
     names = tuple(signature(definition).parameters)[: len(cores)]
@@ -48,9 +52,9 @@ def fastest(definition: F, plain: Callable[..., Any] | None = None) -> F:
     @wraps(definition)
     def best(*arrays: Any, **options: Any) -> Any:
         first, read = (tuple(getattr(arrays[at] if at < len(arrays) else options.get(names[at]), "shape", ())) for at in (0, keys))
-        compiled = kernel(name) if large(first, read) else None
+        compiled = kernel(name) if enough(first, read) else None
         if compiled is None:
-            return small(*arrays, **options)
+            return (small if options.keys() <= known else definition)(*arrays, **options)
         from tinyattn.engine.primitive import walking
         with walking(walked()):
             return compiled(*arrays, **options)
@@ -71,6 +75,11 @@ def large(queries: tuple[int, ...], keys: tuple[int, ...]) -> bool:
         return scores >= KERNEL_SCORES
     shared = len(keys) < len(queries) or queries[-3:-2] != keys[-3:-2]
     return scores >= DECODE_SCORES and shared
+
+
+def folds(queries: tuple[int, ...], keys: tuple[int, ...]) -> bool:
+    """Returns whether a call on arrays of these shapes folds enough into states for a kernel."""
+    return len(queries) > 1 and len(keys) > 1 and math.prod(keys) * keys[-1] >= STATE_WORK
 
 
 @cache
@@ -201,23 +210,23 @@ def same_along_first(option: Any, ndim: int) -> bool:
 attention = fastest(definitions.attention, in_numpy(definitions.attention))
 attention_with_lse = fastest(definitions.attention_with_lse)
 axial_attention = fastest(definitions.axial_attention)
-based = fastest(definitions.based)
+based = fastest(definitions.based, worth=folds)
 bigbird_attention = fastest(definitions.bigbird_attention)
 block_sparse_attention = fastest(definitions.block_sparse_attention)
-cosformer = fastest(definitions.cosformer)
-delta_rule = fastest(definitions.delta_rule)
+cosformer = fastest(definitions.cosformer, worth=folds)
+delta_rule = fastest(definitions.delta_rule, partial(definitions.delta_rule_chunked, chunk=16), folds)
 differential_attention = fastest(definitions.differential_attention)
 dual_chunk_attention = fastest(definitions.dual_chunk_attention)
 dual_chunk_attention_merged = fastest(definitions.dual_chunk_attention_merged)
 gated_attention = fastest(definitions.gated_attention)
-gated_delta_rule = fastest(definitions.gated_delta_rule)
-gated_linear_attention = fastest(definitions.gated_linear_attention)
+gated_delta_rule = fastest(definitions.gated_delta_rule, partial(definitions.gated_delta_rule_chunked, chunk=16), folds)
+gated_linear_attention = fastest(definitions.gated_linear_attention, worth=folds)
 gathered_attention = fastest(definitions.gathered_attention)
 global_subsampled_attention = fastest(definitions.global_subsampled_attention)
 grouped_query_attention = fastest(definitions.grouped_query_attention, in_numpy(definitions.grouped_query_attention))
 latent_attention_absorbed = fastest(definitions.latent_attention_absorbed)
 latent_attention_expanded = fastest(definitions.latent_attention_expanded)
-linear_attention = fastest(definitions.linear_attention)
+linear_attention = fastest(definitions.linear_attention, definitions.linear_attention_chunked, folds)
 linformer_attention = fastest(definitions.linformer_attention)
 locally_grouped_attention = fastest(definitions.locally_grouped_attention)
 longformer_attention = fastest(definitions.longformer_attention)
@@ -229,12 +238,13 @@ multi_query_attention = fastest(definitions.multi_query_attention,
                                 in_numpy(definitions.multi_query_attention, lambda heads, kv_heads: kv_heads == 1))
 neighborhood_attention = fastest(definitions.neighborhood_attention)
 nystrom_attention = fastest(definitions.nystrom_attention)
-performer = fastest(definitions.performer)
+performer = fastest(definitions.performer, worth=folds)
 qk_norm_attention = fastest(definitions.qk_norm_attention)
-retention = fastest(definitions.retention)
+retention = fastest(definitions.retention, definitions.retention_chunked, folds)
 shifted_sparse_attention = fastest(definitions.shifted_sparse_attention)
 shifted_window_attention = fastest(definitions.shifted_window_attention)
-simple_gated_linear_attention = fastest(definitions.simple_gated_linear_attention)
+simple_gated_linear_attention = fastest(definitions.simple_gated_linear_attention,
+                                        definitions.simple_gated_linear_attention_chunked, folds)
 softmax_off_by_one_attention = fastest(definitions.softmax_off_by_one_attention)
 streaming_attention = fastest(definitions.streaming_attention, in_numpy(definitions.streaming_attention))
 streaming_llm_attention = fastest(definitions.streaming_llm_attention)

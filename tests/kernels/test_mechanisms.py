@@ -10,9 +10,8 @@ import tinyattn
 from tinyattn import definitions, grad, kernels, vjp
 from tinyattn.catalog import ROWS
 from tinyattn.laws.budget import anywhere, measure, per_row
-from tinyattn.laws.law import outputs
+from tinyattn.laws.law import outputs, plain
 from tinyattn.laws.problem import Sizes
-from tinyattn.laws.score import plain
 from tinyattn.testing.broken import MUSEUM
 from tinyattn.testing.compare import explain
 from tinyattn.testing.matrix import killed, laws_on

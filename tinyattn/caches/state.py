@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinyattn import definitions
+from tinyattn import fastest
 from tinyattn.caches.asked import Names, check_options, names_of
 from tinyattn.caches.base import Base, exclusive
 from tinyattn.caches.chunk import GATES, Chunk, check_gates, still
@@ -37,7 +37,7 @@ class Held(NamedTuple):
 class StateCache(Base):
     """Keeps the state of a linear recurrence; exact, and as large after a million tokens as after one.
 
-    `mechanism(q, k, v, initial_state=..., return_state=True)` is `linear_attention_chunked` unless given. Where it has such
+    `mechanism(q, k, v, initial_state=..., return_state=True)` is `tinyattn.linear_attention` unless given. Where it has such
     options it is told `causal=True`, and `start`, the position of the first key. A state cannot give back a token: with
     `slack`, the states at the last two multiples of it and the tokens since the older are kept, so that truncating by at
     most so many (from the longest it has been) is exact, by folding in again what stays.
@@ -56,7 +56,7 @@ class StateCache(Base):
 
     def __init__(self, mechanism: Callable[..., Any] | None = None, *, slack: int = 0) -> None:
         super().__init__()
-        self.mechanism = definitions.linear_attention_chunked if mechanism is None else mechanism
+        self.mechanism = fastest.linear_attention if mechanism is None else mechanism
         self.slack = whole("slack", slack, 0)
         self._names = names_of(self.mechanism, OWN)
         takes = inspect.signature(self.mechanism).parameters

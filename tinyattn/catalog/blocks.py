@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tinyattn import definitions, ops
+from tinyattn import fastest, ops
 from tinyattn.catalog.calls import rotated_by_cells
 from tinyattn.layers.block import Block
 from tinyattn.layers.spatial_gate import SpatialGate

@@ -27,5 +27,6 @@ def cosformer(q: Array, k: Array, v: Array, *, max_length: int, start: int = 0, 
     """
     first, length = whole("start", start, 0), k.shape[-2]
     q_at, k_at = first + np.arange(length - q.shape[-2], length), first + np.arange(length)
-    return linear_attention(cosformer_features(q, q_at, max_length), cosformer_features(k, k_at, max_length), v,
-                            feature_map=None, normalize=normalize, causal=causal, initial_state=initial_state, return_state=return_state)
+    q, k = cosformer_features(q, q_at, max_length), cosformer_features(k, k_at, max_length)
+    return linear_attention(q, k, v, feature_map=None, normalize=normalize, causal=causal, initial_state=initial_state,
+                            return_state=return_state)

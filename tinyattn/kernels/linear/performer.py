@@ -1,4 +1,4 @@
-"""Performer over the kernel of states: linear attention with random features, whose products are on average the exponential of a score."""
+"""Performer over the kernel of states: random features, whose products are on average the exponential of a score."""
 
 from __future__ import annotations
 

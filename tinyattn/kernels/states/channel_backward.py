@@ -6,7 +6,16 @@ from __future__ import annotations
 import numpy as np
 
 from tinyattn.kernels.states.channel_slopes import block_slopes, decay_slopes, state_slope
-from tinyattn.kernels.states.channels import BLOCK, add_product, advance, channel_scores, fade_state, faded_rows, fill_channels, times
+from tinyattn.kernels.states.channels import (
+    BLOCK,
+    add_product,
+    advance,
+    channel_scores,
+    fade_state,
+    faded_rows,
+    fill_channels,
+    times,
+)
 from tinyattn.kernels.states.forward import end_of_chunk
 from tinyattn.kernels.states.rows import add_all, load_rows, load_state, store_rows, store_state, turn_state
 from tinyattn.kernels.tiles.jit import compiled, inlined
@@ -87,8 +96,8 @@ def channel_backward(counter, sizes, scale, q, q_at, q_step, k, k_at, k_step, v,
             fill_channels(decay, since, until, within, ahead, log_decay, token * sizes.head_dim, rows, sizes, shift, spare)
             turn_state(state_t, state, head_width, value_width, sizes.lanes, micro)
             turn_state(d_state_t, d_state, head_width, value_width, sizes.lanes, micro)
-            product_set(d_state_keys, 0, head_width, micro, x_rows, 0, value_width, 1, d_state_t, value_width * micro, rows, head_width,
-                        sizes.value_dim, micro, nowhere, everywhere)
+            product_set(d_state_keys, 0, head_width, micro, x_rows, 0, value_width, 1, d_state_t, value_width * micro, rows,
+                        head_width, sizes.value_dim, micro, nowhere, everywhere)
             faded_rows(d_state_keys, d_state_keys, until, rows, head_width)
             faded_rows(faded, keys, until, rows, head_width)
             product_set(d_x, 0, micro, chunk * micro, faded, 0, head_width, 1, d_state, head_width * micro, rows, value_width,
@@ -130,7 +139,8 @@ def channel_backward(counter, sizes, scale, q, q_at, q_step, k, k_at, k_step, v,
                 for block in range((rows - 1) // BLOCK * BLOCK, -1, -BLOCK):
                     there = min(BLOCK, rows - block)
                     end = (block + there - 1) * head_width
-                    add_product(d_keys, block * head_width, d_kept, block * head_width, ahead, block * head_width, one, there * head_width)
+                    add_product(d_keys, block * head_width, d_kept, block * head_width, ahead, block * head_width, one,
+                                there * head_width)
                     for j in range(block):
                         times(d_kept, j * head_width, d_kept, j * head_width, within, end, head_width)
                     if block:

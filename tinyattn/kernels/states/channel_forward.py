@@ -58,7 +58,8 @@ def channel_forward(counter, sizes, scale, q, q_at, q_step, k, k_at, k_step, v, 
                 for block in range(0, rows, BLOCK):
                     channel_scores(scores, queries, faded, kept, kept_t, keys, decay, key, ones, block, rows, sizes)
                     advance(kept, keys, within, ahead, block, rows, head_width)
-                product_add(tile, 0, value_width, micro, scores, 0, chunk, 1, x, chunk * micro, rows, value_width, rows, micro, -chunk, 0)
+                product_add(tile, 0, value_width, micro, scores, 0, chunk, 1, x, chunk * micro, rows, value_width, rows, micro,
+                            -chunk, 0)
                 store_rows(out, (line * sizes.q_len + start - first) * sizes.value_dim, tile, value_width, rows, sizes.value_dim, one,
                            micro)
             fade_state(state, since, (rows - 1) * head_width, head_width, value_width, micro)

@@ -36,8 +36,9 @@ def add_product(x, x_at, y, y_at, z, z_at, factor, count):
 
 @inlined
 def fill_channels(decay, since, until, within, ahead, log_decay, at, rows, sizes, shift, spare):
-    """Fills tiles [chunk][head_width]: the decays; their products since the chunk's start and until its end, since the start of a
-    token's block, and until its end. What a token's own decay fades is the state that it finds.
+    """Fills tiles [chunk][head_width] with the decays and their products: since the chunk's start, until its end, and per block.
+
+    `within` is since the start of a token's block, `ahead` until its end. A token's own decay fades the state that it finds.
     """
     width = sizes.head_width
     load_rows(decay, width, sizes.chunk, log_decay, at, sizes.head_dim, rows, sizes.head_dim, decay.dtype.type(1), sizes.micro_columns)

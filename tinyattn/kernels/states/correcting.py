@@ -37,7 +37,8 @@ def correction_gradients(d_x, d_keys, d_state, d_beta, token, flow, gram, pairs,
     chunk, head_width, value_width, micro = sizes.chunk, sizes.head_width, sizes.value_width, sizes.micro_columns
     number = keys.dtype.type
     everywhere, nowhere = chunk + head_width + value_width, -chunk - head_width - value_width
-    product_set(gram, 0, chunk, micro, keys, 0, head_width, 1, keys_t, head_width * micro, rows, rows, sizes.head_dim, micro, -chunk, 0)
+    product_set(gram, 0, chunk, micro, keys, 0, head_width, 1, keys_t, head_width * micro, rows, rows, sizes.head_dim, micro,
+                -chunk, 0)
     fade(gram, between, fades, rows, chunk, ROWS)
     for at in range(rows * chunk):
         pairs[at] = gram[at]

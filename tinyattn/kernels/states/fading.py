@@ -11,8 +11,9 @@ from tinyattn.kernels.tiles.jit import inlined, reassociated
 
 @inlined
 def fill_fading(since, until, between, decay, at, rows, width, running):
-    """Fills since[i], the product of the decays up to token i; until[j], of those after token j; between[i][j], of those
-    after j and up to i. The products are taken in float64, whatever is stored.
+    """Fills since[i], until[j] and between[i][j]: the products of the decays up to token i, of those after j, and of both.
+
+    They are taken in float64, whatever is stored.
     """
     total = 1.0
     for i in range(rows):

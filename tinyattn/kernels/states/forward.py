@@ -42,14 +42,15 @@ def corrections(x, lower, keys, keys_t, values, tile, state, since, between, fad
     `lower` becomes -A, A_ij = beta_i (k_i . k_j) between_ij for j < i. `values` is V row by row; `tile` is a tile as large.
     """
     chunk, head_width, value_width, micro = sizes.chunk, sizes.head_width, sizes.value_width, sizes.micro_columns
-    product_set(lower, 0, chunk, micro, keys, 0, head_width, 1, keys_t, head_width * micro, rows, rows, sizes.head_dim, micro, -chunk, 0)
+    product_set(lower, 0, chunk, micro, keys, 0, head_width, 1, keys_t, head_width * micro, rows, rows, sizes.head_dim, micro,
+                -chunk, 0)
     fade(lower, between, fades, rows, chunk, ROWS)
     lower_negated(lower, strength, rows, chunk, ROWS)
     product_set(tile, 0, value_width, micro, keys, 0, head_width, 1, state, head_width * micro, rows, value_width, sizes.head_dim,
                 micro, -chunk - value_width, chunk + value_width)
     for i in range(rows):
-        stored, wanted, beta = tile[i * value_width : (i + 1) * value_width], values[i * value_width : (i + 1) * value_width], strength[i]
-        factor = since[i]
+        stored, wanted = tile[i * value_width : (i + 1) * value_width], values[i * value_width : (i + 1) * value_width]
+        beta, factor = strength[i], since[i]
         for e in range(value_width):
             stored[e] = beta * (wanted[e] - factor * stored[e])
     pack_rows(x, chunk, tile, 0, value_width, rows, tile.dtype.type(1), micro)

@@ -69,7 +69,8 @@ def flat(x: Any) -> Array:
 
 def work(sizes: Sizes) -> int:
     """Returns the multiply-adds of a forward."""
-    return sizes.batch * sizes.heads * sizes.kv_len * 2 * (sizes.head_dim * sizes.value_dim + CHUNK * (sizes.head_dim + sizes.value_dim))
+    products = 2 * sizes.head_dim * sizes.value_dim + CHUNK * (sizes.head_dim + sizes.value_dim)
+    return sizes.batch * sizes.heads * sizes.kv_len * products
 
 
 @once
@@ -87,21 +88,22 @@ def states(q: Array, k: Array, v: Array, log_decay: Array | None, beta: Array | 
     written = None if beta is None else np.empty(v.shape, q.dtype)
     given = (*rows_of(q), *rows_of(k), *rows_of(v))
     strength, corrections = (np.zeros(0, q.dtype) if x is None else flat(x) for x in (beta, written))
+    results = out.reshape(-1), last.reshape(-1)
     tasks, channels = sizes.batch * sizes.kv_heads, log_decay is not None and log_decay.ndim == k.ndim
 
     def by_token() -> None:
         decay = np.zeros(0, q.dtype) if log_decay is None else np.exp(log_decay)
-        run(step, tasks, work(sizes) // 8, sizes, scale, *given, flat(decay), int(channels), strength, flat(state), out.reshape(-1), last.reshape(-1),
+        run(step, tasks, work(sizes) // 8, sizes, scale, *given, flat(decay), int(channels), strength, flat(state), *results,
             corrections)
 
     with np.errstate(under="ignore"):
         if sizes.kv_len <= FEW:
             by_token()
         elif channels:
-            run(channel_forward, tasks, work(sizes), sizes, scale, *given, flat(log_decay), flat(state), out.reshape(-1), last.reshape(-1))
+            run(channel_forward, tasks, work(sizes), sizes, scale, *given, flat(log_decay), flat(state), *results)
         else:
-            run(forward, tasks, work(sizes), sizes, scale, *given, decays(log_decay), strength, flat(state), out.reshape(-1),
-                last.reshape(-1), corrections)
+            run(forward, tasks, work(sizes), sizes, scale, *given, decays(log_decay), strength, flat(state), *results,
+                corrections)
         # What is not finite reaches the other rows of its micro tile, as 0 times it is NaN. It stays in the state.
         if sizes.kv_len > FEW and not np.isfinite(last).all():
             by_token()
@@ -125,8 +127,8 @@ def _(d_outs: tuple[Array, Array], saved: Saved) -> dict[str, Array | None]:
     tasks = sizes.batch * sizes.kv_heads
     with np.errstate(under="ignore"):
         if d_log_decay.ndim == k.ndim:
-            run(channel_backward, tasks, 3 * work(sizes), *given, flat(saved.log_decay), flat(saved.state), *map(flat, d_outs), *filled,
-                d_state.reshape(-1))
+            run(channel_backward, tasks, 3 * work(sizes), *given, flat(saved.log_decay), flat(saved.state), *map(flat, d_outs),
+                *filled, d_state.reshape(-1))
         else:
             run(backward, tasks, 3 * work(sizes), *given, *rows_of(source), decays(saved.log_decay), beta, flat(saved.state),
                 *map(flat, d_outs), *filled, d_beta.reshape(-1), d_state.reshape(-1))
