@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from functools import cache, wraps
+from functools import cache, partial, wraps
 from inspect import signature
 from operator import attrgetter
 from typing import Any, TypeVar, cast
@@ -16,13 +16,15 @@ from typing import Any, TypeVar, cast
 import numpy as np
 
 from tinyattn import definitions
-from tinyattn.ops.signature import shapes
+from tinyattn.ops.signature import mechanism_name, shapes
 from tinyattn.ops.types import Array
 
 # From this many scores on a kernel is faster, forward and with gradients: below, the call itself takes as long.
 KERNEL_SCORES = 4096
 # A decoding step needs more of them, and heads that share their keys: with one query per key head BLAS is as fast.
 DECODE_SCORES, DECODE_QUERIES = 1 << 16, 8
+# From this many multiply-adds of keys and values on the kernel of states is faster.
+STATE_WORK = 1 << 16
 # Scores of a call that fit in a core's own cache; measured: 2 MiB and above cost three times as much per element.
 PART_BYTES = 1 << 20
 # Above this many bytes for one head's scores the streaming form is faster.
@@ -33,14 +35,16 @@ ARRAYS = ("q", "k", "v")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def fastest(definition: F, plain: Callable[..., Any] | None = None) -> F:
+def fastest(definition: F, plain: Callable[..., Any] | None = None, worth: Callable[..., bool] | None = None) -> F:
     """Returns the fastest form of a definition, with its name, signature, results and errors.
 
     That is its kernel where Numba is installed and the call is large enough for it, else the form in NumPy, `plain`, which is
-    the definition itself unless another is given. The kernel has the checks of the definition, so that every call may go to
-    either. A second derivative walks the definitions of what is compiled.
+    the definition itself unless another is given. `worth(queries, keys)` says of their shapes whether a call is large enough; it
+    is `large` unless given. The kernel has the checks of the definition, so that every call may go to either. A second derivative
+    walks the definitions of what is compiled.
     """
-    small, name = plain or definition, definition.__name__
+    enough, known = worth or large, signature(definition).parameters.keys()
+    small, name = plain or definition, mechanism_name(definition)
     cores = [core.split(",")[0] for core in definition.signature.split("->")[0].strip("()").split("),(")]  # type: ignore[attr-defined]
     names = tuple(signature(definition).parameters)[: len(cores)]
     keys = next((at for at, axis in enumerate(cores) if axis != cores[0]), 0)
@@ -48,14 +52,14 @@ def fastest(definition: F, plain: Callable[..., Any] | None = None) -> F:
     @wraps(definition)
     def best(*arrays: Any, **options: Any) -> Any:
         first, read = (tuple(getattr(arrays[at] if at < len(arrays) else options.get(names[at]), "shape", ())) for at in (0, keys))
-        compiled = kernel(name) if large(first, read) else None
+        compiled = kernel(name) if enough(first, read) else None
         if compiled is None:
-            return small(*arrays, **options)
+            return (small if options.keys() <= known else definition)(*arrays, **options)
         from tinyattn.engine.primitive import walking
         with walking(walked()):
             return compiled(*arrays, **options)
 
-    best.__module__ = __name__  # where pickle finds it
+    best.__module__, best.__name__, best.__qualname__ = __name__, name, name  # where pickle finds it
     return cast(F, best)
 
 
@@ -73,6 +77,11 @@ def large(queries: tuple[int, ...], keys: tuple[int, ...]) -> bool:
     return scores >= DECODE_SCORES and shared
 
 
+def folds(queries: tuple[int, ...], keys: tuple[int, ...]) -> bool:
+    """Returns whether a call on arrays of these shapes folds enough into states for a kernel."""
+    return len(queries) > 1 and len(keys) > 1 and math.prod(keys) * keys[-1] >= STATE_WORK
+
+
 @cache
 def kernel(name: str = "attention") -> Any:
     """Returns a name of `tinyattn.kernels`; None where Numba is absent, does not fit this NumPy, or is told not to compile."""
@@ -88,7 +97,8 @@ def kernel(name: str = "attention") -> Any:
 def walked() -> Mapping[Any, Callable[..., Any]]:
     """Returns what second derivatives walk in the place of each primitive of the kernels."""
     from tinyattn.kernels.exact import primitive as exact
-    return {exact.attention_with_lse: plain_attention}
+    from tinyattn.kernels.states import primitive as folded
+    return {exact.attention_with_lse: plain_attention, folded.states: plain_states}
 
 
 def plain_attention(q: Array, k: Array, v: Array, bias: Array | None, distance: Array | None, sinks: Array | None,
@@ -102,6 +112,22 @@ def plain_attention(q: Array, k: Array, v: Array, bias: Array | None, distance: 
         bias = distance[:, np.arange(q_len)[:, None] - np.arange(kv_len) + kv_len - 1]
     return definitions.attention_with_lse(q, k, v, mask=options.mask, bias=bias, window=(options.left, options.right),
                                           scale=options.scale, softcap=options.softcap, sinks=sinks)
+
+
+def plain_states(q: Array, k: Array, v: Array, log_decay: Array | None, beta: Array | None, state: Array,
+                 scale: float) -> tuple[Array, Array]:
+    """Returns the definition of what the kernel of states computes, from the same arguments."""
+    given: dict[str, Any] = {"scale": scale, "initial_state": state, "return_state": True}
+    if beta is not None:
+        decay = np.zeros(k.shape[:-1], k.dtype) if log_decay is None else log_decay
+        solved = definitions.gated_delta_rule_chunked(q, k, v, beta=beta, log_decay=decay, **given)
+    elif log_decay is None:
+        solved = definitions.linear_attention_chunked(q, k, v, feature_map=None, normalize=False, causal=True, **given)
+    elif log_decay.ndim < k.ndim:
+        solved = definitions.simple_gated_linear_attention_chunked(q, k, v, log_decay=log_decay, **given)
+    else:
+        solved = definitions.gated_linear_attention_chunked(q, k, v, log_decay=log_decay, **given)
+    return cast(tuple[Array, Array], solved)
 
 
 def in_numpy(definition: F, shares: Callable[[int, int], bool] = lambda heads, kv_heads: True) -> F:
@@ -185,17 +211,23 @@ def same_along_first(option: Any, ndim: int) -> bool:
 attention = fastest(definitions.attention, in_numpy(definitions.attention))
 attention_with_lse = fastest(definitions.attention_with_lse)
 axial_attention = fastest(definitions.axial_attention)
+based = fastest(definitions.based, worth=folds)
 bigbird_attention = fastest(definitions.bigbird_attention)
 block_sparse_attention = fastest(definitions.block_sparse_attention)
+cosformer = fastest(definitions.cosformer, worth=folds)
+delta_rule = fastest(definitions.delta_rule, partial(definitions.delta_rule_chunked, chunk=16), folds)
 differential_attention = fastest(definitions.differential_attention)
 dual_chunk_attention = fastest(definitions.dual_chunk_attention)
 dual_chunk_attention_merged = fastest(definitions.dual_chunk_attention_merged)
 gated_attention = fastest(definitions.gated_attention)
+gated_delta_rule = fastest(definitions.gated_delta_rule, partial(definitions.gated_delta_rule_chunked, chunk=16), folds)
+gated_linear_attention = fastest(definitions.gated_linear_attention, worth=folds)
 gathered_attention = fastest(definitions.gathered_attention)
 global_subsampled_attention = fastest(definitions.global_subsampled_attention)
 grouped_query_attention = fastest(definitions.grouped_query_attention, in_numpy(definitions.grouped_query_attention))
 latent_attention_absorbed = fastest(definitions.latent_attention_absorbed)
 latent_attention_expanded = fastest(definitions.latent_attention_expanded)
+linear_attention = fastest(definitions.linear_attention, definitions.linear_attention_chunked, folds)
 linformer_attention = fastest(definitions.linformer_attention)
 locally_grouped_attention = fastest(definitions.locally_grouped_attention)
 longformer_attention = fastest(definitions.longformer_attention)
@@ -207,9 +239,13 @@ multi_query_attention = fastest(definitions.multi_query_attention,
                                 in_numpy(definitions.multi_query_attention, lambda heads, kv_heads: kv_heads == 1))
 neighborhood_attention = fastest(definitions.neighborhood_attention)
 nystrom_attention = fastest(definitions.nystrom_attention)
+performer = fastest(definitions.performer, worth=folds)
 qk_norm_attention = fastest(definitions.qk_norm_attention)
+retention = fastest(definitions.retention, definitions.retention_chunked, folds)
 shifted_sparse_attention = fastest(definitions.shifted_sparse_attention)
 shifted_window_attention = fastest(definitions.shifted_window_attention)
+simple_gated_linear_attention = fastest(definitions.simple_gated_linear_attention,
+                                        definitions.simple_gated_linear_attention_chunked, folds)
 softmax_off_by_one_attention = fastest(definitions.softmax_off_by_one_attention)
 streaming_attention = fastest(definitions.streaming_attention, in_numpy(definitions.streaming_attention))
 streaming_llm_attention = fastest(definitions.streaming_llm_attention)

@@ -72,7 +72,7 @@ def test_a_state_with_gates_is_cut_reordered_saved_and_forked(tmp_path):
 
 def test_gates_where_there_are_none_are_refused():
     cache, (_, k, v) = filled(StateCache())
-    with pytest.raises(ValueError, match="beta: linear_attention_chunked takes no such gate"):
+    with pytest.raises(ValueError, match="beta: linear_attention takes no such gate"):
         cache.append(k, v, beta=np.ones((2, 2, 5)))
 
 

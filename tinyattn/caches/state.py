@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinyattn import definitions
+from tinyattn import fastest
 from tinyattn.caches.base import Base
 from tinyattn.caches.checks import check_chunk, check_keys_values
 from tinyattn.caches.chunk import Chunk
@@ -80,7 +80,7 @@ class Folded(NamedTuple):
 class StateCache(Base):
     """Keeps the state of a linear recurrence; exact, and as large after a million tokens as after one.
 
-    `mechanism(q, k, v, initial_state=..., return_state=True)` is `linear_attention_chunked` unless given. If it has these
+    `mechanism(q, k, v, initial_state=..., return_state=True)` is `tinyattn.linear_attention` unless given. If it has these
     options it also gets `causal=True`, and `start`, the position of the first key. No token can be taken out of a state: with
     `slack`, the states at the last two multiples of it and the tokens since the older one are kept, so that truncating by at
     most `slack` (from the greatest length so far) is exact, by folding in again the tokens that stay.
@@ -100,7 +100,7 @@ class StateCache(Base):
 
     def __init__(self, mechanism: Callable[..., Any] | None = None, *, slack: int = 0) -> None:
         super().__init__()
-        self.mechanism = definitions.linear_attention_chunked if mechanism is None else mechanism
+        self.mechanism = fastest.linear_attention if mechanism is None else mechanism
         self.slack = whole("slack", slack, 0)
         self._names, self._gates = names_of(self.mechanism, OWN), gates_of(self.mechanism)
         takes = inspect.signature(self.mechanism).parameters

@@ -12,16 +12,19 @@ Its files, in reading order:
     linear/                 a state of fixed size replaces the keys
 """
 
+from tinyattn.definitions.linear.based import based
+from tinyattn.definitions.linear.cosformer import cosformer
 from tinyattn.definitions.linear.delta_chunked import delta_rule_chunked
 from tinyattn.definitions.linear.delta_recurrent import delta_rule, delta_rule_recurrent
-from tinyattn.definitions.linear.gated_chunked import gated_linear_attention_chunked
+from tinyattn.definitions.linear.gated_chunked import gated_linear_attention, gated_linear_attention_chunked
 from tinyattn.definitions.linear.gated_delta_chunked import gated_delta_rule_chunked
 from tinyattn.definitions.linear.gated_delta_recurrent import gated_delta_rule, gated_delta_rule_recurrent
-from tinyattn.definitions.linear.gated_parallel import gated_linear_attention, gated_linear_attention_parallel
+from tinyattn.definitions.linear.gated_parallel import gated_linear_attention_parallel
 from tinyattn.definitions.linear.gated_recurrent import gated_linear_attention_recurrent
 from tinyattn.definitions.linear.linear_chunked import linear_attention_chunked
 from tinyattn.definitions.linear.linear_parallel import linear_attention, linear_attention_parallel
 from tinyattn.definitions.linear.linear_recurrent import linear_attention_recurrent
+from tinyattn.definitions.linear.performer import performer
 from tinyattn.definitions.linear.retention_chunked import retention_chunked
 from tinyattn.definitions.linear.retention_parallel import retention, retention_parallel
 from tinyattn.definitions.linear.retention_recurrent import retention_recurrent
@@ -78,10 +81,12 @@ __all__ = [
     "attention_weights",
     "attention_with_lse",
     "axial_attention",
+    "based",
     "bigbird_attention",
     "block_mixture_attention",
     "block_sparse_attention",
     "contextual_position_bias",
+    "cosformer",
     "delta_rule",
     "delta_rule_chunked",
     "delta_rule_recurrent",
@@ -116,6 +121,7 @@ __all__ = [
     "native_sparse_attention",
     "neighborhood_attention",
     "nystrom_attention",
+    "performer",
     "qk_norm_attention",
     "retention",
     "retention_chunked",

@@ -5,13 +5,24 @@ what the mechanisms stand on.
 
     tiles/                  registers, products of tiles, threads
     exact/                  exact softmax attention over tiles of keys
+    states/                 a state that tokens are folded into
     softmax/                the softmax mechanisms
     sparse/                 mechanisms that visit some of the tiles
+    linear/                 a state in the place of the keys
     lowrank/                mechanisms in which few keys stand for all
     spatial/                mechanisms on grids
 """
 
 from tinyattn.kernels.exact.stored import paged_attention, quantized_attention
+from tinyattn.kernels.linear.based import based
+from tinyattn.kernels.linear.cosformer import cosformer
+from tinyattn.kernels.linear.delta import delta_rule
+from tinyattn.kernels.linear.gated import gated_linear_attention
+from tinyattn.kernels.linear.gated_delta import gated_delta_rule
+from tinyattn.kernels.linear.linear import linear_attention
+from tinyattn.kernels.linear.performer import performer
+from tinyattn.kernels.linear.retention import retention
+from tinyattn.kernels.linear.simple_gated import simple_gated_linear_attention
 from tinyattn.kernels.lowrank.linformer import linformer_attention
 from tinyattn.kernels.lowrank.nystrom import nystrom_attention
 from tinyattn.kernels.softmax.differential import differential_attention
@@ -46,17 +57,23 @@ __all__ = [
     "attention",
     "attention_with_lse",
     "axial_attention",
+    "based",
     "bigbird_attention",
     "block_sparse_attention",
+    "cosformer",
+    "delta_rule",
     "differential_attention",
     "dual_chunk_attention",
     "dual_chunk_attention_merged",
     "gated_attention",
+    "gated_delta_rule",
+    "gated_linear_attention",
     "gathered_attention",
     "global_subsampled_attention",
     "grouped_query_attention",
     "latent_attention_absorbed",
     "latent_attention_expanded",
+    "linear_attention",
     "linformer_attention",
     "locally_grouped_attention",
     "longformer_attention",
@@ -67,10 +84,13 @@ __all__ = [
     "neighborhood_attention",
     "nystrom_attention",
     "paged_attention",
+    "performer",
     "qk_norm_attention",
     "quantized_attention",
+    "retention",
     "shifted_sparse_attention",
     "shifted_window_attention",
+    "simple_gated_linear_attention",
     "softmax_off_by_one_attention",
     "streaming_attention",
     "streaming_llm_attention",

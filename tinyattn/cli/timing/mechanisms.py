@@ -17,7 +17,9 @@ from tinyattn.cli.timing.table import Table
 from tinyattn.engine import vjp
 from tinyattn.laws.law import outputs
 from tinyattn.ops import masks
+from tinyattn.ops.activation import sigmoid
 from tinyattn.ops.masks.published import near_blocks
+from tinyattn.ops.norm import unit
 from tinyattn.ops.types import Array
 
 HEADS, DIM = 8, 64
@@ -34,7 +36,8 @@ Call = Callable[..., Any]
 class Case:
     """One mechanism as it is timed: options that are the same for every length or made for one, and which pairs are visible.
 
-    `arguments(q, k, v)` are its arguments by name beside the options; `seen(length)` is None where a mechanism has no pairs.
+    `arguments(q, k, v)` are its arguments by name beside the options. `products` counts the whole products of a tile of tokens,
+    forward, where a state stands in the place of the pairs.
     """
 
     name: str
@@ -42,6 +45,7 @@ class Case:
     arguments: Callable[..., dict[str, Any]] = lambda q, k, v: {"q": q, "k": k, "v": v}
     seen: Callable[[int], Any] = lambda length: masks.causal()
     times: int = 1
+    products: float | None = None
 
 
 def causal(pattern: Any) -> Any:
@@ -67,6 +71,16 @@ def latent(q: Array, k: Array, v: Array) -> dict[str, Any]:
             "w_uk": w_uk, "w_uv": w_uv}
 
 
+def gated(*gates: str) -> Callable[..., dict[str, Any]]:
+    """Returns the arguments of a recurrence with these gates, on keys of length 1."""
+    def arguments(q: Array, k: Array, v: Array) -> dict[str, Any]:
+        made = {"log_decay": -0.1 * np.abs(q[..., 0]), "channels": -0.1 * np.abs(q), "heads": -0.1 * np.abs(q[0, :, 0, 0]),
+                "beta": sigmoid(k[..., 0])}
+        return {"q": q, "k": unit(k), "v": v, **{"log_decay" if gate in ("channels", "heads") else gate: made[gate] for gate in gates}}
+
+    return arguments
+
+
 CASES = (
     Case("attention", {"causal": True}),
     Case("softmax_off_by_one_attention", {"causal": True}),
@@ -89,11 +103,20 @@ CASES = (
     Case("shifted_sparse_attention", {"group": 512}, seen=lambda length: causal(masks.per_head(
         [masks.block_local(512)] * (HEADS // 2) + [masks.shifted_blocks(512, 256)] * (HEADS // 2)))),
     Case("streaming_llm_attention", {"first": 4, "window": 1024}, seen=lambda length: causal(masks.window(1023, 0) | masks.first(4))),
+    Case("linear_attention", {"causal": True}, products=4),
+    Case("retention", {}, gated("heads"), products=4),
+    Case("simple_gated_linear_attention", {}, gated("log_decay"), products=4),
+    Case("gated_linear_attention", {}, gated("channels"), products=4),
+    Case("delta_rule", {}, gated("beta"), products=6.5),
+    Case("gated_delta_rule", {}, gated("log_decay", "beta"), products=6.5),
+    Case("cosformer", {"causal": True, "max_length": LONG}, products=7),
 )
 
 
 def visible_tiles(case: Case, length: int) -> float:
     """Returns how many tiles of all heads hold a visible pair."""
+    if case.products is not None:
+        return HEADS * length / TILE * case.products / 2
     starts = np.arange(0, length, TILE)
     count = 0
     for start in starts:
