@@ -14,9 +14,10 @@ import numpy as np
 
 from tinyattn import fastest
 from tinyattn.ops.bias import Bias
+from tinyattn.ops.checks import check_broadcast
 from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.merge import Partial, merge
-from tinyattn.ops.options import Window, check_bias, check_broadcast, check_mask, check_sinks, check_window, dense_bias, has_infinite
+from tinyattn.ops.options import Window, check_bias, check_mask, check_sinks, check_window, dense_bias, has_infinite
 from tinyattn.ops.quantize import Packed, dequantize
 from tinyattn.ops.signature import floating
 from tinyattn.ops.storage import is_half

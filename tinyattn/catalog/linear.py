@@ -28,9 +28,9 @@ from tinyattn.ops.activation import sigmoid
 from tinyattn.ops.features import relu_features
 
 RECURRENT, CHUNKED = definitions.linear_attention_recurrent, definitions.linear_attention_chunked
-DECAY = Input("log_decay", "kv_heads", log_sigmoid, 4.0)
-DECAY_PER_CHANNEL = Input("log_decay", "kv_heads head_dim", log_sigmoid, 4.0)
-STRENGTH = Input("beta", "kv_heads", sigmoid, 0.0)
+DECAY = Input.of(definitions.simple_gated_linear_attention, "log_decay", log_sigmoid, 4.0)
+DECAY_PER_CHANNEL = Input.of(definitions.gated_linear_attention, "log_decay", log_sigmoid, 4.0)
+STRENGTH = Input.of(definitions.delta_rule, "beta", sigmoid, 0.0)
 
 
 def feature_laws(name: str, weights: Any, sample: Draw, says: str, mechanism: Mechanism, near: Draw | None = None) -> tuple[Law, ...]:

@@ -90,7 +90,7 @@ ROWS = (
         bad_inputs=(BadInput({"gates": np.full((1, 4, 5, 3), np.nan)}, ValueError, ("gates", "NaN")), refused.shape("gates", 1, 4, 5),
                     refused.kind("gates", 1.0), refused.BLOCK, refused.value("selected", 0), refused.value("window", 0),
                     refused.FEWER_KEYS, refused.SCALE),
-        inputs=(Input("gates", "heads 3", sigmoid, 0.0),),
+        inputs=(Input.of(definitions.native_sparse_attention, "gates", sigmoid, 0.0),),
         **calls.growing(calls.always_causal(definitions.native_sparse_attention), block=8, selected=4, window=16)),
     Row(definition=definitions.block_mixture_attention, papers=(Paper("Lu et al.", 2025, "2502.13189"),), kind="approximate",
         cost="heads i (j / block d + keep block (d + e))",

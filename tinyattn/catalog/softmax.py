@@ -142,7 +142,7 @@ ROWS = (
                      says="With gates wide open it is attention."),
               *decoder_laws(definitions.gated_attention, draw.GATED_CAUSAL)),
         bad_inputs=(*refused.WITHOUT_SINKS, refused.shape("gate", 3)),
-        inputs=(Input("gate", "heads", identity, 1.0),), **calls.growing(fastest.gated_attention)),
+        inputs=(Input.of(definitions.gated_attention, "gate", identity, 1.0),), **calls.growing(fastest.gated_attention)),
     Row(definition=definitions.latent_attention_expanded, called=calls.as_latent,
         papers=(Paper("DeepSeek-AI", 2024, "2405.04434"),), cost="heads i j (n + p + e) + heads j r (n + e)",
         says="The keys and values of all heads are computed from one small vector per token.",

@@ -47,9 +47,10 @@ from tinyattn.kernels.sparse.lsh import lsh_attention
 from tinyattn.kernels.sparse.shifted_sparse import shifted_sparse_attention
 from tinyattn.kernels.sparse.streaming_llm import streaming_llm_attention
 from tinyattn.kernels.spatial.axial import axial_attention
+from tinyattn.kernels.spatial.global_subsampled import global_subsampled_attention
+from tinyattn.kernels.spatial.locally_grouped import locally_grouped_attention
 from tinyattn.kernels.spatial.neighborhood import neighborhood_attention
 from tinyattn.kernels.spatial.shifted_window import shifted_window_attention
-from tinyattn.kernels.spatial.twins import global_subsampled_attention, locally_grouped_attention
 from tinyattn.kernels.tiles.threads import threads
 
 __all__ = [

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 
-from tinyattn.ops.checks import whole
+from tinyattn.ops.checks import check_broadcast, is_number, real, whole
 from tinyattn.ops.gates import check_gate
-from tinyattn.ops.options import check_broadcast
 from tinyattn.ops.signature import floating
 from tinyattn.ops.types import Array
 
@@ -47,18 +45,16 @@ def check_gate_logits(gate: Any, q: Array, v: Array) -> Array:
 
 
 def check_lambda(lambda_: Any, q: Array) -> Any:
-    """Returns lambda as a number, or () or (heads, 1, 1) in the dtype of q."""
-    if isinstance(lambda_, (int, float, np.integer, np.floating)) and not isinstance(lambda_, bool):
-        if not math.isfinite(lambda_):
-            raise ValueError(f"lambda_: expected a finite number, got {lambda_}")
-        return float(lambda_)
+    """Returns lambda as a number, or as an array of shape () or (heads, 1, 1) in the dtype of q."""
+    if is_number(lambda_):
+        return real("lambda_", lambda_)
     factor = floating("lambda_", lambda_)
     if not np.isfinite(factor).all():
         raise ValueError("lambda_: expected finite numbers, got NaN or inf")
     if not factor.ndim:
         return factor.astype(q.dtype)
     if factor.shape != q.shape[-3:-2]:
-        raise ValueError(f"lambda_: expected a number or shape {q.shape[-3:-2]}, one a head, got shape {factor.shape}")
+        raise ValueError(f"lambda_: expected a number or shape {q.shape[-3:-2]}, one per head, got shape {factor.shape}")
     return factor.astype(q.dtype)[:, None, None]
 
 

@@ -1,4 +1,4 @@
-"""Gates of recurrences, checked, and the products of queries and keys that decays have faded."""
+"""The gates of recurrences, checked, and products of queries and keys that decay with the distance."""
 
 from __future__ import annotations
 
@@ -6,16 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from tinyattn.ops.signature import floating
+from tinyattn.ops.signature import of_shape
 from tinyattn.ops.types import Array
 
 
 def shaped(name: str, gate: Any, shape: tuple[int, ...], dtype: Any) -> Array:
     """Returns a gate of exactly this shape in the compute dtype, otherwise raises TypeError or ValueError."""
-    gate = floating(name, gate)
-    if gate.shape != shape:
-        raise ValueError(f"{name}: expected shape {shape}, got {gate.shape}")
-    return gate.astype(dtype)
+    return of_shape(name, gate, shape).astype(dtype)
 
 
 def check_gate(name: str, gate: Any, shape: tuple[int, ...], dtype: Any) -> Array:
@@ -40,13 +37,13 @@ def check_log_decay(log_decay: Any, shape: tuple[int, ...], dtype: Any) -> Array
 
 
 def check_channel_decay(log_decay: Any, k: Array) -> Array:
-    """Returns log decays with the shape of k, or with one channel (..., kv_heads, j, 1) that stands for all."""
+    """Returns log decays with the shape of k, or with the shape (..., kv_heads, j, 1) of one decay for all channels."""
     shared = getattr(log_decay, "shape", ())[-1:] == (1,)
     return check_log_decay(log_decay, (*k.shape[:-1], 1) if shared else k.shape, k.dtype)
 
 
 def behind(x: Array, count: int) -> Array:
-    """Returns (..., length, width) with `count` rows of zeros in front, so that queries line up with keys."""
+    """Returns x (..., length, width) with `count` rows of zeros in front, so that queries line up with keys."""
     return x if not count else np.concatenate((np.zeros((*x.shape[:-2], count, x.shape[-1]), x.dtype), x), axis=-2)
 
 

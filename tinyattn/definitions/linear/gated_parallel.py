@@ -8,8 +8,8 @@ import numpy as np
 
 from tinyattn.ops.gates import causal_values, check_channel_decay, decayed_products, decays_between
 from tinyattn.ops.heads import split_group
-from tinyattn.ops.linear_options import check_state, linear_scale
-from tinyattn.ops.options import first_position
+from tinyattn.ops.linear_options import check_state
+from tinyattn.ops.options import check_scale, first_position
 from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array
 
@@ -45,7 +45,7 @@ def gated_linear_attention_parallel(q: Array, k: Array, v: Array, *, log_decay: 
            [3.5]])
     """
     log_decay, state = check_channel_decay(log_decay, k), check_state(initial_state, k, v)
-    first, queries = first_position(q, k), split_group(q * linear_scale(scale), k.shape[-3])
+    first, queries = first_position(q, k), split_group(q * check_scale(scale), k.shape[-3])
     before, between = np.exp(np.cumsum(log_decay, axis=-2))[..., None, :, :], decays_between(log_decay)[..., None, :, :, :]
     k, v, until = k[..., None, :, :], v[..., None, :, :], np.sum(between[..., -1:, :, :], axis=-3)
     weights = decayed_products(queries, k, between[..., first:, :, :])

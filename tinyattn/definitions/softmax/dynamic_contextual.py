@@ -8,9 +8,9 @@ import numpy as np
 
 from tinyattn.definitions.softmax.dot_product import attention
 from tinyattn.ops.bias import Bias
-from tinyattn.ops.checks import real
+from tinyattn.ops.checks import check_broadcast, is_number, real
 from tinyattn.ops.masks.pattern import Pattern
-from tinyattn.ops.options import Window, check_broadcast, dense_bias, visible_keys
+from tinyattn.ops.options import Window, dense_bias, visible_keys
 from tinyattn.ops.signature import floating, shapes
 from tinyattn.ops.types import Array
 
@@ -66,8 +66,7 @@ def dynamic_contextual_attention(q: Array, k: Array, v: Array, *, span: Array | 
 
 def check_span(span: Any, q: Array) -> Array:
     """Returns spans of shape (..., heads, i), or of one that broadcasts to it, in the dtype of q."""
-    number = isinstance(span, (int, float, np.integer, np.floating)) and not isinstance(span, bool)
-    span = np.full(1, span, q.dtype) if number else floating("span", span)
+    span = np.full(1, span, q.dtype) if is_number(span) else floating("span", span)
     check_broadcast("span", span.shape, q.shape[:-1], "(..., heads, q_len)")
     if not np.all(np.isfinite(span)) or np.any(span < 0):
         raise ValueError("span: expected finite numbers of 0 or more, as a token sees itself")

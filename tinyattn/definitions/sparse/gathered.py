@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinyattn.ops.checks import whole
+from tinyattn.ops.checks import check_broadcast, whole
 from tinyattn.ops.masks.pattern import EMPTY, Pattern
-from tinyattn.ops.options import blank_unseen, check_broadcast, check_scale
+from tinyattn.ops.options import blank_unseen, check_scale
 from tinyattn.ops.scores import scores_of, weighted_values
 from tinyattn.ops.signature import shapes
 from tinyattn.ops.softmax import softmax

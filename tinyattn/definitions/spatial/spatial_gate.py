@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from tinyattn.ops.activation import sigmoid
+from tinyattn.ops.checks import is_number
 from tinyattn.ops.signature import floating
 from tinyattn.ops.storage import widened
 from tinyattn.ops.types import Array
@@ -44,7 +45,7 @@ def spatial_gate(x: Array, *, kernel: Array, bias: float | Array = 0.0) -> Array
 
 def check_bias(bias: Any) -> Array:
     """Returns the bias as an array of one number."""
-    if isinstance(bias, (int, float, np.integer, np.floating)) and not isinstance(bias, bool):
+    if is_number(bias):
         return np.full((), bias, np.float64)
     number = floating("bias", bias)
     if number.shape != ():

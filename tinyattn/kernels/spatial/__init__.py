@@ -5,5 +5,6 @@ Its files, in reading order:
     shifted_window.py       many small windows
     axial.py                lines of a grid
     neighborhood.py         the tiles that hold a neighbour
-    twins.py                windows, and means of all
+    locally_grouped.py      windows
+    global_subsampled.py    means of blocks
 """

@@ -15,7 +15,7 @@ from tinyattn.kernels.states.forward import forward
 from tinyattn.kernels.states.step import step
 from tinyattn.kernels.tiles.lanes import columns, lanes
 from tinyattn.kernels.tiles.once import once
-from tinyattn.kernels.tiles.storage import rows_of, whole
+from tinyattn.kernels.tiles.storage import rounded_up, rows_of
 from tinyattn.kernels.tiles.threads import run
 from tinyattn.ops.types import Array
 
@@ -58,8 +58,8 @@ def sizes_of(q: Array, k: Array, v: Array) -> Sizes:
     """Returns the sizes of a call on (..., heads, length, dim) arrays."""
     width = columns(q.dtype.itemsize)
     (*lead, heads, q_len, head_dim), (kv_heads, kv_len, value_dim) = q.shape, v.shape[-3:]
-    return Sizes(math.prod(lead), heads, kv_heads, q_len, kv_len, head_dim, value_dim, whole(head_dim, width),
-                 whole(value_dim, width), CHUNK, width, lanes(q.dtype.itemsize))
+    return Sizes(math.prod(lead), heads, kv_heads, q_len, kv_len, head_dim, value_dim, rounded_up(head_dim, width),
+                 rounded_up(value_dim, width), CHUNK, width, lanes(q.dtype.itemsize))
 
 
 def flat(x: Any) -> Array:

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinyattn.kernels.tiles.storage import Sizes
+from tinyattn.ops.checks import check_broadcast
 from tinyattn.ops.masks import Pattern
-from tinyattn.ops.options import check_broadcast
 from tinyattn.ops.types import Array
 
 # The kind of a tile whose pairs are all visible; others have the number of the tile that shows which are.
