@@ -23,8 +23,6 @@ from tinyattn.ops.types import Array
 KERNEL_SCORES = 4096
 # A decoding step needs more of them, and heads that share their keys: with one query per key head BLAS is as fast.
 DECODE_SCORES, DECODE_QUERIES = 1 << 16, 8
-# From this many multiply-adds of keys and values on the kernel of states is faster.
-STATE_WORK = 1 << 16
 # Scores of a call that fit in a core's own cache; measured: 2 MiB and above cost three times as much per element.
 PART_BYTES = 1 << 20
 # Above this many bytes for one head's scores the streaming form is faster.
@@ -78,8 +76,8 @@ def large(queries: tuple[int, ...], keys: tuple[int, ...]) -> bool:
 
 
 def folds(queries: tuple[int, ...], keys: tuple[int, ...]) -> bool:
-    """Returns whether a call on arrays of these shapes folds enough into states for a kernel."""
-    return len(queries) > 1 and len(keys) > 1 and math.prod(keys) * keys[-1] >= STATE_WORK
+    """Returns whether a call on arrays of these shapes folds enough into states for a kernel: 65,536 products."""
+    return len(queries) > 1 and len(keys) > 1 and math.prod(keys) * keys[-1] >= 1 << 16
 
 
 @cache

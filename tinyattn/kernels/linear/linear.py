@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from tinyattn.kernels.states.features import elu_plus_one as compiled_elu
 from tinyattn.kernels.states.primitive import states
 from tinyattn.ops.features import elu_plus_one
 from tinyattn.ops.heads import fold_group, unfold_group
@@ -27,6 +28,7 @@ def linear_attention(q: Array, k: Array, v: Array, *, feature_map: Callable[[Arr
 
     Paper: Katharopoulos et al. 2020, arXiv:2006.16236.
     """
+    feature_map = compiled_elu if feature_map is elu_plus_one else feature_map
     q, k = featured(q, k, feature_map, scale)
     state, values = check_state(initial_state, k, v, normalize), with_ones(v) if normalize else v
     if causal:

@@ -14,4 +14,5 @@ Its files, in reading order:
     channel_backward.py     its backward
     step.py                 one token at a time
     primitive.py            forward and backward as one differentiable function
+    features.py             elu + 1, compiled
 """
