@@ -58,6 +58,7 @@ def fastest(definition: F, plain: Callable[..., Any] | None = None, worth: Calla
             return compiled(*arrays, **options)
 
     best.__module__, best.__name__, best.__qualname__ = __name__, name, name  # where pickle finds it
+    best.__doc__ = (definition.__doc__ or "").replace(definition.__name__, name)
     return cast(F, best)
 
 

@@ -120,7 +120,7 @@ def test_counts_are_checked(name, count, error):
 
 @pytest.mark.parametrize(("gate", "error", "words"), [
     ([0.0], TypeError, "expected a float"), (np.zeros((2, 2, 2), int), TypeError, "expected a float"), (np.zeros((2, 2, 3)), ValueError, "2 tokens"),
-    (np.zeros((2, 2, 2, 1, 1)), ValueError, "2 tokens"), (np.full((2, 2, 2), np.nan), ValueError, "finite"), (np.ones((2, 2, 2)), ValueError, "at most 0"),
+    (np.zeros((2, 2, 2, 1, 1)), ValueError, "2 tokens"), (np.full((2, 2, 2), np.nan), ValueError, "NaN"), (np.ones((2, 2, 2)), ValueError, "at most 0"),
 ])
 @pytest.mark.parametrize("method", ["step", "append"])
 def test_gates_that_do_not_fit_are_refused_by_name(method, gate, error, words):

@@ -10,6 +10,7 @@ from tinyattn.catalog import ROWS
 from tinyattn.engine import Tensor, grad
 from tinyattn.laws.problem import Sizes
 from tinyattn.ops.options import check_window
+from tinyattn.ops.signature import mechanism_name
 
 X = np.random.default_rng(0).standard_normal((2, 3, 4))
 DECLARED = [name for name in definitions.__all__ if name != "spatial_gate"]
@@ -29,14 +30,14 @@ def test_an_unknown_option_is_refused_by_the_public_name(name):
     placed, named = arrays(name)
     function = getattr(definitions, name)  # which may be another name of a form, as retention is of retention_parallel
     assert getattr(definitions, function.__name__) is function
-    with pytest.raises(TypeError, match=rf"^{function.__name__}: unexpected keyword 'colour'; "):
+    with pytest.raises(TypeError, match=rf"^{mechanism_name(function)}: unexpected keyword 'colour'; "):
         function(*placed, **named, colour=1)
 
 
 @pytest.mark.parametrize("name", [name for name in DECLARED if "causal" in inspect.signature(getattr(definitions, name)).parameters])
 def test_a_misspelt_option_is_told_the_nearest(name):
     (placed, named), function = arrays(name), getattr(definitions, name)
-    with pytest.raises(TypeError, match=rf"^{function.__name__}: unexpected keyword 'casual'; did you mean causal\?$"):
+    with pytest.raises(TypeError, match=rf"^{mechanism_name(function)}: unexpected keyword 'casual'; did you mean causal\?$"):
         function(*placed, **named, casual=True)
 
 

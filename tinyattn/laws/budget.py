@@ -100,13 +100,14 @@ def measure(sides: Sequence[Side], honest: Mechanism, problem: Problem, rng: np.
         for side in sides:
             largest = [np.maximum(m, e) for m, e in zip(largest, apart(side(honest, copy), aim), strict=True)]
 
-    def budget(shrink: float, eps: float) -> Budget:
+    def budget(shrink: float, eps: float, errors: Sequence[Array]) -> Budget:
         return Budget(truth, tuple(FACTOR * (shrink * (m + j) + eps * np.where(np.isfinite(out), np.abs(out), 0.0))
-                                   for m, j, out in zip(largest, jitter, truth, strict=True)))
+                                   for m, j, out in zip(errors, jitter, truth, strict=True)))
 
-    double = budget(2.0 ** -29, float(np.finfo(np.float64).eps))
     if problem.q.dtype == np.float64:
-        return double
-    # Where the sides disagree on the definition in float64, one of them is wrong, and what E measured is not rounding.
-    agree = all(double.spent(tuple(np.asarray(out) for out in side(honest, exact))) <= 1.0 for side in sides[1:])
-    return budget(1.0, EPS32) if agree else double
+        return budget(2.0 ** -29, float(np.finfo(np.float64).eps), largest)
+    # In float64 the sides agree on the definition up to the rounding of the inputs. Where they do not, one of them is wrong,
+    # and what E measured is not rounding.
+    inputs = budget(1.0, EPS32, [2.0 ** -29 * error for error in largest])
+    agree = all(inputs.spent(tuple(np.asarray(out) for out in side(honest, exact))) <= 1.0 for side in sides[1:])
+    return budget(1.0, EPS32, largest) if agree else inputs

@@ -19,7 +19,7 @@ def based(q: Array, k: Array, v: Array, *, normalize: bool = True, causal: bool 
     being `taylor_features`, over j <= i if causal.
 
     Shapes: q (..., heads, i, d), k (..., kv_heads, j, d), v (..., kv_heads, j, e) -> (..., heads, i, e); the state as that of
-    `linear_attention`, with 1 + d + d^2 features.
+    `linear_attention_chunked`, with 1 + d + d^2 features.
 
     Raises:
         TypeError, ValueError: as `linear_attention`.

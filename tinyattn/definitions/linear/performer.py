@@ -20,7 +20,7 @@ def performer(q: Array, k: Array, v: Array, *, projection: Array, normalize: boo
     `projection`, over j <= i if causal.
 
     Shapes: q (..., heads, i, d), k (..., kv_heads, j, d), v (..., kv_heads, j, e), projection (features, d), the draw of
-    `performer_projection` -> (..., heads, i, e); the state as that of `linear_attention`.
+    `performer_projection` -> (..., heads, i, e); the state as that of `linear_attention_chunked`.
 
     Raises:
         TypeError, ValueError: as `linear_attention`; a projection of another kind or shape.

@@ -33,6 +33,7 @@ def differential_attention(q1: Array, k1: Array, q2: Array, k2: Array, v: Array,
 
     Paper: Ye et al. 2024, arXiv:2410.05258.
 
+    >>> import numpy as np
     >>> q, k = np.zeros((1, 2)), np.eye(2)
     >>> differential_attention(q, k, q, k, np.array([[1.0], [3.0]]), lambda_=0.25)
     array([[1.5]])

@@ -16,7 +16,7 @@ from tinyattn.testing.broken.twin import Fault, Twin, twin
 
 GLA, SSD, RETENTION = "gated_linear_attention", "simple_gated_linear_attention", "retention"
 DELTA, GATED_DELTA = "delta_rule", "gated_delta_rule"
-FORMS = {GLA: ("recurrent", "chunked"), SSD: ("recurrent", "chunked"), RETENTION: ("recurrent", "chunked"), DELTA: ("chunked",),
+FORMS = {GLA: ("parallel", "recurrent"), SSD: ("recurrent", "chunked"), RETENTION: ("recurrent", "chunked"), DELTA: ("chunked",),
          GATED_DELTA: ("chunked",)}
 
 
