@@ -58,7 +58,7 @@ def test_all_threads_are_not_timed_for_longer_than_one(monkeypatch):
 
 def test_what_takes_long_is_said_and_why(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")
-    monkeypatch.setattr("tinyattn.kernels.jit.cache_folder", lambda: tmp_path)
+    monkeypatch.setattr("tinyattn.kernels.tiles.jit.cache_folder", lambda: tmp_path)
     said = threading.Event()
     monkeypatch.setattr(terminal, "SILENCE", 0.0)
     monkeypatch.setattr(terminal, "say", lambda line: print(line) or said.set())

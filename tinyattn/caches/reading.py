@@ -136,7 +136,7 @@ def paged_attention(q: Array, keys: Array, values: Array, tables: Array, lengths
     array([[[[1.66666667]]]])
     """
     check_tables(q, keys, tables, lengths)
-    kernels = fastest.kernel("reading")
+    kernels = getattr(fastest.kernel("exact"), "reading", None)
     # Who sees a +inf depends on the row's length.
     settled = bias is None or isinstance(bias, Bias) or not has_infinite(floating("bias", bias))
     if kernels is not None and mask is None and settled and kernels.reads_pages(q, keys, values):
@@ -221,7 +221,7 @@ def quantized_attention(q: Array, keys: Packed, values: Packed, new_keys: Array,
     >>> quantized_attention(np.zeros((1, 1, 1)), *packed, x[:, :1] + 6.0, x[:, :1] + 6.0)
     array([[[4.]]])
     """
-    kernels = fastest.kernel("reading")
+    kernels = getattr(fastest.kernel("exact"), "reading", None)
     if kernels is not None and mask is None and kernels.reads_packed(q, keys, values, new_keys, new_values):
         out: Array = kernels.quantized_attention(q, keys, values, new_keys, new_values, bias=bias, window=window, scale=scale,
                                                  softcap=softcap, sinks=sinks)
