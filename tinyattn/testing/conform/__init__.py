@@ -1,0 +1,23 @@
+"""The conformance kit: judges an attention that somebody else wrote, in whatever library.
+
+Its files, in reading order:
+
+    cases.py                calls described by a seed, sizes and options
+    dialect.py              where right kernels differ, and the definition in a dialect
+    libraries.py            arrays of other libraries
+    stranger.py             the kernel that is judged, behind its arrays and layout
+    budgets.py              how far a kernel may be off
+    probe.py                small calls that tell dialects apart
+    nearest.py              the nearest known bug
+    script.py               a failure in ten lines of NumPy
+    report.py               verdicts and findings
+    run.py                  questions asked, cases judged, failures made small
+    likeness.py             kernels of other mechanisms
+    isolated.py             a kernel in a child process
+    judge.py                conform
+"""
+
+from tinyattn.testing.conform.judge import conform
+from tinyattn.testing.conform.report import Finding, Report
+
+__all__ = ["Finding", "Report", "conform"]

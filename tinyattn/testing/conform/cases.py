@@ -1,0 +1,107 @@
+"""Cases: one call each, described by a seed, sizes and options, so that a few lines of NumPy can make it again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from tinyattn.laws.precision import rounded
+from tinyattn.laws.problem import Problem
+from tinyattn.ops.types import Array
+
+OPTIONS = ("causal", "window", "mask", "bias", "scale", "softcap", "sinks")
+WINDOWS = ((2, 0), (1, 1), (5, 0), (0, 0), (None, 1), (3, None))
+# The lengths that kernels tile by, from both sides; a pair of each is drawn, as a library may compile every shape anew.
+EDGES = ((15, 17), (33, 31), (64, 64), (63, 65), (127, 129), (1, 128), (257, 256))
+LONG = (9, 1500)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One call: everything that its arrays and options are made from.
+
+    `options` are pairs of a name and what it is made from: the number itself, or for arrays the rows they have.
+    """
+
+    seed: int
+    batch: int = 1
+    kv_heads: int = 2
+    groups: int = 2
+    q_len: int = 3
+    kv_len: int = 5
+    head_dim: int = 8
+    value_dim: int = 8
+    spread: float = 1.0
+    offset: float = 0.0
+    options: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def heads(self) -> int:
+        """The number of query heads."""
+        return self.kv_heads * self.groups
+
+    def array(self, which: int, shape: tuple[int, ...]) -> Array:
+        """Returns standard normal numbers, the same for the same seed, array and shape."""
+        return np.random.default_rng((self.seed, which)).standard_normal(shape)
+
+    def problem(self, dtype: str) -> Problem:
+        """Returns the arguments of the call, float64 arrays of numbers that `dtype` can hold."""
+        q = self.spread * self.array(0, (self.batch, self.heads, self.q_len, self.head_dim))
+        k = self.offset + self.array(1, (self.batch, self.kv_heads, self.kv_len, self.head_dim))
+        v = self.offset + self.array(2, (self.batch, self.kv_heads, self.kv_len, self.value_dim))
+        given = {name: self.option(name, value) for name, value in self.options}
+        problem = Problem(q, k, v, given)
+        return problem if dtype == "float64" else problem.map(lambda x: rounded(x.astype(np.float32), dtype).astype(np.float64))
+
+    def option(self, name: str, value: Any) -> Any:
+        """Returns one option as the kernel gets it."""
+        if name == "mask":
+            return self.array(3, (self.q_len, self.kv_len)) < value
+        if name == "bias":
+            return self.array(4, (self.q_len, self.kv_len))
+        return self.array(5, (self.heads,)) if name == "sinks" else value
+
+    def only(self, names: Sequence[str]) -> Case:
+        """Returns the case with these options alone."""
+        return replace(self, options=tuple(pair for pair in self.options if pair[0] in names))
+
+
+def draw(rng: np.random.Generator, number: int, options: Sequence[str], *, batch: bool, heads: bool) -> Case:
+    """Returns the number-th case of a run: small ones first, then one per edge, then long ones; half of the options each."""
+    small, at = number % 4 != 3, number // 4
+    lengths = (int(rng.choice([1, 2, 4, 5, 8])), int(rng.choice([1, 2, 4, 7, 8, 13]))) if small else (
+        LONG if at % (len(EDGES) + 1) == len(EDGES) else EDGES[at % (len(EDGES) + 1)])
+    chosen = []
+    for name in options:
+        if rng.random() < 0.5:
+            chosen.append((name, value_of(name, rng)))
+    kv_heads = int(rng.choice([1, 2, 3])) if heads else 1
+    spread, offset = ((1.0, 0.0), (4.0, 0.0), (1.0, 3.0), (1e-3, 0.0), (2.0, 0.0))[int(rng.integers(5))]
+    return Case(int(rng.integers(1 << 30)), batch=int(rng.choice([1, 2])) if batch else 1, kv_heads=kv_heads,
+                groups=int(rng.choice([1, 2, 3])) if heads else 1, q_len=lengths[0], kv_len=lengths[1],
+                head_dim=int(rng.choice([8, 32])), value_dim=8 if small else 32, spread=spread, offset=offset, options=tuple(chosen))
+
+
+def value_of(name: str, rng: np.random.Generator) -> Any:
+    """Returns what an option is made from."""
+    if name == "causal":
+        return True
+    if name == "window":
+        return WINDOWS[int(rng.integers(len(WINDOWS)))]
+    return float(rng.choice({"scale": [0.25, 1.0], "softcap": [0.7, 3.0], "mask": [0.5, 1.0]}.get(name, [1.0])))
+
+
+def smaller(case: Case) -> list[Case]:
+    """Returns the cases that are a little smaller, those that help a reader most first."""
+    found = [case.only([name for name, _ in case.options if name != dropped]) for dropped, _ in case.options]
+    for size in ("kv_len", "q_len", "groups", "kv_heads", "batch"):
+        have = getattr(case, size)
+        found += [replace(case, **{size: fewer}) for fewer in dict.fromkeys((1, have // 2, have - 1)) if 0 < fewer < have]
+    if case.spread != 1.0 or case.offset:
+        found.append(replace(case, spread=1.0, offset=0.0))
+    if case.head_dim > 8 or case.value_dim > 8:
+        found.append(replace(case, head_dim=8, value_dim=8))
+    return found

@@ -1,0 +1,183 @@
+"""conform(fn): the verdict on somebody else's kernel."""
+
+from __future__ import annotations
+
+import difflib
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from tinyattn.catalog import Row, find
+from tinyattn.definitions import attention
+from tinyattn.laws.precision import CLASSES, classes_of
+from tinyattn.ops.checks import real, whole
+from tinyattn.testing.conform.cases import OPTIONS
+from tinyattn.testing.conform.dialect import QUESTIONS, dialect_of, known_word, spoken
+from tinyattn.testing.conform.isolated import isolated
+from tinyattn.testing.conform.libraries import Library
+from tinyattn.testing.conform.likeness import judge_like
+from tinyattn.testing.conform.probe import base_of, layout_of, made, near, probes
+from tinyattn.testing.conform.report import Finding, Report
+from tinyattn.testing.conform.run import GRADIENTS, PROBLEMS, Run
+from tinyattn.testing.conform.stranger import Died, Misshaped, Raised, Stranger
+
+DTYPES = ("float32", "float64", "float16", "bfloat16")
+SOFTMAX = ("attention", "attention_with_lse", "multi_head_attention", "grouped_query_attention", "multi_query_attention",
+           "streaming_attention")
+ASKED = tuple(dict.fromkeys((*QUESTIONS, *OPTIONS, "runs", "output", "gradients", "same again", "arguments")))
+
+
+def conform(fn: Callable[..., Any], *, arrays: str = "numpy", dialect: str | Mapping[str, str] | None = None,
+            supports: Collection[str] | None = None, like: str = "attention", dtype: str = "float32", inside: str | None = None,
+            gradients: bool = True, backward: Callable[..., Any] | None = None, known: Mapping[str, str] | None = None,
+            seconds: float = 60, seed: int = 0, isolate: bool = False) -> Report:
+    """Returns the verdict on a kernel: whether it is right, in which dialect, how precise it is, and what is wrong.
+
+    `fn(q, k, v, **options)` takes the arguments of the definition that `like` names, in arrays of the library `arrays`.
+    Every difference from the definition's own dialect must be declared by `dialect`, words or the name of a preset.
+    `supports` names the options that the kernel takes; without it every option is tried, and one that raises is untested.
+    `inside` names the class of arithmetic whose budget judges the kernel. Gradients come from the library's own reverse
+    mode, or from `backward(q, k, v, d_out, **options)`, which gives d_q, d_k and d_v. `known` maps questions that are known
+    to fail to a link. `seconds` limits the run between calls, and with `isolate`, in a child process, also within a call.
+
+    Raises:
+        TypeError: fn is not callable, or an argument is of another kind. ValueError: an unknown library, word, option,
+            dtype, class, mechanism or question; the message names the nearest ones.
+
+    >>> from tinyattn.definitions import attention
+    >>> conform(attention, supports={"causal"}, gradients=False, seconds=20).verdict
+    'CONFORMS'
+    """
+    started = time.monotonic()
+    for name, function in (("fn", fn), ("backward", backward)):
+        if not callable(function) and (name == "fn" or function is not None):
+            raise TypeError(f"{name}: expected a function, got {type(function).__name__}")
+    limit, seed = real("seconds", seconds, above=0.0), whole("seed", seed, 0)
+    declared, row = dialect_of(dialect), find(like)
+    softmax = row.name in SOFTMAX
+    if supports is not None:
+        supports = frozenset([supports] if isinstance(supports, str) else supports)
+        for option in supports:
+            known_word("supports", option, dict.fromkeys(options_of(row)))
+    known_word("dtype", dtype, dict.fromkeys(DTYPES))
+    for question in known or {}:
+        if question not in ASKED:
+            near_words = difflib.get_close_matches(str(question), ASKED, n=2)
+            raise ValueError(f"known: expected questions among {', '.join(ASKED)}, got {question!r}"
+                             + (f"; did you mean {' or '.join(near_words)}?" if near_words else ""))
+    if inside is not None:
+        known_word("inside", inside, {name: CLASSES[name] for name in classes_of(dtype)})
+    library = Library(arrays)
+    if isolate:
+        fn, backward = isolated(fn, backward, library, started + limit)
+    outputs = 2 if row.name == "attention_with_lse" else 1
+    stranger = Stranger(fn, library, dtype, declared["layout"], outputs, backward)
+    run = Run(stranger, declared, supports, inside or loosest(dtype), started + limit, np.random.default_rng(seed), seed,
+              dict(declared), options=[o for o in options_of(row) if supports is None or o in supports])
+    try:
+        if softmax:
+            judge_softmax(run, gradients)
+        else:
+            judge_like(run, row, gradients)
+    except Died as death:
+        run.findings.append(Finding("CRASHED", "runs", str(death)))
+    asked = run.options if supports is None else supports
+    run.untested += [(option, "is not declared in `supports`") for option in options_of(row) if supports is not None and option not in asked]
+    report = Report(run.found, tuple(run.findings), tuple(dict.fromkeys(run.untested)), tuple(run.tested), tuple(sorted(stranger.noted)), run.worst,
+                    run.fits, run.problems, time.monotonic() - started, seed)
+    return report.marked(known or {})
+
+
+def options_of(row: Row) -> tuple[str, ...]:
+    """Returns the names of the options of a mechanism."""
+    return OPTIONS if row.name in SOFTMAX else tuple(name for name in row.definition.__kwdefaults__ or {})
+
+
+def loosest(dtype: str) -> str:
+    """Returns the class that a kernel of this dtype is judged by where none is declared: float32 or, of 16 bits, the loosest."""
+    return "float32" if dtype in ("float32", "float64") else classes_of(dtype)[-1]
+
+
+def judge_softmax(run: Run, gradients: bool) -> None:
+    """Asks all questions about softmax attention."""
+    layout, said = layout_of(run.stranger)
+    if layout is None:
+        verdict = "CRASHED" if isinstance(said, Raised) else "FAILS"
+        run.findings.append(Finding(verdict, "runs", f"a plain call {'raises ' if isinstance(said, Raised) else 'gives a wrong result: '}"
+                                    f"{said or 'equal scores do not average the values in any layout'}"))
+        return
+    run.tested.append("runs")
+    run.differs("layout", layout)
+    run.tested.append("layout")
+    run.stranger = replace(run.stranger, layout=layout)
+    for probe in probes("h" in run.stranger.inner):
+        if run.late():
+            run.untested.append((probe.question, "the time was over"))
+            continue
+        run.ask(probe)
+    if run.stranger.outputs == 2:
+        p = made(2, 2, 3, 5)
+        word = base_of(p, run.found, run.stranger.call(p)[1])
+        if word is None:
+            run.findings.append(Finding("FAILS", "lse", "the log-sum-exp fits none of the known bases"))
+        else:
+            run.differs("lse", word)
+        run.tested.append("lse")
+    same_again(run)
+    hazards(run)
+    run.judge(PROBLEMS)
+    run.fits = run.fitting()
+    if not gradients:
+        run.untested.append(("gradients", "are not asked for"))
+    else:
+        differentiable(run)
+
+
+def differentiable(run: Run) -> None:
+    """Judges the gradients, where the kernel has any."""
+    p = made(2, 2, 3, 5) if "h" in run.stranger.inner else made(1, 1, 3, 5)
+    try:
+        run.stranger.gradients(p, np.ones((*p.q.shape[:-1], p.v.shape[-1])))
+    except Raised as error:
+        run.untested.append(("gradients", f"{error}; pass backward= for a kernel with a backward of its own"))
+        return
+    except Misshaped as error:
+        run.findings.append(Finding("FAILS", "gradients", str(error)))
+        return
+    run.judge(GRADIENTS, gradients=True)
+
+
+def same_again(run: Run) -> None:
+    """Looks whether the same call gives the same bits, also after other calls, and whether arguments stay as they are."""
+    p = made(2, 2, 3, 5, seed=3) if "h" in run.stranger.inner else made(1, 1, 3, 5, seed=3)
+    first = run.stranger.call(p)[0]
+    run.stranger.call(p.but(q=2.0 * p.q))
+    if not np.array_equal(first, run.stranger.call(p)[0], equal_nan=True):
+        run.findings.append(Finding("FAILS", "same again", "the same call gives other numbers the second time: the kernel is random or keeps something between calls"))
+    run.tested += ["same again", "arguments"]
+    run.findings += [Finding("FAILS", "arguments", f"the kernel {noted}") for noted in run.stranger.noted if noted.startswith("changes")]
+
+
+def hazards(run: Run) -> None:
+    """Notes what happens to NaN and inf in slots that no query sees; libraries differ in it, and users stumble over it."""
+    hide = next((name for name in ("mask", "causal") if name in run.options), None)
+    if hide is None:
+        return
+    heads = 2 if "h" in run.stranger.inner else 1
+    seen = np.array([[True, True, True, False]] * 3)
+    p = made(heads, heads, 3, 4, mask=seen if run.found["mask"] != "hides" else ~seen) if hide == "mask" else None
+    if p is None or run.found["mask"] == "added":
+        return
+    for name, poison in (("NaN", np.nan), ("inf", np.inf)):
+        k, v = p.k.copy(), p.v.copy()
+        k[..., -1, :], v[..., -1, :] = poison, poison
+        try:
+            out = run.stranger.call(p.but(k=k, v=v))[0]
+        except (Raised, Misshaped):
+            continue
+        want = np.asarray(p.call(spoken(run.found, attention)))
+        if not near(out[..., :-1], want[..., :-1]):
+            run.stranger.noted.add(f"{name} in a hidden key and value reaches the output")

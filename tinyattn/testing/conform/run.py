@@ -1,0 +1,188 @@
+"""conform: asks a kernel every question, judges it in its own dialect, and makes each failure small."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from tinyattn.laws.precision import classes_of
+from tinyattn.testing.conform import budgets
+from tinyattn.testing.conform.cases import Case, draw, smaller
+from tinyattn.testing.conform.dialect import QUESTIONS
+from tinyattn.testing.conform.nearest import Tried, nearest_bug
+from tinyattn.testing.conform.probe import Probe, near, word_of
+from tinyattn.testing.conform.report import Finding
+from tinyattn.testing.conform.script import script_of
+from tinyattn.testing.conform.stranger import Misshaped, Raised, Stranger
+
+PROBLEMS, GRADIENTS, MOST_FINDINGS, PATIENCE = 40, 12, 3, 150
+
+
+@dataclass
+class Run:
+    """One run of the kit: the kernel, what is declared, what is found, and what is left of the time."""
+
+    stranger: Stranger
+    declared: dict[str, str]
+    supports: frozenset[str] | None
+    inside: str
+    deadline: float
+    rng: np.random.Generator
+    seed: int
+    found: dict[str, str] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+    tested: list[str] = field(default_factory=list)
+    untested: list[tuple[str, str]] = field(default_factory=list)
+    options: list[str] = field(default_factory=list)
+    worst: float = 0.0
+    fits: str = "not measured"
+    problems: int = 0
+
+    def late(self) -> bool:
+        """Returns whether the time is over."""
+        return time.monotonic() > self.deadline
+
+    def differs(self, question: str, word: str) -> None:
+        """Notes the word that a kernel speaks, and a finding where another one is declared."""
+        self.found[question] = word
+        if word != self.declared[question]:
+            said = QUESTIONS[question]
+            self.findings.append(Finding("DIFFERS", question, f"{said[word]}; declared is that {said[self.declared[question]]}. "
+                                         f"If that is meant, declare it: dialect={{{question!r}: {word!r}}}"))
+
+    def ask(self, probe: Probe) -> None:
+        """Asks one question: the word, a refusal, an option that changes nothing, or answers that no word explains."""
+        if not set(probe.needs) <= set(self.options):
+            return
+        name = " with ".join(probe.needs) or probe.question
+        try:
+            answers = [self.stranger.call(p)[0] for p in probe.problems]
+        except (Raised, Misshaped) as error:
+            self.refused(probe, name, str(error))
+            return
+        option = probe.needs[0] if len(probe.needs) == 1 else None
+        if option and option not in self.tested and self.ignored(option, probe, answers):
+            self.findings.append(Finding("IGNORES", option, f"`{option}` is accepted and changes nothing"))
+            self.options.remove(option)
+            return
+        word = word_of(probe, self.found, answers)
+        if word is None:
+            self.findings.append(Finding("FAILS", probe.question, f"the answers to `{name}` fit none of the known words ({', '.join(QUESTIONS[probe.question])})"))
+        else:
+            self.differs(probe.question, word)
+        self.tested += [asked for asked in dict.fromkeys((probe.question, *probe.needs)) if asked not in self.tested]
+
+    def ignored(self, option: str, probe: Probe, answers: list[Any]) -> bool:
+        """Returns whether a kernel gives the same without the option, and the definition does not."""
+        bare = [self.stranger.call(replace(p, options={n: x for n, x in p.options.items() if n != option}))[0] for p in probe.problems]
+        return all(near(got, plain) for got, plain in zip(answers, bare, strict=True))
+
+    def refused(self, probe: Probe, name: str, said: str) -> None:
+        """Notes options that the kernel does not take: a finding where they are declared, untested otherwise."""
+        for option in probe.needs:
+            if len(probe.needs) == 1:
+                self.options.remove(option)
+        if not probe.needs:
+            self.findings.append(Finding("FAILS", probe.question, said))
+        elif self.supports is not None and set(probe.needs) <= self.supports:
+            self.findings.append(Finding("REFUSES", probe.needs[0], f"`{name}` is declared and raises {said}"))
+        else:
+            self.untested.append((name, said))
+
+    def tried(self, case: Case, *, gradients: bool = False) -> tuple[float, Any, Any]:
+        """Returns the error of one case in budgets, the kernel's answer and the budget; a refusal counts as infinitely wrong."""
+        p, rng, dtype = case.problem(self.stranger.dtype), np.random.default_rng(case.seed), self.stranger.dtype
+        if not gradients:
+            budget = budgets.of_outputs(p, self.found, self.inside, dtype, rng)
+            got: Any = self.stranger.call(p)[:1]
+        else:
+            d_out = case.array(6, (case.batch, case.heads, case.q_len, case.value_dim)).astype(np.float16).astype(np.float64)
+            budget = budgets.of_gradients(p, d_out, self.found, self.inside, dtype, rng)
+            got = self.stranger.gradients(p, d_out)
+            budget = type(budget)(budget.truth[: len(got)], budget.allowed[: len(got)])
+        return budget.spent(got), got, budget
+
+    def drawn(self, number: int) -> Case:
+        """Returns the number-th case, without what the layout has no axis for."""
+        letters = self.stranger.inner
+        return draw(self.rng, number, self.options, batch="b" in letters, heads="h" in letters)
+
+    def judge(self, count: int, *, gradients: bool = False) -> None:
+        """Compares outputs or gradients with the definition, and makes findings of what is over budget."""
+        question, failed, passed = "gradients" if gradients else "output", [], []
+        for number in range(count):
+            if self.late():
+                self.untested.append((question, f"the time was over after {number} problems"))
+                break
+            case = self.drawn(number)
+            try:
+                spent, got, budget = self.tried(case, gradients=gradients)
+            except (Raised, Misshaped) as error:
+                failed.append((case, str(error)))
+                continue
+            self.problems += 1
+            self.worst = max(self.worst, spent)
+            (failed if spent > 1.0 else passed).append((case, f"{spent:.3g} budgets"))
+        self.tested.append(question)
+        if failed:
+            self.explain(question, failed, passed, gradients)
+
+    def explain(self, question: str, failed: list[tuple[Case, str]], passed: list[tuple[Case, str]], gradients: bool) -> None:
+        """Shrinks failures, and makes a finding per set of options that is left."""
+        seen: dict[tuple[str, ...], tuple[Case, str]] = {}
+        for case, said in failed[: 2 * MOST_FINDINGS]:
+            small, why = self.shrunk(case, said, gradients)
+            seen.setdefault(tuple(name for name, _ in small.options), (small, why))
+        likeness = "" if gradients else nearest_bug(self.answers(failed), self.answers(passed[:PROBLEMS]), self.found)
+        for names, (small, why) in list(seen.items())[:MOST_FINDINGS]:
+            sizes = f"{small.q_len} queries, {small.kv_len} keys, {small.heads} heads on {small.kv_heads}"
+            says = f"{question} with {', '.join(names) or 'no option'} ({sizes}): {why}; {len(failed)} of {len(failed) + len(passed)} problems fail"
+            script = "" if gradients else script_of(small, self.found, self.stranger.fn, self.stranger.library.name, self.stranger.dtype, self.allowed(small))
+            self.findings.append(Finding("FAILS", question, says, script, likeness))
+
+    def allowed(self, case: Case) -> float:
+        """Returns the largest error that a case may have."""
+        budget = budgets.of_outputs(case.problem(self.stranger.dtype), self.found, self.inside, self.stranger.dtype, np.random.default_rng(case.seed))
+        return float(budget.allowed[0].max(initial=0.0))
+
+    def answers(self, cases: list[tuple[Case, str]]) -> list[Tried]:
+        """Returns problem, answer and budget of the cases that give an answer."""
+        found = []
+        for case, _ in cases:
+            try:
+                _, got, budget = self.tried(case)
+            except (Raised, Misshaped):
+                continue
+            found.append((case.problem(self.stranger.dtype), got[0], budget))
+        return found
+
+    def shrunk(self, case: Case, said: str, gradients: bool) -> tuple[Case, str]:
+        """Returns the smallest case that still fails, and what it says."""
+        tries, going = 0, True
+        while going and tries < PATIENCE and not self.late():
+            going = False
+            for other in smaller(case):
+                tries += 1
+                try:
+                    spent, _, _ = self.tried(other, gradients=gradients)
+                    worse, text = spent > 1.0, f"{spent:.3g} budgets"
+                except (Raised, Misshaped) as error:
+                    worse, text = True, str(error)
+                if worse:
+                    case, said, going = other, text, True
+                    break
+        return case, said
+
+    def fitting(self, cases: int = 6) -> str:
+        """Returns the strictest class of arithmetic whose budget holds the kernel's errors."""
+        drawn = [self.drawn(number) for number in range(cases)]
+        for name in classes_of(self.stranger.dtype):
+            try:
+                if all(replace(self, inside=name).tried(case)[0] <= 1.0 for case in drawn):
+                    return name
+            except (Raised, Misshaped):
+                return self.inside
+        return "none of the classes"
