@@ -1,4 +1,4 @@
-"""tinyattn check [NAME]: runs the laws of a mechanism, or of all, and says what was tried."""
+"""tinyattn check [NAME | module:function]: the laws of a mechanism, or of all; the verdict on a kernel of somebody else."""
 
 from __future__ import annotations
 
@@ -7,19 +7,23 @@ import argparse
 import numpy as np
 
 from tinyattn.catalog import ROWS, find
+from tinyattn.cli import check_kernel
 from tinyattn.cli.terminal import paragraph, positive, seed, table
 from tinyattn.laws import check
 
 
 def options(parser: argparse.ArgumentParser) -> None:
     """Adds the command's options."""
-    parser.add_argument("name", nargs="?", help="a mechanism; all of them if none is named")
+    parser.add_argument("name", nargs="?", help="a mechanism, all of them if none is named; or module:function, a kernel")
     parser.add_argument("--examples", type=positive, default=10, metavar="N", help="problems per law (default 10)")
     parser.add_argument("--seed", type=seed, default=0, metavar="S", help="of the generator (default 0)")
+    check_kernel.options(parser)
 
 
 def run(given: argparse.Namespace) -> int:
-    """Runs the laws; 1 if one fails."""
+    """Runs the laws, or judges a kernel; 1 if one fails."""
+    if given.program or ":" in (given.name or ""):
+        return check_kernel.run(given)
     failed = 0
     for row in [find(given.name)] if given.name else ROWS:
         lines, broken = [], []

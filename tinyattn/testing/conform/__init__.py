@@ -15,9 +15,13 @@ Its files, in reading order:
     likeness.py             kernels of other mechanisms
     isolated.py             a kernel in a child process
     judge.py                conform
+    suite.py                the same as pytest tests
+    command.py              a kernel that is a program
+    target.py               module:function
 """
 
 from tinyattn.testing.conform.judge import conform
 from tinyattn.testing.conform.report import Finding, Report
+from tinyattn.testing.conform.suite import conformance
 
-__all__ = ["Finding", "Report", "conform"]
+__all__ = ["Finding", "Report", "conform", "conformance"]

@@ -43,6 +43,11 @@ class Case:
         """The number of query heads."""
         return self.kv_heads * self.groups
 
+    @property
+    def sizes(self) -> str:
+        """The sizes in words."""
+        return f"{self.q_len} queries, {self.kv_len} keys, {self.heads} heads on {self.kv_heads}"
+
     def array(self, which: int, shape: tuple[int, ...]) -> Array:
         """Returns standard normal numbers, the same for the same seed, array and shape."""
         return np.random.default_rng((self.seed, which)).standard_normal(shape)

@@ -25,7 +25,8 @@ QUESTIONS: dict[str, dict[str, str]] = {
         "BHTD->BTHD": "inputs are (batch, heads, length, channels), outputs (batch, length, heads, channels)"},
     "scale": {
         "1/sqrt(d)": "without a scale, scores are divided by the root of head_dim", "1": "without a scale, scores are not scaled",
-        "1/d": "without a scale, scores are divided by head_dim", "1/d**0.25": "without a scale, scores are divided by head_dim ** 0.25",
+        "1/d": "without a scale, scores are divided by head_dim",
+        "1/d**0.25": "without a scale, scores are divided by head_dim ** 0.25",
         "log2(e)/sqrt(d)": "scores are multiplied by log2(e) / sqrt(head_dim)"},
     "scale_option": {
         "replaces": "a given scale replaces the default", "multiplies": "a given scale multiplies the default",
@@ -42,14 +43,15 @@ QUESTIONS: dict[str, dict[str, str]] = {
         "added": "a mask is added to the scores as the numbers 0 and 1"},
     "combined": {
         "and": "with causal and a mask a key must be visible in both", "mask-alone": "a mask replaces causal",
-        "causal-alone": "causal replaces a mask"},
+        "causal-alone": "causal replaces a mask", "refused": "causal and a mask are refused together"},
     "bias": {"after-scale": "the bias is added to the scaled scores", "before-scale": "the bias is scaled with the scores"},
     "empty": {
         "zero": "a query that sees no key gives 0", "nan": "a query that sees no key gives NaN",
         "mean": "a query that sees no key gives the mean of the values", "unmasked": "a query that sees no key sees all keys"},
     "window": {
         "besides": "window=(left, right) counts keys besides the query's own", "including": "left and right count the query's own key",
-        "one-more": "one key more than asked on each side that is bounded", "top-left": "positions of queries are counted from the first key",
+        "one-more": "one key more than asked on each side that is bounded",
+        "top-left": "positions of queries are counted from the first key",
         "needs-causal": "a window has an effect only together with causal"},
     "softcap": {"before-bias": "the cap comes before the bias", "after-bias": "the cap comes after the bias"},
     "sinks": {
@@ -59,7 +61,7 @@ QUESTIONS: dict[str, dict[str, str]] = {
 }
 OURS: dict[str, str] = {question: next(iter(words)) for question, words in QUESTIONS.items()}
 PRESETS: dict[str, dict[str, str]] = {
-    "torch": {"causal": "top-left", "empty": "zero"},
+    "torch": {"causal": "top-left", "combined": "refused"},
     "jax": {"layout": "BTHD", "causal": "top-left", "empty": "mean", "window": "besides"},
     "onnx": {"causal": "top-left", "empty": "zero"},
     "mlx": {"empty": "mean"},
@@ -84,7 +86,7 @@ def dialect_of(given: str | Mapping[str, str] | None) -> dict[str, str]:
     if isinstance(given, str):
         return OURS | PRESETS[known_word("dialect", given, PRESETS)]
     if not isinstance(given, Mapping):
-        raise TypeError(f"dialect: expected a mapping of questions to words, or one of {', '.join(PRESETS)}, got {type(given).__name__}")
+        raise TypeError(f"dialect: expected questions with their words, or one of {', '.join(PRESETS)}, got {type(given).__name__}")
     for question, word in given.items():
         known_word("dialect", question, QUESTIONS)
         known_word(f"dialect[{question!r}]", word, QUESTIONS[question])
@@ -130,7 +132,14 @@ def visible(dialect: Mapping[str, str], shape: tuple[int, ...], causal: bool, wi
 def default_scale(dialect: Mapping[str, str], head_dim: int) -> float:
     """Returns the scale of the scores where none is given."""
     root = head_dim ** -0.5
-    return {"1/sqrt(d)": root, "1": 1.0, "1/d": root * root, "1/d**0.25": root ** 0.5, "log2(e)/sqrt(d)": root * math.log2(math.e)}[dialect["scale"]]
+    return {"1/sqrt(d)": root, "1": 1.0, "1/d": root * root, "1/d**0.25": root ** 0.5,
+            "log2(e)/sqrt(d)": root * math.log2(math.e)}[dialect["scale"]]
+
+
+def scale_of(dialect: Mapping[str, str], head_dim: int, scale: float | None) -> float:
+    """Returns the factor of the scores."""
+    own = default_scale(dialect, head_dim)
+    return own if scale is None else {"replaces": scale, "multiplies": own * scale, "divides": 1.0 / scale}[dialect["scale_option"]]
 
 
 def head_order(dialect: Mapping[str, str], heads: int, kv_heads: int) -> Array | None:
@@ -152,8 +161,7 @@ def spoken(dialect: Mapping[str, str], core: Mechanism) -> Mechanism:
               scale: float | None = None, softcap: float | None = None, sinks: Any = None) -> Any:
         full = (*q.shape[:-1], k.shape[-2])
         seen = visible(dialect, full, causal, window, mask)
-        own = default_scale(dialect, q.shape[-1])
-        factor = own if scale is None else {"replaces": scale, "multiplies": own * scale, "divides": 1.0 / scale}[dialect["scale_option"]]
+        factor = scale_of(dialect, q.shape[-1], scale)
         order = head_order(dialect, q.shape[-3], k.shape[-3])
         if order is not None:
             k, v = k[..., order, :, :], v[..., order, :, :]
@@ -181,7 +189,8 @@ def biased_keys(q: Any, k: Any, v: Any, bias: Any, scale: float) -> tuple[Any, A
     return np.concatenate((q * scale, unit), axis=-1), np.concatenate((k, columns), axis=-1), v, None, 1.0
 
 
-def filled(dialect: Mapping[str, str], out: Any, seen: Array, core: Mechanism, arrays: tuple[Any, Any, Any], options: dict[str, Any]) -> Any:
+def filled(dialect: Mapping[str, str], out: Any, seen: Array, core: Mechanism, arrays: tuple[Any, Any, Any],
+           options: dict[str, Any]) -> Any:
     """Returns the outputs with what the dialect gives for a query that sees no key, and with the lse in its base."""
     empty = ~seen.any(axis=-1, keepdims=True)
     lse = None

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from tinyattn.testing.conform.libraries import Library
-from tinyattn.testing.conform.stranger import Died
+from tinyattn.testing.conform.stranger import Died, Told
 
 Function = Callable[..., Any]
 
@@ -58,7 +58,7 @@ class Child:
         """Returns what a function gives in the child.
 
         Raises:
-            Died: the child ended, or the time did. RuntimeError: what the function raised, by kind and text.
+            Died: the child ended, or the time did. Told: what the function raised, by kind and text.
         """
         pipe = self.start()
         pipe.send_bytes(packed({"name": name}, [self.library.take(x) if self.library.owns(x) else x for x in args],
@@ -74,7 +74,7 @@ class Child:
             self.end()
             raise Died(f"a call ends its process: {signal.Signals(-code).name if code < 0 else f'exit code {code}'}") from None
         if "error" in said:
-            raise RuntimeError(said["error"])
+            raise Told(said["error"])
         given = tuple(self.library.give(x, said["dtypes"][n]) for n, x in enumerate(outs))
         return given if said["several"] else given[0]
 
@@ -121,7 +121,8 @@ def serve(pipe: multiprocessing.connection.Connection, functions: dict[str, Func
             return
         dtype = head.get("dtype", "float32")
         try:
-            out = functions[head["name"]](*(library.give(x, dtype) for x in args), **{n: library.give(x, dtype) for n, x in options.items()})
+            named = {n: library.give(x, dtype) for n, x in options.items()}
+            out = functions[head["name"]](*(library.give(x, dtype) for x in args), **named)
             outs = list(out) if isinstance(out, (tuple, list)) else [out]
             answer = {"several": isinstance(out, (tuple, list)), "dtypes": [library.dtype_of(x) for x in outs]}
             pipe.send_bytes(packed(answer, [library.take(x) for x in outs], {}))

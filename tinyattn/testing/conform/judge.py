@@ -84,10 +84,10 @@ def conform(fn: Callable[..., Any], *, arrays: str = "numpy", dialect: str | Map
             judge_like(run, row, gradients)
     except Died as death:
         run.findings.append(Finding("CRASHED", "runs", str(death)))
-    asked = run.options if supports is None else supports
-    run.untested += [(option, "is not declared in `supports`") for option in options_of(row) if supports is not None and option not in asked]
-    report = Report(run.found, tuple(run.findings), tuple(dict.fromkeys(run.untested)), tuple(run.tested), tuple(sorted(stranger.noted)), run.worst,
-                    run.fits, run.problems, time.monotonic() - started, seed)
+    if supports is not None:
+        run.untested += [(option, "is not declared in `supports`") for option in options_of(row) if option not in supports]
+    report = Report(run.found, tuple(run.findings), tuple(dict.fromkeys(run.untested)), tuple(run.tested),
+                    tuple(sorted(stranger.noted)), run.worst, run.fits, run.problems, time.monotonic() - started, seed)
     return report.marked(known or {})
 
 
@@ -105,9 +105,10 @@ def judge_softmax(run: Run, gradients: bool) -> None:
     """Asks all questions about softmax attention."""
     layout, said = layout_of(run.stranger)
     if layout is None:
-        verdict = "CRASHED" if isinstance(said, Raised) else "FAILS"
-        run.findings.append(Finding(verdict, "runs", f"a plain call {'raises ' if isinstance(said, Raised) else 'gives a wrong result: '}"
-                                    f"{said or 'equal scores do not average the values in any layout'}"))
+        raised = isinstance(said, Raised)
+        what = said or "equal scores do not average the values in any layout"
+        says = f"a plain call raises {what}" if raised else f"a plain call is wrong: {what}"
+        run.findings.append(Finding("CRASHED" if raised else "FAILS", "runs", says))
         return
     run.tested.append("runs")
     run.differs("layout", layout)
@@ -156,9 +157,11 @@ def same_again(run: Run) -> None:
     first = run.stranger.call(p)[0]
     run.stranger.call(p.but(q=2.0 * p.q))
     if not np.array_equal(first, run.stranger.call(p)[0], equal_nan=True):
-        run.findings.append(Finding("FAILS", "same again", "the same call gives other numbers the second time: the kernel is random or keeps something between calls"))
+        run.findings.append(Finding("FAILS", "same again", "the same call gives other numbers the second time: "
+                                    "the kernel is random or keeps something between calls"))
     run.tested += ["same again", "arguments"]
-    run.findings += [Finding("FAILS", "arguments", f"the kernel {noted}") for noted in run.stranger.noted if noted.startswith("changes")]
+    changed = [noted for noted in run.stranger.noted if noted.startswith("changes")]
+    run.findings += [Finding("FAILS", "arguments", f"the kernel {noted}") for noted in changed]
 
 
 def hazards(run: Run) -> None:

@@ -30,7 +30,8 @@ class Library:
         try:
             self.module: ModuleType = importlib.import_module(MODULES.get(name, name))
         except ImportError as error:
-            raise ValueError(f"arrays: expected an installed library ({', '.join(NAMES)}, or any with DLPack), got {name!r}: {error}") from error
+            raise ValueError(f"arrays: expected an installed library ({', '.join(NAMES)}, or any with DLPack), got {name!r}: "
+                             f"{error}") from error
         if name not in NAMES and not hasattr(self.module, "from_dlpack"):
             raise ValueError(f"arrays: {name} has no from_dlpack, through which arrays could be exchanged")
 
@@ -49,7 +50,7 @@ class Library:
             made = self.module.Tensor(x.astype(np.float32) if floats and dtype != "float64" else x)
             return made.cast(getattr(self.module.dtypes, dtype)) if floats else made
         make = {"jax": "asarray", "mlx": "array", "cupy": "asarray"}.get(self.name, "from_dlpack")
-        made = getattr(self.module, make)(x.astype(np.float32) if floats and dtype == "bfloat16" and make != "from_dlpack" else x.copy())
+        made = getattr(self.module, make)(x.astype(np.float32) if floats and dtype != "float64" else x.copy())
         return made.astype(getattr(self.module, dtype)) if floats else made
 
     def owns(self, x: Any) -> bool:

@@ -33,8 +33,9 @@ def nearest_bug(failed: Sequence[Tried], passed: Sequence[Tried], dialect: Mappi
     ranked.sort(key=lambda row: (-row[0], -row[1]))
     if not ranked or ranked[0][0] < PERHAPS:
         return "none of the known bugs gives these answers"
-    share, kept, name, says = ranked[0]
-    return (f"{'looks like' if share >= LOOKS else 'perhaps'} `{name}` ({100 * share:.0f} % of the failures, {100 * kept:.0f} % of the passes): {says}")
+    share, keeps, name, says = ranked[0]
+    return (f"{'looks like' if share >= LOOKS else 'perhaps'} `{name}` ({100 * share:.0f} % of the failures, "
+            f"{100 * keeps:.0f} % of the passes): {says}")
 
 
 def explains(broken: object, tried: Tried) -> bool:

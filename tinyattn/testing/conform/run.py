@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tinyattn.laws.precision import classes_of
+from tinyattn.laws.precision import classes_of, rounded
 from tinyattn.testing.conform import budgets
 from tinyattn.testing.conform.cases import Case, draw, smaller
 from tinyattn.testing.conform.dialect import QUESTIONS
@@ -16,7 +16,7 @@ from tinyattn.testing.conform.nearest import Tried, nearest_bug
 from tinyattn.testing.conform.probe import Probe, near, word_of
 from tinyattn.testing.conform.report import Finding
 from tinyattn.testing.conform.script import script_of
-from tinyattn.testing.conform.stranger import Misshaped, Raised, Stranger
+from tinyattn.testing.conform.stranger import Died, Misshaped, Raised, Stranger
 
 PROBLEMS, GRADIENTS, MOST_FINDINGS, PATIENCE = 40, 12, 3, 150
 
@@ -38,6 +38,8 @@ class Run:
     untested: list[tuple[str, str]] = field(default_factory=list)
     options: list[str] = field(default_factory=list)
     worst: float = 0.0
+    apart: list[frozenset[str]] = field(default_factory=list)
+    heard: set[str] = field(default_factory=set)
     fits: str = "not measured"
     problems: int = 0
 
@@ -63,14 +65,20 @@ class Run:
         except (Raised, Misshaped) as error:
             self.refused(probe, name, str(error))
             return
+        except Died as error:
+            self.findings.append(Finding("CRASHED", probe.question, f"with {name}: {error}"))
+            self.options = [option for option in self.options if option not in probe.needs]
+            return
         option = probe.needs[0] if len(probe.needs) == 1 else None
-        if option and option not in self.tested and self.ignored(option, probe, answers):
+        if option and option not in self.heard and self.ignored(option, probe, answers):
             self.findings.append(Finding("IGNORES", option, f"`{option}` is accepted and changes nothing"))
             self.options.remove(option)
             return
+        self.heard.update(probe.needs)
         word = word_of(probe, self.found, answers)
         if word is None:
-            self.findings.append(Finding("FAILS", probe.question, f"the answers to `{name}` fit none of the known words ({', '.join(QUESTIONS[probe.question])})"))
+            words = ", ".join(QUESTIONS[probe.question])
+            self.findings.append(Finding("FAILS", probe.question, f"the answers to `{name}` fit none of the known words ({words})"))
         else:
             self.differs(probe.question, word)
         self.tested += [asked for asked in dict.fromkeys((probe.question, *probe.needs)) if asked not in self.tested]
@@ -82,9 +90,13 @@ class Run:
 
     def refused(self, probe: Probe, name: str, said: str) -> None:
         """Notes options that the kernel does not take: a finding where they are declared, untested otherwise."""
-        for option in probe.needs:
-            if len(probe.needs) == 1:
-                self.options.remove(option)
+        if len(probe.needs) == 1:
+            self.options.remove(probe.needs[0])
+        elif probe.needs:
+            self.apart.append(frozenset(probe.needs))
+        if probe.question == "combined":
+            self.differs("combined", "refused")
+            return
         if not probe.needs:
             self.findings.append(Finding("FAILS", probe.question, said))
         elif self.supports is not None and set(probe.needs) <= self.supports:
@@ -99,28 +111,40 @@ class Run:
             budget = budgets.of_outputs(p, self.found, self.inside, dtype, rng)
             got: Any = self.stranger.call(p)[:1]
         else:
-            d_out = case.array(6, (case.batch, case.heads, case.q_len, case.value_dim)).astype(np.float16).astype(np.float64)
+            d_out = case.array(6, (case.batch, case.heads, case.q_len, case.value_dim))
+            d_out = d_out if dtype == "float64" else rounded(d_out, dtype).astype(np.float64)
             budget = budgets.of_gradients(p, d_out, self.found, self.inside, dtype, rng)
             got = self.stranger.gradients(p, d_out)
             budget = type(budget)(budget.truth[: len(got)], budget.allowed[: len(got)])
         return budget.spent(got), got, budget
 
     def drawn(self, number: int) -> Case:
-        """Returns the number-th case, without what the layout has no axis for."""
+        """Returns the number-th case, without what the layout has no axis for or the kernel refuses together."""
         letters = self.stranger.inner
-        return draw(self.rng, number, self.options, batch="b" in letters, heads="h" in letters)
+        case = draw(self.rng, number, self.options, batch="b" in letters, heads="h" in letters)
+        for together in self.apart:
+            names = [name for name, _ in case.options]
+            if together <= set(names):
+                case = case.only([name for name in names if name != max(together, key=names.index)])
+        return case
 
     def judge(self, count: int, *, gradients: bool = False) -> None:
         """Compares outputs or gradients with the definition, and makes findings of what is over budget."""
-        question, failed, passed = "gradients" if gradients else "output", [], []
+        question = "gradients" if gradients else "output"
+        failed: list[tuple[Case, str]] = []
+        passed: list[tuple[Case, str]] = []
         for number in range(count):
             if self.late():
                 self.untested.append((question, f"the time was over after {number} problems"))
                 break
             case = self.drawn(number)
             try:
-                spent, got, budget = self.tried(case, gradients=gradients)
-            except (Raised, Misshaped) as error:
+                spent, _, _ = self.tried(case, gradients=gradients)
+            except Raised as error:
+                small, said = self.shrunk(case, str(error), gradients, raising=True)
+                self.refused_together(question, small, said)
+                continue
+            except Misshaped as error:
                 failed.append((case, str(error)))
                 continue
             self.problems += 1
@@ -130,6 +154,17 @@ class Run:
         if failed:
             self.explain(question, failed, passed, gradients)
 
+    def refused_together(self, question: str, case: Case, said: str) -> None:
+        """Notes a call that raises: options that are refused together, or, without any, sizes that are."""
+        names = tuple(name for name, _ in case.options)
+        if len(names) > 1:
+            self.apart.append(frozenset(names))
+        if len(names) > 1 and (self.supports is None or not set(names) <= self.supports):
+            self.untested.append((" with ".join(names), said))
+        elif not any(finding.verdict == "REFUSES" and finding.question == question for finding in self.findings):
+            call = " with ".join(names) or "a call without options"
+            self.findings.append(Finding("REFUSES", question, f"{call} ({case.sizes}) raises {said}"))
+
     def explain(self, question: str, failed: list[tuple[Case, str]], passed: list[tuple[Case, str]], gradients: bool) -> None:
         """Shrinks failures, and makes a finding per set of options that is left."""
         seen: dict[tuple[str, ...], tuple[Case, str]] = {}
@@ -138,14 +173,16 @@ class Run:
             seen.setdefault(tuple(name for name, _ in small.options), (small, why))
         likeness = "" if gradients else nearest_bug(self.answers(failed), self.answers(passed[:PROBLEMS]), self.found)
         for names, (small, why) in list(seen.items())[:MOST_FINDINGS]:
-            sizes = f"{small.q_len} queries, {small.kv_len} keys, {small.heads} heads on {small.kv_heads}"
-            says = f"{question} with {', '.join(names) or 'no option'} ({sizes}): {why}; {len(failed)} of {len(failed) + len(passed)} problems fail"
-            script = "" if gradients else script_of(small, self.found, self.stranger.fn, self.stranger.library.name, self.stranger.dtype, self.allowed(small))
+            says = (f"with {', '.join(names) or 'no option'} ({small.sizes}): {why}; "
+                    f"{len(failed)} of {len(failed) + len(passed)} problems fail")
+            kernel = self.stranger
+            script = "" if gradients else script_of(small, self.found, kernel.fn, kernel.library.name, kernel.dtype, self.allowed(small))
             self.findings.append(Finding("FAILS", question, says, script, likeness))
 
     def allowed(self, case: Case) -> float:
         """Returns the largest error that a case may have."""
-        budget = budgets.of_outputs(case.problem(self.stranger.dtype), self.found, self.inside, self.stranger.dtype, np.random.default_rng(case.seed))
+        rng, dtype = np.random.default_rng(case.seed), self.stranger.dtype
+        budget = budgets.of_outputs(case.problem(dtype), self.found, self.inside, dtype, rng)
         return float(budget.allowed[0].max(initial=0.0))
 
     def answers(self, cases: list[tuple[Case, str]]) -> list[Tried]:
@@ -159,7 +196,7 @@ class Run:
             found.append((case.problem(self.stranger.dtype), got[0], budget))
         return found
 
-    def shrunk(self, case: Case, said: str, gradients: bool) -> tuple[Case, str]:
+    def shrunk(self, case: Case, said: str, gradients: bool, *, raising: bool = False) -> tuple[Case, str]:
         """Returns the smallest case that still fails, and what it says."""
         tries, going = 0, True
         while going and tries < PATIENCE and not self.late():
@@ -168,9 +205,11 @@ class Run:
                 tries += 1
                 try:
                     spent, _, _ = self.tried(other, gradients=gradients)
-                    worse, text = spent > 1.0, f"{spent:.3g} budgets"
-                except (Raised, Misshaped) as error:
-                    worse, text = True, str(error)
+                    worse, text = spent > 1.0 and not raising, f"{spent:.3g} budgets"
+                except Misshaped as error:
+                    worse, text = not raising, str(error)
+                except Raised as error:
+                    worse, text = raising, str(error)
                 if worse:
                     case, said, going = other, text, True
                     break

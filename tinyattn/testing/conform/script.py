@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tinyattn.testing.conform.cases import Case
-from tinyattn.testing.conform.dialect import default_scale
+from tinyattn.testing.conform.dialect import default_scale, scale_of
 from tinyattn.testing.conform.stranger import LETTERS
 
-GIVE = {"torch": "torch.tensor({})", "jax": "jnp.asarray({})", "mlx": "mx.array({})", "tinygrad": "Tensor({})", "mygrad": "mg.tensor({})",
-        "cupy": "cp.asarray({})"}
-IMPORT = {"torch": "import torch", "jax": "import jax.numpy as jnp", "mlx": "import mlx.core as mx", "tinygrad": "from tinygrad import Tensor",
-          "mygrad": "import mygrad as mg", "cupy": "import cupy as cp"}
+GIVE = {"torch": "torch.tensor({})", "jax": "jnp.asarray({})", "mlx": "mx.array({})", "tinygrad": "Tensor({})",
+        "mygrad": "mg.tensor({})", "cupy": "cp.asarray({})"}
+IMPORT = {"torch": "import torch", "jax": "import jax.numpy as jnp", "mlx": "import mlx.core as mx",
+          "tinygrad": "from tinygrad import Tensor", "mygrad": "import mygrad as mg", "cupy": "import cupy as cp"}
 TAKE = {"torch": "{}.detach().double().numpy()", "mygrad": "{}.data", "tinygrad": "{}.numpy()", "cupy": "{}.get()"}
 # Numbers that a dtype holds exactly, so that the kernel and the lines after it compute from the same ones.
 ROUNDED = {"float64": "x", "float32": "x.astype('f4')", "float16": "x.astype('f2')",
@@ -37,18 +37,21 @@ def script_of(case: Case, dialect: Mapping[str, str], fn: Callable[..., Any], ar
     >>> len(text.splitlines()) <= 10, "seen = (j <= i + 2)" in text
     (True, True)
     """
-    given, own = dict(case.options), {name: f"{name}.astype('{plain(dtype)}')" for name in ("q", "k", "v", "bias", "sinks")} | {"mask": "mask"}
-    into, out = (LETTERS[layout] for layout in (dialect["layout"].split("->")[0], dialect["layout"].split("->")[-1]))
-    shapes = ", ".join(str((case.batch, heads, length, width)) for heads, length, width in (
-        (case.heads, case.q_len, case.head_dim), (case.kv_heads, case.kv_len, case.head_dim), (case.kv_heads, case.kv_len, case.value_dim)))
+    given, own = dict(case.options), {name: f"{name}.astype('{plain(dtype)}')" for name in ("q", "k", "v", "bias", "sinks")}
+    own["mask"] = "mask"
+    into, out = LETTERS[dialect["layout"].split("->")[0]], LETTERS[dialect["layout"].split("->")[-1]]
+    keys = (case.batch, case.kv_heads, case.kv_len)
+    shapes = f"{(case.batch, case.heads, case.q_len, case.head_dim)}, {(*keys, case.head_dim)}, {(*keys, case.value_dim)}"
     lines = [f"import numpy as np{'; ' + IMPORT[arrays] if arrays in IMPORT else ''}", home(fn),
              f"stored = lambda x: {ROUNDED[dtype]}.astype('f8')",
              f"draw = lambda n, *shape: np.random.default_rng(({case.seed}, n)).standard_normal(shape)",
              f"q, k, v = ({scaled(case)} for n, s in enumerate(({shapes})))"]
-    made = {"mask": f"draw(3, {case.q_len}, {case.kv_len}) < {given.get('mask')}", "bias": f"stored(draw(4, {case.q_len}, {case.kv_len}))",
+    pairs = f"{case.q_len}, {case.kv_len}"
+    made = {"mask": f"draw(3, {pairs}) < {given.get('mask')}", "bias": f"stored(draw(4, {pairs}))",
             "sinks": f"stored(draw(5, {case.heads}))"}
     extra = [f"{name} = {made[name]}" for name in made if name in given]
-    lines.append("; ".join([*extra, f"i, j = np.ogrid[:{case.q_len}, :{case.kv_len}]", f"seen = {visible_pairs(case, dialect, given)}"]))
+    sides = f"i, j = np.ogrid[:{case.q_len}, :{case.kv_len}]"
+    lines.append("; ".join([*extra, sides, f"seen = {visible_pairs(case, dialect, given)}"]))
     lines.append(f"w = np.where(seen, np.exp({scores(case, dialect, given)}), 0.0)")
     lines.append(f"want = np.einsum('bhtd->{out}', {averaged(case, dialect, given)})")
 
@@ -59,7 +62,8 @@ def script_of(case: Case, dialect: Mapping[str, str], fn: Callable[..., Any], ar
 
     options = [f"{name}={passed(name) if name in own else repr(value)}" for name, value in case.options]
     called = f"mine({', '.join([passed('q'), passed('k'), passed('v'), *options])})"
-    lines.append(f"print(np.abs({TAKE.get(arrays, 'np.asarray({}, float)').format(called)} - want).max(), 'where {allowed:.1e} is allowed')")
+    got = TAKE.get(arrays, "np.asarray({}, float)").format(called)
+    lines.append(f"print(np.abs({got} - want).max(), 'where {allowed:.1e} is allowed')")
     return "\n".join(lines)
 
 
@@ -84,9 +88,7 @@ def repeated(case: Case, dialect: Mapping[str, str], x: str) -> str:
 
 def scores(case: Case, dialect: Mapping[str, str], given: Mapping[str, Any]) -> str:
     """Returns the scores as an expression."""
-    own = default_scale(dialect, case.head_dim)
-    factor = own if "scale" not in given else {"replaces": given["scale"], "multiplies": own * given["scale"],
-                                               "divides": 1.0 / given["scale"]}[dialect["scale_option"]]
+    factor = scale_of(dialect, case.head_dim, given.get("scale"))
     text, cap = f"{factor!r} * q @ {repeated(case, dialect, 'k')}.mT", given.get("softcap")
     late = dialect["softcap"] == "after-bias"
     if "bias" in given and dialect["bias"] == "before-scale":
@@ -118,8 +120,8 @@ def visible_pairs(case: Case, dialect: Mapping[str, str], given: Mapping[str, An
     """Returns which query i sees which key j as an expression, in the kernel's dialect."""
     late = f"i + {case.kv_len - case.q_len}" if case.kv_len != case.q_len else "i"
     terms = []
-    hidden_by_mask = "mask" in given and dialect["mask"] != "added" and not ("causal" in given and dialect["combined"] == "causal-alone")
-    if hidden_by_mask:
+    replaced = "causal" in given and dialect["combined"] == "causal-alone"
+    if "mask" in given and dialect["mask"] != "added" and not replaced:
         terms.append("mask" if dialect["mask"] == "attends" else "~mask")
     if "causal" in given and not ("mask" in given and dialect["combined"] == "mask-alone"):
         at = "i" if dialect["causal"].startswith("top-left") else late

@@ -18,12 +18,16 @@ from tinyattn.testing.conform.libraries import Library
 LETTERS = {"BHTD": "bhtd", "BTHD": "bthd", "HTD": "htd", "THD": "thd", "TD": "td"}
 
 
+class Told(Exception):
+    """An error of another process, whose kind stands in its text."""
+
+
 class Raised(Exception):
-    """The kernel raised an error; `kind` is the name of its type."""
+    """The kernel raised an error, whose kind and text are the message."""
 
     def __init__(self, error: BaseException) -> None:
-        self.kind, self.text = type(error).__name__, " ".join(str(error).split())
-        super().__init__(f"{self.kind}: {self.text}" if self.text else self.kind)
+        text = " ".join(str(error).split())
+        super().__init__(text if isinstance(error, Told) else f"{type(error).__name__}: {text}" if text else type(error).__name__)
 
 
 class Misshaped(Exception):
@@ -65,7 +69,7 @@ class Stranger:
 
     def arguments(self, p: Problem) -> tuple[list[Any], dict[str, Any]]:
         """Returns the kernel's positional arguments and options."""
-        options = {name: self.library.give(value, self.dtype) for name, value in p.options.items() if value is not None and value is not False}
+        options = {name: self.library.give(x, self.dtype) for name, x in p.options.items() if x is not None and x is not False}
         return [self.given(x) for x in (p.q, p.k, p.v)], options
 
     def call(self, p: Problem) -> tuple[Array, ...]:
