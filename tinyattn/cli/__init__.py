@@ -57,6 +57,7 @@ COMMANDS = {
     "list": "the mechanisms",
     "show": "a mechanism's definition, formula, shapes, papers and laws",
     "check": "run a mechanism's laws",
+    "vectors": "write inputs, outputs and allowed errors for kernels in any language",
     "museum": "wrong attentions, and which law kills which",
     "picture": "draw a mask, in text or as SVG",
     "equivalences": "which mechanism is which, and by what law",

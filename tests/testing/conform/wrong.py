@@ -56,7 +56,7 @@ def swallows_options(q, k, v, causal=False, **options):
     return attention(q, k, v, causal=causal)
 
 
-def random_numbers(q, k, v, state=np.random.default_rng(0)):  # noqa: B008  kept between calls on purpose
+def random_numbers(q, k, v, state=np.random.default_rng(0)):
     return attention(q, k, v) * np.float32(1.0 + 1e-3 * state.random())
 
 

@@ -18,6 +18,7 @@ Its files, in reading order:
     suite.py                the same as pytest tests
     command.py              a kernel that is a program
     target.py               module:function
+    vectors.py              inputs, outputs and allowed errors as files
 """
 
 from tinyattn.testing.conform.judge import conform

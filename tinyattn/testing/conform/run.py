@@ -176,7 +176,8 @@ class Run:
             says = (f"with {', '.join(names) or 'no option'} ({small.sizes}): {why}; "
                     f"{len(failed)} of {len(failed) + len(passed)} problems fail")
             kernel = self.stranger
-            script = "" if gradients else script_of(small, self.found, kernel.fn, kernel.library.name, kernel.dtype, self.allowed(small))
+            script = "" if gradients else script_of(small, self.found, kernel.fn, kernel.library.name, kernel.dtype,
+                                                    self.allowed(small))
             self.findings.append(Finding("FAILS", question, says, script, likeness))
 
     def allowed(self, case: Case) -> float:
