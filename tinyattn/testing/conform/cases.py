@@ -17,6 +17,10 @@ WINDOWS = ((2, 0), (1, 1), (5, 0), (0, 0), (None, 1), (3, None))
 # The lengths that kernels tile by, from both sides; a pair of each is drawn, as a library may compile every shape anew.
 EDGES = ((15, 17), (33, 31), (64, 64), (63, 65), (127, 129), (1, 128), (257, 256))
 LONG = (9, 1500)
+# The factor of the queries and what is added to keys and values.
+REGIMES = ((1.0, 0.0), (4.0, 0.0), (1.0, 3.0), (1e-3, 0.0), (2.0, 0.0))
+# batch, kv_heads, groups, q_len, kv_len.
+FEW = ((1, 2, 2, 5, 8), (2, 1, 3, 1, 7), (1, 3, 1, 8, 8), (1, 2, 1, 4, 2))
 
 
 @dataclass(frozen=True)
@@ -74,28 +78,43 @@ class Case:
         return replace(self, options=tuple(pair for pair in self.options if pair[0] in names))
 
 
-def draw(rng: np.random.Generator, number: int, options: Sequence[str], *, batch: bool, heads: bool) -> Case:
-    """Returns the number-th case of a run: small ones first, then one per edge, then long ones; half of the options each."""
+@dataclass(frozen=True)
+class Room:
+    """What cases may be: whether the arrays have axes for a batch and for heads, whether values may be of another width than
+    keys, whether a side of a window may be None, and whether shapes are few, as for a library that compiles each of them.
+    """
+
+    batch: bool = True
+    heads: bool = True
+    widths: bool = True
+    open_windows: bool = True
+    few: bool = False
+
+
+def draw(rng: np.random.Generator, number: int, options: Sequence[str], room: Room) -> Case:
+    """Returns the number-th case of a run: mostly small ones, every fourth with lengths around those that kernels tile by."""
     small, at = number % 4 != 3, number // 4
-    lengths = (int(rng.choice([1, 2, 4, 5, 8])), int(rng.choice([1, 2, 4, 7, 8, 13]))) if small else (
-        LONG if at % (len(EDGES) + 1) == len(EDGES) else EDGES[at % (len(EDGES) + 1)])
-    chosen = []
-    for name in options:
-        if rng.random() < 0.5:
-            chosen.append((name, value_of(name, rng)))
-    kv_heads = int(rng.choice([1, 2, 3])) if heads else 1
-    spread, offset = ((1.0, 0.0), (4.0, 0.0), (1.0, 3.0), (1e-3, 0.0), (2.0, 0.0))[int(rng.integers(5))]
-    return Case(int(rng.integers(1 << 30)), batch=int(rng.choice([1, 2])) if batch else 1, kv_heads=kv_heads,
-                groups=int(rng.choice([1, 2, 3])) if heads else 1, q_len=lengths[0], kv_len=lengths[1],
-                head_dim=int(rng.choice([8, 32])), value_dim=8 if small else 32, spread=spread, offset=offset, options=tuple(chosen))
+    edges = (*EDGES[:: 3 if room.few else 1], LONG)
+    lengths = (int(rng.choice([1, 2, 4, 5, 8])), int(rng.choice([1, 2, 4, 7, 8, 13]))) if small else edges[at % len(edges)]
+    width = 8 if small else 32
+    case = Case(int(rng.integers(1 << 30)), batch=int(rng.choice([1, 2])), kv_heads=int(rng.choice([1, 2, 3])),
+                groups=int(rng.choice([1, 2, 3])), q_len=lengths[0], kv_len=lengths[1], head_dim=width,
+                value_dim=int(rng.choice([4, width])), options=tuple((n, value_of(n, rng, room)) for n in options if rng.random() < 0.5))
+    case = replace(case, **dict(zip(("spread", "offset"), REGIMES[int(rng.integers(len(REGIMES)))], strict=True)))
+    if room.few:
+        shapes = FEW if small else [(1, 2, 2, *lengths)]
+        case = replace(case, **dict(zip(("batch", "kv_heads", "groups", "q_len", "kv_len"), shapes[number % len(shapes)], strict=True)))
+    return replace(case, batch=case.batch if room.batch else 1, kv_heads=case.kv_heads if room.heads else 1,
+                   groups=case.groups if room.heads else 1, value_dim=case.value_dim if room.widths else width)
 
 
-def value_of(name: str, rng: np.random.Generator) -> Any:
+def value_of(name: str, rng: np.random.Generator, room: Room) -> Any:
     """Returns what an option is made from."""
     if name == "causal":
         return True
     if name == "window":
-        return WINDOWS[int(rng.integers(len(WINDOWS)))]
+        windows = WINDOWS if room.open_windows else [sides for sides in WINDOWS if None not in sides]
+        return windows[int(rng.integers(len(windows)))]
     return float(rng.choice({"scale": [0.25, 1.0], "softcap": [0.7, 3.0], "mask": [0.5, 1.0]}.get(name, [1.0])))
 
 

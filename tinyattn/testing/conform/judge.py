@@ -13,6 +13,7 @@ import numpy as np
 from tinyattn.catalog import Row, find
 from tinyattn.definitions import attention
 from tinyattn.laws.precision import CLASSES, classes_of
+from tinyattn.laws.problem import Problem
 from tinyattn.ops.checks import real, whole
 from tinyattn.testing.conform.cases import OPTIONS
 from tinyattn.testing.conform.dialect import QUESTIONS, dialect_of, known_word, spoken
@@ -127,6 +128,9 @@ def judge_softmax(run: Run, gradients: bool) -> None:
         else:
             run.differs("lse", word)
         run.tested.append("lse")
+    p = made(2, 2, 3, 5) if "h" in run.stranger.inner else made(1, 1, 3, 5)
+    run.widths = takes(run, p.but(v=p.v[..., :4]), "value_dim other than head_dim")
+    run.open_windows = "window" not in run.options or takes(run, p.but(window=(None, 1)), "window with None on a side")
     same_again(run)
     hazards(run)
     run.judge(PROBLEMS)
@@ -135,6 +139,16 @@ def judge_softmax(run: Run, gradients: bool) -> None:
         run.untested.append(("gradients", "are not asked for"))
     else:
         differentiable(run)
+
+
+def takes(run: Run, p: Problem, what: str) -> bool:
+    """Returns whether the kernel takes a call; where it does not, `what` is untested."""
+    try:
+        run.stranger.call(p)
+    except (Raised, Misshaped) as error:
+        run.untested.append((what, str(error)))
+        return False
+    return True
 
 
 def differentiable(run: Run) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from tinyattn.laws.precision import classes_of, rounded
 from tinyattn.testing.conform import budgets
-from tinyattn.testing.conform.cases import Case, draw, smaller
+from tinyattn.testing.conform.cases import Case, Room, draw, smaller
 from tinyattn.testing.conform.dialect import QUESTIONS
 from tinyattn.testing.conform.nearest import Tried, nearest_bug
 from tinyattn.testing.conform.probe import Probe, near, word_of
@@ -19,6 +19,8 @@ from tinyattn.testing.conform.script import script_of
 from tinyattn.testing.conform.stranger import Died, Misshaped, Raised, Stranger
 
 PROBLEMS, GRADIENTS, MOST_FINDINGS, PATIENCE = 40, 12, 3, 150
+# Libraries that compile every shape anew.
+COMPILED = ("jax", "tinygrad")
 
 
 @dataclass
@@ -39,6 +41,8 @@ class Run:
     options: list[str] = field(default_factory=list)
     worst: float = 0.0
     apart: list[frozenset[str]] = field(default_factory=list)
+    widths: bool = True
+    open_windows: bool = True
     heard: set[str] = field(default_factory=set)
     fits: str = "not measured"
     problems: int = 0
@@ -49,8 +53,8 @@ class Run:
 
     def differs(self, question: str, word: str) -> None:
         """Notes the word that a kernel speaks, and a finding where another one is declared."""
-        self.found[question] = word
-        if word != self.declared[question]:
+        told, self.found[question] = self.found[question] == word != self.declared[question], word
+        if word != self.declared[question] and not told:
             said = QUESTIONS[question]
             self.findings.append(Finding("DIFFERS", question, f"{said[word]}; declared is that {said[self.declared[question]]}. "
                                          f"If that is meant, declare it: dialect={{{question!r}: {word!r}}}"))
@@ -121,7 +125,8 @@ class Run:
     def drawn(self, number: int) -> Case:
         """Returns the number-th case, without what the layout has no axis for or the kernel refuses together."""
         letters = self.stranger.inner
-        case = draw(self.rng, number, self.options, batch="b" in letters, heads="h" in letters)
+        room = Room("b" in letters, "h" in letters, self.widths, self.open_windows, self.stranger.library.name in COMPILED)
+        case = draw(self.rng, number, self.options, room)
         for together in self.apart:
             names = [name for name, _ in case.options]
             if together <= set(names):
