@@ -80,8 +80,10 @@ class Case:
 
 @dataclass(frozen=True)
 class Room:
-    """What cases may be: whether the arrays have axes for a batch and for heads, whether values may be of another width than
-    keys, whether a side of a window may be None, and whether shapes are few, as for a library that compiles each of them.
+    """What cases may be.
+
+    Whether the arrays have axes for a batch and for heads, whether values may be of another width than keys, whether a side
+    of a window may be None, and whether shapes are few, as for a library that compiles each of them.
     """
 
     batch: bool = True
@@ -97,13 +99,15 @@ def draw(rng: np.random.Generator, number: int, options: Sequence[str], room: Ro
     edges = (*EDGES[:: 3 if room.few else 1], LONG)
     lengths = (int(rng.choice([1, 2, 4, 5, 8])), int(rng.choice([1, 2, 4, 7, 8, 13]))) if small else edges[at % len(edges)]
     width = 8 if small else 32
+    given = tuple((name, value_of(name, rng, room)) for name in options if rng.random() < 0.5)
     case = Case(int(rng.integers(1 << 30)), batch=int(rng.choice([1, 2])), kv_heads=int(rng.choice([1, 2, 3])),
                 groups=int(rng.choice([1, 2, 3])), q_len=lengths[0], kv_len=lengths[1], head_dim=width,
-                value_dim=int(rng.choice([4, width])), options=tuple((n, value_of(n, rng, room)) for n in options if rng.random() < 0.5))
-    case = replace(case, **dict(zip(("spread", "offset"), REGIMES[int(rng.integers(len(REGIMES)))], strict=True)))
+                value_dim=int(rng.choice([4, width])), options=given)
+    spread, offset = REGIMES[int(rng.integers(len(REGIMES)))]
+    case = replace(case, spread=spread, offset=offset)
     if room.few:
-        shapes = FEW if small else [(1, 2, 2, *lengths)]
-        case = replace(case, **dict(zip(("batch", "kv_heads", "groups", "q_len", "kv_len"), shapes[number % len(shapes)], strict=True)))
+        batch, kv_heads, groups, q_len, kv_len = FEW[number % len(FEW)] if small else (1, 2, 2, *lengths)
+        case = replace(case, batch=batch, kv_heads=kv_heads, groups=groups, q_len=q_len, kv_len=kv_len)
     return replace(case, batch=case.batch if room.batch else 1, kv_heads=case.kv_heads if room.heads else 1,
                    groups=case.groups if room.heads else 1, value_dim=case.value_dim if room.widths else width)
 

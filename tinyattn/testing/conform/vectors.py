@@ -88,7 +88,7 @@ def softmax_cases() -> list[tuple[tuple[str, ...], Problem, dict[str, Array]]]:
         if "empty" in flags:
             p = p.but(mask=p.options["mask"] & (np.arange(case.q_len)[:, None] != 1))
         budget = of_outputs(p, OURS, "float32", "float32", rng)
-        d_out = rng.standard_normal(budget.truth[0].shape).astype(np.float32).astype(np.float64)
+        d_out = np.asarray(rng.standard_normal(budget.truth[0].shape), np.float32).astype(np.float64)
         pulled = of_gradients(p, d_out, OURS, "float32", "float32", rng)
         names = ["q", "k", "v", *(["bias"] if "bias" in p.options else [])]
         results = {"visible": p.visible(), "out": budget.truth[0], "allowed/out": budget.allowed[0], "d_out": d_out}
@@ -100,12 +100,13 @@ def softmax_cases() -> list[tuple[tuple[str, ...], Problem, dict[str, Array]]]:
 
 def drawn_cases(row: Row, seed: int, count: int = 6) -> list[tuple[tuple[str, ...], Problem, dict[str, Array]]]:
     """Returns cases of any mechanism: problems as the catalog draws them, whose options files can hold."""
-    rng, found = np.random.default_rng(seed), []
+    rng = np.random.default_rng(seed)
+    found: list[tuple[tuple[str, ...], Problem, dict[str, Array]]] = []
     while len(found) < count:
         p = row.sample(rng, row.fit(replace(Sizes(dtype="float32"), q_len=int(rng.integers(3, 9)), kv_len=int(rng.integers(3, 9)))))
         p = replace(p, options={name: x for name, x in p.options.items() if x is not False and storable(x)})
         budget = measure((plain,), row.mechanism, p, rng, reorder=False)
-        d_out = rng.standard_normal(budget.truth[0].shape).astype(np.float32).astype(np.float64)
+        d_out = np.asarray(rng.standard_normal(budget.truth[0].shape), np.float32).astype(np.float64)
 
         def side(f: Any, problem: Problem, d_out: Array = d_out) -> tuple[Array, ...]:
             _, pull = vjp(lambda t: first(problem.but(**t).call(f)), {"q": problem.q, "k": problem.k, "v": problem.v})
