@@ -1,4 +1,4 @@
-"""Mutation testing on request: breaks the library in small ways, one at a time, and sees whether the tests of that area notice.
+"""Mutation testing on request: changes the library in small ways, one at a time, and sees whether the tests of that area fail.
 
 `python tests/mutants.py` draws 300 mutants and writes one line per mutant into tests/mutants.txt; started again, it goes on
 where it was. A survivor that changes nothing is marked by hand: `equivalent` in the second column, and why in the last.
@@ -29,9 +29,8 @@ ROOT = Path(__file__).resolve().parent.parent
 TABLE = ROOT / "tests" / "mutants.txt"
 AREAS = {"ops/masks": ["tests/ops/masks"], "ops/positions": ["tests/ops/test_positions.py", "tests/ops/test_frequencies.py"],
          "ops/files": ["tests/ops/files"], "ops": ["tests/ops", "tests/definitions"], "engine": ["tests/engine"],
-         "definitions": ["tests/definitions", "tests/laws"],
-         "laws": ["tests/laws", "tests/testing", "tests/caches/test_laws.py"], "caches": ["tests/caches"],
-         "models": ["tests/models"]}
+         "definitions": ["tests/definitions", "tests/laws"], "caches": ["tests/caches"], "models": ["tests/models"],
+         "laws": ["tests/laws", "tests/testing", "tests/caches/test_laws.py"]}
 # A mutant that never ends is caught. Processor time, not the clock, so that a busy machine catches no more than a free one.
 CPU_SECONDS, MEMORY = 600, 12 << 30
 OPERATORS = {ast.Add: ("+", "-"), ast.Sub: ("-", "+"), ast.Mult: ("*", "/"), ast.Div: ("/", "*"), ast.FloorDiv: ("//", "/"),

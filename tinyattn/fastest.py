@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from functools import cache, wraps
 from inspect import signature
+from operator import attrgetter
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -91,7 +92,7 @@ def named(definition: Callable[..., Any], form: Callable[..., Any]) -> Callable[
 @cache
 def kernel_of(definition: Callable[..., Any]) -> Callable[..., Any] | None:
     """Returns the kernel of a definition of exact attention, differentiable again; None where there is no kernel."""
-    exact = kernel("exact")
+    exact = kernel("exact.primitive")
     if exact is None:
         return None
     from tinyattn.kernels.softmax.dot_product import solve
@@ -131,7 +132,8 @@ def plain_step(q: Array, k: Array, v: Array, options: dict[str, Any]) -> bool:
 def one_query(q: Array, k: Array, v: Array, definition: Callable[..., Any]) -> Array:
     """Returns attention where every query sees every key: nothing to hide, to cap or to add.
 
-    The formula as it stands takes half the time of the definition, whose checks cost as much as so small a product.
+    The formula is written out. With `scores_of` and `exponentials` of ops, whose checks take as long as so small a product,
+    a step with 4 to 8 heads and 64 to 512 keys was measured at 1.5 to 2.3 times the time, and the definition at 2.7 to 8 times.
     """
     *leading, heads, _, dim = q.shape
     kv_heads = k.shape[-3]
@@ -152,7 +154,7 @@ def kernel(name: str = "attention") -> Any:
         from tinyattn.kernels.tiles.jit import DISABLED
     except ImportError:
         return None
-    return None if DISABLED else getattr(kernels, name)
+    return None if DISABLED else attrgetter(name)(kernels)
 
 
 def same_along_first(option: Any, ndim: int) -> bool:

@@ -6,11 +6,11 @@ from tinyattn import definitions
 from tinyattn.caches.paged import PagedCache
 from tinyattn.caches.tape import NEVER
 from tinyattn.catalog.caches import ROWS
-from tinyattn.catalog.latent import ABSORBED
+from tinyattn.catalog.calls import ABSORBED
 from tinyattn.laws.budget import measure
+from tinyattn.laws.law import plain
 from tinyattn.laws.oracles.caches import in_codes, keeping, voted
 from tinyattn.laws.problem import Problem
-from tinyattn.laws.score import plain
 
 HEADS, KV_HEADS, HEAD_DIM, VALUE_DIM, NOPE = 4, 2, 4, 3, 2
 WEIGHTS = {"w_uk": np.random.default_rng(1).standard_normal((HEADS, HEAD_DIM, NOPE)),

@@ -27,7 +27,7 @@ def test_a_mixer_is_suggested_where_only_a_mixer_is_taken(name, words):
     with pytest.raises(ValueError, match=words) as refusal:
         find_mixer(name)
     _, _, hint = str(refusal.value).partition("; ")
-    offered = hint.removeprefix("did you mean ").removesuffix("?").split(" or ") if "mean" in hint else hint.removeprefix("known: ").split(", ")
+    offered = hint.removeprefix("did you mean ").removesuffix("?").split(" or ") if hint.startswith("did") else hint.removeprefix("known: ").split(", ")
     assert all(find_mixer(other) in MIXERS for other in offered)
 
 

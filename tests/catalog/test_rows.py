@@ -4,11 +4,15 @@ import ast
 from dataclasses import fields, replace
 from pathlib import Path
 
+import ml_dtypes
+import numpy as np
 import pytest
 
 import tinyattn
-from tinyattn.catalog import Row, caches, find
+from tinyattn.catalog import ROWS, Row, caches, find
 from tinyattn.catalog.find import FAMILIES
+from tinyattn.laws.law import plain
+from tinyattn.laws.problem import Sizes
 
 PACKAGE = Path(tinyattn.__file__).parent
 
@@ -30,6 +34,19 @@ def test_rows_take_keywords_alone():
 def test_a_row_that_lacks_something_is_refused(change, words):
     with pytest.raises(ValueError, match=f"^attention: .*{words}"):
         replace(find("attention"), **change)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=[row.name for row in ROWS])
+def test_a_row_takes_its_dtypes_and_keeps_them(row):
+    p = row.sample(np.random.default_rng(0), row.fit(Sizes()))
+    assert np.dtype("bfloat16") == ml_dtypes.bfloat16
+    for name in row.dtypes:
+        assert plain(row.mechanism, p.astype(name))[0].dtype == name
+
+
+def test_a_row_is_named_after_its_definition_unless_it_has_another_name():
+    assert find("gqa").name == find("gqa").definition.__name__ == "grouped_query_attention"
+    assert (find("retention").name, find("retention").definition.__name__) == ("retention", "retention_parallel")
 
 
 def test_a_row_without_a_cache_has_no_formula():

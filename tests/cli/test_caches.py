@@ -9,10 +9,10 @@ import pytest
 from tinyattn.caches import GrowingCache
 from tinyattn.catalog import caches, find
 from tinyattn.cli import cache_names, cost, main
-from tinyattn.cli.compare_caches import chosen, through
+from tinyattn.cli.comparing.caches import chosen, through
 from tinyattn.cli.generate import readable
 from tinyattn.cli.presets import PRESETS
-from tinyattn.cli.step_by_hand import write_by_hand
+from tinyattn.cli.timing.step_by_hand import write_by_hand
 from tinyattn.models import checkpoint
 from tinyattn.models.config import DecoderConfig
 from tinyattn.models.decoder import Decoder
@@ -87,7 +87,7 @@ def test_caches_are_chosen_by_name():
 
 
 @pytest.mark.parametrize(("arguments", "words"), [
-    (["compare", "--caches", "mbzq"], "unknown cache 'mbzq'; known: growing"), (["compare", "--caches", "all", "--plot", "x.png"], "--plot: losses"),
+    (["compare", "--caches", "mbzq"], "unknown cache 'mbzq'; known: growing"), (["compare", "--caches", "all", "--plot", "x.png"], "--plot: draws losses"),
     (["cost", "--model", "llama"], "unknown model 'llama'; did you mean llama"), (["cost", "--cache", "growin"], "unknown cache 'growin'"),
     (["cost", "--heads", "8", "--layers", "2"], "--head-dim: missing"), (["cost", "--heads", "8", "--model", "all"], "--model: a model has its own"),
     (["cost", "--heads", "8", "--kv-heads", "3", "--head-dim", "4", "--layers", "1"], "--kv-heads: expected a divisor of the 8 heads, got 3"),
@@ -202,8 +202,8 @@ def test_the_table_of_a_decoding_step(capsys, tmp_path, monkeypatch):
         written.append([[function() for function in functions.values()] for _ in range(rounds + warm_up)])
         return {"ours": [4e-3, 8e-3, 18e-3], "by hand": [2e-3, 4e-3, 2e-3]}
 
-    monkeypatch.setattr("tinyattn.cli.time_generate.interleaved", timed)
-    monkeypatch.setattr("tinyattn.cli.time_generate.caches_of", lambda row, length: {"one": GrowingCache, "other": RoundedCache})
+    monkeypatch.setattr("tinyattn.cli.timing.generate.interleaved", timed)
+    monkeypatch.setattr("tinyattn.cli.timing.generate.caches_of", lambda row, length: {"one": GrowingCache, "other": RoundedCache})
     out = tmp_path / "t"
     assert main(["time", "generate", "--rounds", "1", "--json", str(out)]) == 0
     lines = json.loads(out.read_text())

@@ -8,9 +8,10 @@ import pytest
 from tinyattn import fastest
 from tinyattn.catalog import ROWS
 from tinyattn.catalog.blocks import BLOCKS
-from tinyattn.cli import cache_names, compare, compare_table, compare_text, main
-from tinyattn.cli.compare_caches import print_caches
-from tinyattn.cli.compare_digits import print_digits
+from tinyattn.cli import cache_names, compare, main, terminal
+from tinyattn.cli.comparing import text as comparing_text
+from tinyattn.cli.comparing.caches import print_caches
+from tinyattn.cli.comparing.digits import print_digits
 from tinyattn.models.config import DecoderConfig
 
 SMALL = ["--steps", "2", "--context", "16", "--batch", "2"]
@@ -61,7 +62,7 @@ def line_of(name):
 
 def test_the_table_fits_80_columns_with_every_name_whole(capsys):
     settings = {"bigram_bits_per_byte": 3.2671, "behind": 1024, "temperature": 0.8, "seed": 3, "prompt": "def f(x):\n    é"}
-    compare_table.print_text({"settings": settings, "rows": [line_of(name) for name in NAMES]})
+    comparing_text.print_text({"settings": settings, "rows": [line_of(name) for name in NAMES]})
     shown = capsys.readouterr().out
     lines = shown.splitlines()
     assert max(map(len, lines)) <= 80
@@ -70,7 +71,7 @@ def test_the_table_fits_80_columns_with_every_name_whole(capsys):
     table = lines[: lines.index("")]
     assert [line.split()[0] for line in table] == ["mechanism", table[1].split()[0], *NAMES, "(bigram)"]
     assert all(len(line.split()) == len(table[0].split()) for line in table[:-1])
-    legend = lines[lines.index("") + 1 :][: len(compare_table.LEGEND)]
+    legend = lines[lines.index("") + 1 :][: len(comparing_text.LEGEND)]
     assert [line.split()[0] for line in legend] == table[0].split()[1:]
     assert "behind 1,024 bytes" in shown
     assert f"    a\\tb\\x1b[0m\\x00\\ufffd\n    {72 * 'x'}" in shown  # the room between two margins of 4
@@ -80,15 +81,17 @@ def test_the_table_fits_80_columns_with_every_name_whole(capsys):
 def test_a_sample_is_a_handful_of_lines_of_which_none_is_blank(capsys):
     sample = "\n\n  first\n   \n" + "\n".join(f"{number}" for number in range(9))
     settings = {"bigram_bits_per_byte": 3.2671, "behind": 1024, "temperature": 0.8, "seed": 3, "prompt": "import this\n"}
-    compare_table.print_text({"settings": settings, "rows": [{**line_of("attention"), "sample": sample}]})
+    comparing_text.print_text({"settings": settings, "rows": [{**line_of("attention"), "sample": sample}]})
     shown = capsys.readouterr().out
     assert shown.endswith("behind this held text:\n    import this\n\nattention writes:\n      first\n    0\n    1\n    2\n    3\n    4\n")
 
 
-def test_rows_too_wide_are_turned(capsys):
-    compare_table.print_columns(["name", "one", "other"], [["title"], ["a" * 60, "1" * 20, ""], ["b", "2", "3"]])
-    assert capsys.readouterr().out == f"title\n{'a' * 60}\n  one    {'1' * 20}\nb\n  one    2\n  other  3\n"
-    compare_table.print_columns(["name", "one"], [["title"], ["a", "10"], ["bb", ""]])
+def test_rows_too_wide_are_printed_as_blocks(capsys):
+    rows = [["title"], ["a" * 60, "1" * 20, ""], ["b", "2", "3" * 63], ["c", "4", "5"], ["d", "6", "7" * 64]]
+    terminal.plain_table(["name", "one", "other"], rows, 80)
+    assert capsys.readouterr().out == (f"title\n{'a' * 60}\n  one: {'1' * 20}\nb\n  one: 2  other: {'3' * 63}\n"
+                                       f"c\n  one: 4  other: 5\nd\n  one: 6\n  other: {'7' * 64}\n")
+    terminal.plain_table(["name", "one"], [["title"], ["a", "10"], ["bb", ""]], 80)
     assert capsys.readouterr().out == "name  one\n----  ---\ntitle\na      10\nbb\n"
 
 
@@ -110,14 +113,14 @@ def test_the_tables_of_caches_and_of_digits_fit(capsys):
 
 
 def test_the_sample_is_drawn_from_the_seed_at_a_temperature(text, tmp_path, monkeypatch, capsys):
-    asked, drawn, real = [], [], compare_text.generate
+    asked, drawn, real = [], [], comparing_text.generate
 
     def recorded(decoder, prompt, tokens, rng, **options):
         asked.append((prompt, tokens, options["temperature"]))
         drawn.append(rng.bit_generator.state["state"]["state"])
         return real(decoder, prompt, tokens, rng, **options)
 
-    monkeypatch.setattr(compare_text, "generate", recorded)
+    monkeypatch.setattr(comparing_text, "generate", recorded)
     samples = []
     for seed in ("0", "0", "1"):
         out = tmp_path / "r"
@@ -132,18 +135,17 @@ def test_the_sample_is_drawn_from_the_seed_at_a_temperature(text, tmp_path, monk
 
 
 def test_the_machine_says_whether_kernels_ran(monkeypatch):
-    from tinyattn.cli.trained import machine
-    assert machine()["kernels"] == (fastest.kernel() is not None)
+    assert compare.machine()["kernels"] == (fastest.kernel() is not None)
 
 
 def test_a_prompt_begins_a_line_and_leaves_room():
     config = DecoderConfig(width=16, layers=1, heads=2, kv_heads=1, hidden=16, context=8)
     held = np.frombuffer(b"ab\ncdefghijklm", np.uint8)
-    assert compare_text.short_prompt(held, config) == b"cd"
-    assert compare_text.short_prompt(held[3:], config) == b"cd"
+    assert comparing_text.short_prompt(held, config) == b"cd"
+    assert comparing_text.short_prompt(held[3:], config) == b"cd"
     longer = DecoderConfig(width=16, layers=1, heads=2, kv_heads=1, hidden=16, context=40)
     for text, prompt in ((b"rest\nof\n\n    indented\n\n# a sign\n\nword\nand\n  more of it", b"word\nand\n"), (b"   of\n   it\n\tx\nmargin", b"margin"),
                          (b"a\r\n\r\n\r\nb c d e f g h i j k", b"b c d e f "), (b"\n\n\n", b"\n\n\n"), (b"\n\nnine", b"nine")):
-        assert compare_text.short_prompt(np.frombuffer(text, np.uint8), longer) == prompt
-    assert compare_text.long_prompt(held, config) == held.tobytes()
-    assert len(compare_text.long_prompt(np.zeros(5000, np.uint8), config)) == compare_text.BEHIND
+        assert comparing_text.short_prompt(np.frombuffer(text, np.uint8), longer) == prompt
+    assert comparing_text.long_prompt(held, config) == held.tobytes()
+    assert len(comparing_text.long_prompt(np.zeros(5000, np.uint8), config)) == comparing_text.BEHIND

@@ -2,7 +2,8 @@
 
 import pytest
 
-from tinyattn.cli import plan, threads
+from tinyattn.cli import threads
+from tinyattn.cli.comparing import plan
 from tinyattn.models.config import DecoderConfig
 
 

@@ -86,5 +86,5 @@ def test_the_module_is_the_command():
 
 def test_the_museum_of_one(capsys):
     assert main(["museum", "mask_inverted", "--examples", "1"]) == 0
-    assert "1 twins, 0 of them killed by no law" in capsys.readouterr().out
+    assert "twins: 1; killed by no law: none" in capsys.readouterr().out
     assert main(["museum", "no_such"]) == 2

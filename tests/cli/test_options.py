@@ -74,7 +74,7 @@ def test_a_long_list_is_cut(capsys):
     (["train", "--out", "NEW", "--text", "TEXT", "--resume", "MODEL", "--context", "8"], "--context 8: the model of --resume has a context of 16"),
     (["train", "--out", "TEXT", "--text", "TEXT"], "TEXT is the text itself"),
     (["cost", "--model", "palm-540b, PaLM-540B"], "--model: PaLM-540B is named twice"), (["cost", "--cache", "int8,INT8"], "--cache: INT8 is named twice"),
-    (["cost", "--model", "palm-540b,"], "--model: expected names with commas between, got 'palm-540b,'"),
+    (["cost", "--model", "palm-540b,"], "--model: expected names separated by commas, got 'palm-540b,'"),
     (["cost", "--json", "NEW", "--plot", "NEW"], "--plot: NEW is the file of --json too"),
     (["cost", "--plot", "NEW.xyz"], "--plot: expected a name that ends with png, svg, pdf, got NEW.xyz"),
     (["time", "kernels", "--plot", "NEW.xyz"], "--plot: expected a name that ends with png, svg, pdf"),

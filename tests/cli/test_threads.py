@@ -7,7 +7,8 @@ import threading
 
 import pytest
 
-from tinyattn.cli import compare, main, plan, terminal, threads
+from tinyattn.cli import compare, main, terminal, threads
+from tinyattn.cli.comparing import plan
 from tinyattn.models.config import DecoderConfig
 
 SMALL = ["--steps", "2", "--context", "16", "--batch", "2"]

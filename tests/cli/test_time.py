@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from tinyattn import plot
-from tinyattn.cli import main, measure, peers, time_caches, time_kernels
-from tinyattn.cli.kernel_cases import CASES, Case, operations
+from tinyattn.cli import main
+from tinyattn.cli.timing import caches, fresh, kernels, measure, peers
+from tinyattn.cli.timing.kernel_cases import CASES, Case, operations
 from tinyattn.ops import masks
 
 SMALL = (Case((1, 2, 2, 16, 16, 8), asked={"itself": 0.01}), Case((1, 2, 1, 16, 16, 8), backward=True, window=(3, 0)),
@@ -48,13 +49,13 @@ def test_a_library_that_does_not_run_is_named_and_left_out(monkeypatch, capsys):
 def test_the_table_of_kernels_and_its_picture(monkeypatch, capsys, tmp_path):
     monkeypatch.delenv("OPENBLAS_CORETYPE", raising=False)
     monkeypatch.delenv("OPENBLAS_L2_SIZE", raising=False)
-    monkeypatch.setattr(time_kernels, "CASES", SMALL)
-    monkeypatch.setattr(time_kernels, "FAR", (1, 1, 1, 64, 64, 8))
-    monkeypatch.setattr(time_kernels, "LENGTHS", (16, 32))
-    monkeypatch.setattr(time_kernels, "limits", lambda: (300.0, 16.0))
-    monkeypatch.setattr(time_kernels, "MEMORY", "print(2.5)")
-    monkeypatch.setattr(time_kernels, "FIRST", "print([0.25, 0.5])")  # compiling takes a core for a minute
-    monkeypatch.setattr(peers, "PEERS", {"itself": ("numpy", time_kernels.ours)})
+    monkeypatch.setattr(kernels, "CASES", SMALL)
+    monkeypatch.setattr(kernels, "FAR", (1, 1, 1, 64, 64, 8))
+    monkeypatch.setattr(kernels, "LENGTHS", (16, 32))
+    monkeypatch.setattr(kernels, "limits", lambda: (300.0, 16.0))
+    monkeypatch.setattr(fresh, "MEMORY", "print(2.5)")
+    monkeypatch.setattr(fresh, "FIRST", "print([0.25, 0.5])")  # compiling takes a core for a minute
+    monkeypatch.setattr(peers, "PEERS", {"itself": ("numpy", kernels.ours)})
     report, picture = tmp_path / "k.json", tmp_path / "k.svg"
     assert main(["time", "kernels", "--rounds", "1", "--json", str(report), "--plot", str(picture)]) == 0
     shown = capsys.readouterr().out
@@ -68,7 +69,7 @@ def test_the_table_of_kernels_and_its_picture(monkeypatch, capsys, tmp_path):
 
 
 def test_a_first_call_is_timed(capsys):
-    exec(time_kernels.FIRST, {})
+    exec(fresh.FIRST, {})
     forward, both = json.loads(capsys.readouterr().out)
     assert 0.0 < forward < both
 
@@ -89,14 +90,14 @@ def test_variables_that_slow_numpy_are_named_and_left_out(name, monkeypatch, cap
 def test_every_cache_of_a_long_text_stands_beside_the_kernel_alone(monkeypatch, capsys, tmp_path):
     monkeypatch.delenv("OPENBLAS_CORETYPE", raising=False)
     monkeypatch.delenv("OPENBLAS_L2_SIZE", raising=False)
-    monkeypatch.setattr(time_caches, "LENGTH", 256)
+    monkeypatch.setattr(caches, "LENGTH", 256)
     report = tmp_path / "caches.json"
     assert main(["time", "caches", "--rounds", "3", "--json", str(report)]) == 0
-    assert "256 tokens, one more a step" in capsys.readouterr().out
+    assert "256 tokens, one more per step" in capsys.readouterr().out
     lines = {line["cache"]: line for line in json.loads(report.read_text())}
-    assert list(lines) == [time_caches.BARE, "fixed", "pages of 64", "pages of 16", "int8", "int4"]
-    assert set(time_caches.ASKED) == set(lines) - {time_caches.BARE}
-    assert lines[time_caches.BARE]["of no cache"] == lines["fixed"]["of fixed"] == lines["int8"]["of int8"] == "1.00"
+    assert list(lines) == [caches.BARE, "fixed", "pages of 64", "pages of 16", "int8", "int4"]
+    assert set(caches.ASKED) == set(lines) - {caches.BARE}
+    assert lines[caches.BARE]["of no cache"] == lines["fixed"]["of fixed"] == lines["int8"]["of int8"] == "1.00"
     held = 255 + 2 + 3  # tokens given, warmed up, measured
     assert float(lines["fixed"]["MB"]) == round(held * 8 * 2 * 128 * 4 / 1e6, 1)
     assert float(lines["int4"]["MB"]) < float(lines["int8"]["MB"]) < float(lines["fixed"]["MB"])
@@ -109,7 +110,7 @@ def test_only_kernels_are_drawn(capsys, tmp_path):
 
 def test_a_case_is_drawn_as_it_ran_beside_the_first_library():
     beside = [{"case": "a", "GFLOP": 2.0, "bytes": 1e9, "GFLOP/s": rate} for rate in (90.0, 50.0)]
-    assert time_kernels.points_of([*beside, {"case": "first call", "GFLOP": 1.0}]) == {"a": (2.0, 90.0)}
+    assert kernels.points_of([*beside, {"case": "first call", "GFLOP": 1.0}]) == {"a": (2.0, 90.0)}
 
 
 def test_what_the_pictures_draw():

@@ -4,12 +4,21 @@ import math
 
 import numpy as np
 
+CLOSE = {"rtol": 1e-11, "atol": 1e-12}
+LENGTHS = [(4, 4), (1, 5), (3, 9), (9, 9), (0, 3), (5, 2)]
+
 
 def drawn(seed, q_len, kv_len, groups=2, d=4, e=3):
     """Returns q, k, v and the generator: two sequences, two heads of keys."""
     rng = np.random.default_rng(seed)
     return (rng.standard_normal((2, 2 * groups, q_len, d)), rng.standard_normal((2, 2, kv_len, d)),
             rng.standard_normal((2, 2, kv_len, e)), rng)
+
+
+def image(seed, grid, q_len=None):
+    """Returns the same with one key per cell of a grid, and as many queries unless fewer are wanted."""
+    length = math.prod(grid)
+    return drawn(seed, q_len or length, length)
 
 
 def attention(q, k, v, *, seen=None, bias=None, scale=None, softcap=None, sinks=None):

@@ -1,18 +1,13 @@
 """Spans, counted positions and dual chunks: the gradients of every argument, and refusals by name."""
 
-import importlib.util
-from pathlib import Path
 
 import numpy as np
 import pytest
+from oracle import drawn
 
 from tinyattn import definitions
 from tinyattn.engine.check import directional
 
-_spec = importlib.util.spec_from_file_location("oracle", Path(__file__).with_name("oracle.py"))
-oracle = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(oracle)
-drawn = oracle.drawn
 CALLS = {
     "dynamic_contextual": lambda t: definitions.dynamic_contextual_attention(t["q"], t["k"], t["v"], span=t["span"], ramp=1.5,
                                                                              bias=t["bias"], softcap=2.0, sinks=t["sinks"]),

@@ -1,23 +1,15 @@
 """Positions counted by gates against loops over pairs, written from their formula."""
 
-import importlib.util
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from oracle import CLOSE, LENGTHS, drawn
 
 from tinyattn import definitions
 from tinyattn.engine import vjp
-
-_spec = importlib.util.spec_from_file_location("oracle", Path(__file__).with_name("oracle.py"))
-oracle = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(oracle)
-drawn = oracle.drawn
-CLOSE = {"rtol": 1e-11, "atol": 1e-12}
-LENGTHS = [(4, 4), (1, 5), (3, 9), (9, 9), (0, 3), (5, 2)]
 
 
 @given(seed=st.integers(0, 99), lengths=st.sampled_from(LENGTHS), positions=st.sampled_from([1, 2, 3, 20]), causal=st.booleans(),

@@ -1,24 +1,17 @@
 """Dual chunks against loops over pairs, written from their formula."""
 
 import cmath
-import importlib.util
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from oracle import CLOSE, LENGTHS, drawn
 
 from tinyattn import definitions
 from tinyattn.definitions.softmax.dual_chunk import distances
 
-_spec = importlib.util.spec_from_file_location("oracle", Path(__file__).with_name("oracle.py"))
-oracle = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(oracle)
-drawn = oracle.drawn
-CLOSE = {"rtol": 1e-11, "atol": 1e-12}
-LENGTHS = [(4, 4), (1, 5), (3, 9), (9, 9), (0, 3), (5, 2)]
 NO_LONGER = [lengths for lengths in LENGTHS if lengths[0] <= lengths[1]]
 FORMS = [definitions.dual_chunk_attention, definitions.dual_chunk_attention_merged]
 EACH_FORM = pytest.mark.parametrize("form", FORMS, ids=lambda form: form.__name__)

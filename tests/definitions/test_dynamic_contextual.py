@@ -1,26 +1,18 @@
 """Spans of attention against loops over pairs, written from their formula."""
 
-import importlib.util
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from oracle import CLOSE, LENGTHS, drawn
 
 from tinyattn import definitions
 from tinyattn.engine import grad, vjp
 from tinyattn.layers.attention import SelfAttention
 from tinyattn.layers.inputs import Input, between
 from tinyattn.ops import masks, merge
-
-_spec = importlib.util.spec_from_file_location("oracle", Path(__file__).with_name("oracle.py"))
-oracle = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(oracle)
-drawn = oracle.drawn
-CLOSE = {"rtol": 1e-11, "atol": 1e-12}
-LENGTHS = [(4, 4), (1, 5), (3, 9), (9, 9), (0, 3), (5, 2)]
 
 
 def ramped(distance, span, ramp):

@@ -1,20 +1,16 @@
 """Linear attention's three forms against a loop over pairs, with states, scales and other features."""
 
-import importlib.util
 import math
-from pathlib import Path
 
 import numpy as np
+import oracle
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from oracle import drawn
 
 from tinyattn import definitions
 from tinyattn.engine.check import directional
-
-_spec = importlib.util.spec_from_file_location("oracle", Path(__file__).with_name("oracle.py"))
-oracle = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(oracle)
 
 EPS = np.finfo(np.float64).eps
 FORMS = {"parallel": definitions.linear_attention_parallel, "recurrent": definitions.linear_attention_recurrent,
@@ -23,16 +19,10 @@ FORMS = {"parallel": definitions.linear_attention_parallel, "recurrent": definit
          "chunked": definitions.linear_attention_chunked}
 
 
-def drawn(seed, q_len, kv_len, groups=2):
-    rng = np.random.default_rng(seed)
-    return (rng.standard_normal((2, 2 * groups, q_len, 3)), rng.standard_normal((2, 2, kv_len, 3)),
-            rng.standard_normal((2, 2, kv_len, 4)))
-
-
 @given(seed=st.integers(0, 99), q_len=st.sampled_from([0, 1, 3, 5]), more=st.sampled_from([0, 1, 4]), causal=st.booleans(),
        normalize=st.booleans(), scale=st.sampled_from([None, 0.5]), groups=st.sampled_from([1, 2]))
 def test_every_form_is_the_loop(seed, q_len, more, causal, normalize, scale, groups):
-    q, k, v = drawn(seed, q_len, q_len + more, groups)
+    q, k, v, _ = drawn(seed, q_len, q_len + more, groups, d=3, e=4)
     want = oracle.linear(q, k, v, lambda x: x + 1 if x > 0 else math.exp(x), causal=causal, normalize=normalize, scale=scale or 1.0)
     for name, form in FORMS.items():
         got = form(q, k, v, causal=causal, normalize=normalize, scale=scale)
@@ -41,7 +31,7 @@ def test_every_form_is_the_loop(seed, q_len, more, causal, normalize, scale, gro
 
 @given(seed=st.integers(0, 99), first=st.integers(0, 6), normalize=st.booleans(), which=st.sampled_from(sorted(FORMS)))
 def test_a_state_carries_what_came_before(seed, first, normalize, which):
-    q, k, v = drawn(seed, 6, 6)
+    q, k, v, _ = drawn(seed, 6, 6, d=3, e=4)
     form = FORMS[which]
     options = {"causal": True, "normalize": normalize, "return_state": True}
     whole, end = form(q, k, v, **options)
@@ -58,7 +48,7 @@ def test_a_state_carries_what_came_before(seed, first, normalize, which):
 
 @pytest.mark.parametrize("name", FORMS)
 def test_gradients_and_dtypes(name):
-    q, k, v = drawn(0, 4, 5)
+    q, k, v, _ = drawn(0, 4, 5, d=3, e=4)
     rng = np.random.default_rng(0)
     state = (rng.random((2, 2, 3, 4)), rng.random((2, 2, 3)))
     for causal in (False, True):
@@ -75,7 +65,7 @@ def test_gradients_and_dtypes(name):
 
 @pytest.mark.parametrize("name", FORMS)
 def test_a_total_of_zero_gives_zero(name):
-    q, k, v = drawn(1, 3, 3)
+    q, k, v, _ = drawn(1, 3, 3, d=3, e=4)
     out = FORMS[name](q, k, v, feature_map=lambda x: x * 0.0, causal=True)
     np.testing.assert_array_equal(out, np.zeros_like(out))
     np.testing.assert_array_equal(FORMS[name](q, k[..., :0, :], v[..., :0, :]), np.zeros((2, 4, 3, 4)))

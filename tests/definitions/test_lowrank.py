@@ -1,22 +1,16 @@
 """Projections and landmarks against loops over pairs, written from their formulas."""
 
-import importlib.util
 import math
-from pathlib import Path
 
 import numpy as np
+import oracle
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from oracle import CLOSE, drawn
 
 from tinyattn import definitions
 from tinyattn.engine.check import directional
-
-_spec = importlib.util.spec_from_file_location("oracle", Path(__file__).with_name("oracle.py"))
-oracle = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(oracle)
-drawn = oracle.drawn
-CLOSE = {"rtol": 1e-11, "atol": 1e-12}
 
 
 @given(seed=st.integers(0, 99), lengths=st.sampled_from([(4, 4), (1, 5), (5, 2), (0, 3), (3, 0)]), rank=st.sampled_from([1, 2, 7]),

@@ -112,3 +112,15 @@ def test_a_damaged_option_is_named_or_taken(row, form):
             except (TypeError, ValueError) as refusal:
                 refusals.append(str(refusal))
             assert name in refusals[-1], (value, refusals[-1])
+
+
+SCALED = [(row, form) for row, form in FORMS if "scale" in inspect.signature(row.definition).parameters]
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("scale", [1e308, -1e308])
+@pytest.mark.parametrize(("row", "form"), SCALED, ids=[f"{row.name}-{getattr(form, '__name__', 'form')}" for row, form in SCALED])
+def test_scores_that_overflow_are_no_numbers_in_the_result_and_raise_no_warning(row, form, scale):
+    problem = row.sample(np.random.default_rng(0), row.fit(Sizes(leading=(2,), q_len=9, kv_len=9)))
+    out = problem.but(scale=scale, q=problem.q * 1e9).call(row.called(form))
+    assert not all(np.isfinite(part).all() for part in (out if isinstance(out, tuple) else (out,)))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from oracle import drawn
 
 from tinyattn import definitions
 from tinyattn.engine.check import directional
@@ -13,11 +14,11 @@ from tinyattn.engine.check import directional
 EPS = np.finfo(np.float64).eps
 
 
-def drawn(seed, q_len, kv_len, groups=2, strong=1.0):
-    rng = np.random.default_rng(seed)
-    q, k = rng.standard_normal((2, 2 * groups, q_len, 3)), rng.standard_normal((2, 2, kv_len, 3))
+def gated(seed, q_len, kv_len, groups=2, strong=1.0):
+    """Returns q, keys shorter than 1, v, log decays per channel, and write strengths."""
+    q, k, v, rng = drawn(seed, q_len, kv_len, groups, d=3, e=4)
     k /= 1 + np.linalg.norm(k, axis=-1, keepdims=True)
-    return q, k, rng.standard_normal((2, 2, kv_len, 4)), -strong * rng.random((2, 2, kv_len, 3)), rng.random((2, 2, kv_len))
+    return q, k, v, -strong * rng.random((2, 2, kv_len, 3)), rng.random((2, 2, kv_len))
 
 
 def loop(q, k, v, *, decay=None, beta=None, scale=1.0):
@@ -69,7 +70,7 @@ def forms(kind):
 @given(seed=st.integers(0, 99), q_len=st.sampled_from([0, 1, 3, 6]), more=st.sampled_from([0, 1, 4]),
        groups=st.sampled_from([1, 2]), strong=st.sampled_from([0.1, 3.0, 50.0]), scale=st.sampled_from([None, 0.5]))
 def test_every_form_is_the_loop(kind, seed, q_len, more, groups, strong, scale):
-    q, k, v, decay, beta = drawn(seed, q_len, q_len + more, groups, strong)
+    q, k, v, decay, beta = gated(seed, q_len, q_len + more, groups, strong)
     options, told = arguments(kind, decay, beta)
     want = loop(q, k, v, scale=scale or 1.0, **told)
     for name, form in forms(kind).items():
@@ -79,7 +80,7 @@ def test_every_form_is_the_loop(kind, seed, q_len, more, groups, strong, scale):
 @pytest.mark.parametrize("kind", KINDS)
 def test_gradients_reach_gates_and_states(kind):
     rng = np.random.default_rng(0)
-    q, k, v, decay, beta = drawn(0, 4, 5)
+    q, k, v, decay, beta = gated(0, 4, 5)
     options, _ = arguments(kind, decay, beta)
     state = rng.standard_normal((2, 2, 3, 4))
     for name, form in forms(kind).items():
@@ -93,7 +94,7 @@ def test_gradients_reach_gates_and_states(kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_one_head_half_precision_and_no_tokens(kind):
-    q, k, v, decay, beta = drawn(0, 5, 5, groups=1)
+    q, k, v, decay, beta = gated(0, 5, 5, groups=1)
     options, _ = arguments(kind, decay, beta)
     for name, form in forms(kind).items():
         half, state = form(*(x.astype(np.float16) for x in (q, k, v)), return_state=True, **options)
@@ -106,7 +107,7 @@ def test_one_head_half_precision_and_no_tokens(kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_gates_are_refused_by_name(kind):
-    q, k, v, decay, beta = drawn(0, 3, 3)
+    q, k, v, decay, beta = gated(0, 3, 3)
     options, _ = arguments(kind, decay, beta)
     for form in forms(kind).values():
         for gate, array in options.items():
@@ -124,7 +125,7 @@ def test_gates_are_refused_by_name(kind):
 
 
 def test_strong_decays_overflow_nowhere():
-    q, k, v, decay, beta = drawn(0, 40, 40, strong=900.0)
+    q, k, v, decay, beta = gated(0, 40, 40, strong=900.0)
     for kind in KINDS:
         options, told = arguments(kind, decay, beta)
         for name, form in forms(kind).items():

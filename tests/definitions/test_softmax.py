@@ -1,26 +1,18 @@
 """Softmax attention in all its forms against a loop over positions, forward and backward."""
 
-import importlib.util
 from functools import partial
-from pathlib import Path
 
 import numpy as np
+import oracle
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from softmax_forms import EPS, FORMS
 
 from tinyattn import definitions, ops
 from tinyattn.engine import grad
 from tinyattn.engine.check import directional
 from tinyattn.ops import masks
-
-_spec = importlib.util.spec_from_file_location("softmax_forms", Path(__file__).with_name("softmax_forms.py"))
-softmax_forms = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(softmax_forms)
-EPS, FORMS = softmax_forms.EPS, softmax_forms.FORMS
-_spec = importlib.util.spec_from_file_location("oracle", Path(__file__).with_name("oracle.py"))
-oracle = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(oracle)
 
 
 @st.composite

@@ -1,17 +1,11 @@
 """Softmax attention on arrays of every dtype and layout, with and without a heads axis."""
 
-import importlib.util
-from pathlib import Path
 
 import numpy as np
 import pytest
+from softmax_forms import EPS, FORMS
 
 from tinyattn import definitions
-
-_spec = importlib.util.spec_from_file_location("softmax_forms", Path(__file__).with_name("softmax_forms.py"))
-softmax_forms = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(softmax_forms)
-EPS, FORMS = softmax_forms.EPS, softmax_forms.FORMS
 
 
 @pytest.mark.parametrize("name", FORMS)

@@ -1,26 +1,16 @@
 """Sparse attention against loops over positions, which say pair by pair who is seen and how they score."""
 
-import importlib.util
 import math
-from pathlib import Path
 
 import numpy as np
+import oracle
 from hypothesis import given
 from hypothesis import strategies as st
+from oracle import CLOSE, drawn
 
 from tinyattn import definitions
 
-_spec = importlib.util.spec_from_file_location("oracle", Path(__file__).with_name("oracle.py"))
-oracle = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(oracle)
-CLOSE = {"rtol": 1e-11, "atol": 1e-12}
 LENGTHS = [(4, 4), (1, 5), (3, 9), (9, 9), (12, 12), (0, 3)]
-
-
-def drawn(seed, q_len, kv_len, groups=2, d=4, e=3):
-    rng = np.random.default_rng(seed)
-    return (rng.standard_normal((2, 2 * groups, q_len, d)), rng.standard_normal((2, 2, kv_len, d)),
-            rng.standard_normal((2, 2, kv_len, e)), rng)
 
 
 def seen_by(shape, kv_len, rule):

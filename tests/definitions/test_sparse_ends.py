@@ -1,11 +1,11 @@
 """Sparse attention at its ends: what nobody sees, NaN that is seen, empty axes, arguments by name, costs, what is not causal."""
 
-import importlib.util
 import inspect
-from pathlib import Path
 
 import numpy as np
+import oracle
 import pytest
+from oracle import CLOSE
 
 from tinyattn import definitions
 from tinyattn.engine.grad import vjp
@@ -13,13 +13,9 @@ from tinyattn.laws.oracles import gathered
 from tinyattn.ops import masks
 from tinyattn.ops.largest import largest
 
-_spec = importlib.util.spec_from_file_location("oracle", Path(__file__).with_name("oracle.py"))
-oracle = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(oracle)
-CLOSE = {"rtol": 1e-11, "atol": 1e-12}
 
-
-def drawn(q_len, kv_len, heads=4, kv_heads=2, d=4, e=3):
+def of_lengths(q_len, kv_len, heads=4, kv_heads=2, d=4, e=3):
+    """Returns q, k and v of two sequences, drawn from a seed that the lengths make."""
     rng = np.random.default_rng(q_len + 100 * kv_len)
     return rng.standard_normal((2, heads, q_len, d)), rng.standard_normal((2, kv_heads, kv_len, d)), rng.standard_normal((2, kv_heads, kv_len, e))
 
@@ -46,7 +42,7 @@ UNSEEN = {"block_sparse": [3, 4, 5, 9, 10, 11], "gathered": range(9), "longforme
 
 @pytest.mark.parametrize("name", UNSEEN)
 def test_what_nobody_sees_may_hold_anything(name):
-    q, k, v = drawn(1, 12)
+    q, k, v = of_lengths(1, 12)
     hidden = np.isin(np.arange(12), UNSEEN[name])[:, None]
     clean = CALLS[name](q, k, v)
     bad_k, bad_v = np.where(hidden, np.nan, k), np.where(hidden, np.inf, v)
@@ -62,7 +58,7 @@ def test_what_nobody_sees_may_hold_anything(name):
 
 
 def test_nan_that_is_seen_does_not_vanish():
-    q, k, v = drawn(3, 12)
+    q, k, v = of_lengths(3, 12)
     k[..., 4, :] = np.nan
     assert np.isnan(definitions.top_k_attention(q, k, v, keep=1)).all()
     assert np.isnan(definitions.block_mixture_attention(q, k, v, block=2, keep=2)).all()
@@ -71,7 +67,7 @@ def test_nan_that_is_seen_does_not_vanish():
     one = q.copy()
     one[..., 1, :] = np.nan
     for name in sorted(CALLS.keys() - {"lsh"}):
-        out = CALLS[name](one, *drawn(3, 12)[1:])
+        out = CALLS[name](one, *of_lengths(3, 12)[1:])
         assert np.isnan(out[..., 1, :]).all()
         assert not np.isnan(out[..., [0, 2], :]).any()
 
@@ -80,8 +76,8 @@ def test_nan_that_is_seen_does_not_vanish():
 def test_axes_of_zero(name):
     for heads, kv_heads, q_len, kv_len in ((4, 2, 0, 5), (4, 2, 0, 0), (0, 0, 3, 5)):
         want = (2, kv_heads, kv_len, 3) if name == "lsh" else (2, heads, q_len, 3)
-        assert CALLS[name](*drawn(q_len, kv_len, heads, kv_heads)).shape == want
-    q, k, v = (x[0, 0] for x in drawn(4, 4))
+        assert CALLS[name](*of_lengths(q_len, kv_len, heads, kv_heads)).shape == want
+    q, k, v = (x[0, 0] for x in of_lengths(4, 4))
     np.testing.assert_array_equal(CALLS[name](q, k, v), CALLS[name](q[None], k[None], v[None])[0])
 
 
@@ -103,7 +99,7 @@ def test_everything_after_the_arrays_is_given_by_name(name):
 
 
 def test_arguments_are_named_as_they_were_given():
-    q, k, v = drawn(5, 7)
+    q, k, v = of_lengths(5, 7)
     g = {"q_global": q, "k_global": k, "v_global": v}
     for call, error, words in (
             (lambda: definitions.longformer_attention(q, k, v, **g, global_tokens=3, window=1), TypeError, "global_tokens.*int"),
@@ -120,7 +116,7 @@ def test_arguments_are_named_as_they_were_given():
 
 
 def test_options_reach_top_k_and_tables():
-    q, k, v = drawn(5, 7)
+    q, k, v = of_lengths(5, 7)
     rng = np.random.default_rng(0)
     mask, bias, sinks = rng.random((2, 4, 5, 7)) < 0.7, rng.standard_normal((4, 5, 7)), rng.standard_normal(4)
     _, _, weights = oracle.attention(q, k, v, seen=mask, bias=np.broadcast_to(bias, (2, 4, 5, 7)), softcap=1.5)
@@ -149,7 +145,7 @@ def test_forced_blocks_stand_before_one_that_all_heads_look_at():
 
 
 def test_of_three_heads_one_is_not_shifted():
-    q, k, v = drawn(6, 6, heads=3, kv_heads=1)
+    q, k, v = of_lengths(6, 6, heads=3, kv_heads=1)
     got = definitions.shifted_sparse_attention(q, k, v, group=4)
     p = np.arange(6)
     for h, shift in enumerate((0, 2, 2)):
@@ -158,7 +154,7 @@ def test_of_three_heads_one_is_not_shifted():
 
 
 def test_one_key_kept_leaves_nothing_to_learn():
-    q, k, v = drawn(5, 7)
+    q, k, v = of_lengths(5, 7)
     out, pullback = vjp(lambda t: definitions.top_k_attention(*t, keep=1), (q, k, v))
     d_q, d_k, d_v = pullback(np.cos(np.arange(out.size)).reshape(out.shape))
     np.testing.assert_allclose(d_q, np.zeros_like(q), **CLOSE)

@@ -2,16 +2,11 @@
 
 import numpy as np
 import pytest
+from oracle import drawn
 
 from tinyattn import definitions
 from tinyattn.engine.check import directional
 from tinyattn.ops import masks
-
-
-def drawn(seed, q_len, kv_len, groups=2, d=4, e=3):
-    rng = np.random.default_rng(seed)
-    return (rng.standard_normal((2, 2 * groups, q_len, d)), rng.standard_normal((2, 2, kv_len, d)),
-            rng.standard_normal((2, 2, kv_len, e)), rng)
 
 
 def test_golden_patterns():

@@ -1,31 +1,21 @@
 """Spatial attention against loops over cells, which say pair by pair who is seen and how they score."""
 
-import importlib.util
 import itertools
 import math
-from pathlib import Path
 
 import numpy as np
+import oracle
 from hypothesis import given
 from hypothesis import strategies as st
+from oracle import CLOSE, image
 
 from tinyattn import definitions
 from tinyattn.ops import rotary_2d, windows
 
-_spec = importlib.util.spec_from_file_location("oracle", Path(__file__).with_name("oracle.py"))
-oracle = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(oracle)
-CLOSE = {"rtol": 1e-11, "atol": 1e-12}
 SEEDS = st.integers(0, 99)
 # Grid and window; among them a grid of one cell, one cell wide, windows that are the grid or larger, and three axes.
 TILED = [((1,), (1,)), ((12,), (4,)), ((6,), (3,)), ((5,), (9,)), ((4, 6), (2, 3)), ((6, 4), (6, 2)), ((4, 4), (4, 4)), ((3, 1), (1, 1)),
          ((2, 4, 2), (1, 2, 2))]
-
-
-def drawn(seed, grid, q_len=None, groups=2, d=4, e=3):
-    rng, length = np.random.default_rng(seed), math.prod(grid)
-    return (rng.standard_normal((2, 2 * groups, q_len or length, d)), rng.standard_normal((2, 2, length, d)),
-            rng.standard_normal((2, 2, length, e)), rng)
 
 
 def cells_of(grid):
@@ -41,7 +31,7 @@ def seen_by(q, grid, rule):
 @given(seed=SEEDS, tiled=st.sampled_from(TILED), shift=st.sampled_from([0, 1, 2, 5]), table=st.booleans())
 def test_shifted_window(seed, tiled, shift, table):
     grid, window = tiled
-    q, k, v, rng = drawn(seed, grid)
+    q, k, v, rng = image(seed, grid)
     sides = [min(w, n) for w, n in zip(window, grid, strict=True)]
     steps = [0 if w == n else shift for w, n in zip(sides, grid, strict=True)]
 
@@ -64,7 +54,7 @@ def test_shifted_window(seed, tiled, shift, table):
 @given(seed=SEEDS, grid=st.sampled_from([(1,), (5,), (3, 4), (4, 4), (2, 3, 2), (4, 1)]), axis=st.integers(-3, 2), causal=st.booleans())
 def test_axial(seed, grid, axis, causal):
     axis = max(min(axis, len(grid) - 1), -len(grid))
-    q, k, v, _ = drawn(seed, grid)
+    q, k, v, _ = image(seed, grid)
 
     def rule(a, b):
         others = [n for n in range(len(grid)) if n != axis % len(grid)]
@@ -87,7 +77,7 @@ def nearest(i, length, kernel, dilation, stride, causal):
 
 @given(seed=SEEDS, data=st.data(), grid=st.sampled_from([(1,), (7,), (9,), (4, 5), (5, 5), (6, 1), (3, 2, 3)]))
 def test_neighborhood(seed, data, grid):
-    q, k, v, _ = drawn(seed, grid)
+    q, k, v, _ = image(seed, grid)
     kernel = tuple(data.draw(st.integers(1, n)) for n in grid)
     dilation = tuple(data.draw(st.integers(1, n // w)) for n, w in zip(grid, kernel, strict=True))
     stride = tuple(data.draw(st.integers(1, w)) for w in kernel)
@@ -102,7 +92,7 @@ def test_neighborhood(seed, data, grid):
 @given(seed=SEEDS, tiled=st.sampled_from(TILED))
 def test_locally_grouped(seed, tiled):
     grid, window = tiled
-    q, k, v, _ = drawn(seed, grid)
+    q, k, v, _ = image(seed, grid)
     seen = seen_by(q, grid, lambda a, b: all(x // w == y // w for x, y, w in zip(a, b, window, strict=True)))
     want, _, _ = oracle.attention(q, k, v, seen=seen)
     np.testing.assert_allclose(definitions.locally_grouped_attention(q, k, v, grid=grid, window=window), want, **CLOSE)
@@ -111,7 +101,7 @@ def test_locally_grouped(seed, tiled):
 @given(seed=SEEDS, tiled=st.sampled_from(TILED), q_len=st.sampled_from([1, 7, 30]))
 def test_global_subsampled(seed, tiled, q_len):
     grid, ratio = tiled
-    q, k, v, _ = drawn(seed, grid, q_len)
+    q, k, v, _ = image(seed, grid, q_len)
     blocks = {}
     for j, cell in enumerate(cells_of(grid)):
         blocks.setdefault(tuple(x // r for x, r in zip(cell, ratio, strict=True)), []).append(j)

@@ -1,29 +1,20 @@
 """Variants of attention against loops over pairs, written from their formulas."""
 
-import importlib.util
 import math
 import tracemalloc
-from pathlib import Path
 
 import numpy as np
+import oracle
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from oracle import drawn
 
 from tinyattn import definitions
 from tinyattn.engine.check import directional
 from tinyattn.ops.positions.rotary import rotary
 
-_spec = importlib.util.spec_from_file_location("oracle", Path(__file__).with_name("oracle.py"))
-oracle = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(oracle)
 CLOSE = {"rtol": 1e-12, "atol": 1e-13}
-
-
-def drawn(seed, q_len, kv_len, groups=2, d=4, e=3):
-    rng = np.random.default_rng(seed)
-    return (rng.standard_normal((2, 2 * groups, q_len, d)), rng.standard_normal((2, 2, kv_len, d)),
-            rng.standard_normal((2, 2, kv_len, e)), rng)
 
 
 def lower(q, k):

@@ -1,4 +1,4 @@
-"""The guide's ten minutes, followed to the letter in a copy of the project."""
+"""The guide's ten minutes, followed to the letter in a copy of the project; `python test_contributing.py FOLDER` makes that copy."""
 
 import os
 import re
@@ -17,12 +17,12 @@ STEP = re.compile(r"^\*\*(New file )?`([^`\n]+)`(?:, after `([^`\n]+)`)?\*\*\n\n
 WRITING, COMMANDS = (block.splitlines() for block in re.findall(r"^```sh\n(.*?)^```", GUIDE, re.S | re.M))
 
 
-@pytest.fixture(scope="module")
-def followed(tmp_path_factory):
-    copy = tmp_path_factory.mktemp("project")
+def follow(copy):
+    """Copies the project into an existing folder and does there what the guide says."""
     for name in ("tinyattn", "tests", "docs"):
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "pyproject.toml", copy)
+    for name in ("pyproject.toml", "README.md"):
+        shutil.copy(ROOT / name, copy)
     for new, path, after, _, text in STEP.findall(GUIDE):
         if new:
             assert not (copy / path).exists(), path
@@ -37,6 +37,12 @@ def followed(tmp_path_factory):
         assert written.returncode == 0, written.stderr
         if target:
             (copy / target).write_text(written.stdout)
+
+
+@pytest.fixture(scope="module")
+def followed(tmp_path_factory):
+    copy = tmp_path_factory.mktemp("project")
+    follow(copy)
     return copy
 
 
@@ -49,7 +55,7 @@ def run(command, folder):
 
 def test_the_guide_has_a_definition_a_map_line_a_row_and_prose():
     assert [path for _, path, *_ in STEP.findall(GUIDE)] == [
-        "tinyattn/definitions/linear/running_mean.py", "tinyattn/definitions/linear/__init__.py", "tinyattn/catalog/recurrent.py",
+        "tinyattn/definitions/linear/running_mean.py", "tinyattn/definitions/linear/__init__.py", "tinyattn/catalog/linear.py",
         "docs/mechanisms/running_mean_attention.md"]
 
 
@@ -68,3 +74,7 @@ def test_its_gradient_is_right(followed):
     done = subprocess.run([sys.executable, "-c", code], cwd=followed, env={**os.environ, "PYTHONPATH": str(followed)},
                           capture_output=True, text=True)
     assert done.stdout == "True\n", done.stderr
+
+
+if __name__ == "__main__":  # for .ci/run, which then runs more of the suite on the result
+    follow(Path(sys.argv[1]))

@@ -61,6 +61,7 @@ USED = ("weight", "x", "dims", "heads", "k_rope", "images", "q", "k", "v", "grid
 CREATED = {"width": 8, "heads": 2, "kv_heads": 1}
 DOORS = {
     "Block": Door(parts(block), after=used(X), also=USED),
+    "Block.create": Door(lambda: {"rng": drawn(), "attention": self_attention(), "width": 8, "hidden": 16, "deviation": 0.02}, after=used(X), also=USED),
     "Block.__call__": Door(of(x=X), make=block),
     "CrossAttention": Door(parts(cross_attention), after=used(X, X), also=USED),
     "CrossAttention.__call__": Door(of(x=X, memory=X), make=cross_attention, also=("k",)),

@@ -78,7 +78,7 @@ DOORS = {
     "Prefix.generate": Door(lambda: {"prompt": b"cd", "tokens": 3, "rng": RNG(0), **SAMPLED}, make=prefix, optional=MAY),
     "Prefix.read": Door(lambda: {"decoder": decoder(), "text": b"ab", "cache": GrowingCache}, after=lambda made, read: list(read.generate(b"c", 2))),
     "Saved": Door(lambda: {"decoder": decoder(), "config": CONFIG, "mechanism": "attention", "state": None}, record=True),
-    "Step": Door(lambda: {"number": 1, "loss": 2.0, "seconds": 0.1, "decoder": decoder(), "state": models.AdamW.create(TREE)}, record=True),
+    "Step": Door(lambda: {"number": 1, "loss": 2.0, "seconds": 0.1, "model": decoder(), "state": models.AdamW.create(TREE)}, record=True),
     "accuracy": Door(lambda: {"model": image_model(), "images": IMAGES, "labels": LABELS}, below={"labels": 10}),
     "batch_of": Door(lambda: {"text": TEXT, "context": 4, "batch": 2, "rng": RNG(0)}),
     "beam_search": Door(lambda: {"decoder": decoder(), "prompt": b"ab", "tokens": 3, "beams": 2, "cache": GrowingCache}, optional=MAY, work=("tokens", "beams")),

@@ -1,4 +1,4 @@
-"""The walk: once, in linear time, without recursion, freeing as it goes, and all or nothing."""
+"""The walk back visits each node once, needs no recursion, frees the graph as it goes, and changes all gradients or none."""
 
 import gc
 import threading
@@ -190,5 +190,5 @@ def test_gradients_survive_seterr_raise():
 def test_ancestry_puts_parents_first():
     x = Tensor(np.ones(1))
     y = x * 2.0
-    order = ancestry((y + x).node)
+    order = ancestry([(y + x).node])
     assert order.index(x.node) < order.index(y.node)

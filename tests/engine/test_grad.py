@@ -1,4 +1,4 @@
-"""grad, value_and_grad, vjp: over trees, in each other, and where f does not do what it should."""
+"""grad, value_and_grad and vjp: on trees, nested in each other, and with functions and arguments that they refuse."""
 
 import collections
 import functools

@@ -1,4 +1,4 @@
-"""float16 and bfloat16 are storage: they come in, they come back, and what is between is computed in float32."""
+"""float16 and bfloat16: gradients are computed in float32 and come back in the dtype of the input."""
 
 import ml_dtypes
 import numpy as np

@@ -1,4 +1,4 @@
-"""The methods of ndarray on a Tensor, and every way out of the graph that is not NumPy's own dispatch."""
+"""The methods of ndarray on a Tensor, and every use that would leave the graph without saying so."""
 
 import copy
 import inspect

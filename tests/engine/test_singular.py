@@ -1,4 +1,4 @@
-"""The determinant has a gradient where the inverse does not exist: the determinants of what is left."""
+"""The gradient of the determinant of a singular matrix, which has no inverse, is its matrix of cofactors."""
 
 import numpy as np
 import pytest

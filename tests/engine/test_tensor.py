@@ -1,4 +1,4 @@
-"""Tensor: what NumPy may do with it, and every silent way out of the graph that it closes."""
+"""Tensor: what NumPy does with it, and what it refuses because it would leave the graph without saying so."""
 
 import copy
 

@@ -25,7 +25,7 @@ def drawn(draw, count, given=SIZES):
     (sparse.STREAMING, "first", {0, 1, 2, 3}), (sparse.STREAMING, "window", {1, 2, 4}), (sparse.GROUPS, "group", {2, 4, 6}),
     (sparse.NATIVE, "block", {1, 2, 4}), (sparse.NATIVE, "selected", {1, 3, 4, 5}), (sparse.NATIVE, "window", {1, 2, 4}),
     (sparse.tables, "q_block", {1, 2, 3}), (sparse.tables, "kv_block", {1, 2, 3}), (variants.SPAN, "ramp", {0.5, 1.0, 2.5}),
-    (variants.WHOLE_SPANS, "ramp", {0.5, 1.0}), (variants.DUAL, "chunk", {1, 2, 3, 5}), (variants.DUAL, "local", {1, 2, 3}),
+    (variants.INTEGER_SPANS, "ramp", {0.5, 1.0}), (variants.DUAL, "chunk", {1, 2, 3, 5}), (variants.DUAL, "local", {1, 2, 3}),
     (variants.DUAL, "clamp", {"paper", "code"}), (variants.DUAL, "interleaved", {False, True}),
     (variants.DUAL, "base", {10.0, 10000.0}), (variants.LOCAL, "mode", {"sliding", "block", "look_back"}),
     (linear.NEAR, "max_length", {16, 100}), (linear.AWAY, "start", {0, 5}), (lowrank.LANDMARKS, "landmarks", {1, 2, 3}),

@@ -218,3 +218,11 @@ def test_options_of_a_layer_reach_its_cache(layer, cache):
     want = layer(x, window=(1, 0), causal=True)
     np.testing.assert_allclose(np.concatenate(outs, axis=1), want, **CLOSE)
     assert np.abs(layer(x, causal=True) - want).max() > 1e-6
+
+
+@pytest.mark.parametrize("layer", [LATENT, attention(RNG(0))], ids=["latent", "own keys"])
+def test_positions_place_queries_and_keys_alike(layer):
+    x, near = RNG(1).standard_normal((2, 5, WIDTH)), {"rtol": 1e-9, "atol": 1e-9}
+    plain = layer(x, causal=True)
+    np.testing.assert_allclose(layer(x, causal=True, positions=np.arange(5) + 70), plain, **near)
+    assert np.abs(layer(x, causal=True, positions=3 * np.arange(5)) - plain).max() > 1e-3

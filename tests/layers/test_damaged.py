@@ -56,7 +56,7 @@ def test_damaged_positions_are_named(name, positions, error):
 
 
 @pytest.mark.parametrize(("sizes", "words"), [((9, 4, 2), "heads: expected a divisor of the width 9, got 4"), ((8, 4, 3), "kv_heads: expected a divisor of the 4 heads"),
-                                              ((8, 2, 4), "kv_heads"), ((12, 4, 2), "heads: rotary positions turn pairs")])
+                                              ((8, 2, 4), "kv_heads"), ((12, 4, 2), "heads: rotary positions rotate pairs")])
 def test_sizes_that_do_not_divide(sizes, words):
     with pytest.raises(ValueError, match=words):
         layers.SelfAttention.create(RNG(0), *sizes, mechanism=definitions.attention)

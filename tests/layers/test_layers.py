@@ -10,6 +10,7 @@ from tinyattn.engine.check import directional
 from tinyattn.layers.attention import CrossAttention, SelfAttention
 from tinyattn.layers.block import Block
 from tinyattn.layers.feed_forward import SwiGLU
+from tinyattn.layers.inputs import Input, identity
 from tinyattn.layers.linear import normal, project
 from tinyattn.layers.norm import RMSNorm
 from tinyattn.models.decoder import parameters
@@ -112,3 +113,29 @@ def test_normal_weights_come_from_the_generator_alone():
     assert normal(RNG(0), 3, 4).tobytes() == normal(RNG(0), 3, 4).tobytes()
     assert normal(RNG(0), 300, 40, deviation=0.5).std() == pytest.approx(0.5, rel=0.05)
     assert normal(RNG(0), 3, 4).dtype == np.float32
+
+
+@pytest.mark.parametrize(("mechanism", "name", "axes", "shape"), [
+    (definitions.gated_attention, "gate", "heads", (4, 3)), (definitions.delta_rule, "beta", "kv_heads", (2, 3)),
+    (definitions.gated_linear_attention, "log_decay", "kv_heads head_dim", (2, 3, 5)),
+    (definitions.native_sparse_attention, "gates", "heads 3", (4, 3, 3))])
+def test_an_input_has_the_axes_that_its_mechanism_declares(mechanism, name, axes, shape):
+    given = Input.of(mechanism, name, identity, 0.5)
+    assert (given.name, given.axes, given.initial) == (name, axes, 0.5)
+    made = given.create(RNG(0), 20, 4, 2, 5)
+    assert made(np.zeros((3, 20), np.float32)).shape == shape
+    np.testing.assert_array_equal(made(np.zeros((3, 20), np.float32)), np.float32(0.5))
+
+
+@pytest.mark.parametrize(("mechanism", "words"), [(definitions.delta_rule, "of beta, got 'gate'"), (len, "of none, got 'gate'")])
+def test_an_input_that_its_mechanism_does_not_declare_is_refused(mechanism, words):
+    with pytest.raises(ValueError, match=f"name: expected an option with one entry per token, {words}"):
+        Input.of(mechanism, "gate", identity, 0.5)
+
+
+def test_a_block_is_made_around_its_attention():
+    attention = SelfAttention.create(RNG(0), 8, 4, 2, mechanism=definitions.attention)
+    made, feed = Block.create(RNG(1), attention, 8, 16, deviation=0.5), SwiGLU.create(RNG(1), 8, 16, deviation=0.5)
+    x = RNG(2).standard_normal((2, 3, 8)).astype(np.float32)
+    np.testing.assert_array_equal(made(x), Block(RMSNorm.create(8), attention, RMSNorm.create(8), feed)(x))
+    assert made.feed_forward.down.std() > 0.3

@@ -7,43 +7,27 @@ import pytest
 
 from tinyattn.caches import FixedCache, GrowingCache, PagePool, QuantizedCache, RingCache
 from tinyattn.catalog import ROWS, find
-from tinyattn.engine.tree import map_tree
 from tinyattn.models.batched import generate_batch
 from tinyattn.models.beam import beam_search
-from tinyattn.models.config import DecoderConfig
-from tinyattn.models.decoder import Decoder
 from tinyattn.models.generate import generate
 from tinyattn.models.prefix import Prefix
 from tinyattn.models.speculate import speculate
 from tinyattn.ops.softmax import log_softmax
 
 RNG = np.random.default_rng
-SMALL = {"width": 16, "layers": 2, "heads": 4, "kv_heads": 2, "hidden": 24, "context": 64}
 NAMES = ["attention", "linear_attention", "gated_delta_rule", "latent_attention_expanded"]
 PROMPTS = [b"a", b"abcdefg", b"xyz", b"abcdefh"]  # as many as heads
 
 
-def model(name="attention", seed=0, vocab=256, factor=12.0, **sizes):
-    """A float64 decoder whose weights are large enough that what it writes depends on what it read."""
-    decoder = Decoder.create(DecoderConfig(vocab=vocab, **SMALL | sizes), RNG(seed), **find(name).mixing).astype(np.float64)
-    return map_tree(lambda a: a * factor if isinstance(a, np.ndarray) and a.ndim > 1 else a, decoder)
-
-
-def near(decoder, seed, by):
-    """The decoder with every weight moved a little: a draft that is often right."""
-    rng = RNG(seed)
-    return map_tree(lambda a: a * (1.0 + by * rng.standard_normal(a.shape)) if isinstance(a, np.ndarray) else a, decoder)
-
-
 @pytest.mark.parametrize("name", [row.name for row in ROWS if row.mixer is not None and row.name not in NAMES])
-def test_a_row_of_any_mechanism_is_what_it_is_alone(name):
+def test_a_row_of_any_mechanism_is_what_it_is_alone(name, model):
     decoder = model(name)
     alone = np.array([[*generate(decoder, prompt, 3, cache=find(name).cache)] for prompt in PROMPTS[:2]])
     np.testing.assert_array_equal(np.stack([*generate_batch(decoder, PROMPTS[:2], 3, cache=find(name).cache)], axis=1), alone)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_row_is_what_it_is_alone(name):
+def test_a_row_is_what_it_is_alone(name, model):
     decoder = model(name)
     for prompts in (PROMPTS, PROMPTS[1:2], PROMPTS[::-1][:2]):
         alone = np.array([[*generate(decoder, prompt, 8)] for prompt in prompts])
@@ -52,7 +36,7 @@ def test_a_row_is_what_it_is_alone(name):
             np.testing.assert_array_equal(np.stack([*generate_batch(decoder, prompts, 8, cache=cache)], axis=1), alone)
 
 
-def test_rows_are_drawn_from_their_own_logits():
+def test_rows_are_drawn_from_their_own_logits(model):
     decoder = model(vocab=4)
     rows = np.stack([*generate_batch(decoder, [bytes([0])] * 600, 2, RNG(0), temperature=1.0, cache=GrowingCache)])
     logits = decoder(np.array([[0]]))[0, -1]
@@ -61,7 +45,7 @@ def test_rows_are_drawn_from_their_own_logits():
 
 
 @pytest.mark.parametrize("cache", [None, GrowingCache], ids=["from scratch", "cached"])
-def test_as_many_beams_as_texts_are_exhaustive(cache):
+def test_as_many_beams_as_texts_are_exhaustive(cache, model):
     decoder = model(vocab=3)
     beams = beam_search(decoder, bytes([2, 0]), 4, beams=81, cache=cache)
     texts = np.array([*itertools.product(range(3), repeat=4)])
@@ -89,7 +73,7 @@ def listed_beams(decoder, prompt, tokens, beams):
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("beams", [1, 2, 5])
-def test_beams_are_those_of_a_search_over_lists(name, beams):
+def test_beams_are_those_of_a_search_over_lists(name, beams, model):
     decoder = model(name, vocab=7, seed=3)
     texts, scores = listed_beams(decoder, bytes([1, 5]), 6, beams)
     for cache in (None, find(name).cache):
@@ -100,7 +84,7 @@ def test_beams_are_those_of_a_search_over_lists(name, beams):
         assert texts[0] == [*generate(decoder, bytes([1, 5]), 6)]
 
 
-def test_no_tokens_are_one_empty_beam():
+def test_no_tokens_are_one_empty_beam(model):
     beams = beam_search(model(), b"ab", 0, beams=3)
     assert beams.tokens.shape == (1, 0)
     assert beams.scores.tolist() == [0.0]
@@ -111,7 +95,7 @@ EXACT = {"fixed": lambda: FixedCache(24), "paged": POOL.sequence, "ring": lambda
 
 
 @pytest.mark.parametrize("name", EXACT)
-def test_any_cache_that_holds_it_all_writes_the_same(name):
+def test_any_cache_that_holds_it_all_writes_the_same(name, model, near):
     decoder, cache = model(), EXACT[name]
     plain = [*generate(decoder, b"abc", 18)]
     assert [*generate(decoder, b"abc", 18, cache=cache)] == plain
@@ -127,7 +111,7 @@ def test_any_cache_that_holds_it_all_writes_the_same(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_prefix_is_its_text_read_anew(name):
+def test_a_prefix_is_its_text_read_anew(name, model):
     decoder = model(name)
     system = Prefix.read(decoder, b"be brief. ", find(name).cache)
     turn = system.extended(b"hello? ")
@@ -138,7 +122,7 @@ def test_a_prefix_is_its_text_read_anew(name):
     assert [cache.length for cache in system.caches] == [10, 10]
 
 
-def test_side_by_side_continuations_of_a_prefix_do_not_meet():
+def test_side_by_side_continuations_of_a_prefix_do_not_meet(model):
     decoder = model()
     system = Prefix.read(decoder, b"be brief. ", GrowingCache)
     one, two = system.generate(b"a", 6), system.generate(b"b", 6)

@@ -172,7 +172,7 @@ def cached(prompt):
     (lambda: digits.accuracy(len, np.zeros((0, 8, 8)), np.zeros(0, int)), ValueError, r"images: expected at least one, got shape \(0, 8, 8\)"),
     (lambda: digits.nearest_mean_accuracy(digits.Digits(*(np.zeros((10, 8, 8)), np.arange(10)), np.zeros((0, 8, 8)), np.zeros(0, int))), ValueError,
      "held_images: expected at least one"),
-    (lambda: digits.nearest_mean_accuracy(digits.Digits(*(np.zeros((9, 8, 8)), np.arange(9)) * 2)), ValueError, "labels: expected all of the digits, none is 9"),
+    (lambda: digits.nearest_mean_accuracy(digits.Digits(*(np.zeros((9, 8, 8)), np.arange(9)) * 2)), ValueError, "labels: expected every digit at least once, got no 9"),
 ])
 def test_nothing_to_cut_or_to_average_is_named(call, error, words):
     with pytest.raises(error, match=words) as refusal:

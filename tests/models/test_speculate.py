@@ -7,27 +7,11 @@ import pytest
 
 from tinyattn.caches import GrowingCache
 from tinyattn.catalog import find
-from tinyattn.engine.tree import map_tree
-from tinyattn.models.config import DecoderConfig
-from tinyattn.models.decoder import Decoder
 from tinyattn.models.generate import generate
 from tinyattn.models.sampling import probabilities
 from tinyattn.models.speculate import judge, speculate
 
 RNG = np.random.default_rng
-SMALL = {"width": 16, "layers": 2, "heads": 4, "kv_heads": 2, "hidden": 24, "context": 64}
-
-
-def model(name="attention", seed=0, vocab=256, factor=12.0, **sizes):
-    """A float64 decoder whose weights are large enough that what it writes depends on what it read."""
-    decoder = Decoder.create(DecoderConfig(vocab=vocab, **SMALL | sizes), RNG(seed), **find(name).mixing).astype(np.float64)
-    return map_tree(lambda a: a * factor if isinstance(a, np.ndarray) and a.ndim > 1 else a, decoder)
-
-
-def near(decoder, seed, by):
-    """The decoder with every weight moved a little: a draft that is often right."""
-    rng = RNG(seed)
-    return map_tree(lambda a: a * (1.0 + by * rng.standard_normal(a.shape)) if isinstance(a, np.ndarray) else a, decoder)
 
 
 class Counted:
@@ -62,7 +46,7 @@ class Bigram:
 
 @pytest.mark.parametrize("name", ["attention", "latent_attention_expanded"])
 @pytest.mark.parametrize("ahead", [1, 3, 5])
-def test_proposals_change_no_greedy_token(name, ahead):
+def test_proposals_change_no_greedy_token(name, ahead, model, near):
     decoder = model(name)
     plain = [*generate(decoder, b"abc", 20)]
     accepted = []
@@ -75,7 +59,7 @@ def test_proposals_change_no_greedy_token(name, ahead):
     assert accepted[0] >= accepted[1] > 0
 
 
-def test_a_state_with_check_points_takes_wrong_proposals_back():
+def test_a_state_with_check_points_takes_wrong_proposals_back(model, near):
     decoder = model("gated_delta_rule")
     cache = find("gated_delta_rule").cache
     for by in (0.02, 0.5):
@@ -85,7 +69,7 @@ def test_a_state_with_check_points_takes_wrong_proposals_back():
         list(speculate(decoder, near(decoder, 1, 0.5), b"abc", 18, cache=cache))
 
 
-def test_a_state_takes_proposals_that_are_all_right():
+def test_a_state_takes_proposals_that_are_all_right(model):
     decoder = model("linear_attention")
     cache = find("linear_attention").cache
     assert [*speculate(decoder, decoder, b"abc", 13, cache=cache)] == [*generate(decoder, b"abc", 13)]

@@ -7,6 +7,7 @@ import pytest
 
 from tinyattn import definitions, fastest
 from tinyattn.caches import GrowingCache, StateCache
+from tinyattn.engine import value_and_grad
 from tinyattn.engine.tree import map_tree
 from tinyattn.models import checkpoint
 from tinyattn.models.config import DecoderConfig
@@ -14,6 +15,7 @@ from tinyattn.models.decoder import Decoder, check_tokens, loss, parameters
 from tinyattn.models.evaluate import bits_per_byte, gap_in_budgets
 from tinyattn.models.generate import generate
 from tinyattn.models.optimise import AdamW, clip, schedule, update
+from tinyattn.models.text import batch_of
 from tinyattn.models.train import train
 from tinyattn.ops.files import safetensors
 
@@ -198,3 +200,19 @@ def test_the_deviation_scales_matrices_and_nothing_else():
     for name, array in plain.items():
         np.testing.assert_allclose(wide[name], array * (5.0 if array.ndim > 1 else 1.0), rtol=1e-6)
         assert wide[name].dtype == np.float32
+
+
+def test_a_step_is_a_clipped_gradient_at_the_rate_of_its_number():
+    text = np.arange(100, dtype=np.uint8)
+    decoder = map_tree(lambda a: 8 * a if isinstance(a, np.ndarray) else a, Decoder.create(CONFIG, np.random.default_rng(0)))
+    state, sizes = AdamW.create(decoder), {"context": 8, "batch": 2}
+    first = next(train(decoder, text, steps=40, rng=np.random.default_rng(1), **sizes))
+    second = next(train(first.model, text, steps=39, rng=np.random.default_rng(2), state=first.state, **sizes))
+    for number, step in enumerate((first, second)):
+        value, gradients = value_and_grad(loss)(decoder, *batch_of(text, rng=np.random.default_rng(1 + number), **sizes))
+        gradients, norm = clip(gradients, 1.0)
+        assert norm > 1.5
+        decoder, state = update(decoder, gradients, state, rate=schedule(number, steps=40, peak=3e-3, warmup=2))
+        assert (step.number, step.loss, step.state.steps) == (number, float(value), number + 1)
+        for name, array in parameters(step.model).items():
+            np.testing.assert_array_equal(array, parameters(decoder)[name], err_msg=name)

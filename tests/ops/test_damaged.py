@@ -74,7 +74,7 @@ TABLE = {
     "sinusoidal": (ops.sinusoidal, {"positions": np.arange(3), "width": 4}, {"positions": "ints", "width": "count 0"}),
     "t5_buckets": (ops.t5_buckets, {"distance": np.arange(6), "buckets": 32, "max_distance": 128, "causal": True},
                    {"distance": "ints", "buckets": "count", "max_distance": "count", "causal": "flag"}),
-    "rotary": (ops.rotary, {"x": X, "positions": np.arange(6), "base": 100.0, "interleaved": False, "dims": 4, "frequencies": np.ones(2)},
+    "rotary": (ops.rotary, {"x": X, "positions": np.arange(6), "base": 10000.0, "interleaved": False, "dims": 4, "frequencies": np.ones(2)},
                {"x": "floats 1", "positions": "ints", "base": "above 1", "interleaved": "flag", "dims": "count 0?", "frequencies": "floats?"}),
     "rotary_2d": (ops.rotary_2d, {"x": X, "grid": (2, 3), "base": 100.0, "interleaved": False},
                   {"x": "floats 2", "grid": "grid", "base": "above 1", "interleaved": "flag"}),

@@ -40,7 +40,7 @@ def test_what_is_refused():
         ops.cross_entropy(LOGITS, targets, ignore=-100)
     with pytest.raises(IndexError, match="targets: expected 0 to 4, got -100 to 9"):
         ops.cross_entropy(LOGITS, targets)
-    with pytest.raises(ValueError, match="targets: every one is the ignored -100"):
+    with pytest.raises(ValueError, match="targets: all of them equal the ignored -100"):
         ops.cross_entropy(LOGITS, np.full((2, 3), -100), ignore=-100)
     for ignore in (True, 1.5, "pad", [0]):
         with pytest.raises(TypeError, match="ignore: expected an int"):

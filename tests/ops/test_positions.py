@@ -96,6 +96,7 @@ def test_rotary_gradient(f):
     (lambda: ops.rotary(np.ones((2, 4)), np.arange(3)), ValueError, r"positions.*\(2,\).*\(3,\)"),
     (lambda: ops.rotary(np.ones((2, 4)), np.arange(2), dims=6), ValueError, "dims.*4.*6"),
     (lambda: ops.rotary(np.ones((2, 4)), np.arange(2), frequencies=np.ones(3)), ValueError, r"frequencies.*\(2,\)"),
+    (lambda: ops.rotary(np.ones((2, 4)), np.arange(2), base=100.0, frequencies=np.ones(2)), ValueError, r"base, frequencies: .* got base 100.0"),
     (lambda: ops.rotary(np.ones((2, 4), int), np.arange(2)), TypeError, "x: .*int64"),
     (lambda: ops.plain_frequencies(4, base=float("nan")), ValueError, "base"),
     (lambda: ops.linear_frequencies(4, factor=0.5), ValueError, "factor"),

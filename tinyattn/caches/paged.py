@@ -14,8 +14,8 @@ from tinyattn.caches.pages import Book, Table, chain, check_ids
 from tinyattn.caches.pool import Pool
 from tinyattn.caches.protocol import check_tokens
 from tinyattn.caches.reading import gathered, paged_attention
+from tinyattn.ops.checks import check_broadcast
 from tinyattn.ops.masks.pattern import Pattern
-from tinyattn.ops.options import check_broadcast
 from tinyattn.ops.types import Array
 
 

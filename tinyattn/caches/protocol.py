@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from tinyattn.ops.checks import integers
+from tinyattn.ops.checks import integers, whole
 from tinyattn.ops.signature import floating
 from tinyattn.ops.types import Array
 
@@ -97,9 +97,7 @@ def check_tokens(k: Array, v: Array, stored: tuple[Array, Array] | None) -> tupl
 
 def check_truncation(length: int, held: int) -> int:
     """Returns the length to keep."""
-    if isinstance(length, bool) or not isinstance(length, (int, np.integer)):
-        raise TypeError(f"length: expected an int, got {type(length).__name__}")
-    if not 0 <= length <= held:
+    if whole("length", length, 0) > held:
         raise ValueError(f"length: expected 0 to the {held} tokens stored, got {length}")
     return int(length)
 

@@ -14,9 +14,10 @@ import numpy as np
 
 from tinyattn import fastest
 from tinyattn.ops.bias import Bias
+from tinyattn.ops.checks import check_broadcast
 from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.merge import Partial, merge
-from tinyattn.ops.options import Window, check_bias, check_broadcast, check_mask, check_sinks, check_window, dense_bias, has_infinite
+from tinyattn.ops.options import Window, check_bias, check_mask, check_sinks, check_window, dense_bias, has_infinite
 from tinyattn.ops.quantize import Packed, dequantize
 from tinyattn.ops.signature import floating
 from tinyattn.ops.storage import is_half
@@ -136,7 +137,7 @@ def paged_attention(q: Array, keys: Array, values: Array, tables: Array, lengths
     array([[[[1.66666667]]]])
     """
     check_tables(q, keys, tables, lengths)
-    kernels = getattr(fastest.kernel("exact"), "reading", None)
+    kernels = fastest.kernel("exact.reading")
     # Who sees a +inf depends on the row's length.
     settled = bias is None or isinstance(bias, Bias) or not has_infinite(floating("bias", bias))
     if kernels is not None and mask is None and settled and kernels.reads_pages(q, keys, values):
@@ -221,7 +222,7 @@ def quantized_attention(q: Array, keys: Packed, values: Packed, new_keys: Array,
     >>> quantized_attention(np.zeros((1, 1, 1)), *packed, x[:, :1] + 6.0, x[:, :1] + 6.0)
     array([[[4.]]])
     """
-    kernels = getattr(fastest.kernel("exact"), "reading", None)
+    kernels = fastest.kernel("exact.reading")
     if kernels is not None and mask is None and kernels.reads_packed(q, keys, values, new_keys, new_values):
         out: Array = kernels.quantized_attention(q, keys, values, new_keys, new_values, bias=bias, window=window, scale=scale,
                                                  softcap=softcap, sinks=sinks)

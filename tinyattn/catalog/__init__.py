@@ -5,21 +5,13 @@ Its files, in reading order:
     cache_size.py           the bytes of caches
     row.py                  what a row must have
     refused.py              bad inputs of many mechanisms
-    calls.py                mechanisms as f(q, k, v, **options)
+    calls.py                mechanisms as f(q, k, v, **options), and as a decoder calls them
     softmax.py              exact attention
-    variants.py             attention with one thing changed
-    contextual.py           spans and counted positions
-    latent.py               latent attention
-    linear.py               linear attention
-    features.py             linear attention by its features
-    recurrent.py            states that decay or are corrected
-    dual_chunk.py           positions below a bound
+    positions.py            spans, counted positions, positions below a bound
+    linear.py               linear attention, other features, recurrences
     lowrank.py              projections, landmarks
-    windows.py              windows of a grid
-    spatial.py              lines and neighbourhoods of a grid
-    image.py                a gate, and positions in two dimensions
-    sparse.py               patterns, tables of blocks
-    local.py                windows with something more
+    grid.py                 windows, lines and neighbourhoods of a grid
+    sparse.py               fixed patterns
     selected.py             keys that queries choose
     caches.py               caches
     blocks.py               mechanisms of a grid as blocks of an image model

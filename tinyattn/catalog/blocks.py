@@ -11,10 +11,9 @@ import numpy as np
 from tinyattn import definitions, ops
 from tinyattn.catalog.calls import rotated_by_cells
 from tinyattn.layers.block import Block
-from tinyattn.layers.feed_forward import SwiGLU
-from tinyattn.layers.norm import RMSNorm
 from tinyattn.layers.spatial_gate import SpatialGate
 from tinyattn.layers.swin import SwinBlock
+from tinyattn.models.config import residual_deviation
 from tinyattn.models.image import BlockOf, ImageConfig, attending
 from tinyattn.ops.types import Array
 
@@ -28,13 +27,13 @@ def swin(rng: np.random.Generator, number: int, config: ImageConfig) -> SwinBloc
     """Returns a block of Swin with windows of half the grid's side, shifted by half a window in every second block."""
     window = max(1, config.grid[0] // 2)
     return SwinBlock.create(rng, config.width, config.heads, config.hidden, grid=config.grid, window=window,
-                            shift=number % 2 * (window // 2), deviation=0.02 / (2 * config.layers) ** 0.5)
+                            shift=number % 2 * (window // 2), deviation=residual_deviation(config.layers))
 
 
 def gate(rng: np.random.Generator, number: int, config: ImageConfig) -> Block:
     """Returns a block that has a spatial gate instead of attention."""
-    return Block(RMSNorm.create(config.width), SpatialGate.create(rng, config.grid), RMSNorm.create(config.width),
-                 SwiGLU.create(rng, config.width, config.hidden, deviation=0.02 / (2 * config.layers) ** 0.5))
+    return Block.create(rng, SpatialGate.create(rng, config.grid), config.width, config.hidden,
+                        deviation=residual_deviation(config.layers))
 
 
 def halves(number: int) -> Any:

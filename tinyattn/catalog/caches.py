@@ -33,20 +33,24 @@ class CacheRow:
     `kind` is exact, approximate (within a bound, or for the tokens that are kept), or that of the cache it stands on.
     `size` gives its bytes for one sequence, as a formula and as a function that also takes `settings`. `cannot` lists the
     operations that raise an error. `laws_of(make)` are the laws of a cache made by `make`, and `mechanism` gives in one
-    call over all tokens what the cache must give.
+    call over all tokens what the cache must give. `name` is the class's unless another is given.
     """
 
-    name: str
-    says: str
     cache: type[Any]
-    kind: str
-    size: CacheSize
-    cannot: tuple[str, ...]
-    mechanism: Mechanism
-    laws_of: Callable[[Make], tuple[Law, ...]]
+    says: str
+    name: str = ""
+    kind: str = "exact"
+    size: CacheSize = size.KEYS_AND_VALUES
+    cannot: tuple[str, ...] = ()
+    mechanism: Mechanism = definitions.attention
+    laws_of: Callable[[Make], tuple[Law, ...]] = cached.full_laws
     papers: tuple[Paper, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     make: Make | None = None
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            object.__setattr__(self, "name", self.cache.__name__)
 
     def made(self, *arguments: Any, **settings: Any) -> Any:
         """Returns an empty cache with the row's settings, of which some may be replaced."""
@@ -89,65 +93,55 @@ NO_CODES = ("truncate into a quantised group", "store NaN or inf")
 NO_CUT = ("append", "attend after a token was forgotten", "truncate to anything but 0 or its length", "use mask, bias or window")
 SNAP = forgetful.SnapSizes(budget=4, window=2, kernel=3, decoded=2)
 ROWS: tuple[CacheRow, ...] = (
-    CacheRow(name="GrowingCache", says="All keys and values, in buffers that double when they are full.",
-             cache=caches.GrowingCache, kind="exact", size=size.KEYS_AND_VALUES, cannot=(),
-             mechanism=definitions.attention, laws_of=cached.full_laws),
-    CacheRow(name="FixedCache", says="All keys and values, in a buffer of fixed capacity.",
-             cache=caches.FixedCache, kind="exact", size=size.KEYS_AND_VALUES, cannot=("append beyond its capacity",),
-             mechanism=definitions.attention, laws_of=cached.full_laws, settings={"capacity": 32}),
-    CacheRow(name="PagedCache", says="Sequences in pages of one pool, which sequences with equal beginnings share.",
-             cache=caches.PagedCache, kind="exact", size=size.KEYS_AND_VALUES,
+    CacheRow(cache=caches.GrowingCache, says="All keys and values, in buffers that double when they are full."),
+    CacheRow(cache=caches.FixedCache, says="All keys and values, in a buffer of fixed capacity.",
+             cannot=("append beyond its capacity",), settings={"capacity": 32}),
+    CacheRow(cache=caches.PagedCache, says="Sequences in pages of one pool, which sequences with equal beginnings share.",
              cannot=("append when the pool has too few free pages", "do anything after free"),
-             mechanism=definitions.attention, laws_of=cached.full_laws, papers=(Paper("Kwon et al.", 2023, "2309.06180"),),
-             settings={"pages": 64, "page_size": 3}, make=paged),
-    CacheRow(name="RingCache", says="The last tokens.", cache=caches.RingCache, kind="exact", size=size.RING, cannot=NO_FORGOTTEN,
-             mechanism=last_and_first(3), laws_of=cached.full_laws, papers=(Paper("Beltagy et al.", 2020, "2004.05150"),),
-             settings={"window": 3, "slack": 2}),
-    CacheRow(name="RingCache, first kept", says="The first tokens and the last ones, at their positions in the text.",
-             cache=caches.RingCache, kind="exact", size=size.RING, cannot=NO_FORGOTTEN, mechanism=last_and_first(3, 2),
-             laws_of=cached.full_laws, papers=STREAMING, settings={"window": 3, "keep_first": 2, "slack": 2}),
-    CacheRow(name="RingCache, re-based", says="The first tokens and the last ones, at their positions in the cache.",
-             cache=caches.RingCache, kind="exact", size=size.RING, cannot=NO_FORGOTTEN,
+             papers=(Paper("Kwon et al.", 2023, "2309.06180"),), settings={"pages": 64, "page_size": 3}, make=paged),
+    CacheRow(cache=caches.RingCache, says="The last tokens.", size=size.RING, cannot=NO_FORGOTTEN, mechanism=last_and_first(3),
+             papers=(Paper("Beltagy et al.", 2020, "2004.05150"),), settings={"window": 3, "slack": 2}),
+    CacheRow(cache=caches.RingCache, name="RingCache, first kept", size=size.RING, cannot=NO_FORGOTTEN,
+             says="The first tokens and the last ones, at their positions in the text.",
+             mechanism=last_and_first(3, 2), papers=STREAMING, settings={"window": 3, "keep_first": 2, "slack": 2}),
+    CacheRow(cache=caches.RingCache, name="RingCache, re-based", size=size.RING, cannot=NO_FORGOTTEN,
+             says="The first tokens and the last ones, at their positions in the cache.",
              mechanism=taking(definitions.streaming_llm_attention, "scale", first=2, window=3),
              laws_of=partial(cached.full_laws, draw=EVEN), papers=STREAMING,
              settings={"window": 3, "keep_first": 2, "slack": 2, "rotate": rotary}),
-    CacheRow(name="QuantizedCache", says="Older tokens in 8 bits per number, the newest ones unchanged.",
-             cache=caches.QuantizedCache, kind="approximate", size=size.CODES, cannot=NO_CODES, mechanism=in_codes(8, 4, 3),
-             laws_of=partial(forgetful.rounding_laws, bits=8, group=4), papers=KIVI, settings={"bits": 8, "group": 4, "residual": 3}),
-    CacheRow(name="QuantizedCache, 4 bits", says="Older tokens in 4 bits per number, the newest ones unchanged.",
-             cache=caches.QuantizedCache, kind="approximate", size=size.CODES, cannot=NO_CODES, mechanism=in_codes(4, 3, 2),
-             laws_of=partial(forgetful.rounding_laws, bits=4, group=3), papers=KIVI, settings={"bits": 4, "group": 3, "residual": 2}),
-    CacheRow(name="EvictingCache", says="The tokens that received the most weight, and the newest ones.",
-             cache=caches.EvictingCache, kind="approximate", size=size.EVICTED, cannot=NO_CUT, mechanism=keeping(heaviest(2, 2)),
+    CacheRow(cache=caches.QuantizedCache, says="Older tokens in 8 bits per number, the newest ones unchanged.",
+             kind="approximate", size=size.CODES, cannot=NO_CODES, mechanism=in_codes(8, 4, 3), papers=KIVI,
+             laws_of=partial(forgetful.rounding_laws, bits=8, group=4), settings={"bits": 8, "group": 4, "residual": 3}),
+    CacheRow(cache=caches.QuantizedCache, name="QuantizedCache, 4 bits",
+             says="Older tokens in 4 bits per number, the newest ones unchanged.",
+             kind="approximate", size=size.CODES, cannot=NO_CODES, mechanism=in_codes(4, 3, 2), papers=KIVI,
+             laws_of=partial(forgetful.rounding_laws, bits=4, group=3), settings={"bits": 4, "group": 3, "residual": 2}),
+    CacheRow(cache=caches.EvictingCache, says="The tokens that received the most weight, and the newest ones.",
+             kind="approximate", size=size.EVICTED, cannot=NO_CUT, mechanism=keeping(heaviest(2, 2)),
              laws_of=forgetful.weighed_laws, papers=(Paper("Zhang et al.", 2023, "2306.14048"),),
              settings={"policy": caches.HeavyHitters(2, 2)}),
-    CacheRow(name="EvictingCache, SnapKV",
+    CacheRow(cache=caches.EvictingCache, name="EvictingCache, SnapKV",
              says="The tokens of a prompt to which its last queries attend most, and all tokens after the prompt.",
-             cache=caches.EvictingCache, kind="approximate", size=size.EVICTED, cannot=NO_CUT, mechanism=SNAP.mechanism,
-             laws_of=SNAP.laws, papers=(Paper("Li et al.", 2024, "2404.14469"),),
+             kind="approximate", size=size.EVICTED, cannot=NO_CUT, mechanism=SNAP.mechanism, laws_of=SNAP.laws_of,
+             papers=(Paper("Li et al.", 2024, "2404.14469"),),
              settings={"policy": caches.SnapKV(SNAP.budget, SNAP.window, SNAP.kernel)}),
-    CacheRow(name="LatentCache", says="One latent vector and one rotated key per token, for all heads.",
-             cache=caches.LatentCache, kind="exact", size=size.LATENTS, cannot=(), mechanism=ABSORBED,
-             laws_of=cached.latent_laws, papers=(Paper("DeepSeek-AI", 2024, "2405.04434"),)),
-    CacheRow(name="StateCache", says="A state into which all keys and values are summed.",
-             cache=caches.StateCache, kind="exact", size=size.STATE_WITH_CHECKPOINTS,
+    CacheRow(cache=caches.LatentCache, says="One latent vector and one rotated key per token, for all heads.", size=size.LATENTS,
+             mechanism=ABSORBED, laws_of=cached.latent_laws, papers=(Paper("DeepSeek-AI", 2024, "2405.04434"),)),
+    CacheRow(cache=caches.StateCache, says="A state into which all keys and values are summed.", size=size.STATE_WITH_CHECKPOINTS,
              cannot=("truncate by more than slack", "attend with several queries"), mechanism=definitions.linear_attention,
              laws_of=partial(cached.full_laws, draw=always(causal=True, normalize=True)),
              papers=(Paper("Katharopoulos et al.", 2020, "2006.16236"),), settings={"slack": 2}),
-    CacheRow(name="CrossCache", says="An encoder's keys and values, computed once.",
-             cache=caches.CrossCache, kind="exact", size=size.KEYS_AND_VALUES,
-             cannot=("store a second memory", "truncate to anything but 0 or its length"), mechanism=definitions.attention,
+    CacheRow(cache=caches.CrossCache, says="An encoder's keys and values, computed once.",
+             cannot=("store a second memory", "truncate to anything but 0 or its length"),
              laws_of=lambda make: (cached.remembered(make, softmax("scale", "softcap", "sinks")),),
              papers=(Paper("Vaswani et al.", 2017, "1706.03762"),)),
-    CacheRow(name="SharedCache", says="The keys and values of another layer.",
-             cache=caches.SharedCache, kind="as its source", size=CacheSize("0", lambda *sizes: 0),
+    CacheRow(cache=caches.SharedCache, says="The keys and values of another layer.", kind="as its source",
+             size=CacheSize("0", lambda *sizes: 0),
              cannot=("append, reorder or save, which its source does", "truncate to anything but its source's length"),
-             mechanism=definitions.attention,
              laws_of=lambda make: (cached.read_by_others(make, caches.GrowingCache, CAUSAL),),
              papers=(Paper("Brandon et al.", 2024, "2405.12981"),), make=reader),
-    CacheRow(name="BatchCache", says="Rows of different lengths, with one cache per row.",
-             cache=caches.BatchCache, kind="as its rows", size=CacheSize("the sum over its rows", size.keys_and_values),
-             cannot=("use mask or bias arrays",), mechanism=definitions.attention,
+    CacheRow(cache=caches.BatchCache, says="Rows of different lengths, with one cache per row.", kind="as its rows",
+             size=CacheSize("the sum over its rows", size.keys_and_values), cannot=("use mask or bias arrays",),
              laws_of=lambda make: (*cached.cache_laws(make, ONE_BATCH), cached.truncated(make, SCALED_BATCH),
                                    cached.reordered(make, CAUSAL), cached.ragged(make, CAUSAL))),
 )

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 
 from tinyattn import definitions
+from tinyattn.caches.growing import GrowingCache
+from tinyattn.caches.state import StateCache
+from tinyattn.catalog.cache_size import KEYS_AND_VALUES, CacheSize
 from tinyattn.laws.draw.linear import directions
 from tinyattn.laws.problem import Mechanism
-from tinyattn.ops import masks
 from tinyattn.ops.features import cosformer_features, performer_features, taylor_features
 from tinyattn.ops.norm import rms_norm, unit
 from tinyattn.ops.types import Array
@@ -25,6 +27,17 @@ def always_causal(chunked: Mechanism) -> Mechanism:
         return chunked(q, k, v, **gates)
 
     return mixer
+
+
+def growing(mechanism: Mechanism, **settings: Any) -> dict[str, Any]:
+    """Returns the fields of a row whose decoder mixes tokens by a mechanism with these settings and keeps all keys and values."""
+    mixer = partial(mechanism, **settings) if settings else mechanism
+    return {"mixer": mixer, "cache": partial(GrowingCache, mixer), "cache_size": KEYS_AND_VALUES}
+
+
+def summing(mixer: Mechanism, size: CacheSize) -> dict[str, Any]:
+    """Returns the fields of a row whose decoder mixes tokens by `mixer` and keeps a state of this size."""
+    return {"mixer": mixer, "cache": partial(StateCache, mixer), "cache_size": size}
 
 
 def second_maps(f: Mechanism) -> Mechanism:
@@ -116,7 +129,7 @@ def retnet(q: Array, k: Array, v: Array, **options: Any) -> Any:
 CHUNK = 16
 
 
-def unit_keys(chunked: Mechanism) -> Mechanism:
+def with_unit_keys(chunked: Mechanism) -> Mechanism:
     """Returns a delta rule on queries and keys of length 1, as its papers train it."""
     return lambda q, k, v, **options: chunked(unit(q), unit(k), v, chunk=CHUNK, **options)
 
@@ -154,16 +167,3 @@ def of_an_image(f: Mechanism) -> Mechanism:
 def rotated_by_cells(f: Mechanism) -> Mechanism:
     """Returns attention on queries and keys that f rotates by the places of their cells."""
     return lambda q, k, v, *, grid, **options: definitions.attention(f(q, grid=grid), f(k, grid=grid), v, **options)
-
-
-LOCAL = partial(definitions.multi_head_local_attention, window=64)
-DYNAMIC = partial(definitions.dynamic_contextual_attention, ramp=32.0)
-DUAL_CHUNK = always_causal(partial(definitions.dual_chunk_attention_merged, chunk=64, local=16))
-SPARSE_TRANSFORMER = always_causal(partial(definitions.gathered_attention,
-                                           mask=masks.sliding_window(32) | masks.strided(32)))
-BIGBIRD = partial(definitions.bigbird_attention, block=16, random=2, seed=0)
-STREAMING = always_causal(partial(definitions.streaming_llm_attention, first=4, window=60))
-SHIFTED = partial(definitions.shifted_sparse_attention, group=32)
-TOP_16 = partial(definitions.top_k_attention, keep=16)
-NATIVE = always_causal(partial(definitions.native_sparse_attention, block=8, selected=4, window=16))
-MIXTURE = always_causal(partial(definitions.block_mixture_attention, block=16, keep=3))

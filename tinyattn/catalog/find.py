@@ -6,32 +6,13 @@ import difflib
 import os
 from collections.abc import Sequence
 
-from tinyattn.catalog import (
-    contextual,
-    dual_chunk,
-    features,
-    image,
-    latent,
-    linear,
-    local,
-    lowrank,
-    recurrent,
-    selected,
-    softmax,
-    sparse,
-    spatial,
-    variants,
-    windows,
-)
+from tinyattn.catalog import grid, linear, lowrank, positions, selected, softmax, sparse
 from tinyattn.catalog.row import Row
 from tinyattn.models import checkpoint
 from tinyattn.models.checkpoint import Saved
 
-FAMILIES = (softmax, variants, contextual, dual_chunk, latent, sparse, local, selected, linear, features, recurrent, lowrank,
-            windows, spatial, image)
+FAMILIES = (softmax, positions, sparse, selected, linear, lowrank, grid)
 ROWS: tuple[Row, ...] = tuple(row for family in FAMILIES for row in family.ROWS)
-
-
 MIXERS: tuple[Row, ...] = tuple(row for row in ROWS if row.mixer is not None)
 
 

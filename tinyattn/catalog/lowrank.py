@@ -10,41 +10,33 @@ from tinyattn.catalog.row import BadInput, Paper, Row
 from tinyattn.laws.draw import lowrank as draw
 from tinyattn.laws.draw.options import but
 from tinyattn.laws.draw.sizes import few_heads
-from tinyattn.laws.forms import agrees, gradients_agree
-from tinyattn.laws.general import mixing_laws
-from tinyattn.laws.law import Law
+from tinyattn.laws.general import agrees, form_agrees, gradients_agree, mixing_laws
+from tinyattn.laws.law import unchanged
 from tinyattn.laws.oracles import lowrank as oracles
 from tinyattn.laws.oracles.sparse import TO_ALL
-from tinyattn.laws.score import plain
 
 ROWS = (
-    Row(name="linformer_attention",
+    Row(definition=definitions.linformer_attention, papers=(Paper("Wang et al.", 2020, "2006.04768"),), kind="approximate",
+        cost="heads i rank (d + e) + kv_heads j rank (d + e)",
         says="Keys and values are projected to a fixed, shorter length.",
-        definition=definitions.linformer_attention,
-        papers=(Paper("Wang et al.", 2020, "2006.04768"),), kind="approximate",
-        cost="heads i rank (d + e) + kv_heads j rank (d + e)", aliases=("linformer", "low-rank attention"),
-        sample=draw.projections, fit=few_heads,
-        laws=(agrees("weights_on_tokens", oracles.on_tokens, draw=draw.projections,
-                     says="Projecting the scores, and spreading the weights over the tokens again, gives the same."),
-              gradients_agree("weights_on_tokens", oracles.on_tokens, draw=draw.projections),
+        aliases=("linformer", "low-rank attention"), sample=draw.projections, fit=few_heads,
+        laws=(*form_agrees("weights_on_tokens", oracles.on_tokens, draw.projections,
+                           "Projecting the scores, and spreading the weights over the tokens again, gives the same.",
+                           slopes=draw.projections),
               agrees("attention_to_all", TO_ALL, draw=but(draw.projections, draw.with_projection(np.eye)), to="attention",
                      says="With the identity as projection it is attention."),
               agrees("attention_to_some", oracles.to_every_second, to="attention",
                      draw=but(draw.projections, draw.with_projection(draw.every_second)),
                      says="With projections that pick tokens it is attention to those tokens."),
-              Law("mixtures_have_no_order", "The rows of both projections in another order give the same.", draw.projections, plain,
-                  lambda f, p: plain(f, p.but(**{name: p.options[name][..., ::-1, :] for name in ("project_k", "project_v")}))),
+              unchanged("mixtures_have_no_order", "The rows of both projections in another order give the same.", draw.projections,
+                        lambda p: p.but(**{name: p.options[name][..., ::-1, :] for name in ("project_k", "project_v")})),
               *mixing_laws(draw.shared_projections)),
-        bad_inputs=(refused.SCALE, BadInput({"project_k": np.ones((2, 99))}, ValueError, ("project_k", "(2, 99)")),
-                    BadInput({"project_v": np.ones((99, 7))}, ValueError, ("project_v", "rank", "(99, 7)")),
-                    BadInput({"project_k": None}, TypeError, ("project_k", "NoneType")), refused.CAUSAL)),
-    Row(name="nystrom_attention",
-        says="A few landmarks stand between all queries and all keys.",
-        definition=definitions.nystrom_attention,
-        papers=(Paper("Xiong et al.", 2021, "2102.03902"),), kind="approximate",
+        bad_inputs=(refused.SCALE, refused.shape("project_k", 2, 99), refused.kind("project_k", None), refused.CAUSAL,
+                    BadInput({"project_v": np.ones((99, 7))}, ValueError, ("project_v", "rank", "(99, 7)")))),
+    Row(definition=definitions.nystrom_attention, papers=(Paper("Xiong et al.", 2021, "2102.03902"),), kind="approximate",
         cost="heads (i + j) landmarks (d + e) + heads iterations landmarks^3",
-        aliases=("nystromformer", "nystrom", "landmark attention"),
-        sample=draw.LANDMARKS, fit=few_heads,
+        says="Queries attend to keys through a few landmarks, which are means of both.",
+        aliases=("nystromformer", "nystrom", "landmark attention"), sample=draw.LANDMARKS, fit=few_heads,
         laws=(agrees("attention_to_all", TO_ALL, draw=but(draw.segmented(2, 3, 4), draw.one_landmark_per_token), to="attention",
                      kind="approximate", says="With one landmark per token, and enough iterations, it is attention."),
               agrees("inverse", oracles.inverted, draw=but(draw.segmented(2, 3), draw.separated), kind="approximate",
@@ -52,10 +44,9 @@ ROWS = (
               gradients_agree("inverse", oracles.inverted, draw=but(draw.segmented(2, 3), draw.separated)),
               agrees("mean_query", oracles.mean_query, draw=draw.segmented(1), to="attention",
                      says="With one landmark every query gives what the mean of all queries reads."),
-              Law("within_a_segment_keys_have_no_order", "Keys and values in another order within their segments give the same.",
-                  draw.LANDMARKS, plain, lambda f, p: plain(f, draw.reversed_within_segments(p))),
+              unchanged("within_a_segment_keys_have_no_order", "Keys and values in another order within their segments give the same.",
+                        draw.LANDMARKS, draw.reversed_within_segments),
               *mixing_laws(draw.LANDMARKS)),
-        bad_inputs=(refused.SCALE, BadInput({"landmarks": 0}, ValueError, ("landmarks", "0")),
-                    BadInput({"landmarks": 99}, ValueError, ("landmarks", "99")),
-                    BadInput({"iterations": -1}, ValueError, ("iterations", "-1")), refused.CAUSAL)),
+        bad_inputs=(refused.SCALE, refused.value("landmarks", 0), refused.value("landmarks", 99), refused.value("iterations", -1),
+                    refused.CAUSAL)),
 )

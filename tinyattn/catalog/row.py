@@ -18,7 +18,11 @@ from tinyattn.ops.masks.pattern import Pattern
 
 @dataclass(frozen=True)
 class Paper:
-    """The paper in which a mechanism was published."""
+    """The paper in which a mechanism was published.
+
+    >>> print(Paper("Vaswani et al.", 2017, "1706.03762"))
+    Vaswani et al. 2017, arXiv:1706.03762
+    """
 
     authors: str
     year: int
@@ -30,7 +34,11 @@ class Paper:
 
 @dataclass(frozen=True)
 class BadInput:
-    """A call that must be refused: the arguments to change in a valid problem, the error, and words that it must contain."""
+    """A call that must be refused: the arguments to change in a valid problem, the error, and words that it must contain.
+
+    >>> BadInput({"scale": float("nan")}, ValueError, ("scale", "nan")).error.__name__
+    'ValueError'
+    """
 
     changes: Mapping[str, Any]
     error: type[Exception]
@@ -41,27 +49,33 @@ class BadInput:
 class Row:
     """One mechanism: its definition, other forms, cache, papers, laws, and the inputs that it takes and refuses.
 
+    `name` is the definition's unless another is given. `kind` is exact, or approximate for what approximates attention.
     `sample(rng, sizes)` draws a problem and `fit` changes sizes to those that the mechanism takes. `called` turns a
     definition with other arguments into f(q, k, v, **options). `kernel` names the function of `tinyattn.kernels` that
     computes the same, fast. `mixer(q, k, v, causal=True)` is the mechanism as a decoder layer calls it, None if it cannot
     mix the tokens of a decoder; `cache` makes its cache for one layer, whose bytes `cache_size` gives. `inputs` are the
     arguments that a layer computes from the tokens or learns, `rotates` says that the mechanism applies positions itself,
     and `layer` makes the layer around it. `pattern` shows which query sees which key, where that can be drawn.
+
+    >>> from tinyattn.catalog import find
+    >>> row = find("multi-query attention")
+    >>> row.aliases, row.kind, row.cache_formula
+    (('mqa',), 'exact', 'length (head_dim + value_dim) itemsize')
     """
 
-    name: str
-    says: str
     definition: Mechanism
+    says: str
     papers: tuple[Paper, ...]
-    kind: str
     cost: str
     sample: Callable[[np.random.Generator, Sizes], Problem]
     laws: tuple[Law, ...]
     bad_inputs: tuple[BadInput, ...]
+    name: str = ""
+    kind: str = "exact"
     aliases: tuple[str, ...] = ()
     forms: Mapping[str, Mechanism] = field(default_factory=dict)
     kernel: str | None = None
-    dtypes: tuple[str, ...] = ("float64", "float32", "float16")
+    dtypes: tuple[str, ...] = ("float64", "float32", "float16", "bfloat16")
     inputs: tuple[Input | Parameter, ...] = ()
     rotates: bool = False
     layer: Callable[..., Any] = SelfAttention.create
@@ -95,6 +109,8 @@ class Row:
         return {"mechanism": self.mixer, "inputs": self.inputs, "rotary": not self.rotates, "layer": self.layer}
 
     def __post_init__(self) -> None:
+        if not self.name:
+            object.__setattr__(self, "name", self.definition.__name__)
         for name in ("laws", "dtypes", "bad_inputs", "papers", "says"):
             if not getattr(self, name):
                 raise ValueError(f"{self.name}: a row needs {name}; nothing enters the catalog without them")

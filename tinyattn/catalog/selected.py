@@ -3,39 +3,33 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 
 from tinyattn import definitions
-from tinyattn.caches.growing import GrowingCache
 from tinyattn.catalog import calls, refused
-from tinyattn.catalog.cache_size import KEYS_AND_VALUES
 from tinyattn.catalog.row import BadInput, Paper, Row
 from tinyattn.laws import sparse as compared
-from tinyattn.laws.cached import decoded
+from tinyattn.laws.cached import decoder_laws
 from tinyattn.laws.draw import sparse as draw
-from tinyattn.laws.draw.options import but, one_of, with_options
+from tinyattn.laws.draw.options import but, given, one_of, with_options
 from tinyattn.laws.draw.sizes import few_rows, few_rows_own_heads
 from tinyattn.laws.draw.softmax import ALL, softmax
-from tinyattn.laws.forms import agrees, form_agrees
-from tinyattn.laws.general import causal, mixing_laws
-from tinyattn.laws.law import Law
+from tinyattn.laws.general import agrees, form_agrees, mixing_laws
+from tinyattn.laws.law import Law, plain, unchanged
+from tinyattn.laws.masking import causal
 from tinyattn.laws.oracles import gathered
 from tinyattn.laws.oracles import sparse as oracles
 from tinyattn.laws.oracles.calls import taking
-from tinyattn.laws.score import plain
 from tinyattn.layers.inputs import Input
 from tinyattn.ops.activation import sigmoid
 
-LOCAL = definitions.multi_head_local_attention
 ROWS = (
-    Row(name="top_k_attention",
-        says="Each query reads only the keys with its largest scores.",
-        definition=definitions.top_k_attention,
+    Row(definition=definitions.top_k_attention,
         papers=(Paper("Gupta et al.", 2021, "2106.06899"), Paper("Zhao et al.", 2019, "1912.11637")), kind="approximate",
-        cost="heads i j d + heads i keep e", aliases=("top-k attention", "topk", "explicit sparse transformer"),
-        sample=draw.TOP,
+        cost="heads i j d + heads i keep e",
+        says="Each query reads only the keys with its largest scores.",
+        aliases=("top-k attention", "topk", "explicit sparse transformer"), sample=draw.TOP,
         laws=(*form_agrees("the_gathered_form", gathered.top_k, but(draw.TOP, lambda p: p.but(keep=max(p.options["keep"], 2))),
                            "Sorting each query's keys and gathering the first ones gives the same."),
               agrees("attention", taking(definitions.attention, *ALL), to="attention",
@@ -43,47 +37,39 @@ ROWS = (
                      says="Keeping as many keys as a query may see gives attention."),
               agrees("the_best_value", oracles.best_value, draw=draw.choosing(keep=one_of(1)),
                      says="Keeping one key gives the value of the best one."),
-              Law("hidden_keys_take_no_place", "Hidden keys are not among the keys kept.",
-                  draw.choosing(keep=one_of(1, 2, 3), mask=lambda rng, p: np.arange(p.k.shape[-2]) % 2 == 0), plain,
-                  compared.hidden_keys_removed),
+              unchanged("hidden_keys_take_no_place", "Hidden keys are not among the keys kept.",
+                        draw.choosing(keep=one_of(1, 2, 3), mask=lambda rng, p: np.arange(p.k.shape[-2]) % 2 == 0),
+                        lambda p: p.but(k=p.k[..., ::2, :], v=p.v[..., ::2, :], mask=None)),
               Law("what_is_left_out_bounds_the_error",
                   "Its error against attention is at most the largest value times twice the weight left out.",
                   draw.choosing(keep=one_of(1, 2, 3)), compared.excess, compared.bound, to="attention", kind="approximate"),
-              *decoded(partial(GrowingCache, definitions.top_k_attention), but(draw.TOP, lambda p: p.but(causal=True))),
-              *mixing_laws(draw.TOP)),
-        bad_inputs=(BadInput({"keep": 0}, ValueError, ("keep", "0")), BadInput({"keep": 2.0}, TypeError, ("keep", "float")),
-                    *refused.SOFTMAX),
-        mixer=calls.TOP_16, cache=partial(GrowingCache, calls.TOP_16), cache_size=KEYS_AND_VALUES),
-    Row(name="lsh_attention",
-        says="Tokens are sorted by a hash and see those that the sorting brings near.",
-        definition=definitions.lsh_attention, called=calls.hashed,
-        papers=(Paper("Kitaev et al.", 2020, "2001.04451"),), kind="approximate", cost="hashes heads i 2 chunk (d + e)",
-        aliases=("reformer", "locality-sensitive hashing", "shared-qk attention"),
-        sample=draw.HASHED, fit=few_rows_own_heads,
+              *decoder_laws(definitions.top_k_attention, given(draw.TOP, causal=True), draw.TOP)),
+        bad_inputs=(refused.value("keep", 0), refused.kind("keep", 2.0), *refused.SOFTMAX),
+        **calls.growing(definitions.top_k_attention, keep=16)),
+    Row(definition=definitions.lsh_attention, called=calls.hashed, papers=(Paper("Kitaev et al.", 2020, "2001.04451"),),
+        kind="approximate", cost="hashes heads i 2 chunk (d + e)",
+        says="Tokens are sorted by a hash, and each attends to the tokens nearby in that order.",
+        aliases=("reformer", "locality-sensitive hashing", "shared-qk attention"), sample=draw.HASHED, fit=few_rows_own_heads,
         laws=(*form_agrees("a_dense_mask", calls.hashed(gathered.lsh), draw.HASHED,
                            "A mask of the pairs that each hash brings together gives the same."),
               agrees("attention", oracles.unit_keys, to="attention",
                      draw=but(draw.HASHED, lambda p: p.but(rotations=np.zeros_like(p.options["rotations"]), chunk=13)),
-                     says="With one bucket and one chunk it is attention to keys of length 1, where each query's own key comes last."),
-              Law("a_hash_again_tells_nothing_new", "The same hash three times gives the same as once.",
-                  but(draw.HASHED, lambda p: p.but(rotations=p.options["rotations"][:1])), plain,
-                  lambda f, p: plain(f, p.but(rotations=np.repeat(p.options["rotations"], 3, axis=0)))),
-              Law("tokens_have_no_length", "Doubling all tokens and halving the scale changes nothing.", draw.HASHED, plain,
-                  lambda f, p: plain(f, p.but(q=2.0 * p.q, scale=0.5 * (p.options.get("scale") or p.q.shape[-1] ** -0.5)))),
+                     says="With one bucket and one chunk it is attention to keys of length 1, each query's own far below the others."),
+              unchanged("a_hash_again_tells_nothing_new", "The same hash three times gives the same as once.",
+                        but(draw.HASHED, lambda p: p.but(rotations=p.options["rotations"][:1])),
+                        lambda p: p.but(rotations=np.repeat(p.options["rotations"], 3, axis=0))),
+              unchanged("tokens_have_no_length", "Doubling all tokens and halving the scale changes nothing.", draw.HASHED,
+                        lambda p: p.but(q=2.0 * p.q, scale=0.5 * p.scale)),
               Law("more_hashes_err_less", "Its mean error against attention falls from 1 to 4 to 16 hashes.", draw.texts,
                   compared.errors_fall, lambda f, p: (np.ones(2, bool),), exact=True, to="attention", kind="approximate"),
-              replace(causal(but(draw.HASHED, lambda p: p.but(causal=True, chunk=13))), exact=False,
-                      says="Within one chunk, changing later tokens changes nothing earlier; between chunks it moves their borders."),
+              replace(causal(given(draw.HASHED, causal=True, chunk=13)), exact=False,
+                      says="Within one chunk, changing later tokens changes nothing earlier; with several it would."),
               *mixing_laws(draw.HASHED)),
-        bad_inputs=(BadInput({"rotations": np.ones((2, 4, 0))}, ValueError, ("rotations", "(2, 4, 0)")),
-                    BadInput({"rotations": np.full((1, 4, 2), np.nan)}, ValueError, ("rotations", "NaN")),
-                    BadInput({"rotations": [[1.0]]}, TypeError, ("rotations", "list")),
-                    BadInput({"chunk": 0}, ValueError, ("chunk", "0")), refused.SCALE)),
-    Row(name="native_sparse_attention",
-        says="A query reads the means of blocks, the blocks that its scores of these means select, and a window.",
-        definition=definitions.native_sparse_attention,
-        papers=(Paper("Yuan et al.", 2025, "2502.11089"),), kind="approximate",
+        bad_inputs=(BadInput({"rotations": np.full((1, 4, 2), np.nan)}, ValueError, ("rotations", "NaN")), refused.SCALE,
+                    refused.shape("rotations", 2, 4, 0), refused.kind("rotations", [[1.0]]), refused.value("chunk", 0))),
+    Row(definition=definitions.native_sparse_attention, papers=(Paper("Yuan et al.", 2025, "2502.11089"),), kind="approximate",
         cost="heads i (j / block + selected block + window) (d + e)",
+        says="A query reads the means of blocks, the blocks that its scores of these means select, and a window.",
         aliases=("nsa", "native sparse attention"), sample=draw.NATIVE,
         laws=(*form_agrees("the_gathered_form", gathered.native_sparse, draw.NATIVE,
                            "Gathering means, blocks and window one query at a time gives the same."),
@@ -93,27 +79,23 @@ ROWS = (
               agrees("attention_to_means_of_one", oracles.CAUSAL, to="attention",
                      draw=but(draw.NATIVE, lambda p: draw.with_gates(1, 0, 0)(p.but(block=1))),
                      says="With blocks of one token and only the gate of their means open it is causal attention."),
-              agrees("a_window_alone", taking(LOCAL, "window", "scale"), draw=but(draw.NATIVE, draw.with_gates(0, 0, 1)),
-                     to="multi_head_local_attention", says="With only the window's gate open it is a sliding window."),
+              agrees("a_window_alone", taking(definitions.multi_head_local_attention, "window", "scale"),
+                     draw=but(draw.NATIVE, draw.with_gates(0, 0, 1)), to="multi_head_local_attention",
+                     says="With only the window's gate open it is a sliding window."),
               Law("gates_weigh_three_attentions", "It is the sum of the three attentions, each multiplied by its gate.", draw.NATIVE,
                   plain, compared.three_attentions),
               Law("equal_values_give_the_open_gates", "Values that are all 1 give the sum of the gates.", draw.NATIVE,
-                  compared.values_of_one, compared.sum_of_open_gates),
-              *decoded(partial(GrowingCache, calls.always_causal(definitions.native_sparse_attention)), draw.NATIVE),
-              *mixing_laws(draw.NATIVE, heads=False)),
-        bad_inputs=(BadInput({"gates": np.full((1, 4, 5, 3), np.nan)}, ValueError, ("gates", "NaN")),
-                    BadInput({"gates": np.ones((1, 4, 5))}, ValueError, ("gates", "(1, 4, 5)")),
-                    BadInput({"gates": 1.0}, TypeError, ("gates", "float")), refused.BLOCK,
-                    BadInput({"selected": 0}, ValueError, ("selected", "0")), BadInput({"window": 0}, ValueError, ("window", "0")),
+                  lambda f, p: plain(f, p.but(v=np.ones_like(p.v))), compared.sum_of_open_gates),
+              *decoder_laws(calls.always_causal(definitions.native_sparse_attention), draw.NATIVE, heads=False)),
+        bad_inputs=(BadInput({"gates": np.full((1, 4, 5, 3), np.nan)}, ValueError, ("gates", "NaN")), refused.shape("gates", 1, 4, 5),
+                    refused.kind("gates", 1.0), refused.BLOCK, refused.value("selected", 0), refused.value("window", 0),
                     refused.FEWER_KEYS, refused.SCALE),
-        inputs=(Input("gates", "heads 3", sigmoid, 0.0),), mixer=calls.NATIVE, cache=partial(GrowingCache, calls.NATIVE),
-        cache_size=KEYS_AND_VALUES),
-    Row(name="block_mixture_attention",
+        inputs=(Input.of(definitions.native_sparse_attention, "gates", sigmoid, 0.0),),
+        **calls.growing(calls.always_causal(definitions.native_sparse_attention), block=8, selected=4, window=16)),
+    Row(definition=definitions.block_mixture_attention, papers=(Paper("Lu et al.", 2025, "2502.13189"),), kind="approximate",
+        cost="heads i (j / block d + keep block (d + e))",
         says="A query reads its own block, and past blocks that it chooses by the mean of their keys.",
-        definition=definitions.block_mixture_attention,
-        papers=(Paper("Lu et al.", 2025, "2502.13189"),), kind="approximate", cost="heads i (j / block d + keep block (d + e))",
-        aliases=("moba", "mixture of block attention"),
-        sample=draw.MIXTURE,
+        aliases=("moba", "mixture of block attention"), sample=draw.MIXTURE,
         laws=(*form_agrees("two_parts_merged", gathered.block_mixture, draw.MIXTURE,
                            "Its own block and its past blocks, read separately and merged, give the same."),
               agrees("causal_attention", oracles.CAUSAL, draw=with_options(draw.MIXTURE, keep=one_of(13, 99)), to="attention",
@@ -121,12 +103,11 @@ ROWS = (
               agrees("attention_in_one_block", oracles.CAUSAL, draw=with_options(draw.MIXTURE, block=one_of(13, 99)), to="attention",
                      says="With a block as long as the text it is causal attention."),
               agrees("own_blocks", oracles.within_blocks("block"), draw=with_options(draw.MIXTURE, keep=one_of(1)),
-                     to="multi_head_local_attention", says="Keeping one block leaves attention within the query's own."),
+                     to="multi_head_local_attention", says="Keeping one block is attention within the query's own block."),
               agrees("top_k_attention", taking(definitions.top_k_attention, "keep", "scale", causal=True),
                      draw=but(draw.MIXTURE, draw.own_key_best), to="top_k_attention",
                      says="With blocks of one token, and queries whose own key scores best, it is top-k attention."),
-              *decoded(partial(GrowingCache, calls.always_causal(definitions.block_mixture_attention)), draw.MIXTURE),
-              *mixing_laws(draw.MIXTURE)),
-        bad_inputs=(refused.BLOCK, BadInput({"keep": 0}, ValueError, ("keep", "0")), refused.FEWER_KEYS, refused.SCALE),
-        mixer=calls.MIXTURE, cache=partial(GrowingCache, calls.MIXTURE), cache_size=KEYS_AND_VALUES),
+              *decoder_laws(calls.always_causal(definitions.block_mixture_attention), draw.MIXTURE)),
+        bad_inputs=(refused.BLOCK, refused.value("keep", 0), refused.FEWER_KEYS, refused.SCALE),
+        **calls.growing(calls.always_causal(definitions.block_mixture_attention), block=16, keep=3)),
 )

@@ -1,4 +1,4 @@
-"""Rows of sparse attention by any pattern, and by any table of blocks."""
+"""Rows of sparse attention whose pattern is fixed: any pattern, tables of blocks, and windows with something more."""
 
 from __future__ import annotations
 
@@ -10,39 +10,36 @@ import numpy as np
 from tinyattn import definitions
 from tinyattn.caches.growing import GrowingCache
 from tinyattn.catalog import calls, refused
-from tinyattn.catalog.cache_size import KEYS_AND_VALUES
 from tinyattn.catalog.row import BadInput, Paper, Row
-from tinyattn.laws.cached import cached, decoded
+from tinyattn.definitions.sparse.bigbird import ends, near_blocks
+from tinyattn.laws import sparse as compared
+from tinyattn.laws.cached import cached, decoder_laws
 from tinyattn.laws.draw import sparse as draw
-from tinyattn.laws.draw.options import but, on
-from tinyattn.laws.draw.sizes import four_tokens, multiple_of_three
-from tinyattn.laws.draw.softmax import ALL
-from tinyattn.laws.forms import agrees, form_agrees, gradients_agree, invisible
-from tinyattn.laws.general import causal, mixing_laws
+from tinyattn.laws.draw.options import but, given, on
+from tinyattn.laws.draw.sizes import at_most_keys, four_tokens, groups_of_four, multiple_of_three, square
+from tinyattn.laws.draw.softmax import ALL, without
+from tinyattn.laws.draw.variants import LOCAL
+from tinyattn.laws.general import agrees, form_agrees, invisible, mixing_laws
 from tinyattn.laws.gradient import gradients, poisoned_gradients
-from tinyattn.laws.law import Law
-from tinyattn.laws.masking import unseen_poisoned
+from tinyattn.laws.law import Law, plain, unchanged
+from tinyattn.laws.masking import causal, unseen_poisoned
 from tinyattn.laws.oracles import gathered
 from tinyattn.laws.oracles import sparse as oracles
 from tinyattn.laws.oracles.calls import own_values, taking
-from tinyattn.laws.score import plain
-from tinyattn.laws.sparse import cut_finer, two_tables
+from tinyattn.laws.oracles.variants import pairs_one_by_one
 from tinyattn.ops import masks
+from tinyattn.ops.masks.pattern import Pattern
 
 CHILD, BELTAGY = Paper("Child et al.", 2019, "1904.10509"), Paper("Beltagy et al.", 2020, "2004.05150")
 ROWS = (
-    Row(name="gathered_attention",
+    Row(definition=definitions.gathered_attention, papers=(CHILD, BELTAGY), cost="heads visible (d + e), by whole blocks",
         says="Computes only the blocks of a pattern that contain a visible pair.",
-        definition=definitions.gathered_attention,
-        papers=(CHILD, BELTAGY), kind="exact", cost="heads visible (d + e), by whole blocks",
         aliases=("sparse transformer", "strided attention", "dilated attention", "dilated window", "block-local attention",
-                 "fixed attention", "look-back attention"),
-        sample=draw.OF_HEADS,
-        laws=(agrees("attention", oracles.pattern_as_mask, draw=draw.STATIC, to="attention",
-                     says="It is attention with the pattern as its mask."),
-              agrees("attention_head_by_head", oracles.pattern_as_mask, draw=draw.OF_HEADS, to="attention",
+                 "fixed attention", "look-back attention"), sample=draw.OF_HEADS,
+        laws=(*form_agrees("attention", oracles.BY_PATTERN, draw.STATIC, to="attention",
+                           says="It is attention with the pattern as its mask."),
+              agrees("attention_head_by_head", oracles.BY_PATTERN, draw=draw.OF_HEADS, to="attention",
                      says="With a different pattern for each head it is attention with those patterns as its mask."),
-              gradients_agree("attention", oracles.pattern_as_mask, draw=on(draw.STATIC, four_tokens)),
               agrees("causal_attention", oracles.CAUSAL, to="attention",
                      says="With windows, blocks or shards as long as the text, or a stride of 1, it is causal attention.",
                      draw=draw.seen(masks.sliding_window(99), masks.causal() & masks.block_local(99), masks.strided(1),
@@ -59,25 +56,24 @@ ROWS = (
                      draw=draw.seen(*(masks.causal() & blocks for blocks in (masks.block_local(3), masks.shifted_blocks(3, 0)))),
                      says="Blocks that see only themselves give the same as texts of their own."),
               agrees("residues_alone", oracles.residues_alone, draw=draw.seen(masks.dilated(2, 3)), to="multi_head_local_attention",
-                     says="A dilated window is a window on each residue class of the positions."),
+                     says="A dilated window is a window among the tokens whose positions have the same remainder."),
               agrees("transposed_blocks", oracles.columns_as_blocks, draw=draw.seen(masks.strided(3), fit=multiple_of_three),
-                     to="attention", says="A stride becomes blocks once the text is written as a table and transposed."),
-              Law("the_unseen_may_hold_anything", "NaN or inf in places that no query sees changes nothing.",
-                  but(draw.STATIC, draw.last_key_hidden), plain, unseen_poisoned),
+                     to="attention",
+                     says="Strided attention is attention within blocks, once the text is written as a table and transposed."),
+              unchanged("the_unseen_may_hold_anything", "NaN or inf in places that no query sees changes nothing.",
+                        but(draw.STATIC, draw.last_key_hidden), unseen_poisoned),
               Law("the_unseen_leaves_gradients_alone", "NaN in places that no query sees changes no gradient.",
                   but(draw.STATIC, draw.last_key_hidden, fit=four_tokens), gradients, poisoned_gradients),
               invisible("block", (1, 2, 3, 7), draw.STATIC),
-              *decoded(partial(GrowingCache, calls.always_causal(definitions.gathered_attention)), draw.STATIC_BACK),
-              *mixing_laws(draw.STATIC)),
+              *decoder_laws(calls.always_causal(definitions.gathered_attention), draw.STATIC_BACK, draw.STATIC)),
         bad_inputs=(BadInput({"mask": np.ones((5, 7), bool)}, TypeError, ("mask", "ndarray")),
                     BadInput({"mask": masks.per_head([masks.causal()] * 3)}, ValueError, ("mask", "(3, 5, 7)")),
                     refused.BLOCK, refused.SCALE),
-        mixer=calls.SPARSE_TRANSFORMER, cache=partial(GrowingCache, calls.SPARSE_TRANSFORMER), cache_size=KEYS_AND_VALUES,
+        **calls.growing(calls.always_causal(definitions.gathered_attention), mask=masks.sliding_window(32) | masks.strided(32)),
         pattern=masks.sliding_window(4) | masks.strided(4)),
-    Row(name="block_sparse_attention",
+    Row(definition=definitions.block_sparse_attention, papers=(CHILD, Paper("Lin et al.", 2024, "2407.17678")),
+        cost="heads i j (d + e)",
         says="A table decides which block of queries sees which block of keys.",
-        definition=definitions.block_sparse_attention,
-        papers=(CHILD, Paper("Lin et al.", 2024, "2407.17678")), kind="exact", cost="heads i j (d + e)",
         aliases=("block-sparse attention", "sharded attention", "sparsely-sharded attention", "phi-3-small attention"),
         sample=draw.tables,
         laws=(*form_agrees("the_gathered_form", gathered.block_sparse, draw.tables,
@@ -85,20 +81,109 @@ ROWS = (
               agrees("attention", taking(definitions.attention, *ALL), to="attention",
                      draw=but(draw.tables, lambda p: p.but(blocks=np.ones_like(p.options["blocks"]))),
                      says="With a table of all blocks it is attention."),
-              Law("blocks_cut_finer_change_nothing", "The same table written for single pairs gives the same.", draw.tables, plain,
-                  cut_finer),
+              unchanged("blocks_cut_finer_change_nothing", "The same table written for single pairs gives the same.", draw.tables,
+                        compared.cut_finer),
               Law("tables_merge_into_their_union", "The results of two tables without a block in common merge into that of both.",
-                  draw.tables, plain, two_tables, to="attention_with_lse"),
+                  draw.tables, plain, compared.two_tables, to="attention_with_lse"),
               Law("equals_a_sharded_pattern", "With a table of each head's shards it is gathered attention with that pattern.",
                   draw.SHARDS, lambda f, p: plain(partial(calls.sharded, mechanism=f), p),
                   lambda f, p: plain(oracles.sharded_pattern, p), to="gathered_attention"),
               replace(cached(partial(GrowingCache, calls.sharded), draw.SHARDS),
                       left=lambda f, p: plain(partial(calls.sharded, mechanism=f), p)),
-              causal(but(draw.tables, lambda p: p.but(causal=True))), *mixing_laws(but(draw.tables, draw.one_table))),
-        bad_inputs=(BadInput({"blocks": np.ones((3, 3))}, TypeError, ("blocks", "float64")),
-                    BadInput({"blocks": np.ones((9, 9), bool)}, ValueError, ("blocks", "(9, 9)")),
-                    BadInput({"q_block": 0}, ValueError, ("q_block", "0")),
-                    BadInput({"kv_block": 1.5}, TypeError, ("kv_block", "float")), *refused.WITHOUT_SINKS),
-        mixer=calls.sharded, cache=partial(GrowingCache, calls.sharded), cache_size=KEYS_AND_VALUES,
-        pattern=masks.sharded(1, size=2, local=2, stride=4)),
+              causal(given(draw.tables, causal=True)), *mixing_laws(but(draw.tables, draw.one_table))),
+        bad_inputs=(refused.kind("blocks", np.ones((3, 3))),
+                    BadInput({"blocks": np.ones((9, 9), bool)}, ValueError, ("blocks", "(9, 9)")), refused.value("q_block", 0),
+                    refused.kind("kv_block", 1.5), *refused.WITHOUT_SINKS),
+        **calls.growing(calls.sharded), pattern=masks.sharded(1, size=2, local=2, stride=4)),
+    Row(definition=definitions.multi_head_local_attention, papers=(Paper("Luong et al.", 2015, "1508.04025"),),
+        cost="heads i window (d + e)",
+        says="Every head attends within its own window.",
+        aliases=("mhla", "local attention", "sliding window attention"), sample=LOCAL,
+        laws=(agrees("pairs_one_by_one", pairs_one_by_one, draw=LOCAL,
+                     says="Deciding pair by pair whether a key is in the window gives the same."),
+              agrees("attention", taking(definitions.attention, *without(["window"])), to="attention",
+                     draw=but(LOCAL, lambda p: p.but(window=p.k.shape[-2] + 1)),
+                     says="A window as long as the text gives causal attention."),
+              agrees("own_values", own_values, draw=on(given(LOCAL, window=1, mode="block", sinks=None), at_most_keys),
+                     says="With a window of 1 every query reads the value at its own position."),
+              Law("windows_are_heads_own", "Every head gives the same as when all heads have its window.", LOCAL, plain,
+                  compared.each_head_for_all),
+              *decoder_laws(definitions.multi_head_local_attention, given(LOCAL, window=3, sinks=None))),
+        bad_inputs=(refused.value("window", 0), BadInput({"window": [1]}, ValueError, ("window", "1")),
+                    refused.value("mode", "wide", "sliding"), BadInput({"mask": Pattern(lambda i, j: i == j)}, TypeError, ("mask",))),
+        **calls.growing(definitions.multi_head_local_attention, window=64), pattern=masks.sliding_window(4)),
+    Row(definition=definitions.longformer_attention, called=calls.tied, papers=(BELTAGY,), cost="heads i (window + global) (d + e)",
+        says="Every token reads a window; a few global tokens read all tokens and are read by all.",
+        aliases=("longformer", "global tokens"), sample=draw.PROJECTED,
+        laws=(*form_agrees("the_gathered_form", gathered.longformer, draw.PROJECTED,
+                           "Gathering each token's window and the global tokens gives the same."),
+              agrees("multi_head_local_attention", oracles.both_sides, to="multi_head_local_attention",
+                     draw=given(draw.PROJECTED, global_tokens=[]), says="Without global tokens it is a window on both sides."),
+              agrees("attention", oracles.TO_ALL, draw=given(draw.PROJECTED, global_tokens=[], window=99), to="attention",
+                     says="With a window as long as the text it is attention."),
+              agrees("attention_by_global_projections", oracles.by_global_projections, to="attention",
+                     draw=given(draw.PROJECTED, global_tokens=range(99)),
+                     says="If all tokens are global it is attention by the global projections."),
+              agrees("gathered_attention", oracles.one_pattern, draw=draw.TIED, to="gathered_attention",
+                     says="With equal projections for local and global tokens it is gathered attention with one pattern."),
+              unchanged("a_token_has_one_projection", "q of the global tokens and q_global of all others are never read.",
+                        draw.PROJECTED, compared.others_poisoned),
+              Law("a_text_turned_round_gives_its_result_turned_round", "The reversed text gives the reversed result.",
+                  on(draw.TIED, square), plain, compared.reversed_text),
+              *mixing_laws(draw.TIED)),
+        bad_inputs=(refused.value("window", -1), BadInput({"global_tokens": [0, -3]}, ValueError, ("global_tokens", "-3")),
+                    BadInput({"global_tokens": [0.5]}, TypeError, ("global_tokens", "float64")), refused.shape("q_global", 1, 4, 9, 4),
+                    refused.SCALE),
+        pattern=masks.window(2, 2) | masks.global_tokens([0, 9])),
+    Row(definition=definitions.bigbird_attention, papers=(Paper("Zaheer et al.", 2020, "2007.14062"),),
+        cost="heads i (5 + random) block (d + e)",
+        says="A block sees its neighbours, the first and the last block, and a few blocks at random.",
+        aliases=("bigbird", "big bird"), sample=draw.BIGBIRD,
+        laws=(*form_agrees("the_gathered_form", gathered.bigbird, draw.BIGBIRD,
+                           "Gathering each query's set of blocks gives the same."),
+              agrees("attention", oracles.TO_ALL, draw=given(draw.BIGBIRD, block=5, causal=False), to="attention",
+                     says="With three blocks, each of which is an end or a neighbour, it is attention."),
+              agrees("causal_attention", oracles.CAUSAL, draw=given(draw.BIGBIRD_CAUSAL, random=99), to="attention",
+                     says="With as many random blocks as there are blocks it is causal attention."),
+              *decoder_laws(definitions.bigbird_attention, draw.BIGBIRD_CAUSAL, draw.BIGBIRD)),
+        bad_inputs=(refused.BLOCK, refused.value("random", -1), refused.kind("seed", 0.5), refused.kind("causal", 1), refused.SCALE),
+        **calls.growing(definitions.bigbird_attention, block=16, random=2, seed=0),
+        pattern=near_blocks(2) | ends(2, 16) | masks.random_blocks(2, 1, 0)),
+    Row(definition=definitions.streaming_llm_attention, papers=(Paper("Xiao et al.", 2023, "2309.17453"),),
+        cost="heads i (first + window) (d + e)",
+        says="Queries read the first tokens and the last ones, with positions counted as in a cache that holds only these.",
+        aliases=("streamingllm", "streaming llm", "attention sinks"), sample=draw.STREAMING,
+        laws=(*form_agrees("a_cache_that_evicts", gathered.streaming_llm, draw.STREAMING,
+                           "A cache that evicts tokens, read one token at a time, gives the same."),
+              agrees("rotary_attention", partial(oracles.on_rotated, definitions.attention, causal=True), to="attention",
+                     draw=given(draw.STREAMING, window=99),
+                     says="While nothing is evicted it is causal attention with rotary positions."),
+              agrees("a_rotary_window", oracles.rotary_window, to="multi_head_local_attention", draw=given(draw.STREAMING, first=0),
+                     says="Without first tokens it is a sliding window with rotary positions."),
+              *decoder_laws(calls.always_causal(definitions.streaming_llm_attention), draw.STREAMING)),
+        bad_inputs=(refused.value("first", -1), refused.value("window", 0), refused.value("base", float("nan")),
+                    refused.kind("base", "x"), refused.SCALE),
+        rotates=True, **calls.growing(calls.always_causal(definitions.streaming_llm_attention), first=4, window=60),
+        pattern=masks.causal() & (masks.first(2) | masks.sliding_window(4))),
+    Row(definition=definitions.shifted_sparse_attention, papers=(Paper("Chen et al.", 2023, "2309.12307"),),
+        cost="heads i group (d + e)",
+        says="A token sees its group; in half of the heads the groups are shifted by half their length.",
+        aliases=("longlora", "s2", "s2-attn", "shifted sparse attention"), sample=draw.GROUPS,
+        laws=(*form_agrees("ragged_groups", gathered.shifted_sparse, draw.GROUPS,
+                           "Listing the borders of the groups, with half a group at each end, gives the same."),
+              agrees("a_turn_with_regions", oracles.rolled, draw=on(given(draw.GROUPS, group=4), groups_of_four),
+                     says="Rolling the text, hiding tokens that were not neighbours, and rolling it back gives the same."),
+              agrees("causal_attention", oracles.CAUSAL, draw=given(draw.GROUPS_CAUSAL, group=40), to="attention",
+                     says="With groups twice as long as the text it is causal attention."),
+              Law("the_first_heads_are_not_shifted", "The first half of the heads is attention within blocks.", draw.GROUPS,
+                  compared.first_half, lambda f, p: compared.first_half(oracles.within_blocks("group"), p),
+                  to="multi_head_local_attention"),
+              Law("the_last_heads_see_shifted_windows",
+                  "Without causality, the second half of the heads reads windows on a line, shifted by half a window.",
+                  on(given(draw.GROUPS, group=4, causal=False), groups_of_four), compared.second_half,
+                  lambda f, p: compared.second_half(oracles.shifted_in_all_heads, p), to="shifted_window_attention"),
+              *decoder_laws(definitions.shifted_sparse_attention, draw.GROUPS_CAUSAL, draw.GROUPS, heads=False)),
+        bad_inputs=(refused.value("group", 3), refused.value("group", 0), refused.value("variant", "swin", "safe"),
+                    BadInput({"variant": "roll"}, ValueError, ("q", "(1, 4, 5, 4)")), refused.SCALE),
+        **calls.growing(definitions.shifted_sparse_attention, group=32), pattern=masks.causal() & masks.shifted_blocks(4, 2)),
 )

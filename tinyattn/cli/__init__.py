@@ -1,15 +1,17 @@
-"""The command line: one file per command.
+"""The command line: one file per command, and what commands share.
 
 Its files, in reading order:
 
-    ends.py                 one line and an exit code, however it ends
-    names.py                names in any case, each once
-    parser.py               options, refused in one line
-    terminal.py             tables and progress
-    outputs.py              files checked before the work
+    ends.py                 one line and an exit code, however a command ends
+    names.py                names in upper or lower case, each given once
+    parser.py               the options of a command, refused in one line
+    terminal.py             tables, progress and numbers
+    outputs.py              files that are checked before the work
     model_file.py           a model out of a file
-    memory.py               memory refused, and freed memory kept
+    memory.py               too large steps refused, freed memory kept
     threads.py              one thread or all, whichever is faster
+    training.py             a training, timed or run to its end
+    cache_names.py          caches by name
     list.py                 tinyattn list
     show.py                 tinyattn show
     check.py                tinyattn check
@@ -17,26 +19,12 @@ Its files, in reading order:
     picture.py              tinyattn picture
     equivalences.py         tinyattn equivalences
     train.py                tinyattn train
-    cache_names.py          caches by name
     generate.py             tinyattn generate
-    trained.py              a model, trained and writing
-    plan.py                 the jobs of a comparison, and how long they take
-    compare_table.py        tables of 80 columns, legends, samples
-    compare_text.py         what text compares
-    compare_caches.py       one model through many caches
-    compare_digits.py       what digits compare
+    comparing/              what tinyattn compare consists of
     compare.py              tinyattn compare
     presets.py              shapes of well-known models
     cost.py                 tinyattn cost
-    torch_step.py           the same training step in PyTorch
-    measure.py              seconds, in turns
-    time_train.py           the training step's table
-    step_by_hand.py         decoding without any of this
-    time_generate.py        the decoding step's table
-    time_caches.py          a long text's decoding step, cache by cache
-    kernel_cases.py         what the kernels' table measures
-    peers.py                other libraries' attention
-    time_kernels.py         the kernels' table
+    timing/                 what tinyattn time measures
     time.py                 tinyattn time
 """
 
@@ -46,7 +34,7 @@ import sys
 
 from tinyattn.cli import ends
 
-TYPE_CHECKING = False  # this file imports next to nothing, so that Ctrl-C is ours from the first moment
+TYPE_CHECKING = False  # this file imports next to nothing, so that Ctrl-C is handled as early as possible
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -54,22 +42,22 @@ COMMANDS = {
     "compare": "train one small model with each mechanism on real text and compare them",
     "train": "train a model and save it",
     "generate": "continue a prompt with a saved model",
-    "list": "the mechanisms",
-    "show": "a mechanism's definition, formula, shapes, papers and laws",
-    "check": "run a mechanism's laws",
-    "vectors": "write inputs, outputs and allowed errors for kernels in any language",
-    "museum": "wrong attentions, and which law kills which",
+    "list": "list the mechanisms",
+    "show": "print the definition, the papers and the laws of a mechanism",
+    "check": "run the laws of a mechanism, or judge a kernel of your own",
+    "vectors": "write inputs, outputs and allowed errors as files",
+    "museum": "run the laws on wrong attentions and print which law catches which",
     "picture": "draw a mask, in text or as SVG",
-    "equivalences": "which mechanism is which, and by what law",
-    "time": "measure: a training step, a decoding step, the definition, the kernels, the import",
-    "cost": "what a cache holds and a decoding step reads, for a shape or for well-known models",
+    "equivalences": "print which mechanisms are equal, and by which law",
+    "time": "measure training, decoding, the definition, the kernels or the import",
+    "cost": "compute the bytes that a cache holds and a decoding step reads",
 }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a command and returns its exit code: 0, 1 a law failed, 2 bad input, 130 interrupted.
+    """Runs a command and returns its exit code: 0, 1 when a law fails, 2 for bad input, 130 when interrupted.
 
-    Without `argv` the command is this process: its arguments are taken, and Ctrl-C may end it at once.
+    Without `argv` the arguments are those of this process, and Ctrl-C may end it at once.
     """
     alone = argv is None
     try:
@@ -88,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def answered(arguments: Sequence[str], *, alone: bool) -> int:
-    """Returns the exit code of a command; what it refuses is said in one line."""
+    """Runs a command and returns its exit code; an error of bad input is printed in one line."""
     name = "tinyattn"
     try:
         import importlib
@@ -108,17 +96,11 @@ def answered(arguments: Sequence[str], *, alone: bool) -> int:
         return int(command.run(given))
     except SystemExit as done:
         return int(done.code or 0)
-    except BrokenPipeError as error:
-        if error.filename is None:  # whoever read our output has stopped
+    except (ValueError, OSError, FloatingPointError, OverflowError, ImportError, MemoryError, RuntimeError) as error:
+        if isinstance(error, BrokenPipeError) and error.filename is None:  # the reader of our output has closed it
             ends.silence(sys.stdout)
             return 0
-        ends.say(f"{name}: {ends.reason(error)}")
-        return ends.REFUSED
-    except RuntimeError as error:
-        if "start new thread" not in str(error):  # what the system refuses where it has no memory for a thread
+        if isinstance(error, RuntimeError) and not ends.without_memory(error):
             raise
-        ends.say(f"{name}: not enough memory; {error}")
-        return ends.REFUSED
-    except (ValueError, OSError, FloatingPointError, OverflowError, ImportError, MemoryError) as error:
         ends.say(f"{name}: {ends.reason(error)}")
         return ends.REFUSED

@@ -1,4 +1,4 @@
-"""Caches by name: what a mechanism's model can be decoded through, with settings that suit a length."""
+"""Caches by name: those through which the model of a mechanism can decode, with settings for a given length."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from tinyattn.catalog.row import Row
 from tinyattn.cli.names import canonical
 
 Make = Callable[[], Cache]
-# Bytes from length, kv_heads, head_dim, value_dim, itemsize.
+# A function (length, kv_heads, head_dim, value_dim, itemsize) -> bytes.
 Formula = Callable[..., int]
 T = TypeVar("T")
 CODES = {name: {"bits": bits, "group": 32, "residual": 32} for name, bits in (("int8", 8), ("int4", 4))}
 
 
 def settings_for(length: int) -> dict[str, tuple[str, dict[str, Any]]]:
-    """Returns the caches of keys and values: the catalog's name of each, and settings with which it takes so many tokens.
+    """Returns the caches of keys and values: the name of each in the catalog, and settings with room for so many tokens.
 
-    Those that forget hold a quarter.
+    Caches that forget hold a quarter of them.
     """
     part = max(length // 4, 2)
     return {
@@ -39,10 +39,10 @@ def settings_for(length: int) -> dict[str, tuple[str, dict[str, Any]]]:
 
 
 def caches_of(row: Row, length: int) -> dict[str, Make]:
-    """Returns the caches of a mechanism by name, each with room for so many tokens; its own is the first.
+    """Returns the caches of a mechanism by name, each with room for so many tokens; the first is the default.
 
     Raises:
-        ValueError: a mechanism that is no causal token mixer.
+        ValueError: a mechanism that is not a causal token mixer.
 
     >>> from tinyattn.catalog import find
     >>> list(caches_of(find("linear_attention"), 8))
@@ -56,12 +56,12 @@ def caches_of(row: Row, length: int) -> dict[str, Make]:
 
 
 def formulas() -> dict[str, Formula]:
-    """Returns the closed formulas of what a shape's caches hold, as the catalog's laws have them."""
+    """Returns the formulas of the bytes that caches hold, which the laws of the catalog check."""
     names = {"growing": "GrowingCache", "int8": "QuantizedCache", "int4": "QuantizedCache, 4 bits", "latent": "LatentCache",
              "state": "StateCache"}
     return {name: partial(caches.find(known).nbytes, **CODES.get(name, {})) for name, known in names.items()}
 
 
 def named(name: str, known: Mapping[str, T], kind: str = "cache") -> T:
-    """Returns what stands under a name; ValueError with the names that come nearest."""
+    """Returns the value of a name; ValueError for an unknown one, with the nearest names."""
     return known[canonical(name, known, kind)]

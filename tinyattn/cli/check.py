@@ -1,4 +1,4 @@
-"""tinyattn check [NAME | module:function]: the laws of a mechanism, or of all; the verdict on a kernel of somebody else."""
+"""tinyattn check [NAME | module:function]: runs the laws of one mechanism, or of all, or judges a kernel of somebody else."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from tinyattn.laws import check
 
 def options(parser: argparse.ArgumentParser) -> None:
     """Adds the command's options."""
-    parser.add_argument("name", nargs="?", help="a mechanism, all of them if none is named; or module:function, a kernel")
+    parser.add_argument("name", nargs="?", help="a mechanism (default: all), or module:function, a kernel of your own")
     parser.add_argument("--examples", type=positive, default=10, metavar="N", help="problems per law (default 10)")
-    parser.add_argument("--seed", type=seed, default=0, metavar="S", help="of the generator (default 0)")
+    parser.add_argument("--seed", type=seed, default=0, metavar="S", help="seed of the generator (default 0)")
     check_kernel.options(parser)
 
 
 def run(given: argparse.Namespace) -> int:
-    """Runs the laws, or judges a kernel; 1 if one fails."""
+    """Runs the laws and prints a table per mechanism, or judges a kernel; returns 1 if a law fails or it does not conform."""
     if given.program or ":" in (given.name or ""):
         return check_kernel.run(given)
     failed = 0
@@ -37,5 +37,5 @@ def run(given: argparse.Namespace) -> int:
         table(["law", "tried", "redrawn", "worst, in budgets", ""], lines, title=row.name)
         print("\n".join(broken) + "\n" if broken else "")
         failed += len(broken)
-    paragraph("inputs from a seeded generator; the test suite draws them with hypothesis, which also shrinks what fails")
+    paragraph("Inputs are drawn by a seeded generator; the test suite draws them by hypothesis, which also shrinks a failing one.")
     return 1 if failed else 0

@@ -1,32 +1,37 @@
-"""tinyattn compare: one small model, trained once with each mechanism, on real text or on images of digits."""
+"""tinyattn compare: trains one small model with each mechanism, on real text or on images of digits, and compares them."""
 
 from __future__ import annotations
 
 import argparse
 import math
+import os
+import platform
 from typing import Any
 
+import numpy as np
+
+from tinyattn import fastest
 from tinyattn.catalog import MIXERS, find_mixer
 from tinyattn.catalog.row import Row
 from tinyattn.cli import memory, threads
-from tinyattn.cli.compare_caches import caches_plan
-from tinyattn.cli.compare_caches import chosen as chosen_caches
-from tinyattn.cli.compare_digits import digits_plan
-from tinyattn.cli.compare_text import text_plan
+from tinyattn.cli.comparing.caches import caches_plan
+from tinyattn.cli.comparing.caches import chosen as chosen_caches
+from tinyattn.cli.comparing.decoders import Task
+from tinyattn.cli.comparing.digits import digits_plan
+from tinyattn.cli.comparing.plan import Clock, Plan, first_steps, lines
+from tinyattn.cli.comparing.text import text_plan
 from tinyattn.cli.ends import say
 from tinyattn.cli.names import each
 from tinyattn.cli.outputs import check_outputs, check_picture, write_json, write_picture
-from tinyattn.cli.plan import Clock, Plan, first_steps, lines
 from tinyattn.cli.terminal import positive, seed
-from tinyattn.cli.trained import machine
 from tinyattn.models import text as texts
 from tinyattn.models.config import DecoderConfig
 
-# Chosen so that two mechanisms take under two minutes on two slow cores and end well below the bigram.
+# With these, two mechanisms take under two minutes on two slow cores and end well below the bigram.
 WIDTH, LAYERS, CONTEXT, STEPS, RATE = 64, 2, 128, 400, 8e-3
 # Two heads of 32 channels learn more in the same time than four of 16; a base of 10,000 hardly turns them within 128 tokens.
 HEADS, KV_HEADS, BASE = 2, 1, 1000.0
-# Bytes of a step of text unless the batch is given.
+# Bytes of text per step, unless a batch is given.
 BYTES = 1024
 DIGITS = {"batch": 32, "steps": 300, "rate": 1e-2}
 
@@ -34,21 +39,21 @@ DIGITS = {"batch": 32, "steps": 300, "rate": 1e-2}
 def options(parser: argparse.ArgumentParser) -> None:
     """Adds the command's options."""
     parser.add_argument("--task", type=str.lower, choices=("text", "digits"), default="text",
-                        help="bytes of text, or scikit-learn's 8 x 8 digits (needs the extra data); default text")
+                        help="text (the default), or the 8 x 8 digits of scikit-learn (needs the extra data)")
     parser.add_argument("--mechanisms", metavar="A,B",
-                        help="names with commas between, or 'all'; default: attention,linear_attention, of digits all")
-    parser.add_argument("--caches", metavar="A,B", help="decode each trained model through these caches and compare them; or 'all'")
-    parser.add_argument("--steps", type=positive, metavar="N", help=f"training steps (default {STEPS}, of digits {DIGITS['steps']})")
+                        help="names separated by commas, or 'all'; default: attention,linear_attention; on digits: all")
+    parser.add_argument("--caches", metavar="A,B", help="decode through each of these caches, or 'all', and compare them")
+    parser.add_argument("--steps", type=positive, metavar="N", help=f"training steps (default {STEPS}; on digits {DIGITS['steps']})")
     parser.add_argument("--context", type=positive, metavar="N", help=f"bytes per sequence (default {CONTEXT})")
     parser.add_argument("--batch", type=positive, metavar="N",
-                        help=f"sequences per step (default: {BYTES:,} bytes), or images (default {DIGITS['batch']})")
+                        help=f"sequences per step (default: {BYTES:,} bytes); on digits images (default {DIGITS['batch']})")
     parser.add_argument("--width", type=positive, metavar="N", help=f"width of the model, a multiple of {2 * HEADS} (default {WIDTH})")
-    parser.add_argument("--layers", type=positive, metavar="N", help=f"its layers (default {LAYERS})")
+    parser.add_argument("--layers", type=positive, metavar="N", help=f"layers of the model (default {LAYERS})")
     parser.add_argument("--rate", type=rate, metavar="R",
-                        help=f"highest learning rate (default {RATE:g}, of digits {DIGITS['rate']:g})")
-    parser.add_argument("--seed", type=seed, default=0, metavar="S", help="of weights, batches and samples (default 0)")
+                        help=f"highest learning rate (default {RATE:g}; on digits {DIGITS['rate']:g})")
+    parser.add_argument("--seed", type=seed, default=0, metavar="S", help="seed of weights, batches and samples (default 0)")
     parser.add_argument("--text", metavar="FILE", help="a file, or 'shakespeare'; default: the standard library's source")
-    parser.add_argument("--json", metavar="FILE", help="write everything measured")
+    parser.add_argument("--json", metavar="FILE", help="write everything that is measured")
     parser.add_argument("--plot", metavar="FILE.png", help="draw the losses (needs matplotlib)")
 
 
@@ -64,12 +69,12 @@ def rate(text: str) -> float:
 
 
 def chosen(names: str) -> list[Row]:
-    """Returns the rows to compare; ValueError for a name that is unknown, comes twice, or cannot mix tokens causally."""
+    """Returns the rows to compare; ValueError for a name that is unknown, given twice, or not of a causal token mixer."""
     return [*MIXERS] if names.strip().lower() == "all" else each(names, find_mixer, "--mechanisms")
 
 
 def run(given: argparse.Namespace) -> int:
-    """Trains, measures, prints the table; what is done so far when interrupted."""
+    """Trains, measures and prints the table; when interrupted, the rows that are done."""
     check(given)
     clock = Clock()
     memory.keep()
@@ -94,11 +99,11 @@ def run(given: argparse.Namespace) -> int:
 
 
 def check(given: argparse.Namespace) -> None:
-    """Raises ValueError for options that contradict each other and for what cannot be written or drawn."""
+    """Raises ValueError for options that contradict each other, and for files that cannot be written."""
     check_outputs(json=given.json, plot=given.plot)
     check_picture(given.plot)
     if given.plot and given.caches:
-        raise ValueError("--plot: losses are drawn, and --caches compares what comes after training")
+        raise ValueError("--plot: draws losses, which --caches does not compare; leave one of them out")
     of_text = ("caches", "text", "context", "width", "layers")
     if given.task == "digits" and any(getattr(given, name) for name in of_text):
         raise ValueError("--task digits: images have no caches and no text, and a model of their own; "
@@ -106,7 +111,7 @@ def check(given: argparse.Namespace) -> None:
 
 
 def with_defaults(given: argparse.Namespace) -> argparse.Namespace:
-    """Returns the options with each that was not given at its default."""
+    """Returns the options, with the defaults of the task for those that were not given."""
     if given.task == "digits":
         defaults: dict[str, Any] = DIGITS
     else:
@@ -117,11 +122,11 @@ def with_defaults(given: argparse.Namespace) -> argparse.Namespace:
 
 
 def planned(given: argparse.Namespace) -> Plan:
-    """Returns the plan of a comparison on text, all of it checked: nothing has been trained yet."""
+    """Returns the plan of a comparison on text, with every option checked before anything is trained."""
     if given.context < 2:
-        raise ValueError(f"--context: expected 2 or more, as a text of one byte has nothing to attend to, got {given.context}")
+        raise ValueError(f"--context: expected 2 or more, as a single byte has nothing to attend to, got {given.context}")
     if given.width % (2 * HEADS):
-        raise ValueError(f"--width: expected a multiple of {2 * HEADS}, {HEADS} heads of an even size, got {given.width}")
+        raise ValueError(f"--width: expected a multiple of {2 * HEADS}, for {HEADS} heads with even head_dim, got {given.width}")
     memory.check_batch(given.batch, given.context)
     rows = chosen(given.mechanisms)
     config = DecoderConfig(width=given.width, layers=given.layers, heads=HEADS, kv_heads=KV_HEADS, hidden=2 * given.width,
@@ -135,7 +140,13 @@ def planned(given: argparse.Namespace) -> Plan:
                 "parameters": config.parameters, "bigram_bits_per_byte": texts.bigram_bits_per_byte(training, held)}
     title = (f"{config.parameters:,} parameters, {given.steps} steps of {given.batch} x {config.context} bytes, seed {given.seed}\n"
              f"text: {settings['text']}")
-    return (caches_plan if given.caches else text_plan)(rows, config, training, held, given, settings, title)
+    return (caches_plan if given.caches else text_plan)(rows, Task(config, training, held, given), settings, title)
+
+
+def machine() -> dict[str, Any]:
+    """Returns the machine and the versions that the report names."""
+    return {"processor": platform.machine(), "processors": os.cpu_count(), "python": platform.python_version(),
+            "numpy": np.__version__, "kernels": fastest.kernel() is not None}
 
 
 def plot(report: dict[str, Any], path: str) -> None:

@@ -1,4 +1,4 @@
-"""tinyattn cost: what a cache holds and what a decoding step reads of it, for a shape or for well-known models."""
+"""tinyattn cost: computes the bytes that a cache holds and a decoding step reads, for a shape or for well-known models."""
 
 from __future__ import annotations
 
@@ -20,37 +20,37 @@ SHAPES = ["model", "layers", "heads", "a token leaves"]
 RING = "ring"
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 SHORTEST = 1024
-LEGEND = ("a token leaves kv_heads x (head_dim + value_dim) numbers per layer, and in latent attention a latent and a rotated key "
-          "for all heads; a step reads what its query sees, and a ring holds that and no more")
+LEGEND = ("Per layer, a token leaves kv_heads x (head_dim + value_dim) numbers; in latent attention, one latent and one rotated key "
+          "for all heads. A step reads the tokens that its query sees; a ring holds only those.")
 
 
 def options(parser: argparse.ArgumentParser) -> None:
     """Adds the command's options."""
     parser.add_argument("--model", metavar="A,B", help=f"well-known models, or 'all' (default without a shape): {', '.join(PRESETS)}")
-    parser.add_argument("--heads", type=positive, metavar="H", help="query heads of a shape of your own")
-    parser.add_argument("--kv-heads", type=positive, metavar="G", help="heads of keys and values (default: as many)")
+    parser.add_argument("--heads", type=positive, metavar="H", help="query heads, for a shape of your own")
+    parser.add_argument("--kv-heads", type=positive, metavar="G", help="heads of keys and values (default: as many as query heads)")
     parser.add_argument("--head-dim", type=positive, metavar="D", help="channels of a key")
-    parser.add_argument("--value-dim", type=positive, metavar="E", help="channels of a value (default: as a key)")
-    parser.add_argument("--layers", type=positive, metavar="L", help="layers, all alike")
-    parser.add_argument("--window", type=positive, metavar="W", help="how many of the last tokens a layer sees (default: all)")
-    parser.add_argument("--length", type=positive, default=131072, metavar="N", help="tokens held (default 131072)")
+    parser.add_argument("--value-dim", type=positive, metavar="E", help="channels of a value (default: as many as of a key)")
+    parser.add_argument("--layers", type=positive, metavar="L", help="number of layers")
+    parser.add_argument("--window", type=positive, metavar="W", help="number of last tokens that a layer sees (default: all)")
+    parser.add_argument("--length", type=positive, default=131072, metavar="N", help="tokens in the cache (default 131072)")
     parser.add_argument("--dtype", type=str.lower, choices=("float16", "float32", "float64"), default="float16",
-                        help="default float16")
+                        help="of the cache (default float16)")
     parser.add_argument("--cache", default="growing,ring", metavar="A,B",
-                        help=f"of {', '.join(known_caches())}, or 'all'; default: growing, and ring where there is a window")
+                        help=f"of {', '.join(known_caches())}, or 'all'; default: growing, and ring if there is a window")
     parser.add_argument("--json", metavar="FILE", help="write the table")
-    parser.add_argument("--plot", metavar="FILE", help="draw what is held against the length (png, svg, pdf)")
+    parser.add_argument("--plot", metavar="FILE", help="draw the bytes held by length (png, svg, pdf)")
 
 
 def run(given: argparse.Namespace) -> int:
-    """Computes and prints; nothing is allocated."""
+    """Computes and prints the tables; nothing is allocated."""
     shapes, itemsize = shapes_of(given), np.dtype(given.dtype).itemsize
     check_outputs(json=given.json, plot=given.plot)
     check_picture(given.plot)
     caches = every(given.cache, known_caches(), "cache", "--cache")
     lines = lines_of(shapes, caches, given.length, itemsize)
     if not lines:
-        raise ValueError("--cache ring: holds a window, and no layer has one; --window says how many tokens it is")
+        raise ValueError("--cache ring: holds the tokens of a window, but no layer has one; give --window")
     table(HEADER, [[line["model"], line["cache"],
                     *(in_units(line[name]) for name in ("bytes", "bytes_per_token", "reads_per_token"))] for line in lines],
           title=f"one sequence of {given.length:,} tokens in {given.dtype}")
@@ -73,17 +73,17 @@ def run(given: argparse.Namespace) -> int:
 
 
 def known_caches() -> list[str]:
-    """Returns the caches whose bytes are a formula of the shape."""
+    """Returns the names of the caches whose bytes follow from the shape."""
     return [*formulas(), RING]
 
 
 def shapes_of(given: argparse.Namespace) -> dict[str, Shape]:
-    """Returns the shapes that are asked for, by name; ValueError for a shape that is not whole."""
+    """Returns the shapes that the options ask for, by name; ValueError for an incomplete shape."""
     own = {name: getattr(given, name) for name in ("heads", "kv_heads", "head_dim", "value_dim", "layers", "window")}
     if all(size is None for size in own.values()):
         return {name: PRESETS[name] for name in every(given.model or "all", PRESETS, "model", "--model")}
     if given.model:
-        raise ValueError("--model: a model has its own shape; give either one or the other")
+        raise ValueError("--model: a model has its own shape; give a model or a shape, not both")
     missing = [f"--{name.replace('_', '-')}" for name in ("heads", "head_dim", "layers") if own[name] is None]
     if missing:
         raise ValueError(f"{', '.join(missing)}: missing; a shape needs --heads, --head-dim and --layers")
@@ -94,7 +94,7 @@ def shapes_of(given: argparse.Namespace) -> dict[str, Shape]:
 
 
 def lines_of(shapes: Mapping[str, Shape], caches: Sequence[str], length: int, itemsize: int) -> list[dict[str, Any]]:
-    """Returns a line for each shape and cache; a ring only where there is a window for it to hold."""
+    """Returns a row per shape and cache; a ring only for shapes with a window."""
     lines = []
     for name, shape in shapes.items():
         for cache in caches:
@@ -106,10 +106,7 @@ def lines_of(shapes: Mapping[str, Shape], caches: Sequence[str], length: int, it
 
 
 def bytes_of(shape: Shape, cache: str, length: int, itemsize: int) -> tuple[int, int]:
-    """Returns the bytes that one sequence holds in all layers, and those that one decoding step reads.
-
-    A step reads what its query sees; a ring holds that and no more.
-    """
+    """Returns the bytes that all layers hold of one sequence, and the bytes that one decoding step reads."""
     formula = named(cache, {**formulas(), RING: formulas()["growing"]})
     held = read = 0
     for part in shape.layers:
@@ -121,7 +118,7 @@ def bytes_of(shape: Shape, cache: str, length: int, itemsize: int) -> tuple[int,
 
 
 def in_units(size: float) -> str:
-    """Returns a number of bytes in the unit that suits it.
+    """Returns a number of bytes in a suitable unit.
 
     >>> in_units(512), in_units(327680), in_units(40 * 2 ** 30)
     ('512 B', '320.0 KiB', '40.0 GiB')
@@ -133,7 +130,7 @@ def in_units(size: float) -> str:
 
 
 def draw(shapes: Mapping[str, Shape], caches: Sequence[str], length: int, itemsize: int, path: str) -> None:
-    """Draws what each shape and cache holds at all lengths up to this one."""
+    """Draws the bytes that each shape and cache holds, at lengths up to this one."""
     from tinyattn import plot
 
     lengths = [n for n in (SHORTEST << k for k in range(length.bit_length())) if n < length] + [length]

@@ -1,4 +1,4 @@
-"""How the command ends: whatever happens, one line on standard error and the exit code that says it."""
+"""How a command ends: with one line on standard error and the right exit code, whatever happens."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import codecs
 import os
 import sys
 
-TYPE_CHECKING = False  # importing typing takes longer than this file, and Ctrl-C is not ours before it is done
+TYPE_CHECKING = False  # importing typing takes longer than this file, and Ctrl-C is not handled before it is done
 if TYPE_CHECKING:
     from typing import Any, TextIO
 
 REFUSED, INTERRUPTED = 2, 130
-# What stands in the place of a character that the encoding of standard output does not have.
+# The replacements of characters that the encoding of standard output does not have.
 PLAIN = {"■": "#", "·": ".", "●": "*", "○": "o", "²": "2"}
 
 
 def say(line: str) -> None:
-    """Prints one line on standard error; where nobody listens to it any more, the work goes on."""
+    """Prints one line on standard error; if that is closed, the line is dropped and the work goes on."""
     if sys.stderr is not None:
         try:
             print(line, file=sys.stderr, flush=True)
@@ -25,19 +25,19 @@ def say(line: str) -> None:
 
 
 def silence(stream: TextIO) -> None:
-    """Sends what a stream still holds nowhere, so that the interpreter does not fail on it when it ends."""
+    """Discards what a stream still has to write, so that the interpreter does not fail on it at its end."""
     try:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
         os.close(nowhere)
-    except (OSError, ValueError):  # a stream that is no file of this process
+    except (OSError, ValueError):  # a stream without a file descriptor
         pass
 
 
 def flush() -> int:
-    """Writes out what was printed and returns the exit code that it gives: 0, or 2 where it cannot be written.
+    """Writes what is still buffered for standard output and returns the exit code: 0, or 2 if it cannot be written.
 
-    A reader that has stopped reading (`tinyattn list | head`) is no error.
+    A reader that has stopped reading (`tinyattn list | head`) is not an error.
     """
     try:
         if sys.stdout is not None:
@@ -52,19 +52,24 @@ def flush() -> int:
 
 
 def reason(error: BaseException) -> str:
-    """Returns what an error says, in one line and without its number."""
-    if isinstance(error, MemoryError):
+    """Returns the message of an error in one line, without its number."""
+    if without_memory(error):
         return f"not enough memory; {error}" if str(error) else "not enough memory"
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def open_streams() -> bool:
-    """Makes the standard streams ready and returns whether there is an output to print to.
+def without_memory(error: BaseException) -> bool:
+    """Returns whether an error means that there is not enough memory; a thread that cannot be started means it too."""
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "start new thread" in str(error))
 
-    A descriptor that was closed (`>&-`) is opened again on nothing: the next file would get its number otherwise, and with it
-    whatever any library prints. Characters that the output's encoding does not have are written plainly.
+
+def open_streams() -> bool:
+    """Prepares the standard streams and returns whether there is an output to print to.
+
+    A descriptor that was closed (`>&-`) is opened on the null device: otherwise the next file that is opened would get its
+    number, and with it everything that a library prints. Characters that the encoding of the output lacks are replaced.
     """
     for descriptor in range(3):
         try:
@@ -80,7 +85,7 @@ def open_streams() -> bool:
 
 
 def plainly(error: UnicodeError) -> tuple[str | bytes, int]:
-    """Replaces characters that cannot be encoded: the few that we draw with by their like, others by their number."""
+    """Replaces characters that cannot be encoded: those of our pictures by similar ones, others by their number."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     missing = error.object[error.start : error.end]
@@ -91,19 +96,19 @@ codecs.register_error("tinyattn.plain", plainly)
 
 
 def interrupt_at_once() -> None:
-    """Lets Ctrl-C end the process with one line, here and now.
+    """Lets Ctrl-C end the process at once, with one line; for use while no file is being written.
 
-    An exception would be printed with its traceback, turned into an ImportError or lost, depending on which import or
-    which clean-up of the interpreter it hits. Only for a time in which no file is half written.
+    During imports and the clean-up of the interpreter an exception would be printed with its traceback, turned into an
+    ImportError, or lost.
     """
     import signal
 
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where the caller has it ignored
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a caller may have set it to be ignored
         signal.signal(signal.SIGINT, end_interrupted)
 
 
 def interrupt_by_exception() -> None:
-    """Lets Ctrl-C raise KeyboardInterrupt again, for work that has something to clean up or to show."""
+    """Lets Ctrl-C raise KeyboardInterrupt again, for work that has to clean up or to print what it has so far."""
     import signal
 
     if signal.getsignal(signal.SIGINT) is end_interrupted:
@@ -111,7 +116,7 @@ def interrupt_by_exception() -> None:
 
 
 def end_interrupted(*_: Any) -> None:
-    """Ends the process as interrupted."""
+    """Prints that the process was interrupted, and ends it."""
     try:
         os.write(2, b"interrupted\n")
     except OSError:

@@ -1,4 +1,4 @@
-"""tinyattn equivalences: which mechanism is which, and by what law."""
+"""tinyattn equivalences: prints which mechanisms are equal, and by which law."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from tinyattn.ops.files.atomic import replacing
 
 def options(parser: argparse.ArgumentParser) -> None:
     """Adds the command's options."""
-    parser.add_argument("--out", metavar="FILE.md", help="write a file instead; docs/equivalences.md is one")
+    parser.add_argument("--out", metavar="FILE.md", help="write a file instead, as docs/equivalences.md")
 
 
 def run(given: argparse.Namespace) -> int:
-    """Prints the graph of mechanisms as Markdown, or writes it."""
+    """Prints the graph of mechanisms as Markdown, or writes it to a file."""
     check_outputs(out=given.out)
     if given.out is None:
         print(markdown(), end="")

@@ -1,4 +1,4 @@
-"""tinyattn generate FILE: a prompt continued by a saved model."""
+"""tinyattn generate FILE: continues a prompt by a saved model."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ OWN = "own"
 def options(parser: argparse.ArgumentParser) -> None:
     """Adds the command's options."""
     parser.add_argument("file", metavar="FILE", help="a model written by tinyattn train")
-    parser.add_argument("--prompt", default="def ", metavar="TEXT", help="default: 'def '")
+    parser.add_argument("--prompt", default="def ", metavar="TEXT", help="text to continue (default: 'def ')")
     parser.add_argument("--tokens", type=positive, default=200, metavar="N", help="bytes to write (default 200)")
-    parser.add_argument("--temperature", type=float, default=0.8, metavar="T", help="0 is greedy (default 0.8)")
-    parser.add_argument("--top-k", type=positive, metavar="K", help="choose among the K likeliest")
-    parser.add_argument("--top-p", type=float, metavar="P", help="choose among the fewest that reach P")
-    parser.add_argument("--seed", type=seed, default=0, metavar="S", help="default 0")
+    parser.add_argument("--temperature", type=float, default=0.8, metavar="T", help="0 takes the likeliest byte (default 0.8)")
+    parser.add_argument("--top-k", type=positive, metavar="K", help="choose among the K likeliest bytes")
+    parser.add_argument("--top-p", type=float, metavar="P", help="choose among the fewest bytes whose probabilities reach P")
+    parser.add_argument("--seed", type=seed, default=0, metavar="S", help="seed of the generator (default 0)")
     parser.add_argument("--cache", nargs="?", const=OWN, metavar="NAME",
                         help="decode through this cache (default: the mechanism's own)")
-    parser.add_argument("--no-cache", action="store_true", help="compute every byte from the whole text")
+    parser.add_argument("--no-cache", action="store_true", help="compute every byte from the whole text again")
     parser.epilog = ("The text is written as UTF-8. Control characters, and bytes that are not UTF-8, are written as their "
                      "number, such as \\x1b.")
 
@@ -54,9 +54,9 @@ def run(given: argparse.Namespace) -> int:
 
 
 def readable(text: bytes) -> str:
-    r"""Returns bytes as text in which nothing moves a terminal's cursor or changes its state.
+    r"""Returns bytes as a text that cannot move the cursor of a terminal or change its state.
 
-    Line ends and tabs stay; other control characters, and bytes that are not UTF-8, become their number.
+    Line ends and tabs stay; other control characters, and bytes that are not UTF-8, are replaced by their number.
 
     >>> print(readable("é\x1b[2J".encode() + bytes([255])))
     é\x1b[2J\xff

@@ -1,4 +1,4 @@
-"""tinyattn list: the mechanisms, one line each."""
+"""tinyattn list: prints the mechanisms, one line each."""
 
 from __future__ import annotations
 

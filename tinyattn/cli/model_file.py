@@ -1,4 +1,4 @@
-"""A model out of the file that a command is given."""
+"""The model in a file that a command is given."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from tinyattn.models import Saved
 
 
 def opened(path: str) -> Saved:
-    """Returns the model of a file; ValueError for a file that is not there, and for any that holds no model."""
+    """Returns the model in a file; ValueError for a file that does not exist or is not a model."""
     if not os.path.exists(path):
         raise ValueError(f"{path}: does not exist; make it with tinyattn train --out {path}")
     if not os.path.isfile(path):  # opening a FIFO would wait for a writer
-        raise ValueError(f"{path}: not a model file: it is {'a folder' if os.path.isdir(path) else 'no regular file'}")
+        raise ValueError(f"{path}: not a model file: it is {'a folder' if os.path.isdir(path) else 'not a regular file'}")
     try:
         return load_model(path)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""tinyattn museum: wrong attentions, and which law kills which."""
+"""tinyattn museum: runs the laws on wrong attentions and prints which law catches which."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from tinyattn.testing.matrix import kills, render
 
 def options(parser: argparse.ArgumentParser) -> None:
     """Adds the command's options."""
-    parser.add_argument("name", nargs="?", metavar="TWIN", help="one wrong attention; all of them if none is named")
+    parser.add_argument("name", nargs="?", metavar="TWIN", help="one wrong attention (default: all)")
     parser.add_argument("--examples", type=positive, default=10, metavar="N", help="problems per law (default 10)")
-    parser.add_argument("--seed", type=seed, default=0, metavar="S", help="of the generator (default 0)")
+    parser.add_argument("--seed", type=seed, default=0, metavar="S", help="seed of the generator (default 0)")
 
 
 def run(given: argparse.Namespace) -> int:
-    """Prints the matrix; 1 if a twin is killed by no law."""
+    """Prints the matrix of twins and laws; returns 1 if a twin is killed by no law."""
     twins = {twin.name: twin for twin in MUSEUM}
     museum = [*MUSEUM] if given.name is None else [twins[canonical(given.name, twins, "wrong attention")]]
     done = 0
@@ -33,5 +33,5 @@ def run(given: argparse.Namespace) -> int:
     print()
     paragraph("● killed by a law about its own fault; ○ by another; · lives; ! its own law lets it live at so few examples")
     survivors = [name for name, row in matrix.items() if not any(row.values())]
-    print(f"{len(matrix)} twins, {len(survivors)} of them killed by no law" + (f": {', '.join(survivors)}" if survivors else ""))
+    print(f"twins: {len(matrix)}; killed by no law: {', '.join(survivors) or 'none'}")
     return 1 if survivors else 0

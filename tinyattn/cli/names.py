@@ -1,4 +1,4 @@
-"""Names on the command line: compared without regard to case and underscores, each given once, unknown ones with the nearest."""
+"""Names on the command line: case and underscores do not matter, none is given twice, unknown ones get a suggestion."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 T = TypeVar("T")
-# Names that a message lists where it has none to suggest.
+# The most names that a message lists.
 SHOWN = 16
 
 
 def canonical(name: str, known: Iterable[str], kind: str) -> str:
-    """Returns a known name as it is written; ValueError with the names that come nearest.
+    """Returns the known name that is meant; ValueError for an unknown one, with the nearest names.
 
     >>> canonical("INT8", ("growing", "int8"), "cache")
     'int8'
@@ -27,12 +27,12 @@ def canonical(name: str, known: Iterable[str], kind: str) -> str:
 
 
 def key(name: str) -> str:
-    """Returns a name as names are compared: in lower case, with hyphens in the place of underscores."""
+    """Returns a name in the form in which names are compared: in lower case, with hyphens instead of underscores."""
     return name.lower().replace("_", "-")
 
 
 def some(names: Iterable[str]) -> str:
-    """Returns the first names, and how many there are besides.
+    """Returns the first names as a text, and the number of the others.
 
     >>> some("abc")
     'a, b, c'
@@ -42,14 +42,14 @@ def some(names: Iterable[str]) -> str:
 
 
 def each(text: str, find: Callable[[str], T], option: str) -> list[T]:
-    """Returns what `find` finds for each of some names with commas between; ValueError for what is named twice.
+    """Returns `find(name)` for each of some names, separated by commas; ValueError if two names mean the same.
 
     >>> each("b, A", lambda name: canonical(name, "ab", "letter"), "--letters")
     ['b', 'a']
     """
     names = [name.strip() for name in text.split(",")]
     if not all(names):
-        raise ValueError(f"{option}: expected names with commas between, got {text!r}")
+        raise ValueError(f"{option}: expected names separated by commas, got {text!r}")
     found = [find(name) for name in names]
     for place, name in enumerate(names):
         if found[place] in found[:place]:
@@ -58,6 +58,6 @@ def each(text: str, find: Callable[[str], T], option: str) -> list[T]:
 
 
 def every(text: str, known: Iterable[str], kind: str, option: str) -> list[str]:
-    """Returns some of the known names, or all of them for 'all'."""
+    """Returns the known names that a text lists, or all of them for 'all'."""
     every_one = list(known)
     return every_one if text.strip().lower() == "all" else each(text, lambda name: canonical(name, every_one, kind), option)

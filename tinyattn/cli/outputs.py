@@ -1,4 +1,4 @@
-"""The files that a command writes: checked before the work, written whole after it."""
+"""The files that a command writes: checked before the work, and written at once after it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from typing import Any
 
 from tinyattn.ops.files.atomic import check_writable, replacing
 
+# A row of a table as --json writes it.
+Line = dict[str, Any]
 FORMATS = ("png", "svg", "pdf")
 
 
 def check_outputs(**files: str | None) -> None:
-    """Raises at once for a file that cannot be written, and for two options that name the same one.
+    """Raises for a file that cannot be written, and for two options that name the same file.
 
     Raises:
         OSError: as `check_writable`. ValueError: the same file twice.
@@ -32,7 +34,7 @@ def check_outputs(**files: str | None) -> None:
 
 
 def check_picture(file: str | None) -> None:
-    """Raises ValueError at once for a picture in an unknown format, or without matplotlib to draw it."""
+    """Raises ValueError for a picture in an unknown format, or if matplotlib is not installed."""
     if file is not None:
         format_of(file)
         if importlib.util.find_spec("matplotlib") is None:
@@ -40,7 +42,7 @@ def check_picture(file: str | None) -> None:
 
 
 def format_of(file: str) -> str:
-    """Returns the format that the end of a file's name says: png where it has none."""
+    """Returns the format that a file has by the ending of its name; png without an ending."""
     ending = Path(file).suffix.lower().removeprefix(".") or FORMATS[0]
     if ending not in FORMATS:
         raise ValueError(f"--plot: expected a name that ends with {', '.join(FORMATS)}, got {file}")
@@ -49,14 +51,14 @@ def format_of(file: str) -> str:
 
 def write_picture(figure: Any, file: str) -> None:
     """Draws a matplotlib figure to a file."""
-    drawn = io.BytesIO()  # not to the file: some formats go back in it, which a pipe does not allow
+    drawn = io.BytesIO()  # some formats seek in their file, which a pipe does not allow
     figure.savefig(drawn, format=format_of(file))
     with replacing(file) as out:
         out.write(drawn.getvalue())
 
 
 def write_json(content: Any, file: str) -> None:
-    """Writes what was measured."""
+    """Writes an object as JSON."""
     with replacing(file, "w") as out:
         json.dump(content, out, indent=1)
         out.write("\n")

@@ -1,4 +1,4 @@
-"""The parser of the command line: what it refuses it says in one line, and names match in upper or lower case."""
+"""The parser of the command line: its errors are one line, and names match in upper or lower case."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ class Parser(argparse.ArgumentParser):
     """A parser whose errors are one line."""
 
     def print_help(self, file: SupportsWrite[str] | None = None) -> None:
-        """Prints the help; unlike argparse, it raises OSError where that cannot be written."""
+        """Prints the help; unlike argparse, it raises OSError if the help cannot be written."""
         print(self.format_help(), end="", file=file)
 
     def error(self, message: str) -> NoReturn:
-        """Says what is wrong and ends with code 2."""
+        """Prints what is wrong in one line and exits with code 2."""
         say(f"{self.prog}: {message}; see {self.prog} --help")
         self.exit(REFUSED)
 
 
 def parsed(arguments: Sequence[str], commands: Mapping[str, str]) -> argparse.Namespace:
-    """Returns the options of the command that is asked for; imports the file of that command alone.
+    """Returns the command and its options; of the files of commands only that of this command is imported.
 
     Raises:
-        ValueError: an unknown command. SystemExit: options that are refused, with code 2, and --help, with code 0.
+        ValueError: an unknown command. SystemExit: refused options (code 2) and --help (code 0).
     """
     parser = Parser(prog="tinyattn", description="Attention: definitions, kernels, laws.")
     parser.add_argument("--version", action="store_true", help="print the version and exit")
@@ -43,8 +43,19 @@ def parsed(arguments: Sequence[str], commands: Mapping[str, str]) -> argparse.Na
             importlib.import_module(f"tinyattn.cli.{name}").options(command)
     given = parser.parse_args([*([] if first is None else [first]), *arguments[first is not None :]])
     for name, value in vars(given).items():
-        if value == "" and name != "prompt":  # of which its command says more
+        if value == "" and name != "prompt":  # an empty prompt is refused by its command
             places.choices[given.command].error(f"{name}: expected a name, got an empty one")
     if given.command is None and not given.version:
         parser.print_help()
     return given
+
+
+def arguments_of(given: argparse.Namespace, *positional: str) -> list[str]:
+    """Returns the arguments of a command that has these options.
+
+    >>> arguments_of(argparse.Namespace(command="time", version=False, what="train", kv_heads=2, json=None), "what")
+    ['time', 'train', '--kv-heads=2']
+    """
+    options = {name: value for name, value in vars(given).items() if name not in ("command", "version", *positional)}
+    return [given.command, *(getattr(given, name) for name in positional),
+            *(f"--{name.replace('_', '-')}={value}" for name, value in options.items() if value is not None)]

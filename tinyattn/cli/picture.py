@@ -1,4 +1,4 @@
-"""tinyattn picture EXPR: a mask drawn in text, or to an SVG file."""
+"""tinyattn picture EXPR: draws a mask as text or as an SVG file."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from tinyattn.cli.terminal import positive
 from tinyattn.ops.files.atomic import replacing
 from tinyattn.ops.masks import parse, picture
 
+# The most queries and keys of a picture.
 MOST = 256
 
 
@@ -23,7 +24,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> int:
     """Draws the mask."""
     if max(given.q_len, given.kv_len) > MOST:
-        raise ValueError(f"--q-len, --kv-len: a picture of at most {MOST} by {MOST} can be read, "
+        raise ValueError(f"--q-len, --kv-len: expected at most {MOST} by {MOST}, which can still be read, "
                          f"got {given.q_len} by {given.kv_len}")
     check_outputs(svg=given.svg)
     pattern = parse(given.expression)

@@ -1,4 +1,4 @@
-"""The shapes of well-known models, as far as a cache sees them, and where they are published."""
+"""The shapes of well-known models, as far as caches depend on them, and their sources."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Layers:
-    """So many layers alike: what a token leaves in each, and how many of the last tokens they see (None is all)."""
+    """A number of equal layers: the keys and values of a token, and the number of last tokens that they see (None is all)."""
 
     count: int
     kv_heads: int
@@ -18,7 +18,7 @@ class Layers:
 
 @dataclass(frozen=True)
 class Shape:
-    """A model's query heads, its layers, and the source of both."""
+    """The query heads and the layers of a model, and their source."""
 
     heads: int
     layers: tuple[Layers, ...]
@@ -37,17 +37,17 @@ class Shape:
 
 
 def alike(layers: int, heads: int, kv_heads: int, head_dim: int, source: str, *, window: int | None = None) -> Shape:
-    """Returns the shape of a model whose layers are all alike."""
+    """Returns the shape of a model whose layers are all equal."""
     return Shape(heads, (Layers(layers, kv_heads, head_dim, head_dim, window),), source)
 
 
-def mixed(local: int, window: int, whole: int, heads: int, kv_heads: int, head_dim: int, source: str) -> Shape:
-    """Returns the shape of a model in which some layers see a window and the others everything."""
-    return Shape(heads, (Layers(whole, kv_heads, head_dim, head_dim), Layers(local, kv_heads, head_dim, head_dim, window)), source)
+def mixed(local: int, window: int, full: int, heads: int, kv_heads: int, head_dim: int, source: str) -> Shape:
+    """Returns the shape of a model with layers that see a window and layers that see all tokens."""
+    return Shape(heads, (Layers(full, kv_heads, head_dim, head_dim), Layers(local, kv_heads, head_dim, head_dim, window)), source)
 
 
 def latent(layers: int, heads: int, rank: int, rope: int, source: str) -> Shape:
-    """Returns the shape of latent attention: one latent in the place of all keys, one rotated key in that of all values."""
+    """Returns the shape of latent attention, which stores one latent and one rotated key per token for all heads."""
     return Shape(heads, (Layers(layers, 1, rank, rope),), source)
 
 

@@ -1,4 +1,4 @@
-"""tinyattn show NAME: everything there is to know of a mechanism."""
+"""tinyattn show NAME: prints everything that the catalog knows about a mechanism."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tinyattn.ops.masks import picture
 
 def options(parser: argparse.ArgumentParser) -> None:
     """Adds the command's options."""
-    parser.add_argument("name", help="a mechanism or one of its other names")
+    parser.add_argument("name", help="a mechanism, by any of its names")
 
 
 def run(given: argparse.Namespace) -> int:
@@ -21,24 +21,16 @@ def run(given: argparse.Namespace) -> int:
     row = find(given.name)
     paragraph(f"{row.name}: {row.says}")
     print()
-    print(f"kind       {row.kind}")
-    print(f"cost       {row.cost}")
-    print(f"cache      {row.cache_formula}")
-    print(f"signature  {getattr(row.definition, 'signature', '')}")
     source = inspect.unwrap(row.definition)
-    print(f"file       {inspect.getsourcefile(source)}")
-    if row.kernel:
-        print(f"kernel     tinyattn.kernels.{row.kernel}")
-    for paper in row.papers:
-        print(f"paper      {paper}")
-    if row.aliases:
-        print(f"also       {', '.join(row.aliases)}")
-    for name in row.forms:
-        print(f"form       {name}")
-    for given_too in row.inputs:
-        print(f"input      {given_too}")
+    facts = {"kind": [row.kind], "cost": [row.cost], "cache": [row.cache_formula],
+             "signature": [getattr(row.definition, "signature", "")], "file": [inspect.getsourcefile(source)],
+             "kernel": [f"tinyattn.kernels.{row.kernel}"] if row.kernel else [], "paper": row.papers,
+             "also": [", ".join(row.aliases)] if row.aliases else [], "form": row.forms, "input": row.inputs}
+    for name, values in facts.items():
+        for value in values:
+            print(f"{name:<11}{value}")
     if row.pattern is not None:
-        print(f"\nwho sees whom, 16 tokens: {row.pattern}\n")
+        print(f"\nwhich query sees which key, of 16 tokens: {row.pattern}\n")
         print(textwrap.indent(picture.text(row.pattern.dense(16, 16).reshape(-1, 16, 16)[0]), "    "))
     print("\ndefinition\n")
     print(textwrap.indent(inspect.getsource(source).rstrip(), "    "))

@@ -1,24 +1,25 @@
-"""Tables and progress: with rich where it is installed and a terminal is there, in plain text otherwise."""
+"""Tables and progress: by rich where it is installed and the output is a terminal, in plain text otherwise."""
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
+import math
 import shutil
 import sys
 import textwrap
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any
+from dataclasses import dataclass
 
 from tinyattn.cli.ends import say
 
-# Seconds of the first step after which a line says that the work has begun, and seconds after which a step is told of though
-# it is no tenth of the work.
+# Seconds without a first step after which a line says that the work has begun; seconds after the last line after which a step
+# gets one though no further tenth of the work is done.
 SILENCE, PATIENCE = 1.0, 10.0
-# The largest number that an option takes: beyond it there is no memory anywhere, and NumPy's own message names no option.
+# The largest number that an option takes: no memory is large enough for more, and NumPy's own message would name no option.
 LARGEST = 1 << 40
 
 
@@ -28,19 +29,19 @@ def has_rich() -> bool:
 
 
 def columns() -> int:
-    """Returns how many characters a line may have: those of the terminal, or of COLUMNS, else 80."""
+    """Returns how many characters fit in a line: as many as the terminal or the variable COLUMNS says, else 80."""
     return shutil.get_terminal_size().columns
 
 
 def paragraph(text: str, *, indent: str = "", hanging: str = "") -> None:
-    """Prints text in lines that fit."""
+    """Prints a text in lines that fit."""
     print(textwrap.fill(text, max(columns(), 20), initial_indent=indent, subsequent_indent=indent + hanging,
                         break_long_words=False, break_on_hyphens=False))
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "") -> None:
-    """Prints rows under a header: the first column to the left, numbers to the right; rows too long for a line as blocks."""
-    widths = [max(len(line[i]) for line in (header, *rows)) for i in range(len(header))]
+    """Prints rows under a header, in a grid of rich where it is installed and the output is a terminal with room for it."""
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     if sys.stdout.isatty() and has_rich() and sum(widths) + 3 * len(widths) + 1 <= columns():
         from rich.console import Console
         from rich.table import Table
@@ -53,45 +54,48 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = 
         return
     if title:
         print(title)
-    if sum(widths) + 2 * (len(widths) - 1) > columns():
-        blocks(header, rows)
+    plain_table(header, rows, columns())
+
+
+def plain_table(header: Sequence[str], rows: Sequence[Sequence[str]], room: int) -> None:
+    """Prints rows under a header in lines of at most `room` characters, the first column to the left, the others to the right.
+
+    A row of a single cell is a title of the rows below it. Where a row does not fit in a line, every row is a block instead:
+    its first cell, and below it the others with the names of their columns, as many in a line as fit.
+    """
+    full = [row for row in rows if len(row) > 1]
+    widths = [max(map(len, column)) for column in zip(header, *full, strict=True)]
+    if sum(widths) + 2 * (len(widths) - 1) <= room:
+        for line in (header, ["-" * width for width in widths], *rows):
+            print("  ".join(cell.ljust(width) if i == 0 else cell.rjust(width)
+                            for i, (cell, width) in enumerate(zip(line, widths, strict=False))).rstrip())
         return
-    for line in (header, ["-" * width for width in widths], *rows):
-        print("  ".join(cell.ljust(w) if i == 0 else cell.rjust(w)
-                        for i, (cell, w) in enumerate(zip(line, widths, strict=True))).rstrip())
-
-
-def blocks(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Prints each row as its first cell and, below it, the others with their names, as many in a line as fit."""
     for first, *others in rows:
         print(first)
+        pieces = [f"  {name}: {cell}" for name, cell in zip(header[1:], others, strict=False) if cell]
         line = ""
-        for name, cell in zip(header[1:], others, strict=True):
-            piece = f"{name}: {cell}"
-            if cell and len(line) + len(piece) + 4 > columns():
-                print(f"  {line}")
+        for piece in pieces:
+            if line and len(line) + len(piece) > room:
+                print(line)
                 line = ""
-            line = f"{line}{'  ' if line else ''}{piece}" if cell else line
-        print(f"  {line}")
+            line += piece
+        if line:
+            print(line)
 
 
+@dataclass(frozen=True)
 class Bar:
-    """Progress of one task, told on standard error."""
+    """The progress of one task, shown on standard error: `step(done, note)` shows how much of it is done, with a note."""
 
-    def __init__(self, name: str, total: int, advance: Any) -> None:
-        self.name, self.total, self.advance = name, total, advance
-
-    def step(self, done: int, note: str) -> None:
-        """Says how many of the total are done, with a note."""
-        self.advance(done, note)
+    step: Callable[[int, str], None]
 
 
 @contextmanager
 def after_silence(line: str) -> Iterator[threading.Timer]:
-    """Says a line if the block takes longer than a second; gives the timer, which can be cancelled."""
+    """Prints a line on standard error if the block takes longer than a second; gives the timer, which can be cancelled."""
     begun = threading.Timer(SILENCE, lambda: say(line))
     begun.daemon = True
-    with suppress(RuntimeError):  # where no thread can be had, whatever is said next comes first
+    with suppress(RuntimeError):  # without a thread to wait in, the line is left out
         begun.start()
     try:
         yield begun
@@ -101,14 +105,14 @@ def after_silence(line: str) -> Iterator[threading.Timer]:
 
 @contextmanager
 def progress(name: str, total: int) -> Iterator[Bar]:
-    """Gives a Bar: a moving one on a terminal, else a line after a second of silence, every tenth, and every ten seconds."""
+    """Gives a Bar: a moving one on a terminal; elsewhere a line for every tenth of the work, and after long silence."""
     if sys.stderr is not None and sys.stderr.isatty() and has_rich():
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
         with Progress(TextColumn("{task.description:<18}"), BarColumn(bar_width=16), MofNCompleteColumn(),
                       TextColumn("{task.fields[note]}"), TimeRemainingColumn(), console=Console(stderr=True)) as shown:
             task = shown.add_task(name, total=total, note="")
-            yield Bar(name, total, lambda done, note: shown.update(task, completed=done, note=note))
+            yield Bar(lambda done, note: shown.update(task, completed=done, note=note))
         return
     started = time.perf_counter()
     tenth, said = 0, started
@@ -122,26 +126,26 @@ def progress(name: str, total: int) -> Iterator[Bar]:
             say(f"{name}: {done}/{total}  {note}  {now - started:.0f} s")
 
     with after_silence(f"{name}: 0/{total}") as begun:
-        yield Bar(name, total, tell)
+        yield Bar(tell)
+
+
+def integer(text: str, least: int, most: float = math.inf) -> int:
+    """Returns an option as an int from `least` to `most`."""
+    try:
+        number = int(text)
+    except ValueError:
+        number = least - 1
+    if not least <= number <= most:
+        bound = "" if most == math.inf else f", at most {most}"
+        raise argparse.ArgumentTypeError(f"expected a whole number of {least} or more{bound}, got {text[:60]!r}")
+    return number
 
 
 def positive(text: str) -> int:
     """Returns an option as an int of 1 or more."""
-    try:
-        number = int(text)
-    except ValueError:
-        number = 0
-    if not 1 <= number <= LARGEST:
-        raise argparse.ArgumentTypeError(f"expected a whole number of 1 or more, at most {LARGEST}, got {text[:60]!r}")
-    return number
+    return integer(text, 1, LARGEST)
 
 
 def seed(text: str) -> int:
     """Returns an option as an int of 0 or more."""
-    try:
-        number = int(text)
-    except ValueError:
-        number = -1
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"expected a whole number of 0 or more, got {text!r}")
-    return number
+    return integer(text, 0)

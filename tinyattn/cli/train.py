@@ -1,10 +1,10 @@
-"""tinyattn train: a model trained on a text and saved."""
+"""tinyattn train: trains a model on a text and saves it."""
 
 from __future__ import annotations
 
 import argparse
-import math
 import os
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -12,8 +12,9 @@ from tinyattn.catalog import Row, find_mixer
 from tinyattn.cli import memory, threads
 from tinyattn.cli.model_file import opened
 from tinyattn.cli.outputs import check_outputs
-from tinyattn.cli.terminal import positive, progress, seed
-from tinyattn.models import Decoder, DecoderConfig, Saved, checkpoint, evaluate, train
+from tinyattn.cli.terminal import positive, seed
+from tinyattn.cli.training import Training
+from tinyattn.models import Decoder, DecoderConfig, Saved, Step, checkpoint, evaluate, train
 from tinyattn.models import text as texts
 
 CONTEXT = 256
@@ -26,9 +27,9 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=positive, default=300, metavar="N", help="steps to train (default 300)")
     parser.add_argument("--context", type=positive, metavar="N", help="bytes per sequence (default 256)")
     parser.add_argument("--batch", type=positive, default=8, metavar="N", help="sequences per step (default 8)")
-    parser.add_argument("--mechanism", metavar="NAME", help="default: attention")
-    parser.add_argument("--seed", type=seed, default=0, metavar="S", help="default 0")
-    parser.add_argument("--resume", metavar="FILE", help="go on with a model written before, with its mechanism and its context")
+    parser.add_argument("--mechanism", metavar="NAME", help="its mechanism (default: attention)")
+    parser.add_argument("--seed", type=seed, default=0, metavar="S", help="seed of the generator (default 0)")
+    parser.add_argument("--resume", metavar="FILE", help="continue the training of a saved model, with its mechanism and context")
 
 
 def run(given: argparse.Namespace) -> int:
@@ -39,30 +40,30 @@ def run(given: argparse.Namespace) -> int:
     row = find_mixer(given.mechanism or "attention")
     decoder, config, name, state = resumed(given) if given.resume is not None else fresh(row, given)
     memory.check_batch(given.batch, config.context)
-    training, held = texts.split(texts.read_text(given.text), context=config.context)
+    text, held = texts.split(texts.read_text(given.text), context=config.context)
     memory.keep()
-    rng = np.random.default_rng([given.seed, 0 if state is None else state.steps])
-    # Steps of its own: a step changes no model, it gives a new one.
-    timed = train(decoder, training, steps=1 << 20, context=config.context, batch=given.batch, rng=np.random.default_rng(0),
-                  state=state)
-    with threads.fitting(threads.timed(lambda: next(timed), name), name), progress(name, given.steps) as bar:
-        for done, step in enumerate(train(decoder, training, steps=given.steps, context=config.context,
-                                          batch=given.batch, rng=rng, state=state), 1):
-            bar.step(done, f"{step.loss / math.log(2.0):.2f} bits")
-    checkpoint.save(given.out, step.decoder, config, mechanism=name, state=step.state)
-    bits = evaluate.bits_per_byte(step.decoder, *texts.windows(held, context=config.context, limit=32))
-    print(f"{given.out}: {config.parameters:,} parameters, {step.state.steps} steps, {bits:.3f} bits per byte on held-out text")
+
+    def begin(steps: int) -> Iterator[Step[Decoder]]:
+        rng = np.random.default_rng([given.seed, 0 if state is None else state.steps])
+        return train(decoder, text, steps=steps, context=config.context, batch=given.batch, rng=rng, state=state)
+
+    training = Training(name, given.steps, begin)
+    with threads.fitting(threads.timed(training.timed(), name), name):
+        last = training.run().last
+    checkpoint.save(given.out, last.model, config, mechanism=name, state=last.state)
+    bits = evaluate.bits_per_byte(last.model, *texts.windows(held, context=config.context, limit=32))
+    print(f"{given.out}: {config.parameters:,} parameters, {last.state.steps} steps, {bits:.3f} bits per byte on held-out text")
     return 0
 
 
 def fresh(row: Row, given: argparse.Namespace) -> Saved:
-    """Returns a model that has not been trained."""
+    """Returns a new model."""
     config = DecoderConfig(context=given.context or CONTEXT)
     return Saved(Decoder.create(config, np.random.default_rng(given.seed), **row.mixing), config, row.name, None)
 
 
 def resumed(given: argparse.Namespace) -> Saved:
-    """Returns the model to go on with; ValueError where it is not the one that the other options ask for."""
+    """Returns the model whose training continues; ValueError if the other options ask for another one."""
     saved = opened(given.resume)
     if given.mechanism is not None and find_mixer(given.mechanism) is not find_mixer(saved.mechanism):
         raise ValueError(f"--mechanism {given.mechanism}: the model of --resume mixes its tokens by {saved.mechanism}; leave it out")

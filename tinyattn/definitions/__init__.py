@@ -1,15 +1,15 @@
-"""What each mechanism is: one file of NumPy a mechanism, in the order of its formula.
+"""What each mechanism is: one file of NumPy per mechanism, in the order of its formula.
 
-A definition takes arrays and returns arrays. It also takes `tinyattn.Tensor`, which answers NumPy's own functions,
-and then has gradients; it never knows the difference.
+A definition takes arrays and returns arrays. It also takes a `tinyattn.Tensor`, on which NumPy's own functions work, and
+then has gradients: the same code serves both.
 
 Its files, in reading order:
 
     softmax/                every visible score is computed
     sparse/                 not every visible score is computed
-    lowrank/                few stand for all
+    lowrank/                a few vectors represent all keys
     spatial/                tokens are cells of a grid
-    linear/                 a state in the place of the keys
+    linear/                 a state of fixed size replaces the keys
 """
 
 from tinyattn.definitions.linear.delta_chunked import delta_rule_chunked
@@ -59,11 +59,12 @@ from tinyattn.definitions.sparse.shifted_sparse import shifted_sparse_attention
 from tinyattn.definitions.sparse.streaming_llm import streaming_llm_attention
 from tinyattn.definitions.sparse.top_k import top_k_attention
 from tinyattn.definitions.spatial.axial import axial_attention
+from tinyattn.definitions.spatial.global_subsampled import global_subsampled_attention
+from tinyattn.definitions.spatial.locally_grouped import locally_grouped_attention
 from tinyattn.definitions.spatial.neighborhood import neighborhood_attention
 from tinyattn.definitions.spatial.shifted_window import relative_position_index as relative_position_index
 from tinyattn.definitions.spatial.shifted_window import shifted_window_attention
 from tinyattn.definitions.spatial.spatial_gate import spatial_gate
-from tinyattn.definitions.spatial.twins import global_subsampled_attention, locally_grouped_attention
 from tinyattn.ops.draws import lsh_rotations as lsh_rotations
 from tinyattn.ops.draws import performer_projection as performer_projection
 from tinyattn.ops.features import cosformer_features as cosformer_features

@@ -1,27 +1,30 @@
-"""How gradients happen: Tensor answers NumPy's protocols, a table holds the derivatives, one walk applies them.
+"""How gradients happen: a Tensor answers NumPy's own functions, a table holds their derivatives, one walk applies them.
 
 Its files, in reading order:
 
-    dtypes.py               what dtype a Tensor has, what carries its gradient
-    graph.py                who was computed from whom, and the one walk back
-    arguments.py            where the Tensors of a call are
-    call.py                 how a call meets its row: names, refusals, lists
+    dtypes.py               which dtypes a Tensor has, and in which one its gradient travels
+    sums.py                 how gradients that arrive at one array are added up
+    graph.py                which result was computed from which, and the walk back
+    arguments.py            the arguments of a call, and the Tensors among them
+    call.py                 how a call meets its row: arguments that are arrays, arguments that are refused
     record.py               how a computed value becomes a Tensor
+    through.py              the way back through a function that is written with others
+    row.py                  a row of the table at work
     table.py                the rule table: one row per NumPy function
     dispatch.py             where NumPy's calls with a Tensor arrive
-    moves.py                the moves a Tensor makes itself: dtype, index, solve
+    moves.py                what a Tensor does beside NumPy's functions: change its dtype, give out an index
     methods.py              the methods of ndarray, on a Tensor
     tensor.py               Tensor: an array that answers NumPy's own functions
-    rules_elementwise.py    rows: each element alone
-    rules_reduce.py         rows: fold an axis
-    rules_run.py            rows: run along an axis
-    rules_product.py        rows: products
-    rules_einsum.py         rows: einsum
-    rules_solve.py          rows: solutions, factors, norms
-    rules_shape.py          rows: elements in other places
-    rules_join.py           rows: arrays joined and cut
-    rules_index.py          rows: selections
-    rules_refused.py        rows that refuse, with the reason
+    rules_elementwise.py    rules: each element by itself
+    rules_reduce.py         rules: reductions
+    rules_run.py            rules: cumulative functions
+    rules_product.py        rules: products
+    rules_einsum.py         rules: einsum
+    rules_solve.py          rules: solutions, factors, norms
+    rules_shape.py          rules: shapes and axes
+    rules_join.py           rules: arrays joined and cut
+    rules_index.py          rules: selected and moved elements
+    rules_refused.py        functions that refuse a Tensor, with the reason
     tree.py                 trees of arrays
     grad.py                 grad, value_and_grad, vjp
     primitive.py            a function that brings its own backward

@@ -1,8 +1,8 @@
-"""The arguments of a call: where its Tensors are, what they are without them, and what the caller may still change."""
+"""The arguments of a call: where its Tensors are, and copies that the caller can no longer change."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -23,51 +23,53 @@ def tensor_kind() -> Any:
     return _tensor
 
 
-def rebuilt(container: Any, change: Callable[[Any], Any]) -> Any:
-    """Returns a list, tuple, NamedTuple or dict with every member changed; anything else as it is."""
-    kind = type(container)
-    if kind is list or kind is tuple:
-        return kind([change(item) for item in container])
-    if isinstance(container, tuple) and hasattr(container, "_fields"):
-        return kind(*[change(item) for item in container])
-    if kind is dict:
-        return {key: change(item) for key, item in container.items()}
-    return container
+def mapped(change: Callable[[Any], Any], argument: Any) -> Any:
+    """Returns the argument with `change` applied to every array and Tensor in it, also inside containers.
+
+    >>> mapped(np.sum, {"a": [np.ones(2), "word"], "b": 3})
+    {'a': [np.float64(2.0), 'word'], 'b': 3}
+    """
+    if type(argument) is _tensor or isinstance(argument, (np.ndarray, np.generic)):
+        return change(argument)
+    if isinstance(argument, dict):
+        return {key: mapped(change, item) for key, item in argument.items()}
+    if isinstance(argument, (list, tuple)):
+        return refilled(argument, [mapped(change, item) for item in argument])
+    return argument
 
 
-def plain(argument: Any) -> Any:
+def refilled(container: Any, items: list[Any]) -> Any:
+    """Returns a list, tuple or NamedTuple of the same type with these items."""
+    return type(container)(*items) if hasattr(container, "_fields") else type(container)(items)
+
+
+def bare(argument: Any) -> Any:
     """Returns the argument with every Tensor in it replaced by its array."""
-    return argument._value if type(argument) is _tensor else rebuilt(argument, plain)
+    return mapped(lambda a: a._value if type(a) is _tensor else a, argument)
 
 
-def held(argument: Any, *, widen: bool) -> Any:
-    """Returns what a row keeps of an argument: a copy if its caller may still write to it, in float32 if asked and narrower."""
-    kind = type(argument)
-    if kind is _tensor:
-        return argument if argument._value.itemsize != 2 or not widen else wide(argument)
-    if kind is np.ndarray:
-        copied = np.array(argument) if argument.ndim else argument[()]
-        return copied if argument.itemsize != 2 or not widen else wide(copied)
-    if kind is list:
-        return [held(item, widen=widen) for item in argument]
-    return wide(own(argument)) if widen else own(argument)
+def copied(argument: Any) -> Any:
+    """Returns the argument with every array replaced by a copy, since the caller could still write to it."""
+    return mapped(_copy, argument)
 
 
-def own(argument: Any) -> Any:
-    """Returns the argument with every array that its caller could still write to replaced by a copy."""
-    if isinstance(argument, np.ndarray):
-        return np.array(argument) if argument.ndim else argument[()]
-    return argument if type(argument) is _tensor else rebuilt(argument, own)
+def kept(argument: Any, *, widen: bool) -> Any:
+    """Returns what a row keeps of an argument for the walk back: a copy, in float32 if asked and narrower."""
+    if type(argument) is _tensor:
+        return _widened(argument) if widen and argument._value.itemsize == 2 else argument
+    return mapped(_widened, copied(argument)) if widen else copied(argument)
 
 
-def wide(argument: Any) -> Any:
-    """Returns the argument with float16 and bfloat16 as float32: derivatives are computed in no less."""
-    if not isinstance(argument, (np.ndarray, np.generic, _tensor)):
-        return rebuilt(argument, wide)
-    return argument.astype(np.float32) if argument.dtype.itemsize == 2 and floating(argument.dtype) else argument
+def _copy(a: Any) -> Any:
+    return a if type(a) is _tensor else np.array(a) if a.ndim else a[()]
 
 
-def tensors_in(arguments: Sequence[Any]) -> list[Any]:
+def _widened(a: Any) -> Any:
+    dtype = a.dtype
+    return a.astype(np.float32) if dtype.itemsize == 2 and floating(dtype) else a
+
+
+def tensors_in(arguments: Iterable[Any]) -> list[Any]:
     """Returns the Tensors among the arguments, looking into lists and tuples, in order."""
     found: list[Any] = []
     for argument in arguments:
@@ -80,13 +82,8 @@ def tensors_in(arguments: Sequence[Any]) -> list[Any]:
 
 def array_like(argument: Any) -> Any:
     """Returns what NumPy would make of an argument that stands for an array; a list of Tensors is stacked."""
-    if argument is None or type(argument) is _tensor or isinstance(argument, (np.ndarray, str)):
+    if argument is None or argument is np._NoValue or isinstance(argument, (_tensor, np.ndarray, str)):
         return argument
     if isinstance(argument, (list, tuple)) and tensors_in(argument):
         return np.stack([array_like(item) for item in argument])
     return np.asarray(argument)
-
-
-def arrays_in(arguments: Any) -> Any:
-    """Returns a sequence with each member as an array; a Tensor or an array is a sequence along its first axis."""
-    return [array_like(item) for item in arguments]

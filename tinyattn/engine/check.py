@@ -12,9 +12,9 @@ from tinyattn.engine.tree import differentiable, leaves, map_tree
 
 
 def directional(f: Callable[[Any], Any], x: Any, rng: np.random.Generator, *, step: float = 1e-6) -> tuple[float, float]:
-    """Returns <v, J u> by the gradient and by a central difference, for random u and v and f's Jacobian J at x.
+    """Returns v . (J u) twice, by the gradient and by a central difference, for the Jacobian J of f at x and random u, v.
 
-    x is a tree of float64 arrays; f gives an array. The two agree to about step ** 2 times the third derivative.
+    x is a tree of float64 arrays, f returns an array. The two differ by about step ** 2 times the third derivative.
 
     >>> analytic, numeric = directional(np.exp, np.array([0.0, 1.0]), np.random.default_rng(0))
     >>> abs(analytic - numeric) < 1e-8
@@ -22,12 +22,12 @@ def directional(f: Callable[[Any], Any], x: Any, rng: np.random.Generator, *, st
     """
     u = map_tree(lambda leaf: np.asarray(rng.standard_normal(leaf.shape)) if differentiable(leaf) else leaf, x)
 
-    def moved(by: float) -> Any:
+    def shifted(by: float) -> Any:
         return map_tree(lambda leaf, d: np.asarray(leaf + by * d) if differentiable(leaf) else leaf, x, u)
 
     out, pullback = vjp(f, x)
     v = np.asarray(rng.standard_normal(np.shape(out)))
     gradient = pullback(v)
     analytic = sum(float(np.sum(g * d)) for g, d in zip(leaves(gradient), leaves(u), strict=True) if differentiable(g))
-    numeric = np.sum(v * (np.asarray(f(moved(step))) - np.asarray(f(moved(-step))))) / (2.0 * step)
+    numeric = np.sum(v * (np.asarray(f(shifted(step))) - np.asarray(f(shifted(-step))))) / (2.0 * step)
     return analytic, float(numeric)

@@ -10,8 +10,8 @@ from tinyattn.engine.arguments import tensors_in
 from tinyattn.engine.call import name_of, no_rule
 from tinyattn.engine.table import ROWS
 
-_FOLDS = {np.add: np.sum, np.multiply: np.prod, np.maximum: np.max, np.minimum: np.min}
-_RUNS = {np.add: np.cumsum, np.multiply: np.cumprod}
+_REDUCTIONS = {np.add: np.sum, np.multiply: np.prod, np.maximum: np.max, np.minimum: np.min}
+_ACCUMULATIONS = {np.add: np.cumsum, np.multiply: np.cumprod}
 
 
 def apply(function: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
@@ -27,26 +27,18 @@ def apply(function: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
 
 
 def apply_ufunc(ufunc: Any, method: str, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
-    """Returns a ufunc call by its row; `np.add.reduce` and its like go to the function they stand for."""
+    """Returns a ufunc call by its row; `np.add.reduce` and its like go to the function that does the same."""
     if "out" in options:
         raise TypeError(f"{name_of(ufunc)}: writing into an array with a Tensor (out=, +=) would cut the graph "
                         f"or change what it needs; use `a = a + t`, or .value")
     if method == "__call__":
         return apply(ufunc, inputs, options)
-    if method == "reduce" and ufunc in _FOLDS:
-        return _reduce(_FOLDS[ufunc], *inputs, **options)
-    if method == "accumulate" and ufunc in _RUNS:
-        return apply(_RUNS[ufunc], inputs, options if len(inputs) > 1 else {"axis": 0, **options})
+    if method == "reduce" and ufunc in _REDUCTIONS:
+        # Arguments of ufunc.reduce by position: array, axis, dtype, out, keepdims, initial, where.
+        named = dict(zip(("axis", "dtype", "out", "keepdims", "initial", "where"), inputs[1:], strict=False))
+        given = {"axis": 0, **named, **options}
+        return apply(_REDUCTIONS[ufunc], inputs[:1], {name: a for name, a in given.items() if name != "dtype" or a is not None})
+    if method == "accumulate" and ufunc in _ACCUMULATIONS:
+        return apply(_ACCUMULATIONS[ufunc], inputs, options if len(inputs) > 1 else {"axis": 0, **options})
     raise TypeError(f"np.{ufunc.__name__}.{method} has no gradient with respect to its argument 0; "
                     f"use .value there if none is needed")
-
-
-def _reduce(function: Any, array: Any, axis: Any = 0, dtype: Any = None, out: Any = None, keepdims: bool = False,
-            initial: Any = np._NoValue, where: Any = True) -> Any:
-    """Calls the function that folds as ufunc.reduce does, whose arguments stand in another order."""
-    options = {"axis": axis, "keepdims": keepdims, "out": out, "initial": initial}
-    if dtype is not None:
-        options["dtype"] = dtype
-    if where is not True:
-        options["where"] = where
-    return apply(function, (array,), options)

@@ -1,4 +1,4 @@
-"""The dtypes of a Tensor: three that NumPy computes with, and bfloat16, which is known by its name alone."""
+"""The dtypes of a Tensor: three of NumPy's own, and bfloat16, which is recognised by its name, as NumPy has none."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ def floating(dtype: np.dtype[Any]) -> bool:
 
 
 def carried(dtype: Any) -> Any:
-    """Returns the dtype in which gradients of an array travel: float32 for the two dtypes of 16 bits.
+    """Returns the dtype in which the gradient of an array travels: float32 for the two dtypes of 16 bits.
 
-    A sum of 70,000 gradients overflows float16 and stands still in bfloat16; only a leaf's gradient is rounded.
+    A sum of 70,000 gradients overflows float16, and in bfloat16 it soon stops growing. Only the gradient of a leaf is
+    rounded to 16 bits.
     """
     return SINGLE if dtype.itemsize == 2 else dtype

@@ -11,6 +11,7 @@ import numpy as np
 from tinyattn.engine.dtypes import NAMES, floating
 from tinyattn.engine.graph import RECORD, Node, ancestry, mode, now, walk
 from tinyattn.engine.tensor import Tensor, seed_for
+from tinyattn.engine.through import entered
 from tinyattn.engine.tree import differentiable, holds_floating, leaves, map_tree, named_leaves
 
 X = TypeVar("X", bound=Any)  # the first argument, a tree, and its gradient
@@ -19,7 +20,7 @@ R = TypeVar("R")
 
 
 class Trace:
-    """One run of f on Tensors in the place of x's leaves, and the way back."""
+    """One run of f with Tensors in the place of x's leaves, and the way back."""
 
     def __init__(self, f: Callable[..., Any], x: Any, rest: tuple[Any, ...], options: dict[str, Any]) -> None:
         self.scalar = isinstance(x, float)
@@ -33,21 +34,21 @@ class Trace:
             mode.current = previous
         self.inputs = [t.node for t in leaves(self.entered) if isinstance(t, Tensor) and t.node is not None]
 
-    def pull(self, out: Any, seed: Any, *, keep: bool) -> Any:
-        """Returns the gradients of x's leaves in x's tree: arrays, or Tensors where x or f holds outer Tensors."""
-        found: dict[Node, Any] = {}
-        outer = False
-        if isinstance(out, Tensor) and out.node is not None:
-            order = ancestry(out.node)
-            outer = isinstance(seed, Tensor) or self.reaches_out(order)
-            if outer and not isinstance(seed, Tensor):
-                seed = Tensor.of(seed, None)
-            found = walk(out.node, seed, self.inputs, order=order, keep=keep or outer, graph=outer)
+    def pull(self, pairs: list[tuple[Any, Any]], *, keep: bool) -> Any:
+        """Returns the gradients of x's leaves in x's tree, from pairs of an output and the gradient to start with there.
+
+        They are arrays, or Tensors where x or f holds Tensors of a graph outside.
+        """
+        pairs = [(out, seed) for out, seed in pairs if isinstance(out, Tensor) and out.node is not None]
+        order = ancestry([out.node for out, _ in pairs], self.start)
+        outer = self.reaches_out(order) or any(isinstance(seed, Tensor) for _, seed in pairs)
+        seeds = [(out.node, Tensor.of(seed, None) if outer and not isinstance(seed, Tensor) else seed) for out, seed in pairs]
+        found = walk(seeds, self.inputs, order=order, keep=keep or outer, graph=outer)
 
         def gradient(leaf: Any, given: Any) -> Any:
             if not isinstance(leaf, Tensor):
                 return given
-            g = found.get(leaf.node) if leaf.node is not None else None
+            g = None if leaf.node is None else found.get(leaf.node)
             if outer and g is not None:
                 return g
             g = np.zeros(leaf.shape, leaf.dtype) if g is None else np.array(g)
@@ -58,14 +59,14 @@ class Trace:
 
     def reaches_out(self, order: list[Node]) -> bool:
         """Returns whether a Tensor made before this run is among the ancestors: then a graph outside needs ours."""
-        return any(not node.parents and node.born < self.start for node in order)
+        return any(node.born < self.start for node in order)
 
     def leave(self, tree: Any) -> Any:
-        """Returns a tree of results with Tensors of this run alone as arrays."""
+        """Returns a tree of results in which Tensors of this run alone are arrays."""
         def value(leaf: Any) -> Any:
             if not isinstance(leaf, Tensor):
                 return leaf
-            if leaf.node is not None and self.reaches_out(ancestry(leaf.node)):
+            if leaf.node is not None and self.reaches_out(ancestry([leaf.node], self.start)):
                 return leaf
             return leaf._value[()]
 
@@ -75,9 +76,7 @@ class Trace:
 def enter(leaf: Any) -> Any:
     """Returns the Tensor that stands for a leaf of x; an outer Tensor stays connected to its own graph."""
     if isinstance(leaf, Tensor):
-        if leaf.node is None:
-            return Tensor(leaf._value)
-        return Tensor.of(leaf._value, Node(leaf.shape, leaf.dtype, (leaf.node,), lambda g: (g,)))
+        return entered(leaf)
     return Tensor(leaf) if differentiable(leaf) else leaf
 
 
@@ -94,20 +93,20 @@ def check_differentiable(x: Any) -> None:
 
 
 def described(result: Any) -> str:
-    """Returns what a function gave back, for a message: None and True by name, the rest by type."""
+    """Returns how a message names what a function returned: None, True and False as such, all else by type."""
     return repr(result) if result is None or isinstance(result, bool) else f"a {type(result).__name__}"
 
 
 def value_and_grad(f: Callable[Concatenate[X, P], R], *, has_aux: bool = False) -> Callable[Concatenate[X, P], tuple[R, X]]:
-    """Returns the function that gives (f's value, its gradient with respect to its first argument).
+    """Returns a function that gives the pair (value of f, gradient of f with respect to its first argument).
 
-    With `has_aux`, f returns `(loss, aux)` and the value is that pair. The first argument is a tree: dict, list,
-    tuple, NamedTuple, dataclass; floating arrays and NumPy's floating scalars in it are differentiated, everything else
-    stands unchanged in the gradient's tree. An input that f does not use gets zeros.
+    With `has_aux`, f returns `(loss, aux)` and the value is that pair. The first argument is a tree: a dict, list,
+    tuple, NamedTuple or dataclass, or a leaf. Floating arrays, NumPy's floating scalars and Tensors in it are
+    differentiated; the gradient's tree has everything else unchanged. The gradient of an input that f does not use is 0.
 
     Raises:
-        ValueError: f's result is not a scalar (None, a container and a bool are none), or with `has_aux` no pair.
-        TypeError: the first argument holds no floating array, or holds one in an object that is no tree.
+        ValueError: f returns something other than a scalar (None, a container, a bool), or with `has_aux` not a pair.
+        TypeError: the first argument holds no floating array, or holds one in an object that is not a tree.
 
     >>> value_and_grad(lambda w: (w["a"] ** 2).sum())({"a": np.array([1.0, 2.0])})
     (np.float64(5.0), {'a': array([2., 4.])})
@@ -127,14 +126,14 @@ def value_and_grad(f: Callable[Concatenate[X, P], R], *, has_aux: bool = False) 
         elif isinstance(loss, bool) or not isinstance(loss, (int, float)):
             raise ValueError(f"f must return a scalar to have a gradient, got {described(loss)}; use vjp for the rest")
         value = trace.leave((loss, aux) if has_aux else loss)
-        seed = np.ones((), loss.dtype) if isinstance(loss, Tensor) else None
-        return value, trace.pull(loss, seed, keep=False)
+        pairs = [(loss, np.ones((), loss.dtype))] if isinstance(loss, Tensor) else []
+        return value, trace.pull(pairs, keep=False)
 
     return both
 
 
 def grad(f: Callable[Concatenate[X, P], Any]) -> Callable[Concatenate[X, P], X]:
-    """Returns the function that gives f's gradient with respect to its first argument; see `value_and_grad`.
+    """Returns a function that gives the gradient of f with respect to its first argument; see `value_and_grad`.
 
     >>> grad(grad(lambda x: x ** 3))(2.0)
     12.0
@@ -149,13 +148,14 @@ def grad(f: Callable[Concatenate[X, P], Any]) -> Callable[Concatenate[X, P], X]:
 
 
 def vjp(f: Callable[Concatenate[X, P], R], x: X, *rest: P.args, **options: P.kwargs) -> tuple[R, Callable[[R], X]]:
-    """Returns f's result, of any shape, and the pullback from its gradient to that of x.
+    """Returns f(x), which may have any shape, and its pullback: from the gradient of the result to that of x.
 
-    The pullback takes a tree like the result and can be called more than once.
+    The pullback takes a tree like the result, and can be called more than once. It walks back once, however many
+    arrays the result has.
 
     Raises:
-        ValueError: f returns no floating array; a gradient of another shape, or in another tree, than the result.
-        TypeError: one of another dtype, or an x without floating arrays.
+        ValueError: f returns no floating array; the pullback is given another tree, or another shape, than f returned.
+        TypeError: x holds no floating array; the pullback is given another dtype than f returned.
 
     >>> out, pullback = vjp(lambda x: x * x, np.array([1.0, 3.0]))
     >>> pullback(np.array([1.0, 10.0]))
@@ -167,20 +167,13 @@ def vjp(f: Callable[Concatenate[X, P], R], x: X, *rest: P.args, **options: P.kwa
         raise ValueError(f"f must return at least one floating array, got {described(trace.out)}")
 
     def pullback(d_out: Any) -> Any:
-        total: Any = None
         pairs: list[tuple[Any, Any]] = []
         try:
             map_tree(lambda out, d: pairs.append((out, d)), trace.out, d_out)
         except (AttributeError, KeyError, TypeError, ValueError):
             raise ValueError(f"d_out: expected a tree like f's result, {described(trace.out)}, "
                              f"got {described(d_out)}") from None
-        for out, d in pairs:
-            if isinstance(out, Tensor):
-                seed = d if isinstance(d, Tensor) else seed_for(out, d)
-                part = trace.pull(out, seed, keep=True)
-                total = part if total is None else map_tree(
-                    lambda a, b: a + b if differentiable(a) or isinstance(a, float) else a, total, part)
-        return map_tree(lambda a: np.zeros(a.shape, a.dtype) if differentiable(a) else a,
-                        trace.x) if total is None else total
+        return trace.pull([(out, d if isinstance(d, Tensor) else seed_for(out, d)) for out, d in pairs
+                           if isinstance(out, Tensor)], keep=True)
 
     return trace.leave(trace.out), pullback

@@ -1,4 +1,4 @@
-"""The graph: who was computed from whom, and the one walk that carries gradients back through it."""
+"""The graph: which result was computed from which, and the one walk that carries gradients back through it."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from tinyattn.engine.dtypes import carried
+from tinyattn.engine.sums import Sums
 
 RECORD, CONSTANT, PLAIN = "record", "constant", "plain"
 
 
 class Mode(threading.local):
-    """What an operation on Tensors does in this thread: record itself, not record, or return bare arrays."""
+    """What an operation on Tensors does in this thread.
+
+    RECORD adds the result to the graph, CONSTANT gives a Tensor that is on no graph, PLAIN gives a bare array.
+    """
 
     current = RECORD
 
@@ -25,10 +28,10 @@ _births = count()
 
 
 class Node:
-    """One recorded result: its parents and the pullback from its gradient to theirs.
+    """One recorded result: its parents, and the pullback from its gradient to theirs.
 
-    A node keeps no value. What the pullback must remember, it remembers by closing over it, so that an
-    intermediate array dies as soon as nobody's derivative needs it.
+    A node keeps no value. What the pullback needs, it keeps by closing over it, so that an intermediate array is
+    freed as soon as no derivative needs it. `shape` is None for the node of a function with several outputs.
     """
 
     __slots__ = ("__weakref__", "born", "dtype", "grad", "parents", "pullback", "result", "shape")
@@ -41,28 +44,8 @@ class Node:
         self.born = next(_births)
 
 
-class Parts:
-    """Gradients of some outputs of a function that returns several; adding two of them merges them."""
-
-    __slots__ = ("by_output",)
-
-    def __init__(self, by_output: dict[int, Any]) -> None:
-        self.by_output = by_output
-
-    def __add__(self, other: Parts) -> Parts:
-        merged = dict(self.by_output)
-        for i, g in other.by_output.items():
-            merged[i] = merged[i] + g if i in merged else g
-        return Parts(merged)
-
-
-def part_of(i: int) -> Callable[[Any], tuple[Parts]]:
-    """Returns the pullback of output i of several."""
-    return lambda g: (Parts({i: g}),)
-
-
 def now() -> int:
-    """Returns a number greater than the birth of every node there is, and smaller than that of any to come."""
+    """Returns a number greater than `born` of every existing node, and smaller than that of every later one."""
     return next(_births)
 
 
@@ -72,11 +55,14 @@ def _spent(d_out: Any) -> Sequence[Any]:
         "or use vjp, whose pullback can be called more than once")
 
 
-def ancestry(root: Node) -> list[Node]:
-    """Returns every node that root was computed from, parents before children, without recursion."""
+def ancestry(roots: Sequence[Node], start: int = 0) -> list[Node]:
+    """Returns every node that the roots were computed from, parents before children, without recursion.
+
+    The parents of nodes born before `start` are left out: they belong to a graph outside this one.
+    """
     order: list[Node] = []
     seen: set[int] = set()
-    stack: list[tuple[Node, bool]] = [(root, False)]
+    stack = [(root, False) for root in roots]
     while stack:
         node, done = stack.pop()
         if done:
@@ -84,66 +70,42 @@ def ancestry(root: Node) -> list[Node]:
         elif id(node) not in seen:
             seen.add(id(node))
             stack.append((node, True))
-            stack.extend((parent, False) for parent in node.parents if id(parent) not in seen)
+            if node.born >= start:
+                stack.extend((parent, False) for parent in node.parents if id(parent) not in seen)
     return order
 
 
-def fit(gradient: Any, node: Node) -> Any:
-    """Returns the gradient in the shape of what it belongs to and the dtype that carries it.
-
-    Broadcasting is undone here only: the axes that were stretched are summed, and what is left must be the shape.
-    """
-    if node.shape is None:
-        return gradient
-    if gradient.shape == node.shape and gradient.dtype is node.dtype and node.dtype.itemsize > 2:
-        return gradient
-    if gradient.shape != node.shape:
-        came = gradient.shape
-        extra = len(came) - len(node.shape)
-        stretched = tuple(range(extra)) + tuple(
-            extra + axis for axis, size in enumerate(node.shape) if size == 1 and extra >= 0 and came[extra + axis] != 1)
-        gradient = np.sum(gradient, axis=stretched, keepdims=True)
-        if extra < 0 or gradient.shape[extra:] != node.shape:
-            raise ValueError(f"a gradient of shape {came} came back for an array of shape {node.shape}")
-        gradient = gradient.reshape(node.shape)
-    if gradient.dtype != carried(node.dtype):
-        gradient = gradient.astype(carried(node.dtype))
-    return gradient
-
-
-def walk(root: Node, seed: Any, targets: Iterable[Node], *, order: list[Node] | None = None,
+def walk(seeds: Sequence[tuple[Node, Any]], targets: Iterable[Node], *, order: list[Node] | None = None,
          keep: bool = False, graph: bool = False) -> dict[Node, Any]:
-    """Returns the gradient of each target that root depends on.
+    """Returns the gradient of each target that a seeded node depends on.
 
-    Each node is visited once, after all its children, so that a diamond of n levels costs n visits. Unless
-    `keep`, a node gives up its pullback (and what that remembers) as soon as it has been used. With `graph`
-    the gradients are Tensors, recorded like any computation, and can be differentiated again.
+    `seeds` are pairs of a node and the gradient to start with there. Each node is visited once, after all nodes that
+    were computed from it, so that a diamond of n levels costs n visits. Unless `keep`, a node gives up its pullback,
+    and what that keeps alive, as soon as it has been used. With `graph` the gradients are Tensors, recorded like any
+    computation, and can be differentiated again.
     """
-    wanted = set(targets)
-    order = ancestry(root) if order is None else order
+    order = ancestry([node for node, _ in seeds]) if order is None else order
     if any(node.pullback is _spent for node in order):
-        _spent(seed)
+        _spent(seeds)
+    wanted = set(targets)
     useful: set[Node] = set()
     for node in order:
         if node in wanted or any(parent in useful for parent in node.parents):
             useful.add(node)
-    found: dict[Node, Any] = {}
     previous, mode.current = mode.current, RECORD if graph else PLAIN
     try:
-        gradients: dict[Node, Any] = {root: fit(seed, root)} if root in useful else {}
         with np.errstate(under="ignore"):  # the gradient of a weight of e-300 is 0, whatever np.seterr says
-            _walk_back(order, gradients, wanted, useful, found, keep=keep, graph=graph)
+            return _walk_back(order, Sums(pair for pair in seeds if pair[0] in useful), wanted, useful, keep=keep, graph=graph)
     finally:
         mode.current = previous
-    return found
 
 
-def _walk_back(order: list[Node], gradients: dict[Node, Any], wanted: set[Node], useful: set[Node],
-               found: dict[Node, Any], *, keep: bool, graph: bool) -> None:
-    ours: set[Node] = set()
+def _walk_back(order: list[Node], sums: Sums, wanted: set[Node], useful: set[Node], *, keep: bool,
+               graph: bool) -> dict[Node, Any]:
+    found: dict[Node, Any] = {}
     while order:
         node = order.pop()
-        gradient = gradients.pop(node, None)
+        gradient = sums.pop(node)
         if gradient is None:
             continue
         if node in wanted:
@@ -153,16 +115,8 @@ def _walk_back(order: list[Node], gradients: dict[Node, Any], wanted: set[Node],
         if graph and node.result is not None:
             node.result.node = node
         for parent, part in zip(node.parents, node.pullback(gradient), strict=True):
-            if part is None or parent not in useful:
-                continue
-            part = fit(part, parent)
-            if parent not in gradients:
-                gradients[parent] = part
-            elif parent in ours:
-                np.add(gradients[parent], part, out=gradients[parent])
-            else:
-                gradients[parent] = gradients[parent] + part
-                if not graph and parent.shape:
-                    ours.add(parent)
+            if part is not None and parent in useful:
+                sums.add(parent, part)
         if not keep:
             node.pullback, node.parents, node.result = _spent, (), None
+    return found

@@ -1,4 +1,4 @@
-"""The methods of ndarray that a Tensor has: each is the function of the same name, in ndarray's own order of arguments."""
+"""The methods of ndarray that a Tensor has: each calls the function of the same name, with ndarray's parameters."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import numpy
 
 from tinyattn.engine.moves import cast
 
-np: Any = numpy  # NumPy's types do not know that its functions take a Tensor
+np: Any = numpy  # for type checkers NumPy's functions take no Tensor
 
 
 class Methods:
-    """What a Tensor can be asked as an array can: `t.sum(0)` is `np.sum(t, 0)`, with the same refusals."""
+    """Mixin: `t.sum(0)` is `np.sum(t, 0)`, with the same refusals."""
 
     __slots__ = ()
 
@@ -27,7 +27,7 @@ class Methods:
         return np.matrix_transpose(self)
 
     def astype(self, dtype: Any, order: Any = "K", casting: Any = "unsafe", subok: Any = True, copy: Any = True) -> Any:
-        """The same numbers in another floating dtype; the gradient comes back in this one."""
+        """The same numbers in another floating dtype; their gradient comes back in the dtype of this Tensor."""
         if (order, casting, subok) != ("K", "unsafe", True):
             raise TypeError("astype: order=, casting= and subok= are not honoured for a Tensor; use .value")
         return cast(self, dtype)
@@ -58,7 +58,7 @@ class Methods:
         return np.ravel(self, order)
 
     def copy(self, order: Any = "C") -> Any:
-        """As `np.copy`: another Tensor of the same numbers, joined to this one's graph."""
+        """As `np.copy`: another Tensor of the same numbers, on the same graph."""
         return np.copy(self, order)
 
     def clip(self, min: Any = None, max: Any = None, out: Any = None, **kwargs: Any) -> Any:

@@ -1,16 +1,19 @@
-"""The moves a Tensor makes itself: into another dtype, out at an index, back in at one, through a solve."""
+"""What a Tensor does beside NumPy's functions: change its dtype, give out an index, take a gradient back at one."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from tinyattn.engine.dtypes import NAMES, floating
-from tinyattn.engine.table import internal, rule
+from tinyattn.engine.graph import PLAIN, mode
+from tinyattn.engine.sums import Placed, add_at
+from tinyattn.engine.table import with_rule
 
 
-@internal
+@with_rule(lambda: lambda g: g, widens=False)
 def cast(x: Any, dtype: Any) -> Any:
     """Returns x in another floating dtype."""
     kind = np.dtype(dtype)
@@ -19,49 +22,28 @@ def cast(x: Any, dtype: Any) -> Any:
     return x.astype(kind)
 
 
-rule(cast.plain, lambda x, dtype: lambda g: g, widens=False)  # type: ignore[attr-defined]
+def gathered(parts: list[tuple[Any, Any]], shape: tuple[int, ...]) -> Any:
+    """Returns the gradient of an array of this shape that is 0 but for these parts, pairs of a gradient and an index."""
+    if mode.current is PLAIN:
+        return Placed(parts)
+    # A gradient that is recorded, to be differentiated again, must be a Tensor.
+    return sum(put(g, index, shape) for g, index in parts) if parts else None
 
 
-@internal
+def _take(x: Any, index: Any) -> Callable[[Any], Any]:
+    shape = x.shape
+    return lambda g: gathered([(g, index)], shape)
+
+
+@with_rule(_take, widens=False)
 def take(x: Any, index: Any) -> Any:
     """Returns x[index]."""
     return x[index]
 
 
-@internal
+@with_rule(lambda index: lambda d: take(d, index))
 def put(g: Any, index: Any, shape: tuple[int, ...]) -> Any:
-    """Returns zeros of a shape with g added at an index: what `take` undoes, repeated places summed."""
+    """Returns zeros of a shape with g added at an index."""
     out = np.zeros(shape, g.dtype)
-    parts = index if isinstance(index, tuple) else (index,)
-    if all(isinstance(part, (int, np.integer, slice, type(None), type(...))) for part in parts):
-        out[index] = g
-    elif len(parts) == 1 and isinstance(index, np.ndarray) and index.dtype.kind in "iu" and g.size > 4096:
-        # Rows of an embedding. Sorted and summed by runs: 6 times faster than np.add.at on 2048 rows of 128.
-        places = index.astype(np.intp)  # in uint8 or int8 the sum below would overflow
-        flat = np.where(places < 0, places + shape[0], places).reshape(-1)
-        order = np.argsort(flat, kind="stable")
-        chosen, starts = np.unique(flat[order], return_index=True)
-        out[chosen] = np.add.reduceat(g.reshape(len(flat), *shape[1:])[order], starts, axis=0)
-    else:
-        np.add.at(out, index, g)
+    add_at(out, index, g)
     return out
-
-
-def _take(x: Any, index: Any) -> Any:
-    shape = x.shape
-    return lambda g: put(g, index, shape)
-
-
-rule(take.plain, _take, widens=False)  # type: ignore[attr-defined]
-rule(put.plain, lambda g, index, shape: lambda d: take(d, index))  # type: ignore[attr-defined]
-
-
-@internal
-def solve_rows(a: Any, b: Any) -> Any:
-    """Returns x with a x = b, b a matrix or a stack of them."""
-    return np.linalg.solve(a, b)
-
-
-rule(solve_rows.plain,  # type: ignore[attr-defined]
-     lambda result, a, b: lambda g: -(solve_rows(np.swapaxes(a, -1, -2), g) @ np.swapaxes(result, -1, -2)),
-     lambda a, b: lambda g: solve_rows(np.swapaxes(a, -1, -2), g))

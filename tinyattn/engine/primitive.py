@@ -1,4 +1,4 @@
-"""@primitive: a function that brings its own backward, as a kernel does."""
+"""@primitive: a function that brings its own backward, as kernels do."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from typing import Any, Generic, ParamSpec, TypeVar
 
 import numpy as np
 
-from tinyattn.engine.arguments import own
+from tinyattn.engine.arguments import copied
 from tinyattn.engine.dtypes import floating
 from tinyattn.engine.grad import vjp
-from tinyattn.engine.graph import CONSTANT, PLAIN, Node, Parts, mode, part_of
+from tinyattn.engine.graph import CONSTANT, PLAIN, Node, mode
+from tinyattn.engine.record import record_outputs
 from tinyattn.engine.tensor import Tensor
 
 P = ParamSpec("P")
@@ -21,30 +22,7 @@ R = TypeVar("R")
 
 
 class Primitive(Generic[P, R]):
-    """A function `f(...) -> (out, saved)` and its backward `(d_out, saved) -> {argument: gradient}`.
-
-    Calling it returns `out` alone. `out` may be a tuple; then `d_out` is one too. Differentiable arguments may be
-    positional or keyword-only; None, or a name left out, means that the argument has no gradient. A gradient has exactly
-    the shape of its argument and a floating dtype, which is cast to the argument's. The backward is not differentiable
-    itself: a second derivative needs the function that `again` names.
-
-    Raises:
-        TypeError: the function returns no pair or its result is no floating array; no backward was given, it returns no dict
-            or names an unknown argument, or a gradient is no floating array; a second derivative is asked for where `again`
-            has named no function.
-        ValueError: a gradient of another shape than its argument's.
-
-    >>> @primitive
-    ... def cube(x):
-    ...     return x ** 3, x
-    >>> @cube.backward
-    ... def _(d_out, saved):
-    ...     return {"x": d_out * 3 * saved ** 2}
-    >>> x = Tensor(np.array(2.0))
-    >>> cube(x).backward()
-    >>> float(x.grad)
-    12.0
-    """
+    """A function `f(...) -> (out, saved)` with its backward `(d_out, saved) -> {argument: gradient}`; see `primitive`."""
 
     def __init__(self, function: Callable[P, tuple[R, Any]]) -> None:
         self.function = function
@@ -62,16 +40,12 @@ class Primitive(Generic[P, R]):
     def again(self, definition: Callable[..., Any]) -> Primitive[P, R]:
         """Returns the same primitive, differentiable any number of times.
 
-        `definition` takes the same arguments and returns the same `out`, in functions that have rules. It is walked in the
-        place of the backward wherever the backward is itself differentiated, and only there.
+        `definition` takes the same arguments and returns the same `out`, by functions that have rules. It is walked in
+        place of the backward where the backward itself is differentiated, and nowhere else.
 
-        >>> @primitive
-        ... def cube(x):
-        ...     return x ** 3, x
-        >>> @cube.backward
-        ... def _(d_out, saved):
-        ...     return {"x": d_out * 3 * saved ** 2}
         >>> from tinyattn.engine import grad
+        >>> cube = primitive(lambda x: (x ** 3, x))
+        >>> _ = cube.backward(lambda d_out, saved: {"x": d_out * 3 * saved ** 2})
         >>> grad(grad(cube.again(lambda x: x ** 3)))(2.0)
         12.0
         """
@@ -82,49 +56,43 @@ class Primitive(Generic[P, R]):
     def __call__(self, *args: P.args, **options: P.kwargs) -> R:
         bound = self.signature.bind(*args, **options)
         given = bound.arguments
-        names = [name for name, a in given.items() if isinstance(a, Tensor)]
-        if not names:
+        tensors = {name: a for name, a in given.items() if isinstance(a, Tensor)}
+        if not tensors:
             return self.computed(args, options)[0]
-        live = [name for name in names if given[name].node is not None]
-        parents = tuple(given[name].node for name in live)
+        live = {name: t.node for name, t in tensors.items() if t.node is not None}
         recording = bool(live) and mode.current not in (CONSTANT, PLAIN)
         if recording:
-            given.update({name: owned(a) for name, a in given.items()})
-        # Tensors are kept for a second derivative alone: they would hold what the backward may not need.
+            given.update({name: copied(a) for name, a in given.items()})
+        # Tensors are kept only where a second derivative is possible: they keep arrays alive that the backward may not need.
         inputs = dict(given) if recording and self.definition is not None else {}
-        given.update({name: a._value for name, a in given.items() if isinstance(a, Tensor)})
+        given.update({name: t._value for name, t in tensors.items()})
         out: Any
         out, saved = self.computed(bound.args, bound.kwargs)
-        several = isinstance(out, tuple)
-        outs = [np.asarray(o) for o in (out if several else (out,))]
         if mode.current is PLAIN:
             return out
+        outs = [np.asarray(o) for o in (out if isinstance(out, tuple) else (out,))]
         for result in outs:
             if not floating(result.dtype):
                 raise TypeError(f"{self.name}: the result must be a floating array, got {result.dtype}")
-        if not recording:
-            made = [Tensor.of(o, None) for o in outs]
-            out = tuple(made) if several else made[0]
-            return out
         shapes = [(o.shape, o.dtype) for o in outs]
+        several = isinstance(out, tuple)
 
-        def pull(parts: Parts) -> list[Any]:
-            d_outs = [np.zeros(shape, dtype) if (g := parts.by_output.get(i)) is None else g if g.dtype == dtype else g.astype(dtype)
-                      for i, (shape, dtype) in enumerate(shapes)]
-            d_out = tuple(d_outs) if several else d_outs[0]
-            if any(isinstance(g, Tensor) for g in d_outs):
-                gradients = self.walked(inputs, live, d_out)
+        def pull(gs: list[Any]) -> list[Any]:
+            full = [np.zeros(shape, dtype) if g is None else g if g.dtype == dtype else g.astype(dtype)
+                    for g, (shape, dtype) in zip(gs, shapes, strict=True)]
+            d_out = tuple(full) if several else full[0]
+            if any(isinstance(g, Tensor) for g in full):
+                gradients = self.walked(inputs, list(live), d_out)
             else:
                 gradients = self.pulled(d_out, saved)
-            return [self.checked(gradients.get(name), name, node) for name, node in zip(live, parents, strict=True)]
+            return [self.checked(gradients.get(name), name, node) for name, node in live.items()]
 
-        joined = Node(None, None, parents, pull)
-        made = [Tensor.of(o, Node(o.shape, o.dtype, (joined,), part_of(i))) for i, o in enumerate(outs)]
+        made = record_outputs(outs, list(live.values()) if recording else [], lambda result: pull)
         out = tuple(made) if several else made[0]
         return out
 
     def computed(self, args: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, Any]:
-        """Returns what the function gives, which must be its result and what its backward needs."""
+        """Returns the pair of the function's result and what its backward needs."""
         came = self.function(*args, **options)
         if not isinstance(came, tuple) or len(came) != 2:
             got = f"a tuple of {len(came)}" if isinstance(came, tuple) else type(came).__name__
@@ -132,7 +100,7 @@ class Primitive(Generic[P, R]):
         return came
 
     def pulled(self, d_out: Any, saved: Any) -> Mapping[str, Any]:
-        """Returns the gradients that the backward gives."""
+        """Returns the gradients by the backward."""
         if self.pullback is None:
             raise TypeError(f"{self.name} has no backward; register one with @{self.name}.backward")
         gradients = self.pullback(d_out, saved)
@@ -144,43 +112,57 @@ class Primitive(Generic[P, R]):
         return gradients
 
     def walked(self, inputs: dict[str, Any], live: list[str], d_out: Any) -> Mapping[str, Any]:
-        """Returns the gradients as Tensors, from the definition at the same inputs."""
+        """Returns the gradients as Tensors, by the definition at the same inputs."""
         definition = self.definition
         if definition is None:
             raise TypeError(f"{self.name} has a first derivative only; for a second one differentiate a function that has "
                             f"rules, or name it by {self.name}.again(function)")
 
-        def whole(live_inputs: dict[str, Any]) -> Any:
+        def again(live_inputs: dict[str, Any]) -> Any:
             bound = inspect.BoundArguments(self.signature, inputs | live_inputs)
             return definition(*bound.args, **bound.kwargs)
 
-        gradients: Mapping[str, Any] = vjp(whole, {name: inputs[name] for name in live})[1](d_out)
+        gradients: Mapping[str, Any] = vjp(again, {name: inputs[name] for name in live})[1](d_out)
         return gradients
 
     def checked(self, gradient: Any, argument: str, node: Node) -> Any:
-        """Returns what the backward gave for an argument if it has that argument's shape and a real floating dtype."""
+        """Returns the gradient of an argument; raises if it is not a floating array of the argument's shape."""
         said = f"the backward of {self.name}: the gradient of {argument}"
-        if gradient is None or isinstance(gradient, float):
-            gradient = None if gradient is None else np.asarray(gradient)
-        elif not isinstance(gradient, (np.ndarray, np.generic, Tensor)):
-            raise TypeError(f"{said} must be a floating array, got {type(gradient).__name__}")
-        elif not floating(gradient.dtype):
-            raise TypeError(f"{said} must be a floating array, got {gradient.dtype}")
-        if gradient is not None and gradient.shape != node.shape:
+        if gradient is None:
+            return None
+        if isinstance(gradient, float):
+            gradient = np.asarray(gradient)
+        if not isinstance(gradient, (np.ndarray, np.generic, Tensor)) or not floating(gradient.dtype):
+            raise TypeError(f"{said} must be a floating array, got {getattr(gradient, 'dtype', type(gradient).__name__)}")
+        if gradient.shape != node.shape:
             raise ValueError(f"{said} must have the argument's shape {node.shape}, got {gradient.shape}")
         return gradient
 
 
-def owned(argument: Any) -> Any:
-    """Returns the argument with every array that its caller could still write to replaced by a copy, in containers too."""
-    if isinstance(argument, dict):
-        return {key: owned(item) for key, item in argument.items()}
-    if isinstance(argument, (list, tuple)):
-        items = [owned(item) for item in argument]
-        return type(argument)(*items) if hasattr(argument, "_fields") else type(argument)(items)
-    return own(argument)
-
-
 def primitive(function: Callable[P, tuple[R, Any]]) -> Primitive[P, R]:
-    """Returns the function as a primitive; see `Primitive`."""
+    """Returns a function `f(...) -> (out, saved)` as one that takes Tensors and brings its own backward.
+
+    Calling it returns `out` alone. Its backward `(d_out, saved) -> {argument: gradient}` is registered by the decorator
+    `f.backward`. `out` may be a tuple; then `d_out` is one too. Differentiable arguments may be positional or
+    keyword-only; an argument has no gradient if its name is left out or has None. A gradient has exactly the shape of its
+    argument and a floating dtype, from which it is cast to the argument's. The backward is not differentiable: a second
+    derivative needs the function that `again` names.
+
+    Raises:
+        TypeError: the function does not return a pair, or its result is not a floating array; no backward was
+            registered, it does not return a dict or names an unknown argument, or a gradient is not a floating array; a
+            second derivative is asked for without `again`.
+        ValueError: a gradient has another shape than its argument.
+
+    >>> @primitive
+    ... def cube(x):
+    ...     return x ** 3, x
+    >>> @cube.backward
+    ... def _(d_out, saved):
+    ...     return {"x": d_out * 3 * saved ** 2}
+    >>> x = Tensor(np.array(2.0))
+    >>> cube(x).backward()
+    >>> float(x.grad)
+    12.0
+    """
     return Primitive(function)

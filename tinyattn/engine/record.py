@@ -7,28 +7,28 @@ from typing import Any
 
 import numpy as np
 
-from tinyattn.engine.arguments import plain, tensor_kind, tensors_in
+from tinyattn.engine.arguments import bare, tensor_kind
 from tinyattn.engine.call import name_of
 from tinyattn.engine.dtypes import NAMES, floating
 from tinyattn.engine.graph import CONSTANT, Node, mode
 
+Pullback = Callable[[Any], Sequence[Any]]
+
 
 def value_of(function: Any, args: Sequence[Any], options: dict[str, Any]) -> Any:
     """Returns what NumPy makes of the call without Tensors."""
-    if options:
-        return function(*[plain(a) for a in args], **{name: plain(a) for name, a in options.items()})
-    return function(*[plain(a) for a in args])
+    return function(*[bare(a) for a in args], **{name: bare(a) for name, a in options.items()})
 
 
 def value_at(function: Any, args: Sequence[Any], options: dict[str, Any], places: Sequence[int]) -> Any:
-    """Returns what NumPy makes of a call whose Tensors stand at these places."""
-    bare = list(args)
+    """Returns what NumPy makes of a call whose only Tensors stand at these places."""
+    arrays = list(args)
     for i in places:
-        bare[i] = bare[i]._value
-    return function(*bare, **options)
+        arrays[i] = arrays[i]._value
+    return function(*arrays, **options)
 
 
-def record(function: Any, value: Any, parents: Sequence[Node], make: Callable[[Any], Callable[[Any], Sequence[Any]]],
+def record(function: Any, value: Any, parents: Sequence[Node], make: Callable[[Any], Pullback],
            *, needs_result: bool = False) -> Any:
     """Returns the Tensor of a computed value; `make(result)` gives its pullback, one gradient per parent."""
     if type(value) is not np.ndarray:
@@ -43,28 +43,22 @@ def record(function: Any, value: Any, parents: Sequence[Node], make: Callable[[A
     return tensor.of(value, Node(value.shape, value.dtype, tuple(parents), make(result), result))
 
 
-def nothing(result: Any) -> Callable[[Any], Sequence[Any]]:
-    """Makes the pullback of a value that depends on no Tensor."""
-    return lambda g: ()
+def record_outputs(values: Sequence[np.ndarray[Any, Any]], parents: Sequence[Node],
+                   make: Callable[[Any], Pullback]) -> list[Any]:
+    """Returns the Tensors of a function with several outputs; outputs that are not floating stay arrays.
 
+    The pullback takes a list with the gradient of each output, None for one that was not used, and gives one gradient
+    per parent. It runs once per walk, however many outputs were used.
+    """
+    tensor, count = tensor_kind(), len(values)
+    if mode.current is CONSTANT or not parents:
+        return [tensor.of(value, None) if floating(value.dtype) else value for value in values]
+    pull = make(None)
+    every_output = Node(None, None, tuple(parents), lambda by_output: pull([by_output.get(i) for i in range(count)]))
 
-def as_given(made: Any, original: Any) -> Any:
-    """Returns the original where it holds no Tensor: to NumPy a scalar is a scalar, which has no dtype of its own."""
-    if not tensors_in((original,)):
-        return original
-    if isinstance(made, list) and isinstance(original, (list, tuple)):
-        return [as_given(m, a) for m, a in zip(made, original, strict=True)]
-    return made
+    def output(i: int, value: np.ndarray[Any, Any]) -> Any:
+        if not floating(value.dtype):
+            return value
+        return tensor.of(value, Node(value.shape, value.dtype, (every_output,), lambda g: ({i: g},)))
 
-
-def joined(value: Any, built: Any) -> Any:
-    """Returns NumPy's value on the graph that the body built, piece by piece where there are several."""
-    if isinstance(value, (list, tuple)):
-        parts = [joined(v, b) for v, b in zip(value, built, strict=True)]
-        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
-    tensor, array = tensor_kind(), np.asarray(value)
-    if not floating(array.dtype):
-        return np.array(array)
-    if type(built) is not tensor:
-        return tensor.of(np.array(array), None)
-    return tensor.of(array, (built if built.dtype == array.dtype else built.astype(array.dtype)).node)
+    return [output(i, value) for i, value in enumerate(values)]

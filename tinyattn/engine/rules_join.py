@@ -1,4 +1,4 @@
-"""Derivatives of functions that join arrays or cut them."""
+"""Rules of functions that join arrays or cut them."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -7,77 +7,63 @@ from typing import Any
 
 import numpy as np
 
-from tinyattn.engine.arguments import tensors_in
-from tinyattn.engine.moves import put
-from tinyattn.engine.table import composed, joint, several
+from tinyattn.engine.moves import gathered
+from tinyattn.engine.table import rule
 
 
-@joint(np.concatenate, sequences="arrays")
-def _concatenate(arrays: Sequence[Any], /, axis: Any = 0, out: Any = None, *, dtype: Any = None,
-                 casting: str = "same_kind") -> Callable[[Any], Sequence[Any]]:
-    shapes = [a.shape for a in arrays]
-    edges = [0, *accumulate(math.prod(s) if axis is None else s[axis] for s in shapes)]
-    ours = [i for i, a in enumerate(arrays) if tensors_in([a])]
-
-    def pull(g: Any) -> Sequence[Any]:
-        if axis is None:
-            return [g[edges[i] : edges[i + 1]].reshape(shapes[i]) for i in ours]
-        front = (slice(None),) * (axis % g.ndim)
-        return [g[(*front, slice(edges[i], edges[i + 1]))] for i in ours]
-    return pull
+def pieces(arrays: Sequence[Any], widths: Sequence[int], axis: int) -> Callable[[Any, int], Any]:
+    """Returns the function that cuts piece i out of the gradient of arrays joined along an axis."""
+    shapes, edges = [np.shape(a) for a in arrays], [0, *accumulate(widths)]
+    return lambda g, i: g[(*(slice(None),) * (axis % g.ndim), slice(edges[i], edges[i + 1]))].reshape(shapes[i])
 
 
-@joint(np.stack, sequences="arrays")
-def _stack(arrays: Sequence[Any], axis: int = 0, out: Any = None, *, dtype: Any = None,
-           casting: str = "same_kind") -> Callable[[Any], Sequence[Any]]:
-    ours = [i for i, a in enumerate(arrays) if tensors_in([a])]
-    return lambda g: [g[(*(slice(None),) * (axis % g.ndim), i)] for i in ours]
+def _concatenate(arrays: Sequence[Any], axis: Any = 0) -> Callable[[Any, int], Any]:
+    return pieces(arrays, [math.prod(np.shape(a)) if axis is None else a.shape[axis] for a in arrays], axis or 0)
 
 
-@composed(np.vstack, arrays="", sequences="tup")
-def _vstack(tup: Any, *, dtype: Any = None, casting: str = "same_kind") -> Any:
-    return np.concatenate([np.atleast_2d(a) for a in tup], axis=0)
+def _stack(axis: int = 0) -> Callable[[Any, int], Any]:
+    return lambda g, i: g[(*(slice(None),) * (axis % g.ndim), i)]
 
 
-@composed(np.hstack, arrays="", sequences="tup")
-def _hstack(tup: Any, *, dtype: Any = None, casting: str = "same_kind") -> Any:
-    rows = [np.atleast_1d(a) for a in tup]
-    return np.concatenate(rows, axis=0 if rows[0].ndim == 1 else 1)
+def joins(function: Any, form: Callable[[Any], Any], axis: int) -> None:
+    """Adds the row of a function that joins arrays along an axis, or their last one, after bringing them into a form."""
+    def maker(tup: Sequence[Any]) -> Callable[[Any, int], Any]:
+        formed = [form(np.broadcast_to(False, np.shape(a))) for a in tup]
+        place = min(axis, formed[0].ndim - 1)
+        return pieces(tup, [a.shape[place] for a in formed], place)
+
+    rule(function, maker, sequences="tup")
 
 
-@composed(np.dstack, arrays="", sequences="tup")
-def _dstack(tup: Any) -> Any:
-    return np.concatenate([np.atleast_3d(a) for a in tup], axis=2)
+rule(np.concatenate, _concatenate, sequences="arrays",
+     like=lambda arrays, /, axis=0, out=None, *, dtype=None, casting="same_kind": None)
+rule(np.stack, _stack, sequences="arrays")
+joins(np.vstack, np.atleast_2d, 0)
+joins(np.hstack, np.atleast_1d, 1)
+joins(np.dstack, np.atleast_3d, 2)
+joins(np.column_stack, lambda a: a.reshape(-1, 1) if a.ndim < 2 else a, 1)
+rule(np.append, body=lambda arr, values, axis=None: np.concatenate((arr, values), axis=axis), arrays="arr values")
 
 
-@composed(np.column_stack, arrays="", sequences="tup")
-def _column_stack(tup: Any) -> Any:
-    return np.concatenate([a.reshape(-1, 1) if a.ndim < 2 else a for a in tup], axis=1)
-
-
-@composed(np.append, arrays="arr values")
-def _append(arr: Any, values: Any, axis: Any = None) -> Any:
-    return np.concatenate((arr, values), axis=axis)
-
-
-@several(np.split)
-@several(np.array_split)
 def _split(ary: Any, indices_or_sections: Any, axis: int = 0) -> Callable[[list[Any]], Any]:
-    shape, dtype, axis = ary.shape, ary.dtype, axis % ary.ndim
+    shape, front = ary.shape, (slice(None),) * (axis % ary.ndim)
 
     def pull(gs: list[Any]) -> Any:
-        places, front = np.array_split(np.arange(shape[axis]), indices_or_sections), (slice(None),) * axis
-        if np.array_equal(np.concatenate(places), np.arange(shape[axis])):
-            parts = [np.zeros((*shape[:axis], p.size, *shape[axis + 1 :]), dtype) if g is None else g
-                     for g, p in zip(gs, places, strict=True)]
-            return np.concatenate(parts, axis=axis)
-        # Cuts that step back, as in np.split(a, [3, 1]), give some elements twice and leave others out.
-        return sum(put(g, (*front, p), shape) for g, p in zip(gs, places, strict=True) if g is not None)
+        places = np.array_split(np.arange(shape[axis]), indices_or_sections)
+        return gathered([(g, (*front, slice(p[0], p[-1] + 1))) for g, p in zip(gs, places, strict=True)
+                         if g is not None and p.size], shape)
     return pull
 
 
-composed(np.hsplit)(lambda ary, indices_or_sections: np.split(ary, indices_or_sections, 0 if ary.ndim == 1 else 1))
-composed(np.vsplit)(lambda ary, indices_or_sections: np.split(ary, indices_or_sections, 0))
-composed(np.dsplit)(lambda ary, indices_or_sections: np.split(ary, indices_or_sections, 2))
+def _unstack(x: Any, axis: int = 0) -> Callable[[list[Any]], Any]:
+    shape, front = x.shape, (slice(None),) * (axis % x.ndim)
+    return lambda gs: gathered([(g, (*front, i)) for i, g in enumerate(gs) if g is not None], shape)
+
+
+rule(np.split, _split, arrays="ary", widens=False)
+rule(np.array_split, _split, arrays="ary", widens=False)
+rule(np.hsplit, lambda ary, indices_or_sections: _split(ary, indices_or_sections, 0 if ary.ndim == 1 else 1))
+rule(np.vsplit, lambda ary, indices_or_sections: _split(ary, indices_or_sections, 0))
+rule(np.dsplit, lambda ary, indices_or_sections: _split(ary, indices_or_sections, 2))
 if hasattr(np, "unstack"):  # from NumPy 2.1 on
-    composed(np.unstack)(lambda x, /, *, axis=0: tuple(np.moveaxis(x, axis, 0)))
+    rule(np.unstack, _unstack)

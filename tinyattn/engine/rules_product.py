@@ -1,4 +1,4 @@
-"""Derivatives of products."""
+"""Rules of products."""
 
 import math
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tinyattn.engine.table import composed, rule
+from tinyattn.engine.table import rule
 
 
 def _left(a: Any, b: Any) -> Callable[[Any], Any]:
@@ -24,59 +24,62 @@ def _right(a: Any, b: Any) -> Callable[[Any], Any]:
     if a.ndim == 1:
         return lambda g: np.expand_dims(a, -1) * np.expand_dims(g, -2)
     if b.ndim == 2:
-        # One product over all rows, not one a leading index and a sum of them.
+        # One product over all rows, instead of one per leading index and their sum.
         rows = math.prod(a.shape[:-1])
         return lambda g: np.swapaxes(a.reshape(rows, shape[0]), 0, 1) @ g.reshape(rows, shape[1])
     return lambda g: np.swapaxes(a, -1, -2) @ g
 
 
 rule(np.matmul, _left, _right)
-rule(np.vecdot, lambda a, b, axis=-1: lambda g: np.expand_dims(g, axis) * b,
-                lambda a, b, axis=-1: lambda g: np.expand_dims(g, axis) * a, arrays="a b")
+rule(np.linalg.matmul, lambda x1, x2: _left(x1, x2),
+                       lambda x1, x2: _right(x1, x2))
+rule(np.vecdot, lambda b, axis=-1: lambda g: np.expand_dims(g, axis) * b,
+                lambda a, axis=-1: lambda g: np.expand_dims(g, axis) * a)
+rule(np.linalg.vecdot, lambda x2, axis=-1: lambda g: np.expand_dims(g, axis) * x2,
+                       lambda x1, axis=-1: lambda g: np.expand_dims(g, axis) * x1)
 
 
-@composed(np.tensordot, arrays="a b")
-def _tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
-    if np.ndim(axes) == 0 and not isinstance(axes, (list, tuple)):
-        first, second = list(range(a.ndim - int(axes), a.ndim)), list(range(int(axes)))
-    else:
-        first, second = [[int(x)] if np.ndim(x) == 0 else [int(y) for y in x] for x in axes]
-    first, second = [x % a.ndim for x in first], [x % b.ndim for x in second]
-    rest_a, rest_b = [x for x in range(a.ndim) if x not in first], [x for x in range(b.ndim) if x not in second]
-    width = math.prod(a.shape[x] for x in first)
-    shape_a, shape_b = [a.shape[x] for x in rest_a], [b.shape[x] for x in rest_b]
-    rows = np.transpose(a, rest_a + first).reshape(math.prod(shape_a), width)
-    columns = np.transpose(b, second + rest_b).reshape(width, math.prod(shape_b))
-    return (rows @ columns).reshape((*shape_a, *shape_b))
+def split_axes(a: Any, b: Any, axes: Any) -> tuple[list[int], list[int], list[int], list[int]]:
+    """Returns the axes of a and of b that tensordot sums over, then those that it leaves."""
+    if np.ndim(axes) == 0:
+        axes = range(np.ndim(a) - int(axes), np.ndim(a)), range(int(axes))
+    summed_a, summed_b = ([int(x) % np.ndim(array) for x in np.atleast_1d(part)] for array, part in zip((a, b), axes, strict=True))
+    return (summed_a, summed_b, [x for x in range(np.ndim(a)) if x not in summed_a],
+            [x for x in range(np.ndim(b)) if x not in summed_b])
 
 
-@composed(np.dot, arrays="a b")
-def _dot(a: Any, b: Any, out: Any = None) -> Any:
-    if np.ndim(a) == 0 or np.ndim(b) == 0:
-        return a * b
-    return _tensordot(a, b, ((a.ndim - 1,), (max(b.ndim - 2, 0),)))
+def _tensordot_left(a: Any, b: Any, axes: Any = 2) -> Callable[[Any], Any]:
+    summed_a, summed_b, free_a, free_b = split_axes(a, b, axes)
+    ends = list(range(len(free_a), len(free_a) + len(free_b)))
+    # The product below has the free axes of a, then the axes that b was summed over, in b's order.
+    order = free_a + [summed_a[summed_b.index(x)] for x in sorted(summed_b)]
+    return lambda g: np.transpose(np.tensordot(g, b, (ends, free_b)), np.argsort(order))
 
 
-@composed(np.inner, arrays="a b")
-def _inner(a: Any, b: Any, /) -> Any:
-    return a * b if not a.ndim or not b.ndim else _tensordot(a, b, ((-1,), (-1,)))
+def _tensordot_right(a: Any, b: Any, axes: Any = 2) -> Callable[[Any], Any]:
+    summed_a, summed_b, free_a, free_b = split_axes(a, b, axes)
+    order = [summed_b[summed_a.index(x)] for x in sorted(summed_a)] + free_b
+    return lambda g: np.transpose(np.tensordot(a, g, (free_a, list(range(len(free_a))))), np.argsort(order))
 
 
-def _outer(x1: Any, x2: Any, /) -> Any:
-    return x1.reshape(-1, 1) * x2.reshape(1, -1)
+def dot_axes(a: Any, b: Any, b_axis: int) -> Any:
+    """Returns the axes that a product sums over: the last one of a and one of b, none if either is a number."""
+    return ((-1,), (max(b_axis, -np.ndim(b)),)) if np.ndim(a) and np.ndim(b) else 0
 
 
-composed(np.vdot, arrays="a b")(lambda a, b, /: np.sum(a.reshape(-1) * b.reshape(-1)))
-composed(np.outer, arrays="a b")(lambda a, b, out=None: _outer(a, b))
-composed(np.linalg.outer, arrays="x1 x2")(_outer)
-composed(np.linalg.matmul, arrays="x1 x2")(lambda x1, x2, /: x1 @ x2)
-composed(np.linalg.vecdot, arrays="x1 x2")(lambda x1, x2, /, *, axis=-1: np.sum(
-    np.moveaxis(x1, axis, -1) * np.moveaxis(x2, axis, -1), axis=-1))
-composed(np.linalg.tensordot, arrays="x1 x2")(lambda x1, x2, /, *, axes=2: _tensordot(x1, x2, axes))
-composed(np.linalg.matrix_transpose)(lambda x, /: np.swapaxes(x, -1, -2))
-if hasattr(np, "matvec"):
-    composed(np.matvec, arrays="a b")(lambda a, b: (a @ np.expand_dims(b, -1))[..., 0])
-    composed(np.vecmat, arrays="a b")(lambda a, b: (np.expand_dims(a, -2) @ b)[..., 0, :])
+rule(np.tensordot, _tensordot_left, _tensordot_right)
+rule(np.linalg.tensordot, lambda x1, x2, axes=2: _tensordot_left(x1, x2, axes),
+                          lambda x1, x2, axes=2: _tensordot_right(x1, x2, axes))
+rule(np.dot, lambda a, b: _tensordot_left(a, b, dot_axes(a, b, -2)),
+             lambda a, b: _tensordot_right(a, b, dot_axes(a, b, -2)), like=lambda a, b, out=None: None)
+rule(np.inner, lambda a, b: _tensordot_left(a, b, dot_axes(a, b, -1)),
+               lambda a, b: _tensordot_right(a, b, dot_axes(a, b, -1)), like=lambda a, b, /: None)
+rule(np.vdot, body=lambda a, b: np.sum(a.reshape(-1) * b.reshape(-1)), arrays="a b", like=lambda a, b, /: None)
+rule(np.outer, body=lambda a, b: a.reshape(-1, 1) * b.reshape(1, -1), arrays="a b")
+rule(np.linalg.outer, body=lambda x1, x2: x1.reshape(-1, 1) * x2.reshape(1, -1), arrays="x1 x2")
+if hasattr(np, "matvec"):  # from NumPy 2.2 on
+    rule(np.matvec, body=lambda a, b: (a @ np.expand_dims(b, -1))[..., 0], arrays="a b")
+    rule(np.vecmat, body=lambda a, b: (np.expand_dims(a, -2) @ b)[..., 0, :], arrays="a b")
 
 
 def _cross(a: Any, b: Any, axisa: int = -1, axisb: int = -1, axisc: int = -1, axis: Any = None) -> Any:
@@ -89,13 +92,13 @@ def _cross(a: Any, b: Any, axisa: int = -1, axisb: int = -1, axisc: int = -1, ax
     return last if flat else np.stack((a1 * b2 - a2 * b1, a2 * b0 - a0 * b2, last), axis=axisc)
 
 
-composed(np.cross, arrays="a b")(_cross)
-composed(np.linalg.cross, arrays="x1 x2")(lambda x1, x2, /, *, axis=-1: _cross(x1, x2, axis=axis))
-
-
-@composed(np.kron, arrays="a b")
 def _kron(a: Any, b: Any) -> Any:
     ndim = max(a.ndim, b.ndim)
     a, b = a.reshape((1,) * (ndim - a.ndim) + a.shape), b.reshape((1,) * (ndim - b.ndim) + b.shape)
     pairs = np.expand_dims(a, tuple(range(1, 2 * ndim, 2))) * np.expand_dims(b, tuple(range(0, 2 * ndim, 2)))
     return pairs.reshape(tuple(x * y for x, y in zip(a.shape, b.shape, strict=True)))
+
+
+rule(np.cross, body=_cross, arrays="a b")
+rule(np.linalg.cross, body=lambda x1, x2, axis=-1: _cross(x1, x2, axis=axis), arrays="x1 x2")
+rule(np.kron, body=_kron, arrays="a b")

@@ -1,9 +1,8 @@
-"""NumPy functions that refuse a Tensor, each with the reason."""
+"""NumPy functions that refuse a Tensor, by the reason for it."""
 
 import numpy as np
 
-from tinyattn.engine.moves import cast
-from tinyattn.engine.table import composed, refused
+from tinyattn.engine.table import refused
 
 REASONS = {
     "integers, bits or dates, not floating numbers": (
@@ -11,7 +10,7 @@ REASONS = {
             "bincount choose busday_count busday_offset is_busday isnat datetime_as_string ravel_multi_index "
             "unravel_index diag_indices_from tril_indices_from triu_indices_from ix_ einsum_path ldexp frexp"),
     "its counts are integers; with weights it has no rule": (np, "histogram"),
-    "a set, whose members have no place that a gradient could come back to": (
+    "a set: a gradient cannot be brought back to the elements that its members came from": (
         np, "unique unique_all unique_counts unique_inverse unique_values union1d intersect1d setdiff1d setxor1d "
             "histogram2d histogramdd"),
     "complex numbers have no place on a Tensor": (np, "angle imag sort_complex roots"),
@@ -30,5 +29,3 @@ REASONS = {
 }
 for _reason, (_module, _names) in REASONS.items():
     refused(_reason, *(getattr(_module, name) for name in _names.split() if hasattr(_module, name)))
-if hasattr(np, "astype"):
-    composed(np.astype, honours="copy device")(lambda x, dtype, /, *, copy=True, device=None: cast(x, dtype))

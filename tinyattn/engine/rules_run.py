@@ -1,14 +1,14 @@
-"""Derivatives of functions that run along an axis: sums and products so far, differences, convolutions."""
+"""Rules of functions that run along an axis: cumulative sums and products, differences, convolutions."""
 
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from tinyattn.engine.table import composed, rule
+from tinyattn.engine.table import rule
 
 
-def _cumsum(a: Any, axis: Any = None, dtype: Any = None, out: Any = None) -> Callable[[Any], Any]:
+def _cumsum(a: Any, axis: Any = None) -> Callable[[Any], Any]:
     shape = a.shape
 
     def pull(g: Any) -> Any:
@@ -18,24 +18,24 @@ def _cumsum(a: Any, axis: Any = None, dtype: Any = None, out: Any = None) -> Cal
     return pull
 
 
-rule(np.cumsum, _cumsum, arrays="a")
-
-
-@composed(np.cumprod)
-def _cumprod(a: Any, axis: Any = None, dtype: Any = None, out: Any = None) -> Any:
+def _cumprod(a: Any, axis: Any = None, dtype: Any = None) -> Any:
     a = a if dtype is None else a.astype(dtype)
     if axis is None or not a.ndim:
         a, axis = a.reshape(-1), 0
     a = np.moveaxis(a, axis, -1)
     step = 1
-    while step < a.shape[-1]:  # doubling: entry n holds the product of the last 2 * step entries up to n
+    while step < a.shape[-1]:  # by doubling: after it, entry n is the product of the last 2 * step entries up to n
         a = np.concatenate((a[..., :step], a[..., step:] * a[..., :-step]), axis=-1)
         step *= 2
     return np.moveaxis(a, -1, axis)
 
 
+rule(np.cumsum, _cumsum)
+rule(np.cumprod, body=_cumprod)
+
+
 def _cumulative(run: Callable[..., Any], neutral: float) -> Callable[..., Any]:
-    def body(x: Any, /, *, axis: Any = None, dtype: Any = None, out: Any = None, include_initial: bool = False) -> Any:
+    def body(x: Any, axis: Any = None, dtype: Any = None, include_initial: bool = False) -> Any:
         axis = (0 if axis is None else axis) % max(x.ndim, 1)
         so_far = run(x.reshape(-1) if not x.ndim else x, axis, dtype)
         if not include_initial:
@@ -46,11 +46,10 @@ def _cumulative(run: Callable[..., Any], neutral: float) -> Callable[..., Any]:
 
 
 if hasattr(np, "cumulative_sum"):  # from NumPy 2.1 on
-    composed(np.cumulative_sum)(_cumulative(np.cumsum, 0.0))
-    composed(np.cumulative_prod)(_cumulative(_cumprod, 1.0))
+    rule(np.cumulative_sum, body=_cumulative(np.cumsum, 0.0))
+    rule(np.cumulative_prod, body=_cumulative(_cumprod, 1.0))
 
 
-@composed(np.diff, arrays="a prepend append")
 def _diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = None) -> Any:
     axis = axis % a.ndim
     edge = (*a.shape[:axis], 1, *a.shape[axis + 1 :])
@@ -61,7 +60,6 @@ def _diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any =
     return np.moveaxis(a, -1, axis) if n else np.positive(a)
 
 
-@composed(np.convolve, arrays="a v")
 def _convolve(a: Any, v: Any, mode: str = "full") -> Any:
     a, v = a.reshape(-1), v.reshape(-1)
     long, short = (a, v) if a.size >= v.size else (v, a)
@@ -71,3 +69,7 @@ def _convolve(a: Any, v: Any, mode: str = "full") -> Any:
     cut = {"full": 0, "same": (short.size - 1) // 2, "valid": short.size - 1}[mode]
     length = {"full": full.size, "same": long.size, "valid": long.size - short.size + 1}[mode]
     return full[cut : cut + length]
+
+
+rule(np.diff, body=_diff, arrays="a prepend append")
+rule(np.convolve, body=_convolve, arrays="a v")

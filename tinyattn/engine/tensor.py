@@ -17,9 +17,9 @@ from tinyattn.engine.methods import Methods
 from tinyattn.engine.moves import take
 
 if TYPE_CHECKING:
-    # For type checkers a Tensor is an array too, so that it goes wherever an array goes, as it does when the code runs.
+    # For type checkers a Tensor is an array, so that it may be passed wherever an array may.
     class Operators(NDArrayOperatorsMixin, np.ndarray[Any, np.dtype[Any]]):  # type: ignore[misc]
-        """The operators, whose results are of any type."""
+        """The operators; their results have any type."""
 
         def __new__(cls, array: Any) -> Self: ...
 else:
@@ -27,14 +27,14 @@ else:
 
 
 class Tensor(Methods, Operators):  # type: ignore[misc]
-    """A floating array on the tape: every NumPy function applied to it is recorded and can be differentiated.
+    """A floating array on a graph: every NumPy function applied to it is recorded and can be differentiated.
 
-    `Tensor(array)` copies, so that what the owner does to the array later changes no gradient. `.value` is the
-    array (read-only), `.grad` what `backward` left, or None.
+    `Tensor(array)` copies the array, so that its owner may change it later. `.value` is the array (read-only), `.grad`
+    the gradient that `backward` has added up, or None.
 
     Raises:
-        TypeError: an array that is not float16, bfloat16, float32 or float64; and every silent way out of the graph
-            (`np.asarray`, `float`, in-place writes), naming `.value`.
+        TypeError: an array that is not float16, bfloat16, float32 or float64; and any use that would leave the graph
+            without saying so (`np.asarray`, `float`, writing in place), naming `.value`.
 
     >>> x = Tensor(np.array([1.0, 2.0, 3.0]))
     >>> (x * x).sum().backward()
@@ -67,7 +67,7 @@ class Tensor(Methods, Operators):  # type: ignore[misc]
 
     @property
     def value(self) -> np.ndarray[Any, Any]:
-        """The array, read-only: the graph may still need it as it is."""
+        """The array, read-only, as the walk back may need it unchanged."""
         shown = self._value.view()
         shown.flags.writeable = False
         return shown
@@ -84,21 +84,21 @@ class Tensor(Methods, Operators):  # type: ignore[misc]
         self.node.grad = gradient
 
     def backward(self, d_out: Any = None) -> None:
-        """Adds the gradient of this Tensor to `.grad` of every leaf Tensor it was computed from.
+        """Adds the gradient of this Tensor to `.grad` of every leaf Tensor that it was computed from.
 
-        `d_out` is the gradient of this Tensor itself; a scalar needs none. The graph is freed as it is walked.
+        `d_out` is the gradient to start with, by default 1 for a scalar. The graph is freed as it is walked.
 
         Raises:
-            ValueError: no `d_out` for a Tensor that is not a scalar, or one of another shape.
-            TypeError: a `d_out` of another dtype.
-            RuntimeError: a second walk over the same graph.
+            ValueError: `d_out` has another shape than this Tensor, or is missing and the Tensor is not a scalar.
+            TypeError: `d_out` has another dtype than this Tensor.
+            RuntimeError: the graph was walked before, or this Tensor is on no graph.
         """
         seed = seed_for(self, d_out)
         if self.node is None:
             raise RuntimeError("backward: this Tensor was computed under no_grad, there is no graph to walk")
-        order = ancestry(self.node)
+        order = ancestry([self.node])
         leaves = [node for node in order if node.pullback is None]
-        found = walk(self.node, seed, leaves, order=order)
+        found = walk([(self.node, seed)], leaves, order=order)
         before = [(node, node.grad) for node in found]
         try:
             for node, gradient in found.items():
@@ -116,7 +116,7 @@ class Tensor(Methods, Operators):  # type: ignore[misc]
             return NotImplemented
         return apply(function, args, options)
 
-    # It never returns, but a type checker that is told so takes np.sum(tensor) for the end of the program.
+    # Declared to return an array: if told that it never returns, a type checker takes code after np.sum(tensor) for dead.
     def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray[Any, np.dtype[Any]]:  # type: ignore[override]
         raise TypeError("a Tensor is not converted to an array silently: that would cut the graph; use .value")
 
@@ -184,12 +184,12 @@ class Tensor(Methods, Operators):  # type: ignore[misc]
         return self._value.dtype
 
     def item(self) -> float:  # type: ignore[override]
-        """The one element, as a Python float, cut from the graph."""
+        """The only element, as a Python float that is on no graph."""
         return float(self._value.item())
 
 
 def seed_for(out: Tensor, d_out: Any) -> np.ndarray[Any, Any]:
-    """Returns the gradient that a walk from `out` starts with."""
+    """Returns the gradient that a walk starts with at `out`: `d_out` after checks, or 1."""
     if d_out is None:
         if out.shape != ():
             raise ValueError(f"d_out: a result of shape {out.shape} is not a scalar and needs a gradient of that shape")
@@ -206,7 +206,7 @@ def seed_for(out: Tensor, d_out: Any) -> np.ndarray[Any, Any]:
 
 @contextmanager
 def no_grad() -> Iterator[None]:
-    """Within it, operations on Tensors are computed but not recorded; holds for this thread only.
+    """Context manager in which operations on Tensors are computed and not recorded, in this thread only.
 
     >>> x = Tensor(np.ones(2))
     >>> with no_grad():

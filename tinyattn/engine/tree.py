@@ -1,4 +1,4 @@
-"""Trees of arrays: dict, list, tuple, NamedTuple and dataclass, mapped and rebuilt as they were."""
+"""Trees of arrays: nested dicts, lists, tuples, NamedTuples and dataclasses, and functions over their leaves."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from tinyattn.engine.arguments import refilled
 from tinyattn.engine.dtypes import floating
 from tinyattn.engine.tensor import Tensor
 
@@ -23,7 +24,7 @@ def differentiable(leaf: Any) -> bool:
 
 
 def holds_floating(thing: Any, seen: set[int] | None = None) -> bool:
-    """Returns whether an object that is no tree holds a floating array in its items or attributes.
+    """Returns whether an object that is not a tree holds a floating array in its items or attributes.
 
     >>> from types import SimpleNamespace
     >>> holds_floating(SimpleNamespace(w=np.ones(2))), holds_floating(SimpleNamespace(w=np.arange(2)))
@@ -44,27 +45,37 @@ def holds_floating(thing: Any, seen: set[int] | None = None) -> bool:
     return any(differentiable(leaf) or holds_floating(leaf, seen) for member in members for leaf in leaves(member))
 
 
-def map_tree(f: Callable[..., Any], tree: Any, *rest: Any) -> Any:
-    """Returns the tree with f applied to every leaf, and to the same place of the other trees beside it.
+def branches(tree: Any) -> dict[Any, Any] | None:
+    """Returns the members of a container by key, position or field; None for a leaf."""
+    if isinstance(tree, dict):
+        return tree
+    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
+        return dict(zip(tree._fields, tree, strict=True))
+    if isinstance(tree, (list, tuple)):
+        return dict(enumerate(tree))
+    if is_dataclass(tree) and not isinstance(tree, type):
+        return {field.name: getattr(tree, field.name) for field in fields(tree)}
+    return None
 
-    A dataclass is rebuilt without `__init__`; an array that stands twice is two leaves.
+
+def map_tree(f: Callable[..., Any], tree: Any, *rest: Any) -> Any:
+    """Returns a tree of f(leaf, *leaves at the same place in the other trees), one per leaf of the first tree.
+
+    A dataclass is rebuilt without a call of `__init__`. An array that occurs twice is two leaves.
 
     >>> map_tree(lambda a, b: a + b, {"w": 1, "b": [2, 3]}, {"w": 10, "b": [20, 30]})
     {'w': 11, 'b': [22, 33]}
     """
     if isinstance(tree, dict):
         return {key: map_tree(f, tree[key], *[r[key] for r in rest]) for key in tree}
-    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
-        return type(tree)(*[map_tree(f, *places) for places in zip(tree, *rest, strict=True)])
     if isinstance(tree, (list, tuple)):
-        return type(tree)([map_tree(f, *places) for places in zip(tree, *rest, strict=True)])
-    if is_dataclass(tree) and not isinstance(tree, type):
-        made = object.__new__(type(tree))
-        for field in fields(tree):
-            places = [getattr(t, field.name) for t in (tree, *rest)]
-            object.__setattr__(made, field.name, map_tree(f, *places))
-        return made
-    return f(tree, *rest)
+        return refilled(tree, [map_tree(f, *places) for places in zip(tree, *rest, strict=True)])
+    if (members := branches(tree)) is None:
+        return f(tree, *rest)
+    made = object.__new__(type(tree))
+    for name, member in members.items():
+        object.__setattr__(made, name, map_tree(f, member, *[getattr(r, name) for r in rest]))
+    return made
 
 
 def named_leaves(tree: Any, name: str = "") -> Iterator[tuple[str, Any]]:
@@ -73,20 +84,12 @@ def named_leaves(tree: Any, name: str = "") -> Iterator[tuple[str, Any]]:
     >>> list(named_leaves({"w": 1, "b": [2, 3]}))
     [('w', 1), ('b.0', 2), ('b.1', 3)]
     """
-    branches: list[tuple[Any, Any]]
-    if isinstance(tree, dict):
-        branches = list(tree.items())
-    elif isinstance(tree, tuple) and hasattr(tree, "_fields"):
-        branches = list(zip(tree._fields, tree, strict=True))
-    elif isinstance(tree, (list, tuple)):
-        branches = list(enumerate(tree))
-    elif is_dataclass(tree) and not isinstance(tree, type):
-        branches = [(field.name, getattr(tree, field.name)) for field in fields(tree)]
-    else:
+    members = branches(tree)
+    if members is None:
         yield name, tree
-        return
-    for key, branch in branches:
-        yield from named_leaves(branch, f"{name}.{key}" if name else str(key))
+    else:
+        for key, branch in members.items():
+            yield from named_leaves(branch, f"{name}.{key}" if name else str(key))
 
 
 def leaves(tree: Any) -> list[Any]:

@@ -15,11 +15,9 @@ Its files, in reading order:
     heads.py                which keys a head reads; sinks
     lse.py                  the log-sum-exp and merging
     gradient.py             gradients
-    forms.py                another form of the same mechanism
     dtype.py                dtypes and memory layouts
-    general.py              every mixer of tokens
-    linear.py               linear attention and its states
-    recurrent.py            states that decay or are corrected
+    general.py              other forms, every mixer of tokens
+    linear.py               linear attention, recurrences
     sparse.py               tables, reversed texts, hidden keys
     grid.py                 images transposed, cut, reordered
     cached.py               decoding through a cache

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from tinyattn.caches.growing import GrowingCache
 from tinyattn.laws.draw.caches import CAUSAL
+from tinyattn.laws.draw.options import but, long, on
 from tinyattn.laws.draw.sizes import at_least
 from tinyattn.laws.draw.variants import latent, with_joined_queries
-from tinyattn.laws.general import causal
+from tinyattn.laws.general import mixing_laws
 from tinyattn.laws.law import Draw, Law, outputs
-from tinyattn.laws.problem import Mechanism, Problem, Sizes
+from tinyattn.laws.masking import causal
+from tinyattn.laws.problem import Mechanism, Problem
 from tinyattn.ops.types import Array
 
 Make = Callable[..., Any]
@@ -39,10 +42,8 @@ def steps(cache: Any, p: Problem, sizes: Sequence[int] = PIECES) -> Array:
     """
     outs, at = [], 0
     for n in (*sizes, p.k.shape[-2]):
-        some = p.tokens(slice(at, min(at + n, p.k.shape[-2])))
-        options = {name: option for name, option in some.options.items() if name != "causal"}
-        outs.append(cache.step(some.q, some.k, some.v, **options))
-        at = min(at + n, p.k.shape[-2])
+        outs.append(p.tokens(slice(at, at + n)).without("causal").call(cache.step))
+        at += n
     return np.concatenate(outs, axis=-2)
 
 
@@ -52,24 +53,16 @@ def halves(p: Problem) -> tuple[Problem, Problem]:
     return p.tokens(slice(0, cut)), p.tokens(slice(cut, None))
 
 
-def square(draw: Draw, least: int = 1, **fixed: Any) -> Draw:
-    """Returns the drawing with as many queries as keys, at least `least` of each."""
-    def drawn(rng: np.random.Generator, sizes: Sizes) -> Problem:
-        sizes = replace(at_least(kv_len=least)(sizes), **fixed)
-        return draw(rng, replace(sizes, q_len=sizes.kv_len))
-
-    return drawn
-
-
 def cached(make: Make, draw: Draw, enter: Enter = same, least: int = 1) -> Law:
     """Returns the law that decoding through a cache equals the mechanism; `draw` gives causal problems."""
     return Law("cached_is_full", "Decoding through the cache, in chunks of any size, gives the same as one call over all tokens.",
-               square(draw, least), full, lambda f, p: (steps(make(), enter(p)),))
+               long(draw, least), full, lambda f, p: (steps(make(), enter(p)),))
 
 
-def decoded(make: Make, draw: Draw) -> tuple[Law, Law]:
-    """Returns the laws of a causal mechanism: its cache gives the same, and later tokens change no earlier output."""
-    return cached(make, draw), causal(draw)
+def decoder_laws(mechanism: Mechanism, draw: Draw, mixed: Draw | None = None, *, cache: Make = GrowingCache,
+                 heads: bool = True) -> tuple[Law, ...]:
+    """Returns the laws of a causal mixer of tokens: decoded through its cache, causal, and those of every mixer (on `mixed`)."""
+    return cached(partial(cache, mechanism), draw), causal(draw), *mixing_laws(draw if mixed is None else mixed, heads=heads)
 
 
 def cache_laws(make: Make, draw: Draw, enter: Enter = same) -> tuple[Law, ...]:
@@ -88,19 +81,18 @@ def cache_laws(make: Make, draw: Draw, enter: Enter = same) -> tuple[Law, ...]:
     def both(f: Mechanism, p: Problem) -> tuple[Array, ...]:
         return *full(f, p), *full(f, changed(p))
 
-    def blank(rng: np.random.Generator, sizes: Sizes) -> Problem:
-        p = square(draw, 8)(rng, sizes)
+    def blank(p: Problem) -> Problem:
         zero = (np.arange(p.k.shape[-2]) % 3 != 1)[:, None].astype(p.k.dtype)
         return p.but(k=p.k * zero, v=p.v * zero)
 
     return (cached(make, draw, enter, 8),
-            Law("cached_one_by_one", "Decoding one token at a time gives the same as one call over all tokens.", square(draw, 8), full,
+            Law("cached_one_by_one", "Decoding one token at a time gives the same as one call over all tokens.", long(draw, 8), full,
                 one_by_one),
-            Law("tokens_of_zeros_count", "Tokens whose keys and values are 0 are stored like all others.", blank, full,
-                lambda f, p: (steps(make(), enter(p)),)),
+            Law("tokens_of_zeros_count", "Tokens whose keys and values are 0 are stored like all others.",
+                but(long(draw, 8), blank), full, lambda f, p: (steps(make(), enter(p)),)),
             Law("a_fork_goes_its_own_way",
                 "A fork that goes on with another text changes nothing for its parent, nor the parent for the fork.",
-                square(draw, 8), both, forked))
+                long(draw, 8), both, forked))
 
 
 def full_laws(make: Make, draw: Draw = CAUSAL) -> tuple[Law, ...]:
@@ -131,7 +123,7 @@ def truncated(make: Make, draw: Draw, enter: Enter = same) -> Law:
             cache.truncate(length)
         return (np.concatenate(outs, axis=-2),)
 
-    return Law("drafts_leave_no_trace", "Tokens that are removed again by truncation leave no trace.", square(draw, 8), full, drafted)
+    return Law("drafts_leave_no_trace", "Tokens that are removed again by truncation leave no trace.", long(draw, 8), full, drafted)
 
 
 def reordered(make: Make, draw: Draw, enter: Enter = same) -> Law:
@@ -153,7 +145,12 @@ def reordered(make: Make, draw: Draw, enter: Enter = same) -> Law:
         return full(f, p.but(q=pick(p.q, -2), k=pick(p.k, -2), v=pick(p.v, -2), **options))
 
     return Law("rows_go_where_they_are_told", "Rows that are moved or copied continue as if they had always been in their new place.",
-               square(draw, 8, leading=(3,)), moved_from_the_start, moved)
+               long(draw, 8, leading=(3,)), moved_from_the_start, moved)
+
+
+def to_the_left(x: Array, lengths: Array) -> Array:
+    """Returns rows (rows, ..., length, width) that are padded on the right with their padding moved to the left."""
+    return np.stack([np.roll(row, x.shape[-2] - own, axis=-2) for own, row in zip(lengths, x, strict=True)])
 
 
 def ragged(make: Make, draw: Draw) -> Law:
@@ -162,22 +159,19 @@ def ragged(make: Make, draw: Draw) -> Law:
         return 1 + np.arange(3) * 5 % p.k.shape[-2]
 
     def alone(f: Mechanism, p: Problem) -> tuple[Array, ...]:
-        outs, n = [], p.k.shape[-2]
+        right, n = [], p.k.shape[-2]
         for b, own in enumerate(lengths(p)):
-            row = replace(p, q=p.q[b : b + 1, ..., :own, :], k=p.k[b : b + 1, ..., :own, :], v=p.v[b : b + 1, ..., :own, :])
-            out = full(f, row)[0]
-            outs.append(np.pad(out, [(0, 0)] * (out.ndim - 2) + [(0, n - own), (0, 0)]))
-        left = [np.roll(out, n - own, axis=-2) for own, out in zip(lengths(p), outs, strict=True)]
-        return np.concatenate(outs), np.concatenate(left)
+            out = full(f, p.but(q=p.q[b, None], k=p.k[b, None], v=p.v[b, None]).tokens(slice(own)))[0]
+            right.append(np.pad(out, [(0, 0)] * (out.ndim - 2) + [(0, n - own), (0, 0)]))
+        return np.concatenate(right), to_the_left(np.concatenate(right), lengths(p))
 
     def together(f: Mechanism, p: Problem) -> tuple[Array, ...]:
-        given, n = lengths(p), p.k.shape[-2]
-        left = [np.stack([np.roll(row, n - own, axis=-2) for own, row in zip(given, x, strict=True)]) for x in (p.q, p.k, p.v)]
-        options = {name: option for name, option in p.options.items() if name != "causal"}
-        return (make(given, padding="right").step(p.q, p.k, p.v, **options), make(given, padding="left").step(*left, **options))
+        given, right = lengths(p), p.without("causal")
+        left = right.but(**{name: to_the_left(getattr(p, name), given) for name in "qkv"})
+        return right.call(make(given, padding="right").step), left.call(make(given, padding="left").step)
 
     return Law("rows_are_alone", "In a padded batch every row gives the same as alone, on whichever side the padding is.",
-               square(draw, 4, leading=(3,)), alone, together)
+               long(draw, 4, leading=(3,)), alone, together)
 
 
 def remembered(make: Make, draw: Draw) -> Law:
@@ -191,7 +185,7 @@ def remembered(make: Make, draw: Draw) -> Law:
         return (np.concatenate(outs, axis=-2),)
 
     return Law("a_memory_is_read_whole", "Decoding that reads a memory step by step gives the same as all queries reading it at once.",
-               lambda rng, sizes: draw(rng, at_least(q_len=2)(sizes)), full, through)
+               on(draw, at_least(q_len=2)), full, through)
 
 
 def read_by_others(make: Make, make_source: Make, draw: Draw) -> Law:
@@ -200,11 +194,10 @@ def read_by_others(make: Make, make_source: Make, draw: Draw) -> Law:
         source, outs = make_source(), []
         reader = make(source)
         for part in halves(p):
-            options = {name: option for name, option in part.options.items() if name != "causal"}
-            own = source.step(part.q, part.k, part.v, **options)
-            outs.append((own, reader.step(part.q, **options)))
+            token = part.without("causal")
+            outs.append((token.call(source.step), reader.step(token.q, **token.options)))
         mine, theirs = zip(*outs, strict=True)
         return np.concatenate(mine, axis=-2), np.concatenate(theirs, axis=-2)
 
     return Law("readers_read_what_is_kept", "A layer that reads another layer's cache gives the same as with those keys of its own.",
-               square(draw, 4), lambda f, p: full(f, p) * 2, through)
+               long(draw), lambda f, p: full(f, p) * 2, through)

@@ -10,6 +10,7 @@ import numpy as np
 from tinyattn import definitions
 from tinyattn.laws import cached
 from tinyattn.laws.draw.caches import CAUSAL, UNTIED
+from tinyattn.laws.draw.options import long
 from tinyattn.laws.law import Law
 from tinyattn.laws.oracles.caches import keeping, rounding_bound, voted
 from tinyattn.laws.problem import Problem
@@ -18,7 +19,7 @@ from tinyattn.ops.types import Array
 
 def rounding_laws(make: cached.Make, *, bits: int, group: int) -> tuple[Law, ...]:
     """Returns the laws of a cache that rounds: what it computes, and how far that may be from attention."""
-    def held(p: Problem) -> tuple[Array, Array]:
+    def clipped(p: Problem) -> tuple[Array, Array]:
         out, truth = cached.steps(make(), p), np.asarray(p.call(definitions.attention))
         bound = rounding_bound(p, bits, group)
         return out, np.clip(out, truth - bound, truth + bound).astype(out.dtype)
@@ -26,7 +27,7 @@ def rounding_laws(make: cached.Make, *, bits: int, group: int) -> tuple[Law, ...
     return (*cached.full_laws(make),
             Law("within_the_bound",
                 "No output is farther from that of attention than rounding keys and values by half a scale can explain.",
-                cached.square(CAUSAL, 8), lambda f, p: (held(p)[0],), lambda f, p: (held(p)[1],)))
+                long(CAUSAL, 8), lambda f, p: (clipped(p)[0],), lambda f, p: (clipped(p)[1],)))
 
 
 def weighed_laws(make: cached.Make) -> tuple[Law, ...]:
@@ -48,9 +49,9 @@ class SnapSizes:
         """Returns attention in which SnapKV's rule chooses after the prompt which tokens stay."""
         return keeping(voted(k.shape[-2] - self.decoded, self.budget, self.window, self.kernel))(q, k, v, **options)
 
-    def laws(self, make: cached.Make) -> tuple[Law, ...]:
+    def laws_of(self, make: cached.Make) -> tuple[Law, ...]:
         """Returns the law of a cache that forgets once."""
         return (Law("a_prompt_is_voted_on",
                     "Decoding reads the tokens to which the prompt's last queries attended most, and all later ones.",
-                    cached.square(UNTIED, 9), cached.full,
+                    long(UNTIED, 9), cached.full,
                     lambda f, p: (cached.steps(make(), p, (p.k.shape[-2] - self.decoded, 1)),)),)

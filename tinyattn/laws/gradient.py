@@ -8,7 +8,7 @@ import numpy as np
 
 from tinyattn.engine.grad import vjp
 from tinyattn.laws.budget import anywhere
-from tinyattn.laws.draw.options import with_options
+from tinyattn.laws.draw.options import normal, with_options
 from tinyattn.laws.draw.sizes import shared_heads
 from tinyattn.laws.draw.softmax import ALL, sloped, softmax, without
 from tinyattn.laws.law import Law
@@ -22,8 +22,12 @@ def gradients(f: Mechanism, p: Problem) -> tuple[Array, ...]:
     named = {"q": p.q, "k": p.k, "v": p.v, **{n: x for n, x in p.options.items()
                                               if isinstance(x, np.ndarray) and x.dtype.kind == "f"}}
     out, pullback = vjp(lambda t: first(p.but(**t).call(f)), named)
-    d_out = np.cos(np.arange(out.size)).reshape(out.shape).astype(out.dtype)
-    return tuple(pullback(d_out).values())
+    return tuple(pullback(d_out_of(out)).values())
+
+
+def d_out_of(out: Array) -> Array:
+    """Returns the gradient of an output that all of these laws use."""
+    return np.cos(np.arange(out.size)).reshape(out.shape).astype(out.dtype)
 
 
 def first(out: Any) -> Any:
@@ -38,15 +42,12 @@ def of_keys_and_values(f: Mechanism, p: Problem) -> tuple[Array, ...]:
 
 def group_sums(f: Mechanism, p: Problem) -> tuple[Array, ...]:
     """Returns the gradients of keys and values repeated for every head, summed over each group."""
-    groups = p.q.shape[-3] // p.k.shape[-3]
-    return tuple(g.reshape(*g.shape[:-3], p.k.shape[-3], groups, *g.shape[-2:]).sum(axis=-3)
-                 for g in gradients(f, p.repeated())[1:3])
+    return tuple(g.reshape(*p.k.shape[:-2], -1, *g.shape[-2:]).sum(axis=-3) for g in of_keys_and_values(f, p.repeated()))
 
 
 def q_times_its_gradient(f: Mechanism, p: Problem) -> tuple[Array, ...]:
     """Returns q . d_q, summed over each kv head."""
-    per_head = np.sum(gradients(f, p)[0] * p.q, axis=(-1, -2))
-    return (per_head.reshape(*per_head.shape[:-1], p.k.shape[-3], -1).sum(axis=-1),)
+    return (np.sum(gradients(f, p)[0] * p.q, axis=(-1, -2)).reshape(*p.k.shape[:-2], -1).sum(axis=-1),)
 
 
 def k_times_its_gradient(f: Mechanism, p: Problem) -> tuple[Array, ...]:
@@ -62,31 +63,26 @@ def v_times_its_gradient(f: Mechanism, p: Problem) -> tuple[Array, ...]:
 def out_times_its_gradient(f: Mechanism, p: Problem) -> tuple[Array, ...]:
     """Returns out . d_out, summed over everything."""
     out = np.asarray(first(p.call(f)))
-    return (np.asarray(np.sum(out * np.cos(np.arange(out.size)).reshape(out.shape).astype(out.dtype))),)
+    return (np.asarray(np.sum(out * d_out_of(out))),)
 
 
-def size_of_terms(p: Problem) -> Array:
+def size_of_terms(f: Mechanism, p: Problem) -> tuple[Array, ...]:
     """Returns how large a term of d_out . v may be: a sum that cancels is as exact as its terms are."""
-    return np.full(p.q.shape[:-1], np.max(np.abs(p.v), initial=0.0) * p.v.shape[-1], p.q.dtype)
+    return (np.full(p.q.shape[:-1], np.max(np.abs(p.v), initial=0.0) * p.v.shape[-1], p.q.dtype),)
 
 
 def summed_over_keys(f: Mechanism, p: Problem) -> tuple[Array, ...]:
     """Returns the gradient of a bias per pair, summed over the keys, plus the size of the terms of that sum."""
-    return (gradients(f, p)[3].sum(axis=-1) + size_of_terms(p),)
-
-
-def size_alone(f: Mechanism, p: Problem) -> tuple[Array, ...]:
-    """Returns the size of the terms alone."""
-    return (size_of_terms(p),)
+    return (gradients(f, p)[3].sum(axis=-1) + size_of_terms(f, p)[0],)
 
 
 def poisoned_gradients(f: Mechanism, p: Problem) -> tuple[Array, ...]:
     """Returns the gradients when keys and values that no query sees hold NaN or inf."""
-    return unseen_poisoned(lambda q, k, v, **options: gradients(f, Problem(q, k, v, options)), p)
+    return gradients(f, unseen_poisoned(p))
 
 
 SLOPES = sloped(*ALL)
-BIASED = with_options(sloped(*without(["sinks", "bias"])), bias=lambda rng, p: rng.standard_normal(p.full()).astype(p.q.dtype))
+BIASED = with_options(sloped(*without(["sinks", "bias"])), bias=normal(Problem.full))
 LAWS = (
     Law("d_k_is_the_sum_over_its_group", "The gradient of shared keys and values is the sum over the heads that share them.",
         softmax(*ALL, fit=shared_heads), of_keys_and_values, group_sums, pool=anywhere),
@@ -95,7 +91,7 @@ LAWS = (
     Law("the_values_slope_is_the_output", "The sum of v . d_v equals the sum of out . d_out.", SLOPES, v_times_its_gradient,
         out_times_its_gradient, pool=anywhere),
     Law("a_shift_of_scores_has_no_slope", "Without sinks, the gradients of all scores of a query sum to 0.", BIASED,
-        summed_over_keys, size_alone, pool=anywhere),
+        summed_over_keys, size_of_terms, pool=anywhere),
     Law("the_unseen_leaves_gradients_alone", "NaN in places that no query sees changes no gradient.", hidden_draw, gradients,
         poisoned_gradients, pool=anywhere),
 )

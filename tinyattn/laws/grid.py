@@ -3,47 +3,43 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
-from tinyattn.laws.draw.grid import reordered_image
 from tinyattn.laws.law import outputs
+from tinyattn.laws.oracles.calls import restored
 from tinyattn.laws.oracles.grid import ragged
 from tinyattn.laws.problem import Mechanism, Problem
-from tinyattn.laws.score import plain
 from tinyattn.ops.types import Array
 
 
-def in_order(f: Mechanism, p: Problem, order: Array, **changes: Any) -> tuple[Array, ...]:
-    """Returns the outputs of the tokens computed in another order, put back in theirs."""
-    return (outputs(reordered_image(p, order, **changes).call(f))[0][..., np.argsort(order), :],)
-
-
-def with_zero_table(f: Mechanism, p: Problem) -> tuple[Array, ...]:
-    """Returns the result with a bias table of zeros."""
+def with_zero_table(p: Problem) -> Problem:
+    """Returns the problem with a bias table of zeros."""
     rows = math.prod(2 * side - 1 for side in p.options["window"])
-    return plain(f, p.but(bias_table=np.zeros((rows, p.q.shape[-3]), p.q.dtype)))
+    return p.but(bias_table=np.zeros((rows, p.q.shape[-3]), p.q.dtype))
+
+
+def cells_of_first_window(p: Problem) -> Array:
+    """Returns the indices of the cells of the first window."""
+    return ragged(*(p.options[name] for name in ("grid", "window", "shift")))[0]
 
 
 def first_window(f: Mechanism, p: Problem) -> tuple[Array, ...]:
     """Returns the outputs of the cells of the first window."""
-    part = ragged(*(p.options[name] for name in ("grid", "window", "shift")))[0]
-    return (outputs(p.call(f))[0][..., part, :],)
+    return (outputs(p.call(f))[0][..., cells_of_first_window(p), :],)
 
 
 def first_window_of_others_changed(f: Mechanism, p: Problem) -> tuple[Array, ...]:
     """Returns the same when the cells of all other windows have far longer keys and other values."""
-    own = np.zeros((p.k.shape[-2], 1), bool)
-    own[ragged(*(p.options[name] for name in ("grid", "window", "shift")))[0]] = True
-    one = p.q.dtype.type(1)
+    own, one = np.isin(np.arange(p.k.shape[-2]), cells_of_first_window(p))[:, None], p.q.dtype.type(1)
     return first_window(f, p.but(k=np.where(own, p.k, 30 * one * p.k), v=np.where(own, p.v, p.v + one)))
 
 
 def transposed(f: Mechanism, p: Problem) -> tuple[Array, ...]:
     """Returns the result for the transposed image, read along the other axis, with its outputs put back."""
     grid = p.options["grid"]
-    return in_order(f, p, np.arange(math.prod(grid)).reshape(grid).T.reshape(-1), grid=grid[::-1], axis=1 - p.options["axis"])
+    order = np.arange(math.prod(grid)).reshape(grid).T.reshape(-1)
+    return (restored([p.tokens(order).but(grid=grid[::-1], axis=1 - p.options["axis"]).call(f)], order),)
 
 
 def far_from_borders(f: Mechanism, p: Problem) -> tuple[Array, ...]:
@@ -56,13 +52,10 @@ def residues(f: Mechanism, p: Problem) -> tuple[Array, ...]:
     """Returns the outputs of the cells of each residue computed alone, without dilation, put together again."""
     grid, dilation = p.options["grid"], p.options["dilation"]
     tokens = np.arange(math.prod(grid)).reshape(grid)
-    outs, order = [], np.zeros(0, int)
-    for start in np.ndindex(dilation):
-        part = tokens[tuple(slice(first, None, step) for first, step in zip(start, dilation, strict=True))]
-        same = part.reshape(-1)
-        outs.append(outputs(reordered_image(p, same, grid=part.shape, dilation=1).call(f))[0])
-        order = np.concatenate((order, same))
-    return (np.concatenate(outs, axis=-2)[..., np.argsort(order), :],)
+    parts = [tokens[tuple(slice(first, None, step) for first, step in zip(start, dilation, strict=True))]
+             for start in np.ndindex(dilation)]
+    outs = [outputs(p.tokens(part.reshape(-1)).but(grid=part.shape, dilation=1).call(f))[0] for part in parts]
+    return (restored(outs, np.concatenate([part.reshape(-1) for part in parts])),)
 
 
 def channels_reversed(f: Mechanism, p: Problem) -> tuple[Array, ...]:
@@ -72,8 +65,8 @@ def channels_reversed(f: Mechanism, p: Problem) -> tuple[Array, ...]:
 
 def within_the_image(f: Mechanism, p: Problem) -> tuple[Array, ...]:
     """Returns for every number of the output whether it lies between 0 and the image's."""
-    within_the_image = outputs(p.call(f))[0] / p.q
-    return (((within_the_image >= 0) & (within_the_image <= 1)).astype(p.q.dtype),)
+    share = outputs(p.call(f))[0] / p.q
+    return (((share >= 0) & (share <= 1)).astype(p.q.dtype),)
 
 
 def in_a_corner(f: Mechanism, p: Problem) -> tuple[Array, ...]:
@@ -83,6 +76,5 @@ def in_a_corner(f: Mechanism, p: Problem) -> tuple[Array, ...]:
     corner = np.arange(math.prod(grid)).reshape(grid)[2:, 1:].reshape(-1)
     place = np.zeros(math.prod(grid), int)
     place[corner] = np.arange(len(corner))
-    large = {name: getattr(p, name)[..., place, :] for name in "qkv"}
-    out = outputs(p.but(**large, grid=grid, mask=np.isin(np.arange(len(place)), corner)).call(f))[0]
-    return (out[..., corner, :],)
+    large = p.tokens(place).but(grid=grid, mask=np.isin(np.arange(len(place)), corner))
+    return (outputs(large.call(f))[0][..., corner, :],)

@@ -24,6 +24,12 @@ class Law:
     not depend on the order of the keys, so that the budget may try several orders, and `pool` over which numbers its
     largest error is taken. `to` names another mechanism if the law compares with it, and `kind` says how: exact,
     approximate (the error falls as something grows), or in distribution (an average over draws).
+
+    >>> from tinyattn.definitions import attention
+    >>> from tinyattn.laws import SOFTMAX_LAWS, check
+    >>> law = next(law for law in SOFTMAX_LAWS if law.name == "keys_may_shift")
+    >>> check(law, attention, honest=attention, rng=np.random.default_rng(0), examples=2).holds
+    True
     """
 
     name: str
@@ -58,7 +64,14 @@ class Verdict:
 
 def judge(law: Law, mechanism: Mechanism, problem: Problem, *, honest: Mechanism,
           rng: np.random.Generator) -> Verdict:
-    """Returns the verdict on one problem; the rounding of `honest`, the definition, sets the budget."""
+    """Returns the verdict on one problem; the rounding of `honest`, the definition, sets the budget.
+
+    >>> from tinyattn.definitions import attention
+    >>> from tinyattn.laws import SOFTMAX_LAWS
+    >>> rng, law = np.random.default_rng(0), SOFTMAX_LAWS[0]
+    >>> judge(law, attention, law.draw(rng, Sizes()), honest=attention, rng=rng).holds
+    True
+    """
     got = tuple(np.asarray(out) for out in law.left(mechanism, problem))
     other = tuple(np.asarray(out) for out in law.right(mechanism, problem))
     if law.exact:
@@ -78,3 +91,22 @@ def outputs(out: Any) -> Outputs:
     if not isinstance(out, tuple):
         return (out,)
     return tuple(array for part in out for array in outputs(part))
+
+
+def plain(f: Mechanism, p: Problem) -> Outputs:
+    """Returns what the mechanism gives for the problem."""
+    return outputs(p.call(f))
+
+
+def unchanged(name: str, says: str, draw: Draw, change: Callable[[Problem], Problem], **more: Any) -> Law:
+    """Returns the law that a mechanism gives the same for a problem and for the changed problem.
+
+    >>> from tinyattn.laws.draw import softmax
+    >>> unchanged("keys_may_shift", "Adding one vector to all keys changes nothing.", softmax(), lambda p: p.but(k=p.k + 0.5)).exact
+    False
+    """
+    def changed(f: Mechanism, p: Problem) -> Outputs:
+        return plain(f, change(p))
+
+    changed.__module__ = change.__module__  # the page of laws groups them by the file in which their sides are written
+    return Law(name, says, draw, plain, changed, **more)

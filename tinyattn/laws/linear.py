@@ -1,16 +1,20 @@
-"""Laws of linear attention and its states."""
+"""Laws of linear attention, and of recurrences whose state decays or is corrected by each token."""
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
-from tinyattn.laws.draw.linear import always, directions, linear, positive
-from tinyattn.laws.draw.options import but
-from tinyattn.laws.law import Draw, Law, outputs
-from tinyattn.laws.masking import changed_later, early, last_query
+from tinyattn import definitions
+from tinyattn.laws.budget import anywhere
+from tinyattn.laws.draw.linear import always, directions, linear, positive, with_decay, with_state
+from tinyattn.laws.draw.options import but, given, long
+from tinyattn.laws.general import agrees, form_agrees, mixing_laws
+from tinyattn.laws.law import Draw, Law, outputs, plain, unchanged
+from tinyattn.laws.masking import causal, last_query
 from tinyattn.laws.mean import linear_in_the_values
 from tinyattn.laws.problem import Mechanism, Problem, repeat_heads
-from tinyattn.laws.score import plain
 from tinyattn.ops.types import Array
 
 
@@ -25,11 +29,6 @@ def in_two_parts(f: Mechanism, p: Problem) -> tuple[Array, ...]:
 def with_last_state(f: Mechanism, p: Problem) -> tuple[Array, ...]:
     """Returns outputs and last state for all tokens at once."""
     return outputs(p.call(f, return_state=True))
-
-
-def backwards(f: Mechanism, p: Problem) -> tuple[Array, ...]:
-    """Returns the result with keys and values in reverse order."""
-    return outputs(p.but(k=p.k[..., ::-1, :], v=p.v[..., ::-1, :]).call(f))
 
 
 def ones(f: Mechanism, p: Problem) -> tuple[Array, ...]:
@@ -47,10 +46,10 @@ def first_value(f: Mechanism, p: Problem) -> tuple[Array, ...]:
     return (repeat_heads(p.q, p.v)[0][..., :1, :],)
 
 
-def appended_zeros(f: Mechanism, p: Problem) -> tuple[Array, ...]:
-    """Returns the result when two tokens with features of 0 are appended."""
+def appended_zeros(p: Problem) -> Problem:
+    """Returns the problem with two more tokens, whose features are 0."""
     pad = [(0, 0)] * (p.k.ndim - 2) + [(0, 2), (0, 0)]
-    return outputs(p.but(k=np.pad(p.k, pad), v=np.pad(p.v, pad, constant_values=1.0), causal=False).call(f))
+    return p.but(k=np.pad(p.k, pad), v=np.pad(p.v, pad, constant_values=1.0))
 
 
 SEEDS, SIGMAS = 300, 6.0
@@ -81,19 +80,64 @@ LAWS = (
     state_is_carried(always(causal=True)),
     Law("a_token_sees_itself", "The first token reads its own value: a token is written into the state before the state is read.",
         always(causal=True, normalize=True), first_token, first_value),
-    Law("equal_values_give_that_value", "Normalised weights sum to 1.", but(linear, lambda p: p.but(normalize=True)), ones,
+    Law("equal_values_give_that_value", "Normalised weights sum to 1.", given(linear, normalize=True), ones,
         lambda f, p: (np.ones((*p.q.shape[:-1], p.v.shape[-1]), p.q.dtype),)),
     linear_in_the_values(linear),
-    Law("the_last_row_sees_all", "The last query gives the same with causal and without.", always(causal=True), last_query,
+    Law("the_last_row_sees_all", "The last query gives the same with causality and without.", always(causal=True), last_query,
         lambda f, p: last_query(f, p.but(causal=False))),
-    Law("keys_have_no_order", "Without causal, keys and values in another order give the same.",
-        but(linear, lambda p: p.but(causal=False)), plain, backwards),
-    Law("later_tokens_change_nothing_earlier", "With causal, changing later tokens changes no bit of an earlier output.",
-        always(causal=True), early, changed_later, exact=True),
-    Law("a_head_reads_its_group", "Keys and values repeated for every query head give the same as shared ones.", linear, plain,
-        lambda f, p: plain(f, p.repeated())),
-    Law("a_query_has_no_length", "With normalisation, the length of a query's features has no effect.", positive, plain,
-        lambda f, p: outputs(p.but(q=p.q * 3.0).call(f))),
-    Law("no_features_no_trace", "A token whose features are 0 changes nothing.",
-        but(positive, lambda p: p.but(causal=False)), plain, appended_zeros),
+    unchanged("keys_have_no_order", "Without causality, keys and values in another order give the same.",
+              given(linear, causal=False), lambda p: p.but(k=p.k[..., ::-1, :], v=p.v[..., ::-1, :])),
+    causal(always(causal=True)),
+    unchanged("a_head_reads_its_group", "Keys and values repeated for every query head give the same as shared ones.", linear,
+              Problem.repeated),
+    unchanged("a_query_has_no_length", "With normalisation, the length of a query's features has no effect.", positive,
+              lambda p: p.but(q=p.q * 3.0)),
+    unchanged("no_features_no_trace", "A token whose features are 0 changes nothing.", given(positive, causal=False), appended_zeros),
 )
+
+
+def with_a_token_of_zeros(p: Problem) -> Problem:
+    """Returns the problem with one more token of zeros, whose gates are 0."""
+    def longer(x: Array, axis: int) -> Array:
+        return np.concatenate((x, np.zeros_like(np.take(x, [0], axis=axis))), axis=axis)
+
+    gates = {name: longer(p.options[name], axis) for name, axis in p.per_token().items()}
+    return p.but(q=longer(p.q, -2), k=longer(p.k, -2), v=longer(p.v, -2), **gates)
+
+
+def last_state(f: Mechanism, p: Problem) -> tuple[Array, ...]:
+    """Returns the state after all tokens."""
+    return (p.call(f, return_state=True)[1],)
+
+
+def recurrence_laws(draw: Draw) -> tuple[Law, ...]:
+    """Returns the laws of every recurrence, on the problems drawn."""
+    return (state_is_carried(long(draw)), causal(draw), *mixing_laws(draw))
+
+
+def waits(draw: Draw) -> Law:
+    """Returns the law of padding, for mechanisms whose gates belong to tokens."""
+    return Law("a_token_of_zeros_only_waits", "A token whose key, value and gates are 0 leaves the state unchanged.", long(draw),
+               last_state, lambda f, p: last_state(f, with_a_token_of_zeros(p)))
+
+
+def forms(name: str) -> dict[str, Mechanism]:
+    """Returns the definitions of a mechanism's forms by the suffix of their name."""
+    return {form: getattr(definitions, f"{name}_{form}") for form in ("parallel", "recurrent", "chunked")
+            if hasattr(definitions, f"{name}_{form}")}
+
+
+def form_laws(name: str, draw: Draw) -> tuple[Law, ...]:
+    """Returns the laws that the other forms of a mechanism give the same outputs, gradients and last states."""
+    others = {form: f for form, f in forms(name).items() if f is not getattr(definitions, name)}
+    ruled = tuple(law for form, f in others.items() for law in form_agrees(f"{name}_{form}", f, draw, slopes=draw))
+    stated = tuple(agrees(f"{name}_{form}_with_its_state", partial(f, return_state=True), draw=but(draw, with_state))
+                   for form, f in others.items())
+    return (*ruled, *stated, agrees(f"{name}_chunked_by_three", partial(forms(name)["chunked"], chunk=3), draw=draw))
+
+
+def strong_decay(name: str, draw: Draw) -> Law:
+    """Returns the law that no decay is too strong."""
+    return Law("a_strong_decay_overflows_nowhere",
+               "States that decay almost at once give the same as the recurrent form, without overflow.",
+               but(draw, with_decay(lambda x: 300.0 * x)), plain, lambda f, p: plain(forms(name)["recurrent"], p), pool=anywhere)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from tinyattn.laws.budget import of_logs
-from tinyattn.laws.draw.options import with_options
-from tinyattn.laws.draw.sizes import at_least
-from tinyattn.laws.draw.softmax import softmax, without
-from tinyattn.laws.law import Law, outputs
-from tinyattn.laws.mean import doubled
+from tinyattn.laws.draw.options import normal, with_options
+from tinyattn.laws.draw.softmax import ALL, softmax
+from tinyattn.laws.law import Law, outputs, plain
+from tinyattn.laws.mean import ONE, SINKLESS, doubled
 from tinyattn.laws.problem import Mechanism, Problem
-from tinyattn.laws.score import plain, raw_scores
+from tinyattn.laws.score import raw_scores
 from tinyattn.ops.merge import merge
 from tinyattn.ops.types import Array
 
@@ -52,17 +51,15 @@ def gated_by_sinks(f: Mechanism, p: Problem) -> tuple[Array, ...]:
     return out * np.exp(lse - both)[..., None], both
 
 
-ONE = at_least(q_len=1, kv_len=2)
 LAWS = (
     Law("lse_is_the_log_of_the_sum", "lse is the natural log of the sum of exp(scores), plus exp(sink) if there is a sink.",
-        softmax("causal", "window", "mask", "bias", "scale", "softcap", "sinks", fit=ONE), lse_alone, summed,
-        pool=of_logs),
+        softmax(*ALL, fit=ONE), lse_alone, summed, pool=of_logs),
     Law("parts_merge_to_the_whole", "Attention to some keys, merged with attention to the others, is attention to all.",
-        softmax(*without(["sinks"]), fit=ONE), plain, in_two, pool=of_logs),
-    Law("a_key_twice_adds_log_two", "Giving every key and value twice adds log 2 to the lse.", softmax(*without(["sinks"]), fit=ONE),
-        with_log_two, doubled, pool=of_logs),
+        SINKLESS, plain, in_two, pool=of_logs),
+    Law("a_key_twice_adds_log_two", "Giving every key and value twice adds log 2 to the lse.", SINKLESS, with_log_two,
+        lambda f, p: plain(f, doubled(p)), pool=of_logs),
     Law("a_sink_is_a_gate", "A sink multiplies the output by the gate sigmoid(lse - sink) and is added to the lse once.",
         with_options(softmax("causal", "scale", "softcap", fit=ONE),
-                     sinks=lambda rng, p: rng.standard_normal(p.q.shape[-3]).astype(p.q.dtype)),
+                     sinks=normal(lambda p: p.q.shape[-3:-2])),
         plain, gated_by_sinks, pool=of_logs),
 )

@@ -5,18 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 from tinyattn.laws.draw.options import on
-from tinyattn.laws.draw.sizes import at_least, three_sequences
+from tinyattn.laws.draw.sizes import at_least, fixed
 from tinyattn.laws.draw.softmax import ALL, softmax, without
-from tinyattn.laws.law import Draw, Law, outputs
+from tinyattn.laws.law import Draw, Law, outputs, plain, unchanged
 from tinyattn.laws.problem import Mechanism, Problem, repeat_heads
-from tinyattn.laws.score import plain
 from tinyattn.ops.types import Array
 
 
 def equal_values(f: Mechanism, p: Problem) -> tuple[Array, ...]:
     """Returns the outputs for values that all equal 1.5, of the queries that see a key."""
-    out = outputs(p.but(v=np.full_like(p.v, 1.5)).call(f))[0]
-    return (out[p.visible().any(axis=-1)],)
+    return (outputs(p.but(v=np.full_like(p.v, 1.5)).call(f))[0][p.visible().any(axis=-1)],)
 
 
 def constants(f: Mechanism, p: Problem) -> tuple[Array, ...]:
@@ -37,20 +35,13 @@ def outside(f: Mechanism, p: Problem) -> tuple[Array, ...]:
     return (np.where(over > 1e-2 * np.maximum(np.abs(out), 1e-3), over, 0.0).astype(p.q.dtype),)
 
 
-def reversed_keys(f: Mechanism, p: Problem) -> tuple[Array, ...]:
-    """Returns the result with the keys in reverse order."""
-    return outputs(p.reordered(np.arange(p.k.shape[-2])[::-1]).call(f))
-
-
-def doubled(f: Mechanism, p: Problem) -> tuple[Array, ...]:
-    """Returns the result with every key and value given twice."""
-    twice = {"k": np.repeat(p.k, 2, axis=-2), "v": np.repeat(p.v, 2, axis=-2)}
-    same = p.explicit()
-    twice["mask"] = np.repeat(same.options["mask"], 2, axis=-1)
-    bias = p.options.get("bias")
+def doubled(p: Problem) -> Problem:
+    """Returns the problem with every key and value given twice."""
+    same, bias = p.explicit(), p.options.get("bias")
+    twice = {"k": np.repeat(p.k, 2, axis=-2), "v": np.repeat(p.v, 2, axis=-2), "mask": np.repeat(same.options["mask"], 2, axis=-1)}
     if bias is not None:
         twice["bias"] = np.repeat(np.broadcast_to(bias, p.full()), 2, axis=-1)
-    return outputs(same.but(**twice).call(f))
+    return same.but(**twice)
 
 
 def last_of_batch(f: Mechanism, p: Problem) -> tuple[Array, ...]:
@@ -58,11 +49,16 @@ def last_of_batch(f: Mechanism, p: Problem) -> tuple[Array, ...]:
     return (outputs(p.call(f))[0][-1:],)
 
 
-def alone(f: Mechanism, p: Problem) -> tuple[Array, ...]:
-    """Returns the result of the last sequence, computed alone."""
-    part = {name: np.asarray(p.options[name])[-1:] for name in ("mask", "bias")
-            if p.options.get(name) is not None and np.ndim(p.options[name]) == p.q.ndim}
-    return (outputs(p.but(q=p.q[-1:], k=p.k[-1:], v=p.v[-1:], **part).call(f))[0],)
+def last_alone(f: Mechanism, p: Problem) -> tuple[Array, ...]:
+    """Returns the result of the last sequence, computed alone with its own options."""
+    own = [*p.per_token(), *(name for name in ("mask", "bias") if getattr(p.options.get(name), "ndim", 0) == p.q.ndim)]
+    return (outputs(p.but(q=p.q[-1:], k=p.k[-1:], v=p.v[-1:], **{name: p.options[name][-1:] for name in own}).call(f))[0],)
+
+
+def a_sequence_alone(draw: Draw) -> Law:
+    """Returns the law that a sequence is computed alone."""
+    return Law("a_sequence_alone", "A sequence gives the same alone as in a batch.", on(draw, fixed(leading=(3,))), last_of_batch,
+               last_alone)
 
 
 def mixed_values(f: Mechanism, p: Problem) -> tuple[Array, ...]:
@@ -88,18 +84,17 @@ def reversed_queries(f: Mechanism, p: Problem) -> tuple[Array, ...]:
 
 
 ONE = at_least(q_len=1, kv_len=2)
+SINKLESS = softmax(*without(["sinks"]), fit=ONE)
 LAWS = (
-    Law("equal_values_give_that_value", "Without sinks, values that all equal c give c for every query that sees a key.",
-        softmax(*without(["sinks"]), fit=ONE), equal_values, constants),
-    Law("within_the_hull", "Without sinks, an output lies between the smallest and the largest visible value.",
-        softmax(*without(["sinks"]), fit=ONE), outside, lambda f, p: (np.zeros(p.q.shape[:-1] + p.v.shape[-1:], p.q.dtype),)),
+    Law("equal_values_give_that_value", "Without sinks, values that all equal c give c for every query that sees a key.", SINKLESS,
+        equal_values, constants),
+    Law("within_the_hull", "Without sinks, an output lies between the smallest and the largest visible value.", SINKLESS, outside,
+        lambda f, p: (np.zeros(p.q.shape[:-1] + p.v.shape[-1:], p.q.dtype),)),
     linear_in_the_values(softmax(*ALL, fit=ONE)),
-    Law("keys_have_no_order", "Keys, values, mask and bias in another order give the same.", softmax(*ALL, fit=ONE), plain,
-        reversed_keys, reorder=True),
+    unchanged("keys_have_no_order", "Keys, values, mask and bias in another order give the same.", softmax(*ALL, fit=ONE),
+              lambda p: p.reordered(np.arange(p.k.shape[-2])[::-1]), reorder=True),
     Law("queries_do_not_see_each_other", "Queries in another order give their outputs in that order.",
         softmax("scale", "softcap", "sinks", fit=ONE), plain, reversed_queries),
-    Law("a_key_twice_weighs_the_same", "Without sinks, giving every key and value twice changes nothing.",
-        softmax(*without(["sinks"]), fit=ONE), plain, doubled),
-    Law("a_sequence_alone", "A sequence gives the same alone as in a batch.", on(softmax(*ALL, fit=ONE), three_sequences),
-        last_of_batch, alone),
+    unchanged("a_key_twice_weighs_the_same", "Without sinks, giving every key and value twice changes nothing.", SINKLESS, doubled),
+    a_sequence_alone(softmax(*ALL, fit=ONE)),
 )

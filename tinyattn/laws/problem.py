@@ -16,12 +16,20 @@ Mechanism = Callable[..., Any]
 # Options with one entry per token: those that definitions declare, and latent attention's second array of queries, which
 # the laws give by name.
 TOKENS = frozenset({"q_rope"}.union(*(getattr(getattr(definitions, name), "per_token", ()) for name in definitions.__all__)))
-REGIMES = ("plain", "spiky", "ties", "offset", "tiny", "flat")
+# Which of q, k and v a regime changes, and how.
+CHANGES: dict[str, tuple[str, Callable[[Array], Array]]] = {
+    "spiky": ("qk", lambda x: x * 4.0), "ties": ("qk", np.round), "offset": ("kv", lambda x: x + 30.0),
+    "tiny": ("qk", lambda x: x * 1e-3), "flat": ("q", lambda x: x * 0.0)}
+REGIMES = ("plain", *CHANGES)
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """How large a problem is. hypothesis draws and shrinks sizes; without it a seeded generator draws them."""
+    """How large a problem is. hypothesis draws and shrinks sizes; without it a seeded generator draws them.
+
+    >>> Sizes(kv_heads=2, groups=3).heads
+    6
+    """
 
     leading: tuple[int, ...] = (1,)
     kv_heads: int = 2
@@ -41,7 +49,12 @@ class Sizes:
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """The arguments of one call: q, k, v, and the options by name."""
+    """The arguments of one call: q, k, v, and the options by name.
+
+    >>> x = np.zeros((1, 2, 4))
+    >>> Problem(x, x, x, {"causal": True}).but(scale=2.0).call(definitions.attention).shape
+    (1, 2, 4)
+    """
 
     q: Array
     k: Array
@@ -57,16 +70,25 @@ class Problem:
         arrays = {name: changes.pop(name) for name in ("q", "k", "v") if name in changes}
         return replace(self, **arrays, options={**self.options, **changes})
 
+    def without(self, *names: str) -> Problem:
+        """Returns the problem without some of its options."""
+        return replace(self, options={name: option for name, option in self.options.items() if name not in names})
+
+    @property
+    def scale(self) -> float:
+        """The scale of the scores: the one given, or head_dim ** -0.5."""
+        return scale_of(self.q, self.options.get("scale"))
+
     def per_token(self) -> dict[str, int]:
         """Returns the axis of the tokens, -2 or -1, for every option with one entry per token."""
         ndim = self.k.ndim
         return {name: -2 if x.ndim >= ndim else -1 for name, x in self.options.items()
                 if name in TOKENS and isinstance(x, np.ndarray) and x.ndim >= ndim - 1}
 
-    def tokens(self, s: slice) -> Problem:
-        """Returns the problem of some of its tokens, with the options that have one entry per token cut in the same way."""
-        cut = {name: self.options[name][(..., s, *[slice(None)] * (-1 - axis))] for name, axis in self.per_token().items()}
-        return self.but(q=self.q[..., s, :], k=self.k[..., s, :], v=self.v[..., s, :], **cut)
+    def tokens(self, at: slice | Array) -> Problem:
+        """Returns the problem of the tokens at these places, in this order, with their entries of the options per token."""
+        cut = {name: self.options[name][(..., at, *[slice(None)] * (-1 - axis))] for name, axis in self.per_token().items()}
+        return self.but(q=self.q[..., at, :], k=self.k[..., at, :], v=self.v[..., at, :], **cut)
 
     def repeated(self) -> Problem:
         """Returns the problem with keys and values repeated, so that every query head has its own."""
@@ -124,17 +146,13 @@ class Problem:
 def values(rng: np.random.Generator, shape: tuple[int, ...], regime: str, *, role: str) -> Array:
     """Returns an array for q, k or v (its `role`) whose numbers follow the regime, which decides how peaked the softmax is."""
     x = rng.standard_normal(shape)
-    if regime == "spiky" and role in "qk":
-        return x * 4.0
-    if regime == "ties" and role in "qk":
-        return np.round(x)
-    if regime == "offset" and role in "kv":
-        return x + 30.0
-    if regime == "tiny" and role in "qk":
-        return x * 1e-3
-    if regime == "flat" and role == "q":
-        return x * 0.0
-    return x
+    roles, change = CHANGES.get(regime, ("", np.array))
+    return change(x) if role in roles else x
+
+
+def scale_of(q: Array, scale: float | None) -> float:
+    """Returns the scale of the scores: the one given, or head_dim ** -0.5."""
+    return float(q.shape[-1] ** -0.5) if scale is None else scale
 
 
 def repeat_heads(q: Array, *arrays: Array) -> tuple[Array, ...]:

@@ -9,9 +9,8 @@ import numpy as np
 from tinyattn.laws.budget import measure
 from tinyattn.laws.draw.sizes import draw_sizes
 from tinyattn.laws.draw.softmax import ALL
-from tinyattn.laws.law import Law, judge, outputs
+from tinyattn.laws.law import Law, judge, plain
 from tinyattn.laws.problem import Mechanism, Problem
-from tinyattn.laws.score import plain
 
 MOST_REDRAWN = 20
 
@@ -21,6 +20,10 @@ class Report:
     """The result of trying a law: how many examples, how many problems were drawn again, the worst error in budgets.
 
     `crashed` says that the mechanism raised an error, which is no verdict on what it computes.
+
+    >>> from tinyattn.laws import SOFTMAX_LAWS
+    >>> Report(SOFTMAX_LAWS[0], holds=True, worst=0.5, examples=20, redrawn=1, failing=None).holds
+    True
     """
 
     law: Law
@@ -51,19 +54,24 @@ def rejects(problem: Problem, honest: Mechanism, rng: np.random.Generator) -> bo
     seen = problem.visible()
     if not seen.any():
         return True
-    scale = problem.options.get("scale")
-    scale = problem.q.shape[-1] ** -0.5 if scale is None else scale
     fewer = seen.copy()
     fewer[..., int(np.argmax(seen.reshape(-1, seen.shape[-1]).any(axis=0)))] = False
-    wrong = (problem.but(scale=1.001 * scale), problem.but(mask=fewer, causal=False, window=None),
+    wrong = (problem.but(scale=1.001 * problem.scale), problem.but(mask=fewer, causal=False, window=None),
              problem.but(q=problem.q * 0.0, bias=None))
-    return any(budget.spent(outputs(p.call(honest))) > 1.0 for p in wrong)
+    return any(budget.spent(plain(honest, p)) > 1.0 for p in wrong)
 
 
 def check(law: Law, mechanism: Mechanism, *, honest: Mechanism, rng: np.random.Generator, examples: int = 20) -> Report:
     """Returns the result of trying a law on a mechanism; the rounding of `honest`, the definition, sets the budget.
 
     Half of the problems are float64 and half are float32; the generator decides which come first.
+
+    >>> from tinyattn.definitions import attention
+    >>> from tinyattn.laws import SOFTMAX_LAWS
+    >>> report = check(SOFTMAX_LAWS[1], lambda *a, scale=1.0, **o: attention(*a, scale=scale, **o), honest=attention,
+    ...                rng=np.random.default_rng(0), examples=3)
+    >>> report.law.name, report.holds
+    ('default_scale_is_the_root_of_head_dim', False)
     """
     worst, redrawn, tried, first = 0.0, 0, 0, int(rng.integers(2))
     while tried < examples:

@@ -6,10 +6,9 @@ import numpy as np
 
 from tinyattn import definitions
 from tinyattn.laws.draw.sparse import pairs_of_blocks, rotations, with_gates
-from tinyattn.laws.law import outputs
+from tinyattn.laws.law import outputs, plain
 from tinyattn.laws.oracles.sparse import unit_keys
 from tinyattn.laws.problem import Mechanism, Problem
-from tinyattn.laws.score import plain
 from tinyattn.ops.merge import merge
 from tinyattn.ops.types import Array
 
@@ -20,9 +19,9 @@ def each_head_for_all(f: Mechanism, p: Problem) -> tuple[Array, ...]:
     return (np.concatenate(outs, axis=-3),)
 
 
-def cut_finer(f: Mechanism, p: Problem) -> tuple[Array, ...]:
-    """Returns the result with blocks of one query and one key."""
-    return plain(f, p.but(blocks=pairs_of_blocks(p, p.options["blocks"]), q_block=1, kv_block=1))
+def cut_finer(p: Problem) -> Problem:
+    """Returns the problem with its table written for blocks of one query and one key."""
+    return p.but(blocks=pairs_of_blocks(p, p.options["blocks"]), q_block=1, kv_block=1)
 
 
 def two_tables(f: Mechanism, p: Problem) -> tuple[Array, ...]:
@@ -34,20 +33,18 @@ def two_tables(f: Mechanism, p: Problem) -> tuple[Array, ...]:
     return (merge(*parts)[0],)
 
 
-def others_poisoned(f: Mechanism, p: Problem) -> tuple[Array, ...]:
-    """Returns the result with NaN in q of the global tokens and in q_global of all others."""
+def others_poisoned(p: Problem) -> Problem:
+    """Returns the problem with NaN in q of the global tokens and in q_global of all others."""
     places = np.arange(p.k.shape[-2] - p.q.shape[-2], p.k.shape[-2])[:, None]
-    chosen = np.isin(places, p.options["global_tokens"])
-    nan = p.q.dtype.type(np.nan)
-    return plain(f, p.but(q=np.where(chosen, nan, p.q), q_global=np.where(chosen, p.options["q_global"], nan)))
+    chosen, nan = np.isin(places, p.options["global_tokens"]), p.q.dtype.type(np.nan)
+    return p.but(q=np.where(chosen, nan, p.q), q_global=np.where(chosen, p.options["q_global"], nan))
 
 
 def reversed_text(f: Mechanism, p: Problem) -> tuple[Array, ...]:
     """Returns the result for the reversed text, reversed again."""
     last = p.k.shape[-2] - 1
-    flipped = {name: x[..., ::-1, :] for name, x in {"q": p.q, "k": p.k, "v": p.v}.items()}
     tokens = [last - g for g in p.options["global_tokens"] if g <= last]
-    return (plain(f, p.but(**flipped, global_tokens=tokens))[0][..., ::-1, :],)
+    return (plain(f, p.tokens(slice(None, None, -1)).but(global_tokens=tokens))[0][..., ::-1, :],)
 
 
 def first_half(f: Mechanism, p: Problem) -> tuple[Array, ...]:
@@ -58,11 +55,6 @@ def first_half(f: Mechanism, p: Problem) -> tuple[Array, ...]:
 def second_half(f: Mechanism, p: Problem) -> tuple[Array, ...]:
     """Returns the outputs of the heads that are shifted."""
     return (plain(f, p)[0][..., p.q.shape[-3] // 2 :, :, :],)
-
-
-def hidden_keys_removed(f: Mechanism, p: Problem) -> tuple[Array, ...]:
-    """Returns the result with every second key removed by hand."""
-    return plain(f, p.but(k=p.k[..., ::2, :], v=p.v[..., ::2, :], mask=None))
 
 
 def bound(f: Mechanism, p: Problem) -> tuple[Array, ...]:
@@ -81,10 +73,10 @@ def excess(f: Mechanism, p: Problem) -> tuple[Array, ...]:
 def errors_fall(f: Mechanism, p: Problem) -> tuple[Array, ...]:
     """Returns whether the mean error against attention falls from 1 to 4 to 16 hashes, over four draws of rotations."""
     rng, errors = np.random.default_rng(p.options["chunk"]), []
-    whole = unit_keys(p.q, p.k, p.v, rotations=p.q, chunk=0)
+    exact = unit_keys(p.q, p.k, p.v, rotations=p.q, chunk=0)
     for hashes in (1, 4, 16):
         outs = [p.call(f, rotations=rotations(hashes)(rng, p)) for _ in range(4)]
-        errors.append(np.mean([np.mean((out - whole) ** 2) for out in outs]))
+        errors.append(np.mean([np.mean((out - exact) ** 2) for out in outs]))
     return (np.diff(errors) < 0,)
 
 
@@ -94,14 +86,8 @@ def three_attentions(f: Mechanism, p: Problem) -> tuple[Array, ...]:
     return (sum(p.options["gates"][..., n : n + 1] * part for n, part in enumerate(parts)),)
 
 
-def values_of_one(f: Mechanism, p: Problem) -> tuple[Array, ...]:
-    """Returns the result for values of 1."""
-    return plain(f, p.but(v=np.ones_like(p.v)))
-
-
 def sum_of_open_gates(f: Mechanism, p: Problem) -> tuple[Array, ...]:
     """Returns the sum of the gates of the attentions that see a key: no block has a mean before it is complete."""
     places = np.arange(p.k.shape[-2] - p.q.shape[-2], p.k.shape[-2])[:, None]
     seen = np.concatenate((places + 1 >= p.options["block"], places >= 0, places >= 0), axis=-1)
-    total = np.sum(p.options["gates"] * seen, axis=-1, keepdims=True)
-    return (np.repeat(total, p.v.shape[-1], axis=-1),)
+    return (np.repeat(np.sum(p.options["gates"] * seen, axis=-1, keepdims=True), p.v.shape[-1], axis=-1),)

@@ -1,11 +1,12 @@
-"""Layers: frozen dataclasses of arrays with a __call__; the same code serves inference and training.
+"""Layers: frozen dataclasses of arrays with a __call__. Inference and training run the same code.
 
 Its files, in reading order:
 
+    checks.py               what a layer is made of and called with
     linear.py               one matrix
     norm.py                 RMSNorm
     feed_forward.py         SwiGLU
-    inputs.py               gates and decays from the tokens, parameters of their own
+    inputs.py               gates, decays and other arguments per token
     attention.py            self- and cross-attention around any mechanism
     latent.py               latent attention with its projections
     spatial_gate.py         a gate on the cells of a grid

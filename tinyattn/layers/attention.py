@@ -1,4 +1,4 @@
-"""Attention with projections, over the tokens themselves or over a memory; the mechanism is a function given to it."""
+"""Attention with projections, over the tokens themselves or over a memory; the mechanism is a function that the layer is given."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import numpy as np
 
 from tinyattn.caches.base import Base
 from tinyattn.caches.cross import CrossCache
+from tinyattn.layers.checks import check_cache, check_heads, check_mechanism, check_rotated
 from tinyattn.layers.inputs import Input, Learned, Parameter, Projection
-from tinyattn.layers.linear import check_cache, check_heads, check_mechanism, check_turned, normal, project
+from tinyattn.layers.linear import normal, project
 from tinyattn.ops.checks import integers, real, whole
 from tinyattn.ops.heads import merge_heads, split_heads
 from tinyattn.ops.positions.rotary import rotary, rotary_from
@@ -19,28 +20,33 @@ from tinyattn.ops.types import Array
 
 
 class Stepping(Protocol):
-    """What a layer asks of a cache: how many tokens it holds, and to step."""
+    """What a layer needs of a cache: its length and its step."""
 
     @property
     def length(self) -> int:
-        """Tokens stored."""
+        """How many tokens it holds."""
 
     @property
     def step(self) -> Callable[..., Array]:
-        """Appends a chunk, if the layer has keys of its own, and returns what its queries read."""
+        """Appends the keys and values of a chunk, if the layer has any, and returns what the queries of the chunk read."""
 
 
 @dataclass(frozen=True, eq=False)
 class SelfAttention:
-    """Queries, keys and values from the same tokens, rotated by their positions; heads share kv_heads.
+    """Self-attention: queries, keys and values are projections of the same tokens, queries and keys rotated by position.
 
-    x (..., length, width) -> the same. `mechanism(q, k, v, **options)` is any of the library's; with a cache the
-    cache's mechanism is what runs, and takes the same options except for `causal`, which a cache always is. `inputs` are what
-    it takes besides: gates, decays, strengths, spans. `positions` (..., length) are where the tokens stand, behind those that
-    the cache holds if not given.
+    x (..., length, width) -> the same shape. `mechanism(q, k, v, **options)` may be any of the library's. With a cache the
+    mechanism of the cache runs instead; it takes the same options without `causal`, as a cache is always causal. `inputs`
+    compute further arguments of the mechanism from the tokens, such as gates and decays. `positions` (..., length) are the
+    positions of the tokens; without them the tokens follow those that the cache holds.
 
-    A layer without `k` and `v` reads the keys and values of another layer: `keys`, from that layer's `keys_of`, or those in a
-    `SharedCache` of that layer's cache, which has stepped already.
+    A layer without `k` and `v` reads the keys and values of another layer. They are given as `keys`, which the other layer's
+    `keys_of` returns, or are in a `SharedCache` of the other layer's cache, which has taken its step before.
+
+    >>> from tinyattn import definitions
+    >>> layer = SelfAttention.create(np.random.default_rng(0), 8, 4, 2, mechanism=definitions.attention)
+    >>> layer(np.ones((1, 3, 8), np.float32), causal=True).shape
+    (1, 3, 8)
     """
 
     q: Array
@@ -60,20 +66,20 @@ class SelfAttention:
         if (self.k is None) != (self.v is None):
             raise ValueError("k and v: expected both, or None for both in a layer that reads another's")
         if not isinstance(self.inputs, tuple) or not all(callable(made) for made in self.inputs):
-            raise TypeError(f"inputs: expected a tuple of projections and learned numbers, got {self.inputs!r:.60}")
+            raise TypeError(f"inputs: expected a tuple of projections and learned arrays, got {self.inputs!r:.60}")
 
     @classmethod
     def create(cls, rng: np.random.Generator, width: int, heads: int, kv_heads: int, *, mechanism: Callable[..., Any],
                base: float | None = 10000.0, deviation: float = 0.02,
                inputs: tuple[Input | Parameter, ...] = ()) -> SelfAttention:
-        """Returns the layer with normal weights; `base` None gives no positions.
+        """Returns the layer with normal weights; with a `base` of None nothing is rotated.
 
         Raises:
-            TypeError, ValueError: sizes that are no ints or do not divide, a base that is no number above 1.
+            TypeError, ValueError: sizes that are not ints or do not divide, a base that is not a number above 1.
         """
         dim = check_heads(width, heads, kv_heads)
         check_mechanism(mechanism)
-        check_turned(base, dim)
+        check_rotated(base, dim)
         q, k, v = normal(rng, width, width), normal(rng, width, dim * kv_heads), normal(rng, width, dim * kv_heads)
         out = normal(rng, width, width, deviation=deviation)
         if not isinstance(inputs, (tuple, list)) or not all(isinstance(given, (Input, Parameter)) for given in inputs):
@@ -85,7 +91,7 @@ class SelfAttention:
     def create_reader(cls, rng: np.random.Generator, width: int, heads: int, kv_heads: int, *, mechanism: Callable[..., Any],
                       base: float | None = 10000.0, deviation: float = 0.02,
                       inputs: tuple[Input | Parameter, ...] = ()) -> SelfAttention:
-        """Returns the layer without keys and values of its own, which reads another's; arguments as `create`. arXiv:2405.12981."""
+        """Returns a layer that reads the keys and values of another layer; the arguments are those of `create`. arXiv:2405.12981."""
         made = cls.create(rng, width, heads, kv_heads, mechanism=mechanism, base=base, deviation=deviation, inputs=inputs)
         return replace(made, k=None, v=None)
 
@@ -93,21 +99,13 @@ class SelfAttention:
         """Returns the keys and values (..., kv_heads, length, dim) of the tokens, at these positions or from `start` on.
 
         Raises:
-            ValueError: a layer that has none of its own.
+            ValueError: a layer that reads the keys of another layer.
         """
         start = whole("start", start, 0)
         if self.k is None or self.v is None:
-            raise ValueError("keys_of: this layer has no keys of its own; ask the layer whose keys it reads")
+            raise ValueError("keys_of: this layer has no keys of its own; call keys_of of the layer whose keys it reads")
         k, v = split_heads(project(x, self.k), self.kv_heads), split_heads(project(x, self.v), self.kv_heads)
-        return self._placed(k, positions, start), v
-
-    def _placed(self, heads: Array, positions: Array | None, start: int) -> Array:
-        """Returns queries or keys rotated to where their tokens stand."""
-        if self.base is None:
-            return heads
-        if positions is None:
-            return rotary_from(heads, start, base=self.base)
-        return rotary(heads, integers("positions", positions)[..., None, :], base=self.base)
+        return rotated(k, self.base, positions, start), v
 
     def __call__(self, x: Array, *, positions: Array | None = None, cache: Stepping | None = None,
                  keys: tuple[Array, Array] | None = None, **options: Any) -> Array:
@@ -118,15 +116,24 @@ class SelfAttention:
         if not own and (keys is None) == (cache is None):
             raise ValueError("keys: this layer has none of its own; give it keys_of another layer, or a SharedCache instead")
         start = 0 if cache is None else cache.length if own else cache.length - x.shape[-2]
-        q = self._placed(split_heads(project(x, self.q), self.heads), positions, start)
+        q = rotated(split_heads(project(x, self.q), self.heads), self.base, positions, start)
         read = self.keys_of(x, positions=positions, start=start) if own else keys or ()
         given = {**options, **{made.input.name: made(x) for made in self.inputs}} if self.inputs else options
         out = self.mechanism(q, *read, **given) if cache is None else cache.step(q, *read, **without_causal(given))
         return project(merge_heads(out), self.out)
 
 
+def rotated(heads: Array, base: float | None, positions: Array | None, start: int) -> Array:
+    """Returns queries or keys (..., heads, length, dim) rotated to these positions, or from `start` on; base None rotates nothing."""
+    if base is None:
+        return heads
+    if positions is None:
+        return rotary_from(heads, start, base=base)
+    return rotary(heads, integers("positions", positions)[..., None, :], base=base)
+
+
 def without_causal(options: dict[str, Any]) -> dict[str, Any]:
-    """Returns what a cache takes of a mechanism's options; ValueError for one that is not to be causal, which no cache is."""
+    """Returns the options of a mechanism that its cache takes; ValueError for causal=False, as a cache is always causal."""
     if len(options) == 1 and options.get("causal") is True:
         return {}
     if not options.get("causal", True):
@@ -136,10 +143,15 @@ def without_causal(options: dict[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True, eq=False)
 class CrossAttention:
-    """Queries from the tokens, keys and values from a memory; every token sees all of it.
+    """Cross-attention: queries are projections of the tokens, keys and values of a memory, all of which every token sees.
 
     x (..., length, width), memory (..., kv_len, memory_width) -> (..., length, width). With a `CrossCache` the memory is given
-    with the first tokens alone: its keys and values are computed once, and the cache's mechanism is what runs.
+    with the first tokens only: its keys and values are computed once, and the mechanism of the cache runs.
+
+    >>> from tinyattn import definitions
+    >>> layer = CrossAttention.create(np.random.default_rng(0), 8, 4, 2, mechanism=definitions.attention, memory_width=5)
+    >>> layer(np.ones((1, 3, 8), np.float32), np.ones((1, 6, 5), np.float32)).shape
+    (1, 3, 8)
     """
 
     q: Array
@@ -156,7 +168,7 @@ class CrossAttention:
     @classmethod
     def create(cls, rng: np.random.Generator, width: int, heads: int, kv_heads: int, *, mechanism: Callable[..., Any],
                memory_width: int | None = None) -> CrossAttention:
-        """Returns the layer with normal weights; the memory is as wide as the tokens unless told."""
+        """Returns the layer with normal weights; without a `memory_width` the memory is as wide as the tokens."""
         check_mechanism(mechanism)
         kv_width, inputs = check_heads(width, heads, kv_heads) * kv_heads, width if memory_width is None else memory_width
         return cls(normal(rng, width, width), normal(rng, inputs, kv_width), normal(rng, inputs, kv_width),

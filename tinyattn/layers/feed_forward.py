@@ -17,7 +17,13 @@ from tinyattn.ops.types import Array
 
 @dataclass(frozen=True, eq=False)
 class SwiGLU:
-    """(silu(x gate) * (x up)) down. arXiv:2002.05202."""
+    """(silu(x gate) * (x up)) down. arXiv:2002.05202.
+
+    x (..., width) -> the same shape.
+
+    >>> SwiGLU.create(np.random.default_rng(0), 4, 8)(np.ones((2, 4), np.float32)).shape
+    (2, 4)
+    """
 
     gate: Array
     up: Array
@@ -31,7 +37,7 @@ class SwiGLU:
 
     @classmethod
     def create(cls, rng: np.random.Generator, width: int, hidden: int, *, deviation: float = 0.02) -> SwiGLU:
-        """Returns the layer with normal weights; `deviation` is that of the last one."""
+        """Returns the layer with normal weights; `deviation` is that of the last matrix, `down`."""
         width, hidden = whole("width", width, 1), whole("hidden", hidden, 1)
         return cls(normal(rng, width, hidden), normal(rng, width, hidden),
                    normal(rng, hidden, width, deviation=deviation))
@@ -41,9 +47,9 @@ class SwiGLU:
 
     @widened
     def _widened(self, x: Array) -> Array:
-        """Returns what the layer computes, of half-width tokens too."""
+        """Returns the output for tokens of any dtype; float16 and bfloat16 are computed in float32."""
         return self._computed(x)
 
     def _computed(self, x: Array) -> Array:
-        """Returns what the layer computes, in the dtype of its tokens."""
+        """Returns the output, computed in the dtype of the tokens."""
         return project(silu(project(x, self.gate)) * project(x, self.up), self.down)

@@ -1,9 +1,10 @@
-"""What a mechanism takes besides q, k and v: computed from the tokens (gates, decays, strengths, spans), or learned itself."""
+"""Arguments of a mechanism besides q, k and v: gates, decays or strengths computed from the tokens, and learned parameters."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +24,7 @@ def log_sigmoid(x: Array) -> Array:
 
 
 def identity(x: Array) -> Array:
-    """Returns x: for what a mechanism takes as a logit.
+    """Returns x, for an argument that a mechanism takes as a logit.
 
     >>> identity(np.array([2.0]))
     array([2.])
@@ -44,6 +45,10 @@ def between(least: float, most: float) -> Callable[[Array], Array]:
     return bounded
 
 
+# What the axes of an option that a mechanism declares are per token: queries have all heads, keys their own number of heads.
+AXES = {"i": "heads", "j": "kv_heads", "d": "head_dim"}
+
+
 def numbers(axes: str, heads: int, kv_heads: int, head_dim: int) -> tuple[int, ...]:
     """Returns axes in words as numbers.
 
@@ -58,7 +63,8 @@ def numbers(axes: str, heads: int, kv_heads: int, head_dim: int) -> tuple[int, .
 class Input:
     """An argument computed from the tokens: activation(x W + initial).
 
-    `axes` is its shape a token in words: "heads", "kv_heads", "heads 3", "kv_heads head_dim".
+    `axes` is its shape per token in words: "heads", "kv_heads", "heads 3", "kv_heads head_dim". `Input.of` reads it from the
+    mechanism.
     """
 
     name: str
@@ -66,11 +72,27 @@ class Input:
     activation: Callable[[Array], Array]
     initial: float
 
+    @classmethod
+    def of(cls, mechanism: Callable[..., Any], name: str, activation: Callable[[Array], Array], initial: float) -> Input:
+        """Returns the input for an option that the mechanism declares by `@shapes(..., per_token=...)`.
+
+        Raises:
+            ValueError: a mechanism that does not declare this option.
+
+        >>> from tinyattn import definitions
+        >>> Input.of(definitions.gated_linear_attention, "log_decay", log_sigmoid, 4.0).axes
+        'kv_heads head_dim'
+        """
+        declared: dict[str, str] = getattr(mechanism, "per_token", {})
+        if name not in declared:
+            raise ValueError(f"name: expected an option with one entry per token, of {', '.join(declared) or 'none'}, got {name!r}")
+        return cls(name, " ".join(AXES.get(axis, axis) for axis in declared[name].strip("()").split(",")), activation, initial)
+
     def __str__(self) -> str:
         return f"{self.name} ({self.axes}), {self.activation.__name__}, at first {self.initial:g}"
 
     def create(self, rng: np.random.Generator, width: int, heads: int, kv_heads: int, head_dim: int) -> Projection:
-        """Returns the projection: small weights, so that it begins at its initial value."""
+        """Returns the projection with small weights, so that its values start near activation(initial)."""
         sizes = numbers(self.axes, heads, kv_heads, head_dim)
         count = int(np.prod(sizes))
         return Projection(normal(rng, width, count), np.full(count, self.initial, np.float32), sizes, self)
@@ -78,7 +100,7 @@ class Input:
 
 @dataclass(frozen=True, eq=False)
 class Projection:
-    """One such argument with its weights: x (..., length, width) -> (..., heads, length) or (..., heads, length, n)."""
+    """An `Input` with its weights: x (..., length, width) -> (..., heads, length) or (..., heads, length, n)."""
 
     weight: Array
     offset: Array
@@ -95,23 +117,23 @@ class Projection:
 
 @dataclass(frozen=True)
 class Parameter:
-    """An argument that is learned itself and the same for every token, as an embedding of positions is; `axes` as `Input`."""
+    """An argument that is a learned array, whatever the tokens are, as an embedding of positions; `axes` is its shape in words."""
 
     name: str
     axes: str
     initial: float
 
-    def __str__(self) -> str:
-        return f"{self.name} ({self.axes}), learned, at first {self.initial:g}"
-
     def create(self, rng: np.random.Generator, width: int, heads: int, kv_heads: int, head_dim: int) -> Learned:
         """Returns the parameter at its initial value."""
         return Learned(np.full(numbers(self.axes, heads, kv_heads, head_dim), self.initial, np.float32), self)
 
+    def __str__(self) -> str:
+        return f"{self.name} ({self.axes}), learned, at first {self.initial:g}"
+
 
 @dataclass(frozen=True, eq=False)
 class Learned:
-    """One such argument: x -> its values, whatever the tokens are."""
+    """A `Parameter` with its values, which do not depend on x."""
 
     values: Array
     input: Parameter

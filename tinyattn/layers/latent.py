@@ -1,4 +1,4 @@
-"""Latent attention with its projections: a token leaves one small vector and one rotated key."""
+"""Latent attention with its projections: one latent vector and one rotated key per token stand for the keys of all heads."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from tinyattn import definitions
-from tinyattn.layers.attention import Stepping, without_causal
-from tinyattn.layers.linear import check_cache, check_heads, check_turned, normal, project
-from tinyattn.ops.checks import integers, real
+from tinyattn.layers.attention import Stepping, rotated, without_causal
+from tinyattn.layers.checks import check_cache, check_heads, check_rotated
+from tinyattn.layers.linear import normal, project
+from tinyattn.ops.checks import real
 from tinyattn.ops.heads import merge_heads, split_heads
 from tinyattn.ops.norm import rms_norm
-from tinyattn.ops.positions.rotary import rotary, rotary_from
 from tinyattn.ops.signature import floating
 from tinyattn.ops.types import Array
 
@@ -23,8 +23,12 @@ from tinyattn.ops.types import Array
 class LatentAttention:
     """[c ; k_rope] = x W_down, c normalised, k_rope and the second part of every query rotated. arXiv:2405.04434.
 
-    x (..., length, width) -> the same. Half of a head's channels carry positions. With a `LatentCache` the absorbed form
-    answers, without one the expanded form.
+    x (..., length, width) -> the same shape. Half of the channels of a head are rotated. The expanded form runs, or with a
+    `LatentCache` the absorbed form.
+
+    >>> layer = LatentAttention.create(np.random.default_rng(0), 16, 4, 2)
+    >>> layer(np.ones((1, 3, 16), np.float32)).shape
+    (1, 3, 16)
     """
 
     q: Array
@@ -48,14 +52,14 @@ class LatentAttention:
         """Returns the layer with normal weights; the latent is as wide as `kv_heads` heads of keys and values would be."""
         dim = check_heads(width, heads, kv_heads)
         latent, rope = 2 * dim * kv_heads, dim // 2
-        check_turned(10000.0 if base is None else base, rope)
+        check_rotated(10000.0 if base is None else base, rope)
         nope = dim - rope
 
-        def each(outputs: int) -> Array:
+        def per_head(outputs: int) -> Array:
             return normal(rng, latent, heads * outputs).reshape(latent, heads, outputs).swapaxes(0, 1).copy()
 
-        return cls(normal(rng, width, heads * dim), normal(rng, width, latent + rope), np.ones(latent, np.float32), each(nope),
-                   each(dim), normal(rng, heads * dim, width, deviation=deviation), 10000.0 if base is None else base)
+        return cls(normal(rng, width, heads * dim), normal(rng, width, latent + rope), np.ones(latent, np.float32), per_head(nope),
+                   per_head(dim), normal(rng, heads * dim, width, deviation=deviation), 10000.0 if base is None else base)
 
     def __call__(self, x: Array, *, positions: Array | None = None, cache: Stepping | None = None, causal: bool = True,
                  **options: Any) -> Array:
@@ -64,12 +68,9 @@ class LatentAttention:
         q = split_heads(project(x, self.q), heads)
         down = project(x, self.down)
         c, k_rope = rms_norm(down[..., :latent], self.latent_weight), down[..., latent:]
-        if positions is None:
-            start = 0 if cache is None else cache.length
-            q_rope, k_rope = (rotary_from(part, start, base=self.base) for part in (q[..., nope:], k_rope))
-        else:
-            positions = integers("positions", positions)
-            q_rope, k_rope = rotary(q[..., nope:], positions[..., None, :], base=self.base), rotary(k_rope, positions, base=self.base)
+        start = 0 if cache is None else cache.length
+        q_rope = rotated(q[..., nope:], self.base, positions, start)
+        k_rope = rotated(k_rope[..., None, :, :], self.base, positions, start)[..., 0, :, :]
         weights: dict[str, Any] = {"w_uk": self.w_uk, "w_uv": self.w_uv}
         if cache is not None:
             given = without_causal({"causal": causal, **weights, **options})

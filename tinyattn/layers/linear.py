@@ -1,4 +1,4 @@
-"""A linear layer: one matrix."""
+"""A linear layer: the product with one matrix, and the matrix it starts from."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tinyattn.ops.signature import floating
 from tinyattn.ops.storage import widened
 from tinyattn.ops.types import Array
 
-# What is computed in its own dtype.
+# Dtypes that are computed as they are.
 WIDE = {np.dtype(np.float32), np.dtype(np.float64)}
 
 
@@ -25,7 +25,7 @@ def project(x: Array, weight: Array) -> Array:
     >>> project(np.ones((2, 3, 4)), np.ones((4, 5))).shape
     (2, 3, 5)
     """
-    # A decoding step makes 28 of these products, of 2 us each; all checks and the wrapper would add 1.5 us to each.
+    # A decoding step makes 28 of these products, of 2 us each; the checks and the wrapper would add 1.5 us to each.
     if (type(x) is ndarray and type(weight) is ndarray and x.dtype is weight.dtype and x.dtype in WIDE
             and weight.ndim == 2 and x.ndim and x.shape[-1] == weight.shape[0]):
         return x @ weight if x.size == x.shape[-1] else product(x, weight)
@@ -52,57 +52,14 @@ def product(x: Array, weight: Array) -> Array:
 
 
 def normal(rng: np.random.Generator, inputs: int, outputs: int, *, deviation: float = 0.02) -> Array:
-    """Returns a float32 matrix of normal numbers.
+    """Returns a float32 matrix (inputs, outputs) of normal numbers with mean 0 and this deviation.
 
     Raises:
-        TypeError: no Generator, sizes that are no ints. ValueError: sizes below 1, a deviation below 0.
+        TypeError: no Generator, sizes that are not ints. ValueError: sizes below 1, a deviation below 0.
+
+    >>> normal(np.random.default_rng(0), 4, 5).shape
+    (4, 5)
     """
     check_rng(rng)
     inputs, outputs, deviation = whole("inputs", inputs, 1), whole("outputs", outputs, 1), real("deviation", deviation, least=0.0)
     return (rng.standard_normal((inputs, outputs)) * deviation).astype(np.float32)
-
-
-def check_heads(width: int, heads: int, kv_heads: int) -> int:
-    """Returns the channels of a head.
-
-    Raises:
-        TypeError: sizes that are no ints. ValueError: sizes below 1, heads that do not divide the width, kv_heads that do
-            not divide the heads.
-
-    >>> check_heads(12, 6, 2)
-    2
-    """
-    width, heads, kv_heads = whole("width", width, 1), whole("heads", heads, 1), whole("kv_heads", kv_heads, 1)
-    if width % heads:
-        raise ValueError(f"heads: expected a divisor of the width {width}, got {heads}")
-    if heads % kv_heads:
-        raise ValueError(f"kv_heads: expected a divisor of the {heads} heads, got {kv_heads}")
-    return width // heads
-
-
-def check_turned(base: float | None, channels: int) -> None:
-    """Raises TypeError or ValueError for a base that is no number above 1, or for channels that do not come in pairs."""
-    if base is not None:
-        real("base", base, above=1.0)
-        if channels % 2:
-            raise ValueError(f"heads: rotary positions turn pairs of channels, but {channels} of each head would be turned")
-
-
-def check_parts(**parts: object) -> None:
-    """Raises TypeError for the first part of a layer that cannot be called."""
-    for name, part in parts.items():
-        if not callable(part):
-            raise TypeError(f"{name}: expected a layer, got {type(part).__name__}")
-
-
-def check_cache(cache: object, name: str = "cache") -> None:
-    """Raises TypeError for what is neither a cache nor None, such as the class of a cache."""
-    if cache is not None and (isinstance(cache, type) or not (hasattr(cache, "step") and hasattr(cache, "length"))):
-        came = f"the class {cache.__name__}" if isinstance(cache, type) else type(cache).__name__
-        raise TypeError(f"{name}: expected a cache, got {came}")
-
-
-def check_mechanism(mechanism: object) -> None:
-    """Raises TypeError for a mechanism that cannot be called."""
-    if not callable(mechanism):
-        raise TypeError(f"mechanism: expected a function of q, k and v, got {type(mechanism).__name__}")

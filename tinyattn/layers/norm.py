@@ -14,7 +14,11 @@ from tinyattn.ops.types import Array
 
 @dataclass(frozen=True, eq=False)
 class RMSNorm:
-    """x / sqrt(mean(x^2) + epsilon) * weight. arXiv:1910.07467."""
+    """x / sqrt(mean(x^2) + epsilon) * weight. arXiv:1910.07467.
+
+    >>> RMSNorm.create(2)(np.array([3.0, 4.0])).round(3)
+    array([0.849, 1.131])
+    """
 
     weight: Array
 

@@ -16,9 +16,13 @@ from tinyattn.ops.windows import Grid, check_cells, to_windows
 
 @dataclass(frozen=True, eq=False)
 class PatchEmbedding:
-    """Every square of pixels times a matrix, and a vector of its own for each place. arXiv:2010.11929.
+    """Each square of pixels times a matrix, plus a learned vector for its place. arXiv:2010.11929.
 
     images (..., height, width) -> (..., cells, features), the cells of the grid in row-major order.
+
+    >>> layer = PatchEmbedding.create(np.random.default_rng(0), (2, 3), 2, 5)
+    >>> layer(np.ones((1, 4, 6), np.float32)).shape
+    (1, 6, 5)
     """
 
     weight: Array
@@ -34,9 +38,10 @@ class PatchEmbedding:
 
     @classmethod
     def create(cls, rng: np.random.Generator, grid: Grid, patch: int, width: int) -> PatchEmbedding:
-        """Returns the layer with normal weights, for patches of `patch` pixels a side on a grid of cells.
+        """Returns the layer with normal weights, for square patches of `patch` pixels per side on a grid of cells.
 
-        Places weigh as much as what is seen there: with a tenth of it the blocks' cells are alike for hundreds of steps.
+        The vectors of the places are as large as the embedded pixels: at a tenth of that size the cells stay alike for
+        hundreds of steps.
         """
         grid, patch, width = check_cells(grid), whole("patch", patch, 1), whole("width", width, 1)
         if len(grid) != 2:
@@ -52,6 +57,6 @@ class PatchEmbedding:
             raise ValueError(f"images: expected {self.positions.shape[0]} patches of {patch} by {patch} pixels, "
                              f"got shape {images.shape}")
         if not images.size:
-            raise ValueError(f"images: expected one at least, got shape {images.shape}")
+            raise ValueError(f"images: expected at least one, got shape {images.shape}")
         pixels = to_windows(images.reshape(*lead, 1, height * width, 1), (height, width), (patch, patch))
         return project(pixels.reshape(*lead, -1, patch * patch), self.weight) + self.positions

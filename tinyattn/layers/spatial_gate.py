@@ -1,4 +1,4 @@
-"""The spatial gate as a layer: each cell of a grid times how much is to be seen there."""
+"""The spatial gate as a layer: each cell of a grid times a gate of 0 to 1."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ from tinyattn.ops.windows import Grid, check_cells, check_grid
 class SpatialGate:
     """`spatial_gate` on the cells of a grid, their features its channels. arXiv:1807.06521.
 
-    x (..., cells, width) -> the same; `kernel` reaches size // 2 cells each way.
+    x (..., cells, width) -> the same shape. The gate of a cell sees size // 2 cells in each direction.
+
+    >>> SpatialGate.create(np.random.default_rng(0), (2, 3), size=3)(np.ones((1, 6, 4), np.float32)).shape
+    (1, 6, 4)
     """
 
     kernel: Array
@@ -39,8 +42,8 @@ class SpatialGate:
 
     def __call__(self, x: Array, *, cache: Any = None) -> Array:
         if cache is not None:
-            raise ValueError("cache: expected None, a gate on the cells of a grid reads no earlier tokens")
+            raise ValueError("cache: expected None, as a gate on the cells of a grid reads no earlier tokens")
         check_grid(self.grid, floating("x", x), name="x")
         image = x.mT.reshape(*x.shape[:-2], x.shape[-1], *self.grid)
-        seen = definitions.spatial_gate(image, kernel=self.kernel, bias=self.bias)
-        return seen.reshape(*x.shape[:-2], x.shape[-1], x.shape[-2]).mT
+        gated = definitions.spatial_gate(image, kernel=self.kernel, bias=self.bias)
+        return gated.reshape(*x.shape[:-2], x.shape[-1], x.shape[-2]).mT

@@ -1,23 +1,23 @@
-"""Small models, whole: a byte-level decoder and an image model, their training, their decoding, their files.
+"""Small models: a byte-level decoder and an image model, with their training, their decoding and their files.
 
-A name here is a function or a class, also where a file has the same name (`generate`, `train`, `speculate`).
+Every name exported here is a function or a class; so `generate`, `train` and `speculate` are functions, not the files.
 
 Its files, in reading order:
 
     config.py               the sizes of a decoder
-    given.py                what callers give as a model, refused by name
-    text.py                 bytes, batches, the bigram to beat
+    given.py                what callers give as a model, checked
+    text.py                 texts as bytes, their batches, the bigram
     sampling.py             the next token from its logits
     decoder.py              a byte-level language model
     optimise.py             AdamW, schedule, clipping
-    train.py                the loop
-    generate.py             writing on
+    train.py                the training loop
+    generate.py             the continuation of a prompt
     prefix.py               a text read once, continued many times
     batched.py              prompts of different lengths, side by side
-    beam.py                 the likeliest texts
+    beam.py                 the likeliest continuations
     speculate.py            a small model proposes, the large one judges
     checkpoint.py           a model in a file
-    evaluate.py             bits a byte; cached against full
+    evaluate.py             bits per byte; cached against full logits
     image.py                an image model
     digits.py               8 x 8 digits, and training on them
 """
@@ -40,45 +40,8 @@ from tinyattn.models.speculate import speculate
 from tinyattn.models.text import TextError, batch_of, bigram_bits_per_byte, read_text, split, windows
 from tinyattn.models.train import Step, train
 
-__all__ = [
-    "AdamW",
-    "Beams",
-    "Decoder",
-    "DecoderConfig",
-    "Digits",
-    "ImageConfig",
-    "ImageModel",
-    "Prefix",
-    "Saved",
-    "Step",
-    "TextError",
-    "accuracy",
-    "batch_of",
-    "beam_search",
-    "bigram_bits_per_byte",
-    "bits_per_byte",
-    "cached_logits",
-    "clip",
-    "draw",
-    "gap_in_budgets",
-    "generate",
-    "generate_batch",
-    "image_loss",
-    "load_training",
-    "logits_and_budget",
-    "loss",
-    "nearest_mean_accuracy",
-    "parameters",
-    "probabilities",
-    "read_digits",
-    "read_text",
-    "sample",
-    "save_training",
-    "schedule",
-    "speculate",
-    "split",
-    "train",
-    "train_images",
-    "update",
-    "windows",
-]
+__all__ = ["AdamW", "Beams", "Decoder", "DecoderConfig", "Digits", "ImageConfig", "ImageModel", "Prefix", "Saved", "Step",
+           "TextError", "accuracy", "batch_of", "beam_search", "bigram_bits_per_byte", "bits_per_byte", "cached_logits", "clip",
+           "draw", "gap_in_budgets", "generate", "generate_batch", "image_loss", "load_training", "logits_and_budget", "loss",
+           "nearest_mean_accuracy", "parameters", "probabilities", "read_digits", "read_text", "sample", "save_training",
+           "schedule", "speculate", "split", "train", "train_images", "update", "windows"]

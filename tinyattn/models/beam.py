@@ -1,4 +1,4 @@
-"""Beam search: the likeliest texts of those that grow out of the few likeliest so far."""
+"""Beam search: the likeliest continuations, found by extending only the few likeliest so far."""
 
 from __future__ import annotations
 
@@ -19,20 +19,30 @@ from tinyattn.ops.types import Array
 
 
 class Beams(NamedTuple):
-    """Continuations (beams, tokens), the likeliest first, and the log-probability of each (beams,)."""
+    """Continuations (beams, tokens), the likeliest first, and the log-probability of each (beams,).
+
+    >>> Beams(np.array([[97, 98]]), np.array([-1.5])).scores
+    array([-1.5])
+    """
 
     tokens: Array
     scores: Array
 
 
 def beam_search(decoder: Decoder, prompt: bytes, tokens: int, *, beams: int, cache: Callable[[], Cache] | None = None) -> Beams:
-    """Returns the likeliest continuations that a search of this width finds; one beam is the greedy one.
+    """Returns the likeliest continuations that a search of this width finds; with one beam that is the greedy one.
 
-    After every token the `beams` likeliest of all continuations by one more are kept, the earlier of equals; the caches,
-    one per layer, keep the rows that they came from. With as many beams as there are texts the search is exhaustive.
+    Every step extends all kept continuations by every token and keeps the `beams` likeliest, the earlier of equal ones. The
+    caches, one per layer, are reordered to the kept rows. With as many beams as there are continuations none is missed.
 
     Raises:
         TypeError, ValueError: beams below 1; otherwise as `generate`.
+
+    >>> from tinyattn.models.generate import generate
+    >>> from tinyattn.models.config import DecoderConfig
+    >>> decoder = Decoder.create(DecoderConfig(width=8, layers=1, heads=2, hidden=8), np.random.default_rng(0))
+    >>> beam_search(decoder, b"ab", 3, beams=1).tokens[0].tolist() == [*generate(decoder, b"ab", 3)]
+    True
     """
     text = check_prompt(decoder, prompt)
     tokens = whole("tokens", tokens, 0)
@@ -46,7 +56,7 @@ def beam_search(decoder: Decoder, prompt: bytes, tokens: int, *, beams: int, cac
 
 
 def search(decoder: Decoder, text: Array, tokens: int, beams: int, caches: Sequence[Cache] | None) -> Beams:
-    """Returns the beams; text (1, length), which the caches do not hold yet."""
+    """Returns the beams behind text (1, length), which the caches do not hold yet."""
     scores, fresh, start = np.zeros(1), text, text.shape[1]
     for _ in range(tokens):
         logits = decoder(text if caches is None else fresh, caches=caches)[:, -1]

@@ -1,4 +1,4 @@
-"""A trained model in a file: parameters by name, the config and the optimiser beside them."""
+"""A trained model in a file: its parameters by name, its config, and the state of the optimiser."""
 
 from __future__ import annotations
 
@@ -18,18 +18,29 @@ from tinyattn.ops.checks import function_or_none
 from tinyattn.ops.files import safetensors
 from tinyattn.ops.types import Array
 
-# The mechanism that a decoder has unless another is given.
+# The mechanism of a decoder that is created without another one.
 PLAIN = "attention"
-# A model of so few parameters is made whatever the file holds, so that all tensors that do not fit are named.
+# A model of so few parameters is made whatever the file holds, so that every tensor that does not fit is named.
 SMALL = 1 << 22
+# The most digits of a number of steps.
 DIGITS = 18
-# What the optimiser's second tree holds. A file that does not say so is older: its mean squares, read as roots, would be wrong.
+# What the second tree of the optimiser holds. Files of older versions do not say so and hold mean squares, not their roots.
 ROOTS = "roots of mean squares"
 
 
 def save(path: str | os.PathLike[str], decoder: Decoder, config: DecoderConfig, *, mechanism: str,
          state: AdamW | None = None) -> None:
-    """Writes a model as safetensors, with its config, its mechanism's name and, if given, the optimiser's state."""
+    """Writes a model as safetensors, with its config, the name of its mechanism and, if given, the state of the optimiser.
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> config = DecoderConfig(width=8, layers=1, heads=2, hidden=8)
+    >>> decoder = Decoder.create(config, np.random.default_rng(0))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save(Path(folder) / "model", decoder, config, mechanism="attention")
+    ...     load(Path(folder) / "model").config == config
+    True
+    """
     check_given("decoder", decoder, "a Decoder", "embedding", "blocks")
     check_path(path)
     if not isinstance(config, DecoderConfig):
@@ -51,7 +62,12 @@ def save(path: str | os.PathLike[str], decoder: Decoder, config: DecoderConfig, 
 
 
 class Saved(NamedTuple):
-    """What a file holds: the model, its config, the name of its mechanism, and the optimiser's state or None."""
+    """The content of a file: the model, its config, the name of its mechanism, and the state of the optimiser or None.
+
+    >>> config = DecoderConfig(width=8, layers=1, heads=2, hidden=8)
+    >>> Saved(Decoder.create(config, np.random.default_rng(0)), config, "attention", None).mechanism
+    'attention'
+    """
 
     decoder: Decoder
     config: DecoderConfig
@@ -62,13 +78,22 @@ class Saved(NamedTuple):
 def load(path: str | os.PathLike[str], *, mixing: Callable[[str], Mapping[str, Any]] | None = None) -> Saved:
     """Returns (decoder, config, mechanism, state) of a file written by `save`.
 
-    `mixing` gives for a mechanism's name what `Decoder.create` takes besides the config: mechanism, inputs, rotary, layer.
-    Without it only a model of softmax attention can be built; `tinyattn.catalog.load_model` finds every mechanism by its name.
+    `mixing` returns for the name of a mechanism the options of `Decoder.create` that make it: mechanism, inputs, rotary, layer.
+    Without it only a model of softmax attention can be built; `tinyattn.catalog.load_model` knows every mechanism by name.
 
     Raises:
         ValueError: a file that is not safetensors or lacks its config, an optimiser's state written by an older version, a
             mechanism other than attention without `mixing`, and every tensor that does not fit the config, in one error.
         OSError: a file that cannot be read.
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> config = DecoderConfig(width=8, layers=1, heads=2, hidden=8)
+    >>> decoder = Decoder.create(config, np.random.default_rng(0))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save(Path(folder) / "model", decoder, config, mechanism="attention", state=AdamW.create(decoder))
+    ...     load(Path(folder) / "model").state.steps
+    0
     """
     check_path(path)
     function_or_none("mixing", mixing)
@@ -93,7 +118,7 @@ def load(path: str | os.PathLike[str], *, mixing: Callable[[str], Mapping[str, A
 
 
 def config_of(path: str | os.PathLike[str], text: str) -> DecoderConfig:
-    """Returns the config that a file holds; ValueError also for sizes of a wrong type."""
+    """Returns the config of a file; ValueError also for sizes of a wrong type."""
     try:
         return DecoderConfig.from_json(text)
     except TypeError as error:
@@ -101,20 +126,20 @@ def config_of(path: str | os.PathLike[str], text: str) -> DecoderConfig:
 
 
 def check_size(path: str | os.PathLike[str], config: DecoderConfig, arrays: Mapping[str, Array]) -> None:
-    """Raises ValueError for a config of far more numbers than the file holds, before a model of that size is made."""
+    """Raises ValueError for a config with far more parameters than the file has, before a model of that size is made."""
     held = sum(array.size for array in arrays.values())
     if config.parameters > max(2 * held, SMALL):
         raise ValueError(f"{path}: the config asks for {config.parameters} parameters and the file holds {held}")
 
 
 def steps_of(path: str | os.PathLike[str], text: str) -> int:
-    """Returns how many steps a file says the optimiser has taken."""
+    """Returns the number of steps that the optimiser has taken, according to a file."""
     if not (text.isascii() and text.isdigit() and len(text) <= DIGITS):
         raise ValueError(f"{path}: steps: expected a whole number of 0 or more, got {text[:60]!r}")
     return int(text)
 
 
 def filled(tree: Any, part: str, arrays: dict[str, Array]) -> Any:
-    """Returns the tree with its arrays replaced by those of a file."""
+    """Returns the tree with its arrays replaced by the arrays of a file."""
     names = iter([name for name, leaf in named_leaves(tree) if isinstance(leaf, np.ndarray)])
     return map_tree(lambda leaf: arrays[f"{part}.{next(names)}"] if isinstance(leaf, np.ndarray) else leaf, tree)

@@ -1,4 +1,4 @@
-"""The numbers that say how large a decoder is, checked before anything is allocated."""
+"""The sizes of a decoder, checked before anything is allocated."""
 
 from __future__ import annotations
 
@@ -7,17 +7,30 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from tinyattn.layers.checks import check_heads
 from tinyattn.ops.checks import real, whole
 from tinyattn.ops.checks import text as checked_text
 
+# The most bytes that the parameters of a model may take.
 LARGEST = 16 << 30
+# Of the weights of a new model.
+DEVIATION = 0.02
+
+
+def residual_deviation(layers: int) -> float:
+    """Returns the deviation of the matrices that add to their input: smaller, the more of them follow each other.
+
+    >>> residual_deviation(2)
+    0.01
+    """
+    return DEVIATION / (2 * layers) ** 0.5
 
 
 def keep_sizes(config: Any, *names: str) -> None:
-    """Makes the sizes of a config Python's own ints, which do not overflow in a product.
+    """Turns the sizes of a config into ints of Python, which do not overflow in a product.
 
     Raises:
-        TypeError: a size that is not an int. ValueError: one below 1, or of more numbers than the largest model has.
+        TypeError: a size that is not an int. ValueError: a size below 1 or above the number of parameters of the largest model.
     """
     for name in names:
         object.__setattr__(config, name, whole(name, getattr(config, name), 1, LARGEST // 4))
@@ -47,15 +60,12 @@ class DecoderConfig:
     def __post_init__(self) -> None:
         keep_sizes(self, *(field.name for field in fields(self) if field.name != "base"))
         object.__setattr__(self, "base", real("base", self.base, above=1.0))
-        if self.width % self.heads:
-            raise ValueError(f"heads: expected a divisor of the width {self.width}, got {self.heads}")
-        if self.heads % self.kv_heads:
-            raise ValueError(f"kv_heads: expected a divisor of the {self.heads} heads, got {self.kv_heads}")
+        check_heads(self.width, self.heads, self.kv_heads)
         if self.head_dim % 2:
             raise ValueError(f"heads: rotary positions need an even head_dim, got {self.head_dim}")
         if 4 * self.parameters > LARGEST or self.context > 1 << 30:
             raise ValueError(f"config: {4 * self.parameters} bytes of parameters and a context of {self.context}; "
-                             f"at most {LARGEST} bytes and 2^30 are made")
+                             f"at most {LARGEST} bytes and a context of 2^30 are allowed")
 
     @property
     def head_dim(self) -> int:
@@ -64,7 +74,7 @@ class DecoderConfig:
 
     @property
     def parameters(self) -> int:
-        """How many numbers the model has: embedding, head, and per layer attention, feed-forward and norms."""
+        """The number of parameters: embedding, head and last norm, and per layer attention, feed-forward and two norms."""
         kv = self.kv_heads * self.head_dim
         layer = 2 * self.width * self.width + 2 * self.width * kv + 3 * self.width * self.hidden + 2 * self.width
         return 2 * self.vocab * self.width + self.layers * layer + self.width
@@ -78,8 +88,8 @@ class DecoderConfig:
         """Returns the config written by `to_json`.
 
         Raises:
-            TypeError: what is no str. ValueError: text that is no JSON object, or keys that this version does not know, all
-                of them named.
+            TypeError: what is not a str. ValueError: text that is not a JSON object, or keys that this version does not know,
+                all of which are named.
         """
         try:
             given: Any = json.loads(checked_text("text", text))

@@ -12,11 +12,11 @@ from tinyattn import fastest
 from tinyattn.engine.tree import map_tree, named_leaves
 from tinyattn.layers.attention import SelfAttention, Stepping
 from tinyattn.layers.block import Block
-from tinyattn.layers.feed_forward import SwiGLU
+from tinyattn.layers.checks import check_parts
 from tinyattn.layers.inputs import Input, Parameter
-from tinyattn.layers.linear import check_parts, normal, project
+from tinyattn.layers.linear import normal, project
 from tinyattn.layers.norm import RMSNorm
-from tinyattn.models.config import DecoderConfig
+from tinyattn.models.config import DEVIATION, DecoderConfig, residual_deviation
 from tinyattn.models.given import check_blocks, check_caches, check_given
 from tinyattn.ops.checks import check_rng, has_axes, index_array, real, truth
 from tinyattn.ops.loss import cross_entropy
@@ -24,15 +24,17 @@ from tinyattn.ops.signature import FLOATING, floating
 from tinyattn.ops.storage import is_half
 from tinyattn.ops.types import Array
 
-DEVIATION = 0.02
-
 
 @dataclass(frozen=True, eq=False)
 class Decoder:
-    """Embedding, blocks of rotary grouped-query attention and SwiGLU, norm, head.
+    """A language model: embedding, blocks of rotary grouped-query attention and SwiGLU, norm, head.
 
-    tokens (batch, length) of integers -> logits (batch, length, vocab). With `caches`, one a layer, the tokens stand
-    behind those that the caches hold; `positions` (batch, length) says it where rows differ.
+    tokens (batch, length) of integers -> logits (batch, length, vocab). With `caches`, one per layer, the tokens follow those
+    that the caches hold; `positions` (batch, length) are needed where rows have different positions.
+
+    >>> decoder = Decoder.create(DecoderConfig(width=8, layers=1, heads=2, hidden=8), np.random.default_rng(0))
+    >>> decoder(np.array([[97, 98, 99]])).shape
+    (1, 3, 256)
     """
 
     embedding: Array
@@ -51,25 +53,24 @@ class Decoder:
     def create(cls, config: DecoderConfig, rng: np.random.Generator, *,
                mechanism: Callable[..., Any] = fastest.attention, inputs: tuple[Input | Parameter, ...] = (),
                rotary: bool = True, layer: Callable[..., Any] = SelfAttention.create, deviation: float = DEVIATION) -> Decoder:
-        """Returns the model with normal weights of this deviation, less where a layer adds to its input.
+        """Returns the model with normal weights of this deviation, smaller in matrices that add to their input.
 
-        `inputs` are what the mechanism takes besides q, k and v; `rotary` False for one that places its tokens itself; `layer`
-        makes the attention layer, with the arguments of `SelfAttention.create`.
+        `inputs` compute further arguments of the mechanism; `rotary` is False for a mechanism that applies positions itself;
+        `layer` makes the attention layer, called as `SelfAttention.create` is.
         """
         if not isinstance(config, DecoderConfig):
             raise TypeError(f"config: expected a DecoderConfig, got {type(config).__name__}")
         check_rng(rng)
         check_given("layer", layer, "a function that makes an attention layer")
         rotary, deviation = truth("rotary", rotary), real("deviation", deviation, least=0.0)
-        smaller = 0.02 / (2 * config.layers) ** 0.5
-        embedding = normal(rng, config.vocab, config.width)
-        blocks = tuple(
-            Block(RMSNorm.create(config.width),
-                  layer(rng, config.width, config.heads, config.kv_heads, mechanism=mechanism,
-                        base=config.base if rotary else None, deviation=smaller, inputs=inputs),
-                  RMSNorm.create(config.width),
-                  SwiGLU.create(rng, config.width, config.hidden, deviation=smaller))
-            for _ in range(config.layers))
+        smaller, embedding = residual_deviation(config.layers), normal(rng, config.vocab, config.width)
+
+        def block() -> Block:
+            attention = layer(rng, config.width, config.heads, config.kv_heads, mechanism=mechanism,
+                              base=config.base if rotary else None, deviation=smaller, inputs=inputs)
+            return Block.create(rng, attention, config.width, config.hidden, deviation=smaller)
+
+        blocks = tuple(block() for _ in range(config.layers))
         made = cls(embedding, blocks, RMSNorm.create(config.width), normal(rng, config.width, config.vocab))
         factor = np.float32(deviation / DEVIATION)
         return made if factor == 1 else map_tree(lambda leaf: leaf * factor if np.ndim(leaf) > 1 else leaf, made)
@@ -83,7 +84,7 @@ class Decoder:
         return project(self.norm(x), self.head)
 
     def astype(self, dtype: Any) -> Decoder:
-        """Returns the model with its parameters in another dtype; float16 and bfloat16 are storage, computed in float32.
+        """Returns the model with its parameters in another dtype; float16 and bfloat16 are only stored, and computed in float32.
 
         Raises:
             TypeError: a dtype that is not float16, bfloat16, float32 or float64.
@@ -99,7 +100,7 @@ class Decoder:
 
 
 def check_tokens(tokens: Array, vocab: int, name: str = "tokens") -> Array:
-    """Returns the tokens; errors name what is wrong with them."""
+    """Returns the tokens (batch, length); raises TypeError, ValueError or IndexError for others."""
     tokens = index_array(name, tokens)
     if tokens.ndim != 2:
         raise ValueError(f"{name}: expected (batch, length), got shape {tokens.shape}")
@@ -109,7 +110,12 @@ def check_tokens(tokens: Array, vocab: int, name: str = "tokens") -> Array:
 
 
 def loss(decoder: Decoder, tokens: Array, targets: Array) -> Array:
-    """Returns the mean cross-entropy of the model's next-byte logits, in nats."""
+    """Returns the mean cross-entropy of the logits of the next byte, in nats.
+
+    >>> decoder = Decoder.create(DecoderConfig(width=8, layers=1, heads=2, hidden=8), np.random.default_rng(0))
+    >>> round(float(loss(decoder, np.array([[97, 98]]), np.array([[98, 99]]))), 1)  # of a new model: log(256)
+    5.5
+    """
     check_given("decoder", decoder, "a Decoder")
     return cross_entropy(decoder(tokens), targets)
 
@@ -119,6 +125,9 @@ def parameters(tree: Any) -> dict[str, Array]:
 
     Raises:
         TypeError: a tree without any array.
+
+    >>> list(parameters({"w": np.ones(2), "layers": [{"b": np.zeros(1)}]}))
+    ['w', 'layers.0.b']
     """
     found = {name: leaf for name, leaf in named_leaves(tree) if isinstance(leaf, np.ndarray)}
     if not found:

@@ -1,4 +1,4 @@
-"""How good a model is in bits, and how far its cached decoding is from its full one, in budgets."""
+"""How good a model is, in bits, and how far its logits through caches are from the full computation, in error budgets."""
 
 from __future__ import annotations
 
@@ -27,6 +27,11 @@ def bits_per_byte(decoder: Decoder, inputs: Array, targets: Array, *, batch: int
     Raises:
         TypeError: inputs or targets that are not integer arrays, a batch that is not an int.
         ValueError: no windows, windows of no tokens, targets of another shape than the inputs, a batch below 1.
+
+    >>> from tinyattn.models.config import DecoderConfig
+    >>> decoder = Decoder.create(DecoderConfig(width=8, layers=1, heads=2, hidden=8), np.random.default_rng(0))
+    >>> round(bits_per_byte(decoder, np.array([[97, 98]]), np.array([[98, 99]])))  # of a new model: log2(256)
+    8
     """
     check_windows(decoder, inputs, "inputs")
     check_windows(decoder, targets, "targets")
@@ -50,11 +55,17 @@ def check_windows(decoder: Decoder, tokens: Array, name: str = "tokens") -> None
 
 
 def cached_logits(decoder: Decoder, tokens: Array, caches: Sequence[Cache], *, prompt: int = 1) -> Array:
-    """Returns the logits of tokens (batch, length), read into empty caches, one per layer: the prompt at once, then one by one.
+    """Returns the logits of tokens (batch, length), read into empty caches, one per layer: first the prompt, then token by token.
 
     Raises:
         TypeError: tokens that are not an integer array, a prompt that is not an int.
         ValueError: no tokens, a prompt that is not 1 to length.
+
+    >>> from tinyattn.caches import GrowingCache
+    >>> from tinyattn.models.config import DecoderConfig
+    >>> decoder = Decoder.create(DecoderConfig(width=8, layers=1, heads=2, hidden=8), np.random.default_rng(0))
+    >>> cached_logits(decoder, np.array([[97, 98, 99]]), [GrowingCache()], prompt=2).shape
+    (1, 3, 256)
     """
     check_windows(decoder, tokens)
     check_caches(caches, len(decoder.blocks))
@@ -66,7 +77,14 @@ def cached_logits(decoder: Decoder, tokens: Array, caches: Sequence[Cache], *, p
 
 
 def gap_in_budgets(decoder: Decoder, tokens: Array, cache: Callable[[], Any], rng: np.random.Generator) -> float:
-    """Returns the largest difference of cached and full logits, token by token, in units of the error budget."""
+    """Returns the largest difference of cached and full logits, token by token, in units of the error budget.
+
+    >>> from tinyattn.caches import GrowingCache
+    >>> from tinyattn.models.config import DecoderConfig
+    >>> decoder = Decoder.create(DecoderConfig(width=8, layers=1, heads=2, hidden=8), np.random.default_rng(0))
+    >>> gap_in_budgets(decoder, np.array([[97, 98, 99]]), GrowingCache, np.random.default_rng(0)) < 1.0
+    True
+    """
     check_given("cache", cache, "a function that makes a cache")
     full, budget = logits_and_budget(decoder, tokens, rng)
     cached = cached_logits(decoder, tokens, [cache() for _ in decoder.blocks])
@@ -74,19 +92,25 @@ def gap_in_budgets(decoder: Decoder, tokens: Array, cache: Callable[[], Any], rn
 
 
 def logits_and_budget(decoder: Decoder, tokens: Array, rng: np.random.Generator) -> tuple[Array, Array]:
-    """Returns the full computation's logits of tokens (batch, length), in float64, and how large an error each may have.
+    """Returns the logits of tokens (batch, length) by the full computation, as float64, and the error that each may have.
 
-    The budget of a row of logits is 4 (E + J + eps |logit|): E the error of the full float32 computation against
-    float64, J what changes when every parameter moves by a factor 1 +- eps (4 draws).
+    The budget of a row of logits is 4 (E + J + eps |logit|). E is the error of the full float32 computation against float64,
+    J the largest change when every parameter is multiplied by 1 + eps or 1 - eps, in 4 draws.
 
     Raises:
         TypeError: tokens that are not an integer array. ValueError: no tokens.
+
+    >>> from tinyattn.models.config import DecoderConfig
+    >>> decoder = Decoder.create(DecoderConfig(width=8, layers=1, heads=2, hidden=8), np.random.default_rng(0))
+    >>> logits, budget = logits_and_budget(decoder, np.array([[97, 98, 99]]), np.random.default_rng(0))
+    >>> logits.shape, bool(budget.max() < 1e-5)
+    ((1, 3, 256), True)
     """
     check_given("decoder", decoder, "a Decoder", "astype", "blocks")
     check_rng(rng)
     check_windows(decoder, tokens)
     full = decoder(tokens).astype(np.float64)
-    # The truth is the definition's; the kernel for float64 would also have to be compiled, for these few passes alone.
+    # The definition computes the truth: a float64 kernel would have to be compiled for these few passes.
     wide = map_tree(lambda leaf: definitions.attention if leaf is fastest.attention else leaf, decoder.astype(np.float64))
     truth = wide(tokens)
     spread = np.abs(full - truth).max(axis=-1, keepdims=True)

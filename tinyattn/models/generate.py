@@ -1,4 +1,4 @@
-"""Writing on: one token after the other, from caches or from scratch."""
+"""Continuing a text token by token, through caches or by computing the whole text again."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tinyattn.caches.room import check_room
 from tinyattn.caches.rows import release
 from tinyattn.models.decoder import Decoder
 from tinyattn.models.given import check_given
-from tinyattn.models.sampling import check_options, sample
+from tinyattn.models.sampling import check_drawing, check_options, sample
 from tinyattn.ops.checks import whole
 from tinyattn.ops.types import Array
 
@@ -22,47 +22,52 @@ def generate(decoder: Decoder, prompt: bytes, tokens: int, rng: np.random.Genera
              cache: Callable[[], Cache] | None = None) -> Iterator[int]:
     """Yields `tokens` bytes that continue the prompt; greedy at temperature 0.
 
-    `cache` makes one cache per layer (GrowingCache, say); without it every token is computed from the whole text.
+    `cache` makes one cache per layer, such as GrowingCache; without it every token is computed from the whole text.
 
-    Above temperature 0 the numbers come from a stream of their own, spawned from `rng`: what is drawn does not depend on
-    what else is written with the same Generator at the same time.
+    Above temperature 0 random numbers come from a Generator of its own, spawned from `rng`: the bytes do not depend on what
+    else is generated with `rng` at the same time.
 
     Raises:
         TypeError, ValueError: a prompt that is not bytes, is empty or lies outside the vocabulary, tokens below 0 or more
-            than the caches hold together, no Generator where one is needed, options out of range.
+            than the caches have room for, no Generator where one is needed, options out of range.
+
+    >>> from tinyattn.caches import GrowingCache
+    >>> from tinyattn.models.config import DecoderConfig
+    >>> decoder = Decoder.create(DecoderConfig(width=8, layers=1, heads=2, hidden=8), np.random.default_rng(0))
+    >>> [*generate(decoder, b"ab", 3, cache=GrowingCache)] == [*generate(decoder, b"ab", 3)]
+    True
     """
     written = check_prompt(decoder, prompt)
     tokens = whole("tokens", tokens, 0)
     caches = None if cache is None else make_caches(decoder, cache, written.shape[1] + tokens - 1)
-    choose = partial(sample, rng=streams(rng, 1, temperature, top_k, top_p)[0], temperature=temperature, top_k=top_k, top_p=top_p)
+    choose, = choosers(rng, 1, temperature, top_k, top_p)
     return write_on(decoder, written, tokens, choose, caches)
 
 
-def streams(rng: np.random.Generator | None, count: int, temperature: float, top_k: int | None,
-            top_p: float | None) -> Sequence[np.random.Generator | None]:
-    """Returns a stream of random numbers for each of `count` texts, spawned one after the other; None at temperature 0.
+def choosers(rng: np.random.Generator | None, count: int, temperature: float, top_k: int | None,
+             top_p: float | None) -> list[Callable[[Array], Array]]:
+    """Returns for each of `count` texts the function that chooses its next token from logits (1, vocab).
 
-    So n texts that are written side by side are drawn as if they had been written one by one with the same Generator.
+    Above temperature 0 each draws from a Generator of its own, spawned from `rng`, so that texts that are written side by side
+    are the same as texts that are written one after the other.
 
     Raises:
         TypeError: no Generator, or one that cannot spawn others. ValueError: options of sampling out of range.
     """
     check_options(temperature, top_k, top_p)
-    if temperature == 0.0:
-        return [None] * count
-    if not isinstance(rng, np.random.Generator):
-        raise TypeError(f"rng: expected a np.random.Generator above temperature 0, got {type(rng).__name__}")
+    check_drawing(rng, temperature)
     try:
-        return rng.spawn(count)
+        streams = rng.spawn(count) if rng is not None and temperature != 0.0 else [None] * count
     except TypeError:
         raise TypeError("rng: expected a Generator that spawns others, as np.random.default_rng(seed) does") from None
+    return [partial(sample, rng=stream, temperature=temperature, top_k=top_k, top_p=top_p) for stream in streams]
 
 
 def write_on(decoder: Decoder, text: Array, tokens: int, choose: Callable[[Array], Array], caches: Sequence[Cache] | None,
              ) -> Iterator[int]:
-    """Yields the tokens that `choose` takes from the logits, one by one; text (1, length) stands behind what the caches hold.
+    """Yields the tokens that `choose` takes from the logits, one by one; text (1, length) follows the tokens that the caches hold.
 
-    When all are written, or the caller stops, the caches give back what they hold of a pool.
+    When all tokens are written, or the caller stops, the caches give their pages back to the pool.
     """
     try:
         for _ in range(tokens):
@@ -81,10 +86,10 @@ def make_caches(decoder: Decoder, cache: Callable[[], Cache], length: int) -> li
 
 
 def made_by(cache: Callable[[], Cache], count: int, name: str = "cache") -> list[Cache]:
-    """Returns so many caches from the function that makes one.
+    """Returns so many caches, made by the function that makes one.
 
     Raises:
-        TypeError: what is no function or makes no cache. ValueError: one that gives the same cache twice.
+        TypeError: what is not a function, or a function that makes no cache. ValueError: one that gives the same cache twice.
     """
     if not callable(cache):
         raise TypeError(f"{name}: expected a function that makes a cache, as GrowingCache is one, got {type(cache).__name__}")

@@ -1,4 +1,4 @@
-"""What callers give as a model, its optimiser, images or labels: told by what it has, and refused by name."""
+"""Checks of what callers give as a model, an optimiser, caches, images or labels; errors name the argument."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import numpy as np
 
 from tinyattn.engine.tensor import Tensor
 from tinyattn.engine.tree import differentiable, leaves, named_leaves
-from tinyattn.layers.linear import check_cache
+from tinyattn.layers.checks import check_cache
 from tinyattn.ops.checks import has_axes, integers
 from tinyattn.ops.types import Array
 
 
 def check_given(name: str, value: Any, expected: str, *attributes: str) -> None:
-    """Raises TypeError unless a value can be called, or has the attributes that are asked for.
+    """Raises TypeError unless a value has these attributes or, where none is named, can be called.
 
     >>> check_given("decoder", "seven", "a Decoder", "embedding")
     Traceback (most recent call last):
@@ -50,7 +50,7 @@ def check_blocks(blocks: Any) -> None:
 
 
 def check_caches(caches: Any, layers: int) -> None:
-    """Raises TypeError for what is no list of caches, ValueError unless there is one for each layer, each its own."""
+    """Raises TypeError for what is not a list of caches, ValueError unless there is one per layer, none of them twice."""
     if not isinstance(caches, Sequence):
         raise TypeError(f"caches: expected a list of {layers}, one for each layer, got {type(caches).__name__}")
     for number, cache in enumerate(caches):
@@ -64,7 +64,7 @@ def check_caches(caches: Any, layers: int) -> None:
 
 
 def check_some(images: Any, name: str) -> None:
-    """Raises TypeError for what is no array of images, ValueError unless there is at least one."""
+    """Raises TypeError for what is not an array of images, ValueError for an array of none."""
     if not has_axes(name, images, 3)[0]:
         raise ValueError(f"{name}: expected at least one, got shape {images.shape}")
 
@@ -73,7 +73,7 @@ def label_array(name: str, labels: Any, images: Array, shape: tuple[int, ...], c
     """Returns the labels of images as int64.
 
     Raises:
-        TypeError: labels that are no integers. ValueError: labels of another shape. IndexError: one that is no class.
+        TypeError: labels that are not integers. ValueError: labels of another shape. IndexError: a label that is not a class.
 
     >>> label_array("labels", np.array([3]), np.zeros((1, 8, 8)), (1,), 3)
     Traceback (most recent call last):

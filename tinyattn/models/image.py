@@ -1,4 +1,4 @@
-"""A small image model: patches in, logits of the image's class out, any mechanism of a grid between."""
+"""A small image model: patches in, logits of the class out, with any mechanism of a grid between."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import numpy as np
 
 from tinyattn.layers.attention import SelfAttention
 from tinyattn.layers.block import Block
-from tinyattn.layers.feed_forward import SwiGLU
-from tinyattn.layers.linear import check_parts, normal, project
+from tinyattn.layers.checks import check_heads, check_parts
+from tinyattn.layers.linear import normal, project
 from tinyattn.layers.norm import RMSNorm
 from tinyattn.layers.patch import PatchEmbedding
-from tinyattn.models.config import keep_sizes
+from tinyattn.models.config import keep_sizes, residual_deviation
 from tinyattn.models.given import check_blocks, check_given, label_array
 from tinyattn.ops.checks import has_axes
 from tinyattn.ops.loss import cross_entropy
@@ -47,8 +47,7 @@ class ImageConfig:
         keep_sizes(self, *(field.name for field in fields(self)))
         if self.side % self.patch:
             raise ValueError(f"patch: expected a divisor of the side {self.side}, got {self.patch}")
-        if self.width % self.heads:
-            raise ValueError(f"heads: expected a divisor of the width {self.width}, got {self.heads}")
+        check_heads(self.width, self.heads, self.heads)
 
     @property
     def grid(self) -> Grid:
@@ -60,14 +59,11 @@ BlockOf = Callable[[np.random.Generator, int, ImageConfig], Any]
 
 
 def attending(mechanism: Callable[[int], Callable[..., Any]]) -> BlockOf:
-    """Returns the maker of blocks of which number n attends by mechanism(n), a function of q, k, v and grid=."""
+    """Returns a function that makes blocks; block number n attends by mechanism(n), a function of q, k, v and grid=."""
     def make(rng: np.random.Generator, number: int, config: ImageConfig) -> Block:
-        attend = partial(mechanism(number), grid=config.grid)
-        smaller = 0.02 / (2 * config.layers) ** 0.5
-        return Block(RMSNorm.create(config.width),
-                     SelfAttention.create(rng, config.width, config.heads, config.heads, mechanism=attend, base=None,
-                                          deviation=smaller),
-                     RMSNorm.create(config.width), SwiGLU.create(rng, config.width, config.hidden, deviation=smaller))
+        attend, smaller = partial(mechanism(number), grid=config.grid), residual_deviation(config.layers)
+        attention = SelfAttention.create(rng, config.width, config.heads, config.heads, mechanism=attend, base=None, deviation=smaller)
+        return Block.create(rng, attention, config.width, config.hidden, deviation=smaller)
 
     return make
 
@@ -77,6 +73,12 @@ class ImageModel:
     """Patch embedding, blocks, the mean of the normalised cells, head.
 
     images (batch, side, side) -> logits (batch, classes).
+
+    >>> from tinyattn import definitions
+    >>> block = attending(lambda number: partial(definitions.axial_attention, axis=number))
+    >>> model = ImageModel.create(ImageConfig(), np.random.default_rng(0), block=block)
+    >>> model(np.ones((3, 8, 8), np.float32)).shape
+    (3, 10)
     """
 
     embedding: PatchEmbedding
@@ -106,11 +108,14 @@ class ImageModel:
 
 
 def image_loss(model: ImageModel, images: Array, labels: Array) -> Array:
-    """Returns the mean cross-entropy of the model's logits, in nats.
+    """Returns the mean cross-entropy of the logits of the model, in nats.
 
     Raises:
-        TypeError: no model, images that are no floating array, labels that are no integers. ValueError: images that do not
-            fit the model, labels of another shape. IndexError: a label that is no class.
+        TypeError: no model, images that are not a floating array, labels that are not integers. ValueError: images that do not
+            fit the model, labels of another shape. IndexError: a label that is not a class.
+
+    >>> round(float(image_loss(lambda images: np.zeros((1, 2)), np.zeros((1, 8, 8)), np.array([0]))), 4)
+    0.6931
     """
     check_given("model", model, "an ImageModel")
     logits = model(images)

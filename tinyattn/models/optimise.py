@@ -14,20 +14,23 @@ from tinyattn.ops.checks import real, whole
 from tinyattn.ops.storage import to_single, widened
 from tinyattn.ops.types import Array
 
-# Sums of squares between these have neither overflowed nor lost digits in float32.
+# A sum of squares between these has neither overflowed nor lost digits in float32.
 FEWEST, MOST = 1e-30, 1e37
-# The square of a number below this is in float32.
+# The square of a number below this fits in float32.
 LARGE = 1e18
-# The least epsilon: a parameter whose gradients were all 0 is moved by 0 / epsilon, and float32 rounds less to 0.
+# The least epsilon: a parameter whose gradients were all 0 moves by 0 / epsilon, and float32 rounds a smaller epsilon to 0.
 LEAST = 1e-30
 
 
 @dataclass(frozen=True, eq=False)
 class AdamW:
-    """Running means of the gradients, roots of the running means of their squares, and the number of steps.
+    """The state of AdamW: running means of the gradients, roots of the running means of their squares, the number of steps.
 
-    Both are trees like the parameters, float32 where those are float16 or bfloat16. The roots are kept because the square
-    of a gradient of 1e20 is beyond float32.
+    Both are trees like the parameters, float32 where those are float16 or bfloat16. Roots are kept because the square of a
+    gradient of 1e20 does not fit in float32.
+
+    >>> AdamW.create({"w": np.ones(2)})
+    AdamW(first={'w': array([0., 0.])}, second={'w': array([0., 0.])}, steps=0)
     """
 
     first: Any
@@ -52,7 +55,7 @@ def update(params: Any, gradients: Any, state: AdamW, *, rate: float, decay: flo
     """Returns (parameters, state) after one step of Adam with decoupled weight decay. arXiv:1711.05101.
 
     m = beta1 m + (1 - beta1) g, v = beta2 v + (1 - beta2) g^2, p' = p - rate (m^ / (sqrt(v^) + epsilon) + decay p),
-    m^ and v^ without their bias to 0. Vectors (norm weights) do not decay.
+    m^ and v^ are m and v corrected for their start at 0. Vectors, such as the weights of norms, do not decay.
 
     Raises:
         TypeError, ValueError: gradients or a state whose trees or shapes are not the parameters', numbers out of range.
@@ -91,9 +94,9 @@ def update(params: Any, gradients: Any, state: AdamW, *, rate: float, decay: flo
 
 
 def hypotenuse(a: Array, b: Array, epsilon: float) -> Array:
-    """Returns sqrt(a^2 + b^2) of positive a, two arrays of its own: to within epsilon where a square is below the dtype.
+    """Returns sqrt(a^2 + b^2) of positive a, and overwrites both arrays; squares that underflow cost less than epsilon.
 
-    np.hypot takes four times as long, and is needed only where a square is beyond the dtype.
+    np.hypot takes four times as long, and is needed only where a square overflows.
     """
     largest = max(float(np.max(a, initial=0.0)), float(np.max(b, initial=0.0)), -float(np.min(b, initial=0.0)))
     if not (largest < LARGE and epsilon > 1e-15 and a.dtype == b.dtype):
@@ -105,7 +108,7 @@ def hypotenuse(a: Array, b: Array, epsilon: float) -> Array:
 
 
 def check_beta(name: str, beta: Any) -> float:
-    """Returns a decay rate of a running mean, at least 0 and below 1."""
+    """Returns the decay rate of a running mean, at least 0 and below 1."""
     number = real(name, beta, least=0.0)
     if number >= 1.0:
         raise ValueError(f"{name}: expected a number below 1, got {number}")
@@ -134,10 +137,10 @@ def check_like(name: str, tree: Any, params: Any) -> None:
 def clip(gradients: Any, limit: float) -> tuple[Any, float]:
     """Returns the gradients, shrunk together where their norm is above the limit, and the norm they had.
 
-    Gradients whose squares are beyond their dtype, large or small, are measured and shrunk as all others.
+    Gradients whose squares overflow or underflow their dtype are measured and shrunk as well.
 
     Raises:
-        TypeError: gradients without any floating array. TypeError, ValueError: a limit that is no number above 0.
+        TypeError: gradients without any floating array. TypeError, ValueError: a limit that is not a number above 0.
 
     >>> clip({"w": np.array([3.0, 4.0])}, 1.0)
     ({'w': array([0.6, 0.8])}, 5.0)
@@ -164,7 +167,7 @@ def clip(gradients: Any, limit: float) -> tuple[Any, float]:
 
 
 def schedule(step: int, *, steps: int, peak: float, warmup: int, floor: float = 0.1) -> float:
-    """Returns the learning rate of a step: up in a line for `warmup` steps, then down by a cosine to floor * peak, where it stays.
+    """Returns the learning rate of a step: it rises linearly for `warmup` steps, then falls by a cosine to floor * peak and stays.
 
     >>> [round(schedule(s, steps=10, peak=1.0, warmup=2), 3) for s in (0, 1, 2, 9)]
     [0.5, 1.0, 1.0, 0.134]

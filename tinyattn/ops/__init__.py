@@ -1,31 +1,31 @@
-"""Small named pieces of NumPy that definitions are written with.
+"""Small named pieces of NumPy, from which the definitions are written.
 
 Its files, in reading order:
 
-    types.py                what annotations call an array
-    storage.py              float16 and bfloat16 widened, results narrowed
-    checks.py               numbers and index arrays, checked
-    signature.py            @shapes: a mechanism's axes, declared and checked
-    heads.py                heads cut, joined, grouped
-    softmax.py              softmax, logsumexp, and what is before the division
-    merge.py                two partial attentions become one
-    largest.py              the largest numbers of a row
-    norm.py                 RMS, layer, unit length
-    activation.py           sigmoid, SiLU, GELU, softplus
+    types.py                the name of an array in annotations
+    storage.py              widening float16 and bfloat16, narrowing results
+    checks.py               checks of numbers, texts and arrays
+    signature.py            @shapes: the axes of a mechanism, declared and checked
+    heads.py                splitting, merging and grouping heads
+    softmax.py              softmax, log-softmax, log-sum-exp
+    merge.py                merging two partial results of attention
+    largest.py              selecting the largest numbers of a row
+    norm.py                 RMS norm, layer norm, unit length
+    activation.py           sigmoid, SiLU, GELU, softplus, ReLU
     loss.py                 cross-entropy
-    masks/                  who may see whom
-    windows.py              cells of a grid
-    positions/              where a token stands
-    quantize.py             numbers in 8 or 4 bits
-    draws.py                what is drawn at random beside a mechanism
-    bias.py                 biases that are a rule on positions
+    masks/                  patterns: which query sees which key
+    windows.py              windows of a grid
+    positions/              rotary and other positions
+    quantize.py             quantisation to 8 or 4 bits
+    draws.py                random matrices that mechanisms take as arguments
+    bias.py                 biases that are a function of the distance
     options.py              the options of softmax attention, checked
-    tiles.py                which queries see which keys of one block
-    scores.py               from queries and keys to scores
+    tiles.py                visibility of one block of keys
+    scores.py               scores from queries and keys
     features.py             feature maps of linear attention
     gates.py                the gates of recurrences, checked
     linear_options.py       the options of the linear family, checked
-    files/                  written whole or not at all
+    files/                  safetensors files
 """
 
 from tinyattn.ops.activation import gelu, relu, relu_squared, sigmoid, silu, softplus

@@ -1,4 +1,4 @@
-"""Activations, safe at any size of their argument."""
+"""Activation functions that do not overflow, however large their argument is."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tinyattn.ops.types import Array
 
 @widened
 def sigmoid(x: Array) -> Array:
-    """Returns 1 / (1 + exp(-x)), as (1 + tanh(x / 2)) / 2, which neither overflows nor branches.
+    """Returns 1 / (1 + exp(-x)), computed as (1 + tanh(x / 2)) / 2, which does not overflow and needs no branches.
 
     >>> sigmoid(np.array([-1e4, 0.0, 1e4]))
     array([0. , 0.5, 1. ])
@@ -35,13 +35,13 @@ def silu(x: Array) -> Array:
 
 @widened
 def gelu(x: Array) -> Array:
-    """Returns x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2: GELU in the tanh form. arXiv:1606.08415.
+    """Returns x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2: GELU in its tanh form. arXiv:1606.08415.
 
     >>> gelu(np.array([0.0, 100.0]))
     array([  0., 100.])
     """
     x = floating("x", x)
-    near = np.clip(x, -10.0, 10.0)  # beyond, the tangent is 1 to the last bit, and the cube may overflow
+    near = np.clip(x, -10.0, 10.0)  # beyond 10, tanh is exactly 1 and the cube may overflow
     return x * 0.5 * (1.0 + np.tanh(math.sqrt(2.0 / math.pi) * (near + 0.044715 * (near * near * near))))
 
 
@@ -52,13 +52,13 @@ def softplus(x: Array) -> Array:
     >>> softplus(np.array([-1e4, 1e4]))
     array([    0., 10000.])
     """
-    with np.errstate(under="ignore", invalid="ignore"):  # NaN gives NaN, without a word
+    with np.errstate(under="ignore", invalid="ignore"):  # NaN gives NaN, without a warning
         return np.logaddexp(floating("x", x), 0.0)
 
 
 @widened
 def relu(x: Array) -> Array:
-    """Returns max(x, 0); the slope at 0 is 0.
+    """Returns max(x, 0); the derivative at 0 is 0.
 
     >>> relu(np.array([-1.0, 2.0]))
     array([0., 2.])

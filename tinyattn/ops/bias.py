@@ -1,4 +1,4 @@
-"""Biases that are a rule on distances: evaluated tile by tile, so that a long context needs no square."""
+"""Biases given as a function of the distance: they are evaluated tile by tile, so that a long context needs no square array."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tinyattn.ops.checks import integers, whole
+from tinyattn.ops.checks import integers, one_axis, whole
 from tinyattn.ops.signature import floating
 from tinyattn.ops.storage import to_single
 from tinyattn.ops.types import Array
@@ -15,7 +15,13 @@ from tinyattn.ops.types import Array
 
 @dataclass(frozen=True, eq=False)
 class Bias:
-    """What is added to the scores, as a function of a key's position minus the query's: (heads, *shape of the distances)."""
+    """A bias as a function of the distance, the position of the key minus that of the query.
+
+    `of` takes an integer array of distances and returns (heads, *shape of the distances), which is added to the scores.
+
+    >>> Bias(lambda distance: 0.5 * distance[None]).dense(1, 3)
+    array([[[-1. , -0.5,  0. ]]])
+    """
 
     of: Callable[[Array], Array]
 
@@ -25,26 +31,24 @@ class Bias:
 
     def tile(self, q_positions: Array, kv_positions: Array) -> Array:
         """Returns the bias (heads, i, j) of queries and keys at these positions."""
-        q_positions, kv_positions = integers("q_positions", q_positions), integers("kv_positions", kv_positions)
-        for name, positions in (("q_positions", q_positions), ("kv_positions", kv_positions)):
-            if positions.ndim != 1:
-                raise ValueError(f"{name}: expected one axis, got shape {positions.shape}")
+        given = {"q_positions": q_positions, "kv_positions": kv_positions}
+        q_positions, kv_positions = (one_axis(name, integers(name, positions, 0)) for name, positions in given.items())
         return self.of(kv_positions - q_positions[:, None])
 
     def dense(self, q_len: int, kv_len: int) -> Array:
-        """Returns the bias (heads, q_len, kv_len) at bottom-right positions: query i at i + kv_len - q_len."""
+        """Returns the bias (heads, q_len, kv_len) in which query i has the position i + kv_len - q_len."""
         q_len, kv_len = whole("q_len", q_len, 0), whole("kv_len", kv_len, 0)
         return self.of(np.arange(kv_len) - np.arange(kv_len - q_len, kv_len)[:, None])
 
 
 def owned(array: Array) -> Array:
-    """Returns a copy of an array, half-width numbers in float32: its owner may fill it again. A Tensor owns its numbers."""
+    """Returns a copy of an array, which its owner may change later; float16 and bfloat16 become float32. A Tensor is not copied."""
     single: Array = to_single(array)
     return single.copy() if isinstance(single, np.ndarray) else single
 
 
 def alibi(slopes: Array) -> Bias:
-    """Returns -slope_h |p_i - p_j|: the farther a key, the less it weighs. slopes (heads,). arXiv:2108.12409.
+    """Returns the bias -slope_h |p_i - p_j|: the more distant a key, the lower its weight. slopes (heads,). arXiv:2108.12409.
 
     >>> alibi(np.array([0.5])).dense(1, 3)
     array([[[-1. , -0.5, -0. ]]])
@@ -63,13 +67,13 @@ def alibi(slopes: Array) -> Bias:
 
 
 def relative(table: Array, buckets: Callable[[Array], Array]) -> Bias:
-    """Returns table[buckets(p_j - p_i), h]: a learned number for each bucket of distances and head.
+    """Returns the bias table[buckets(p_j - p_i), h]: a learned number per bucket of distances and head.
 
-    table (count, heads), its gradient included; `buckets` maps integer distances to rows of it, as
+    table (count, heads) has a gradient. `buckets` maps integer distances to rows of the table, as
     `functools.partial(t5_buckets, causal=True)` does. arXiv:1910.10683.
 
     Raises:
-        IndexError: a bucket that the table does not have.
+        IndexError: `buckets` returned a row that the table does not have (raised when the bias is evaluated).
 
     >>> relative(np.array([[1.0], [2.0]]), lambda distance: (distance < 0).astype(int)).dense(2, 2)
     array([[[1., 1.],
@@ -84,7 +88,7 @@ def relative(table: Array, buckets: Callable[[Array], Array]) -> Bias:
     def of(distance: Array) -> Array:
         rows = integers("buckets", buckets(distance), 0)
         if rows.shape != distance.shape:
-            raise ValueError(f"buckets: expected a row for each of the distances {distance.shape}, got shape {rows.shape}")
+            raise ValueError(f"buckets: expected one row per distance {distance.shape}, got shape {rows.shape}")
         if rows.size and not 0 <= rows.min() <= rows.max() < table.shape[0]:
             raise IndexError(f"buckets: expected rows of table {table.shape}, got {int(rows.min())} to {int(rows.max())}")
         return np.moveaxis(table[rows], -1, 0)

@@ -1,4 +1,4 @@
-"""Numbers and index arrays that a caller gives, checked before they reach a formula, a table or a kernel."""
+"""Checks of the numbers, texts and arrays that a caller gives, made before they reach a formula, a table or a kernel."""
 
 from __future__ import annotations
 
@@ -14,22 +14,32 @@ from tinyattn.ops.types import Array
 
 # Sums and differences of two positions of this size still fit in 64 bits.
 LARGEST = 1 << 62
-# The dtypes of nearly every array that is checked, asked for first: the checks of a decoding step are counted in microseconds.
+# The dtypes of nearly every array that is checked. They are tested first, as the checks of a decoding step cost microseconds.
 WIDE = frozenset({np.dtype(np.float32), np.dtype(np.float64)})
+
+
+def is_int(value: Any) -> bool:
+    """Returns whether a value is an int of Python or NumPy, and not a bool."""
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
+def is_number(value: Any) -> bool:
+    """Returns whether a value is an int or a float of Python or NumPy, and not a bool."""
+    return is_int(value) or isinstance(value, (float, np.floating))
 
 
 def whole(name: str, number: Any, least: int, most: int | None = LARGEST) -> int:
     """Returns an int from `least` to `most`.
 
     Raises:
-        TypeError: what is no int, or is a bool. ValueError: one out of range.
+        TypeError: the value is not an int, or is a bool. ValueError: it is out of range.
 
     >>> whole("size", np.uint8(3), 1) - 4
     -1
     """
     if type(number) is int and number >= least and (most is None or number <= most):
         return number
-    if isinstance(number, (bool, np.bool_)) or not isinstance(number, (int, np.integer)):
+    if not is_int(number):
         raise TypeError(f"{name}: expected an int, got {type(number).__name__}")
     if number < least:
         raise ValueError(f"{name}: expected {least} or more, got {number}")
@@ -39,15 +49,15 @@ def whole(name: str, number: Any, least: int, most: int | None = LARGEST) -> int
 
 
 def real(name: str, number: Any, *, least: float = -math.inf, above: float = -math.inf) -> float:
-    """Returns a finite float of at least `least` and above `above`.
+    """Returns a finite float that is at least `least` and larger than `above`.
 
     Raises:
-        TypeError: what is no number, or is a bool. ValueError: NaN, inf, or one out of range.
+        TypeError: the value is not a number, or is a bool. ValueError: it is NaN, infinite or out of range.
 
     >>> real("factor", np.float32(2.0), least=1.0)
     2.0
     """
-    if isinstance(number, (bool, np.bool_)) or not isinstance(number, (int, float, np.integer, np.floating)):
+    if not is_number(number):
         raise TypeError(f"{name}: expected a number, got {type(number).__name__}")
     finite = abs(number) <= sys.float_info.max if isinstance(number, int) else math.isfinite(number)
     if not (finite and number >= least and number > above):
@@ -57,7 +67,7 @@ def real(name: str, number: Any, *, least: float = -math.inf, above: float = -ma
 
 
 def truth(name: str, value: Any) -> bool:
-    """Returns a bool; TypeError for anything else.
+    """Returns a bool; raises TypeError for anything else.
 
     >>> truth("interleaved", np.bool_(True))
     True
@@ -68,25 +78,26 @@ def truth(name: str, value: Any) -> bool:
 
 
 def text(name: str, value: Any) -> str:
-    """Returns a str; TypeError for anything else."""
+    """Returns a str; raises TypeError for anything else."""
     if not isinstance(value, str):
         raise TypeError(f"{name}: expected a str, got {type(value).__name__}")
     return value
 
 
 def function_or_none(name: str, value: Any) -> None:
-    """Raises TypeError for what is neither a function nor None."""
+    """Raises TypeError unless the value is a function or None."""
     if value is not None and not callable(value):
         raise TypeError(f"{name}: expected a function or None, got {type(value).__name__}")
 
 
 def integers(name: str, array: Any, least_axes: int = 1) -> Array:
-    """Returns a copy of an integer array, or of a list of ints, as int64: its owner may change the original.
+    """Returns a copy, in int64, of an integer array or of a list of ints.
 
-    Unsigned and short integers would wrap around in a difference of two positions.
+    It is a copy because the owner may change the original, and int64 because unsigned and short integers would wrap around
+    in a difference of two positions.
 
     Raises:
-        TypeError: numbers that are not integers. ValueError: too few axes, or numbers beyond 64 bits.
+        TypeError: the numbers are not integers. ValueError: there are too few axes, or a number does not fit in 63 bits.
 
     >>> integers("ids", np.array([0, 3], np.uint8)) - 4
     array([-4, -1])
@@ -108,24 +119,40 @@ def integers(name: str, array: Any, least_axes: int = 1) -> Array:
 
 
 def index_array(name: str, array: Any) -> Array:
-    """Returns the array as NumPy's own type; TypeError unless it is an array of integers that hides none.
+    """Returns an integer array as a plain ndarray; raises TypeError for anything else, masked arrays included.
 
-    An np.matrix keeps two axes whatever is taken of it or added to it.
+    An np.matrix becomes plain because indexing or adding to a matrix always gives two axes.
 
     >>> index_array("positions", np.arange(2))
     array([0, 1])
     """
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "iu" or isinstance(array, np.ma.MaskedArray):
-        plain = isinstance(array, np.ndarray) and not isinstance(array, np.ma.MaskedArray)
+    plain = isinstance(array, np.ndarray) and not isinstance(array, np.ma.MaskedArray)
+    if not plain or array.dtype.kind not in "iu":
         raise TypeError(f"{name}: expected an integer array, got {array.dtype if plain else type(array).__name__}")
     return array if type(array) is np.ndarray else array.view(np.ndarray)
 
 
+def one_axis(name: str, array: Array) -> Array:
+    """Returns an array that has one axis; raises ValueError for another number of axes."""
+    if array.ndim != 1:
+        raise ValueError(f"{name}: expected one axis, got shape {array.shape}")
+    return array
+
+
+def booleans(name: str, array: Any, expected: str) -> Array:
+    """Returns a boolean array as a plain ndarray; raises TypeError for anything else, masked arrays included."""
+    masked = isinstance(array, np.ma.MaskedArray)
+    if masked or not isinstance(array, np.ndarray) or array.dtype != np.bool_:
+        kind = "a masked array" if masked else getattr(array, "dtype", None) or type(array).__name__
+        raise TypeError(f"{name}: expected {expected}, got {kind}")
+    return array.view(np.ndarray)
+
+
 def has_axes(name: str, x: Any, least: int) -> tuple[int, ...]:
-    """Returns the shape of an array of real numbers or a Tensor.
+    """Returns the shape of an array of real numbers or of a Tensor.
 
     Raises:
-        TypeError: what is neither, a masked array. ValueError: fewer than `least` axes.
+        TypeError: x is neither, or is a masked array. ValueError: x has fewer than `least` axes.
     """
     if type(x) is ndarray and x.dtype in WIDE and x.ndim >= least:
         return x.shape
@@ -139,7 +166,14 @@ def has_axes(name: str, x: Any, least: int) -> tuple[int, ...]:
     return shape
 
 
+def check_broadcast(name: str, shape: tuple[int, ...], full: tuple[int, ...], axes: str = "(..., heads, q_len, kv_len)") -> None:
+    """Raises ValueError unless an array of this shape broadcasts to the full shape, whose axes are named."""
+    fits = len(shape) <= len(full) and all(size in (1, want) for size, want in zip(shape[::-1], full[::-1], strict=False))
+    if not fits:
+        raise ValueError(f"{name}: expected a shape that broadcasts to {axes} = {full}, got shape {shape}")
+
+
 def check_rng(rng: Any) -> None:
-    """Raises TypeError unless what is given draws random numbers as a NumPy Generator does."""
+    """Raises TypeError unless the argument is a NumPy Generator."""
     if not isinstance(rng, np.random.Generator):
         raise TypeError(f"rng: expected a np.random.Generator, got {type(rng).__name__}")

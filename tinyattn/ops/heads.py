@@ -1,4 +1,4 @@
-"""Heads: cut a width into them, join them, and let the heads of a group read one key head without copies."""
+"""Heads: a width is split into heads and merged again, and the heads of a group read one key head without copies."""
 
 from __future__ import annotations
 
@@ -34,10 +34,9 @@ def merge_heads(x: Array) -> Array:
 
 
 def fold_group(x: Array, kv_heads: int) -> Array:
-    """Returns (..., heads, i, d) as (..., kv_heads, groups * i, d): the heads of a group, one below the other.
+    """Returns (..., heads, i, d) as (..., kv_heads, groups * i, d): the heads of a group become more rows of one head.
 
-    Query head h reads kv head h // groups, so the heads of a group stand together and their rows may be read as
-    more queries of one head.
+    Query head h reads kv head h // groups, so the heads of a group are adjacent.
 
     >>> import numpy as np
     >>> fold_group(np.zeros((6, 5, 4)), 2).shape
@@ -49,7 +48,7 @@ def fold_group(x: Array, kv_heads: int) -> Array:
 
 
 def unfold_group(x: Array, heads: int) -> Array:
-    """Returns (..., kv_heads, groups * i, d) as (..., heads, i, d): undoes `fold_group`.
+    """Returns (..., kv_heads, groups * i, d) as (..., heads, i, d): the inverse of `fold_group`.
 
     >>> import numpy as np
     >>> unfold_group(np.zeros((2, 15, 4)), 6).shape
@@ -78,10 +77,10 @@ def split_group(x: Array, kv_heads: int) -> Array:
 
 
 def groups_of(heads: int, kv_heads: int) -> int:
-    """Returns how many query heads read each key head.
+    """Returns the number of query heads that read each key head.
 
     Raises:
-        TypeError: counts that are no ints. ValueError: kv_heads that do not divide the heads.
+        TypeError: a count is not an int. ValueError: kv_heads does not divide heads.
     """
     heads, kv_heads = whole("heads", heads, 0), whole("kv_heads", kv_heads, 0)
     if heads % kv_heads if kv_heads else heads:

@@ -1,4 +1,4 @@
-"""The largest numbers of a row, of equals the earlier."""
+"""Selecting the largest numbers of a row; among equal numbers the earlier ones are selected."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from tinyattn.ops.types import Array
 
 
 def largest(numbers: Array, count: int) -> Array:
-    """Returns which numbers are the `count` largest of their row, of equals the earlier; a constant to the gradient.
+    """Returns which numbers are among the `count` largest of their row; among equal numbers the earlier ones. No gradient.
 
-    NaN counts as the largest: left out, it would vanish, and what is computed from the others be a number.
-    Sorting the numbers and finding the last one is three times as fast as sorting their places.
+    NaN counts as the largest number, because otherwise it would be left out and the result would hide it.
+    Sorting the numbers to find the smallest that is selected is three times as fast as sorting their indices.
 
     >>> largest(np.array([1.0, 3.0, 3.0, 2.0]), 1)
     array([False,  True, False, False])

@@ -1,4 +1,4 @@
-"""The options that the linear family shares, checked; state and normaliser kept as one matrix."""
+"""The options that the linear family shares, checked; a state and its normaliser are kept as one matrix."""
 
 from __future__ import annotations
 
@@ -7,20 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from tinyattn.ops.checks import function_or_none, real
-from tinyattn.ops.signature import floating, mapped
+from tinyattn.ops.checks import function_or_none
+from tinyattn.ops.options import check_scale
+from tinyattn.ops.signature import mapped, of_shape
 from tinyattn.ops.softmax import nonzero
 from tinyattn.ops.types import Array
 
 
-def linear_scale(scale: float | None) -> float:
-    """Returns the factor of the weights: 1 unless given, unlike in softmax attention."""
-    return 1.0 if scale is None else real("scale", scale)
-
-
 def featured(q: Array, k: Array, feature_map: Callable[[Array], Array] | None, scale: float | None) -> tuple[Array, Array]:
-    """Returns scale f(q) and f(k); without a feature map q and k are features already."""
-    factor = linear_scale(scale)
+    """Returns scale f(q) and f(k). Without a feature map, q and k already are features."""
+    factor = check_scale(scale)
     function_or_none("feature_map", feature_map)
     if feature_map is not None:
         q, k = mapped("feature_map", feature_map, q), mapped("feature_map", feature_map, k)
@@ -28,7 +24,7 @@ def featured(q: Array, k: Array, feature_map: Callable[[Array], Array] | None, s
 
 
 def check_state(state: Any, k: Array, v: Array, normalize: bool = False) -> Array:
-    """Returns the initial state (..., kv_heads, d, e), zeros where there is none.
+    """Returns the initial state (..., kv_heads, d, e), or zeros where none is given.
 
     With `normalize` the caller gives the pair (state, normaliser), and the normaliser becomes one more column of the state.
     """
@@ -36,21 +32,19 @@ def check_state(state: Any, k: Array, v: Array, normalize: bool = False) -> Arra
     if state is None:
         return np.zeros((*shape[:-1], shape[-1] + bool(normalize)), k.dtype)
     if not normalize:
-        return one_state("initial_state", "", state, shape, k.dtype)
+        return one_state("initial_state", state, shape, k.dtype)
     if not isinstance(state, tuple) or len(state) != 2:
         raise TypeError(f"initial_state: expected the pair (state, normaliser), got {type(state).__name__}")
-    summed = one_state("initial_state (state)", "a state of ", state[0], shape, k.dtype)
-    total = one_state("initial_state (normaliser)", "a normaliser of ", state[1], shape[:-1], k.dtype)
+    summed = one_state("initial_state (state)", state[0], shape, k.dtype)
+    total = one_state("initial_state (normaliser)", state[1], shape[:-1], k.dtype)
     return np.concatenate((summed, total[..., None]), axis=-1)
 
 
-def one_state(name: str, kind: str, state: Any, shape: tuple[int, ...], dtype: Any) -> Array:
-    """Returns an array of this shape and dtype; TypeError or ValueError if it has another one."""
-    checked: Array = floating(name, state)
-    if checked.shape != shape:
-        raise ValueError(f"{name}: expected {kind}shape {shape}, got {checked.shape}")
+def one_state(name: str, state: Any, shape: tuple[int, ...], dtype: Any) -> Array:
+    """Returns an array that has exactly this shape and dtype; otherwise raises ValueError or TypeError."""
+    checked = of_shape(name, state, shape)
     if checked.dtype != dtype:
-        raise TypeError(f"{name}: expected {kind}dtype {dtype}, got {checked.dtype}")
+        raise TypeError(f"{name}: expected dtype {dtype}, got {checked.dtype}")
     return checked
 
 
@@ -65,7 +59,7 @@ def with_ones(v: Array) -> Array:
 
 
 def divided(sums: Array) -> Array:
-    """Returns weighted sums divided by the total weight, their last column; a row of total weight 0 gives 0.
+    """Returns weighted sums divided by their last column, the total weight; a row whose total weight is 0 gives 0.
 
     >>> divided(np.array([[6.0, 2.0], [6.0, 0.0]]))
     array([[3.],
@@ -75,5 +69,5 @@ def divided(sums: Array) -> Array:
 
 
 def state_pair(state: Array) -> tuple[Array, Array]:
-    """Returns a state whose last column is its normaliser as the pair (state, normaliser)."""
+    """Returns the pair (state, normaliser) from a state whose last column is its normaliser."""
     return state[..., :-1], state[..., -1]

@@ -1,4 +1,4 @@
-"""Cross-entropy: the bits, in nats, that a model's logits leave open about the next token."""
+"""Cross-entropy: how unlikely a model's logits make the next token, in nats."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from tinyattn.ops.types import Array
 def cross_entropy(logits: Array, targets: Array, *, ignore: int | None = None) -> Array:
     """Returns the mean of log sum_v exp(logits_v) - logits_target, natural log.
 
-    logits (..., vocab), targets (...) of integers -> (). Targets equal to `ignore` count neither in the sum nor in the
-    number that it is divided by, and their logits have no gradient. float16 and bfloat16 are computed in float32.
+    logits (..., vocab), targets (...) of integers -> (). Targets equal to `ignore` are left out of the mean, and their
+    logits have gradient 0. float16 and bfloat16 are computed in float32.
 
     Raises:
-        TypeError: logits that are no floating array, targets that are not integers, an `ignore` that is no integer.
-        ValueError: targets of another shape; no target, or none but ignored ones, of which there is no mean.
-        IndexError: a target outside the vocabulary.
+        TypeError: the logits are not a floating array, or the targets or `ignore` are not integers.
+        ValueError: the targets have another shape, or there are no targets besides ignored ones, so that there is no mean.
+        IndexError: a target is outside the vocabulary.
 
     >>> float(cross_entropy(np.zeros((2, 4)), np.array([0, 3]))) == float(np.log(4.0))
     True
@@ -40,7 +40,7 @@ def cross_entropy(logits: Array, targets: Array, *, ignore: int | None = None) -
     if ignore is not None:
         counted = np.flatnonzero(targets != whole("ignore", ignore, -LARGEST))
         if not counted.size:
-            raise ValueError(f"targets: every one is the ignored {ignore}, which leaves nothing to average")
+            raise ValueError(f"targets: all of them equal the ignored {ignore}, which leaves nothing to average")
         if counted.size < targets.size:
             rows, targets = rows[counted], targets[counted]
     if not 0 <= targets.min() <= targets.max() < vocab:

@@ -1,4 +1,4 @@
-"""Normalisation of the last axis: by its mean square, by mean and variance, to length one."""
+"""Normalisation of the last axis: RMS norm, layer norm, and scaling to length 1."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import numpy as np
 from numpy import ndarray
 
 from tinyattn.ops.checks import real
-from tinyattn.ops.signature import floating
+from tinyattn.ops.signature import floating, of_shape
 from tinyattn.ops.storage import widened
 from tinyattn.ops.types import Array
 
-# Below the first a sum of squares has lost digits, above the second it has overflowed.
+# A sum of squares below the first limit has lost digits; one above the second limit has overflowed.
 LIMITS = {np.dtype(kind): (float(np.finfo(kind).tiny / np.finfo(kind).eps), float(np.finfo(kind).max))
           for kind in (np.float32, np.float64)}
 
@@ -21,22 +21,22 @@ LIMITS = {np.dtype(kind): (float(np.finfo(kind).tiny / np.finfo(kind).eps), floa
 def rms_norm(x: Array, weight: Array | None = None, *, epsilon: float = 1e-6) -> Array:
     """Returns x / sqrt(mean(x^2) + epsilon), times weight. x (..., width), weight (width,). arXiv:1910.07467.
 
-    Squares that the dtype cannot hold do no harm.
+    The result is right also where the squares overflow or underflow in the dtype.
 
     Raises:
-        TypeError: arrays that are not floating. ValueError: a weight of another shape, an epsilon below 0.
+        TypeError: an array is not floating. ValueError: the weight has another shape, or epsilon is below 0.
 
     >>> rms_norm(np.array([3.0, 3.0]), epsilon=0.0)
     array([1., 1.])
     """
-    # The one row of a decoding step, in half of the time: it is told apart before anything that it does not need.
+    # A fast path for the single row of a decoding step, which takes half the time of the general one.
     if (type(x) is ndarray and type(weight) is ndarray and x.dtype is weight.dtype and x.dtype in LIMITS and x.ndim
             and weight.ndim == 1 and x.size == x.shape[-1] == weight.size > 0 and type(epsilon) is float and epsilon >= 0.0):
         row, width, (least, most) = x.reshape(-1), weight.size, LIMITS[x.dtype]
         with np.errstate(over="ignore", under="ignore"):
-            whole = float(row.dot(row)) + width * epsilon
-        if least <= whole <= most:
-            normed: Array = x * math.sqrt(width / whole)
+            total = float(row.dot(row)) + width * epsilon
+        if least <= total <= most:
+            normed: Array = x * math.sqrt(width / total)
             return normed * weight
     return rms_norm_of_rows(x, weight, epsilon)
 
@@ -48,7 +48,7 @@ def rms_norm_of_rows(x: Array, weight: Array | None, epsilon: float) -> Array:
     width = x.shape[-1]
     if not width:
         return x
-    with np.errstate(over="ignore", under="ignore"):  # around this product alone: within it each ufunc takes 2 us longer
+    with np.errstate(over="ignore", under="ignore"):  # around this product only, because each ufunc inside takes 2 us longer
         square = np.vecdot(x, x)
     total = square.reshape(*x.shape[:-1], 1) + width * epsilon
     if exact(total, width * epsilon, x):
@@ -60,7 +60,7 @@ def rms_norm_of_rows(x: Array, weight: Array | None, epsilon: float) -> Array:
 
 @np.errstate(over="ignore", under="ignore")
 def scaled_rms_norm(x: Array, epsilon: float) -> Array:
-    """Returns x / sqrt(mean(x^2) + epsilon) by way of rows divided by their size, whose squares the dtype holds."""
+    """Returns x / sqrt(mean(x^2) + epsilon), computed from rows divided by their magnitude, whose squares cannot overflow."""
     size = magnitude(x, math.sqrt(epsilon))
     scaled = x / size
     return scaled / np.sqrt(np.mean(scaled * scaled, axis=-1, keepdims=True) + (math.sqrt(epsilon) / size) ** 2)
@@ -70,10 +70,10 @@ def scaled_rms_norm(x: Array, epsilon: float) -> Array:
 def layer_norm(x: Array, weight: Array | None = None, bias: Array | None = None, *, epsilon: float = 1e-5) -> Array:
     """Returns (x - mean) / sqrt(variance + epsilon), times weight, plus bias. x (..., width). arXiv:1607.06450.
 
-    Sums and squares that the dtype cannot hold do no harm.
+    The result is right also where sums and squares overflow or underflow in the dtype.
 
     Raises:
-        TypeError: arrays that are not floating. ValueError: a weight or bias of another shape, an epsilon below 0.
+        TypeError: an array is not floating. ValueError: the weight or bias has another shape, or epsilon is below 0.
 
     >>> layer_norm(np.array([1.0, 3.0]), epsilon=0.0)
     array([-1.,  1.])
@@ -95,10 +95,10 @@ def layer_norm(x: Array, weight: Array | None = None, bias: Array | None = None,
 
 @np.errstate(over="ignore", under="ignore", invalid="ignore")
 def scaled_layer_norm(x: Array, epsilon: float) -> Array:
-    """Returns (x - mean) / sqrt(variance + epsilon) by way of rows divided by their size, whose squares the dtype holds."""
+    """Returns (x - mean) / sqrt(variance + epsilon), computed from rows divided by their magnitude: no square overflows."""
     scaled = x / magnitude(x, 0.0)
     centred = scaled - np.mean(scaled, axis=-1, keepdims=True)
-    # Of numbers that are nearly equal the differences are far smaller than the numbers.
+    # Where the numbers are nearly equal, their differences are far smaller than they are, and are scaled once more.
     spread = magnitude(centred, 0.0)
     least = math.sqrt(epsilon) / magnitude(x, 0.0) / spread
     centred = centred / spread
@@ -109,10 +109,10 @@ def scaled_layer_norm(x: Array, epsilon: float) -> Array:
 def unit(x: Array) -> Array:
     """Returns x / |x|; a vector of zeros stays zeros, with gradient 0. x (..., width).
 
-    Squares that the dtype cannot hold do no harm.
+    The result is right also where the squares overflow or underflow in the dtype.
 
     Raises:
-        TypeError: an array that is not floating. ValueError: no axis.
+        TypeError: x is not a floating array. ValueError: x has no axis.
 
     >>> unit(np.array([3.0, 4.0]))
     array([0.6, 0.8])
@@ -130,29 +130,29 @@ def unit(x: Array) -> Array:
 
 
 def exact(total: Array, epsilon: float, x: Array) -> bool:
-    """Returns whether sums of squares, with epsilon added, neither overflowed nor lost digits by underflow."""
+    """Returns whether all sums of squares plus epsilon are free of overflow and of digits lost to underflow."""
     least, most = LIMITS[x.dtype]
-    # Counting takes half the time of .all(), and a decoding step asks this of every norm.
+    # Counting takes half the time of .all(), and a decoding step calls this for every norm.
     inside = np.count_nonzero(total <= most) == total.size
-    if epsilon < least:  # else no sum is too small
+    if epsilon < least:  # a larger epsilon keeps every sum large enough
         inside = inside and np.count_nonzero(total >= least) == total.size
     return inside
 
 
 def magnitude(x: Array, least: float) -> Array:
-    """Returns for each row a power of two near its largest number or `least`, a constant to the gradient; 1 for zeros and inf.
+    """Returns a power of two per row, near its largest number or `least`; 1 for rows of zeros or with inf. No gradient.
 
-    Dividing by it is exact, and what a norm gives is the same for any constant.
+    Dividing by a power of two is exact, and the result of a norm does not depend on the divisor.
     """
     largest = np.maximum(np.max(np.abs(x), axis=-1, keepdims=True), least)
     usable = (largest > 0) & (largest <= LIMITS[x.dtype][1])
-    # np.floor is a constant to the gradient.
+    # np.floor has no gradient.
     power: Array = np.exp2(np.floor(np.log2(np.where(usable, largest, 1.0).astype(x.dtype))))
     return power
 
 
 def check_norm(x: Any, name: str, weight: Any, epsilon: Any) -> tuple[Array, Array | None, float]:
-    """Returns x, a weight or bias with one number per channel, and epsilon; errors name what is wrong with them."""
+    """Returns x, a weight or bias with one number per channel or None, and epsilon, all checked."""
     x = floating("x", x)
     if not x.ndim:
         raise ValueError("x: expected at least one axis, got a single number")
@@ -163,10 +163,4 @@ def check_norm(x: Any, name: str, weight: Any, epsilon: Any) -> tuple[Array, Arr
 
 def check_weight(name: str, weight: Any, x: Array) -> Array | None:
     """Returns a weight with one number per channel of x, or None."""
-    if weight is None:
-        return None
-    weight = floating(name, weight)
-    if weight.shape != x.shape[-1:]:
-        raise ValueError(f"{name}: expected shape {x.shape[-1:]} for x {x.shape}, got {weight.shape}")
-    checked: Array = weight
-    return checked
+    return None if weight is None else of_shape(name, weight, x.shape[-1:], f" for x {x.shape}")

@@ -1,4 +1,4 @@
-"""Numbers in 8 or 4 bits: a code each, and a scale and a zero for each group of them."""
+"""Quantisation to 8 or 4 bits: one code per number, and one scale and one zero per group of numbers."""
 
 from __future__ import annotations
 
@@ -15,11 +15,16 @@ BITS = (8, 4)
 
 
 class Packed(NamedTuple):
-    """Quantised rows (..., n, width): x = scale code + zero, group by group.
+    """Quantised rows (..., n, width): in each group, x = scale code + zero.
 
-    codes (..., n, width) uint8 with 8 bits, (..., n, ceil(width / 2)) with 4, where byte i holds channel 2 i in its low
-    half and 2 i + 1 in its high one. scale and zero have one entry a group of `group` neighbours: of tokens, (..., n /
-    group, width), where axis is -2; of channels, (..., n, ceil(width / group)), where it is -1, and the last may be short.
+    codes are uint8: (..., n, width) with 8 bits, (..., n, ceil(width / 2)) with 4 bits, where byte i holds channel 2 i in its
+    low half and channel 2 i + 1 in its high half. scale and zero have one entry per group of `group` neighbours. With axis -2
+    a group is of tokens and the entries are (..., n / group, width); with axis -1 it is of channels and they are
+    (..., n, ceil(width / group)), where the last group may be shorter.
+
+    >>> packed = quantize(np.arange(8.0).reshape(4, 2), bits=8, group=2, axis=-2)
+    >>> packed.scale.shape, packed.rows(2, 4).codes.shape
+    ((2, 2), (2, 2))
     """
 
     codes: Array
@@ -31,29 +36,30 @@ class Packed(NamedTuple):
     width: int
 
     def rows(self, start: int, stop: int) -> Packed:
-        """Returns the rows from start to stop, on group boundaries where groups are of tokens; nothing is copied."""
+        """Returns views of the rows from start to stop, which must be group boundaries if groups are of tokens."""
         low, high = (start // self.group, -(-stop // self.group)) if self.axis == -2 else (start, stop)
         scale, zero = self.scale[..., low:high, :], self.zero[..., low:high, :]
         return self._replace(codes=self.codes[..., start:stop, :], scale=scale, zero=zero)
 
 
 def quantize(x: Array, *, bits: int, group: int, axis: int) -> Packed:
-    """Returns rows as codes: of each group, zero = min x, scale = (max x - min x) / (2^bits - 1), code = round((x - zero) / scale).
+    """Returns the codes of the rows, with one scale and one zero per group.
 
-    x (..., n, width); groups of `group` neighbours along axis -2, which they must divide, or -1. No number is off by more
-    than scale / 2 and the rounding of its dtype; equal numbers are exact, with a scale of 1. The scale and zero of float16
-    and bfloat16 are float32. arXiv:2402.02750.
+    Formula: zero = min x, scale = (max x - min x) / (2^bits - 1), code = round((x - zero) / scale), over each group.
+    x (..., n, width). A group is `group` neighbours along axis -2, whose length it must divide, or along axis -1. The error
+    of a number is at most scale / 2 plus the rounding of its dtype. A group of equal numbers is exact and has the scale 1.
+    The scale and zero of float16 and bfloat16 are float32. arXiv:2402.02750.
 
     Raises:
-        TypeError: an x that is no floating array. ValueError: NaN or inf, which would spoil their whole group; groups of
-            tokens that are not whole; bits, a group or an axis that there is not.
+        TypeError: x is not a floating array. ValueError: x holds NaN or inf, which would spoil their group; the groups do
+            not divide the tokens; or bits, group or axis has no allowed value.
 
     >>> quantize(np.array([[1.0, 4.0, 16.0, 16.0]]), bits=4, group=2, axis=-1)[:3]
     (array([[240,   0]], dtype=uint8), array([[0.2, 1. ]]), array([[ 1., 16.]]))
     """
     x = floating("x", x)
     if not isinstance(x, np.ndarray):
-        raise TypeError(f"x: expected an array, codes have no gradient; got {type(x).__name__}")
+        raise TypeError(f"x: expected an array, as codes have no gradient, got {type(x).__name__}")
     has_axes("x", x, 2)
     if whole("bits", bits, 1) not in BITS:
         raise ValueError(f"bits: expected 8 or 4, got {bits}")
@@ -70,14 +76,14 @@ def quantize(x: Array, *, bits: int, group: int, axis: int) -> Packed:
         scale = (high - zero) / levels
     if not np.all(np.isfinite(scale)):
         raise ValueError(f"x: expected finite numbers, got NaN, inf or a group wider than {work.dtype} in an array of shape {x.shape}")
-    scale = np.where(scale > 0, scale, np.ones_like(scale))  # equal numbers, or nearly so: all have code 0
+    scale = np.where(scale > 0, scale, np.ones_like(scale))  # numbers that are equal, or nearly so, all have code 0
     steps = np.rint((work - spread(zero, x.shape[axis], group, axis)) / spread(scale, x.shape[axis], group, axis))
     codes = np.clip(steps, 0, levels).astype(np.uint8)
     return Packed(pack(codes) if bits == 4 else codes, scale, zero, bits, group, axis, x.shape[-1])
 
 
 def dequantize(packed: Packed) -> Array:
-    """Returns the numbers, (..., n, width) in the dtype of the scale.
+    """Returns the numbers (..., n, width) that the codes stand for, in the dtype of the scale.
 
     >>> dequantize(quantize(np.array([[1.0, 4.0, 16.0, 16.0]]), bits=4, group=2, axis=-1))
     array([[ 1.,  4., 16., 16.]])
@@ -91,12 +97,12 @@ def dequantize(packed: Packed) -> Array:
 
 
 def spread(x: Array, size: int, group: int, axis: int) -> Array:
-    """Returns what belongs to each group, repeated for each of its members."""
+    """Returns an array with one entry per group as one with one entry per member of the groups."""
     return x.take(np.arange(size) // group, axis=axis)
 
 
 def pack(codes: Array) -> Array:
-    """Returns codes below 16 two a byte, (..., ceil(width / 2)): the first in the low half; an odd end is filled with 0.
+    """Returns codes below 16 with two per byte, (..., ceil(width / 2)): the first in the low half; an odd width is padded with 0.
 
     >>> pack(np.array([1, 2, 3], np.uint8))
     array([33,  3], dtype=uint8)
@@ -108,7 +114,7 @@ def pack(codes: Array) -> Array:
 
 
 def unpack(packed: Array, width: int) -> Array:
-    """Returns the codes of `pack`, (..., width).
+    """Returns the codes (..., width) that `pack` took.
 
     >>> unpack(np.array([33, 3], np.uint8), 3)
     array([1, 2, 3], dtype=uint8)

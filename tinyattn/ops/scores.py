@@ -1,4 +1,4 @@
-"""Scores: how well each query matches each key, after scale, cap, bias and mask, in this order."""
+"""Scores: how well each query matches each key, after scale, softcap, bias and mask, in this order."""
 
 from __future__ import annotations
 
@@ -12,29 +12,28 @@ from tinyattn.ops.types import Array
 
 def scores_of(q: Array, k: Array, *, scale: float | None = None, softcap: float | None = None,
               bias: Array | Bias | None = None, visible: Array | None = None) -> Array:
-    """Returns the scores of all pairs of a query and a key.
+    """Returns the scores of all pairs of a query and a key; -inf where the query does not see the key.
 
-    Formula: s_ij = cap(scale q_i . k_j) + bias_ij, and -inf where query i does not see key j; cap(x) = softcap tanh(x / softcap).
+    Formula: s_ij = cap(scale q_i . k_j) + bias_ij, cap(x) = softcap tanh(x / softcap).
     q (..., heads, i, d), k (..., kv_heads, j, d) -> (..., heads, i, j).
 
     >>> scores_of(np.ones((1, 1, 4)), np.ones((1, 2, 4)), visible=np.array([True, False]))
     array([[[  2., -inf]]])
     """
     scaled = q * check_scale(scale, q.shape[-1])
-    with np.errstate(invalid="ignore"):  # inf - inf: a row of NaN, without a warning
-        products = unfold_group(fold_group(scaled, k.shape[-3]) @ k.mT, q.shape[-3])
+    products = unfold_group(fold_group(scaled, k.shape[-3]) @ k.mT, q.shape[-3])
     return scores_from(products, softcap, bias, visible)
 
 
 def scores_from(products: Array, softcap: float | None, bias: Array | Bias | None, visible: Array | None) -> Array:
-    """Returns the scores from the scaled products scale q_i . k_j: capped, with the bias added, -inf where not visible.
+    """Returns the scores from the products scale q_i . k_j: capped, with the bias added, and -inf where not visible.
 
     >>> scores_from(np.array([[0.0, 1e9]]), softcap=5.0, bias=None, visible=None)
     array([[0., 5.]])
     """
     softcap, scores = check_softcap(softcap), products
     if softcap is not None:
-        # The cap comes before the mask: tanh would bring -inf back to -softcap and show what is hidden.
+        # The cap comes before the mask, because tanh would turn -inf into -softcap and make hidden keys visible.
         scores = softcap * np.tanh(scores / softcap)
     added = additive(bias, visible, scores.shape, scores.dtype)
     return scores if added is None else scores + added

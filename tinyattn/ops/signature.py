@@ -1,4 +1,4 @@
-"""@shapes: one string says what a mechanism's arrays look like; it is documented, checked and tested from there."""
+"""@shapes: declares the axes of a mechanism's arrays in one string, from which it is documented, checked and tested."""
 
 from __future__ import annotations
 
@@ -17,27 +17,32 @@ from tinyattn.ops.storage import is_half, narrow, to_single
 from tinyattn.ops.types import Array
 
 F = TypeVar("F", bound=Callable[..., Any])
-# Options of these types are checked here; annotations are text, as annotations are not evaluated.
+# Options with these annotations are checked here. The keys are text because annotations are not evaluated.
 CHECKS: dict[str, Callable[[str, Any], Any]] = {"bool": truth, "str": text, "Callable[[Array], Array] | None": function_or_none}
 FLOATING = {np.dtype(kind) for kind in (np.float16, np.float32, np.float64)}
 
 
 def shapes(signature: str, *, per_token: Mapping[str, str] = MappingProxyType({}), states: Sequence[str] = (),
            shared: Sequence[str] = ()) -> Callable[[F], F]:
-    """Declares the core axes of a mechanism's arrays, in NumPy's gufunc language, and checks every call by them.
+    """Declares the core axes of a mechanism's arrays in NumPy's gufunc language, and checks the arrays of every call.
 
-    `"(i,d),(j,d),(j,e)->(i,e)"` names the axes of one head. In front of them stands the heads axis (`heads` for the
-    queries (the first array and those with its first core axis), `kv_heads` for the others, dividing it), and in front of
-    that leading axes that are equal in all. `per_token` declares the options with one entry per token and their core axes,
-    `{"log_decay": "(j)"}`. Arrays without a heads axis are one head; then the options of `per_token` and `states` lack it
-    too. `shared` arrays never have one: all heads read them, and they come in with a heads axis of 1. float16 and
-    bfloat16 are computed in float32 and the first result is returned as it came, half-width options are widened too;
-    other byte orders come in, native order goes out.
+    `"(i,d),(j,d),(j,e)->(i,e)"` names the axes of one head. Before them stands the heads axis: `heads` for the queries (the
+    first array and all arrays that share its first core axis), `kv_heads`, a divisor of `heads`, for the others. Before the
+    heads axis stand the leading axes, which are equal in all arrays. Arrays without a heads axis are one head; the options
+    of `per_token` and `states` then have no heads axis either.
+
+    `per_token` declares the options with one entry per token and their core axes, as in `{"log_decay": "(j)"}`. `shared`
+    names the arrays that all heads read: callers give them without a heads axis, and the mechanism gets them with a heads
+    axis of length 1.
+
+    float16 and bfloat16 arrays and options are computed in float32, and the first result is returned in the dtype of the
+    arrays. Any byte order is accepted; results have the native one. Scores that overflow are inf or NaN in the result,
+    without a warning.
 
     Raises:
-        TypeError: an array that is not float16, bfloat16, float32 or float64, two of different dtypes, or an option that
-            the mechanism does not have; the nearest name that it has is suggested.
-        ValueError: axes that do not agree; the error names the array, its shape and the signature.
+        TypeError: an array is not float16, bfloat16, float32 or float64, two arrays have different dtypes, or the mechanism
+            does not have an option of this name (the error suggests the nearest name).
+        ValueError: the axes do not agree; the error names the array, its shape and the signature.
 
     >>> @shapes("(i,d),(j,d)->(i,j)")
     ... def dots(q, k):
@@ -96,7 +101,8 @@ def shapes(signature: str, *, per_token: Mapping[str, str] = MappingProxyType({}
                 given = [to_single(array) for array in given]
             if options:
                 options = {name: to_single(option) for name, option in options.items()}
-            with np.errstate(under="ignore"):  # exp of a far smaller score is 0, whatever np.seterr says
+            # Whatever np.seterr says: exp of a far smaller score is 0, and an overflow shows as inf or NaN in the result.
+            with np.errstate(over="ignore", under="ignore", invalid="ignore"):
                 out = mechanism(*given[:by_place], **dict(zip(names[by_place:], given[by_place:], strict=True)), **options)
             if single:
                 out = each(out, lambda result: result[0])
@@ -112,33 +118,33 @@ def shapes(signature: str, *, per_token: Mapping[str, str] = MappingProxyType({}
 
 
 def by_name(function: Callable[..., Any]) -> dict[str, Any]:
-    """Returns the keyword-only arguments of a function with their annotations."""
+    """Returns the annotation of each keyword-only argument of a function."""
     parameters = inspect.signature(function).parameters.values()
     return {parameter.name: parameter.annotation for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY}
 
 
 def refuse_unknown(function: str, options: Iterable[str], known: Collection[str], names: Collection[str]) -> None:
-    """Raises TypeError for the first option that is not among the known ones, and suggests the nearest that is."""
+    """Raises TypeError for the first option that is not known, and suggests the nearest name that is."""
     name = next(name for name in options if name not in known)
     if name in names:
-        raise TypeError(f"{function}: {name} is given twice, by its place and by its name")
+        raise TypeError(f"{function}: {name} is given twice, by position and by name")
     near = get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]}?" if near else f"it takes {', '.join(sorted(known)) or 'none'}"
     raise TypeError(f"{function}: unexpected keyword {name!r}; {hint}")
 
 
 def each(tree: Any, f: Callable[[Any], Any]) -> Any:
-    """Returns f of an array, or the tuple of f of each array of a tuple."""
+    """Returns f(tree) of an array; of a tuple of arrays, the tuple of f of each."""
     return tuple(each(item, f) for item in tree) if isinstance(tree, tuple) else f(tree)
 
 
 def floating(name: str, array: Any) -> Array:
-    """Returns the array as a plain native one; TypeError if it is not a floating array (or a Tensor)."""
+    """Returns a floating array as a plain ndarray in native byte order, or a Tensor as it is; raises TypeError otherwise."""
     if type(array) is ndarray and array.dtype in FLOATING:
         return array
     if isinstance(array, np.ndarray):
         if isinstance(array, np.ma.MaskedArray):
-            raise TypeError(f"{name}: expected a plain array, a masked one would lose its mask; "
+            raise TypeError(f"{name}: expected a plain array, as a masked array would lose its mask; "
                             f"give .filled(...) or .data, and mask=")
         if array.dtype in FLOATING or (is_half(array.dtype) and array.dtype.isnative):
             return array if type(array) is np.ndarray else array.view(np.ndarray)
@@ -153,8 +159,16 @@ def floating(name: str, array: Any) -> Array:
     raise TypeError(f"{name}: expected a float16, bfloat16, float32 or float64 array, got {kind}")
 
 
+def of_shape(name: str, array: Any, shape: tuple[int, ...], note: str = "") -> Array:
+    """Returns a floating array that has exactly this shape; raises ValueError for another shape, with a note on this one."""
+    checked = floating(name, array)
+    if checked.shape != shape:
+        raise ValueError(f"{name}: expected shape {shape}{note}, got {checked.shape}")
+    return checked
+
+
 def mapped(name: str, function: Callable[[Array], Array], x: Array) -> Array:
-    """Returns what a caller's function makes of x (..., length, width), which must be as many rows in the same dtype."""
+    """Returns function(x) for x (..., length, width); the result must have as many rows, in the same dtype."""
     out = floating(f"{name}(x)", function(x))
     if out.shape[:-1] != x.shape[:-1] or out.ndim != x.ndim:
         raise ValueError(f"{name}(x): expected a result of shape {(*x.shape[:-1], '...')} for x {x.shape}, got shape {out.shape}")
@@ -164,7 +178,7 @@ def mapped(name: str, function: Callable[[Array], Array], x: Array) -> Array:
 
 
 def check_dtypes(names: Sequence[str], arrays: Sequence[Array]) -> None:
-    """Raises TypeError unless all arrays have one dtype."""
+    """Raises TypeError unless all arrays have the same dtype."""
     for name, array in zip(names, arrays, strict=True):
         if array.dtype != arrays[0].dtype:
             raise TypeError(f"{name}: expected the dtype of {names[0]}, {arrays[0].dtype}, got {array.dtype}")
@@ -172,7 +186,7 @@ def check_dtypes(names: Sequence[str], arrays: Sequence[Array]) -> None:
 
 def check_axes(names: Sequence[str], arrays: Sequence[Array], cores: Sequence[tuple[str, ...]],
                shown: Callable[[], str]) -> None:
-    """Raises ValueError unless heads, leading and core axes agree."""
+    """Raises ValueError unless the leading axes, the heads and the core axes agree."""
     first = arrays[0]
     sizes: dict[str, tuple[int, str]] = {}
     for name, array, core in zip(names, arrays, cores, strict=True):
@@ -180,9 +194,8 @@ def check_axes(names: Sequence[str], arrays: Sequence[Array], cores: Sequence[tu
         rank = len(core) + 1
         if len(shape) < rank:
             raise ValueError(f"{name}: expected at least {rank} axes, got shape {shape}; {shown()}")
-        if len(shape) - rank != first.ndim - len(cores[0]) - 1:
-            raise ValueError(f"{name}: expected the leading axes of {names[0]} {first.shape}, "
-                             f"got shape {shape}; {shown()}")
+        if shape[:-rank] != first.shape[: -len(cores[0]) - 1]:
+            raise ValueError(f"{name}: expected the leading axes of {names[0]} {first.shape}, got shape {shape}; {shown()}")
         for axis, size in zip(core, shape[-len(core):], strict=True):
             if axis not in sizes:
                 sizes[axis] = (size, name)
@@ -190,9 +203,6 @@ def check_axes(names: Sequence[str], arrays: Sequence[Array], cores: Sequence[tu
                 known, other = sizes[axis]
                 raise ValueError(f"{name}: expected {axis} = {known} as in {other} "
                                  f"{arrays[list(names).index(other)].shape}, got shape {shape}; {shown()}")
-        if shape[:-rank] != first.shape[: -len(cores[0]) - 1]:
-            raise ValueError(f"{name}: expected the leading axes of {names[0]} {first.shape}, "
-                             f"got shape {shape}; {shown()}")
     if "d" in sizes and sizes["d"][0] == 0:
         raise ValueError(f"{names[0]}: head_dim 0 has no scores, got shape {first.shape}; {shown()}")
     heads = first.shape[-len(cores[0]) - 1]
@@ -206,8 +216,7 @@ def check_axes(names: Sequence[str], arrays: Sequence[Array], cores: Sequence[tu
         key = key or name
         keys = arrays[list(names).index(key)]
         if kv_heads != keys.shape[-len(core) - 1]:
-            raise ValueError(f"{name}: expected the kv_heads of {key} {keys.shape}, "
-                             f"got shape {array.shape}; {shown()}")
+            raise ValueError(f"{name}: expected the kv_heads of {key} {keys.shape}, got shape {array.shape}; {shown()}")
         if heads % kv_heads if heads and kv_heads else heads != kv_heads:
             raise ValueError(f"{name}: expected kv_heads dividing the {heads} heads of {names[0]} {first.shape}, "
                              f"got {kv_heads} in shape {array.shape}; {shown()}")

@@ -1,19 +1,20 @@
-"""The softmax family: sums of exponentials that neither overflow nor mind a row with nothing in it."""
+"""Softmax, log-softmax and log-sum-exp: they do not overflow, and a row in which nothing is visible is not NaN."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from tinyattn.ops.checks import booleans, check_broadcast
 from tinyattn.ops.signature import floating
 from tinyattn.ops.storage import widened
 from tinyattn.ops.types import Array
 
 
 def exponentials(scores: Array, sinks: Array | None = None) -> tuple[Array, Array, Array]:
-    """Returns softmax before its division: exp(scores - shift), its row totals, and the shift.
+    """Returns the parts of a softmax before its division: exp(scores - shift), the total of each row, and the shift.
 
-    shift_i = floor(max_j scores_ij), or 0 in a row of -inf alone. A sink, one logit a head, adds
-    exp(sink - shift) to the total of each row of its head and to nothing else (arXiv:2508.10925).
+    shift_i = floor(max_j scores_ij), or 0 where all scores of a row are -inf. A sink is one logit per head; it only adds
+    exp(sink - shift) to the total of each row of its head (arXiv:2508.10925).
     scores (..., heads, i, j), sinks (heads,) -> (..., heads, i, j), (..., heads, i, 1), (..., heads, i, 1).
 
     >>> exps, total, shift = exponentials(np.array([[0.0, 1.5]]))
@@ -31,7 +32,7 @@ def exponentials(scores: Array, sinks: Array | None = None) -> tuple[Array, Arra
         shift = np.zeros((*scores.shape[:-1], 1), scores.dtype)
         if sinks is not None:
             shift = shift + np.floor(sinks)
-    # inf - inf: a row with +inf is NaN, without a warning; a score further below the largest than the dtype reaches is 0.
+    # A row with +inf becomes NaN (inf - inf), without a warning. A score too far below the largest for the dtype becomes 0.
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         exps = np.exp(scores - shift)
         total = exps.sum(axis=-1, keepdims=True)
@@ -41,23 +42,23 @@ def exponentials(scores: Array, sinks: Array | None = None) -> tuple[Array, Arra
 
 
 def row_shift(top: Array) -> Array:
-    """Returns what to take off a row whose largest score is top: its integer part, or 0 for -inf.
+    """Returns the number to subtract from a row whose largest score is `top`: floor(top), or 0 for -inf.
 
-    The integer part is shift enough, and np.floor is a constant to the gradient: softmax does not change when a
-    row shifts, so nothing is lost, and a pass over the scores is saved.
+    The shift has no effect on a softmax, so it need not have a gradient. np.floor has none, which saves a pass over the
+    scores in the backward.
     """
     shift = np.floor(top)
     return np.where(shift == -np.inf, 0.0, shift).astype(top.dtype)
 
 
 def nonzero(total: Array) -> Array:
-    """Returns the totals with 1 in the place of 0, so that an empty row divides to 0."""
+    """Returns the totals with every 0 replaced by 1, so that dividing by them gives 0 in an empty row."""
     return np.where(total == 0, 1.0, total)
 
 
 @widened
 def softmax(scores: Array, visible: Array | None = None, sinks: Array | None = None) -> Array:
-    """Returns exp(s_ij) / (sum_j exp(s_ij) + exp(sink)) over the visible j; a row that sees nothing is 0.
+    """Returns exp(s_ij) / (sum_j exp(s_ij) + exp(sink)) over the visible j; a row in which none is visible is 0.
 
     scores (..., heads, i, j), visible broadcastable to it, sinks (heads,) -> (..., heads, i, j).
 
@@ -90,7 +91,7 @@ def log_total(total: Array, shift: Array) -> Array:
 
 @widened
 def log_softmax(scores: Array, visible: Array | None = None) -> Array:
-    """Returns s_ij - log sum_j exp(s_ij) over the visible j; -inf where nothing is seen.
+    """Returns s_ij - log sum_j exp(s_ij) over the visible j, and -inf for the others.
 
     scores (..., i, j) -> (..., i, j).
 
@@ -100,14 +101,14 @@ def log_softmax(scores: Array, visible: Array | None = None) -> Array:
     scores, _ = checked(scores, visible, None)
     lse = logsumexp(scores)
     finite = np.where(lse == -np.inf, 0.0, lse)
-    with np.errstate(over="ignore"):  # -inf where the difference is below what the dtype holds
+    with np.errstate(over="ignore"):  # a difference below the range of the dtype is -inf
         return scores - finite.reshape(*finite.shape, 1)
 
 
 def checked(scores: Array, visible: Array | None, sinks: Array | None) -> tuple[Array, Array | None]:
-    """Returns the scores with -inf where not visible, and the sinks; errors name what is wrong with the arguments.
+    """Returns the scores with -inf where not visible, and the sinks; raises an error that names the wrong argument.
 
-    What is hidden is selected, not multiplied, so that NaN there goes too.
+    Hidden scores are replaced by selection, not by multiplication, so that a hidden NaN disappears too.
     """
     scores = floating("scores", scores)
     if not scores.ndim:
@@ -119,10 +120,6 @@ def checked(scores: Array, visible: Array | None, sinks: Array | None) -> tuple[
                              f"for scores {scores.shape}")
     if visible is None:
         return scores, sinks
-    if not isinstance(visible, np.ndarray) or isinstance(visible, np.ma.MaskedArray) or visible.dtype != np.bool_:
-        masked = isinstance(visible, np.ma.MaskedArray)
-        kind = "a masked array" if masked else getattr(visible, "dtype", type(visible).__name__)
-        raise TypeError(f"visible: expected a boolean array (True is seen), got {kind}")
-    if visible.ndim > scores.ndim or any(n not in (1, m) for n, m in zip(visible.shape[::-1], scores.shape[::-1], strict=False)):
-        raise ValueError(f"visible: expected a shape that broadcasts to scores {scores.shape}, got {visible.shape}")
+    visible = booleans("visible", visible, "a boolean array (True is visible)")
+    check_broadcast("visible", visible.shape, scores.shape, "scores")
     return np.where(visible, scores, -np.inf), sinks

@@ -1,4 +1,4 @@
-"""float16 and bfloat16 are how numbers are stored: they are widened to float32 before anything is computed from them."""
+"""float16 and bfloat16 only store numbers: they are widened to float32 before anything is computed from them."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ PLAIN = frozenset({bool, float, int, str, type(None)})
 def is_half(dtype: Any) -> bool:
     """Returns whether a dtype is float16 or bfloat16.
 
-    NumPy has no bfloat16 of its own. The one of `ml_dtypes` is known by its name, so that `ml_dtypes` need not be
-    installed. Beware: its kind is V, `np.finfo` refuses it, and `np.where(c, x, 0.0)` of it is float64.
+    NumPy has no bfloat16. The dtype of the package `ml_dtypes` is recognised by its name, so that the package need not be
+    installed. Beware: its kind is V, `np.finfo` refuses it, and `np.where(c, x, 0.0)` turns it into float64.
 
     >>> is_half(np.dtype(np.float16)), is_half(np.dtype(np.float32)), is_half(np.dtype(np.int16))
     (True, False, False)
     """
-    # Asking for the name takes a microsecond, so the size is asked first.
+    # Looking up the name takes a microsecond, so the size is compared first.
     return isinstance(dtype, np.dtype) and dtype.itemsize == 2 and dtype.name in ("float16", "bfloat16")
 
 
 def widened(function: F) -> F:
-    """Returns the function for any storage: half-width arguments are widened to float32, the result is narrowed again.
+    """Returns the function with float16 and bfloat16 arguments widened to float32, and its result narrowed again.
 
-    Arrays and Tensors are found in the positional arguments, the keyword arguments, and the tuples and lists among
-    them. If the first floating one is float16 or bfloat16 the result has its dtype; of a tuple of results only the
-    first is narrowed, since the others (log-sum-exps, states) are sums that go on to be added to.
+    Arrays and Tensors are found among the positional and keyword arguments, and in tuples and lists of them. If the first
+    floating one is float16 or bfloat16, the result has its dtype. Of a tuple of results only the first is narrowed, since
+    the others (log-sum-exps, states) are sums to which more will be added.
 
     >>> @widened
     ... def square(x):
@@ -41,7 +41,7 @@ def widened(function: F) -> F:
     """
     @wraps(function)
     def wide(*args: Any, **options: Any) -> Any:
-        # Decoding steps run this a hundred times, so the arrays that need nothing are told apart by one attribute.
+        # A decoding step runs this a hundred times, so arrays that need no widening are recognised by one attribute.
         for value in (*args, *options.values()) if options else args:
             kind = type(value)
             if kind is ndarray:
@@ -49,46 +49,34 @@ def widened(function: F) -> F:
                     continue
             elif kind in PLAIN:
                 continue
-            if holds_half(value):
+            if any(map(is_half, floating_dtypes((value,)))):
                 break
         else:
             return function(*args, **options)
-        stored = first_dtype((*args, *options.values()))
+        stored = next(floating_dtypes((*args, *options.values())), None)
         out = function(*map(to_single, args), **{name: to_single(value) for name, value in options.items()})
         return narrow(out, stored) if is_half(stored) else out
 
     return cast(F, wide)
 
 
-def holds_half(value: Any) -> bool:
-    """Returns whether a value is a half-width array or Tensor, or a tuple or list that holds one."""
-    if type(value) in (tuple, list):
-        return any(map(holds_half, value))
-    return is_half(getattr(value, "dtype", None))
-
-
 def to_single(value: Any) -> Any:
-    """Returns a half-width array or Tensor in float32, tuples and lists of them member by member, all else as it is."""
+    """Returns float16 and bfloat16 arrays and Tensors in float32, also in tuples and lists; other values are unchanged."""
     if type(value) in (tuple, list):
         return type(value)(map(to_single, value))
     return value.astype(np.float32) if is_half(getattr(value, "dtype", None)) else value
 
 
 def narrow(out: Any, dtype: Any) -> Any:
-    """Returns a result in the dtype it is stored in; of a tuple of results the first."""
+    """Returns a result in the dtype that stores it; of a tuple of results only the first is converted."""
     if isinstance(out, tuple):
         return (narrow(out[0], dtype), *out[1:])
-    with np.errstate(under="ignore"):  # a number too small to be stored is 0, whatever np.seterr says
+    with np.errstate(under="ignore"):  # a number too small for the dtype becomes 0, whatever np.seterr says
         return out.astype(dtype.newbyteorder("="))
 
 
-def first_dtype(values: Iterable[Any]) -> Any:
-    """Returns the dtype of the first floating array or Tensor among the values and their tuples and lists, or None."""
-    return next((dtype for dtype in floating_dtypes(values)), None)
-
-
 def floating_dtypes(values: Iterable[Any]) -> Iterator[Any]:
-    """Yields the dtypes of the floating arrays and Tensors among the values, from left to right."""
+    """Yields the dtypes of the floating arrays and Tensors among the values and their tuples and lists, from left to right."""
     for value in values:
         if type(value) in (tuple, list):
             yield from floating_dtypes(value)

@@ -1,4 +1,4 @@
-"""What annotations call an array: NumPy's own, or anything that answers NumPy's protocols."""
+"""The type of an array in annotations: an ndarray, or an object such as a Tensor that follows NumPy's protocols."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Tokens of a grid, in row-major order: cut into windows, turned, joined again."""
+"""Tokens of a grid in row-major order: cut into windows, put together again, and shifted along the axes."""
 
 from __future__ import annotations
 
@@ -7,25 +7,21 @@ from typing import Any
 
 import numpy as np
 
-from tinyattn.ops.checks import has_axes
+from tinyattn.ops.checks import has_axes, whole
 from tinyattn.ops.types import Array
 
 Grid = tuple[int, ...]
 
 
 def check_cells(grid: Any) -> Grid:
-    """Returns the sizes of a grid, whole numbers of 1 or more."""
+    """Returns the sizes of a grid, ints of 1 or more."""
     if not isinstance(grid, tuple) or not grid:
         raise TypeError(f"grid: expected a tuple of sizes, got {type(grid).__name__}")
-    if any(isinstance(n, (bool, np.bool_)) or not isinstance(n, (int, np.integer)) for n in grid):
-        raise TypeError(f"grid: expected whole numbers, got {grid}")
-    if any(n < 1 for n in grid):
-        raise ValueError(f"grid: expected sizes of 1 or more, got {grid}")
-    return tuple(int(n) for n in grid)
+    return tuple(whole("grid", n, 1) for n in grid)
 
 
 def check_grid(grid: Any, x: Array, *, name: str = "q") -> Grid:
-    """Returns a grid whose cells are the tokens of x (..., length, dim)."""
+    """Returns the sizes of a grid whose cells are the tokens of x (..., length, dim)."""
     grid, shape = check_cells(grid), has_axes(name, x, 2)
     if math.prod(grid) != shape[-2]:
         raise ValueError(f"grid: expected sizes whose product is the length of {name} {shape}, got {grid}")
@@ -33,20 +29,15 @@ def check_grid(grid: Any, x: Array, *, name: str = "q") -> Grid:
 
 
 def per_axis(name: str, value: Any, grid: Grid, *, least: int = 1) -> Grid:
-    """Returns a whole number for each axis of the grid, given one for all or one each."""
+    """Returns one int per axis of the grid; the caller gives one for all axes, or one per axis."""
     each = value if isinstance(value, tuple) else (value,) * len(grid)
     if len(each) != len(grid):
-        raise ValueError(f"{name}: expected a number or one for each axis of the grid {grid}, got {value}")
-    for n in each:
-        if isinstance(n, (bool, np.bool_)) or not isinstance(n, (int, np.integer)):
-            raise TypeError(f"{name}: expected whole numbers, got {value}")
-        if n < least:
-            raise ValueError(f"{name}: expected {least} or more, got {value}")
-    return tuple(int(n) for n in each)
+        raise ValueError(f"{name}: expected one number, or one per axis of the grid {grid}, got {value}")
+    return tuple(whole(name, n, least) for n in each)
 
 
 def check_sides(name: str, value: Any, grid: Grid) -> Grid:
-    """Returns the sides of windows that divide the grid; one larger than an axis covers it.
+    """Returns the sides of windows that divide the grid; a side longer than an axis is cut to its length.
 
     >>> check_sides("window", 2, (4, 1))
     (2, 1)
@@ -73,7 +64,7 @@ def to_windows(x: Array, grid: Grid, window: Grid) -> Array:
 
 
 def from_windows(x: Array, grid: Grid, window: Grid) -> Array:
-    """Returns (..., windows, heads, tokens of a window, dim) as (..., heads, length, dim): undoes `to_windows`.
+    """Returns (..., windows, heads, tokens of a window, dim) as (..., heads, length, dim): the inverse of `to_windows`.
 
     >>> from_windows(to_windows(np.arange(8.0).reshape(1, 8, 1), (2, 4), (1, 2)), (2, 4), (1, 2))[0, :, 0]
     array([0., 1., 2., 3., 4., 5., 6., 7.])
@@ -87,7 +78,7 @@ def from_windows(x: Array, grid: Grid, window: Grid) -> Array:
 
 
 def roll_grid(x: Array, grid: Grid, shift: Grid) -> Array:
-    """Returns (..., length, dim) with the cells turned by `shift` along each axis, what leaves coming in on the other side.
+    """Returns (..., length, dim) with the cells shifted cyclically along each axis of the grid, as np.roll does.
 
     >>> roll_grid(np.arange(4.0)[:, None], (4,), (-1,))[:, 0]
     array([1., 2., 3., 0.])

@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from tinyattn.laws.budget import Budget, Outputs, measure
-from tinyattn.laws.law import outputs
+from tinyattn.laws.law import outputs, plain
 from tinyattn.laws.problem import Mechanism, Problem
-from tinyattn.laws.score import plain
 
 
 def assert_within_budget(mechanism: Mechanism, problem: Problem, *, honest: Mechanism, rng: np.random.Generator) -> None:

@@ -24,6 +24,15 @@ def assert_gradients_within_budget(backward: Backward, problem: Problem, d_out: 
 
     Raises:
         AssertionError: they are not within the budget; it names the worst place, both values and the error in budgets.
+
+    >>> from tinyattn.definitions import attention
+    >>> from tinyattn.laws.problem import Sizes, arrays
+    >>> rng = np.random.default_rng(0)
+    >>> problem, d_out = arrays(rng, Sizes()), rng.standard_normal((1, 4, 5, 3))
+    >>> def backward(problem, d_out):
+    ...     arrays = {name: getattr(problem, name) for name in "qkv"}
+    ...     return vjp(lambda t: problem.but(**t).call(attention), arrays)[1](d_out)
+    >>> assert_gradients_within_budget(backward, problem, d_out, honest=attention, rng=rng)
     """
     def side(f: Mechanism, p: Problem) -> Outputs:
         _, pullback = vjp(lambda t: p.but(**t).call(f), {name: getattr(p, name) for name in NAMES})

@@ -110,7 +110,7 @@ def strided_tensor(a):
 
 
 class quiet:
-    """Silences NumPy where the input is no valid one: special values, and means of nothing."""
+    """Silences NumPy's warnings for inputs that deserve them: special values, and means of empty arrays."""
 
     def __init__(self, arrays, smooth):
         self.silent = not smooth or not all(a.size for a in arrays) or arrays[0].dtype == np.float16

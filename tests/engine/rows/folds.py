@@ -1,4 +1,4 @@
-"""Calls of functions that fold an axis or run along one."""
+"""Calls of reductions, and of functions that run along an axis."""
 
 import numpy as np
 

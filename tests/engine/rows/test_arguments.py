@@ -10,7 +10,8 @@ import pytest
 import tinyattn.engine.call as rules
 from tinyattn.engine import Tensor, grad
 from tinyattn.engine.call import NEVER, name_of
-from tinyattn.engine.table import CALLS, KINDS
+from tinyattn.engine.row import Row
+from tinyattn.engine.table import KINDS, ROWS
 
 _spec = importlib.util.spec_from_file_location("compared", Path(__file__).with_name("compared.py"))
 compared = importlib.util.module_from_spec(_spec)
@@ -18,6 +19,7 @@ _spec.loader.exec_module(compared)
 
 SIGNED = tuple(int(part) for part in np.__version__.split(".")[:2]) >= (2, 4)  # before, many functions have no signature
 NUMPYS = sorted((f for f in KINDS if isinstance(f, np.ufunc) or (getattr(f, "__module__", None) or "").startswith("numpy")), key=name_of)
+CALLS = {f: row.call for f, row in ROWS.items() if isinstance(row, Row)}
 OPEN = inspect.Parameter.POSITIONAL_OR_KEYWORD
 
 

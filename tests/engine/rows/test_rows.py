@@ -1,4 +1,4 @@
-"""Every row of the rule table beside NumPy's own function: value, dtype, shape and gradient, over edge inputs."""
+"""Every row of the rule table agrees with NumPy's function in value, dtype and shape, and has the right gradient."""
 
 import importlib.util
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Linear attention: a state of fixed size stands in the place of the keys.
+"""Linear attention: a state of fixed size replaces the keys and values.
 
 Its files, in reading order:
 

@@ -23,7 +23,7 @@ def delta_rule_recurrent(q: Array, k: Array, v: Array, *, beta: Array, scale: fl
     -> (..., heads, i, e); the state (..., kv_heads, d, e).
 
     Raises:
-        TypeError, ValueError: arrays of another kind or shape, a beta that is not finite, more queries than keys.
+        TypeError, ValueError: arrays of another dtype or shape, a beta that is not finite, more queries than keys.
 
     Paper: Schlag et al. 2021, arXiv:2102.11174; Yang et al. 2024, arXiv:2406.06484.
 

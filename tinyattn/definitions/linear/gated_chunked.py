@@ -9,8 +9,8 @@ import numpy as np
 from tinyattn.ops.checks import whole
 from tinyattn.ops.gates import behind, check_channel_decay, decayed_products
 from tinyattn.ops.heads import split_group
-from tinyattn.ops.linear_options import check_state, linear_scale
-from tinyattn.ops.options import first_position
+from tinyattn.ops.linear_options import check_state
+from tinyattn.ops.options import check_scale, first_position
 from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array
 
@@ -38,7 +38,7 @@ def gated_linear_attention_chunked(q: Array, k: Array, v: Array, *, log_decay: A
     """
     chunk, first = whole("chunk", chunk, 1), first_position(q, k)
     log_decay, state = check_channel_decay(log_decay, k), check_state(initial_state, k, v)[..., None, :, :]
-    queries = split_group(behind(q * linear_scale(scale), first), k.shape[-3])
+    queries = split_group(behind(q * check_scale(scale), first), k.shape[-3])
     parts = [np.zeros((*queries.shape[:-2], 0, v.shape[-1]), q.dtype)]
     tokens = (queries, *(x[..., None, :, :] for x in (k, v, log_decay)))  # (..., kv_heads, groups or 1, j, width)
     for start in range(0, k.shape[-2], chunk):

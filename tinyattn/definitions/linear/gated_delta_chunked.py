@@ -9,8 +9,8 @@ import numpy as np
 from tinyattn.ops.checks import whole
 from tinyattn.ops.gates import behind, check_gate, check_log_decay, decayed_products
 from tinyattn.ops.heads import split_group
-from tinyattn.ops.linear_options import check_state, linear_scale
-from tinyattn.ops.options import first_position
+from tinyattn.ops.linear_options import check_state
+from tinyattn.ops.options import check_scale, first_position
 from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array
 
@@ -39,7 +39,7 @@ def gated_delta_rule_chunked(q: Array, k: Array, v: Array, *, beta: Array, log_d
     log_decay, beta = check_log_decay(log_decay, k.shape[:-1], k.dtype), check_gate("beta", beta, k.shape[:-1], k.dtype)
     chunk, first = whole("chunk", chunk, 1), first_position(q, k)
     state = check_state(initial_state, k, v)[..., None, :, :]
-    queries = split_group(behind(q * linear_scale(scale), first), k.shape[-3])
+    queries = split_group(behind(q * check_scale(scale), first), k.shape[-3])
     parts = [np.zeros((*queries.shape[:-2], 0, v.shape[-1]), q.dtype)]
     tokens = (queries, *(x[..., None, :, :] for x in (k, v, beta[..., None], log_decay[..., None])))
     for start in range(0, k.shape[-2], chunk):

@@ -8,8 +8,8 @@ import numpy as np
 
 from tinyattn.ops.gates import check_gate, check_log_decay
 from tinyattn.ops.heads import split_group
-from tinyattn.ops.linear_options import check_state, linear_scale
-from tinyattn.ops.options import first_position
+from tinyattn.ops.linear_options import check_state
+from tinyattn.ops.options import check_scale, first_position
 from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array
 
@@ -35,7 +35,7 @@ def gated_delta_rule_recurrent(q: Array, k: Array, v: Array, *, beta: Array, log
     """
     log_decay, beta = check_log_decay(log_decay, k.shape[:-1], k.dtype), check_gate("beta", beta, k.shape[:-1], k.dtype)
     first, state = first_position(q, k), check_state(initial_state, k, v)
-    queries, decay = split_group(q * linear_scale(scale), k.shape[-3]), np.exp(log_decay)
+    queries, decay = split_group(q * check_scale(scale), k.shape[-3]), np.exp(log_decay)
     rows, shape = [], (*q.shape[:-1], v.shape[-1])
     for t in range(k.shape[-2]):
         state = decay[..., t, None, None] * state

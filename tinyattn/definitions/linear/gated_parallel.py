@@ -8,8 +8,8 @@ import numpy as np
 
 from tinyattn.ops.gates import check_channel_decay, decayed_products
 from tinyattn.ops.heads import split_group
-from tinyattn.ops.linear_options import check_state, linear_scale
-from tinyattn.ops.options import first_position
+from tinyattn.ops.linear_options import check_state
+from tinyattn.ops.options import check_scale, first_position
 from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array
 
@@ -20,7 +20,7 @@ def gated_linear_attention_parallel(q: Array, k: Array, v: Array, *, log_decay: 
     """Returns linear attention whose state decays per channel, as one weighted sum over all earlier tokens.
 
     Formula: out_i = scale sum_{j <= i} (sum_d q_id k_jd exp(b_id - b_jd)) v_j, b the running sum of log_decay. The
-    last query stands at the last key.
+    last query is aligned with the last key.
 
     Shapes: q (..., heads, i, d), k (..., kv_heads, j, d), v (..., kv_heads, j, e), log_decay (..., kv_heads, j, d),
     or (..., kv_heads, j, 1) for a decay that all channels share -> (..., heads, i, e); the state (..., kv_heads, d, e).
@@ -35,7 +35,7 @@ def gated_linear_attention_parallel(q: Array, k: Array, v: Array, *, log_decay: 
         return_state: return (out, state after all tokens).
 
     Raises:
-        TypeError, ValueError: arrays of another kind or shape, a log_decay above 0 or not finite, more queries than keys.
+        TypeError, ValueError: arrays of another dtype or shape, a log_decay above 0 or not finite, more queries than keys.
 
     Paper: Yang et al. 2023, arXiv:2312.06635.
 
@@ -45,7 +45,7 @@ def gated_linear_attention_parallel(q: Array, k: Array, v: Array, *, log_decay: 
            [3.5]])
     """
     log_decay, state = check_channel_decay(log_decay, k), check_state(initial_state, k, v)
-    first, queries = first_position(q, k), split_group(q * linear_scale(scale), k.shape[-3])
+    first, queries = first_position(q, k), split_group(q * check_scale(scale), k.shape[-3])
     k, v, decay = k[..., None, :, :], v[..., None, :, :], np.cumsum(log_decay, axis=-2)[..., None, :, :]
     q_decay, end = decay[..., first:, :], np.sum(log_decay, axis=-2, keepdims=True)
     weights = decayed_products(queries, k, q_decay, decay)

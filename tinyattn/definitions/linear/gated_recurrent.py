@@ -8,8 +8,8 @@ import numpy as np
 
 from tinyattn.ops.gates import check_channel_decay
 from tinyattn.ops.heads import split_group
-from tinyattn.ops.linear_options import check_state, linear_scale
-from tinyattn.ops.options import first_position
+from tinyattn.ops.linear_options import check_state
+from tinyattn.ops.options import check_scale, first_position
 from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array
 
@@ -17,7 +17,7 @@ from tinyattn.ops.types import Array
 @shapes("(i,d),(j,d),(j,e)->(i,e)", per_token={"log_decay": "(j,d)"}, states=("initial_state",))
 def gated_linear_attention_recurrent(q: Array, k: Array, v: Array, *, log_decay: Array, scale: float | None = None,
                                      initial_state: Array | None = None, return_state: bool = False) -> Any:
-    """Returns gated linear attention from a state that takes in one token at a time.
+    """Returns gated linear attention computed from a state to which one token is added at a time.
 
     Formula: S_t = diag(exp(log_decay_t)) S_{t-1} + k_t v_t^T, out_t = scale S_t^T q_t.
 
@@ -34,7 +34,7 @@ def gated_linear_attention_recurrent(q: Array, k: Array, v: Array, *, log_decay:
            [3.5]])
     """
     log_decay, state = check_channel_decay(log_decay, k), check_state(initial_state, k, v)
-    first, queries = first_position(q, k), split_group(q * linear_scale(scale), k.shape[-3])
+    first, queries = first_position(q, k), split_group(q * check_scale(scale), k.shape[-3])
     decay, rows, shape = np.exp(log_decay), [], (*q.shape[:-1], v.shape[-1])
     for t in range(k.shape[-2]):
         state = decay[..., t, :, None] * state + k[..., t, :, None] * v[..., t, None, :]

@@ -23,8 +23,8 @@ def linear_attention_chunked(q: Array, k: Array, v: Array, *, feature_map: Calla
     """Returns linear attention, parallel within chunks and recurrent between them.
 
     Formula, for a chunk with queries Q, keys K (features applied), values V and the state S before it:
-    O = Q S + tril(Q K^T) V, S' = S + K^T V. With a column of ones in V, S holds the normaliser too, and O the total weights.
-    Not causal: every query reads the state after all keys.
+    O = Q S + tril(Q K^T) V, S' = S + K^T V. A column of ones in V makes the normaliser a column of S and the total
+    weights a column of O. Not causal: every query reads the state after all keys.
 
     Shapes: as `linear_attention_parallel`; the length need not divide by `chunk`, and `chunk` changes nothing.
 

@@ -1,4 +1,4 @@
-"""Linear attention: products of features stand in the place of exp; this form computes all of them."""
+"""Linear attention: products of features replace the exponential; this form computes the weights of all pairs."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ def linear_attention_parallel(q: Array, k: Array, v: Array, *, feature_map: Call
         v: values.
         feature_map: applied to q and k; None if they are features already.
         normalize: divide by the total weight.
-        causal: a query sees no later key; q_len <= kv_len, the last query stands at the last key.
+        causal: a query sees no later key; q_len <= kv_len, and the last query is aligned with the last key.
         scale: factor of the weights; None is 1.
-        initial_state: what earlier tokens left; every query sees it.
-        return_state: give (out, state after all keys).
+        initial_state: the state after earlier tokens, which every query reads.
+        return_state: return (out, state after all keys).
 
     Raises:
         ValueError: q_len above kv_len when causal, a state of another shape; otherwise as `attention`.

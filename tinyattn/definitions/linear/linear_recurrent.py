@@ -1,4 +1,4 @@
-"""Linear attention, one token at a time: the keys fold into one matrix and are forgotten."""
+"""Linear attention, one token at a time: keys and values are summed into one matrix, the state."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from tinyattn.ops.types import Array
 def linear_attention_recurrent(q: Array, k: Array, v: Array, *, feature_map: Callable[[Array], Array] | None = elu_plus_one,
                                normalize: bool = True, causal: bool = False, scale: float | None = None,
                                initial_state: Any = None, return_state: bool = False) -> Any:
-    """Returns linear attention read from a state that takes in one token at a time.
+    """Returns linear attention computed from a state to which one token is added at a time.
 
-    Formula: S_t = S_{t-1} + f(k_t) v_t^T, z_t = z_{t-1} + f(k_t), out_t = S_t^T f(q_t) / (z_t . f(q_t)): the token is
-    written before it is read, so that it sees itself. Not causal: every query reads the last state.
+    Formula: S_t = S_{t-1} + f(k_t) v_t^T, z_t = z_{t-1} + f(k_t), out_t = S_t^T f(q_t) / (z_t . f(q_t)): a token is
+    added before its query reads, so that it sees itself. Not causal: every query reads the last state.
 
     Shapes: as `linear_attention_parallel`.
 

@@ -15,7 +15,7 @@ from tinyattn.ops.types import Array
 @shapes("(i,d),(j,d),(j,e)->(i,e)", states=("log_decay", "initial_state"))
 def retention_chunked(q: Array, k: Array, v: Array, *, log_decay: Array, scale: float | None = None,
                       initial_state: Array | None = None, return_state: bool = False, chunk: int = 64) -> Any:
-    """Returns retention, parallel within chunks and recurrent between them: a case of `simple_gated_linear_attention_chunked`.
+    """Returns retention one chunk at a time: `simple_gated_linear_attention_chunked` with the same decay at every token.
 
     Formula: O = (Q exp(b)) S + ((Q K^T) L) V, b_i = i log_decay, L_ij = exp(b_i - b_j) for j <= i.
 

@@ -15,7 +15,7 @@ from tinyattn.ops.types import Array
 @shapes("(i,d),(j,d),(j,e)->(i,e)", states=("log_decay", "initial_state"))
 def retention_recurrent(q: Array, k: Array, v: Array, *, log_decay: Array, scale: float | None = None,
                         initial_state: Array | None = None, return_state: bool = False) -> Any:
-    """Returns retention from a state that takes in one token at a time: a case of `simple_gated_linear_attention_recurrent`.
+    """Returns retention one token at a time: `simple_gated_linear_attention_recurrent` with the same decay at every token.
 
     Formula: S_t = gamma S_{t-1} + k_t v_t^T, out_t = scale S_t^T q_t.
 

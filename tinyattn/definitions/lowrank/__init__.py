@@ -1,7 +1,7 @@
-"""Low rank: fewer keys than tokens stand for all of them.
+"""Low rank: queries attend to fewer vectors than there are tokens.
 
 Its files, in reading order:
 
-    linformer.py            keys projected to a shorter length
-    nystrom.py              landmarks between queries and keys
+    linformer.py            keys and values projected to a shorter length
+    nystrom.py              attention through a few landmarks
 """

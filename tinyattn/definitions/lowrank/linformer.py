@@ -11,15 +11,16 @@ from tinyattn.ops.types import Array
 
 @shapes("(i,d),(j,d),(j,e)->(i,e)")
 def linformer_attention(q: Array, k: Array, v: Array, *, project_k: Array, project_v: Array, scale: float | None = None) -> Array:
-    """Returns attention to `rank` mixtures of keys and of values.
+    """Returns attention to `rank` linear combinations of the keys and of the values.
 
     Formula: out = softmax(scale q (E k)^T) (F v), E = project_k, F = project_v.
 
     Shapes: q (..., heads, i, d), k (..., kv_heads, j, d), v (..., kv_heads, j, e), project_k and project_v (rank, j) or
-    (kv_heads, rank, j) -> (..., heads, i, e). Every query sees all keys; it cannot be causal, and the length is fixed.
+    (kv_heads, rank, j) -> (..., heads, i, e). Every query sees all keys, so that it cannot be causal; the projections fix the
+    length.
 
     Raises:
-        TypeError, ValueError: projections of another kind or shape, or of two ranks; otherwise as `attention`.
+        TypeError, ValueError: projections that are not floating, or whose lengths or ranks differ; otherwise as `attention`.
 
     Paper: Wang et al. 2020, arXiv:2006.04768.
 
@@ -36,7 +37,7 @@ def linformer_attention(q: Array, k: Array, v: Array, *, project_k: Array, proje
 
 
 def check_projection(name: str, projection: Any, k: Array) -> Array:
-    """Returns a projection of the keys' length, for all heads or for each."""
+    """Returns a projection, checked to have the length of the keys; it serves all heads or has one matrix per head."""
     projection = floating(name, projection)
     kv_heads, kv_len = k.shape[-3], k.shape[-2]
     if projection.ndim not in (2, 3) or projection.shape[-1] != kv_len or projection.shape[:-2] not in ((), (kv_heads,)):

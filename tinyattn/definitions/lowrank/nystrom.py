@@ -1,4 +1,4 @@
-"""Nyströmformer: a few landmarks stand between queries and keys."""
+"""Nyströmformer: attention through a few landmarks, which are means of queries and of keys."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from tinyattn.ops.types import Array
 
 @shapes("(i,d),(j,d),(j,e)->(i,e)")
 def nystrom_attention(q: Array, k: Array, v: Array, *, landmarks: int, iterations: int = 6, scale: float | None = None) -> Array:
-    """Returns attention by way of landmarks: means of neighbouring queries and of neighbouring keys.
+    """Returns an approximation of attention through landmarks: means of neighbouring queries and of neighbouring keys.
 
-    Formula: out = F A^+ B v, F = softmax(q k~^T), A = softmax(q~ k~^T), B = softmax(q~ k^T), scaled, q~ and k~ the means of
-    `landmarks` segments. A^+ by Z <- Z (13 - AZ (15 - AZ (7 - AZ))) / 4 from A^T / (|A|_1 |A|_inf), each matrix by itself, so
-    that no other sequence of a batch matters. The paper adds a convolution of v, which is a layer's to add.
+    Formula: out = F A^+ B v, F = softmax(q k~^T), A = softmax(q~ k~^T), B = softmax(q~ k^T), all scaled; q~ and k~ are the means of
+    `landmarks` segments. A^+ is approximated by iterating Z <- Z (13 - AZ (15 - AZ (7 - AZ))) / 4 from A^T / (|A|_1 |A|_inf),
+    separately for each matrix of a batch. The paper also adds a convolution of v, which belongs to a layer.
 
     Shapes: q (..., heads, i, d), k (..., kv_heads, j, d), v (..., kv_heads, j, e) -> (..., heads, i, e); landmarks divides
     both lengths. Every query sees all keys.
@@ -41,7 +41,7 @@ def nystrom_attention(q: Array, k: Array, v: Array, *, landmarks: int, iteration
 
 
 def segment_means(name: str, x: Array, count: int) -> Array:
-    """Returns the means of `count` neighbouring segments."""
+    """Returns the means of `count` segments of neighbouring tokens."""
     length = x.shape[-2]
     if length % count or not length:
         raise ValueError(f"landmarks: expected a divisor of the length {length} of {name} {x.shape}, got {count}")
@@ -50,7 +50,7 @@ def segment_means(name: str, x: Array, count: int) -> Array:
 
 
 def pseudo_inverse(a: Array, iterations: int) -> Array:
-    """Returns what the iteration makes of A^T / (|A|_1 |A|_inf): after enough of them the pseudo-inverse."""
+    """Returns the iterate that starts at A^T / (|A|_1 |A|_inf) and converges to the pseudo-inverse."""
     eye = np.eye(a.shape[-1], dtype=a.dtype)
     columns, rows = (np.max(np.sum(a, axis=axis, keepdims=True), axis=(-2, -1), keepdims=True) for axis in (-2, -1))
     z = a.mT / (columns * rows)

@@ -5,7 +5,7 @@ Its files, in reading order:
     dot_product.py          attention
     lse.py                  attention with its log-sum-exp
     weights.py              the weights of attention
-    multi_head.py           every query head has keys of its own
+    multi_head.py           every query head has its own keys
     multi_query.py          all query heads share one head of keys
     grouped_query.py        groups of query heads share one head of keys
     streaming.py            one block of keys at a time
@@ -13,7 +13,7 @@ Its files, in reading order:
     qk_norm.py              queries and keys normalised
     differential.py         one attention minus another
     gated.py                a gate on the output
-    dynamic_contextual.py   each token sets how far it looks
+    dynamic_contextual.py   each token sets how far back it looks
     contextual_position.py  distance counts the tokens that gates select
     dual_chunk.py           rotary positions that stay below a bound
     dual_chunk_merged.py    the same as three attentions, merged

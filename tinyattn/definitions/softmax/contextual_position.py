@@ -15,18 +15,18 @@ from tinyattn.ops.types import Array
 @shapes("(i,d),(j,d)->(i,j)")
 def contextual_position_bias(q: Array, k: Array, *, embedding: Array, causal: bool = True, mask: Array | Pattern | None = None,
                              window: Window | None = None, scale: float | None = None) -> Array:
-    """Returns the bias from one learned vector per position, where a key's position is counted by gates.
+    """Returns a bias made from one learned vector per position, where gates count the position of a key.
 
     Formula: g_ij = sigmoid(scale q_i . k_j), 0 where hidden; p_ij = min(sum_{l >= j} g_il, positions - 1); the bias is
-    q_i . e[p_ij], between two whole positions in proportion. If all gates are 1 the position is i - j + 1; if all are 0 the
-    bias is constant along a row.
+    q_i . e[p_ij], interpolated linearly between two whole positions. If all gates are 1, the position is i - j + 1; if all
+    are 0, the bias is constant along a row.
 
     Shapes: q (..., heads, i, d), k (..., kv_heads, j, d), embedding (positions, d) -> (..., heads, i, j), for `bias=`.
 
-    Options: as `attention`, whose mask, causal and window must be the same.
+    Options: as `attention`; the attention to which the bias is added must get the same mask, causal and window.
 
     Raises:
-        TypeError, ValueError: an embedding of another kind or shape; otherwise as `attention`.
+        TypeError, ValueError: an embedding that is not a floating array (positions, d); otherwise as `attention`.
 
     Paper: Golovneva et al. 2024, arXiv:2405.18719.
 
@@ -41,7 +41,7 @@ def contextual_position_bias(q: Array, k: Array, *, embedding: Array, causal: bo
     q, k, _ = blank_unseen(q, k, k, visible)
     gates = sigmoid(scores_of(q, k, scale=scale))
     if visible is not None:
-        # Without this a token would count those that are still to come.
+        # Without this a query would also count the later tokens, which it must not see.
         gates = np.where(visible, gates, 0.0)
     counted = np.flip(np.cumsum(np.flip(gates, axis=-1), axis=-1), axis=-1)
     last = embedding.shape[0] - 1

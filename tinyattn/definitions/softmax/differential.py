@@ -1,8 +1,7 @@
-"""Differential attention: what two attentions have in common cancels."""
+"""Differential attention: one attention is subtracted from another, so that the weights they share cancel."""
 
 from __future__ import annotations
 
-import math
 from functools import partial
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from tinyattn.definitions.softmax.dot_product import attention
 from tinyattn.ops.bias import Bias
+from tinyattn.ops.checks import is_number, real
 from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.options import Window
 from tinyattn.ops.signature import floating, shapes
@@ -21,18 +21,18 @@ def differential_attention(q1: Array, k1: Array, q2: Array, k2: Array, v: Array,
                            mask: Array | Pattern | None = None, bias: Array | Bias | None = None, causal: bool = False,
                            window: Window | None = None, scale: float | None = None, softcap: float | None = None,
                            sinks: Array | None = None) -> Array:
-    """Returns one attention minus lambda times another over the same values.
+    """Returns one attention minus lambda times a second attention over the same values.
 
-    Formula: out = (softmax(scale q1 k1^T) - lambda softmax(scale q2 k2^T)) v. The norm a head and the factor
-    1 - lambda_init that follow in the paper belong to a layer.
+    Formula: out = (softmax(scale q1 k1^T) - lambda softmax(scale q2 k2^T)) v. The norm per head and the factor
+    1 - lambda_init, which follow in the paper, belong to a layer.
 
     Shapes: q1, q2 (..., heads, i, d), k1, k2 (..., kv_heads, j, d), v (..., kv_heads, j, e) -> (..., heads, i, e).
 
-    Options: lambda_ is a number, an array of one number (), or one per head (heads,); its gradient is that of an array or a
-    Tensor. The others are those of `attention`, for both attentions.
+    Options: lambda_ is a number, an array of shape (), or an array (heads,) with one number per head; given as an array or a
+    Tensor it has a gradient. The other options are those of `attention` and apply to both attentions.
 
     Raises:
-        TypeError, ValueError: a lambda_ that is no finite number and has not shape (heads,); otherwise as `attention`.
+        TypeError, ValueError: a lambda_ that is neither a finite number nor (heads,) of them; otherwise as `attention`.
 
     Paper: Ye et al. 2024, arXiv:2410.05258.
 
@@ -46,16 +46,14 @@ def differential_attention(q1: Array, k1: Array, q2: Array, k2: Array, v: Array,
 
 
 def check_lambda(lambda_: Any, q: Array) -> Any:
-    """Returns lambda as a number, or () or (heads, 1, 1) in the dtype of q."""
-    if isinstance(lambda_, (int, float, np.integer, np.floating)) and not isinstance(lambda_, bool):
-        if not math.isfinite(lambda_):
-            raise ValueError(f"lambda_: expected a finite number, got {lambda_}")
-        return float(lambda_)
+    """Returns lambda as a number, or as an array of shape () or (heads, 1, 1) in the dtype of q."""
+    if is_number(lambda_):
+        return real("lambda_", lambda_)
     factor = floating("lambda_", lambda_)
     if not np.isfinite(factor).all():
         raise ValueError("lambda_: expected finite numbers, got NaN or inf")
     if not factor.ndim:
         return factor.astype(q.dtype)
     if factor.shape != q.shape[-3:-2]:
-        raise ValueError(f"lambda_: expected a number or shape {q.shape[-3:-2]}, one a head, got shape {factor.shape}")
+        raise ValueError(f"lambda_: expected a number or shape {q.shape[-3:-2]}, one per head, got shape {factor.shape}")
     return factor.astype(q.dtype)[:, None, None]

@@ -29,14 +29,14 @@ def attention(q: Array, k: Array, v: Array, *, mask: Array | Pattern | None = No
         v: values.
         mask: boolean, True attends, broadcastable to (..., heads, i, j); or a Pattern.
         bias: added to the scores after the cap, before the mask; an array or a Bias.
-        causal: a query sees no later key; the last query stands at the last key.
+        causal: a query sees no later key; the last query is aligned with the last key.
         window: (left, right) counts keys besides the query's own position; None on a side is unbounded.
         scale: factor of the scores; None is d ** -0.5.
         softcap: bound of the scores; None is off.
-        sinks: (heads,) logits that take weight and give nothing.
+        sinks: (heads,) logits that take part in the softmax and have no value.
 
-    A query that sees no key gives 0. NaN or inf in a slot that no query of its head sees changes nothing. A bias of +inf on
-    one key that a query sees takes all of its weight, on two of them its row is NaN; a sink of +inf is refused.
+    A query that sees no key gives 0. NaN or inf in a key or value that no query of its head sees has no effect. With a
+    bias of +inf on one visible key that key gets all the weight; on two visible keys the row is NaN. A sink of +inf is refused.
 
     Raises:
         TypeError: an argument of another kind or dtype. ValueError: one of another shape or range.

@@ -19,10 +19,10 @@ def dual_chunk_attention(q: Array, k: Array, v: Array, *, chunk: int, local: int
                          positions: Array | None = None, interleaved: bool = False, scale: float | None = None) -> Array:
     """Returns causal rotary attention in which no two tokens are further apart than chunk + local.
 
-    Formula: s_ij = scale q_i . R(p_ij - j mod s) k_j over j <= i, R the rotation by a distance, s = chunk; p_ij = i mod s
-    for keys of the query's own chunk, min(i mod s + s, c_max) for those of the chunk before, c_max for all earlier ones. So
-    the distance is i - j within a chunk and for neighbours. c_max is chunk + local - 1 (clamp="paper") or
-    min(2 chunk - 1, chunk + local) ("code", as its authors wrote it).
+    Formula: s_ij = scale q_i . R(p_ij - j mod s) k_j over j <= i, where R rotates by a distance and s = chunk; p_ij = i mod s
+    for keys of the query's own chunk, min(i mod s + s, c_max) for keys of the chunk before, c_max for all earlier keys. The
+    distance is thus exactly i - j within a chunk and for nearby tokens of the chunk before. c_max is chunk + local - 1
+    (clamp="paper") or min(2 chunk - 1, chunk + local) (clamp="code", as its authors wrote it).
 
     Shapes: q (..., heads, i, d), k (..., kv_heads, j, d), v (..., kv_heads, j, e), not rotated -> (..., heads, i, e).
 
@@ -30,11 +30,11 @@ def dual_chunk_attention(q: Array, k: Array, v: Array, *, chunk: int, local: int
         q: queries, the last q_len tokens.
         k: keys.
         v: values.
-        chunk: tokens of a chunk.
-        local: tokens at least whose distance is told exactly across chunks.
+        chunk: tokens per chunk.
+        local: up to this distance, tokens of neighbouring chunks have their exact distance.
         base: of the rotary frequencies.
         clamp: "paper" or "code".
-        positions: (kv_len,) whole numbers, each larger than the one before; None is 0, 1, ...
+        positions: (kv_len,) integers, each larger than the one before; None is 0, 1, ...
         interleaved: as `rotary`.
         scale: None is d ** -0.5.
 
@@ -56,7 +56,7 @@ def dual_chunk_attention(q: Array, k: Array, v: Array, *, chunk: int, local: int
 
 
 def distances(q_at: Array, k_at: Array, chunk: int, most: int) -> Array:
-    """Returns what each pair is taken to be apart; queries (i, 1) and keys (j,) by their positions -> (i, j).
+    """Returns the distance (i, j) that each pair is rotated by, from the positions of queries (i, 1) and keys (j,).
 
     >>> distances(np.arange(5)[:, None], np.arange(5), 2, 2)[4]
     array([2, 1, 2, 1, 0])
@@ -66,9 +66,9 @@ def distances(q_at: Array, k_at: Array, chunk: int, most: int) -> Array:
 
 
 def turned_products(q: Array, k: Array, distance: Array, base: float, interleaved: bool) -> Array:
-    """Returns q_i . R(distance_ij) k_j, one pair (a, b) of channels after the other.
+    """Returns q_i . R(distance_ij) k_j, summed over pairs (a, b) of channels.
 
-    (q_a k_a + q_b k_b) cos + (q_a k_b - q_b k_a) sin of distance * frequency: no vector is rotated.
+    Each pair adds (q_a k_a + q_b k_b) cos + (q_a k_b - q_b k_a) sin of distance * frequency, so that no vector is rotated.
     """
     rows, keys, width = split_group(q, k.shape[-3]), k[..., None, :, :], q.shape[-1]
     rates = plain_frequencies(width, base=base).values

@@ -18,8 +18,8 @@ def dual_chunk_attention_merged(q: Array, k: Array, v: Array, *, chunk: int, loc
                                 scale: float | None = None) -> Array:
     """Returns dual chunk attention as three attentions, to the query's chunk, the one before and all earlier ones, merged.
 
-    Formula: keys rotated by j mod s, once; queries by i mod s, by min(i mod s + s, c_max) and by c_max; (out, lse) of each,
-    as `attention_with_lse`; out = sum_p exp(lse_p - lse) out_p.
+    Formula: keys are rotated once, by j mod s; queries three times, by i mod s, by min(i mod s + s, c_max) and by c_max. Each
+    part p is `attention_with_lse`, and out = sum_p exp(lse_p - lse) out_p.
 
     Shapes: as `dual_chunk_attention`.
 

@@ -1,16 +1,16 @@
-"""DCA, dynamic contextual attention: each token says how far back it looks."""
+"""DCA, dynamic contextual attention: each token sets how far back it looks."""
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 
 from tinyattn.definitions.softmax.dot_product import attention
 from tinyattn.ops.bias import Bias
+from tinyattn.ops.checks import check_broadcast, is_number, real
 from tinyattn.ops.masks.pattern import Pattern
-from tinyattn.ops.options import Window, check_broadcast, dense_bias, visible_keys
+from tinyattn.ops.options import Window, dense_bias, visible_keys
 from tinyattn.ops.signature import floating, shapes
 from tinyattn.ops.types import Array
 
@@ -20,10 +20,10 @@ def dynamic_contextual_attention(q: Array, k: Array, v: Array, *, span: Array | 
                                  mask: Array | Pattern | None = None, bias: Array | Bias | None = None,
                                  window: Window | None = None, scale: float | None = None, softcap: float | None = None,
                                  sinks: Array | None = None) -> Array:
-    """Returns attention whose weights fall to 0 beyond a distance that each query chooses.
+    """Returns attention whose weights fall to 0 beyond a distance that each query sets, its span.
 
-    Formula: m_ij = clip((ramp + span_i - |i - j|) / ramp, 0, 1), P_ij = m_ij exp(s_ij) / sum_j m_ij exp(s_ij): a bias log m.
-    A layer computes span_i = z_min + (z_max - z_min) sigmoid(x_i . w + b); w = 0 is the adaptive span of the paper.
+    Formula: m_ij = clip((ramp + span_i - |i - j|) / ramp, 0, 1), P_ij = m_ij exp(s_ij) / sum_j m_ij exp(s_ij), which
+    is a bias of log m. A layer computes span_i = z_min + (z_max - z_min) sigmoid(x_i . w + b); the paper has w = 0.
 
     Shapes: q (..., heads, i, d), k (..., kv_heads, j, d), v (..., kv_heads, j, e), span broadcastable to (..., heads, i)
     -> (..., heads, i, e).
@@ -32,8 +32,8 @@ def dynamic_contextual_attention(q: Array, k: Array, v: Array, *, span: Array | 
         q: queries.
         k: keys.
         v: values.
-        span: tokens that are seen whole besides the query's own, 0 or more; a number is that of every query.
-        ramp: tokens over which the weight falls from 1 to 0.
+        span: distance up to which weights are unchanged, 0 or more; one number serves every query.
+        ramp: distance over which the factor then falls from 1 to 0.
         causal: a query sees no later key.
         mask: as `attention`.
         bias: as `attention`.
@@ -43,7 +43,7 @@ def dynamic_contextual_attention(q: Array, k: Array, v: Array, *, span: Array | 
         sinks: as `attention`.
 
     Raises:
-        TypeError, ValueError: a span that is negative, not finite or of another shape, a ramp that is not above 0.
+        TypeError, ValueError: a span that is negative, not finite or of another shape, a ramp of 0 or less.
 
     Paper: Sukhbaatar et al. 2019, arXiv:1905.07799.
 
@@ -53,11 +53,11 @@ def dynamic_contextual_attention(q: Array, k: Array, v: Array, *, span: Array | 
     """
     q_len, kv_len = q.shape[-2], k.shape[-2]
     distance = np.abs(np.arange(kv_len - q_len, kv_len)[:, None] - np.arange(kv_len)).astype(q.dtype)
-    width = check_ramp(ramp)
-    # In this order m is exactly 1 up to the span and exactly 0 from span + ramp on.
+    width = real("ramp", ramp, above=0.0)
+    # Computed in this order, m is exactly 1 up to the span and exactly 0 from span + ramp on.
     m = (width + (check_span(span, q)[..., None] - distance)) / width
     on_ramp = (m > 0) & (m < 1)
-    log_m = np.log(np.where(on_ramp, m, 1.0))  # the slope of m is 0 at 0 and at 1: nothing divides by 0
+    log_m = np.log(np.where(on_ramp, m, 1.0))  # the gradient never divides by m = 0
     full = (*q.shape[:-1], kv_len)
     seen, shown = visible_keys(mask, False, None, full), dense_bias(bias, full, q.dtype)
     return attention(q, k, v, mask=m > 0 if seen is None else seen & (m > 0), bias=log_m if shown is None else log_m + shown,
@@ -65,20 +65,10 @@ def dynamic_contextual_attention(q: Array, k: Array, v: Array, *, span: Array | 
 
 
 def check_span(span: Any, q: Array) -> Array:
-    """Returns spans (..., heads, i), or what broadcasts to it, in the dtype of q."""
-    number = isinstance(span, (int, float, np.integer, np.floating)) and not isinstance(span, bool)
-    span = np.full(1, span, q.dtype) if number else floating("span", span)
+    """Returns spans of shape (..., heads, i), or of one that broadcasts to it, in the dtype of q."""
+    span = np.full(1, span, q.dtype) if is_number(span) else floating("span", span)
     check_broadcast("span", span.shape, q.shape[:-1], "(..., heads, q_len)")
     if not np.all(np.isfinite(span)) or np.any(span < 0):
         raise ValueError("span: expected finite numbers of 0 or more, as a token sees itself")
     checked: Array = span.reshape(1) if not span.ndim else span
     return checked.astype(q.dtype)
-
-
-def check_ramp(ramp: Any) -> float:
-    """Returns a width above 0."""
-    if isinstance(ramp, (bool, np.bool_)) or not isinstance(ramp, (int, float, np.integer, np.floating)):
-        raise TypeError(f"ramp: expected a number, got {type(ramp).__name__}")
-    if not (math.isfinite(ramp) and ramp > 0):
-        raise ValueError(f"ramp: expected a finite number above 0, got {ramp}")
-    return float(ramp)

@@ -1,4 +1,4 @@
-"""Gated attention: each query says how much of what it read goes on."""
+"""Gated attention: each query sets how much of its output is passed on."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tinyattn.ops.types import Array
 def gated_attention(q: Array, k: Array, v: Array, *, gate: Array, mask: Array | Pattern | None = None,
                     bias: Array | Bias | None = None, causal: bool = False, window: Window | None = None,
                     scale: float | None = None, softcap: float | None = None, sinks: Array | None = None) -> Array:
-    """Returns attention times the sigmoid of a gate, one number a query or one a channel.
+    """Returns the output of attention times the sigmoid of a gate, with one gate per query or per channel of the output.
 
     Formula: out = attention(q, k, v) sigmoid(gate).
 
@@ -25,7 +25,7 @@ def gated_attention(q: Array, k: Array, v: Array, *, gate: Array, mask: Array | 
     Options: as `attention`.
 
     Raises:
-        TypeError, ValueError: a gate that is no floating array or has another shape; otherwise as `attention`.
+        TypeError, ValueError: a gate that is not a floating array or has another shape; otherwise as `attention`.
 
     Paper: Qiu et al. 2025, arXiv:2505.06708.
 
@@ -34,9 +34,9 @@ def gated_attention(q: Array, k: Array, v: Array, *, gate: Array, mask: Array | 
     array([[2.]])
     """
     gate = floating("gate", gate)
-    a_query, a_channel = q.shape[:-1], (*q.shape[:-1], v.shape[-1])
-    if gate.shape not in (a_query, a_channel):
-        raise ValueError(f"gate: expected shape {a_query} or {a_channel}, got shape {gate.shape}")
+    per_query, per_channel = q.shape[:-1], (*q.shape[:-1], v.shape[-1])
+    if gate.shape not in (per_query, per_channel):
+        raise ValueError(f"gate: expected shape {per_query} or {per_channel}, got shape {gate.shape}")
     gate = gate.astype(q.dtype)
     out = attention(q, k, v, mask=mask, bias=bias, causal=causal, window=window, scale=scale, softcap=softcap, sinks=sinks)
-    return out * sigmoid(gate if gate.shape == a_channel else gate[..., None])
+    return out * sigmoid(gate if gate.shape == per_channel else gate[..., None])

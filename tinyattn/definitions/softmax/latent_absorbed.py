@@ -1,4 +1,4 @@
-"""Latent attention with the expansion absorbed by queries and outputs, as one decodes with it."""
+"""Latent attention for decoding: the projections are applied to queries and outputs, not to every key."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from tinyattn.ops.types import Array
 def latent_attention_absorbed(q_nope: Array, q_rope: Array, latent: Array, k_rope: Array, *, w_uk: Array, w_uv: Array,
                               mask: Array | Pattern | None = None, causal: bool = False, window: Window | None = None,
                               scale: float | None = None) -> Array:
-    """Returns `latent_attention_expanded` with the expansion moved to queries and outputs: the latent is the only key and value.
+    """Returns `latent_attention_expanded`, with its projections applied to queries and outputs instead of keys and values.
 
     Formula: s_h = scale ((q_nope_h W_uk_h^T) c^T + q_rope_h k_rope^T), out_h = (softmax(s_h) c) W_uv_h: multi-query
-    attention with keys [c ; k_rope] and values c. No key or value of a head ever exists.
+    attention with keys [c ; k_rope] and values c. The keys and values of single heads are never computed.
 
     Shapes: as `latent_attention_expanded`.
 

@@ -23,15 +23,15 @@ def latent_attention_expanded(q_nope: Array, q_rope: Array, latent: Array, k_rop
     """Returns attention over keys and values that are expanded, head by head, from one latent vector per token.
 
     Formula: k_h = [c W_uk_h ; k_rope], v_h = c W_uv_h, q_h = [q_nope_h ; q_rope_h], out_h = softmax(scale q_h k_h^T) v_h.
-    Only k_rope carries positions, the same for all heads: what is rotated cannot be read out of c.
+    Only k_rope, which all heads share, carries positions: a rotation between c and W_uk could not be absorbed.
 
     Shapes: q_nope (..., heads, i, n), q_rope (..., heads, i, p), latent (..., j, r), k_rope (..., j, p),
     w_uk (heads, r, n), w_uv (heads, r, e) -> (..., heads, i, e).
 
     Args:
         q_nope: the part of the queries without positions.
-        q_rope: the part that is rotated already.
-        latent: c, normalised already.
+        q_rope: the part with positions, already rotated.
+        latent: c, already normalised.
         k_rope: the rotated part of the keys.
         w_uk: from c to keys.
         w_uv: from c to values.
@@ -41,7 +41,7 @@ def latent_attention_expanded(q_nope: Array, q_rope: Array, latent: Array, k_rop
         scale: None is (n + p) ** -0.5.
 
     Raises:
-        TypeError, ValueError: weights of another kind or shape; otherwise as `attention`.
+        TypeError, ValueError: projections that are not floating arrays of these shapes; otherwise as `attention`.
 
     Paper: DeepSeek-AI 2024, arXiv:2405.04434.
 

@@ -1,4 +1,4 @@
-"""Multi-head attention: every query head has keys and values of its own."""
+"""Multi-head attention: every query head has its own keys and values."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tinyattn.ops.types import Array
 def multi_head_attention(q: Array, k: Array, v: Array, *, mask: Array | Pattern | None = None, bias: Array | Bias | None = None,
                          causal: bool = False, window: Window | None = None, scale: float | None = None,
                          softcap: float | None = None, sinks: Array | None = None) -> Array:
-    """Returns attention in which every query head has keys and values of its own.
+    """Returns attention in which every query head has its own keys and values.
 
     Formula: out_h = softmax(scale q_h k_h^T) v_h, with the options of `attention`.
 

@@ -17,7 +17,7 @@ def multi_query_attention(q: Array, k: Array, v: Array, *, mask: Array | Pattern
                           softcap: float | None = None, sinks: Array | None = None) -> Array:
     """Returns attention in which all query heads read one head of keys and values.
 
-    Formula: out_h = softmax(scale q_h k^T) v: the rows of all heads are queries of a single head.
+    Formula: out_h = softmax(scale q_h k^T) v; the queries of all heads are stacked and multiplied by the shared keys at once.
 
     Shapes: q (..., heads, i, d), k (..., 1, j, d), v (..., 1, j, e) -> (..., heads, i, e).
 

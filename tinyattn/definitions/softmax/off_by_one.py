@@ -1,4 +1,4 @@
-"""Softmax off by one: a head may say nothing, as there is a 1 in the denominator."""
+"""Softmax off by one: a 1 in the denominator lets a head output almost nothing."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from tinyattn.ops.types import Array
 def softmax_off_by_one_attention(q: Array, k: Array, v: Array, *, mask: Array | Pattern | None = None,
                                  bias: Array | Bias | None = None, causal: bool = False, window: Window | None = None,
                                  scale: float | None = None, softcap: float | None = None) -> Array:
-    """Returns attention whose weights are exp(s) over 1 plus the sum of exponentials: they may all be near 0.
+    """Returns attention with a 1 added to the denominator of the softmax, so that all weights of a query may be near 0.
 
     Formula: P_ij = exp(s_ij) / (1 + sum_j exp(s_ij)), which is softmax times a gate: out_i = sigmoid(lse_i) softmax(s_i) v.
 
     Shapes: q (..., heads, i, d), k (..., kv_heads, j, d), v (..., kv_heads, j, e) -> (..., heads, i, e).
 
-    Options: as `attention`, without sinks: this is a sink of 0.
+    Options: as `attention`, without sinks: the added 1 is a sink of 0.
 
     Raises:
         TypeError, ValueError: as `attention`.
@@ -33,6 +33,6 @@ def softmax_off_by_one_attention(q: Array, k: Array, v: Array, *, mask: Array | 
     array([[2.]])
     """
     out, lse = attention_with_lse(q, k, v, mask=mask, bias=bias, causal=causal, window=window, scale=scale, softcap=softcap)
-    # Not by tanh: where all scores are far below 0 the gate is small, and 1 + tanh would lose all of its digits.
+    # Not by tanh: where all scores are far below 0 the gate is tiny, and 1 + tanh would round it to 0.
     gate = np.exp(-np.logaddexp(0.0, -lse))
     return out * gate.astype(q.dtype)[..., None]

@@ -1,4 +1,4 @@
-"""QK-norm: queries and keys have one length, so that no score can grow without bound."""
+"""QK-norm: queries and keys are normalised, so that no score can grow without bound."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ def qk_norm_attention(q: Array, k: Array, v: Array, *, q_weight: Array | None = 
                       rotate: Callable[[Array], Array] | None = None, mask: Array | Pattern | None = None,
                       bias: Array | Bias | None = None, causal: bool = False, window: Window | None = None,
                       scale: float | None = None, softcap: float | None = None, sinks: Array | None = None) -> Array:
-    """Returns attention over queries and keys that are normalised head by head.
+    """Returns attention after queries and keys have been normalised in each head.
 
     Formula: out = attention(rotate(rms(q) q_weight), rotate(rms(k) k_weight), v), rms(x) = x / sqrt(mean(x^2) + 1e-6).
 
     Shapes: q (..., heads, i, d), k (..., kv_heads, j, d), v (..., kv_heads, j, e) -> (..., heads, i, e); weights (d,).
 
-    Options: q_weight and k_weight are one number per channel, None is 1. rotate is applied after the norm, to q and to k, for
-    example `functools.partial(rotary, positions=...)`. The others are those of `attention`.
+    Options: q_weight and k_weight have one number per channel; None is 1. rotate is a function that is applied to q and to k
+    after the norm, for example `functools.partial(rotary, positions=...)`. The other options are those of `attention`.
 
     Raises:
         ValueError: a weight of another shape; otherwise as `attention`.

@@ -1,4 +1,4 @@
-"""Streaming attention: the same sums, one block of keys at a time, so that no row of scores ever exists whole."""
+"""Streaming attention: running sums over blocks of keys, so that the full matrix of scores is never stored."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def streaming_attention(q: Array, k: Array, v: Array, *, mask: Array | Pattern |
     """Returns what `attention` returns, holding the scores of one block of keys at a time.
 
     Formula, for each block of keys with scores s and values v: m' = max(m, max s), p = exp(s - m'),
-    l' = exp(m - m') l + sum p, a' = exp(m - m') a + p v; at the end out = a / l. A sink is the start (m, l) =
-    (sink, 1).
+    l' = exp(m - m') l + sum p, a' = exp(m - m') a + p v; at the end out = a / l. With a sink the sums
+    start at (m, l) = (sink, 1).
 
     Shapes: as `attention`; memory grows with i * block, not with i * j.
 
@@ -47,7 +47,7 @@ def streaming_attention(q: Array, k: Array, v: Array, *, mask: Array | Pattern |
     queries = split_group(q * scale, kv_heads)
 
     def block_scores(at: Array) -> tuple[Array, Array]:
-        """Returns the scores of the keys at these positions, -inf where hidden, and their values, 0 where nobody sees them."""
+        """Returns the scores of the keys at these positions, -inf where hidden, and their values, 0 where no query sees them."""
         seen = np.broadcast_to(seen_tile(mask, left, right, positions, at, full), (*q.shape[:-1], len(at)))
         alive = split_group(np.any(seen, axis=-1, keepdims=True), kv_heads)
         used = np.any(split_group(seen, kv_heads), axis=(-3, -2))[..., None]

@@ -2,15 +2,15 @@
 
 Its files, in reading order:
 
-    local.py                a window of its own for each head
-    gathered.py             the blocks that somebody sees
+    local.py                one window per head
+    gathered.py             only blocks that contain a visible pair
     block_sparse.py         a table of blocks
-    longformer.py           a window, and tokens that see all
-    bigbird.py              neighbours, ends, and some at random
-    top_k.py                the largest scores
-    lsh.py                  those that a hash brings near
-    native_sparse.py        means, chosen blocks, a window
-    block_mixture.py        blocks chosen by their mean key
-    streaming_llm.py        the first tokens and the last
+    longformer.py           a window, and global tokens that see all keys
+    bigbird.py              neighbouring, end and random blocks
+    top_k.py                the keys with the largest scores
+    lsh.py                  tokens with the same hash
+    native_sparse.py        block means, selected blocks and a window
+    block_mixture.py        blocks chosen by the means of their keys
+    streaming_llm.py        the first tokens and the last ones
     shifted_sparse.py       groups, shifted in half of the heads
 """

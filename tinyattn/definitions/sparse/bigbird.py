@@ -1,4 +1,4 @@
-"""BigBird: neighbouring blocks, the first and the last, and a few at random."""
+"""BigBird: each block attends to neighbouring blocks, to the first and the last block, and to a few random blocks."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from tinyattn.ops.types import Array
 @shapes("(i,d),(j,d),(j,e)->(i,e)")
 def bigbird_attention(q: Array, k: Array, v: Array, *, block: int, random: int, seed: int, causal: bool = False,
                       scale: float | None = None) -> Array:
-    """Returns attention of each block of queries to its neighbours, the first and last block, and some at random.
+    """Returns attention of each block of queries to its neighbours, to the first and the last block, and to random blocks.
 
-    Formula: out = softmax(scale q k^T) v over block distances |I - J| <= 1, J or I the first or last block, and `random`
-    blocks J <= I drawn from (seed, I). Causal: j <= i, and only the first block is seen by all, as which is the last one
-    would change with the length. A block counts once, however it was chosen.
+    Formula: out = softmax(scale q k^T) v, where block I of queries sees block J of keys if |I - J| <= 1, if I or J is the first
+    or the last block, or if J <= I is one of the `random` blocks drawn from (seed, I). Causal: also j <= i, and only the first
+    block is global, since the last one changes with the length. A block chosen twice counts once.
 
     Shapes: q (..., heads, i, d), k (..., kv_heads, j, d), v (..., kv_heads, j, e) -> (..., heads, i, e).
 
     Raises:
-        TypeError, ValueError: a block below 1, a negative count or seed; otherwise as `attention`.
+        TypeError, ValueError: block below 1, random or seed below 0; otherwise as `attention`.
 
     Paper: Zaheer et al. 2020, arXiv:2007.14062.
 
@@ -44,7 +44,7 @@ def bigbird_attention(q: Array, k: Array, v: Array, *, block: int, random: int, 
 
 
 def near_blocks(size: int) -> Pattern:
-    """Returns |i // size - j // size| <= 1."""
+    """Returns the pattern in which a token sees its own block and both neighbouring blocks."""
     def corners(i0: Array, i1: Array, j0: Array, j1: Array) -> tuple[Any, Any]:
         least, most = i0 // size - j1 // size, i1 // size - j0 // size
         return (least <= 1) & (most >= -1), (least >= -1) & (most <= 1)
@@ -53,7 +53,7 @@ def near_blocks(size: int) -> Pattern:
 
 
 def ends(size: int, length: int) -> Pattern:
-    """Returns whether query or key stands in the first or the last block."""
+    """Returns the pattern of pairs whose query or key is in the first or the last block."""
     last = (length - 1) // size * size
 
     def corners(i0: Array, i1: Array, j0: Array, j1: Array) -> tuple[Any, Any]:

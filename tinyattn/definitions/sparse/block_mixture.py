@@ -1,4 +1,4 @@
-"""MoBA, a mixture of block attention: each query picks blocks by the means of their keys."""
+"""MoBA, mixture of block attention: each query chooses past blocks by the means of their keys."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from tinyattn.ops.types import Array
 
 @shapes("(i,d),(j,d),(j,e)->(i,e)")
 def block_mixture_attention(q: Array, k: Array, v: Array, *, block: int, keep: int, scale: float | None = None) -> Array:
-    """Returns causal attention to the query's own block and to those whose mean key it likes best.
+    """Returns causal attention to the query's own block and to the past blocks whose mean key scores highest.
 
-    Formula: gate_ib = q_i . mean_{j in b} k_j over past blocks b; out = softmax(scale q k^T) v over j <= i in the own block
-    or in one of the keep - 1 past blocks of largest gate; of equal gates the earlier block stays. One softmax over all
-    tokens chosen; the choice is a constant to the gradient.
+    Formula: gate_ib = q_i . mean_{j in b} k_j over past blocks b; out = softmax(scale q k^T) v over j <= i in the query's own
+    block or in one of the keep - 1 past blocks with the largest gates; of equal gates the earlier block is chosen. One softmax
+    runs over all chosen tokens; no gradient flows through the choice.
 
     Shapes: q (..., heads, i, d), k (..., kv_heads, j, d), v (..., kv_heads, j, e) -> (..., heads, i, e); q_len <= kv_len.
 
@@ -40,6 +40,6 @@ def block_mixture_attention(q: Array, k: Array, v: Array, *, block: int, keep: i
     gate = unfold_group(fold_group(q, k.shape[-3]) @ means.mT, q.shape[-3])
     past = np.arange(complete) < own
     picked = past & largest(np.where(past, gate, -np.inf), keep - 1)
-    short = np.zeros((*picked.shape[:-1], blocks - complete), bool)  # a block that is not full yet is only ever a query's own
+    short = np.zeros((*picked.shape[:-1], blocks - complete), bool)  # an incomplete last block can only be a query's own
     chosen = np.concatenate((picked, short), axis=-1) | (np.arange(blocks) == own)
     return attention(q, k, v, mask=np.repeat(chosen, block, axis=-1)[..., :kv_len], causal=True, scale=scale)

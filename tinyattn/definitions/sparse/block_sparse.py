@@ -1,4 +1,4 @@
-"""Block-sparse attention: a table says which block of queries sees which block of keys."""
+"""Block-sparse attention: a table decides which block of queries sees which block of keys."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import numpy as np
 
 from tinyattn.definitions.softmax.dot_product import attention
 from tinyattn.ops.bias import Bias
-from tinyattn.ops.checks import whole
+from tinyattn.ops.checks import check_broadcast, whole
 from tinyattn.ops.masks.pattern import Pattern
-from tinyattn.ops.options import Window, check_broadcast, visible_keys
+from tinyattn.ops.options import Window, visible_keys
 from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array
 
@@ -18,14 +18,14 @@ def block_sparse_attention(q: Array, k: Array, v: Array, *, blocks: Array, q_blo
                            mask: Array | Pattern | None = None, bias: Array | Bias | None = None, causal: bool = False,
                            window: Window | None = None, scale: float | None = None, softcap: float | None = None,
                            sinks: Array | None = None) -> Array:
-    """Returns attention in which a block of queries sees the blocks of keys that a boolean table names.
+    """Returns attention in which a boolean table decides which block of keys each block of queries sees.
 
-    Formula: out = softmax(scale q k^T) v over the pairs with blocks[i // q_block, j // kv_block].
+    Formula: out = softmax(scale q k^T) v over the pairs for which blocks[i // q_block, j // kv_block] is True.
 
     Shapes: q (..., heads, i, d), k (..., kv_heads, j, d), v (..., kv_heads, j, e), blocks broadcastable to (..., heads,
     ceil(i / q_block), ceil(j / kv_block)) -> (..., heads, i, e).
 
-    Options: as `attention`; mask, causal and window narrow the blocks further.
+    Options: as `attention`; mask, causal and window hide further pairs.
 
     Raises:
         TypeError: blocks that are not boolean. ValueError: blocks of another shape, a block size below 1.

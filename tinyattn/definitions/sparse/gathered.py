@@ -1,12 +1,12 @@
-"""Attention that computes only the blocks that contain a visible pair: of linear cost where the pattern is local."""
+"""Gathered attention: computes only the blocks that contain a visible pair, at linear cost if the pattern is local."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from tinyattn.ops.checks import whole
+from tinyattn.ops.checks import check_broadcast, whole
 from tinyattn.ops.masks.pattern import EMPTY, Pattern
-from tinyattn.ops.options import blank_unseen, check_broadcast, check_scale
+from tinyattn.ops.options import blank_unseen, check_scale
 from tinyattn.ops.scores import scores_of, weighted_values
 from tinyattn.ops.signature import shapes
 from tinyattn.ops.softmax import softmax
@@ -17,8 +17,8 @@ from tinyattn.ops.types import Array
 def gathered_attention(q: Array, k: Array, v: Array, *, mask: Pattern, scale: float | None = None, block: int = 16) -> Array:
     """Returns `attention` with a pattern, computing only the blocks that contain a visible pair.
 
-    Formula: out = softmax(scale q k_J^T) v_J over the visible pairs, for each block of queries; J are the keys of all blocks
-    in which one of these queries sees a key.
+    Formula: out = softmax(scale q k_J^T) v_J over the visible pairs, for each block of queries; J are the keys of all
+    blocks in which one of these queries sees a key.
 
     Shapes: q (..., heads, i, d), k (..., kv_heads, j, d), v (..., kv_heads, j, e) -> (..., heads, i, e).
 
@@ -28,10 +28,10 @@ def gathered_attention(q: Array, k: Array, v: Array, *, mask: Pattern, scale: fl
         v: values.
         mask: a Pattern.
         scale: None is d ** -0.5.
-        block: queries and keys of a block.
+        block: queries and keys per block; it does not change the result.
 
     Raises:
-        TypeError: a mask that is no Pattern. ValueError: a pattern of other heads, block below 1; otherwise as `attention`.
+        TypeError: a mask that is not a Pattern. ValueError: a pattern for another number of heads, block below 1.
 
     Paper: Child et al. 2019, arXiv:1904.10509.
 

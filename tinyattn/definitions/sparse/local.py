@@ -1,4 +1,4 @@
-"""MHLA, local: multi-head attention in which each head has a window of its own."""
+"""MHLA, multi-head local attention: each head has its own window."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ MODES = ("sliding", "block", "look_back")
 def multi_head_local_attention(q: Array, k: Array, v: Array, *, window: int | Sequence[int], mode: str = "sliding",
                                causal: bool = True, bias: Array | Bias | None = None, scale: float | None = None,
                                softcap: float | None = None, sinks: Array | None = None) -> Array:
-    """Returns attention in which head h sees window[h] tokens, its own included.
+    """Returns attention in which a query of head h sees the window[h] tokens nearest to it, its own included.
 
     Formula: out_h = softmax(scale q_h k_h^T) v_h over the keys j that query i sees:
-    sliding: |i - j| < W; block: i // W = j // W; look_back: the block of i and the one before it; and j <= i if causal.
+    sliding: |i - j| < W; block: i // W = j // W; look_back: also the block before; and in each of them j <= i if causal.
 
     Shapes: q (..., heads, i, d), k (..., kv_heads, j, d), v (..., kv_heads, j, e) -> (..., heads, i, e).
 
-    Options: window counts tokens, the query's own included: one number, or one per head. mode says what a window is:
-    "sliding", "block" or "look_back". The others are those of `attention`.
+    Options: window counts tokens, the query's own included: one number, or one per head. mode is "sliding", "block" or
+    "look_back". The other options are those of `attention`.
 
     Raises:
-        TypeError, ValueError: a window below 1 or not one a head, an unknown mode; otherwise as `attention`.
+        TypeError, ValueError: a window below 1, windows for another number of heads, an unknown mode; otherwise as `attention`.
 
     Paper: Luong et al. 2015, arXiv:1508.04025; Beltagy et al. 2020, arXiv:2004.05150.
 
@@ -50,7 +50,7 @@ def multi_head_local_attention(q: Array, k: Array, v: Array, *, window: int | Se
 
 
 def local(width: int | Sequence[int], mode: str, is_causal: bool, heads: int) -> Pattern:
-    """Returns who sees whom, of all heads or of each."""
+    """Returns the pattern of one window for all heads, or of one window per head."""
     if mode not in MODES:
         raise ValueError(f"mode: expected one of {', '.join(MODES)}, got {mode!r}")
     if isinstance(width, (list, tuple, np.ndarray)):

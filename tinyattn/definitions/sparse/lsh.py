@@ -1,4 +1,4 @@
-"""LSH attention (Reformer): tokens are sorted by a hash, and attend to those near them in this order."""
+"""LSH attention (Reformer): tokens are sorted by a hash and attend to the tokens nearby in that order."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from tinyattn.ops.options import check_causal, check_scale
 from tinyattn.ops.signature import floating, shapes
 from tinyattn.ops.types import Array
 
-# Subtracted from a token's score with itself, so that it reads itself only where it sees nothing else.
+# Subtracted from a token's score with itself, so that it reads its own value only if it sees no other token.
 SELF = 1e5
 
 
 @shapes("(i,d),(i,e)->(i,e)")
 def lsh_attention(qk: Array, v: Array, *, rotations: Array, chunk: int, causal: bool = False, scale: float | None = None) -> Array:
-    """Returns attention within buckets of similar tokens: the keys are the queries at length 1.
+    """Returns attention within buckets of similar tokens, in which the keys are the queries scaled to length 1.
 
-    Formula, for each hash: bucket(x) = argmax [x R ; -x R]; sorted by bucket, then position, and cut into chunks, a token
-    sees those of its bucket in its chunk and the one before, itself at a score 1e5 lower; s_ij = scale q_i . q_j / |q_j|.
-    The hashes' results are merged by their sums of exponentials; a pair that several hashes bring together counts as often.
+    Formula, for each hash: bucket(x) = argmax [x R ; -x R]; tokens are sorted by bucket, then by position, and cut into chunks.
+    A token sees the tokens of its bucket in its own chunk and the one before; s_ij = scale q_i . q_j / |q_j|, s_ii 1e5 less.
+    All hashes are merged by their sums of exponentials, so that a pair counts once for each hash that brings it together.
 
     Shapes: qk (..., heads, i, d), v (..., heads, i, e) -> (..., heads, i, e).
 
     Args:
-        qk: queries, and keys but for their length.
+        qk: the queries, which also give the keys.
         v: values.
         rotations: (hashes, d, buckets // 2), from `lsh_rotations`.
-        chunk: sorted tokens that are compared at once.
+        chunk: sorted tokens per chunk.
         causal: a query sees no later key.
         scale: None is d ** -0.5.
 
     Raises:
-        TypeError, ValueError: rotations of another kind or shape, chunk below 1; otherwise as `attention`.
+        TypeError, ValueError: rotations that are not floating or of another shape, chunk below 1; otherwise as `attention`.
 
     Paper: Kitaev et al. 2020, arXiv:2001.04451.
 
@@ -57,11 +57,11 @@ def lsh_attention(qk: Array, v: Array, *, rotations: Array, chunk: int, causal: 
 
 
 def one_hash(qk: Array, v: Array, rotation: Array, chunk: int, is_causal: bool, scale: float) -> tuple[Array, Array]:
-    """Returns (out, lse) of one hash: tokens get a bucket, are sorted by it, cut into chunks, attend, and are sorted back."""
+    """Returns (out, lse) of one hash: assign buckets, sort by bucket, cut into chunks, attend, undo the sorting."""
     side = qk @ rotation
     bucket = np.argmax(np.concatenate((side, -side), axis=-1), axis=-1)
     order = np.argsort(bucket, axis=-1, kind="stable")
-    missing = -qk.shape[-2] % chunk  # a token at position -1, which nobody sees, fills the last chunk
+    missing = -qk.shape[-2] % chunk  # padding at position -1, which no query sees, fills the last chunk
     place = np.pad(order, [(0, 0)] * (order.ndim - 1) + [(0, missing)], constant_values=-1)
     cut = (*order.shape[:-1], place.shape[-1] // chunk, chunk)
     queries, values, buckets = (rows_at(x, np.maximum(place, 0)).reshape(*cut, x.shape[-1]) for x in (qk, v, bucket[..., None]))
@@ -85,6 +85,6 @@ def rows_at(x: Array, index: Array) -> Array:
 
 
 def with_chunk_before(x: Array) -> Array:
-    """Returns each chunk of (..., chunks, chunk, width) behind the one before it, the first behind one of -1."""
+    """Returns (..., chunks, 2 chunk, width): each chunk preceded by the one before it, the first one by a chunk of -1."""
     first = np.full((*x.shape[:-3], 1, *x.shape[-2:]), -1, x.dtype)
     return np.concatenate((np.concatenate((first, x[..., :-1, :, :]), axis=-3), x), axis=-2)

@@ -1,4 +1,4 @@
-"""Native sparse attention: a query reads blocks' means, the blocks that these chose, and a window."""
+"""Native sparse attention: a query reads the means of blocks, the blocks selected by its scores of them, and a window."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ def native_sparse_attention(q: Array, k: Array, v: Array, *, gates: Array, block
     """Returns a gated sum of three attentions: to the means of blocks, to the tokens of selected blocks, to a window.
 
     Formula: out = g_0 attention(q, mean K_b, mean V_b) + g_1 attention(q, k, v over selected blocks) + g_2 attention(q, k, v
-    over the last `window`). A mean is seen once its block is past. A block's importance is its weight in the first
-    attention, added up over the heads of a group; the query's own block, the first and the previous one are always selected
-    and counted. Each part is normalised by itself: the sum is no merge. What was selected is a constant to the gradient.
+    over the last `window`). A query sees a mean once its block is complete. A block's importance is its weight in
+    the first attention, summed over the heads of a group. The query's own block, the first and the previous one are always
+    among the selected ones. Each attention has its own softmax. No gradient flows through the selection.
 
-    Shapes: q (..., heads, i, d), k (..., kv_heads, j, d), v (..., kv_heads, j, e), gates (..., heads, i, 3), as they are used
-    -> (..., heads, i, e). Causal, q_len <= kv_len.
+    Shapes: q (..., heads, i, d), k (..., kv_heads, j, d), v (..., kv_heads, j, e), gates (..., heads, i, 3), used as they
+    are -> (..., heads, i, e). Causal; q_len <= kv_len.
 
     Args:
         q: queries.
         k: keys.
         v: values.
-        gates: compressed, selected, window.
-        block: tokens of a block.
+        gates: factors of the means, the selected blocks and the window, in this order.
+        block: tokens per block.
         selected: blocks that a query reads token by token.
         window: last tokens, the query's own included.
         scale: None is d ** -0.5.
 
     Raises:
-        TypeError, ValueError: gates of another kind or shape, a size below 1, q_len above kv_len; otherwise as `attention`.
+        TypeError, ValueError: gates that are not floating or of another shape, a size below 1, q_len above kv_len.
 
     Paper: Yuan et al. 2025, arXiv:2502.11089.
 
@@ -65,12 +65,12 @@ def native_sparse_attention(q: Array, k: Array, v: Array, *, gates: Array, block
 
 
 def select(weights: Array, own: Array, count: int, blocks: int) -> Array:
-    """Returns which blocks each query reads: its own, the first, the previous, then by importance, the earlier first.
+    """Returns which blocks each query reads: its own, the first, the previous, then the most important; of equals the earlier.
 
     weights (..., kv_heads, groups, i, means) -> (..., kv_heads, i, blocks): one selection for all heads of a group.
     """
     importance, number = np.sum(weights, axis=-3), np.arange(blocks)
-    # A block that is not full yet has no mean, and can only be a query's own.
+    # An incomplete last block has no mean, and can only be a query's own.
     unknown = np.zeros((*importance.shape[:-1], blocks - importance.shape[-1]), importance.dtype)
     most = weights.shape[-3] + 1  # above every importance, as the weights of one head sum to at most 1
     worth = np.concatenate((importance, unknown), axis=-1)

@@ -1,4 +1,4 @@
-"""Shifted sparse attention (S²): half of the heads see blocks, the other half blocks whose borders stand shifted."""
+"""Shifted sparse attention (S²): attention within groups of tokens, which are shifted in half of the heads."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ def shifted_sparse_attention(q: Array, k: Array, v: Array, *, group: int, varian
     """Returns attention within groups of tokens, shifted by half a group in the second half of the heads.
 
     Formula: head h sees j with (i + s) // group = (j + s) // group, s = 0 for h < heads // 2, else group / 2; and j <= i if
-    causal. The variant "roll" turns the sequence by s instead, as the paper's code does: its last group joins the end
-    of the sequence to its beginning, and "causal" in it is by the rolled order, so that the first group / 2 tokens see the
-    last ones. It is here to be compared with.
+    causal. The variant "roll" rolls the sequence by s instead, as the paper's code does: its last group joins the end
+    of the sequence to the beginning, and causality follows the rolled order, so that the first group / 2 tokens see the
+    last ones. It is provided for comparison.
 
     Shapes: q (..., heads, i, d), k (..., kv_heads, j, d), v (..., kv_heads, j, e) -> (..., heads, i, e).
 

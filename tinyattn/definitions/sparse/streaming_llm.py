@@ -1,4 +1,4 @@
-"""StreamingLLM: the first tokens and the last ones, at the positions that they have in the cache."""
+"""StreamingLLM: attention to the first tokens and the last ones, with positions counted within the cache."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from tinyattn.ops.types import Array
 @shapes("(i,d),(j,d),(j,e)->(i,e)")
 def streaming_llm_attention(q: Array, k: Array, v: Array, *, first: int, window: int, base: float = 10000.0,
                             scale: float | None = None) -> Array:
-    """Returns attention to the first keys and the last ones, rotated by where they stand in a cache of first + window.
+    """Returns attention to the first keys and the last ones, rotated by their places in a cache of first + window tokens.
 
-    Formula: query t sees j < first and t - j < window. The kept keys stand at 0, 1, ... in the cache and the query at the
-    last place, so that the distance is t - j in the window and min(t, first + window - 1) - j for the first keys. The two
-    parts are merged into one softmax.
+    Formula: query t sees j < first and t - j < window. The keys that are kept have places 0, 1, ... in the cache and the
+    query has the last place, so that the distance is t - j in the window and min(t, first + window - 1) - j for the first
+    keys. The two parts are merged into one softmax.
 
     Shapes: q (..., heads, i, d), k (..., kv_heads, j, d), v (..., kv_heads, j, e), not rotated -> (..., heads, i, e).
 
@@ -30,8 +30,8 @@ def streaming_llm_attention(q: Array, k: Array, v: Array, *, first: int, window:
         q: queries, the last q_len tokens.
         k: keys.
         v: values.
-        first: keys at the start that are kept; 0 is a sliding window.
-        window: keys at the end, the query's own included.
+        first: how many of the first keys are kept; with 0 it is a sliding window.
+        window: how many of the last keys are kept, the query's own included.
         base: of the rotary frequencies.
         scale: None is d ** -0.5.
 

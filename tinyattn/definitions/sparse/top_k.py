@@ -1,4 +1,4 @@
-"""Top-k attention: each query keeps its largest scores."""
+"""Top-k attention: each query reads only the keys with its largest scores."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def top_k_attention(q: Array, k: Array, v: Array, *, keep: int, mask: Array | Pa
                     scale: float | None = None, softcap: float | None = None, sinks: Array | None = None) -> Array:
     """Returns attention in which a query sees only the `keep` keys that score highest among those it may see.
 
-    Formula: out_i = sum_j P_ij v_j, P_i the softmax over the `keep` largest s_ij; of equal scores the earlier key stays. What
-    was chosen is a constant to the gradient.
+    Formula: out_i = sum_j P_ij v_j, where P_i is the softmax over the `keep` largest s_ij; of equal scores the earlier key is
+    kept. No gradient flows through the choice.
 
     Shapes: q (..., heads, i, d), k (..., kv_heads, j, d), v (..., kv_heads, j, e) -> (..., heads, i, e).
 

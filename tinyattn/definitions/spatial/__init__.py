@@ -2,9 +2,10 @@
 
 Its files, in reading order:
 
-    shifted_window.py       windows, and windows shifted
-    axial.py                one axis at a time
+    shifted_window.py       windows of the grid, which may be shifted
+    axial.py                one axis of the grid at a time
     neighborhood.py         the nearest cells
-    twins.py                windows, and means of all
-    spatial_gate.py         a map of where to look
+    locally_grouped.py      windows of the grid, without a shift
+    global_subsampled.py    the means of blocks
+    spatial_gate.py         a map of weights, one per place
 """

@@ -1,4 +1,4 @@
-"""Axial attention: along one axis of a grid at a time."""
+"""Axial attention: each cell attends along one axis of the grid."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 
 from tinyattn.definitions.softmax.dot_product import attention
 from tinyattn.ops.bias import Bias
+from tinyattn.ops.checks import LARGEST, whole
 from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.options import Window
 from tinyattn.ops.signature import shapes
@@ -19,17 +20,18 @@ from tinyattn.ops.windows import Grid, check_grid
 def axial_attention(q: Array, k: Array, v: Array, *, grid: Grid, axis: int, mask: Array | Pattern | None = None,
                     bias: Array | Bias | None = None, causal: bool = False, window: Window | None = None,
                     scale: float | None = None, softcap: float | None = None, sinks: Array | None = None) -> Array:
-    """Returns attention in which a cell sees the cells that differ from it along one axis only.
+    """Returns attention in which each cell sees the line of cells through it along one axis of the grid.
 
     Formula: out_c = softmax(scale q_c k^T) v over the cells of the line through c along `axis`.
 
     Shapes: q (..., heads, i, d), k (..., kv_heads, i, d), v (..., kv_heads, i, e), i = the cells of the grid in row-major
-    order -> (..., heads, i, e). Axis 0 of (rows, columns) looks up and down, axis 1 or -1 along the row.
+    order -> (..., heads, i, e). On a grid (rows, columns) a cell sees its column with axis 0, and its row with
+    axis 1 or -1.
 
-    Options: as `attention`, for each line; causal is along the axis.
+    Options: as `attention`, applied to each line; causal is along the axis.
 
     Raises:
-        TypeError, ValueError: a grid that is not the tokens', an axis that it does not have; otherwise as `attention`.
+        TypeError, ValueError: a grid of another number of cells, an axis that it does not have; otherwise as `attention`.
 
     Paper: Ho et al. 2019, arXiv:1912.12180.
 
@@ -40,10 +42,10 @@ def axial_attention(q: Array, k: Array, v: Array, *, grid: Grid, axis: int, mask
     grid = check_grid(grid, q)
     check_grid(grid, k, name="k")
     axis = check_axis(axis, grid)
-    place, others = axis - len(grid) - 1, grid[:axis] + grid[axis + 1 :]  # where the axis stands in (..., *grid, dim)
+    place, others = axis - len(grid) - 1, grid[:axis] + grid[axis + 1 :]  # the place of the axis in (..., *grid, dim)
 
     def lines(x: Array) -> Array:
-        """(..., other cells, heads, cells of a line, dim)."""
+        """Returns (..., lines, heads, cells of a line, dim)."""
         cells = np.moveaxis(x.reshape(*x.shape[:-2], *grid, x.shape[-1]), place, -2)
         return np.swapaxes(cells.reshape(*x.shape[:-2], math.prod(others), grid[axis], x.shape[-1]), -4, -3)
 
@@ -55,9 +57,8 @@ def axial_attention(q: Array, k: Array, v: Array, *, grid: Grid, axis: int, mask
 
 
 def check_axis(axis: int, grid: Grid) -> int:
-    """Returns an axis of the grid, counted from the first."""
-    if isinstance(axis, (bool, np.bool_)) or not isinstance(axis, (int, np.integer)):
-        raise TypeError(f"axis: expected an int, got {type(axis).__name__}")
+    """Returns an axis of the grid as a number of 0 or more."""
+    axis = whole("axis", axis, -LARGEST)
     if not -len(grid) <= axis < len(grid):
         raise ValueError(f"axis: expected one of the {len(grid)} axes of the grid {grid}, got {axis}")
-    return int(axis) % len(grid)
+    return axis % len(grid)

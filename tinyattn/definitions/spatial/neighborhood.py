@@ -1,4 +1,4 @@
-"""Neighborhood attention: each cell sees the same number of nearest cells along every axis."""
+"""Neighborhood attention: each cell attends to its nearest cells, the same number of them everywhere."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from tinyattn.ops.windows import Grid, check_grid, coordinates, per_axis
 @shapes("(i,d),(j,d),(j,e)->(i,e)")
 def neighborhood_attention(q: Array, k: Array, v: Array, *, grid: Grid, kernel: int | Grid, dilation: int | Grid = 1,
                            stride: int | Grid = 1, causal: bool | tuple[bool, ...] = False, scale: float | None = None) -> Array:
-    """Returns attention of each cell to the `kernel` nearest ones along every axis; at a border the window moves inward.
+    """Returns attention of each cell to the `kernel` nearest cells along every axis; at a border the window moves inward.
 
-    Formula: out_c = softmax(scale q_c k^T) v over the product of one window an axis, which begins at clip(i - kernel // 2, 0,
-    L - kernel): an even kernel reaches one further to the left. With a stride the cells of a run share the window of its
-    middle one. A causal axis sees i - kernel + 1 to i, fewer at its beginning, counted from the last cell of a run. With a
-    dilation all this is among the cells of one residue.
+    Formula: out_c = softmax(scale q_c k^T) v over the product of one window per axis. The window of place i on an axis of
+    length L begins at clip(i - kernel // 2, 0, L - kernel), so that an even kernel reaches one cell further to the left. With
+    a stride, each run of `stride` cells shares the window of its middle cell. On a causal axis the window is i - kernel + 1
+    to i, cut at 0; with a stride it is that of the last cell of the run. With a dilation, all of this applies among the cells
+    whose place has the same remainder.
 
     Shapes: q (..., heads, i, d), k (..., kv_heads, i, d), v (..., kv_heads, i, e), i = the cells of the grid in row-major
     order -> (..., heads, i, e). Only the neighbours' scores are computed.
@@ -31,14 +32,14 @@ def neighborhood_attention(q: Array, k: Array, v: Array, *, grid: Grid, kernel: 
         k: keys.
         v: values.
         grid: (length,), (rows, columns), ...
-        kernel: cells of a window, one number or one an axis.
-        dilation: steps between them.
-        stride: cells that share a window.
-        causal: for all axes or each.
+        kernel: cells of a window, one number or one per axis.
+        dilation: distance between two neighbouring cells of a window.
+        stride: how many cells share a window.
+        causal: one bool, or one per axis.
         scale: None is d ** -0.5.
 
     Raises:
-        TypeError, ValueError: a grid that is not the tokens', kernel times dilation above an axis, a stride above the kernel.
+        TypeError, ValueError: a grid of another size, kernel times dilation above an axis, a stride above the kernel.
 
     Paper: Hassani et al. 2022, arXiv:2204.07143; dilated: arXiv:2209.15001; strided: arXiv:2504.16922.
 
@@ -52,9 +53,9 @@ def neighborhood_attention(q: Array, k: Array, v: Array, *, grid: Grid, kernel: 
     along = causal if isinstance(causal, tuple) else (causal,) * len(grid)
     if len(along) != len(grid):
         raise ValueError(f"causal: expected a bool or one for each axis of the grid {grid}, got {causal}")
-    near, seen = joined(grid, [neighbours(*each, is_causal=check_causal(is_causal))
-                               for *each, is_causal in zip(grid, *sizes, along, strict=True)])
-    # Each cell stands in the place of a head, as each has keys of its own: (..., kv_heads, cells, groups, d).
+    near, seen = product_of_windows(grid, [neighbours(*each, is_causal=check_causal(is_causal))
+                                           for *each, is_causal in zip(grid, *sizes, along, strict=True)])
+    # Each cell has its own keys, so that cells take the place of heads: (..., kv_heads, cells, groups, d).
     queries = np.swapaxes(split_group(q, k.shape[-3]), -2, -3)
     scores = scores_of(queries, k[..., near, :], scale=scale, visible=seen[:, None, :])
     out = softmax(scores) @ v[..., near, :]
@@ -62,14 +63,14 @@ def neighborhood_attention(q: Array, k: Array, v: Array, *, grid: Grid, kernel: 
 
 
 def neighbours(length: int, kernel: int, dilation: int, stride: int, *, is_causal: bool) -> tuple[Array, Array]:
-    """Returns for each cell of an axis the indices of its window, and which of them it sees; itself where it sees none."""
+    """Returns for each place of an axis the indices of its window and which of them it sees; an unseen one is its own index."""
     if kernel * dilation > length:
         raise ValueError(f"kernel: expected kernel times dilation of at most the axis {length}, got {kernel} times {dilation}")
     if stride > kernel:
         raise ValueError(f"stride: expected at most the kernel {kernel}, got {stride}")
     i = np.arange(length)
     residue, place = i % dilation, i // dilation
-    last = (length - 1 - residue) // dilation  # the last place among the cells of a residue
+    last = (length - 1 - residue) // dilation  # the last place with the same remainder
     middle = stride - 1 if is_causal else stride // 2
     leader = np.minimum(place // stride * stride + middle, last)
     start = leader - (kernel - 1) if is_causal else np.clip(leader - kernel // 2, 0, last + 1 - kernel)
@@ -78,8 +79,8 @@ def neighbours(length: int, kernel: int, dilation: int, stride: int, *, is_causa
     return np.where(seen, window * dilation + residue[:, None], i[:, None]), seen
 
 
-def joined(grid: Grid, tables: list[tuple[Array, Array]]) -> tuple[Array, Array]:
-    """Returns the product of the axes' windows: (cells, neighbours) of indices in row-major order, and who is seen."""
+def product_of_windows(grid: Grid, tables: list[tuple[Array, Array]]) -> tuple[Array, Array]:
+    """Returns the product of the windows of all axes: the indices (cells, neighbours) in row-major order, and which are seen."""
     at, near, seen = coordinates(grid), np.zeros((1, 1), np.int64), np.ones((1, 1), bool)
     for axis, (table, visible) in enumerate(tables):
         index, shown = table[at[:, axis]], visible[at[:, axis]]

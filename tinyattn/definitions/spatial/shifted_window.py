@@ -15,7 +15,7 @@ from tinyattn.ops.windows import Grid, check_grid, check_sides, coordinates, fro
 def relative_position_index(window: int | Grid) -> Array:
     """Returns for each pair of cells of a window its row in a bias table, which has one row per difference of coordinates.
 
-    A window (M,) is a line, (M, N) a rectangle, M is short for (M, M); rows are 0 to (2 M - 1) (2 N - 1) - 1. arXiv:2103.14030.
+    The window is (M,) on a line or (M, N) on a plane, and M stands for (M, M); rows are 0 to (2 M - 1) (2 N - 1) - 1.
 
     >>> relative_position_index(2)
     array([[4, 3, 1, 0],
@@ -35,8 +35,8 @@ def shifted_window_attention(q: Array, k: Array, v: Array, *, grid: Grid, window
                              bias_table: Array | None = None, scale: float | None = None) -> Array:
     """Returns attention within the windows of a grid, which are shifted by `shift` cells.
 
-    Formula: turn the grid by -shift, cut it into windows, out = softmax(scale q k^T + table[index]) v in each, over the cells
-    that were neighbours before the turn; turn back. Along an axis that one window covers the shift is 0.
+    Formula: roll the grid by -shift and cut it into windows; in each window out = softmax(scale q k^T + table[index]) v over the
+    cells that were together before the roll; roll back. Along an axis that a single window covers there is no shift.
 
     Shapes: q (..., heads, i, d), k (..., kv_heads, i, d), v (..., kv_heads, i, e), i = the cells of the grid in row-major
     order -> (..., heads, i, e).
@@ -47,12 +47,12 @@ def shifted_window_attention(q: Array, k: Array, v: Array, *, grid: Grid, window
         v: values.
         grid: (length,) or (rows, columns), or more axes.
         window: the side of a window, or one for each axis.
-        shift: cells, one number or one for each axis; a whole window more is the same.
-        bias_table: (rows of differences, heads), read by `relative_position_index`; None is 0.
+        shift: cells, one number or one for each axis; only its remainder by the window matters.
+        bias_table: one row per difference of coordinates and one column per head, indexed by `relative_position_index`; None is 0.
         scale: None is d ** -0.5.
 
     Raises:
-        TypeError, ValueError: a grid that is not the tokens', a window that does not divide it, a table of another shape.
+        TypeError, ValueError: a grid of another number of cells, a window that does not divide it, a table of another shape.
 
     Paper: Liu et al. 2021, arXiv:2103.14030.
 
@@ -72,9 +72,9 @@ def shifted_window_attention(q: Array, k: Array, v: Array, *, grid: Grid, window
 
 
 def regions(grid: Grid, window: Grid, shift: Grid) -> Array:
-    """Returns (windows, 1, cells, cells): which cells of a turned window were neighbours before the turn.
+    """Returns (windows, 1, cells, cells): which cells of a window of the rolled grid were together before the roll.
 
-    Along an axis of n cells the turned ones from n - shift on came from the other side.
+    Along an axis of n cells, the cells from n - shift on came from the other side.
     """
     crossed = (coordinates(grid) >= np.subtract(grid, shift)) @ 2 ** np.arange(len(grid))
     region = to_windows(crossed[None, :, None], grid, window)
@@ -82,7 +82,7 @@ def regions(grid: Grid, window: Grid, shift: Grid) -> Array:
 
 
 def relative_bias(table: Any, window: Grid, heads: int) -> Array:
-    """Returns (heads, cells, cells): for each pair of a window's cells its row of a table."""
+    """Returns the bias (heads, cells, cells) of a window, whose pairs of cells each read their row of the table."""
     table = floating("bias_table", table)
     rows = int(np.prod([2 * side - 1 for side in window]))
     if table.shape != (rows, heads):

@@ -1,4 +1,4 @@
-"""The spatial gate of CBAM: not attention by queries and keys, but a map of where to look."""
+"""The spatial gate of CBAM: no queries and keys, but a map that weights the places of an image."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from tinyattn.ops.activation import sigmoid
+from tinyattn.ops.checks import is_number
 from tinyattn.ops.signature import floating
 from tinyattn.ops.storage import widened
 from tinyattn.ops.types import Array
@@ -14,14 +15,14 @@ from tinyattn.ops.types import Array
 
 @widened
 def spatial_gate(x: Array, *, kernel: Array, bias: float | Array = 0.0) -> Array:
-    """Returns an image times a map between 0 and 1 that a convolution makes of its channels' mean and maximum.
+    """Returns an image times a map of weights between 0 and 1, made by a convolution of the channels' mean and maximum.
 
-    Formula: M = sigmoid(conv([mean_c x ; max_c x]) + bias), out = M x; zeros stand beyond the border.
+    Formula: M = sigmoid(conv([mean_c x ; max_c x]) + bias), out = M x; the image is padded with zeros.
 
     Shapes: x (..., channels, y, x), kernel (2, k, k) with k odd, bias a number or an array () -> as x.
 
     Raises:
-        TypeError, ValueError: arrays of another kind, no channel, a kernel of another shape or of even size.
+        TypeError, ValueError: arrays that are not floating, an empty image, a kernel of another shape or of even size.
 
     Paper: Woo et al. 2018, arXiv:1807.06521.
 
@@ -44,7 +45,7 @@ def spatial_gate(x: Array, *, kernel: Array, bias: float | Array = 0.0) -> Array
 
 def check_bias(bias: Any) -> Array:
     """Returns the bias as an array of one number."""
-    if isinstance(bias, (int, float, np.integer, np.floating)) and not isinstance(bias, bool):
+    if is_number(bias):
         return np.full((), bias, np.float64)
     number = floating("bias", bias)
     if number.shape != ():

@@ -13,10 +13,10 @@ from tinyattn.kernels.exact.forward import forward
 from tinyattn.kernels.exact.scores import Rules
 from tinyattn.kernels.tiles.lanes import ROWS
 from tinyattn.kernels.tiles.seen import Seen, seen_edges, seen_of
-from tinyattn.kernels.tiles.storage import Sizes, nothing, padded, places, rows_of, sizes_of, whole
+from tinyattn.kernels.tiles.storage import Sizes, nothing, padded, places, rounded_up, rows_of, sizes_of
 from tinyattn.kernels.tiles.threads import run
+from tinyattn.ops.checks import check_broadcast
 from tinyattn.ops.masks import Pattern
-from tinyattn.ops.options import check_broadcast
 from tinyattn.ops.types import Array
 
 # Tasks of a backward: enough to share, few enough that the copies of d_k and d_v stay small. Fixed, so that the sums
@@ -74,7 +74,7 @@ def filled(q: Array, k: Array, v: Array, sizes: Sizes) -> tuple[Array, Array, Ar
             padded(v, sizes.kv_rows, sizes.value_width))
 
 
-def blank_unseen(q: Array, k: Array, v: Array, options: Options, full: tuple[int, ...]) -> tuple[Array, Array, Array]:
+def blank_hidden(q: Array, k: Array, v: Array, options: Options, full: tuple[int, ...]) -> tuple[Array, Array, Array]:
     """Returns q, k, v with 0 in every query that sees no key and every key or value that no query of its head sees.
 
     A hidden slot may hold NaN or inf, and 0 * NaN is NaN in a product. What is finite needs no blanking, and a sum
@@ -95,7 +95,7 @@ def attention_with_lse(q: Array, k: Array, v: Array, bias: Array | None, distanc
     """Returns ((out, lse), what the backward reads) of plain arrays (..., heads, length, dim)."""
     full = (*q.shape[:-1], k.shape[-2])
     sizes = sizes_of(q, k, v)
-    q, k, v = blank_unseen(q, k, v, options, full)
+    q, k, v = blank_hidden(q, k, v, options, full)
     if few(sizes):
         return decoded(q, k, v, bias, distance, sinks, options, full, sizes)
     seen = seen_of(options.mask, options.left, options.right, full, sizes)
@@ -134,7 +134,7 @@ def decoded(q: Array, k: Array, v: Array, bias: Array | None, distance: Array | 
         check_broadcast("mask", dense.shape, full)
         options = options._replace(mask=dense)
     lines = sizes.q_len * sizes.heads // sizes.kv_heads
-    width = whole(lines, max(sizes.lanes, ROWS))
+    width = rounded_up(lines, max(sizes.lanes, ROWS))
     seen = seen_of(options.mask, options.left, options.right, full, sizes)
     rules, *arrays = scoring(options, seen, bias, distance, full, q.dtype)
     count = sizes.batch * sizes.kv_heads

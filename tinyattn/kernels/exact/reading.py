@@ -20,7 +20,7 @@ from tinyattn.kernels.exact.primitive import CHUNK, MOST_LINES, Options, scoring
 from tinyattn.kernels.tiles.dots import KEYS
 from tinyattn.kernels.tiles.lanes import ROWS, columns, lanes
 from tinyattn.kernels.tiles.seen import seen_of, sides_of
-from tinyattn.kernels.tiles.storage import KV_TILE, Sizes, distances, rows_of, whole
+from tinyattn.kernels.tiles.storage import KV_TILE, Sizes, distances, rounded_up, rows_of
 from tinyattn.kernels.tiles.threads import run
 from tinyattn.ops.bias import Bias
 from tinyattn.ops.options import Window, check_bias, check_scale, check_sinks, check_softcap, visible_keys
@@ -28,8 +28,8 @@ from tinyattn.ops.quantize import Packed
 from tinyattn.ops.types import Array
 
 
-class Partial(NamedTuple):
-    """Partial results: values [kv head][chunk][line][value_dim], and top and total [kv head][chunk][line]."""
+class PartialSums(NamedTuple):
+    """Partial sums over chunks of keys: values [kv head][chunk][line][value_dim], and top and total [kv head][chunk][line]."""
 
     values: Array
     top: Array
@@ -45,11 +45,11 @@ class Lines(NamedTuple):
     left: int
     behind: int
 
-    def partial(self, chunks: int) -> Partial:
+    def partial(self, chunks: int) -> PartialSums:
         """Returns room for the partial results of some chunks."""
         sizes = self.sizes
         count, lines = sizes.batch * sizes.kv_heads, sizes.q_len * sizes.heads // sizes.kv_heads
-        return Partial(np.empty((count, chunks, lines, sizes.value_dim), self.queries.dtype),
+        return PartialSums(np.empty((count, chunks, lines, sizes.value_dim), self.queries.dtype),
                        np.empty((count, chunks, lines), self.queries.dtype), np.empty((count, chunks, lines)))
 
 
@@ -73,7 +73,7 @@ def reads_packed(q: Array, keys: Packed, values: Packed, new_keys: Array, new_va
 
 
 def in_lines(q: Array, kv_heads: int, value_dim: int, length: int, bias: Array | Bias | None, window: Window | None,
-             scale: float | None, softcap: float | None, sinks: Array | None, read: Callable[[Lines], Sequence[Partial]]) -> Array:
+             scale: float | None, softcap: float | None, sinks: Array | None, read: Callable[[Lines], Sequence[PartialSums]]) -> Array:
     """Returns the attention of all queries, `read` giving partial results of as many at a time as the kernels take."""
     full = (*q.shape[:-1], length)
     heads, q_len = full[-3:-1]
@@ -87,7 +87,7 @@ def in_lines(q: Array, kv_heads: int, value_dim: int, length: int, bias: Array |
         some = q[..., start : start + step, :]
         near = bias[..., start : start + step, :] if isinstance(bias, np.ndarray) and bias.ndim > 1 and bias.shape[-2] > 1 else bias
         lines = told(some, kv_heads, value_dim, length, near, left, scale, softcap, q_len - start - some.shape[-2])
-        outs.append(joined(lines, read(lines), sinks).reshape(*some.shape[:-1], value_dim))
+        outs.append(merged(lines, read(lines), sinks).reshape(*some.shape[:-1], value_dim))
     return outs[0] if len(outs) == 1 else np.concatenate(outs, axis=-2)
 
 
@@ -96,9 +96,9 @@ def told(q: Array, kv_heads: int, value_dim: int, length: int, bias: Array | Bia
     """Returns what the kernels are told of a few queries, `behind` of a call's queries coming after them."""
     *lead, heads, q_len, head_dim = q.shape
     lines = q_len * heads // kv_heads
-    width, tile = whole(lines, max(lanes(q.itemsize), ROWS)), columns(q.itemsize)
+    width, tile = rounded_up(lines, max(lanes(q.itemsize), ROWS)), columns(q.itemsize)
     sizes = Sizes(math.prod(lead), heads, kv_heads, q_len, length, head_dim, value_dim, q_len, length, head_dim, value_dim, width,
-                  whole(KV_TILE, ROWS), tile, lanes(q.itemsize))
+                  rounded_up(KV_TILE, ROWS), tile, lanes(q.itemsize))
     distance = None
     if isinstance(bias, Bias):
         distance, bias = distances(bias, heads, q_len, length, q.dtype), None
@@ -110,7 +110,7 @@ def told(q: Array, kv_heads: int, value_dim: int, length: int, bias: Array | Bia
     return Lines(sizes, (sizes, rules, *arrays[3:]), queries, seen.left, behind)
 
 
-def joined(lines: Lines, partials: Sequence[Partial], sinks: Array | None) -> Array:
+def merged(lines: Lines, partials: Sequence[PartialSums], sinks: Array | None) -> Array:
     """Returns the results of all chunks as one, a sink last."""
     sizes, dtype = lines.sizes, lines.queries.dtype
     values, top, total = partials[0] if len(partials) == 1 else (np.concatenate(part, axis=1) for part in zip(*partials, strict=True))
@@ -121,12 +121,12 @@ def joined(lines: Lines, partials: Sequence[Partial], sinks: Array | None) -> Ar
     return out
 
 
-def flat(partial: Partial) -> Iterator[Array]:
+def flat(partial: PartialSums) -> Iterator[Array]:
     """Yields the arrays of a partial result as the kernels fill them."""
     return (array.reshape(-1) for array in partial)
 
 
-def side_by_side(lines: Lines, keys: Array, values: Array, origin: int) -> Partial:
+def side_by_side(lines: Lines, keys: Array, values: Array, origin: int) -> PartialSums:
     """Returns the partial results of keys (..., kv_heads, n, d) at the positions from `origin` on."""
     sizes = lines.sizes
     first = sizes.kv_len - lines.behind - sizes.q_len
@@ -177,7 +177,7 @@ def paged_attention(q: Array, keys: Array, values: Array, tables: Array, lengths
     blocks = max(1, CHUNK // size)
     chunks = max(1, -(-longest // (blocks * size)))
 
-    def read(lines: Lines) -> Sequence[Partial]:
+    def read(lines: Lines) -> Sequence[PartialSums]:
         partial = lines.partial(chunks)
         run(decode_paged, len(lengths) * keys.shape[1] * chunks, 4 * work(lines.sizes), chunks, blocks, size, tables.reshape(-1),
             lengths - lines.behind, *lines.rules, lines.queries.reshape(-1), keys.reshape(-1), values.reshape(-1), *flat(partial))
@@ -205,7 +205,7 @@ def quantized_attention(q: Array, keys: Packed, values: Packed, new_keys: Array,
     chunks = -(-held // (groups * keys.group))
     packed = [*rows_of(keys.codes), *grouped(keys), *rows_of(values.codes), *grouped(values)]
 
-    def read(lines: Lines) -> Sequence[Partial]:
+    def read(lines: Lines) -> Sequence[PartialSums]:
         new = side_by_side(lines, new_keys, new_values, held)
         if not held:
             return [new]

@@ -11,6 +11,7 @@ from tinyattn.kernels.exact.primitive import MOST_LINES
 from tinyattn.kernels.tiles.dots import KEYS
 from tinyattn.kernels.tiles.lanes import columns, lanes
 from tinyattn.ops.bias import Bias
+from tinyattn.ops.checks import is_int
 from tinyattn.ops.options import Window, has_infinite
 from tinyattn.ops.quantize import BITS, Packed
 from tinyattn.ops.signature import check_dtypes, floating
@@ -186,7 +187,7 @@ def check_packed(name: str, packed: Any, axis: int, new: Array) -> Packed:
         if not isinstance(array, np.ndarray) or array.dtype != dtype:
             raise TypeError(f"{name}: expected {part} of {dtype}, got {described(array)}")
     numbers = (bits, group, along, width)
-    if any(isinstance(number, (bool, np.bool_)) or not isinstance(number, (int, np.integer)) for number in numbers):
+    if not all(map(is_int, numbers)):
         raise TypeError(f"{name}: expected bits, group, axis and width to be ints, got {bits!r}, {group!r}, {along!r}, {width!r}")
     if bits not in BITS or along != axis or width != new.shape[-1] or group < 1 or codes.ndim != new.ndim:
         raise ValueError(f"{name}: expected 8 or 4 bits in groups along axis {axis} of rows of width {new.shape[-1]} with {new.ndim} "

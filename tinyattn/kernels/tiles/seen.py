@@ -8,8 +8,9 @@ from typing import NamedTuple
 import numpy as np
 
 from tinyattn.kernels.tiles.storage import Places, Sizes, nothing, places
+from tinyattn.ops.checks import check_broadcast
 from tinyattn.ops.masks import EMPTY, FULL, PARTIAL, Pattern, window
-from tinyattn.ops.options import Window, check_broadcast, check_window
+from tinyattn.ops.options import Window, check_window
 from tinyattn.ops.types import Array
 
 UNBOUNDED = 1 << 60

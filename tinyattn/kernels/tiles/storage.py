@@ -37,7 +37,7 @@ class Sizes(NamedTuple):
     lanes: int
 
 
-def whole(length: int, part: int) -> int:
+def rounded_up(length: int, part: int) -> int:
     """Returns the length rounded up to whole parts."""
     return -(-length // part) * part
 
@@ -46,9 +46,9 @@ def sizes_of(q: Array, k: Array, v: Array) -> Sizes:
     """Returns the sizes of a call on (..., heads, length, dim) arrays; tiles are rounded up to whole micro tiles."""
     width = columns(q.dtype.itemsize)
     (*lead, heads, q_len, head_dim), (kv_heads, kv_len, value_dim) = q.shape, v.shape[-3:]
-    return Sizes(math.prod(lead), heads, kv_heads, q_len, kv_len, head_dim, value_dim, whole(q_len, ROWS), whole(kv_len, ROWS),
-                 whole(head_dim, width), whole(value_dim, width), whole(Q_TILE, width), whole(KV_TILE, ROWS), width,
-                 lanes(q.dtype.itemsize))
+    return Sizes(math.prod(lead), heads, kv_heads, q_len, kv_len, head_dim, value_dim,
+                 rounded_up(q_len, ROWS), rounded_up(kv_len, ROWS), rounded_up(head_dim, width), rounded_up(value_dim, width),
+                 rounded_up(Q_TILE, width), rounded_up(KV_TILE, ROWS), width, lanes(q.dtype.itemsize))
 
 
 def padded(x: Array, rows: int, width: int) -> Array:

@@ -15,6 +15,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from tinyattn.kernels.tiles.jit import DISABLED
+from tinyattn.ops.checks import whole
 
 MOST = 256
 # Multiply-adds for which waking another thread pays: it takes some 200 microseconds, as these do.
@@ -25,11 +26,7 @@ asked: contextvars.ContextVar[int | None] = contextvars.ContextVar("asked", defa
 
 def check_threads(name: str, number: Any) -> int:
     """Returns the number; TypeError or ValueError unless it is an int from 1 to 256."""
-    if isinstance(number, (bool, np.bool_)) or not isinstance(number, (int, np.integer)):
-        raise TypeError(f"{name}: expected an int, got {type(number).__name__}")
-    if not 1 <= number <= MOST:
-        raise ValueError(f"{name}: expected 1 to {MOST}, got {number}")
-    return int(number)
+    return whole(name, number, 1, MOST)
 
 
 @contextlib.contextmanager

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
-from tinyattn.laws.draw.options import but, on
-from tinyattn.laws.draw.sizes import even
+from tinyattn.laws.draw.options import given, on
+from tinyattn.laws.draw.sizes import even, fixed
 from tinyattn.laws.draw.softmax import softmax
 from tinyattn.laws.law import Draw
 
 
-def causal(*names: str, **fixed: Any) -> Draw:
+def causal(*names: str, **sizes: Any) -> Draw:
     """Returns the drawing of causal problems with these options, some of whose sizes are fixed."""
-    return but(softmax(*names), lambda p: p.but(causal=True), fit=lambda sizes: replace(sizes, **fixed))
+    return given(softmax(*names, fit=fixed(**sizes)), causal=True)
 
 
 CAUSAL = causal("scale", "softcap", "sinks")

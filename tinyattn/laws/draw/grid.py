@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from tinyattn.laws.draw.options import but
+from tinyattn.laws.draw.options import but, given
 from tinyattn.laws.problem import Problem, Sizes, arrays
-from tinyattn.ops.types import Array
 from tinyattn.ops.windows import Grid
 
 
@@ -31,11 +30,6 @@ def tiles(rng: np.random.Generator, axes: int, *, least: int = 1) -> tuple[Grid,
 def line_or_plane(rng: np.random.Generator) -> int:
     """Returns one or two, the number of axes."""
     return int(rng.integers(1, 3))
-
-
-def reordered_image(p: Problem, order: Array, **changes: Any) -> Problem:
-    """Returns the problem with its tokens in another order."""
-    return p.but(q=p.q[..., order, :], k=p.k[..., order, :], v=p.v[..., order, :], **changes)
 
 
 def shifted_windows(rng: np.random.Generator, sizes: Sizes, axes: int | None = None, least: int = 1) -> Problem:
@@ -158,5 +152,5 @@ def cells_one_wide(rng: np.random.Generator, sizes: Sizes) -> Problem:
 UNSHIFTED = but(without_table, lambda p: p.but(shift=(0,) * len(p.options["grid"])))
 UNSHIFTED_LINE = but(lambda rng, sizes: shifted_windows(rng, sizes, 1), lambda p: p.but(shift=(0,), bias_table=None))
 WHOLE_KERNEL = but(neighbourhoods, lambda p: plain_neighbourhoods(p).but(kernel=p.options["grid"]))
-KERNEL_OF_ONE = but(neighbourhoods, lambda p: p.but(kernel=1, stride=1))
+KERNEL_OF_ONE = given(neighbourhoods, kernel=1, stride=1)
 CAUSAL_LINE = but(lambda rng, sizes: neighbourhoods(rng, sizes, 1), lambda p: plain_neighbourhoods(p).but(causal=True))

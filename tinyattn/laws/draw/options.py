@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from tinyattn.laws.draw.sizes import Fit, at_least, square
+from tinyattn.laws.draw.sizes import Fit, at_least, both, fixed, square
 from tinyattn.laws.law import Draw
 from tinyattn.laws.problem import Problem, Sizes
-from tinyattn.ops.types import Array
 
 Make = Callable[[np.random.Generator, Problem], Any]
 
@@ -35,14 +33,19 @@ def with_options(draw: Draw, **make: Make) -> Draw:
     return drawn
 
 
-def long(draw: Draw) -> Draw:
-    """Returns the drawing with as many queries as keys, at least four of each."""
-    return lambda rng, sizes: draw(rng, square(at_least(kv_len=4)(sizes)))
+def given(draw: Draw, **options: Any) -> Draw:
+    """Returns the drawing with these options always given."""
+    return but(draw, lambda p: p.but(**options))
+
+
+def long(draw: Draw, least: int = 4, **sizes: Any) -> Draw:
+    """Returns the drawing with as many queries as keys, at least `least` of each; other sizes may be given too."""
+    return on(draw, both(at_least(kv_len=least), fixed(**sizes), square))
 
 
 def plain_values(draw: Draw) -> Draw:
     """Returns the drawing with plain numbers: where a softmax saturates, the budget of a float64 gradient would be 0."""
-    return on(draw, lambda sizes: replace(sizes, regime="plain"))
+    return on(draw, fixed(regime="plain"))
 
 
 def one_of(*choices: Any) -> Make:
@@ -50,21 +53,16 @@ def one_of(*choices: Any) -> Make:
     return lambda rng, p: choices[int(rng.integers(len(choices)))]
 
 
+def normal(shape: Callable[[Problem], tuple[int, ...]]) -> Make:
+    """Returns a maker of an array of normal numbers, whose shape follows from the problem."""
+    return lambda rng, p: rng.standard_normal(shape(p)).astype(p.q.dtype)
+
+
+def uniform(shape: Callable[[Problem], tuple[int, ...]], least: float = 0.0) -> Make:
+    """Returns a maker of an array of numbers from `least` to `least` + 1, whose shape follows from the problem."""
+    return lambda rng, p: (least + rng.random(shape(p))).astype(p.q.dtype)
+
+
 def like(name: str) -> Make:
     """Returns a maker of an array of the shape of q, k or v."""
-    return lambda rng, p: rng.standard_normal(getattr(p, name).shape).astype(p.q.dtype)
-
-
-def number_per_head(rng: np.random.Generator, p: Problem) -> Array:
-    """Draws one number between 0 and 1 per query head."""
-    return rng.random(p.q.shape[-3]).astype(p.q.dtype)
-
-
-def factor_per_channel(rng: np.random.Generator, p: Problem) -> Array:
-    """Draws one factor between 0.5 and 1.5 per channel, as the weight of a norm."""
-    return (0.5 + rng.random(p.q.shape[-1])).astype(p.q.dtype)
-
-
-def logit_per_query(rng: np.random.Generator, p: Problem) -> Array:
-    """Draws one number per query and head, as the input of a sigmoid."""
-    return rng.standard_normal(p.q.shape[:-1]).astype(p.q.dtype)
+    return normal(lambda p: getattr(p, name).shape)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from functools import reduce
+from typing import Any
 
 import numpy as np
 
@@ -22,19 +24,19 @@ def draw_sizes(rng: np.random.Generator, *, dtype: str = "float64") -> Sizes:
                  value_dim=int(rng.choice([1, 3, 4])), regime=str(rng.choice(REGIMES)), dtype=dtype)
 
 
-def at_least(**least: int) -> Callable[[Sizes], Sizes]:
+def at_least(**least: int) -> Fit:
     """Returns the change that raises each of these sizes to at least the number given."""
     return lambda sizes: replace(sizes, **{name: max(getattr(sizes, name), n) for name, n in least.items()})
 
 
-def both(*fits: Callable[[Sizes], Sizes]) -> Callable[[Sizes], Sizes]:
-    """Returns the change that applies these changes one after the other."""
-    def fit(sizes: Sizes) -> Sizes:
-        for change in fits:
-            sizes = change(sizes)
-        return sizes
+def fixed(**given: Any) -> Fit:
+    """Returns the change that sets these sizes."""
+    return lambda sizes: replace(sizes, **given)
 
-    return fit
+
+def both(*fits: Fit) -> Fit:
+    """Returns the change that applies these changes one after the other."""
+    return lambda sizes: reduce(lambda changed, fit: fit(changed), fits, sizes)
 
 
 def square(sizes: Sizes) -> Sizes:
@@ -57,29 +59,9 @@ def ordinary(sizes: Sizes) -> Sizes:
     return replace(sizes, regime="plain", head_dim=max(sizes.head_dim, 2))
 
 
-def own_kv_heads(sizes: Sizes) -> Sizes:
-    """Returns the sizes with one kv head per query head."""
-    return replace(sizes, groups=1)
-
-
-def one_kv_head(sizes: Sizes) -> Sizes:
-    """Returns the sizes with one kv head."""
-    return replace(sizes, kv_heads=1)
-
-
 def shared_heads(sizes: Sizes) -> Sizes:
     """Returns the sizes with at least two kv heads, two query heads on each of them, and a query."""
     return replace(sizes, kv_heads=max(sizes.kv_heads, 2), groups=max(sizes.groups, 2), q_len=max(sizes.q_len, 1))
-
-
-def one_head(sizes: Sizes) -> Sizes:
-    """Returns the sizes with a single head of a single sequence."""
-    return replace(sizes, leading=(), kv_heads=1, groups=1)
-
-
-def three_sequences(sizes: Sizes) -> Sizes:
-    """Returns the sizes with a batch of three sequences."""
-    return replace(sizes, leading=(3,))
 
 
 def few_heads(sizes: Sizes) -> Sizes:
@@ -120,4 +102,4 @@ def at_least_seven(sizes: Sizes) -> Sizes:
 
 def groups_of_four(sizes: Sizes) -> Sizes:
     """Returns the sizes with a length of at least two groups of four, and two heads that have their own keys."""
-    return replace(square(sizes), q_len=4 * max(2, sizes.kv_len // 4), kv_len=4 * max(2, sizes.kv_len // 4), kv_heads=2, groups=1)
+    return square(replace(sizes, kv_len=4 * max(2, sizes.kv_len // 4), kv_heads=2, groups=1))

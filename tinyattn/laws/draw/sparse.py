@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinyattn.definitions.sparse.bigbird import ends, near_blocks
-from tinyattn.laws.draw.options import but, like, on, one_of, with_options
+from tinyattn.laws.draw.options import but, given, like, on, one_of, uniform, with_options
 from tinyattn.laws.draw.sizes import Fit, at_least, at_least_seven, both, even, few_rows, few_rows_own_heads, square
 from tinyattn.laws.draw.softmax import softmax
 from tinyattn.laws.law import Draw
@@ -30,10 +30,10 @@ SHARDS = with_options(SPARSE, size=one_of(1, 2, 3), local=one_of(1, 2), stride=o
 TIED = with_options(SPARSE, global_tokens=one_of([], [0], [0, 3], [2, 5]), window=one_of(0, 1, 2))
 PROJECTED = with_options(TIED, q_global=like("q"), k_global=like("k"), v_global=like("v"))
 BIGBIRD = with_options(SPARSE, block=one_of(1, 2, 3), random=one_of(0, 1, 2), seed=one_of(0, 1), causal=one_of(False, True))
-BIGBIRD_CAUSAL = but(BIGBIRD, lambda p: p.but(causal=True))
+BIGBIRD_CAUSAL = given(BIGBIRD, causal=True)
 STREAMING = with_options(softmax("scale", fit=both(few_rows, even)), first=one_of(0, 1, 2, 3), window=one_of(1, 2, 4))
 GROUPS = with_options(SPARSE, group=one_of(2, 4, 6), causal=one_of(True, False))
-GROUPS_CAUSAL = but(GROUPS, lambda p: p.but(causal=True))
+GROUPS_CAUSAL = given(GROUPS, causal=True)
 
 
 def seen(*patterns: Pattern, fit: Fit = square) -> Draw:
@@ -80,18 +80,14 @@ def choosing(*names: str, **make: Any) -> Draw:
     return with_options(but(softmax("scale", *names, fit=both(few_rows, at_least(head_dim=2))), eighths), **make)
 
 
-def three_gates(rng: np.random.Generator, p: Problem) -> Array:
-    """Draws three numbers between 0 and 1 per query and head."""
-    return rng.random((*p.q.shape[:-1], 3)).astype(p.q.dtype)
-
-
 def rotations(hashes: int) -> Callable[[np.random.Generator, Problem], Array]:
     """Returns a maker of the rotations of so many hashes with four buckets each."""
     return lambda rng, p: lsh_rotations(rng, hashes, p.q.shape[-1], 4).astype(p.q.dtype)
 
 
 TOP = choosing("causal", keep=one_of(1, 2, 3, 5))
-NATIVE = on(choosing(gates=three_gates, block=one_of(1, 1, 2, 4), selected=one_of(1, 3, 4, 5), window=one_of(1, 2, 4)), at_least_seven)
+NATIVE = on(choosing(gates=uniform(lambda p: (*p.q.shape[:-1], 3)), block=one_of(1, 1, 2, 4), selected=one_of(1, 3, 4, 5),
+                      window=one_of(1, 2, 4)), at_least_seven)
 MIXTURE = choosing(block=one_of(1, 2, 4), keep=one_of(1, 2, 3))
 HASHED = with_options(softmax("scale", "causal", fit=few_rows_own_heads), rotations=rotations(2), chunk=one_of(1, 2, 3, 13))
 

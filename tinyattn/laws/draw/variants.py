@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tinyattn.laws.draw.options import but, factor_per_channel, like, logit_per_query, number_per_head, on, one_of, with_options
+from tinyattn.laws.draw.options import but, given, like, normal, on, one_of, uniform, with_options
 from tinyattn.laws.draw.sizes import Fit, at_least, at_most_keys, both, even, ordinary
 from tinyattn.laws.draw.softmax import sloped, softmax, without
 from tinyattn.laws.law import Draw
@@ -15,13 +15,13 @@ from tinyattn.laws.problem import Problem, Sizes
 from tinyattn.ops.types import Array
 
 SOFTMAX, SLOPES = softmax(*without(["sinks"])), sloped(*without(["sinks"]))
-CAUSAL = but(softmax("scale", "softcap"), lambda p: p.but(causal=True))
-QK = with_options(SOFTMAX, q_weight=factor_per_channel, k_weight=factor_per_channel)
-QK_CAUSAL = with_options(CAUSAL, q_weight=factor_per_channel, k_weight=factor_per_channel)
+CAUSAL = given(softmax("scale", "softcap"), causal=True)
+FACTORS = uniform(lambda p: p.q.shape[-1:], 0.5)
+QK, QK_CAUSAL = (with_options(draw, q_weight=FACTORS, k_weight=FACTORS) for draw in (SOFTMAX, CAUSAL))
 DIFFERENTIAL, DIFFERENTIAL_SLOPES, DIFFERENTIAL_CAUSAL = (
-    with_options(draw, q2=like("q"), k2=like("k"), lambda_=number_per_head) for draw in (SOFTMAX, SLOPES, CAUSAL))
-GATED, GATED_CAUSAL = (with_options(draw, gate=logit_per_query) for draw in (SOFTMAX, CAUSAL))
-LOCAL = with_options(but(softmax("scale", "softcap", "sinks"), lambda p: p.but(causal=True)),
+    with_options(draw, q2=like("q"), k2=like("k"), lambda_=uniform(lambda p: p.q.shape[-3:-2])) for draw in (SOFTMAX, SLOPES, CAUSAL))
+GATED, GATED_CAUSAL = (with_options(draw, gate=normal(lambda p: p.q.shape[:-1])) for draw in (SOFTMAX, CAUSAL))
+LOCAL = with_options(given(softmax("scale", "softcap", "sinks"), causal=True),
                      window=lambda rng, p: [int(w) for w in rng.integers(1, 6, p.q.shape[-3])],
                      mode=lambda rng, p: str(rng.choice(["sliding", "block", "look_back"])))
 
@@ -63,8 +63,7 @@ def selecting(rng: np.random.Generator, sizes: Sizes) -> Problem:
 
 def with_joined_queries(p: Problem) -> Problem:
     """Returns a problem of latent attention with both parts of the queries in one array, as a LatentCache takes them."""
-    options = {name: option for name, option in p.options.items() if name != "q_rope"}
-    return Problem(np.concatenate((p.q, p.options["q_rope"]), axis=-1), p.k, p.v, options)
+    return p.without("q_rope").but(q=np.concatenate((p.q, p.options["q_rope"]), axis=-1))
 
 
 def spans(rng: np.random.Generator, p: Problem) -> Array:
@@ -77,7 +76,7 @@ def spanned(*options: str, fit: Fit = lambda sizes: sizes, **more: Any) -> Draw:
     return with_options(softmax(*options, fit=fit), span=spans, ramp=one_of(0.5, 1.0, 2.5), **more)
 
 
-def whole_spans(rng: np.random.Generator, p: Problem) -> Array:
+def integer_spans(rng: np.random.Generator, p: Problem) -> Array:
     """Draws one whole number per head, the same for all queries."""
     return (rng.integers(0, 6, (p.q.shape[-3], 1)) + np.zeros(p.q.shape[:-1])).astype(p.q.dtype)
 
@@ -87,7 +86,7 @@ SPAN = spanned(*without(["causal"]), causal=one_of(True, True, False))
 SPAN_CAUSAL = spanned("scale", "softcap", causal=one_of(True))
 SPAN_ORDINARY = spanned(*NO_SINKS, fit=ordinary, causal=one_of(True, False))
 SPAN_SLOPES = with_options(sloped(*NO_SINKS), span=spans, ramp=one_of(0.5, 1.0, 2.5), causal=one_of(True, False))
-WHOLE_SPANS = with_options(softmax("scale", "softcap", "sinks", fit=at_least(q_len=1)), span=whole_spans, ramp=one_of(0.5, 1.0),
+INTEGER_SPANS = with_options(softmax("scale", "softcap", "sinks", fit=at_least(q_len=1)), span=integer_spans, ramp=one_of(0.5, 1.0),
                            causal=one_of(True, False))
 SPANS_OF_ZERO = but(spanned("scale", "softcap", fit=at_most_keys, causal=one_of(True, False)),
                     lambda p: p.but(span=np.zeros_like(p.options["span"]), ramp=1.0))
@@ -111,9 +110,7 @@ COUNTS_SLOPES = on(with_options(sloped("scale", "softcap", "mask", "window"), em
 def saturated_gates(sign: float) -> Callable[[Problem], Problem]:
     """Returns the change of a problem whose gates become 1 (or 0, for sign -1): one channel in which queries and keys are long."""
     def change(p: Problem) -> Problem:
-        scale = p.options.get("scale") or p.q.shape[-1] ** -0.5
-        root = np.sqrt(100.0 / scale)
-        first = np.arange(p.q.shape[-1]) == 0
+        root, first = np.sqrt(100.0 / p.scale), np.arange(p.q.shape[-1]) == 0
         return p.but(q=np.where(first, root, p.q), k=np.where(first, sign * root, p.k)).astype(p.q.dtype)
 
     return change

@@ -5,8 +5,8 @@ Its files, in reading order:
     calls.py                another mechanism with fewer options
     variants.py             attention with one thing changed
     linear.py               weights of every pair, one matrix
-    lowrank.py              projections and landmarks
     gathered.py             sparse attention row by row
+    lowrank.py              projections and landmarks
     sparse.py               sparse attention by other mechanisms
     grid.py                 a grid cell by cell, part by part
     caches.py               what caches give that forget or round

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinyattn import definitions
-from tinyattn.laws.problem import Mechanism, Problem
+from tinyattn.laws.problem import Mechanism, Problem, scale_of
 from tinyattn.ops.types import Array
 
 
@@ -69,9 +69,7 @@ def rounding_bound(p: Problem, bits: int, group: int) -> Array:
         parts = np.array_split(x, range(group, x.shape[axis], group), axis=axis)
         return max(float((part.max(axis=axis) - part.min(axis=axis)).max(initial=0.0)) for part in parts) / (2 ** bits - 1)
 
-    scale = p.options.get("scale")
-    scale = p.q.shape[-1] ** -0.5 if scale is None else abs(scale)
-    e = scale * np.abs(p.q).sum(axis=-1, keepdims=True) * widest(p.k, -2) / 2
+    e = abs(p.scale) * np.abs(p.q).sum(axis=-1, keepdims=True) * widest(p.k, -2) / 2
     return (np.exp(2 * e) - 1) * np.abs(p.v).max(initial=0.0) + widest(p.v, -1) / 2
 
 
@@ -103,7 +101,7 @@ def keeping(choose: Callable[[], Choose]) -> Mechanism:
 def weights(q: Array, k: Array, *, scale: float | None = None, softcap: float | None = None, sinks: Array | None = None,
             bias: None = None) -> Array:
     """Returns the softmax of one query per head, (heads, d), over keys (j, d) that all of them see."""
-    scores = q @ k.T * q.dtype.type(q.shape[-1] ** -0.5 if scale is None else scale)
+    scores = q @ k.T * q.dtype.type(scale_of(q, scale))
     if softcap is not None:
         scores = softcap * np.tanh(scores / softcap)
     mass = np.exp(scores)

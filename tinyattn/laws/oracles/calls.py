@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tinyattn.engine.tensor import Tensor
-from tinyattn.laws.problem import Mechanism, repeat_heads
+from tinyattn.laws.problem import Mechanism, repeat_heads, scale_of
 from tinyattn.ops.types import Array
 
 
@@ -30,26 +30,35 @@ def own_values(q: Array, k: Array, v: Array, **options: Any) -> Array:
     return repeat_heads(q, v)[0][..., k.shape[-2] - q.shape[-2] :, :]
 
 
+def restored(parts: list[Array], order: Array) -> Array:
+    """Returns rows that were computed in parts and in another order, put back in their own."""
+    return np.concatenate(parts, axis=-2)[..., np.argsort(order), :]
+
+
+def behind(q: Array, k: Array) -> Array:
+    """Returns how far key j is behind query i, (i, j), the last query aligned with the last key."""
+    return np.arange(k.shape[-2] - q.shape[-2], k.shape[-2])[:, None] - np.arange(k.shape[-2])
+
+
 def constant(x: Array) -> Array:
     """Returns the array of a Tensor, or the array itself: the gradient treats a choice as a constant."""
     return x.value if isinstance(x, Tensor) else x
 
 
-def scale_of(q: Array, scale: float | None) -> float:
-    """Returns the scale of the scores: the one given, or head_dim ** -0.5."""
-    return float(q.shape[-1] ** -0.5) if scale is None else scale
+def pairs(q: Array, k: Array) -> Array:
+    """Returns q . k of every pair, as constants for the gradient."""
+    products: Array = np.einsum("...id,...jd->...ij", constant(q), repeat_heads(q, constant(k))[0])
+    return products
+
+
+def softmax_of(scores: Array) -> Array:
+    """Returns the softmax of scores over the last axis; each row has at least one finite score."""
+    mass = np.exp(scores - np.max(scores, axis=-1, keepdims=True))
+    return mass / np.sum(mass, axis=-1, keepdims=True)
 
 
 def written_out(q: Array, k: Array, v: Array, scale: float | None = None, bias: Array | None = None) -> Array:
     """Returns attention of every query to all keys, with the softmax written out."""
     k, v = repeat_heads(q, k, v)
-    scores = np.einsum("...id,...jd->...ij", q, k) * (q.shape[-1] ** -0.5 if scale is None else scale)
-    scores = scores if bias is None else scores + bias
-    mass = np.exp(scores - np.max(scores, axis=-1, keepdims=True))
-    return np.einsum("...ij,...je->...ie", mass, v) / np.sum(mass, axis=-1, keepdims=True)
-
-
-def softmax_of(scores: Array) -> Array:
-    """Returns the softmax of scores over the last axis, all of them finite."""
-    mass = np.exp(scores - np.max(scores, axis=-1, keepdims=True))
-    return mass / np.sum(mass, axis=-1, keepdims=True)
+    scores = np.einsum("...id,...jd->...ij", q, k) * scale_of(q, scale)
+    return np.einsum("...ij,...je->...ie", softmax_of(scores if bias is None else scores + bias), v)

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from tinyattn.laws.oracles.calls import constant, scale_of
-from tinyattn.laws.problem import repeat_heads
+from tinyattn.laws.oracles.calls import constant, pairs, softmax_of
+from tinyattn.laws.problem import repeat_heads, scale_of
 from tinyattn.ops.types import Array
 
 
@@ -139,9 +139,7 @@ def streaming_llm(q: Array, k: Array, v: Array, *, first: int, window: int, base
         angle = (len(held) - 1 - np.arange(len(held)))[:, None] * rates
         products = (a * c + b * d) * np.cos(angle).astype(q.dtype) - (b * c - a * d) * np.sin(angle).astype(q.dtype)
         scores = np.sum(products, axis=-1) * scale_of(q, scale)
-        exps = np.exp(scores - constant(scores).max(axis=-1, keepdims=True))
-        weights = exps / np.sum(exps, axis=-1, keepdims=True)
-        outs.append(np.sum(weights[..., None] * v[..., held, :], axis=-2, keepdims=True))
+        outs.append(np.sum(softmax_of(scores)[..., None] * v[..., held, :], axis=-2, keepdims=True))
     return np.concatenate(outs, axis=-2)
 
 
@@ -155,13 +153,6 @@ def top_k(q: Array, k: Array, v: Array, *, keep: int, causal: bool = False, scal
         return sorted(range(start + index[-1] + 1 if causal else k.shape[-2]), key=lambda j: (-row[j], j))[:keep]
 
     return over(q, k, v, listed(q.shape[:-1], keys), scale)
-
-
-def pairs(q: Array, k: Array) -> Array:
-    """Returns q . k of every pair, as constants for the gradient."""
-    groups = q.shape[-3] // max(k.shape[-3], 1)
-    products: Array = np.einsum("...id,...jd->...ij", constant(q), np.repeat(constant(k), groups, axis=-3))
-    return products
 
 
 def block_means(x: Array, size: int) -> Array:
@@ -197,8 +188,7 @@ def native_sparse(q: Array, k: Array, v: Array, *, gates: Array, block: int, sel
 
     def importance(lead: tuple[int, ...], head: int, i: int) -> Any:
         rows = products[lead][head // groups * groups : (head // groups + 1) * groups, i, : (start + i + 1) // block]
-        exps = np.exp(rows - rows.max(axis=-1, keepdims=True, initial=-np.inf)) if rows.size else rows
-        return (exps / exps.sum(axis=-1, keepdims=True)).sum(axis=0) if rows.size else rows
+        return softmax_of(rows).sum(axis=0) if rows.size else rows
 
     def chosen(*index: int) -> list[int]:
         *lead, head, i = index

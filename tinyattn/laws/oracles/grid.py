@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tinyattn import definitions, ops
-from tinyattn.laws.oracles.calls import written_out
+from tinyattn.laws.oracles.calls import restored, written_out
 from tinyattn.laws.problem import repeat_heads
 from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.types import Array
@@ -74,7 +74,7 @@ def by_parts(q: Array, k: Array, v: Array, parts: Iterable[Array], *, scale: flo
     """Returns attention in which each part of the tokens (an array of their indices) reads itself alone, with its own bias."""
     parts = list(parts)
     outs = [written_out(q[..., part, :], k[..., part, :], v[..., part, :], scale, bias(part)) for part in parts]
-    return np.concatenate(outs, axis=-2)[..., np.argsort(np.concatenate(parts)), :]
+    return restored(outs, np.concatenate(parts))
 
 
 def ragged(grid: Grid, window: Grid, shift: Grid) -> list[Array]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinyattn import definitions
-from tinyattn.laws.oracles.calls import taking
+from tinyattn.laws.oracles.calls import behind, taking
 from tinyattn.laws.problem import Mechanism, repeat_heads
 from tinyattn.ops.types import Array
 
@@ -36,9 +36,8 @@ def polynomial(q: Array, k: Array) -> Array:
 
 def cosine_of_distance(q: Array, k: Array, *, max_length: int, start: int) -> Array:
     """Returns the products of the positive parts, times the cosine of the distance."""
-    distance = np.arange(k.shape[-2] - q.shape[-2], k.shape[-2])[:, None] - np.arange(k.shape[-2])
     above, keys = (np.where(x > 0, x, 0.0) for x in (q, k))
-    return above @ np.swapaxes(keys, -1, -2) * np.cos(np.pi / 2 * distance / max_length).astype(q.dtype)
+    return above @ np.swapaxes(keys, -1, -2) * np.cos(np.pi / 2 * behind(q, k) / max_length).astype(q.dtype)
 
 
 def positive_kernel(q: Array, k: Array, *, projection: Array) -> Array:

@@ -8,26 +8,15 @@ from typing import Any
 import numpy as np
 
 from tinyattn import definitions
-from tinyattn.laws.oracles.calls import taking
-from tinyattn.laws.oracles.gathered import pairs
+from tinyattn.laws.oracles.calls import pairs, restored, taking
 from tinyattn.laws.problem import Mechanism, repeat_heads
 from tinyattn.ops import masks
-from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.positions.rotary import rotary
 from tinyattn.ops.types import Array
 
 TO_ALL = taking(definitions.attention, "scale")
 CAUSAL = taking(definitions.attention, "scale", causal=True)
-
-
-def in_order(parts: list[Array], order: Array) -> Array:
-    """Returns rows that were computed in another order, put back in theirs."""
-    return np.concatenate(parts, axis=-2)[..., np.argsort(order), :]
-
-
-def pattern_as_mask(q: Array, k: Array, v: Array, *, mask: Pattern, block: int, scale: float | None = None) -> Any:
-    """Returns attention with the pattern as its mask."""
-    return definitions.attention(q, k, v, mask=mask, scale=scale)
+BY_PATTERN = taking(definitions.attention, "mask", "scale")
 
 
 def blocks_alone(q: Array, k: Array, v: Array, *, scale: float | None = None, **options: Any) -> Array:
@@ -40,7 +29,7 @@ def residues_alone(q: Array, k: Array, v: Array, *, scale: float | None = None, 
     """Returns local attention with a window of two tokens within each residue class modulo three."""
     order = np.concatenate([np.arange(r, q.shape[-2], 3) for r in range(3)])
     parts = [definitions.multi_head_local_attention(*(x[..., r::3, :] for x in (q, k, v)), window=2, scale=scale) for r in range(3)]
-    return in_order(parts, order)
+    return restored(parts, order)
 
 
 def columns_as_blocks(q: Array, k: Array, v: Array, *, scale: float | None = None, **options: Any) -> Array:
@@ -48,7 +37,7 @@ def columns_as_blocks(q: Array, k: Array, v: Array, *, scale: float | None = Non
     rows = q.shape[-2] // 3
     order = np.arange(q.shape[-2]).reshape(rows, 3).T.reshape(-1)
     turned = (x[..., order, :] for x in (q, k, v))
-    return in_order([definitions.attention(*turned, mask=masks.causal() & masks.block_local(rows), scale=scale)], order)
+    return restored([definitions.attention(*turned, mask=masks.causal() & masks.block_local(rows), scale=scale)], order)
 
 
 def sharded_pattern(q: Array, k: Array, v: Array, *, size: int, local: int, stride: int, scale: float | None = None) -> Any:

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from tinyattn import definitions
-from tinyattn.laws.problem import Mechanism, Problem, repeat_heads
+from tinyattn.laws.oracles.calls import behind
+from tinyattn.laws.problem import Mechanism, Problem, repeat_heads, scale_of
 from tinyattn.ops.norm import rms_norm, unit
 from tinyattn.ops.positions.rotary import rotary
 from tinyattn.ops.types import Array
@@ -83,11 +84,6 @@ def keys_in_latents(q: Array, k: Array, v: Array, *, q_rope: Array, w_uk: Array,
     return definitions.grouped_query_attention(q, parts[..., :d], parts[..., d:], **options)
 
 
-def behind(q: Array, k: Array) -> Array:
-    """Returns how far key j stands behind query i, (i, j), the last query aligned with the last key."""
-    return np.arange(k.shape[-2] - q.shape[-2], k.shape[-2])[:, None] - np.arange(k.shape[-2])
-
-
 def log_ramp_as_bias(q: Array, k: Array, v: Array, *, span: Array, ramp: float, bias: Any = None, **options: Any) -> Any:
     """Returns attention with a bias, computed pair by pair: log m, or -inf where m is 0."""
     log_m = np.full((*q.shape[:-1], k.shape[-2]), -np.inf, q.dtype)
@@ -114,7 +110,7 @@ def windows(q: Array, k: Array, v: Array, *, span: Array, ramp: float, **options
 def hats(q: Array, k: Array, *, embedding: Array, scale: float | None, **options: Any) -> Array:
     """Returns the bias, with counts made by a triangle of ones, and positions weighed by 1 - their distance from the count."""
     seen = Problem(q, k, k, options).visible()
-    products = q @ repeat_heads(q, k)[0].mT * (q.shape[-1] ** -0.5 if scale is None else scale)
+    products = q @ repeat_heads(q, k)[0].mT * scale_of(q, scale)
     counted = seen / (1.0 + np.exp(np.minimum(-products, 80.0))) @ np.tril(np.ones((k.shape[-2],) * 2, q.dtype))
     place = np.minimum(counted, embedding.shape[0] - 1.0)[..., None]
     weights = np.maximum(1.0 - np.abs(place - np.arange(embedding.shape[0])), 0.0)

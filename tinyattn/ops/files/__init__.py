@@ -1,9 +1,9 @@
-"""Files: written whole or not at all, read without trusting them.
+"""Files: a file is written completely or not at all, and nothing in a file that is read is trusted.
 
 Its files, in reading order:
 
-    atomic.py               a file that takes its place when it is complete
-    header.py               a safetensors header, checked before it is believed
-    encode.py               what may be written as safetensors, and its bytes
-    safetensors.py          arrays by name in one file
+    atomic.py               replacing a file in one step, once the new one is complete
+    header.py               the header of a safetensors file, checked
+    encode.py               the arguments and bytes of a safetensors file that is written
+    safetensors.py          saving and loading arrays by name
 """

@@ -1,4 +1,4 @@
-"""Writing a file whole or not at all."""
+"""Writing a file completely or not at all."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-# A file's name takes at most 255 bytes on most systems; so much of it stays readable in that of the temporary file.
+# So many characters of a file's name are kept in that of the temporary file, as a name has at most 255 bytes on most systems.
 READABLE = 40
 
 
 @contextmanager
 def replacing(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[Any]]:
-    """Opens a temporary file beside `path` that takes its place when the block ends without an error.
+    """Opens a temporary file beside `path`, which replaces the file at `path` when the block ends without an error.
 
-    Whatever happens before that (an exception, a full disk, Ctrl-C), the old file stays and nothing else is left. The new
-    file has the mode and the owner of the old one. A symbolic link is followed. A device, a FIFO and the process's own
-    standard output or error are written to as they are.
+    If something happens before that (an exception, a full disk, Ctrl-C), the old file stays and the temporary one is removed.
+    The new file has the mode and the owner of the old one. Symbolic links are followed. A device, a FIFO, and the standard
+    output or error of the process are written to directly.
 
     Raises:
-        OSError: a folder, and a place where nothing can be written; it names the path. ValueError: an empty name.
+        OSError: the path is a folder, or nothing can be written there; the error names it. ValueError: the path is empty.
 
     >>> import tempfile
     >>> with replacing(Path(tempfile.mkdtemp()) / "a.txt", "w") as file:
@@ -64,7 +64,7 @@ def check_writable(path: str | os.PathLike[str]) -> None:
 
 @contextmanager
 def naming(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Lets an error of the operating system name this path, where it names none or that of a temporary file."""
+    """Makes errors of the operating system name this path where they name no path, or that of a temporary file."""
     try:
         yield
     except OSError as error:
@@ -74,7 +74,7 @@ def naming(path: str | os.PathLike[str]) -> Iterator[None]:
 
 
 def place_of(path: str | os.PathLike[str]) -> tuple[Path, os.stat_result | None]:
-    """Returns the file that a path leads to, behind all symbolic links, and what is there now, or None."""
+    """Returns the file that a path leads to, after all symbolic links, and the status of the file there now, or None."""
     if not os.fspath(path):
         raise ValueError("path: expected the name of a file, got an empty one")
     target = Path(os.path.realpath(path))
@@ -94,7 +94,7 @@ def place_of(path: str | os.PathLike[str]) -> tuple[Path, os.stat_result | None]
 def made_beside(target: Path, old: os.stat_result | None) -> str:
     """Makes an empty file beside the target, with the owner and the mode of the old one, and returns its name."""
     temporary = str(target.with_name(f".{target.name[:READABLE]}.{secrets.token_hex(4)}.part"))
-    # Nobody else may read the new file before it has the mode of the old one; where there is none, the umask decides.
+    # Nobody else may read the new file before it has the mode of the old one. Without an old file, the umask decides.
     os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666 if old is None else 0o600))
     if old is not None:
         try:
@@ -109,18 +109,18 @@ def made_beside(target: Path, old: os.stat_result | None) -> str:
 
 
 def standard_stream(old: os.stat_result) -> int | None:
-    """Returns the descriptor of standard output or error if that is this very file, as `/dev/stdout` is; else None."""
+    """Returns the descriptor of standard output or error if it is this same file, as `/dev/stdout` is; otherwise None."""
     for descriptor in (1, 2):
-        with suppress(OSError):  # a closed one
+        with suppress(OSError):  # the stream is closed
             if os.path.samestat(old, os.fstat(descriptor)):
                 return descriptor
     return None
 
 
 def opened_as(path: str | os.PathLike[str], old: os.stat_result) -> str | os.PathLike[str] | int:
-    """Returns what opens a file that is written to as it is: its path, or a copy of the descriptor that it is open as.
+    """Returns an argument of `open` for a file that is written to directly: its path, or a copy of its open descriptor.
 
-    A second opening of a file would begin at its start again, over what has been printed.
+    Standard output needs the descriptor: opened anew, a file would be overwritten from its start.
     """
     descriptor = standard_stream(old)
     if descriptor is None:

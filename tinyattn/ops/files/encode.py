@@ -1,4 +1,4 @@
-"""What may be written as safetensors, checked as strictly as it is read, and its bytes."""
+"""The arguments of writing a safetensors file, checked as strictly as a file that is read, and the bytes of its tensors."""
 
 from __future__ import annotations
 
@@ -7,21 +7,20 @@ from typing import Any
 
 import numpy as np
 
+from tinyattn.ops.files.header import CODES, MOST_AXES
 from tinyattn.ops.types import Array
 
-CODES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4", "U8": "|u1", "BOOL": "|b1"}
 NAMES = {np.dtype(code).newbyteorder("="): name for name, code in CODES.items() if name != "BF16"}
-MOST_AXES = 32  # that are read
 
 
 def check_mapping(name: str, given: Any) -> None:
-    """Raises TypeError unless an argument is a mapping."""
+    """Raises TypeError unless the argument is a mapping."""
     if not isinstance(given, Mapping):
         raise TypeError(f"{name}: expected a mapping from names, got {type(given).__name__}")
 
 
 def check_metadata(metadata: Any) -> dict[str, str]:
-    """Returns the metadata; TypeError names the key or the value that is not a string."""
+    """Returns the metadata; raises TypeError, which names the key, unless all keys and values are strings."""
     check_mapping("metadata", metadata)
     for key, value in metadata.items():
         if not isinstance(key, str):
@@ -33,7 +32,7 @@ def check_metadata(metadata: Any) -> dict[str, str]:
 
 
 def check_name(name: Any) -> None:
-    """Raises TypeError for a tensor's name that is not a string, ValueError for one that cannot stand in a file."""
+    """Raises TypeError if the name of a tensor is not a string, and ValueError if a file cannot hold it."""
     if not isinstance(name, str):
         raise TypeError(f"arrays: expected strings as names, got {name!r}")
     if name == "__metadata__":
@@ -42,7 +41,7 @@ def check_name(name: Any) -> None:
 
 
 def check_text(name: str, text: str) -> None:
-    """Raises ValueError for a string that UTF-8 does not have: half of a surrogate pair."""
+    """Raises ValueError for a string that UTF-8 cannot encode because it holds half of a surrogate pair."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -50,7 +49,7 @@ def check_text(name: str, text: str) -> None:
 
 
 def check_rounded(names: Any, arrays: Mapping[str, Any]) -> list[str]:
-    """Returns the names that `bfloat16=` lists; each must be that of an array."""
+    """Returns the names in `bfloat16=`, each of which must be the name of an array."""
     if isinstance(names, (str, bytes)) or not isinstance(names, Collection):
         raise TypeError(f"bfloat16: expected a collection of names such as ('weight',), got {names!r}")
     unknown = [name for name in names if not isinstance(name, str) or name not in arrays]
@@ -60,7 +59,7 @@ def check_rounded(names: Any, arrays: Mapping[str, Any]) -> list[str]:
 
 
 def encoded(name: str, array: Any, *, to_round: bool) -> tuple[str, Array]:
-    """Returns the dtype of a tensor as a file calls it, and its numbers as they stand in the file."""
+    """Returns the name of a tensor's dtype in the file format, and its numbers as the file stores them."""
     known = isinstance(array, np.ndarray) and (array.dtype.name == "bfloat16" or array.dtype.newbyteorder("=") in NAMES)
     if not known:
         kind = array.dtype if isinstance(array, np.ndarray) else f"an object of type {type(array).__name__}"
@@ -68,7 +67,7 @@ def encoded(name: str, array: Any, *, to_round: bool) -> tuple[str, Array]:
     if array.ndim > MOST_AXES:
         raise ValueError(f"{name}: expected at most {MOST_AXES} axes, got {array.ndim}")
     if array.dtype.name == "bfloat16":
-        # The dtype is of another package and is known by its name alone; its bytes are the upper half of a float32.
+        # The dtype belongs to another package and is recognised by its name; its bytes are the upper half of a float32.
         return "BF16", np.ascontiguousarray(array).reshape(array.shape).view(np.uint16).astype("<u2")
     if to_round and array.dtype.kind != "f":
         raise TypeError(f"bfloat16: {name}: expected a floating array, got {array.dtype}")
@@ -91,10 +90,10 @@ def to_bfloat16(array: Array) -> Array:
 
 
 def to_float32(array: Array) -> Array:
-    """Returns the numbers as float32, of which a later rounding to bfloat16 is what one rounding of `array` would be.
+    """Returns the numbers as float32 such that rounding these to bfloat16 gives the same as rounding `array` once.
 
-    Where float32 is not exact, the result is the odd one of its two neighbours: never halfway between two bfloat16 numbers,
-    where the second rounding would go by the first one's error.
+    Where float32 is not exact, the result is the neighbour with an odd last bit. It never lies halfway between two bfloat16
+    numbers, where the error of the first rounding would decide the second.
     """
     narrow = np.ascontiguousarray(array, np.float32).reshape(array.shape)
     wide = narrow.astype(np.float64)

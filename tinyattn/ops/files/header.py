@@ -1,4 +1,4 @@
-"""The header of a safetensors file, believed only after everything in it has been checked."""
+"""The header of a safetensors file: nothing in it is used before all of it has been checked."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ from dataclasses import dataclass
 from typing import Any
 
 LONGEST = 100_000_000
-SIZES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "U8": 1, "BOOL": 1}
+MOST_AXES = 32
+# The dtypes of the format, as NumPy reads their bytes.
+CODES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4", "U8": "|u1", "BOOL": "|b1"}
 
 
 class SafetensorsError(ValueError):
-    """A file that is not, or not quite, safetensors; the message names the file and the tensor."""
+    """A file is not valid safetensors; the message names the file and the tensor."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """Where one tensor lies in the file's data."""
+    """The dtype and shape of one tensor, and its range of bytes in the data of the file."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -26,9 +28,9 @@ class Entry:
 
 
 def header_length(first: bytes, file_size: int, name: str) -> int:
-    """Returns the length of the header, checked against the file before anything of that size is read."""
+    """Returns the length of the header, checked against the size of the file before so many bytes are read."""
     length = int.from_bytes(first[:8], "little")
-    # A pickle begins with 0x80, and so does every header of 128, 384, ... bytes: only one that cannot be is a pickle.
+    # A pickle begins with 0x80, but so does a header of 128, 384, ... bytes: a file is a pickle only if that length cannot be.
     pickled = first[:1] == b"\x80" and 8 + length > file_size
     if first[:4] == b"PK\x03\x04" or first[:6] == b"\x93NUMPY" or pickled:
         raise SafetensorsError(f"{name}: this is an npz, npy or pickle file, not safetensors; it is not opened")
@@ -42,30 +44,30 @@ def header_length(first: bytes, file_size: int, name: str) -> int:
 
 
 def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Returns a JSON object; a key that stands twice is refused."""
+    """Returns a JSON object; raises SafetensorsError if a key occurs twice."""
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:
-            raise SafetensorsError(f"the key {key!r} stands twice")
+            raise SafetensorsError(f"the key {key!r} occurs twice")
         found[key] = value
     return found
 
 
 def no_constant(text: str) -> Any:
-    """Refuses NaN and Infinity, which JSON does not have."""
-    raise SafetensorsError(f"{text} is no JSON number")
+    """Raises SafetensorsError for NaN and Infinity, which JSON does not have."""
+    raise SafetensorsError(f"{text} is not a JSON number")
 
 
-def whole(number: Any) -> bool:
-    """Returns whether a JSON value is a whole number of 0 or more."""
+def is_count(number: Any) -> bool:
+    """Returns whether a JSON value is an int of 0 or more."""
     return type(number) is int and number >= 0
 
 
 def parse_header(raw: bytes, data_size: int, name: str) -> tuple[dict[str, Entry], dict[str, str]]:
-    """Returns the tensors' places and the metadata; the places must cover the data exactly, without overlap.
+    """Returns the entries of the tensors and the metadata.
 
     Raises:
-        SafetensorsError: anything else, naming the tensor.
+        SafetensorsError: the header is not valid, or the tensors do not cover the data exactly and without overlap.
     """
     if not raw.startswith(b"{"):
         raise SafetensorsError(f"{name}: the header does not start with {{")
@@ -91,18 +93,18 @@ def parse_header(raw: bytes, data_size: int, name: str) -> tuple[dict[str, Entry
 
 
 def parse_entry(tensor: str, fields: Any, name: str) -> Entry:
-    """Returns one checked entry."""
+    """Returns the entry of one tensor, checked."""
     if not isinstance(fields, dict) or set(fields) != {"dtype", "shape", "data_offsets"}:
         raise SafetensorsError(f"{name}: {tensor}: expected dtype, shape and data_offsets")
     dtype, shape, offsets = fields["dtype"], fields["shape"], fields["data_offsets"]
-    if not isinstance(dtype, str) or dtype not in SIZES:
-        raise SafetensorsError(f"{name}: {tensor}: dtype {dtype!r} is not one of {', '.join(SIZES)}")
-    if not isinstance(shape, list) or not all(whole(size) for size in shape) or len(shape) > 32:
-        raise SafetensorsError(f"{name}: {tensor}: shape {str(shape)[:60]} is no list of whole numbers")
-    if not isinstance(offsets, list) or len(offsets) != 2 or not all(whole(place) for place in offsets):
-        raise SafetensorsError(f"{name}: {tensor}: data_offsets {str(offsets)[:60]} are no two whole numbers")
+    if not isinstance(dtype, str) or dtype not in CODES:
+        raise SafetensorsError(f"{name}: {tensor}: dtype {dtype!r} is not one of {', '.join(CODES)}")
+    if not isinstance(shape, list) or not all(map(is_count, shape)) or len(shape) > MOST_AXES:
+        raise SafetensorsError(f"{name}: {tensor}: shape {str(shape)[:60]} is not a list of ints of 0 or more")
+    if not isinstance(offsets, list) or len(offsets) != 2 or not all(map(is_count, offsets)):
+        raise SafetensorsError(f"{name}: {tensor}: data_offsets {str(offsets)[:60]} are not two ints of 0 or more")
     start, stop = offsets
-    size = math.prod(shape) * SIZES[dtype]  # whole numbers of any size: nothing wraps
+    size = math.prod(shape) * int(CODES[dtype][-1])  # ints of Python, which do not overflow
     if stop - start != size:
         raise SafetensorsError(f"{name}: {tensor}: {dtype} {shape} takes {size} bytes, its range holds {stop - start}")
     return Entry(dtype, tuple(shape), start, stop)

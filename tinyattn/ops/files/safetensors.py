@@ -1,4 +1,4 @@
-"""safetensors: arrays by name in one file, read without running or believing anything in it."""
+"""safetensors files: arrays by name. Reading one runs no code, and everything in it is checked."""
 
 from __future__ import annotations
 
@@ -10,22 +10,28 @@ from pathlib import Path
 import numpy as np
 
 from tinyattn.ops.files.atomic import replacing
-from tinyattn.ops.files.encode import CODES, check_mapping, check_metadata, check_name, check_rounded, encoded
-from tinyattn.ops.files.header import LONGEST, Entry, SafetensorsError, header_length, parse_header
+from tinyattn.ops.files.encode import check_mapping, check_metadata, check_name, check_rounded, encoded
+from tinyattn.ops.files.header import CODES, LONGEST, Entry, SafetensorsError, header_length, parse_header
 from tinyattn.ops.types import Array
 
 
 def save(path: str | os.PathLike[str], arrays: Mapping[str, Array], *, metadata: Mapping[str, str] | None = None,
          bfloat16: Collection[str] = ()) -> None:
-    """Writes arrays by name; floating ones named in `bfloat16` are rounded once (to nearest, ties to even) to BF16.
+    """Writes arrays by name; the floating arrays named in `bfloat16` are rounded once (to nearest, ties to even) to BF16.
 
-    The file appears whole or not at all, and whatever is refused leaves the old one. Any byte order and memory layout is
-    taken. Arrays of the dtype bfloat16 (of the package ml_dtypes) are written as they are.
+    The file is written completely or not at all; after an error the old file is unchanged. Any byte order and memory layout
+    is accepted. Arrays of the dtype bfloat16 (of the package ml_dtypes) are written as they are.
 
     Raises:
-        TypeError: an array that is not bfloat16, float64, float32, float16, int64, int32, uint8 or bool, one to be rounded
-            that is not floating, names or metadata that are not strings. ValueError: a name that cannot stand in the file,
-            and one in `bfloat16` that no array has.
+        TypeError: an array is not bfloat16, float64, float32, float16, int64, int32, uint8 or bool; an array to be rounded is
+            not floating; a name or the metadata are not strings. ValueError: a file cannot hold a name, or no array has a
+            name that `bfloat16` lists.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "weights.safetensors"
+    >>> save(path, {"w": np.ones((2, 3))})
+    >>> load(path)["w"].shape
+    (2, 3)
     """
     check_mapping("arrays", arrays)
     rounded = check_rounded(bfloat16, arrays)
@@ -50,19 +56,32 @@ def save(path: str | os.PathLike[str], arrays: Mapping[str, Array], *, metadata:
 
 
 def load(path: str | os.PathLike[str], *, map: bool = False) -> dict[str, Array]:
-    """Returns the arrays of a file by name; BF16 comes as float32.
+    """Returns the arrays of a file by name; BF16 is returned as float32.
 
-    With `map` they are read-only views of the mapped file, which must then not shrink while they are in use: the
-    operating system ends the process on a read beyond its end. Values are not checked; NaN passes.
+    With `map` they are read-only views of the memory-mapped file. It must not shrink while they are in use, because the
+    operating system ends a process that reads beyond its end. Values are not checked, so NaN is returned as it is.
 
     Raises:
-        SafetensorsError: a file that is not safetensors to the letter. OSError: one that cannot be read.
+        SafetensorsError: the file is not valid safetensors. OSError: it cannot be read.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "weights.safetensors"
+    >>> save(path, {"w": np.arange(3, dtype=np.int32)})
+    >>> load(path, map=True)["w"]
+    array([0, 1, 2], dtype=int32)
     """
     return load_with_metadata(path, map=map)[0]
 
 
 def load_with_metadata(path: str | os.PathLike[str], *, map: bool = False) -> tuple[dict[str, Array], dict[str, str]]:
-    """Returns the arrays of a file by name and its metadata; see `load`."""
+    """Returns the arrays of a file by name, as `load` does, and its metadata.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "weights.safetensors"
+    >>> save(path, {"w": np.zeros(1)}, metadata={"step": "3"})
+    >>> load_with_metadata(path)[1]
+    {'step': '3'}
+    """
     name = Path(path).name
     size = os.path.getsize(path)
     with open(path, "rb") as file:
@@ -79,7 +98,7 @@ def load_with_metadata(path: str | os.PathLike[str], *, map: bool = False) -> tu
 
 
 def unpack(data: Array, entry: Entry, name: str, *, copy: bool) -> Array:
-    """Returns one tensor out of the file's bytes."""
+    """Returns one tensor from the bytes of the file."""
     raw = data[entry.start : entry.stop]
     if entry.dtype == "BOOL" and (raw > 1).any():
         raise SafetensorsError(f"{name}: a BOOL byte that is neither 0 nor 1")
@@ -92,7 +111,7 @@ def unpack(data: Array, entry: Entry, name: str, *, copy: bool) -> Array:
 
 
 def match(expected: Mapping[str, tuple[int, ...]], arrays: Mapping[str, Array]) -> None:
-    """Raises one ValueError that lists every difference between the shapes expected and those that came.
+    """Raises one ValueError that lists all differences between the expected shapes and the given arrays.
 
     >>> match({"w": (2, 3)}, {"w": np.zeros((2, 3))})
     """

@@ -1,12 +1,12 @@
-"""Who may see whom: patterns, their algebra, and the blocks a kernel may skip.
+"""Masks: patterns, how they are composed, and the blocks that a kernel may skip.
 
 Its files, in reading order:
 
-    picture.py              a mask in text or SVG
-    pattern.py              Pattern: a predicate, its algebra, its blocks
+    picture.py              a mask drawn as text or SVG
+    pattern.py              Pattern: a mask as a predicate, with & | ~ and its blocks
     constructors.py         causal, window, prefix, strided, ...
-    published.py            patterns of one mechanism each
-    batched.py              padding, packed documents
+    published.py            patterns that each belong to one mechanism
+    batched.py              padding and packed documents
     expression.py           patterns parsed from text
 """
 

@@ -1,4 +1,4 @@
-"""Patterns that differ from sequence to sequence of a batch: padding and packed documents."""
+"""Patterns that differ between the sequences of a batch: padding and packed documents."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tinyattn.ops.types import Array
 
 
 def padding(lengths: Array) -> Pattern:
-    """Returns j < lengths of the sequence: keys after its end are padding. lengths (batch,) or (..., batch).
+    """Returns j < lengths[sequence]: the keys after the end of a sequence are padding. lengths (batch,) or (..., batch).
 
     >>> padding(np.array([1, 2])).dense(1, 2)
     array([[[[ True, False]]],
@@ -22,18 +22,14 @@ def padding(lengths: Array) -> Pattern:
     if lengths.size and lengths.min() < 0:
         raise ValueError(f"lengths: expected 0 or more, got {int(lengths.min())}")
     ends = lengths[..., None, None, None]
-
-    def corners(i0: Array, i1: Array, j0: Array, j1: Array) -> tuple[Any, Any]:
-        return (j0 < ends) & (i0 == i0), (j1 < ends) & (i0 == i0)
-
-    return Pattern(lambda i, j: (j < ends) & (i == i), corners=corners, text=f"padding({lengths.tolist()})")
+    return Pattern(lambda i, j: j < ends, corners=lambda i0, i1, j0, j1: (j0 < ends, j1 < ends), text=f"padding({lengths.tolist()})")
 
 
 def documents(ids: Array) -> Pattern:
-    """Returns ids[i] == ids[j]: packed documents that do not see each other. ids (length,) or (batch, length).
+    """Returns ids[i] == ids[j]: packed documents do not see each other. ids (length,) or (batch, length).
 
     Raises:
-        ValueError: asked about a key beyond the ids' length.
+        ValueError: a position is beyond the length of the ids (raised when the pattern is evaluated).
 
     >>> documents(np.array([0, 0, 1])).dense(3, 3)[2]
     array([False, False,  True])
@@ -51,7 +47,7 @@ def documents(ids: Array) -> Pattern:
     def see(i: Array, j: Array) -> Any:
         i, j = checked(i).reshape(-1), checked(j).reshape(-1)
         same = table[..., np.maximum(i, 0)][..., :, None] == table[..., j][..., None, :]
-        return same & (i >= 0)[:, None]  # more queries than keys: the first stand before all documents
+        return same & (i >= 0)[:, None]  # with more queries than keys, the first queries lie before all documents
 
     def spans(low: Array, high: Array) -> tuple[Array, Array]:
         pairs = list(zip(low.reshape(-1).tolist(), high.reshape(-1).tolist(), strict=True))
@@ -71,10 +67,10 @@ def documents(ids: Array) -> Pattern:
 
 
 def documents_from_offsets(offsets: Array, length: int) -> Pattern:
-    """Returns documents(...) from where each document starts, and the end: [0, ..., length] (cu_seqlens elsewhere).
+    """Returns documents(...) from the start of each document and the end of the last: [0, ..., length], known as cu_seqlens.
 
     Raises:
-        ValueError: offsets that do not start at 0, decrease, or do not end at length; the first place is named.
+        ValueError: the offsets do not start at 0, decrease, or do not end at length; the error names the first such offset.
 
     >>> documents_from_offsets(np.array([0, 2, 3]), 3).dense(3, 3)[1]
     array([ True,  True, False])

@@ -1,75 +1,77 @@
-"""The patterns that papers and libraries name, each with what it says of a whole block."""
+"""The patterns that papers and libraries name, each with its answer for a block of pairs."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from tinyattn.ops.checks import LARGEST, integers
-from tinyattn.ops.checks import whole as whole
-from tinyattn.ops.masks.pattern import Corners, Pattern
+from tinyattn.ops.checks import LARGEST, integers, one_axis, whole
+from tinyattn.ops.masks.pattern import Corners, Pattern, band, renamed
 from tinyattn.ops.types import Array
 
 
 def causal() -> Pattern:
-    """Returns j <= i: no query sees a later key.
+    """Returns j <= i: a query sees no later key.
 
     >>> causal().dense(2, 2)
     array([[ True, False],
            [ True,  True]])
     """
-    return Pattern(lambda i, j: j <= i, corners=lambda i0, i1, j0, j1: (j0 <= i1, j1 <= i0), text="causal()")
+    return renamed(blocks_apart(0, None), "causal()")
 
 
 def causal_top_left(q_len: int, kv_len: int) -> Pattern:
-    """Returns j <= i - (kv_len - q_len): the first query sees the first key alone, as PyTorch's is_causal has it.
+    """Returns j <= i - (kv_len - q_len): the first query sees only the first key, as with PyTorch's is_causal.
 
     >>> causal_top_left(2, 3).dense(2, 3)
     array([[ True, False, False],
            [ True,  True, False]])
     """
     shift = whole("kv_len", kv_len, 0) - whole("q_len", q_len, 0)
-    return Pattern(lambda i, j: j <= i - shift, corners=lambda i0, i1, j0, j1: (j0 <= i1 - shift, j1 <= i0 - shift),
-                   text=f"causal_top_left({q_len}, {kv_len})")
+    return renamed(blocks_apart(shift, None), f"causal_top_left({q_len}, {kv_len})")
 
 
 def window(left: int | None, right: int | None) -> Pattern:
-    """Returns i - left <= j <= i + right: keys besides the query's own position on each side, None unbounded.
+    """Returns i - left <= j <= i + right: the keys on each side besides the query's own position; None is unbounded.
 
     >>> window(1, 0).dense(3, 3).sum(axis=1)
     array([1, 2, 2])
     """
-    low = None if left is None else -whole("left", left, 0)
-    high = None if right is None else whole("right", right, 0)
+    least = None if right is None else -whole("right", right, 0)
+    return renamed(blocks_apart(least, None if left is None else whole("left", left, 0)), f"window({left}, {right})")
 
-    def see(i: Array, j: Array) -> Any:
-        offset = j - i
-        seen = np.ones(offset.shape, bool) if low is None else offset >= low
-        return seen if high is None else seen & (offset <= high)
+
+def blocks_apart(least: int | None, most: int | None, *, size: int = 1, shift: int = 0) -> Pattern:
+    """Returns least <= (i + shift) // size - (j + shift) // size <= most; None is unbounded.
+
+    The block of the key lies `least` to `most` blocks before the block of the query. With size 1 the blocks are positions.
+
+    >>> blocks_apart(1, 1, size=2).dense(4, 4)[2]
+    array([ True,  True, False, False])
+    """
+    def block(positions: Array) -> Array:
+        return positions if size == 1 else (positions + shift) // size
+
+    low, high = -math.inf if least is None else least, math.inf if most is None else most
 
     def corners(i0: Array, i1: Array, j0: Array, j1: Array) -> tuple[Any, Any]:
-        least, most = j0 - i1, j1 - i0
-        some, every = np.ones(least.shape, bool), np.ones(least.shape, bool)
-        if low is not None:
-            some, every = some & (most >= low), every & (least >= low)
-        if high is not None:
-            some, every = some & (least <= high), every & (most <= high)
-        return some, every
+        nearest, farthest = block(i0) - block(j1), block(i1) - block(j0)
+        return (farthest >= low) & (nearest <= high), (nearest >= low) & (farthest <= high)
 
-    return Pattern(see, corners=corners, text=f"window({left}, {right})")
+    return Pattern(lambda i, j: band(block(i), block(j), most, None if least is None else -least), corners=corners)
 
 
 def sliding_window(width: int) -> Pattern:
-    """Returns causal attention to `width` keys including the query's own: window(width - 1, 0). arXiv:2310.06825.
+    """Returns window(width - 1, 0): causal attention to `width` keys, the query's own included. arXiv:2310.06825.
 
     >>> sliding_window(2).dense(3, 3).sum(axis=1)
     array([1, 2, 2])
     """
     width = whole("width", width, 1)
-    inner = window(width - 1, 0)
-    return Pattern(inner.see, corners=inner.corners, text=f"sliding_window({width})")
+    return renamed(window(width - 1, 0), f"sliding_window({width})")
 
 
 def first(n: int) -> Pattern:
@@ -79,18 +81,16 @@ def first(n: int) -> Pattern:
     array([[ True, False, False]])
     """
     n = whole("n", n, 0)
-    return Pattern(lambda i, j: (j < n) & (i == i), corners=lambda i0, i1, j0, j1: ((j0 < n) & (i0 == i0), j1 < n),
-                   text=f"first({n})")
+    return Pattern(lambda i, j: j < n, corners=lambda i0, i1, j0, j1: (j0 < n, j1 < n), text=f"first({n})")
 
 
 def prefix(n: int) -> Pattern:
-    """Returns causal() | first(n): a prefix that all see, causal after it. arXiv:1910.10683.
+    """Returns causal() | first(n): all queries see the first n keys, and are causal after them. arXiv:1910.10683.
 
     >>> prefix(2).dense(3, 3)[0]
     array([ True,  True, False])
     """
-    inner = causal() | first(n)
-    return Pattern(inner.see, corners=inner.corners, text=f"prefix({n})")
+    return renamed(causal() | first(n), f"prefix({n})")
 
 
 def strided(n: int) -> Pattern:
@@ -104,7 +104,7 @@ def strided(n: int) -> Pattern:
 
 
 def dilated(width: int, rate: int) -> Pattern:
-    """Returns 0 <= i - j < width * rate and (i - j) % rate == 0: `width` keys, `rate` apart. arXiv:2004.05150.
+    """Returns 0 <= i - j < width * rate and (i - j) % rate == 0: `width` keys at distances of `rate`. arXiv:2004.05150.
 
     >>> dilated(2, 2).dense(1, 6)
     array([[False, False, False,  True, False,  True]])
@@ -116,7 +116,7 @@ def dilated(width: int, rate: int) -> Pattern:
 
 
 def stride_corners(step: int, farthest: int | None) -> Corners:
-    """Returns the answers for distances 0, step, 2 step, ... up to the farthest."""
+    """Returns the corner function of a pattern that sees the distances 0, step, 2 step, ... up to the farthest."""
     def corners(i0: Array, i1: Array, j0: Array, j1: Array) -> tuple[Any, Any]:
         least, most = i0 - j1, i1 - j0
         reach = most if farthest is None else np.minimum(most, farthest)
@@ -127,22 +127,17 @@ def stride_corners(step: int, farthest: int | None) -> Corners:
 
 
 def block_local(size: int) -> Pattern:
-    """Returns i // size == j // size: blocks that see themselves alone.
+    """Returns i // size == j // size: each block sees only itself.
 
     >>> block_local(2).dense(3, 3)[2]
     array([False, False,  True])
     """
     size = whole("size", size, 1)
-
-    def corners(i0: Array, i1: Array, j0: Array, j1: Array) -> tuple[Any, Any]:
-        i0, i1, j0, j1 = i0 // size, i1 // size, j0 // size, j1 // size
-        return (i0 <= j1) & (j0 <= i1), (i0 == i1) & (j0 == j1) & (i0 == j0)
-
-    return Pattern(lambda i, j: i // size == j // size, corners=corners, text=f"block_local({size})")
+    return renamed(blocks_apart(0, 0, size=size), f"block_local({size})")
 
 
 def global_tokens(indices: Sequence[int] | Array) -> Pattern:
-    """Returns i in indices or j in indices: tokens that see all and that all see. arXiv:2004.05150.
+    """Returns i in indices or j in indices: these tokens see all others, and all others see them. arXiv:2004.05150.
 
     >>> global_tokens([0]).dense(2, 2)
     array([[ True,  True],
@@ -163,21 +158,19 @@ def global_tokens(indices: Sequence[int] | Array) -> Pattern:
 
 
 def tokens(name: str, positions: Sequence[int] | Array) -> Array:
-    """Returns positions of tokens, sorted, each once."""
+    """Returns the positions of tokens sorted, without repetitions."""
     if not isinstance(positions, (Sequence, np.ndarray)) or isinstance(positions, str):
         raise TypeError(f"{name}: expected a sequence of ints, got {type(positions).__name__}")
-    chosen = integers(name, positions if len(positions) else np.zeros(0, np.int64))
-    if chosen.ndim != 1:
-        raise ValueError(f"{name}: expected one axis, got shape {chosen.shape}")
+    chosen = one_axis(name, integers(name, positions if len(positions) else np.zeros(0, np.int64)))
     if chosen.size and chosen.min() < 0:
         raise ValueError(f"{name}: expected positions of 0 or more, got {int(chosen.min())}")
     return np.unique(chosen)
 
 
 def random_blocks(size: int, count: int, seed: int) -> Pattern:
-    """Returns for each query block b, `count` distinct key blocks among 0..b, drawn from (seed, b) alone.
+    """Returns `count` distinct key blocks among 0 to b for each query block b, drawn from (seed, b) alone.
 
-    One block more changes no earlier row. arXiv:2007.14062.
+    One more block therefore changes no earlier row. arXiv:2007.14062.
 
     >>> random_blocks(2, 1, seed=0).dense(4, 4).sum(axis=1)
     array([2, 2, 2, 2])
@@ -201,18 +194,18 @@ def random_blocks(size: int, count: int, seed: int) -> Pattern:
 
 
 def per_head(patterns: Sequence[Pattern]) -> Pattern:
-    """Returns patterns stacked over the heads: head h sees by patterns[h].
+    """Returns the patterns stacked over the heads: head h has the mask patterns[h].
 
     >>> per_head([causal(), first(1)]).dense(2, 2).shape
     (2, 2, 2)
     """
     if not isinstance(patterns, (list, tuple)):
-        raise TypeError(f"patterns: expected a list with a Pattern for each head, got {type(patterns).__name__}")
+        raise TypeError(f"patterns: expected a list with one Pattern per head, got {type(patterns).__name__}")
     if not patterns:
-        raise ValueError("patterns: expected one for each head, got none")
+        raise ValueError("patterns: expected one per head, got none")
     for pattern in patterns:
         if not isinstance(pattern, Pattern):
-            raise TypeError(f"patterns: expected a Pattern for each head, got {type(pattern).__name__}")
+            raise TypeError(f"patterns: expected one Pattern per head, got {type(pattern).__name__}")
     patterns = list(patterns)
 
     def stacked(parts: Sequence[Any], shape: tuple[int, ...]) -> Any:

@@ -21,10 +21,10 @@ NAMES: dict[str, Callable[..., Pattern]] = {
 
 
 def parse(text: str) -> Pattern:
-    """Returns the pattern that an expression describes; `&` binds tighter than `|`, a bare `causal` is `causal()`.
+    """Returns the pattern that an expression describes. `&` binds tighter than `|`, and `causal` means `causal()`.
 
     Raises:
-        ValueError: what cannot be understood, naming the piece, with the names that come nearest.
+        ValueError: the text is not an expression for a pattern; the error names the piece, and suggests the nearest names.
 
     >>> parse("causal & (window(3, 0) | first(2))")
     causal() & (window(3, 0) | first(2))
@@ -57,31 +57,29 @@ def build(node: ast.expr, text: str) -> Pattern:
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and all(k.arg for k in node.keywords):
         options = {str(keyword.arg): literal(keyword.value, text) for keyword in node.keywords}
         return make(node.func.id, [literal(argument, text) for argument in node.args], options)
-    raise ValueError(f"pattern: {ast.get_source_segment(text.strip(), node)!r} is no pattern; "
+    raise ValueError(f"pattern: {ast.get_source_segment(text.strip(), node)!r} is not a pattern; "
                      f"write {', '.join(sorted(NAMES))} joined by & | ~")
 
 
 def literal(node: ast.expr, text: str) -> Any:
-    """Returns an int, None, or a list of ints written out."""
+    """Returns the value of an int, of None, or of a list of them."""
     if isinstance(node, ast.Constant) and (node.value is None or type(node.value) is int):
         return node.value
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
         return -literal(node.operand, text)
     if isinstance(node, (ast.List, ast.Tuple)):
         return [literal(item, text) for item in node.elts]
-    raise ValueError(f"pattern: expected a whole number, None or a list of them, got "
+    raise ValueError(f"pattern: expected an int, None or a list of them, got "
                      f"{ast.get_source_segment(text.strip(), node)!r}")
 
 
 def make(name: str, arguments: list[Any], options: dict[str, Any]) -> Pattern:
-    """Returns a constructor's pattern; ValueError names what is wrong with the call."""
+    """Returns the pattern of a call; raises ValueError that names what is wrong with the call."""
     if name not in NAMES:
         near = difflib.get_close_matches(name, NAMES, n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(sorted(NAMES))}"
         raise ValueError(f"pattern: unknown name {name!r}; {hint}")
     try:
         return NAMES[name](*arguments, **options)
-    except TypeError as error:
-        raise ValueError(f"pattern: {name}: {error}") from None
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise ValueError(f"pattern: {name}: {error}") from None

@@ -1,4 +1,4 @@
-"""Pictures of a mask: in text for a terminal, in SVG for a page."""
+"""Pictures of a mask: as text for a terminal, as SVG for a page."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ from tinyattn.ops.types import Array
 SIDE = 12
 
 
-def check_grid(visible: Array) -> Array:
-    """Returns a boolean matrix; ValueError otherwise."""
+def check_matrix(visible: Array) -> Array:
+    """Returns a boolean matrix; raises ValueError for any other array."""
     if visible.ndim != 2 or visible.dtype != np.bool_:
         raise ValueError(f"visible: expected a boolean matrix (queries, keys), got {visible.dtype} {visible.shape}")
     return visible
 
 
 def later_keys(visible: Array) -> int:
-    """Returns the number of pairs in which a query sees a key after it; the last query stands at the last key.
+    """Returns the number of pairs in which a query sees a later key; the last query is at the last key.
 
     >>> later_keys(np.tri(2, 3, 1, dtype=bool)), later_keys(np.ones((2, 3), dtype=bool))
     (0, 1)
     """
-    rows, columns = check_grid(visible).shape
+    rows, columns = check_matrix(visible).shape
     return int((visible & ~np.tri(rows, columns, columns - rows, dtype=bool)).sum())
 
 
 def text(visible: Array) -> str:
-    """Returns the mask as lines of text: one row per query, a filled cell for a key that it sees.
+    """Returns the mask as lines of text: one row per query, with a filled cell for each key that it sees.
 
     >>> print(text(np.tri(2, 3, 1, dtype=bool)))
         0 1 2
      0  ■ ■ ·
      1  ■ ■ ■
     """
-    rows, columns = check_grid(visible).shape
+    rows, columns = check_matrix(visible).shape
     margin = max(len(str(max(rows - 1, 0))), 2)
     head = " " * (margin + 2) + " ".join(str(j)[-1] for j in range(columns))
     lines = [f"{i:>{margin}}  " + " ".join("■" if seen else "·" for seen in row) for i, row in enumerate(visible)]
@@ -44,14 +44,14 @@ def text(visible: Array) -> str:
 
 
 def svg(visible: Array, *, title: str = "") -> str:
-    """Returns the mask as a standalone SVG, readable on a light and on a dark page; the title is escaped.
+    """Returns the mask as a standalone SVG, readable on light and dark pages; the title is escaped.
 
-    One path draws all visible cells, one rectangle per run, so that a picture of 256 x 256 stays small.
+    One path draws all visible cells, with one rectangle per run of them, so that a picture of 256 x 256 stays small.
 
     >>> svg(np.eye(2, dtype=bool), title="<eye>").count("&lt;eye&gt;")
     1
     """
-    rows, columns = check_grid(visible).shape
+    rows, columns = check_matrix(visible).shape
     runs = []
     for i, row in enumerate(visible):
         edges = np.flatnonzero(np.diff(np.concatenate(([False], row, [False])).astype(np.int8)))

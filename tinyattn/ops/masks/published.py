@@ -1,33 +1,27 @@
-"""Patterns that belong to one published mechanism each."""
+"""Patterns that each belong to one published mechanism."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from tinyattn.ops.checks import whole
-from tinyattn.ops.masks.constructors import per_head
-from tinyattn.ops.masks.pattern import Pattern
+from tinyattn.ops.masks.constructors import blocks_apart, per_head
+from tinyattn.ops.masks.pattern import Pattern, renamed
 from tinyattn.ops.types import Array
 
 
 def look_back(size: int) -> Pattern:
-    """Returns i // size - j // size in (0, 1): a block sees itself and the one before it. arXiv:2001.04451.
+    """Returns i // size - j // size in (0, 1): each block sees itself and the block before it. arXiv:2001.04451.
 
     >>> look_back(1).dense(3, 3)[2]
     array([False,  True,  True])
     """
     size = whole("size", size, 1)
-
-    def corners(i0: Array, i1: Array, j0: Array, j1: Array) -> tuple[Any, Any]:
-        least, most = i0 // size - j1 // size, i1 // size - j0 // size
-        return (least <= 1) & (most >= 0), (least >= 0) & (most <= 1)
-
-    return Pattern(lambda i, j: (i // size - j // size >= 0) & (i // size - j // size <= 1), corners=corners,
-                   text=f"look_back({size})")
+    return renamed(blocks_apart(0, 1, size=size), f"look_back({size})")
 
 
 def fixed(size: int, last: int) -> Pattern:
-    """Returns j <= i in the block of i, or among the `last` tokens of any block. arXiv:1904.10509.
+    """Returns the keys j <= i that lie in the block of i or among the `last` tokens of any block. arXiv:1904.10509.
 
     >>> fixed(2, 1).dense(4, 4)[2]
     array([False,  True,  True, False])
@@ -48,26 +42,20 @@ def fixed(size: int, last: int) -> Pattern:
 
 
 def shifted_blocks(size: int, shift: int) -> Pattern:
-    """Returns (i + shift) // size == (j + shift) // size: blocks whose borders stand shifted. arXiv:2309.12307.
+    """Returns (i + shift) // size == (j + shift) // size: blocks whose borders are shifted. arXiv:2309.12307.
 
     >>> shifted_blocks(4, 2).dense(4, 4)[0]
     array([ True,  True, False, False])
     """
     size, shift = whole("size", size, 1), whole("shift", shift, 0)
-
-    def corners(i0: Array, i1: Array, j0: Array, j1: Array) -> tuple[Any, Any]:
-        i0, i1, j0, j1 = ((x + shift) // size for x in (i0, i1, j0, j1))
-        return (i0 <= j1) & (j0 <= i1), (i0 == i1) & (j0 == j1) & (i0 == j0)
-
-    return Pattern(lambda i, j: (i + shift) // size == (j + shift) // size, corners=corners,
-                   text=f"shifted_blocks({size}, {shift})")
+    return renamed(blocks_apart(0, 0, size=size, shift=shift), f"shifted_blocks({size}, {shift})")
 
 
 def sharded(heads: int, *, size: int, local: int, stride: int) -> Pattern:
-    """Returns for each head its local blocks and every stride-th block before them, another one in each head.
+    """Returns for each head its local blocks and every stride-th block before them, which differ from head to head.
 
-    Head h and blocks I, J of `size` tokens: J <= I and (I - J < local or (J + h step + 1) % stride == 0),
-    step = max(1, stride // heads); causal within a block. arXiv:2407.17678.
+    Head h sees the blocks J <= I of `size` tokens with I - J < local or (J + h step + 1) % stride == 0, where
+    step = max(1, stride // heads). It is causal within a block. arXiv:2407.17678.
 
     >>> sharded(2, size=1, local=1, stride=4).dense(6, 6)[1, 5]
     array([False,  True, False, False, False,  True])
@@ -77,7 +65,7 @@ def sharded(heads: int, *, size: int, local: int, stride: int) -> Pattern:
     step = max(1, stride // heads)
 
     def one(h: int) -> Pattern:
-        ahead = h * step + 1  # what brings the blocks that the head keeps to multiples of the stride
+        ahead = h * step + 1  # added to the blocks that the head keeps, it makes them multiples of the stride
 
         def see(i: Array, j: Array) -> Any:
             near = i // size - j // size < local
@@ -92,5 +80,4 @@ def sharded(heads: int, *, size: int, local: int, stride: int) -> Pattern:
 
         return Pattern(see, corners=corners)
 
-    every_head = per_head([one(h) for h in range(heads)])
-    return Pattern(every_head.see, corners=every_head.corners, text=f"sharded({heads}, size={size}, local={local}, stride={stride})")
+    return renamed(per_head([one(h) for h in range(heads)]), f"sharded({heads}, size={size}, local={local}, stride={stride})")

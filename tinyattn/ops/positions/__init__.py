@@ -1,11 +1,11 @@
-"""Where a token stands: rotary and its scalings, sinusoids, ALiBi's slopes, T5's buckets.
+"""Positions: rotary positions and their scalings, sinusoids, ALiBi's slopes, T5's buckets.
 
 Its files, in reading order:
 
     frequencies.py          rotary frequencies and their scalings
     rotary.py               rotary positions
     absolute.py             sinusoids, ALiBi's slopes, T5's buckets
-    chunks.py               positions within chunks, checked
+    chunks.py               the arguments of dual chunk attention, checked
 """
 
 from tinyattn.ops.positions.absolute import alibi_slopes, sinusoidal, t5_buckets

@@ -1,4 +1,4 @@
-"""Positions that need no rotation: sinusoids, ALiBi's slopes, T5's buckets."""
+"""Positions without rotation: sinusoids, ALiBi's slopes, T5's buckets."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from tinyattn.ops.types import Array
 
 
 def sinusoidal(positions: Array, width: int) -> Array:
-    """Returns sin(p 10000^(-2i/width)) in even channels and cos of the same in odd ones, float64.
+    """Returns sin(p 10000^(-2i/width)) in the even channels and the cosine of the same angle in the odd ones, in float64.
 
     positions (...) of integers -> (..., width). arXiv:1706.03762.
 
     Raises:
-        ValueError: an odd width. TypeError: positions that are not integers.
+        ValueError: the width is odd. TypeError: the positions are not integers.
 
     >>> sinusoidal(np.array([0]), 4)
     array([[0., 1., 0., 1.]])
@@ -29,8 +29,9 @@ def sinusoidal(positions: Array, width: int) -> Array:
 
 
 def alibi_slopes(heads: int) -> Array:
-    """Returns one slope per head: 2^(-8 (h+1) / n) for n = 2^a heads; others borrow every second slope of 2n.
+    """Returns one slope per head: 2^(-8 (h+1) / n) where the number of heads n is a power of two.
 
+    For other numbers, the slopes are those of the next lower power of two n, followed by every second slope of 2 n.
     heads -> (heads,) float64. arXiv:2108.12409.
 
     >>> alibi_slopes(3)
@@ -46,14 +47,14 @@ def alibi_slopes(heads: int) -> Array:
 
 
 def t5_buckets(distance: Array, *, buckets: int = 32, max_distance: int = 128, causal: bool) -> Array:
-    """Returns T5's bucket of each distance (key minus query position): near ones alone, far ones by logarithm.
+    """Returns T5's bucket of each distance (key minus query position): one per short distance, wider ones for long distances.
 
-    Of n buckets (half for each direction unless causal), the first n / 2 hold one distance each, the others grow
-    geometrically up to max_distance, and the last holds all beyond. distance (...) of integers -> (...) int64.
-    arXiv:1910.10683.
+    Unless causal, each direction has half of the buckets. Of the n buckets of a direction, the first n / 2 hold one distance
+    each; the others grow geometrically up to max_distance, and the last one also holds all longer distances.
+    distance (...) of integers -> (...) int64. arXiv:1910.10683.
 
     Raises:
-        TypeError: distances that are not integers. ValueError: sizes that leave no bucket.
+        TypeError: the distances are not integers. ValueError: there are too few buckets, or max_distance is too short.
 
     >>> t5_buckets(np.array([-128, -8, 0, 1]), causal=False)
     array([15,  8,  0, 17])
@@ -65,8 +66,8 @@ def t5_buckets(distance: Array, *, buckets: int = 32, max_distance: int = 128, c
     if exact < 1 or max_distance <= exact:
         raise ValueError(f"buckets, max_distance: expected at least {2 if causal else 4} buckets and a longer distance, "
                          f"got {buckets} and {max_distance}")
-    # Whole thresholds, so that no logarithm decides at a power: bucket exact + m starts at the least n with
-    # n^s >= exact^(s - m) max_distance^m, s the number of logarithmic buckets.
+    # Thresholds are computed in integers, because a rounded logarithm is wrong at exact powers: bucket exact + m starts at the
+    # least n with n^s >= exact^(s - m) max_distance^m, where s is the number of geometric buckets.
     steps = each - exact
     starts = [threshold(exact, max_distance, m, steps) for m in range(1, steps)]
     n = np.maximum(-away, 0) if causal else np.abs(away)
@@ -75,7 +76,7 @@ def t5_buckets(distance: Array, *, buckets: int = 32, max_distance: int = 128, c
 
 
 def threshold(exact: int, farthest: int, m: int, steps: int) -> int:
-    """Returns the least n with n ** steps >= exact ** (steps - m) * farthest ** m, in whole numbers."""
+    """Returns the least int n with n ** steps >= exact ** (steps - m) * farthest ** m."""
     goal = exact ** (steps - m) * farthest ** m
     n = max(int(math.exp(math.log(goal) / steps)) - 2, 1)
     while n > 1 and (n - 1) ** steps >= goal:  # the float may be off by more than 2 where n is beyond 2^50

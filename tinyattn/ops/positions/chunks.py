@@ -1,4 +1,4 @@
-"""Positions within chunks, checked."""
+"""The arguments of dual chunk attention, whose positions count within chunks, checked."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tinyattn.ops.types import Array
 
 
 def check_chunks(q: Array, k: Array, chunk: int, local: int, clamp: str, positions: Any) -> tuple[int, int, Array]:
-    """Returns the chunk, the largest position of a query, and the positions of the keys."""
+    """Returns the chunk length, the largest position that a query can have, and the positions of the keys."""
     chunk, local = whole("chunk", chunk, 1), whole("local", local, 1)
     if clamp not in ("paper", "code"):
         raise ValueError(f"clamp: expected 'paper' or 'code', got {clamp!r}")
@@ -25,8 +25,8 @@ def check_chunks(q: Array, k: Array, chunk: int, local: int, clamp: str, positio
         return chunk, most, np.arange(kv_len)
     positions = index_array("positions", positions)
     if positions.shape != (kv_len,):
-        raise ValueError(f"positions: expected shape ({kv_len},), one for each key, got shape {positions.shape}")
+        raise ValueError(f"positions: expected shape ({kv_len},), one per key, got shape {positions.shape}")
     at = positions.astype(np.int64)
     if np.any(at[1:] <= at[:-1]):
-        raise ValueError(f"positions: expected each to be larger than the one before, got {positions}")
+        raise ValueError(f"positions: expected each to be larger than the previous one, got {positions}")
     return chunk, most, at

@@ -1,4 +1,4 @@
-"""Rotary frequencies: how fast each pair turns, and how contexts longer than the trained one slow them down."""
+"""Rotary frequencies: how fast each pair of channels rotates, and how they are scaled for longer contexts."""
 
 from __future__ import annotations
 
@@ -15,10 +15,13 @@ from tinyattn.ops.types import Array
 
 @dataclass(frozen=True, eq=False)
 class Frequencies:
-    """The angle per position of each rotated pair, and the factor of cos and sin (1 but for YaRN).
+    """The angle per position of each rotated pair (the values are copied), and the factor of cos and sin, 1 except for YaRN.
 
     Raises:
-        TypeError, ValueError: values that are not one axis of finite floats, which are copied; a factor that is not finite.
+        TypeError, ValueError: the values are not a floating array with one axis, or a value or the factor is not finite.
+
+    >>> Frequencies(np.array([1.0, 0.01])).attention_factor
+    1.0
     """
 
     values: Array
@@ -36,12 +39,12 @@ def plain(dims: int, base: float) -> Array:
     """Returns base ** (-2 i / dims) for each pair i."""
     dims, base = whole("dims", dims, 0), real("base", base, above=1.0)
     if dims % 2:
-        raise ValueError(f"dims: rotary turns pairs and needs an even number, got {dims}")
+        raise ValueError(f"dims: rotary rotates pairs and needs an even number, got {dims}")
     return np.asarray(base ** (-np.arange(0, dims, 2, dtype=np.float64) / max(dims, 1)))
 
 
 def plain_frequencies(dims: int, *, base: float = 10000.0) -> Frequencies:
-    """Returns base ** (-2 i / dims): the frequencies of unscaled rotary positions. arXiv:2104.09864.
+    """Returns base ** (-2 i / dims): the frequencies of rotary positions without scaling. arXiv:2104.09864.
 
     >>> plain_frequencies(4).values
     array([1.  , 0.01])
@@ -50,7 +53,7 @@ def plain_frequencies(dims: int, *, base: float = 10000.0) -> Frequencies:
 
 
 def linear_frequencies(dims: int, *, factor: float, base: float = 10000.0) -> Frequencies:
-    """Returns plain frequencies divided by factor: positions squeezed into the trained range. arXiv:2306.15595.
+    """Returns the plain frequencies divided by factor, which compresses positions into the trained range. arXiv:2306.15595.
 
     >>> linear_frequencies(4, factor=2.0).values
     array([0.5  , 0.005])
@@ -59,7 +62,7 @@ def linear_frequencies(dims: int, *, factor: float, base: float = 10000.0) -> Fr
 
 
 def ntk_frequencies(dims: int, *, factor: float, base: float = 10000.0) -> Frequencies:
-    """Returns plain frequencies of the base raised so that the slowest is divided by factor, the fastest kept.
+    """Returns plain frequencies with a larger base: the slowest is divided by factor, the fastest is unchanged.
 
     base' = base * factor ** (dims / (dims - 2)).
 
@@ -78,10 +81,10 @@ def ntk_frequencies(dims: int, *, factor: float, base: float = 10000.0) -> Frequ
 
 def dynamic_ntk_frequencies(dims: int, *, factor: float, original_length: int, length: int,
                             base: float = 10000.0) -> Frequencies:
-    """Returns NTK frequencies for the factor that this length needs; unscaled up to the original length.
+    """Returns NTK frequencies for the factor that this length needs; up to the original length they are not scaled.
 
-    factor' = factor * L / L0 - (factor - 1), L = max(length, L0). They change as a sequence grows, so keys that were
-    rotated before and cached no longer fit.
+    factor' = factor * L / L0 - (factor - 1), L = max(length, L0). The frequencies change as a sequence grows, so cached keys
+    that were rotated at a shorter length are no longer valid.
 
     >>> dynamic_ntk_frequencies(4, factor=2.0, original_length=8, length=5).values
     array([1.  , 0.01])
@@ -93,10 +96,11 @@ def dynamic_ntk_frequencies(dims: int, *, factor: float, original_length: int, l
 
 def yarn_frequencies(dims: int, *, factor: float, original_length: int, base: float = 10000.0,
                      beta_fast: float = 32.0, beta_slow: float = 1.0, truncate: bool = True) -> Frequencies:
-    """Returns YaRN's frequencies: fast pairs kept, slow pairs divided by factor, a ramp between.
+    """Returns YaRN's frequencies: fast pairs are unchanged, slow pairs are divided by factor, with a ramp in between.
 
-    The ramp runs over the pairs that turn beta_fast to beta_slow times in the original length, to whole pairs if
-    `truncate` (gpt-oss keeps the reals). cos and sin are multiplied by 0.1 ln(factor) + 1. arXiv:2309.00071.
+    The ramp runs over the pairs that make beta_fast to beta_slow rotations within the original length. With `truncate` its
+    ends are rounded outwards to ints (gpt-oss does not round). cos and sin are multiplied by 0.1 ln(factor) + 1.
+    arXiv:2309.00071.
 
     >>> yarn_frequencies(4, factor=1.0, original_length=64).values
     array([1.  , 0.01])
@@ -120,7 +124,9 @@ def yarn_frequencies(dims: int, *, factor: float, original_length: int, base: fl
 
 def llama3_frequencies(dims: int, *, factor: float, original_length: int, low: float = 1.0, high: float = 4.0,
                        base: float = 10000.0) -> Frequencies:
-    """Returns Llama 3.1's frequencies: wavelengths under L0 / high kept, over L0 / low divided, blended between.
+    """Returns Llama 3.1's frequencies: divided by factor for wavelengths over L0 / low, unchanged for those under L0 / high.
+
+    In between they are interpolated. L0 is the original length.
 
     >>> llama3_frequencies(4, factor=1.0, original_length=64).values
     array([1.  , 0.01])

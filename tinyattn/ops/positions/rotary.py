@@ -1,4 +1,4 @@
-"""Rotary positions: each pair of channels turns by its frequency times the position."""
+"""Rotary positions: each pair of channels is rotated by its frequency times the position."""
 
 from __future__ import annotations
 
@@ -7,31 +7,33 @@ from typing import Any
 
 import numpy as np
 
-from tinyattn.ops.checks import has_axes, index_array, truth, whole
+from tinyattn.ops.checks import check_broadcast, has_axes, index_array, truth, whole
 from tinyattn.ops.positions.frequencies import Frequencies, plain
-from tinyattn.ops.signature import floating
+from tinyattn.ops.signature import floating, of_shape
 from tinyattn.ops.storage import is_half, narrow, to_single, widened
 from tinyattn.ops.types import Array
 from tinyattn.ops.windows import Grid, check_grid, coordinates
 
-# Positions that a decoding step turns by are computed so many at a time.
+# A decoding step needs the angles of one position at a time; they are computed for this many positions at once.
 RUN = 256
+BASE = 10000.0
 
 
 @widened
-def rotary(x: Array, positions: Array, *, base: float = 10000.0, interleaved: bool = False, dims: int | None = None,
+def rotary(x: Array, positions: Array, *, base: float = BASE, interleaved: bool = False, dims: int | None = None,
            frequencies: Frequencies | Array | None = None) -> Array:
-    """Returns x with each pair (a, b) of channels turned by position * frequency.
+    """Returns x with each pair (a, b) of channels rotated by the angle position * frequency.
 
     Formula: a' = a cos - b sin, b' = b cos + a sin; the pairs are (i, i + dims / 2), or (2 i, 2 i + 1) if
-    `interleaved`. Angles are float64. A dot product of two turned vectors depends on their distance alone.
+    `interleaved`. Angles are float64. A dot product of two rotated vectors depends on their distance alone.
 
-    Shapes: x (..., length, head_dim), positions of integers that broadcast to x.shape[:-1] -> as x. `dims` turns the
-    first channels only; `frequencies` is what `yarn_frequencies` and its like return.
+    Shapes: x (..., length, head_dim), positions of integers that broadcast to x.shape[:-1] -> as x. With `dims` only the
+    first `dims` channels are rotated. `frequencies`, such as `yarn_frequencies` and its siblings return, replace those of
+    the base.
 
     Raises:
-        TypeError: positions that are not integers. ValueError: an odd number of channels, positions or
-            frequencies of another shape.
+        TypeError: the positions are not integers. ValueError: the number of channels is odd, positions or frequencies have
+            another shape, or both `frequencies` and a base are given.
 
     Paper: Su et al. 2021, arXiv:2104.09864.
 
@@ -43,20 +45,18 @@ def rotary(x: Array, positions: Array, *, base: float = 10000.0, interleaved: bo
     interleaved, dims = truth("interleaved", interleaved), width if dims is None else whole("dims", dims, 0)
     if dims > width:
         raise ValueError(f"dims: expected at most the width {width} of x {x.shape}, got {dims}")
-    rates = plain(dims, base)
-    factor = 1.0
-    if isinstance(frequencies, Frequencies):
-        rates, factor = frequencies.values, frequencies.attention_factor
-    elif frequencies is not None:
-        rates = Frequencies(floating("frequencies", frequencies)).values
-    if rates.shape != (dims // 2,):
-        raise ValueError(f"frequencies: expected shape ({dims // 2},) for {dims} channels, got {rates.shape}")
+    if frequencies is None:
+        frequencies = Frequencies(plain(dims, base))
+    else:
+        plain(dims, base)  # checks both
+        if base != BASE:
+            raise ValueError(f"base, frequencies: expected one of them, got base {base} beside frequencies, which hold a base already")
+        if not isinstance(frequencies, Frequencies):
+            frequencies = Frequencies(floating("frequencies", frequencies))
+        of_shape("frequencies", frequencies.values, (dims // 2,), f" for {dims} channels")
     positions = index_array("positions", positions)
-    fits = positions.ndim <= x.ndim - 1 and all(
-        n in (1, m) for n, m in zip(positions.shape[::-1], x.shape[-2::-1], strict=False))
-    if not fits:
-        raise ValueError(f"positions: expected a shape that broadcasts to {x.shape[:-1]}, got {positions.shape}")
-    angles = positions[..., None] * rates
+    check_broadcast("positions", positions.shape, x.shape[:-1], "(..., length)")
+    angles, factor = positions[..., None] * frequencies.values, frequencies.attention_factor
     cos, sin = (factor * np.cos(angles)).astype(x.dtype), (factor * np.sin(angles)).astype(x.dtype)
     part = x if dims == width else x[..., :dims]
     half = dims // 2
@@ -71,15 +71,15 @@ def rotary(x: Array, positions: Array, *, base: float = 10000.0, interleaved: bo
 
 
 def rotary_from(x: Array, start: int, *, base: float = 10000.0) -> Array:
-    """Returns `rotary(x, np.arange(start, start + length), base=base)`: a run of tokens, the first at position `start`.
+    """Returns `rotary(x, np.arange(start, start + length), base=base)`: consecutive tokens, the first at position `start`.
 
-    What they turn by is kept for the next call: the queries and keys of all layers of a model share it.
+    The cosines and sines are kept for the next call, as the queries and keys of all layers of a model share them.
 
     >>> x = np.ones((2, 3, 4))
     >>> bool((rotary_from(x, 7) == rotary(x, np.arange(7, 10))).all())
     True
     """
-    if is_half(x.dtype):  # asked here: `widened` would cost a decoding step as much as the turn of a small head
+    if is_half(x.dtype):  # `widened` would take as long as the rotation of a small head in a decoding step
         turned: Array = narrow(rotary_from(to_single(x), start, base=base), x.dtype)
         return turned
     length, dims = x.shape[-2:]
@@ -92,7 +92,7 @@ def rotary_from(x: Array, start: int, *, base: float = 10000.0) -> Array:
 
 @lru_cache(maxsize=1)
 def turns(start: int, length: int, dims: int, base: float, dtype: Any) -> tuple[Array, Array]:
-    """Returns cos (length, 1, dims / 2), and -sin for the first of each pair and sin for the second (length, 2, dims / 2)."""
+    """Returns cos (length, 1, dims / 2), and (length, 2, dims / 2) with -sin for the first of each pair and sin for the second."""
     angles = np.arange(start, start + length)[:, None] * plain(dims, base)
     cos, sin = np.cos(angles).astype(dtype), np.sin(angles).astype(dtype)
     return cos[:, None], np.stack((-sin, sin), axis=-2)
@@ -100,14 +100,15 @@ def turns(start: int, length: int, dims: int, base: float, dtype: Any) -> tuple[
 
 @widened
 def rotary_2d(x: Array, *, grid: Grid, base: float = 10000.0, interleaved: bool = False) -> Array:
-    """Returns x with the first half of its channels turned by the row of its cell, the other half by the column.
+    """Returns x with the first half of its channels rotated by the row of the cell, and the other half by the column.
 
-    Formula: [rotary(x_1, row) ; rotary(x_2, column)]; a dot product of two turned vectors depends on both distances alone.
+    Formula: [rotary(x_1, row) ; rotary(x_2, column)]. A dot product of two rotated vectors depends only on the distances
+    between the rows and between the columns.
 
     Shapes: x (..., rows * columns, head_dim), cells in row-major order, head_dim a multiple of 4 -> as x.
 
     Raises:
-        TypeError, ValueError: a grid of two axes that is not the tokens', a head_dim that is no multiple of 4.
+        TypeError, ValueError: the grid does not have two axes whose product is the length, or head_dim is not a multiple of 4.
 
     Paper: Su et al. 2021, arXiv:2104.09864; in two dimensions: Heo et al. 2024, arXiv:2403.13298.
 

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from tinyattn import definitions
-from tinyattn.laws.oracles.gathered import block_means, pairs
+from tinyattn.laws.oracles.calls import pairs
+from tinyattn.laws.oracles.gathered import block_means
 from tinyattn.laws.problem import Mechanism, Problem
 from tinyattn.ops.largest import largest
 from tinyattn.ops.norm import unit

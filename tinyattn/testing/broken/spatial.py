@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from tinyattn import definitions, ops
-from tinyattn.laws.draw.grid import reordered_image
 from tinyattn.laws.problem import Mechanism, Problem
 from tinyattn.ops.types import Array
 from tinyattn.testing.broken.twin import twin
@@ -49,7 +48,7 @@ def an_even_kernel_reaches_right(f: Mechanism, p: Problem) -> Any:
     if any(p.options["causal"]) or max(p.options["stride"]) > 1 or max(p.options["dilation"]) > 1:
         return p.call(f)
     order = np.arange(p.q.shape[-2])[::-1]
-    return reordered_image(p, order).call(f)[..., order, :]
+    return p.tokens(order).call(f)[..., order, :]
 
 
 @twin("equals_attention", "equals_own_values", row=NEAR)

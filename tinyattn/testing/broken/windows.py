@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from tinyattn import definitions
-from tinyattn.laws.draw.grid import reordered_image
 from tinyattn.laws.oracles.grid import Rule, cells, masked, shared_window, shifts
 from tinyattn.laws.problem import Mechanism, Problem
 from tinyattn.ops.types import Array
@@ -37,7 +36,7 @@ def seen_by(p: Problem, rule: Rule) -> Any:
 def wrapped_cells_are_neighbours(f: Mechanism, p: Problem) -> Any:
     """The grid is rolled and cut into windows, and cells from opposite sides see each other."""
     order = turned_grid(p, -steps(p))
-    return reordered_image(p, order, shift=0).call(f)[..., np.argsort(order), :]
+    return p.tokens(order).but(shift=0).call(f)[..., np.argsort(order), :]
 
 
 @twin("windows_do_not_see_each_other", row=SWIN)

@@ -8,7 +8,7 @@ from tinyattn.catalog import Row
 from tinyattn.laws.budget import measure
 from tinyattn.laws.draw.sizes import draw_sizes
 from tinyattn.laws.problem import Problem
-from tinyattn.laws.score import plain
+from tinyattn.laws.law import plain
 from tinyattn.testing.conform.report import Finding
 from tinyattn.testing.conform.run import Run
 from tinyattn.testing.conform.stranger import Misshaped, Raised

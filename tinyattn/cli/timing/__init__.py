@@ -1,0 +1,20 @@
+"""What `tinyattn time` measures: one file per table.
+
+A new table is one file here with a `TABLE`, one line below, and one line in `tinyattn/cli/time.py`.
+
+Its files, in reading order:
+
+    measure.py              seconds, taken in turns
+    table.py                what a table is
+    torch_step.py           the same training step in PyTorch
+    train.py                a training step
+    step_by_hand.py         decoding typed out in NumPy
+    generate.py             a decoding step through each cache
+    caches.py               a decoding step behind a long text
+    attention.py            the definition beside its formula
+    import_time.py          the import of the package
+    kernel_cases.py         the cases of the kernels' table
+    peers.py                attention in other libraries
+    fresh.py                what only a new process can measure
+    kernels.py              the kernels beside other libraries and the machine
+"""

@@ -1,0 +1,34 @@
+"""Locally grouped attention (Twins): each cell attends within its window of the grid."""
+
+from __future__ import annotations
+
+from tinyattn.definitions.softmax.dot_product import attention
+from tinyattn.ops.signature import shapes
+from tinyattn.ops.types import Array
+from tinyattn.ops.windows import Grid, check_grid, check_sides, from_windows, to_windows
+
+
+@shapes("(i,d),(j,d),(j,e)->(i,e)")
+def locally_grouped_attention(q: Array, k: Array, v: Array, *, grid: Grid, window: int | Grid, scale: float | None = None) -> Array:
+    """Returns attention in which each cell attends within its window of the grid.
+
+    Formula: out_c = softmax(scale q_c k^T) v over the cells of the window of cell c.
+
+    Shapes: q (..., heads, i, d), k (..., kv_heads, i, d), v (..., kv_heads, i, e), i = the cells of the grid in row-major
+    order -> (..., heads, i, e).
+
+    Raises:
+        TypeError, ValueError: a grid of another number of cells, a window that does not divide it; otherwise as `attention`.
+
+    Paper: Chu et al. 2021, arXiv:2104.13840.
+
+    >>> import numpy as np
+    >>> x = np.arange(4.0)[:, None]
+    >>> locally_grouped_attention(x * 0, x * 0, x, grid=(2, 2), window=(1, 2))[:, 0]
+    array([0.5, 0.5, 2.5, 2.5])
+    """
+    grid = check_grid(grid, q)
+    check_grid(grid, k, name="k")
+    window = check_sides("window", window, grid)
+    out = attention(*(to_windows(x, grid, window) for x in (q, k, v)), scale=scale)
+    return from_windows(out, grid, window)
