@@ -11,7 +11,8 @@ Its files, in reading order:
     nearest.py              the nearest known bug
     script.py               a failure in ten lines of NumPy
     report.py               verdicts and findings
-    run.py                  questions asked, cases judged, failures made small
+    shrink.py               failures made small
+    run.py                  questions asked, cases judged
     likeness.py             kernels of other mechanisms
     isolated.py             a kernel in a child process
     judge.py                conform

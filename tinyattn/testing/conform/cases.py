@@ -14,13 +14,16 @@ from tinyattn.ops.types import Array
 
 OPTIONS = ("causal", "window", "mask", "bias", "scale", "softcap", "sinks")
 WINDOWS = ((2, 0), (1, 1), (5, 0), (0, 0), (None, 1), (3, None))
+# What a kernel may lack without being wrong, and what its absence means.
+FEATURES = {"groups": "query heads that share a kv head", "lengths": "other numbers of queries than of keys",
+            "widths": "values of another width than keys"}
 # The lengths that kernels tile by, from both sides; a pair of each is drawn, as a library may compile every shape anew.
 EDGES = ((15, 17), (33, 31), (64, 64), (63, 65), (127, 129), (1, 128), (257, 256))
 LONG = (9, 1500)
 # The factor of the queries and what is added to keys and values.
 REGIMES = ((1.0, 0.0), (4.0, 0.0), (1.0, 3.0), (1e-3, 0.0), (2.0, 0.0))
 # batch, kv_heads, groups, q_len, kv_len.
-FEW = ((1, 2, 2, 5, 8), (2, 1, 3, 1, 7), (1, 3, 1, 8, 8), (1, 2, 1, 4, 2))
+FEW = ((1, 2, 2, 5, 8), (2, 3, 1, 4, 2))
 
 
 @dataclass(frozen=True)
@@ -82,12 +85,15 @@ class Case:
 class Room:
     """What cases may be.
 
-    Whether the arrays have axes for a batch and for heads, whether values may be of another width than keys, whether a side
-    of a window may be None, and whether shapes are few, as for a library that compiles each of them.
+    Whether the arrays have axes for a batch and for heads, whether query heads may share a kv head, whether there may be more
+    keys than queries or fewer, whether values may be of another width than keys, whether a side of a window may be None, and
+    whether shapes are few, as for a library that compiles each of them.
     """
 
     batch: bool = True
     heads: bool = True
+    groups: bool = True
+    lengths: bool = True
     widths: bool = True
     open_windows: bool = True
     few: bool = False
@@ -96,7 +102,7 @@ class Room:
 def draw(rng: np.random.Generator, number: int, options: Sequence[str], room: Room) -> Case:
     """Returns the number-th case of a run: mostly small ones, every fourth with lengths around those that kernels tile by."""
     small, at = number % 4 != 3, number // 4
-    edges = (*EDGES[:: 3 if room.few else 1], LONG)
+    edges = (*(EDGES[3:4] if room.few else EDGES), *([LONG] if room.lengths else []))
     lengths = (int(rng.choice([1, 2, 4, 5, 8])), int(rng.choice([1, 2, 4, 7, 8, 13]))) if small else edges[at % len(edges)]
     width = 8 if small else 32
     given = tuple((name, value_of(name, rng, room)) for name in options if rng.random() < 0.5)
@@ -107,9 +113,10 @@ def draw(rng: np.random.Generator, number: int, options: Sequence[str], room: Ro
     case = replace(case, spread=spread, offset=offset)
     if room.few:
         batch, kv_heads, groups, q_len, kv_len = FEW[number % len(FEW)] if small else (1, 2, 2, *lengths)
-        case = replace(case, batch=batch, kv_heads=kv_heads, groups=groups, q_len=q_len, kv_len=kv_len)
+        case = replace(case, batch=batch, kv_heads=kv_heads, groups=groups, q_len=q_len, kv_len=kv_len, value_dim=width)
     return replace(case, batch=case.batch if room.batch else 1, kv_heads=case.kv_heads if room.heads else 1,
-                   groups=case.groups if room.heads else 1, value_dim=case.value_dim if room.widths else width)
+                   groups=case.groups if room.heads and room.groups else 1,
+                   q_len=case.q_len if room.lengths else case.kv_len, value_dim=case.value_dim if room.widths else width)
 
 
 def value_of(name: str, rng: np.random.Generator, room: Room) -> Any:
@@ -122,12 +129,15 @@ def value_of(name: str, rng: np.random.Generator, room: Room) -> Any:
     return float(rng.choice({"scale": [0.25, 1.0], "softcap": [0.7, 3.0], "mask": [0.5, 1.0]}.get(name, [1.0])))
 
 
-def smaller(case: Case) -> list[Case]:
+def smaller(case: Case, room: Room) -> list[Case]:
     """Returns the cases that are a little smaller, those that help a reader most first."""
     found = [case.only([name for name, _ in case.options if name != dropped]) for dropped, _ in case.options]
     for size in ("kv_len", "q_len", "groups", "kv_heads", "batch"):
         have = getattr(case, size)
-        found += [replace(case, **{size: fewer}) for fewer in dict.fromkeys((1, have // 2, have - 1)) if 0 < fewer < have]
+        also = {"q_len"} if size == "kv_len" and not room.lengths else set()
+        if size != "q_len" or room.lengths:
+            found += [replace(case, **dict.fromkeys({size, *also}, fewer))
+                      for fewer in dict.fromkeys((1, have // 2, have - 1)) if 0 < fewer < have]
     if case.spread != 1.0 or case.offset:
         found.append(replace(case, spread=1.0, offset=0.0))
     if case.head_dim > 8 or case.value_dim > 8:

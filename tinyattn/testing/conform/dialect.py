@@ -44,10 +44,13 @@ QUESTIONS: dict[str, dict[str, str]] = {
     "combined": {
         "and": "with causal and a mask a key must be visible in both", "mask-alone": "a mask replaces causal",
         "causal-alone": "causal replaces a mask", "refused": "causal and a mask are refused together"},
+    "combined_bias": {
+        "and": "causal holds with a bias too", "bias-alone": "a bias replaces causal", "causal-alone": "causal replaces a bias",
+        "refused": "causal and a bias are refused together"},
     "bias": {"after-scale": "the bias is added to the scaled scores", "before-scale": "the bias is scaled with the scores"},
     "empty": {
         "zero": "a query that sees no key gives 0", "nan": "a query that sees no key gives NaN",
-        "mean": "a query that sees no key gives the mean of the values", "unmasked": "a query that sees no key sees all keys"},
+        "mean": "a query that sees no key gives the mean of the values, with sinks 0", "unmasked": "a query that sees no key sees all keys"},
     "window": {
         "besides": "window=(left, right) counts keys besides the query's own", "including": "left and right count the query's own key",
         "one-more": "one key more than asked on each side that is bounded",
@@ -61,11 +64,11 @@ QUESTIONS: dict[str, dict[str, str]] = {
 }
 OURS: dict[str, str] = {question: next(iter(words)) for question, words in QUESTIONS.items()}
 PRESETS: dict[str, dict[str, str]] = {
-    "torch": {"causal": "top-left", "combined": "refused"},
-    "jax": {"layout": "BTHD", "causal": "top-left", "empty": "mean", "window": "besides"},
-    "onnx": {"causal": "top-left", "empty": "zero"},
-    "mlx": {"empty": "mean"},
-    "transformers": {"layout": "BHTD->BTHD", "causal": "top-left-unless-one", "combined": "mask-alone"},
+    "torch": {"causal": "top-left", "combined": "refused", "combined_bias": "refused"},
+    "jax": {"layout": "BTHD", "causal": "top-left", "empty": "mean", "window": "top-left"},
+    "onnx": {"causal": "top-left"},
+    "mlx": {"empty": "mean", "combined": "refused", "combined_bias": "refused"},
+    "transformers": {"layout": "BHTD->BTHD", "causal": "top-left-unless-one", "combined": "mask-alone", "combined_bias": "bias-alone"},
     "flash-attn": {"layout": "BTHD"},
     "fla": {"layout": "BTHD", "window": "needs-causal"},
 }
@@ -160,6 +163,8 @@ def spoken(dialect: Mapping[str, str], core: Mechanism) -> Mechanism:
     def speak(q: Any, k: Any, v: Any, *, mask: Array | None = None, bias: Any = None, causal: bool = False, window: Any = None,
               scale: float | None = None, softcap: float | None = None, sinks: Any = None) -> Any:
         full = (*q.shape[:-1], k.shape[-2])
+        if causal and bias is not None:
+            causal, bias = dialect["combined_bias"] != "bias-alone", None if dialect["combined_bias"] == "causal-alone" else bias
         seen = visible(dialect, full, causal, window, mask)
         factor = scale_of(dialect, q.shape[-1], scale)
         order = head_order(dialect, q.shape[-3], k.shape[-3])
@@ -197,7 +202,7 @@ def filled(dialect: Mapping[str, str], out: Any, seen: Array, core: Mechanism, a
     if isinstance(out, tuple):
         out, lse = out
         lse = lse / {"e": 1.0, "2": math.log(2.0), "10": math.log(10.0)}[dialect["lse"]]
-    if empty.any() and dialect["empty"] != "zero":
+    if empty.any() and dialect["empty"] != "zero" and not (dialect["empty"] == "mean" and options["sinks"] is not None):
         q, k, v = arrays
         if dialect["empty"] == "nan":
             instead = np.full((), np.nan, out.dtype)

@@ -15,20 +15,20 @@ from tinyattn.definitions import attention
 from tinyattn.laws.precision import CLASSES, classes_of
 from tinyattn.laws.problem import Problem
 from tinyattn.ops.checks import real, whole
-from tinyattn.testing.conform.cases import OPTIONS
+from tinyattn.testing.conform.cases import FEATURES, OPTIONS, Room
 from tinyattn.testing.conform.dialect import QUESTIONS, dialect_of, known_word, spoken
 from tinyattn.testing.conform.isolated import isolated
 from tinyattn.testing.conform.libraries import Library
 from tinyattn.testing.conform.likeness import judge_like
 from tinyattn.testing.conform.probe import base_of, layout_of, made, near, probes
 from tinyattn.testing.conform.report import Finding, Report
-from tinyattn.testing.conform.run import GRADIENTS, PROBLEMS, Run
+from tinyattn.testing.conform.run import COMPILED, GRADIENTS, PROBLEMS, Run
 from tinyattn.testing.conform.stranger import Died, Misshaped, Raised, Stranger
 
 DTYPES = ("float32", "float64", "float16", "bfloat16")
 SOFTMAX = ("attention", "attention_with_lse", "multi_head_attention", "grouped_query_attention", "multi_query_attention",
            "streaming_attention")
-ASKED = tuple(dict.fromkeys((*QUESTIONS, *OPTIONS, "runs", "output", "gradients", "same again", "arguments")))
+ASKED = tuple(dict.fromkeys((*QUESTIONS, *OPTIONS, "groups", "lengths", "widths", "runs", "output", "gradients", "same again", "arguments")))
 
 
 def conform(fn: Callable[..., Any], *, arrays: str = "numpy", dialect: str | Mapping[str, str] | None = None,
@@ -40,6 +40,8 @@ def conform(fn: Callable[..., Any], *, arrays: str = "numpy", dialect: str | Map
     `fn(q, k, v, **options)` takes the arguments of the definition that `like` names, in arrays of the library `arrays`.
     Every difference from the definition's own dialect must be declared by `dialect`, words or the name of a preset.
     `supports` names the options that the kernel takes; without it every option is tried, and one that raises is untested.
+    It may also name "groups" (query heads that share a kv head), "lengths" (as many queries as keys, or not) and "widths"
+    (values of another width than keys), which are tried in any case.
     `inside` names the class of arithmetic whose budget judges the kernel. Gradients come from the library's own reverse
     mode, or from `backward(q, k, v, d_out, **options)`, which gives d_q, d_k and d_v. `known` maps questions that are known
     to fail to a link. `seconds` limits the run between calls, and with `isolate`, in a child process, also within a call.
@@ -62,7 +64,7 @@ def conform(fn: Callable[..., Any], *, arrays: str = "numpy", dialect: str | Map
     if supports is not None:
         supports = frozenset([supports] if isinstance(supports, str) else supports)
         for option in supports:
-            known_word("supports", option, dict.fromkeys(options_of(row)))
+            known_word("supports", option, dict.fromkeys((*options_of(row), *(FEATURES if softmax else ()))))
     known_word("dtype", dtype, dict.fromkeys(DTYPES))
     for question in known or {}:
         if question not in ASKED:
@@ -104,33 +106,37 @@ def loosest(dtype: str) -> str:
 
 def judge_softmax(run: Run, gradients: bool) -> None:
     """Asks all questions about softmax attention."""
-    layout, said = layout_of(run.stranger)
+    layout, lengths, said = layout_of(run.stranger)
     if layout is None:
         raised = isinstance(said, Raised)
         what = said or "equal scores do not average the values in any layout"
         says = f"a plain call raises {what}" if raised else f"a plain call is wrong: {what}"
         run.findings.append(Finding("CRASHED" if raised else "FAILS", "runs", says))
         return
-    run.tested.append("runs")
     run.differs("layout", layout)
-    run.tested.append("layout")
+    run.tested += ["runs", "layout"]
     run.stranger = replace(run.stranger, layout=layout)
-    for probe in probes("h" in run.stranger.inner):
+    letters = run.stranger.inner
+    run.room = Room("b" in letters, "h" in letters, lengths=lengths, few=run.stranger.library.name in COMPILED)
+    if not lengths:
+        run.lacks("lengths", str(said))
+    for probe in probes("h" in letters, lengths):
         if run.late():
             run.untested.append((probe.question, "the time was over"))
             continue
         run.ask(probe)
     if run.stranger.outputs == 2:
-        p = made(2, 2, 3, 5)
+        p = plain_problem(run)
         word = base_of(p, run.found, run.stranger.call(p)[1])
         if word is None:
             run.findings.append(Finding("FAILS", "lse", "the log-sum-exp fits none of the known bases"))
         else:
             run.differs("lse", word)
         run.tested.append("lse")
-    p = made(2, 2, 3, 5) if "h" in run.stranger.inner else made(1, 1, 3, 5)
-    run.widths = takes(run, p.but(v=p.v[..., :4]), "value_dim other than head_dim")
-    run.open_windows = "window" not in run.options or takes(run, p.but(window=(None, 1)), "window with None on a side")
+    p = plain_problem(run)
+    widths = takes(run, p.but(v=p.v[..., :4]), "widths")
+    run.room = replace(run.room, widths=widths, open_windows="window" not in run.options or takes(
+        run, p.but(window=(None, 1)), "window with None on a side"))
     same_again(run)
     hazards(run)
     run.judge(PROBLEMS)
@@ -141,19 +147,25 @@ def judge_softmax(run: Run, gradients: bool) -> None:
         differentiable(run)
 
 
+def plain_problem(run: Run, seed: int = 0, **options: Any) -> Problem:
+    """Returns a small problem that the kernel takes."""
+    heads = 2 if run.room.heads else 1
+    return made(heads, heads, 3 if run.room.lengths else 5, 5, seed=seed, **options)
+
+
 def takes(run: Run, p: Problem, what: str) -> bool:
-    """Returns whether the kernel takes a call; where it does not, `what` is untested."""
+    """Returns whether the kernel takes a call; where it does not, `what` is untested or refused."""
     try:
         run.stranger.call(p)
     except (Raised, Misshaped) as error:
-        run.untested.append((what, str(error)))
+        run.lacks(what, str(error))
         return False
     return True
 
 
 def differentiable(run: Run) -> None:
     """Judges the gradients, where the kernel has any."""
-    p = made(2, 2, 3, 5) if "h" in run.stranger.inner else made(1, 1, 3, 5)
+    p = plain_problem(run)
     try:
         run.stranger.gradients(p, np.ones((*p.q.shape[:-1], p.v.shape[-1])))
     except Raised as error:
@@ -167,7 +179,7 @@ def differentiable(run: Run) -> None:
 
 def same_again(run: Run) -> None:
     """Looks whether the same call gives the same bits, also after other calls, and whether arguments stay as they are."""
-    p = made(2, 2, 3, 5, seed=3) if "h" in run.stranger.inner else made(1, 1, 3, 5, seed=3)
+    p = plain_problem(run, seed=3)
     first = run.stranger.call(p)[0]
     run.stranger.call(p.but(q=2.0 * p.q))
     if not np.array_equal(first, run.stranger.call(p)[0], equal_nan=True):
@@ -183,11 +195,11 @@ def hazards(run: Run) -> None:
     hide = next((name for name in ("mask", "causal") if name in run.options), None)
     if hide is None:
         return
-    heads = 2 if "h" in run.stranger.inner else 1
-    seen = np.array([[True, True, True, False]] * 3)
-    p = made(heads, heads, 3, 4, mask=seen if run.found["mask"] != "hides" else ~seen) if hide == "mask" else None
-    if p is None or run.found["mask"] == "added":
+    seen = np.arange(5) < 4
+    seen = np.broadcast_to(seen, (3 if run.room.lengths else 5, 5))
+    if hide != "mask" or run.found["mask"] == "added":
         return
+    p = plain_problem(run, mask=seen if run.found["mask"] != "hides" else ~seen)
     for name, poison in (("NaN", np.nan), ("inf", np.inf)):
         k, v = p.k.copy(), p.v.copy()
         k[..., -1, :], v[..., -1, :] = poison, poison
@@ -196,5 +208,5 @@ def hazards(run: Run) -> None:
         except (Raised, Misshaped):
             continue
         want = np.asarray(p.call(spoken(run.found, attention)))
-        if not near(out[..., :-1], want[..., :-1]):
+        if not near(out, want):
             run.stranger.noted.add(f"{name} in a hidden key and value reaches the output")

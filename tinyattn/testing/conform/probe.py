@@ -39,46 +39,58 @@ def made(heads: int, kv_heads: int, q_len: int, kv_len: int, *, spread: float = 
     return Problem(q, k, v, options).astype(np.float32).astype(np.float64)
 
 
-def probes(heads: bool) -> Iterator[Probe]:
-    """Yields the probes in the order in which they build on each other, for kernels with several heads or with one."""
-    n, rng = 2 if heads else 1, np.random.default_rng(1)
-    fixed = np.array([[1, 1, 0, 1, 0], [0, 1, 1, 0, 1], [1, 0, 1, 1, 1]], bool)
+def probes(heads: bool, lengths: bool = True) -> Iterator[Probe]:
+    """Yields the probes in the order in which they build on each other.
+
+    `heads` says that kernels take several, `lengths` that there may be more keys than queries.
+    """
+    n, rng, rows = 2 if heads else 1, np.random.default_rng(1), 3 if lengths else 5
+    fixed = np.array([[1, 1, 0, 1, 0], [0, 1, 1, 0, 1], [1, 0, 1, 1, 1], [1, 1, 0, 0, 1], [0, 0, 1, 1, 0]], bool)[:rows]
     flat: dict[str, Any] = {"spread": 0.0}
-    yield Probe("scale", (), (made(n, n, 3, 5, spread=0.7),))
+
+    def pairs(sizes: tuple[tuple[int, int], ...]) -> list[tuple[int, int]]:
+        return [(q_len, kv_len) for q_len, kv_len in sizes if lengths or q_len == kv_len]
+
+    yield Probe("scale", (), (made(n, n, rows, 5, spread=0.7),))
     if heads:
-        yield Probe("groups", (), (made(4, 2, 3, 5, **flat), made(6, 3, 3, 5, **flat)))
-    yield Probe("scale_option", ("scale",), (made(n, n, 3, 5, scale=0.7),))
-    yield Probe("causal", ("causal",), tuple(made(n, n, *lengths, **flat, causal=True) for lengths in ((4, 4), (3, 5), (1, 4))))
-    yield Probe("mask", ("mask",), (made(n, n, 3, 5, **flat, mask=fixed),))
-    yield Probe("combined", ("mask", "causal"), (made(n, n, 3, 5, **flat, mask=fixed, causal=True),))
-    yield Probe("bias", ("bias",), (made(n, n, 3, 5, bias=1.5 * rng.standard_normal((3, 5))),))
+        yield Probe("groups", (), (made(4, 2, rows, 5, **flat), made(6, 3, rows, 5, **flat)))
+    yield Probe("scale_option", ("scale",), (made(n, n, rows, 5, scale=0.7),))
+    yield Probe("causal", ("causal",), tuple(made(n, n, *sizes, **flat, causal=True) for sizes in pairs(((4, 4), (3, 5), (1, 4)))))
+    yield Probe("mask", ("mask",), (made(n, n, rows, 5, **flat, mask=fixed),))
+    yield Probe("combined", ("mask", "causal"), (made(n, n, rows, 5, **flat, mask=fixed, causal=True),))
+    yield Probe("bias", ("bias",), (made(n, n, rows, 5, bias=1.5 * rng.standard_normal((rows, 5))),))
+    yield Probe("combined_bias", ("bias", "causal"), (made(n, n, rows, 5, causal=True, bias=1.5 * rng.standard_normal((rows, 5))),))
     nothing = fixed.copy()
     nothing[1] = False
-    yield Probe("empty", ("mask",), (made(n, n, 3, 5, **flat, mask=nothing),))
-    sided = [made(n, n, *lengths, **flat, window=sides) for lengths in ((13, 13), (3, 6)) for sides in ((2, 1), (2, 0), (1, 0))]
+    yield Probe("empty", ("mask",), (made(n, n, rows, 5, **flat, mask=nothing),))
+    sided = [made(n, n, *sizes, **flat, window=sides) for sizes in pairs(((13, 13), (3, 6))) for sides in ((2, 1), (2, 0), (1, 0))]
     yield Probe("window", ("window",), tuple(sided))
     yield Probe("window", ("window", "causal"), (made(n, n, 13, 13, **flat, window=(2, 0), causal=True),))
-    yield Probe("softcap", ("softcap", "bias"), (made(n, n, 3, 5, spread=3.0, softcap=1.0, bias=2.0 * rng.standard_normal((3, 5))),))
-    yield Probe("softcap", ("softcap",), (made(n, n, 3, 5, spread=3.0, softcap=1.0),))
-    yield Probe("sinks", ("sinks",), (made(n, n, 3, 5, sinks=np.linspace(1.0, 2.0, n)),))
+    yield Probe("softcap", ("softcap",), (made(n, n, rows, 5, spread=3.0, softcap=1.0),))
+    yield Probe("softcap", ("softcap", "bias"), (made(n, n, rows, 5, spread=3.0, softcap=1.0, bias=2.0 * rng.standard_normal((rows, 5))),))
+    yield Probe("sinks", ("sinks",), (made(n, n, rows, 5, sinks=np.linspace(1.0, 2.0, n)),))
 
 
-def layout_of(stranger: Stranger) -> tuple[str | None, Raised | Misshaped | None]:
-    """Returns the first layout in which the kernel averages values where all queries are 0, and otherwise what it said in ours."""
+def layout_of(stranger: Stranger) -> tuple[str | None, bool, Raised | Misshaped | None]:
+    """Returns the first layout in which the kernel averages values where all queries are 0, and what it said otherwise.
+
+    The second is False where it does so only with as many queries as keys.
+    """
     said: list[Raised | Misshaped] = []
     answered = False
-    for layout in QUESTIONS["layout"]:
-        heads = 1 if layout == "TD" else 2
-        p, trial = made(heads, heads, 3, 5, spread=0.0), replace(stranger, layout=layout)
-        try:
-            out = trial.call(p)[0]
-        except (Raised, Misshaped) as error:
-            said.append(error)
-            continue
-        answered = True
-        if near(out, np.asarray(p.call(attention))):
-            return layout, None
-    return None, None if answered else said[0]
+    for lengths in (True, False):
+        for layout in QUESTIONS["layout"]:
+            heads = 1 if layout == "TD" else 2
+            p, trial = made(heads, heads, 3 if lengths else 5, 5, spread=0.0), replace(stranger, layout=layout)
+            try:
+                out = trial.call(p)[0]
+            except (Raised, Misshaped) as error:
+                said.append(error)
+                continue
+            answered = True
+            if near(out, np.asarray(p.call(attention))):
+                return layout, lengths, said[0] if said else None
+    return None, True, None if answered else said[0]
 
 
 def near(got: Any, want: Any) -> bool:

@@ -23,7 +23,8 @@ VERDICTS = {
 class Finding:
     """One thing that is wrong: its verdict, the question it answers, what was seen, a script that shows it, the nearest bug.
 
-    `known` is the link of a declared failure, which then does not count.
+    `options` are those that are left in the smallest call that shows it. `known` is the link of a declared failure, which
+    then does not count.
     """
 
     verdict: str
@@ -32,6 +33,7 @@ class Finding:
     script: str = ""
     nearest: str = ""
     known: str = ""
+    options: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -60,9 +62,13 @@ class Report:
         return tuple(finding for finding in self.findings if finding.question == question)
 
     def marked(self, known: Mapping[str, str]) -> Report:
-        """Returns the report with known failures marked; a known failure that did not fail is a finding itself."""
-        findings = [replace(finding, known=known.get(finding.question, "")) for finding in self.findings]
-        failing = {finding.question for finding in findings}
+        """Returns the report with known failures marked, by their question or by an option that a smallest call still needs.
+
+        A known failure that did not fail is a finding itself.
+        """
+        findings = [replace(finding, known=next((known[name] for name in (finding.question, *finding.options) if name in known), ""))
+                    for finding in self.findings]
+        failing = {name for finding in findings for name in (finding.question, *finding.options)}
         findings += [Finding("FAILS", name, f"is declared a known failure ({link}) and passes: remove it from `known`")
                      for name, link in known.items() if name not in failing and name in self.tested]
         return replace(self, findings=tuple(findings))

@@ -1,4 +1,4 @@
-"""conform: asks a kernel every question, judges it in its own dialect, and makes each failure small."""
+"""One run of conform: asks a kernel every question and judges it in its own dialect."""
 
 from __future__ import annotations
 
@@ -10,15 +10,14 @@ import numpy as np
 
 from tinyattn.laws.precision import classes_of, rounded
 from tinyattn.testing.conform import budgets
-from tinyattn.testing.conform.cases import Case, Room, draw, smaller
+from tinyattn.testing.conform.cases import FEATURES, Case, Room, draw
 from tinyattn.testing.conform.dialect import QUESTIONS
-from tinyattn.testing.conform.nearest import Tried, nearest_bug
 from tinyattn.testing.conform.probe import Probe, near, word_of
 from tinyattn.testing.conform.report import Finding
-from tinyattn.testing.conform.script import script_of
+from tinyattn.testing.conform.shrink import explain, shrunk
 from tinyattn.testing.conform.stranger import Died, Misshaped, Raised, Stranger
 
-PROBLEMS, GRADIENTS, MOST_FINDINGS, PATIENCE = 40, 12, 3, 150
+PROBLEMS, GRADIENTS = 40, 12
 # Libraries that compile every shape anew.
 COMPILED = ("jax", "tinygrad")
 
@@ -41,8 +40,7 @@ class Run:
     options: list[str] = field(default_factory=list)
     worst: float = 0.0
     apart: list[frozenset[str]] = field(default_factory=list)
-    widths: bool = True
-    open_windows: bool = True
+    room: Room = field(default_factory=Room)
     heard: set[str] = field(default_factory=set)
     fits: str = "not measured"
     problems: int = 0
@@ -94,19 +92,32 @@ class Run:
 
     def refused(self, probe: Probe, name: str, said: str) -> None:
         """Notes options that the kernel does not take: a finding where they are declared, untested otherwise."""
+        declared = self.supports or frozenset()
+        if probe.question == "groups":
+            self.room = replace(self.room, groups=False)
+            self.lacks("groups", said)
+            return
         if len(probe.needs) == 1:
             self.options.remove(probe.needs[0])
         elif probe.needs:
             self.apart.append(frozenset(probe.needs))
-        if probe.question == "combined":
-            self.differs("combined", "refused")
-            return
         if not probe.needs:
             self.findings.append(Finding("FAILS", probe.question, said))
-        elif self.supports is not None and set(probe.needs) <= self.supports:
-            self.findings.append(Finding("REFUSES", probe.needs[0], f"`{name}` is declared and raises {said}"))
+        elif self.declared.get(probe.question) == "refused":
+            self.tested.append(probe.question)
+        elif set(probe.needs) <= declared:
+            hint = f"; if that is meant, declare it: dialect={{{probe.question!r}: 'refused'}}" * ("refused" in QUESTIONS[probe.question])
+            self.findings.append(Finding("REFUSES", probe.needs[0] if len(probe.needs) == 1 else probe.question,
+                                         f"`{name}` is declared and raises {said}{hint}"))
         else:
             self.untested.append((name, said))
+
+    def lacks(self, feature: str, said: str) -> None:
+        """Notes that a kernel does not take certain shapes: a finding where they are declared, untested otherwise."""
+        if feature in (self.supports or frozenset()):
+            self.findings.append(Finding("REFUSES", feature, f"{FEATURES[feature]} are declared and raise {said}"))
+        else:
+            self.untested.append((feature, f"{FEATURES.get(feature, 'calls with it')}: {said}"))
 
     def tried(self, case: Case, *, gradients: bool = False) -> tuple[float, Any, Any]:
         """Returns the error of one case in budgets, the kernel's answer and the budget; a refusal counts as infinitely wrong."""
@@ -124,9 +135,10 @@ class Run:
 
     def drawn(self, number: int) -> Case:
         """Returns the number-th case, without what the layout has no axis for or the kernel refuses together."""
-        letters = self.stranger.inner
-        room = Room("b" in letters, "h" in letters, self.widths, self.open_windows, self.stranger.library.name in COMPILED)
-        case = draw(self.rng, number, self.options, room)
+        return self.without_refused(draw(self.rng, number, self.options, self.room))
+
+    def without_refused(self, case: Case) -> Case:
+        """Returns the case without one of each set of options that the kernel refuses together."""
         for together in self.apart:
             names = [name for name, _ in case.options]
             if together <= set(names):
@@ -146,8 +158,7 @@ class Run:
             try:
                 spent, _, _ = self.tried(case, gradients=gradients)
             except Raised as error:
-                small, said = self.shrunk(case, str(error), gradients, raising=True)
-                self.refused_together(question, small, said)
+                self.refused_together(question, case, str(error))
                 continue
             except Misshaped as error:
                 failed.append((case, str(error)))
@@ -157,69 +168,21 @@ class Run:
             (failed if spent > 1.0 else passed).append((case, f"{spent:.3g} budgets"))
         self.tested.append(question)
         if failed:
-            self.explain(question, failed, passed, gradients)
+            explain(self, question, failed, passed)
 
     def refused_together(self, question: str, case: Case, said: str) -> None:
         """Notes a call that raises: options that are refused together, or, without any, sizes that are."""
-        names = tuple(name for name, _ in case.options)
-        if len(names) > 1:
+        if any(finding.verdict == "REFUSES" and finding.question == question and not finding.options for finding in self.findings):
+            return  # sizes that are refused are shrunk once
+        case, said = shrunk(self, case, said, question == "gradients", raising=True)
+        names, declared = tuple(name for name, _ in case.options), self.supports or frozenset()
+        call = " with ".join(names) or "a call without options"
+        if names:
             self.apart.append(frozenset(names))
-        if len(names) > 1 and (self.supports is None or not set(names) <= self.supports):
-            self.untested.append((" with ".join(names), said))
-        elif not any(finding.verdict == "REFUSES" and finding.question == question for finding in self.findings):
-            call = " with ".join(names) or "a call without options"
-            self.findings.append(Finding("REFUSES", question, f"{call} ({case.sizes}) raises {said}"))
-
-    def explain(self, question: str, failed: list[tuple[Case, str]], passed: list[tuple[Case, str]], gradients: bool) -> None:
-        """Shrinks failures, and makes a finding per set of options that is left."""
-        seen: dict[tuple[str, ...], tuple[Case, str]] = {}
-        for case, said in failed[: 2 * MOST_FINDINGS]:
-            small, why = self.shrunk(case, said, gradients)
-            seen.setdefault(tuple(name for name, _ in small.options), (small, why))
-        likeness = "" if gradients else nearest_bug(self.answers(failed), self.answers(passed[:PROBLEMS]), self.found)
-        for names, (small, why) in list(seen.items())[:MOST_FINDINGS]:
-            says = (f"with {', '.join(names) or 'no option'} ({small.sizes}): {why}; "
-                    f"{len(failed)} of {len(failed) + len(passed)} problems fail")
-            kernel = self.stranger
-            script = "" if gradients else script_of(small, self.found, kernel.fn, kernel.library.name, kernel.dtype,
-                                                    self.allowed(small))
-            self.findings.append(Finding("FAILS", question, says, script, likeness))
-
-    def allowed(self, case: Case) -> float:
-        """Returns the largest error that a case may have."""
-        rng, dtype = np.random.default_rng(case.seed), self.stranger.dtype
-        budget = budgets.of_outputs(case.problem(dtype), self.found, self.inside, dtype, rng)
-        return float(budget.allowed[0].max(initial=0.0))
-
-    def answers(self, cases: list[tuple[Case, str]]) -> list[Tried]:
-        """Returns problem, answer and budget of the cases that give an answer."""
-        found = []
-        for case, _ in cases:
-            try:
-                _, got, budget = self.tried(case)
-            except (Raised, Misshaped):
-                continue
-            found.append((case.problem(self.stranger.dtype), got[0], budget))
-        return found
-
-    def shrunk(self, case: Case, said: str, gradients: bool, *, raising: bool = False) -> tuple[Case, str]:
-        """Returns the smallest case that still fails, and what it says."""
-        tries, going = 0, True
-        while going and tries < PATIENCE and not self.late():
-            going = False
-            for other in smaller(case):
-                tries += 1
-                try:
-                    spent, _, _ = self.tried(other, gradients=gradients)
-                    worse, text = spent > 1.0 and not raising, f"{spent:.3g} budgets"
-                except Misshaped as error:
-                    worse, text = not raising, str(error)
-                except Raised as error:
-                    worse, text = raising, str(error)
-                if worse:
-                    case, said, going = other, text, True
-                    break
-        return case, said
+        if names and not set(names) <= declared:
+            self.untested.append((f"{question} with {call}" if question == "gradients" else call, said))
+        else:
+            self.findings.append(Finding("REFUSES", question, f"{call} ({case.sizes}) raises {said}", options=names))
 
     def fitting(self, cases: int = 6) -> str:
         """Returns the strictest class of arithmetic whose budget holds the kernel's errors."""

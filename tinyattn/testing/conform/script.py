@@ -37,7 +37,7 @@ def script_of(case: Case, dialect: Mapping[str, str], fn: Callable[..., Any], ar
     >>> len(text.splitlines()) <= 10, "seen = (j <= i + 2)" in text
     (True, True)
     """
-    given, own = dict(case.options), {name: f"{name}.astype('{plain(dtype)}')" for name in ("q", "k", "v", "bias", "sinks")}
+    given, own = settled(case, dialect), {name: f"{name}.astype('{plain(dtype)}')" for name in ("q", "k", "v", "bias", "sinks")}
     own["mask"] = "mask"
     into, out = LETTERS[dialect["layout"].split("->")[0]], LETTERS[dialect["layout"].split("->")[-1]]
     keys = (case.batch, case.kv_heads, case.kv_len)
@@ -47,9 +47,9 @@ def script_of(case: Case, dialect: Mapping[str, str], fn: Callable[..., Any], ar
              f"draw = lambda n, *shape: np.random.default_rng(({case.seed}, n)).standard_normal(shape)",
              f"q, k, v = ({scaled(case)} for n, s in enumerate(({shapes})))"]
     pairs = f"{case.q_len}, {case.kv_len}"
-    made = {"mask": f"draw(3, {pairs}) < {given.get('mask')}", "bias": f"stored(draw(4, {pairs}))",
+    made = {"mask": f"draw(3, {pairs}) < {dict(case.options).get('mask')}", "bias": f"stored(draw(4, {pairs}))",
             "sinks": f"stored(draw(5, {case.heads}))"}
-    extra = [f"{name} = {made[name]}" for name in made if name in given]
+    extra = [f"{name} = {made[name]}" for name in made if name in dict(case.options)]
     sides = f"i, j = np.ogrid[:{case.q_len}, :{case.kv_len}]"
     lines.append("; ".join([*extra, sides, f"seen = {visible_pairs(case, dialect, given)}"]))
     lines.append(f"w = np.where(seen, np.exp({scores(case, dialect, given)}), 0.0)")
@@ -65,6 +65,14 @@ def script_of(case: Case, dialect: Mapping[str, str], fn: Callable[..., Any], ar
     got = TAKE.get(arrays, "np.asarray({}, float)").format(called)
     lines.append(f"print(np.abs({got} - want).max(), 'where {allowed:.1e} is allowed')")
     return "\n".join(lines)
+
+
+def settled(case: Case, dialect: Mapping[str, str]) -> dict[str, Any]:
+    """Returns the options that have an effect in a dialect, with what they are made from."""
+    given = dict(case.options)
+    if "causal" in given and "bias" in given and dialect["combined_bias"].endswith("-alone"):
+        given.pop("causal" if dialect["combined_bias"] == "bias-alone" else "bias")
+    return given
 
 
 def plain(dtype: str) -> str:
@@ -112,7 +120,7 @@ def averaged(case: Case, dialect: Mapping[str, str], given: Mapping[str, Any]) -
         total = f"({total} + {sink}[:, None, None])"
     values = repeated(case, dialect, "v")
     found = f"w @ {values} / np.maximum({total}, 1e-300)"
-    instead = {"nan": "np.nan", "mean": f"{values}.mean(-2, keepdims=True)"}.get(dialect["empty"])
+    instead = {"nan": "np.nan", "mean": None if "sinks" in given else f"{values}.mean(-2, keepdims=True)"}.get(dialect["empty"])
     return f"np.where(w.any(-1, keepdims=True), {found}, {instead})" if instead else found
 
 
