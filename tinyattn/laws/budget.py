@@ -69,7 +69,7 @@ def of_logs(error: Array) -> Array:
 
 def measure(sides: Sequence[Side], honest: Mechanism, problem: Problem, rng: np.random.Generator,
             *, reorder: bool, pool: Callable[[Array], Array] = per_row) -> Budget:
-    """Returns the budget 4 (E + J + eps |out|) for what the sides of a law compute on a problem.
+    """Returns the budget 4 (E + J + eps |out|), plus a floor of tiny kv_len max|v|, for what the sides of a law compute on a problem.
 
     E is the largest error of the honest mechanism in float32 against itself in float64, over 8 orders of the keys
     (if `reorder`: the outputs do not depend on that order) or over 8 jittered copies of the problem. J is the largest
@@ -101,6 +101,9 @@ def measure(sides: Sequence[Side], honest: Mechanism, problem: Problem, rng: np.
             largest = [np.maximum(m, e) for m, e in zip(largest, apart(side(honest, copy), aim), strict=True)]
     wide = problem.q.dtype == np.float64
     shrink, eps = (2.0 ** -29, float(np.finfo(np.float64).eps)) if wide else (1.0, EPS32)
-    allowed = tuple(FACTOR * (shrink * (m + j) + eps * np.where(np.isfinite(out), np.abs(out), 0.0))
+    # Weights below the smallest normal number lose their bits or become 0, one per key.
+    finite = np.where(np.isfinite(exact.v), np.abs(exact.v), 0.0)
+    floor = float(np.finfo(np.float64 if wide else np.float32).tiny) * problem.k.shape[-2] * float(finite.max(initial=0.0))
+    allowed = tuple(floor + FACTOR * (shrink * (m + j) + eps * np.where(np.isfinite(out), np.abs(out), 0.0))
                     for m, j, out in zip(largest, jitter, truth, strict=True))
     return Budget(truth, allowed)

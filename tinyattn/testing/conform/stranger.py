@@ -100,17 +100,42 @@ class Stranger:
             self.noted.add("prints to standard output")
         return out
 
-    def call_as_is(self, p: Problem) -> tuple[Array, ...]:
-        """Returns all outputs of a kernel of another mechanism, as they come.
+    def in_numpy(self, *args: Any, **options: Any) -> tuple[Array, ...]:
+        """Returns all outputs of the kernel, called with NumPy's arrays and giving them.
 
         Raises:
             Raised: the kernel raised an error. Misshaped: it returned something else than arrays.
         """
-        arrays = [self.library.give(x, self.dtype) for x in (p.q, p.k, p.v)]
-        found = flat(self.run(self.fn, *arrays, **{name: self.library.give(x, self.dtype) for name, x in p.options.items()}))
+        found = flat(self.run(self.fn, *(self.library.give(x, self.dtype) for x in args),
+                              **{name: self.library.give(x, self.dtype) for name, x in options.items()}))
         for x in found:
             if not self.library.owns(x):
                 raise Misshaped(f"expected arrays of {self.library.name}, got {type(x).__name__}")
+        return tuple(self.library.take(x) for x in found)
+
+    def pulled_as_is(self, p: Problem, d_out: Callable[[tuple[int, ...]], Array]) -> tuple[Array, ...]:
+        """Returns d_q, d_k and d_v of a kernel of another mechanism; `d_out` makes the cotangent for an output's shape.
+
+        Raises:
+            Raised: the kernel has no gradients, or it raised an error. Misshaped: one of them is None.
+        """
+        arrays = [self.library.give(x, self.dtype) for x in (p.q, p.k, p.v)]
+        options = {name: self.library.give(x, self.dtype) for name, x in p.options.items()}
+
+        def function(*given: Any) -> Any:
+            return flat(self.fn(*given, **options))[0]
+
+        def cotangent(out: Any) -> Any:
+            return self.library.give(d_out(tuple(out.shape)), self.library.dtype_of(out))
+
+        if self.backward is not None:
+            found = self.run(self.backward, *arrays, cotangent(self.run(function, *arrays)), **options)
+            found = [found[name] for name in "qkv"] if isinstance(found, Mapping) else list(found)
+        else:
+            found = self.run(self.library.pull, function, arrays, cotangent)
+        for name, x in zip("qkv", found, strict=True):
+            if x is None:
+                raise Misshaped(f"expected a gradient of {name}, got None")
         return tuple(self.library.take(x) for x in found)
 
     def read(self, out: Any, p: Problem) -> tuple[Array, ...]:
