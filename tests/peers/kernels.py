@@ -151,12 +151,52 @@ def keras_attention():
     return keras_sdpa
 
 
+def fla_file(name):
+    """Returns a file of fla.ops as a module by itself, as the package imports triton, which its plain references do not need."""
+    import importlib.util
+    import pathlib
+
+    path = pathlib.Path(importlib.util.find_spec("fla").origin).parent / "ops" / name
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def fla_retention():
+    naive_retention = fla_file("retention/naive.py").naive_retention
+
+    def naive(q, k, v):
+        return naive_retention(q, k, v)
+    return naive
+
+
 def fla_attention():
-    from fla.ops.attn.naive import naive_parallel_attn
+    naive_parallel_attn = fla_file("attn/naive.py").naive_parallel_attn
 
     def naive(q, k, v, causal=False, window=None, scale=None, sinks=None):
-        if window is not None and window[1]:
+        if window is not None and (window[1] or window[0] is None):
             raise NotImplementedError("a window looks back")
         return naive_parallel_attn(q, k, v, sink_bias=sinks, window_size=None if window is None else window[0] + 1, scale=scale,
                                    causal=causal)[0]
     return naive
+
+
+# What is judged: its name, the adapter, the arrays it takes, the preset it is declared in, packages whose versions count.
+PEERS = (
+    ("PyTorch, math", torch_math, "torch", "torch", ("torch",)),
+    ("PyTorch, flash", torch_flash, "torch", "torch", ("torch",)),
+    ("PyTorch, flex_attention", torch_flex, "torch", None, ("torch",)),
+    ("PyTorch, MultiheadAttention, need_weights=False", lambda: torch_multihead(False), "torch", None, ("torch",)),
+    ("PyTorch, MultiheadAttention, need_weights=True", lambda: torch_multihead(True), "torch", None, ("torch",)),
+    ("JAX, dot_product_attention", jax_attention, "jax", "jax", ("jax",)),
+    ("Keras, dot_product_attention on JAX", keras_attention, "jax", "jax", ("keras", "jax")),
+    ("ONNX Runtime, Attention", onnx_attention, "numpy", "onnx", ("onnxruntime",)),
+    ("ONNX, reference of Attention", onnx_reference, "numpy", "onnx", ("onnx",)),
+    ("MLX, scaled_dot_product_attention", mlx_attention, "mlx", "mlx", ("mlx",)),
+    ("transformers, eager", transformers_eager, "torch", "transformers", ("transformers", "torch")),
+    ("transformers, sdpa", transformers_sdpa, "torch", "transformers", ("transformers", "torch")),
+    ("fla, naive_parallel_attn", fla_attention, "torch", "fla", ("fla-core", "torch")),
+)
+# Findings of these are the library's own, not the preset's.
+OWN_DIALECT = tuple(peer for peer in PEERS if peer[3])

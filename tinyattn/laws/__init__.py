@@ -37,7 +37,8 @@ from tinyattn.laws.problem import Problem, Sizes
 from tinyattn.laws.run import Report, check
 
 SAYS = "It gives what the definition gives."
-SOFTMAX_LAWS = (agrees("the_definition", attention, says=SAYS), *score.LAWS, *masking.LAWS, *mean.LAWS, *heads.LAWS, *dtype.array_laws(softmax(*ALL)))
+SOFTMAX_LAWS = (agrees("the_definition", attention, says=SAYS),
+                *score.LAWS, *masking.LAWS, *mean.LAWS, *heads.LAWS, *dtype.array_laws(softmax(*ALL)))
 GRADIENT_LAWS = (gradients_agree("the_definition", attention), *gradient.LAWS)
 LSE_LAWS = (agrees("the_definition", attention_with_lse, says=SAYS), *lse.LAWS)
 LINEAR_LAWS = (*linear.LAWS, *dtype.array_laws(linear_problem))

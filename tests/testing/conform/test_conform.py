@@ -9,8 +9,17 @@ import pytest
 
 from tests.testing.conform import wrong
 from tinyattn.definitions import attention, attention_with_lse, streaming_attention
-from tinyattn.testing.conform import conform
+from tinyattn.testing.conform import conform, judge
 from tinyattn.testing.conform.report import VERDICTS
+
+
+@pytest.fixture(autouse=True)
+def fewer_problems(request, monkeypatch):
+    """Sixteen problems reach the lengths around 64, and show each of the faults here; right kernels get them all."""
+    if "right" not in request.node.name:
+        monkeypatch.setattr(judge, "PROBLEMS", 16)
+        monkeypatch.setattr(judge, "GRADIENTS", 5)
+
 
 SOFTMAX = ("causal", "window", "mask", "bias", "scale", "softcap", "sinks")
 
@@ -144,6 +153,73 @@ def test_other_mechanisms_are_judged_by_their_definitions():
     assert conform(gated_delta_rule, like="gated_delta_rule", gradients=False).verdict == "CONFORMS"
     report = conform(lambda q, k, v, **o: gated_delta_rule(q, k, v, **o) * np.float32(1.01), like="gated_delta_rule", gradients=False)
     assert report.verdict in ("FAILS", "CRASHED")
+
+
+@pytest.mark.parametrize("factor", [1.0, 1.001])
+def test_gradients_of_other_mechanisms_are_judged(factor):
+    from tinyattn.definitions import retention
+    from tinyattn.engine import vjp
+
+    def backward(q, k, v, d_out, **options):
+        d_q, d_k, d_v = vjp(lambda t: retention(*t, **options), (q, k, v))[1](d_out)
+        return d_q, np.float32(factor) * d_k, d_v
+
+    report = conform(retention, like="retention", backward=backward)
+    assert "gradients" in report.tested
+    assert report.verdict == ("CONFORMS" if factor == 1.0 else "FAILS"), str(report)
+
+
+def test_a_failure_of_another_mechanism_is_small_and_its_script_runs():
+    from tinyattn.definitions import retention
+
+    report = conform(wrong.hot_retention, like="retention", gradients=False)
+    finding, = report.findings
+    assert "kv_len=1" in finding.says
+    assert retention.__name__ in finding.script
+    printed = subprocess.run([sys.executable, "-c", finding.script], env={"PYTHONPATH": ":".join(sys.path)}, text=True,
+                             capture_output=True, check=True).stdout
+    assert printed.strip()
+
+
+def test_a_failure_that_one_option_is_left_of_has_its_question_and_may_be_known():
+    def wide(q, k, v, window=None):
+        window = window if window is None or k.shape[-2] < 40 else tuple(w if w is None else w + 1 for w in window)
+        return attention(q, k, v, window=window)
+
+    report = conform(wide, gradients=False)
+    assert {finding.question for finding in report.findings} == {"window"}, str(report)
+    assert conform(wide, gradients=False, known={"window": "https://example.org/2"}).verdict == "CONFORMS"
+
+
+def test_shapes_that_a_kernel_does_not_take_are_untested_until_they_are_declared():
+    def narrow(q, k, v, causal=False):
+        if q.shape[-2] != k.shape[-2] or q.shape[-3] != k.shape[-3] or k.shape[-1] != v.shape[-1]:
+            raise ValueError("all shapes must be equal")
+        return attention(q, k, v, causal=causal)
+
+    report = conform(narrow, gradients=False)
+    assert report.verdict == "CONFORMS", str(report)
+    assert {"groups", "lengths", "widths"} <= {name for name, _ in report.untested}
+    refused = conform(narrow, supports={"causal", "groups"}, gradients=False)
+    assert [(finding.verdict, finding.question) for finding in refused.findings] == [("REFUSES", "groups")]
+
+
+def test_a_bias_may_replace_causal():
+    def replaced(q, k, v, causal=False, bias=None):
+        return attention(q, k, v, causal=causal and bias is None, bias=bias)
+
+    report = conform(replaced, gradients=False)
+    assert [(finding.verdict, finding.question) for finding in report.findings] == [("DIFFERS", "combined_bias")]
+    assert conform(replaced, dialect={"combined_bias": "bias-alone"}, gradients=False).verdict == "CONFORMS"
+
+
+def test_the_function_and_its_folder_share_a_name_and_no_hypothesis_is_loaded():
+    code = ("import sys; import tinyattn.testing; from tinyattn.testing import conform, conformance; "
+            "from tinyattn.testing.conform.judge import conform as inner; import tinyattn.testing.conform; "
+            "print(conform is inner is tinyattn.testing.conform, 'hypothesis' in sys.modules)")
+    printed = subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": ":".join(sys.path)}, text=True, capture_output=True,
+                             check=True).stdout
+    assert printed.split() == ["True", "False"]
 
 
 def test_the_report_is_json():

@@ -4,7 +4,7 @@ import ctypes
 
 import numpy as np
 
-from tinyattn.definitions import attention
+from tinyattn.definitions import attention, retention
 
 
 def scaled(factor):
@@ -79,6 +79,10 @@ def dies_when_causal(q, k, v, causal=False):
     if causal:
         ctypes.string_at(0)
     return attention(q, k, v)
+
+
+def hot_retention(q, k, v, **options):
+    return retention(q, k, v, **options) * np.float32(1.01)
 
 
 def hangs(q, k, v):

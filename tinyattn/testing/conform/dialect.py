@@ -50,7 +50,8 @@ QUESTIONS: dict[str, dict[str, str]] = {
     "bias": {"after-scale": "the bias is added to the scaled scores", "before-scale": "the bias is scaled with the scores"},
     "empty": {
         "zero": "a query that sees no key gives 0", "nan": "a query that sees no key gives NaN",
-        "mean": "a query that sees no key gives the mean of the values, with sinks 0", "unmasked": "a query that sees no key sees all keys"},
+        "mean": "a query that sees no key gives the mean of the values, with sinks 0",
+        "unmasked": "a query that sees no key sees all keys"},
     "window": {
         "besides": "window=(left, right) counts keys besides the query's own", "including": "left and right count the query's own key",
         "one-more": "one key more than asked on each side that is bounded",

@@ -26,9 +26,9 @@ from tinyattn.testing.conform.run import COMPILED, GRADIENTS, PROBLEMS, Run
 from tinyattn.testing.conform.stranger import Died, Misshaped, Raised, Stranger
 
 DTYPES = ("float32", "float64", "float16", "bfloat16")
-SOFTMAX = ("attention", "attention_with_lse", "multi_head_attention", "grouped_query_attention", "multi_query_attention",
+SOFTMAX = ("attention", "attention_with_lse", "multi_head_attention", "grouped_query_attention",
            "streaming_attention")
-ASKED = tuple(dict.fromkeys((*QUESTIONS, *OPTIONS, "groups", "lengths", "widths", "runs", "output", "gradients", "same again", "arguments")))
+ASKED = tuple(dict.fromkeys((*QUESTIONS, *OPTIONS, *FEATURES, "runs", "output", "gradients", "same again", "arguments")))
 
 
 def conform(fn: Callable[..., Any], *, arrays: str = "numpy", dialect: str | Mapping[str, str] | None = None,

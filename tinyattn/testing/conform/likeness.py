@@ -111,7 +111,10 @@ def with_rounding(run: Run, budget: Budget) -> Budget:
 def output_error(run: Run, row: Row, one: Drawn) -> float:
     """Returns the error of the outputs of one problem, in budgets."""
     p = drawn(run, row, one)
-    got = plain(row.called(run.stranger.in_numpy), p)
+    try:
+        got = plain(row.called(run.stranger.in_numpy), p)
+    except (TypeError, ValueError, IndexError) as error:  # the mechanism goes on with the result, which is not as it should be
+        raise Misshaped(f"the result cannot be used: {' '.join(str(error).split())}") from error
     budget = measure((plain,), row.mechanism, p, np.random.default_rng(one[0]), reorder=False)
     return with_rounding(run, budget).spent(tuple(np.asarray(x) for x in got))
 

@@ -59,11 +59,13 @@ def probes(heads: bool, lengths: bool = True) -> Iterator[Probe]:
     yield Probe("mask", ("mask",), (made(n, n, rows, 5, **flat, mask=fixed),))
     yield Probe("combined", ("mask", "causal"), (made(n, n, rows, 5, **flat, mask=fixed, causal=True),))
     yield Probe("bias", ("bias",), (made(n, n, rows, 5, bias=1.5 * rng.standard_normal((rows, 5))),))
-    yield Probe("combined_bias", ("bias", "causal"), (made(n, n, rows, 5, causal=True, bias=1.5 * rng.standard_normal((rows, 5))),))
+    added = 1.5 * rng.standard_normal((rows, 5))
+    yield Probe("combined_bias", ("bias", "causal"), (made(n, n, rows, 5, causal=True, bias=added),))
     nothing = fixed.copy()
     nothing[1] = False
     yield Probe("empty", ("mask",), (made(n, n, rows, 5, **flat, mask=nothing),))
-    sided = [made(n, n, *sizes, **flat, window=sides) for sizes in pairs(((13, 13), (3, 6))) for sides in ((2, 1), (2, 0), (1, 0))]
+    sided = [made(n, n, *sizes, **flat, window=sides) for sizes in pairs(((13, 13), (3, 6)))
+             for sides in ((2, 1), (2, 0), (1, 0))]
     yield Probe("window", ("window",), tuple(sided))
     yield Probe("window", ("window", "causal"), (made(n, n, 13, 13, **flat, window=(2, 0), causal=True),))
     yield Probe("softcap", ("softcap",), (made(n, n, rows, 5, spread=3.0, softcap=1.0),))

@@ -106,7 +106,8 @@ class Run:
         elif self.declared.get(probe.question) == "refused":
             self.tested.append(probe.question)
         elif set(probe.needs) <= declared:
-            hint = f"; if that is meant, declare it: dialect={{{probe.question!r}: 'refused'}}" * ("refused" in QUESTIONS[probe.question])
+            line = f"; if that is meant, declare it: dialect={{{probe.question!r}: 'refused'}}"
+            hint = line if "refused" in QUESTIONS[probe.question] else ""
             self.findings.append(Finding("REFUSES", probe.needs[0] if len(probe.needs) == 1 else probe.question,
                                          f"`{name}` is declared and raises {said}{hint}"))
         else:

@@ -100,8 +100,8 @@ class Stranger:
             self.noted.add("prints to standard output")
         return out
 
-    def in_numpy(self, *args: Any, **options: Any) -> tuple[Array, ...]:
-        """Returns all outputs of the kernel, called with NumPy's arrays and giving them.
+    def in_numpy(self, *args: Any, **options: Any) -> Any:
+        """Returns the output, or a tuple of all outputs of the kernel, called with NumPy's arrays and giving them.
 
         Raises:
             Raised: the kernel raised an error. Misshaped: it returned something else than arrays.
@@ -111,7 +111,7 @@ class Stranger:
         for x in found:
             if not self.library.owns(x):
                 raise Misshaped(f"expected arrays of {self.library.name}, got {type(x).__name__}")
-        return tuple(self.library.take(x) for x in found)
+        return self.library.take(found[0]) if len(found) == 1 else tuple(self.library.take(x) for x in found)
 
     def pulled_as_is(self, p: Problem, d_out: Callable[[tuple[int, ...]], Array]) -> tuple[Array, ...]:
         """Returns d_q, d_k and d_v of a kernel of another mechanism; `d_out` makes the cotangent for an output's shape.

@@ -15,8 +15,8 @@ from tinyattn.catalog import Row
 from tinyattn.engine.grad import vjp
 from tinyattn.laws.budget import anywhere, measure
 from tinyattn.laws.gradient import first
-from tinyattn.laws.problem import Problem, Sizes
 from tinyattn.laws.law import plain
+from tinyattn.laws.problem import Problem, Sizes
 from tinyattn.ops.files.atomic import replacing
 from tinyattn.ops.files.safetensors import save
 from tinyattn.ops.masks.pattern import Pattern
