@@ -14,7 +14,9 @@ Its files, in reading order:
     cache_names.py          caches by name
     list.py                 tinyattn list
     show.py                 tinyattn show
+    check_kernel.py         tinyattn check module:function
     check.py                tinyattn check
+    vectors.py              tinyattn vectors
     museum.py               tinyattn museum
     picture.py              tinyattn picture
     equivalences.py         tinyattn equivalences

@@ -113,7 +113,7 @@ def pattern_without_offset(f: Mechanism, p: Problem) -> Any:
 @twin("nothing_seen_gives_zero")
 def empty_rows_are_means(f: Mechanism, p: Problem) -> Any:
     """Hidden scores are set to -1e9, all equal, so that a query that sees no key gets the mean of all values."""
-    empty = ~p.visible().any(axis=-1)[..., None]
+    empty = np.asarray(~p.visible().any(axis=-1, keepdims=True))
     if p.k.shape[-2] == 0 or not empty.any():
         return p.call(f)
     return np.where(empty, p.repeated().v.mean(axis=-2, keepdims=True), p.call(f))

@@ -69,7 +69,8 @@ def probes(heads: bool, lengths: bool = True) -> Iterator[Probe]:
     yield Probe("window", ("window",), tuple(sided))
     yield Probe("window", ("window", "causal"), (made(n, n, 13, 13, **flat, window=(2, 0), causal=True),))
     yield Probe("softcap", ("softcap",), (made(n, n, rows, 5, spread=3.0, softcap=1.0),))
-    yield Probe("softcap", ("softcap", "bias"), (made(n, n, rows, 5, spread=3.0, softcap=1.0, bias=2.0 * rng.standard_normal((rows, 5))),))
+    added = 2.0 * rng.standard_normal((rows, 5))
+    yield Probe("softcap", ("softcap", "bias"), (made(n, n, rows, 5, spread=3.0, softcap=1.0, bias=added),))
     yield Probe("sinks", ("sinks",), (made(n, n, rows, 5, sinks=np.linspace(1.0, 2.0, n)),))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -13,14 +13,12 @@ from tinyattn.testing.conform.report import Finding
 from tinyattn.testing.conform.script import script_of
 from tinyattn.testing.conform.stranger import Misshaped, Raised
 
-if TYPE_CHECKING:
-    from tinyattn.testing.conform.run import Run
-
+# `run` is a Run of the file below, which calls these functions.
 MOST_FINDINGS, PATIENCE = 3, 150
 Judged = list[tuple[Case, str]]
 
 
-def explain(run: Run, question: str, failed: Judged, passed: Judged) -> None:
+def explain(run: Any, question: str, failed: Judged, passed: Judged) -> None:
     """Shrinks failures, and makes a finding per set of options that is left; the question of one option alone is that option."""
     gradients = question == "gradients"
     seen: dict[tuple[str, ...], tuple[Case, str]] = {}
@@ -37,7 +35,7 @@ def explain(run: Run, question: str, failed: Judged, passed: Judged) -> None:
         run.findings.append(Finding("FAILS", asked, says, script, likeness, options=names))
 
 
-def shrunk(run: Run, case: Case, said: str, gradients: bool, *, raising: bool = False) -> tuple[Case, str]:
+def shrunk(run: Any, case: Case, said: str, gradients: bool, *, raising: bool = False) -> tuple[Case, str]:
     """Returns the smallest case that still fails, and what it says."""
     tries, going = 0, True
     while going and tries < PATIENCE and not run.late():
@@ -57,14 +55,14 @@ def shrunk(run: Run, case: Case, said: str, gradients: bool, *, raising: bool = 
     return case, said
 
 
-def allowed(run: Run, case: Case) -> float:
+def allowed(run: Any, case: Case) -> float:
     """Returns the largest error that a case may have."""
     rng, dtype = np.random.default_rng(case.seed), run.stranger.dtype
     budget = budgets.of_outputs(case.problem(dtype), run.found, run.inside, dtype, rng)
     return float(budget.allowed[0].max(initial=0.0))
 
 
-def answers(run: Run, cases: Judged) -> list[Tried]:
+def answers(run: Any, cases: Judged) -> list[Tried]:
     """Returns problem, answer and budget of the cases that give an answer."""
     found: list[tuple[Any, Any, Any]] = []
     for case, _ in cases:
