@@ -28,7 +28,7 @@ def test_one_test_per_question(pytester, monkeypatch, more, passed, failed, xfai
     told = result.parseoutcomes()
     assert told.get("failed", 0) == failed
     assert told.get("xfailed", 0) == xfailed
-    assert told["passed"] >= 8
+    assert told["passed"] + failed + xfailed >= 8
     assert told["skipped"] >= 5
     if failed and "known" in more:
         result.stdout.fnmatch_lines(["*remove it from*"])

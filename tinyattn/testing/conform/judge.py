@@ -120,6 +120,8 @@ def judge_softmax(run: Run, gradients: bool) -> None:
     run.room = Room("b" in letters, "h" in letters, lengths=lengths, few=run.stranger.library.name in COMPILED)
     if not lengths:
         run.lacks("lengths", str(said))
+    else:
+        run.tested.append("lengths")
     for probe in probes("h" in letters, lengths):
         if run.late():
             run.untested.append((probe.question, "the time was over"))
@@ -137,6 +139,7 @@ def judge_softmax(run: Run, gradients: bool) -> None:
     widths = takes(run, p.but(v=p.v[..., :4]), "widths")
     run.room = replace(run.room, widths=widths, open_windows="window" not in run.options or takes(
         run, p.but(window=(None, 1)), "window with None on a side"))
+    run.tested += ["widths"] if widths else []
     same_again(run)
     hazards(run)
     run.judge(PROBLEMS)
