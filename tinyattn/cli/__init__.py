@@ -14,7 +14,9 @@ Its files, in reading order:
     cache_names.py          caches by name
     list.py                 tinyattn list
     show.py                 tinyattn show
+    check_kernel.py         tinyattn check module:function
     check.py                tinyattn check
+    vectors.py              tinyattn vectors
     museum.py               tinyattn museum
     picture.py              tinyattn picture
     equivalences.py         tinyattn equivalences
@@ -44,7 +46,8 @@ COMMANDS = {
     "generate": "continue a prompt with a saved model",
     "list": "list the mechanisms",
     "show": "print the definition, the papers and the laws of a mechanism",
-    "check": "run the laws of a mechanism",
+    "check": "run the laws of a mechanism, or judge a kernel of your own",
+    "vectors": "write inputs, outputs and allowed errors as files",
     "museum": "run the laws on wrong attentions and print which law catches which",
     "picture": "draw a mask, in text or as SVG",
     "equivalences": "print which mechanisms are equal, and by which law",

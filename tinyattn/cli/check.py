@@ -1,4 +1,4 @@
-"""tinyattn check [NAME]: runs the laws of one mechanism, or of all."""
+"""tinyattn check [NAME | module:function]: runs the laws of one mechanism, or of all, or judges a kernel of somebody else."""
 
 from __future__ import annotations
 
@@ -7,19 +7,23 @@ import argparse
 import numpy as np
 
 from tinyattn.catalog import ROWS, find
+from tinyattn.cli import check_kernel
 from tinyattn.cli.terminal import paragraph, positive, seed, table
 from tinyattn.laws import check
 
 
 def options(parser: argparse.ArgumentParser) -> None:
     """Adds the command's options."""
-    parser.add_argument("name", nargs="?", help="a mechanism (default: all)")
+    parser.add_argument("name", nargs="?", help="a mechanism (default: all), or module:function, a kernel of your own")
     parser.add_argument("--examples", type=positive, default=10, metavar="N", help="problems per law (default 10)")
     parser.add_argument("--seed", type=seed, default=0, metavar="S", help="seed of the generator (default 0)")
+    check_kernel.options(parser)
 
 
 def run(given: argparse.Namespace) -> int:
-    """Runs the laws and prints a table per mechanism; returns 1 if a law fails."""
+    """Runs the laws and prints a table per mechanism, or judges a kernel; returns 1 if a law fails or it does not conform."""
+    if given.program or ":" in (given.name or ""):
+        return check_kernel.run(given)
     failed = 0
     for row in [find(given.name)] if given.name else ROWS:
         lines, broken = [], []

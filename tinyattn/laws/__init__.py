@@ -16,6 +16,8 @@ Its files, in reading order:
     lse.py                  the log-sum-exp and merging
     gradient.py             gradients
     dtype.py                dtypes and memory layouts
+    precision.py            classes of arithmetic
+    recomputed.py           a backward that takes the weights again
     general.py              other forms, every mixer of tokens
     linear.py               linear attention, recurrences
     sparse.py               tables, reversed texts, hidden keys
@@ -25,16 +27,20 @@ Its files, in reading order:
     run.py                  a law tried on seeded problems
 """
 
+from tinyattn.definitions import attention, attention_with_lse
 from tinyattn.laws import dtype, gradient, heads, linear, lse, masking, mean, score
 from tinyattn.laws.draw.linear import linear as linear_problem
 from tinyattn.laws.draw.softmax import ALL, softmax
+from tinyattn.laws.general import agrees, gradients_agree
 from tinyattn.laws.law import Law, judge
 from tinyattn.laws.problem import Problem, Sizes
 from tinyattn.laws.run import Report, check
 
-SOFTMAX_LAWS = (*score.LAWS, *masking.LAWS, *mean.LAWS, *heads.LAWS, *dtype.array_laws(softmax(*ALL)))
-GRADIENT_LAWS = gradient.LAWS
-LSE_LAWS = lse.LAWS
+SAYS = "It gives what the definition gives."
+SOFTMAX_LAWS = (agrees("the_definition", attention, says=SAYS),
+                *score.LAWS, *masking.LAWS, *mean.LAWS, *heads.LAWS, *dtype.array_laws(softmax(*ALL)))
+GRADIENT_LAWS = (gradients_agree("the_definition", attention), *gradient.LAWS)
+LSE_LAWS = (agrees("the_definition", attention_with_lse, says=SAYS), *lse.LAWS)
 LINEAR_LAWS = (*linear.LAWS, *dtype.array_laws(linear_problem))
 
 __all__ = ["GRADIENT_LAWS", "LINEAR_LAWS", "LSE_LAWS", "SOFTMAX_LAWS", "Law", "Problem", "Report", "Sizes", "check", "judge"]

@@ -69,7 +69,7 @@ def of_logs(error: Array) -> Array:
 
 def measure(sides: Sequence[Side], honest: Mechanism, problem: Problem, rng: np.random.Generator,
             *, reorder: bool, pool: Callable[[Array], Array] = per_row) -> Budget:
-    """Returns the budget 4 (E + J + eps |out|) for what the sides of a law compute on a problem.
+    """Returns the budget 4 (E + J + eps |out|), plus a floor of tiny kv_len max|v|, for what the sides of a law compute on a problem.
 
     E is the largest error of the honest mechanism in float32 against itself in float64, over 8 orders of the keys
     (if `reorder`: the outputs do not depend on that order) or over 8 jittered copies of the problem. J is the largest
@@ -99,15 +99,18 @@ def measure(sides: Sequence[Side], honest: Mechanism, problem: Problem, rng: np.
             aim = target if not draw else sides[0](honest, copy.astype(np.float64))
         for side in sides:
             largest = [np.maximum(m, e) for m, e in zip(largest, apart(side(honest, copy), aim), strict=True)]
+    # Weights below the smallest normal number lose their bits or become 0, one per key.
+    most = float(np.where(np.isfinite(exact.v), np.abs(exact.v), 0.0).max(initial=0.0)) * problem.k.shape[-2]
 
-    def budget(shrink: float, eps: float, errors: Sequence[Array]) -> Budget:
-        return Budget(truth, tuple(FACTOR * (shrink * (m + j) + eps * np.where(np.isfinite(out), np.abs(out), 0.0))
+    def budget(shrink: float, dtype: type, errors: Sequence[Array]) -> Budget:
+        eps, floor = float(np.finfo(dtype).eps), float(np.finfo(dtype).tiny) * most
+        return Budget(truth, tuple(floor + FACTOR * (shrink * (m + j) + eps * np.where(np.isfinite(out), np.abs(out), 0.0))
                                    for m, j, out in zip(errors, jitter, truth, strict=True)))
 
     if problem.q.dtype == np.float64:
-        return budget(2.0 ** -29, float(np.finfo(np.float64).eps), largest)
+        return budget(2.0 ** -29, np.float64, largest)
     # In float64 the sides agree on the definition up to the rounding of the inputs. Where they do not, one of them is wrong,
     # and what E measured is not rounding.
-    inputs = budget(1.0, EPS32, [2.0 ** -29 * error for error in largest])
+    inputs = budget(1.0, np.float32, [2.0 ** -29 * error for error in largest])
     agree = all(inputs.spent(tuple(np.asarray(out) for out in side(honest, exact))) <= 1.0 for side in sides[1:])
-    return budget(1.0, EPS32, largest) if agree else inputs
+    return budget(1.0, np.float32, largest) if agree else inputs

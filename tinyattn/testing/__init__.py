@@ -8,12 +8,15 @@ Its files, in reading order:
     gradient.py             gradients within a budget
     strategies.py           hypothesis strategies
     broken/                 wrong on purpose
+    conform/                kernels of other libraries judged
     matrix.py               which law detects which fault
 """
 
 from tinyattn.testing.broken import MUSEUM
 from tinyattn.testing.compare import assert_within_budget
+from tinyattn.testing.conform.judge import conform
+from tinyattn.testing.conform.suite import conformance
 from tinyattn.testing.gradient import assert_gradients_within_budget
 from tinyattn.testing.matrix import kills, render
 
-__all__ = ["MUSEUM", "assert_gradients_within_budget", "assert_within_budget", "kills", "render"]
+__all__ = ["MUSEUM", "assert_gradients_within_budget", "assert_within_budget", "conform", "conformance", "kills", "render"]

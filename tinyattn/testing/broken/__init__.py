@@ -5,6 +5,7 @@ Its files, in reading order:
     twin.py                 a fault, and the laws that must detect it
     masking.py              which query sees which key
     score.py                scores and weights
+    stream.py               blocks of keys and exponentials
     heads.py                heads, sequences, sinks
     lse.py                  log-sum-exps
     gradient.py             backward passes
@@ -50,13 +51,14 @@ from tinyattn.testing.broken import (
     selected,
     sparse,
     spatial,
+    stream,
     variants,
     windows,
 )
 from tinyattn.testing.broken.twin import Twin
 
-HALLS = (masking, score, heads, lse, gradient, arrays, variants, latent, contextual, dual_chunk, sparse, local, selected, linear,
-         features, recurrent, lowrank, windows, spatial, cache, cache_ring, cache_stored, cache_rows)
+HALLS = (masking, score, stream, heads, lse, gradient, arrays, variants, latent, contextual, dual_chunk, sparse, local, selected,
+         linear, features, recurrent, lowrank, windows, spatial, cache, cache_ring, cache_stored, cache_rows)
 MUSEUM: tuple[Twin, ...] = tuple(one for hall in HALLS for item in vars(hall).values()
                                  for one in (item if isinstance(item, tuple) else (item,)) if isinstance(one, Twin))
 

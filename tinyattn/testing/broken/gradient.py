@@ -29,10 +29,16 @@ def group_mean_for_group_sum(f: Mechanism, p: Problem) -> Any:
     return p.but(k=slowed(p.k, share), v=slowed(p.v, share)).call(f)
 
 
-@twin("queries_and_keys_share_a_slope")
+@twin("gradients_equal_the_definition", "queries_and_keys_share_a_slope")
 def d_k_without_scale(f: Mechanism, p: Problem) -> Any:
     """The scale is applied to d_q and left out of d_k."""
     return p.but(k=slowed(p.k, 2.0)).call(f)
+
+
+@twin("d_k_is_the_sum_over_its_group", "queries_and_keys_share_a_slope")
+def d_k_of_one_head(f: Mechanism, p: Problem) -> Any:
+    """The sum over the heads of a group, which stand on several devices, is left out of d_k alone."""
+    return p.but(k=slowed(p.k, p.k.shape[-3] / max(p.q.shape[-3], 1))).call(f)
 
 
 @twin("the_values_slope_is_the_output", "gradients_equal_streaming_attention")

@@ -12,7 +12,7 @@ from tinyattn.testing.broken.twin import twin
 ROW = "attention_with_lse"
 
 
-@twin("lse_is_the_log_of_the_sum", "parts_merge_to_the_whole", "a_key_twice_adds_log_two", row=ROW)
+@twin("equals_the_definition", "lse_is_the_log_of_the_sum", "parts_merge_to_the_whole", "a_key_twice_adds_log_two", row=ROW)
 def lse_in_base_two(f: Mechanism, p: Problem) -> Any:
     """The kernel works with exp2 and returns its lse in base two."""
     out, lse = p.call(f)

@@ -113,8 +113,27 @@ def pattern_without_offset(f: Mechanism, p: Problem) -> Any:
 @twin("nothing_seen_gives_zero")
 def empty_rows_are_means(f: Mechanism, p: Problem) -> Any:
     """Hidden scores are set to -1e9, all equal, so that a query that sees no key gets the mean of all values."""
+    empty = np.asarray(~p.visible().any(axis=-1, keepdims=True))
+    if p.k.shape[-2] == 0 or not empty.any():
+        return p.call(f)
+    return np.where(empty, p.repeated().v.mean(axis=-2, keepdims=True), p.call(f))
+
+
+@twin("nothing_seen_gives_zero")
+def empty_rows_see_all(f: Mechanism, p: Problem) -> Any:
+    """A mask that hides every key of a query is dropped for that query: it sees all keys."""
     seen = p.visible()
     return p.but(mask=seen | ~seen.any(axis=-1, keepdims=True), causal=False, window=None).call(f)
+
+
+@twin("nothing_seen_gives_zero", "hidden_is_a_bias_of_minus_infinity")
+def minus_infinity_is_finite(f: Mechanism, p: Problem) -> Any:
+    """Hidden scores are -10 instead of -inf: where all other scores are as low, or a bias is, hidden keys take part."""
+    seen = p.visible()
+    if seen.all() or not isinstance(p.options.get("bias", 0.0), (float, np.ndarray)):
+        return p.call(f)
+    bias = np.where(seen, p.options.get("bias", 0.0), -10.0).astype(p.q.dtype)
+    return p.but(bias=bias, mask=None, causal=False, window=None).call(f)
 
 
 @twin("nothing_seen_gives_zero")

@@ -85,7 +85,7 @@ def no_largest_score_subtracted(f: Mechanism, p: Problem) -> Any:
     return p.call(f) * (total / (total + 1e-2)).astype(p.q.dtype)
 
 
-@twin("equal_values_give_that_value", "within_the_hull")
+@twin("equals_the_definition", "equal_values_give_that_value", "within_the_hull")
 def weights_do_not_add_up(f: Mechanism, p: Problem) -> Any:
     """Dropout stays on in evaluation: the weights sum to 1.1."""
     return p.call(f) * 1.1
@@ -118,22 +118,3 @@ def last_block_dropped(f: Mechanism, p: Problem) -> Any:
     if kv_len < 3 or kv_len % 2 == 0:
         return p.call(f)
     return p.but(mask=p.visible() & (np.arange(kv_len) < kv_len - 1), causal=False, window=None).call(f)
-
-
-@twin("block_is_invisible", row="streaming_attention")
-def sums_not_rescaled(f: Mechanism, p: Problem) -> Any:
-    """The sums of earlier blocks are not rescaled when a later block has a larger maximum."""
-    block = int(p.options.get("block", 128))
-    seen, kv_len = p.visible(), p.k.shape[-2]
-    if kv_len <= block:
-        return p.call(f)
-    parts = [p.but(mask=seen & (np.arange(kv_len) // block == b), causal=False, window=None).call(f)
-             for b in range(-(-kv_len // block))]
-    return sum(parts[1:], parts[0]) / len(parts)
-
-
-@twin("gradients_equal_attention", "equals_attention", row="streaming_attention")
-def temperature_drifts(f: Mechanism, p: Problem) -> Any:
-    """exp2 is used with log2(e) rounded to three decimals."""
-    scale = p.options.get("scale")
-    return p.but(scale=(p.q.shape[-1] ** -0.5 if scale is None else scale) * 1.443 / 1.4426950408889634).call(f)

@@ -1,0 +1,36 @@
+"""conformance() in a run of pytest: one test per question, known failures strict, reasons for what is not tested."""
+
+import pytest
+
+from tinyattn.testing.conform import judge
+
+pytest_plugins = "pytester"
+MINE = """
+import numpy as np
+from tinyattn.definitions import attention
+from tinyattn.testing import conformance
+
+def mine(q, k, v, causal=False):
+    print("noise")
+    return attention(q, k, v, mask=np.tri(q.shape[-2], k.shape[-2], dtype=bool) if causal else None)
+
+test_mine = conformance(mine, gradients=False, {more})
+"""
+
+
+@pytest.mark.parametrize(("more", "passed", "failed", "xfailed"), [
+    ("dialect={'causal': 'top-left'}", True, 0, 0), ("", True, 1, 0), ("known={'causal': 'https://example.org/1'}", True, 0, 1),
+    ("dialect={'causal': 'top-left'}, known={'causal': 'https://example.org/1'}", True, 1, 0)])
+def test_one_test_per_question(pytester, monkeypatch, more, passed, failed, xfailed):
+    monkeypatch.setattr(judge, "PROBLEMS", 4)
+    pytester.makepyfile(MINE.replace("{more}", more))
+    result = pytester.runpytest_inprocess("-q", "-rs", "-p", "no:cacheprovider")
+    told = result.parseoutcomes()
+    assert told.get("failed", 0) == failed
+    assert told.get("xfailed", 0) == xfailed
+    assert told["passed"] + failed + xfailed >= 8
+    assert told["skipped"] >= 5
+    if failed and "known" in more:
+        result.stdout.fnmatch_lines(["*remove it from*"])
+    if failed and not more:
+        result.stdout.fnmatch_lines(["*DIFFERS*first query sees the first key alone*"])

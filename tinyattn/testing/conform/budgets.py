@@ -1,0 +1,120 @@
+"""How far a kernel may be off: its class of arithmetic evaluated honestly on the same problem, never a typed tolerance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tinyattn.definitions import attention, streaming_attention
+from tinyattn.engine.grad import vjp
+from tinyattn.laws.budget import DRAWS, EPS32, FACTOR, FEW, Budget
+from tinyattn.laws.precision import ROUNDOFF, honest_run
+from tinyattn.laws.problem import Mechanism, Problem
+from tinyattn.laws.recomputed import recomputed
+from tinyattn.ops.types import Array
+from tinyattn.testing.conform.dialect import spoken
+
+TINY = float(np.finfo(np.float32).tiny)
+# The smallest steps of the storage dtypes: a 16-bit number near 0 errs by half of one, whatever its roundoff is.
+STEP = {"float64": 0.0, "float32": 0.0, "float16": 2.0 ** -24, "bfloat16": 2.0 ** -133}
+Outputs = tuple[Array, ...]
+# A long problem costs more per draw and has more numbers, so that fewer draws find its largest error.
+LONG, FEWER = 1 << 16, 3
+# A right kernel that does nothing wrong but round its output spends at most 0.8 of its budget.
+ROUNDED = 1.25
+
+
+def key_by_key(q: Array, k: Array, v: Array, **options: Any) -> Array:
+    """Returns attention summed one key at a time, as a kernel without pairwise sums does."""
+    return streaming_attention(q, k, v, block=1, **options)
+
+
+def draws_for(out: Array) -> int:
+    """Returns how many copies of a problem are evaluated to measure its error."""
+    return FEWER if out.size > LONG else DRAWS if out.size >= FEW else 3 * DRAWS
+
+
+def copies(p: Problem, count: int, rng: np.random.Generator) -> Problem:
+    """Returns copies of a problem along its batch, each number of all but the first multiplied by 1 +- the roundoff of float32."""
+    batch = p.q.shape[0]
+
+    def moved(x: Array) -> Array:
+        factor = 1.0 + EPS32 * rng.choice((-1.0, 1.0), (count * batch, *x.shape[1:]))
+        factor[:batch] = 1.0
+        return np.asarray(np.concatenate([x] * count) * factor)
+
+    bias = p.options.get("bias")
+    changed = {} if bias is None else {"bias": moved(np.broadcast_to(bias, (batch, 1, *bias.shape[-2:])))}
+    return p.but(q=moved(p.q), k=moved(p.k), v=moved(p.v), **changed)
+
+
+def allowed_errors(errors: Sequence[Outputs], terms: Outputs, truth: Outputs, dtype: str, floor: float) -> Budget:
+    """Returns the budget 4 (E + J) + 1.25 u |out|, E + J pooled relative to the sum of absolute terms of each number."""
+    shrink, unit = (2.0 ** -29, ROUNDOFF["float64"]) if dtype == "float64" else (1.0, ROUNDOFF[dtype])
+    allowed = []
+    for n, (size, out) in enumerate(zip(terms, truth, strict=True)):
+        safe = np.where(size > 0, size, 1.0)
+        relative = sum(float(np.where((size > 0) & np.isfinite(some[n]), some[n] / safe, 0.0).max(initial=0.0)) for some in errors)
+        allowed.append(shrink * (FACTOR * (relative + EPS32) * size + floor)
+                       + ROUNDED * unit * np.where(np.isfinite(out), np.abs(out), 0.0))
+    return Budget(truth, tuple(allowed))
+
+
+def of_outputs(p: Problem, dialect: Mapping[str, str], inside: str, dtype: str, rng: np.random.Generator) -> Budget:
+    """Returns the true outputs of a problem in a dialect, and the error that a kernel of this class may have.
+
+    E is the largest error of the honest run, and of a run that sums key by key; J is the largest change of the definition
+    when the inputs move by a roundoff. Both are pooled over the rows, relative to sum_j p_ij |v_j|.
+    """
+    exact, honest, keys = (spoken(dialect, core) for core in (attention, honest_run(inside, dtype), key_by_key))
+    truth = np.asarray(p.call(exact))
+    terms = np.nan_to_num(np.asarray(p.but(v=np.abs(p.v)).call(exact)))
+    count = draws_for(truth)
+    many = copies(p, count, rng)
+    single, first = many.astype(np.float32), p.astype(np.float32)
+    with np.errstate(all="ignore"):
+        rounding = np.abs(np.asarray(single.call(honest), np.float64) - np.asarray(single.astype(np.float64).call(exact)))
+        one_by_one = np.abs(np.asarray(first.call(keys), np.float64) - np.asarray(first.astype(np.float64).call(exact)))
+        rounding = np.maximum(rounding.reshape(count, *truth.shape), one_by_one)
+        change = np.abs(np.asarray(many.call(exact)).reshape(count, *truth.shape) - truth)
+    largest = float(np.abs(p.v).max(initial=0.0)) * p.k.shape[-2]
+    floor = TINY * largest + STEP[dtype] * (largest if inside in ("weights", "all") else 1.0)
+    return allowed_errors(((rounding,), (change,)), (terms,), (truth,), dtype, floor)
+
+
+def of_gradients(p: Problem, d_out: Array, dialect: Mapping[str, str], inside: str, dtype: str, rng: np.random.Generator) -> Budget:
+    """Returns the true gradients of sum(d_out * out), and the error that a kernel of this class may have in each.
+
+    E is the largest error of the definition's own gradients in float32, and of a backward that takes the weights again as
+    exp(score - lse), as kernels that do not keep them must; pooled relative to the sums of the absolute terms.
+    """
+    def side(core: Mechanism, problem: Problem, size: bool = False) -> Outputs:
+        count = problem.q.shape[0] // p.q.shape[0]
+        cotangent = np.concatenate([np.abs(d_out) if size else d_out] * count).astype(problem.q.dtype)
+        given = {name: getattr(problem, name) for name in "qkv"} | {n: x for n, x in problem.options.items() if n == "bias"}
+        _, pull = vjp(lambda t: problem.but(**t).call(spoken(dialect, core)), given)
+        found = {name: np.asarray(x, np.float64) for name, x in pull(cotangent).items()}
+        split = {name: x.reshape(count, -1, *x.shape[1:]) for name, x in found.items() if x.ndim == 4}
+        return tuple(split[name].sum(axis=(1, 2)) if name == "bias" and name in split else split.get(name, x)
+                     for name, x in found.items())
+
+    def alone(core: Mechanism, size: bool = False) -> Outputs:
+        return tuple(x if name == "bias" else x[0] for name, x in zip(("q", "k", "v", "bias"), side(core, p, size), strict=False))
+
+    truth, terms = alone(attention), alone(recomputed(absolute=True), True)
+    many = copies(p, max(2, draws_for(truth[0]) // 2), rng)
+    single = many.astype(np.float32)
+    with np.errstate(all="ignore"):
+        target = side(attention, single.astype(np.float64))
+        runs = [side(core, single) for core in (attention, recomputed(inside_dtype(inside, dtype)))]
+        rounding = tuple(np.maximum(np.abs(a - t), np.abs(b - t)) for a, b, t in zip(*runs, target, strict=True))
+        change = tuple(np.abs(x - t) for x, t in zip(side(attention, many), truth, strict=True))
+    largest = max(1.0, *(float(np.abs(x).max(initial=0.0)) for x in (p.q, p.k, p.v, d_out))) * max(p.full()[-2:])
+    return allowed_errors((rounding, change), terms, truth, dtype, (TINY + STEP[dtype]) * largest)
+
+
+def inside_dtype(inside: str, dtype: str) -> str:
+    """Returns the dtype to which the weights are rounded in a class."""
+    return dtype if inside in ("weights", "all") else "tf32" if inside == "tf32" else "float32"

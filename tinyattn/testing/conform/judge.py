@@ -1,0 +1,215 @@
+"""conform(fn): the verdict on somebody else's kernel."""
+
+from __future__ import annotations
+
+import difflib
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from tinyattn.catalog import Row, find
+from tinyattn.definitions import attention
+from tinyattn.laws.precision import CLASSES, classes_of
+from tinyattn.laws.problem import Problem
+from tinyattn.ops.checks import real, whole
+from tinyattn.testing.conform.cases import FEATURES, OPTIONS, Room
+from tinyattn.testing.conform.dialect import QUESTIONS, dialect_of, known_word, spoken
+from tinyattn.testing.conform.isolated import isolated
+from tinyattn.testing.conform.libraries import Library
+from tinyattn.testing.conform.likeness import judge_like
+from tinyattn.testing.conform.probe import base_of, layout_of, made, near, probes
+from tinyattn.testing.conform.report import Finding, Report
+from tinyattn.testing.conform.run import COMPILED, GRADIENTS, PROBLEMS, Run
+from tinyattn.testing.conform.stranger import Died, Misshaped, Raised, Stranger
+
+DTYPES = ("float32", "float64", "float16", "bfloat16")
+SOFTMAX = ("attention", "attention_with_lse", "multi_head_attention", "grouped_query_attention",
+           "streaming_attention")
+ASKED = tuple(dict.fromkeys((*QUESTIONS, *OPTIONS, *FEATURES, "runs", "output", "gradients", "same again", "arguments")))
+
+
+def conform(fn: Callable[..., Any], *, arrays: str = "numpy", dialect: str | Mapping[str, str] | None = None,
+            supports: Collection[str] | None = None, like: str = "attention", dtype: str = "float32", inside: str | None = None,
+            gradients: bool = True, backward: Callable[..., Any] | None = None, known: Mapping[str, str] | None = None,
+            seconds: float = 60, seed: int = 0, isolate: bool = False) -> Report:
+    """Returns the verdict on a kernel: whether it is right, in which dialect, how precise it is, and what is wrong.
+
+    `fn(q, k, v, **options)` takes the arguments of the definition that `like` names, in arrays of the library `arrays`.
+    Every difference from the definition's own dialect must be declared by `dialect`, words or the name of a preset.
+    `supports` names the options that the kernel takes; without it every option is tried, and one that raises is untested.
+    It may also name "groups" (query heads that share a kv head), "lengths" (as many queries as keys, or not) and "widths"
+    (values of another width than keys), which are tried in any case.
+    `inside` names the class of arithmetic whose budget judges the kernel. Gradients come from the library's own reverse
+    mode, or from `backward(q, k, v, d_out, **options)`, which gives d_q, d_k and d_v. `known` maps questions that are known
+    to fail to a link. `seconds` limits the run between calls, and with `isolate`, in a child process, also within a call.
+
+    Raises:
+        TypeError: fn is not callable, or an argument is of another kind. ValueError: an unknown library, word, option,
+            dtype, class, mechanism or question; the message names the nearest ones.
+
+    >>> from tinyattn.definitions import attention
+    >>> conform(attention, supports={"causal"}, gradients=False, seconds=20).verdict
+    'CONFORMS'
+    """
+    started = time.monotonic()
+    for name, function in (("fn", fn), ("backward", backward)):
+        if not callable(function) and (name == "fn" or function is not None):
+            raise TypeError(f"{name}: expected a function, got {type(function).__name__}")
+    limit, seed = real("seconds", seconds, above=0.0), whole("seed", seed, 0)
+    declared, row = dialect_of(dialect), find(like)
+    softmax = row.name in SOFTMAX
+    if supports is not None:
+        supports = frozenset([supports] if isinstance(supports, str) else supports)
+        for option in supports:
+            known_word("supports", option, dict.fromkeys((*options_of(row), *(FEATURES if softmax else ()))))
+    known_word("dtype", dtype, dict.fromkeys(DTYPES))
+    for question in known or {}:
+        if question not in ASKED:
+            near_words = difflib.get_close_matches(str(question), ASKED, n=2)
+            raise ValueError(f"known: expected questions among {', '.join(ASKED)}, got {question!r}"
+                             + (f"; did you mean {' or '.join(near_words)}?" if near_words else ""))
+    if inside is not None:
+        known_word("inside", inside, {name: CLASSES[name] for name in classes_of(dtype)})
+    library = Library(arrays)
+    if isolate:
+        fn, backward = isolated(fn, backward, library, started + limit)
+    outputs = 2 if row.name == "attention_with_lse" else 1
+    stranger = Stranger(fn, library, dtype, declared["layout"], outputs, backward)
+    run = Run(stranger, declared, supports, inside or loosest(dtype), started + limit, np.random.default_rng(seed), seed,
+              dict(declared), options=[o for o in options_of(row) if supports is None or o in supports])
+    try:
+        if softmax:
+            judge_softmax(run, gradients)
+        else:
+            judge_like(run, row, gradients)
+    except Died as death:
+        run.findings.append(Finding("CRASHED", "runs", str(death)))
+    if supports is not None:
+        run.untested += [(option, "is not declared in `supports`") for option in options_of(row) if option not in supports]
+    report = Report(run.found, tuple(run.findings), tuple(dict.fromkeys(run.untested)), tuple(run.tested),
+                    tuple(sorted(stranger.noted)), run.worst, run.fits, run.problems, time.monotonic() - started, seed)
+    return report.marked(known or {})
+
+
+def options_of(row: Row) -> tuple[str, ...]:
+    """Returns the names of the options of a mechanism."""
+    return OPTIONS if row.name in SOFTMAX else tuple(name for name in row.definition.__kwdefaults__ or {})
+
+
+def loosest(dtype: str) -> str:
+    """Returns the class that a kernel of this dtype is judged by where none is declared: float32 or, of 16 bits, the loosest."""
+    return "float32" if dtype in ("float32", "float64") else classes_of(dtype)[-1]
+
+
+def judge_softmax(run: Run, gradients: bool) -> None:
+    """Asks all questions about softmax attention."""
+    layout, lengths, said = layout_of(run.stranger)
+    if layout is None:
+        raised = isinstance(said, Raised)
+        what = said or "equal scores do not average the values in any layout"
+        says = f"a plain call raises {what}" if raised else f"a plain call is wrong: {what}"
+        run.findings.append(Finding("CRASHED" if raised else "FAILS", "runs", says))
+        return
+    run.differs("layout", layout)
+    run.tested += ["runs", "layout"]
+    run.stranger = replace(run.stranger, layout=layout)
+    letters = run.stranger.inner
+    run.room = Room("b" in letters, "h" in letters, lengths=lengths, few=run.stranger.library.name in COMPILED)
+    if not lengths:
+        run.lacks("lengths", str(said))
+    else:
+        run.tested.append("lengths")
+    for probe in probes("h" in letters, lengths):
+        if run.late():
+            run.untested.append((probe.question, "the time was over"))
+            continue
+        run.ask(probe)
+    if run.stranger.outputs == 2:
+        p = plain_problem(run)
+        word = base_of(p, run.found, run.stranger.call(p)[1])
+        if word is None:
+            run.findings.append(Finding("FAILS", "lse", "the log-sum-exp fits none of the known bases"))
+        else:
+            run.differs("lse", word)
+        run.tested.append("lse")
+    p = plain_problem(run)
+    widths = takes(run, p.but(v=p.v[..., :4]), "widths")
+    run.room = replace(run.room, widths=widths, open_windows="window" not in run.options or takes(
+        run, p.but(window=(None, 1)), "window with None on a side"))
+    run.tested += ["widths"] if widths else []
+    same_again(run)
+    hazards(run)
+    run.judge(PROBLEMS)
+    run.fits = run.fitting()
+    if not gradients:
+        run.untested.append(("gradients", "are not asked for"))
+    else:
+        differentiable(run)
+
+
+def plain_problem(run: Run, seed: int = 0, **options: Any) -> Problem:
+    """Returns a small problem that the kernel takes."""
+    heads = 2 if run.room.heads else 1
+    return made(heads, heads, 3 if run.room.lengths else 5, 5, seed=seed, **options)
+
+
+def takes(run: Run, p: Problem, what: str) -> bool:
+    """Returns whether the kernel takes a call; where it does not, `what` is untested or refused."""
+    try:
+        run.stranger.call(p)
+    except (Raised, Misshaped) as error:
+        run.lacks(what, str(error))
+        return False
+    return True
+
+
+def differentiable(run: Run) -> None:
+    """Judges the gradients, where the kernel has any."""
+    p = plain_problem(run)
+    try:
+        run.stranger.gradients(p, np.ones((*p.q.shape[:-1], p.v.shape[-1])))
+    except Raised as error:
+        run.untested.append(("gradients", f"{error}; pass backward= for a kernel with a backward of its own"))
+        return
+    except Misshaped as error:
+        run.findings.append(Finding("FAILS", "gradients", str(error)))
+        return
+    run.judge(GRADIENTS, gradients=True)
+
+
+def same_again(run: Run) -> None:
+    """Looks whether the same call gives the same bits, also after other calls, and whether arguments stay as they are."""
+    p = plain_problem(run, seed=3)
+    first = run.stranger.call(p)[0]
+    run.stranger.call(p.but(q=2.0 * p.q))
+    if not np.array_equal(first, run.stranger.call(p)[0], equal_nan=True):
+        run.findings.append(Finding("FAILS", "same again", "the same call gives other numbers the second time: "
+                                    "the kernel is random or keeps something between calls"))
+    run.tested += ["same again", "arguments"]
+    changed = [noted for noted in run.stranger.noted if noted.startswith("changes")]
+    run.findings += [Finding("FAILS", "arguments", f"the kernel {noted}") for noted in changed]
+
+
+def hazards(run: Run) -> None:
+    """Notes what happens to NaN and inf in slots that no query sees; libraries differ in it, and users stumble over it."""
+    hide = next((name for name in ("mask", "causal") if name in run.options), None)
+    if hide is None:
+        return
+    seen = np.arange(5) < 4
+    seen = np.broadcast_to(seen, (3 if run.room.lengths else 5, 5))
+    if hide != "mask" or run.found["mask"] == "added":
+        return
+    p = plain_problem(run, mask=seen if run.found["mask"] != "hides" else ~seen)
+    for name, poison in (("NaN", np.nan), ("inf", np.inf)):
+        k, v = p.k.copy(), p.v.copy()
+        k[..., -1, :], v[..., -1, :] = poison, poison
+        try:
+            out = run.stranger.call(p.but(k=k, v=v))[0]
+        except (Raised, Misshaped):
+            continue
+        want = np.asarray(p.call(spoken(run.found, attention)))
+        if not near(out, want):
+            run.stranger.noted.add(f"{name} in a hidden key and value reaches the output")

@@ -1,0 +1,50 @@
+"""The nearest known bug: which wrong kernel of the museum gives the same wrong answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from tinyattn.definitions import attention
+from tinyattn.laws.budget import Budget
+from tinyattn.laws.problem import Problem
+from tinyattn.ops.types import Array
+from tinyattn.testing.broken import MUSEUM
+from tinyattn.testing.conform.dialect import spoken
+
+LOOKS, PERHAPS = 0.4, 0.1
+Tried = tuple[Problem, Array, Budget]
+
+
+def nearest_bug(failed: Sequence[Tried], passed: Sequence[Tried], dialect: Mapping[str, str]) -> str:
+    """Returns a sentence that names the twin of the museum that explains most of the failures, then keeps most of the passes.
+
+    A twin explains a problem if its answer is the kernel's, within the budget of the problem.
+    """
+    ranked = []
+    for twin in MUSEUM:
+        if twin.row == "attention" and twin.cache is None:
+            broken = twin.breaks(spoken(dialect, attention))
+            hit = [explains(broken, tried) for tried in failed]
+            if any(hit):
+                kept = [explains(broken, tried) for tried in passed]
+                ranked.append((float(np.mean(hit)), float(np.mean(kept)) if kept else 1.0, twin.name, twin.says))
+    ranked.sort(key=lambda row: (-row[0], -row[1]))
+    if not ranked or ranked[0][0] < PERHAPS:
+        return "none of the known bugs gives these answers"
+    share, keeps, name, says = ranked[0]
+    return (f"{'looks like' if share >= LOOKS else 'perhaps'} `{name}` ({100 * share:.0f} % of the failures, "
+            f"{100 * keeps:.0f} % of the passes): {says}")
+
+
+def explains(broken: object, tried: Tried) -> bool:
+    """Returns whether a wrong kernel gives this answer within the budget."""
+    problem, got, budget = tried
+    try:
+        with np.errstate(all="ignore"):
+            out = problem.call(broken)  # type: ignore[arg-type]
+    except (ValueError, TypeError, IndexError, ArithmeticError):
+        return False
+    out = np.asarray(out[0] if isinstance(out, tuple) else out)
+    return out.shape == got.shape and budget.spent((got,), (out,)) <= 1.0

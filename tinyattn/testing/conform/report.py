@@ -1,0 +1,98 @@
+"""What the kit says: a verdict, the dialect that was found, findings with a few lines that show each, and what was not tested."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+WIDTH = 80
+# From the gravest; the verdict of a report is the gravest of its findings.
+VERDICTS = {
+    "CRASHED": "the kernel raised an error on a plain call, ended its process or did not end",
+    "FAILS": "a result is wrong in the kernel's own dialect",
+    "IGNORES": "an option is accepted and changes nothing",
+    "REFUSES": "a declared option raises an error",
+    "DIFFERS": "the kernel is right in a dialect that is not declared",
+    "CONFORMS": "every question that was asked is answered as the definition answers it",
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong: its verdict, the question it answers, what was seen, a script that shows it, the nearest bug.
+
+    `options` are those that are left in the smallest call that shows it. `known` is the link of a declared failure, which
+    then does not count.
+    """
+
+    verdict: str
+    question: str
+    says: str
+    script: str = ""
+    nearest: str = ""
+    known: str = ""
+    options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Report:
+    """The result of `conform`: prints as text, and `as_dict()` is what a JSON file holds."""
+
+    dialect: Mapping[str, str]
+    findings: tuple[Finding, ...]
+    untested: tuple[tuple[str, str], ...]
+    tested: tuple[str, ...]
+    hazards: tuple[str, ...]
+    worst: float
+    inside: str
+    problems: int
+    seconds: float
+    seed: int
+
+    @property
+    def verdict(self) -> str:
+        """The gravest verdict of the findings that are not known; CONFORMS if there are none."""
+        found = {finding.verdict for finding in self.findings if not finding.known}
+        return next((verdict for verdict in VERDICTS if verdict in found), "CONFORMS")
+
+    def of(self, question: str) -> tuple[Finding, ...]:
+        """Returns the findings of one question."""
+        return tuple(finding for finding in self.findings if finding.question == question)
+
+    def marked(self, known: Mapping[str, str]) -> Report:
+        """Returns the report with known failures marked, by their question or by an option that a smallest call still needs.
+
+        A known failure that did not fail is a finding itself.
+        """
+        findings = [replace(finding, known=next((known[name] for name in (finding.question, *finding.options) if name in known), ""))
+                    for finding in self.findings]
+        failing = {name for finding in findings for name in (finding.question, *finding.options)}
+        findings += [Finding("FAILS", name, f"is declared a known failure ({link}) and passes: remove it from `known`")
+                     for name, link in known.items() if name not in failing and name in self.tested]
+        return replace(self, findings=tuple(findings))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns the report as JSON has it."""
+        return {"verdict": self.verdict, "dialect": dict(self.dialect), "findings": [vars(finding) for finding in self.findings],
+                "untested": [list(pair) for pair in self.untested], "tested": list(self.tested), "hazards": list(self.hazards),
+                "worst": self.worst, "inside": self.inside, "problems": self.problems, "seconds": self.seconds, "seed": self.seed}
+
+    def __str__(self) -> str:
+        def said(text: str, indent: str = "  ") -> str:
+            return textwrap.fill(text, WIDTH, initial_indent=indent, subsequent_indent=indent + "  ", break_long_words=False,
+                                 break_on_hyphens=False)
+
+        lines = [f"{self.verdict}: {VERDICTS[self.verdict]}"]
+        for finding in self.findings:
+            known = f" (known: {finding.known})" if finding.known else ""
+            lines += ["", said(f"{finding.verdict} {finding.question}{known}: {finding.says}", "")]
+            lines += [said(finding.nearest)] if finding.nearest else []
+            lines += [textwrap.indent(finding.script, "    ")] if finding.script else []
+        lines += ["", said(f"tested: {', '.join(self.tested) or 'nothing'}", "")]
+        lines += [said(f"UNTESTED {name}: {reason}", "") for name, reason in self.untested]
+        lines += [said(f"hazard: {hazard}", "") for hazard in self.hazards]
+        lines += [said(f"arithmetic: {self.inside}; worst error {self.worst:.2f} budgets over {self.problems} problems "
+                       f"(seed {self.seed}, {self.seconds:.1f} s)", "")]
+        return "\n".join(lines)

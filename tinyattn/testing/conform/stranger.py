@@ -1,0 +1,223 @@
+"""The kernel that is judged, behind its own arrays and layout: what goes in, what comes out, what it does wrong on the way."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tinyattn.laws.problem import Problem
+from tinyattn.ops.types import Array
+from tinyattn.testing.conform.libraries import Library
+
+# Axes of q, k, v and outputs in each layout, as einsum letters; our own arrays are bhtd.
+LETTERS = {"BHTD": "bhtd", "BTHD": "bthd", "HTD": "htd", "THD": "thd", "TD": "td"}
+
+
+class Told(Exception):
+    """An error of another process, whose kind stands in its text."""
+
+
+class Raised(Exception):
+    """The kernel raised an error, whose kind and text are the message."""
+
+    def __init__(self, error: BaseException) -> None:
+        text = " ".join(str(error).split())
+        super().__init__(text if isinstance(error, Told) else f"{type(error).__name__}: {text}" if text else type(error).__name__)
+
+
+class Misshaped(Exception):
+    """The kernel returned something that is not the expected array; the message says what came and what was expected."""
+
+
+class Died(Exception):
+    """The process in which the kernel ran ended, or its time did."""
+
+
+@dataclass(frozen=True, eq=False)
+class Stranger:
+    """A function of somebody else: fn(q, k, v, **options) in arrays of a library, in a dtype and a layout.
+
+    `like` is the signature of outputs: 'out', or 'out, lse'. `noted` collects what was seen besides the numbers.
+    """
+
+    fn: Callable[..., Any]
+    library: Library
+    dtype: str
+    layout: str
+    outputs: int = 1
+    backward: Callable[..., Any] | None = None
+    noted: set[str] = field(default_factory=set)
+
+    @property
+    def inner(self) -> str:
+        """The letters of the inputs' axes."""
+        return LETTERS[self.layout.split("->")[0]]
+
+    @property
+    def outer(self) -> str:
+        """The letters of the outputs' axes."""
+        return LETTERS[self.layout.split("->")[-1]]
+
+    def given(self, x: Array) -> Any:
+        """Returns one of q, k, v as the kernel takes it."""
+        return self.library.give(np.ascontiguousarray(arranged(x, self.inner)), self.dtype)
+
+    def arguments(self, p: Problem) -> tuple[list[Any], dict[str, Any]]:
+        """Returns the kernel's positional arguments and options."""
+        options = {name: self.library.give(x, self.dtype) for name, x in p.options.items() if x is not None and x is not False}
+        return [self.given(x) for x in (p.q, p.k, p.v)], options
+
+    def call(self, p: Problem) -> tuple[Array, ...]:
+        """Returns the kernel's outputs in our layout.
+
+        Raises:
+            Raised: the kernel raised an error. Misshaped: it returned something else than the expected arrays.
+        """
+        arrays, options = self.arguments(p)
+        before = [np.array(self.library.take(x)) for x in arrays]
+        out = self.run(self.fn, *arrays, **options)
+        for name, x, was in zip("qkv", arrays, before, strict=True):
+            if not np.array_equal(self.library.take(x), was, equal_nan=True):
+                self.noted.add(f"changes its argument {name}")
+        return self.read(out, p)
+
+    def run(self, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        """Returns what a function of the kernel's author gives; whatever it raises is Raised, and what it prints is noted."""
+        printed = io.StringIO()
+        try:
+            with contextlib.redirect_stdout(printed), np.errstate(all="ignore"):
+                out = function(*args, **options)
+        except Died:
+            raise
+        except (Exception, SystemExit) as error:
+            raise Raised(error) from error
+        if printed.getvalue():
+            self.noted.add("prints to standard output")
+        return out
+
+    def in_numpy(self, *args: Any, **options: Any) -> Any:
+        """Returns the output, or a tuple of all outputs of the kernel, called with NumPy's arrays and giving them.
+
+        Raises:
+            Raised: the kernel raised an error. Misshaped: it returned something else than arrays.
+        """
+        found = flat(self.run(self.fn, *(self.library.give(x, self.dtype) for x in args),
+                              **{name: self.library.give(x, self.dtype) for name, x in options.items()}))
+        for x in found:
+            if not self.library.owns(x):
+                raise Misshaped(f"expected arrays of {self.library.name}, got {type(x).__name__}")
+        return self.library.take(found[0]) if len(found) == 1 else tuple(self.library.take(x) for x in found)
+
+    def pulled_as_is(self, p: Problem, d_out: Callable[[tuple[int, ...]], Array]) -> tuple[Array, ...]:
+        """Returns d_q, d_k and d_v of a kernel of another mechanism; `d_out` makes the cotangent for an output's shape.
+
+        Raises:
+            Raised: the kernel has no gradients, or it raised an error. Misshaped: one of them is None.
+        """
+        arrays = [self.library.give(x, self.dtype) for x in (p.q, p.k, p.v)]
+        options = {name: self.library.give(x, self.dtype) for name, x in p.options.items()}
+
+        def function(*given: Any) -> Any:
+            return flat(self.fn(*given, **options))[0]
+
+        def cotangent(out: Any) -> Any:
+            return self.library.give(d_out(tuple(out.shape)), self.library.dtype_of(out))
+
+        if self.backward is not None:
+            found = self.run(self.backward, *arrays, cotangent(self.run(function, *arrays)), **options)
+            found = [found[name] for name in "qkv"] if isinstance(found, Mapping) else list(found)
+        else:
+            found = self.run(self.library.pull, function, arrays, cotangent)
+        for name, x in zip("qkv", found, strict=True):
+            if x is None:
+                raise Misshaped(f"expected a gradient of {name}, got None")
+        return tuple(self.library.take(x) for x in found)
+
+    def read(self, out: Any, p: Problem) -> tuple[Array, ...]:
+        """Returns outputs as NumPy arrays in our layout, after looking at their number, kind, dtype and shape."""
+        outs = tuple(out) if isinstance(out, (tuple, list)) else (out,)
+        if len(outs) != self.outputs:
+            raise Misshaped(f"expected {self.outputs} output{'s' * (self.outputs > 1)}, got {len(outs)}")
+        for x in outs:
+            if not self.library.owns(x):
+                raise Misshaped(f"expected an array of {self.library.name}, got {type(x).__name__}")
+        dtype = self.library.dtype_of(outs[0])
+        if dtype != self.dtype:
+            self.noted.add(f"returns {dtype} for {self.dtype}")
+        read = [self.library.take(outs[0])]
+        want = arranged(np.empty((*p.q.shape[:-1], p.v.shape[-1])), self.outer).shape
+        if read[0].shape != want:
+            raise Misshaped(f"expected an output of shape {want}, got {read[0].shape}")
+        read[0] = restored(read[0], self.outer)
+        if self.outputs > 1:
+            rows = self.library.take(outs[1])
+            own = arranged(np.empty(p.q.shape[:-1]), self.outer.removesuffix("d")).shape
+            shapes = {own: self.outer.removesuffix("d"), p.q.shape[:-1]: "bht"}
+            if rows.shape not in shapes:
+                raise Misshaped(f"expected an lse of shape {own}, got {rows.shape}")
+            read.append(restored(rows, shapes[rows.shape]))
+        return tuple(read)
+
+    def gradients(self, p: Problem, d_out: Array) -> tuple[Array, ...]:
+        """Returns d_q, d_k, d_v and the gradient of the bias, if there is one, by the library's reverse mode or `backward`.
+
+        Raises:
+            Raised: the kernel has none, or it raised an error. Misshaped: as in `call`.
+        """
+        arrays, options = self.arguments(p)
+        names = ["q", "k", "v", *(name for name in ("bias",) if name in options and self.backward is None)]
+        shapes = [arranged(getattr(p, name), self.inner).shape if name in "qkv" else p.options[name].shape for name in names]
+        cotangent = np.ascontiguousarray(arranged(d_out, self.outer))
+
+        def function(*given: Any) -> Any:
+            out = self.fn(*given[:3], **{**options, **dict(zip(names[3:], given[3:], strict=True))})
+            return out[0] if isinstance(out, (tuple, list)) else out
+
+        if self.backward is not None:
+            found = self.run(self.backward, *arrays, self.library.give(cotangent, self.dtype), **options)
+            found = [found[name] for name in names] if isinstance(found, Mapping) else list(found)
+        else:
+            leaves = [*arrays, *(options[name] for name in names[3:])]
+            found = self.run(self.library.pull, function, leaves, lambda out: self.library.give(cotangent, self.library.dtype_of(out)))
+        read = []
+        for name, x, shape in zip(names, found, shapes, strict=True):
+            if x is None:
+                raise Misshaped(f"expected a gradient of {name}, got None")
+            value = self.library.take(x)
+            if value.shape != shape:
+                raise Misshaped(f"expected a gradient d_{name} of shape {shape}, got {value.shape}")
+            read.append(restored(value, self.inner) if name in "qkv" else value)
+        return tuple(read)
+
+
+def flat(out: Any) -> list[Any]:
+    """Returns the arrays in a result, those of a tuple in a tuple too."""
+    return [x for part in out for x in flat(part)] if isinstance(out, (tuple, list)) else [out]
+
+
+def arranged(x: Array, letters: str) -> Array:
+    """Returns an array (batch, heads, length, channels) with its axes in another order; axes of size 1 may be left out.
+
+    >>> arranged(np.zeros((1, 2, 3, 4)), "thd").shape
+    (3, 2, 4)
+    """
+    own = "bhtd"[: x.ndim]
+    gone = tuple(own.index(letter) for letter in own if letter not in letters)
+    kept = [letter for letter in own if letter in letters]
+    return np.transpose(np.squeeze(x, gone), [kept.index(letter) for letter in letters])
+
+
+def restored(x: Array, letters: str) -> Array:
+    """Returns an array with axes of these letters as (batch, heads, length, channels).
+
+    >>> restored(np.zeros((3, 2, 4)), "thd").shape
+    (1, 2, 3, 4)
+    """
+    own = "bhtd" if "d" in letters else "bht"
+    x = np.transpose(x, [letters.index(letter) for letter in own if letter in letters])
+    return np.expand_dims(x, tuple(own.index(letter) for letter in own if letter not in letters))
