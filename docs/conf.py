@@ -1,11 +1,14 @@
-"""How Sphinx builds the site: pages written by hand, and pages made from the catalog before reading starts."""
+"""How Sphinx builds the site: pages written by hand, completed from the catalog while they are read."""
 
+import os
 import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 STATIC = HERE.parent / "build" / "docs" / "static"
 sys.path[:0] = [str(HERE), str(HERE / "_static" / "live")]
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # so that a measured curve has no steps where threads start
 
 import tinyattn  # noqa: E402
 
@@ -37,7 +40,7 @@ myst_enable_extensions = ["dollarmath", "colon_fence", "attrs_inline", "attrs_bl
 myst_heading_anchors = 3
 nb_execution_mode = "cache"
 nb_execution_cache_path = str(HERE.parent / "build" / "docs" / "executed")
-nb_execution_raise_on_error = True
+nb_execution_show_tb = True  # a failed cell is a warning that shows it, and -W makes an error of it
 nb_execution_timeout = 120
 nb_merge_streams = True
 

@@ -96,7 +96,7 @@ def kernel_of(definition: Callable[..., Any]) -> Callable[..., Any] | None:
     if exact is None:
         return None
     from tinyattn.kernels.softmax.dot_product import solve
-    primitive, with_lse = exact.primitive.attention_with_lse.again(plain_attention), definition is definitions.attention_with_lse
+    primitive, with_lse = exact.attention_with_lse.again(plain_attention), definition is definitions.attention_with_lse
 
     def form(q: Array, k: Array, v: Array, **options: Any) -> Any:
         solved = solve(primitive, q, k, v, **options)

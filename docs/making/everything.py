@@ -1,4 +1,4 @@
-"""The extension that fills pages in: a mechanism's page from its catalog row, and the places that hold a marker."""
+"""The Sphinx extension that completes the pages: each mechanism's from its catalog row, others where they hold a marker."""
 
 from __future__ import annotations
 
@@ -11,20 +11,22 @@ from typing import Any
 import live
 
 import tinyattn
-from making import api, graph, lawbook, pages
-from tinyattn.catalog import ROWS
+from making import api, graph, lawbook, outside, pages, pictures, told
+from tinyattn.catalog import ROWS, find
 
 HERE = Path(__file__).resolve().parent.parent
+BUILD = HERE.parent / "build" / "docs"
+DIAGRAM = re.compile(r"```mermaid\n.*?```\n\nEach arrow [^\n]*", re.S)
 MADE = re.compile(r"^<!-- made: ([\w ]+?)(?: (tinyattn[\w.]*))? -->$", re.M)
 
 
 def first_picture() -> str:
-    """Returns what the live page shows before the browser computes anything."""
+    """Returns the picture that the live page shows before the browser computes anything."""
     return f'<div id="shown">{live.drawn(live.compute(live.FIRST))}</div>'
 
 
 def choices() -> str:
-    """Returns the mechanisms of the live page as options, each with the settings it takes."""
+    """Returns the mechanisms of the live page as HTML options, each with the settings that it takes."""
     options = []
     for row in filter(live.reads_tokens, ROWS):
         takes = " ".join(live.takes(row))
@@ -34,40 +36,54 @@ def choices() -> str:
 
 
 def controls() -> str:
-    """Returns the live page's form, at the settings of the first picture."""
+    """Returns the form of the live page, with the settings of the first picture."""
     first = live.FIRST
     return f"""<form id="settings" data-wheel="tinyattn-{tinyattn.__version__}-py3-none-any.whl">
 <label class="wide">sentence
 <input name="sentence" value="{html.escape(first['sentence'])}" maxlength="200" autocomplete="off"></label>
 <label>mechanism <select name="mechanism">{choices()}</select></label>
 <label>heads <select name="heads"><option>1</option><option>2</option><option selected>4</option><option>8</option></select></label>
-<label>heads that share keys <select name="shared"><option>1</option><option selected>2</option><option>4</option></select></label>
-<label>window <input name="window" type="number" min="1" max="24" value="{first['window']}" placeholder="none"></label>
+<label>query heads per key head <select name="shared"><option>1</option><option selected>2</option><option>4</option></select></label>
+<label>window <input name="window" type="number" min="0" max="24" value="{first['window']}" placeholder="none"></label>
 <label>softcap <input name="softcap" type="number" min="0.1" step="0.1" placeholder="none"></label>
 <label class="check"><input name="causal" type="checkbox" checked> causal</label>
 <button type="button" id="start">Run it here</button>
 </form>
-<p id="state" role="status">This picture was computed when the page was built. Running it
+<p id="state" role="status">This picture was computed when the page was built. The button
 loads Python and NumPy, 17 MB, from this site.</p>"""
 
 
 MAKERS: dict[str, Callable[[], str]] = {
     "mechanisms": pages.index, "laws": lawbook.page, "graph": lambda: pages.raw(graph.svg()),
-    "kernels": api.kernels, "first picture": lambda: pages.raw(first_picture()), "controls": lambda: pages.raw(controls())}
+    "kernels": api.kernels, "weights": lambda: pages.raw(pictures.flow(find("attention"))[0]),
+    "first picture": lambda: pages.raw(first_picture()), "controls": lambda: pages.raw(controls())}
+
+
+def prepare(app: Any, config: Any) -> None:
+    """Puts the files that the site needs from outside where Sphinx copies them from; a part of the site may do without most."""
+    told.plainly(BUILD / "ipython")
+    outside.mathjax(BUILD / "static" / "mathjax")
+    if not {"**", "live.md"} & set(config.include_patterns):
+        return
+    absent = outside.runtime(BUILD / "static" / "pyodide", BUILD / "downloads")
+    if absent:
+        print(f"The live page will show its picture, but cannot run: {absent}")
+    outside.wheel(HERE.parent, BUILD / "static" / "wheel")
 
 
 def fill(app: Any, docname: str, source: list[str]) -> None:
-    """Puts what is made in the place of what asks for it."""
+    """Replaces each marker of a page by what it names."""
     if docname.startswith("mechanisms/"):
         row = next(row for row in ROWS if f"mechanisms/{row.name}" == docname)
         source[0] = pages.mechanism(row, source[0])
-    if docname == "equivalences":  # its picture is for readers of Markdown; the site has one of its own
-        source[0] = re.sub(r"```mermaid\n.*?```", "The arrows are drawn [on a page of their own](graph.md).", source[0], flags=re.S)
+    if docname == "equivalences":  # the diagram and its legend are for readers of Markdown; the site draws its own
+        source[0] = DIAGRAM.sub("[A page of its own](graph.md) draws these laws as a graph.", source[0])
     source[0] = MADE.sub(lambda found: api.part(found[2]) if found[1] == "reference" else MAKERS[found[1]](), source[0])
 
 
 def setup(app: Any) -> dict[str, bool]:
-    """Joins Sphinx; pages that are made are made anew each time."""
+    """Registers with Sphinx; pages that depend on the catalog are read anew in every build."""
+    app.connect("config-inited", prepare, priority=100)  # before Sphinx looks whether the static folder exists
     app.connect("source-read", fill)
     app.connect("autodoc-process-docstring", api.as_rst)
     app.connect("autodoc-process-signature", api.short)

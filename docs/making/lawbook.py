@@ -1,4 +1,4 @@
-"""The laws as pages: every law once, who obeys it, the test that runs it, and what came of it when the site was built."""
+"""The laws as pages: every law once, the mechanisms that obey it, the test that runs it, and its result when the site was built."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from tinyattn.laws.law import Law
 from tinyattn.laws.run import Report
 
 GENERAL = (score, masking, mean, heads, lse, gradient, linear)
-TEST = "tests/laws/test_laws.py::test_a_law_holds"
+MOST_NAMES = 6  # of the mechanisms of a law; their own pages list all laws
 
 
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """A law by its sentence: its anchor, and the mechanisms that it was asked of."""
+    """A law by its sentence: its anchor, and the mechanisms for which it is tested."""
 
     anchor: str
     law: Law
@@ -46,7 +46,7 @@ def entries() -> dict[tuple[str, str], Entry]:
 
 @cache
 def ran(row: Row, law: Law) -> Report:
-    """Returns what comes of trying a law of a row now; RuntimeError where it does not hold, which stops the build."""
+    """Returns the report of testing a law of a row now; RuntimeError where it does not hold, which stops the build."""
     report = check(law.fitted(row.fit), row.mechanism, honest=row.mechanism, rng=np.random.default_rng(0), examples=1)
     if not report.holds:
         raise RuntimeError(f"{row.name}: {law.says} {report.failing}")
@@ -54,7 +54,7 @@ def ran(row: Row, law: Law) -> Report:
 
 
 def outcome(row: Row, law: Law) -> str:
-    """Returns the last run in a few words: how much of the measured budget the error took."""
+    """Returns the result of the last run in a few words: the error as a part of the measured budget."""
     return "bit for bit" if law.exact else f"{ran(row, law).worst:.2f} of the budget"
 
 
@@ -70,9 +70,9 @@ def of_row(row: Row) -> str:
 
     groups = {"Ties to other mechanisms": [law for law in row.laws if law.to],
               "Other ways to compute it": [law for law in row.laws if is_form(law)],
-              "What holds besides": [law for law in row.laws if not law.to and not is_form(law)]}
-    text = [f"Run them here: `tinyattn check {row.name}`. When this page was built each was tried once; in brackets "
-            "is how much of its measured error budget that run took.\n"]
+              "Further properties": [law for law in row.laws if not law.to and not is_form(law)]}
+    text = [f"Test them on your machine with `tinyattn check {row.name}`. Each was tested once when this page was built; "
+            "the number in brackets is the error of that run as a part of the error budget measured for it.\n"]
     for title, laws in groups.items():
         if laws:
             text.append(f"**{title}**\n")
@@ -82,7 +82,7 @@ def of_row(row: Row) -> str:
 
 
 def other(law: Law) -> str:
-    """Returns a link to the mechanism that a law ties to, if it does, and how it is tied."""
+    """Returns a link to the other mechanism of a law and the kind of the law, or nothing where there is no other."""
     kind = "" if law.kind == "exact" else f", {law.kind}"
     return f" With [{law.to}](/mechanisms/{law.to}.md){kind}." if law.to else ""
 
@@ -102,12 +102,14 @@ def page() -> str:
         families.setdefault(family(entry.law), []).append(entry)
     text = []
     for title, group in families.items():
-        text.append(f"## {title}\n")
+        head, _, rest = title.partition(": ")
+        text.append(f"## {head}\n" + (f"\n{rest[0].upper()}{rest[1:]}.\n" if rest else ""))
         for entry in group:
-            names = ", ".join(f"[{row.name}](/mechanisms/{row.name}.md)" for row, _ in entry.rows)
+            shown = entry.rows if len(entry.rows) <= MOST_NAMES else entry.rows[: MOST_NAMES - 1]
+            names = ", ".join(f"[{row.name}](/mechanisms/{row.name}.md)" for row, _ in shown)
+            names += f" and {len(entry.rows) - len(shown)} more" if len(shown) < len(entry.rows) else ""
             worst = max(ran(row, law).worst for row, law in entry.rows)
             row, law = entry.rows[0]
-            text += [f"({entry.anchor})=", f"**{law.says}** `{law.name}`\n",
-                     f"{'Bit for bit' if law.exact else f'At most {worst:.2f} of its budget'}, run on {names}.\n",
-                     f"```text\npytest '{TEST}[{row.name}-{law.name}]'\n```\n"]
+            error = "bit for bit" if law.exact else f"error at most {worst:.2f} of its budget"
+            text += [f"({entry.anchor})=", f"**{law.says}** Test `{row.name}-{law.name}`, {error}, on {names}.\n"]
     return "\n".join(text)

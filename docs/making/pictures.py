@@ -1,4 +1,4 @@
-"""Pictures for the pages, as SVG that takes its colour from the page, so that one picture serves light and dark."""
+"""Pictures for the pages, as SVG that takes its colour from the page, so that one picture serves light and dark mode."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def inline(figure: Figure, name: str, label: str) -> str:
 
 
 def side_by_side(*svgs: str) -> str:
-    """Returns pictures that stand beside each other where there is room, and below each other on a phone."""
+    """Returns pictures side by side, or below each other where the screen is narrow."""
     return f'<div class="figures">{"".join(svgs)}</div>'
 
 
@@ -53,7 +53,7 @@ def axes(width: float, height: float) -> Any:
 
 
 def gate(row: Row) -> tuple[str, str]:
-    """Returns the picture of the map that a gate lays over an image, flat but for a bright square, and the words for it."""
+    """Returns the picture and the description of the map by which a gate multiplies a flat image with a bright square."""
     image = np.ones((1, 12, 12))
     image[:, 3:8, 4:9] = 2.0
     kernel = np.zeros((2, 3, 3))
@@ -63,14 +63,14 @@ def gate(row: Row) -> tuple[str, str]:
     with rc_context(STYLE):
         ax = plot.attention_map(drawn, ax=axes(3.8, 3.2))
         ax.set(xlabel="x", ylabel="y", title="the map M")
-        svg = inline(ax.figure, row.name, f"the map that {row.name} lays over an image")
-    text = ("The map of a gate whose kernel compares each place with its neighbours, on a flat image with a brighter square in it: "
-            "it finds the square's border and the image's. This is the definition, run.")
+        svg = inline(ax.figure, row.name, f"the map by which {row.name} multiplies an image")
+    text = ("The kernel of this gate compares each place with its neighbours, and the image is flat with a brighter square in it: "
+            "the gate finds the border of the square and of the image. The picture is the output of the definition.")
     return side_by_side(svg), text
 
 
 def flow(row: Row) -> tuple[str, str]:
-    """Returns the picture of who takes how much from whom in a sentence, head by head, and the words for it."""
+    """Returns the picture of the weights between the words of a sentence, per head, and its description."""
     if not reads_tokens(row):
         return gate(row)
     p, _ = example(row, WORDS)
@@ -81,19 +81,20 @@ def flow(row: Row) -> tuple[str, str]:
         if row.pattern is not None:
             ax = plot.mask(row.pattern.dense(16, 16).reshape(-1, 16, 16)[0], ax=axes(3.2, 3.2))
             ax.set_title(textwrap.fill(str(row.pattern), 32))
-            svgs.append(inline(ax.figure, f"mask-{row.name}", f"who may see whom in {row.name}"))
+            svgs.append(inline(ax.figure, f"mask-{row.name}", f"the visible pairs of {row.name}"))
         ax = plot.attention_heads(drawn, columns=2, ax=axes(4.4, 3.6))
         ax.set_title("")
-        svgs.append(inline(ax.figure, row.name, f"who takes how much from whom in {row.name}"))
-    what = "takes from each token's value" if has_values(p) else "changes with each token's vector, as a length"
+        svgs.append(inline(ax.figure, row.name, f"the weights of {row.name}, per head"))
+    what = ("the weight of each token's value in the output of query i" if has_values(p)
+            else "how strongly the output of query i changes with each token's vector")
     causal = "" if "causal" not in accepts(row) else ", causal"
-    text = (f"{len(drawn)} head{'s' * (len(drawn) != 1)} on {weights.shape[-1]} tokens{causal}: row i is how much query i {what}. "
-            f"Blank is exactly 0{', orange below it' if (drawn < 0).any() else ''}; this is the definition, run.")
+    text = (f"{len(drawn)} head{'s' * (len(drawn) != 1)} on {weights.shape[-1]} tokens{causal}: row i shows {what}. "
+            f"Blank means exactly 0{', orange a negative weight' if (drawn < 0).any() else ''}. The definition computed the picture.")
     return side_by_side(*svgs), text
 
 
 def seconds(call: Callable[[], Any]) -> float:
-    """Returns the lesser of two times that a call takes."""
+    """Returns the shorter of two timings of a call."""
     times = []
     for _ in range(2):
         start = time.perf_counter()
@@ -110,7 +111,7 @@ def repeated(p: Problem, times: int) -> Problem:
 
 
 def longer(row: Row) -> Iterator[Problem]:
-    """Yields problems of growing length: of so many words, or the same few tokens repeated where a row draws its own sizes."""
+    """Yields problems of growing length; where a row draws its own sizes, a short problem with its tokens repeated."""
     short, long = (example(row, [str(i) for i in range(length)])[0] for length in LENGTHS[:2])
     for length in LENGTHS:
         yield (repeated(short, length // 16) if short.q.shape == long.q.shape
@@ -118,7 +119,7 @@ def longer(row: Row) -> Iterator[Problem]:
 
 
 def curve(row: Row, f: Mechanism) -> dict[int, float]:
-    """Returns milliseconds at each length, until one call takes a twentieth of a second."""
+    """Returns the milliseconds per call by length, up to the first length at which a call takes a twentieth of a second."""
     measured: dict[int, float] = {}
     for p in longer(row):
         length = p.q.shape[-2] if reads_tokens(row) else p.q[0].size
@@ -139,13 +140,13 @@ def takes(f: Mechanism, p: Problem) -> bool:
 
 @cache
 def reference() -> dict[int, float]:
-    """Returns what attention takes at each length, beside which the others are drawn."""
+    """Returns the times of attention by length, which every picture shows for comparison."""
     row = find("attention")
     return curve(row, row.mechanism)
 
 
 def growth(row: Row) -> tuple[str, str]:
-    """Returns the picture of what a mechanism costs as its text grows, measured now, and the words for it."""
+    """Returns the picture of a mechanism's time and cache by length, measured now, and its description."""
     p, sizes = example(row, WORDS)
     curves = {row.name: curve(row, row.mechanism)}
     for name, form in row.forms.items():
@@ -166,8 +167,8 @@ def growth(row: Row) -> tuple[str, str]:
             ax.minorticks_off()
             ax.tick_params(axis="x", labelsize=7)
             svgs.append(inline(ax.figure, f"{what}-{row.name}", f"{what} of {row.name} by length"))
-    slope = np.polyfit(np.log2(list(curves[row.name])), np.log2(list(curves[row.name].values())), 1)[0]
     what = f"{sizes.heads} heads of width {p.q.shape[-1]}" if reads_tokens(row) else f"{len(p.q)} channels"
-    text = (f"Measured when this page was built, on {what} in float64: from {min(curves[row.name])} to {max(curves[row.name])} "
-            f"{'tokens' if reads_tokens(row) else 'places'} the definition's time grows like length to the power {slope:.1f}.")
+    unit = "tokens" if reads_tokens(row) else "places"
+    text = (f"Timed once when this page was built, on {what} in float64, for texts from {min(curves[row.name])} to "
+            f"{max(curves[row.name])} {unit} long. Read the shape of the curves; the numbers depend on the machine.")
     return side_by_side(*svgs), text

@@ -175,7 +175,7 @@ def test_a_change_changes_the_picture_and_a_refusal_is_said(running):
     running.fill("input[name=window]", "2")
     assert running.inner_html("#shown") != before
     narrow = np.array(running.evaluate("numbers.mask"))
-    assert (seen.sum(axis=-1).max(), narrow.sum(axis=-1).max()) == (4, 2)
+    assert (seen.sum(axis=-1).max(), narrow.sum(axis=-1).max()) == (4, 3)
     running.fill("input[name=sentence]", "")
     assert "expected at least one word" in running.inner_text("#state")
     running.fill("input[name=sentence]", "<b>bold</b> & \"quoted\"")

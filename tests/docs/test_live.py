@@ -55,7 +55,7 @@ def test_the_matrix_that_is_drawn_gives_the_output(row):
 def test_settings_change_the_numbers_as_they_say():
     wide = live.compute({**live.FIRST, "window": None})
     narrow = live.compute({**live.FIRST, "window": 2})
-    assert (np.count_nonzero(narrow["weights"], axis=-1) == np.minimum(np.arange(11) + 1, 2)).all()
+    assert (np.count_nonzero(narrow["weights"], axis=-1) == np.minimum(np.arange(11) + 1, 3)).all()  # two besides its own
     assert (np.count_nonzero(wide["weights"], axis=-1) == np.arange(11) + 1).all()
     capped = live.compute({**live.FIRST, "window": None, "softcap": 0.1})
     assert np.max(capped["weights"][0][10]) < np.max(wide["weights"][0][10])
@@ -68,6 +68,30 @@ def test_a_refusal_is_the_librarys_own_words_and_text_is_escaped():
     shown = json.loads(live.page(json.dumps({**live.FIRST, "sentence": "<b> & \"x\""})))["html"]
     assert "<b>" not in shown
     assert "&lt;" in shown
+
+
+def test_a_window_is_what_the_library_calls_a_window():
+    local = live.compute({**live.FIRST, "mechanism": "multi_head_local_attention", "window": 2})
+    assert np.count_nonzero(local["weights"], axis=-1).max() == 2
+    both = live.compute({**live.FIRST, "window": 2, "causal": False})
+    assert np.count_nonzero(both["weights"], axis=-1).max() == 5
+
+
+def test_heads_that_cannot_share_are_refused():
+    answer = json.loads(live.page(json.dumps({**live.FIRST, "heads": 1, "shared": 2})))
+    assert answer == {"refused": "heads: expected a multiple of the 2 that share a key head, got 1"}
+
+
+@pytest.mark.parametrize(("length", "said"), [(24, ""), (25, "Of 25 words and signs the first 24 are used.")])
+def test_a_text_that_is_cut_says_so(length, said):
+    answer = json.loads(live.page(json.dumps({**live.FIRST, "sentence": "word " * length})))
+    assert (answer["cut"], len(answer["numbers"]["words"])) == (said, 24)
+
+
+def test_every_row_and_column_of_a_map_is_labelled():
+    shown = json.loads(live.page(json.dumps({**live.FIRST, "sentence": "alpha beta"})))["html"]
+    for drawing in shown.split("<figure>")[1:]:
+        assert (drawing.count(">alpha</text>"), drawing.count(">beta</text>")) == (2, 2)
 
 
 def test_slopes_of_one_channel_are_the_weights():

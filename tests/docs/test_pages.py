@@ -5,9 +5,10 @@ import doctest
 import re
 from pathlib import Path
 
+import build
 import numpy as np
 import pytest
-from making import api, pages, pictures
+from making import api, pages, pictures, told
 
 import tinyattn
 from tinyattn.catalog import ROWS, find
@@ -33,6 +34,10 @@ def test_a_row_has_a_page_with_every_section(row):
     assert written["Only here"].count("```pycon")
     assert len(re.findall(r"[.!?](?:\s|$)", written["Idea"])) == 2, "Idea: two sentences"
     assert "](" in written["Neighbours"], "Neighbours: no link to one"
+    uses = written["When to use it"]
+    assert re.findall(r"^\S+ ", uses, re.M) == ["- "] * 3, "When to use it: three lines"
+    assert re.findall(r"^- \*\*(.+?)\*\*", uses, re.M) == ["Use it", "Avoid it", "Instead"]
+    assert "](" in uses.partition("- **Instead**")[2], "When to use it: no link to another mechanism"
 
 
 def test_no_page_is_left_of_a_row_that_is_gone():
@@ -130,7 +135,7 @@ def test_every_public_definition_and_option_is_named_in_its_reference():
     assert re.findall(r"autofunction:: tinyattn\.definitions\.(\w+)", text) == tinyattn.definitions.__all__
 
 
-@pytest.mark.parametrize("module", [pages, api], ids=lambda module: module.__name__)
+@pytest.mark.parametrize("module", [pages, api, told, build], ids=lambda module: module.__name__)
 def test_the_examples_of_the_makers_run(module):
     assert doctest.testmod(module).failed == 0
 

@@ -51,6 +51,14 @@ def test_there_are_eight_chapters_of_three_exercises() -> None:
         assert "{literalinclude} /../tinyattn/" in path.read_text(), f"{path.name}: shows no code of the package"
 
 
+def test_files_that_the_reading_path_names_are_there() -> None:
+    folder = CHAPTERS[0].parent
+    for path in (folder / "index.md", *CHAPTERS):
+        for name in re.findall(r"`((?:tinyattn|tests|docs)/[\w/.]+)`", path.read_text()):
+            assert (folder.parents[1] / name).exists(), f"{path.name}: {name}"
+    assert "`tinyattn/engine/graph.py`" in (folder / "index.md").read_text()
+
+
 @pytest.mark.parametrize("path", CHAPTERS, ids=[path.stem for path in CHAPTERS])
 def test_the_cells_of_a_chapter_run(path) -> None:
     known: dict[str, object] = {}

@@ -44,13 +44,14 @@ def markdown() -> str:
     tied = {name for edge in found for name in edge[:2]}
     lines = [
         "# Which mechanism is which", "",
-        f"{len(ROWS)} mechanisms, {len(found)} laws between them. Every arrow is a law that runs in the tests and by "
-        "`tinyattn check NAME`; `tinyattn equivalences` writes this page.", "",
+        f"There are {len(found)} laws between {len(ROWS)} mechanisms. Each runs in the tests and with `tinyattn check NAME`; "
+        "`tinyattn equivalences` writes this page.", "",
         "```mermaid", "graph LR"]
     arrows = {"exact": "-->", "approximate": "-.->", "in distribution": "==>"}
     pairs = dict.fromkeys((edge.mechanism, edge.to, edge.law.kind) for edge in found)
     lines += [f"  {a} {arrows[kind]} {b}" for a, b, kind in pairs]
-    lines += ["```", "", "A solid line is exact, a dotted line approximate, a thick line in distribution.", ""]
+    lines += ["```", "", "Each arrow is one or more laws: a solid one is exact, a dotted one approximate, a thick one holds in "
+              "distribution.", ""]
     for kind, means in KINDS.items():
         of_kind = [edge for edge in found if edge.law.kind == kind]
         if of_kind:
@@ -58,10 +59,10 @@ def markdown() -> str:
             lines += [f"| `{edge.mechanism}` | `{edge.to}` | {edge.law.says} |" for edge in of_kind]
             lines += [""]
     lines += ["## Forms of one mechanism", "",
-              "The same mechanism computed in other ways: each form has the outputs and the gradients of the definition.", "",
+              "Other ways to compute the same mechanism: each form has the outputs and the gradients of the definition.", "",
               "| mechanism | forms |", "|---|---|"]
     lines += [f"| `{row.name}` | {', '.join(row.forms)} |" for row in ROWS if row.forms]
     alone = [row.name for row in ROWS if row.name not in tied]
     if alone:
-        lines += ["", "## Compared with no other mechanism", "", ", ".join(f"`{name}`" for name in alone)]
+        lines += ["", "## Not tied to another mechanism", "", ", ".join(f"`{name}`" for name in alone)]
     return "\n".join(lines).rstrip() + "\n"

@@ -1,4 +1,4 @@
-// Loads Python when asked to, and from then on has every change of the form computed by live.py.
+// Loads Python when the button is pressed; from then on live.py computes every change of the form.
 const form = document.getElementById("settings");
 const shown = document.getElementById("shown");
 const state = document.getElementById("state");
@@ -28,10 +28,10 @@ function draw() {
   if (!page) return;
   const from = performance.now();
   const answer = JSON.parse(page(JSON.stringify(settings())));
-  if (answer.refused) return say("The library refuses: " + answer.refused, true);
+  if (answer.refused) return say("The library refuses these settings: " + answer.refused, true);
   shown.innerHTML = answer.html;
   window.numbers = answer.numbers;
-  say(`Computed here in ${Math.round(performance.now() - from)} ms.`);
+  say(`Computed here in ${Math.round(performance.now() - from)} ms.` + (answer.cut ? ` ${answer.cut}` : ""));
 }
 
 async function load() {
