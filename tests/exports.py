@@ -14,7 +14,8 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent.parent / "tinyattn"
 WIDTH = 125
 OPS = ["Bias", "Pattern", "alibi", "merge", "relative", "rotary"]
-PARTS = ["caches", "catalog", "definitions", "engine", "fastest", "kernels", "laws", "layers", "models", "ops", "plot", "testing"]
+PARTS = ["caches", "catalog", "definitions", "engine", "fastest", "kernels", "laws", "layers", "models", "ops", "parallel", "plot",
+         "testing"]
 
 
 def declared(tree: ast.Module) -> set[str]:

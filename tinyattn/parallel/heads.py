@@ -84,7 +84,7 @@ def solved(name: str, q: Array, k: Array, v: Array, comm: Any, layout: Any, mask
 
     def checked_heads() -> tuple[dict[str, Any], Any]:
         facts, value = checked()
-        if mask is not None and mask.dense(1, 1).shape[-3:-2] not in ((), (1,)):
+        if mask is not None and mask.dense(0, 0).shape[-3:-2] not in ((), (1,)):
             raise ValueError(f"mask: expected the same mask for all heads, got {mask.text}; ring_attention takes one for each head")
         return facts, value
 

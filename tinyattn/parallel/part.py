@@ -97,14 +97,14 @@ def moved(pattern: Pattern, i0: int, j0: int) -> Pattern:
 
 
 def attend(q: Array, k: Array, v: Array, seen: Sees, rule: Rule) -> Partial:
-    """Returns (out, lse) of the attention to a part of the keys."""
+    """Returns (out, lse) of the attention to a part of the keys, lse in float64: a float32 lse of 20 makes weights wrong by 1e-6."""
     out, lse = fastest.attention_with_lse(q, k, v, mask=seen.mask, window=seen.window, scale=rule.scale, softcap=rule.softcap)
-    return out, lse
+    return out, lse.astype(np.float64)
 
 
 def gradients(q: Array, k: Array, v: Array, out: Array, lse: Array, d_out: Array, d_lse: Array, seen: Sees,
               rule: Rule) -> tuple[Array, Array, Array]:
-    """Returns what a part of the keys adds to d_q, and its d_k and d_v; (out, lse) are the results of all keys.
+    """Returns what a part of the keys adds to d_q, and its d_k and d_v; (out, lse) are the results of all keys, lse in float64.
 
     With P = exp(S - lse): dS = P (d_out V^T - d_out . out + d_lse), d_v = P^T d_out, d_q = dS K, d_k = dS^T Q.
     """
@@ -122,8 +122,9 @@ def gradients(q: Array, k: Array, v: Array, out: Array, lse: Array, d_out: Array
         tanh = None if rule.softcap is None else np.tanh(scores / rule.softcap)
         scores = scores if tanh is None else rule.softcap * tanh
         seen_rows = (lse > -np.inf)[..., None]
+        low = np.where(seen_rows, lse[..., None], 0).astype(q.dtype)
         shown = seen_rows if visible is None else seen_rows & visible
-        weights = np.where(shown, np.exp(scores - np.where(seen_rows, lse[..., None], 0)), 0).astype(q.dtype)
+        weights = np.where(shown, np.exp(scores - low) * np.exp(low - lse[..., None]).astype(q.dtype), 0)
         delta = (d_out * out).sum(axis=-1) - d_lse
         d_scores = weights * (unfold_group(fold_group(d_out, kv_heads) @ v.mT, heads) - delta[..., None])
         if tanh is not None:
@@ -147,4 +148,4 @@ def sink_gradient(sinks: Array, out: Array, lse: Array, d_out: Array, d_lse: Arr
     delta = (d_out * out).sum(axis=-1) - d_lse
     with np.errstate(under="ignore", invalid="ignore"):
         share = np.where(lse > -np.inf, np.exp(sinks[:, None] - np.where(lse > -np.inf, lse, 0)), 0)
-    return -(share * delta).sum(axis=(*range(lse.ndim - 2), -1)).astype(sinks.dtype)
+    return -np.asarray(share * delta).sum(axis=(*range(lse.ndim - 2), -1)).astype(sinks.dtype)

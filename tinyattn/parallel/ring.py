@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from hashlib import blake2b
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -109,9 +110,14 @@ def facts_of(rule: Rule, q: Array, k: Array, v: Array, sinks: Any) -> dict[str, 
     """Returns what all ranks must agree on: shapes without the tokens, the dtype, the options, what has gradients."""
     heads = {name: (*x.shape[:-2], x.shape[-1]) for name, x in (("q", q), ("k", k), ("v", v))}
     shapes = {f"the shape of {name} without its tokens": shape for name, shape in heads.items()}
-    return {**shapes, "dtype": str(np.dtype(q.dtype).name), "mask": None if rule.mask is None else rule.mask.text,
+    return {**shapes, "dtype": str(np.dtype(q.dtype).name), "mask": None if rule.mask is None else shortened(rule.mask.text),
             "causal and window": (rule.left, rule.right), "scale": rule.scale, "softcap": rule.softcap, "sinks": sinks is not None,
             "arguments with gradients": differentiated(q=q, k=k, v=v, **({} if sinks is None else {"sinks": sinks}))}
+
+
+def shortened(text: str) -> str:
+    """Returns a text, or of a long one, as that of the documents of a million tokens, its beginning and its digest."""
+    return text if len(text) <= 80 else f"{text[:60]}... ({blake2b(text.encode(), digest_size=8).hexdigest()})"
 
 
 @primitive
@@ -141,7 +147,7 @@ def ring(q: Array, k: Array, v: Array, sinks: Array | None, call: Call) -> tuple
                 for part, rows in zip(parts, layout.cuts(rank), strict=True)] or [unseen(wide_q, v.shape[-1])]
         out, lse = (np.concatenate(x, axis=axis) for x, axis in zip(zip(*held, strict=True), (-2, -1), strict=True))
         out, lse = with_sinks(out, lse, sinks)
-    return (out, lse), (call, q, k, v, sinks, out, lse)
+    return (out, lse.astype(out.dtype)), (call, q, k, v, sinks, out, lse)
 
 
 @ring.backward
@@ -207,4 +213,4 @@ def blank(like: Array, count: int, dtype: Any = None) -> Array:
 
 def unseen(q: Array, value_dim: int) -> Partial:
     """Returns (out, lse) of queries that see no key: 0 and -inf."""
-    return np.zeros((*q.shape[:-1], value_dim), q.dtype), np.full(q.shape[:-1], -np.inf, q.dtype)
+    return np.zeros((*q.shape[:-1], value_dim), q.dtype), np.full(q.shape[:-1], -np.inf)

@@ -62,26 +62,30 @@ def recurrent(run: Callable[..., Any], q: Array, k: Array, v: Array, gates: Mapp
                 raise ValueError(f"{name}: expected the {count} tokens that the layout gives this rank, got shape {shape}")
         shapes = {f"the shape of {name} without its tokens": (*array.shape[: k.ndim - 2], *array.shape[k.ndim - 1 :])
                   for name, array in {"q": q, "k": k, "v": v, **given}.items()}
-        states = check_state(initial_state, to_single(k), to_single(v), truth("normalize", normalize))
+        wide = {name: to_single(array) for name, array in {"q": q, "k": k, "v": v, **given}.items()}
+        features = features_of(run, wide)
+        featured = np.zeros((*k.shape[:-1], features), wide["k"].dtype)  # what a feature map makes of the keys
+        states = check_state(initial_state, featured, wide["v"], truth("normalize", normalize))
         facts = {"gates": tuple(given), **shapes, "dtype": np.dtype(q.dtype).name, "layout": layout.spans,  # type: ignore[union-attr]
                  "initial_state": None if initial_state is None else states.shape,
                  "normalize, return_state": (normalize, truth("return_state", return_state)),
                  "arguments with gradients": differentiated(q=q, k=k, v=v, **given)}
-        return facts, (layout, states)
+        return facts, (wide, states)
 
-    (spans, state), _ = agreed(comm, checked, "recurrent")
+    (wide, state), _ = agreed(comm, checked, "recurrent")
     with Together(comm, "recurrent"):
-        wide = [to_single(x) for x in (q, k, v)]
-        out, last = folded(run, *wide, {name: to_single(gate) for name, gate in given.items()}, state, comm, spans, normalize)
+        out, last = folded(run, wide, state, comm, layout, normalize)  # type: ignore[arg-type]
     out = out.astype(q.dtype) if is_half(q.dtype) else out
     return (out, state_pair(last) if normalize else last) if return_state else out
 
 
-def folded(run: Callable[..., Any], q: Array, k: Array, v: Array, gates: Mapping[str, Array], state: Array, comm: Any,
-           layout: Layout, normalize: bool) -> tuple[Array, Array]:
+def folded(run: Callable[..., Any], given: Mapping[str, Array], state: Array, comm: Any, layout: Layout,
+           normalize: bool) -> tuple[Array, Array]:
     """Returns this rank's rows and the last state; a normaliser is the last column of the state."""
+    gates = dict(given)
+    q, k, v = (gates.pop(name) for name in "qkv")
     values, token_axis = with_ones(v) if normalize else v, k.ndim - 2
-    width, dtype = values.shape[-1], values.dtype
+    width, dtype, features = values.shape[-1], values.dtype, state.shape[-2]
     # A rank without tokens has an empty span, so that it takes part in the exchange, forward and backward.
     cuts = layout.cuts(comm.Get_rank()) or (slice(0, 0),)
     counts = tuple(max(len(spans), 1) for spans in layout.spans)
@@ -89,7 +93,6 @@ def folded(run: Callable[..., Any], q: Array, k: Array, v: Array, gates: Mapping
     for cut in cuts:
         at = (slice(None),) * token_axis + (cut,)
         part = {name: gate[at] for name, gate in gates.items()}
-        features = features_of(run, q, k, values, gates)
         start = np.zeros((*k.shape[:-2], features, width + features), dtype)
         start[..., width:] = np.eye(features, dtype=dtype)
         blank = np.zeros((*v.shape[:-2], cut.stop - cut.start, features), dtype)
@@ -117,10 +120,11 @@ def folded(run: Callable[..., Any], q: Array, k: Array, v: Array, gates: Mapping
     return divided(whole) if normalize else whole, state
 
 
-def features_of(run: Callable[..., Any], q: Array, k: Array, v: Array, gates: Mapping[str, Array]) -> int:
+def features_of(run: Callable[..., Any], given: Mapping[str, Array]) -> int:
     """Returns the number of features of the mechanism's state, which a feature map may make larger than head_dim."""
-    at = (slice(None),) * (k.ndim - 2) + (slice(0, 0),)
-    made = run(q[at], k[at], v[at], **{name: gate[at] for name, gate in gates.items()}, return_state=True)[1]
+    axis = given["k"].ndim - 2
+    none = {name: x[(slice(None),) * axis + (slice(0, 0),)] for name, x in given.items()}
+    made = run(none.pop("q"), none.pop("k"), none.pop("v"), **none, return_state=True)[1]
     if isinstance(made, tuple):
         raise TypeError("run: expected a mechanism that is not normalised; give it normalize=False, and `recurrent` normalize=True")
     return int(made.shape[-2])

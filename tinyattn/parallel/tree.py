@@ -97,9 +97,9 @@ def tree(q: Array, k: Array, v: Array, sinks: Array | None, call: Call) -> tuple
         for number, (columns, seen) in enumerate(seen_spans(call, q.shape[-2])):
             keys = attend(wide[0], wide[1][..., columns, :], wide[2][..., columns, :], seen, call.rule)
             part = merge(part, keys) if number else keys
-        both = up_and_down(call.comm, np.concatenate((part[0], part[1][..., None]), axis=-1), joined)
-        out, lse = with_sinks(both[..., :-1].copy(), both[..., -1].copy(), sinks)
-    return (out, lse), (call, *wide, sinks, out, lse)
+        both = up_and_down(call.comm, np.concatenate((part[0], part[1][..., None].astype(part[0].dtype)), axis=-1), joined)
+        out, lse = with_sinks(both[..., :-1].copy(), both[..., -1].astype(np.float64), sinks)
+    return (out, lse.astype(out.dtype)), (call, *wide, sinks, out, lse)
 
 
 @tree.backward

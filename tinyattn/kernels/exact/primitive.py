@@ -203,8 +203,10 @@ def part_gradients(q: Array, k: Array, v: Array, out: Array, lse: Array, d_out: 
     full = (*q.shape[:-1], k.shape[-2])
     sizes = sizes_of(q, k, v)
     q, k, v = blank_hidden(q, k, v, options, full)
-    totals = np.where(np.isneginf(lse), 0.0, 1.0)
+    tops = np.ascontiguousarray(lse, q.dtype)
+    with np.errstate(invalid="ignore"):
+        totals = np.where(np.isneginf(lse), 0.0, np.exp(lse - tops))
     saved = Saved(options, sizes, seen_of(options.mask, options.left, options.right, full, sizes), (q, k, v), None, None, None,
-                  np.ascontiguousarray(out), np.ascontiguousarray(lse), totals)
+                  np.ascontiguousarray(out), tops, totals)
     gradients: Any = pulled((d_out, d_lse), saved, whole=False)
     return gradients["q"], gradients["k"], gradients["v"]
