@@ -5,6 +5,7 @@ Its files, in reading order:
     layout.py               which tokens each rank holds
     agree.py                one error on every rank, or none
     threads.py              a communicator whose ranks are threads
+    recording.py            a communicator that notes what is sent
     messages.py             arrays as messages
     part.py                 one span of queries against one span of keys
     ring.py                 keys travel from rank to rank
