@@ -36,6 +36,7 @@ Its files, in reading order:
     state.py                the state alone
     cross.py                an encoder's memory
     shared.py               another layer's keys
+    sharded.py              tokens spread over many ranks
     rows.py                 what each row of a batch gets
     batch.py                rows of different lengths
     room.py                 room for a text in all caches together

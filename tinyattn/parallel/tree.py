@@ -15,7 +15,7 @@ from tinyattn.ops.types import Array
 from tinyattn.parallel.agree import Together, agreed, check_layout, refuse_again, refuse_options
 from tinyattn.parallel.layout import Layout
 from tinyattn.parallel.messages import total, up_and_down
-from tinyattn.parallel.part import attend, check_arrays, check_rule, gradients, sees, sink_gradient, with_sinks
+from tinyattn.parallel.part import Sees, attend, check_arrays, check_rule, gradients, sees, sink_gradient, with_sinks
 from tinyattn.parallel.ring import TAKEN, Call, facts_of, unseen
 
 
@@ -125,6 +125,11 @@ tree_again = tree.again(refuse_again("tinyattn.parallel.tree_attention"))
 def seen_spans(call: Call, q_len: int) -> list[tuple[slice, Any]]:
     """Returns the spans of this rank's keys that the queries see, as places in its arrays."""
     rank, layout = call.comm.Get_rank(), call.layout
-    found = [(columns, sees(call.rule, (layout.length - q_len, layout.length), keys))
-             for keys, columns in zip(layout.spans[rank], layout.cuts(rank), strict=True)] if q_len else []
-    return [(columns, seen) for columns, seen in found if seen is not None]
+    found: list[tuple[slice, Any]] = []
+    for keys, columns in zip(layout.spans[rank], layout.cuts(rank), strict=True) if q_len else ():
+        seen = sees(call.rule, (layout.length - q_len, layout.length), keys)
+        if found and seen == found[-1][1] == Sees(None, None) and found[-1][0].stop == columns.start:
+            found[-1] = slice(found[-1][0].start, columns.stop), seen  # every query sees both: one call for all of them
+        elif seen is not None:
+            found.append((columns, seen))
+    return found
