@@ -11,7 +11,8 @@ Its files, in reading order:
     ring.py                 keys travel from rank to rank
     heads.py                each rank computes some heads of all tokens
     tree.py                 few queries over the caches of all ranks
-    states.py               the linear family: states are handed over
+    states.py               the linear family: maps of states are exchanged
+    simulate.py             what each scheme computes and sends, and how long it takes
 """
 
 from tinyattn.parallel.heads import head_parallel_attention, head_parallel_attention_with_lse
