@@ -24,6 +24,7 @@ Its files, in reading order:
     comparing/              what tinyattn compare consists of
     compare.py              tinyattn compare
     presets.py              shapes of well-known models
+    cost_of_ranks.py        the costs of one sequence over ranks
     cost.py                 tinyattn cost
     timing/                 what tinyattn time measures
     time.py                 tinyattn time

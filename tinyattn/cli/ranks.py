@@ -12,7 +12,7 @@ from tinyattn.parallel.agree import agreed
 T = TypeVar("T")
 
 
-def world() -> Any:
+def world(option: str = "--parallel") -> Any:
     """Returns the communicator of all ranks; ValueError where mpi4py is not installed.
 
     Started as plain `python`, a rank that fails would leave the others waiting: then one rank says so.
@@ -20,7 +20,7 @@ def world() -> Any:
     try:
         from mpi4py import MPI
     except ImportError as error:
-        raise ValueError(f"--parallel: needs mpi4py and an MPI, as pip install 'tinyattn[mpi]' brings them ({error})") from None
+        raise ValueError(f"{option}: needs mpi4py and an MPI, as pip install 'tinyattn[mpi]' brings them ({error})") from None
     comm = MPI.COMM_WORLD
     if comm.Get_size() > 1 and comm.Get_rank() == 0 and "mpi4py.run" not in sys.modules:
         ends.say("tinyattn: started without -m mpi4py, an error in one rank leaves the others waiting; "
