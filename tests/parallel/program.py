@@ -41,7 +41,7 @@ def schemes():
                 got, back = vjp(lambda t: scheme(*t, COMM, layout, causal=causal), mine)
                 near(got[0], layout.take(out, RANK), scheme.__name__)
                 near(got[1], layout.take(lse, RANK, -1), scheme.__name__)
-                for mine_of, whole in zip(back(got), gradients):
+                for mine_of, whole in zip(back(got), gradients, strict=True):
                     near(mine_of, layout.take(whole, RANK), f"{scheme.__name__}, backward")
             near(tree_attention(x[0][..., -1:, :], *mine[1:], COMM, layout), definitions.attention(x[0][..., -1:, :], *x[1:]), "tree")
             run = partial(definitions.retention_chunked, log_decay=np.linspace(-0.5, -0.1, kv_heads))

@@ -5,7 +5,7 @@ import numpy as np
 from tinyattn import definitions
 from tinyattn.engine.grad import vjp
 from tinyattn.laws.budget import anywhere, measure, of_logs
-from tinyattn.laws.problem import REGIMES, Problem, Sizes, arrays
+from tinyattn.laws.problem import REGIMES, Sizes, arrays
 from tinyattn.ops import masks
 from tinyattn.parallel import Layout, contiguous, threads, zigzag
 
@@ -15,9 +15,9 @@ NAMES = ("out", "lse", "d_q", "d_k", "d_v", "d_sinks")
 def random_layout(rng, length, ranks):
     """Draws any layout: random cuts dealt to random ranks, some of which may have nothing."""
     ends = np.unique([0, length, *rng.integers(0, length + 1, int(rng.integers(0, 7)))]).tolist()
-    spans = list(zip(ends[:-1], ends[1:]))
+    spans = list(zip(ends[:-1], ends[1:], strict=True))
     owners = rng.integers(0, ranks, len(spans))
-    return Layout(length, tuple(tuple(span for span, owner in zip(spans, owners) if owner == rank) for rank in range(ranks)))
+    return Layout(length, tuple(tuple(span for span, owner in zip(spans, owners, strict=True) if owner == rank) for rank in range(ranks)))
 
 
 def drawn_layout(rng, length, ranks):
@@ -85,8 +85,8 @@ def on_ranks(scheme, p, layout):
         (out, lse), pull = vjp(lambda t: scheme(*t[:3], comm, layout, **named(t, options)), mine)
         return (out, lse, *pull((layout.take(d_out, rank), layout.take(d_lse, rank, -1))))
 
-    parts = list(zip(*threads.run(layout.ranks, program)))
-    found = [layout.put(part, -1 if name == "lse" else -2) for name, part in zip(NAMES, parts[:5])]
+    parts = list(zip(*threads.run(layout.ranks, program), strict=True))
+    found = [layout.put(part, -1 if name == "lse" else -2) for name, part in zip(NAMES, parts[:5], strict=True)]
     return (*found, *(sum(part) for part in parts[5:]))
 
 

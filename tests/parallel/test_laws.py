@@ -42,7 +42,7 @@ def test_heads_give_the_bits_of_one_process_where_no_group_is_cut():
             x = [rng.standard_normal((2, heads, length, 8)).astype(np.float32) for heads in (6, 6, 6)]
             p = Problem(*x, {"causal": True})
             got, want = on_ranks(head_parallel_attention_with_lse, p, zigzag(length, ranks)), one_process(None, p, attention_with_lse)
-            for name, a, b in zip(NAMES, got, want):
+            for name, a, b in zip(NAMES, got, want, strict=True):
                 assert a.tobytes() == np.asarray(b).tobytes(), (ranks, length, name)
 
 
@@ -74,7 +74,7 @@ def test_a_tree_equals_one_process_with_the_same_bits_on_all_ranks(ranks):
         every = threads.run(ranks, program)
         for other in every[1:]:
             assert [a.tobytes() for a in other[:2]] == [a.tobytes() for a in every[0][:2]]
-        d_q, *d_sinks = (sum(part) for part in zip(*((r[2], *r[5:]) for r in every)))
+        d_q, *d_sinks = (sum(part) for part in zip(*((r[2], *r[5:]) for r in every), strict=True))
         got = (*every[0][:2], d_q, *(layout.put([r[i] for r in every]) for i in (3, 4)), *d_sinks)
         assert spent(p, got, rng) <= 1.0, (number, layout)
 
@@ -126,7 +126,7 @@ def test_states_over_any_layout_equal_one_process(name):
         scale = 1 + max(np.abs(x).max(initial=0) for x in (out, *wanted[:3], *wanted[3].values()))
         errors = [np.abs(layout.put([r[0] for r in every]) - out), *(np.abs(layout.put([r[1][i] for r in every]) - wanted[i]) for i in range(3)),
                   *(np.abs(layout.put([r[1][3][gate] for r in every], 2) - wanted[3][gate]) for gate in given),
-                  *(np.abs(a - b) for r in every for a, b in zip(parts(r[2]), parts(last)))]
+                  *(np.abs(a - b) for r in every for a, b in zip(parts(r[2]), parts(last), strict=True))]
         worst = max(worst, *(error.max(initial=0) / scale for error in errors))
     assert 0 < worst < 64 * np.finfo(np.float64).eps  # 9 seen; a state that is lost or folded in another order changes digits
 

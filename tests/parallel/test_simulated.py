@@ -34,15 +34,15 @@ def messages_of(ops):
 @pytest.mark.parametrize("make", [contiguous, zigzag])
 def test_the_messages_of_a_ring_and_their_order_are_those_recorded(make, ranks):
     layout = make(33, ranks)
-    for real, program in (zip(zip(*recorded(ring_attention, layout, arrays(33), causal=True)),
-                              (ring_programs(layout, SHAPE, right=0), ring_programs(layout, SHAPE, right=0, backward=True)))):
+    for real, program in (zip(zip(*recorded(ring_attention, layout, arrays(33), causal=True), strict=True),
+                              (ring_programs(layout, SHAPE, right=0), ring_programs(layout, SHAPE, right=0, backward=True)), strict=True)):
         assert [messages_of(events) for events in real] == [messages_of(ops) for ops in program]
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3, 5, 11])
 def test_the_bytes_of_an_exchange_of_heads_are_those_recorded(ranks):
     layout = zigzag(33, ranks)
-    forward, backward = zip(*recorded(head_parallel_attention, layout, arrays(33), causal=True))
+    forward, backward = zip(*recorded(head_parallel_attention, layout, arrays(33), causal=True), strict=True)
     for real, programs in ((forward, heads_programs(layout, SHAPE, right=0)), (backward, heads_programs(layout, SHAPE, right=0, backward=True))):
         assert [sum(event.size for event in events) for events in real] == [sent(program) for program in programs]
 

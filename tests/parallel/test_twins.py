@@ -44,7 +44,7 @@ TWINS = {
         ("        out, lse = with_sinks(out, lse, sinks)\n", "")], contiguous(12, 3)),
     "zigzag has the masks of contiguous shards": (RING, {"causal": True}, [
         ("            seen = sees(rule, queries, keys)\n",
-         "            seen = sees(rule, (3 * (2 * rank + own), 3 * (2 * rank + own) + 3), (3 * (2 * source + theirs), 3 * (2 * source + theirs) + 3))\n")],
+         "            seen = sees(rule, (3 * (2 * rank + own), 3 * (2 * rank + own) + 3), (keys[0] // 6 * 3 + 6 * source, keys[0] // 6 * 3 + 6 * source + 3))\n")],
         zigzag(12, 2)),
     "documents are those of the shard's own positions": (PART, {"mask": DOCUMENTS}, [
         ("    if not i0 and not j0:\n", "    if True:\n")], contiguous(12, 3)),

@@ -20,20 +20,20 @@ from tinyattn.parallel import simulate as sim
 
 HEADER = ["model", "scheme", "sends", "messages", "balance", "seconds", "no overlap", "memory per rank"]
 NUMBERS = ("flops", "bandwidth", "latency")
-LEGEND = ("All layers of one sequence, forward and backward: what the busiest rank sends, mean over largest work, seconds with messages "
-          "behind the computation and without, and the bytes of one layer's tokens, messages on their way and gradients. The ring "
-          "hides its messages from so many tokens per rank on:")
+LEGEND = ("All layers of one sequence, forward and backward: what the busiest rank sends, mean over largest work, seconds with "
+          "messages behind the computation and without, and the bytes of one layer's tokens, messages on their way and gradients. "
+          "The ring hides its messages from so many tokens per rank on:")
 
 
 def machine_of(given: argparse.Namespace) -> sim.Machine:
     """Returns the three numbers of the machine, given or measured; ValueError where one is missing."""
     measured = measure() if given.measure else {}
-    found = {name: measured.get(name) if getattr(given, name) is None else getattr(given, name) for name in NUMBERS}
-    missing = [f"--{name}" for name, number in found.items() if number is None]
+    found = measured | {name: number for name in NUMBERS if (number := getattr(given, name)) is not None}
+    missing = [f"--{name}" for name in NUMBERS if name not in found]
     if missing:
-        raise ValueError(f"{', '.join(missing)}: missing; the cost over ranks depends on FLOP per second of a rank, bytes per second and "
-                         f"seconds of a message; give them, or --measure under mpiexec")
-    return sim.Machine(*(float(found[name]) for name in NUMBERS))
+        raise ValueError(f"{', '.join(missing)}: missing; the cost over ranks depends on FLOP per second of a rank, bytes per second "
+                         f"and seconds of a message; give them, or --measure under mpiexec")
+    return sim.Machine(*(found[name] for name in NUMBERS))
 
 
 def measure() -> dict[str, float]:
@@ -76,8 +76,8 @@ def lines_of(shapes: Mapping[str, Shape], length: int, ranks: int, itemsize: int
     """Returns a row per model and scheme, and the two rows of decoding and of states."""
     lines = []
     for name, shape in shapes.items():
-        rows = [line_of(shape, scheme, layout, itemsize, machine) for scheme, layout in
-                (("ring contiguous", contiguous(length, ranks)), ("ring zigzag", zigzag(length, ranks)), ("heads", contiguous(length, ranks)))]
+        layouts = {"ring contiguous": contiguous(length, ranks), "ring zigzag": zigzag(length, ranks), "heads": contiguous(length, ranks)}
+        rows = [line_of(shape, scheme, layout, itemsize, machine) for scheme, layout in layouts.items()]
         best = min(rows, key=lambda row: row["seconds"])
         for row in rows:
             row["best"] = row is best
@@ -143,15 +143,18 @@ def run(given: argparse.Namespace, shapes: Mapping[str, Shape], in_units: Callab
     if given.measure and world("--measure").Get_rank():
         return 0
     lines = lines_of(shapes, given.length, given.ranks, itemsize, machine)
-    table(HEADER, [[line["model"], line["scheme"] + (" (best)" if line.get("best") else ""), in_units(line["sends"]), f"{line['messages']:,}",
-                    f"{line['balance']:.2f}", f"{line['seconds']:.3g}", f"{line['no_overlap']:.3g}", in_units(line["memory"])] for line in lines],
+    rows = [[line["model"], line["scheme"] + (" (best)" if line.get("best") else ""), in_units(line["sends"]), f"{line['messages']:,}",
+             f"{line['balance']:.2f}", f"{line['seconds']:.3g}", f"{line['no_overlap']:.3g}", in_units(line["memory"])] for line in lines]
+    table(HEADER, rows,
           title=f"{given.length:,} tokens over {given.ranks} ranks in {given.dtype}: {machine.flops:.3g} FLOP/s, "
                 f"{machine.bandwidth:.3g} bytes/s, {machine.latency:.3g} s a message")
     print()
-    paragraph(LEGEND + " " + "; ".join(f"{line['model']}, {line['scheme']} {line['hidden_from']:,} (here {given.length // given.ranks:,})"
-                                       for line in lines if line["hidden_from"]) + ".")
+    here = given.length // given.ranks
+    hidden = [f"{line['model']}, {line['scheme']} {line['hidden_from']:,} (here {here:,})" for line in lines if line["hidden_from"]]
+    paragraph(f"{LEGEND} {'; '.join(hidden)}.")
     if given.json is not None:
-        write_json({"length": given.length, "ranks": given.ranks, "dtype": given.dtype, **machine._asdict(), "rows": lines}, given.json)
+        settings = {"length": given.length, "ranks": given.ranks, "dtype": given.dtype, **machine._asdict()}
+        write_json({**settings, "rows": lines}, given.json)
     if given.plot is not None:
         from tinyattn import plot
 

@@ -12,8 +12,8 @@ import numpy as np
 
 from tinyattn.engine.grad import value_and_grad
 from tinyattn.engine.tree import differentiable, leaves, map_tree
+from tinyattn.layers.attention import SelfAttention
 from tinyattn.models.decoder import Decoder
-from tinyattn.models.given import check_given
 from tinyattn.models.optimise import AdamW
 from tinyattn.models.text import batch_of
 from tinyattn.models.train import Step, descend
@@ -33,7 +33,7 @@ def sharded(decoder: Decoder, scheme: str, comm: Any, layout: Layout, **options:
     the scheme, such as a mask of the packed documents by their positions.
 
     Raises:
-        ValueError: another scheme, or a scheme for another mechanism than the decoder's.
+        ValueError: another scheme, or a scheme for another mechanism than the decoder's. TypeError: layers that have no mechanism.
 
     >>> from tinyattn.models.config import DecoderConfig
     >>> from tinyattn.parallel import threads
@@ -72,8 +72,10 @@ def with_mechanisms(decoder: Decoder, change: Callable[[Callable[..., Any]], Cal
     """Returns the decoder with the mechanism of every layer changed, its arrays as they are."""
     blocks = []
     for block in decoder.blocks:
-        check_given("decoder", block.attention, "a Decoder of layers with a mechanism", "mechanism")
-        blocks.append(replace(block, attention=replace(block.attention, mechanism=change(block.attention.mechanism))))
+        layer = block.attention
+        if not isinstance(layer, SelfAttention):
+            raise TypeError(f"decoder: expected layers of SelfAttention, which are given their mechanism, got {type(layer).__name__}")
+        blocks.append(replace(block, attention=replace(layer, mechanism=change(layer.mechanism))))
     return replace(decoder, blocks=tuple(blocks))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -36,7 +37,7 @@ def plan_of(comm: Any, layout: Layout, heads: int, kv_heads: int) -> Plan:
     """
     ranks, groups = layout.ranks, heads // max(kv_heads, 1)
     ends = [heads * rank // ranks for rank in range(ranks + 1)]
-    shares = tuple(zip(ends[:-1], ends[1:], strict=True))
+    shares = tuple(pairwise(ends))
     return Plan(comm, layout, shares, tuple((a // groups, -(-b // groups)) if a < b else (0, 0) for a, b in shares))
 
 
@@ -94,7 +95,7 @@ def solved(name: str, q: Array, k: Array, v: Array, comm: Any, layout: Any, mask
     stored = q.dtype
     plan = plan_of(comm, layout, arrays[0].shape[-3], arrays[1].shape[-3])
     with Together(comm, name):
-        q, k, v = (to_single(x) for x in to_heads_again(*arrays, plan))
+        q, k, v = (to_single(x) for x in to_heads_again(arrays[0], arrays[1], arrays[2], plan))
         options = {"mask": mask, "causal": causal, "window": window, "scale": rule.scale, "softcap": softcap}
         out, lse = by_group(q, k, v, logits, plan, options)
         out, lse = from_heads_again(out, lse, plan)
@@ -173,7 +174,8 @@ def tokens_for_heads(plan: Plan, arrays: Sequence[Array], shares: Sequence[tuple
     return [layout.put([parts[place] for parts in came]) for place in range(len(arrays))]
 
 
-def heads_for_tokens(plan: Plan, arrays: Sequence[Array], shares: Sequence[tuple[Span, ...]], heads: Sequence[int]) -> list[Array]:
+def heads_for_tokens(plan: Plan, arrays: Sequence[Array], shares: Sequence[tuple[Span, ...]],
+                     heads: Sequence[int]) -> list[Array]:
     """Returns arrays (..., all heads, this rank's tokens, width), from arrays (..., this rank's heads, all tokens, width).
 
     What several ranks have of one head is summed.
@@ -183,14 +185,16 @@ def heads_for_tokens(plan: Plan, arrays: Sequence[Array], shares: Sequence[tuple
     blocks = [[(*x.shape[:-3], share[other][1] - share[other][0], layout.count(rank), x.shape[-1])
                for x, share in zip(arrays, shares, strict=True)] for other in range(layout.ranks)]
     came = received(plan.comm, sent, blocks, [x.dtype for x in arrays])
-    whole = [np.zeros((*x.shape[:-3], count, layout.count(rank), x.shape[-1]), x.dtype) for x, count in zip(arrays, heads, strict=True)]
+    whole = [np.zeros((*x.shape[:-3], count, layout.count(rank), x.shape[-1]), x.dtype)
+             for x, count in zip(arrays, heads, strict=True)]
     for other, parts in enumerate(came):
         for out, part, share in zip(whole, parts, shares, strict=True):
             out[..., slice(*share[other]), :, :] += part
     return whole
 
 
-def received(comm: Any, sent: Sequence[Array], blocks: Sequence[Sequence[tuple[int, ...]]], dtypes: Sequence[Any]) -> list[list[Array]]:
+def received(comm: Any, sent: Sequence[Array], blocks: Sequence[Sequence[tuple[int, ...]]],
+             dtypes: Sequence[Any]) -> list[list[Array]]:
     """Returns the arrays of these shapes and dtypes that each rank sent to this one, where `sent` are the bytes for each."""
     sizes = [[int(np.prod(shape)) * dtype.itemsize for shape, dtype in zip(shapes, dtypes, strict=True)] for shapes in blocks]
     came = exchanged(comm, sent, [sum(each) for each in sizes])

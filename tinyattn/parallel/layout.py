@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -79,7 +80,7 @@ class Layout:
     def cuts(self, rank: int) -> tuple[slice, ...]:
         """Returns where each span of a rank stands in the rank's own arrays."""
         ends = np.cumsum([0, *(stop - start for start, stop in self.held(rank))]).tolist()
-        return tuple(slice(a, b) for a, b in zip(ends[:-1], ends[1:], strict=True))
+        return tuple(slice(a, b) for a, b in pairwise(ends))
 
     def take(self, x: Array, rank: int, axis: int = -2) -> Array:
         """Returns a rank's tokens of an array of the whole sequence, whose tokens lie along `axis`; differentiable.
@@ -158,7 +159,7 @@ def contiguous(length: int, ranks: int) -> Layout:
     """
     length, ranks = whole("length", length, 0), whole("ranks", ranks, 1)
     ends = [length * rank // ranks for rank in range(ranks + 1)]
-    return Layout(length, tuple(((a, b),) for a, b in zip(ends[:-1], ends[1:], strict=True)))
+    return Layout(length, tuple(((a, b),) for a, b in pairwise(ends)))
 
 
 def zigzag(length: int, ranks: int) -> Layout:
@@ -171,5 +172,5 @@ def zigzag(length: int, ranks: int) -> Layout:
     """
     length, ranks = whole("length", length, 0), whole("ranks", ranks, 1)
     ends = [length * part // (2 * ranks) for part in range(2 * ranks + 1)]
-    parts = list(zip(ends[:-1], ends[1:], strict=True))
+    parts = list(pairwise(ends))
     return Layout(length, tuple((parts[rank], parts[-1 - rank]) for rank in range(ranks)))

@@ -82,7 +82,7 @@ def solved(name: str, q: Array, k: Array, v: Array, comm: Any, layout: Any, mask
     (rule, logits), _ = agreed(comm, checked, name)
     single = q.ndim == 2
     arrays = [x[None] if single else x for x in (q, k, v)]
-    out, lse = ring_again(*arrays, logits, Call(comm, layout, rule))
+    out, lse = ring_again(arrays[0], arrays[1], arrays[2], logits, Call(comm, layout, rule))
     out = out.astype(q.dtype) if is_half(q.dtype) else out
     return (out[0], lse[0]) if single else (out, lse)
 
@@ -136,7 +136,7 @@ def ring(q: Array, k: Array, v: Array, sinks: Array | None, call: Call) -> tuple
                 coming = [blank(x, layout.count((source - 1) % ranks)) for x in (keys, values)]
                 requests = post(comm, (keys, values), (rank + 1) % ranks, coming, (rank - 1) % ranks)
             wide_k, wide_v = to_single(keys), to_single(values)
-            for own, theirs, rows, columns, seen in met(layout, rule, rank, source):
+            for own, rows, columns, seen in met(layout, rule, rank, source):
                 part = attend(wide_q[..., rows, :], wide_k[..., columns, :], wide_v[..., columns, :], seen, rule)
                 before = parts[own]
                 parts[own] = part if before is None else merge(before, part)
@@ -172,7 +172,7 @@ def _(d_outs: tuple[Array, Array], saved: Any) -> dict[str, Array | None]:
                 requests += post(comm, sums, after, summed, before)
             wide_k, wide_v = to_single(keys), to_single(values)
             d_k, d_v = np.zeros(wide_k.shape, wide_q.dtype), np.zeros(wide_v.shape, wide_q.dtype)
-            for _, _, rows, columns, seen in met(layout, rule, rank, source):
+            for _, rows, columns, seen in met(layout, rule, rank, source):
                 added = gradients(wide_q[..., rows, :], wide_k[..., columns, :], wide_v[..., columns, :], out[..., rows, :],
                                   lse[..., rows], d_out[..., rows, :], d_lse[..., rows], seen, rule)
                 d_q[..., rows, :] += added[0]
@@ -195,14 +195,14 @@ def _(d_outs: tuple[Array, Array], saved: Any) -> dict[str, Array | None]:
 ring_again = ring.again(refuse_again("tinyattn.parallel.ring_attention"))
 
 
-def met(layout: Layout, rule: Rule, rank: int, source: int) -> list[tuple[int, int, slice, slice, Any]]:
+def met(layout: Layout, rule: Rule, rank: int, source: int) -> list[tuple[int, slice, slice, Any]]:
     """Returns the pairs of spans of a rank's queries and another's keys that see each other, and where their arrays are."""
     found = []
     for own, (queries, rows) in enumerate(zip(layout.spans[rank], layout.cuts(rank), strict=True)):
-        for theirs, (keys, columns) in enumerate(zip(layout.spans[source], layout.cuts(source), strict=True)):
+        for keys, columns in zip(layout.spans[source], layout.cuts(source), strict=True):
             seen = sees(rule, queries, keys)
             if seen is not None:
-                found.append((own, theirs, rows, columns, seen))
+                found.append((own, rows, columns, seen))
     return found
 
 

@@ -68,7 +68,8 @@ def ring_programs(layout: Layout, shape: Shape, *, left: int | None = None, righ
     per_pair = b * h * (2 * (3 * d + 2 * e) if backward else 2 * (d + e))
     wide = max(s, 4)
     for rank in range(ranks):
-        after, before, ops = (rank + 1) % ranks, (rank - 1) % ranks, []
+        ops: Program = []
+        after, before = (rank + 1) % ranks, (rank - 1) % ranks
 
         def pass_on(ops: Program, sent: int, come: int, itemsize: int, after: int = after, before: int = before) -> None:
             for what, other, count in (("receive", before, come), ("send", after, sent)):
@@ -100,7 +101,8 @@ def heads_programs(layout: Layout, shape: Shape, *, left: int | None = None, rig
     wide = max(s, 4)
     programs = []
     for rank in range(layout.ranks):
-        others, ops = [other for other in range(layout.ranks) if other != rank], []
+        ops: Program = []
+        others = [other for other in range(layout.ranks) if other != rank]
 
         def exchange(ops: Program, forward: bool, rank: int = rank, others: Sequence[int] = tuple(others)) -> None:
             """Adds tokens for heads (q, k, v) or heads for tokens (out, lse), and in the backward the gradients of these."""

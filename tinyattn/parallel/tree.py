@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -74,10 +75,10 @@ def solved(name: str, q: Array, k: Array, v: Array, comm: Any, layout: Any, mask
 
     (rule, logits), facts = agreed(comm, checked, name)
     ends = np.cumsum([0, *(theirs["count_here"] for theirs in facts)]).tolist()
-    spans = layout or Layout(ends[-1], tuple(((a, b),) for a, b in zip(ends[:-1], ends[1:], strict=True)))
+    spans = layout or Layout(ends[-1], tuple(((a, b),) for a, b in pairwise(ends)))
     single = q.ndim == 2
     arrays = [x[None] if single else x for x in (q, k, v)]
-    out, lse = tree_again(*arrays, logits, Call(comm, spans, rule))
+    out, lse = tree_again(arrays[0], arrays[1], arrays[2], logits, Call(comm, spans, rule))
     out = out.astype(q.dtype) if is_half(q.dtype) else out
     return (out[0], lse[0]) if single else (out, lse)
 

@@ -154,7 +154,11 @@ def decoded(q: Array, k: Array, v: Array, bias: Array | None, distance: Array | 
 
 
 @attention_with_lse.backward
-def pulled(d_outs: tuple[Array, Array], saved: Saved, whole: bool = True) -> dict[str, Array | None]:
+def _(d_outs: tuple[Array, Array], saved: Saved) -> dict[str, Array | None]:
+    return pulled(d_outs, saved, whole=True)
+
+
+def pulled(d_outs: tuple[Array, Array], saved: Saved, whole: bool) -> dict[str, Array | None]:
     """Returns the gradients by argument; `whole` is whether the keys are all that the queries see, and not a part of them."""
     sizes, options = saved.sizes, saved.options
     q, k, v = filled(*saved.arrays, sizes)
