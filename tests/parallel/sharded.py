@@ -86,7 +86,7 @@ def on_ranks(scheme, p, layout):
         return (out, lse, *pull((layout.take(d_out, rank), layout.take(d_lse, rank, -1))))
 
     parts = list(zip(*threads.run(layout.ranks, program), strict=True))
-    found = [layout.put(part, -1 if name == "lse" else -2) for name, part in zip(NAMES, parts[:5], strict=True)]
+    found = [layout.put(part, -1 if name == "lse" else -2) for name, part in zip(NAMES[:5], parts[:5], strict=True)]
     return (*found, *(sum(part) for part in parts[5:]))
 
 

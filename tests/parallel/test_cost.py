@@ -32,7 +32,7 @@ def test_the_numbers_of_a_million_tokens(tmp_path, capsys):
 
 
 def test_more_ranks_than_heads_leave_ranks_idle(tmp_path):
-    found = rows(tmp_path, "--length", "64K", "--ranks", "64")
+    found = rows(tmp_path, "--length", "1M", "--ranks", "64")
     assert found["heads"]["balance"] == 0.5
     assert found["heads"]["seconds"] > 1.5 * found["ring zigzag"]["seconds"]
 

@@ -42,7 +42,7 @@ def test_heads_give_the_bits_of_one_process_where_no_group_is_cut():
             x = [rng.standard_normal((2, heads, length, 8)).astype(np.float32) for heads in (6, 6, 6)]
             p = Problem(*x, {"causal": True})
             got, want = on_ranks(head_parallel_attention_with_lse, p, zigzag(length, ranks)), one_process(None, p, attention_with_lse)
-            for name, a, b in zip(NAMES, got, want, strict=True):
+            for name, a, b in zip(NAMES[:5], got, want, strict=True):
                 assert a.tobytes() == np.asarray(b).tobytes(), (ranks, length, name)
 
 
