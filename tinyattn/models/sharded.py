@@ -43,7 +43,7 @@ def sharded(decoder: Decoder, scheme: str, comm: Any, layout: Layout, **options:
     ...     mine = layout.positions(comm.Get_rank())
     ...     return sharded(decoder, "ring", comm, layout)(tokens[:, mine], positions=mine[None])
     >>> [logits.shape for logits in threads.run(2, program)]
-    [(1, 2, 256), (1, 4, 256)]
+    [(1, 3, 256), (1, 3, 256)]
     """
     if scheme not in SCHEMES:
         raise ValueError(f"scheme: expected one of {', '.join(SCHEMES)}, got {scheme!r}")

@@ -95,7 +95,7 @@ def solved(name: str, q: Array, k: Array, v: Array, comm: Any, layout: Any, mask
     stored = q.dtype
     plan = plan_of(comm, layout, arrays[0].shape[-3], arrays[1].shape[-3])
     with Together(comm, name):
-        q, k, v = (to_single(x) for x in to_heads_again(arrays[0], arrays[1], arrays[2], plan))
+        q, k, v = to_heads_again(arrays[0], arrays[1], arrays[2], plan)
         options = {"mask": mask, "causal": causal, "window": window, "scale": rule.scale, "softcap": softcap}
         out, lse = by_group(q, k, v, logits, plan, options)
         out, lse = from_heads_again(out, lse, plan)
@@ -132,7 +132,8 @@ def to_heads(q: Array, k: Array, v: Array, plan: Plan) -> tuple[tuple[Array, Arr
     """Returns all tokens of this rank's heads, from this rank's tokens of all heads, and what the backward needs."""
     with Together(plan.comm, "head_parallel_attention"):
         shares = (plan.heads, plan.kv_heads, plan.kv_heads)
-        sent = tokens_for_heads(plan, (q, k, v), shares)
+        # float16 and bfloat16 travel as they are; in float32 from here on, so that gradients are not rounded before they are summed.
+        sent = [to_single(x) for x in tokens_for_heads(plan, (q, k, v), shares)]
     return (sent[0], sent[1], sent[2]), (plan, shares, (q.shape[-3], k.shape[-3], v.shape[-3]))
 
 
