@@ -12,8 +12,9 @@ from typing import Any
 from tinyattn.catalog import ROWS
 
 PARTS = (
-    "tinyattn.engine", "tinyattn.ops", "tinyattn.ops.masks", "tinyattn.ops.positions", "tinyattn.definitions", "tinyattn.fastest", "tinyattn.parallel",
-    "tinyattn.caches", "tinyattn.layers", "tinyattn.models", "tinyattn.laws", "tinyattn.catalog", "tinyattn.testing", "tinyattn.plot")
+    "tinyattn.engine", "tinyattn.ops", "tinyattn.ops.masks", "tinyattn.ops.positions", "tinyattn.definitions", "tinyattn.fastest",
+    "tinyattn.parallel", "tinyattn.caches", "tinyattn.layers", "tinyattn.models", "tinyattn.laws",
+    "tinyattn.catalog", "tinyattn.testing", "tinyattn.plot")
 
 
 def public(module: ModuleType) -> list[str]:
