@@ -19,7 +19,8 @@ NEVER = {
     "engine": {"ops", "definitions", "kernels", "fastest", "caches", "layers", "models", "laws", "catalog", "testing",
                "cli"},
     "ops": {"engine"}, "definitions": {"engine"}, "kernels": {"definitions", "engine.tensor", "engine.grad"},
-    "fastest": {"engine", "layers"}, "parallel": {"engine.tensor", "engine.grad", "kernels", "definitions", "layers"}, "caches": {"engine", "layers"},
+    "fastest": {"engine.tensor", "engine.grad", "layers"}, "caches": {"engine", "layers"},
+    "parallel": {"engine.tensor", "engine.grad", "kernels", "definitions", "layers"},
     "layers": {"laws", "testing", "cli"}, "models": {"laws", "testing", "cli"}, "laws": {"testing", "cli"},
     "catalog": {"testing", "cli"}, "testing": {"cli"},
 }

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from tinyattn import ops
 from tinyattn.engine.check import directional
+from tinyattn.ops.positions.chunks import check_chunks
 from tinyattn.ops.positions.rotary import rotary_from, turns
 
 RNG = np.random.default_rng(0)
@@ -192,3 +193,10 @@ def test_biases_are_rules_on_positions():
     np.testing.assert_array_equal(bias.tile(np.arange(5, 7), np.arange(2, 6)), whole[:, 2:4, 2:6])
     a, b = directional(lambda t: ops.relative(t, buckets).dense(3, 3), table, RNG)
     assert abs(a - b) < 1e-7
+
+
+def test_the_largest_query_position_of_dual_chunks_is_that_of_the_clamp():
+    q = np.zeros((1, 12, 4))
+    assert check_chunks(q, q, 4, 2, "paper", None)[1] == 5
+    assert check_chunks(q, q, 4, 2, "code", None)[1] == 6
+    assert check_chunks(q, q, 2, 9, "code", None)[1] == 3

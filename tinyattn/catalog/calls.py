@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from tinyattn import definitions
+from tinyattn import definitions, fastest
 from tinyattn.caches.growing import GrowingCache
 from tinyattn.caches.state import StateCache
 from tinyattn.catalog.cache_size import KEYS_AND_VALUES, CacheSize
 from tinyattn.laws.draw.linear import directions
 from tinyattn.laws.problem import Mechanism
-from tinyattn.ops.features import cosformer_features, performer_features, taylor_features
 from tinyattn.ops.norm import rms_norm, unit
 from tinyattn.ops.types import Array
 
@@ -45,7 +43,7 @@ def second_maps(f: Mechanism) -> Mechanism:
     return lambda q, k, v, *, q2, k2, **options: f(q, k, q2, k2, v, **options)
 
 
-DIFFERENCE = second_maps(definitions.differential_attention)
+DIFFERENCE = second_maps(fastest.differential_attention)
 
 
 def halved_channels(q: Array, k: Array, v: Array, *, lambda_: float = 0.2, mechanism: Mechanism = DIFFERENCE,
@@ -60,7 +58,7 @@ def as_latent(f: Mechanism) -> Mechanism:
     return lambda q, k, v, *, q_rope, **options: f(q, q_rope, k, v, **options)
 
 
-ABSORBED = as_latent(definitions.latent_attention_absorbed)
+ABSORBED = as_latent(fastest.latent_attention_absorbed)
 
 
 def counting(f: Mechanism) -> Mechanism:
@@ -68,7 +66,7 @@ def counting(f: Mechanism) -> Mechanism:
     def mechanism(q: Array, k: Array, v: Array, *, embedding: Array, causal: bool = True, mask: Any = None, window: Any = None,
                   scale: float | None = None, **options: Any) -> Any:
         same: dict[str, Any] = {"causal": causal, "mask": mask, "window": window, "scale": scale}
-        return definitions.attention(q, k, v, bias=f(q, k, embedding=embedding, **same), **same, **options)
+        return fastest.attention(q, k, v, bias=f(q, k, embedding=embedding, **same), **same, **options)
 
     return mechanism
 
@@ -76,27 +74,6 @@ def counting(f: Mechanism) -> Mechanism:
 COUNTED = counting(definitions.contextual_position_bias)
 
 
-def same_for_all(features: Callable[..., Array]) -> Mechanism:
-    """Returns linear attention with features f(x, **their own options), the same for queries and keys."""
-    def mechanism(q: Array, k: Array, v: Array, *, causal: bool = False, normalize: bool = True, initial_state: Any = None,
-                  return_state: bool = False, **own: Any) -> Any:
-        return definitions.linear_attention(q, k, v, feature_map=partial(features, **own), causal=causal, normalize=normalize,
-                                            initial_state=initial_state, return_state=return_state)
-
-    return mechanism
-
-
-def placed(features: Callable[..., Array]) -> Mechanism:
-    """Returns linear attention with features f(x, positions, max_length); the first key is at position `start`."""
-    def mechanism(q: Array, k: Array, v: Array, *, max_length: int, start: int = 0, causal: bool = False, **options: Any) -> Any:
-        at = start + np.arange(k.shape[-2] - q.shape[-2], k.shape[-2])
-        keys = features(k, start + np.arange(k.shape[-2]), max_length)
-        return definitions.linear_attention(features(q, at, max_length), keys, v, feature_map=None, causal=causal, **options)
-
-    return mechanism
-
-
-BASED, COSFORMER, PERFORMER = same_for_all(taylor_features), placed(cosformer_features), same_for_all(performer_features)
 FEATURES = 64  # of the decoder's Performer
 
 
@@ -106,12 +83,12 @@ def cosformer_mixer(q: Array, k: Array, v: Array, *, start: int = 0, causal: boo
     Queries and keys begin near 0: without the 2, half of all features would begin at 0 and learn slowly (3.3 bits after 300
     steps instead of 3.0).
     """
-    return COSFORMER(q + q.dtype.type(2), k + k.dtype.type(2), v, max_length=1024, start=start, causal=causal, **options)
+    return fastest.cosformer(q + q.dtype.type(2), k + k.dtype.type(2), v, max_length=1024, start=start, causal=causal, **options)
 
 
 def performer_mixer(q: Array, k: Array, v: Array, *, causal: bool = False, **options: Any) -> Any:
     """Returns Performer with directions that are never drawn again, so that what is cached stays valid."""
-    return PERFORMER(q, k, v, projection=directions(q.shape[-1], FEATURES, 0).astype(q.dtype), causal=causal, **options)
+    return fastest.performer(q, k, v, projection=directions(q.shape[-1], FEATURES, 0).astype(q.dtype), causal=causal, **options)
 
 
 def retnet_decay(kv_heads: int) -> Array:
@@ -135,7 +112,7 @@ def with_unit_keys(chunked: Mechanism) -> Mechanism:
 
 
 def sharded(q: Array, k: Array, v: Array, *, causal: bool = True, size: int = 16, local: int = 2, stride: int = 4,
-            mechanism: Mechanism = definitions.block_sparse_attention, **options: Any) -> Any:
+            mechanism: Mechanism = fastest.block_sparse_attention, **options: Any) -> Any:
     """Returns attention to the last blocks and to every stride-th block before them, a different choice in each head."""
     positions, heads = np.arange(k.shape[-2] - q.shape[-2], k.shape[-2]), np.arange(q.shape[-3])[:, None, None]
     mine, theirs = positions[:, None] // size, np.arange(-(-k.shape[-2] // size))
@@ -166,4 +143,4 @@ def of_an_image(f: Mechanism) -> Mechanism:
 
 def rotated_by_cells(f: Mechanism) -> Mechanism:
     """Returns attention on queries and keys that f rotates by the places of their cells."""
-    return lambda q, k, v, *, grid, **options: definitions.attention(f(q, grid=grid), f(k, grid=grid), v, **options)
+    return lambda q, k, v, *, grid, **options: fastest.attention(f(q, grid=grid), f(k, grid=grid), v, **options)

@@ -25,7 +25,7 @@ from tinyattn.laws.oracles.calls import own_values, taking
 from tinyattn.laws.problem import Mechanism
 from tinyattn.layers.inputs import Input, log_sigmoid
 from tinyattn.ops.activation import sigmoid
-from tinyattn.ops.features import cosformer_features, performer_features, relu_features, taylor_features
+from tinyattn.ops.features import relu_features
 
 RECURRENT, CHUNKED = definitions.linear_attention_recurrent, definitions.linear_attention_chunked
 DECAY = Input.of(definitions.simple_gated_linear_attention, "log_decay", log_sigmoid, 4.0)
@@ -60,7 +60,7 @@ ROWS = (
               cached(StateCache, draw.always(causal=True, normalize=True)), *LINEAR_LAWS),
         bad_inputs=(refused.SCALE, refused.STATE), forms={"recurrent": RECURRENT, "chunked": CHUNKED},
         mixer=definitions.linear_attention, cache=StateCache, cache_size=NORMALISED_STATE),
-    Row(name="based", definition=taylor_features, called=calls.same_for_all, papers=(Paper("Arora et al.", 2024, "2402.18668"),),
+    Row(name="based", definition=definitions.based, papers=(Paper("Arora et al.", 2024, "2402.18668"),),
         kind="approximate", cost="heads i d^2 e",
         says="The product of two features is the first three terms of the exponential series of the score.",
         aliases=("taylor features", "taylor linear attention"), sample=draw.linear, fit=few_heads,
@@ -68,11 +68,11 @@ ROWS = (
                      draw=but(draw.linear, lambda p: p.but(q=1e-6 * p.q, normalize=True)),
                      says="The smaller the scores, the nearer the result is to attention: the error falls with their third power."),
               *feature_laws("polynomial", oracles.polynomial, draw.linear, "Products of features are a polynomial of the scores.",
-                            calls.BASED)),
+                            definitions.based)),
         bad_inputs=(refused.STATE,),
-        **calls.summing(calls.BASED, CacheSize("kv_heads (1 + head_dim + head_dim^2) (value_dim + 1) itemsize",
+        **calls.summing(definitions.based, CacheSize("kv_heads (1 + head_dim + head_dim^2) (value_dim + 1) itemsize",
                                                state_of(lambda d: 1 + d + d * d)))),
-    Row(name="cosformer", definition=cosformer_features, called=calls.placed, papers=(Paper("Qin et al.", 2022, "2202.08791"),),
+    Row(name="cosformer", definition=definitions.cosformer, papers=(Paper("Qin et al.", 2022, "2202.08791"),),
         cost="heads i d e",
         says="Positive features, whose products decrease with the cosine of the distance.",
         aliases=("cosine reweighting",), sample=draw.AWAY, fit=few_heads,
@@ -83,10 +83,10 @@ ROWS = (
                         lambda p: p.but(start=p.options["start"] + 7)),
               *feature_laws("weights_by_distance", oracles.cosine_of_distance, draw.AWAY,
                             "Summing keys into a state first gives the same as computing the weight of every pair.",
-                            calls.COSFORMER, draw.NEAR)),
+                            definitions.cosformer, draw.NEAR)),
         bad_inputs=(refused.STATE, refused.value("max_length", 0), refused.kind("max_length", 2.5)),
         **calls.summing(calls.cosformer_mixer, CacheSize("kv_heads 2 head_dim (value_dim + 1) itemsize", state_of(lambda d: 2 * d)))),
-    Row(name="performer", definition=performer_features, called=calls.same_for_all,
+    Row(name="performer", definition=definitions.performer,
         papers=(Paper("Choromanski et al.", 2020, "2009.14794"),), kind="approximate", cost="heads i features e",
         says="Random features, whose products are on average the exponential of the score.",
         aliases=("favor+", "random features"), sample=draw.DIRECTED, fit=few_heads,
@@ -94,7 +94,7 @@ ROWS = (
                   on(draw.DIRECTED, fixed(leading=(), kv_heads=1, groups=1)), within_sigmas, true_everywhere, exact=True,
                   to="attention", kind="in distribution"),
               *feature_laws("positive_kernel", oracles.positive_kernel, draw.DIRECTED,
-                            "The product of two features is a mean over the directions, pair by pair.", calls.PERFORMER)),
+                            "The product of two features is a mean over the directions, pair by pair.", definitions.performer)),
         bad_inputs=(refused.STATE, refused.shape("projection", 3, 99), refused.kind("projection", [[1.0]])),
         **calls.summing(calls.performer_mixer, CacheSize(f"kv_heads {calls.FEATURES} (value_dim + 1) itemsize",
                                                          state_of(lambda d: calls.FEATURES)))),

@@ -12,16 +12,19 @@ Its files, in reading order:
     linear/                 a state of fixed size replaces the keys
 """
 
+from tinyattn.definitions.linear.based import based
+from tinyattn.definitions.linear.cosformer import cosformer
 from tinyattn.definitions.linear.delta_chunked import delta_rule_chunked
 from tinyattn.definitions.linear.delta_recurrent import delta_rule, delta_rule_recurrent
-from tinyattn.definitions.linear.gated_chunked import gated_linear_attention_chunked
+from tinyattn.definitions.linear.gated_chunked import gated_linear_attention, gated_linear_attention_chunked
 from tinyattn.definitions.linear.gated_delta_chunked import gated_delta_rule_chunked
 from tinyattn.definitions.linear.gated_delta_recurrent import gated_delta_rule, gated_delta_rule_recurrent
-from tinyattn.definitions.linear.gated_parallel import gated_linear_attention, gated_linear_attention_parallel
+from tinyattn.definitions.linear.gated_parallel import gated_linear_attention_parallel
 from tinyattn.definitions.linear.gated_recurrent import gated_linear_attention_recurrent
 from tinyattn.definitions.linear.linear_chunked import linear_attention_chunked
 from tinyattn.definitions.linear.linear_parallel import linear_attention, linear_attention_parallel
 from tinyattn.definitions.linear.linear_recurrent import linear_attention_recurrent
+from tinyattn.definitions.linear.performer import performer
 from tinyattn.definitions.linear.retention_chunked import retention_chunked
 from tinyattn.definitions.linear.retention_parallel import retention, retention_parallel
 from tinyattn.definitions.linear.retention_recurrent import retention_recurrent
@@ -62,7 +65,6 @@ from tinyattn.definitions.spatial.axial import axial_attention
 from tinyattn.definitions.spatial.global_subsampled import global_subsampled_attention
 from tinyattn.definitions.spatial.locally_grouped import locally_grouped_attention
 from tinyattn.definitions.spatial.neighborhood import neighborhood_attention
-from tinyattn.definitions.spatial.shifted_window import relative_position_index as relative_position_index
 from tinyattn.definitions.spatial.shifted_window import shifted_window_attention
 from tinyattn.definitions.spatial.spatial_gate import spatial_gate
 from tinyattn.ops.draws import lsh_rotations as lsh_rotations
@@ -72,16 +74,19 @@ from tinyattn.ops.features import elu_plus_one as elu_plus_one
 from tinyattn.ops.features import performer_features as performer_features
 from tinyattn.ops.features import relu_features as relu_features
 from tinyattn.ops.features import taylor_features as taylor_features
+from tinyattn.ops.windows import relative_position_index as relative_position_index
 
 __all__ = [
     "attention",
     "attention_weights",
     "attention_with_lse",
     "axial_attention",
+    "based",
     "bigbird_attention",
     "block_mixture_attention",
     "block_sparse_attention",
     "contextual_position_bias",
+    "cosformer",
     "delta_rule",
     "delta_rule_chunked",
     "delta_rule_recurrent",
@@ -116,6 +121,7 @@ __all__ = [
     "native_sparse_attention",
     "neighborhood_attention",
     "nystrom_attention",
+    "performer",
     "qk_norm_attention",
     "retention",
     "retention_chunked",

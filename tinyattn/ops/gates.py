@@ -10,17 +10,27 @@ from tinyattn.ops.signature import of_shape
 from tinyattn.ops.types import Array
 
 
+def shaped(name: str, gate: Any, shape: tuple[int, ...], dtype: Any) -> Array:
+    """Returns a gate of exactly this shape in the compute dtype, otherwise raises TypeError or ValueError."""
+    return of_shape(name, gate, shape).astype(dtype)
+
+
 def check_gate(name: str, gate: Any, shape: tuple[int, ...], dtype: Any) -> Array:
-    """Returns a gate in the compute dtype; raises TypeError or ValueError unless it has this shape and is finite."""
-    gate = of_shape(name, gate, shape)
-    if not np.all(np.isfinite(gate)):
+    """Returns a gate of exactly this shape in the compute dtype; ValueError for one that is not finite."""
+    checked = shaped(name, gate, shape, dtype)
+    if not np.all(np.isfinite(checked)):
         raise ValueError(f"{name}: expected finite numbers, got NaN or inf")
-    return gate.astype(dtype)
+    return checked
 
 
 def check_log_decay(log_decay: Any, shape: tuple[int, ...], dtype: Any) -> Array:
-    """Returns log decays of this shape; raises ValueError if one is above 0, as the state would grow without bound."""
-    checked = check_gate("log_decay", log_decay, shape, dtype)
+    """Returns log decays of this shape; ValueError for one above 0, with which the state would grow without bound.
+
+    -inf is the decay 0, which clears the state.
+    """
+    checked = shaped("log_decay", log_decay, shape, dtype)
+    if np.any(np.isnan(checked)):
+        raise ValueError("log_decay: expected numbers of at most 0, got NaN")
     if np.any(checked > 0):
         raise ValueError("log_decay: expected numbers of at most 0, as a decay is at most 1")
     return checked
@@ -37,21 +47,54 @@ def behind(x: Array, count: int) -> Array:
     return x if not count else np.concatenate((np.zeros((*x.shape[:-2], count, x.shape[-1]), x.dtype), x), axis=-2)
 
 
-def decayed_products(q: Array, k: Array, q_decay: Array, k_decay: Array) -> Array:
-    """Returns sum_d q_id k_jd exp(b_id - b_jd), or 0 where key j is later than query i; the last query is at the last key.
+def decays_between(log_decay: Array) -> Array:
+    """Returns the product of the decays after token j and up to token i, (..., j, w) -> (..., i, j, w); 0 where j is after i.
 
-    q (..., i, d), k (..., j, d); b are the running sums of the log decays, q_decay (..., i, w) and k_decay (..., j, w), with
-    w = d, or w = 1 for a decay that all channels share -> (..., i, j).
+    Each is the exponential of a sum of its own. The difference of two running sums would lose what a strong decay before
+    both has rounded away, and is NaN where a decay is 0.
 
-    >>> half = np.log([[0.5], [0.25]])
-    >>> decayed_products(np.ones((2, 1)), np.ones((2, 1)), half, half)
+    >>> decays_between(np.log([[0.5], [0.25]]))[..., 0]
+    array([[1.  , 0.  ],
+           [0.25, 1.  ]])
+    """
+    length = log_decay.shape[-2]
+    i, j = np.arange(length)[:, None, None], np.arange(length)[:, None]
+    sums = np.cumsum(np.where(i > j, log_decay[..., :, None, :], 0), axis=-3)
+    return np.exp(np.where(i < j, -np.inf, sums))
+
+
+def decayed_products(q: Array, k: Array, fading: Array) -> Array:
+    """Returns sum_d q_id k_jd fading_ijd, 0 where key j stands after query i; the last query stands at the last key.
+
+    q (..., i, d), k (..., j, d), fading (..., i, j, w), with w = d, or w = 1 for a decay that all channels share
+    -> (..., i, j).
+
+    >>> decayed_products(np.ones((2, 1)), np.ones((2, 1)), decays_between(np.log([[0.5], [0.5]])))
     array([[1. , 0. ],
            [0.5, 1. ]])
     """
     q_len, kv_len = q.shape[-2], k.shape[-2]
     later = np.arange(kv_len) > np.arange(q_len)[:, None] + (kv_len - q_len)
-    # Later keys are hidden before exp is taken: a difference above 0 could overflow, and inf * 0 is NaN.
-    faded = np.exp(np.where(later[..., None], -np.inf, q_decay[..., :, None, :] - k_decay[..., None, :, :]))
-    if q_decay.shape[-1] == 1:
-        return (q @ k.mT) * faded[..., 0]
-    return np.sum(q[..., :, None, :] * k[..., None, :, :] * faded, axis=-1)
+    shared = fading.shape[-1] == 1
+    products = (q @ k.mT) * fading[..., 0] if shared else np.sum(q[..., :, None, :] * k[..., None, :, :] * fading, axis=-1)
+    return np.where(later, 0, products)  # a key that is NaN is NaN to later queries only
+
+
+def causal_values(weights: Array, values: Array) -> Array:
+    """Returns weights @ values, where weights of later tokens are 0 and the last row of weights stands at the last value.
+
+    A value that is not finite reaches the rows at and after it alone: in a product 0 times NaN would reach the others.
+
+    >>> causal_values(np.tri(2), np.array([[1.0], [np.nan]]))
+    array([[ 1.],
+           [nan]])
+    """
+    bad = ~np.isfinite(values)
+    if not np.any(bad):
+        return weights @ values
+    out, rows = weights @ np.where(bad, 0, values), weights.shape[-2]
+    for j in np.flatnonzero(np.any(bad, axis=(*range(values.ndim - 2), -1))):
+        seen = np.arange(rows)[:, None] >= j - (values.shape[-2] - rows)
+        alone = np.where(bad[..., j : j + 1, :], values[..., j : j + 1, :], 0)
+        out = out + np.where(seen, weights[..., j : j + 1] * alone, 0)
+    return out

@@ -19,6 +19,8 @@ from tinyattn.ops.types import Array
 F = TypeVar("F", bound=Callable[..., Any])
 # Options with these annotations are checked here. The keys are text because annotations are not evaluated.
 CHECKS: dict[str, Callable[[str, Any], Any]] = {"bool": truth, "str": text, "Callable[[Array], Array] | None": function_or_none}
+# The forms in which the linear family is computed.
+FORMS = {"parallel", "recurrent", "chunked"}
 FLOATING = {np.dtype(kind) for kind in (np.float16, np.float32, np.float64)}
 
 
@@ -56,7 +58,7 @@ def shapes(signature: str, *, per_token: Mapping[str, str] = MappingProxyType({}
     outs = signature.split("->")[1]
 
     def declare(mechanism: F) -> F:
-        code = mechanism.__code__
+        code, called = mechanism.__code__, mechanism_name(mechanism)
         names, by_place = code.co_varnames[: len(cores)], min(len(cores), code.co_argcount)
         options_of = by_name(mechanism)
         known = options_of.keys() - set(names)
@@ -67,19 +69,19 @@ def shapes(signature: str, *, per_token: Mapping[str, str] = MappingProxyType({}
                      for name, core in zip(names, cores, strict=True)]
             given = ", ".join(f"{name} (..., {head}{', '.join(core)})"
                               for name, head, core in zip(names, heads, cores, strict=True))
-            return f"{mechanism.__name__} takes {given} and gives {outs}"
+            return f"{called} takes {given} and gives {outs}"
 
         @wraps(mechanism)
         def checked(*arrays: Any, **options: Any) -> Any:
             if len(arrays) > by_place:
-                raise TypeError(f"{mechanism.__name__}: everything after {', '.join(names[:by_place])} is given by name")
+                raise TypeError(f"{called}: everything after {', '.join(names[:by_place])} is given by name")
             if len(arrays) < len(names):
                 missing = [name for name in names[len(arrays):] if name not in options]
                 if missing:
                     raise TypeError(f"{', '.join(missing)}: missing; {shown()}")
                 arrays += tuple(options.pop(name) for name in names[len(arrays):])
             if not options.keys() <= known:
-                refuse_unknown(mechanism.__name__, options, known, names)
+                refuse_unknown(called, options, known, names)
             for name, check in plain.items():
                 if name in options:
                     check(name, options[name])
@@ -115,6 +117,12 @@ def shapes(signature: str, *, per_token: Mapping[str, str] = MappingProxyType({}
         return cast(F, checked)
 
     return declare
+
+
+def mechanism_name(function: Callable[..., Any]) -> str:
+    """Returns the name of a function without the form that it computes: all forms of a mechanism say the same of bad input."""
+    name, _, form = function.__name__.rpartition("_")
+    return name if form in FORMS else function.__name__
 
 
 def by_name(function: Callable[..., Any]) -> dict[str, Any]:

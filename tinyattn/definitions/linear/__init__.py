@@ -18,4 +18,7 @@ Its files, in reading order:
     gated_delta_chunked.py     the same, one chunk at a time
     delta_recurrent.py         a state that is corrected, without decay, one token at a time
     delta_chunked.py           the same, one chunk at a time
+    based.py                   linear attention with the first terms of an exponential
+    cosformer.py               with positive features that fade with the distance
+    performer.py               with random features
 """

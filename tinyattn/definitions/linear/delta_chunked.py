@@ -16,8 +16,8 @@ def delta_rule_chunked(q: Array, k: Array, v: Array, *, beta: Array, scale: floa
                        initial_state: Array | None = None, return_state: bool = False, chunk: int = 64) -> Any:
     """Returns the delta rule, parallel within chunks and recurrent between them: `gated_delta_rule_chunked` without decay.
 
-    Formula: (I + A) [U W] = diag(beta) [V K], A_ij = beta_i k_i . k_j for j < i, by forward substitution;
-    V' = U - W S, O = Q S + tril(Q K^T) V', S' = S + K^T V'.
+    Formula: (I + A) X = diag(beta) (V - K S), A_ij = beta_i k_i . k_j for j < i, by substitution;
+    O = Q S + tril(Q K^T) X, S' = S + K^T X.
 
     Shapes: as `delta_rule_recurrent`; the length need not divide by `chunk`, and `chunk` changes nothing.
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tinyattn.ops.checks import whole
-from tinyattn.ops.gates import behind, check_gate, check_log_decay, decayed_products
+from tinyattn.ops.gates import behind, causal_values, check_gate, check_log_decay, decayed_products, decays_between
 from tinyattn.ops.heads import split_group
 from tinyattn.ops.linear_options import check_state
 from tinyattn.ops.options import check_scale, first_position
@@ -21,8 +21,8 @@ def gated_delta_rule_chunked(q: Array, k: Array, v: Array, *, beta: Array, log_d
     """Returns the gated delta rule, parallel within chunks and recurrent between them.
 
     Formula, with b the running sum of log_decay within the chunk and L_ij = exp(b_i - b_j) for j <= i:
-    (I + A) [U W] = diag(beta) [V, K exp(b)], A_ij = beta_i (k_i . k_j) L_ij for j < i; V' = U - W S,
-    O = (Q exp(b)) S + ((Q K^T) L) V', S' = exp(b_C) S + (K exp(b_C - b))^T V'.
+    (I + A) X = diag(beta) (V - (K exp(b)) S), A_ij = beta_i (k_i . k_j) L_ij for j < i, by substitution;
+    O = (Q exp(b)) S + ((Q K^T) L) X, S' = exp(b_C) S + (K exp(b_C - b))^T X.
 
     Shapes: as `gated_delta_rule_recurrent`; `chunk` changes nothing.
 
@@ -44,26 +44,23 @@ def gated_delta_rule_chunked(q: Array, k: Array, v: Array, *, beta: Array, log_d
     tokens = (queries, *(x[..., None, :, :] for x in (k, v, beta[..., None], log_decay[..., None])))
     for start in range(0, k.shape[-2], chunk):
         rows, keys, values, strength, decay = (x[..., start : start + chunk, :] for x in tokens)
-        before = np.cumsum(decay, axis=-2)
-        end = before[..., -1:, :]
-        inner = np.tril(strength * decayed_products(keys, keys, before, before), -1)
-        solved = substituted(inner, strength * np.concatenate((values, keys * np.exp(before)), axis=-1))
-        written = solved[..., : v.shape[-1]] - solved[..., v.shape[-1] :] @ state
-        parts.append((rows * np.exp(before)) @ state + decayed_products(rows, keys, before, before) @ written)
-        state = np.exp(end) * state + (keys * np.exp(end - before)).mT @ written
+        before, between = np.exp(np.cumsum(decay, axis=-2)), decays_between(decay)
+        inner = np.tril(strength * decayed_products(keys, keys, between), -1)
+        written = substituted(inner, strength * (values - (keys * before) @ state))
+        parts.append((rows * before) @ state + causal_values(decayed_products(rows, keys, between), written))
+        state = before[..., -1:, :] * state + (keys * between[..., -1, :, :]).mT @ written
     out = np.concatenate(parts, axis=-2)[..., first:, :].reshape(*q.shape[:-1], v.shape[-1])
     return (out, state[..., 0, :, :]) if return_state else out
 
 
 def substituted(lower: Array, right: Array) -> Array:
-    """Returns X with (I + lower) X = right, lower strictly lower triangular, row by row.
+    """Returns X with (I + lower) X = right, lower strictly lower triangular, by halves: the first, then the second without it.
 
     Not np.linalg.solve: it pivots, and a later key would then change an earlier row.
     """
-    rows: list[Array] = []
-    for i in range(lower.shape[-1]):
-        row = right[..., i, :]
-        if rows:
-            row = row - (lower[..., i : i + 1, :i] @ np.stack(rows, axis=-2))[..., 0, :]
-        rows.append(row)
-    return np.stack(rows, axis=-2) if rows else right
+    half = lower.shape[-1] // 2
+    if not half:
+        return right
+    first = substituted(lower[..., :half, :half], right[..., :half, :])
+    rest = right[..., half:, :] - lower[..., half:, :half] @ first
+    return np.concatenate((first, substituted(lower[..., half:, half:], rest)), axis=-2)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tinyattn.ops.gates import check_channel_decay, decayed_products
+from tinyattn.ops.gates import causal_values, check_channel_decay, decayed_products, decays_between
 from tinyattn.ops.heads import split_group
 from tinyattn.ops.linear_options import check_state
 from tinyattn.ops.options import check_scale, first_position
@@ -35,7 +35,7 @@ def gated_linear_attention_parallel(q: Array, k: Array, v: Array, *, log_decay: 
         return_state: return (out, state after all tokens).
 
     Raises:
-        TypeError, ValueError: arrays of another dtype or shape, a log_decay above 0 or not finite, more queries than keys.
+        TypeError, ValueError: arrays of another dtype or shape, a log_decay above 0 or NaN, more queries than keys.
 
     Paper: Yang et al. 2023, arXiv:2312.06635.
 
@@ -46,12 +46,10 @@ def gated_linear_attention_parallel(q: Array, k: Array, v: Array, *, log_decay: 
     """
     log_decay, state = check_channel_decay(log_decay, k), check_state(initial_state, k, v)
     first, queries = first_position(q, k), split_group(q * check_scale(scale), k.shape[-3])
-    k, v, decay = k[..., None, :, :], v[..., None, :, :], np.cumsum(log_decay, axis=-2)[..., None, :, :]
-    q_decay, end = decay[..., first:, :], np.sum(log_decay, axis=-2, keepdims=True)
-    weights = decayed_products(queries, k, q_decay, decay)
-    out = (weights @ v + (queries * np.exp(q_decay)) @ state[..., None, :, :]).reshape(*q.shape[:-1], v.shape[-1])
-    state = np.exp(end).mT * state + ((k * np.exp(end[..., None, :, :] - decay)).mT @ v)[..., 0, :, :]
+    before, between = np.exp(np.cumsum(log_decay, axis=-2))[..., None, :, :], decays_between(log_decay)[..., None, :, :, :]
+    k, v, until = k[..., None, :, :], v[..., None, :, :], np.sum(between[..., -1:, :, :], axis=-3)
+    weights = decayed_products(queries, k, between[..., first:, :, :])
+    out = causal_values(weights, v) + (queries * before[..., first:, :]) @ state[..., None, :, :]
+    state = np.exp(np.sum(log_decay, axis=-2, keepdims=True)).mT * state + ((k * until).mT @ v)[..., 0, :, :]
+    out = out.reshape(*q.shape[:-1], v.shape[-1])
     return (out, state) if return_state else out
-
-
-gated_linear_attention = gated_linear_attention_parallel

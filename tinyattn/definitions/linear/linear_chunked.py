@@ -9,6 +9,7 @@ import numpy as np
 
 from tinyattn.ops.checks import whole
 from tinyattn.ops.features import elu_plus_one
+from tinyattn.ops.gates import causal_values
 from tinyattn.ops.heads import split_group
 from tinyattn.ops.linear_options import check_state, divided, featured, state_pair, with_ones
 from tinyattn.ops.options import first_position
@@ -47,7 +48,7 @@ def linear_attention_chunked(q: Array, k: Array, v: Array, *, feature_map: Calla
     parts = [np.zeros((*queries.shape[:-2], 0, values.shape[-1]), q.dtype)]
     for start in range(0, q.shape[-2], chunk):
         rows, keys, chunk_values = (x[..., start : start + chunk, :] for x in (queries, k, values))
-        parts.append(rows @ state + np.tril(rows @ keys.mT) @ chunk_values)
+        parts.append(rows @ state + causal_values(np.tril(rows @ keys.mT), chunk_values))
         state = state + keys.mT @ chunk_values
     sums = np.concatenate(parts, axis=-2).reshape(*q.shape[:-1], values.shape[-1])
     out, state = divided(sums) if normalize else sums, state[..., 0, :, :]

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from tinyattn.ops.features import elu_plus_one
-from tinyattn.ops.heads import fold_group, unfold_group
+from tinyattn.ops.gates import causal_values
+from tinyattn.ops.heads import fold_group, split_group, unfold_group
 from tinyattn.ops.linear_options import check_state, divided, featured, state_pair, with_ones
 from tinyattn.ops.options import first_position
-from tinyattn.ops.scores import weighted_values
 from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array
 
@@ -55,7 +55,9 @@ def linear_attention_parallel(q: Array, k: Array, v: Array, *, feature_map: Call
     weights = unfold_group(fold_group(q, kv_heads) @ k.mT, heads)
     if causal:
         weights = np.tril(weights, first_position(q, k))
-    sums = weighted_values(weights, values) + unfold_group(fold_group(q, kv_heads) @ state, heads)
+    weigh = causal_values if causal else np.matmul
+    seen = weigh(split_group(weights, kv_heads), values[..., None, :, :]).reshape(*q.shape[:-1], values.shape[-1])
+    sums = seen + unfold_group(fold_group(q, kv_heads) @ state, heads)
     out, state = divided(sums) if normalize else sums, state + k.mT @ values
     return (out, state_pair(state) if normalize else state) if return_state else out
 

@@ -2,16 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from tinyattn.catalog.calls import placed, same_for_all
 from tinyattn.definitions import linear_attention
 from tinyattn.laws.problem import Mechanism, Problem
 from tinyattn.ops.features import cosformer_features, performer_features, taylor_features
+from tinyattn.ops.types import Array
 from tinyattn.testing.broken.gradient import slowed
 from tinyattn.testing.broken.twin import twin
+
+
+def same_for_all(features: Callable[..., Array]) -> Mechanism:
+    """Returns linear attention with features f(x, **their own options), the same for queries and keys."""
+    def mechanism(q: Array, k: Array, v: Array, *, causal: bool = False, normalize: bool = True, initial_state: Any = None,
+                  return_state: bool = False, **own: Any) -> Any:
+        return linear_attention(q, k, v, feature_map=partial(features, **own), causal=causal, normalize=normalize,
+                                            initial_state=initial_state, return_state=return_state)
+
+    return mechanism
+
+
+def placed(features: Callable[..., Array]) -> Mechanism:
+    """Returns linear attention with features f(x, positions, max_length); the first key is at position `start`."""
+    def mechanism(q: Array, k: Array, v: Array, *, max_length: int, start: int = 0, causal: bool = False, **options: Any) -> Any:
+        at = start + np.arange(k.shape[-2] - q.shape[-2], k.shape[-2])
+        keys = features(k, start + np.arange(k.shape[-2]), max_length)
+        return linear_attention(features(q, at, max_length), keys, v, feature_map=None, causal=causal, **options)
+
+    return mechanism
 
 
 @twin("equals_polynomial", row="based")

@@ -1,0 +1,188 @@
+"""What the kernel of states must keep beside agreeing with its definitions: cuts, single tokens, ends of decays, tokens that are not finite."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tinyattn import definitions, kernels, vjp
+from tinyattn.kernels.states import primitive
+from tinyattn.kernels.states.primitive import states
+
+RNG = np.random.default_rng
+KINDS = ("added", "scalar", "channel", "corrected", "both")
+EDGES = (0, 1, 63, 64, 65, 127, 129)
+
+
+def drawn(kind, kv_len, q_len=None, dtype=np.float64, heads=4, seed=0):
+    """Arguments of the primitive by name: 2 kv heads, keys of length 1, strengths up to 2."""
+    rng, q_len = RNG(seed), kv_len if q_len is None else q_len
+    q, k, v = (rng.standard_normal((2, h, n, d)) for h, n, d in ((heads, q_len, 5), (2, kv_len, 5), (2, kv_len, 3)))
+    k /= np.linalg.norm(k, axis=-1, keepdims=True)
+    decay = -rng.random((2, 2, kv_len, 5) if kind == "channel" else (2, 2, kv_len))
+    given = {"q": q, "k": k, "v": v, "state": rng.standard_normal((2, 2, 5, 3))}
+    if kind in ("scalar", "channel", "both"):
+        given["log_decay"] = decay
+    if kind in ("corrected", "both"):
+        given["beta"] = 2 * rng.random((2, 2, kv_len))
+    return {name: x.astype(dtype) for name, x in given.items()}
+
+
+def kernel(p):
+    return states(p["q"], p["k"], p["v"], p.get("log_decay"), p.get("beta"), p["state"], 0.7)
+
+
+def definition(p):
+    """The recurrence that the kernel computes, token by token."""
+    q, k, v, options = p["q"], p["k"], p["v"], {"scale": 0.7, "initial_state": p["state"], "return_state": True}
+    if "beta" in p:
+        decay = p.get("log_decay", np.zeros(k.shape[:-1], k.dtype))
+        return definitions.gated_delta_rule_recurrent(q, k, v, beta=p["beta"], log_decay=decay, **options)
+    decay = p.get("log_decay", np.zeros(k.shape[:-1], k.dtype))
+    form = definitions.gated_linear_attention_recurrent if decay.ndim == k.ndim else definitions.simple_gated_linear_attention_recurrent
+    return form(q, k, v, log_decay=decay, **options)
+
+
+def slopes(f, p):
+    """Both outputs and the gradients of everything, with a gradient of the last state too."""
+    outs, pull = vjp(f, p)
+    return (*outs, *pull(tuple(np.cos(np.arange(x.size)).reshape(x.shape).astype(x.dtype) for x in outs)).values())
+
+
+def close(got, want, dtype=np.float64):
+    """Asserts that each array is right to a few hundred units of the last place of its largest number."""
+    for a, b in zip(got, want, strict=True):
+        assert a.shape == b.shape
+        np.testing.assert_allclose(a, b, rtol=0, atol=400 * np.finfo(dtype).eps * max(1.0, np.abs(b).max(initial=0)))
+
+
+@pytest.mark.parametrize("kv_len", EDGES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_around_the_edges_of_chunks_all_gradients_are_the_recurrences(kind, kv_len):
+    for q_len in sorted({kv_len // 2, kv_len}):
+        p = drawn(kind, kv_len, q_len)
+        close(slopes(kernel, p), slopes(definition, p))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_in_float32_the_errors_are_those_of_float32(kind):
+    p = drawn(kind, 129, 70, np.float32)
+    close(slopes(kernel, p), slopes(definition, {name: x.astype(np.float64) for name, x in p.items()}), np.float32)
+
+
+def part(p, start, stop, state):
+    """Arguments for some of the tokens, after a state."""
+    return {name: x if name == "state" else x[:, :, start:stop] for name, x in {**p, "state": state}.items()}
+
+
+@pytest.mark.parametrize("cut", [0, 1, 9, 64, 100, 130])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_state_can_be_handed_over_at_any_cut(kind, cut):
+    p = drawn(kind, 130)
+    out, last = kernel(p)
+    first, state = kernel(part(p, 0, cut, p["state"]))
+    second, end = kernel(part(p, cut, 130, state))
+    close((np.concatenate((first, second), axis=-2), end), (out, last))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_step_after_step_is_the_chunk(kind):
+    p = drawn(kind, 70)
+    state, outs = p["state"], []
+    for t in range(70):
+        out, state = kernel(part(p, t, t + 1, state))
+        outs.append(out)
+    close((np.concatenate(outs, axis=-2), state), kernel(p))
+
+
+@pytest.mark.parametrize("clears", [-np.inf, -1e30, -1000.0])
+@pytest.mark.parametrize("kind", ["scalar", "channel", "both"])
+def test_a_decay_of_0_begins_anew_and_has_no_slope(kind, clears):
+    p = drawn(kind, 130)
+    p["log_decay"][:, :, 70] = clears
+    out, last = kernel(p)
+    close((out[:, :, 70:], last), kernel(part(p, 70, 130, np.zeros_like(p["state"]))))
+    got = slopes(kernel, p)
+    close(got, slopes(definition, p))
+    np.testing.assert_array_equal(got[2 + list(p).index("log_decay")][:, :, 70], 0)
+
+
+@pytest.mark.parametrize("kind", ["scalar", "channel", "both"])
+def test_strong_decays_and_resets_in_float32(kind):
+    p = drawn(kind, 512, dtype=np.float32)
+    p["log_decay"] *= 10
+    p["log_decay"][:, :, ::33] = -1000
+    truth = slopes(definition, {name: x.astype(np.float64) for name, x in p.items()})
+    for a, b in zip(slopes(kernel, p), truth, strict=True):
+        assert np.abs(a - b).max() <= 1e-6 * np.abs(b).max()
+
+
+@pytest.mark.parametrize("name", ["q", "k", "v", "beta"])
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_not_finite_changes_no_earlier_row(kind, bad, name):
+    p = drawn(kind, 130)
+    out, _ = kernel(p)
+    if name in p:
+        p[name] = p[name].copy()
+        p[name][:, :, 69] = bad
+    poisoned, last = kernel(p)
+    close((poisoned[:, :, :69],), (out[:, :, :69],))
+    assert np.isfinite(poisoned[:, :, 69]).all() == (name not in p)
+    assert np.isfinite(last).all() == (name not in p or name == "q")
+
+
+def test_strengths_of_2_keep_the_state_bounded_and_larger_ones_are_the_formulas():
+    p = drawn("corrected", 500)
+    p["beta"][:] = 2.0
+    close(kernel(p), definition(p))
+    short = drawn("corrected", 60)
+    short["beta"][:] = 2.5
+    got, want = kernel(short), definition(short)
+    np.testing.assert_allclose(got[1], want[1], rtol=0, atol=1e-9 * np.abs(want[1]).max())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_bits_are_the_same_for_any_number_of_threads_and_read_in_place(kind, monkeypatch):
+    monkeypatch.setattr(sys.modules["tinyattn.kernels.tiles.threads"], "LEAST_WORK", 1)  # the package's attribute is the function
+    p = drawn(kind, 200, 150, np.float32, heads=6)
+
+    def bits(number, arrays):
+        with kernels.threads(number):
+            return [x.tobytes() for x in slopes(kernel, arrays)]
+
+    first = bits(1, p)
+    assert first == bits(2, p) == bits(3, p)
+    turned = {name: np.ascontiguousarray(x.swapaxes(1, 2)).swapaxes(1, 2) for name, x in p.items()}
+    for x in turned.values():
+        x.flags.writeable = False
+    assert bits(2, turned) == first
+
+
+def test_few_tokens_are_taken_one_by_one(monkeypatch):
+    called = []
+    monkeypatch.setattr(primitive, "run", lambda f, *arguments, run=primitive.run: (called.append(f), run(f, *arguments)))
+    kernel(drawn("both", primitive.FEW))
+    kernel(drawn("both", primitive.FEW + 1))
+    kernel(drawn("channel", 20))
+    assert called == [primitive.step, primitive.forward, primitive.channel_forward]
+
+
+CODE = """
+import sys; sys.path[:0] = ["tests/kernels"]
+import test_states as t
+for kind in t.KINDS:
+    for kv_len, q_len in ((3, 2), (66, 40)):
+        p = t.drawn(kind, kv_len, q_len, heads=2)
+        t.close(t.slopes(t.kernel, p), t.slopes(t.definition, p))
+        p["v"][:, :, -2] = float("nan")
+        t.kernel(p)
+"""
+
+
+def test_uncompiled_the_kernels_are_the_same():
+    made = subprocess.run([sys.executable, "-W", "error", "-c", CODE], env={**os.environ, "NUMBA_DISABLE_JIT": "1"},
+                          capture_output=True, text=True, check=False)
+    assert made.returncode == 0, made.stderr

@@ -1,0 +1,14 @@
+"""Linear attention over the kernel of states.
+
+Its files, in reading order:
+
+    linear.py               linear attention
+    gated.py                a state that decays per channel
+    simple_gated.py         a decay that all channels share
+    retention.py            a fixed decay per head
+    gated_delta.py          a state that decays and is corrected
+    delta.py                a state that is corrected, without decay
+    based.py                linear attention with the first terms of an exponential
+    cosformer.py            with positive features that fade with the distance
+    performer.py            with random features
+"""

@@ -1,0 +1,32 @@
+"""cosFormer over the kernel of states: linear attention with positive features whose products decrease with the distance."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tinyattn.kernels.linear.linear import linear_attention
+from tinyattn.ops.checks import whole
+from tinyattn.ops.features import cosformer_features
+from tinyattn.ops.signature import shapes
+from tinyattn.ops.types import Array
+
+
+@shapes("(i,d),(j,d),(j,e)->(i,e)", states=("initial_state",))
+def cosformer(q: Array, k: Array, v: Array, *, max_length: int, start: int = 0, normalize: bool = True, causal: bool = False,
+              initial_state: Any = None, return_state: bool = False) -> Any:
+    """Returns linear attention on the positive parts of queries and keys, weighted by the cosine of their distance; compiled.
+
+    Formula: out_i = sum_j w_ij v_j / sum_j w_ij, w_ij = max(q_i, 0) . max(k_j, 0) cos(pi (i - j) / (2 max_length)), over j <= i
+    if causal. The last query stands at the last key.
+
+    Shapes, options and errors are those of `tinyattn.definitions.cosformer`.
+
+    Paper: Qin et al. 2022, arXiv:2202.08791.
+    """
+    first, length = whole("start", start, 0), k.shape[-2]
+    q_at, k_at = first + np.arange(length - q.shape[-2], length), first + np.arange(length)
+    q, k = cosformer_features(q, q_at, max_length), cosformer_features(k, k_at, max_length)
+    return linear_attention(q, k, v, feature_map=None, normalize=normalize, causal=causal, initial_state=initial_state,
+                            return_state=return_state)

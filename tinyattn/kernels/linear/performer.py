@@ -1,0 +1,27 @@
+"""Performer over the kernel of states: random features, whose products are on average the exponential of a score."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from tinyattn.kernels.linear.linear import linear_attention
+from tinyattn.ops.features import performer_features
+from tinyattn.ops.signature import shapes
+from tinyattn.ops.types import Array
+
+
+@shapes("(i,d),(j,d),(j,e)->(i,e)", states=("initial_state",))
+def performer(q: Array, k: Array, v: Array, *, projection: Array, normalize: bool = True, causal: bool = False,
+              initial_state: Any = None, return_state: bool = False) -> Any:
+    """Returns linear attention with FAVOR+ features, whose products are on average exp(q . k / sqrt(d)); compiled.
+
+    Formula: out_i = sum_j w_ij v_j / sum_j w_ij, w_ij = f(q_i) . f(k_j), f being `performer_features` with the directions
+    `projection`, over j <= i if causal.
+
+    Shapes, options and errors are those of `tinyattn.definitions.performer`.
+
+    Paper: Choromanski et al. 2020, arXiv:2009.14794.
+    """
+    return linear_attention(q, k, v, feature_map=partial(performer_features, projection=projection), normalize=normalize,
+                            causal=causal, initial_state=initial_state, return_state=return_state)

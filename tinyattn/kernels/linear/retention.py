@@ -1,0 +1,28 @@
+"""Retention over the kernel of states."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tinyattn.kernels.linear.simple_gated import simple_gated_linear_attention
+from tinyattn.ops.gates import check_log_decay
+from tinyattn.ops.signature import shapes
+from tinyattn.ops.types import Array
+
+
+@shapes("(i,d),(j,d),(j,e)->(i,e)", states=("log_decay", "initial_state"))
+def retention(q: Array, k: Array, v: Array, *, log_decay: Array, scale: float | None = None,
+              initial_state: Array | None = None, return_state: bool = False) -> Any:
+    """Returns linear attention in which the weight of a key decays by a fixed factor per token; compiled.
+
+    Formula: S_t = gamma S_{t-1} + k_t v_t^T, out_t = scale S_t^T q_t, gamma = exp(log_decay), chunk by chunk.
+
+    Shapes, options and errors are those of `tinyattn.definitions.retention`.
+
+    Paper: Sun et al. 2023, arXiv:2307.08621.
+    """
+    log_decay = check_log_decay(log_decay, k.shape[-3:-2], k.dtype)[:, None] + np.zeros(k.shape[:-1], k.dtype)
+    return simple_gated_linear_attention(q, k, v, log_decay=log_decay, scale=scale, initial_state=initial_state,
+                                         return_state=return_state)

@@ -1,0 +1,18 @@
+"""A state that tokens are folded into: added to or corrected, with or without decay.
+
+Its files, in reading order:
+
+    rows.py                 rows brought into tiles
+    fading.py               how far a state has faded between two tokens
+    solve.py                the triangular systems of the delta rule
+    forward.py              chunks of tokens
+    correcting.py           the backward of the delta rule's corrections
+    backward.py             the backward: its states computed again, chunks from the last to the first
+    channels.py             fading per channel
+    channel_forward.py      chunks of tokens, where each channel fades by itself
+    channel_slopes.py       the gradients of its decays
+    channel_backward.py     its backward
+    step.py                 one token at a time
+    primitive.py            forward and backward as one differentiable function
+    features.py             elu + 1, compiled
+"""

@@ -1,0 +1,156 @@
+"""The backward of a state over chunks: its states are computed again, then the chunks are walked from the last to the first."""
+# mypy: disable-error-code="no-untyped-def"
+
+from __future__ import annotations
+
+import numpy as np
+
+from tinyattn.kernels.states.correcting import correction_gradients
+from tinyattn.kernels.states.fading import decay_gradient, fade, fill_fading, flow_of
+from tinyattn.kernels.states.forward import end_of_chunk, write
+from tinyattn.kernels.states.rows import (
+    dot,
+    load_rows,
+    load_state,
+    scale_all,
+    scale_rows,
+    scaled_rows,
+    store_rows,
+    store_state,
+    turn_state,
+)
+from tinyattn.kernels.tiles.jit import compiled, inlined
+from tinyattn.kernels.tiles.lanes import ROWS
+from tinyattn.kernels.tiles.product import product_add, product_set
+from tinyattn.kernels.tiles.threads import next_task
+from tinyattn.kernels.tiles.vector import pack_rows, put_row, transpose_rows
+
+
+@inlined
+def fill_states(states, starts, head, initial, x, x_rows, keys, faded, since, until, between, running, k, k_at, k_step, source,
+                source_at, source_step, decay, sizes):
+    """Fills states with the state before each chunk and starts with the chunk's first token; returns how many chunks there are."""
+    chunk, head_width, value_width, micro = sizes.chunk, sizes.head_width, sizes.value_width, sizes.micro_columns
+    one, size, count, start = keys.dtype.type(1), head_width * value_width, 0, 0
+    load_state(states[:size], head_width, initial, head * sizes.head_dim * sizes.value_dim, sizes.head_dim, sizes.value_dim, micro)
+    while start < sizes.kv_len:
+        stop = end_of_chunk(start, sizes)
+        rows, starts[count], count = stop - start, start, count + 1
+        starts[count] = stop
+        if stop < sizes.kv_len:
+            load_rows(keys, head_width, chunk, k, k_at[head] + start * k_step, k_step, rows, sizes.head_dim, one, micro)
+            load_rows(x_rows, value_width, chunk, source, source_at[head] + start * source_step, source_step, rows, sizes.value_dim,
+                      one, micro)
+            pack_rows(x, chunk, x_rows, 0, value_width, rows, one, micro)
+            if decay.size:
+                fill_fading(since, until, between, decay, head * sizes.kv_len + start, rows, chunk, running)
+            after = states[count * size : (count + 1) * size]
+            after[:] = states[(count - 1) * size : count * size]
+            write(after, keys, faded, until, since[rows - 1], decay.size > 0, x, rows, sizes)
+        start = stop
+    return count
+
+
+@compiled
+def backward(counter, sizes, scale, q, q_at, q_step, k, k_at, k_step, v, v_at, v_step, source, source_at, source_step, decay, beta,
+             initial, d_out, d_last, d_q, d_k, d_v, d_log_decay, d_beta, d_initial):
+    """Fills the gradients of all that `forward` reads; a task is one kv head. `source` is what was written: V, or the corrections.
+
+    With M = Q K^T between and dM = dO X^T between, on and below the diagonal: dQ = since (dO S^T) + dM K,
+    dK = dM^T Q + until (X dS'^T), dX = M^T dO + (K until) dS', dS = total dS' + (Q since)^T dO.
+    """
+    number = q.dtype.type
+    chunk, head_width, value_width, micro = sizes.chunk, sizes.head_width, sizes.value_width, sizes.micro_columns
+    fades, corrects, one, size = decay.size > 0, beta.size > 0, number(1), head_width * value_width
+    since, until, strength = np.ones(chunk, q.dtype), np.ones(chunk, q.dtype), np.zeros(chunk, q.dtype)
+    running, between = np.ones(chunk), np.ones(chunk * chunk if fades else 0, q.dtype)
+    flow, later = np.zeros(chunk), np.zeros(chunk)
+    scores, d_scores = np.zeros(chunk * chunk, q.dtype), np.zeros(chunk * chunk, q.dtype)
+    wide, tall = chunk * head_width, chunk * value_width
+    queries, query_panels, d_queries = np.zeros(wide, q.dtype), np.zeros(wide, q.dtype), np.zeros(wide, q.dtype)
+    keys, key_panels, keys_t = np.zeros(wide, q.dtype), np.zeros(wide, q.dtype), np.zeros(wide, q.dtype)
+    d_keys, faded = np.zeros(wide, q.dtype), np.zeros(wide, q.dtype)
+    x, x_rows, x_t, d_x = np.zeros(tall, q.dtype), np.zeros(tall, q.dtype), np.zeros(tall, q.dtype), np.zeros(tall, q.dtype)
+    d_tile, d_panels = np.zeros(tall, q.dtype), np.zeros(tall, q.dtype)
+    state_t, d_state, d_state_t = np.zeros(size, q.dtype), np.zeros(size, q.dtype), np.zeros(size, q.dtype)
+    groups, first = sizes.heads // max(sizes.kv_heads, 1), sizes.kv_len - sizes.q_len
+    most = first // chunk + sizes.q_len // chunk + 2
+    states, starts = np.zeros(most * size, q.dtype), np.zeros(most + 1, np.int64)
+    everywhere, nowhere = chunk + head_width + value_width, -chunk - head_width - value_width
+    while True:
+        head = next_task(counter)
+        if head >= sizes.batch * sizes.kv_heads:
+            break
+        count = fill_states(states, starts, head, initial, x, x_rows, keys, faded, since, until, between, running, k, k_at, k_step,
+                            source, source_at, source_step, decay, sizes)
+        load_state(d_state, head_width, d_last, head * sizes.head_dim * sizes.value_dim, sizes.head_dim, sizes.value_dim, micro)
+        for n in range(count - 1, -1, -1):
+            start, state = starts[n], states[n * size : (n + 1) * size]
+            rows, token = starts[n + 1] - start, head * sizes.kv_len + start
+            load_rows(keys, head_width, chunk, k, k_at[head] + start * k_step, k_step, rows, sizes.head_dim, one, micro)
+            load_rows(x_rows, value_width, chunk, source, source_at[head] + start * source_step, source_step, rows, sizes.value_dim,
+                      one, micro)
+            pack_rows(x, chunk, x_rows, 0, value_width, rows, one, micro)
+            transpose_rows(x_t, chunk, x_rows, 0, value_width, rows, one, sizes.lanes, micro)
+            pack_rows(key_panels, chunk, keys, 0, head_width, rows, one, micro)
+            transpose_rows(keys_t, chunk, keys, 0, head_width, rows, one, sizes.lanes, micro)
+            turn_state(state_t, state, head_width, value_width, sizes.lanes, micro)
+            turn_state(d_state_t, d_state, head_width, value_width, sizes.lanes, micro)
+            product_set(d_keys, 0, head_width, micro, x_rows, 0, value_width, 1, d_state_t, value_width * micro, rows, head_width,
+                        sizes.value_dim, micro, nowhere, everywhere)
+            kept, bridge = keys, 0.0
+            if fades:
+                fill_fading(since, until, between, decay, token, rows, chunk, running)
+                scale_rows(d_keys, head_width, rows, until, micro)
+                for i in range(rows):
+                    flow[i], later[i] = 0, dot(keys, i * head_width, d_keys, i * head_width, head_width)
+                scaled_rows(faded, keys, head_width, rows, until, micro)
+                kept, bridge = faded, since[rows - 1] * float(dot(state, 0, d_state, 0, size))
+            product_set(d_x, 0, micro, chunk * micro, kept, 0, head_width, 1, d_state, head_width * micro, rows, value_width,
+                        sizes.head_dim, micro, nowhere, everywhere)
+            if fades:
+                scale_all(d_state, since[rows - 1], micro)
+            for group in range(groups if start >= first else 0):
+                line = head * groups + group
+                load_rows(queries, head_width, chunk, q, q_at[line] + (start - first) * q_step, q_step, rows, sizes.head_dim,
+                          number(scale), micro)
+                pack_rows(query_panels, chunk, queries, 0, head_width, rows, one, micro)
+                at = line * sizes.q_len + start - first
+                load_rows(d_tile, value_width, chunk, d_out, at * sizes.value_dim, sizes.value_dim, rows, sizes.value_dim, one, micro)
+                pack_rows(d_panels, chunk, d_tile, 0, value_width, rows, one, micro)
+                product_set(scores, 0, chunk, micro, queries, 0, head_width, 1, keys_t, head_width * micro, rows, rows, sizes.head_dim,
+                            micro, -chunk, 0)
+                fade(scores, between, fades, rows, chunk, ROWS)
+                product_set(d_scores, 0, chunk, micro, d_tile, 0, value_width, 1, x_t, value_width * micro, rows, rows,
+                            sizes.value_dim, micro, -chunk, 0)
+                product_set(d_queries, 0, head_width, micro, d_tile, 0, value_width, 1, state_t, value_width * micro, rows, head_width,
+                            sizes.value_dim, micro, nowhere, everywhere)
+                if fades:
+                    flow_of(flow, scores, d_scores, rows, chunk)
+                    scale_rows(d_queries, head_width, rows, since, micro)
+                    for i in range(rows):
+                        flow[i] += dot(queries, i * head_width, d_queries, i * head_width, head_width)
+                fade(d_scores, between, fades, rows, chunk, ROWS)
+                product_add(d_queries, 0, head_width, micro, d_scores, 0, chunk, 1, key_panels, chunk * micro, rows, head_width, rows,
+                            micro, -chunk, 0)
+                store_rows(d_q, at * sizes.head_dim, d_queries, head_width, rows, sizes.head_dim, number(scale), micro)
+                product_add(d_x, 0, micro, chunk * micro, scores, 0, 1, chunk, d_panels, chunk * micro, rows, value_width, rows,
+                            micro, 0, chunk)
+                product_add(d_keys, 0, head_width, micro, d_scores, 0, 1, chunk, query_panels, chunk * micro, rows, head_width, rows,
+                            micro, 0, chunk)
+                if fades:
+                    scale_rows(queries, head_width, rows, since, micro)
+                product_add(d_state, 0, micro, head_width * micro, queries, 0, 1, head_width, d_panels, chunk * micro, head_width,
+                            value_width, rows, micro, nowhere, everywhere)
+            if corrects:
+                for i in range(rows):
+                    strength[i] = beta[token + i]
+                load_rows(d_tile, value_width, chunk, v, v_at[head] + start * v_step, v_step, rows, sizes.value_dim, one, micro)
+                correction_gradients(d_x, d_keys, d_state, d_beta, token, flow, scores, d_scores, d_queries, d_tile, x_rows, x_t, keys,
+                                     key_panels, keys_t, faded, state_t, since, between, fades, strength, rows, sizes)
+            for i in range(rows):
+                put_row(d_v, (token + i) * sizes.value_dim, sizes.value_dim, d_x, i * micro, chunk * micro, one, micro)
+            store_rows(d_k, token * sizes.head_dim, d_keys, head_width, rows, sizes.head_dim, one, micro)
+            if fades:
+                decay_gradient(d_log_decay, token, decay, flow, later, bridge, rows)
+        store_state(d_initial, head * sizes.head_dim * sizes.value_dim, d_state, head_width, sizes.head_dim, sizes.value_dim, micro)

@@ -1,0 +1,70 @@
+"""A state whose channels fade by themselves, over chunks of tokens."""
+# mypy: disable-error-code="no-untyped-def"
+
+from __future__ import annotations
+
+import numpy as np
+
+from tinyattn.kernels.states.channels import BLOCK, advance, channel_scores, fade_state, faded_rows, fill_channels
+from tinyattn.kernels.states.forward import end_of_chunk
+from tinyattn.kernels.states.rows import load_rows, load_state, store_rows, store_state
+from tinyattn.kernels.tiles.jit import compiled
+from tinyattn.kernels.tiles.product import product_add, product_set
+from tinyattn.kernels.tiles.threads import next_task
+from tinyattn.kernels.tiles.vector import pack_rows
+
+
+@compiled
+def channel_forward(counter, sizes, scale, q, q_at, q_step, k, k_at, k_step, v, v_at, v_step, log_decay, initial, out, last):
+    """Fills out and last as `forward`, with log_decay (batch, kv_heads, kv_len, head_dim).
+
+    O = (Q since) S + M V and S' = diag(total) S + (K until)^T V, M_ij = sum_d q_id k_jd times the decays between.
+    """
+    number = q.dtype.type
+    chunk, head_width, value_width, micro = sizes.chunk, sizes.head_width, sizes.value_width, sizes.micro_columns
+    wide, tall, one = chunk * head_width, chunk * value_width, number(1)
+    decay, since, until, within, ahead = (np.zeros(wide, q.dtype), np.zeros(wide, q.dtype), np.zeros(wide, q.dtype),
+                                          np.zeros(wide, q.dtype), np.zeros(wide, q.dtype))
+    queries, keys, faded, kept, kept_t = (np.zeros(wide, q.dtype), np.zeros(wide, q.dtype), np.zeros(wide, q.dtype),
+                                          np.zeros(wide, q.dtype), np.zeros(wide, q.dtype))
+    values, tile, x = np.zeros(tall, q.dtype), np.zeros(tall, q.dtype), np.zeros(tall, q.dtype)
+    key, ones, shift, spare = (np.zeros(head_width, q.dtype), np.ones(head_width, q.dtype), np.zeros(head_width, q.dtype),
+                               np.zeros(head_width, q.dtype))
+    scores, state = np.zeros(chunk * chunk, q.dtype), np.zeros(head_width * value_width, q.dtype)
+    groups, first = sizes.heads // max(sizes.kv_heads, 1), sizes.kv_len - sizes.q_len
+    everywhere, nowhere = chunk + head_width + value_width, -chunk - head_width - value_width
+    while True:
+        head = next_task(counter)
+        if head >= sizes.batch * sizes.kv_heads:
+            break
+        load_state(state, head_width, initial, head * sizes.head_dim * sizes.value_dim, sizes.head_dim, sizes.value_dim, micro)
+        start = 0
+        while start < sizes.kv_len:
+            stop = end_of_chunk(start, sizes)
+            rows = stop - start
+            load_rows(keys, head_width, chunk, k, k_at[head] + start * k_step, k_step, rows, sizes.head_dim, one, micro)
+            load_rows(values, value_width, chunk, v, v_at[head] + start * v_step, v_step, rows, sizes.value_dim, one, micro)
+            pack_rows(x, chunk, values, 0, value_width, rows, one, micro)
+            fill_channels(decay, since, until, within, ahead, log_decay, (head * sizes.kv_len + start) * sizes.head_dim, rows, sizes,
+                          shift, spare)
+            for group in range(groups if start >= first else 0):
+                line = head * groups + group
+                load_rows(queries, head_width, chunk, q, q_at[line] + (start - first) * q_step, q_step, rows, sizes.head_dim,
+                          number(scale), micro)
+                faded_rows(faded, queries, since, rows, head_width)
+                product_set(tile, 0, value_width, micro, faded, 0, head_width, 1, state, head_width * micro, rows, value_width,
+                            sizes.head_dim, micro, nowhere, everywhere)
+                faded_rows(faded, queries, within, rows, head_width)
+                for block in range(0, rows, BLOCK):
+                    channel_scores(scores, queries, faded, kept, kept_t, keys, decay, key, ones, block, rows, sizes)
+                    advance(kept, keys, within, ahead, block, rows, head_width)
+                product_add(tile, 0, value_width, micro, scores, 0, chunk, 1, x, chunk * micro, rows, value_width, rows, micro,
+                            -chunk, 0)
+                store_rows(out, (line * sizes.q_len + start - first) * sizes.value_dim, tile, value_width, rows, sizes.value_dim, one,
+                           micro)
+            fade_state(state, since, (rows - 1) * head_width, head_width, value_width, micro)
+            faded_rows(faded, keys, until, rows, head_width)
+            product_add(state, 0, micro, head_width * micro, faded, 0, 1, head_width, x, chunk * micro, head_width, value_width, rows,
+                        micro, nowhere, everywhere)
+            start = stop
+        store_state(last, head * sizes.head_dim * sizes.value_dim, state, head_width, sizes.head_dim, sizes.value_dim, micro)

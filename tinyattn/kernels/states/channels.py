@@ -1,0 +1,123 @@
+"""Fading per channel: products of decays in blocks of a chunk, and the scores that they make of queries and keys.
+
+A score sums q_id k_jd times the decays of channel d after j and up to i. Over the start of i's block this is a product of two
+tiles, the queries faded since there and the keys faded until there: no factor is above 1. Within a block it is summed as it stands.
+"""
+# mypy: disable-error-code="no-untyped-def"
+
+from __future__ import annotations
+
+import numpy as np
+
+from tinyattn.kernels.states.rows import load_rows
+from tinyattn.kernels.tiles.jit import inlined, reassociated
+from tinyattn.kernels.tiles.product import product_set
+from tinyattn.kernels.tiles.vector import column_exp, scale_row, transpose_rows
+
+# Tokens of a block: 8 costs more products, 32 more sums of pairs.
+BLOCK = 16
+
+
+@reassociated
+def times(x, x_at, y, y_at, z, z_at, count):
+    """Fills x with the products of y and z."""
+    for c in range(count):
+        n = np.uint64(c)
+        x[np.uint64(x_at) + n] = y[np.uint64(y_at) + n] * z[np.uint64(z_at) + n]
+
+
+@reassociated
+def add_product(x, x_at, y, y_at, z, z_at, factor, count):
+    """Adds factor times the products of y and z to x."""
+    for c in range(count):
+        n = np.uint64(c)
+        x[np.uint64(x_at) + n] += factor * y[np.uint64(y_at) + n] * z[np.uint64(z_at) + n]
+
+
+@inlined
+def fill_channels(decay, since, until, within, ahead, log_decay, at, rows, sizes, shift, spare):
+    """Fills tiles [chunk][head_width] with the decays and their products: since the chunk's start, until its end, and per block.
+
+    `within` is since the start of a token's block, `ahead` until its end. A token's own decay fades the state that it finds.
+    """
+    width = sizes.head_width
+    load_rows(decay, width, sizes.chunk, log_decay, at, sizes.head_dim, rows, sizes.head_dim, decay.dtype.type(1), sizes.micro_columns)
+    column_exp(decay, rows, width, shift, spare)
+    for x in range(width):
+        since[x] = within[x] = decay[x]
+        until[(rows - 1) * width + x] = ahead[(rows - 1) * width + x] = 1
+    for i in range(1, rows):
+        times(since, i * width, since, (i - 1) * width, decay, i * width, width)
+        if i % BLOCK:
+            times(within, i * width, within, (i - 1) * width, decay, i * width, width)
+        else:
+            within[i * width : (i + 1) * width] = decay[i * width : (i + 1) * width]
+    for j in range(rows - 2, -1, -1):
+        times(until, j * width, until, (j + 1) * width, decay, (j + 1) * width, width)
+        if (j + 1) % BLOCK:
+            times(ahead, j * width, ahead, (j + 1) * width, decay, (j + 1) * width, width)
+        else:
+            ahead[j * width : (j + 1) * width] = 1
+
+
+@inlined
+def faded_rows(target, x, factors, rows, width):
+    """Fills target with the products of two tiles."""
+    times(target, 0, x, 0, factors, 0, rows * width)
+
+
+@inlined
+def fade_state(state, factors, at, dim, columns, micro):
+    """Multiplies each row of a state in panels by its channel's factor."""
+    for column in range(0, columns, micro):
+        for d in range(dim):
+            scale_row(state, column * dim + d * micro, state, column * dim + d * micro, factors[at + d])
+
+
+@inlined
+def advance(kept, keys, within, ahead, start, rows, width):
+    """Fades the kept keys over the block that begins at start, and adds those of the block, faded until its end."""
+    last = min(start + BLOCK, rows) - 1
+    for j in range(start):
+        times(kept, j * width, kept, j * width, within, last * width, width)
+    times(kept, start * width, keys, start * width, ahead, start * width, (last + 1 - start) * width)
+
+
+@reassociated
+def faded_dot(key, decay, decay_at, query, query_at, count):
+    """Returns key . query after the key has faded by one more token's decays."""
+    total = key.dtype.type(0)
+    for c in range(count):
+        n = np.uint64(c)
+        faded = key[n] * decay[np.uint64(decay_at) + n]
+        key[n] = faded
+        total += faded * query[np.uint64(query_at) + n]
+    return total
+
+
+@inlined
+def block_scores(scores, queries, keys, decay, key, ones, start, rows, chunk, width):
+    """Fills the scores between the tokens of one block, 0 where the key is later."""
+    stop = min(start + BLOCK, rows)
+    for j in range(start, stop):
+        times(key, 0, keys, j * width, ones, 0, width)
+        scores[j * chunk + j] = faded_dot(key, ones, 0, queries, j * width, width)
+        for i in range(j + 1, stop):
+            scores[i * chunk + j] = faded_dot(key, decay, i * width, queries, i * width, width)
+        for i in range(start, j):
+            scores[i * chunk + j] = 0
+    for i in range(start, stop):
+        for j in range(stop, min(start + BLOCK, chunk)):
+            scores[i * chunk + j] = 0
+
+
+@inlined
+def channel_scores(scores, queries, recent, kept, kept_t, keys, decay, key, ones, start, rows, sizes):
+    """Fills the rows of scores of one block: `recent` are the queries faded since its start, `kept` the earlier keys until there."""
+    chunk, width, micro = sizes.chunk, sizes.head_width, sizes.micro_columns
+    if start:
+        reach = (start + micro - 1) // micro * micro
+        transpose_rows(kept_t, reach, kept, 0, width, start, kept.dtype.type(1), sizes.lanes, micro)
+        product_set(scores, start * chunk, chunk, micro, recent, start * width, width, 1, kept_t, width * micro,
+                    min(BLOCK, rows - start), start, sizes.head_dim, micro, -2 * chunk, 2 * chunk)
+    block_scores(scores, queries, keys, decay, key, ones, start, rows, chunk, width)

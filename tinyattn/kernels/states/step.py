@@ -1,0 +1,69 @@
+"""A state one token at a time: for decoding, and for chunks in which a number is not finite."""
+# mypy: disable-error-code="no-untyped-def"
+
+from __future__ import annotations
+
+import numpy as np
+
+from tinyattn.kernels.tiles.jit import compiled, reassociated
+from tinyattn.kernels.tiles.threads import next_task
+
+
+@reassociated
+def recall(total, state, at, keys, key_at, fading, fading_at, fading_step, rows, columns):
+    """Fills total with k^T diag(fading) S: what the state stores under a key."""
+    for e in range(columns):
+        total[e] = 0
+    for d in range(rows):
+        row, factor = state[at + d * columns : at + (d + 1) * columns], keys[key_at + d] * fading[fading_at + d * fading_step]
+        for e in range(columns):
+            total[e] += factor * row[e]
+
+
+@reassociated
+def fold(after, before, at, added, keys, key_at, fading, fading_at, fading_step, rows, columns):
+    """Fills the new state, diag(fading) S + k x^T."""
+    for d in range(rows):
+        old, new = before[at + d * columns : at + (d + 1) * columns], after[at + d * columns : at + (d + 1) * columns]
+        factor, key = fading[fading_at + d * fading_step], keys[key_at + d]
+        for e in range(columns):
+            new[e] = factor * old[e] + key * added[e]
+
+
+@compiled
+def step(counter, sizes, scale, q, q_at, q_step, k, k_at, k_step, v, v_at, v_step, decay, decay_step, beta, initial, out, last,
+         written):
+    """Fills what the chunked kernel fills, token by token; a task is one kv head.
+
+    decay_step is 1 where each channel fades by itself, else 0; a state that does not fade has a single decay of 1.
+    """
+    number = q.dtype.type
+    groups, first, size = sizes.heads // max(sizes.kv_heads, 1), sizes.kv_len - sizes.q_len, sizes.head_dim * sizes.value_dim
+    added, stored, factor = np.zeros(sizes.value_dim, q.dtype), np.zeros(sizes.value_dim, q.dtype), number(scale)
+    unity = np.ones(1, q.dtype)
+    wide = sizes.head_dim if decay_step else 1
+    while True:
+        head = next_task(counter)
+        if head >= sizes.batch * sizes.kv_heads:
+            break
+        at = head * size
+        if sizes.kv_len == 0:
+            last[at : at + size] = initial[at : at + size]
+        for t in range(sizes.kv_len):
+            token, before = head * sizes.kv_len + t, initial if t == 0 else last
+            fading, place = (decay, token * wide) if decay.size else (unity, 0)
+            key, value = k_at[head] + t * k_step, v_at[head] + t * v_step
+            if beta.size:
+                recall(stored, before, at, k, key, fading, place, decay_step, sizes.head_dim, sizes.value_dim)
+                for e in range(sizes.value_dim):
+                    added[e] = beta[token] * (v[value + e] - stored[e])
+                    written[token * sizes.value_dim + e] = added[e]
+            else:
+                for e in range(sizes.value_dim):
+                    added[e] = v[value + e]
+            fold(last, before, at, added, k, key, fading, place, decay_step, sizes.head_dim, sizes.value_dim)
+            for group in range(groups if t >= first else 0):
+                line = head * groups + group
+                recall(stored, last, at, q, q_at[line] + (t - first) * q_step, unity, 0, 0, sizes.head_dim, sizes.value_dim)
+                for e in range(sizes.value_dim):
+                    out[(line * sizes.q_len + t - first) * sizes.value_dim + e] = factor * stored[e]
