@@ -17,7 +17,8 @@ WIDTH = 125
 OPS = ["Bias", "Pattern", "alibi", "merge", "relative", "rotary"]
 # The folders of kernels that are named like those of definitions: they hold mechanisms.
 MIRRORED = {"softmax", "sparse", "linear", "lowrank", "spatial"}
-PARTS = ["caches", "catalog", "definitions", "engine", "fastest", "kernels", "laws", "layers", "models", "ops", "plot", "testing"]
+PARTS = ["caches", "catalog", "definitions", "engine", "fastest", "kernels", "laws", "layers", "models", "ops", "parallel", "plot",
+         "testing"]
 
 
 def declared(tree: ast.Module) -> set[str]:

@@ -8,6 +8,7 @@ lines of each folder's `__init__.py` are the map of its files.
     definitions/            3  what each mechanism is
     kernels/                4  the same functions, fast
     fastest.py              4b the best form for a call
+    parallel/               4c one sequence over many processes
     caches/                 5  what decoding remembers
     layers/                 6  with parameters
     models/                 7  small and whole
@@ -54,7 +55,7 @@ _NAMES = {
     """,
 }
 _HOMES = {name: module for module, names in _NAMES.items() for name in names.split()}
-_PARTS = ("caches", "catalog", "definitions", "engine", "fastest", "laws", "layers", "models", "ops", "plot", "testing")
+_PARTS = ("caches", "catalog", "definitions", "engine", "fastest", "laws", "layers", "models", "ops", "parallel", "plot", "testing")
 
 # tinyattn.kernels is found by its name alone: without Numba it raises, and `import *` and `help` ask for all that stands here.
 __all__ = ["__version__", *sorted(_HOMES), *_PARTS]

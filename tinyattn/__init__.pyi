@@ -10,6 +10,7 @@ from tinyattn import laws as laws
 from tinyattn import layers as layers
 from tinyattn import models as models
 from tinyattn import ops as ops
+from tinyattn import parallel as parallel
 from tinyattn import plot as plot
 from tinyattn import testing as testing
 from tinyattn.definitions import attention_weights as attention_weights
@@ -150,6 +151,7 @@ __all__ = [
     "no_grad",
     "nystrom_attention",
     "ops",
+    "parallel",
     "performer",
     "plot",
     "primitive",

@@ -13,7 +13,8 @@ from tinyattn.catalog import ROWS
 
 PARTS = (
     "tinyattn.engine", "tinyattn.ops", "tinyattn.ops.masks", "tinyattn.ops.positions", "tinyattn.definitions", "tinyattn.fastest",
-    "tinyattn.caches", "tinyattn.layers", "tinyattn.models", "tinyattn.laws", "tinyattn.catalog", "tinyattn.testing", "tinyattn.plot")
+    "tinyattn.parallel", "tinyattn.caches", "tinyattn.layers", "tinyattn.models", "tinyattn.laws",
+    "tinyattn.catalog", "tinyattn.testing", "tinyattn.plot")
 
 
 def public(module: ModuleType) -> list[str]:

@@ -39,6 +39,7 @@ Its files, in reading order:
     state.py                only the state of a recurrence
     cross.py                an encoder's memory
     shared.py               the keys of another layer
+    sharded.py              tokens spread over many ranks
     rows.py                 each row's part of a batch's arguments
     batch.py                rows of different lengths
     room.py                 room for a text in all caches together

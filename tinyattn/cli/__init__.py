@@ -11,6 +11,7 @@ Its files, in reading order:
     memory.py               too large steps refused, freed memory kept
     threads.py              one thread or all, whichever is faster
     training.py             a training, timed or run to its end
+    ranks.py                commands on many ranks
     cache_names.py          caches by name
     list.py                 tinyattn list
     show.py                 tinyattn show
@@ -25,6 +26,7 @@ Its files, in reading order:
     comparing/              what tinyattn compare consists of
     compare.py              tinyattn compare
     presets.py              shapes of well-known models
+    cost_of_ranks.py        the costs of one sequence over ranks
     cost.py                 tinyattn cost
     timing/                 what tinyattn time measures
     time.py                 tinyattn time

@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from tinyattn.cli import cost_of_ranks
 from tinyattn.cli.cache_names import formulas, named
 from tinyattn.cli.names import every
 from tinyattn.cli.outputs import check_outputs, check_picture, write_json, write_picture
 from tinyattn.cli.presets import PRESETS, Layers, Shape
 from tinyattn.cli.terminal import paragraph, positive, table
+from tinyattn.ops.checks import real
 
 HEADER = ["model", "cache", "holds", "per token", "a step reads"]
 SHAPES = ["model", "layers", "heads", "a token leaves"]
@@ -33,7 +35,13 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--value-dim", type=positive, metavar="E", help="channels of a value (default: as many as of a key)")
     parser.add_argument("--layers", type=positive, metavar="L", help="number of layers")
     parser.add_argument("--window", type=positive, metavar="W", help="number of last tokens that a layer sees (default: all)")
-    parser.add_argument("--length", type=positive, default=131072, metavar="N", help="tokens in the cache (default 131072)")
+    parser.add_argument("--ranks", type=positive, metavar="P", help="one sequence over this many ranks: bytes, seconds")
+    parser.add_argument("--flops", type=number, metavar="F", help="with --ranks: FLOP per second of a rank, as 400e12")
+    parser.add_argument("--bandwidth", type=number, metavar="B", help="with --ranks: bytes per second that a rank sends")
+    parser.add_argument("--latency", type=number, metavar="L", help="with --ranks: seconds of a message")
+    parser.add_argument("--measure", action="store_const", const=True,
+                        help="with --ranks: measure what is not given, under mpiexec -n 2 python -m mpi4py -m tinyattn")
+    parser.add_argument("--length", type=tokens, default=131072, metavar="N", help="tokens in the cache (default 131072)")
     parser.add_argument("--dtype", type=str.lower, choices=("float16", "float32", "float64"), default="float16",
                         help="of the cache (default float16)")
     parser.add_argument("--cache", default="growing,ring", metavar="A,B",
@@ -47,6 +55,11 @@ def run(given: argparse.Namespace) -> int:
     shapes, itemsize = shapes_of(given), np.dtype(given.dtype).itemsize
     check_outputs(json=given.json, plot=given.plot)
     check_picture(given.plot)
+    if given.ranks is not None:
+        return cost_of_ranks.run(given, shapes, in_units)
+    machine = [name for name in ("flops", "bandwidth", "latency", "measure") if getattr(given, name) is not None]
+    if machine:
+        raise ValueError(f"--{machine[0]}: only with --ranks, the number of ranks that share a sequence")
     caches = every(given.cache, known_caches(), "cache", "--cache")
     lines = lines_of(shapes, caches, given.length, itemsize)
     if not lines:
@@ -70,6 +83,25 @@ def run(given: argparse.Namespace) -> int:
     if given.plot is not None:
         draw(shapes, caches, given.length, itemsize, given.plot)
     return 0
+
+
+def tokens(text: str) -> int:
+    """Returns a number of tokens, which may end in K or M, powers of 1024.
+
+    >>> tokens("131072"), tokens("128K"), tokens("1m")
+    (131072, 131072, 1048576)
+    """
+    powers = {"K": 10, "M": 20}
+    ending = text[-1:].upper()
+    return positive(text[:-1]) << powers[ending] if ending in powers else positive(text)
+
+
+def number(text: str) -> float:
+    """Returns a finite number above 0."""
+    try:
+        return real("number", float(text), above=0.0)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a finite number above 0, got {text!r}") from None
 
 
 def known_caches() -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -12,10 +13,14 @@ from tinyattn.catalog import Row, find_mixer
 from tinyattn.cli import memory, threads
 from tinyattn.cli.model_file import opened
 from tinyattn.cli.outputs import check_outputs
+from tinyattn.cli.ranks import prepared, world
 from tinyattn.cli.terminal import positive, seed
 from tinyattn.cli.training import Training
 from tinyattn.models import Decoder, DecoderConfig, Saved, Step, checkpoint, evaluate, train
 from tinyattn.models import text as texts
+from tinyattn.models.sharded import SCHEMES, sharded, train_sharded
+from tinyattn.ops.types import Array
+from tinyattn.parallel.agree import Together
 
 CONTEXT = 256
 
@@ -30,17 +35,14 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mechanism", metavar="NAME", help="its mechanism (default: attention)")
     parser.add_argument("--seed", type=seed, default=0, metavar="S", help="seed of the generator (default 0)")
     parser.add_argument("--resume", metavar="FILE", help="continue the training of a saved model, with its mechanism and context")
+    parser.add_argument("--parallel", choices=list(SCHEMES), help="over the ranks of mpiexec -n N python -m mpi4py -m tinyattn train")
 
 
 def run(given: argparse.Namespace) -> int:
     """Trains and saves."""
-    check_outputs(out=given.out)
-    if given.text is not None and os.path.exists(given.text) and os.path.exists(given.out) and os.path.samefile(given.text, given.out):
-        raise ValueError(f"--out: {given.out} is the text itself; name another file")
-    row = find_mixer(given.mechanism or "attention")
-    decoder, config, name, state = resumed(given) if given.resume is not None else fresh(row, given)
-    memory.check_batch(given.batch, config.context)
-    text, held = texts.split(texts.read_text(given.text), context=config.context)
+    if given.parallel is not None:
+        return on_ranks(given)
+    (decoder, config, name, state), text, held = begun(given)
     memory.keep()
 
     def begin(steps: int) -> Iterator[Step[Decoder]]:
@@ -50,10 +52,55 @@ def run(given: argparse.Namespace) -> int:
     training = Training(name, given.steps, begin)
     with threads.fitting(threads.timed(training.timed(), name), name):
         last = training.run().last
+    finish(given, last, config, name, held)
+    return 0
+
+
+def on_ranks(given: argparse.Namespace) -> int:
+    """Trains over all ranks: one of them shows the progress and saves."""
+    comm = world()
+    first = comm.Get_rank() == 0
+    saved, text, held = prepared(comm, "tinyattn train", lambda: over_ranks(given, comm))
+    decoder, config, name, state = saved
+    memory.keep()
+
+    def begin(steps: int) -> Iterator[Step[Decoder]]:
+        rng = np.random.default_rng([given.seed, 0 if state is None else state.steps])
+        return train_sharded(decoder, text, steps=steps, context=config.context, batch=given.batch, rng=rng, state=state, comm=comm,
+                             scheme=given.parallel)
+
+    with Together(comm, "tinyattn train"), threads.limited(1):
+        if first:
+            finish(given, Training(f"{name} on {comm.Get_size()} ranks", given.steps, begin).run().last, config, name, held)
+        else:
+            for _ in begin(given.steps):
+                pass
+    return 0
+
+
+def over_ranks(given: argparse.Namespace, comm: Any) -> tuple[Saved, Array, Array]:
+    """Returns the model and the two parts of the text; ValueError also for a scheme of another mechanism."""
+    saved, text, held = begun(given)
+    sharded(saved.decoder, given.parallel, comm, SCHEMES[given.parallel](saved.config.context, comm.Get_size()))
+    return saved, text, held
+
+
+def begun(given: argparse.Namespace) -> tuple[Saved, Array, Array]:
+    """Returns the model, new or resumed, and the two parts of the text, after the checks of the options."""
+    check_outputs(out=given.out)
+    if given.text is not None and os.path.exists(given.text) and os.path.exists(given.out) and os.path.samefile(given.text, given.out):
+        raise ValueError(f"--out: {given.out} is the text itself; name another file")
+    row = find_mixer(given.mechanism or "attention")
+    saved = resumed(given) if given.resume is not None else fresh(row, given)
+    memory.check_batch(given.batch, saved.config.context)
+    return saved, *texts.split(texts.read_text(given.text), context=saved.config.context)
+
+
+def finish(given: argparse.Namespace, last: Step[Decoder], config: DecoderConfig, name: str, held: Array) -> None:
+    """Saves the model, and prints how good it is."""
     checkpoint.save(given.out, last.model, config, mechanism=name, state=last.state)
     bits = evaluate.bits_per_byte(last.model, *texts.windows(held, context=config.context, limit=32))
     print(f"{given.out}: {config.parameters:,} parameters, {last.state.steps} steps, {bits:.3f} bits per byte on held-out text")
-    return 0
 
 
 def fresh(row: Row, given: argparse.Namespace) -> Saved:

@@ -11,6 +11,7 @@ Its files, in reading order:
     decoder.py              a byte-level language model
     optimise.py             AdamW, schedule, clipping
     train.py                the training loop
+    sharded.py              the same over many ranks
     generate.py             the continuation of a prompt
     prefix.py               a text read once, continued many times
     batched.py              prompts of different lengths, side by side

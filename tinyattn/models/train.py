@@ -78,9 +78,12 @@ def train(decoder: Decoder, text: Array, *, steps: int, context: int, batch: int
 
 
 def descend(model: M, loss: Callable[..., Any], draw: Callable[[], tuple[Array, ...]], state: AdamW, *, steps: int,
-            peak: float) -> Iterator[Step[M]]:
-    """Yields a Step after each of so many steps of AdamW that lower loss(model, *draw()), where `draw` gives the next batch."""
-    step_of = value_and_grad(loss)
+            peak: float, gradient: Callable[..., Callable[..., Any]] = value_and_grad) -> Iterator[Step[M]]:
+    """Yields a Step after each of so many steps of AdamW that lower loss(model, *draw()), where `draw` gives the next batch.
+
+    `gradient(loss)` is a function that returns the loss and its gradients.
+    """
+    step_of = gradient(loss)
     total = state.steps + steps
     for number in range(state.steps, total):
         started = time.perf_counter()

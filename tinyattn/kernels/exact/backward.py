@@ -39,14 +39,16 @@ def add_distance_gradient(d_s, d_distance, at, rows, keys, sizes):
 
 
 @compiled
-def backward(counter, slots, splits, sizes, rules, heads, row_at, entries, bands, tiles, mask, mask_at, bias, bias_at, distance, scale,
+def backward(counter, slots, splits, whole, sizes, rules, heads, row_at, entries, bands, tiles, mask, mask_at, bias, bias_at,
+             distance, scale,
              q, k, v, out, tops, totals, d_out, d_lse, d_q, d_k, d_v, delta, d_bias, d_bias_step, d_distance, d_distance_step):
     """Fills d_q, d_k, d_v, and delta = d_out . out - d_lse of every row; adds to the biases' gradients.
 
     A task is a kv head and a split of its query tiles: it owns their d_q, and a copy of d_k and d_v, which the caller
     sums. Slot s does tasks s, s + slots, ... in order, and owns a copy of the biases' gradients. For each tile
     P = exp(S - m), dP^T = V dO^T, dS = P (dP - delta), dV += P^T dO, dK += dS^T Q, dQ += dS K, where dO and delta are
-    divided by l beforehand: through m + log l, rounded, the weights of large scores would not sum to 1.
+    divided by l beforehand: through m + log l, rounded, the weights of large scores would not sum to 1. `whole` is whether
+    these are all keys of the queries: of a part of them the weights do not sum to 1.
     """
     kind_of = q.dtype.type
     width, head_width, value_width, micro = sizes.q_tile, sizes.head_width, sizes.value_width, sizes.micro_columns
@@ -106,7 +108,7 @@ def backward(counter, slots, splits, sizes, rules, heads, row_at, entries, bands
                     keys = keys_of_tile(j0, high, sizes)
                     k_at, v_at = (kv_at + j0) * head_width, (kv_at + j0) * value_width
                     there = min(keys, sizes.kv_len - j0)
-                    alone = stop - start == 1
+                    alone = whole and stop - start == 1
                     if alone or d_bias_step or d_distance_step:  # whole tiles are read
                         below, above = -UNBOUNDED, UNBOUNDED
                     product_set(p, 0, width, micro, k, k_at, head_width, 1, q_t, head_width * micro, keys, width, sizes.head_dim,

@@ -161,6 +161,11 @@ def decoded(q: Array, k: Array, v: Array, bias: Array | None, distance: Array | 
 
 @attention_with_lse.backward
 def _(d_outs: tuple[Array, Array], saved: Saved) -> dict[str, Array | None]:
+    return pulled(d_outs, saved, whole=True)
+
+
+def pulled(d_outs: tuple[Array, Array], saved: Saved, whole: bool) -> dict[str, Array | None]:
+    """Returns the gradients by argument; `whole` is whether the keys are all that the queries see, and not a part of them."""
     sizes, options = saved.sizes, saved.options
     q, k, v = filled(*saved.arrays, sizes)
     out, tops, totals = saved.out, saved.tops, saved.totals
@@ -180,7 +185,7 @@ def _(d_outs: tuple[Array, Array], saved: Saved) -> dict[str, Array | None]:
     d_q, delta = np.empty((*full[:-1], sizes.head_dim), dtype), np.empty(full[:-1], dtype)
     d_k = np.zeros((splits, *lead, sizes.kv_heads, sizes.kv_rows, sizes.head_width), dtype)
     d_v = np.zeros((splits, *lead, sizes.kv_heads, sizes.kv_rows, sizes.value_width), dtype)
-    run(backward, slots, 3 * work(sizes), slots, splits, sizes, rules, *arrays, options.scale, q, k, v, out.reshape(-1),
+    run(backward, slots, 3 * work(sizes), slots, splits, whole, sizes, rules, *arrays, options.scale, q, k, v, out.reshape(-1),
         tops.reshape(-1), totals.reshape(-1), padded(d_out, sizes.q_len, sizes.value_width), padded(d_lse[..., None], sizes.q_len, 1),
         d_q.reshape(-1), d_k.reshape(-1),
         d_v.reshape(-1), delta.reshape(-1), d_bias.reshape(-1), d_bias.shape[1], d_distance.reshape(-1), d_distance.shape[1])
@@ -196,3 +201,22 @@ def _(d_outs: tuple[Array, Array], saved: Saved) -> dict[str, Array | None]:
     if learned and saved.distance is not None:
         gradients["distance"] = d_distance.sum(axis=0).reshape(saved.distance.shape)
     return gradients
+
+
+def part_gradients(q: Array, k: Array, v: Array, out: Array, lse: Array, d_out: Array, d_lse: Array,
+                   options: Options) -> tuple[Array, Array, Array]:
+    """Returns what a part of the keys adds to d_q, and its own d_k and d_v.
+
+    (out, lse) are the results of all keys. exp(score - lse) are then the weights, so that the largest score and the sum of
+    exponentials of these keys alone are not needed.
+    """
+    full = (*q.shape[:-1], k.shape[-2])
+    sizes = sizes_of(q, k, v)
+    q, k, v = blank_hidden(q, k, v, options, full)
+    tops = np.ascontiguousarray(lse, q.dtype)
+    with np.errstate(invalid="ignore"):
+        totals = np.where(np.isneginf(lse), 0.0, np.exp(lse - tops))
+    saved = Saved(options, sizes, seen_of(options.mask, options.left, options.right, full, sizes), (q, k, v), None, None, None,
+                  np.ascontiguousarray(out), tops, totals)
+    gradients: Any = pulled((d_out, d_lse), saved, whole=False)
+    return gradients["q"], gradients["k"], gradients["v"]

@@ -1,0 +1,25 @@
+"""One sequence over many processes: each holds some of its tokens, and all compute one attention. Nothing here imports MPI.
+
+Its files, in reading order:
+
+    layout.py               which tokens each rank holds
+    agree.py                one error on every rank, or none
+    threads.py              a communicator whose ranks are threads
+    recording.py            a communicator that notes what is sent
+    messages.py             arrays as messages
+    part.py                 one span of queries against one span of keys
+    ring.py                 keys travel from rank to rank
+    heads.py                each rank computes some heads of all tokens
+    tree.py                 few queries over the caches of all ranks
+    states.py               the linear family: maps of states are exchanged
+    simulate.py             what each scheme computes and sends, and how long it takes
+"""
+
+from tinyattn.parallel.heads import head_parallel_attention, head_parallel_attention_with_lse
+from tinyattn.parallel.layout import Layout, contiguous, zigzag
+from tinyattn.parallel.ring import ring_attention, ring_attention_with_lse
+from tinyattn.parallel.states import recurrent
+from tinyattn.parallel.tree import tree_attention, tree_attention_with_lse
+
+__all__ = ["Layout", "contiguous", "head_parallel_attention", "head_parallel_attention_with_lse", "recurrent", "ring_attention",
+           "ring_attention_with_lse", "tree_attention", "tree_attention_with_lse", "zigzag"]

@@ -1,0 +1,121 @@
+"""What all ranks must agree on before any of them waits for another, and how all of them end when one fails afterwards."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, NoReturn, TypeVar
+
+import numpy as np
+
+from tinyattn.parallel.layout import Layout
+
+T = TypeVar("T")
+METHODS = ("Get_rank", "Get_size", "allgather", "Isend", "Irecv", "Alltoallv", "Abort")
+# What a check may raise; anything else is a fault of the program, and ends all ranks.
+REFUSALS = (TypeError, ValueError, IndexError)
+
+
+def check_comm(comm: Any, layout: Any = None) -> None:
+    """Raises TypeError or ValueError unless comm is a communicator that is not freed, of the layout's size.
+
+    A rank with such an error cannot tell the others; it is the same error on all of them.
+    """
+    missing = [name for name in METHODS if not hasattr(comm, name)]
+    if missing:
+        raise TypeError(f"comm: expected a communicator, as mpi4py's MPI.COMM_WORLD, got {type(comm).__name__}")
+    if not comm:
+        raise ValueError("comm: expected a communicator, got one that is freed or MPI.COMM_NULL")
+    if getattr(comm, "is_inter", False):
+        raise TypeError("comm: expected an intracommunicator, got an intercommunicator")
+
+
+def check_layout(layout: Any, ranks: int) -> None:
+    """Raises TypeError or ValueError unless it is a layout over this number of ranks."""
+    if not isinstance(layout, Layout):
+        raise TypeError(f"layout: expected a Layout, as contiguous(length, ranks) makes it, got {type(layout).__name__}")
+    if layout.ranks != ranks:
+        raise ValueError(f"layout: expected one over the {ranks} ranks of the communicator, got one over {layout.ranks}")
+
+
+def agreed(comm: Any, checked: Callable[[], tuple[dict[str, Any], T]], name: str) -> tuple[T, list[dict[str, Any]]]:
+    """Returns what `checked` returns besides its facts, and the facts of all ranks, once all ranks agree.
+
+    `checked()` returns (facts, value) or raises. The facts whose names do not end in `_here` must be equal on all ranks. An
+    error on one rank, or a fact that differs, becomes the same error on every rank: this is one `allgather`, which every rank
+    takes part in whatever was wrong.
+
+    Raises:
+        TypeError, ValueError, IndexError: what one of the ranks raised, with its number, or a fact that differs.
+    """
+    check_comm(comm)
+    value: Any = None
+    facts: dict[str, Any] = {}
+    problem: tuple[str, str] | None = None
+    try:
+        facts, value = checked()
+    except REFUSALS as error:
+        kind = next(kind.__name__ for kind in REFUSALS if isinstance(error, kind))
+        problem = kind, str(error)
+    all_facts = comm.allgather((name, problem, facts))
+    problems = [(rank, *found) for rank, (_, found, _) in enumerate(all_facts) if found]
+    if problems:
+        rank, kind, said = problems[0]
+        everywhere = len(problems) == len(all_facts) and len({found[1:] for found in problems}) == 1
+        raise {error.__name__: error for error in REFUSALS}[kind](f"{name}: {said}" if everywhere else f"{name}: rank {rank}: {said}")
+    if len({called for called, _, _ in all_facts}) > 1:
+        raise ValueError(f"{name}: expected the same call on all ranks, got {', '.join(called for called, _, _ in all_facts)}")
+    gathered = [theirs for _, _, theirs in all_facts]
+    for fact in gathered[0]:
+        if fact.endswith("_here"):
+            continue
+        for rank, theirs in enumerate(gathered):
+            if theirs[fact] != gathered[0][fact]:
+                raise ValueError(f"{name}: {fact}: expected the same on all ranks, got {gathered[0][fact]} on rank 0 and "
+                                 f"{theirs[fact]} on rank {rank}")
+    return value, gathered
+
+
+class Together:
+    """A block in which all ranks wait for one another: an error in it prints one line and ends all of them.
+
+    The other ranks wait for messages that never come. `comm.Abort` ends them; of a single rank nobody waits, and the error is
+    raised as it is.
+    """
+
+    def __init__(self, comm: Any, name: str) -> None:
+        self.comm, self.name = comm, name
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if error is None or self.comm.Get_size() == 1 or isinstance(error, Ended):
+            return
+        said = " ".join(str(error).split())
+        print(f"{self.name}: rank {self.comm.Get_rank()}: {type(error).__name__}{': ' if said else ''}{said}; all ranks end",
+              file=sys.stderr, flush=True)
+        self.comm.Abort(1)
+
+
+class Ended(RuntimeError):
+    """What a waiting rank raises in a communicator of threads when another rank has ended all of them."""
+
+
+def refuse_again(name: str) -> Callable[..., NoReturn]:
+    """Returns a function that raises the TypeError of a second derivative."""
+    def refuse(*_: Any) -> NoReturn:
+        raise TypeError(f"{name} has a first derivative only; for a second one differentiate tinyattn.attention on one rank")
+    return refuse
+
+
+def refuse_options(options: dict[str, Any], taken: str) -> None:
+    """Raises TypeError for the first option that a scheme does not take."""
+    for option in options:
+        raise TypeError(f"unexpected option {option!r}; over several ranks it takes {taken}")
+
+
+def differentiated(**arrays: Any) -> str:
+    """Returns the names of the arguments that are Tensors: their gradients travel, which all ranks must take part in."""
+    return ", ".join(name for name, array in arrays.items() if not isinstance(array, np.ndarray)) or "none"

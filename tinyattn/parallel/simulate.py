@@ -1,0 +1,220 @@
+"""What each scheme computes and sends, as a program per rank, and how long the programs take on a machine of three numbers."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from tinyattn.parallel.heads import plan_of
+from tinyattn.parallel.layout import Layout, Span
+
+
+class Machine(NamedTuple):
+    """A rank's multiplications and additions per second, the bytes per second that it sends, and the seconds of a message."""
+
+    flops: float
+    bandwidth: float
+    latency: float
+
+
+class Shape(NamedTuple):
+    """The sizes of one layer: batch, heads, heads of keys, their widths, and the bytes of a number."""
+
+    batch: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    value_dim: int
+    itemsize: int
+
+
+class Op(NamedTuple):
+    """One act of a rank: "send" or "receive" (posted, not waited for) with the other rank, "compute" or "wait"; bytes or FLOP."""
+
+    what: str
+    other: int = -1
+    size: int = 0
+
+
+Program = list[Op]
+
+
+def pairs_between(queries: Span, keys: Span, left: int | None = None, right: int | None = None) -> int:
+    """Returns how many pairs of a span of queries and a span of keys see each other in a window.
+
+    >>> pairs_between((0, 4), (0, 4), right=0), pairs_between((4, 8), (0, 4), right=0), pairs_between((0, 4), (4, 8), right=0)
+    (10, 16, 0)
+    """
+    def below(distance: int) -> int:
+        """Returns how many pairs have position of the key minus position of the query below a distance."""
+        return (staircase(distance + queries[1] - keys[0]) - staircase(distance + queries[0] - keys[0])
+                - staircase(distance + queries[1] - keys[1]) + staircase(distance + queries[0] - keys[1]))
+
+    whole = (queries[1] - queries[0]) * (keys[1] - keys[0])
+    return (whole if right is None else below(right + 1)) - (0 if left is None else below(-left))
+
+
+def staircase(n: int) -> int:
+    """Returns 0 + 1 + ... + (n - 1), and 0 for n below 1: the pairs of a query and a key at least so far before a corner."""
+    return n * (n - 1) // 2 if n > 0 else 0
+
+
+def ring_programs(layout: Layout, shape: Shape, *, left: int | None = None, right: int | None = None,
+                  backward: bool = False) -> list[Program]:
+    """Returns what each rank does in `ring_attention`, or in its backward, in order."""
+    ranks, programs = layout.ranks, []
+    b, h, g, d, e, s = shape
+    per_pair = b * h * (2 * (3 * d + 2 * e) if backward else 2 * (d + e))
+    wide = max(s, 4)
+    for rank in range(ranks):
+        ops: Program = []
+        after, before = (rank + 1) % ranks, (rank - 1) % ranks
+
+        def pass_on(ops: Program, sent: int, come: int, itemsize: int, after: int = after, before: int = before) -> None:
+            for what, other, count in (("receive", before, come), ("send", after, sent)):
+                ops += [Op(what, other, b * g * layout.count(count) * width * itemsize) for width in (d, e)]
+
+        for step in range(ranks):
+            source = (rank - step) % ranks
+            if step < ranks - 1:
+                pass_on(ops, source, (source - 1) % ranks, s)
+            if backward and step:
+                pass_on(ops, (source + 1) % ranks, source, wide)
+            pairs = [pairs_between(i, j, left, right) for i in layout.spans[rank] for j in layout.spans[source]]
+            ops += [Op("compute", size=count * per_pair) for count in pairs if count]
+            ops.append(Op("wait"))
+        if backward and ranks > 1:
+            pass_on(ops, (rank + 1) % ranks, rank, wide)
+            ops.append(Op("wait"))
+        programs.append(ops)
+    return programs
+
+
+def heads_programs(layout: Layout, shape: Shape, *, left: int | None = None, right: int | None = None,
+                   backward: bool = False) -> list[Program]:
+    """Returns what each rank does in `head_parallel_attention`, or in its backward, in order."""
+    b, h, g, d, e, s = shape
+    plan = plan_of(None, layout, h, g)
+    own, held = ([b - a for a, b in shares] for shares in (plan.heads, plan.kv_heads))
+    pairs = sum(layout.pairs(rank, left, right) for rank in range(layout.ranks))
+    wide = max(s, 4)
+    programs = []
+    for rank in range(layout.ranks):
+        ops: Program = []
+        others = [other for other in range(layout.ranks) if other != rank]
+
+        def exchange(ops: Program, forward: bool, rank: int = rank, others: Sequence[int] = tuple(others)) -> None:
+            """Adds tokens for heads (q, k, v) or heads for tokens (out, lse), and in the backward the gradients of these."""
+            def size(holder: int, reader: int) -> int:
+                width = own[reader] * d + held[reader] * (d + e) if forward else own[reader] * (e + 1)
+                return b * layout.count(holder) * width * (wide if backward or not forward else s)
+
+            to_heads = forward != backward
+            ops += [Op("receive", other, size(other, rank) if to_heads else size(rank, other)) for other in others]
+            ops += [Op("send", other, size(rank, other) if to_heads else size(other, rank)) for other in others]
+            ops.append(Op("wait"))
+
+        exchange(ops, forward=not backward)
+        ops.append(Op("compute", size=b * own[rank] * pairs * (2 * (3 * d + 2 * e) if backward else 2 * (d + e))))
+        exchange(ops, forward=backward)
+        programs.append(ops)
+    return programs
+
+
+def tree_programs(layout: Layout, shape: Shape, q_len: int = 1) -> list[Program]:
+    """Returns what each rank does in `tree_attention` of queries that see all tokens, in order."""
+    b, h, _, d, e, _ = shape
+    ranks, size = layout.ranks, b * h * q_len * (e + 1) * 4
+    steps = [1 << n for n in range((ranks - 1).bit_length())]
+    programs = []
+    for rank in range(ranks):
+        ops = [Op("compute", size=b * h * q_len * layout.count(rank) * 2 * (d + e))]
+        for step in steps:
+            if rank % (2 * step) == step:
+                ops += [Op("send", rank - step, size), Op("wait")]
+                break
+            if rank + step < ranks:
+                ops += [Op("receive", rank + step, size), Op("wait")]
+        for step in reversed(steps):
+            if rank % (2 * step) == step:
+                ops += [Op("receive", rank - step, size), Op("wait")]
+            elif rank % (2 * step) == 0 and rank + step < ranks:
+                ops += [Op("send", rank + step, size), Op("wait")]
+        programs.append(ops)
+    return programs
+
+
+def states_programs(layout: Layout, shape: Shape) -> list[Program]:
+    """Returns what each rank does in `recurrent` with a state (d, e) per head of keys and one span per rank, in order."""
+    b, h, g, d, e, _ = shape
+    size, programs = b * g * d * (d + e) * 4, []
+    for rank in range(layout.ranks):
+        others = [other for other in range(layout.ranks) if other != rank]
+        ops = [Op("compute", size=b * layout.count(rank) * 2 * (h + g) * d * (d + e))]
+        ops += [Op("receive", other, size * max(len(layout.spans[other]), 1)) for other in others]
+        ops += [Op("send", other, size * max(len(layout.spans[rank]), 1)) for other in others]
+        ops += [Op("wait"), Op("compute", size=b * layout.ranks * 2 * g * d * d * e)]
+        programs.append(ops)
+    return programs
+
+
+def seconds(programs: Sequence[Program], machine: Machine, *, overlap: bool = True) -> list[float]:
+    """Returns when each rank has finished its program.
+
+    A rank sends one message after the other; a message arrives its latency and its bytes after its turn. A wait lasts until what
+    the rank has posted is there. Without `overlap`, a rank waits for its messages before it computes.
+
+    Raises:
+        ValueError: ranks that wait for messages that are never sent.
+
+    >>> one = [Op("receive", 1, 100), Op("send", 1, 100), Op("compute", size=300), Op("wait")]
+    >>> other = [Op("receive", 0, 100), Op("send", 0, 100), Op("compute", size=100), Op("wait")]
+    >>> seconds([one, other], Machine(100.0, 50.0, 1.0)), seconds([one, other], Machine(100.0, 50.0, 1.0), overlap=False)
+    ([3.0, 3.0], [6.0, 4.0])
+    """
+    now, at = [0.0] * len(programs), [0] * len(programs)
+    free, arrived = [0.0] * len(programs), defaultdict(list)
+    wanted: list[list[int]] = [[] for _ in programs]
+    taken: dict[tuple[int, int], int] = defaultdict(int)
+    moved = True
+    while moved:
+        moved = False
+        for rank, program in enumerate(programs):
+            while at[rank] < len(program):
+                op = program[at[rank]]
+                if op.what == "send":
+                    free[rank] = max(now[rank], free[rank]) + op.size / machine.bandwidth
+                    arrived[rank, op.other].append(free[rank] + machine.latency)
+                elif op.what == "receive":
+                    wanted[rank].append(op.other)
+                if op.what == "wait" or (op.what == "compute" and not overlap and wanted[rank]):
+                    counts = {other: taken[other, rank] + wanted[rank].count(other) for other in wanted[rank]}
+                    if any(len(arrived[other, rank]) < count for other, count in counts.items()):
+                        break
+                    now[rank] = max([now[rank], free[rank], *(arrived[other, rank][count - 1] for other, count in counts.items())])
+                    taken.update({(other, rank): count for other, count in counts.items()})
+                    wanted[rank] = []
+                if op.what == "compute":
+                    now[rank] += op.size / machine.flops
+                at[rank] += 1
+                moved = True
+    if any(place < len(program) for place, program in zip(at, programs, strict=True)):
+        raise ValueError("programs: a rank waits for a message that is never sent")
+    return now
+
+
+def sent(program: Program) -> int:
+    """Returns the bytes that a rank sends."""
+    return sum(op.size for op in program if op.what == "send")
+
+
+def messages(program: Program) -> int:
+    """Returns how many messages a rank sends."""
+    return sum(op.what == "send" for op in program)
+
+
+def balance(programs: Sequence[Program]) -> float:
+    """Returns the mean over the ranks of what they compute, over the largest: 1 where all compute the same."""
+    work = [sum(op.size for op in program if op.what == "compute") for program in programs]
+    return sum(work) / len(work) / max(work) if max(work) else 1.0
