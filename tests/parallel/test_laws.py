@@ -132,7 +132,7 @@ def test_states_over_any_layout_equal_one_process(name):
                   *(np.abs(layout.put([r[1][3][gate] for r in every], 2) - wanted[3][gate]) for gate in given),
                   *(np.abs(a - b) for r in every for a, b in zip(parts(r[2]), parts(last), strict=True))]
         worst = max(worst, *(error.max(initial=0) / scale for error in errors))
-    assert 0 < worst < 64 * np.finfo(np.float64).eps  # 9 seen; a state that is lost or folded in another order changes digits
+    assert 0 < worst < 64 * np.finfo(np.float64).eps  # a state that is lost or folded in another order changes digits
 
 
 def parts(state):

@@ -23,7 +23,7 @@ def decoder(name="attention"):
 
 def near(got, want):
     scale = max(np.abs(want).max(initial=0), 1e-3)
-    assert np.abs(got - want).max(initial=0) <= 4096 * EPS * scale  # 500 seen, in gradients of states
+    assert np.abs(got - want).max(initial=0) <= 4096 * EPS * scale
 
 
 CASES = [("ring", "attention"), ("heads", "attention"), ("states", "gated_delta_rule"), ("states", "linear_attention"),
