@@ -70,3 +70,17 @@ def test_an_inner_gradient_does_not_walk_the_graph_outside():
     y = x * 2.0
     assert len(ancestry([y.node])) == 52
     assert ancestry([y.node], start) == [x.node, y.node]
+
+
+def test_a_line_of_two_numbers_is_its_ends():
+    weights = np.array([2.0, 5.0])
+    d_start, d_stop = vjp(lambda ends: np.linspace(ends[0], ends[1], 2), (np.array(1.0), np.array(4.0)))[1](weights)
+    assert (d_start, d_stop) == (2.0, 5.0)
+
+
+def test_gradients_of_arrays_joined_in_depth_are_their_own_slices():
+    a, b = np.ones((2, 3, 2)), np.ones((2, 3, 1))
+    weights = np.arange(18.0).reshape(2, 3, 3)
+    d_a, d_b = vjp(lambda t: np.dstack(t), [a, b])[1](weights)
+    np.testing.assert_array_equal(d_a, weights[..., :2])
+    np.testing.assert_array_equal(d_b, weights[..., 2:])
