@@ -25,7 +25,7 @@ Its files, in reading order:
     features.py             feature maps of linear attention
     gates.py                the gates of recurrences, checked
     linear_options.py       the options of the linear family, checked
-    files/                  safetensors files
+    files/                  safetensors and GGUF files
 """
 
 from tinyattn.ops.activation import gelu, relu, relu_squared, sigmoid, silu, softplus
