@@ -82,6 +82,26 @@ class Stored:
         for start in range(0, length, rows):
             yield start, self.rows(start, min(start + rows, length), dtype)
 
+    def take(self, indices: Array, dtype: Any = None) -> Array:
+        """Returns the rows with these indices, an integer array of any shape -> (*indices.shape, ...), as an embedding needs.
+
+        >>> Stored("a: w", "F32", (2, 1), np.array([1.0, 2.0], np.float32).view(np.uint8)).take(np.array([[1, 0]])).tolist()
+        [[[2.0], [1.0]]]
+        """
+        chosen = self.reordered(np.asarray(indices).reshape(-1))
+        return chosen.array(dtype).reshape(*np.shape(indices), *self.shape[1:])
+
+    def reordered(self, indices: Array) -> Stored:
+        """Returns a tensor of the rows with these indices (n,), still as they are stored; their bytes are copied.
+
+        >>> Stored("a: w", "F32", (2,), np.array([1.0, 2.0], np.float32).view(np.uint8)).reordered(np.array([1, 0])).array()
+        array([2., 1.], dtype=float32)
+        """
+        if not self.shape:
+            raise ValueError(f"{self.name}: a scalar has no rows")
+        raw = self.raw.reshape(self.shape[0], -1)[indices].reshape(-1) if self.raw.size else self.raw
+        return Stored(self.name, self.code, (len(indices), *self.shape[1:]), raw)
+
     def array(self, dtype: Any = None) -> Array:
         """Returns the whole tensor, as `rows` does; without a copy where the file holds the numbers as they are asked for.
 
