@@ -1,9 +1,10 @@
 """Writes what the package exports anew, from the definitions' files: `python tests/exports.py`.
 
 A definition, a function that `@shapes` declares, is exported under its name by `tinyattn.definitions` and by `tinyattn`
-itself, there in its fastest form. Three texts say so, and type checkers and editors read them without running anything: the
-imports and `__all__` of `tinyattn/definitions/__init__.py`, the table of names in `tinyattn/__init__.py`, and the stub
-`tinyattn/__init__.pyi`. Nothing is imported here, so that a name which is gone can be taken out of them.
+itself, there in its fastest form; its kernel has the same name in `tinyattn.kernels`. Four texts say so, and type checkers and
+editors read them without running anything: the imports and `__all__` of `tinyattn/definitions/__init__.py` and
+`tinyattn/kernels/__init__.py`, the table of names in `tinyattn/__init__.py`, and the stub `tinyattn/__init__.pyi`. Nothing is
+imported here, so that a name which is gone can be taken out of them.
 """
 
 import ast
@@ -14,6 +15,8 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent.parent / "tinyattn"
 WIDTH = 125
 OPS = ["Bias", "Pattern", "alibi", "merge", "relative", "rotary"]
+# The folders of kernels that are named like those of definitions: they hold mechanisms.
+MIRRORED = {"softmax", "sparse", "linear", "lowrank", "spatial"}
 PARTS = ["caches", "catalog", "definitions", "engine", "fastest", "kernels", "laws", "layers", "models", "ops", "plot", "testing"]
 
 
@@ -32,9 +35,12 @@ def assigned(tree: ast.Module) -> dict[str, ast.expr]:
             for target in node.targets if isinstance(target, ast.Name)}
 
 
-def definitions() -> dict[str, list[str]]:
-    """Returns the names of the definitions in each file that has any, other names of the same functions included."""
-    trees = {path: ast.parse(path.read_text()) for path in sorted(PACKAGE.glob("definitions/*/*.py"))}
+def definitions(package: str = "definitions") -> dict[str, list[str]]:
+    """Returns the names of the definitions in each file that has any, other names of the same functions included.
+
+    Those of `kernels` are found in the same way.
+    """
+    trees = {path: ast.parse(path.read_text()) for path in sorted(PACKAGE.glob(f"{package}/*/*.py"))}
     functions = set().union(*map(declared, trees.values()))
     found = {}
     for path, tree in trees.items():
@@ -65,15 +71,20 @@ def listed(names: list[str]) -> str:
     return "__all__ = [\n" + "".join(f'    "{name}",\n' for name in order) + "]\n"
 
 
-def definitions_init(text: str) -> str:
-    """Returns the text of definitions/__init__.py with its imports and `__all__` written anew; imports of other names stay."""
+def folder_init(text: str, package: str) -> str:
+    """Returns the text of an `__init__.py` of definitions or kernels with its imports and `__all__` written anew.
+
+    Imports of what is no mechanism stay, and are in `__all__` unless they are written `as`.
+    """
     tree = ast.parse(text)
     docstring = text.splitlines()[: tree.body[0].end_lineno]
-    kept = [(node.module, node.names[0].name, ast.unparse(node)) for node in tree.body
-            if isinstance(node, ast.ImportFrom) and node.names[0].asname]
-    found = definitions()
+    found = definitions(package)
+    others = [node for node in tree.body if isinstance(node, ast.ImportFrom)
+              and (node.names[0].asname or str(node.module).split(".")[2] not in MIRRORED)]
     statements = [(module, names[0], imported(module, names)) for module, names in found.items()]
-    return "\n".join([*docstring, "", *(line for *_, line in sorted(kept + statements)), "", listed([*chain(*found.values())])])
+    kept = [(node.module, node.names[0].name, ast.unparse(node)) for node in others]
+    public = [alias.name for node in others for alias in node.names if not alias.asname]
+    return "\n".join([*docstring, "", *(line for *_, line in sorted(kept + statements)), "", listed([*chain(*found.values(), public)])])
 
 
 def package_init(text: str) -> str:
@@ -95,9 +106,10 @@ def stub() -> str:
 
 
 def texts() -> dict[Path, str]:
-    """Returns what each of the three files should hold."""
-    package, folder = PACKAGE / "__init__.py", PACKAGE / "definitions" / "__init__.py"
-    return {folder: definitions_init(folder.read_text()), package: package_init(package.read_text()), PACKAGE / "__init__.pyi": stub()}
+    """Returns what each of the four files should hold."""
+    package, folders = PACKAGE / "__init__.py", {name: PACKAGE / name / "__init__.py" for name in ("definitions", "kernels")}
+    return {**{path: folder_init(path.read_text(), name) for name, path in folders.items()},
+            package: package_init(package.read_text()), PACKAGE / "__init__.pyi": stub()}
 
 
 if __name__ == "__main__":

@@ -47,6 +47,6 @@ def test_a_definition_is_found_by_its_decorator_its_signature_or_another_name_of
     monkeypatch.setattr(exports, "PACKAGE", tmp_path / "tinyattn")
     assert exports.definitions() == {"tinyattn.definitions.softmax.one": ["a", "b"], "tinyattn.definitions.softmax.two": ["z"]}
     before = '"""A map."""\n\nfrom tinyattn.definitions.softmax.gone import gone\nfrom tinyattn.ops.draws import draws as draws\n\n__all__ = ["gone"]\n'
-    assert exports.definitions_init(before) == (
+    assert exports.folder_init(before, "definitions") == (
         '"""A map."""\n\nfrom tinyattn.definitions.softmax.one import a, b\nfrom tinyattn.definitions.softmax.two import z\n'
         'from tinyattn.ops.draws import draws as draws\n\n__all__ = [\n    "a",\n    "b",\n    "z",\n]\n')

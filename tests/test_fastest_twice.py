@@ -92,7 +92,7 @@ def test_a_kernel_alone_refuses_a_second_derivative_by_name(name):
         return np.sum(out[0] if isinstance(out, tuple) else out)
 
     assert np.isfinite(grad(lambda t: total(kernel(t, k, v)))(q)).all()
-    with pytest.raises(TypeError, match=rf"tinyattn\.kernels\.{name}.* first derivative only.*tinyattn\.{name}\b"):
+    with pytest.raises(TypeError, match="tinyattn.kernels has a first derivative only; .*same name in tinyattn"):
         grad(lambda t: grad(lambda u: total(kernel(u, k, v)))(t).sum())(q)
 
 

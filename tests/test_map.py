@@ -19,7 +19,7 @@ NEVER = {
     "engine": {"ops", "definitions", "kernels", "fastest", "caches", "layers", "models", "laws", "catalog", "testing",
                "cli"},
     "ops": {"engine"}, "definitions": {"engine"}, "kernels": {"definitions", "engine.tensor", "engine.grad"},
-    "fastest": {"engine", "layers"}, "caches": {"engine", "layers"},
+    "fastest": {"engine.tensor", "engine.grad", "layers"}, "caches": {"engine", "layers"},
     "layers": {"laws", "testing", "cli"}, "models": {"laws", "testing", "cli"}, "laws": {"testing", "cli"},
     "catalog": {"testing", "cli"}, "testing": {"cli"},
 }

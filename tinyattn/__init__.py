@@ -30,23 +30,23 @@ __version__ = "0.1.0"
 # Written by tests/exports.py, as is __init__.pyi, in which type checkers and editors find the same names.
 _NAMES = {
     "tinyattn.definitions": """
-        attention_weights axial_attention bigbird_attention block_mixture_attention block_sparse_attention contextual_position_bias
-        delta_rule delta_rule_chunked delta_rule_recurrent differential_attention dual_chunk_attention dual_chunk_attention_merged
-        dynamic_contextual_attention gated_attention gated_delta_rule gated_delta_rule_chunked gated_delta_rule_recurrent
-        gated_linear_attention gated_linear_attention_chunked gated_linear_attention_parallel gated_linear_attention_recurrent
-        gathered_attention global_subsampled_attention latent_attention_absorbed latent_attention_expanded linear_attention
-        linear_attention_chunked linear_attention_parallel linear_attention_recurrent linformer_attention locally_grouped_attention
-        longformer_attention lsh_attention multi_head_local_attention native_sparse_attention neighborhood_attention
-        nystrom_attention qk_norm_attention retention retention_chunked retention_parallel retention_recurrent
-        shifted_sparse_attention shifted_window_attention simple_gated_linear_attention simple_gated_linear_attention_chunked
-        simple_gated_linear_attention_parallel simple_gated_linear_attention_recurrent softmax_off_by_one_attention spatial_gate
-        streaming_llm_attention top_k_attention
+        attention_weights block_mixture_attention contextual_position_bias delta_rule delta_rule_chunked delta_rule_recurrent
+        dynamic_contextual_attention gated_delta_rule gated_delta_rule_chunked gated_delta_rule_recurrent gated_linear_attention
+        gated_linear_attention_chunked gated_linear_attention_parallel gated_linear_attention_recurrent linear_attention
+        linear_attention_chunked linear_attention_parallel linear_attention_recurrent native_sparse_attention retention
+        retention_chunked retention_parallel retention_recurrent simple_gated_linear_attention simple_gated_linear_attention_chunked
+        simple_gated_linear_attention_parallel simple_gated_linear_attention_recurrent spatial_gate top_k_attention
     """,
     "tinyattn.engine": """
         Tensor grad no_grad primitive value_and_grad vjp
     """,
     "tinyattn.fastest": """
-        attention attention_with_lse grouped_query_attention multi_head_attention multi_query_attention streaming_attention
+        attention attention_with_lse axial_attention bigbird_attention block_sparse_attention differential_attention
+        dual_chunk_attention dual_chunk_attention_merged gated_attention gathered_attention global_subsampled_attention
+        grouped_query_attention latent_attention_absorbed latent_attention_expanded linformer_attention locally_grouped_attention
+        longformer_attention lsh_attention multi_head_attention multi_head_local_attention multi_query_attention
+        neighborhood_attention nystrom_attention qk_norm_attention shifted_sparse_attention shifted_window_attention
+        softmax_off_by_one_attention streaming_attention streaming_llm_attention
     """,
     "tinyattn.ops": """
         Bias Pattern alibi merge relative rotary

@@ -1,9 +1,13 @@
-"""One function per operation: the fastest form that there is for a call, under the name and the checks of its definition."""
+"""One function per mechanism: its kernel where there is one for a call, else its definition; one name, one set of errors.
+
+The rule is `fastest`, for every mechanism. Those of exact attention also have forms in NumPy that are faster than their
+definitions, for calls that are too small for the kernel or where Numba is absent.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache, wraps
 from inspect import signature
 from operator import attrgetter
@@ -15,7 +19,7 @@ from tinyattn import definitions
 from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array
 
-# From this many scores on the kernel is faster, forward and with gradients: below, the call itself takes as long.
+# From this many scores on a kernel is faster, forward and with gradients: below, the call itself takes as long.
 KERNEL_SCORES = 4096
 # A decoding step needs more of them, and heads that share their keys: with one query per key head BLAS is as fast.
 DECODE_SCORES, DECODE_QUERIES = 1 << 16, 8
@@ -29,80 +33,62 @@ ARRAYS = ("q", "k", "v")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def fastest(definition: F, shares: Callable[[int, int], bool] = lambda heads, kv_heads: True) -> F:
-    """Returns the fastest form of a definition of exact attention, with its name, signature, results and errors.
+def fastest(definition: F, plain: Callable[..., Any] | None = None) -> F:
+    """Returns the fastest form of a definition, with its name, signature, results and errors.
 
-    From 4096 scores on (65,536 in a decoding step with grouped heads) that is the kernel, where Numba is installed; in a
-    smaller step of one query per head it is the bare formula. Without Numba a batch is cut so that the scores of each part
-    stay in the processor's cache, and where the scores of one call would take more than 64 MiB, the streaming form holds
-    one block of them at a time. Everything else is left to the definition, and so is every argument that it refuses.
-    `shares(heads, kv_heads)` says whether the definition takes so many heads. Second and higher derivatives are those of
-    the definition.
+    That is its kernel where Numba is installed and the call is large enough for it, else the form in NumPy, `plain`, which is
+    the definition itself unless another is given. The kernel has the checks of the definition, so that every call may go to
+    either. A second derivative walks the definitions of what is compiled.
     """
-    with_lse = definition is definitions.attention_with_lse
-    known = set(signature(definitions.attention).parameters) - set(ARRAYS)
+    small, name = plain or definition, definition.__name__
+    cores = [core.split(",")[0] for core in definition.signature.split("->")[0].strip("()").split("),(")]  # type: ignore[attr-defined]
+    names = tuple(signature(definition).parameters)[: len(cores)]
+    keys = next((at for at, axis in enumerate(cores) if axis != cores[0]), 0)
 
     @wraps(definition)
     def best(*arrays: Any, **options: Any) -> Any:
-        if len(arrays) < 3:
-            arrays += tuple(options.pop(name) for name in ARRAYS[len(arrays):] if name in options)
-        if len(arrays) != 3 or not options.keys() <= known:
-            return definition(*arrays, **options)
-        q, k, v = arrays
-        if not with_lse and plain_step(q, k, v, options) and shares(q.shape[-3], k.shape[-3]):
-            if q.size // q.shape[-1] * k.shape[-2] < DECODE_SCORES:
-                return one_query(q, k, v, definition)
-        shape, kv_shape, value_shape = (tuple(getattr(x, "shape", ())) for x in arrays)
-        # What has no such axes, or other ones, is left for the definition to refuse by name.
-        if not (2 <= len(shape) == len(kv_shape) and value_shape[:-1] == kv_shape[:-1]):
-            return definition(*arrays, **options)
-        heads, kv_heads = (shape[-3], kv_shape[-3]) if len(shape) > 2 else (1, 1)
-        if not shares(heads, kv_heads):
-            return definition(*arrays, **options)
-        scores = math.prod(shape[:-1]) * kv_shape[-2]
-        step = shape[-2] < DECODE_QUERIES
-        compiled = None
-        if scores >= (DECODE_SCORES if step else KERNEL_SCORES) and not (step and heads == kv_heads):
-            compiled = kernel_of(definition)
-        if compiled is not None:
-            return compiled(q, k, v, **options)
-        size = scores * getattr(getattr(q, "dtype", None), "itemsize", 0)
-        parts = min(shape[0], -(-size // PART_BYTES)) if len(shape) > 3 and shape[:-3] == kv_shape[:-3] else 1
-        if with_lse:
-            return definition(q, k, v, **options)
-        if parts > 1 and all(same_along_first(options.get(name), len(shape)) for name in ("mask", "bias")):
-            cuts = [np.array_split(array, parts) for array in arrays]
-            return np.concatenate([definition(*part, **options) for part in zip(*cuts, strict=True)])
-        return (named(definition, definitions.streaming_attention) if size > STREAM_BYTES else definition)(q, k, v, **options)
+        first, read = (tuple(getattr(arrays[at] if at < len(arrays) else options.get(names[at]), "shape", ())) for at in (0, keys))
+        compiled = kernel(name) if large(first, read) else None
+        if compiled is None:
+            return small(*arrays, **options)
+        from tinyattn.engine.primitive import walking
+        with walking(walked()):
+            return compiled(*arrays, **options)
 
     best.__module__ = __name__  # where pickle finds it
     return cast(F, best)
 
 
-def named(definition: Callable[..., Any], form: Callable[..., Any]) -> Callable[..., Any]:
-    """Returns another form of a definition behind the definition's checks of its arrays, and under its name."""
-    @shapes(definition.signature)  # type: ignore[attr-defined]
-    @wraps(definition)
-    def mechanism(q: Array, k: Array, v: Array, **options: Any) -> Any:
-        return form(q, k, v, **options)
+def large(queries: tuple[int, ...], keys: tuple[int, ...]) -> bool:
+    """Returns whether a call on arrays of these shapes is large enough for a kernel: from 4096 scores on.
 
-    return mechanism
+    A decoding step, fewer than 8 queries, needs 65,536 and heads that share their keys.
+    """
+    if len(queries) < 2 or len(keys) < 2:
+        return False  # left for the definition to refuse
+    scores = math.prod(queries[:-1]) * keys[-2]
+    if queries[-2] >= DECODE_QUERIES:
+        return scores >= KERNEL_SCORES
+    shared = len(keys) < len(queries) or queries[-3:-2] != keys[-3:-2]
+    return scores >= DECODE_SCORES and shared
 
 
 @cache
-def kernel_of(definition: Callable[..., Any]) -> Callable[..., Any] | None:
-    """Returns the kernel of a definition of exact attention, differentiable again; None where there is no kernel."""
-    exact = kernel("exact.primitive")
-    if exact is None:
+def kernel(name: str = "attention") -> Any:
+    """Returns a name of `tinyattn.kernels`; None where Numba is absent, does not fit this NumPy, or is told not to compile."""
+    try:
+        from tinyattn import kernels
+        from tinyattn.kernels.tiles.jit import DISABLED
+    except ImportError:
         return None
-    from tinyattn.kernels.softmax.dot_product import solve
-    primitive, with_lse = exact.primitive.attention_with_lse.again(plain_attention), definition is definitions.attention_with_lse
+    return None if DISABLED else attrgetter(name)(kernels)
 
-    def form(q: Array, k: Array, v: Array, **options: Any) -> Any:
-        solved = solve(primitive, q, k, v, **options)
-        return solved if with_lse else solved[0]
 
-    return named(definition, form)
+@cache
+def walked() -> Mapping[Any, Callable[..., Any]]:
+    """Returns what second derivatives walk in the place of each primitive of the kernels."""
+    from tinyattn.kernels.exact import primitive as exact
+    return {exact.attention_with_lse: plain_attention}
 
 
 def plain_attention(q: Array, k: Array, v: Array, bias: Array | None, distance: Array | None, sinks: Array | None,
@@ -116,6 +102,51 @@ def plain_attention(q: Array, k: Array, v: Array, bias: Array | None, distance: 
         bias = distance[:, np.arange(q_len)[:, None] - np.arange(kv_len) + kv_len - 1]
     return definitions.attention_with_lse(q, k, v, mask=options.mask, bias=bias, window=(options.left, options.right),
                                           scale=options.scale, softcap=options.softcap, sinks=sinks)
+
+
+def in_numpy(definition: F, shares: Callable[[int, int], bool] = lambda heads, kv_heads: True) -> F:
+    """Returns the fastest form in NumPy of a definition of exact attention, with its name, results and errors.
+
+    A small decoding step of one query per head is the bare formula. A batch is cut so that the scores of each part stay in the
+    processor's cache, and where the scores of one call would take more than 64 MiB, the streaming form holds one block of
+    them at a time. Everything else is left to the definition, and so is every argument that it refuses. `shares(heads,
+    kv_heads)` says whether the definition takes so many heads.
+    """
+    known = set(signature(definitions.attention).parameters) - set(ARRAYS)
+    streamed = named(definition, definitions.streaming_attention)
+
+    def form(*arrays: Any, **options: Any) -> Any:
+        if len(arrays) < 3:
+            arrays += tuple(options.pop(name) for name in ARRAYS[len(arrays):] if name in options)
+        if len(arrays) != 3 or not options.keys() <= known:
+            return definition(*arrays, **options)
+        q, k, v = arrays
+        if plain_step(q, k, v, options) and shares(q.shape[-3], k.shape[-3]) and q.size // q.shape[-1] * k.shape[-2] < DECODE_SCORES:
+            return one_query(q, k, v, definition)
+        shape, kv_shape, value_shape = (tuple(getattr(x, "shape", ())) for x in arrays)
+        # What has no such axes, or other ones, is left for the definition to refuse by name.
+        if not (2 <= len(shape) == len(kv_shape) and value_shape[:-1] == kv_shape[:-1]):
+            return definition(*arrays, **options)
+        if not shares(*((shape[-3], kv_shape[-3]) if len(shape) > 2 else (1, 1))):
+            return definition(*arrays, **options)
+        size = math.prod(shape[:-1]) * kv_shape[-2] * getattr(getattr(q, "dtype", None), "itemsize", 0)
+        parts = min(shape[0], -(-size // PART_BYTES)) if len(shape) > 3 and shape[:-3] == kv_shape[:-3] else 1
+        if parts > 1 and all(same_along_first(options.get(name), len(shape)) for name in ("mask", "bias")):
+            cuts = [np.array_split(array, parts) for array in arrays]
+            return np.concatenate([definition(*part, **options) for part in zip(*cuts, strict=True)])
+        return (streamed if size > STREAM_BYTES else definition)(q, k, v, **options)
+
+    return cast(F, form)
+
+
+def named(definition: Callable[..., Any], form: Callable[..., Any]) -> Callable[..., Any]:
+    """Returns another form of a definition behind the definition's checks of its arrays, and under its name."""
+    @shapes(definition.signature)  # type: ignore[attr-defined]
+    @wraps(definition)
+    def mechanism(q: Array, k: Array, v: Array, **options: Any) -> Any:
+        return form(q, k, v, **options)
+
+    return mechanism
 
 
 def plain_step(q: Array, k: Array, v: Array, options: dict[str, Any]) -> bool:
@@ -146,25 +177,39 @@ def one_query(q: Array, k: Array, v: Array, definition: Callable[..., Any]) -> A
     return (exps @ v / exps.sum(axis=-1, keepdims=True)).reshape(*leading, heads, 1, v.shape[-1])
 
 
-@cache
-def kernel(name: str = "attention") -> Any:
-    """Returns a name of `tinyattn.kernels`; None where Numba is absent, does not fit this NumPy, or is told not to compile."""
-    try:
-        from tinyattn import kernels
-        from tinyattn.kernels.tiles.jit import DISABLED
-    except ImportError:
-        return None
-    return None if DISABLED else attrgetter(name)(kernels)
-
-
 def same_along_first(option: Any, ndim: int) -> bool:
     """Returns whether a mask or bias is the same for every entry of the first axis of q."""
     return option is None or (hasattr(option, "shape") and (len(option.shape) < ndim or option.shape[0] == 1))
 
 
-attention = fastest(definitions.attention)
+attention = fastest(definitions.attention, in_numpy(definitions.attention))
 attention_with_lse = fastest(definitions.attention_with_lse)
-multi_head_attention = fastest(definitions.multi_head_attention, lambda heads, kv_heads: heads == kv_heads)
-multi_query_attention = fastest(definitions.multi_query_attention, lambda heads, kv_heads: kv_heads == 1)
-grouped_query_attention = fastest(definitions.grouped_query_attention)
-streaming_attention = fastest(definitions.streaming_attention)
+axial_attention = fastest(definitions.axial_attention)
+bigbird_attention = fastest(definitions.bigbird_attention)
+block_sparse_attention = fastest(definitions.block_sparse_attention)
+differential_attention = fastest(definitions.differential_attention)
+dual_chunk_attention = fastest(definitions.dual_chunk_attention)
+dual_chunk_attention_merged = fastest(definitions.dual_chunk_attention_merged)
+gated_attention = fastest(definitions.gated_attention)
+gathered_attention = fastest(definitions.gathered_attention)
+global_subsampled_attention = fastest(definitions.global_subsampled_attention)
+grouped_query_attention = fastest(definitions.grouped_query_attention, in_numpy(definitions.grouped_query_attention))
+latent_attention_absorbed = fastest(definitions.latent_attention_absorbed)
+latent_attention_expanded = fastest(definitions.latent_attention_expanded)
+linformer_attention = fastest(definitions.linformer_attention)
+locally_grouped_attention = fastest(definitions.locally_grouped_attention)
+longformer_attention = fastest(definitions.longformer_attention)
+lsh_attention = fastest(definitions.lsh_attention)
+multi_head_attention = fastest(definitions.multi_head_attention,
+                               in_numpy(definitions.multi_head_attention, lambda heads, kv_heads: heads == kv_heads))
+multi_head_local_attention = fastest(definitions.multi_head_local_attention)
+multi_query_attention = fastest(definitions.multi_query_attention,
+                                in_numpy(definitions.multi_query_attention, lambda heads, kv_heads: kv_heads == 1))
+neighborhood_attention = fastest(definitions.neighborhood_attention)
+nystrom_attention = fastest(definitions.nystrom_attention)
+qk_norm_attention = fastest(definitions.qk_norm_attention)
+shifted_sparse_attention = fastest(definitions.shifted_sparse_attention)
+shifted_window_attention = fastest(definitions.shifted_window_attention)
+softmax_off_by_one_attention = fastest(definitions.softmax_off_by_one_attention)
+streaming_attention = fastest(definitions.streaming_attention, in_numpy(definitions.streaming_attention))
+streaming_llm_attention = fastest(definitions.streaming_llm_attention)

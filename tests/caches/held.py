@@ -28,7 +28,7 @@ def filled(row, n=7):
 
 def digest(cache):
     """Returns every byte that a cache holds, and for one of a pool the books of the pool."""
-    held = [(name, array.dtype.str, array.shape, array.tobytes()) for name, array in cache._arrays().items()]
+    held = [(name, array.dtype.str, array.shape, array.tobytes()) for name, array in cache._saved().items()]
     if isinstance(cache, PagedCache):
         book = cache.pool._book
         assert sorted(book.free) == np.flatnonzero(book.references == 0).tolist()

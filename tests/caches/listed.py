@@ -36,7 +36,7 @@ class Sequence:
 def digest(cache):
     if hasattr(cache, "source"):
         return digest(cache.source)
-    return cache.length, [(name, array.dtype.str, array.shape, array.tobytes()) for name, array in cache._arrays().items()]
+    return cache.length, [(name, array.dtype.str, array.shape, array.tobytes()) for name, array in cache._saved().items()]
 
 
 def poison(cache):

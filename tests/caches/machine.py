@@ -130,7 +130,7 @@ class CacheMachine(listed.Listing, RuleBasedStateMachine):
         sequence.tokens = [tuple(x[rows] for x in token) for token in sequence.tokens]
         if self.row.name == "CrossCache":
             return
-        assert len(cache._kept()[0] if hasattr(cache, "_kept") and self.row.name != "BatchCache" else cache.rows) == len(rows)
+        assert len(cache._held.like[0] if self.row.name != "BatchCache" else cache.rows) == len(rows)
 
     @rule(sequence=sequences)
     def view(self, sequence):

@@ -50,10 +50,10 @@ def filled(name):
 
 def digest(cache):
     held = cache.source if isinstance(cache, SharedCache) else cache
-    return held.length, {name: (array.dtype.str, array.shape, array.tobytes()) for name, array in held._arrays().items()}
+    return held.length, {name: (array.dtype.str, array.shape, array.tobytes()) for name, array in held._saved().items()}
 
 
-UNKNOWN = [({"causal": True}, "causal is given by the cache itself"), ({"casual": True}, "unexpected option 'casual'"),
+UNKNOWN = [({"causal": True}, "causal is set by the cache itself"), ({"casual": True}, "unexpected option 'casual'"),
            ({"windows": (1, 0)}, "unexpected option 'windows'"), ({"initial_state": None}, "initial_state"), ({"dropout": 0.1}, "'dropout'")]
 
 
@@ -64,7 +64,7 @@ def test_an_option_that_there_is_not_is_refused_by_the_public_name(name, method,
     cache, arrays, options = filled(name)
     before = digest(cache)
     if "causal" in given and name == "cross":
-        words = "unexpected option 'causal'|causal is given"
+        words = "unexpected option 'causal'|causal is set"
     with pytest.raises(TypeError, match=f"^{method}: .*({words})"):
         getattr(cache, method)(*(arrays if method == "step" else [arrays[0][..., :1, :]]), **options, **given)
     assert digest(cache) == before
@@ -162,12 +162,12 @@ def test_what_a_cache_is_made_with_is_checked(make, error, words):
         make()
 
 
-@pytest.mark.parametrize(("extra", "words"), [({"colour": "3"}, "colour: is no setting of a FixedCache"), ({"capacity": "0"}, "capacity: expected 1 or more"),
+@pytest.mark.parametrize(("extra", "words"), [({"colour": "3"}, "colour: a FixedCache has no such setting"), ({"capacity": "0"}, "capacity: expected 1 or more"),
                                               ({"bfloat16": "nothing"}, "expected an array nothing"), ({"capacity": "many"}, "expected a whole number")])
 def test_settings_in_a_file_that_there_are_not_are_refused(tmp_path, extra, words):
     cache = FixedCache(8)
     cache.append(K, V)
-    safetensors.save(tmp_path / "x", cache._arrays(), metadata={"cache": "FixedCache", "capacity": "8"} | extra)
+    safetensors.save(tmp_path / "x", cache._saved(), metadata={"cache": "FixedCache", "capacity": "8"} | extra)
     with pytest.raises(ValueError, match=words):
         FixedCache.load(tmp_path / "x")
 

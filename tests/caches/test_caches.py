@@ -1,7 +1,9 @@
 """What each cache does besides what every cache does: the laws, the machine and the faults have files of their own."""
 
+import importlib.util
 import inspect
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,22 +23,15 @@ from tinyattn.caches import (
     StateCache,
     quantized,
 )
+from tinyattn.ops.bias import alibi
 from tinyattn.ops.masks import padding
 from tinyattn.ops.positions.rotary import rotary
 
-RNG = np.random.default_rng(0)
+_spec = importlib.util.spec_from_file_location("tokens", Path(__file__).with_name("tokens.py"))
+tokens = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(tokens)
+RNG, drawn, filled = tokens.RNG, tokens.drawn, tokens.filled
 CLOSE = dict(rtol=1e-11, atol=1e-12)
-
-
-def drawn(length, batch=2, heads=4, kv_heads=2, head_dim=4, value_dim=5):
-    return (RNG.standard_normal((batch, heads, length, head_dim)), RNG.standard_normal((batch, kv_heads, length, head_dim)),
-            RNG.standard_normal((batch, kv_heads, length, value_dim)))
-
-
-def filled(cache, length=5):
-    q, k, v = drawn(length)
-    cache.append(k, v)
-    return cache, (q, k, v)
 
 
 def linear(q, k, v):
@@ -165,3 +160,14 @@ def test_what_every_cache_says_of_itself():
             assert re.search(r"exact|approximate", text), name
             assert "nbytes =" in text, name
             assert name in (caches.__doc__ or ""), name
+
+
+def test_a_bias_of_re_based_positions_is_that_of_the_places_in_the_cache():
+    q, k, v = drawn(12)
+    slope = np.array([0.5, 0.25, 0.1, 0.05])
+    cache = RingCache(3, keep_first=2, rotate=lambda x, positions: x)
+    for a, b in ((0, 11), (11, 12)):
+        out = cache.step(*(x[..., a:b, :] for x in (q, k, v)), bias=alibi(slope))
+    kept = [0, 1, 9, 10, 11]  # at the places 0 to 4, so that the query stands at 4
+    want = definitions.attention(q[..., 11:, :], k[..., kept, :], v[..., kept, :], bias=alibi(slope))
+    np.testing.assert_allclose(out, want, **CLOSE)

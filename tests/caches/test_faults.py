@@ -43,7 +43,7 @@ def test_an_allocation_that_fails_changes_nothing(row, name, monkeypatch):
                 done = True
             except MemoryError:
                 assert digest(cache) == before
-    assert digest(cache)[1][: len(cache._arrays())] == digest(wanted)[1][: len(cache._arrays())]
+    assert digest(cache)[1][: len(cache._saved())] == digest(wanted)[1][: len(cache._saved())]
 
 
 @pytest.mark.parametrize("row", WRITERS, ids=NAMES)
@@ -101,7 +101,7 @@ def test_what_does_not_fit_is_refused_by_name(row):
             assert digest(cache) == before
     with pytest.raises((ValueError, TypeError), match="^(q|k): "):
         cache.step(np.concatenate((q, q), axis=-2), k, v, **options)  # its first queries would stand before the chunk
-    with pytest.raises(ValueError, match="q|^k: a memory"):  # found only where the queries are read, after the keys were taken in
+    with pytest.raises(ValueError, match="q|already holds a memory"):  # found only where the queries are read, after the keys were taken in
         cache.step(q[..., 2:], k, v, **options)
     assert digest(cache) == before
     for length, error in ((-1, ValueError), (cache.length + 1, ValueError), (1.5, (TypeError, ValueError)), (True, TypeError)):

@@ -1,6 +1,7 @@
 """Keys in parts, in pages and packed are read as if they lay in one array."""
 
 import tracemalloc
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -8,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tinyattn import definitions
-from tinyattn.caches import reading
+from tinyattn.caches import code_reading, page_reading
+from tinyattn.caches import parts as part_reading
 from tinyattn.laws.draw import draw_sizes, softmax, without
 from tinyattn.laws.problem import Sizes, arrays
 from tinyattn.ops.bias import alibi
@@ -37,7 +39,7 @@ def test_parts_in_any_order_are_the_whole(seed, dtype):
 
     def in_parts(q, k, v, *, causal, **options):
         shuffled = [parts[i] for i in rng.permutation(len(parts))]
-        return reading.attend_parts(q, [(k[..., at, :], v[..., at, :], at) for at in shuffled], k.shape[-2], **options)
+        return part_reading.attend_parts(q, [(k[..., at, :], v[..., at, :], at) for at in shuffled], k.shape[-2], **options)
 
     assert_within_budget(in_parts, p, honest=definitions.attention, rng=rng)
 
@@ -60,7 +62,7 @@ def test_pages_of_any_size_in_any_order_are_the_whole(seed, size, dtype):
     rng, p = problem(seed, softmax(*without(["causal"]), fit=lambda s: Sizes(**{**s.__dict__, "leading": (2,)})), dtype=dtype)
 
     def in_pages(q, k, v, *, causal, **options):
-        return reading.paged_attention(q, *paged(rng, k, v, size), np.full(len(q), k.shape[-2]), **options)
+        return page_reading.paged_attention(q, *paged(rng, k, v, size), np.full(len(q), k.shape[-2]), **options)
 
     assert_within_budget(in_pages, p, honest=definitions.attention, rng=rng)
 
@@ -70,7 +72,7 @@ def test_how_many_pages_are_gathered_at_a_time_does_not_show(part):
     rng = np.random.default_rng(0)
     p = arrays(rng, Sizes(kv_len=23))
     keys, values, tables = paged(rng, p.k, p.v, 3)
-    out = reading.attend_parts(p.q[0], reading.page_parts(keys, values, tables[0], 23, part), 23)
+    out = part_reading.attend_parts(p.q[0], page_reading.page_parts(keys, values, tables[0], 23, part), 23)
     np.testing.assert_allclose(out, p.but(causal=True).call(definitions.attention)[0], rtol=1e-11, atol=1e-12)
 
 
@@ -80,16 +82,17 @@ def test_rows_of_different_lengths_stand_at_their_own_last_positions():
     keys, values, tables = paged(rng, p.k, p.v, 4)
     lengths = np.array([9, 2, 5])
     mask = padding(np.array([9, 9, 3]))
-    out = reading.paged_attention(p.q, keys, values, tables, lengths, mask=mask, bias=p.options["bias"])
+    out = page_reading.paged_attention(p.q, keys, values, tables, lengths, mask=mask, bias=p.options["bias"])
     for row, n in enumerate(lengths):
         alone = definitions.attention(p.q[row], p.k[row, :, :n], p.v[row, :, :n], causal=True, bias=p.options["bias"][row, ..., :n],
                                       mask=mask.dense(2, 9)[row][..., -2:, :n])
         np.testing.assert_allclose(out[row], alone, rtol=1e-11, atol=1e-12)
-    assert reading.paged_attention(p.q[:0], keys, values, tables[:0], lengths[:0]).shape == (0, 4, 2, 3)
+    assert page_reading.paged_attention(p.q[:0], keys, values, tables[:0], lengths[:0]).shape == (0, 4, 2, 3)
 
 
-@given(seed=st.integers(0, 2 ** 32), bits=st.sampled_from([4, 8]), group=st.sampled_from([1, 2, 4]))
-def test_packed_tokens_are_read_as_their_numbers(seed, bits, group):
+@given(seed=st.integers(0, 2 ** 32), bits=st.sampled_from([4, 8]), group=st.sampled_from([1, 2, 4]),
+       few=st.sampled_from([0, code_reading.FEW]))
+def test_packed_tokens_are_read_as_their_numbers(seed, bits, group, few):
     rng, p = problem(seed)
     n = p.k.shape[-2] // 2 // group * group
     keys, values = (quantize(x[..., :n, :], bits=bits, group=group, axis=axis) for x, axis in ((p.k, -2), (p.v, -1)))
@@ -97,18 +100,19 @@ def test_packed_tokens_are_read_as_their_numbers(seed, bits, group):
                   v=np.concatenate((dequantize(values), p.v[..., n:, :]), axis=-2))
 
     def in_codes(q, k, v, *, causal, **options):
-        return reading.quantized_attention(q, keys, values, k[..., n:, :], v[..., n:, :], **options)
+        return code_reading.quantized_attention(q, keys, values, k[..., n:, :], v[..., n:, :], **options)
 
-    assert_within_budget(in_codes, meant, honest=definitions.attention, rng=rng)
+    with patch.object(code_reading, "FEW", few):  # in parts, or all at once
+        assert_within_budget(in_codes, meant, honest=definitions.attention, rng=rng)
 
 
 def test_packed_tokens_are_never_all_unpacked():
     x = np.random.default_rng(0).standard_normal((1, 4, 16384, 32)).astype(np.float32)
     keys, values = (quantize(x, bits=4, group=32, axis=axis) for axis in (-2, -1))
     q = x[..., :1, :]
-    reading.quantized_attention(q, keys, values, x[..., :8, :], x[..., :8, :])  # what compiling takes does not count
+    code_reading.quantized_attention(q, keys, values, x[..., :8, :], x[..., :8, :])  # what compiling takes does not count
     tracemalloc.start()
-    reading.quantized_attention(q, keys, values, x[..., :8, :], x[..., :8, :])
+    code_reading.quantized_attention(q, keys, values, x[..., :8, :], x[..., :8, :])
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < x.nbytes / 4
@@ -118,7 +122,7 @@ def test_halves_are_added_up_in_single_precision():
     p = arrays(np.random.default_rng(0), Sizes(kv_len=9, q_len=2), causal=True)
     half = p.astype(np.float16)
     parts = [(half.k[..., at, :], half.v[..., at, :], at) for at in np.array_split(np.arange(9), 9)]
-    out = reading.attend_parts(half.q, parts, 9, bias=alibi(np.full(4, 0.5)), sinks=np.ones(4))
+    out = part_reading.attend_parts(half.q, parts, 9, bias=alibi(np.full(4, 0.5)), sinks=np.ones(4))
     assert out.dtype == np.float16
     exact = half.astype(np.float64).call(definitions.attention, bias=alibi(np.full(4, 0.5)), sinks=np.ones(4))
     np.testing.assert_allclose(out, exact, rtol=0, atol=np.finfo(np.float16).eps * np.abs(p.v).max())
@@ -130,11 +134,18 @@ def test_options_are_checked_against_the_whole():
     for name, option, error in (("mask", np.ones((1, 6), bool), ValueError), ("bias", np.ones((1, 6)), ValueError),
                                 ("window", (-1, 0), ValueError), ("sinks", np.ones(3), ValueError), ("mask", np.ones((1, 7)), TypeError)):
         with pytest.raises(error, match=name):
-            reading.attend_parts(p.q, parts, 7, **{name: option})
-    with pytest.raises(ValueError, match="parts: expected one at least"):
-        reading.attend_parts(p.q, [], 7)
+            part_reading.attend_parts(p.q, parts, 7, **{name: option})
+    with pytest.raises(ValueError, match="parts: expected at least one"):
+        part_reading.attend_parts(p.q, [], 7)
 
 
+def test_a_head_without_a_sink_whose_queries_see_nothing_reads_zero():
+    p = arrays(np.random.default_rng(0), Sizes(kv_len=4, q_len=2))
+    parts = [(p.k[..., at, :], p.v[..., at, :], at) for at in (np.arange(2), np.arange(2, 4))]
+    out = part_reading.attend_parts(p.q, parts, 4, mask=np.array([[False], [True]]), sinks=np.array([-np.inf, -np.inf, 0.0, 1.0]))
+    assert (out[..., 0, :] == 0).all()
+    want = p.but(causal=True).call(definitions.attention, sinks=np.array([-np.inf, -np.inf, 0.0, 1.0]))
+    np.testing.assert_allclose(out[..., 1, :], want[..., 1, :], rtol=1e-11, atol=1e-12)
 
 
 def test_tables_that_name_no_page_are_refused():
@@ -143,6 +154,6 @@ def test_tables_that_name_no_page_are_refused():
                                   ([[0]], [-1], "got -1"), ([[0]], [1, 1], r"lengths \(rows,\)"), ([0], [1], "tables: expected"),
                                   ([[0], [1]], [1, 1], "tables: expected")):
         with pytest.raises(ValueError, match=words):
-            reading.paged_attention(q, pool, pool, np.array(table, np.int64), np.array(lengths, np.int64))
+            page_reading.paged_attention(q, pool, pool, np.array(table, np.int64), np.array(lengths, np.int64))
     with pytest.raises(ValueError, match="int64, lengths .* got int32"):
-        reading.paged_attention(q, pool, pool, np.zeros((1, 1), np.int32), np.array([1]))
+        page_reading.paged_attention(q, pool, pool, np.zeros((1, 1), np.int32), np.array([1]))

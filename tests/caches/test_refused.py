@@ -84,11 +84,11 @@ def test_what_a_cache_cannot_do_is_an_error_that_says_what_can():
     state.append(x, x)
     memory.append(x, x)
     reader = SharedCache(state)
-    for act, words in ((lambda: evicting.append(x, x), "step brings both"), (lambda: evicting.attend(x[..., :1, :]), "were forgotten"),
+    for act, words in ((lambda: evicting.append(x, x), "step takes both"), (lambda: evicting.attend(x[..., :1, :]), "were evicted"),
                        (lambda: evicting.truncate(2), "fork before"), (lambda: evicting.step(x, x, x, mask=None), "mask: an evicting cache"),
                        (lambda: evicting.step(x[..., :1, :], x, x), "expected a query for each"),
                        (lambda: state.truncate(2), "0 or 3"), (lambda: state.attend(x), "step answers a whole chunk"),
-                       (lambda: memory.append(x, x), "not added to"), (lambda: memory.truncate(1), "whole or forgotten"),
+                       (lambda: memory.append(x, x), "nothing is added to it"), (lambda: memory.truncate(1), "whole or removed"),
                        (lambda: memory.step(x, x), "both or neither"), (lambda: CrossCache().step(x), "is empty"),
                        (lambda: reader.append(x, x), "to its source"), (lambda: reader.step(x, x, x), "its source"),
                        (lambda: reader.reorder([0]), "the source"), (lambda: reader.truncate(1), "truncate the source"),

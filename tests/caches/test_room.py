@@ -1,23 +1,18 @@
 """How much memory a cache takes, and what it moves: room grows rarely, and a view or a fork never changes under its owner."""
 
+import importlib.util
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from tinyattn.caches import FixedCache, GrowingCache, PagePool, QuantizedCache, RingCache
 from tinyattn.caches.tape import Tape
 
-RNG = np.random.default_rng(0)
-
-
-def drawn(length, batch=2, heads=4, kv_heads=2, head_dim=4, value_dim=5):
-    return (RNG.standard_normal((batch, heads, length, head_dim)), RNG.standard_normal((batch, kv_heads, length, head_dim)),
-            RNG.standard_normal((batch, kv_heads, length, value_dim)))
-
-
-def filled(cache, length=5):
-    q, k, v = drawn(length)
-    cache.append(k, v)
-    return cache, (q, k, v)
+_spec = importlib.util.spec_from_file_location("tokens", Path(__file__).with_name("tokens.py"))
+tokens = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(tokens)
+drawn, filled = tokens.drawn, tokens.filled
 
 
 def test_growth_is_rare():
@@ -70,15 +65,15 @@ def test_views_outlive_what_comes_after(make):
                                   lambda: PagePool(64, 3).sequence(), lambda: QuantizedCache(group=2, residual=4)])
 def test_a_fork_that_goes_back_does_not_write_over_its_parent(make):
     parent, _ = filled(make(), 9)
-    before = [array.tobytes() for array in parent._arrays().values()]
+    before = [array.tobytes() for array in parent._saved().values()]
     child = parent.fork()
     child.truncate(6)
     child.append(*drawn(2)[1:])
-    assert [array.tobytes() for array in parent._arrays().values()] == before
+    assert [array.tobytes() for array in parent._saved().values()] == before
     parent.truncate(6)
-    after = [array.tobytes() for array in child._arrays().values()]
+    after = [array.tobytes() for array in child._saved().values()]
     parent.append(*drawn(2)[1:])
-    assert [array.tobytes() for array in child._arrays().values()] == after
+    assert [array.tobytes() for array in child._saved().values()] == after
 
 
 def test_a_tape_moves_only_what_is_held():

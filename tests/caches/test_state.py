@@ -1,7 +1,9 @@
 """A cache of the state alone: asked without keys, cut at check-points, with gates or without."""
 
+import importlib.util
 import inspect
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,19 +11,11 @@ import pytest
 from tinyattn import definitions
 from tinyattn.caches import StateCache
 
-RNG = np.random.default_rng(0)
+_spec = importlib.util.spec_from_file_location("tokens", Path(__file__).with_name("tokens.py"))
+tokens = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(tokens)
+RNG, drawn, filled = tokens.RNG, tokens.drawn, tokens.filled
 CLOSE = dict(rtol=1e-11, atol=1e-12)
-
-
-def drawn(length, batch=2, heads=4, kv_heads=2, head_dim=4, value_dim=5):
-    return (RNG.standard_normal((batch, heads, length, head_dim)), RNG.standard_normal((batch, kv_heads, length, head_dim)),
-            RNG.standard_normal((batch, kv_heads, length, value_dim)))
-
-
-def filled(cache, length=5):
-    q, k, v = drawn(length)
-    cache.append(k, v)
-    return cache, (q, k, v)
 
 
 def test_a_state_is_asked_without_its_keys():

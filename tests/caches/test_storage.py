@@ -73,7 +73,7 @@ def test_a_file_keeps_the_dtype(row, dtype, tmp_path):
     cache.save(tmp_path / "cache.safetensors")
     given = {name: row.settings[name] for name in ("policy", "rotate") if name in row.settings}
     again = type(cache).load(tmp_path / "cache.safetensors", **given)
-    mine, theirs = cache._arrays(), again._arrays()
+    mine, theirs = cache._saved(), again._saved()
     assert {name: (x.dtype, x.tobytes()) for name, x in mine.items()} == {name: (x.dtype, x.tobytes()) for name, x in theirs.items()}
     (more, options), _ = drawn(row, 2, dtype, seed=1)
     steps = [held.step(more[0]) if row.name == "CrossCache" else held.step(*more, **options) for held in (cache, again)]
@@ -108,13 +108,13 @@ def test_another_dtype_is_refused_by_name_and_changes_nothing(dtype, other):
     wrong = [x.astype(other) for x in halves]
     for cache in (GrowingCache(), PagePool(8, 4).sequence(), StateCache()):
         cache.step(*halves)
-        before = {name: x.tobytes() for name, x in cache._arrays().items()}
+        before = {name: x.tobytes() for name, x in cache._saved().items()}
         acts = [lambda c=cache: c.append(*wrong[1:]), lambda c=cache: c.step(wrong[0], *halves[1:]), lambda c=cache: c.attend(wrong[0][..., :1, :])]
         for act, name in zip(acts, ("k: this cache holds", "q: expected the dtype of the keys,", "q: expected the dtype of the keys,"), strict=True):
             if other != dtype:
                 with pytest.raises(TypeError, match=f"{name} {dtype.name}, got {np.dtype(other).name}"):
                     act()
-        assert {name: x.tobytes() for name, x in cache._arrays().items()} == before
+        assert {name: x.tobytes() for name, x in cache._saved().items()} == before
 
 
 @pytest.mark.parametrize("dtype", HALVES, ids=NAMES)

@@ -6,23 +6,13 @@ import numpy as np
 import pytest
 
 from tinyattn import caches
-from tinyattn.caches import (
-    EvictingCache,
-    FixedCache,
-    GrowingCache,
-    HeavyHitters,
-    LatentCache,
-    PagePool,
-    QuantizedCache,
-    RingCache,
-)
 from tinyattn.layers.latent import LatentAttention
 from tinyattn.models.config import DecoderConfig
 from tinyattn.models.decoder import Decoder
 
-MODELS = {"GrowingCache": GrowingCache, "FixedCache": partial(FixedCache, 40), "RingCache": partial(RingCache, 40),
-          "PagedCache": PagePool(200, 4).sequence, "QuantizedCache": partial(QuantizedCache, residual=40),
-          "EvictingCache": partial(EvictingCache, HeavyHitters(20, 20)), "BatchCache": partial(caches.BatchCache, None)}
+MODELS = {"GrowingCache": caches.GrowingCache, "FixedCache": partial(caches.FixedCache, 40), "RingCache": partial(caches.RingCache, 40),
+          "PagedCache": caches.PagePool(200, 4).sequence, "QuantizedCache": partial(caches.QuantizedCache, residual=40),
+          "EvictingCache": partial(caches.EvictingCache, caches.HeavyHitters(20, 20)), "BatchCache": partial(caches.BatchCache, None)}
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -36,7 +26,7 @@ def test_a_decoder_writes_the_same_through_every_cache(name):
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
-@pytest.mark.parametrize("row", [GrowingCache, partial(RingCache, 4)])
+@pytest.mark.parametrize("row", [caches.GrowingCache, partial(caches.RingCache, 4)])
 def test_a_decoder_reads_rows_of_different_lengths_as_if_each_were_alone(side, row):
     config = DecoderConfig(layers=2, width=16, heads=4, kv_heads=2, hidden=24)
     decoder = Decoder.create(config, np.random.default_rng(0)).astype(np.float64)
@@ -58,7 +48,7 @@ def test_latents_are_all_that_a_latent_layer_keeps():
     config = DecoderConfig(layers=2, width=16, heads=4, kv_heads=2, hidden=24)
     decoder = Decoder.create(config, np.random.default_rng(0), layer=LatentAttention.create).astype(np.float64)
     tokens = np.random.default_rng(1).integers(0, 256, (2, 9))
-    held = [LatentCache() for _ in decoder.blocks]
+    held = [caches.LatentCache() for _ in decoder.blocks]
     logits = [decoder(tokens[:, a:b], caches=held) for a, b in ((0, 5), (5, 6), (6, 9))]
     np.testing.assert_allclose(np.concatenate(logits, axis=1), decoder(tokens), rtol=1e-10, atol=1e-10)
     layer = decoder.blocks[0].attention

@@ -2,10 +2,9 @@
 
 import logging
 
+import build
 import pytest
 from making import told
-
-import build
 
 FAILED = """Executing notebook failed: CellExecutionError
 Traceback (most recent call last):

@@ -5,11 +5,11 @@ import doctest
 import re
 from pathlib import Path
 
+import build
 import numpy as np
 import pytest
 from making import api, pages, pictures, told
 
-import build
 import tinyattn
 from tinyattn.catalog import ROWS, find
 

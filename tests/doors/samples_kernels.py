@@ -1,11 +1,14 @@
 """How the kernels are called; the definitions are the reference."""
 
 from functools import partial
+from inspect import signature
 
 import numpy as np
 from door import Door
 
 from tinyattn import definitions, kernels
+from tinyattn.catalog import ROWS
+from tinyattn.laws.problem import Sizes
 from tinyattn.ops.options import check_bias
 from tinyattn.ops.quantize import dequantize, quantize
 
@@ -58,7 +61,24 @@ def unpacked(q, keys, values, new_keys, new_values, **options):
     return definitions.attention(q, k, v, causal=True, **options)
 
 
+def sampled(name):
+    """Arguments of a mechanism of the catalog, by the names of its own parameters."""
+    definition = getattr(definitions, name)
+    row = next(row for row in ROWS if definition in (row.definition, *row.forms.values()))
+    p, made = row.sample(RNG(3), row.fit(Sizes((2,), 2, 2, 24, 24, 16, 16))), {}
+    p.call(row.called(lambda *given, **options: made.update(signature(definition).bind(*given, **options).arguments)))
+    return made
+
+
+def mechanism(name):
+    """The door of a mechanism that has a kernel."""
+    options = signature(getattr(definitions, name)).parameters.values()
+    return Door(partial(sampled, name), reference=getattr(definitions, name), optional=tuple(o.name for o in options if o.default is None),
+                work=("block",))
+
+
 DOORS = {
+    **{name: mechanism(name) for name in sorted(set(kernels.__all__) & set(definitions.__all__))},
     "attention": Door(partial(attention, 20, 20), reference=definitions.attention, optional=OPTIONS),
     "attention_with_lse": Door(partial(attention, 2, 130), reference=definitions.attention_with_lse, optional=OPTIONS),
     "paged_attention": Door(paged, reference=gathered, optional=OPTIONS),

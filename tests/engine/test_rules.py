@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import tinyattn.engine  # noqa: F401
-from tinyattn.engine import grad
+from tinyattn.engine import grad, vjp
 from tinyattn.engine.call import name_of
 from tinyattn.engine.check import directional
 from tinyattn.engine.table import KINDS
@@ -242,3 +242,17 @@ def test_every_differentiable_row_is_tried():
 ])
 def test_documented_values_where_the_derivative_is_in_doubt(f, x, want):
     np.testing.assert_array_equal(grad(f)(np.array(x)), want)
+
+
+def test_a_line_of_two_numbers_is_its_ends():
+    weights = np.array([2.0, 5.0])
+    d_start, d_stop = vjp(lambda ends: np.linspace(ends[0], ends[1], 2), (np.array(1.0), np.array(4.0)))[1](weights)
+    assert (d_start, d_stop) == (2.0, 5.0)
+
+
+def test_gradients_of_arrays_joined_in_depth_are_their_own_slices():
+    a, b = np.ones((2, 3, 2)), np.ones((2, 3, 1))
+    weights = np.arange(18.0).reshape(2, 3, 3)
+    d_a, d_b = vjp(lambda t: np.dstack(t), [a, b])[1](weights)
+    np.testing.assert_array_equal(d_a, weights[..., :2])
+    np.testing.assert_array_equal(d_b, weights[..., 2:])

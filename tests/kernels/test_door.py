@@ -11,7 +11,7 @@ import pytest
 from tinyattn import definitions, kernels
 from tinyattn.engine import Tensor, grad, vjp
 from tinyattn.kernels.exact import primitive as exact
-from tinyattn.kernels.tiles import seen
+from tinyattn.kernels.tiles.jit import MECHANISMS
 from tinyattn.ops import alibi, masks, relative
 
 RNG = np.random.default_rng
@@ -65,11 +65,21 @@ def test_every_option_runs_in_the_kernels(name, q_len, kv_len, forward, monkeypa
         np.testing.assert_allclose(got_slopes[n], slope, rtol=1e-10, atol=1e-11, err_msg=n)
 
 
-@pytest.mark.parametrize("path", sorted(Path(kernels.__file__).parent.glob("*.py")), ids=lambda path: path.name)
+FILES = sorted(Path(kernels.__file__).parent.glob("*/*.py"))
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if path.parent.name not in MECHANISMS], ids=lambda path: path.stem)
 def test_no_kernel_multiplies_matrices_by_numpy(path):
     for node in ast.walk(ast.parse(path.read_text())):
         assert not (isinstance(node, (ast.BinOp, ast.AugAssign)) and isinstance(node.op, ast.MatMult)), f"line {node.lineno}"
         assert not (isinstance(node, ast.Attribute) and node.attr in PRODUCTS), f"line {node.lineno}: {node.attr}"
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if path.parent.name in MECHANISMS], ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_the_folders_of_mechanisms_hold_nothing_that_is_compiled(path):
+    # Their sources are left out of the hash by which compiled code is found again.
+    names = {node.module for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)}
+    assert not names & {"numba", "llvmlite", "tinyattn.kernels.tiles.jit"}
 
 
 @pytest.mark.parametrize(("q_len", "kv_len"), [(37, 53), (2, 130)])
@@ -90,9 +100,10 @@ def test_equal_tiles_of_a_pattern_are_stored_once():
     q = np.zeros((1, 2, 1024, 16), np.float32)
     sizes = exact.sizes_of(q, q, q)
     told = exact.seen_of(masks.sliding_window(100), None, None, (1, 2, 1024, 1024), sizes)
-    assert told.tiles.size == 3 * sizes.q_tile * sizes.kv_tile  # where the window begins, twice, and the diagonal
-    blocks = told.blocks.values.reshape(16, 16)
-    assert (blocks[np.arange(16)[:, None] < np.arange(16)] == seen.SKIP).all()
+    assert told.tiles.pairs.size == 3 * sizes.q_tile * sizes.kv_tile  # where the window begins, twice, and the diagonal
+    row, columns = told.tiles.row, told.tiles.entries[::2]
+    assert all((columns[row[r] : row[r + 1]] == np.arange(max(0, r - 2), r + 1)).all() for r in range(16))
+    assert told.tiles.band.reshape(-1, 2).tolist() == [[-63, 0], [-35, 63], [29, 63]]
 
 
 def test_on_tensors():

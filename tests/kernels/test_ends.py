@@ -12,7 +12,7 @@ import pytest
 
 from tinyattn import kernels
 
-threads = sys.modules["tinyattn.kernels.threads"]  # the package's attribute of this name is the function
+threads = sys.modules["tinyattn.kernels.tiles.threads"]  # the package's attribute of this name is the function
 
 
 def test_a_failing_task_stops_the_others_and_is_heard():
@@ -81,10 +81,13 @@ assert lanes.lanes(4) == {lanes}, lanes.lanes(4)
 dtype, near, backward = np.{dtype}, {near}, {backward}
 """ + """
 from tinyattn import definitions, kernels, vjp
+from tinyattn.ops import masks
 rng = np.random.default_rng(0)
-for q_len, kv_len, d in ((70, 90, 24), (1, 300, 64)):
+for q_len, kv_len, d in ((70, 90, 24), (1, 300, 64), (150, 150, 16)):
     q, k, v = (rng.standard_normal((4, n, d)).astype(dtype) for n in (q_len, kv_len, kv_len))
     options = dict(causal=True, softcap=2.0, sinks=np.zeros(4, dtype))
+    if q_len == 150:
+        options["mask"] = masks.window(20, 3) | masks.first(2)
     sides = [vjp(lambda t: f(*t, **options), (q, k, v)) for f in (definitions.attention, kernels.attention)]
     np.testing.assert_allclose(sides[1][0], sides[0][0], rtol=near, atol=near)
     for a, b in zip(sides[0][1](q), sides[1][1](q)) if backward else ():

@@ -57,10 +57,13 @@ def test_no_writable_folder_compiles_in_memory(variable):
 EXACT = """
 import numpy as np
 from tinyattn import definitions, kernels, vjp
+from tinyattn.ops import masks
 rng = np.random.default_rng(0)
-for q_len, kv_len, d in ((3, 5, 4), (17, 9, 3), (1, 130, 16)):
+for q_len, kv_len, d in ((3, 5, 4), (17, 9, 3), (1, 130, 16), (70, 70, 4)):
     q, k, v = (rng.standard_normal((2, n, d)) for n in (q_len, kv_len, kv_len))
     options = dict(causal=True, softcap=2.0, bias=rng.standard_normal((2, q_len, kv_len)), sinks=np.zeros(2))
+    if q_len == 70:
+        options = dict(causal=True, mask=masks.window(5, 2) | masks.first(3))
     sides = [vjp(lambda t: f(*t, **options), (q, k, v)) for f in (definitions.attention, kernels.attention)]
     np.testing.assert_allclose(sides[0][0], sides[1][0], rtol=1e-9, atol=1e-12)
     for a, b in zip(sides[0][1](q), sides[1][1](q)):

@@ -5,9 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from tinyattn.laws import linear as law_sides
+from tinyattn.laws import masking
 from tinyattn.laws.draw import caches, draw_sizes, grid, linear, lowrank, options, sizes, sparse, variants
-from tinyattn.laws.draw.softmax import softmax
-from tinyattn.laws.problem import REGIMES, Sizes, values
+from tinyattn.laws.draw.softmax import sloped, softmax
+from tinyattn.laws.problem import REGIMES, Sizes, arrays, values
 
 SIZES = Sizes(leading=(4,), kv_heads=3, groups=4, q_len=8, kv_len=13)
 
@@ -134,3 +136,33 @@ def test_images_have_one_token_per_cell():
     assert {len(p.options["grid"]) for p in drawn(grid.CAUSAL_LINE, 20)} == {1}
     assert {len(p.options["grid"]) for p in drawn(grid.lines, 40)} == {1, 2, 3}
     assert {min(p.options["grid"]) for p in drawn(grid.cells_one_wide, 20)} == {1}
+
+
+def test_a_hidden_draw_has_a_row_that_sees_nothing_and_a_key_that_nobody_sees():
+    for seed in range(20):
+        seen = masking.hidden_draw(np.random.default_rng(seed), Sizes()).visible()
+        assert not seen[..., 0, :].any()
+        assert not seen[..., -1].any()
+
+
+def test_a_sloped_draw_has_a_query_that_sees_two_keys():
+    draw = sloped("mask", "causal", "window")
+    for seed in range(60):
+        assert draw(np.random.default_rng(seed), Sizes(kv_heads=1, groups=1, q_len=2, kv_len=3)).visible().sum(axis=-1).max() > 1
+
+
+def test_a_text_in_two_parts_is_cut_at_a_third_of_its_tokens():
+    lengths = []
+
+    def mechanism(q, k, v, return_state=False, initial_state=None):
+        lengths.append(k.shape[-2])
+        return v, v
+
+    problem = arrays(np.random.default_rng(0), Sizes(kv_heads=2, groups=1, q_len=12, kv_len=12))
+    law_sides.in_two_parts(mechanism, problem)
+    assert lengths == [4, 8]
+
+
+def test_every_pair_has_its_own_verdict():
+    problem = arrays(np.random.default_rng(0), Sizes(leading=(3,), kv_heads=2, groups=2, q_len=5, kv_len=7))
+    assert law_sides.true_everywhere(None, problem)[0].shape == (3, 4, 5, 7)

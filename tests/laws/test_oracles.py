@@ -3,10 +3,11 @@
 import math
 
 import numpy as np
+import pytest
 
-from tinyattn.definitions import attention_with_lse
+from tinyattn.definitions import attention, attention_with_lse
 from tinyattn.laws import lse
-from tinyattn.laws.oracles import calls, gathered, linear
+from tinyattn.laws.oracles import calls, gathered, grid, linear, variants
 from tinyattn.laws.problem import Problem
 
 RNG = np.random.default_rng(0)
@@ -125,3 +126,32 @@ def test_listed_keys_are_read_behind_any_number_of_axes():
     for shape in ((1, 2), (2, 1), (1, 2, 1)):
         out, _ = gathered.part(*(x.reshape(*shape, *x.shape[1:]) for x in (Q, K, V)), table, 0.5)
         np.testing.assert_array_equal(out.reshape(one.shape), one)
+
+
+@pytest.mark.parametrize(("mode", "near"), [("block", lambda i, j: i // 2 == j // 2), ("look_back", lambda i, j: i // 2 - j // 2 in (0, 1)),
+                                            ("sliding", lambda i, j: abs(i - j) < 2)])
+def test_local_pairs_are_those_of_their_mode(mode, near):
+    seen = np.array([[near(i, j) for j in range(6)] for i in range(3, 6)])
+    np.testing.assert_allclose(variants.pairs_one_by_one(Q, K, V, window=2, mode=mode, causal=False),
+                               attention(Q, K, V, mask=seen), rtol=1e-12)
+
+
+def test_a_query_reads_the_blocks_whose_means_it_matches_most():
+    keys = np.zeros((1, 8, 2))
+    keys[0, 2:4, 0], keys[0, 4:6, 0] = 5.0, 1.0  # of the blocks 0 to 2 the last query matches block 1 most
+    query, values = np.array([[[1.0, 0.0]]]), np.arange(8.0)[None, :, None]
+    seen = np.array([False, False, True, True, False, False, True, True])
+    np.testing.assert_allclose(gathered.block_mixture(query, keys, values, block=2, keep=2, scale=1.0),
+                               attention(query, keys, values, mask=seen, scale=1.0), rtol=1e-12)
+
+
+def test_the_shifted_heads_of_a_text_take_its_scale():
+    q, k, v = RNG.standard_normal((3, 2, 8, 4))
+    given = {"grid": (8,), "window": (4,), "shift": (2,)}
+    np.testing.assert_allclose(grid.shifted_heads(q, k, v, scale=0.3, **given), grid.shifted_heads(0.6 * q, k, v, **given), rtol=1e-12)
+
+
+def test_the_gate_of_an_image_is_a_mean_and_a_maximum_over_channels():
+    image, kernel = RNG.standard_normal((4, 3, 5)), np.array([[[2.0]], [[3.0]]])
+    gate = 1.0 / (1.0 + np.exp(-(2.0 * image.mean(axis=0) + 3.0 * image.max(axis=0) + 0.5)))
+    np.testing.assert_allclose(grid.moved_and_added(image, image, image, kernel=kernel, bias=np.array(0.5)), image * gate, rtol=1e-12)

@@ -171,7 +171,7 @@ def test_what_a_layer_cannot_read_is_refused_by_name():
     for act, words in ((lambda: own(x, keys=keys), "keys: this layer has keys of its own"), (lambda: reader(x), "keys: this layer has none"),
                        (lambda: reader(x, keys=keys, cache=SharedCache(source)), "a SharedCache instead"),
                        (lambda: reader.keys_of(x), "keys_of: this layer has no keys"), (lambda: cross(x), "memory: expected an array"),
-                       (lambda: cross(x, x, cache=full), "k: a memory of 3 tokens is here already"), (lambda: cross(x, cache=CrossCache()), "is empty"),
+                       (lambda: cross(x, x, cache=full), "k: this cache already holds a memory of 3 tokens"), (lambda: cross(x, cache=CrossCache()), "is empty"),
                        (lambda: own(x, cache=source, causal=False), "causal: a layer with a cache is always causal, got False")):
         with pytest.raises(ValueError, match=words):
             act()

@@ -1,6 +1,7 @@
 """Training: the optimiser against its formula, learning, files, and decoding from caches."""
 
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -216,3 +217,14 @@ def test_a_step_is_a_clipped_gradient_at_the_rate_of_its_number():
         assert (step.number, step.loss, step.state.steps) == (number, float(value), number + 1)
         for name, array in parameters(step.model).items():
             np.testing.assert_array_equal(array, parameters(decoder)[name], err_msg=name)
+
+
+def test_the_rate_rises_over_a_twentieth_of_all_steps(monkeypatch):
+    module = sys.modules[train.__module__]
+    asked = []
+    monkeypatch.setattr(module, "schedule", lambda number, *, steps, peak, warmup: asked.append((steps, warmup)) or 0.0)
+    config = DecoderConfig(width=8, layers=1, heads=2, hidden=8)
+    steps = module.train(Decoder.create(config, np.random.default_rng(0)), np.arange(64, dtype=np.uint8), steps=420, context=4, batch=1,
+                         rng=np.random.default_rng(0))
+    next(iter(steps))
+    assert asked == [(420, 21)]

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from tinyattn import ops
 from tinyattn.engine.check import directional
+from tinyattn.ops.positions.chunks import check_chunks
 from tinyattn.ops.positions.rotary import rotary_from, turns
 
 RNG = np.random.default_rng(0)
@@ -215,3 +216,9 @@ def test_rotation_by_tables_is_rotation_by_positions(interleaved):
 def test_tables_that_do_not_fit_are_named(cos, sin, error, words):
     with pytest.raises(error, match=words):
         ops.rotary_by(np.ones((2, 3, 5, 8)), cos, sin)
+
+def test_the_largest_query_position_of_dual_chunks_is_that_of_the_clamp():
+    q = np.zeros((1, 12, 4))
+    assert check_chunks(q, q, 4, 2, "paper", None)[1] == 5
+    assert check_chunks(q, q, 4, 2, "code", None)[1] == 6
+    assert check_chunks(q, q, 2, 9, "code", None)[1] == 3

@@ -1,45 +1,48 @@
-"""What decoding remembers, each cache on one protocol; `tinyattn.catalog.caches` says what each holds and cannot do.
+"""Caches: what decoding keeps of the tokens it has seen. All follow one protocol; `tinyattn.catalog.caches` has one row per cache.
 
-| | exact | holds a token | truncate | answers |
+| | exact | memory per token | truncate | attends to |
 |---|---|---|---|---|
-| GrowingCache | yes | kv_heads (head_dim + value_dim) numbers | to any length | from all keys |
-| FixedCache | yes | the same, in room made once | to any length | from all keys |
-| PagedCache | yes | the same, in pages that sequences share | to any length | from all keys, page by page |
-| RingCache | yes, for a window | the last and the first tokens alone | by slack | from these |
-| QuantizedCache | no, within a bound | 8 or 4 bits a number, and scales | by residual | while it unpacks |
-| EvictingCache | no | what its policy keeps | to 0 or its length | from what is kept |
-| LatentCache | yes | r + p numbers, for any number of heads | to any length | from all latents, absorbed |
-| StateCache | yes | nothing: kv_heads features (value_dim + 1) numbers in all | by slack | from the state |
-| CrossCache | yes | an encoder's memory | to 0 or its length | from all of it |
-| SharedCache | as its source | nothing: its source does | with its source | from its source |
-| BatchCache | as its rows | a cache a row | each row by itself | row by row |
+| GrowingCache | yes | kv_heads (head_dim + value_dim) numbers | to any length | all keys |
+| FixedCache | yes | the same, in a buffer made once | to any length | all keys |
+| PagedCache | yes | the same, in pages that sequences share | to any length | all keys, page by page |
+| RingCache | yes, for a window | the last and the first tokens only | by slack | these tokens |
+| QuantizedCache | no, within a bound | 8 or 4 bits per number, and scales | by residual | all keys, unpacked a part at a time |
+| EvictingCache | no | the tokens that its policy keeps | to 0 or its length | the tokens kept |
+| LatentCache | yes | r + p numbers, for any number of heads | to any length | all latents, absorbed |
+| StateCache | yes | none: kv_heads features (value_dim + 1) numbers in total | by slack | the state |
+| CrossCache | yes | an encoder's memory | to 0 or its length | all of the memory |
+| SharedCache | as its source | none: its source has them | with its source | its source |
+| BatchCache | as its rows | one cache per row | each row by itself | each row's own tokens |
 
 Its files, in reading order:
 
-    protocol.py             what every cache does, and the checks it shares
-    reading.py              keys in parts, in pages, packed
+    protocol.py             what every cache does
+    checks.py               arrays that a cache is given, checked
+    options.py              options of a cache's mechanism
+    turns.py                one thread at a time
+    files.py                metadata of a cache's file
+    base.py                 compute first, then store; copies and files
     tape.py                 rows written behind rows
-    asked.py                options and queries, checked
-    files.py                what a file says besides its arrays
-    base.py                 compute, then commit; threads, copies, files
-    taped.py                caches of tapes
+    parts.py                attention over keys in several parts
     growing.py              all keys and values
-    fixed.py                room made once
+    fixed.py                a buffer of fixed capacity
     ring.py                 the last tokens, and the first
+    code_reading.py         attention over tokens in codes
     quantized.py            older tokens in 8 or 4 bits
-    pages.py                the book of a pool: who holds which page
+    pages.py                which sequence holds which pages
+    page_reading.py         attention over tokens in pages
     page_writing.py         tokens written into pages
-    pool.py                 the pages and the book of a pool
+    pool.py                 a pool of pages and its book
     paged.py                many sequences in one pool of pages
     latent.py               latent vectors
     chunk.py                tokens with their gates
-    state.py                the state alone
+    state.py                only the state of a recurrence
     cross.py                an encoder's memory
-    shared.py               another layer's keys
-    rows.py                 what each row of a batch gets
+    shared.py               the keys of another layer
+    rows.py                 each row's part of a batch's arguments
     batch.py                rows of different lengths
     room.py                 room for a text in all caches together
-    policies.py             who is forgotten first
+    policies.py             which tokens are evicted first
     evicting.py             a budget of tokens
 """
 

@@ -1,17 +1,17 @@
-"""BatchCache: a batch whose rows have lengths of their own."""
+"""BatchCache: a batch whose rows have different lengths."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Self, cast
 
 import numpy as np
 
-from tinyattn.caches.asked import check_function
-from tinyattn.caches.base import Base, exclusive
+from tinyattn.caches.base import Base
+from tinyattn.caches.checks import check_chunk, check_function, check_reorder, check_truncation, count_of
 from tinyattn.caches.growing import GrowingCache
-from tinyattn.caches.protocol import check_chunk, check_reorder, check_truncation, count_of
-from tinyattn.caches.rows import check_lengths, chunk_of, option_of_row, padded, release, successor
+from tinyattn.caches.rows import check_lengths, chunk_of, option_of_row, padded, per_token_of, release, successor
+from tinyattn.caches.turns import exclusive
 from tinyattn.ops.checks import integers
 from tinyattn.ops.types import Array
 
@@ -19,23 +19,45 @@ Lengths = Array | Sequence[int] | None
 
 
 class Rows(NamedTuple):
-    """A cache for each row, how many tokens of the next chunk are each row's own (None is all), and of the last one."""
+    """One cache per row, and how many tokens of the next chunk and of the last one are each row's own (None: all)."""
 
     caches: tuple[Any, ...]
     first: Array | None = None
     last: Array | None = None
 
+    @property
+    def length(self) -> int:
+        """Number of tokens of the longest row."""
+        return max((row.length for row in self.caches), default=0)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the tokens of all rows need."""
+        return sum(row.nbytes for row in self.caches)
+
+    @property
+    def allocated(self) -> int:
+        """Bytes of the buffers of all rows."""
+        return sum(row.allocated for row in self.caches)
+
+    def forked(self) -> tuple[Rows, Rows]:
+        """Returns the rows of a cache and of its fork."""
+        return self, self._replace(caches=tuple(row.fork() for row in self.caches))
+
+    def saved(self) -> dict[str, Array]:
+        """Returns all arrays of all rows, by row and name."""
+        return {f"{b}.{name}": array for b, row in enumerate(self.caches) for name, array in row._saved().items()}
+
 
 class BatchCache(Base):
-    """Keeps a cache for each row, of any kind that `make` gives; exact where those are: a row is what it would be alone.
+    """Keeps one cache per row, made by `make`; exact if those are: each row is as it would be alone.
 
-    Chunks come padded to one length, (rows, ..., n, dim), and only the first `lengths[b]` tokens of row b are its own, or
-    the last with padding="left"; the others are neither stored nor answered: their output is 0. `lengths` at the start are
-    those of the first chunk; later ones are full unless told, with 0 for a row that has ended. Options are the same for all
-    rows, except for what has an entry per row and token, as gates and spans have, and for Patterns per sequence: of these each
-    row gets its own part.
+    Chunks are padded to one length, (rows, ..., n, dim). Only the first `lengths[b]` tokens of row b are its own, or the last
+    with padding="left"; the others are not stored, and their output is 0. `lengths` given here are those of the first chunk;
+    later chunks are full unless lengths are given with them, with 0 for a row that has ended. Options are the same for all rows,
+    except those with one entry per row and token, as gates and spans, and Patterns per sequence: each row gets its own part.
 
-    nbytes = the sum over the rows. `length` is the longest row's, `lengths` all.
+    nbytes = the sum over the rows. `length` is that of the longest row, `lengths` are those of all.
 
     >>> cache = BatchCache([3, 1])
     >>> x = np.ones((2, 1, 3, 4))
@@ -55,7 +77,7 @@ class BatchCache(Base):
 
     @classmethod
     def of(cls, rows: Sequence[Any], lengths: Lengths = None, *, padding: str = "right") -> Self:
-        """Returns the batch of caches that are there already, one per row; `lengths` are those of the next chunk.
+        """Returns a batch of existing caches, one per row; `lengths` are those of the next chunk.
 
         >>> BatchCache.of([GrowingCache(), GrowingCache()]).lengths
         array([0, 0])
@@ -73,7 +95,7 @@ class BatchCache(Base):
 
     @property
     def exact(self) -> bool:  # type: ignore[override]
-        """Whether the rows are."""
+        """Whether all rows are exact."""
         return bool(self.make().exact if self._held is None else all(row.exact for row in self.rows))
 
     @property
@@ -83,23 +105,8 @@ class BatchCache(Base):
 
     @property
     def lengths(self) -> Array:
-        """Tokens of each row, (rows,)."""
+        """Number of tokens of each row, (rows,)."""
         return np.array([row.length for row in self.rows], np.int64)
-
-    @property
-    def length(self) -> int:
-        """Tokens of the longest row."""
-        return int(self.lengths.max(initial=0))
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes that the rows' tokens need."""
-        return sum(row.nbytes for row in self.rows)
-
-    @property
-    def allocated(self) -> int:
-        """Bytes of the rows' buffers."""
-        return sum(row.allocated for row in self.rows)
 
     def positions(self, count: int) -> Array:
         """Returns the positions of the next chunk's tokens, (rows, count), as a decoder takes them; 0 for padding."""
@@ -124,37 +131,43 @@ class BatchCache(Base):
         return slice(n - count, n) if self.padding == "left" else slice(0, count)
 
     def _successors(self, batch: int) -> tuple[Any, ...]:
-        """Returns caches to write into, which take the place of the rows if all goes well."""
+        """Returns caches to write into, which replace the rows if all of them succeed."""
         if self._held is None:
             return tuple(self.make() for _ in range(batch))
         if batch != len(self.rows):
             raise ValueError(f"k: this cache holds {len(self.rows)} rows, got {batch}")
         return tuple(successor(row) for row in self.rows)
 
+    def _parts(self, rows: Sequence[Any], counts: Array, arrays: Sequence[Array],
+               options: dict[str, Any]) -> Iterator[tuple[Any, slice, list[Array], dict[str, Any]]]:
+        """Yields each row with the place of its own tokens in a chunk, and its part of the arrays and options."""
+        sizes = len(rows), arrays[-1].shape[-2]
+        for b, (row, count) in enumerate(zip(rows, counts, strict=True)):
+            own = self._own(int(count), sizes[1])
+            given = {name: option_of_row(name, option, b, own, sizes, arrays[0].ndim, per_token_of(row))
+                     for name, option in options.items()}
+            yield row, own, [x[b : b + 1, ..., own, :] for x in arrays], given
+
     @exclusive
     def append(self, k: Array, v: Array, lengths: Lengths = None, **options: Any) -> None:
         """Stores each row's own tokens of a chunk; gates as the rows' own `append` takes them."""
-        n, rank = chunk_of(k, v), k.ndim
+        n = chunk_of(k, v)
         rows, counts = self._successors(len(k)), self._counts(lengths, len(k), n)
-        for b, (row, count) in enumerate(zip(rows, counts, strict=True)):
-            own = self._own(int(count), n)
-            given = {name: option_of_row(name, option, b, own, (len(k), n), rank) for name, option in options.items()}
-            row.append(k[b : b + 1, ..., own, :], v[b : b + 1, ..., own, :], **given)
+        for row, _, arrays, given in self._parts(rows, counts, (k, v), options):
+            row.append(*arrays, **given)
         self._held = Rows(rows, last=counts)
 
     @exclusive
     def step(self, q: Array, k: Array, v: Array, lengths: Lengths = None, **options: Any) -> Array:
-        """Stores each row's own tokens and returns what their queries read; 0 for padding."""
-        n, outs = chunk_of(k, v), []
+        """Stores each row's own tokens and returns the output of their queries; 0 for padding."""
+        n = chunk_of(k, v)
         rows = self._successors(len(k))
         check_chunk(q, n)
         if q.shape[0] != len(k) or q.shape[-2] != n:
             raise ValueError(f"q: expected {len(k)} rows of {n} queries as in k {k.shape}, got shape {q.shape}")
         counts = self._counts(lengths, len(k), n)
-        for b, (row, count) in enumerate(zip(rows, counts, strict=True)):
-            own = self._own(int(count), n)
-            given = {name: option_of_row(name, option, b, own, (len(k), n), q.ndim) for name, option in options.items()}
-            outs.append(padded(row.step(*(x[b : b + 1, ..., own, :] for x in (q, k, v)), **given), own, n))
+        outs = [padded(row.step(*arrays, **given), own, n)
+                for row, own, arrays, given in self._parts(rows, counts, (q, k, v), options)]
         if not outs:
             raise ValueError(f"k: expected at least one row, got shape {k.shape}")
         out = np.concatenate(outs)
@@ -163,29 +176,24 @@ class BatchCache(Base):
 
     @exclusive
     def attend(self, q: Array, **options: Any) -> Array:
-        """Returns what queries at the last q_len positions of every row read."""
-        return self._answers(q, None, options)
+        """Returns the attention of queries at the last q_len positions of every row."""
+        return self._attended_rows(q, None, options)
 
-    def _reread(self, q: Array, options: dict[str, Any]) -> Array:
-        return self._answers(q, None if self._held is None else self._held.last, options)
+    def _attended_again(self, q: Array, options: dict[str, Any]) -> Array:
+        return self._attended_rows(q, None if self._held is None else self._held.last, options)
 
-    def _answers(self, q: Array, counts: Array | None, options: dict[str, Any]) -> Array:
-        """Returns what the own queries of every row read at its last positions, and 0 for padding."""
-        n, outs = count_of(q), []
-        if self._held is None:
-            raise ValueError("attend: this cache is empty; append first")
-        if q.shape[0] != len(self.rows):
-            raise ValueError(f"q: expected {len(self.rows)} rows, got shape {q.shape}")
-        for b, (row, count) in enumerate(zip(self.rows, check_lengths(np.full(len(q), n) if counts is None else counts, len(q), n),
-                                             strict=True)):
-            own = self._own(int(count), n)
-            given = {name: option_of_row(name, option, b, own, (len(q), n), q.ndim) for name, option in options.items()}
-            outs.append(padded(row.attend(q[b : b + 1, ..., own, :], **given), own, n))
-        return np.concatenate(outs)
+    def _attended_rows(self, q: Array, counts: Array | None, options: dict[str, Any]) -> Array:
+        """Returns the attention of every row's own queries at its last positions, and 0 for padding."""
+        n, rows = count_of(q), self._filled("attend").caches
+        if q.shape[0] != len(rows):
+            raise ValueError(f"q: expected {len(rows)} rows, got shape {q.shape}")
+        counts = check_lengths(np.full(len(q), n) if counts is None else counts, len(q), n)
+        return np.concatenate([padded(row.attend(*arrays, **given), own, n) for row, own, arrays, given
+                               in self._parts(rows, counts, (q,), options)])
 
     @exclusive
     def truncate(self, length: int | Array | Sequence[int]) -> None:
-        """Forgets what stands from a length on: one for all rows (shorter ones stay), or one per row."""
+        """Removes all tokens from a length on: one length for all rows (shorter rows stay), or one per row."""
         rows = self.rows
         if isinstance(length, (np.ndarray, list, tuple)):
             given = integers("length", length)
@@ -201,26 +209,20 @@ class BatchCache(Base):
 
     @exclusive
     def reorder(self, indices: Array) -> None:
-        """Makes row i what row indices[i] was."""
-        if self._held is None:
-            raise ValueError("reorder: this cache is empty and has no rows yet; append first")
-        kept = check_reorder(indices, len(self.rows))
-        counts = (None if given is None else given[kept] for given in self._held[1:])
-        self._held = Rows(tuple(self.rows[i].fork() for i in kept), *counts)
+        """Replaces row i by row indices[i]."""
+        caches, *counts = self._filled("reorder")
+        kept = check_reorder(indices, len(caches))
+        counts = [None if given is None else given[kept] for given in counts]
+        self._held = Rows(tuple(caches[i].fork() for i in kept), *counts)
 
     def free(self) -> None:
-        """Gives back what the rows hold of a pool that others share."""
+        """Returns the pages of the rows to the pool that they share."""
         release(self.rows)
 
-    def _parted(self) -> Rows | None:
-        return self._held and self._held._replace(caches=tuple(row.fork() for row in self.rows))
-
-    def _arrays(self) -> dict[str, Array]:
-        return {f"{b}.{name}": array for b, row in enumerate(self.rows) for name, array in row._arrays().items()}
-
-    def _restore(self, arrays: dict[str, Array]) -> None:
+    def _loaded(self, arrays: dict[str, Array]) -> Rows:
         rows = []
         for b in range(1 + max(int(name.partition(".")[0]) for name in arrays)):
-            rows.append(self.make())
-            rows[-1]._restore({name.partition(".")[2]: array for name, array in arrays.items() if name.startswith(f"{b}.")})
-        self._held = Rows(tuple(rows))
+            row, mine = self.make(), {name.removeprefix(f"{b}."): array for name, array in arrays.items() if name.startswith(f"{b}.")}
+            row._held = row._loaded(mine)
+            rows.append(row)
+        return Rows(tuple(rows))

@@ -1,7 +1,8 @@
-"""Keys and values of some tokens with the gates that belong to each: what is folded into a state."""
+"""Keys and values of some tokens with the gates that belong to each of them: the input of a recurrence."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,47 +10,75 @@ import numpy as np
 from tinyattn.ops.signature import floating
 from tinyattn.ops.types import Array
 
-# What a mechanism may take besides keys and values, a number or a vector a token.
-GATES = {"log_decay", "beta"}
+
 class Chunk(NamedTuple):
-    """Keys, values and options of some tokens."""
+    """Keys and values of some tokens, their gates (options that may have one entry per token), and the other options."""
 
     k: Array
     v: Array
+    gates: dict[str, Any]
     options: dict[str, Any]
 
+    @classmethod
+    def of(cls, k: Array, v: Array, options: dict[str, Any], names: Collection[str]) -> Chunk:
+        """Returns a chunk with its options, of which those in `names` are gates.
+
+        Raises:
+            TypeError, ValueError: a gate that is no number and no floating array with one entry per token or none at all.
+        """
+        gates: dict[str, Any] = {}
+        others: dict[str, Any] = {}
+        for name, option in options.items():
+            (gates if name in names else others)[name] = option
+        for name, gate in gates.items():
+            if gate is None or isinstance(gate, (int, float)):
+                continue
+            floating(name, gate)
+            axis = token_axis(gate, k.ndim)
+            if gate.ndim > k.ndim or (axis is not None and gate.shape[axis] not in (1, k.shape[-2])):
+                raise ValueError(f"{name}: expected one entry for each of the chunk's {k.shape[-2]} tokens, got shape {gate.shape}")
+        return cls(k, v, gates, others)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the keys, values and gates."""
+        return sum(array.nbytes for array in (self.k, self.v, *self.gates.values()))
+
     def part(self, start: int, stop: int) -> Chunk:
-        """Returns copies of the tokens from start to stop, each with its own gates: the rest may be forgotten."""
-        gates = {name: np.array(gate if np.ndim(gate) < self.k.ndim - 1 else gate[..., start:stop, :] if gate.ndim == self.k.ndim
-                                else gate[..., start:stop]) for name, gate in self.options.items() if name in GATES}
-        return Chunk(self.k[..., start:stop, :].copy(), self.v[..., start:stop, :].copy(), self.options | gates)
+        """Returns copies of the tokens from start to stop, each with its own gates: the rest may be freed."""
+        def cut(gate: Any) -> Array:
+            axis = token_axis(gate, self.k.ndim)
+            return np.array(gate if axis is None else gate[..., start:stop] if axis == -1 else gate[..., start:stop, :])
 
-    def joined(self, later: Chunk) -> Chunk:
+        return Chunk(self.k[..., start:stop, :].copy(), self.v[..., start:stop, :].copy(),
+                     {name: cut(gate) for name, gate in self.gates.items()}, self.options)
+
+    def followed_by(self, later: Chunk) -> Chunk:
         """Returns these tokens and later ones."""
-        gates = {name: np.concatenate((gate, later.options[name]), axis=-2 if gate.ndim == self.k.ndim else -1)
-                 for name, gate in self.options.items() if name in GATES and np.ndim(gate) >= self.k.ndim - 1}
-        return Chunk(np.concatenate((self.k, later.k), axis=-2), np.concatenate((self.v, later.v), axis=-2), later.options | gates)
+        axes = {name: token_axis(gate, self.k.ndim) for name, gate in self.gates.items()}
+        gates = {name: np.concatenate((self.gates[name], later.gates[name]), axis=axis) for name, axis in axes.items()
+                 if axis is not None}
+        return Chunk(np.concatenate((self.k, later.k), axis=-2), np.concatenate((self.v, later.v), axis=-2),
+                     later.gates | gates, later.options)
+
+    def still(self) -> Chunk:
+        """Returns a token of zeros with gates of 0, which reads a state without changing it: no decay, nothing written."""
+        def zeros(x: Any, axis: int | None) -> Array:
+            shape = list(np.shape(x))
+            if axis is None:
+                return np.zeros_like(x)
+            shape[axis] = 1
+            return np.zeros(shape, self.k.dtype)
+
+        return Chunk(zeros(self.k, -2), zeros(self.v, -2),
+                     {name: zeros(gate, token_axis(gate, self.k.ndim)) for name, gate in self.gates.items()}, {})
+
+    def reordered(self, rows: Array) -> Chunk:
+        """Returns the tokens of these rows of the first axis."""
+        gates = {name: gate[rows] if np.ndim(gate) > 1 else gate for name, gate in self.gates.items()}
+        return Chunk(self.k[rows], self.v[rows], gates, self.options)
 
 
-def check_gates(k: Array, options: dict[str, Any]) -> None:
-    """Raises unless every gate is a number or a floating array that has an entry for each token of k, or none at all."""
-    for name, gate in options.items():
-        if name not in GATES or gate is None or isinstance(gate, (int, float)):
-            continue
-        floating(name, gate)
-        axis = -2 if gate.ndim == k.ndim else -1
-        if gate.ndim > k.ndim or (gate.ndim >= k.ndim - 1 and gate.shape[axis] not in (1, k.shape[-2])):
-            raise ValueError(f"{name}: expected an entry for each of the chunk's {k.shape[-2]} tokens, got shape {gate.shape}")
-
-
-def still(chunk: Chunk) -> Chunk:
-    """Returns one token of zeros, with gates of 0: nothing fades, nothing is written."""
-    def zeros(x: Array, axis: int) -> Array:
-        shape = list(x.shape)
-        shape[axis] = 1
-        return np.zeros(shape, chunk.k.dtype)
-
-    gates = {name: zeros(np.asarray(gate), -2 if np.ndim(gate) == chunk.k.ndim else -1)
-             if np.ndim(gate) >= chunk.k.ndim - 1 else np.zeros_like(gate)
-             for name, gate in chunk.options.items() if name in GATES}
-    return Chunk(zeros(chunk.k, -2), zeros(chunk.v, -2), gates)
+def token_axis(gate: Any, ndim: int) -> int | None:
+    """Returns the axis of the tokens in a gate beside keys of so many axes: -2, -1, or None if it is the same for all."""
+    return None if np.ndim(gate) < ndim - 1 else -2 if gate.ndim == ndim else -1

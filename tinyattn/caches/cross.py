@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from tinyattn.caches.asked import check_options
-from tinyattn.caches.base import exclusive
+from tinyattn.caches.checks import count_of
 from tinyattn.caches.growing import GrowingCache
-from tinyattn.caches.protocol import count_of
-from tinyattn.caches.taped import Held
+from tinyattn.caches.options import check_options
+from tinyattn.caches.tape import Tapes
+from tinyattn.caches.turns import exclusive
 from tinyattn.ops.types import Array
 
 
 class CrossCache(GrowingCache):
-    """Keeps the keys and values of a memory; exact. Every query sees all of it, so that decoding neither adds nor hides.
+    """Keeps the keys and values of a memory; exact. Every query sees all of it: decoding neither adds tokens nor hides any.
 
-    The memory comes with the first append or step, and the steps after it bring queries alone.
+    The memory comes with the first append or step; the steps after it bring only queries.
     nbytes = length kv_heads (head_dim + value_dim) itemsize, times the leading axes, `length` being the memory's.
 
     Raises:
-        ValueError: a second memory (truncate to 0 first), a part of one cut off, or a step that has none.
+        ValueError: a second memory (truncate to 0 first), truncating to a part of it, or a step without any memory.
 
     >>> import numpy as np
     >>> cache, x = CrossCache(), np.ones((1, 2, 3, 4))
@@ -30,38 +30,39 @@ class CrossCache(GrowingCache):
 
     always: Mapping[str, Any] = {}
 
-    def _grown(self, k: Array, v: Array) -> Held:
+    def _appended(self, k: Array, v: Array) -> Tapes:
         if self._held is not None:
-            raise ValueError(f"k: a memory of {self.length} tokens is here already, and it is not added to; truncate(0) forgets it")
-        return super()._grown(k, v)
+            raise ValueError(f"k: this cache already holds a memory of {self.length} tokens, and nothing is added to it; "
+                             f"truncate(0) removes it")
+        return super()._appended(k, v)
 
-    @exclusive
-    def attend(self, q: Array, **options: Any) -> Array:
-        """Returns what any number of queries read from the memory; options as the mechanism's."""
-        check_options("attend", options, self._names)
+    def _answered(self, method: str, q: Array, memory: Callable[[], Tapes], options: dict[str, Any]) -> Array:
+        """Returns the attention of queries to a memory, which is stored afterwards."""
+        check_options(method, options, self._names)
         count_of(q)
-        if self._held is None:
-            raise ValueError("attend: this cache is empty; append the memory first")
-        return self._read(self._fitting(q, self._held.tapes["keys"].buffer), self._held, options)
-
-    @exclusive
-    def step(self, q: Array, k: Array | None = None, v: Array | None = None, **options: Any) -> Array:
-        """Returns what queries read from the memory, which the first step brings."""
-        check_options("step", options, self._names)
-        count_of(q)
-        if k is None and v is None:
-            held = self._held
-        elif k is None or v is None:
-            raise ValueError("k, v: expected both or neither")
-        else:
-            held = self._grown(k, v)
-        if held is None:
-            raise ValueError("step: this cache is empty; give it the memory's keys and values first")
-        out = self._read(self._fitting(q, held.tapes["keys"].buffer), held, options)
+        held = memory()
+        out = self._attended(self._fitting(q, held.like[0]), held, options)
         self._held = held
         return out
 
-    def _cut(self, length: int) -> Held | None:
+    @exclusive
+    def attend(self, q: Array, **options: Any) -> Array:
+        """Returns the attention of any number of queries to the memory; options are those of the mechanism."""
+        return self._answered("attend", q, lambda: self._filled("attend"), options)
+
+    @exclusive
+    def step(self, q: Array, k: Array | None = None, v: Array | None = None, **options: Any) -> Array:
+        """Returns the attention of queries to the memory, which comes with the first step."""
+        def memory() -> Tapes:
+            if k is None and v is None:
+                held: Tapes = self._filled("step")
+                return held
+            if k is None or v is None:
+                raise ValueError("k, v: expected both or neither")
+            return self._appended(k, v)
+
+        return self._answered("step", q, memory, options)
+
+    def _truncated(self, held: Tapes, length: int) -> None:
         if length:
-            raise ValueError(f"length: a memory of {self.length} tokens is whole or forgotten (0), got {length}")
-        return None
+            raise ValueError(f"length: a memory of {self.length} tokens is kept whole or removed (0), got {length}")

@@ -1,4 +1,4 @@
-"""EvictingCache: a budget of tokens, and a policy that says which are forgotten."""
+"""EvictingCache: a budget of tokens, and a policy that selects which are evicted."""
 
 from __future__ import annotations
 
@@ -7,19 +7,24 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinyattn import definitions
-from tinyattn.caches.asked import READING, check_options
-from tinyattn.caches.base import Keyed, exclusive
+from tinyattn.caches import base
+from tinyattn.caches.checks import check_chunk, check_keys_values
+from tinyattn.caches.options import READING, check_options
+from tinyattn.caches.parts import computed
 from tinyattn.caches.policies import Policy
-from tinyattn.caches.protocol import check_chunk, check_tokens
-from tinyattn.caches.reading import computed
-from tinyattn.ops.heads import fold_group, split_group, unfold_group
+from tinyattn.caches.turns import exclusive
+from tinyattn.ops.heads import split_group
+from tinyattn.ops.scores import weighted_values
 from tinyattn.ops.types import Array
 
 OPTIONS = ("scale", "softcap", "sinks")
 
 
-class Held(NamedTuple):
-    """Keys and values (..., kv_heads, n, dim), the position and the summed weights (..., kv_heads, n) of each, tokens seen."""
+class Weighed(NamedTuple):
+    """The tokens of each kv head: keys and values (..., kv_heads, n, dim), positions and total weights (..., kv_heads, n).
+
+    `length` is the number of tokens seen. The weight of a token is the sum of what all queries so far gave it.
+    """
 
     keys: Array
     values: Array
@@ -27,19 +32,62 @@ class Held(NamedTuple):
     mass: Array
     length: int
 
+    @classmethod
+    def empty(cls, k: Array, v: Array) -> Weighed:
+        """Returns a value without tokens, for keys and values like these."""
+        none = k[..., :0, :].copy()
+        return cls(none, v[..., :0, :].copy(), np.zeros(none.shape[:-1], np.int64), np.zeros(none.shape[:-1], computed(k.dtype)), 0)
 
-class EvictingCache(Keyed):
-    """Keeps the tokens that a policy does not forget, another set in each kv head; approximate.
+    @property
+    def like(self) -> tuple[Array, Array]:
+        """Keys and values of the shape and dtype that are held."""
+        return self.keys, self.values
 
-    What is read is exact for the tokens held: no more than the policy's budget were ever there, nothing is. A policy weighs
-    tokens by the queries that read them, so that tokens come with `step`; heads that share keys weigh them together.
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the arrays."""
+        return sum(array.nbytes for array in self[:4])
 
-    nbytes = n kv_heads ((head_dim + value_dim) itemsize + max(4, itemsize) + 8), where n is what the policy holds: of each
-    token also the weight that it was given and its position.
+    def extended(self, k: Array, v: Array) -> Weighed:
+        """Returns the tokens and new ones, which no query has read yet."""
+        length = self.length + k.shape[-2]
+        positions = np.broadcast_to(np.arange(self.length, length), k.shape[:-1])
+        return Weighed(np.concatenate((self.keys, k), axis=-2), np.concatenate((self.values, v), axis=-2),
+                       np.concatenate((self.positions, positions), axis=-1),
+                       np.concatenate((self.mass, np.zeros(k.shape[:-1], self.mass.dtype)), axis=-1), length)
+
+    def chosen(self, index: Array) -> Weighed:
+        """Returns the tokens at these indices of each kv head."""
+        keys, values = (np.take_along_axis(x, index[..., None], axis=-2) for x in self[:2])
+        positions, mass = (np.take_along_axis(x, index, axis=-1) for x in self[2:4])
+        return Weighed(keys, values, positions, mass, self.length)
+
+    def forked(self) -> tuple[Weighed, Weighed]:
+        """Returns the values of a cache and of its fork: the same, as neither is ever written."""
+        return self, self
+
+    def reordered(self, rows: Array) -> Weighed:
+        """Returns the tokens of these rows of the first axis."""
+        return Weighed(self.keys[rows], self.values[rows], self.positions[rows], self.mass[rows], self.length)
+
+    def saved(self) -> dict[str, Array]:
+        """Returns all arrays by name."""
+        return {**dict(zip(self._fields, self[:4], strict=False)), "length": np.array(self.length, np.int64)}
+
+
+class EvictingCache(base.Base):
+    """Keeps the tokens that a policy selects, other ones in each kv head; approximate.
+
+    Attention is exact for the tokens held. Until the budget of the policy is first exceeded nothing is evicted, and the result
+    is exact. A policy weighs tokens by the queries that attend to them, so tokens come with `step`; heads that share keys weigh
+    them together.
+
+    nbytes = n kv_heads ((head_dim + value_dim) itemsize + max(4, itemsize) + 8), where n is the number of tokens that the policy
+    holds: with each token its total weight and its position are kept.
 
     Raises:
-        ValueError: append; attend once something was forgotten; truncate to other than 0 or the length (fork before a step
-            that may be taken back); options besides scale, softcap and sinks.
+        ValueError: append; attend once a token was evicted; truncate to other than 0 or the length (fork before a step that may
+            be taken back); options besides scale, softcap and sinks.
 
     >>> from tinyattn.caches.policies import HeavyHitters
     >>> cache = EvictingCache(HeavyHitters(heavy=1, recent=1))
@@ -50,7 +98,9 @@ class EvictingCache(Keyed):
     """
 
     exact = False
-    _held: Held | None
+    _held: Weighed | None
+    allocated = base.Base.nbytes
+    view = base.view
 
     def __init__(self, policy: Policy) -> None:
         super().__init__()
@@ -58,25 +108,16 @@ class EvictingCache(Keyed):
             raise TypeError(f"policy: expected one with {', '.join(missing)}, as HeavyHitters has, got {type(policy).__name__}")
         self.policy = policy
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the tokens held."""
-        return 0 if self._held is None else sum(array.nbytes for array in self._held[:4])
-
-    allocated = nbytes
-
-    def _kept(self) -> tuple[Array, Array] | None:
-        return None if self._held is None else (self._held.keys, self._held.values)
-
-    def _grown(self, k: Array, v: Array) -> Held:
-        raise ValueError("append: tokens are weighed by the queries that read them; step brings both")
+    def _appended(self, k: Array, v: Array) -> Weighed:
+        raise ValueError("append: tokens are weighed by the queries that attend to them; step takes both")
 
     @exclusive
     def step(self, q: Array, k: Array, v: Array, **options: Any) -> Array:
-        """Takes in a chunk, as much at once as the policy says, and returns what its queries read."""
+        """Stores a chunk, as much at once as the policy says, and returns the attention of its queries."""
         check_weighed("step", options)
-        k, v = check_tokens(k, v, self._kept())
-        held, n, start = self._held or empty(k, v), k.shape[-2], 0
+        held = self._held
+        k, v = check_keys_values(k, v, held and held.like)
+        held, n, start = held or Weighed.empty(k, v), k.shape[-2], 0
         outs: list[Array] = []
         check_chunk(q, n)
         if q.shape[-2] != n:
@@ -91,80 +132,47 @@ class EvictingCache(Keyed):
         self._held = held
         return out
 
-    def _taken(self, held: Held, q: Array, k: Array, v: Array, options: dict[str, Any]) -> tuple[Array, Held]:
-        """Returns what a piece's queries read of the held tokens and the piece, and what is held after that."""
-        grown = joined(held, k, v)
-        weights, out = read(q, grown.keys, grown.values, options)
+    def _taken(self, held: Weighed, q: Array, k: Array, v: Array, options: dict[str, Any]) -> tuple[Array, Weighed]:
+        """Returns the attention of a piece's queries to the held tokens and the piece, and the tokens held afterwards."""
+        grown = held.extended(k, v)
+        weights, out = weighed(q, grown.keys, grown.values, options)
         grown = grown._replace(mass=grown.mass + weights.sum(axis=-2))
         index = self.policy.kept(weights, grown.mass, first=held.length == 0)
-        return out, grown if index is None else chosen(grown, index)
+        return out, grown if index is None else grown.chosen(index)
 
-    def _read(self, q: Array, held: Held, options: dict[str, Any]) -> Array:
+    def _attended(self, q: Array, held: Weighed, options: dict[str, Any]) -> Array:
         check_weighed("attend", options)
         if held.keys.shape[-2] < held.length:
-            raise ValueError(f"q: {held.length - held.keys.shape[-2]} of the {held.length} tokens that it sees were forgotten; "
-                             f"step reads before it forgets")
-        return read(q, held.keys, held.values, options)[1]
+            raise ValueError(f"q: {held.length - held.keys.shape[-2]} of the {held.length} tokens that it sees were evicted; "
+                             f"step attends before it evicts")
+        return weighed(q, held.keys, held.values, options)[1]
 
-    def _seen(self, held: Held) -> tuple[Array, Array, Array]:
+    def _viewed(self, held: Weighed) -> tuple[Array, Array, Array]:
         return held.keys[:], held.values[:], held.positions.copy()
 
-    def _cut(self, length: int) -> Held | None:
+    def _truncated(self, held: Weighed, length: int) -> None:
         if length:
-            raise ValueError(f"length: what {self.length} tokens were given as weight is not taken back, expected 0 or {self.length}, "
-                             f"got {length}; fork before a step that may be undone")
-        return None
+            raise ValueError(f"length: the weights that {self.length} tokens received cannot be undone, expected 0 or {self.length}, "
+                             f"got {length}; fork before a step that may be taken back")
 
-    def _picked(self, rows: Array) -> Held | None:
-        held = self._held
-        return held and Held(held.keys[rows], held.values[rows], held.positions[rows], held.mass[rows], held.length)
-
-    def _arrays(self) -> dict[str, Array]:
-        held = self._held
-        return {} if held is None else {**dict(zip(Held._fields, held[:4], strict=False)), "length": np.array(held.length, np.int64)}
-
-    def _restore(self, arrays: dict[str, Array]) -> None:
-        keys, values = check_tokens(arrays["keys"], arrays["values"], None)
+    def _loaded(self, arrays: dict[str, Array]) -> Weighed:
+        keys, values = check_keys_values(arrays["keys"], arrays["values"], None)
         positions, mass = arrays["positions"], arrays["mass"]
         if not positions.shape == mass.shape == keys.shape[:-1]:
             raise ValueError(f"positions, mass: expected {keys.shape[:-1]} as in keys {keys.shape}, got {positions.shape} and "
                              f"{mass.shape}")
-        self._held = Held(keys, values, positions, mass, int(arrays["length"]))
+        return Weighed(keys, values, positions, mass, int(arrays["length"]))
 
 
-def read(q: Array, keys: Array, values: Array, options: dict[str, Any]) -> tuple[Array, Array]:
-    """Returns the weights of each kv head's keys, summed over the heads that share them, and what the queries read."""
+def weighed(q: Array, keys: Array, values: Array, options: dict[str, Any]) -> tuple[Array, Array]:
+    """Returns the weights of each kv head's keys, summed over the heads that share them, and the attention."""
     wide, keys, values = (x.astype(computed(q.dtype), copy=False) for x in (q, keys, values))
     weights = definitions.attention_weights(wide, keys, causal=True, **options)
-    kv_heads = keys.shape[-3]
-    out = unfold_group(fold_group(weights, kv_heads) @ values, q.shape[-3])
-    return split_group(weights, kv_heads).sum(axis=-3), out.astype(q.dtype, copy=False)
-
-
-def empty(k: Array, v: Array) -> Held:
-    """Returns a value without tokens of this kind."""
-    none = k[..., :0, :].copy()
-    return Held(none, v[..., :0, :].copy(), np.zeros(none.shape[:-1], np.int64), np.zeros(none.shape[:-1], computed(k.dtype)), 0)
-
-
-def joined(held: Held, k: Array, v: Array) -> Held:
-    """Returns what is held and new tokens, which nobody has read yet."""
-    length = held.length + k.shape[-2]
-    positions = np.broadcast_to(np.arange(held.length, length), k.shape[:-1])
-    return Held(np.concatenate((held.keys, k), axis=-2), np.concatenate((held.values, v), axis=-2),
-                np.concatenate((held.positions, positions), axis=-1),
-                np.concatenate((held.mass, np.zeros(k.shape[:-1], held.mass.dtype)), axis=-1), length)
-
-
-def chosen(held: Held, index: Array) -> Held:
-    """Returns the tokens at these indices of each kv head."""
-    keys, values = (np.take_along_axis(x, index[..., None], axis=-2) for x in (held.keys, held.values))
-    positions, mass = (np.take_along_axis(x, index, axis=-1) for x in (held.positions, held.mass))
-    return Held(keys, values, positions, mass, held.length)
+    return split_group(weights, keys.shape[-3]).sum(axis=-3), weighted_values(weights, values).astype(q.dtype, copy=False)
 
 
 def check_weighed(method: str, options: dict[str, Any]) -> None:
-    """Raises ValueError for an option that has no meaning where every head holds other tokens, TypeError for an unknown one."""
+    """Raises ValueError for an option that has no meaning where each head holds other tokens, TypeError for an unknown one."""
     check_options(method, options, READING)
     for name in options:
         if name not in OPTIONS:

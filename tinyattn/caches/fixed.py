@@ -1,4 +1,4 @@
-"""FixedCache: room for so many tokens, made once."""
+"""FixedCache: a buffer of fixed capacity, made once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tinyattn.ops.checks import whole
 class FixedCache(GrowingCache):
     """Keeps up to `capacity` tokens in one buffer, written in place behind an explicit length; exact.
 
-    The buffer is made by the first append. What lies behind the length is never read, whatever it holds.
+    The first append makes the buffer. Slots behind the length are never read, whatever they contain.
     nbytes = length kv_heads (head_dim + value_dim) itemsize; allocated is the same of the capacity.
 
     Raises:
@@ -33,7 +33,7 @@ class FixedCache(GrowingCache):
 
     @property
     def capacity(self) -> int:
-        """Tokens that fit."""
+        """Number of tokens that fit."""
         return self._capacity
 
     def _room(self, length: int) -> int:

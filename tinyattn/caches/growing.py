@@ -8,18 +8,20 @@ from typing import Any
 import numpy as np
 
 from tinyattn import fastest
-from tinyattn.caches.asked import names_of
-from tinyattn.caches.protocol import check_tokens
-from tinyattn.caches.tape import Tape
-from tinyattn.caches.taped import Held, Taped
+from tinyattn.caches import base
+from tinyattn.caches.checks import check_keys_values
+from tinyattn.caches.options import names_of
+from tinyattn.caches.tape import Tape, Tapes
 from tinyattn.ops.types import Array
 
+NAMES = ("keys", "values")
 
-class GrowingCache(Taped):
+
+class GrowingCache(base.Base):
     """Keeps every key and value; exact: decoding through it equals the full computation.
 
-    nbytes = length kv_heads (head_dim + value_dim) itemsize, times the leading axes. `mechanism(q, k, v, causal=True)`
-    is how queries read.
+    nbytes = length kv_heads (head_dim + value_dim) itemsize, times the leading axes. Queries attend by
+    `mechanism(q, k, v, causal=True)`, `attention` unless given.
 
     >>> cache = GrowingCache()
     >>> x = np.ones((1, 2, 3, 4))
@@ -28,6 +30,8 @@ class GrowingCache(Taped):
     """
 
     always: Mapping[str, Any] = {"causal": True}
+    _held: Tapes | None
+    view = base.view
 
     def __init__(self, mechanism: Callable[..., Any] | None = None) -> None:
         super().__init__()
@@ -35,23 +39,29 @@ class GrowingCache(Taped):
         self._names = names_of(self.mechanism, {"causal": True, **self.always})
 
     def _room(self, length: int) -> int | None:
-        """Returns the rows of a new buffer for so many tokens; None is twice those held."""
+        """Returns the rows of a new buffer for so many tokens; None is twice the number held."""
         return None
 
-    def _grown(self, k: Array, v: Array) -> Held:
-        k, v = check_tokens(k, v, self._kept())
-        held = self._held or Held({"keys": Tape.like(k), "values": Tape.like(v)}, 0)
-        length = held.length + k.shape[-2]
+    def _appended(self, k: Array, v: Array) -> Tapes:
+        held = self._held
+        k, v = check_keys_values(k, v, held and held.like)
+        tapes, length = held or Tapes.empty(NAMES, k, v)
+        length += k.shape[-2]
         room = self._room(length)
-        keys, values = held.tapes["keys"].extended(k, room), held.tapes["values"].extended(v, room)
-        return Held({"keys": keys, "values": values}, length)
+        return Tapes({"keys": tapes["keys"].extended(k, room), "values": tapes["values"].extended(v, room)}, length)
 
-    def _read(self, q: Array, held: Held, options: dict[str, Any]) -> Array:
+    def _attended(self, q: Array, held: Tapes, options: dict[str, Any]) -> Array:
         keys, values = held.tapes["keys"].rows, held.tapes["values"].rows
         out: Array = self.mechanism(q, keys, values, **self.always, **options)
-        # What a mechanism returns may be the values themselves: what is written later must not change it.
+        # A mechanism may return the values themselves, which later tokens must not change.
         return out.copy() if np.may_share_memory(out, values) or np.may_share_memory(out, keys) else out
 
-    def _cut(self, length: int) -> Held | None:
-        held = self._held
-        return held and held.each(lambda tape: tape.without(held.length - length))._replace(length=length)
+    def _truncated(self, held: Tapes, length: int) -> Tapes | None:
+        return held.each(lambda tape: tape.without(held.length - length))._replace(length=length)
+
+    def _viewed(self, held: Tapes) -> tuple[Array, Array, Array]:
+        self._held = held.each(Tape.lent)
+        return held.tapes["keys"].rows, held.tapes["values"].rows, np.arange(held.length)
+
+    def _loaded(self, arrays: dict[str, Array]) -> Tapes:
+        return Tapes.of(arrays, NAMES)

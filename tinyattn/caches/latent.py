@@ -1,13 +1,13 @@
-"""LatentCache: for latent attention, the latent vector and the rotated key of each token, and nothing a head."""
+"""LatentCache: for latent attention, the latent vector and the rotated key of each token, shared by all heads."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from tinyattn import definitions
+from tinyattn import fastest
+from tinyattn.caches.checks import count_of
 from tinyattn.caches.growing import GrowingCache
-from tinyattn.caches.protocol import count_of
-from tinyattn.caches.taped import Held
+from tinyattn.caches.tape import Tapes
 from tinyattn.ops.checks import has_axes
 from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.options import Window
@@ -17,7 +17,7 @@ from tinyattn.ops.types import Array
 
 def absorbed(q: Array, latent: Array, k_rope: Array, *, causal: bool, w_uk: Array, w_uv: Array, mask: Array | Pattern | None = None,
              window: Window | None = None, scale: float | None = None) -> Array:
-    """Returns what queries [q_nope ; q_rope] read; latent and k_rope come with a heads axis of 1."""
+    """Returns latent attention of queries [q_nope ; q_rope]; latent and k_rope have a heads axis of 1."""
     for name, weight in (("w_uk", w_uk), ("w_uv", w_uv)):
         if has_axes(name, weight, 3) != weight.shape[-3:]:
             raise ValueError(f"{name}: expected three axes (heads, r, dim), got shape {weight.shape}")
@@ -25,16 +25,19 @@ def absorbed(q: Array, latent: Array, k_rope: Array, *, causal: bool, w_uk: Arra
         raise ValueError(f"w_uk, v: expected the {q.shape[-1]} channels of q in all, those of w_uk {w_uk.shape} and of v, the rotated "
                          f"keys {k_rope.shape}")
     parts = q[..., : w_uk.shape[-1]], q[..., w_uk.shape[-1] :]
-    out: Array = definitions.latent_attention_absorbed(*parts, latent[..., 0, :, :], k_rope[..., 0, :, :], w_uk=w_uk, w_uv=w_uv,
-                                                       causal=causal, mask=mask, window=window, scale=scale)
+    out: Array = fastest.latent_attention_absorbed(*parts, latent[..., 0, :, :], k_rope[..., 0, :, :], w_uk=w_uk, w_uv=w_uv,
+                                                   causal=causal, mask=mask, window=window, scale=scale)
     return out
+
+
+absorbed.per_token = {}  # type: ignore[attr-defined]  # as `@shapes` declares it: no option has one entry per token
 
 
 class LatentCache(GrowingCache):
     """Keeps latent (..., n, r) and k_rope (..., n, p) of every token; exact.
 
     nbytes = length (r + p) itemsize, times the leading axes, however many heads there are. Queries are
-    [q_nope ; q_rope], and `w_uk`, `w_uv` come with them.
+    [q_nope ; q_rope]; `w_uk` and `w_uv` are given with them.
 
     >>> cache = LatentCache()
     >>> weights = {"w_uk": np.ones((2, 4, 3)), "w_uv": np.ones((2, 4, 5))}
@@ -45,11 +48,8 @@ class LatentCache(GrowingCache):
     def __init__(self) -> None:
         super().__init__(absorbed)
 
-    def _grown(self, k: Array, v: Array) -> Held:
-        return super()._grown(one_head(k), one_head(v))
-
-    def _entering(self, k: Array) -> Array:
-        return one_head(k)
+    def _appended(self, k: Array, v: Array) -> Tapes:
+        return super()._appended(one_head(k), one_head(v))
 
     def _fitting(self, q: Array, k: Array) -> Array:
         count_of(q)

@@ -1,18 +1,20 @@
-"""Tokens written into pages: which pages that takes, and where nobody else reads."""
+"""Tokens written into pages: which new pages they need, and which pages are copied because others read them."""
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from typing import NamedTuple
 
 import numpy as np
 
+from tinyattn.caches.page_reading import gathered
 from tinyattn.caches.pages import Book, Table
 from tinyattn.ops.types import Array
 
 
-class Change(NamedTuple):
-    """A sequence's table, and the pool's book in which it is to stand."""
+class Placed(NamedTuple):
+    """A sequence's table, and the pool's book that holds it."""
 
     table: Table
     book: Book
@@ -22,6 +24,50 @@ class Change(NamedTuple):
         """Tokens per row."""
         return self.table.length
 
+    @property
+    def pools(self) -> tuple[Array, Array]:
+        """The pool's arrays of keys and values."""
+        if self.book.keys is None or self.book.values is None:
+            raise ValueError("this pool is empty; append first")
+        return self.book.keys, self.book.values
+
+    @property
+    def like(self) -> tuple[Array, Array]:
+        """Keys and values of the shape and dtype that are held, without tokens."""
+        keys, values = (np.empty((*self.table.lead, pool.shape[1], 0, pool.shape[3]), pool.dtype) for pool in self.pools)
+        return keys, values
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the stored tokens need."""
+        return len(self.table.pages) * self.length * sum(pool.shape[1] * pool.shape[3] * pool.itemsize for pool in self.pools)
+
+    @property
+    def allocated(self) -> int:
+        """Bytes of the pages of the table; a page that several rows share counts once."""
+        return len(np.unique(self.table.pages)) * sum(pool[:1].nbytes for pool in self.pools)
+
+    def truncated(self, length: int) -> Placed:
+        """Returns the table without the pages behind a length."""
+        pages = self.table.pages[:, : -(-length // self.pools[0].shape[2])]
+        return self._replace(table=self.table._replace(pages=pages, length=length))
+
+    def reordered(self, rows: Array) -> Placed:
+        """Returns the table with these rows of the first axis."""
+        table, lead = self.table, (len(rows), *self.table.lead[1:])
+        pages = table.pages.reshape(*table.lead, table.pages.shape[1])[rows].reshape(math.prod(lead), table.pages.shape[1])
+        return self._replace(table=table._replace(pages=pages, lead=lead))
+
+    def saved(self) -> dict[str, Array]:
+        """Returns keys and values, gathered from the pages."""
+        table, arrays = self.table, {}
+        for name, pool in zip(("keys", "values"), self.pools, strict=True):
+            rows = np.empty((len(table.pages), pool.shape[1], table.length, pool.shape[3]), pool.dtype)
+            for row, pages in zip(rows, table.pages, strict=True):
+                row[:] = gathered(pool, pages)[:, : table.length]
+            arrays[name] = rows.reshape(*table.lead, *rows.shape[1:])
+        return arrays
+
 
 def fresh_pages(table: Table, count: int, size: int) -> int:
     """Returns the new pages that each row needs for `count` more tokens."""
@@ -29,10 +75,10 @@ def fresh_pages(table: Table, count: int, size: int) -> int:
 
 
 def shared_ends(book: Book, table: Table, size: int, guard: Table | None) -> list[int]:
-    """Returns the rows whose last page is to be copied before it is written: others hold it, or it has a name.
+    """Returns the rows whose last page must be copied before it is written, since others hold it or it has a name.
 
-    A `guard` is what is held by the sequence that this one takes the place of. Its tokens are not written over, as they stand
-    before this one's next token, so that it is not counted among the others.
+    A `guard` is the table of the sequence that this one replaces. It does not count among the others: its tokens stand before
+    the next token of this one, so that they are not written over.
     """
     if not table.length % size:
         return []
@@ -48,7 +94,7 @@ def shared_ends(book: Book, table: Table, size: int, guard: Table | None) -> lis
 
 
 def write(keys: Array, values: Array, table: Table, k: Array, v: Array, copied: list[int], taken: list[int]) -> Table:
-    """Returns the table with more tokens per row, written into the pages that were taken for them.
+    """Returns the table with more tokens per row, which are written into the pages taken for them.
 
     k and v (rows, kv_heads, n, dim) go into the pool's arrays `keys` and `values`; the last pages of the rows `copied` move to
     the first pages of `taken`.
@@ -68,7 +114,7 @@ def write(keys: Array, values: Array, table: Table, k: Array, v: Array, copied: 
 
 
 def pools_for(book: Book, k: Array, v: Array, page_size: int) -> tuple[Array, Array]:
-    """Returns the pool's arrays, or new ones for keys and values like these; an error if it has others."""
+    """Returns the pool's arrays, or new ones for keys and values like these; raises if the pool holds other shapes or dtypes."""
     shapes = [(len(book.references), x.shape[-3], page_size, x.shape[-1]) for x in (k, v)]
     if book.keys is None or book.values is None:
         return np.empty(shapes[0], k.dtype), np.empty(shapes[1], v.dtype)

@@ -1,4 +1,4 @@
-"""PagePool and PagedCache: many sequences in pages of one pool, found through tables."""
+"""PagePool and PagedCache: many sequences in the pages of one pool, found through tables."""
 
 from __future__ import annotations
 
@@ -8,22 +8,23 @@ from typing import Any, Self
 
 import numpy as np
 
-from tinyattn.caches.base import Keyed, exclusive
-from tinyattn.caches.page_writing import Change, fresh_pages, pools_for, shared_ends, write
+from tinyattn.caches import base
+from tinyattn.caches.checks import check_keys_values
+from tinyattn.caches.page_reading import paged_attention
+from tinyattn.caches.page_writing import Placed, fresh_pages, pools_for, shared_ends, write
 from tinyattn.caches.pages import Book, Table, chain, check_ids
 from tinyattn.caches.pool import Pool
-from tinyattn.caches.protocol import check_tokens
-from tinyattn.caches.reading import gathered, paged_attention
+from tinyattn.caches.turns import exclusive
 from tinyattn.ops.checks import check_broadcast
 from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.types import Array
 
 
 class PagePool(Pool):
-    """Pages of `page_size` tokens for many sequences; `sequence()` gives a cache that holds as many as its tokens need.
+    """Pages of `page_size` tokens for many sequences; `sequence()` returns a cache that takes pages as its tokens need them.
 
-    Keys lie in one array (pages, kv_heads, page_size, head_dim) and values in another, made by the first append. Sequences
-    share pages: a fork takes none, and copies its last page when it writes into it. A pool and its sequences are for
+    Keys lie in one array (pages, kv_heads, page_size, head_dim) and values in another, which the first append makes. Sequences
+    share pages: a fork takes no page, and copies its last page when it writes into it. A pool and its sequences are for
     one thread at a time. arXiv:2309.06180.
 
     >>> pool = PagePool(8, 4)
@@ -38,10 +39,10 @@ class PagePool(Pool):
 
     @exclusive
     def sequence(self, tokens: Array | Sequence[int] | None = None, *, scope: str = "") -> PagedCache:
-        """Returns a new sequence, that begins with the pages of `tokens` as far as they were published; its length says how far.
+        """Returns a new sequence that starts with the published pages of `tokens`; its length says how many tokens were found.
 
-        Leave out the last token, whose logits are wanted: a query must be computed for it. `scope` names what the keys
-        depend on besides the tokens, a model or an adapter.
+        Leave out the last token, whose logits are wanted: a query must be computed for it. `scope` names the model or adapter,
+        since keys depend on it and not only on the tokens.
         """
         found = self._book.found(chain(check_ids([] if tokens is None else tokens), self.page_size, scope), self.page_size)
         cache = PagedCache(self)
@@ -49,73 +50,58 @@ class PagePool(Pool):
         return cache
 
 
-class PagedCache(Keyed):
+class PagedCache(base.Base):
     """One sequence, or a batch of equally long ones, in a pool's pages; exact.
 
-    Take it from `PagePool.sequence`, and `free` it when it is done. `reorder` and `fork` move no token.
+    `PagePool.sequence` makes one; `free` it at the end. `reorder` and `fork` copy no token.
 
     nbytes = length kv_heads (head_dim + value_dim) itemsize, times the rows; allocated counts whole pages, at most
-    page_size - 1 tokens more a row, and a page that rows share once.
+    page_size - 1 tokens more per row, and a page that rows share once.
 
     Raises:
         CapacityError: the pool has too few free pages. ValueError: it was freed.
+
+    >>> cache, x = PagePool(8, 4).sequence(), np.ones((2, 6, 3))
+    >>> cache.step(x, x, x).shape, cache.length, cache.capacity
+    ((2, 6, 3), 6, 32)
     """
+
+    view = base.view
 
     def __init__(self, pool: PagePool) -> None:
         if not isinstance(pool, PagePool):
             raise TypeError(f"pool: expected a PagePool, got {type(pool).__name__}")
         self.pool, self._turn = pool, pool._turn
-        self._before: int | None = None  # the number of the sequence that this one takes the place of
+        self._before: int | None = None  # the number of the sequence that this one replaces
         self._number = pool._entered(self, None)
 
     @property
     def _book(self) -> Book:
-        """The pool's book; ValueError if this sequence does not stand in it."""
+        """The pool's book; ValueError if this sequence is not in it."""
         if self._number not in self.pool._book.tables:
             raise ValueError(f"sequence {self._number} is not in this pool: it was freed, or belongs to another")
         return self.pool._book
 
     @property
-    def _held(self) -> Change | None:
+    def _held(self) -> Placed | None:
         book = self._book
         table = book.tables[self._number]
-        return None if table is None else Change(table, book)
+        return None if table is None else Placed(table, book)
 
     @_held.setter
-    def _held(self, held: Change) -> None:
+    def _held(self, held: Placed) -> None:
         self.pool._book = self.pool._book._replace(keys=held.book.keys, values=held.book.values).holding(self._number, held.table)
 
     @property
     def capacity(self) -> int:
-        """Tokens a row that fit in the whole pool."""
+        """Number of tokens per row that fit in the whole pool."""
         held = self._held
         return self.pool.pages // (1 if held is None else max(1, len(held.table.pages))) * self.pool.page_size
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes that the stored tokens need."""
-        held, kept = self._held, self._kept()
-        if held is None or kept is None:
-            return 0
-        return len(held.table.pages) * held.length * kept[0].shape[-3] * sum(x.shape[-1] for x in kept) * kept[0].itemsize
-
-    @property
-    def allocated(self) -> int:
-        """Bytes of the pages that it holds."""
+    def _appended(self, k: Array, v: Array) -> Placed:
         held = self._held
-        return 0 if held is None else len(np.unique(held.table.pages)) * self.pool.allocated // self.pool.pages
-
-    def _kept(self) -> tuple[Array, Array] | None:
-        held = self._held
-        if held is None or held.book.keys is None or held.book.values is None:
-            return None
-        keys, values = (np.empty((*held.table.lead, pool.shape[1], 0, pool.shape[3]), pool.dtype)
-                        for pool in (held.book.keys, held.book.values))
-        return keys, values
-
-    def _grown(self, k: Array, v: Array) -> Change:
-        k, v = check_tokens(k, v, self._kept())
-        held, lead = self._held, k.shape[:-3]
+        k, v = check_keys_values(k, v, held and held.like)
+        lead = k.shape[:-3]
         table = Table(np.zeros((math.prod(lead), 0), np.int64), 0, lead) if held is None else held.table
         k, v = in_rows(k), in_rows(v)
         keys, values = pools_for(self._book, k, v, self.pool.page_size)
@@ -123,15 +109,15 @@ class PagedCache(Keyed):
         taken, book = self.pool._book.taking(len(copied) + len(table.pages) * fresh_pages(table, count, self.pool.page_size))
         self.pool._book = book  # a page loses its name before it is written
         grown = write(keys, values, table, k, v, copied, taken)
-        return Change(grown, book._replace(keys=keys, values=values))
+        return Placed(grown, book._replace(keys=keys, values=values))
 
     def _shared_ends(self, table: Table) -> list[int]:
-        """Returns the rows of a table whose last page is to be copied before it is written."""
+        """Returns the rows of a table whose last page must be copied before it is written."""
         book = self.pool._book
         return shared_ends(book, table, self.pool.page_size, None if self._before is None else book.tables.get(self._before))
 
     def _wanted(self, length: int) -> int:
-        """Returns the pages that it still has to take before it holds so many tokens per row."""
+        """Returns how many more pages it must take to hold so many tokens per row."""
         held, size = self._held, self.pool.page_size
         if held is None:
             return -(-length // size)
@@ -139,35 +125,23 @@ class PagedCache(Keyed):
         copied = self._shared_ends(held.table) if more > 0 else []
         return len(held.table.pages) * fresh_pages(held.table, more, size) + len(copied)
 
-    def _read(self, q: Array, held: Change, options: dict[str, Any]) -> Array:
-        table, book = held.table, held.book
-        if book.keys is None or book.values is None:
-            raise ValueError("attend: this pool is empty; append first")
-        lengths = np.full(len(table.pages), table.length, np.int64)
+    def _attended(self, q: Array, held: Placed, options: dict[str, Any]) -> Array:
+        table, (keys, values) = held.table, held.pools
         squares = {name: option_in_rows(option, table.lead) for name, option in options.items() if name in ("mask", "bias")}
-        out = paged_attention(in_rows(q), book.keys, book.values, table.pages, lengths, **options | squares)
+        lengths = np.full(len(table.pages), table.length, np.int64)
+        out = paged_attention(in_rows(q), keys, values, table.pages, lengths, **options | squares)
         return out.reshape(*table.lead, *out.shape[1:])
 
-    def _seen(self, held: Change) -> tuple[Array, Array, Array]:
-        arrays = self._arrays()
+    def _viewed(self, held: Placed) -> tuple[Array, Array, Array]:
+        arrays = held.saved()
         return arrays["keys"], arrays["values"], np.arange(held.length)
 
-    def _cut(self, length: int) -> Change | None:
-        held = self._held
-        return held and held._replace(table=held.table._replace(pages=held.table.pages[:, : -(-length // self.pool.page_size)],
-                                                                length=length))
-
-    def _picked(self, rows: Array) -> Change | None:
-        held = self._held
-        if held is None:
-            return None
-        table, lead = held.table, (len(rows), *held.table.lead[1:])
-        pages = table.pages.reshape(*table.lead, table.pages.shape[1])[rows].reshape(math.prod(lead), table.pages.shape[1])
-        return held._replace(table=table._replace(pages=pages, lead=lead))
+    def _truncated(self, held: Placed, length: int) -> Placed:
+        return held.truncated(length)
 
     @exclusive
     def fork(self) -> Self:
-        """Returns a sequence with the same tokens in the same pages; the first to write into the last page copies it."""
+        """Returns a sequence with the same tokens in the same pages; the first of them to write into the last page copies it."""
         child = type(self).__new__(type(self))
         child.__dict__.update(self.__dict__)
         child._before = None
@@ -175,40 +149,30 @@ class PagedCache(Keyed):
         return child
 
     def _successor(self) -> Self:
-        """Returns a fork that is to take the place of this one, and may write behind its tokens into the same page."""
+        """Returns a fork that will replace this one, and may write behind its tokens into the same page."""
         child = self.fork()
         child._before = self._number
         return child
 
     @exclusive
     def free(self) -> None:
-        """Gives the pages back that no other sequence holds; after it this one can no longer be used."""
+        """Returns the pages that no other sequence holds to the pool; this sequence can no longer be used."""
         self.pool._book = self._book.without(self._number)
 
     @exclusive
     def publish(self, tokens: Array | Sequence[int], *, scope: str = "") -> None:
-        """Lets sequences that begin with the same tokens share this one's full pages, also after it was freed.
+        """Lets sequences that start with the same tokens share the full pages of this one, even after it was freed.
 
         Raises:
-            ValueError: other than one row, or more tokens than are stored.
+            ValueError: several rows, or more tokens than are stored.
         """
         held, ids = self._held, check_ids(tokens)
         if held is None or len(held.table.pages) != 1 or len(ids) > held.length:
             raise ValueError(f"tokens: expected at most the {self.length} stored of one row, got {len(ids)}")
         self.pool._book = held.book.naming(held.table, chain(ids, self.pool.page_size, scope))
 
-    def _arrays(self) -> dict[str, Array]:
-        held = self._held
-        if held is None or held.book.keys is None or held.book.values is None:
-            return {}
-        table = held.table
-        rows = {name: np.stack([gathered(pool, row)[:, : table.length] for row in table.pages]) if len(table.pages) else
-                np.zeros((0, pool.shape[1], table.length, pool.shape[3]), pool.dtype)
-                for name, pool in (("keys", held.book.keys), ("values", held.book.values))}
-        return {name: row.reshape(*table.lead, *row.shape[1:]) for name, row in rows.items()}
-
-    def _restore(self, arrays: dict[str, Array]) -> None:
-        self._held = self._grown(arrays["keys"], arrays["values"])
+    def _loaded(self, arrays: dict[str, Array]) -> Placed:
+        return self._appended(arrays["keys"], arrays["values"])
 
 
 def in_rows(x: Array) -> Array:

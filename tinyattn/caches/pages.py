@@ -1,4 +1,4 @@
-"""The book of a pool of pages: who holds which, as a value that is replaced whole."""
+"""The book of a pool of pages: which sequence holds which pages, as a value that is replaced and never changed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NONE = np.zeros(0, np.int64)
 
 
 class Table(NamedTuple):
-    """The pages of one sequence, (rows, blocks) int64, its tokens a row, and the leading axes of its arrays, one row each."""
+    """The pages of one sequence, (rows, blocks) int64, its tokens per row, and the leading axes that its rows stand for."""
 
     pages: Array
     length: int
@@ -24,10 +24,10 @@ class Table(NamedTuple):
 
 
 class Book(NamedTuple):
-    """How often each page stands in a table; the free ones in the order in which they are given out; tables by number.
+    """How many tables hold each page, the free pages in the order in which they are given out, and the tables by number.
 
-    `named` finds a full page by the digest of its tokens and of all tokens before them, `names` the digests of a page. A
-    named page is never written, and a free one keeps its name until it is given out.
+    `named` finds a full page by the digest of its tokens and of all tokens before them; `names` gives the digest of a page. A
+    named page is never written, and a free page keeps its name until it is given out.
     """
 
     references: Array
@@ -44,11 +44,11 @@ class Book(NamedTuple):
         return cls(np.zeros(pages, np.int64), np.arange(pages), {}, {}, {})
 
     def holding(self, number: int, table: Table | None) -> Book:
-        """Returns the book in which a sequence holds this table in the place of its own; None is one without tokens."""
+        """Returns the book in which a sequence holds this table instead of its former one; None is a sequence without tokens."""
         return self._moved(number, table)._replace(tables={**self.tables, number: table})
 
     def without(self, number: int) -> Book:
-        """Returns the book without a sequence; it may be out of it already."""
+        """Returns the book without a sequence, which may have been removed already."""
         return self._moved(number, None)._replace(tables={n: table for n, table in self.tables.items() if n != number})
 
     def _moved(self, number: int, table: Table | None) -> Book:
@@ -63,10 +63,10 @@ class Book(NamedTuple):
         return self._replace(references=references, free=np.concatenate((left, gone)))
 
     def taking(self, count: int) -> tuple[list[int], Book]:
-        """Returns pages to write to, and the book in which they have lost their names.
+        """Returns pages to write to, and the book in which they no longer have names.
 
         Raises:
-            CapacityError: there are not so many.
+            CapacityError: there are not enough free pages.
         """
         if count > len(self.free):
             raise CapacityError(f"{count} pages are needed, {len(self.free)} of {len(self.references)} are free; free a sequence "
@@ -79,11 +79,11 @@ class Book(NamedTuple):
                                     names={page: name for page, name in self.names.items() if name not in lost})
 
     def written(self, page: int, others: int) -> bool:
-        """Returns whether a page may be written in place by one who holds it `others` times beside."""
+        """Returns whether a page may be written in place by a sequence that holds it `others` more times."""
         return int(self.references[page]) - others == 1 and page not in self.names
 
     def naming(self, table: Table, digests: Iterator[bytes]) -> Book:
-        """Returns the book in which the first pages of a table have names; a name that is known stays where it is."""
+        """Returns the book in which the first pages of a table have names; a known name stays with its page."""
         named, names = dict(self.named), dict(self.names)
         for page, digest in zip((int(page) for page in table.pages[0]), digests, strict=False):
             if digest not in named and page not in names:
@@ -91,7 +91,7 @@ class Book(NamedTuple):
         return self._replace(named=named, names=names)
 
     def found(self, digests: Iterator[bytes], page_size: int) -> Table | None:
-        """Returns the table of the longest run of named pages; None where not even the first is known."""
+        """Returns the table of the longest run of named pages; None if the first is unknown."""
         pages: list[int] = []
         lead: tuple[int, ...] = ()
         for digest in digests:
@@ -103,10 +103,10 @@ class Book(NamedTuple):
 
 
 def chain(tokens: Array, page_size: int, scope: str) -> Iterator[bytes]:
-    """Yields a digest for every full page of tokens, of these tokens and all before them; `scope` begins the chain.
+    """Yields a digest for every full page of tokens, of these tokens and all before them; the chain starts with `scope`.
 
-    Equal tokens elsewhere, or after other tokens, have another digest, and so have those of another scope: another model
-    or adapter, whose keys are others.
+    Equal tokens at another place or after other tokens have another digest, as do those of another scope: another model or
+    adapter, whose keys are different.
     """
     if not isinstance(scope, str):
         raise TypeError(f"scope: expected a str, got {type(scope).__name__}")
@@ -117,7 +117,7 @@ def chain(tokens: Array, page_size: int, scope: str) -> Iterator[bytes]:
 
 
 def check_ids(tokens: Array | Sequence[int]) -> Array:
-    """Returns tokens as an array of ints."""
+    """Returns tokens as an array of ints along one axis."""
     ids = np.asarray(tokens)
     if ids.ndim != 1 or (ids.size and ids.dtype.kind not in "iu") or isinstance(tokens, np.ma.MaskedArray):
         raise TypeError(f"tokens: expected ints along one axis, got {type(tokens).__name__} of {ids.dtype} and shape {ids.shape}")

@@ -1,4 +1,4 @@
-"""Who is forgotten first: policies of eviction, each of one paper."""
+"""Policies of eviction, one per paper: which tokens are evicted first."""
 
 from __future__ import annotations
 
@@ -13,28 +13,31 @@ from tinyattn.ops.types import Array
 
 
 class Policy(Protocol):
-    """What an EvictingCache asks; `weights` and `mass` are those of a kv head, summed over the queries that share it."""
+    """A policy of an EvictingCache; `weights` and `mass` are those of a kv head, summed over the query heads that share it."""
 
     def piece(self, held: int, count: int) -> int:
-        """Returns how many of a chunk's next `count` tokens are taken in at once, beside `held` ones."""
+        """Returns how many of a chunk's next `count` tokens are stored at once when `held` tokens are held."""
 
     def kept(self, weights: Array, mass: Array, *, first: bool) -> Array | None:
-        """Returns which tokens stay, indices (..., kv_heads, n) in order, or None for all.
+        """Returns which tokens stay, as indices (..., kv_heads, n) in order, or None if all stay.
 
-        weights (..., kv_heads, i, j) of the queries just read; mass (..., kv_heads, j), the sum of all weights that each token
-        has been given; `first` in the first step.
+        weights (..., kv_heads, i, j) of the queries of this step; mass (..., kv_heads, j), the sum of all weights that each token
+        has received; `first` is True in the first step.
         """
 
     def held(self, length: int) -> int:
-        """Returns how many tokens are held of a prompt of so many."""
+        """Returns how many tokens of a prompt of this length are held."""
 
 
 @dataclass(frozen=True)
 class HeavyHitters:
-    """The `heavy` tokens that have been given most weight in all, and the `recent` newest (arXiv:2306.14048).
+    """Keeps the `heavy` tokens that received the most weight in total, and the `recent` newest (arXiv:2306.14048).
 
-    The paper's Algorithm 1: with each token that is one too many, the one with the least accumulated weight goes, of those
-    that are not among the newest; with recent=0 it may be the new one. Tokens are weighed one by one, whatever the chunk.
+    The paper's Algorithm 1: each token beyond the budget evicts the token with the least accumulated weight among those that
+    are not the newest; with recent=0 it may be the new token itself. Tokens are weighed one by one, whatever the chunk.
+
+    >>> HeavyHitters(heavy=1, recent=1).kept(np.ones((1, 1, 3)), np.array([[2.0, 1.0, 0.5]]), first=False)
+    array([[0, 2]])
     """
 
     heavy: int
@@ -46,16 +49,16 @@ class HeavyHitters:
         whole("heavy + recent", self.heavy + self.recent, 1)
 
     def piece(self, held: int, count: int) -> int:
-        """Returns what fits without forgetting, else 1."""
+        """Returns the number of tokens that fit without eviction, or 1."""
         held, count = whole("held", held, 0), whole("count", count, 0)
         return min(count, max(1, min(held + count, self.heavy + self.recent) - held))
 
     def held(self, length: int) -> int:
-        """Returns length, up to heavy + recent."""
+        """Returns the length, at most heavy + recent."""
         return min(whole("length", length, 0), self.heavy + self.recent)
 
     def kept(self, weights: Array, mass: Array, *, first: bool) -> Array | None:
-        """Returns all but the lightest of the older tokens."""
+        """Returns all tokens but the older one with the least weight."""
         check_weighed(weights, mass, first)
         size = mass.shape[-1]
         if size <= self.heavy + self.recent:
@@ -67,11 +70,14 @@ class HeavyHitters:
 
 @dataclass(frozen=True)
 class SnapKV:
-    """Of a prompt, what its last `window` queries look at, `budget` tokens with these themselves (arXiv:2404.14469).
+    """Keeps the tokens of a prompt that its last `window` queries attend to most, and that window (arXiv:2404.14469).
 
-    The first step is the prompt. If it has more than `budget` tokens, each one before the window gets as votes the weights
-    that the window's queries give it, averaged over `kernel` neighbours so that what stands beside it stays too; the
-    budget - window with most votes are kept, and everything that is decoded afterwards.
+    The first step is the prompt. If it has more than `budget` tokens, the votes for each token before the window are the weights
+    that the window's queries give it, averaged over `kernel` neighbours, so that tokens beside a heavy one stay too. The
+    budget - window tokens with the most votes are kept, and all tokens that are decoded afterwards.
+
+    >>> SnapKV(budget=2, window=1, kernel=1).kept(np.array([[[0.1, 0.6, 0.3]]]), np.array([[0.1, 0.6, 0.3]]), first=True)
+    array([[1, 2]])
     """
 
     budget: int
@@ -85,16 +91,16 @@ class SnapKV:
             raise ValueError(f"kernel: expected an odd number, got {self.kernel}")
 
     def piece(self, held: int, count: int) -> int:
-        """Returns all."""
+        """Returns all of the chunk."""
         whole("held", held, 0)
         return whole("count", count, 0)
 
     def held(self, length: int) -> int:
-        """Returns length, up to the budget."""
+        """Returns the length, at most the budget."""
         return min(whole("length", length, 0), self.budget)
 
     def kept(self, weights: Array, mass: Array, *, first: bool) -> Array | None:
-        """Returns the prompt's tokens with most votes and its window."""
+        """Returns the prompt's tokens with the most votes, and its window."""
         check_weighed(weights, mass, first)
         size = weights.shape[-1]
         if not first or size <= self.budget:

@@ -1,4 +1,4 @@
-"""The pages of a pool and its book, from which a sequence is crossed out when nobody holds it any more."""
+"""A pool of pages and its book; a sequence that no longer exists as an object is removed from the book."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from tinyattn.caches.base import Turns
 from tinyattn.caches.pages import Book, Table
 from tinyattn.ops.checks import whole
 from tinyattn.ops.types import Array
@@ -17,22 +16,22 @@ from tinyattn.ops.types import Array
 MOST = 1 << 40
 
 
-class Pool(Turns):
-    """Pages of `page_size` tokens, and who holds which."""
+class Pool:
+    """Pages of `page_size` tokens, and which sequence holds which pages."""
 
     def __init__(self, pages: int, page_size: int) -> None:
         self.pages, self.page_size = whole("pages", pages, 1, MOST), whole("page_size", page_size, 1, MOST)
         self._turn: dict[str, int] = {}
-        self._state = Book.blank(self.pages)  # replaced whole, so that what fails in between leaves it as it was
+        self._state = Book.blank(self.pages)  # replaced and never changed, so that a failure leaves it as it was
         self._last = 0
         self._gone: deque[int] = deque()
 
     @property
     def _book(self) -> Book:
-        """The pool's book, without the sequences that nobody holds any more.
+        """The pool's book, without the sequences that no longer exist.
 
-        Beware: a sequence can be collected in the middle of an act, whose older book would bring it back. So it is only noted
-        down at that time, and crossed out here.
+        Beware: a sequence can be collected in the middle of an operation, whose older book would bring it back. So its number is
+        only noted at that time, and removed here.
         """
         while self._gone:
             self._state = self._state.without(self._gone[0])
@@ -44,7 +43,7 @@ class Pool(Turns):
         self._state = book
 
     def _entered(self, cache: Any, table: Table | None) -> int:
-        """Returns the number under which a new sequence holds a table until it is freed or nobody holds it any more."""
+        """Returns the number of a new sequence, which holds a table until it is freed or no longer exists."""
         self._last += 1
         weakref.finalize(cache, self._gone.append, self._last).atexit = False
         self._book = self._book.holding(self._last, table)
@@ -55,17 +54,17 @@ class Pool(Turns):
 
     @property
     def used_pages(self) -> int:
-        """Pages that some sequence holds."""
+        """Number of pages that some sequence holds."""
         return int(np.count_nonzero(self._book.references))
 
     @property
     def free_pages(self) -> int:
-        """Pages that no sequence holds."""
+        """Number of pages that no sequence holds."""
         return len(self._book.free)
 
     @property
     def references(self) -> Array:
-        """How often each page stands in a table, (pages,)."""
+        """How many tables hold each page, (pages,)."""
         return self._book.references.copy()
 
     @property

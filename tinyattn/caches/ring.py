@@ -8,32 +8,31 @@ from typing import Any
 import numpy as np
 
 from tinyattn import fastest
-from tinyattn.caches.asked import check_function
-from tinyattn.caches.protocol import check_tokens
-from tinyattn.caches.reading import read_parts, settled_bias, with_sinks
-from tinyattn.caches.tape import Tape
-from tinyattn.caches.taped import Held, Taped
-from tinyattn.ops.bias import Bias
+from tinyattn.caches import base
+from tinyattn.caches.checks import check_function, check_keys_values
+from tinyattn.caches.parts import Part, attend_parts, narrowed
+from tinyattn.caches.tape import Tape, Tapes
 from tinyattn.ops.checks import whole
 from tinyattn.ops.masks.pattern import Pattern
-from tinyattn.ops.merge import merge
 from tinyattn.ops.types import Array
 
 # Sums of such numbers still fit in 64 bits.
 MOST = 1 << 60
+FIRST = ("first_keys", "first_values")
+NAMES = ("keys", "values", *FIRST)
 
 
-class RingCache(Taped):
-    """Keeps the last `window` tokens and the first `keep_first`; exact, for attention to just these.
+class RingCache(base.Base):
+    """Keeps the last `window` tokens and the first `keep_first`; exact for attention to these tokens.
 
     A query sees the `window` newest tokens, its own included, and the first ones, wherever it stands in a chunk. `slack`
-    more are held, so that truncating by at most so many (from the longest it has been) is exact. The last tokens lie in
-    order on a tape and not in the slots of a circle: nothing is unrolled to be read, and nothing is ever written over.
+    more tokens are held, so that truncating by at most `slack` (from the greatest length so far) is exact. The last tokens lie
+    in order on a tape and not in the slots of a circle: they are read where they lie, and nothing is ever written over.
 
-    Positions are the original ones. With `rotate(x, positions)`, `tinyattn.ops.rotary` for one, they are those in the
+    Positions are those in the text. With `rotate(x, positions)`, for instance `tinyattn.ops.rotary`, they are those in the
     cache (arXiv:2309.17453): queries and keys come in unrotated, and a first token is never farther away than
-    keep_first + window. Keys are turned once, to their original positions, as distances in the window are the same; for
-    the first tokens the query is turned to its place in the cache instead.
+    keep_first + window. Keys are rotated once, to their positions in the text, since distances within the window are the same;
+    for the first tokens the query is rotated to its position in the cache instead.
 
     nbytes = min(length, keep_first + window + slack) kv_heads (head_dim + value_dim) itemsize, times the leading axes.
 
@@ -45,7 +44,8 @@ class RingCache(Taped):
     32
     """
 
-    names = ("keys", "values", "first_keys", "first_values")
+    _held: Tapes | None
+    view = base.view
 
     def __init__(self, window: int, *, keep_first: int = 0, slack: int = 0,
                  rotate: Callable[[Array, Array], Array] | None = None) -> None:
@@ -65,83 +65,82 @@ class RingCache(Taped):
         held = self._held
         if held is None:
             return 0
-        twice = max(0, held.tapes["first_keys"].size - low(held))
-        return super().nbytes - sum(held.tapes[name].rows[..., :twice, :].nbytes for name in ("first_keys", "first_values"))
+        twice = max(0, held.tapes["first_keys"].size - held.low)
+        return held.nbytes - sum(held.tapes[name].rows[..., :twice, :].nbytes for name in FIRST)
 
-    def _grown(self, k: Array, v: Array) -> Held:
-        k, v = check_tokens(k, v, self._kept())
-        held = self._held or Held({name: Tape.like(k if name.endswith("keys") else v) for name in self.names}, 0)
-        length = held.length + k.shape[-2]
+    def _appended(self, k: Array, v: Array) -> Tapes:
+        held = self._held
+        k, v = check_keys_values(k, v, held and held.like)
+        tapes, before = held or Tapes.empty(NAMES, k, v)
+        length = before + k.shape[-2]
         if self.rotate is not None:
-            k = self.rotate(k, np.arange(held.length, length))
-        early = max(0, self.keep_first - held.length)
-        new = {"keys": k, "values": v, "first_keys": k[..., :early, :], "first_values": v[..., :early, :]}
-        return Held({name: tape.extended(new[name]) for name, tape in held.tapes.items()}, length)
+            k = self.rotate(k, np.arange(before, length))
+        grown = {**tapes, "keys": tapes["keys"].extended(k), "values": tapes["values"].extended(v)}
+        if before < self.keep_first:
+            early = self.keep_first - before
+            grown |= {name: tapes[name].extended(rows[..., :early, :]) for name, rows in zip(FIRST, (k, v), strict=True)}
+        return Tapes(grown, length)
 
-    def _settled(self, held: Held) -> Held:
-        keep = self.window + self.slack
-        return held._replace(tapes={name: tape if name.startswith("first") else tape.last(keep).fitted(4 * keep)
-                                    for name, tape in held.tapes.items()})
+    def _trimmed(self, held: Tapes) -> Tapes:
+        keep, tapes = self.window + self.slack, dict(held.tapes)
+        for name in ("keys", "values"):
+            tapes[name] = tapes[name].last(keep, 4 * keep)
+        return Tapes(tapes, held.length)
 
-    def _read(self, q: Array, held: Held, options: dict[str, Any]) -> Array:
-        if options.get("window") is not None:
-            raise ValueError(f"window: this ring's own is {self.window} tokens, got {options['window']}")
-        start = held.length - q.shape[-2] - self.window + 1  # the oldest position in the window of the oldest query
-        self._check_held(held, start, "q")
-        begin = max(low(held), start, self.keep_first)
-        keys, values = (held.tapes[name].rows[..., begin - low(held) :, :] for name in ("keys", "values"))
-        window = (self.window - 1, 0)
+    def _attended(self, q: Array, held: Tapes, options: dict[str, Any]) -> Array:
+        if (window := options.pop("window", None)) is not None:
+            raise ValueError(f"window: this ring's own is {self.window} tokens, got {window}")
+        length, queries = held.length, q.shape[-2]
+        keys, values, *first = (held.tapes[name].rows for name in NAMES)
+        low, early = length - keys.shape[-2], first[0].shape[-2]
+        start = length - queries - self.window + 1  # the oldest position in the window of the first query
+        self._check_kept(low, early, start, "q")
+        begin = max(low, start, self.keep_first)
+        keys, values = keys[..., begin - low :, :], values[..., begin - low :, :]
         if self.rotate is None and not self.keep_first and options.get("mask") is None and options.get("bias") is None:
-            out: Array = fastest.attention(q, keys, values, causal=True, window=window, **options)
+            if queries > 1:  # one query sees all keys from `begin` on
+                options["window"] = (self.window - 1, 0)
+            out: Array = fastest.attention(q, keys, values, causal=True, **options)
             return out
-        sinks, at = options.pop("sinks", None), np.arange(held.length - q.shape[-2], held.length)
-        if not isinstance(options.get("bias"), Bias) or self.rotate is None:
-            options["bias"] = settled_bias(options.get("bias"), q, held.length,
-                                           lambda: self._visible(options.get("mask"), at, held.length))
-        near = read_parts(self._turned(q, at), [(keys, values, np.arange(begin, held.length))], at, held.length,
-                          **{**options, "window": window})
-        places = at if self.rotate is None else np.minimum(at, self.keep_first + self.window - 1)
-        first = held.tapes["first_keys"], held.tapes["first_values"]
-        far = read_parts(self._turned(q, places), [(first[0].rows, first[1].rows, np.arange(first[0].size))], places, held.length,
-                         **options)
-        return with_sinks(merge(near, far), sinks).astype(q.dtype, copy=False)
+        at = np.arange(length - queries, length)
+        if queries > 1 or options.get("bias") is not None:
+            options["mask"] = narrowed(options.get("mask"), Pattern(self._sees), at, length)
+        near, far = Part(keys, values, np.arange(begin, length)), Part(first[0], first[1], np.arange(early))
+        if self.rotate is not None:
+            places = np.minimum(at, self.keep_first + self.window - 1)
+            near, far = near._replace(q=self._rotated(q, at)), far._replace(q=self._rotated(q, places), at=places)
+        return attend_parts(q, [near, far], length, **options)
 
-    def _visible(self, mask: Array | Pattern | None, at: Array, length: int) -> Array:
-        """Returns which keys the queries at these positions see: the window's, the first, and of both what a mask lets them."""
-        positions, behind = np.arange(length), at[:, None]
-        seen = (positions <= behind) & ((positions < self.keep_first) | (positions > behind - self.window))
-        shown = mask.visible(at, positions) if isinstance(mask, Pattern) else mask
-        return seen if shown is None else seen & shown
+    def _sees(self, i: Array, j: Array) -> Array:
+        """Returns whether keys at positions j are among the first or in the window of queries at positions i."""
+        return (j < self.keep_first) | (j > i - self.window)
 
-    def _turned(self, q: Array, at: Array) -> Array:
+    def _rotated(self, q: Array, at: Array) -> Array:
+        """Returns queries rotated to positions."""
         return q if self.rotate is None else self.rotate(q, at)
 
-    def _check_held(self, held: Held, start: int, name: str) -> None:
-        """Raises ValueError unless all positions from `start` on are held."""
-        if max(start, held.tapes["first_keys"].size) < low(held):
-            raise ValueError(f"{name}: position {max(start, 0)} is seen and no longer held, the oldest that is held is {low(held)}; "
+    def _check_kept(self, low: int, early: int, start: int, name: str) -> None:
+        """Raises ValueError unless all positions from `start` on are held: the first `early`, and those from `low` on."""
+        if max(start, early) < low:
+            raise ValueError(f"{name}: position {max(start, 0)} is seen and no longer held, the oldest that is held is {low}; "
                              f"step reads a chunk as it is appended, and a ring with more slack holds more")
 
-    def _seen(self, held: Held) -> tuple[Array, Array, Array]:
-        keys, values, positions = super()._seen(held)
-        early = min(held.tapes["first_keys"].size, low(held))
+    def _viewed(self, held: Tapes) -> tuple[Array, Array, Array]:
+        self._held = held = held.each(Tape.lent)
+        keys, values, *first = (held.tapes[name].rows for name in NAMES)
+        early, positions = min(first[0].shape[-2], held.low), np.arange(held.low, held.length)
         if not early:
             return keys, values, positions
-        first = (held.tapes[name].rows[..., :early, :] for name in ("first_keys", "first_values"))
-        keys, values = (np.concatenate(parts, axis=-2) for parts in zip(first, (keys, values), strict=True))
+        keys, values = (np.concatenate((rows[..., :early, :], last), axis=-2)
+                        for rows, last in zip(first, (keys, values), strict=True))
         return keys, values, np.concatenate((np.arange(early), positions))
 
-    def _cut(self, length: int) -> Held | None:
-        held = self._held
-        if held is None:
-            return None
-        if min(length, self.keep_first) < length:
-            self._check_held(held, length - self.window, "length")
-        kept = {name: tape.without(max(0, tape.size - length) if name.startswith("first") else min(tape.size, held.length - length))
+    def _truncated(self, held: Tapes, length: int) -> Tapes:
+        if self.keep_first < length:
+            self._check_kept(held.low, held.tapes["first_keys"].size, length - self.window, "length")
+        kept = {name: tape.without(max(0, tape.size - length) if name in FIRST else min(tape.size, held.length - length))
                 for name, tape in held.tapes.items()}
-        return Held(kept, length)
+        return Tapes(kept, length)
 
-
-def low(held: Held) -> int:
-    """Returns the position of the oldest of the last keys."""
-    return held.length - held.tapes["keys"].size
+    def _loaded(self, arrays: dict[str, Array]) -> Tapes:
+        return Tapes.of(arrays, NAMES)

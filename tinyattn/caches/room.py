@@ -1,4 +1,4 @@
-"""Room for a text, asked of all caches together: some take their pages from one pool."""
+"""Room for a text, checked for all caches of a model together, since some take their pages from one pool."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from tinyattn.caches.paged import PagedCache, PagePool
 
 
 def check_room(wanted: Iterable[tuple[Any, int]], *, beams: int = 1, shared: int = 0) -> None:
-    """Raises ValueError unless every cache has room for its number of tokens in all, and every pool for all of its sequences.
+    """Raises ValueError unless every cache has room for its total number of tokens, and every pool for all its sequences.
 
-    `wanted` is each cache with the tokens that it is to hold; with `beams` rows each, whose first `shared` tokens are the same.
+    `wanted` gives each cache with the number of tokens that it will hold, in `beams` rows whose first `shared` tokens are the same.
 
     >>> pool = PagePool(4, 2)
     >>> check_room([(pool.sequence(), 4), (pool.sequence(), 4)])

@@ -1,23 +1,21 @@
-"""What a batch of rows of different lengths gives to each row's own cache."""
+"""A batch whose rows have different lengths: the part of each argument that belongs to each row."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 from tinyattn.caches.base import Base
+from tinyattn.caches.options import declared
 from tinyattn.ops.checks import integers
 from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.types import Array
 
-# Arrays with as many axes as a token's gates that are nevertheless the same for all rows.
-WHOLE = ("w_uk", "w_uv", "sinks")
-
 
 def chunk_of(k: Array, v: Array) -> int:
-    """Returns the tokens of a chunk with rows."""
+    """Returns the number of tokens of a chunk with rows."""
     for name, array in (("k", k), ("v", v)):
         if not isinstance(array, np.ndarray) or array.ndim < 3:
             raise TypeError(f"{name}: expected an array (rows, ..., n, dim), got {getattr(array, 'shape', type(array).__name__)}")
@@ -38,27 +36,35 @@ def check_lengths(lengths: Any, rows: int | None = None, most: int | None = None
 
 
 def successor(cache: Any) -> Any:
-    """Returns a fork that is to take the place of a cache."""
+    """Returns a fork that will replace a cache."""
     return cache._successor() if isinstance(cache, Base) else cache.fork()
 
 
 def release(caches: Iterable[Any]) -> None:
-    """Gives back what caches hold of a pool that others share; most hold nothing of one."""
+    """Returns the pages of caches to the pools that they share; most caches have none."""
     for cache in caches:
         if hasattr(cache, "free"):
             cache.free()
 
 
 def padded(out: Array, own: slice, tokens: int) -> Array:
-    """Returns what the own queries of a row read, with 0 for the others of the chunk."""
+    """Returns the output of a row's own queries, with 0 for the padding of the chunk."""
     return np.pad(out, [(0, 0)] * (out.ndim - 2) + [(own.start, tokens - own.stop), (0, 0)])
 
 
-def option_of_row(name: str, option: Any, row: int, own: slice, sizes: tuple[int, int], rank: int) -> Any:
-    """Returns the part of an option that belongs to the own tokens of one row; all of it where it is the same for all rows.
+def per_token_of(cache: Any) -> Mapping[str, str] | None:
+    """Returns the options of a row's cache that have one entry per token, as its mechanism declares them; None if unknown."""
+    mechanism = getattr(cache, "mechanism", None)
+    return {} if mechanism is None and isinstance(cache, Base) else declared(mechanism)
 
-    An entry per row and token has as many axes as the queries, `rank`, with the tokens on the last but one, or one axis less,
-    with the tokens on the last. `sizes` are the rows and the tokens of the chunk.
+
+def option_of_row(name: str, option: Any, row: int, own: slice, sizes: tuple[int, int], rank: int,
+                  per_token: Mapping[str, str] | None) -> Any:
+    """Returns the part of an option that belongs to the own tokens of one row, or all of it if it is the same for all rows.
+
+    An option with one entry per row and token has as many axes as the queries, `rank`, with the tokens on the last but one, or one
+    axis less, with the tokens on the last. `sizes` are the rows and the tokens of the chunk. If the mechanism does not declare
+    which options those are, `per_token` is None and the number of axes decides.
 
     Raises:
         ValueError: a mask or bias array, whose axes would have another meaning in every row; sizes that do not fit.
@@ -68,7 +74,7 @@ def option_of_row(name: str, option: Any, row: int, own: slice, sizes: tuple[int
         return pattern_of_row(option, row, rows, rank)
     if name in ("mask", "bias") and isinstance(option, np.ndarray):
         raise ValueError(f"{name}: rows of different lengths share no array; give a Pattern or Bias")
-    if name in WHOLE or not isinstance(option, np.ndarray) or option.ndim < rank - 1:
+    if (per_token is not None and name not in per_token) or not isinstance(option, np.ndarray) or option.ndim < rank - 1:
         return option
     axis = -2 if option.ndim == rank else -1
     if option.ndim > rank or option.shape[0] not in (1, rows) or option.shape[axis] not in (1, tokens):
@@ -81,7 +87,7 @@ def option_of_row(name: str, option: Any, row: int, own: slice, sizes: tuple[int
 
 
 def pattern_of_row(pattern: Pattern, row: int, rows: int, rank: int) -> Pattern:
-    """Returns a Pattern of all sequences as it is for one row of the first axis."""
+    """Returns the part of a Pattern of all sequences that belongs to one row of the first axis."""
     def see(i: Array, j: Array) -> Array:
         seen = np.asarray(pattern.see(i, j))
         if seen.ndim < rank or len(seen) == 1:

@@ -1,4 +1,4 @@
-"""SharedCache: a layer without keys of its own reads those of another."""
+"""SharedCache: a layer without keys of its own attends to those of another layer."""
 
 from __future__ import annotations
 
@@ -6,23 +6,24 @@ import copy
 import os
 from typing import Any, Self
 
-from tinyattn.caches.asked import check_options
 from tinyattn.caches.base import Base
-from tinyattn.caches.protocol import Cache, check_truncation
+from tinyattn.caches.checks import check_truncation
+from tinyattn.caches.options import check_options
+from tinyattn.caches.protocol import Cache
 from tinyattn.ops.types import Array
 
 
 class SharedCache:
-    """Reads the cache of the layer that makes the keys, after that layer's own step; exact where that is (arXiv:2405.12981).
+    """Reads the cache of the layer that makes the keys, after that layer's own step; exact if that cache is (arXiv:2405.12981).
 
-    `step` brings queries alone. What is stored is the source's, and is changed there: append, reorder and save belong to it,
-    and truncating is legal to the length that it has. `copy.deepcopy` of a list of caches keeps who reads whom. A ring that is
-    shared needs a slack of the longest chunk less one: its reader comes when the chunk is in, and reads what is still held.
+    `step` takes only queries. The tokens belong to the source: append, reorder and save are done there, and this cache may only
+    be truncated to the length that the source has. `copy.deepcopy` of a list of caches keeps which one reads which. A shared
+    ring needs a slack of at least the longest chunk less one, since its reader comes after the chunk was stored.
 
     nbytes = 0.
 
     Raises:
-        ValueError: keys or values, and what belongs to the source.
+        ValueError: keys or values, and operations that belong to the source.
 
     >>> import numpy as np
     >>> from tinyattn.caches.growing import GrowingCache
@@ -41,34 +42,34 @@ class SharedCache:
 
     @property
     def exact(self) -> bool:
-        """Whether the source is."""
+        """Whether the source is exact."""
         return self.source.exact
 
     @property
     def length(self) -> int:
-        """Tokens that the source has seen."""
+        """Number of tokens that the source has seen."""
         return self.source.length
 
     @property
     def capacity(self) -> int | None:
-        """Tokens that fit in the source."""
+        """Number of tokens that fit in the source."""
         return self.source.capacity
 
     def positions(self, count: int) -> Array:
-        """Returns the positions of the source's last tokens: those of the queries that are to read."""
+        """Returns the positions of the source's last tokens, at which the queries stand."""
         return self.source.positions(count) - count
 
     def step(self, q: Array, k: Array | None = None, v: Array | None = None, **options: Any) -> Array:
-        """Returns what queries at the positions of the source's last step read."""
+        """Returns the attention of queries at the positions of the source's last step."""
         if k is not None or v is not None:
-            raise ValueError("k, v: this cache has none of its own; they go to its source")
+            raise ValueError("k, v: this cache has no keys of its own; give them to its source")
         if not isinstance(self.source, Base):
             return self.source.attend(q, **options)
         check_options("step", options, self.source._attend_names)
-        return self.source._reread(q, options)
+        return self.source._attended_again(q, options)
 
     def attend(self, q: Array, **options: Any) -> Array:
-        """Returns what queries at the last positions of the source read."""
+        """Returns the attention of queries at the last positions of the source."""
         return self.source.attend(q, **options)
 
     def view(self) -> tuple[Array, Array, Array]:
@@ -80,20 +81,20 @@ class SharedCache:
         raise ValueError("append: this cache has no keys of its own; append to its source")
 
     def truncate(self, length: int) -> None:
-        """Raises ValueError unless the source has just this length."""
+        """Raises ValueError unless the source has exactly this length."""
         if check_truncation(length, self.length) != self.length:
             raise ValueError(f"length: the source has {self.length} tokens, got {length}; truncate the source")
 
     def reorder(self, indices: Array) -> None:
         """Raises ValueError: rows are reordered in the source."""
-        raise ValueError("reorder: the rows are the source's; reorder the source")
+        raise ValueError("reorder: this cache has no rows of its own; reorder the source")
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Raises ValueError: what there is to save is the source's."""
-        raise ValueError("save: this cache holds nothing; save its source")
+        """Raises ValueError: the source is saved instead."""
+        raise ValueError("save: this cache has no tokens of its own; save its source")
 
     def fork(self) -> Self:
-        """Returns a reader of a fork of the source; to keep several readers of one source together, deepcopy them all."""
+        """Returns a reader of a fork of the source; to keep several readers of one source together, deepcopy them all at once."""
         return type(self)(self.source.fork())
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:

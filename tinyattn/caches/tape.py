@@ -1,8 +1,9 @@
-"""A tape: rows in a buffer, written behind those that are there, and never over any that somebody may read."""
+"""Tapes: rows in buffers, written behind the rows that exist and never over rows that somebody may read."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -15,10 +16,10 @@ NEVER = sys.maxsize
 class Tape(NamedTuple):
     """Rows start to stop of a buffer (..., room, width), and the first row that may be written in place.
 
-    A tape is a value: what changes it returns another one, and the rows of this one stay what they are. So a cache that
-    is stopped in the middle of a change still holds what it held, copies share memory until one of them writes, and
-    rows that were lent stay. A row costs O(1) on average: where there is no room the rows move to a buffer of twice
-    their number, and rows that were dropped in front do not move along, so that a ring's rows lie in order, too.
+    A tape is a value: a change returns another tape, and the rows of this one stay as they are. So a cache that is stopped in
+    the middle of a change still holds its old tokens, copies share memory until one of them writes, and views that were given
+    out stay valid. A row costs O(1) on average: when the buffer is full the rows move to one of twice their number. Rows
+    dropped in front do not move along, so the rows of a ring lie in order, too.
     """
 
     buffer: Array
@@ -28,7 +29,7 @@ class Tape(NamedTuple):
 
     @classmethod
     def like(cls, rows: Array) -> Tape:
-        """Returns an empty tape for rows of this kind."""
+        """Returns an empty tape for rows of this shape and dtype."""
         return cls(np.empty((*rows.shape[:-2], 0, rows.shape[-1]), rows.dtype))
 
     @classmethod
@@ -43,44 +44,104 @@ class Tape(NamedTuple):
 
     @property
     def size(self) -> int:
-        """How many rows."""
+        """The number of rows."""
         return self.stop - self.start
+
+    def extended(self, rows: Array, room: int | None = None) -> Tape:
+        """Returns the tape with more rows at its end; a new buffer has `room` rows, or twice as many as are held."""
+        buffer, start, end, free = self
+        count = rows.shape[-2]
+        stop = end + count
+        if not count:
+            return self
+        if end >= free and stop <= buffer.shape[-2]:
+            buffer[..., end:stop, :] = rows
+            return Tape(buffer, start, stop, free)
+        held = end - start
+        new = np.empty((*rows.shape[:-2], max(held + count, 2 * held) if room is None else room, rows.shape[-1]), rows.dtype)
+        new[..., :held, :] = buffer[..., start:end, :]
+        new[..., held : held + count, :] = rows
+        return Tape(new, 0, held + count, 0)
+
+    def last(self, count: int, most: int = NEVER) -> Tape:
+        """Returns the tape with its last rows only, in a new buffer of their size if its buffer has more than `most` rows."""
+        buffer, start, stop, free = self
+        if stop - count > start:
+            start = stop - count
+        return Tape(buffer, start, stop, free) if buffer.shape[-2] <= most else Tape.of(buffer[..., start:stop, :].copy())
+
+    def without(self, count: int) -> Tape:
+        """Returns the tape without its last rows, which may be written over unless somebody else reads them."""
+        return self._replace(stop=self.stop - count)
+
+    def lent(self) -> Tape:
+        """Returns the tape whose present rows are never written over, since somebody keeps a view of them."""
+        return self._replace(free=max(self.free, self.stop))
+
+    def shared(self) -> Tape:
+        """Returns the tape that copies its rows before it writes, since another one writes in this buffer."""
+        return self._replace(free=NEVER)
+
+
+class Tapes(NamedTuple):
+    """Tapes by name, `keys` and `values` (..., kv_heads, n, dim) among them, and the number of tokens seen.
+
+    All tapes have the same leading axes; the last token stands at position length - 1.
+    """
+
+    tapes: dict[str, Tape]
+    length: int
+
+    @classmethod
+    def empty(cls, names: tuple[str, ...], k: Array, v: Array) -> Tapes:
+        """Returns tapes for keys and values like these."""
+        return cls({name: Tape.like(k if name.endswith("keys") else v) for name in names}, 0)
+
+    @classmethod
+    def of(cls, arrays: dict[str, Array], names: tuple[str, ...]) -> Tapes:
+        """Returns the tapes of a file.
+
+        Raises:
+            ValueError: arrays that do not fit each other. KeyError: an array is missing.
+        """
+        length, tapes = int(arrays["length"]), {name: Tape.of(arrays[name]) for name in names}
+        if len({tape.buffer.shape[:-2] for tape in tapes.values()}) != 1 or not tapes["keys"].size == tapes["values"].size <= length:
+            shapes = {name: array.shape for name, array in arrays.items()}
+            raise ValueError(f"a file's arrays do not fit each other and its {length} tokens: {shapes}")
+        return cls(tapes, length)
+
+    @property
+    def like(self) -> tuple[Array, Array]:
+        """Keys and values of the shape and dtype that are held, with any number of tokens."""
+        return self.tapes["keys"].buffer, self.tapes["values"].buffer
+
+    @property
+    def low(self) -> int:
+        """The position of the oldest of the keys."""
+        return self.length - self.tapes["keys"].size
 
     @property
     def nbytes(self) -> int:
         """Bytes of the rows."""
-        return self.rows.nbytes
+        return sum(tape.rows.nbytes for tape in self.tapes.values())
 
-    def extended(self, rows: Array, room: int | None = None) -> Tape:
-        """Returns the tape with more rows at its end; a new buffer has `room` rows, or twice those that are held."""
-        count, stop = rows.shape[-2], self.stop + rows.shape[-2]
-        if not count:
-            return self
-        if self.stop >= self.free and stop <= self.buffer.shape[-2]:
-            self.buffer[..., self.stop : stop, :] = rows
-            return Tape(self.buffer, self.start, stop, self.free)
-        held = self.size
-        buffer = np.empty((*rows.shape[:-2], max(held + count, 2 * held) if room is None else room, rows.shape[-1]), rows.dtype)
-        buffer[..., :held, :] = self.rows
-        buffer[..., held : held + count, :] = rows
-        return Tape(buffer, 0, held + count, 0)
+    @property
+    def allocated(self) -> int:
+        """Bytes of the buffers."""
+        return sum(tape.buffer.nbytes for tape in self.tapes.values())
 
-    def last(self, count: int) -> Tape:
-        """Returns the tape with its last rows alone."""
-        return self._replace(start=max(self.start, self.stop - count))
+    def each(self, change: Callable[[Tape], Tape]) -> Tapes:
+        """Returns the same with every tape changed."""
+        return Tapes({name: change(tape) for name, tape in self.tapes.items()}, self.length)
 
-    def fitted(self, most: int) -> Tape:
-        """Returns the tape in a buffer of its own size if its buffer has more than `most` rows."""
-        return self if self.buffer.shape[-2] <= most else Tape.of(self.rows.copy())
+    def forked(self) -> tuple[Tapes, Tapes]:
+        """Returns the tapes of a cache and of its fork: the fork writes on in place, as it is the one that will be used."""
+        return self.each(Tape.shared), self.each(Tape.lent)
 
-    def without(self, count: int) -> Tape:
-        """Returns the tape without its last rows; they may be written over unless somebody else reads them."""
-        return self._replace(stop=self.stop - count)
+    def reordered(self, rows: Array) -> Tapes:
+        """Returns the tapes with these rows of the first axis."""
+        return self.each(lambda tape: Tape.of(tape.rows[rows]))
 
-    def lent(self) -> Tape:
-        """Returns the tape whose rows are not written over, as somebody keeps a view of them."""
-        return self._replace(free=max(self.free, self.stop))
-
-    def shared(self) -> Tape:
-        """Returns the tape that copies its rows before it writes: another one writes in this buffer."""
-        return self._replace(free=NEVER)
+    def saved(self) -> dict[str, Array]:
+        """Returns all arrays by name."""
+        return {name: tape.rows for name, tape in self.tapes.items()} | {"length": np.array(self.length, np.int64)}

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tinyattn import definitions, ops
+from tinyattn import fastest, ops
 from tinyattn.catalog.calls import rotated_by_cells
 from tinyattn.layers.block import Block
 from tinyattn.layers.spatial_gate import SpatialGate
@@ -20,7 +20,7 @@ from tinyattn.ops.types import Array
 
 def everywhere(q: Array, k: Array, v: Array, *, grid: tuple[int, ...]) -> Any:
     """Returns attention to all cells, whatever the grid is."""
-    return definitions.attention(q, k, v)
+    return fastest.attention(q, k, v)
 
 
 def swin(rng: np.random.Generator, number: int, config: ImageConfig) -> SwinBlock:
@@ -41,8 +41,8 @@ def halves(number: int) -> Any:
     def twins(q: Array, k: Array, v: Array, *, grid: tuple[int, ...]) -> Any:
         half = tuple(max(1, side // 2) for side in grid)
         if number % 2:
-            return definitions.global_subsampled_attention(q, k, v, grid=grid, ratio=half)
-        return definitions.locally_grouped_attention(q, k, v, grid=grid, window=half)
+            return fastest.global_subsampled_attention(q, k, v, grid=grid, ratio=half)
+        return fastest.locally_grouped_attention(q, k, v, grid=grid, window=half)
 
     return twins
 
@@ -51,9 +51,9 @@ BLOCKS: Mapping[str, BlockOf] = {
     "attention": attending(lambda number: everywhere),
     "shifted_window_attention": swin,
     "locally_grouped_attention": attending(halves),
-    "global_subsampled_attention": attending(lambda number: partial(definitions.global_subsampled_attention, ratio=2)),
-    "axial_attention": attending(lambda number: partial(definitions.axial_attention, axis=number % 2)),
-    "neighborhood_attention": attending(lambda number: partial(definitions.neighborhood_attention, kernel=3)),
+    "global_subsampled_attention": attending(lambda number: partial(fastest.global_subsampled_attention, ratio=2)),
+    "axial_attention": attending(lambda number: partial(fastest.axial_attention, axis=number % 2)),
+    "neighborhood_attention": attending(lambda number: partial(fastest.neighborhood_attention, kernel=3)),
     "spatial_gate": gate,
     "rotary_2d": attending(lambda number: rotated_by_cells(ops.rotary_2d)),
 }

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tinyattn import definitions
+from tinyattn import definitions, fastest
 from tinyattn.caches.growing import GrowingCache
 from tinyattn.caches.state import StateCache
 from tinyattn.catalog.cache_size import KEYS_AND_VALUES, CacheSize
@@ -45,7 +45,7 @@ def second_maps(f: Mechanism) -> Mechanism:
     return lambda q, k, v, *, q2, k2, **options: f(q, k, q2, k2, v, **options)
 
 
-DIFFERENCE = second_maps(definitions.differential_attention)
+DIFFERENCE = second_maps(fastest.differential_attention)
 
 
 def halved_channels(q: Array, k: Array, v: Array, *, lambda_: float = 0.2, mechanism: Mechanism = DIFFERENCE,
@@ -60,7 +60,7 @@ def as_latent(f: Mechanism) -> Mechanism:
     return lambda q, k, v, *, q_rope, **options: f(q, q_rope, k, v, **options)
 
 
-ABSORBED = as_latent(definitions.latent_attention_absorbed)
+ABSORBED = as_latent(fastest.latent_attention_absorbed)
 
 
 def counting(f: Mechanism) -> Mechanism:
@@ -68,7 +68,7 @@ def counting(f: Mechanism) -> Mechanism:
     def mechanism(q: Array, k: Array, v: Array, *, embedding: Array, causal: bool = True, mask: Any = None, window: Any = None,
                   scale: float | None = None, **options: Any) -> Any:
         same: dict[str, Any] = {"causal": causal, "mask": mask, "window": window, "scale": scale}
-        return definitions.attention(q, k, v, bias=f(q, k, embedding=embedding, **same), **same, **options)
+        return fastest.attention(q, k, v, bias=f(q, k, embedding=embedding, **same), **same, **options)
 
     return mechanism
 
@@ -135,7 +135,7 @@ def with_unit_keys(chunked: Mechanism) -> Mechanism:
 
 
 def sharded(q: Array, k: Array, v: Array, *, causal: bool = True, size: int = 16, local: int = 2, stride: int = 4,
-            mechanism: Mechanism = definitions.block_sparse_attention, **options: Any) -> Any:
+            mechanism: Mechanism = fastest.block_sparse_attention, **options: Any) -> Any:
     """Returns attention to the last blocks and to every stride-th block before them, a different choice in each head."""
     positions, heads = np.arange(k.shape[-2] - q.shape[-2], k.shape[-2]), np.arange(q.shape[-3])[:, None, None]
     mine, theirs = positions[:, None] // size, np.arange(-(-k.shape[-2] // size))
@@ -166,4 +166,4 @@ def of_an_image(f: Mechanism) -> Mechanism:
 
 def rotated_by_cells(f: Mechanism) -> Mechanism:
     """Returns attention on queries and keys that f rotates by the places of their cells."""
-    return lambda q, k, v, *, grid, **options: definitions.attention(f(q, grid=grid), f(k, grid=grid), v, **options)
+    return lambda q, k, v, *, grid, **options: fastest.attention(f(q, grid=grid), f(k, grid=grid), v, **options)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinyattn import definitions
+from tinyattn import definitions, fastest
 from tinyattn.catalog import calls, refused
 from tinyattn.catalog.row import BadInput, Paper, Row
 from tinyattn.laws.cached import decoder_laws
@@ -21,6 +21,7 @@ from tinyattn.layers.inputs import Input, Parameter, between
 from tinyattn.ops.masks.pattern import Pattern
 
 ATTENTION, MERGED = taking(definitions.attention, *ALL), definitions.dual_chunk_attention_merged
+FAST = fastest.dual_chunk_attention_merged
 # Up to 256 tokens, and 2 rather than 6 to begin with: with 6, all spans would cover a context of 256 and have no gradient.
 SPANS = Input.of(definitions.dynamic_contextual_attention, "span", between(0.0, 256.0), 2.0)
 ROWS = (
@@ -94,5 +95,5 @@ ROWS = (
               *decoder_laws(calls.always_causal(MERGED), draw.IN_ORDER)),
         bad_inputs=(refused.value("chunk", 0), refused.value("local", 0), refused.value("clamp", "papr", "code"),
                     refused.value("base", 0.5), refused.kind("positions", np.zeros(3))),
-        forms={"merged": MERGED}, rotates=True, **calls.growing(calls.always_causal(MERGED), chunk=64, local=16)),
+        forms={"merged": MERGED}, rotates=True, **calls.growing(calls.always_causal(FAST), chunk=64, local=16)),
 )

@@ -37,7 +37,8 @@ def kind(name: str, given: Any) -> BadInput:
 
 
 MASK = kind("mask", np.ones((3, 3), np.int64))
-WINDOW, SCALE, SOFTCAP = value("window", (-1, 0)), value("scale", float("nan")), value("softcap", 0.0)
+WINDOW = BadInput({"window": (-1, 0)}, ValueError, ("window", "left", "-1"))
+SCALE, SOFTCAP = value("scale", float("nan")), value("softcap", 0.0)
 WITHOUT_SINKS = (MASK, WINDOW, SCALE, SOFTCAP)
 SOFTMAX = (*WITHOUT_SINKS, shape("sinks", 99))
 STATE = BadInput({"initial_state": np.ones(1), "normalize": True}, TypeError, ("initial_state", "pair"))

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tinyattn import fastest
 from tinyattn.catalog.cache_size import CacheSize
 from tinyattn.laws.law import Law
 from tinyattn.laws.problem import Mechanism, Problem, Sizes
@@ -51,11 +52,11 @@ class Row:
 
     `name` is the definition's unless another is given. `kind` is exact, or approximate for what approximates attention.
     `sample(rng, sizes)` draws a problem and `fit` changes sizes to those that the mechanism takes. `called` turns a
-    definition with other arguments into f(q, k, v, **options). `kernel` names the function of `tinyattn.kernels` that
-    computes the same, fast. `mixer(q, k, v, causal=True)` is the mechanism as a decoder layer calls it, None if it cannot
-    mix the tokens of a decoder; `cache` makes its cache for one layer, whose bytes `cache_size` gives. `inputs` are the
-    arguments that a layer computes from the tokens or learns, `rotates` says that the mechanism applies positions itself,
-    and `layer` makes the layer around it. `pattern` shows which query sees which key, where that can be drawn.
+    definition with other arguments into f(q, k, v, **options). `mixer(q, k, v, causal=True)` is the mechanism as a decoder
+    layer calls it, None if it cannot mix the tokens of a decoder; `cache` makes its cache for one layer, whose bytes
+    `cache_size` gives. `inputs` are the arguments that a layer computes from the tokens or learns, `rotates` says that the
+    mechanism applies positions itself, and `layer` makes the layer around it. `pattern` shows which query sees which key,
+    where that can be drawn.
 
     >>> from tinyattn.catalog import find
     >>> row = find("multi-query attention")
@@ -74,7 +75,6 @@ class Row:
     kind: str = "exact"
     aliases: tuple[str, ...] = ()
     forms: Mapping[str, Mechanism] = field(default_factory=dict)
-    kernel: str | None = None
     dtypes: tuple[str, ...] = ("float64", "float32", "float16", "bfloat16")
     inputs: tuple[Input | Parameter, ...] = ()
     rotates: bool = False
@@ -85,6 +85,16 @@ class Row:
     cache: Callable[[], Any] | None = None
     cache_size: CacheSize | None = None
     pattern: Pattern | None = None
+
+    @property
+    def kernel(self) -> str | None:
+        """The name of its kernel in `tinyattn.kernels`; None where the definition serves at every size."""
+        return self.name if hasattr(fastest, self.name) else None
+
+    @property
+    def fast(self) -> Mechanism:
+        """Its fastest form, `tinyattn.NAME`, as the laws call it: f(q, k, v, **options)."""
+        return self.called(getattr(fastest, self.name, self.definition))
 
     @property
     def mechanism(self) -> Mechanism:

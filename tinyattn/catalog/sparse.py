@@ -7,11 +7,10 @@ from functools import partial
 
 import numpy as np
 
-from tinyattn import definitions
+from tinyattn import definitions, fastest
 from tinyattn.caches.growing import GrowingCache
 from tinyattn.catalog import calls, refused
 from tinyattn.catalog.row import BadInput, Paper, Row
-from tinyattn.definitions.sparse.bigbird import ends, near_blocks
 from tinyattn.laws import sparse as compared
 from tinyattn.laws.cached import cached, decoder_laws
 from tinyattn.laws.draw import sparse as draw
@@ -29,6 +28,7 @@ from tinyattn.laws.oracles.calls import own_values, taking
 from tinyattn.laws.oracles.variants import pairs_one_by_one
 from tinyattn.ops import masks
 from tinyattn.ops.masks.pattern import Pattern
+from tinyattn.ops.masks.published import ends, near_blocks
 
 CHILD, BELTAGY = Paper("Child et al.", 2019, "1904.10509"), Paper("Beltagy et al.", 2020, "2004.05150")
 ROWS = (
@@ -69,7 +69,7 @@ ROWS = (
         bad_inputs=(BadInput({"mask": np.ones((5, 7), bool)}, TypeError, ("mask", "ndarray")),
                     BadInput({"mask": masks.per_head([masks.causal()] * 3)}, ValueError, ("mask", "(3, 5, 7)")),
                     refused.BLOCK, refused.SCALE),
-        **calls.growing(calls.always_causal(definitions.gathered_attention), mask=masks.sliding_window(32) | masks.strided(32)),
+        **calls.growing(calls.always_causal(fastest.gathered_attention), mask=masks.sliding_window(32) | masks.strided(32)),
         pattern=masks.sliding_window(4) | masks.strided(4)),
     Row(definition=definitions.block_sparse_attention, papers=(CHILD, Paper("Lin et al.", 2024, "2407.17678")),
         cost="heads i j (d + e)",
@@ -111,7 +111,7 @@ ROWS = (
               *decoder_laws(definitions.multi_head_local_attention, given(LOCAL, window=3, sinks=None))),
         bad_inputs=(refused.value("window", 0), BadInput({"window": [1]}, ValueError, ("window", "1")),
                     refused.value("mode", "wide", "sliding"), BadInput({"mask": Pattern(lambda i, j: i == j)}, TypeError, ("mask",))),
-        **calls.growing(definitions.multi_head_local_attention, window=64), pattern=masks.sliding_window(4)),
+        **calls.growing(fastest.multi_head_local_attention, window=64), pattern=masks.sliding_window(4)),
     Row(definition=definitions.longformer_attention, called=calls.tied, papers=(BELTAGY,), cost="heads i (window + global) (d + e)",
         says="Every token reads a window; a few global tokens read all tokens and are read by all.",
         aliases=("longformer", "global tokens"), sample=draw.PROJECTED,
@@ -147,7 +147,7 @@ ROWS = (
                      says="With as many random blocks as there are blocks it is causal attention."),
               *decoder_laws(definitions.bigbird_attention, draw.BIGBIRD_CAUSAL, draw.BIGBIRD)),
         bad_inputs=(refused.BLOCK, refused.value("random", -1), refused.kind("seed", 0.5), refused.kind("causal", 1), refused.SCALE),
-        **calls.growing(definitions.bigbird_attention, block=16, random=2, seed=0),
+        **calls.growing(fastest.bigbird_attention, block=16, random=2, seed=0),
         pattern=near_blocks(2) | ends(2, 16) | masks.random_blocks(2, 1, 0)),
     Row(definition=definitions.streaming_llm_attention, papers=(Paper("Xiao et al.", 2023, "2309.17453"),),
         cost="heads i (first + window) (d + e)",
@@ -163,7 +163,7 @@ ROWS = (
               *decoder_laws(calls.always_causal(definitions.streaming_llm_attention), draw.STREAMING)),
         bad_inputs=(refused.value("first", -1), refused.value("window", 0), refused.value("base", float("nan")),
                     refused.kind("base", "x"), refused.SCALE),
-        rotates=True, **calls.growing(calls.always_causal(definitions.streaming_llm_attention), first=4, window=60),
+        rotates=True, **calls.growing(calls.always_causal(fastest.streaming_llm_attention), first=4, window=60),
         pattern=masks.causal() & (masks.first(2) | masks.sliding_window(4))),
     Row(definition=definitions.shifted_sparse_attention, papers=(Paper("Chen et al.", 2023, "2309.12307"),),
         cost="heads i group (d + e)",
@@ -185,5 +185,5 @@ ROWS = (
               *decoder_laws(definitions.shifted_sparse_attention, draw.GROUPS_CAUSAL, draw.GROUPS, heads=False)),
         bad_inputs=(refused.value("group", 3), refused.value("group", 0), refused.value("variant", "swin", "safe"),
                     BadInput({"variant": "roll"}, ValueError, ("q", "(1, 4, 5, 4)")), refused.SCALE),
-        **calls.growing(definitions.shifted_sparse_attention, group=32), pattern=masks.causal() & masks.shifted_blocks(4, 2)),
+        **calls.growing(fastest.shifted_sparse_attention, group=32), pattern=masks.causal() & masks.shifted_blocks(4, 2)),
 )

@@ -62,7 +62,6 @@ from tinyattn.definitions.spatial.axial import axial_attention
 from tinyattn.definitions.spatial.global_subsampled import global_subsampled_attention
 from tinyattn.definitions.spatial.locally_grouped import locally_grouped_attention
 from tinyattn.definitions.spatial.neighborhood import neighborhood_attention
-from tinyattn.definitions.spatial.shifted_window import relative_position_index as relative_position_index
 from tinyattn.definitions.spatial.shifted_window import shifted_window_attention
 from tinyattn.definitions.spatial.spatial_gate import spatial_gate
 from tinyattn.ops.draws import lsh_rotations as lsh_rotations
@@ -72,6 +71,7 @@ from tinyattn.ops.features import elu_plus_one as elu_plus_one
 from tinyattn.ops.features import performer_features as performer_features
 from tinyattn.ops.features import relu_features as relu_features
 from tinyattn.ops.features import taylor_features as taylor_features
+from tinyattn.ops.windows import relative_position_index as relative_position_index
 
 __all__ = [
     "attention",

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import update_wrapper
 from typing import Any, Generic, ParamSpec, TypeVar
 
@@ -19,6 +21,8 @@ from tinyattn.engine.tensor import Tensor
 
 P = ParamSpec("P")
 R = TypeVar("R")
+# What second derivatives walk in the place of some primitives, for the calls made inside `walking`.
+WALKED: ContextVar[Mapping[Any, Callable[..., Any]]] = ContextVar("WALKED")
 
 
 class Primitive(Generic[P, R]):
@@ -64,7 +68,8 @@ class Primitive(Generic[P, R]):
         if recording:
             given.update({name: copied(a) for name, a in given.items()})
         # Tensors are kept only where a second derivative is possible: they keep arrays alive that the backward may not need.
-        inputs = dict(given) if recording and self.definition is not None else {}
+        definition = WALKED.get({}).get(self, self.definition) if recording else None
+        inputs = {} if definition is None else dict(given)
         given.update({name: t._value for name, t in tensors.items()})
         out: Any
         out, saved = self.computed(bound.args, bound.kwargs)
@@ -82,7 +87,7 @@ class Primitive(Generic[P, R]):
                     for g, (shape, dtype) in zip(gs, shapes, strict=True)]
             d_out = tuple(full) if several else full[0]
             if any(isinstance(g, Tensor) for g in full):
-                gradients = self.walked(inputs, list(live), d_out)
+                gradients = self.walked(definition, inputs, list(live), d_out)
             else:
                 gradients = self.pulled(d_out, saved)
             return [self.checked(gradients.get(name), name, node) for name, node in live.items()]
@@ -111,9 +116,8 @@ class Primitive(Generic[P, R]):
             raise TypeError(f"the backward of {self.name} names unknown arguments: {sorted(unknown)}")
         return gradients
 
-    def walked(self, inputs: dict[str, Any], live: list[str], d_out: Any) -> Mapping[str, Any]:
+    def walked(self, definition: Callable[..., Any] | None, inputs: dict[str, Any], live: list[str], d_out: Any) -> Mapping[str, Any]:
         """Returns the gradients as Tensors, by the definition at the same inputs."""
-        definition = self.definition
         if definition is None:
             raise TypeError(f"{self.name} has a first derivative only; for a second one differentiate a function that has "
                             f"rules, or name it by {self.name}.again(function)")
@@ -137,6 +141,19 @@ class Primitive(Generic[P, R]):
         if gradient.shape != node.shape:
             raise ValueError(f"{said} must have the argument's shape {node.shape}, got {gradient.shape}")
         return gradient
+
+
+@contextmanager
+def walking(definitions: Mapping[Primitive[..., Any], Callable[..., Any]]) -> Iterator[None]:
+    """Lets second derivatives of what is called inside walk these functions, each in the place of its primitive.
+
+    It is `again` for primitives that stand inside of the functions that are called.
+    """
+    token = WALKED.set(definitions)
+    try:
+        yield
+    finally:
+        WALKED.reset(token)
 
 
 def primitive(function: Callable[P, tuple[R, Any]]) -> Primitive[P, R]:

@@ -6,10 +6,73 @@ what the mechanisms stand on.
     tiles/                  registers, products of tiles, threads
     exact/                  exact softmax attention over tiles of keys
     softmax/                the softmax mechanisms
+    sparse/                 mechanisms that visit some of the tiles
+    lowrank/                mechanisms in which few keys stand for all
+    spatial/                mechanisms on grids
 """
 
 from tinyattn.kernels.exact.stored import paged_attention, quantized_attention
+from tinyattn.kernels.lowrank.linformer import linformer_attention
+from tinyattn.kernels.lowrank.nystrom import nystrom_attention
+from tinyattn.kernels.softmax.differential import differential_attention
 from tinyattn.kernels.softmax.dot_product import attention, attention_with_lse
+from tinyattn.kernels.softmax.dual_chunk import dual_chunk_attention
+from tinyattn.kernels.softmax.dual_chunk_merged import dual_chunk_attention_merged
+from tinyattn.kernels.softmax.gated import gated_attention
+from tinyattn.kernels.softmax.grouped_query import grouped_query_attention
+from tinyattn.kernels.softmax.latent_absorbed import latent_attention_absorbed
+from tinyattn.kernels.softmax.latent_expanded import latent_attention_expanded
+from tinyattn.kernels.softmax.multi_head import multi_head_attention
+from tinyattn.kernels.softmax.multi_query import multi_query_attention
+from tinyattn.kernels.softmax.off_by_one import softmax_off_by_one_attention
+from tinyattn.kernels.softmax.qk_norm import qk_norm_attention
+from tinyattn.kernels.softmax.streaming import streaming_attention
+from tinyattn.kernels.sparse.bigbird import bigbird_attention
+from tinyattn.kernels.sparse.block_sparse import block_sparse_attention
+from tinyattn.kernels.sparse.gathered import gathered_attention
+from tinyattn.kernels.sparse.local import multi_head_local_attention
+from tinyattn.kernels.sparse.longformer import longformer_attention
+from tinyattn.kernels.sparse.lsh import lsh_attention
+from tinyattn.kernels.sparse.shifted_sparse import shifted_sparse_attention
+from tinyattn.kernels.sparse.streaming_llm import streaming_llm_attention
+from tinyattn.kernels.spatial.axial import axial_attention
+from tinyattn.kernels.spatial.global_subsampled import global_subsampled_attention
+from tinyattn.kernels.spatial.locally_grouped import locally_grouped_attention
+from tinyattn.kernels.spatial.neighborhood import neighborhood_attention
+from tinyattn.kernels.spatial.shifted_window import shifted_window_attention
 from tinyattn.kernels.tiles.threads import threads
 
-__all__ = ["attention", "attention_with_lse", "paged_attention", "quantized_attention", "threads"]
+__all__ = [
+    "attention",
+    "attention_with_lse",
+    "axial_attention",
+    "bigbird_attention",
+    "block_sparse_attention",
+    "differential_attention",
+    "dual_chunk_attention",
+    "dual_chunk_attention_merged",
+    "gated_attention",
+    "gathered_attention",
+    "global_subsampled_attention",
+    "grouped_query_attention",
+    "latent_attention_absorbed",
+    "latent_attention_expanded",
+    "linformer_attention",
+    "locally_grouped_attention",
+    "longformer_attention",
+    "lsh_attention",
+    "multi_head_attention",
+    "multi_head_local_attention",
+    "multi_query_attention",
+    "neighborhood_attention",
+    "nystrom_attention",
+    "paged_attention",
+    "qk_norm_attention",
+    "quantized_attention",
+    "shifted_sparse_attention",
+    "shifted_window_attention",
+    "softmax_off_by_one_attention",
+    "streaming_attention",
+    "streaming_llm_attention",
+    "threads",
+]

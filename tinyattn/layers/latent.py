@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tinyattn import definitions
+from tinyattn import fastest
 from tinyattn.layers.attention import Stepping, rotated, without_causal
 from tinyattn.layers.checks import check_cache, check_heads, check_rotated
 from tinyattn.layers.linear import normal, project
@@ -76,5 +76,5 @@ class LatentAttention:
             given = without_causal({"causal": causal, **weights, **options})
             read = cache.step(np.concatenate((q[..., :nope], q_rope), axis=-1), c, k_rope, **given)
         else:
-            read = definitions.latent_attention_expanded(q[..., :nope], q_rope, c, k_rope, causal=causal, **weights, **options)
+            read = fastest.latent_attention_expanded(q[..., :nope], q_rope, c, k_rope, causal=causal, **weights, **options)
         return project(merge_heads(read), self.out)

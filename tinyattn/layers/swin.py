@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 
-from tinyattn import definitions
+from tinyattn import fastest
 from tinyattn.layers.attention import SelfAttention
 from tinyattn.layers.block import Block
 from tinyattn.layers.checks import check_parts
@@ -42,7 +42,7 @@ class SwinBlock:
                shift: int | Grid = 0, deviation: float = 0.02) -> SwinBlock:
         """Returns the block with normal weights; `deviation` is that of the last matrix of attention and of feed-forward."""
         sides = check_sides("window", window, check_cells(grid))
-        attend = partial(definitions.shifted_window_attention, grid=grid, window=sides, shift=shift)
+        attend = partial(fastest.shifted_window_attention, grid=grid, window=sides, shift=shift)
         attention = SelfAttention.create(rng, width, heads, heads, mechanism=attend, base=None, deviation=deviation)
         block = Block.create(rng, attention, width, hidden, deviation=deviation)
         return cls(block, normal(rng, math.prod(2 * side - 1 for side in sides), heads))

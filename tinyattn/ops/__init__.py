@@ -21,10 +21,13 @@ Its files, in reading order:
     draws.py                random matrices that mechanisms take as arguments
     bias.py                 biases that are a function of the distance
     options.py              the options of softmax attention, checked
+    landmarks.py            means of segments, a pseudo-inverse
+    neighbours.py           the cells around a cell of a grid
     tiles.py                visibility of one block of keys
     scores.py               scores from queries and keys
     features.py             feature maps of linear attention
     gates.py                the gates of recurrences, checked
+    arguments.py            what one mechanism has beyond them, checked
     linear_options.py       the options of the linear family, checked
     files/                  safetensors and GGUF files
 """

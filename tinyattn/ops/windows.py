@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinyattn.ops.checks import has_axes, whole
+from tinyattn.ops.signature import floating
 from tinyattn.ops.types import Array
 
 Grid = tuple[int, ...]
@@ -34,6 +35,15 @@ def per_axis(name: str, value: Any, grid: Grid, *, least: int = 1) -> Grid:
     if len(each) != len(grid):
         raise ValueError(f"{name}: expected one number, or one per axis of the grid {grid}, got {value}")
     return tuple(whole(name, n, least) for n in each)
+
+
+def check_axis(axis: int, grid: Grid) -> int:
+    """Returns an axis of the grid, counted from the first."""
+    if isinstance(axis, (bool, np.bool_)) or not isinstance(axis, (int, np.integer)):
+        raise TypeError(f"axis: expected an int, got {type(axis).__name__}")
+    if not -len(grid) <= axis < len(grid):
+        raise ValueError(f"axis: expected one of the {len(grid)} axes of the grid {grid}, got {axis}")
+    return int(axis) % len(grid)
 
 
 def check_sides(name: str, value: Any, grid: Grid) -> Grid:
@@ -94,3 +104,40 @@ def coordinates(grid: Grid) -> Array:
     [[0, 0], [0, 1]]
     """
     return np.stack(np.unravel_index(np.arange(math.prod(grid)), grid), axis=-1)
+
+
+def relative_position_index(window: int | Grid) -> Array:
+    """Returns for each pair of cells of a window its row in a bias table, which has one row per difference of coordinates.
+
+    A window (M,) is a line, (M, N) a rectangle, M is short for (M, M); rows are 0 to (2 M - 1) (2 N - 1) - 1. arXiv:2103.14030.
+
+    >>> relative_position_index(2)
+    array([[4, 3, 1, 0],
+           [5, 4, 2, 1],
+           [7, 6, 4, 3],
+           [8, 7, 5, 4]])
+    """
+    sides = per_axis("window", window, window if isinstance(window, tuple) else (window, window))
+    cells = coordinates(sides)
+    apart = cells[:, None] - cells + sides - 1
+    index: Array = np.ravel_multi_index(tuple(np.moveaxis(apart, -1, 0)), tuple(2 * side - 1 for side in sides))
+    return index
+
+
+def regions(grid: Grid, window: Grid, shift: Grid) -> Array:
+    """Returns (windows, 1, cells, cells): which cells of a turned window were neighbours before the turn.
+
+    Along an axis of n cells the turned ones from n - shift on came from the other side.
+    """
+    crossed = (coordinates(grid) >= np.subtract(grid, shift)) @ 2 ** np.arange(len(grid))
+    region = to_windows(crossed[None, :, None], grid, window)
+    return region == region.mT
+
+
+def relative_bias(table: Any, window: Grid, heads: int) -> Array:
+    """Returns (heads, cells, cells): for each pair of a window's cells its row of a table."""
+    table = floating("bias_table", table)
+    rows = int(np.prod([2 * side - 1 for side in window]))
+    if table.shape != (rows, heads):
+        raise ValueError(f"bias_table: expected shape ({rows}, {heads}) for windows of {window}, got shape {table.shape}")
+    return np.moveaxis(table[relative_position_index(window)], -1, 0)

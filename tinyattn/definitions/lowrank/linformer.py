@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from tinyattn.definitions.softmax.dot_product import attention
-from tinyattn.ops.signature import floating, shapes
+from tinyattn.ops.arguments import check_projections
+from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array
 
 
@@ -30,17 +29,5 @@ def linformer_attention(q: Array, k: Array, v: Array, *, project_k: Array, proje
     array([[2.],
            [2.]])
     """
-    e, f = (check_projection(name, p, k).astype(q.dtype) for name, p in (("project_k", project_k), ("project_v", project_v)))
-    if e.shape[-2] != f.shape[-2]:
-        raise ValueError(f"project_v: expected the rank of project_k {e.shape}, got shape {f.shape}")
+    e, f = check_projections(project_k, project_v, q, k)
     return attention(q, e @ k, f @ v, scale=scale)
-
-
-def check_projection(name: str, projection: Any, k: Array) -> Array:
-    """Returns a projection, checked to have the length of the keys; it serves all heads or has one matrix per head."""
-    projection = floating(name, projection)
-    kv_heads, kv_len = k.shape[-3], k.shape[-2]
-    if projection.ndim not in (2, 3) or projection.shape[-1] != kv_len or projection.shape[:-2] not in ((), (kv_heads,)):
-        raise ValueError(f"{name}: expected shape (rank, {kv_len}) or ({kv_heads}, rank, {kv_len}), got shape {projection.shape}")
-    checked: Array = projection
-    return checked

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from tinyattn.definitions.softmax.dot_product import attention
 from tinyattn.definitions.softmax.weights import attention_weights
 from tinyattn.ops.checks import whole
+from tinyattn.ops.landmarks import pseudo_inverse, segment_means
 from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array
 
@@ -27,6 +26,7 @@ def nystrom_attention(q: Array, k: Array, v: Array, *, landmarks: int, iteration
 
     Paper: Xiong et al. 2021, arXiv:2102.03902.
 
+    >>> import numpy as np
     >>> x = np.array([[1.0], [3.0]])
     >>> nystrom_attention(x, x, x, landmarks=1).round(6)
     array([[2.964028],
@@ -38,23 +38,3 @@ def nystrom_attention(q: Array, k: Array, v: Array, *, landmarks: int, iteration
     inverse = pseudo_inverse(attention_weights(few_q, few_k, scale=scale), iterations)
     left: Array = attention_weights(q, few_k, scale=scale) @ (inverse @ right)
     return left
-
-
-def segment_means(name: str, x: Array, count: int) -> Array:
-    """Returns the means of `count` segments of neighbouring tokens."""
-    length = x.shape[-2]
-    if length % count or not length:
-        raise ValueError(f"landmarks: expected a divisor of the length {length} of {name} {x.shape}, got {count}")
-    means: Array = x.reshape(*x.shape[:-2], count, length // count, x.shape[-1]).mean(axis=-2)
-    return means
-
-
-def pseudo_inverse(a: Array, iterations: int) -> Array:
-    """Returns the iterate that starts at A^T / (|A|_1 |A|_inf) and converges to the pseudo-inverse."""
-    eye = np.eye(a.shape[-1], dtype=a.dtype)
-    columns, rows = (np.max(np.sum(a, axis=axis, keepdims=True), axis=(-2, -1), keepdims=True) for axis in (-2, -1))
-    z = a.mT / (columns * rows)
-    for _ in range(iterations):
-        az = a @ z
-        z = z @ (13 * eye - az @ (15 * eye - az @ (7 * eye - az))) * 0.25
-    return z

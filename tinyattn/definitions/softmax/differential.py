@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
-
-import numpy as np
 
 from tinyattn.definitions.softmax.dot_product import attention
+from tinyattn.ops.arguments import check_lambda
 from tinyattn.ops.bias import Bias
-from tinyattn.ops.checks import is_number, real
 from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.options import Window
-from tinyattn.ops.signature import floating, shapes
+from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array
 
 
@@ -43,17 +40,3 @@ def differential_attention(q1: Array, k1: Array, q2: Array, k2: Array, v: Array,
     factor = check_lambda(lambda_, q1)
     attend = partial(attention, mask=mask, bias=bias, causal=causal, window=window, scale=scale, softcap=softcap, sinks=sinks)
     return attend(q1, k1, v) - factor * attend(q2, k2, v)
-
-
-def check_lambda(lambda_: Any, q: Array) -> Any:
-    """Returns lambda as a number, or as an array of shape () or (heads, 1, 1) in the dtype of q."""
-    if is_number(lambda_):
-        return real("lambda_", lambda_)
-    factor = floating("lambda_", lambda_)
-    if not np.isfinite(factor).all():
-        raise ValueError("lambda_: expected finite numbers, got NaN or inf")
-    if not factor.ndim:
-        return factor.astype(q.dtype)
-    if factor.shape != q.shape[-3:-2]:
-        raise ValueError(f"lambda_: expected a number or shape {q.shape[-3:-2]}, one per head, got shape {factor.shape}")
-    return factor.astype(q.dtype)[:, None, None]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from tinyattn.definitions.softmax.dot_product import attention
 from tinyattn.ops.activation import sigmoid
+from tinyattn.ops.arguments import check_gate_logits
 from tinyattn.ops.bias import Bias
 from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.options import Window
-from tinyattn.ops.signature import floating, shapes
+from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array
 
 
@@ -33,10 +34,6 @@ def gated_attention(q: Array, k: Array, v: Array, *, gate: Array, mask: Array | 
     >>> gated_attention(np.zeros((1, 2)), np.zeros((1, 2)), np.array([[4.0]]), gate=np.zeros(1))
     array([[2.]])
     """
-    gate = floating("gate", gate)
-    per_query, per_channel = q.shape[:-1], (*q.shape[:-1], v.shape[-1])
-    if gate.shape not in (per_query, per_channel):
-        raise ValueError(f"gate: expected shape {per_query} or {per_channel}, got shape {gate.shape}")
-    gate = gate.astype(q.dtype)
+    gate = check_gate_logits(gate, q, v)
     out = attention(q, k, v, mask=mask, bias=bias, causal=causal, window=window, scale=scale, softcap=softcap, sinks=sinks)
-    return out * sigmoid(gate if gate.shape == per_channel else gate[..., None])
+    return out * sigmoid(gate)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from tinyattn.definitions.softmax.dot_product import attention
-from tinyattn.definitions.softmax.latent_expanded import AXES, SHARED, check_weights
+from tinyattn.ops.arguments import LATENT_AXES, LATENT_SHARED, check_latent_weights
 from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.options import Window
 from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array
 
 
-@shapes(AXES, shared=SHARED)
+@shapes(LATENT_AXES, shared=LATENT_SHARED)
 def latent_attention_absorbed(q_nope: Array, q_rope: Array, latent: Array, k_rope: Array, *, w_uk: Array, w_uv: Array,
                               mask: Array | Pattern | None = None, causal: bool = False, window: Window | None = None,
                               scale: float | None = None) -> Array:
@@ -32,7 +32,7 @@ def latent_attention_absorbed(q_nope: Array, q_rope: Array, latent: Array, k_rop
     >>> latent_attention_absorbed(q, q, c, np.zeros((2, 2)), w_uk=np.ones((1, 1, 2)), w_uv=np.ones((1, 1, 1)))
     array([[[2.]]])
     """
-    w_uk, w_uv, scale = check_weights(q_nope, q_rope, latent, w_uk, w_uv, scale)
+    w_uk, w_uv, scale = check_latent_weights(q_nope, q_rope, latent, w_uk, w_uv, scale)
     queries = np.concatenate((q_nope @ w_uk.mT, q_rope), axis=-1)
     read = attention(queries, np.concatenate((latent, k_rope), axis=-1), latent, mask=mask, causal=causal, window=window,
                      scale=scale)

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from tinyattn.definitions.softmax.dot_product import attention
+from tinyattn.ops.arguments import LATENT_AXES, LATENT_SHARED, check_latent_weights
 from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.options import Window
-from tinyattn.ops.signature import floating, shapes
+from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array
 
-AXES = "(i,n),(i,p),(j,r),(j,p)->(i,e)"
-SHARED = ("latent", "k_rope")
 
-
-@shapes(AXES, shared=SHARED)
+@shapes(LATENT_AXES, shared=LATENT_SHARED)
 def latent_attention_expanded(q_nope: Array, q_rope: Array, latent: Array, k_rope: Array, *, w_uk: Array, w_uv: Array,
                               mask: Array | Pattern | None = None, causal: bool = False, window: Window | None = None,
                               scale: float | None = None) -> Array:
@@ -49,23 +45,8 @@ def latent_attention_expanded(q_nope: Array, q_rope: Array, latent: Array, k_rop
     >>> latent_attention_expanded(q, q, c, np.zeros((2, 2)), w_uk=np.ones((1, 1, 2)), w_uv=np.ones((1, 1, 1)))
     array([[[2.]]])
     """
-    w_uk, w_uv, scale = check_weights(q_nope, q_rope, latent, w_uk, w_uv, scale)
+    w_uk, w_uv, scale = check_latent_weights(q_nope, q_rope, latent, w_uk, w_uv, scale)
     k_nope, v = latent @ w_uk, latent @ w_uv  # (..., 1, j, r) @ (heads, r, n)
     shared = k_rope + np.zeros((*k_nope.shape[:-1], 1), k_rope.dtype)
     return attention(np.concatenate((q_nope, q_rope), axis=-1), np.concatenate((k_nope, shared), axis=-1), v, mask=mask,
                      causal=causal, window=window, scale=scale)
-
-
-def check_weights(q_nope: Array, q_rope: Array, latent: Array, w_uk: Any, w_uv: Any,
-                  scale: float | None) -> tuple[Array, Array, float | None]:
-    """Returns the weights in the compute dtype, and the scale, whose default counts both parts of a query."""
-    heads, width = q_nope.shape[-3], latent.shape[-1]
-    w_uk, w_uv = floating("w_uk", w_uk), floating("w_uv", w_uv)
-    if w_uk.shape != (heads, width, q_nope.shape[-1]):
-        raise ValueError(f"w_uk: expected shape {(heads, width, q_nope.shape[-1])}, got shape {w_uk.shape}")
-    if w_uv.ndim != 3 or w_uv.shape[:2] != (heads, width):
-        raise ValueError(f"w_uv: expected shape ({heads}, {width}, value_dim), got shape {w_uv.shape}")
-    dim = q_nope.shape[-1] + q_rope.shape[-1]
-    if dim == 0:
-        raise ValueError(f"q_nope: head_dim 0 has no scores, got q_nope {q_nope.shape} and q_rope {q_rope.shape}")
-    return w_uk.astype(q_nope.dtype), w_uv.astype(q_nope.dtype), dim ** -0.5 if scale is None else scale

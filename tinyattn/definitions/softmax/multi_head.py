@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tinyattn.ops.arguments import check_own_heads
 from tinyattn.ops.bias import Bias
 from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.options import Window, blank_unseen, check_scale, check_sinks, visible_keys
@@ -31,10 +32,7 @@ def multi_head_attention(q: Array, k: Array, v: Array, *, mask: Array | Pattern 
     >>> multi_head_attention(x, x, x).shape
     (4, 3, 2)
     """
-    heads, kv_heads = q.shape[-3], k.shape[-3]
-    if heads != kv_heads:
-        raise ValueError(f"k: expected {heads} kv_heads, one for each head of q {q.shape}, got shape {k.shape}; "
-                         f"grouped_query_attention shares them")
+    check_own_heads(q, k)
     visible = visible_keys(mask, causal, window, (*q.shape[:-1], k.shape[-2]))
     q, k, v = blank_unseen(q, k, v, visible)
     products = q @ k.mT * check_scale(scale, q.shape[-1])

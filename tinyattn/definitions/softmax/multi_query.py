@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tinyattn.ops.arguments import check_one_head
 from tinyattn.ops.bias import Bias
 from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.options import Window, blank_unseen, check_scale, check_sinks, visible_keys
@@ -31,9 +32,7 @@ def multi_query_attention(q: Array, k: Array, v: Array, *, mask: Array | Pattern
     >>> multi_query_attention(q, k, k).shape
     (4, 3, 2)
     """
-    if k.shape[-3] != 1:
-        raise ValueError(f"k: expected 1 kv_head, shared by all heads of q {q.shape}, got shape {k.shape}; "
-                         f"grouped_query_attention takes several")
+    check_one_head(q, k)
     visible = visible_keys(mask, causal, window, (*q.shape[:-1], k.shape[-2]))
     q, k, v = blank_unseen(q, k, v, visible)
     *leading, heads, q_len, head_dim = q.shape

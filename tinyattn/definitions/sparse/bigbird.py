@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
-
 from tinyattn.definitions.softmax.dot_product import attention
 from tinyattn.ops.checks import whole
 from tinyattn.ops.masks.constructors import causal as not_later
 from tinyattn.ops.masks.constructors import first, random_blocks
-from tinyattn.ops.masks.pattern import Pattern
+from tinyattn.ops.masks.published import ends, near_blocks
 from tinyattn.ops.options import check_causal
 from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array
@@ -32,6 +28,7 @@ def bigbird_attention(q: Array, k: Array, v: Array, *, block: int, random: int, 
 
     Paper: Zaheer et al. 2020, arXiv:2007.14062.
 
+    >>> import numpy as np
     >>> x = np.arange(4.0)[:, None]
     >>> bigbird_attention(x * 0, x * 0, x, block=1, random=0, seed=0, causal=True)[:, 0].round(2)
     array([0.  , 0.5 , 1.  , 1.67])
@@ -41,23 +38,3 @@ def bigbird_attention(q: Array, k: Array, v: Array, *, block: int, random: int, 
     if check_causal(causal):
         return attention(q, k, v, mask=not_later() & (chosen | first(size)), scale=scale)
     return attention(q, k, v, mask=chosen | ends(size, k.shape[-2]), scale=scale)
-
-
-def near_blocks(size: int) -> Pattern:
-    """Returns the pattern in which a token sees its own block and both neighbouring blocks."""
-    def corners(i0: Array, i1: Array, j0: Array, j1: Array) -> tuple[Any, Any]:
-        least, most = i0 // size - j1 // size, i1 // size - j0 // size
-        return (least <= 1) & (most >= -1), (least >= -1) & (most <= 1)
-
-    return Pattern(lambda i, j: np.abs(i // size - j // size) <= 1, corners=corners, text=f"near_blocks({size})")
-
-
-def ends(size: int, length: int) -> Pattern:
-    """Returns the pattern of pairs whose query or key is in the first or the last block."""
-    last = (length - 1) // size * size
-
-    def corners(i0: Array, i1: Array, j0: Array, j1: Array) -> tuple[Any, Any]:
-        some = (i0 < size) | (i1 >= last) | (j0 < size) | (j1 >= last)
-        return some, (i1 < size) | (i0 >= last) | (j1 < size) | (j0 >= last)
-
-    return Pattern(lambda i, j: (i < size) | (i >= last) | (j < size) | (j >= last), corners=corners, text=f"ends({size}, {length})")

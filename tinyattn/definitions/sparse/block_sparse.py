@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from tinyattn.definitions.softmax.dot_product import attention
+from tinyattn.ops.arguments import check_table
 from tinyattn.ops.bias import Bias
-from tinyattn.ops.checks import check_broadcast, whole
+from tinyattn.ops.checks import whole
 from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.options import Window, visible_keys
 from tinyattn.ops.signature import shapes
@@ -39,14 +40,7 @@ def block_sparse_attention(q: Array, k: Array, v: Array, *, blocks: Array, q_blo
            [3. ]])
     """
     q_block, kv_block = whole("q_block", q_block, 1), whole("kv_block", kv_block, 1)
-    if not isinstance(blocks, np.ndarray) or isinstance(blocks, np.ma.MaskedArray) or blocks.dtype != np.bool_:
-        raise TypeError(f"blocks: expected a boolean array, got {getattr(blocks, 'dtype', type(blocks).__name__)}")
-    q_len, kv_len = q.shape[-2], k.shape[-2]
-    counts = -(-q_len // q_block), -(-kv_len // kv_block)
-    if blocks.ndim < 2 or blocks.shape[-2:] != counts:
-        raise ValueError(f"blocks: expected {counts[0]} x {counts[1]} blocks of {q_block} x {kv_block} for q {q.shape} and "
-                         f"k {k.shape}, got shape {blocks.shape}")
-    check_broadcast("blocks", blocks.shape, (*q.shape[:-2], *counts))
+    blocks, q_len, kv_len = check_table(blocks, q, k, q_block, kv_block), q.shape[-2], k.shape[-2]
     seen = blocks[..., np.arange(q_len)[:, None] // q_block, np.arange(kv_len) // kv_block]
     inside = visible_keys(mask, False, None, (*q.shape[:-1], kv_len))
     mask = seen if inside is None else seen & inside

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
-
-import numpy as np
 
 from tinyattn.definitions.softmax.dot_product import attention
+from tinyattn.ops.arguments import check_widths
 from tinyattn.ops.bias import Bias
-from tinyattn.ops.checks import whole
 from tinyattn.ops.masks.constructors import block_local, causal, per_head, sliding_window, window
 from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.masks.published import look_back
 from tinyattn.ops.options import check_causal
 from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array
-
-MODES = ("sliding", "block", "look_back")
 
 
 @shapes("(i,d),(j,d),(j,e)->(i,e)")
@@ -39,6 +34,7 @@ def multi_head_local_attention(q: Array, k: Array, v: Array, *, window: int | Se
 
     Paper: Luong et al. 2015, arXiv:1508.04025; Beltagy et al. 2020, arXiv:2004.05150.
 
+    >>> import numpy as np
     >>> x = np.array([[1.0], [2.0], [3.0]])
     >>> multi_head_local_attention(x, x, x, window=1)
     array([[1.],
@@ -51,18 +47,12 @@ def multi_head_local_attention(q: Array, k: Array, v: Array, *, window: int | Se
 
 def local(width: int | Sequence[int], mode: str, is_causal: bool, heads: int) -> Pattern:
     """Returns the pattern of one window for all heads, or of one window per head."""
-    if mode not in MODES:
-        raise ValueError(f"mode: expected one of {', '.join(MODES)}, got {mode!r}")
-    if isinstance(width, (list, tuple, np.ndarray)):
-        if len(width) != heads:
-            raise ValueError(f"window: expected a number or one for each of {heads} heads, got {len(width)} of them")
-        return per_head([one_head(w, mode, is_causal) for w in width])
-    return one_head(width, mode, is_causal)
+    widths = check_widths(width, mode, heads)
+    return one_head(widths, mode, is_causal) if isinstance(widths, int) else per_head([one_head(w, mode, is_causal) for w in widths])
 
 
-def one_head(width: Any, mode: str, is_causal: bool) -> Pattern:
+def one_head(width: int, mode: str, is_causal: bool) -> Pattern:
     """Returns the pattern of one window."""
-    width = whole("window", width, 1)
     if mode == "sliding":
         near = sliding_window(width)
         return near if is_causal else window(width - 1, width - 1)

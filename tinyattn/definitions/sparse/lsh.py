@@ -7,16 +7,13 @@ from functools import reduce
 import numpy as np
 
 from tinyattn.definitions.softmax.lse import attention_with_lse
+from tinyattn.ops.arguments import SELF, check_rotations
 from tinyattn.ops.checks import whole
-from tinyattn.ops.gates import check_gate
 from tinyattn.ops.merge import merge
 from tinyattn.ops.norm import unit
 from tinyattn.ops.options import check_causal, check_scale
-from tinyattn.ops.signature import floating, shapes
+from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array
-
-# Subtracted from a token's score with itself, so that it reads its own value only if it sees no other token.
-SELF = 1e5
 
 
 @shapes("(i,d),(i,e)->(i,e)")
@@ -47,10 +44,7 @@ def lsh_attention(qk: Array, v: Array, *, rotations: Array, chunk: int, causal: 
     array([ 2.,  1., -1.])
     """
     chunk, scale, is_causal = whole("chunk", chunk, 1), check_scale(scale, qk.shape[-1]), check_causal(causal)
-    rotations = floating("rotations", rotations)
-    if rotations.ndim != 3 or rotations.shape[1] != qk.shape[-1] or 0 in rotations.shape:
-        raise ValueError(f"rotations: expected shape (hashes, {qk.shape[-1]}, buckets // 2), got shape {rotations.shape}")
-    rotations = check_gate("rotations", rotations, rotations.shape, qk.dtype)
+    rotations = check_rotations(rotations, qk)
     if not qk.shape[-2]:
         return v
     return reduce(merge, (one_hash(qk, v, rotation, chunk, is_causal, scale) for rotation in rotations))[0]

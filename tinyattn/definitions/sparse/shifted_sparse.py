@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tinyattn.definitions.softmax.dot_product import attention
+from tinyattn.ops.arguments import check_group
 from tinyattn.ops.checks import whole
 from tinyattn.ops.options import check_causal
 from tinyattn.ops.signature import shapes
@@ -34,13 +35,8 @@ def shifted_sparse_attention(q: Array, k: Array, v: Array, *, group: int, varian
            [1., 3.]])
     """
     group = whole("group", group, 2)
-    if group % 2:
-        raise ValueError(f"group: expected an even number, as half of it is the shift, got {group}")
-    if variant not in ("safe", "roll"):
-        raise ValueError(f"variant: expected 'safe' or 'roll', got {variant!r}")
+    check_group(group, variant, q, k)
     heads, q_len, kv_len = q.shape[-3], q.shape[-2], k.shape[-2]
-    if variant == "roll" and q_len != kv_len:
-        raise ValueError(f"q: rolling takes as many queries as keys, got q {q.shape} and k {k.shape}")
     shift = np.where(np.arange(heads) < heads // 2, 0, group // 2)[:, None, None]
     i, j = np.arange(kv_len - q_len, kv_len)[:, None], np.arange(kv_len)
     if variant == "roll":

@@ -8,12 +8,11 @@ import numpy as np
 
 from tinyattn.definitions.softmax.dot_product import attention
 from tinyattn.ops.bias import Bias
-from tinyattn.ops.checks import LARGEST, whole
 from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.options import Window
 from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array
-from tinyattn.ops.windows import Grid, check_grid
+from tinyattn.ops.windows import Grid, check_axis, check_grid
 
 
 @shapes("(i,d),(j,d),(j,e)->(i,e)")
@@ -54,11 +53,3 @@ def axial_attention(q: Array, k: Array, v: Array, *, grid: Grid, axis: int, mask
     out = np.swapaxes(attended, -4, -3)
     cells = np.moveaxis(out.reshape(*q.shape[:-2], *others, grid[axis], v.shape[-1]), -2, place)
     return cells.reshape(*q.shape[:-1], v.shape[-1])
-
-
-def check_axis(axis: int, grid: Grid) -> int:
-    """Returns an axis of the grid as a number of 0 or more."""
-    axis = whole("axis", axis, -LARGEST)
-    if not -len(grid) <= axis < len(grid):
-        raise ValueError(f"axis: expected one of the {len(grid)} axes of the grid {grid}, got {axis}")
-    return axis % len(grid)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from tinyattn.ops.heads import split_group
-from tinyattn.ops.options import check_causal
+from tinyattn.ops.neighbours import check_neighbourhood, joined, neighbours
 from tinyattn.ops.scores import scores_of
 from tinyattn.ops.signature import shapes
 from tinyattn.ops.softmax import softmax
 from tinyattn.ops.types import Array
-from tinyattn.ops.windows import Grid, check_grid, coordinates, per_axis
+from tinyattn.ops.windows import Grid
 
 
 @shapes("(i,d),(j,d),(j,e)->(i,e)")
@@ -47,43 +47,10 @@ def neighborhood_attention(q: Array, k: Array, v: Array, *, grid: Grid, kernel: 
     >>> neighborhood_attention(x * 0, x * 0, x, grid=(4,), kernel=3)[:, 0]
     array([1., 1., 2., 2.])
     """
-    grid = check_grid(grid, q)
-    check_grid(grid, k, name="k")
-    sizes = [per_axis(name, given, grid) for name, given in (("kernel", kernel), ("dilation", dilation), ("stride", stride))]
-    along = causal if isinstance(causal, tuple) else (causal,) * len(grid)
-    if len(along) != len(grid):
-        raise ValueError(f"causal: expected a bool or one for each axis of the grid {grid}, got {causal}")
-    near, seen = product_of_windows(grid, [neighbours(*each, is_causal=check_causal(is_causal))
-                                           for *each, is_causal in zip(grid, *sizes, along, strict=True)])
+    grid, axes = check_neighbourhood(q, k, grid, kernel, dilation, stride, causal)
+    near, seen = joined(grid, [neighbours(axis) for axis in axes])
     # Each cell has its own keys, so that cells take the place of heads: (..., kv_heads, cells, groups, d).
     queries = np.swapaxes(split_group(q, k.shape[-3]), -2, -3)
     scores = scores_of(queries, k[..., near, :], scale=scale, visible=seen[:, None, :])
     out = softmax(scores) @ v[..., near, :]
     return np.swapaxes(out, -2, -3).reshape(*q.shape[:-1], v.shape[-1])
-
-
-def neighbours(length: int, kernel: int, dilation: int, stride: int, *, is_causal: bool) -> tuple[Array, Array]:
-    """Returns for each place of an axis the indices of its window and which of them it sees; an unseen one is its own index."""
-    if kernel * dilation > length:
-        raise ValueError(f"kernel: expected kernel times dilation of at most the axis {length}, got {kernel} times {dilation}")
-    if stride > kernel:
-        raise ValueError(f"stride: expected at most the kernel {kernel}, got {stride}")
-    i = np.arange(length)
-    residue, place = i % dilation, i // dilation
-    last = (length - 1 - residue) // dilation  # the last place with the same remainder
-    middle = stride - 1 if is_causal else stride // 2
-    leader = np.minimum(place // stride * stride + middle, last)
-    start = leader - (kernel - 1) if is_causal else np.clip(leader - kernel // 2, 0, last + 1 - kernel)
-    window = start[:, None] + np.arange(kernel)
-    seen = (window >= 0) & (window <= place[:, None]) if is_causal else np.ones(window.shape, bool)
-    return np.where(seen, window * dilation + residue[:, None], i[:, None]), seen
-
-
-def product_of_windows(grid: Grid, tables: list[tuple[Array, Array]]) -> tuple[Array, Array]:
-    """Returns the product of the windows of all axes: the indices (cells, neighbours) in row-major order, and which are seen."""
-    at, near, seen = coordinates(grid), np.zeros((1, 1), np.int64), np.ones((1, 1), bool)
-    for axis, (table, visible) in enumerate(tables):
-        index, shown = table[at[:, axis]], visible[at[:, axis]]
-        near = (near[..., None] * grid[axis] + index[:, None, :]).reshape(len(at), -1)
-        seen = (seen[..., None] & shown[:, None, :]).reshape(len(at), -1)
-    return near, seen

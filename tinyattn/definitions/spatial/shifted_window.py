@@ -2,32 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
-
 from tinyattn.definitions.softmax.dot_product import attention
-from tinyattn.ops.signature import floating, shapes
+from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array
-from tinyattn.ops.windows import Grid, check_grid, check_sides, coordinates, from_windows, per_axis, roll_grid, to_windows
-
-
-def relative_position_index(window: int | Grid) -> Array:
-    """Returns for each pair of cells of a window its row in a bias table, which has one row per difference of coordinates.
-
-    The window is (M,) on a line or (M, N) on a plane, and M stands for (M, M); rows are 0 to (2 M - 1) (2 N - 1) - 1.
-
-    >>> relative_position_index(2)
-    array([[4, 3, 1, 0],
-           [5, 4, 2, 1],
-           [7, 6, 4, 3],
-           [8, 7, 5, 4]])
-    """
-    sides = per_axis("window", window, window if isinstance(window, tuple) else (window, window))
-    cells = coordinates(sides)
-    apart = cells[:, None] - cells + sides - 1
-    index: Array = np.ravel_multi_index(tuple(np.moveaxis(apart, -1, 0)), tuple(2 * side - 1 for side in sides))
-    return index
+from tinyattn.ops.windows import Grid, check_grid, check_sides, from_windows, per_axis, regions, relative_bias, roll_grid, to_windows
 
 
 @shapes("(i,d),(j,d),(j,e)->(i,e)")
@@ -56,6 +34,7 @@ def shifted_window_attention(q: Array, k: Array, v: Array, *, grid: Grid, window
 
     Paper: Liu et al. 2021, arXiv:2103.14030.
 
+    >>> import numpy as np
     >>> x = np.arange(4.0)[:, None]
     >>> shifted_window_attention(x * 0, x * 0, x, grid=(4,), window=2, shift=1)[:, 0]
     array([0. , 1.5, 1.5, 3. ])
@@ -69,22 +48,3 @@ def shifted_window_attention(q: Array, k: Array, v: Array, *, grid: Grid, window
     q, k, v = (to_windows(roll_grid(x, grid, tuple(-s for s in shift)), grid, window) for x in (q, k, v))
     out = attention(q, k, v, mask=seen, bias=bias, scale=scale)
     return roll_grid(from_windows(out, grid, window), grid, shift)
-
-
-def regions(grid: Grid, window: Grid, shift: Grid) -> Array:
-    """Returns (windows, 1, cells, cells): which cells of a window of the rolled grid were together before the roll.
-
-    Along an axis of n cells, the cells from n - shift on came from the other side.
-    """
-    crossed = (coordinates(grid) >= np.subtract(grid, shift)) @ 2 ** np.arange(len(grid))
-    region = to_windows(crossed[None, :, None], grid, window)
-    return region == region.mT
-
-
-def relative_bias(table: Any, window: Grid, heads: int) -> Array:
-    """Returns the bias (heads, cells, cells) of a window, whose pairs of cells each read their row of the table."""
-    table = floating("bias_table", table)
-    rows = int(np.prod([2 * side - 1 for side in window]))
-    if table.shape != (rows, heads):
-        raise ValueError(f"bias_table: expected shape ({rows}, {heads}) for windows of {window}, got shape {table.shape}")
-    return np.moveaxis(table[relative_position_index(window)], -1, 0)

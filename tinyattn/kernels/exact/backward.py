@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinyattn.kernels.exact.scores import band, distance_at, key_range, keys_of_tile, score, seen_of_block
+from tinyattn.kernels.exact.scores import distance_at, key_range, keys_of_tile, score, tile_at, tiles_of
 from tinyattn.kernels.tiles.jit import compiled, inlined, reassociated
 from tinyattn.kernels.tiles.product import product_add, product_set
-from tinyattn.kernels.tiles.seen import SKIP, UNBOUNDED
+from tinyattn.kernels.tiles.seen import UNBOUNDED
 from tinyattn.kernels.tiles.threads import next_task
-from tinyattn.kernels.tiles.vector import column_exp, column_tanh, pack_rows, transpose_rows
+from tinyattn.kernels.tiles.vector import column_exp, column_tanh, pack_rows, put_row, scale_row, transpose_rows
 
 
 @reassociated
@@ -39,7 +39,7 @@ def add_distance_gradient(d_s, d_distance, at, rows, keys, sizes):
 
 
 @compiled
-def backward(counter, slots, splits, sizes, rules, blocks, blocks_at, tiles, mask, mask_at, bias, bias_at, distance, scale,
+def backward(counter, slots, splits, sizes, rules, heads, row_at, entries, bands, tiles, mask, mask_at, bias, bias_at, distance, scale,
              q, k, v, out, tops, totals, d_out, d_lse, d_q, d_k, d_v, delta, d_bias, d_bias_step, d_distance, d_distance_step):
     """Fills d_q, d_k, d_v, and delta = d_out . out - d_lse of every row; adds to the biases' gradients.
 
@@ -78,7 +78,7 @@ def backward(counter, slots, splits, sizes, rules, blocks, blocks_at, tiles, mas
                 head = kv_head * groups + unit // count
                 i0 = (count - 1 - unit % count) * width
                 rows = min(width, sizes.q_len - i0)
-                q_at, d_out_at = (head * sizes.q_rows + i0) * head_width, (head * sizes.q_rows + i0) * value_width
+                q_at, d_out_at = (head * sizes.q_len + i0) * head_width, (head * sizes.q_len + i0) * value_width
                 transpose_rows(q_t, width, q, q_at, head_width, rows, kind_of(rules.factor), sizes.lanes, micro)
                 pack_rows(q_panels, width, q, q_at, head_width, rows, kind_of(scale), micro)
                 for i in range(width):
@@ -87,10 +87,10 @@ def backward(counter, slots, splits, sizes, rules, blocks, blocks_at, tiles, mas
                 for i in range(rows):
                     row = head * sizes.q_len + i0 + i
                     exact = dot(d_out, d_out_at + i * value_width, out, row * sizes.value_dim, sizes.value_dim) - d_lse[row]
-                    weight = 1 / totals[row] if totals[row] != 0 else 0.0
+                    weight = kind_of(1 / totals[row] if totals[row] != 0 else 0.0)
                     delta[row], low_delta[i], weights[i] = exact, exact * weight, weight
-                    for e in range(value_width):
-                        d_out_tile[i * value_width + e] = d_out[d_out_at + i * value_width + e] * weight
+                    for e in range(0, value_width, micro):
+                        scale_row(d_out_tile, i * value_width + e, d_out, d_out_at + i * value_width + e, weight)
                     if tops[row] > -np.inf:
                         shift[i] = tops[row]
                 transpose_rows(d_out_t, width, d_out_tile, 0, value_width, rows, kind_of(1), sizes.lanes, micro)
@@ -98,15 +98,15 @@ def backward(counter, slots, splits, sizes, rules, blocks, blocks_at, tiles, mas
                 for x in range(width * head_width):
                     d_q_tile[x] = 0
                 low, high = key_range(i0, rows, sizes, rules)
-                for j0 in range(low // sizes.kv_tile * sizes.kv_tile, high, sizes.kv_tile):
-                    kind = seen_of_block(blocks, blocks_at, head, i0, j0, sizes, rules)
-                    if kind == SKIP:
+                start, stop = tiles_of(head, i0, low, high, heads, row_at, sizes, rules)
+                for n in range(start, stop):
+                    j0, kind, below, above = tile_at(n, i0, entries, bands, sizes, rules)
+                    if j0 >= high or j0 + sizes.kv_tile <= low:
                         continue
                     keys = keys_of_tile(j0, high, sizes)
                     k_at, v_at = (kv_at + j0) * head_width, (kv_at + j0) * value_width
                     there = min(keys, sizes.kv_len - j0)
-                    below, above = band(i0, j0, sizes, rules)
-                    alone = j0 <= low and high <= j0 + sizes.kv_tile
+                    alone = stop - start == 1
                     if alone or d_bias_step or d_distance_step:  # whole tiles are read
                         below, above = -UNBOUNDED, UNBOUNDED
                     product_set(p, 0, width, micro, k, k_at, head_width, 1, q_t, head_width * micro, keys, width, sizes.head_dim,
@@ -141,10 +141,8 @@ def backward(counter, slots, splits, sizes, rules, blocks, blocks_at, tiles, mas
                     product_add(d_q_tile, 0, micro, width * micro, d_s, 0, 1, width, k_panels, sizes.kv_tile * micro, width,
                                 head_width, there, micro, below, above)
                 for i in range(rows):
-                    row = (head * sizes.q_len + i0 + i) * sizes.head_dim
-                    for column in range(0, sizes.head_dim, micro):
-                        for c in range(min(micro, sizes.head_dim - column)):
-                            d_q[row + column + c] = d_q_tile[column * width + i * micro + c] * kind_of(scale)
+                    put_row(d_q, (head * sizes.q_len + i0 + i) * sizes.head_dim, sizes.head_dim, d_q_tile, i * micro, width * micro,
+                            kind_of(scale), micro)
 
 
 @inlined

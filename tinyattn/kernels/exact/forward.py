@@ -5,17 +5,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinyattn.kernels.exact.scores import band, cap, key_range, keys_of_tile, score, seen_of_block
+from tinyattn.kernels.exact.scores import cap, key_range, keys_of_tile, score, tile_at, tiles_of
 from tinyattn.kernels.tiles.jit import compiled
 from tinyattn.kernels.tiles.product import product_add, product_set
-from tinyattn.kernels.tiles.seen import SKIP
 from tinyattn.kernels.tiles.threads import next_task
-from tinyattn.kernels.tiles.vector import column_exp, column_max, pack_rows, scale_row, transpose_rows
+from tinyattn.kernels.tiles.vector import column_exp, column_max, pack_rows, put_row, scale_row, transpose_rows
 
 
 @compiled
-def forward(counter, sizes, rules, blocks, blocks_at, tiles, mask, mask_at, bias, bias_at, distance, sinks, q, k, v, out, lse,
-            tops, totals):
+def forward(counter, sizes, rules, heads, row_at, entries, bands, tiles, mask, mask_at, bias, bias_at, distance, sinks,
+            q, k, v, out, lse, tops, totals):
     """Fills out (batch, heads, q_len, value_dim), and lse, tops, totals (batch, heads, q_len); a task is one tile of queries.
 
     For each block of keys, S^T = K Q^T, then m' = max(m, max S), P = exp(S - m'), l = exp(m - m') l + sum P,
@@ -39,7 +38,7 @@ def forward(counter, sizes, rules, blocks, blocks_at, tiles, mask, mask_at, bias
         i0 = (count - 1 - task % count) * width  # with a causal mask the last tiles are the longest: they go first
         rows = min(width, sizes.q_len - i0)
         kv_at = head // (sizes.heads // sizes.kv_heads) * sizes.kv_rows
-        transpose_rows(q_t, width, q, (head * sizes.q_rows + i0) * sizes.head_width, sizes.head_width, rows,
+        transpose_rows(q_t, width, q, (head * sizes.q_len + i0) * sizes.head_width, sizes.head_width, rows,
                        kind_of(rules.factor), sizes.lanes, micro)
         begin, weight = nowhere, 0.0
         if sinks.size:
@@ -50,12 +49,12 @@ def forward(counter, sizes, rules, blocks, blocks_at, tiles, mask, mask_at, bias
         for x in range(width * value_width):
             a[x] = 0
         low, high = key_range(i0, rows, sizes, rules)
-        for j0 in range(low // sizes.kv_tile * sizes.kv_tile, high, sizes.kv_tile):
-            kind = seen_of_block(blocks, blocks_at, head, i0, j0, sizes, rules)
-            if kind == SKIP:
+        start, stop = tiles_of(head, i0, low, high, heads, row_at, sizes, rules)
+        for n in range(start, stop):
+            j0, kind, below, above = tile_at(n, i0, entries, bands, sizes, rules)
+            if j0 >= high or j0 + sizes.kv_tile <= low:
                 continue
             keys = keys_of_tile(j0, high, sizes)
-            below, above = band(i0, j0, sizes, rules)
             product_set(s, 0, width, micro, k, (kv_at + j0) * sizes.head_width, sizes.head_width, 1, q_t, sizes.head_width * micro,
                         keys, width, sizes.head_dim, micro, -above, -below)
             if rules.cap:
@@ -88,9 +87,7 @@ def forward(counter, sizes, rules, blocks, blocks_at, tiles, mask, mask_at, bias
                         below, above)
         for i in range(rows):
             row = head * sizes.q_len + i0 + i
-            weight = 1 / total[i] if total[i] != 0 else 0.0
-            for column in range(0, sizes.value_dim, micro):
-                for e in range(min(micro, sizes.value_dim - column)):
-                    out[row * sizes.value_dim + column + e] = a[column * width + i * micro + e] * weight
+            put_row(out, row * sizes.value_dim, sizes.value_dim, a, i * micro, width * micro,
+                    kind_of(1 / total[i] if total[i] != 0 else 0.0), micro)
             tops[row], totals[row] = top[i], total[i]
             lse[row] = top[i] + np.log(total[i]) if total[i] != 0 else nowhere

@@ -12,6 +12,8 @@ from tinyattn.kernels.exact.decode import decode, join
 from tinyattn.kernels.exact.forward import forward
 from tinyattn.kernels.exact.scores import Rules
 from tinyattn.kernels.tiles.lanes import ROWS
+from tinyattn.kernels.tiles.listed import Constant, Listed
+from tinyattn.kernels.tiles.once import once
 from tinyattn.kernels.tiles.seen import Seen, seen_edges, seen_of
 from tinyattn.kernels.tiles.storage import Sizes, nothing, padded, places, rounded_up, rows_of, sizes_of
 from tinyattn.kernels.tiles.threads import run
@@ -57,10 +59,9 @@ def scoring(options: Options, seen: Seen, bias: Array | None, distance: Array | 
     factor = options.scale if softcap is None else options.scale / softcap
     held = nothing(dtype) if bias is None else places(bias, full)
     far = np.zeros(0, dtype) if distance is None else np.require(distance, requirements=["C", "W"]).reshape(-1)
-    rules = Rules(factor, softcap or 0.0, seen.left, seen.right, seen.blocks.start.size > 0,
-                  seen.mask.start.size > 0, bias is not None, distance is not None, seen.blocks.row, seen.mask.row,
-                  seen.mask.column, held.row, held.column)
-    return rules, seen.blocks.values, seen.blocks.start, seen.tiles, seen.mask.values, seen.mask.start, held.values, held.start, far
+    rules = Rules(factor, softcap or 0.0, seen.left, seen.right, seen.tiles.heads.size > 0, seen.mask.start.size > 0,
+                  bias is not None, distance is not None, seen.mask.row, seen.mask.column, held.row, held.column)
+    return rules, *seen.tiles, seen.mask.values, seen.mask.start, held.values, held.start, far
 
 
 def work(sizes: Sizes) -> int:
@@ -70,7 +71,7 @@ def work(sizes: Sizes) -> int:
 
 def filled(q: Array, k: Array, v: Array, sizes: Sizes) -> tuple[Array, Array, Array]:
     """Returns q, k, v flat, filled up to whole micro tiles."""
-    return (padded(q, sizes.q_rows, sizes.head_width), padded(k, sizes.kv_rows, sizes.head_width),
+    return (padded(q, sizes.q_len, sizes.head_width), padded(k, sizes.kv_rows, sizes.head_width),
             padded(v, sizes.kv_rows, sizes.value_width))
 
 
@@ -80,7 +81,9 @@ def blank_hidden(q: Array, k: Array, v: Array, options: Options, full: tuple[int
     A hidden slot may hold NaN or inf, and 0 * NaN is NaN in a product. What is finite needs no blanking, and a sum
     tells: it is the only pass over the arrays, and only where something can be hidden.
     """
-    if options.mask is None and full[-2] <= full[-1]:
+    if full[-2] <= full[-1] and options.mask is None:
+        return q, k, v
+    if full[-2] == full[-1] and isinstance(options.mask, Constant) and options.mask.sees_itself(full[-1]):
         return q, k, v
     with np.errstate(all="ignore"):
         if all(np.isfinite(x.sum()) for x in (q, k, v)):
@@ -89,6 +92,7 @@ def blank_hidden(q: Array, k: Array, v: Array, options: Options, full: tuple[int
     return np.where(sees[..., None], q, 0), np.where(used[..., None], k, 0), np.where(used[..., None], v, 0)
 
 
+@once
 @primitive
 def attention_with_lse(q: Array, k: Array, v: Array, bias: Array | None, distance: Array | None, sinks: Array | None,
                        options: Options) -> tuple[tuple[Array, Array], Saved]:
@@ -115,6 +119,8 @@ def tiled(arrays: tuple[Array, Array, Array], bias: Array | None, distance: Arra
     return out, lse, tops, totals
 
 
+# How many of the arrays that `scoring` returns are a list of tiles, which decoding does not read.
+LISTS = len(Listed._fields)
 # A few lines against at least this many keys: below, a tile product does as well.
 LEAST_KEYS, MOST_LINES, CHUNK = 128, 16, 1024
 
@@ -146,7 +152,7 @@ def decoded(q: Array, k: Array, v: Array, bias: Array | None, distance: Array | 
     out, lse = np.empty((*q.shape[:-1], sizes.value_dim), q.dtype), np.empty(q.shape[:-1], q.dtype)
     logits = np.zeros(0, q.dtype) if sinks is None else np.repeat(np.tile(sinks, sizes.batch), sizes.q_len)
     run(decode, count * chunks, 4 * work(sizes), chunks, sizes.kv_len, 0, sizes.kv_len - sizes.q_len,
-        sizes._replace(q_tile=width), rules, *arrays[3:], padded_q.reshape(-1), *rows_of(k), *rows_of(v), part.reshape(-1),
+        sizes._replace(q_tile=width), rules, *arrays[LISTS:], padded_q.reshape(-1), *rows_of(k), *rows_of(v), part.reshape(-1),
         top.reshape(-1), total.reshape(-1))
     join(chunks, lines, sizes.value_dim, logits, part.reshape(-1), top.reshape(-1), total.reshape(-1), out.reshape(-1),
          lse.reshape(-1))
@@ -169,13 +175,13 @@ def _(d_outs: tuple[Array, Array], saved: Saved) -> dict[str, Array | None]:
     rules, *arrays = scoring(options, saved.seen, saved.bias, saved.distance, full, dtype)
     learned = options.learned and tasks > 0
     slots = min(tasks, TASKS) if learned else tasks
-    d_bias = np.zeros((slots, arrays[5].size if learned else 0), dtype)
-    d_distance = np.zeros((slots, arrays[7].size if learned else 0), dtype)
+    d_bias = np.zeros((slots, arrays[LISTS + 2].size if learned else 0), dtype)
+    d_distance = np.zeros((slots, arrays[LISTS + 4].size if learned else 0), dtype)
     d_q, delta = np.empty((*full[:-1], sizes.head_dim), dtype), np.empty(full[:-1], dtype)
     d_k = np.zeros((splits, *lead, sizes.kv_heads, sizes.kv_rows, sizes.head_width), dtype)
     d_v = np.zeros((splits, *lead, sizes.kv_heads, sizes.kv_rows, sizes.value_width), dtype)
     run(backward, slots, 3 * work(sizes), slots, splits, sizes, rules, *arrays, options.scale, q, k, v, out.reshape(-1),
-        tops.reshape(-1), totals.reshape(-1), padded(d_out, sizes.q_rows, sizes.value_width), padded(d_lse[..., None], sizes.q_len, 1),
+        tops.reshape(-1), totals.reshape(-1), padded(d_out, sizes.q_len, sizes.value_width), padded(d_lse[..., None], sizes.q_len, 1),
         d_q.reshape(-1), d_k.reshape(-1),
         d_v.reshape(-1), delta.reshape(-1), d_bias.reshape(-1), d_bias.shape[1], d_distance.reshape(-1), d_distance.shape[1])
     d_k, d_v = (x[0] if splits == 1 else x.sum(axis=0) for x in (d_k, d_v))

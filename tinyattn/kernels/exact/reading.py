@@ -16,7 +16,7 @@ import numpy as np
 from tinyattn.kernels.exact.decode import decode, join
 from tinyattn.kernels.exact.packed import decode_packed
 from tinyattn.kernels.exact.paged import decode_paged
-from tinyattn.kernels.exact.primitive import CHUNK, MOST_LINES, Options, scoring, work
+from tinyattn.kernels.exact.primitive import CHUNK, LISTS, MOST_LINES, Options, scoring, work
 from tinyattn.kernels.tiles.dots import KEYS
 from tinyattn.kernels.tiles.lanes import ROWS, columns, lanes
 from tinyattn.kernels.tiles.seen import seen_of, sides_of
@@ -97,7 +97,7 @@ def told(q: Array, kv_heads: int, value_dim: int, length: int, bias: Array | Bia
     *lead, heads, q_len, head_dim = q.shape
     lines = q_len * heads // kv_heads
     width, tile = rounded_up(lines, max(lanes(q.itemsize), ROWS)), columns(q.itemsize)
-    sizes = Sizes(math.prod(lead), heads, kv_heads, q_len, length, head_dim, value_dim, q_len, length, head_dim, value_dim, width,
+    sizes = Sizes(math.prod(lead), heads, kv_heads, q_len, length, head_dim, value_dim, length, head_dim, value_dim, width,
                   rounded_up(KV_TILE, ROWS), tile, lanes(q.itemsize))
     distance = None
     if isinstance(bias, Bias):
@@ -107,7 +107,7 @@ def told(q: Array, kv_heads: int, value_dim: int, length: int, bias: Array | Bia
     rules, *arrays = scoring(Options(None, left, 0, scale, softcap, False), seen, bias, distance, full, q.dtype)
     queries = np.zeros((sizes.batch * kv_heads, width, head_dim), q.dtype)
     np.multiply(q.reshape(-1, lines, head_dim), q.dtype.type(rules.factor), out=queries[:, :lines])
-    return Lines(sizes, (sizes, rules, *arrays[3:]), queries, seen.left, behind)
+    return Lines(sizes, (sizes, rules, *arrays[LISTS:]), queries, seen.left, behind)
 
 
 def merged(lines: Lines, partials: Sequence[PartialSums], sinks: Array | None) -> Array:

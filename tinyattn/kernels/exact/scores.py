@@ -12,7 +12,7 @@ import numpy as np
 
 from tinyattn.kernels.tiles.jit import inlined
 from tinyattn.kernels.tiles.lanes import ROWS
-from tinyattn.kernels.tiles.seen import WHOLE
+from tinyattn.kernels.tiles.listed import WHOLE
 from tinyattn.kernels.tiles.vector import column_tanh
 
 
@@ -28,11 +28,10 @@ class Rules(NamedTuple):
     cap: float
     left: int
     right: int
-    blocked: bool
+    listed: bool
     masked: bool
     biased: bool
     distant: bool
-    blocks_row: int
     mask_row: int
     mask_column: int
     bias_row: int
@@ -54,11 +53,24 @@ def band(i0, j0, sizes, rules):
 
 
 @inlined
-def seen_of_block(blocks, blocks_at, head, i0, j0, sizes, rules):
-    """Returns what the pattern shows of a tile: SKIP, WHOLE, or the number of its mask."""
-    if rules.blocked:
-        return blocks[blocks_at[head] + i0 // sizes.q_tile * rules.blocks_row + j0 // sizes.kv_tile]
-    return WHOLE
+def tiles_of(head, i0, low, high, heads, row, sizes, rules):
+    """Returns the first tile of keys that a tile of queries visits and the one after the last: entries of a list, or tiles."""
+    if rules.listed:
+        at = heads[head] + i0 // sizes.q_tile
+        return row[at], row[at + 1]
+    return low // sizes.kv_tile, (high + sizes.kv_tile - 1) // sizes.kv_tile
+
+
+@inlined
+def tile_at(n, i0, entries, bands, sizes, rules):
+    """Returns (j0, kind, below, above) of a tile: query i sees of it at most the keys i + below to i + above."""
+    j0, kind = n * sizes.kv_tile, WHOLE
+    if rules.listed:
+        j0, kind = entries[2 * n] * sizes.kv_tile, entries[2 * n + 1]
+    below, above = band(i0, j0, sizes, rules)
+    if kind >= 0:
+        below, above = max(below, bands[2 * kind]), min(above, bands[2 * kind + 1])
+    return j0, kind, below, above
 
 
 @inlined

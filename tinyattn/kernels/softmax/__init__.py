@@ -1,6 +1,18 @@
-"""The softmax mechanisms as kernels.
+"""The softmax mechanisms as kernels, in terms of the exact kernel.
 
 Its files, in reading order:
 
     dot_product.py          attention, with its checks
+    multi_head.py           a kv head per query head
+    multi_query.py          one kv head for all query heads
+    grouped_query.py        a kv head per group of query heads
+    streaming.py            attention, a tile of keys at a time
+    off_by_one.py           a sink of 0
+    qk_norm.py              queries and keys normalised first
+    gated.py                a gate afterwards
+    differential.py         the difference of two calls
+    dual_chunk.py           three parts, merged
+    dual_chunk_merged.py    the same
+    latent_expanded.py      keys and values of every head from one latent vector
+    latent_absorbed.py      the latent vectors as the one head of keys and values
 """

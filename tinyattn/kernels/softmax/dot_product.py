@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
-
 import numpy as np
 
-from tinyattn.engine.primitive import Primitive
 from tinyattn.kernels.exact import primitive as exact
 from tinyattn.kernels.tiles.seen import sides_of
 from tinyattn.kernels.tiles.storage import distances
@@ -49,7 +46,7 @@ def attention(q: Array, k: Array, v: Array, *, mask: Array | Pattern | None = No
     >>> attention(np.zeros((1, 2)), k, v)
     array([[2.]])
     """
-    return solve(ONCE, q, k, v, mask, bias, causal, window, scale, softcap, sinks)[0]
+    return solve(q, k, v, mask, bias, causal, window, scale, softcap, sinks)[0]
 
 
 @shapes("(i,d),(j,d),(j,e)->(i,e)")
@@ -72,22 +69,12 @@ def attention_with_lse(q: Array, k: Array, v: Array, *, mask: Array | Pattern | 
     >>> bool(abs(lse[0] - np.log(2.0)) < 1e-15)
     True
     """
-    return solve(ONCE, q, k, v, mask, bias, causal, window, scale, softcap, sinks)
+    return solve(q, k, v, mask, bias, causal, window, scale, softcap, sinks)
 
 
-def refuse(*_: Any) -> NoReturn:
-    """Raises the TypeError of a second derivative."""
-    raise TypeError("tinyattn.kernels.attention and tinyattn.kernels.attention_with_lse have a first derivative only; "
-                    "tinyattn.attention and tinyattn.attention_with_lse can be differentiated again")
-
-
-ONCE = exact.attention_with_lse.again(refuse)
-
-
-def solve(primitive: Primitive[..., tuple[Array, Array]], q: Array, k: Array, v: Array, mask: Array | Pattern | None = None,
-          bias: Array | Bias | None = None, causal: bool = False, window: Window | None = None, scale: float | None = None,
-          softcap: float | None = None, sinks: Array | None = None) -> tuple[Array, Array]:
-    """Returns (out, lse) from a primitive of the arguments of `exact.attention_with_lse`, after the definition's checks."""
+def solve(q: Array, k: Array, v: Array, mask: Array | Pattern | None, bias: Array | Bias | None, causal: bool,
+          window: Window | None, scale: float | None, softcap: float | None, sinks: Array | None) -> tuple[Array, Array]:
+    """Returns (out, lse) from the exact kernel, after the definition's checks."""
     full = (*q.shape[:-1], k.shape[-2])
     heads, q_len, kv_len = full[-3:]
     scale, softcap = check_scale(scale, q.shape[-1]), check_softcap(softcap)
@@ -106,6 +93,4 @@ def solve(primitive: Primitive[..., tuple[Array, Array]], q: Array, k: Array, v:
     if isinstance(bias, Bias):
         distance, bias = distances(bias, heads, q_len, kv_len, q.dtype), None
     learned = any(x is not None and not isinstance(x, np.ndarray) for x in (bias, distance))
-    solved: tuple[Array, Array] = primitive(q, k, v, bias, distance, sinks,
-                                            exact.Options(mask, left, right, scale, softcap, learned))
-    return solved
+    return exact.attention_with_lse(q, k, v, bias, distance, sinks, exact.Options(mask, left, right, scale, softcap, learned))

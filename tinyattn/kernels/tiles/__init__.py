@@ -9,5 +9,8 @@ Its files, in reading order:
     dots.py                 inner products, for few queries
     threads.py              runs tasks over threads
     storage.py              arrays as kernels read them
+    once.py                 primitives with a first derivative only
+    listed.py               the visible tiles of a pattern
+    rows.py                 rows turned, merged and put in place around a kernel
     seen.py                 masks as kernels read them
 """

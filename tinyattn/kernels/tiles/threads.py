@@ -20,6 +20,8 @@ from tinyattn.ops.checks import whole
 MOST = 256
 # Multiply-adds for which waking another thread pays: it takes some 200 microseconds, as these do.
 LEAST_WORK = 1 << 24
+# Numbers of an array from which on another thread pays.
+LEAST_SIZE = 1 << 16
 VARIABLE = "TINYATTN_THREADS"
 asked: contextvars.ContextVar[int | None] = contextvars.ContextVar("asked", default=None)
 
@@ -102,6 +104,20 @@ def run(kernel: Callable[..., Any], tasks: int, work: int, *arguments: Any) -> N
     finally:
         counter[0] = tasks
         wait(jobs)
+    for job in jobs:
+        job.result()
+
+
+def each(task: Callable[[int], None], count: int, size: int) -> None:
+    """Calls task(0) to task(count - 1), each of which writes to a place of its own, over threads if the arrays are large."""
+    workers = min(thread_count(), count) if size >= LEAST_SIZE else 1
+
+    def some(first: int) -> None:
+        for n in range(first, count, workers):
+            task(n)
+
+    jobs = [POOL.submit(some, first) for first in range(1, workers)]
+    some(0)
     for job in jobs:
         job.result()
 

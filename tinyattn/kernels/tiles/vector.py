@@ -167,6 +167,16 @@ def transpose_rows(target, width, source, at, stride, rows, factor, block, panel
 
 
 @inlined
+def put_row(target, at, count, source, source_at, size, factor, panel):  # type: ignore[no-untyped-def]
+    """Fills `count` elements with factor times a row that stands in panels, `size` from one to the next."""
+    whole = count // panel * panel
+    for column in range(0, whole, panel):
+        scale_row(target, at + column, source, source_at + column // panel * size, factor)
+    for c in range(whole, count):
+        target[at + c] = source[source_at + whole // panel * size + c - whole] * factor
+
+
+@inlined
 def pack_rows(target, size, source, at, stride, rows, factor, panel):  # type: ignore[no-untyped-def]
     """Fills panels [stride // panel][size][panel] with factor times rows."""
     for column in range(0, stride, panel):

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from tinyattn.definitions.sparse.bigbird import ends, near_blocks
 from tinyattn.laws.draw.options import but, given, like, on, one_of, uniform, with_options
 from tinyattn.laws.draw.sizes import Fit, at_least, at_least_seven, both, even, few_rows, few_rows_own_heads, square
 from tinyattn.laws.draw.softmax import softmax
@@ -16,6 +15,7 @@ from tinyattn.laws.problem import Problem, Sizes, repeat_heads
 from tinyattn.ops import masks
 from tinyattn.ops.draws import lsh_rotations
 from tinyattn.ops.masks.pattern import Pattern
+from tinyattn.ops.masks.published import ends, near_blocks
 from tinyattn.ops.types import Array
 
 BACK = (masks.sliding_window(3), masks.causal() & masks.block_local(3), masks.strided(3), masks.dilated(2, 2), masks.fixed(3, 1),

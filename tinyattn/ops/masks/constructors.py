@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -182,15 +183,27 @@ def random_blocks(size: int, count: int, seed: int) -> Pattern:
         keys = j // size
         table = np.zeros((len(blocks), int(keys.max(initial=0)) + 1), bool)
         for row, block in enumerate(blocks.tolist()):
-            if block >= 0:
-                chosen = np.random.default_rng([seed, block]).permutation(block + 1)[:each]
-                table[row, chosen[chosen < table.shape[1]]] = True
+            chosen = drawn_blocks(seed, block, each)
+            table[row, chosen[chosen < table.shape[1]]] = True
         return table[place.reshape(i.shape), np.maximum(keys, 0)]
 
     def corners(i0: Array, i1: Array, j0: Array, j1: Array) -> tuple[Any, Any]:
-        return (j0 // size <= i1 // size) & (each > 0), np.zeros((), bool)
+        low, high, first, last = i0 // size, i1 // size, j0 // size, j1 // size
+        some = np.zeros(np.broadcast_shapes(i0.shape, j0.shape), bool)
+        for row, (a, b) in enumerate(zip(low.reshape(-1).tolist(), high.reshape(-1).tolist(), strict=True)):
+            chosen = np.sort(np.concatenate([drawn_blocks(seed, block, each) for block in range(a, b + 1)]))
+            some[row] = np.searchsorted(chosen, last[0], side="right") > np.searchsorted(chosen, first[0])
+        return some, some & (low == high) & (first == last)
 
     return Pattern(see, corners=corners, text=f"random_blocks({size}, {each}, {seed})")
+
+
+@lru_cache(maxsize=1 << 14)
+def drawn_blocks(seed: int, block: int, count: int) -> Array:
+    """Returns `count` distinct blocks among 0 to `block`, drawn from (seed, block) alone; none of a block before the first."""
+    chosen: Array = np.random.default_rng([seed, block]).permutation(block + 1)[:count] if block >= 0 else np.zeros(0, np.int64)
+    chosen.flags.writeable = False
+    return chosen
 
 
 def per_head(patterns: Sequence[Pattern]) -> Pattern:

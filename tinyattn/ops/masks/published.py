@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from tinyattn.ops.checks import whole
 from tinyattn.ops.masks.constructors import blocks_apart, per_head
 from tinyattn.ops.masks.pattern import Pattern, renamed
@@ -81,3 +83,31 @@ def sharded(heads: int, *, size: int, local: int, stride: int) -> Pattern:
         return Pattern(see, corners=corners)
 
     return renamed(per_head([one(h) for h in range(heads)]), f"sharded({heads}, size={size}, local={local}, stride={stride})")
+
+
+def near_blocks(size: int) -> Pattern:
+    """Returns |i // size - j // size| <= 1: a block sees itself and its two neighbours. arXiv:2007.14062.
+
+    >>> near_blocks(1).dense(3, 3)[0]
+    array([ True,  True, False])
+    """
+    def corners(i0: Array, i1: Array, j0: Array, j1: Array) -> tuple[Any, Any]:
+        least, most = i0 // size - j1 // size, i1 // size - j0 // size
+        return (least <= 1) & (most >= -1), (least >= -1) & (most <= 1)
+
+    return Pattern(lambda i, j: np.abs(i // size - j // size) <= 1, corners=corners, text=f"near_blocks({size})")
+
+
+def ends(size: int, length: int) -> Pattern:
+    """Returns whether query or key stands in the first or the last block of a text. arXiv:2007.14062.
+
+    >>> ends(1, 3).dense(3, 3)[1]
+    array([ True, False,  True])
+    """
+    last = (length - 1) // size * size
+
+    def corners(i0: Array, i1: Array, j0: Array, j1: Array) -> tuple[Any, Any]:
+        some = (i0 < size) | (i1 >= last) | (j0 < size) | (j1 >= last)
+        return some, (i1 < size) | (i0 >= last) | (j1 < size) | (j0 >= last)
+
+    return Pattern(lambda i, j: (i < size) | (i >= last) | (j < size) | (j >= last), corners=corners, text=f"ends({size}, {length})")

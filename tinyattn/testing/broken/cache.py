@@ -10,8 +10,8 @@ import numpy as np
 
 from tinyattn.caches import GrowingCache, LatentCache, StateCache
 from tinyattn.caches.chunk import Chunk
-from tinyattn.caches.state import Held as HeldState
-from tinyattn.caches.taped import Held
+from tinyattn.caches.state import Folded
+from tinyattn.caches.tape import Tapes
 from tinyattn.catalog import caches
 from tinyattn.laws.problem import Mechanism, Problem
 from tinyattn.ops.masks import causal_top_left
@@ -59,20 +59,20 @@ class chunk_sees_its_future(GrowingCache):
 class chunk_aligned_at_the_first_token(GrowingCache):
     """The first query of a chunk sees only the first key of the text, as in a mask made for a prompt."""
 
-    def _read(self, q: Array, held: Held, options: dict[str, Any]) -> Array:
+    def _attended(self, q: Array, held: Tapes, options: dict[str, Any]) -> Array:
         mask = causal_top_left(q.shape[-2], held.length)
-        return super()._read(q, held, {**options, "mask": mask})
+        return super()._attended(q, held, {**options, "mask": mask})
 
 
 @cache_twin("tokens_of_zeros_count")
 class length_inferred(GrowingCache):
     """The length is the number of keys that are not zero: a token whose key is zero is overwritten."""
 
-    def _grown(self, k: Array, v: Array) -> Held:
+    def _appended(self, k: Array, v: Array) -> Tapes:
         if self._held is not None:
             keys = np.moveaxis(self._held.tapes["keys"].rows, -2, 0)
-            self._held = self._cut(int(keys.reshape(len(keys), -1).any(axis=-1).sum()))
-        return super()._grown(k, v)
+            self._held = self._truncated(self._held, int(keys.reshape(len(keys), -1).any(axis=-1).sum()))
+        return super()._appended(k, v)
 
 
 @cache_twin("cached_one_by_one", "cached_is_full")
@@ -91,7 +91,7 @@ class position_not_advanced(GrowingCache):
 class fork_writes_on(GrowingCache):
     """A fork is a shallow copy: both write their next token to the same place of the same buffer."""
 
-    def _parted(self) -> Held | None:
+    def _forked(self) -> Tapes | None:
         return self._held
 
 
@@ -107,21 +107,18 @@ class truncation_ignored(GrowingCache):
 class values_not_reordered(GrowingCache):
     """Beam search moves the keys and not the values."""
 
-    def _picked(self, rows: Array) -> Held | None:
-        moved, held = super()._picked(rows), self._held
-        if moved is None or held is None:
-            return None
+    def _reordered(self, held: Tapes, rows: Array) -> Tapes:
         stay = np.arange(len(rows)) % len(held.tapes["values"].rows)
-        kept = super()._picked(stay)
-        return kept and kept._replace(tapes={**kept.tapes, "keys": moved.tapes["keys"]})
+        moved, kept = held.reordered(rows), held.reordered(stay)
+        return kept._replace(tapes={**kept.tapes, "keys": moved.tapes["keys"]})
 
 
 @cache_twin("cached_is_full", row="LatentCache")
 class rotated_keys_dropped(LatentCache):
     """Only the latent is kept, and the rotated keys, which carry the positions, are lost."""
 
-    def _grown(self, k: Array, v: Array) -> Held:
-        return super()._grown(k, v * 0)
+    def _appended(self, k: Array, v: Array) -> Tapes:
+        return super()._appended(k, v * 0)
 
 
 @cache_twin("cached_is_full", row="StateCache")
@@ -149,6 +146,6 @@ class chunk_begins_afresh(StateCache):
 class state_not_taken_back(StateCache):
     """Truncation resets the length and leaves the removed tokens in the state."""
 
-    def _cut(self, length: int) -> HeldState | None:
-        cut = super()._cut(length)
-        return cut and self._held and cut._replace(state=self._held.state)
+    def _truncated(self, held: Folded, length: int) -> Folded | None:
+        cut = super()._truncated(held, length)
+        return cut and cut._replace(state=held.state)

@@ -8,7 +8,7 @@ import numpy as np
 
 from tinyattn.caches import BatchCache, CrossCache, EvictingCache, GrowingCache, SharedCache, SnapKV
 from tinyattn.caches.policies import HeavyHitters
-from tinyattn.caches.taped import Held
+from tinyattn.caches.tape import Tapes
 from tinyattn.ops.masks import causal_top_left
 from tinyattn.ops.types import Array
 from tinyattn.testing.broken.cache import cache_twin
@@ -34,10 +34,10 @@ class padding_on_the_right_alone(BatchCache):
 class memory_under_the_decoders_mask(CrossCache):
     """The decoder's causal mask is applied to the memory: early queries do not see all of it."""
 
-    def _read(self, q: Array, held: Held, options: dict[str, Any]) -> Array:
+    def _attended(self, q: Array, held: Tapes, options: dict[str, Any]) -> Array:
         self._steps = getattr(self, "_steps", 0) + 1
         seen = np.broadcast_to(np.arange(held.length) < self._steps, (q.shape[-2], held.length))
-        return super()._read(q, held, {**options, "mask": seen})
+        return super()._attended(q, held, {**options, "mask": seen})
 
 
 @cache_twin("readers_read_what_is_kept", row="SharedCache")

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from tinyattn.caches import PagedCache, PagePool, QuantizedCache
+from tinyattn.caches.page_writing import Placed
 from tinyattn.caches.pages import Table
-from tinyattn.caches.taped import Held
+from tinyattn.caches.tape import Tapes
 from tinyattn.ops.quantize import Packed
 from tinyattn.testing.broken.cache import cache_twin
 
@@ -31,10 +32,8 @@ def shared_page_written(pages: int, page_size: int) -> Any:
 class Rewound(PagedCache):
     """A paged cache that forgets one page too many when it is truncated."""
 
-    def _cut(self, length: int) -> Any:
-        held = self._held
-        return held and held._replace(table=held.table._replace(length=length - length % self.pool.page_size,
-                                                                pages=held.table.pages[:, : length // self.pool.page_size]))
+    def _truncated(self, held: Placed, length: int) -> Placed:
+        return held.truncated(length - length % self.pool.page_size)
 
 
 @cache_twin("drafts_leave_no_trace", row="PagedCache")
@@ -56,7 +55,7 @@ class groups_begin_with_the_chunk(QuantizedCache):
 class equal_numbers_divided_by_zero(QuantizedCache):
     """A group of equal numbers has a scale of 0, and the code is 0 / 0."""
 
-    def _packed(self, held: Held, name: str) -> Packed:
+    def _packed(self, held: Tapes, name: str) -> Packed:
         packed = super()._packed(held, name)
         flat = (packed.scale == 1) & (packed.zero == 0)
         return packed._replace(zero=np.where(flat, np.nan, packed.zero)) if flat.any() else packed
@@ -66,7 +65,7 @@ class equal_numbers_divided_by_zero(QuantizedCache):
 class zero_point_forgotten(QuantizedCache):
     """Numbers are scale times code, without the zero point."""
 
-    def _packed(self, held: Held, name: str) -> Packed:
+    def _packed(self, held: Tapes, name: str) -> Packed:
         packed = super()._packed(held, name)
         return packed._replace(zero=packed.zero * 0)
 
@@ -83,7 +82,7 @@ class newest_rounded_too(QuantizedCache):
 class halves_swapped(QuantizedCache):
     """The two codes of a byte are read in the wrong order."""
 
-    def _packed(self, held: Held, name: str) -> Packed:
+    def _packed(self, held: Tapes, name: str) -> Packed:
         packed = super()._packed(held, name)
         return packed._replace(codes=packed.codes << 4 | packed.codes >> 4)
 
@@ -92,6 +91,6 @@ class halves_swapped(QuantizedCache):
 class scales_of_the_next_group(QuantizedCache):
     """The codes of a group are read with the scale of the next group."""
 
-    def _packed(self, held: Held, name: str) -> Packed:
+    def _packed(self, held: Tapes, name: str) -> Packed:
         packed = super()._packed(held, name)
         return packed._replace(scale=np.roll(packed.scale, -1, axis=packed.axis if name == "keys" else -2))

@@ -1,0 +1,38 @@
+"""Nothing grows with the length squared: what a mechanism takes for 32,768 tokens, beside its arrays."""
+
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from tinyattn import kernels, vjp
+from tinyattn.ops import masks
+
+LENGTH, HEADS, DIM = 1 << 15, 2, 32
+CALLS = {
+    "multi_head_local_attention": {"window": 100}, "bigbird_attention": {"block": 64, "random": 2, "seed": 0, "causal": True},
+    "shifted_sparse_attention": {"group": 128}, "gathered_attention": {"mask": masks.sliding_window(100) | masks.first(3)},
+    "streaming_llm_attention": {"first": 4, "window": 128}, "axial_attention": {"grid": (256, 128), "axis": 0},
+    "shifted_window_attention": {"grid": (128, 256), "window": 8, "shift": 4}, "neighborhood_attention": {"grid": (128, 256), "kernel": 3},
+    "locally_grouped_attention": {"grid": (128, 256), "window": 8}, "global_subsampled_attention": {"grid": (128, 256), "ratio": 16},
+    "nystrom_attention": {"landmarks": 32},
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_long_text_takes_little_beside_its_arrays(name):
+    x = np.random.default_rng(0).standard_normal((HEADS, LENGTH, DIM), np.float32)
+
+    def slopes(tree):
+        out, pull = vjp(lambda t: getattr(kernels, name)(*t, **CALLS[name]), tree)
+        return pull(out)
+
+    slopes((x, x, x))  # what is compiled, and what is kept for the next call, does not count
+    tracemalloc.start()
+    try:
+        slopes((x, x, x))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    # Inputs, outputs, gradients and the copies of d_k and d_v; a boolean for every pair would be 128 times the size of v.
+    assert peak < 32 * x.nbytes, f"{peak / x.nbytes:.1f} times the size of v"

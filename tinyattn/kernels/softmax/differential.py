@@ -1,0 +1,33 @@
+"""Differential attention: two calls of the exact kernel."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from tinyattn.kernels.softmax.dot_product import attention
+from tinyattn.ops.arguments import check_lambda
+from tinyattn.ops.bias import Bias
+from tinyattn.ops.masks.pattern import Pattern
+from tinyattn.ops.options import Window
+from tinyattn.ops.signature import shapes
+from tinyattn.ops.types import Array
+
+
+@shapes("(i,d),(j,d),(i,d),(j,d),(j,e)->(i,e)")
+def differential_attention(q1: Array, k1: Array, q2: Array, k2: Array, v: Array, *, lambda_: float | Array,
+                           mask: Array | Pattern | None = None, bias: Array | Bias | None = None, causal: bool = False,
+                           window: Window | None = None, scale: float | None = None, softcap: float | None = None,
+                           sinks: Array | None = None) -> Array:
+    """Returns one attention minus lambda times another over the same values; compiled.
+
+    Formula: out = (softmax(scale q1 k1^T) - lambda softmax(scale q2 k2^T)) v.
+
+    Shapes: q1, q2 (..., heads, i, d), k1, k2 (..., kv_heads, j, d), v (..., kv_heads, j, e) -> (..., heads, i, e).
+
+    Options and errors are those of `tinyattn.definitions.differential_attention`.
+
+    Paper: Ye et al. 2024, arXiv:2410.05258.
+    """
+    factor = check_lambda(lambda_, q1)
+    attend = partial(attention, mask=mask, bias=bias, causal=causal, window=window, scale=scale, softcap=softcap, sinks=sinks)
+    return attend(q1, k1, v) - factor * attend(q2, k2, v)

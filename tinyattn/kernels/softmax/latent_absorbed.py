@@ -1,0 +1,31 @@
+"""Latent attention in which one head of latent vectors is the keys and values of all query heads."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tinyattn.kernels.softmax.dot_product import attention
+from tinyattn.ops.arguments import LATENT_AXES, LATENT_SHARED, check_latent_weights
+from tinyattn.ops.masks.pattern import Pattern
+from tinyattn.ops.options import Window
+from tinyattn.ops.signature import shapes
+from tinyattn.ops.types import Array
+
+
+@shapes(LATENT_AXES, shared=LATENT_SHARED)
+def latent_attention_absorbed(q_nope: Array, q_rope: Array, latent: Array, k_rope: Array, *, w_uk: Array, w_uv: Array,
+                              mask: Array | Pattern | None = None, causal: bool = False, window: Window | None = None,
+                              scale: float | None = None) -> Array:
+    """Returns `latent_attention_expanded` with the expansion moved to queries and outputs; compiled.
+
+    Formula: out_h = attention([q_nope_h W_uk_h^T ; q_rope_h], [c ; k_rope], c) W_uv_h: one key head for all query heads.
+
+    Shapes, options and errors are those of `tinyattn.definitions.latent_attention_absorbed`.
+
+    Paper: DeepSeek-AI 2024, arXiv:2405.04434.
+    """
+    w_uk, w_uv, scale = check_latent_weights(q_nope, q_rope, latent, w_uk, w_uv, scale)
+    queries = np.concatenate((q_nope @ w_uk.mT, q_rope), axis=-1)
+    read = attention(queries, np.concatenate((latent, k_rope), axis=-1), latent, mask=mask, causal=causal, window=window,
+                     scale=scale)
+    return read @ w_uv

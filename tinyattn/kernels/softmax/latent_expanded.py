@@ -1,0 +1,31 @@
+"""Latent attention over the expanded keys and values of every head."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tinyattn.kernels.softmax.dot_product import attention
+from tinyattn.ops.arguments import LATENT_AXES, LATENT_SHARED, check_latent_weights
+from tinyattn.ops.masks.pattern import Pattern
+from tinyattn.ops.options import Window
+from tinyattn.ops.signature import shapes
+from tinyattn.ops.types import Array
+
+
+@shapes(LATENT_AXES, shared=LATENT_SHARED)
+def latent_attention_expanded(q_nope: Array, q_rope: Array, latent: Array, k_rope: Array, *, w_uk: Array, w_uv: Array,
+                              mask: Array | Pattern | None = None, causal: bool = False, window: Window | None = None,
+                              scale: float | None = None) -> Array:
+    """Returns attention over keys and values that are expanded, head by head, from one latent vector per token; compiled.
+
+    Formula: k_h = [c W_uk_h ; k_rope], v_h = c W_uv_h, q_h = [q_nope_h ; q_rope_h], out_h = attention(q_h, k_h, v_h).
+
+    Shapes, options and errors are those of `tinyattn.definitions.latent_attention_expanded`.
+
+    Paper: DeepSeek-AI 2024, arXiv:2405.04434.
+    """
+    w_uk, w_uv, scale = check_latent_weights(q_nope, q_rope, latent, w_uk, w_uv, scale)
+    k_nope, v = latent @ w_uk, latent @ w_uv  # (..., 1, j, r) @ (heads, r, n)
+    shared = np.broadcast_to(k_rope, (*k_nope.shape[:-1], k_rope.shape[-1]))
+    return attention(np.concatenate((q_nope, q_rope), axis=-1), np.concatenate((k_nope, shared), axis=-1), v, mask=mask,
+                     causal=causal, window=window, scale=scale)

@@ -1,0 +1,36 @@
+"""QK-norm before the exact kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tinyattn.kernels.softmax.dot_product import attention
+from tinyattn.ops.bias import Bias
+from tinyattn.ops.masks.pattern import Pattern
+from tinyattn.ops.norm import check_weight, rms_norm
+from tinyattn.ops.options import Window
+from tinyattn.ops.signature import mapped, shapes
+from tinyattn.ops.types import Array
+
+
+@shapes("(i,d),(j,d),(j,e)->(i,e)")
+def qk_norm_attention(q: Array, k: Array, v: Array, *, q_weight: Array | None = None, k_weight: Array | None = None,
+                      rotate: Callable[[Array], Array] | None = None, mask: Array | Pattern | None = None,
+                      bias: Array | Bias | None = None, causal: bool = False, window: Window | None = None,
+                      scale: float | None = None, softcap: float | None = None, sinks: Array | None = None) -> Array:
+    """Returns attention over queries and keys that are normalised head by head; compiled.
+
+    Formula: out = attention(rotate(rms(q) q_weight), rotate(rms(k) k_weight), v).
+
+    Shapes: q (..., heads, i, d), k (..., kv_heads, j, d), v (..., kv_heads, j, e) -> (..., heads, i, e); weights (d,).
+
+    Options and errors are those of `tinyattn.definitions.qk_norm_attention`.
+
+    Paper: Henry et al. 2020, arXiv:2010.04245; in this form: Yang et al. 2025, arXiv:2505.09388.
+    """
+    check_weight("q_weight", q_weight, q)
+    check_weight("k_weight", k_weight, k)
+    q, k = rms_norm(q, q_weight), rms_norm(k, k_weight)
+    if rotate is not None:
+        q, k = mapped("rotate", rotate, q), mapped("rotate", rotate, k)
+    return attention(q, k, v, mask=mask, bias=bias, causal=causal, window=window, scale=scale, softcap=softcap, sinks=sinks)

@@ -1,0 +1,13 @@
+"""Sparse attention as kernels, in terms of the exact kernel.
+
+Its files, in reading order:
+
+    local.py                a band, or a window of its own for each head
+    gathered.py             the tiles of a pattern
+    block_sparse.py         the tiles of a table of blocks
+    longformer.py           windows and global columns, and the global rows
+    bigbird.py              the tiles of neighbours, ends and random blocks
+    lsh.py                  chunks of tokens sorted by a hash
+    streaming_llm.py        a window and the first tokens, merged
+    shifted_sparse.py       the tiles of groups, shifted in half of the heads
+"""

@@ -1,0 +1,25 @@
+"""Locally grouped attention: the exact kernel on the windows of a grid."""
+
+from __future__ import annotations
+
+from tinyattn.kernels.softmax.dot_product import attention
+from tinyattn.ops.signature import shapes
+from tinyattn.ops.types import Array
+from tinyattn.ops.windows import Grid, check_grid, check_sides, from_windows, to_windows
+
+
+@shapes("(i,d),(j,d),(j,e)->(i,e)")
+def locally_grouped_attention(q: Array, k: Array, v: Array, *, grid: Grid, window: int | Grid, scale: float | None = None) -> Array:
+    """Returns attention within the windows of a grid; compiled.
+
+    Shapes: q (..., heads, i, d), k (..., kv_heads, i, d), v (..., kv_heads, i, e), i = the cells of the grid in row-major
+    order -> (..., heads, i, e).
+
+    Options and errors are those of `tinyattn.definitions.locally_grouped_attention`.
+
+    Paper: Chu et al. 2021, arXiv:2104.13840.
+    """
+    grid = check_grid(grid, q)
+    check_grid(grid, k, name="k")
+    window = check_sides("window", window, grid)
+    return from_windows(attention(*(to_windows(x, grid, window) for x in (q, k, v)), scale=scale), grid, window)

@@ -1,0 +1,31 @@
+"""Shifted windows: the exact kernel on many small windows at once."""
+
+from __future__ import annotations
+
+from tinyattn.kernels.softmax.dot_product import attention
+from tinyattn.ops.signature import shapes
+from tinyattn.ops.types import Array
+from tinyattn.ops.windows import Grid, check_grid, check_sides, from_windows, per_axis, regions, relative_bias, roll_grid, to_windows
+
+
+@shapes("(i,d),(j,d),(j,e)->(i,e)")
+def shifted_window_attention(q: Array, k: Array, v: Array, *, grid: Grid, window: int | Grid, shift: int | Grid = 0,
+                             bias_table: Array | None = None, scale: float | None = None) -> Array:
+    """Returns attention within the windows of a grid, which are shifted by `shift` cells; compiled.
+
+    Shapes: q (..., heads, i, d), k (..., kv_heads, i, d), v (..., kv_heads, i, e), i = the cells of the grid in row-major
+    order -> (..., heads, i, e).
+
+    Options and errors are those of `tinyattn.definitions.shifted_window_attention`.
+
+    Paper: Liu et al. 2021, arXiv:2103.14030.
+    """
+    grid = check_grid(grid, q)
+    check_grid(grid, k, name="k")
+    window, shift = check_sides("window", window, grid), per_axis("shift", shift, grid, least=0)
+    shift = tuple(0 if w == n else s % w for n, w, s in zip(grid, window, shift, strict=True))
+    bias = None if bias_table is None else relative_bias(bias_table, window, q.shape[-3])
+    seen = regions(grid, window, shift) if any(shift) else None
+    q, k, v = (to_windows(roll_grid(x, grid, tuple(-s for s in shift)), grid, window) for x in (q, k, v))
+    out = attention(q, k, v, mask=seen, bias=bias, scale=scale)
+    return roll_grid(from_windows(out, grid, window), grid, shift)
