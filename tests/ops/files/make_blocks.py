@@ -6,7 +6,6 @@
 
 from pathlib import Path
 
-import gguf
 import numpy as np
 
 HERE = Path(__file__).parent
@@ -16,6 +15,8 @@ FACTORS = {"Q8_0": [0], "Q4_0": [0], "Q4_1": [0, 2], "Q5_0": [0], "Q5_1": [0, 2]
 
 
 def main():
+    import gguf
+
     rng = np.random.default_rng(0)
     writer, expected = gguf.GGUFWriter(HERE / "blocks.gguf", "none"), {}
     writer.add_string("a.text", "ünïcode")
