@@ -31,7 +31,7 @@ def pattern() -> ops.Pattern:
     return masks.window(2, 1)
 
 
-elementwise = {name: Door(of(x=X)) for name in ("elu_plus_one", "gelu", "relu", "relu_features", "relu_squared", "sigmoid", "silu", "softplus",
+elementwise = {name: Door(of(x=X)) for name in ("elu_plus_one", "erf", "exact_gelu", "gelu", "relu", "relu_features", "relu_squared", "sigmoid", "silu", "softplus",
                                                 "taylor_features", "merge_heads", "unit")}
 seen = {"scores": X, "visible": X > -1.0}
 DOORS = elementwise | {
@@ -64,6 +64,7 @@ DOORS = elementwise | {
     "relative": Door(of(table=np.ones((3, 2)), buckets=lambda distance: np.clip(distance, -1, 1) + 1)),
     "rms_norm": Door(of(x=X, weight=np.ones(6), epsilon=1e-5), optional=("weight",)),
     "rotary": Door(of(x=X, positions=np.arange(4), base=100.0, interleaved=False, dims=4), optional=("dims",)),
+    "rotary_by": Door(of(x=X, cos=RNG(1).standard_normal((4, 2)), sin=RNG(2).standard_normal((4, 2)), interleaved=False)),
     "rotary_2d": Door(of(x=RNG(0).standard_normal((2, 6, 8)), grid=(2, 3), base=100.0, interleaved=False)),
     "sinusoidal": Door(of(positions=np.arange(4), width=6)),
     "softmax": Door(of(**seen, sinks=np.zeros(2)), optional=("visible", "sinks")),

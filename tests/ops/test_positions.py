@@ -195,6 +195,28 @@ def test_biases_are_rules_on_positions():
     assert abs(a - b) < 1e-7
 
 
+@pytest.mark.parametrize("interleaved", [False, True])
+def test_rotation_by_tables_is_rotation_by_positions(interleaved):
+    x = np.random.default_rng(0).standard_normal((2, 3, 5, 8))
+    positions = np.arange(10).reshape(2, 1, 5)
+    frequencies = ops.plain_frequencies(6).values
+    angles = positions[..., None] * frequencies
+    turned = ops.rotary_by(x, np.cos(angles), np.sin(angles), interleaved=interleaved)
+    np.testing.assert_array_equal(turned, ops.rotary(x, positions, dims=6, interleaved=interleaved))
+    np.testing.assert_array_equal(turned[..., 6:], x[..., 6:])
+    assert ops.rotary_by(x.astype(np.float16), np.cos(angles), np.sin(angles)).dtype == np.float16
+
+
+@pytest.mark.parametrize(("cos", "sin", "error", "words"), [
+    (np.ones((5, 4)), np.ones((5, 3)), ValueError, "sin: expected the shape of cos"),
+    (np.ones((5, 5)), np.ones((5, 5)), ValueError, "cos: expected at most half of the 8 channels"),
+    (np.ones((4, 4)), np.ones((4, 4)), ValueError, "cos: expected a shape that broadcasts to"),
+    (np.ones((5, 4), int), np.ones((5, 4)), TypeError, "cos"), (1.0, np.ones((5, 4)), TypeError, "cos"),
+])
+def test_tables_that_do_not_fit_are_named(cos, sin, error, words):
+    with pytest.raises(error, match=words):
+        ops.rotary_by(np.ones((2, 3, 5, 8)), cos, sin)
+
 def test_the_largest_query_position_of_dual_chunks_is_that_of_the_clamp():
     q = np.zeros((1, 12, 4))
     assert check_chunks(q, q, 4, 2, "paper", None)[1] == 5

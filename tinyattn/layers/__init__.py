@@ -4,10 +4,13 @@ Its files, in reading order:
 
     checks.py               what a layer is made of and called with
     linear.py               one matrix
-    norm.py                 RMSNorm
+    affine.py               a matrix with a bias, which may stay in its file
+    norm.py                 RMSNorm, LayerNorm
     feed_forward.py         SwiGLU
     inputs.py               gates, decays and other arguments per token
     attention.py            self- and cross-attention around any mechanism
+    mixed.py                feed-forward layers and blocks as trained models have them
+    trained_attention.py    self-attention as trained models have it
     latent.py               latent attention with its projections
     spatial_gate.py         a gate on the cells of a grid
     patch.py                patches of an image as tokens
@@ -20,10 +23,10 @@ from tinyattn.layers.block import Block
 from tinyattn.layers.feed_forward import SwiGLU
 from tinyattn.layers.latent import LatentAttention
 from tinyattn.layers.linear import project
-from tinyattn.layers.norm import RMSNorm
+from tinyattn.layers.norm import LayerNorm, RMSNorm
 from tinyattn.layers.patch import PatchEmbedding
 from tinyattn.layers.spatial_gate import SpatialGate
 from tinyattn.layers.swin import SwinBlock
 
-__all__ = ["Block", "CrossAttention", "LatentAttention", "PatchEmbedding", "RMSNorm", "SelfAttention", "SpatialGate", "SwiGLU",
-           "SwinBlock", "project"]
+__all__ = ["Block", "CrossAttention", "LatentAttention", "LayerNorm", "PatchEmbedding", "RMSNorm", "SelfAttention", "SpatialGate",
+           "SwiGLU", "SwinBlock", "project"]

@@ -18,6 +18,7 @@ Its files, in reading order:
     beam.py                 the likeliest continuations
     speculate.py            a small model proposes, the large one judges
     checkpoint.py           a model in a file
+    pretrained/             trained models of many families
     evaluate.py             bits per byte; cached against full logits
     image.py                an image model
     digits.py               8 x 8 digits, and training on them

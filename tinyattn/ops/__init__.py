@@ -11,6 +11,7 @@ Its files, in reading order:
     merge.py                merging two partial results of attention
     largest.py              selecting the largest numbers of a row
     norm.py                 RMS norm, layer norm, unit length
+    erf.py                  the error function
     activation.py           sigmoid, SiLU, GELU, softplus, ReLU
     loss.py                 cross-entropy
     masks/                  patterns: which query sees which key
@@ -28,12 +29,13 @@ Its files, in reading order:
     gates.py                the gates of recurrences, checked
     arguments.py            what one mechanism has beyond them, checked
     linear_options.py       the options of the linear family, checked
-    files/                  safetensors files
+    files/                  safetensors and GGUF files
 """
 
-from tinyattn.ops.activation import gelu, relu, relu_squared, sigmoid, silu, softplus
+from tinyattn.ops.activation import exact_gelu, gelu, relu, relu_squared, sigmoid, silu, softplus
 from tinyattn.ops.bias import Bias, alibi, relative
 from tinyattn.ops.draws import lsh_rotations, performer_projection
+from tinyattn.ops.erf import erf
 from tinyattn.ops.features import cosformer_features, elu_plus_one, performer_features, relu_features, taylor_features
 from tinyattn.ops.heads import fold_group, merge_heads, split_group, split_heads, unfold_group
 from tinyattn.ops.loss import cross_entropy
@@ -50,6 +52,7 @@ from tinyattn.ops.positions import (
     plain_frequencies,
     rotary,
     rotary_2d,
+    rotary_by,
     sinusoidal,
     t5_buckets,
     yarn_frequencies,
@@ -66,6 +69,8 @@ __all__ = [
     "cross_entropy",
     "dynamic_ntk_frequencies",
     "elu_plus_one",
+    "erf",
+    "exact_gelu",
     "fold_group",
     "gelu",
     "layer_norm",
@@ -87,6 +92,7 @@ __all__ = [
     "rms_norm",
     "rotary",
     "rotary_2d",
+    "rotary_by",
     "sigmoid",
     "silu",
     "sinusoidal",

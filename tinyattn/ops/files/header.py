@@ -11,6 +11,9 @@ LONGEST = 100_000_000
 MOST_AXES = 32
 # The dtypes of the format, as NumPy reads their bytes.
 CODES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4", "U8": "|u1", "BOOL": "|b1"}
+# Further dtypes of the format and their bits. A file that holds one is opened, and the tensor is refused when it is read.
+UNREAD = {"F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8, "F6_E2M3": 6, "F6_E3M2": 6, "F4": 4,
+          "I8": 8, "I16": 16, "U16": 16, "U32": 32, "U64": 64, "C64": 64}
 
 
 class SafetensorsError(ValueError):
@@ -97,14 +100,17 @@ def parse_entry(tensor: str, fields: Any, name: str) -> Entry:
     if not isinstance(fields, dict) or set(fields) != {"dtype", "shape", "data_offsets"}:
         raise SafetensorsError(f"{name}: {tensor}: expected dtype, shape and data_offsets")
     dtype, shape, offsets = fields["dtype"], fields["shape"], fields["data_offsets"]
-    if not isinstance(dtype, str) or dtype not in CODES:
-        raise SafetensorsError(f"{name}: {tensor}: dtype {dtype!r} is not one of {', '.join(CODES)}")
+    if not isinstance(dtype, str) or (dtype not in CODES and dtype not in UNREAD):
+        raise SafetensorsError(f"{name}: {tensor}: dtype {str(dtype)[:60]!r} is not one of {', '.join((*CODES, *UNREAD))}")
     if not isinstance(shape, list) or not all(map(is_count, shape)) or len(shape) > MOST_AXES:
         raise SafetensorsError(f"{name}: {tensor}: shape {str(shape)[:60]} is not a list of ints of 0 or more")
     if not isinstance(offsets, list) or len(offsets) != 2 or not all(map(is_count, offsets)):
         raise SafetensorsError(f"{name}: {tensor}: data_offsets {str(offsets)[:60]} are not two ints of 0 or more")
     start, stop = offsets
-    size = math.prod(shape) * int(CODES[dtype][-1])  # ints of Python, which do not overflow
+    bits = math.prod(shape) * (UNREAD[dtype] if dtype in UNREAD else 8 * int(CODES[dtype][-1]))  # Python's ints do not overflow
+    size = -(-bits // 8)
     if stop - start != size:
         raise SafetensorsError(f"{name}: {tensor}: {dtype} {shape} takes {size} bytes, its range holds {stop - start}")
+    if math.prod(axis or 1 for axis in shape) >= 1 << 60:  # an axis of 0 takes no bytes, and NumPy still refuses such a shape
+        raise SafetensorsError(f"{name}: {tensor}: an array of the shape {str(shape)[:60]} cannot be made")
     return Entry(dtype, tuple(shape), start, stop)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, overload
 
 import numpy as np
 
 from tinyattn.ops.files.atomic import replacing
 from tinyattn.ops.files.encode import check_mapping, check_metadata, check_name, check_rounded, encoded
-from tinyattn.ops.files.header import CODES, LONGEST, Entry, SafetensorsError, header_length, parse_header
+from tinyattn.ops.files.header import CODES, LONGEST, UNREAD, Entry, SafetensorsError, header_length, parse_header
+from tinyattn.ops.files.stored import Stored
 from tinyattn.ops.types import Array
 
 
@@ -55,14 +58,38 @@ def save(path: str | os.PathLike[str], arrays: Mapping[str, Array], *, metadata:
             file.write(blob.tobytes())
 
 
-def load(path: str | os.PathLike[str], *, map: bool = False) -> dict[str, Array]:
+@dataclass(frozen=True, eq=False)
+class Mapped(Mapping[str, Array]):
+    """The arrays of a mapped file by name: each is made when it is asked for, BF16 as a new float32 array at each time."""
+
+    data: Array
+    entries: Mapping[str, Entry]
+    file: str
+
+    def __getitem__(self, name: str) -> Array:
+        return unpack(self.data, self.entries[name], f"{self.file}: {name}", copy=False)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.entries)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+
+@overload
+def load(path: str | os.PathLike[str], *, map: Literal[False] = False) -> dict[str, Array]: ...
+@overload
+def load(path: str | os.PathLike[str], *, map: bool) -> Mapping[str, Array]: ...
+def load(path: str | os.PathLike[str], *, map: bool = False) -> Mapping[str, Array]:
     """Returns the arrays of a file by name; BF16 is returned as float32.
 
-    With `map` they are read-only views of the memory-mapped file. It must not shrink while they are in use, because the
-    operating system ends a process that reads beyond its end. Values are not checked, so NaN is returned as it is.
+    With `map` they are read-only views of the memory-mapped file, each made when it is asked for. The file must not shrink
+    while they are in use, because the operating system ends a process that reads beyond its end. Values are not checked, so NaN
+    is returned as it is.
 
     Raises:
-        SafetensorsError: the file is not valid safetensors. OSError: it cannot be read.
+        SafetensorsError: the file is not valid safetensors, or a tensor that is read has one of the dtypes that NumPy lacks or
+            models rarely use: F8, F6, F4, I8, I16, unsigned integers above 8 bits, C64. OSError: the file cannot be read.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "weights.safetensors"
@@ -73,7 +100,12 @@ def load(path: str | os.PathLike[str], *, map: bool = False) -> dict[str, Array]
     return load_with_metadata(path, map=map)[0]
 
 
-def load_with_metadata(path: str | os.PathLike[str], *, map: bool = False) -> tuple[dict[str, Array], dict[str, str]]:
+@overload
+def load_with_metadata(path: str | os.PathLike[str], *,
+                       map: Literal[False] = False) -> tuple[dict[str, Array], dict[str, str]]: ...
+@overload
+def load_with_metadata(path: str | os.PathLike[str], *, map: bool) -> tuple[Mapping[str, Array], dict[str, str]]: ...
+def load_with_metadata(path: str | os.PathLike[str], *, map: bool = False) -> tuple[Mapping[str, Array], dict[str, str]]:
     """Returns the arrays of a file by name, as `load` does, and its metadata.
 
     >>> import tempfile
@@ -82,6 +114,33 @@ def load_with_metadata(path: str | os.PathLike[str], *, map: bool = False) -> tu
     >>> load_with_metadata(path)[1]
     {'step': '3'}
     """
+    name = Path(path).name
+    data, entries, metadata = opened(path, map=map)
+    if map:
+        return Mapped(data, entries, name), metadata
+    return {tensor: unpack(data, entry, f"{name}: {tensor}", copy=True) for tensor, entry in entries.items()}, metadata
+
+
+def read(path: str | os.PathLike[str]) -> tuple[dict[str, Stored], dict[str, str]]:
+    """Returns the tensors of a file by name, which stay in the mapped file, and its metadata.
+
+    Raises:
+        SafetensorsError: the file is not valid safetensors. OSError: it cannot be read.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "weights.safetensors"
+    >>> save(path, {"w": np.ones((2, 3))}, bfloat16=["w"])
+    >>> read(path)[0]["w"].rows(1, 2)
+    array([[1., 1., 1.]], dtype=float32)
+    """
+    data, entries, metadata = opened(path, map=True)
+    name = Path(path).name
+    return {tensor: Stored(f"{name}: {tensor}", entry.dtype, entry.shape, data[entry.start : entry.stop])
+            for tensor, entry in entries.items()}, metadata
+
+
+def opened(path: str | os.PathLike[str], *, map: bool) -> tuple[Array, dict[str, Entry], dict[str, str]]:
+    """Returns the data of a file as bytes, read or mapped, the entries of its tensors, and its metadata."""
     name = Path(path).name
     size = os.path.getsize(path)
     with open(path, "rb") as file:
@@ -94,12 +153,14 @@ def load_with_metadata(path: str | os.PathLike[str], *, map: bool = False) -> tu
             data = np.frombuffer(file.read(), np.uint8)
     if len(data) != size - 8 - length:
         raise SafetensorsError(f"{name}: the file changed while it was read")
-    return {tensor: unpack(data, entry, f"{name}: {tensor}", copy=not map) for tensor, entry in entries.items()}, metadata
+    return data, entries, metadata
 
 
 def unpack(data: Array, entry: Entry, name: str, *, copy: bool) -> Array:
     """Returns one tensor from the bytes of the file."""
     raw = data[entry.start : entry.stop]
+    if entry.dtype in UNREAD:
+        raise SafetensorsError(f"{name}: the dtype {entry.dtype} is not read; {', '.join(CODES)} are")
     if entry.dtype == "BOOL" and (raw > 1).any():
         raise SafetensorsError(f"{name}: a BOOL byte that is neither 0 nor 1")
     array: Array = np.frombuffer(raw.tobytes(), CODES[entry.dtype]) if copy or entry.start % 8 else raw.view(

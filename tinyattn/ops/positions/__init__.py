@@ -18,7 +18,7 @@ from tinyattn.ops.positions.frequencies import (
     plain_frequencies,
     yarn_frequencies,
 )
-from tinyattn.ops.positions.rotary import rotary, rotary_2d
+from tinyattn.ops.positions.rotary import rotary, rotary_2d, rotary_by
 
 __all__ = [
     "Frequencies",
@@ -30,6 +30,7 @@ __all__ = [
     "plain_frequencies",
     "rotary",
     "rotary_2d",
+    "rotary_by",
     "sinusoidal",
     "t5_buckets",
     "yarn_frequencies",

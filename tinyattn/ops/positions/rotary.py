@@ -58,16 +58,47 @@ def rotary(x: Array, positions: Array, *, base: float = BASE, interleaved: bool 
     check_broadcast("positions", positions.shape, x.shape[:-1], "(..., length)")
     angles, factor = positions[..., None] * frequencies.values, frequencies.attention_factor
     cos, sin = (factor * np.cos(angles)).astype(x.dtype), (factor * np.sin(angles)).astype(x.dtype)
-    part = x if dims == width else x[..., :dims]
-    half = dims // 2
+    return turn_pairs(x, cos, sin, interleaved)
+
+
+@widened
+def rotary_by(x: Array, cos: Array, sin: Array, *, interleaved: bool = False) -> Array:
+    """Returns x with pair i of its channels rotated by the angle whose cosine and sine stand in column i of the tables.
+
+    Formula: a' = a cos - b sin, b' = b cos + a sin; the pairs are (i, i + n), or (2 i, 2 i + 1) if `interleaved`. The first 2 n
+    channels are rotated, and the rest is returned as it is. Models that mix several kinds of positions bring such tables.
+
+    Shapes: x (..., length, head_dim), cos and sin (..., length, n), which broadcast to (*x.shape[:-1], n) -> as x. Tables per
+    batch have the shape (batch, 1, length, n).
+
+    Raises:
+        TypeError: an array is not floating. ValueError: tables of different shapes, that do not broadcast to x, or of more
+            pairs than x has.
+
+    >>> rotary_by(np.array([[1.0, 0.0, 5.0]]), np.array([[0.0]]), np.array([[1.0]]))
+    array([[0., 1., 5.]])
+    """
+    x, cos, sin = (floating(name, value) for name, value in (("x", x), ("cos", cos), ("sin", sin)))
+    if len(has_axes("x", x, 2)) and cos.shape != sin.shape:
+        raise ValueError(f"sin: expected the shape of cos {cos.shape}, got {sin.shape}")
+    if 2 * has_axes("cos", cos, 1)[-1] > x.shape[-1]:
+        raise ValueError(f"cos: expected at most half of the {x.shape[-1]} channels of x {x.shape} as columns, got {cos.shape}")
+    check_broadcast("cos", cos.shape[:-1], x.shape[:-1], "(..., length)")
+    return turn_pairs(x, cos.astype(x.dtype), sin.astype(x.dtype), truth("interleaved", interleaved))
+
+
+def turn_pairs(x: Array, cos: Array, sin: Array, interleaved: bool) -> Array:
+    """Returns x with as many of its pairs rotated as the tables have columns."""
+    half = cos.shape[-1]
+    part = x if 2 * half == x.shape[-1] else x[..., : 2 * half]
     if interleaved:
         a, b = part[..., 0::2], part[..., 1::2]
         pairs = np.stack((a * cos - b * sin, b * cos + a * sin), axis=-1)
-        part = pairs.reshape(*x.shape[:-1], dims)
+        part = pairs.reshape(*x.shape[:-1], 2 * half)
     else:
         a, b = part[..., :half], part[..., half:]
         part = np.concatenate((a * cos - b * sin, b * cos + a * sin), axis=-1)
-    return part if dims == width else np.concatenate((part, x[..., dims:]), axis=-1)
+    return part if 2 * half == x.shape[-1] else np.concatenate((part, x[..., 2 * half :]), axis=-1)
 
 
 def rotary_from(x: Array, start: int, *, base: float = 10000.0) -> Array:

@@ -1,0 +1,146 @@
+"""Every family against the logits that transformers computes in float64 from a tiny random model of it."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tinyattn import grad
+from tinyattn.caches import GrowingCache
+from tinyattn.models.pretrained.build import build
+from tinyattn.models.pretrained.families import FAMILIES
+from tinyattn.models.pretrained.scaling import frequencies_of
+from tinyattn.ops.files.shards import read_folder
+from tinyattn.ops.files.stored import Stored
+
+FOLDER = Path(__file__).parent / "families"
+CASES = sorted(path.name for path in FOLDER.iterdir())
+
+
+def read(case):
+    return json.loads((FOLDER / case / "config.json").read_text()), read_folder(FOLDER / case)
+
+
+def expected(case):
+    held = np.load(FOLDER / case / "expected.npz")
+    return held["tokens"], held["logits"]
+
+
+def test_every_family_has_a_case():
+    assert {case.split("-")[0] for case in CASES} == set(FAMILIES)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_logits_are_those_of_transformers(case):
+    config, tensors = read(case)
+    tokens, logits = expected(case)
+    model = build(config, tensors, dtype=np.float64)
+    full = model(tokens)
+    assert np.abs(full - logits).max() <= 1e-13  # 7.4e-15 was the most that was measured
+    caches = [GrowingCache() for _ in model.blocks]
+    pieces = [model(tokens[:, :5], caches=caches), *(model(tokens[:, i : i + 1], caches=caches) for i in range(5, tokens.shape[1]))]
+    assert np.abs(np.concatenate(pieces, axis=1) - full).max() <= 1e-13
+    single = build(config, tensors)(tokens)
+    assert single.dtype == np.float32
+    assert np.abs(single - logits).max() <= 2e-5
+
+
+# What each change of a config or of the tensors is caught by: the logits of the case differ by far more than the limit.
+TWINS = {
+    "norm plus one twice": ("gemma", lambda config: {**config, "model_type": "llama", "tie_word_embeddings": True}),
+    "epsilon": ("llama", lambda config: {**config, "rms_norm_eps": 1e-2}),
+    "erf for tanh": ("starcoder2", lambda config: {**config, "hidden_act": "gelu"}),
+    "tanh for erf": ("gpt_neox", lambda config: {**config, "hidden_act": "gelu_new"}),
+    "window off by one": ("mistral", lambda config: {**config, "sliding_window": config["sliding_window"] + 1}),
+    "base 10000": ("llama-linear", lambda config: {**config, "rope_parameters": {**config["rope_parameters"], "rope_theta": 10000.0}}),
+    "scaling parsed and unused": ("llama-yarn", lambda config: {**config, "rope_parameters": {"rope_type": "default", "rope_theta": 1000.0}}),
+    "no cap": ("gemma2", lambda config: {**config, "attn_logit_softcapping": None}),
+    "rotated everywhere": ("smollm3", lambda config: {**config, "no_rope_layers": [1, 1]}),
+    "serial": ("gpt_neox", lambda config: {**config, "use_parallel_residual": False}),
+}
+
+
+@pytest.mark.parametrize("name", TWINS)
+def test_a_model_that_is_read_wrongly_gives_other_logits(name):
+    case, change = TWINS[name]
+    config, tensors = read(case)
+    tokens, logits = expected(case)
+    assert np.abs(build(change(config), tensors, dtype=np.float64)(tokens) - logits).max() > 1e-6
+
+
+def test_all_tensors_that_do_not_fit_are_named_at_once():
+    config, tensors = read("llama")
+    del tensors["model.norm.weight"]
+    tensors["model.layers.1.mlp.up_proj.weight"] = Stored("a", "F32", (3, 2), np.zeros(24, np.uint8))
+    tensors["other"] = Stored("a", "F32", (1,), np.zeros(4, np.uint8))
+    with pytest.raises(ValueError, match="tensors do not fit the config") as refusal:
+        build(config, tensors)
+    for words in ("missing model.norm.weight (16,)", "unused other (1,)", "model.layers.1.mlp.up_proj.weight: expected (24, 16), got (3, 2)"):
+        assert words in str(refusal.value)
+
+
+def test_a_head_beside_a_tied_embedding_must_be_a_copy_of_it():
+    config, tensors = read("llama")
+    tokens, logits = expected("llama")
+    tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"]
+    assert np.abs(build(config, tensors, dtype=np.float64)(tokens) - logits).max() <= 1e-13
+    tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"].reordered(np.arange(40)[::-1])
+    with pytest.raises(ValueError, match="lm_head.weight: differs from the embedding, and the config ties both"):
+        build(config, tensors)
+
+
+def test_an_untied_head_must_be_there():
+    config, tensors = read("llama")
+    with pytest.raises(ValueError, match="missing lm_head.weight"):
+        build({**config, "tie_word_embeddings": False}, tensors)
+
+
+@pytest.mark.parametrize(("case", "change", "words"), [
+    ("llama", {"model_type": "mamba"}, "the model type 'mamba' is not known; llama, "), ("llama", {"model_type": None}, "model type 'None'"),
+    ("llama", {"hidden_act": "mish"}, "the activation 'mish' is not known"), ("llama", {"num_hidden_layers": 1 << 23}, "8388608 layers, and the file holds 20 tensors"),
+    ("llama", {"rope_parameters": {"rope_type": "longrope"}}, "the rotary scaling 'longrope' is not known"),
+    ("llama", {"rope_parameters": {"rope_type": "linear"}}, "the rotary scaling 'linear' lacks 'factor'"),
+    ("llama", {"rope_parameters": {"rope_type": "linear", "factor": 2.0, "phase": 1}}, "'linear' has the unknown parameters phase"),
+    ("qwen3", {"layer_types": ["full_attention", "linear_attention"]}, "layer_types: expected 2 of sliding_attention and full_attention"),
+    ("gpt2", {"scale_attn_by_inverse_layer_idx": True}, "scale_attn_by_inverse_layer_idx = True is not built"),
+    ("phi", {"qk_layernorm": True}, "qk_layernorm = True is not built"),
+])
+def test_what_is_not_known_is_refused_by_name(case, change, words):
+    config, tensors = read(case)
+    with pytest.raises(ValueError, match=words):
+        build({**config, **change}, tensors)
+
+
+def test_sizes_that_are_missing_or_no_ints_are_named():
+    config, tensors = read("llama")
+    with pytest.raises(ValueError, match="config: lacks hidden_size"):
+        build({key: value for key, value in config.items() if key != "hidden_size"}, tensors)
+    with pytest.raises(TypeError, match="config: vocab_size"):
+        build({**config, "vocab_size": "40"}, tensors)
+
+
+def test_scalings_are_read_from_both_places():
+    new = {"rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 100.0}}
+    old = {"rope_theta": 100.0, "rope_scaling": {"type": "linear", "factor": 2.0}}
+    np.testing.assert_array_equal(frequencies_of(new, 8).values, frequencies_of(old, 8).values)
+
+
+def test_norms_of_a_loaded_model_can_be_tuned():
+    config, tensors = read("llama")
+    tokens, _ = expected("llama")
+    model = build(config, tensors, dtype=np.float64)
+    weight = model.norm.weight
+    def square(weight):
+        return np.sum(replace(model, norm=replace(model.norm, weight=weight))(tokens) ** 2)
+    found, along = grad(square)(weight), np.random.default_rng(0).standard_normal(weight.shape)
+    step = 1e-6
+    difference = (square(weight + step * along) - square(weight - step * along)) / (2 * step)
+    assert abs(difference - np.sum(found * along)) <= 1e-7 * np.abs(found).sum()
+
+
+def test_positions_that_were_not_learned_are_refused():
+    config, tensors = read("gpt2")
+    with pytest.raises(ValueError, match="tokens: expected at most 64 positions, which the model has learned, got 65"):
+        build(config, tensors)(np.zeros((1, 65), int))

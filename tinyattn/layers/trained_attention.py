@@ -1,0 +1,84 @@
+"""Self-attention as trained models have it: biases, norms of queries and keys, any part rotated, a window, a cap."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tinyattn.layers.affine import Affine
+from tinyattn.layers.attention import Stepping, without_causal
+from tinyattn.layers.checks import check_cache, check_mechanism
+from tinyattn.layers.mixed import same
+from tinyattn.ops.heads import merge_heads, split_heads
+from tinyattn.ops.positions.frequencies import Frequencies
+from tinyattn.ops.positions.rotary import rotary
+from tinyattn.ops.types import Array
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedAttention:
+    """Self-attention over projections with biases. x (..., length, width) -> the same shape.
+
+    `q_norm` and `k_norm` act on each head, or on all heads at once where `norms_whole` is True. The first channels of each
+    head, twice as many as there are `frequencies`, are rotated; with None, none are. `options` are those of the mechanism, such
+    as scale, window and softcap. `head_dim` need not be the width divided by the heads. With a cache the mechanism of the cache
+    runs instead.
+
+    >>> from tinyattn import definitions
+    >>> made = [Affine(np.ones((n, 6))) for n in (8, 4, 4)]
+    >>> layer = TrainedAttention(*made, Affine(np.ones((6, 8))), 4, 2, mechanism=definitions.attention)
+    >>> layer(np.ones((1, 3, 6))).shape
+    (1, 3, 6)
+    """
+
+    q: Affine
+    k: Affine
+    v: Affine
+    out: Affine
+    heads: int
+    kv_heads: int
+    mechanism: Callable[..., Any]
+    frequencies: Frequencies | None = None
+    interleaved: bool = False
+    q_norm: Callable[[Array], Array] = same
+    k_norm: Callable[[Array], Array] = same
+    norms_whole: bool = False
+    clip: float | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_mechanism(self.mechanism)
+        if self.heads % self.kv_heads:
+            raise ValueError(f"heads: expected a multiple of the {self.kv_heads} kv_heads, got {self.heads}")
+        for name, part, heads in (("q", self.q, self.heads), ("k", self.k, self.kv_heads), ("v", self.v, self.kv_heads)):
+            if part.weight.shape[0] % heads:
+                raise ValueError(f"{name}: expected a multiple of {heads} heads as outputs, got a weight {part.weight.shape}")
+
+    def parts(self, x: Array, start: int = 0, positions: Array | None = None) -> tuple[Array, Array, Array]:
+        """Returns queries, keys and values, normed and rotated as the mechanism takes them; x starts at position `start`."""
+        q, k = self.headed(x, self.q, self.q_norm, self.heads), self.headed(x, self.k, self.k_norm, self.kv_heads)
+        if self.frequencies is not None:
+            at = np.arange(start, start + x.shape[-2]) if positions is None else positions[..., None, :]
+            dims = 2 * len(self.frequencies.values)
+            q, k = (rotary(part, at, dims=dims, frequencies=self.frequencies, interleaved=self.interleaved) for part in (q, k))
+        return q, k, split_heads(self.clipped(self.v(x)), self.kv_heads)
+
+    def headed(self, x: Array, weights: Affine, norm: Callable[[Array], Array], heads: int) -> Array:
+        """Returns the projected and normed tokens as heads."""
+        projected = self.clipped(weights(x)) if not self.norms_whole else norm(weights(x))
+        split = split_heads(projected, heads)
+        return split if self.norms_whole else norm(split)
+
+    def clipped(self, x: Array) -> Array:
+        """Returns x between -clip and clip, if the model has that."""
+        return x if self.clip is None else np.clip(x, -self.clip, self.clip)
+
+    def __call__(self, x: Array, *, cache: Stepping | None = None, positions: Array | None = None, **options: Any) -> Array:
+        check_cache(cache)
+        q, k, v = self.parts(x, 0 if cache is None else cache.length, positions)
+        given = {**self.options, **options}
+        out = self.mechanism(q, k, v, **given) if cache is None else cache.step(q, k, v, **without_causal(given))
+        return self.out(merge_heads(out))

@@ -1,0 +1,81 @@
+"""The rotary frequencies that the config of a model asks for; a scaling that is not known is refused by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tinyattn.ops.positions import (
+    Frequencies,
+    linear_frequencies,
+    llama3_frequencies,
+    plain_frequencies,
+    yarn_frequencies,
+)
+
+# Keys that say nothing about the frequencies.
+OTHER = {"rope_type", "type", "rope_theta", "partial_rotary_factor"}
+KNOWN = {"default": set(), "linear": {"factor"},
+         "llama3": {"factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"},
+         "yarn": {"factor", "original_max_position_embeddings", "beta_fast", "beta_slow", "attention_factor", "truncate"}}
+
+
+def parameters_of(config: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    """Returns the rotary parameters of layers of one kind, from either of the places where configs have them.
+
+    >>> parameters_of({"rope_theta": 5e5, "rope_scaling": {"type": "linear", "factor": 2.0}}, "full_attention")
+    {'rope_theta': 500000.0, 'rope_type': 'linear', 'type': 'linear', 'factor': 2.0}
+    """
+    given = config.get("rope_parameters") or {}
+    if not isinstance(given, Mapping):
+        raise ValueError(f"config: rope_parameters: expected an object, got {str(given)[:60]}")
+    given = given.get(kind, given)
+    scaling = config.get("rope_scaling") or {}
+    base = config.get("rope_theta", config.get("rotary_emb_base", 10000.0))
+    found = {"rope_theta": base, "rope_type": scaling.get("type", "default"), **scaling, **given}
+    for name in ("partial_rotary_factor", "original_max_position_embeddings"):
+        if name in config:
+            found.setdefault(name, config[name])
+    if "rotary_pct" in config:
+        found.setdefault("partial_rotary_factor", config["rotary_pct"])
+    return found
+
+
+def frequencies_of(config: Mapping[str, Any], head_dim: int, kind: str = "full_attention") -> Frequencies:
+    """Returns the frequencies of layers of one kind, one per pair of channels that is rotated.
+
+    Raises:
+        ValueError: a scaling that is not known, or one that lacks a parameter or has one that is not known.
+
+    >>> frequencies_of({"rope_theta": 100.0}, 4).values
+    array([1. , 0.1])
+    """
+    given = parameters_of(config, kind)
+    name, base = given["rope_type"], given["rope_theta"]
+    if name not in KNOWN:
+        raise ValueError(f"config: the rotary scaling {name!r} is not known; {', '.join(KNOWN)} are")
+    unknown = set(given) - OTHER - KNOWN[name] - {"original_max_position_embeddings"}
+    if unknown:
+        raise ValueError(f"config: the rotary scaling {name!r} has the unknown parameters {', '.join(sorted(unknown))}")
+    dims = int(head_dim * given.get("partial_rotary_factor", 1.0))
+    try:
+        if name == "linear":
+            return linear_frequencies(dims, factor=given["factor"], base=base)
+        if name == "llama3":
+            return llama3_frequencies(dims, factor=given["factor"], original_length=given["original_max_position_embeddings"],
+                                      low=given["low_freq_factor"], high=given["high_freq_factor"], base=base)
+        if name == "yarn":
+            return yarn_of(config, dims, base, given)
+    except KeyError as error:
+        raise ValueError(f"config: the rotary scaling {name!r} lacks {error}") from None
+    return plain_frequencies(dims, base=base)
+
+
+def yarn_of(config: Mapping[str, Any], dims: int, base: float, given: Mapping[str, Any]) -> Frequencies:
+    """Returns YaRN's frequencies, with the attention factor of the config where it has one."""
+    length = given.get("original_max_position_embeddings", config.get("max_position_embeddings"))
+    made = yarn_frequencies(dims, factor=given["factor"], original_length=length, base=base,
+                            beta_fast=given.get("beta_fast") or 32.0, beta_slow=given.get("beta_slow") or 1.0,
+                            truncate=given.get("truncate", True))
+    factor = given.get("attention_factor")
+    return made if factor is None else Frequencies(made.values, factor)
