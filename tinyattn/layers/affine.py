@@ -14,7 +14,7 @@ from tinyattn.ops.signature import floating, of_shape
 from tinyattn.ops.storage import widened
 from tinyattn.ops.types import Array
 
-# The rows of a matrix that are widened at once, for one vector and for many: what was fastest of 64 to 2,048 rows.
+# The rows of a matrix that are widened at once, for one vector and for many, so that a widened tile stays in the cache.
 ROWS, ROWS_FOR_MANY = 256, 512
 
 
