@@ -80,4 +80,5 @@ def failing():
     ring_attention(x, x, x, COMM, contiguous(4 * RANKS, RANKS))
 
 
-{"schemes": schemes, "refused": refused, "failing": failing}[sys.argv[1]]()
+if __name__ == "__main__":
+    {"schemes": schemes, "refused": refused, "failing": failing}[sys.argv[1]]()

@@ -47,6 +47,7 @@ def lsh_attention(qk: Array, v: Array, *, rotations: Array, chunk: int, causal: 
     rotations = check_rotations(rotations, qk)
     if not qk.shape[-2]:
         return v
+    chunk = min(chunk, qk.shape[-2])
     return reduce(merge, (one_hash(qk, v, rotation, chunk, is_causal, scale) for rotation in rotations))[0]
 
 

@@ -54,7 +54,7 @@ def one_hash(q: Array, k: Array, v: Array, bucket: Array, chunk: int, is_causal:
         rows = in_order(x, order)
         if missing:
             rows = np.concatenate((rows, np.zeros((*x.shape[:-2], missing, x.shape[-1]), x.dtype)), axis=-2)
-        return rows.reshape(*x.shape[:-2], -1, chunk, x.shape[-1])
+        return rows.reshape(*x.shape[:-2], (length + missing) // chunk, chunk, x.shape[-1])
 
     place, kind = (x.reshape(*x.shape[:-1], -1, chunk) for x in (places, buckets))
     near, near_kind = (with_chunk_before(x[..., None])[..., 0] for x in (place, kind))
@@ -65,7 +65,7 @@ def one_hash(q: Array, k: Array, v: Array, bucket: Array, chunk: int, is_causal:
     keys, values = (with_chunk_before(chunks(x)) for x in (k, v))
     out, lse = attention_with_lse(chunks(q), keys, values, mask=seen, bias=itself, scale=scale)
     back = np.argsort(order, axis=-1)
-    out, lse = (x.reshape(*v.shape[:-2], -1, width)[..., :length, :] for x, width in ((out, v.shape[-1]), (lse, 1)))
+    out, lse = (x.reshape(*v.shape[:-2], length + missing, width)[..., :length, :] for x, width in ((out, v.shape[-1]), (lse, 1)))
     return in_order(out, back), in_order(lse, back)[..., 0]
 
 

@@ -36,6 +36,7 @@ def turns(positions: bytes, width: int, base: float, dtype: Any) -> tuple[Array,
 
 def turn(x: Array, positions: Array, base: float, interleaved: bool, sign: int) -> Array:
     """Returns x (..., length, width) turned by its positions (length,), or turned back with a sign of -1."""
+    plain(x.shape[-1], base)  # refuses by name what the lookup of kept angles could not hash
     cos, sin = turns(positions.astype(np.int64).tobytes(), x.shape[-1], base, x.dtype)
     out = np.empty(x.shape, x.dtype)
     half = x.shape[-1] // 2
