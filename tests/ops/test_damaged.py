@@ -40,7 +40,7 @@ KINDS = {
     "cells": ([None, 6, [2, 3], "23", (2.0, 3), (True, 6)], [(0, 6), (-2, -3)]), "window": (["2", None, 1.5, True], [0, -1, 3]),
     "base?": (NUMBERS[:1] + NUMBERS[2:], [1.0, 0, -3, np.nan, np.inf]),
 }
-ACTIVATIONS = ("sigmoid", "silu", "gelu", "softplus", "relu", "relu_squared", "elu_plus_one", "relu_features")
+ACTIVATIONS = ("sigmoid", "silu", "gelu", "exact_gelu", "erf", "softplus", "relu", "relu_squared", "elu_plus_one", "relu_features")
 TABLE = {
     **{name: (getattr(ops, name), {"x": X}, {"x": "floats"}) for name in ACTIVATIONS},
     "taylor_features": (ops.taylor_features, {"x": X}, {"x": "floats 1"}),
@@ -76,6 +76,8 @@ TABLE = {
                    {"distance": "ints", "buckets": "count", "max_distance": "count", "causal": "flag"}),
     "rotary": (ops.rotary, {"x": X, "positions": np.arange(6), "base": 10000.0, "interleaved": False, "dims": 4, "frequencies": np.ones(2)},
                {"x": "floats 1", "positions": "ints", "base": "above 1", "interleaved": "flag", "dims": "count 0?", "frequencies": "floats?"}),
+    "rotary_by": (ops.rotary_by, {"x": X, "cos": np.ones((6, 4)), "sin": np.ones((6, 4)), "interleaved": False},
+                  {"x": "floats 2", "cos": "floats 1", "sin": "floats 1", "interleaved": "flag"}),
     "rotary_2d": (ops.rotary_2d, {"x": X, "grid": (2, 3), "base": 100.0, "interleaved": False},
                   {"x": "floats 2", "grid": "grid", "base": "above 1", "interleaved": "flag"}),
     "plain_frequencies": (ops.plain_frequencies, {"dims": 8, "base": 100.0}, {"dims": "count 0", "base": "above 1"}),

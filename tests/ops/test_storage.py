@@ -23,12 +23,13 @@ WEIGHT = RNG.standard_normal(8).astype(np.float32)
 
 # Every helper that computes something from floating arrays, as a function of one of them.
 HELPERS = {
-    "sigmoid": ops.sigmoid, "silu": ops.silu, "gelu": ops.gelu, "softplus": ops.softplus, "relu": ops.relu,
+    "sigmoid": ops.sigmoid, "silu": ops.silu, "gelu": ops.gelu, "exact_gelu": ops.exact_gelu, "erf": ops.erf, "softplus": ops.softplus, "relu": ops.relu,
     "relu_squared": ops.relu_squared, "elu_plus_one": ops.elu_plus_one, "relu_features": ops.relu_features,
     "taylor_features": ops.taylor_features, "cosformer_features": lambda x: ops.cosformer_features(x, ROWS, 9),
     "performer_features": lambda x: ops.performer_features(x, projection=np.ones((5, 8), np.float32)),
     "layer_norm": lambda x: ops.layer_norm(x, WEIGHT, bias=WEIGHT), "rms_norm": lambda x: ops.rms_norm(x, weight=WEIGHT),
     "unit": ops.unit, "rotary": lambda x: ops.rotary(x, ROWS), "rotary_2d": lambda x: ops.rotary_2d(x, grid=(2, 2)),
+    "rotary_by": lambda x: ops.rotary_by(x, np.cos(X[0, 0, :, :4]), np.sin(X[0, 0, :, :4])),
     "softmax": ops.softmax, "log_softmax": ops.log_softmax, "logsumexp": ops.logsumexp,
     "merge": lambda x: ops.merge((x, X[..., 0]), (X[::-1], X[..., 1]))[0],
 }

@@ -79,11 +79,11 @@ def rotary_by(x: Array, cos: Array, sin: Array, *, interleaved: bool = False) ->
     array([[0., 1., 5.]])
     """
     x, cos, sin = (floating(name, value) for name, value in (("x", x), ("cos", cos), ("sin", sin)))
-    if len(has_axes("x", x, 2)) and cos.shape != sin.shape:
-        raise ValueError(f"sin: expected the shape of cos {cos.shape}, got {sin.shape}")
-    if 2 * has_axes("cos", cos, 1)[-1] > x.shape[-1]:
+    if 2 * has_axes("cos", cos, 1)[-1] > has_axes("x", x, 2)[-1]:
         raise ValueError(f"cos: expected at most half of the {x.shape[-1]} channels of x {x.shape} as columns, got {cos.shape}")
     check_broadcast("cos", cos.shape[:-1], x.shape[:-1], "(..., length)")
+    if cos.shape != sin.shape:
+        raise ValueError(f"sin: expected the shape of cos {cos.shape}, got {sin.shape}")
     return turn_pairs(x, cos.astype(x.dtype), sin.astype(x.dtype), truth("interleaved", interleaved))
 
 
