@@ -84,3 +84,6 @@ def test_gradients_of_arrays_joined_in_depth_are_their_own_slices():
     d_a, d_b = vjp(lambda t: np.dstack(t), [a, b])[1](weights)
     np.testing.assert_array_equal(d_a, weights[..., :2])
     np.testing.assert_array_equal(d_b, weights[..., 2:])
+    a, b, weights = np.ones((1, 2, 3, 2)), np.ones((1, 2, 1, 2)), np.arange(16.0).reshape(1, 2, 4, 2)
+    d_a, d_b = vjp(lambda t: np.dstack(t), [a, b])[1](weights)
+    np.testing.assert_array_equal(np.concatenate((d_a, d_b), axis=2), weights)
