@@ -77,4 +77,4 @@ def test_its_gradient_is_right(followed):
 
 
 if __name__ == "__main__":  # for .ci/run, which then runs more of the suite on the result
-    follow(Path(sys.argv[1]))
+    follow(Path(sys.argv[1]).resolve())
