@@ -163,14 +163,6 @@ def fla_file(name):
     return module
 
 
-def fla_retention():
-    naive_retention = fla_file("retention/naive.py").naive_retention
-
-    def naive(q, k, v):
-        return naive_retention(q, k, v)
-    return naive
-
-
 def fla_attention():
     naive_parallel_attn = fla_file("attn/naive.py").naive_parallel_attn
 

@@ -17,8 +17,8 @@ METHODS = ("Get_rank", "Get_size", "allgather", "Isend", "Irecv", "Alltoallv", "
 REFUSALS = (TypeError, ValueError, IndexError)
 
 
-def check_comm(comm: Any, layout: Any = None) -> None:
-    """Raises TypeError or ValueError unless comm is a communicator that is not freed, of the layout's size.
+def check_comm(comm: Any) -> None:
+    """Raises TypeError or ValueError unless comm is an intracommunicator that is not freed.
 
     A rank with such an error cannot tell the others; it is the same error on all of them.
     """
