@@ -31,7 +31,7 @@ __version__ = "0.1.0"
 # Written by tests/exports.py, as is __init__.pyi, in which type checkers and editors find the same names.
 _NAMES = {
     "tinyattn.definitions": """
-        attention_weights block_mixture_attention contextual_position_bias delta_rule_chunked delta_rule_recurrent
+        attention_scores attention_weights block_mixture_attention contextual_position_bias delta_rule_chunked delta_rule_recurrent
         dynamic_contextual_attention gated_delta_rule_chunked gated_delta_rule_recurrent gated_linear_attention_chunked
         gated_linear_attention_parallel gated_linear_attention_recurrent linear_attention_chunked linear_attention_parallel
         linear_attention_recurrent native_sparse_attention retention_chunked retention_parallel retention_recurrent
@@ -51,7 +51,7 @@ _NAMES = {
         softmax_off_by_one_attention streaming_attention streaming_llm_attention
     """,
     "tinyattn.ops": """
-        Bias Pattern alibi merge relative rotary
+        Bias Pattern ScoreRule alibi merge relative rotary
     """,
 }
 _HOMES = {name: module for module, names in _NAMES.items() for name in names.split()}

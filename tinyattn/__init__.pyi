@@ -13,6 +13,7 @@ from tinyattn import ops as ops
 from tinyattn import parallel as parallel
 from tinyattn import plot as plot
 from tinyattn import testing as testing
+from tinyattn.definitions import attention_scores as attention_scores
 from tinyattn.definitions import attention_weights as attention_weights
 from tinyattn.definitions import block_mixture_attention as block_mixture_attention
 from tinyattn.definitions import contextual_position_bias as contextual_position_bias
@@ -82,6 +83,7 @@ from tinyattn.fastest import streaming_attention as streaming_attention
 from tinyattn.fastest import streaming_llm_attention as streaming_llm_attention
 from tinyattn.ops import Bias as Bias
 from tinyattn.ops import Pattern as Pattern
+from tinyattn.ops import ScoreRule as ScoreRule
 from tinyattn.ops import alibi as alibi
 from tinyattn.ops import merge as merge
 from tinyattn.ops import relative as relative
@@ -92,10 +94,12 @@ __version__: str
 __all__ = [
     "Bias",
     "Pattern",
+    "ScoreRule",
     "Tensor",
     "__version__",
     "alibi",
     "attention",
+    "attention_scores",
     "attention_weights",
     "attention_with_lse",
     "axial_attention",

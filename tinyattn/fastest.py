@@ -156,7 +156,7 @@ def in_numpy(definition: F, shares: Callable[[int, int], bool] = lambda heads, k
             return definition(*arrays, **options)
         size = math.prod(shape[:-1]) * kv_shape[-2] * getattr(getattr(q, "dtype", None), "itemsize", 0)
         parts = min(shape[0], -(-size // PART_BYTES)) if len(shape) > 3 and shape[:-3] == kv_shape[:-3] else 1
-        if parts > 1 and all(same_along_first(options.get(name), len(shape)) for name in ("mask", "bias")):
+        if parts > 1 and all(same_along_first(options.get(name), len(shape)) for name in ("mask", "bias", "score")):
             cuts = [np.array_split(array, parts) for array in arrays]
             return np.concatenate([definition(*part, **options) for part in zip(*cuts, strict=True)])
         return (streamed if size > STREAM_BYTES else definition)(q, k, v, **options)

@@ -48,6 +48,7 @@ from tinyattn.definitions.softmax.multi_head import multi_head_attention
 from tinyattn.definitions.softmax.multi_query import multi_query_attention
 from tinyattn.definitions.softmax.off_by_one import softmax_off_by_one_attention
 from tinyattn.definitions.softmax.qk_norm import qk_norm_attention
+from tinyattn.definitions.softmax.scores import attention_scores
 from tinyattn.definitions.softmax.streaming import streaming_attention
 from tinyattn.definitions.softmax.weights import attention_weights
 from tinyattn.definitions.sparse.bigbird import bigbird_attention
@@ -78,6 +79,7 @@ from tinyattn.ops.windows import relative_position_index as relative_position_in
 
 __all__ = [
     "attention",
+    "attention_scores",
     "attention_weights",
     "attention_with_lse",
     "axial_attention",

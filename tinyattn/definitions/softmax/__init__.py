@@ -5,6 +5,7 @@ Its files, in reading order:
     dot_product.py          attention
     lse.py                  attention with its log-sum-exp
     weights.py              the weights of attention
+    scores.py               the scores of attention, stage by stage
     multi_head.py           every query head has its own keys
     multi_query.py          all query heads share one head of keys
     grouped_query.py        groups of query heads share one head of keys

@@ -11,6 +11,7 @@ from tinyattn.ops.bias import Bias
 from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.options import (
     Window,
+    blank_unseen,
     check_bias,
     check_causal,
     check_mask,
@@ -19,14 +20,18 @@ from tinyattn.ops.options import (
     check_softcap,
     visible_keys,
 )
+from tinyattn.ops.score_rule import Score
+from tinyattn.ops.scores import scores_of, weighted_values
 from tinyattn.ops.signature import shapes
+from tinyattn.ops.softmax import exponentials, log_total, nonzero
 from tinyattn.ops.types import Array
 
 
 @shapes("(i,d),(j,d),(j,e)->(i,e)")
 def attention(q: Array, k: Array, v: Array, *, mask: Array | Pattern | None = None,
               bias: Array | Bias | None = None, causal: bool = False, window: Window | None = None,
-              scale: float | None = None, softcap: float | None = None, sinks: Array | None = None) -> Array:
+              scale: float | None = None, softcap: float | None = None, sinks: Array | None = None,
+              score: Score | None = None) -> Array:
     """Returns for every query the mean of the visible values, weighted by the softmax of its scores; compiled.
 
     Formula: out_i = sum_j P_ij v_j, P_ij = exp(s_ij - lse_i), by tiles and an online softmax: no row of scores ever
@@ -46,14 +51,14 @@ def attention(q: Array, k: Array, v: Array, *, mask: Array | Pattern | None = No
     >>> attention(np.zeros((1, 2)), k, v)
     array([[2.]])
     """
-    return solve(q, k, v, mask, bias, causal, window, scale, softcap, sinks)[0]
+    return solve(q, k, v, mask, bias, causal, window, scale, softcap, sinks, score)[0]
 
 
 @shapes("(i,d),(j,d),(j,e)->(i,e)")
 def attention_with_lse(q: Array, k: Array, v: Array, *, mask: Array | Pattern | None = None,
                        bias: Array | Bias | None = None, causal: bool = False, window: Window | None = None,
                        scale: float | None = None, softcap: float | None = None,
-                       sinks: Array | None = None) -> tuple[Array, Array]:
+                       sinks: Array | None = None, score: Score | None = None) -> tuple[Array, Array]:
     """Returns (out, lse): attention, and the natural log of each row's sum of exponentials; compiled.
 
     Formula: lse_i = log(sum_j exp(s_ij) + exp(sink)); both results have gradients.
@@ -69,14 +74,21 @@ def attention_with_lse(q: Array, k: Array, v: Array, *, mask: Array | Pattern | 
     >>> bool(abs(lse[0] - np.log(2.0)) < 1e-15)
     True
     """
-    return solve(q, k, v, mask, bias, causal, window, scale, softcap, sinks)
+    return solve(q, k, v, mask, bias, causal, window, scale, softcap, sinks, score)
 
 
 def solve(q: Array, k: Array, v: Array, mask: Array | Pattern | None, bias: Array | Bias | None, causal: bool,
-          window: Window | None, scale: float | None, softcap: float | None, sinks: Array | None) -> tuple[Array, Array]:
+          window: Window | None, scale: float | None, softcap: float | None, sinks: Array | None,
+          score: Score | None) -> tuple[Array, Array]:
     """Returns (out, lse) from the exact kernel, after the definition's checks."""
     full = (*q.shape[:-1], k.shape[-2])
     heads, q_len, kv_len = full[-3:]
+    if score is not None:
+        visible = visible_keys(mask, causal, window, full)
+        q, k, v = blank_unseen(q, k, v, visible)
+        scores = scores_of(q, k, scale=scale, softcap=softcap, score=score, bias=bias, visible=visible)
+        exps, total, shift = exponentials(scores, check_sinks(sinks, heads, q.dtype))
+        return weighted_values(exps, v) / nonzero(total), log_total(total, shift)
     scale, softcap = check_scale(scale, q.shape[-1]), check_softcap(softcap)
     sinks = check_sinks(sinks, heads, q.dtype)
     mask = check_mask(mask, full)
