@@ -50,6 +50,8 @@ def fastest(definition: F, plain: Callable[..., Any] | None = None, worth: Calla
     @wraps(definition)
     def best(*arrays: Any, **options: Any) -> Any:
         first, read = (tuple(getattr(arrays[at] if at < len(arrays) else options.get(names[at]), "shape", ())) for at in (0, keys))
+        if options.get("score") is not None and (trace := kernel("rules.tracer.check")) is not None:
+            trace(options["score"])
         compiled = kernel(name) if enough(first, read) else None
         if compiled is None:
             return (small if options.keys() <= known else definition)(*arrays, **options)
@@ -101,16 +103,16 @@ def walked() -> Mapping[Any, Callable[..., Any]]:
 
 
 def plain_attention(q: Array, k: Array, v: Array, bias: Array | None, distance: Array | None, sinks: Array | None,
-                    options: Any) -> tuple[Array, Array]:
+                    options: Any, values: Array | None = None) -> tuple[Array, Array]:
     """Returns the definition of what the kernel's primitive computes, from the same arguments.
 
-    `distance` (heads, q_len + kv_len - 1) is a bias that depends on key and query by their distance alone.
+    `distance` (heads, q_len + kv_len - 1) is a bias of distances, and `values` are the parameters of a score rule.
     """
+    score = None if values is None else options.rule.of(values)
     if distance is not None:
-        q_len, kv_len = q.shape[-2], k.shape[-2]
-        bias = distance[:, np.arange(q_len)[:, None] - np.arange(kv_len) + kv_len - 1]
+        bias = distance[:, np.arange(q.shape[-2])[:, None] - np.arange(k.shape[-2]) + k.shape[-2] - 1]
     return definitions.attention_with_lse(q, k, v, mask=options.mask, bias=bias, window=(options.left, options.right),
-                                          scale=options.scale, softcap=options.softcap, sinks=sinks)
+                                          scale=options.scale, softcap=options.softcap, sinks=sinks, score=score)
 
 
 def plain_states(q: Array, k: Array, v: Array, log_decay: Array | None, beta: Array | None, state: Array,
@@ -150,9 +152,8 @@ def in_numpy(definition: F, shares: Callable[[int, int], bool] = lambda heads, k
             return one_query(q, k, v, definition)
         shape, kv_shape, value_shape = (tuple(getattr(x, "shape", ())) for x in arrays)
         # What has no such axes, or other ones, is left for the definition to refuse by name.
-        if not (2 <= len(shape) == len(kv_shape) and value_shape[:-1] == kv_shape[:-1]):
-            return definition(*arrays, **options)
-        if not shares(*((shape[-3], kv_shape[-3]) if len(shape) > 2 else (1, 1))):
+        if not (2 <= len(shape) == len(kv_shape) and value_shape[:-1] == kv_shape[:-1]
+                and shares(*((shape[-3], kv_shape[-3]) if len(shape) > 2 else (1, 1)))):
             return definition(*arrays, **options)
         size = math.prod(shape[:-1]) * kv_shape[-2] * getattr(getattr(q, "dtype", None), "itemsize", 0)
         parts = min(shape[0], -(-size // PART_BYTES)) if len(shape) > 3 and shape[:-3] == kv_shape[:-3] else 1
@@ -188,16 +189,15 @@ def plain_step(q: Array, k: Array, v: Array, options: dict[str, Any]) -> bool:
 def one_query(q: Array, k: Array, v: Array, definition: Callable[..., Any]) -> Array:
     """Returns attention where every query sees every key: nothing to hide, to cap or to add.
 
-    The formula is written out. With `scores_of` and `exponentials` of ops, whose checks take as long as so small a product,
-    a step with 4 to 8 heads and 64 to 512 keys was measured at 1.5 to 2.3 times the time, and the definition at 2.7 to 8 times.
+    Written out, as the checks of `scores_of` and `exponentials` take as long as so small a product: a step with 4 to 8 heads and
+    64 to 512 keys was measured at 1.5 to 2.3 times the time with them, and the definition at 2.7 to 8 times.
     """
     *leading, heads, _, dim = q.shape
     kv_heads = k.shape[-3]
     scores = (q * dim ** -0.5).reshape(*leading, kv_heads, heads // kv_heads, dim) @ k.mT
     top = scores.max(axis=-1, keepdims=True)
     if np.count_nonzero(np.isfinite(top)) < top.size:
-        out: Array = definition(q, k, v)
-        return out
+        return cast(Array, definition(q, k, v))
     exps = np.exp(scores - top)
     return (exps @ v / exps.sum(axis=-1, keepdims=True)).reshape(*leading, heads, 1, v.shape[-1])
 

@@ -4,6 +4,7 @@ Its folders, in reading order. The folders that are named like those of the defi
 what the mechanisms stand on.
 
     tiles/                  registers, products of tiles, threads
+    rules/                  score rules, compiled
     exact/                  exact softmax attention over tiles of keys
     states/                 a state that tokens are folded into
     softmax/                the softmax mechanisms

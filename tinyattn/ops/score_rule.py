@@ -14,6 +14,7 @@ from tinyattn.ops.checks import check_broadcast
 from tinyattn.ops.signature import floating
 from tinyattn.ops.types import Array
 
+KEEPS = "a Python number keeps the dtype, a NumPy float64 does not"
 TAKES = "a function rule(s, i, j, *parameters)"
 
 
@@ -100,8 +101,7 @@ class ScoreRule:
         if out.shape != scores.shape:
             raise ValueError(f"score: expected the rule to return the shape of s, {scores.shape}, got shape {out.shape}")
         if out.dtype != scores.dtype:
-            raise TypeError(f"score: expected the rule to return the dtype of s, {scores.dtype}, got {out.dtype}; a Python number "
-                            f"keeps the dtype, a NumPy float64 does not")
+            raise TypeError(f"score: expected the rule to return the dtype of s, {scores.dtype}, got {out.dtype}; {KEEPS}")
         return out
 
 

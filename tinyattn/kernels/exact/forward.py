@@ -6,6 +6,8 @@ from __future__ import annotations
 import numpy as np
 
 from tinyattn.kernels.exact.scores import cap, key_range, keys_of_tile, score, tile_at, tiles_of
+from tinyattn.kernels.rules.tiles import call_rule, stand_at
+from tinyattn.kernels.tiles.flush import flush_small, restore
 from tinyattn.kernels.tiles.jit import compiled
 from tinyattn.kernels.tiles.product import product_add, product_set
 from tinyattn.kernels.tiles.threads import next_task
@@ -14,13 +16,13 @@ from tinyattn.kernels.tiles.vector import column_exp, column_max, pack_rows, put
 
 @compiled
 def forward(counter, sizes, rules, heads, row_at, entries, bands, tiles, mask, mask_at, bias, bias_at, distance, sinks,
-            q, k, v, out, lse, tops, totals):
+            rule, values, starts, steps, constants, q_positions, kv_positions, q, k, v, out, lse, tops, totals):
     """Fills out (batch, heads, q_len, value_dim), and lse, tops, totals (batch, heads, q_len); a task is one tile of queries.
 
     For each block of keys, S^T = K Q^T, then m' = max(m, max S), P = exp(S - m'), l = exp(m - m') l + sum P,
     a = exp(m - m') a + P V. A sink is the start (m, l) = (sink, 1). tops and totals are the last m and l.
     """
-    kind_of = q.dtype.type
+    kind_of, control = q.dtype.type, flush_small()
     nowhere = kind_of(-np.inf)
     width, value_width, micro = sizes.q_tile, sizes.value_width, sizes.micro_columns
     s = np.empty(sizes.kv_tile * width, q.dtype)
@@ -28,6 +30,7 @@ def forward(counter, sizes, rules, heads, row_at, entries, bands, tiles, mask, m
     a, v_panels = np.empty(width * value_width, q.dtype), np.empty(sizes.kv_tile * value_width, q.dtype)
     top, shift, kept = np.empty(width, q.dtype), np.empty(width, q.dtype), np.empty(width, q.dtype)
     part, none, spare = np.empty(width, q.dtype), np.zeros(width, q.dtype), np.zeros(width, q.dtype)
+    parameters_at = np.empty(steps.size // 2, np.int64)
     total = np.empty(width)  # float64: of many tiles the sum would lose more than all the rest
     count = (sizes.q_len + width - 1) // width
     while True:
@@ -59,6 +62,10 @@ def forward(counter, sizes, rules, heads, row_at, entries, bands, tiles, mask, m
                         keys, width, sizes.head_dim, micro, -above, -below)
             if rules.cap:
                 cap(s, keys, sizes, rules, spare)
+            if rule:
+                stand_at(parameters_at, head, i0, j0, sizes.batch * sizes.heads, starts, steps)
+                call_rule(rule, s, min(keys, sizes.kv_len - j0), rows, width, q_positions[i0:], kv_positions[j0:], values,
+                          parameters_at, steps, constants)
             score(s, head, kind, i0, j0, rows, keys, sizes, rules, tiles, mask, mask_at, bias, bias_at, distance)
             for i in range(width):
                 kept[i] = top[i]
@@ -91,3 +98,4 @@ def forward(counter, sizes, rules, heads, row_at, entries, bands, tiles, mask, m
                     kind_of(1 / total[i] if total[i] != 0 else 0.0), micro)
             tops[row], totals[row] = top[i], total[i]
             lse[row] = top[i] + np.log(total[i]) if total[i] != 0 else nowhere
+    restore(control)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from tinyattn.kernels.exact import primitive as exact
+from tinyattn.kernels.rules.tiles import compiled_rule, flat
 from tinyattn.kernels.tiles.seen import sides_of
 from tinyattn.kernels.tiles.storage import distances
 from tinyattn.ops.bias import Bias
 from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.options import (
     Window,
-    blank_unseen,
     check_bias,
     check_causal,
     check_mask,
@@ -20,10 +20,8 @@ from tinyattn.ops.options import (
     check_softcap,
     visible_keys,
 )
-from tinyattn.ops.score_rule import Score
-from tinyattn.ops.scores import scores_of, weighted_values
+from tinyattn.ops.score_rule import Score, check_score
 from tinyattn.ops.signature import shapes
-from tinyattn.ops.softmax import exponentials, log_total, nonzero
 from tinyattn.ops.types import Array
 
 
@@ -83,26 +81,26 @@ def solve(q: Array, k: Array, v: Array, mask: Array | Pattern | None, bias: Arra
     """Returns (out, lse) from the exact kernel, after the definition's checks."""
     full = (*q.shape[:-1], k.shape[-2])
     heads, q_len, kv_len = full[-3:]
-    if score is not None:
-        visible = visible_keys(mask, causal, window, full)
-        q, k, v = blank_unseen(q, k, v, visible)
-        scores = scores_of(q, k, scale=scale, softcap=softcap, score=score, bias=bias, visible=visible)
-        exps, total, shift = exponentials(scores, check_sinks(sinks, heads, q.dtype))
-        return weighted_values(exps, v) / nonzero(total), log_total(total, shift)
     scale, softcap = check_scale(scale, q.shape[-1]), check_softcap(softcap)
     sinks = check_sinks(sinks, heads, q.dtype)
     mask = check_mask(mask, full)
     left, right = sides_of(window)
     right = 0 if check_causal(causal) else right
     bias = check_bias(bias, full, q.dtype, lambda: visible_keys(mask, causal, window, full))
+    rule = check_score(score, full, q.dtype)
     start = 0 if left is None or mask is not None else max(0, kv_len - q_len - left)
     if start:
         # No query's window reaches the keys before `start`: they are not read, whatever they hold.
         k, v, kv_len = k[..., start:, :], v[..., start:, :], kv_len - start
         if bias is not None and not isinstance(bias, Bias) and bias.ndim and bias.shape[-1] > 1:
             bias = bias[..., start:]
+        rule = None if rule is None else rule.of_keys(np.arange(start, start + kv_len))
     distance = None
     if isinstance(bias, Bias):
         distance, bias = distances(bias, heads, q_len, kv_len, q.dtype), None
     learned = any(x is not None and not isinstance(x, np.ndarray) for x in (bias, distance))
-    return exact.attention_with_lse(q, k, v, bias, distance, sinks, exact.Options(mask, left, right, scale, softcap, learned))
+    options = exact.Options(mask, left, right, scale, softcap, learned)
+    if rule is None:
+        return exact.attention_with_lse(q, k, v, bias, distance, sinks, options)
+    options = options._replace(rule=compiled_rule(rule, (*full[:-1], kv_len), q.dtype))
+    return exact.attention_with_lse(q, k, v, bias, distance, sinks, options, flat(rule, q.dtype))
