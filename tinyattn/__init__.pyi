@@ -19,7 +19,6 @@ from tinyattn.definitions import block_mixture_attention as block_mixture_attent
 from tinyattn.definitions import contextual_position_bias as contextual_position_bias
 from tinyattn.definitions import delta_rule_chunked as delta_rule_chunked
 from tinyattn.definitions import delta_rule_recurrent as delta_rule_recurrent
-from tinyattn.definitions import dynamic_contextual_attention as dynamic_contextual_attention
 from tinyattn.definitions import gated_delta_rule_chunked as gated_delta_rule_chunked
 from tinyattn.definitions import gated_delta_rule_recurrent as gated_delta_rule_recurrent
 from tinyattn.definitions import gated_linear_attention_chunked as gated_linear_attention_chunked
@@ -54,6 +53,7 @@ from tinyattn.fastest import delta_rule as delta_rule
 from tinyattn.fastest import differential_attention as differential_attention
 from tinyattn.fastest import dual_chunk_attention as dual_chunk_attention
 from tinyattn.fastest import dual_chunk_attention_merged as dual_chunk_attention_merged
+from tinyattn.fastest import dynamic_contextual_attention as dynamic_contextual_attention
 from tinyattn.fastest import gated_attention as gated_attention
 from tinyattn.fastest import gated_delta_rule as gated_delta_rule
 from tinyattn.fastest import gated_linear_attention as gated_linear_attention

@@ -218,6 +218,7 @@ delta_rule = fastest(definitions.delta_rule, partial(definitions.delta_rule_chun
 differential_attention = fastest(definitions.differential_attention)
 dual_chunk_attention = fastest(definitions.dual_chunk_attention)
 dual_chunk_attention_merged = fastest(definitions.dual_chunk_attention_merged)
+dynamic_contextual_attention = fastest(definitions.dynamic_contextual_attention)
 gated_attention = fastest(definitions.gated_attention)
 gated_delta_rule = fastest(definitions.gated_delta_rule, partial(definitions.gated_delta_rule_chunked, chunk=16), folds)
 gated_linear_attention = fastest(definitions.gated_linear_attention, worth=folds)

@@ -30,6 +30,7 @@ from tinyattn.kernels.softmax.differential import differential_attention
 from tinyattn.kernels.softmax.dot_product import attention, attention_with_lse
 from tinyattn.kernels.softmax.dual_chunk import dual_chunk_attention
 from tinyattn.kernels.softmax.dual_chunk_merged import dual_chunk_attention_merged
+from tinyattn.kernels.softmax.dynamic_contextual import dynamic_contextual_attention
 from tinyattn.kernels.softmax.gated import gated_attention
 from tinyattn.kernels.softmax.grouped_query import grouped_query_attention
 from tinyattn.kernels.softmax.latent_absorbed import latent_attention_absorbed
@@ -66,6 +67,7 @@ __all__ = [
     "differential_attention",
     "dual_chunk_attention",
     "dual_chunk_attention_merged",
+    "dynamic_contextual_attention",
     "gated_attention",
     "gated_delta_rule",
     "gated_linear_attention",
