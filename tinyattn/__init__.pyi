@@ -48,6 +48,7 @@ from tinyattn.fastest import axial_attention as axial_attention
 from tinyattn.fastest import based as based
 from tinyattn.fastest import bigbird_attention as bigbird_attention
 from tinyattn.fastest import block_sparse_attention as block_sparse_attention
+from tinyattn.fastest import contextual_position_attention as contextual_position_attention
 from tinyattn.fastest import cosformer as cosformer
 from tinyattn.fastest import delta_rule as delta_rule
 from tinyattn.fastest import differential_attention as differential_attention
@@ -109,6 +110,7 @@ __all__ = [
     "block_sparse_attention",
     "caches",
     "catalog",
+    "contextual_position_attention",
     "contextual_position_bias",
     "cosformer",
     "definitions",

@@ -140,3 +140,11 @@ def check_span(span: Any, q: Array) -> Array:
         raise ValueError("span: expected finite numbers of 0 or more, as a token sees itself")
     checked: Array = span.reshape(1) if not span.ndim else span
     return checked.astype(q.dtype)
+
+
+def check_embedding(embedding: Any, q: Array) -> Array:
+    """Returns one vector for each contextual position, (positions, d), in the dtype of q."""
+    embedding = floating("embedding", embedding)
+    if embedding.ndim != 2 or embedding.shape[-1] != q.shape[-1] or not embedding.shape[0]:
+        raise ValueError(f"embedding: expected shape (positions, {q.shape[-1]}), got shape {embedding.shape}")
+    return embedding.astype(q.dtype)

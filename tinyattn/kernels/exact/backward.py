@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from tinyattn.kernels.exact.counted import add_counted, count_from_left, count_slopes, gates_of
 from tinyattn.kernels.exact.scores import distance_at, key_range, keys_of_tile, score, tile_at, tiles_of
 from tinyattn.kernels.rules.tiles import call_rule, call_slopes, stand_at
 from tinyattn.kernels.tiles.flush import flush_small, restore
@@ -43,6 +44,7 @@ def add_distance_gradient(d_s, d_distance, at, rows, keys, sizes):
 @compiled
 def backward(counter, slots, splits, whole, sizes, rules, heads, row_at, entries, bands, tiles, mask, mask_at, bias, bias_at,
              distance, scale, rule, slopes, values, starts, steps, constants, q_positions, kv_positions, d_values, d_values_step,
+             positions, table, counts, d_table,
              q, k, v, out, tops, totals, d_out, d_lse, d_q, d_k, d_v, delta, d_bias, d_bias_step, d_distance, d_distance_step):
     """Fills d_q, d_k, d_v, and delta = d_out . out - d_lse of every row; adds to the gradients of biases and rule parameters.
 
@@ -59,6 +61,9 @@ def backward(counter, slots, splits, whole, sizes, rules, heads, row_at, entries
     p, d_s = np.zeros(sizes.kv_tile * width, q.dtype), np.zeros(sizes.kv_tile * width, q.dtype)
     tanhs = np.empty(sizes.kv_tile * width if rules.cap else 0, q.dtype)
     given, parameters_at = np.empty(sizes.kv_tile * width if rule else 0, q.dtype), np.empty(steps.size // 2, np.int64)
+    room = sizes.kv_tile * width if positions else 0
+    g, c, d_raw, run = np.empty(room, q.dtype), np.empty(room, q.dtype), np.zeros(room, q.dtype), np.empty(width, q.dtype)
+    rest, rest_low, carry, none = np.zeros(width), np.zeros(width), np.zeros(width), np.zeros(width, q.dtype)
     q_t, d_out_t = np.empty(head_width * width, q.dtype), np.empty(value_width * width, q.dtype)
     d_out_tile = np.empty(width * value_width, q.dtype)
     q_panels, d_out_panels = np.empty(width * head_width, q.dtype), np.empty(width * value_width, q.dtype)
@@ -96,6 +101,9 @@ def backward(counter, slots, splits, whole, sizes, rules, heads, row_at, entries
                     delta[row], low_delta[i], weights[i] = exact, exact * weight, weight
                     for e in range(0, value_width, micro):
                         scale_row(d_out_tile, i * value_width + e, d_out, d_out_at + i * value_width + e, weight)
+                    carry[i] = 0
+                    if positions:
+                        rest[i], rest_low[i] = counts[2 * row], counts[2 * row + 1]
                     if tops[row] > -np.inf:
                         shift[i] = tops[row]
                 transpose_rows(d_out_t, width, d_out_tile, 0, value_width, rows, kind_of(1), sizes.lanes, micro)
@@ -116,6 +124,10 @@ def backward(counter, slots, splits, whole, sizes, rules, heads, row_at, entries
                         below, above = -UNBOUNDED, UNBOUNDED
                     product_set(p, 0, width, micro, k, k_at, head_width, 1, q_t, head_width * micro, keys, width, sizes.head_dim,
                                 micro, -above, -below)
+                    if positions:
+                        gates_of(g, c, p, kind_of(rules.cap if rules.cap else 1.0), head, kind, i0, j0, rows, keys, sizes, rules,
+                                 tiles, mask, mask_at, none, spare)
+                        count_from_left(c, g, rest, rest_low, run, keys, width)
                     if rules.cap:
                         column_tanh(p, keys, width, spare, spare)
                         for x in range(keys * width):
@@ -127,6 +139,9 @@ def backward(counter, slots, splits, whole, sizes, rules, heads, row_at, entries
                         stand_at(parameters_at, head, i0, j0, sizes.batch * sizes.heads, starts, steps)
                         call_rule(rule, p, there, rows, width, q_positions[i0:], kv_positions[j0:], values, parameters_at, steps,
                                   constants)
+                    if positions:
+                        table_at = (head * sizes.q_len + i0) * positions
+                        add_counted(p, c, table, table_at, keys, rows, width, positions)
                     score(p, head, kind, i0, j0, rows, keys, sizes, rules, tiles, mask, mask_at, bias, bias_at, distance)
                     column_exp(p, keys, width, shift, spare)
                     product_add(d_v, (copy_at + j0) * value_width, value_width, micro, p, 0, width, 1, d_out_panels, width * micro,
@@ -144,11 +159,16 @@ def backward(counter, slots, splits, whole, sizes, rules, heads, row_at, entries
                     if d_distance_step:
                         at = slot * d_distance_step + distance_at(head, i0, j0, sizes)
                         add_distance_gradient(d_s, d_distance, at, rows, there, sizes)
+                    if positions:
+                        count_slopes(d_raw, d_s, c, g, table, d_table, table_at, carry, run, keys, rows, width, positions)
                     if rule:
                         call_slopes(slopes, d_s, given, there, rows, width, q_positions[i0:], kv_positions[j0:], values,
                                     parameters_at, steps, constants, d_values[slot * d_values_step :])
                     if rules.cap:
                         slope_of_cap(d_s, tanhs, keys * width)
+                    if positions:
+                        for x in range(keys * width):
+                            d_s[x] += d_raw[x]
                     product_add(d_k, (copy_at + j0) * head_width, head_width, micro, d_s, 0, width, 1, q_panels, width * micro,
                                 keys, head_width, rows, micro, -above, -below)
                     pack_rows(k_panels, sizes.kv_tile, k, k_at, head_width, there, kind_of(1), micro)

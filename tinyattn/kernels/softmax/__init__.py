@@ -10,6 +10,7 @@ Its files, in reading order:
     off_by_one.py           a sink of 0
     qk_norm.py              queries and keys normalised first
     dynamic_contextual.py   each token sets how far back it looks
+    counted.py              positions that gates count
     gated.py                a gate afterwards
     differential.py         the difference of two calls
     dual_chunk.py           three parts, merged

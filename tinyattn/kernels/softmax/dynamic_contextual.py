@@ -37,24 +37,25 @@ def dynamic_contextual_attention(q: Array, k: Array, v: Array, *, span: Array | 
     """
     width, spans, full = real("ramp", ramp, above=0.0), check_span(span, q), (*q.shape[:-1], k.shape[-2])
     longest = math.ceil(min(width + float(spans.max().item()), 1 << 60)) if spans.size else 0
-    sides = tuple(longest if side is None else min(side, longest) for side in check_window(window))
+    left, right = (longest if side is None else min(side, longest) for side in check_window(window))
     mask = check_mask(mask, full)
     reach = Pattern(lambda i, j: m_of(i - j, spans_at(spans, i, full), width) > 0, text="spans")
-    if not isinstance(bias, Bias) and bias is not None and has_infinite(bias := dense_bias(bias, full, q.dtype)):
+    dense = None if isinstance(bias, Bias) else dense_bias(bias, full, q.dtype)
+    if dense is not None and has_infinite(dense):
         # Whether a query sees such a key decides what it does.
         seen = visible_keys(mask, False, None, full)
         mask = reach.dense(*full[-2:]) if seen is None else reach.dense(*full[-2:]) & seen
     if not all(np.isfinite(x.sum()) for x in (q, k, v)):
         # A key that no span reaches may hold NaN: the rule hides it, but does not keep it out of products.
-        right = 0 if check_causal(causal) else sides[1]
-        sees, used = seen_edges(reach if mask is None else both(mask, reach), sides[0], right, full, k.shape[-3])
+        last = 0 if check_causal(causal) else right
+        sees, used = seen_edges(reach if mask is None else both(mask, reach), left, last, full, k.shape[-3])
         q, k, v = np.where(sees[..., None], q, 0.0), np.where(used[..., None], k, 0.0), np.where(used[..., None], v, 0.0)
 
     def fading(s: Array, i: Array, j: Array, span: Array) -> Array:
         m = m_of(i - j, span, width)
         return np.where(m > 0, s + np.log(np.where((m > 0) & (m < 1), m, 1.0)), -np.inf)
 
-    return attention(q, k, v, mask=mask, bias=bias, causal=causal, window=sides, scale=scale, softcap=softcap, sinks=sinks,
+    return attention(q, k, v, mask=mask, bias=bias, causal=causal, window=(left, right), scale=scale, softcap=softcap, sinks=sinks,
                      score=ScoreRule(fading, spans[..., None]))
 
 
