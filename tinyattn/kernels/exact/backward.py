@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinyattn.kernels.exact.counted import add_counted, count_from_left, count_slopes, gates_of
+from tinyattn.kernels.exact.counted import add_counted, add_ends, count_from_left, count_slopes, end_slopes, gates_of, take_ends
 from tinyattn.kernels.exact.scores import distance_at, key_range, keys_of_tile, score, tile_at, tiles_of
 from tinyattn.kernels.rules.tiles import call_rule, call_slopes, stand_at
 from tinyattn.kernels.tiles.flush import flush_small, restore
@@ -63,7 +63,9 @@ def backward(counter, slots, splits, whole, sizes, rules, heads, row_at, entries
     given, parameters_at = np.empty(sizes.kv_tile * width if rule else 0, q.dtype), np.empty(steps.size // 2, np.int64)
     room = sizes.kv_tile * width if positions else 0
     g, c, d_raw, run = np.empty(room, q.dtype), np.empty(room, q.dtype), np.zeros(room, q.dtype), np.empty(width, q.dtype)
+    lowest, table_at = 0.0, 0
     rest, rest_low, carry, none = np.zeros(width), np.zeros(width), np.zeros(width), np.zeros(width, q.dtype)
+    ends = np.zeros(width, q.dtype)
     q_t, d_out_t = np.empty(head_width * width, q.dtype), np.empty(value_width * width, q.dtype)
     d_out_tile = np.empty(width * value_width, q.dtype)
     q_panels, d_out_panels = np.empty(width * head_width, q.dtype), np.empty(width * value_width, q.dtype)
@@ -103,13 +105,16 @@ def backward(counter, slots, splits, whole, sizes, rules, heads, row_at, entries
                         scale_row(d_out_tile, i * value_width + e, d_out, d_out_at + i * value_width + e, weight)
                     carry[i] = 0
                     if positions:
-                        rest[i], rest_low[i] = counts[2 * row], counts[2 * row + 1]
+                        rest[i], rest_low[i], lowest = counts[3 * row], counts[3 * row + 1], counts[3 * row + 2]
                     if tops[row] > -np.inf:
                         shift[i] = tops[row]
                 transpose_rows(d_out_t, width, d_out_tile, 0, value_width, rows, kind_of(1), sizes.lanes, micro)
                 pack_rows(d_out_panels, width, d_out_tile, 0, value_width, rows, kind_of(1), micro)
                 for x in range(width * head_width):
                     d_q_tile[x] = 0
+                if positions:
+                    table_at = (head * sizes.q_len + i0) * positions
+                    take_ends(ends, table, table_at, rows, positions)
                 low, high = key_range(i0, rows, sizes, rules)
                 start, stop = tiles_of(head, i0, low, high, heads, row_at, sizes, rules)
                 for n in range(start, stop):
@@ -124,7 +129,8 @@ def backward(counter, slots, splits, whole, sizes, rules, heads, row_at, entries
                         below, above = -UNBOUNDED, UNBOUNDED
                     product_set(p, 0, width, micro, k, k_at, head_width, 1, q_t, head_width * micro, keys, width, sizes.head_dim,
                                 micro, -above, -below)
-                    if positions:
+                    counted = positions > 0 and j0 < lowest
+                    if positions and not counted:
                         gates_of(g, c, p, kind_of(rules.cap if rules.cap else 1.0), head, kind, i0, j0, rows, keys, sizes, rules,
                                  tiles, mask, mask_at, none, spare)
                         count_from_left(c, g, rest, rest_low, run, keys, width)
@@ -139,8 +145,9 @@ def backward(counter, slots, splits, whole, sizes, rules, heads, row_at, entries
                         stand_at(parameters_at, head, i0, j0, sizes.batch * sizes.heads, starts, steps)
                         call_rule(rule, p, there, rows, width, q_positions[i0:], kv_positions[j0:], values, parameters_at, steps,
                                   constants)
-                    if positions:
-                        table_at = (head * sizes.q_len + i0) * positions
+                    if counted:
+                        add_ends(p, ends, keys, width)
+                    elif positions:
                         add_counted(p, c, table, table_at, keys, rows, width, positions)
                     score(p, head, kind, i0, j0, rows, keys, sizes, rules, tiles, mask, mask_at, bias, bias_at, distance)
                     column_exp(p, keys, width, shift, spare)
@@ -159,14 +166,16 @@ def backward(counter, slots, splits, whole, sizes, rules, heads, row_at, entries
                     if d_distance_step:
                         at = slot * d_distance_step + distance_at(head, i0, j0, sizes)
                         add_distance_gradient(d_s, d_distance, at, rows, there, sizes)
-                    if positions:
+                    if counted:
+                        end_slopes(d_s, d_table, table_at, run, keys, rows, width, positions)
+                    elif positions:
                         count_slopes(d_raw, d_s, c, g, table, d_table, table_at, carry, run, keys, rows, width, positions)
                     if rule:
                         call_slopes(slopes, d_s, given, there, rows, width, q_positions[i0:], kv_positions[j0:], values,
                                     parameters_at, steps, constants, d_values[slot * d_values_step :])
                     if rules.cap:
                         slope_of_cap(d_s, tanhs, keys * width)
-                    if positions:
+                    if positions and not counted:
                         for x in range(keys * width):
                             d_s[x] += d_raw[x]
                     product_add(d_k, (copy_at + j0) * head_width, head_width, micro, d_s, 0, width, 1, q_panels, width * micro,

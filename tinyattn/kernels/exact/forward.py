@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinyattn.kernels.exact.counted import add_counted, count_from_right, gates_of
+from tinyattn.kernels.exact.counted import add_counted, add_ends, all_counted, count_from_right, gates_of, take_ends
 from tinyattn.kernels.exact.scores import cap, key_range, keys_of_tile, score, tile_at, tiles_of
 from tinyattn.kernels.rules.tiles import call_rule, stand_at
 from tinyattn.kernels.tiles.flush import flush_small, restore
@@ -35,7 +35,7 @@ def forward(counter, sizes, rules, heads, row_at, entries, bands, tiles, mask, m
     part, none, spare = np.empty(width, q.dtype), np.zeros(width, q.dtype), np.zeros(width, q.dtype)
     room = sizes.kv_tile * width if positions else 0
     g, c, run = np.empty(room, q.dtype), np.empty(room, q.dtype), np.empty(width, q.dtype)
-    carry, carry_low = np.zeros(width), np.zeros(width)
+    carry, carry_low, ends = np.zeros(width), np.zeros(width), np.zeros(width, q.dtype)
     parameters_at = np.empty(steps.size // 2, np.int64)
     total = np.empty(width)  # float64: of many tiles the sum would lose more than all the rest
     count = (sizes.q_len + width - 1) // width
@@ -59,6 +59,9 @@ def forward(counter, sizes, rules, heads, row_at, entries, bands, tiles, mask, m
             carry_low[i] = 0
         for x in range(width * value_width):
             a[x] = 0
+        if positions:
+            take_ends(ends, table, (head * sizes.q_len + i0) * positions, rows, positions)
+        counted, lowest = False, sizes.kv_len
         low, high = key_range(i0, rows, sizes, rules)
         start, stop = tiles_of(head, i0, low, high, heads, row_at, sizes, rules)
         for turn in range(start, stop):
@@ -69,7 +72,9 @@ def forward(counter, sizes, rules, heads, row_at, entries, bands, tiles, mask, m
             keys = keys_of_tile(j0, high, sizes)
             product_set(s, 0, width, micro, k, (kv_at + j0) * sizes.head_width, sizes.head_width, 1, q_t, sizes.head_width * micro,
                         keys, width, sizes.head_dim, micro, -above, -below)
-            if positions:
+            counted = counted or (positions > 0 and all_counted(carry, rows, positions - 1))
+            if positions and not counted:
+                lowest = j0
                 gates_of(g, c, s, kind_of(rules.cap if rules.cap else 1.0), head, kind, i0, j0, rows, keys, sizes, rules, tiles, mask,
                          mask_at, none, spare)
                 count_from_right(c, g, carry, carry_low, run, keys, width)
@@ -79,7 +84,9 @@ def forward(counter, sizes, rules, heads, row_at, entries, bands, tiles, mask, m
                 stand_at(parameters_at, head, i0, j0, sizes.batch * sizes.heads, starts, steps)
                 call_rule(rule, s, min(keys, sizes.kv_len - j0), rows, width, q_positions[i0:], kv_positions[j0:], values,
                           parameters_at, steps, constants)
-            if positions:
+            if counted:
+                add_ends(s, ends, keys, width)
+            elif positions:
                 add_counted(s, c, table, (head * sizes.q_len + i0) * positions, keys, rows, width, positions)
             score(s, head, kind, i0, j0, rows, keys, sizes, rules, tiles, mask, mask_at, bias, bias_at, distance)
             for i in range(width):
@@ -113,6 +120,6 @@ def forward(counter, sizes, rules, heads, row_at, entries, bands, tiles, mask, m
                     kind_of(1 / total[i] if total[i] != 0 else 0.0), micro)
             tops[row], totals[row] = top[i], total[i]
             if positions:
-                counts[2 * row], counts[2 * row + 1] = carry[i], carry_low[i]
+                counts[3 * row], counts[3 * row + 1], counts[3 * row + 2] = carry[i], carry_low[i], lowest
             lse[row] = top[i] + np.log(total[i]) if total[i] != 0 else nowhere
     restore(control)

@@ -114,7 +114,7 @@ def attention_with_lse(q: Array, k: Array, v: Array, bias: Array | None, distanc
     if few(sizes) and options.rule is None and table is None:
         return decoded(q, k, v, bias, distance, sinks, options, full, sizes)
     seen = seen_of(options.mask, options.left, options.right, full, sizes)
-    counts = np.empty(0 if table is None else (*full[:-1], 2))
+    counts = np.empty(0 if table is None else (*full[:-1], 3))
     out, lse, tops, totals = tiled((q, k, v), bias, distance, sinks, options, seen, full, sizes, values, table, counts)
     return (out, lse), Saved(options, sizes, seen, (q, k, v), bias, distance, sinks, out, tops, totals, values, table, counts)
 
