@@ -1,6 +1,10 @@
 """What each rank runs under mpiexec: every scheme against one process, forward and backward, and one error on all ranks."""
 
+import os
+import signal
 import sys
+import threading
+import time
 from functools import partial
 
 import numpy as np
@@ -68,17 +72,32 @@ def refused():
 
 
 def failing():
-    """The last rank is interrupted within the scheme while the others wait for its keys."""
+    """A rank that waits for a slower one gets the signal of Ctrl-C while it is in the scheme."""
     from tinyattn.parallel import ring
 
-    def interrupted(*_):
-        raise KeyboardInterrupt
+    computed = ring.attend
 
-    if RANK == RANKS - 1:
-        ring.attend = interrupted
+    def slow(*given):
+        if RANK == RANKS - 1:
+            time.sleep(30.0)
+        return computed(*given)
+
+    ring.attend = slow
     x = np.zeros((1, 4, 2))
+    if RANK == 0:
+        threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
     ring_attention(x, x, x, COMM, contiguous(4 * RANKS, RANKS))
 
 
+def absent():
+    """The last rank does not call the scheme at all; the first one, which waits for it, is interrupted."""
+    if RANK == RANKS - 1:
+        time.sleep(30.0)
+    x = np.zeros((1, 4, 2))
+    if RANK == 0:
+        threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+    head_parallel_attention_with_lse(x, x, x, COMM, contiguous(4 * RANKS, RANKS))
+
+
 if __name__ == "__main__":
-    {"schemes": schemes, "refused": refused, "failing": failing}[sys.argv[1]]()
+    {"schemes": schemes, "refused": refused, "failing": failing, "absent": absent}[sys.argv[1]]()

@@ -9,7 +9,7 @@ import numpy as np
 
 from tinyattn.engine.primitive import primitive
 from tinyattn.ops.types import Array
-from tinyattn.parallel.agree import Together, refuse_again
+from tinyattn.parallel.agree import Together, refuse_again, wait
 
 # The tag of every message between two ranks, so that those of the caller are not mistaken for them.
 TAG = 20_311
@@ -38,13 +38,13 @@ def advance(requests: Sequence[Any]) -> None:
 def finish(requests: Sequence[Any]) -> None:
     """Waits until all requests are done."""
     for request in requests:
-        request.Wait()
+        wait(request)
 
 
 def exchanged(comm: Any, sent: Sequence[Array], sizes: Sequence[int]) -> list[Array]:
     """Returns the bytes that each rank sent to this one, where `sent` are the bytes for each of them."""
     into = np.empty(sum(sizes), np.uint8)
-    comm.Alltoallv([np.concatenate(sent), ([x.size for x in sent], None)], [into, (list(sizes), None)])
+    wait(comm.Ialltoallv([np.concatenate(sent), ([x.size for x in sent], None)], [into, (list(sizes), None)]))
     return np.split(into, np.cumsum(sizes)[:-1])
 
 
