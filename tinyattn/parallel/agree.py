@@ -127,7 +127,7 @@ class Ended(RuntimeError):
 def refuse_again(name: str) -> Callable[..., NoReturn]:
     """Returns a function that raises the TypeError of a second derivative."""
     def refuse(*_: Any) -> NoReturn:
-        raise TypeError(f"{name} has a first derivative only; for a second one differentiate tinyattn.attention on one rank")
+        raise TypeError(f"{name} has a first derivative only; for a second one use one process")
     return refuse
 
 

@@ -78,23 +78,23 @@ def total(comm: Any, x: Array) -> Array:
 
 
 @primitive
-def gathered_once(x: Array, comm: Any, counts: tuple[int, ...]) -> tuple[Array, Any]:
+def gathered_once(x: Array, comm: Any, counts: tuple[int, ...], name: str) -> tuple[Array, Any]:
     """Returns the arrays (counts[rank], ...) of all ranks, one after the other, and what the backward needs."""
-    with Together(comm, "recurrent"):
+    with Together(comm, name):
         each = x.dtype.itemsize * int(np.prod(x.shape[1:]))
         parts = exchanged(comm, [raw(x)] * len(counts), [count * each for count in counts])
         out = np.concatenate(parts).view(x.dtype).reshape(sum(counts), *x.shape[1:])
-    return out, (comm, counts)
+    return out, (comm, counts, name)
 
 
 @gathered_once.backward
 def _(d_out: Array, saved: Any) -> dict[str, Array]:
-    comm, counts = saved
-    with Together(comm, "recurrent (backward)"):
+    comm, counts, name = saved
+    with Together(comm, f"{name} (backward)"):
         own = counts[comm.Get_rank()]
         each = d_out.dtype.itemsize * int(np.prod(d_out.shape[1:]))
         parts = exchanged(comm, [raw(part) for part in np.split(d_out, np.cumsum(counts)[:-1])], [own * each] * len(counts))
         return {"x": sum(part.view(d_out.dtype).reshape(own, *d_out.shape[1:]) for part in parts)}  # type: ignore[dict-item]
 
 
-gathered = gathered_once.again(refuse_again("tinyattn.parallel.recurrent"))
+gathered = gathered_once.again(lambda x, comm, counts, name: refuse_again(f"tinyattn.parallel.{name}")())

@@ -171,16 +171,19 @@ def _(d_outs: tuple[Array, Array], saved: Any) -> dict[str, Array | None]:
                 summed = [blank(x, layout.count(source), wide_q.dtype) for x in (keys, values)]
                 requests += post(comm, sums, after, summed, before)
             wide_k, wide_v = to_single(keys), to_single(values)
-            d_k, d_v = np.zeros(wide_k.shape, wide_q.dtype), np.zeros(wide_v.shape, wide_q.dtype)
+            d_keys = [np.zeros(x.shape, wide_q.dtype) for x in (wide_k, wide_v)]
             for _, rows, columns, seen in met(layout, rule, rank, source):
-                added = gradients(wide_q[..., rows, :], wide_k[..., columns, :], wide_v[..., columns, :], out[..., rows, :],
-                                  lse[..., rows], d_out[..., rows, :], d_lse[..., rows], seen, rule)
-                d_q[..., rows, :] += added[0]
-                d_k[..., columns, :] += added[1]
-                d_v[..., columns, :] += added[2]
+                d_rows, *added = gradients(wide_q[..., rows, :], wide_k[..., columns, :], wide_v[..., columns, :], out[..., rows, :],
+                                           lse[..., rows], d_out[..., rows, :], d_lse[..., rows], seen, rule)
+                d_q[..., rows, :] += d_rows
+                for whole, part in zip(d_keys, added, strict=True):
+                    whole[..., columns, :] += part
+                del d_rows, added, part  # before the next ones are made
                 advance(requests)
             finish(requests)
-            sums = [d_k + summed[0], d_v + summed[1]] if step else [d_k, d_v]
+            for whole, part in zip(d_keys, summed, strict=False):
+                whole += part
+            sums = d_keys
             keys, values = coming or (keys, values)
         if ranks > 1:  # the gradients go home
             home = [blank(x, layout.count(rank), wide_q.dtype) for x in (k, v)]
