@@ -90,7 +90,7 @@ def conform(fn: Callable[..., Any], *, arrays: str = "numpy", dialect: str | Map
     if supports is not None:
         run.untested += [(option, "is not declared in `supports`") for option in options_of(row) if option not in supports]
     report = Report(run.found, tuple(run.findings), tuple(dict.fromkeys(run.untested)), tuple(run.tested),
-                    tuple(sorted(stranger.noted)), run.worst, run.fits, run.problems, time.monotonic() - started, seed)
+                    tuple(sorted(stranger.noted)), run.worst, run.fits, run.problems, run.failed, time.monotonic() - started, seed)
     return report.marked(known or {})
 
 

@@ -44,6 +44,7 @@ class Run:
     heard: set[str] = field(default_factory=set)
     fits: str = "not measured"
     problems: int = 0
+    failed: int = 0
 
     def late(self) -> bool:
         """Returns whether the time is over."""
@@ -168,6 +169,7 @@ class Run:
             self.worst = max(self.worst, spent)
             (failed if spent > 1.0 else passed).append((case, f"{spent:.3g} budgets"))
         self.tested.append(question)
+        self.failed += len(failed)
         if failed:
             explain(self, question, failed, passed)
 
