@@ -23,7 +23,8 @@ from tinyattn.testing.conform.likeness import judge_like
 from tinyattn.testing.conform.probe import base_of, layout_of, made, near, probes
 from tinyattn.testing.conform.report import Finding, Report
 from tinyattn.testing.conform.run import COMPILED, GRADIENTS, PROBLEMS, Run
-from tinyattn.testing.conform.stranger import Died, Misshaped, Raised, Stranger
+from tinyattn.testing.conform.shrink import liken
+from tinyattn.testing.conform.stranger import LETTERS, Died, Misshaped, Raised, Stranger
 
 DTYPES = ("float32", "float64", "float16", "bfloat16")
 SOFTMAX = ("attention", "attention_with_lse", "multi_head_attention", "grouped_query_attention",
@@ -108,10 +109,11 @@ def judge_softmax(run: Run, gradients: bool) -> None:
     """Asks all questions about softmax attention."""
     layout, lengths, said = layout_of(run.stranger)
     if layout is None:
-        raised = isinstance(said, Raised)
-        what = said or "equal scores do not average the values in any layout"
-        says = f"a plain call raises {what}" if raised else f"a plain call is wrong: {what}"
-        run.findings.append(Finding("CRASHED" if raised else "FAILS", "runs", says))
+        if said is None:
+            wrong_at_once(run)
+        else:
+            raised = isinstance(said, Raised)
+            run.findings.append(Finding("CRASHED" if raised else "FAILS", "runs", f"a plain call {'raises' if raised else 'is wrong:'} {said}"))
         return
     run.differs("layout", layout)
     run.tested += ["runs", "layout"]
@@ -143,11 +145,24 @@ def judge_softmax(run: Run, gradients: bool) -> None:
     same_again(run)
     hazards(run)
     run.judge(PROBLEMS)
+    liken(run)
     run.fits = run.fitting()
     if not gradients:
         run.untested.append(("gradients", "are not asked for"))
     else:
         differentiable(run)
+
+
+def wrong_at_once(run: Run) -> None:
+    """Notes that a kernel is wrong without any option, and shows it in the first layout whose shapes fit."""
+    run.findings.append(Finding("FAILS", "runs", "a plain call is wrong: equal scores do not average the values in any layout"))
+    for layout in (run.declared["layout"], *QUESTIONS["layout"]):
+        run.stranger, letters = replace(run.stranger, layout=layout), LETTERS[layout.split("->")[0]]
+        run.room = Room("b" in letters, "h" in letters, groups=False, widths=False, few=run.stranger.library.name in COMPILED)
+        if takes(run, plain_problem(run), "layout"):
+            run.options, run.untested = [], [("every option", "a plain call is wrong")]
+            run.judge(PROBLEMS // 2)
+            return
 
 
 def plain_problem(run: Run, seed: int = 0, **options: Any) -> Problem:
@@ -194,22 +209,43 @@ def same_again(run: Run) -> None:
 
 
 def hazards(run: Run) -> None:
-    """Notes what happens to NaN and inf in slots that no query sees; libraries differ in it, and users stumble over it."""
-    hide = next((name for name in ("mask", "causal") if name in run.options), None)
-    if hide is None:
-        return
-    seen = np.arange(5) < 4
-    seen = np.broadcast_to(seen, (3 if run.room.lengths else 5, 5))
-    if hide != "mask" or run.found["mask"] == "added":
-        return
-    p = plain_problem(run, mask=seen if run.found["mask"] != "hides" else ~seen)
-    for name, poison in (("NaN", np.nan), ("inf", np.inf)):
-        k, v = p.k.copy(), p.v.copy()
-        k[..., -1, :], v[..., -1, :] = poison, poison
-        try:
-            out = run.stranger.call(p.but(k=k, v=v))[0]
-        except (Raised, Misshaped):
+    """Notes what happens to NaN and inf in places that a query does not see, and to a bias that hides all; libraries differ in it."""
+    q_len = 3 if run.room.lengths else 5
+    seen = np.broadcast_to(np.arange(5) < 4, (q_len, 5))
+    hiding = {"mask": {"mask": ~seen if run.found["mask"] == "hides" else seen}, "causal": {"causal": True}}
+    for hide in ("mask", "causal"):
+        if hide not in run.options or (hide == "mask" and run.found["mask"] == "added"):
             continue
-        want = np.asarray(p.call(spoken(run.found, attention)))
-        if not near(out, want):
-            run.stranger.noted.add(f"{name} in a hidden key and value reaches the output")
+        p = plain_problem(run, **hiding[hide])
+        for name, poison in (("NaN", np.nan), ("inf", np.inf)):
+            k, v = p.k.copy(), p.v.copy()
+            k[..., -1, :], v[..., -1, :] = poison, poison
+            rows = poisoned_rows(run, p.but(k=k, v=v))
+            if rows:
+                run.stranger.noted.add(f"{name} in the last key and value, which `{hide}` hides, reaches queries {rows} of {q_len}")
+    if "bias" in run.options:
+        lowest_bias(run, q_len)
+
+
+def poisoned_rows(run: Run, p: Problem) -> str:
+    """Returns the queries that do not see what is poisoned, and yet have a result that differs from the definition's."""
+    try:
+        with np.errstate(all="ignore"):
+            out, want = run.stranger.call(p)[0], np.asarray(p.call(spoken(run.found, attention)))
+    except (Raised, Misshaped):
+        return ""
+    rows = [i for i in range(want.shape[-2]) if np.isfinite(want[..., i, :]).all() and not near(out[..., i, :], want[..., i, :])]
+    return ", ".join(map(str, rows))
+
+
+def lowest_bias(run: Run, q_len: int) -> None:
+    """Notes where a row whose biases are all the lowest number of float32 gives something else than one of the next number."""
+    lowest = np.finfo(np.float32).min
+    try:
+        here, there = (run.stranger.call(plain_problem(run, bias=np.full((q_len, 5), low, np.float64)))[0]
+                       for low in (lowest, np.nextafter(lowest, np.float32(0.0))))
+    except (Raised, Misshaped):
+        return
+    if not near(here, there):
+        given = "0" if not here.any() else "NaN" if np.isnan(here).all() else "something else"
+        run.stranger.noted.add(f"a row whose biases are all the lowest float32 number gives {given}, and not what the next number gives")

@@ -14,6 +14,7 @@ from tinyattn.testing.broken import MUSEUM
 from tinyattn.testing.conform.dialect import spoken
 
 LOOKS, PERHAPS = 0.4, 0.1
+NONE = "none of the known bugs gives these answers"
 Tried = tuple[Problem, Array, Budget]
 
 
@@ -24,7 +25,7 @@ def nearest_bug(failed: Sequence[Tried], passed: Sequence[Tried], dialect: Mappi
     """
     ranked = []
     for twin in MUSEUM:
-        if twin.row == "attention" and twin.cache is None:
+        if twin.row in ("attention", "streaming_attention") and twin.cache is None:
             broken = twin.breaks(spoken(dialect, attention))
             hit = [explains(broken, tried) for tried in failed]
             if any(hit):
@@ -32,7 +33,7 @@ def nearest_bug(failed: Sequence[Tried], passed: Sequence[Tried], dialect: Mappi
                 ranked.append((float(np.mean(hit)), float(np.mean(kept)) if kept else 1.0, twin.name, twin.says))
     ranked.sort(key=lambda row: (-row[0], -row[1]))
     if not ranked or ranked[0][0] < PERHAPS:
-        return "none of the known bugs gives these answers"
+        return NONE
     share, keeps, name, says = ranked[0]
     return (f"{'looks like' if share >= LOOKS else 'perhaps'} `{name}` ({100 * share:.0f} % of the failures, "
             f"{100 * keeps:.0f} % of the passes): {says}")
