@@ -55,7 +55,7 @@ def stream_of_4_not_rescaled(f: Mechanism, p: Problem) -> Any:
 
 @twin("keys_have_no_order")
 def blocks_of_64_dropped(f: Mechanism, p: Problem) -> Any:
-    """Keys are read in blocks of 64, and an incomplete last block is skipped; without a whole one the block is as long as the keys."""
+    """Keys are read in blocks of 64, or of 4 where there are fewer, and an incomplete last block is skipped."""
     kv_len = p.k.shape[-2]
     block = 64 if kv_len > 64 else 4
     if kv_len <= block or kv_len % block == 0:

@@ -11,16 +11,16 @@ from typing import Any
 import numpy as np
 
 from tinyattn.catalog import Row, find
-from tinyattn.definitions import attention
 from tinyattn.laws.precision import CLASSES, classes_of
 from tinyattn.laws.problem import Problem
 from tinyattn.ops.checks import real, whole
 from tinyattn.testing.conform.cases import FEATURES, OPTIONS, Room
-from tinyattn.testing.conform.dialect import QUESTIONS, dialect_of, known_word, spoken
+from tinyattn.testing.conform.dialect import QUESTIONS, dialect_of, known_word
+from tinyattn.testing.conform.hazards import hazards, plain_problem
 from tinyattn.testing.conform.isolated import isolated
 from tinyattn.testing.conform.libraries import Library
 from tinyattn.testing.conform.likeness import judge_like
-from tinyattn.testing.conform.probe import base_of, layout_of, made, near, probes
+from tinyattn.testing.conform.probe import base_of, layout_of, probes
 from tinyattn.testing.conform.report import Finding, Report
 from tinyattn.testing.conform.run import COMPILED, GRADIENTS, PROBLEMS, Run
 from tinyattn.testing.conform.shrink import liken
@@ -112,8 +112,8 @@ def judge_softmax(run: Run, gradients: bool) -> None:
         if said is None:
             wrong_at_once(run)
         else:
-            raised = isinstance(said, Raised)
-            run.findings.append(Finding("CRASHED" if raised else "FAILS", "runs", f"a plain call {'raises' if raised else 'is wrong:'} {said}"))
+            verdict, what = ("CRASHED", "raises") if isinstance(said, Raised) else ("FAILS", "is wrong:")
+            run.findings.append(Finding(verdict, "runs", f"a plain call {what} {said}"))
         return
     run.differs("layout", layout)
     run.tested += ["runs", "layout"]
@@ -145,6 +145,7 @@ def judge_softmax(run: Run, gradients: bool) -> None:
     same_again(run)
     hazards(run)
     run.judge(PROBLEMS)
+    returned_dtypes(run)
     liken(run)
     run.fits = run.fitting()
     if not gradients:
@@ -165,12 +166,6 @@ def wrong_at_once(run: Run) -> None:
             return
 
 
-def plain_problem(run: Run, seed: int = 0, **options: Any) -> Problem:
-    """Returns a small problem that the kernel takes."""
-    heads = 2 if run.room.heads else 1
-    return made(heads, heads, 3 if run.room.lengths else 5, 5, seed=seed, **options)
-
-
 def takes(run: Run, p: Problem, what: str) -> bool:
     """Returns whether the kernel takes a call; where it does not, `what` is untested or refused."""
     try:
@@ -179,6 +174,16 @@ def takes(run: Run, p: Problem, what: str) -> bool:
         run.lacks(what, str(error))
         return False
     return True
+
+
+def returned_dtypes(run: Run) -> None:
+    """Notes outputs of another dtype than the inputs."""
+    run.tested.append("dtype")
+    for dtype in sorted(run.stranger.returned - {run.stranger.dtype}):
+        if dtype in QUESTIONS["dtype"]:
+            run.differs("dtype", dtype)
+        else:
+            run.findings.append(Finding("FAILS", "dtype", f"returns {dtype} for {run.stranger.dtype}: convert it to the dtype of q"))
 
 
 def differentiable(run: Run) -> None:
@@ -206,46 +211,3 @@ def same_again(run: Run) -> None:
     run.tested += ["same again", "arguments"]
     changed = [noted for noted in run.stranger.noted if noted.startswith("changes")]
     run.findings += [Finding("FAILS", "arguments", f"the kernel {noted}") for noted in changed]
-
-
-def hazards(run: Run) -> None:
-    """Notes what happens to NaN and inf in places that a query does not see, and to a bias that hides all; libraries differ in it."""
-    q_len = 3 if run.room.lengths else 5
-    seen = np.broadcast_to(np.arange(5) < 4, (q_len, 5))
-    hiding = {"mask": {"mask": ~seen if run.found["mask"] == "hides" else seen}, "causal": {"causal": True}}
-    for hide in ("mask", "causal"):
-        if hide not in run.options or (hide == "mask" and run.found["mask"] == "added"):
-            continue
-        p = plain_problem(run, **hiding[hide])
-        for name, poison in (("NaN", np.nan), ("inf", np.inf)):
-            k, v = p.k.copy(), p.v.copy()
-            k[..., -1, :], v[..., -1, :] = poison, poison
-            rows = poisoned_rows(run, p.but(k=k, v=v))
-            if rows:
-                run.stranger.noted.add(f"{name} in the last key and value, which `{hide}` hides, reaches queries {rows} of {q_len}")
-    if "bias" in run.options:
-        lowest_bias(run, q_len)
-
-
-def poisoned_rows(run: Run, p: Problem) -> str:
-    """Returns the queries that do not see what is poisoned, and yet have a result that differs from the definition's."""
-    try:
-        with np.errstate(all="ignore"):
-            out, want = run.stranger.call(p)[0], np.asarray(p.call(spoken(run.found, attention)))
-    except (Raised, Misshaped):
-        return ""
-    rows = [i for i in range(want.shape[-2]) if np.isfinite(want[..., i, :]).all() and not near(out[..., i, :], want[..., i, :])]
-    return ", ".join(map(str, rows))
-
-
-def lowest_bias(run: Run, q_len: int) -> None:
-    """Notes where a row whose biases are all the lowest number of float32 gives something else than one of the next number."""
-    lowest = np.finfo(np.float32).min
-    try:
-        here, there = (run.stranger.call(plain_problem(run, bias=np.full((q_len, 5), low, np.float64)))[0]
-                       for low in (lowest, np.nextafter(lowest, np.float32(0.0))))
-    except (Raised, Misshaped):
-        return
-    if not near(here, there):
-        given = "0" if not here.any() else "NaN" if np.isnan(here).all() else "something else"
-        run.stranger.noted.add(f"a row whose biases are all the lowest float32 number gives {given}, and not what the next number gives")

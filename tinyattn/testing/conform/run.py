@@ -126,7 +126,9 @@ class Run:
         p, rng, dtype = case.problem(self.stranger.dtype), np.random.default_rng(case.seed), self.stranger.dtype
         if not gradients:
             budget = budgets.of_outputs(p, self.found, self.inside, dtype, rng)
-            got: Any = self.stranger.call(p)[:1]
+            got: Any = self.stranger.call(p)
+            if len(got) == 2:
+                budget = budgets.with_lse(budget, p, self.found, self.inside, dtype, rng)
         else:
             d_out = case.array(6, (case.batch, case.heads, case.q_len, case.value_dim))
             d_out = d_out if dtype == "float64" else rounded(d_out, dtype).astype(np.float64)

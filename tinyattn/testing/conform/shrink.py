@@ -56,15 +56,17 @@ def liken(run: Any) -> None:
         if finding.verdict != "DIFFERS" or finding.question in ("layout", "lse") or run.late():
             continue
         declared = replace(run, found={**run.found, finding.question: run.declared[finding.question]})
-        rng, failed, passed = np.random.default_rng((run.seed, n)), [], []
+        rng = np.random.default_rng((run.seed, n))
+        failed: list[Tried] = []
+        passed: list[Tried] = []
         for number in range(DRAWN):
             case = run.without_refused(draw(rng, 4 * number, run.options, run.room))
             try:
                 spent, got, budget = declared.tried(case)
             except (Raised, Misshaped):
                 continue
-            (failed if spent > 1.0 else passed).append((case.problem(run.stranger.dtype), got[0], budget))
-        named = nearest_bug(failed, passed, declared.found) if failed else NONE
+            (failed if spent > 1.0 else passed).append((case.problem(run.stranger.dtype), got, budget))
+        named = nearest_bug(failed, passed, declared.found)
         run.findings[n] = replace(finding, nearest="" if named == NONE else named)
 
 
@@ -105,5 +107,5 @@ def answers(run: Any, cases: Judged) -> list[Tried]:
             _, got, budget = run.tried(case)
         except (Raised, Misshaped):
             continue
-        found.append((case.problem(run.stranger.dtype), got[0], budget))
+        found.append((case.problem(run.stranger.dtype), got, budget))
     return found
