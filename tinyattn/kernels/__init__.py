@@ -6,6 +6,7 @@ what the mechanisms stand on.
     tiles/                  registers, products of tiles, threads
     exact/                  exact softmax attention over tiles of keys
     states/                 a state that tokens are folded into
+    weights.py              matrices as files store them
     softmax/                the softmax mechanisms
     sparse/                 mechanisms that visit some of the tiles
     linear/                 a state in the place of the keys
