@@ -7,6 +7,8 @@ what the mechanisms stand on.
     rules/                  score rules, compiled
     exact/                  exact softmax attention over tiles of keys
     states/                 a state that tokens are folded into
+    steps/                  what a training step has beside attention
+    weights.py              matrices as files store them
     softmax/                the softmax mechanisms
     sparse/                 mechanisms that visit some of the tiles
     linear/                 a state in the place of the keys

@@ -8,6 +8,7 @@ Its files, in reading order:
     flush.py                numbers too small to be normal
     vector.py               softmax on a tile, one register at a time
     dots.py                 inner products, for few queries
+    blocks.py               weights as files store them, as registers
     threads.py              runs tasks over threads
     storage.py              arrays as kernels read them
     once.py                 primitives with a first derivative only
