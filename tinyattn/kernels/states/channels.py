@@ -51,7 +51,8 @@ def fill_channels(decay, since, until, within, ahead, log_decay, at, rows, sizes
         if i % BLOCK:
             times(within, i * width, within, (i - 1) * width, decay, i * width, width)
         else:
-            within[i * width : (i + 1) * width] = decay[i * width : (i + 1) * width]
+            for x in range(i * width, (i + 1) * width):
+                within[x] = decay[x]
     for j in range(rows - 2, -1, -1):
         times(until, j * width, until, (j + 1) * width, decay, (j + 1) * width, width)
         if (j + 1) % BLOCK:
