@@ -16,6 +16,7 @@ from tinyattn.testing.conform.libraries import Library
 
 # Axes of q, k, v and outputs in each layout, as einsum letters; our own arrays are bhtd.
 LETTERS = {"BHTD": "bhtd", "BTHD": "bthd", "HTD": "htd", "THD": "thd", "TD": "td"}
+AXES = {"b": "batch", "h": "heads", "t": "length", "d": "value_dim"}
 
 
 class Told(Exception):
@@ -115,8 +116,10 @@ class Stranger:
                 raise Misshaped(f"expected arrays of {self.library.name}, got {type(x).__name__}")
         return self.library.take(found[0]) if len(found) == 1 else tuple(self.library.take(x) for x in found)
 
-    def pulled_as_is(self, p: Problem, d_out: Callable[[tuple[int, ...]], Array]) -> tuple[Array, ...]:
+    def pulled_as_is(self, p: Problem, d_out: Callable[[tuple[int, ...]], Array], called: Callable[..., Any]) -> tuple[Array, ...]:
         """Returns d_q, d_k and d_v of a kernel of another mechanism; `d_out` makes the cotangent for an output's shape.
+
+        `called` turns the kernel into f(q, k, v, **options).
 
         Raises:
             Raised: the kernel has no gradients, or it raised an error. Misshaped: one of them is None.
@@ -125,7 +128,7 @@ class Stranger:
         options = {name: self.library.give(x, self.dtype) for name, x in p.options.items()}
 
         def function(*given: Any) -> Any:
-            return flat(self.fn(*given, **options))[0]
+            return flat(called(self.fn)(*given, **options))[0]
 
         def cotangent(out: Any) -> Any:
             return self.library.give(d_out(tuple(out.shape)), self.library.dtype_of(out))
@@ -147,15 +150,19 @@ class Stranger:
             raise Misshaped(f"expected {self.outputs} output{'s' * (self.outputs > 1)}, got {len(outs)}")
         for x in outs:
             if not self.library.owns(x):
-                raise Misshaped(f"expected an array of {self.library.name}, got {type(x).__name__}")
-        self.returned.add(self.library.dtype_of(outs[0]))
-        read = [self.library.take(outs[0])]
+                raise Misshaped(f"expected an array of {self.library.name}, got {type(x).__name__}; return the array itself")
+        dtype = self.library.dtype_of(outs[0])
+        if "float" not in dtype:
+            raise Misshaped(f"expected an output of floating numbers, got {dtype}")
+        self.returned.add(dtype)
+        read = [self.run(self.library.take, outs[0])]
         want = arranged(np.empty((*p.q.shape[:-1], p.v.shape[-1])), self.outer).shape
         if read[0].shape != want:
-            raise Misshaped(f"expected an output of shape {want}, got {read[0].shape}")
+            axes = ", ".join(AXES[letter] for letter in self.outer)
+            raise Misshaped(f"expected an output ({axes}) of shape {want}, got {read[0].shape}")
         read[0] = restored(read[0], self.outer)
         if self.outputs > 1:
-            rows = self.library.take(outs[1])
+            rows = self.run(self.library.take, outs[1])
             own = arranged(np.empty(p.q.shape[:-1]), self.outer.removesuffix("d")).shape
             shapes = {own: self.outer.removesuffix("d"), p.q.shape[:-1]: "bht"}
             if rows.shape not in shapes:
