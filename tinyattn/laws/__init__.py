@@ -10,6 +10,7 @@ Its files, in reading order:
     draw/                   how problems are drawn
     oracles/                mechanisms written a second time
     score.py                scale, cap, bias, mask
+    rule.py                 score rules
     masking.py              which query sees which key
     mean.py                 a weighted mean
     heads.py                which keys a head reads; sinks
@@ -28,7 +29,7 @@ Its files, in reading order:
 """
 
 from tinyattn.definitions import attention, attention_with_lse, linear_attention
-from tinyattn.laws import dtype, gradient, heads, linear, lse, masking, mean, score
+from tinyattn.laws import dtype, gradient, heads, linear, lse, masking, mean, rule, score
 from tinyattn.laws.draw.linear import linear as linear_problem
 from tinyattn.laws.draw.options import on
 from tinyattn.laws.draw.sizes import four_tokens
@@ -40,7 +41,7 @@ from tinyattn.laws.run import Report, check
 
 SAYS = "It gives what the definition gives."
 SOFTMAX_LAWS = (agrees("the_definition", attention, says=SAYS),
-                *score.LAWS, *masking.LAWS, *mean.LAWS, *heads.LAWS, *dtype.array_laws(softmax(*ALL)))
+                *score.LAWS, *rule.LAWS, *masking.LAWS, *mean.LAWS, *heads.LAWS, *dtype.array_laws(softmax(*ALL)))
 GRADIENT_LAWS = (gradients_agree("the_definition", attention), *gradient.LAWS)
 LSE_LAWS = (agrees("the_definition", attention_with_lse, says=SAYS), *lse.LAWS)
 LINEAR_LAWS = (agrees("the_definition", linear_attention, draw=linear_problem, says=SAYS),
