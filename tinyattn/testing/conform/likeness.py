@@ -22,7 +22,7 @@ from tinyattn.testing.conform.budgets import ROUNDED, STEP
 from tinyattn.testing.conform.report import Finding
 from tinyattn.testing.conform.run import Run
 from tinyattn.testing.conform.script import home
-from tinyattn.testing.conform.stranger import Misshaped, Raised
+from tinyattn.testing.conform.stranger import Misshaped, Raised, named_floats
 
 PROBLEMS, GRADIENTS, PATIENCE, SECONDS = 40, 12, 60, 3.0
 Drawn = tuple[int, Sizes]
@@ -128,14 +128,15 @@ def d_out_of(shape: tuple[int, ...]) -> Array:
 
 
 def pulled(run: Run, row: Row, p: Problem) -> tuple[Array, ...]:
-    """Returns the kernel's own gradients of q, k and v."""
+    """Returns the kernel's own gradients of q, k, v and floating options."""
     return run.stranger.pulled_as_is(p, d_out_of, row.called)
 
 
 def gradient_error(run: Run, row: Row, one: Drawn) -> float:
-    """Returns the error of d_q, d_k and d_v of one problem, in budgets."""
+    """Returns the error of d_q, d_k, d_v and of the gradients of floating options of one problem, in budgets."""
     def side(f: Any, problem: Problem) -> tuple[Array, ...]:
-        out, pull = vjp(lambda t: first(problem.but(**t).call(f)), {"q": problem.q, "k": problem.k, "v": problem.v})
+        named = named_floats(problem) if run.stranger.backward is None else {"q": problem.q, "k": problem.k, "v": problem.v}
+        out, pull = vjp(lambda t: first(problem.but(**t).call(f)), named)
         return tuple(np.asarray(x) for x in pull(d_out_of(out.shape).astype(out.dtype)).values())
 
     p = drawn(run, row, one)

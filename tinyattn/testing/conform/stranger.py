@@ -117,18 +117,20 @@ class Stranger:
         return self.library.take(found[0]) if len(found) == 1 else tuple(self.library.take(x) for x in found)
 
     def pulled_as_is(self, p: Problem, d_out: Callable[[tuple[int, ...]], Array], called: Callable[..., Any]) -> tuple[Array, ...]:
-        """Returns d_q, d_k and d_v of a kernel of another mechanism; `d_out` makes the cotangent for an output's shape.
+        """Returns d_q, d_k, d_v and the gradients of floating options of a kernel of another mechanism, as `named_floats` orders them.
 
-        `called` turns the kernel into f(q, k, v, **options).
+        `d_out` makes the cotangent for an output's shape, and `called` turns the kernel into f(q, k, v, **options). A backward
+        of its own gives d_q, d_k and d_v alone.
 
         Raises:
             Raised: the kernel has no gradients, or it raised an error. Misshaped: one of them is None.
         """
-        arrays = [self.library.give(x, self.dtype) for x in (p.q, p.k, p.v)]
         options = {name: self.library.give(x, self.dtype) for name, x in p.options.items()}
+        floats = ["q", "k", "v"] if self.backward is not None else list(named_floats(p))
+        arrays = [self.library.give(named_floats(p)[name], self.dtype) for name in floats]
 
         def function(*given: Any) -> Any:
-            return flat(called(self.fn)(*given, **options))[0]
+            return flat(called(self.fn)(*given[:3], **{**options, **dict(zip(floats[3:], given[3:], strict=True))}))[0]
 
         def cotangent(out: Any) -> Any:
             return self.library.give(d_out(tuple(out.shape)), self.library.dtype_of(out))
@@ -138,10 +140,11 @@ class Stranger:
             found = [found[name] for name in "qkv"] if isinstance(found, Mapping) else list(found)
         else:
             found = self.run(self.library.pull, function, arrays, cotangent)
-        for name, x in zip("qkv", found, strict=True):
-            if x is None:
+        for name, x in zip(floats, found, strict=True):
+            if x is None and name in "qkv":
                 raise Misshaped(f"expected a gradient of {name}, got None")
-        return tuple(self.library.take(x) for x in found)
+        return tuple(np.zeros_like(named_floats(p)[name]) if x is None else self.library.take(x)
+                     for name, x in zip(floats, found, strict=True))
 
     def read(self, out: Any, p: Problem) -> tuple[Array, ...]:
         """Returns outputs as NumPy arrays in our layout, after looking at their number, kind, dtype and shape."""
@@ -177,7 +180,7 @@ class Stranger:
             Raised: the kernel has none, or it raised an error. Misshaped: as in `call`.
         """
         arrays, options = self.arguments(p)
-        names = ["q", "k", "v", *(name for name in ("bias",) if name in options and self.backward is None)]
+        names = ["q", "k", "v", *(name for name in ("bias",) if name in options)]
         shapes = [arranged(getattr(p, name), self.inner).shape if name in "qkv" else p.options[name].shape for name in names]
         cotangent = np.ascontiguousarray(arranged(d_out, self.outer))
 
@@ -187,7 +190,8 @@ class Stranger:
 
         if self.backward is not None:
             found = self.run(self.backward, *arrays, self.library.give(cotangent, self.dtype), **options)
-            found = [found[name] for name in names] if isinstance(found, Mapping) else list(found)
+            found = [found[name] for name in names if name in found] if isinstance(found, Mapping) else list(found)
+            names, shapes = names[: len(found)], shapes[: len(found)]  # one that gives no d_bias is judged without it
         else:
             leaves = [*arrays, *(options[name] for name in names[3:])]
             found = self.run(self.library.pull, function, leaves, lambda out: self.library.give(cotangent, self.library.dtype_of(out)))
@@ -200,6 +204,12 @@ class Stranger:
                 raise Misshaped(f"expected a gradient d_{name} of shape {shape}, got {value.shape}")
             read.append(restored(value, self.inner) if name in "qkv" else value)
         return tuple(read)
+
+
+def named_floats(p: Problem) -> dict[str, Array]:
+    """Returns q, k, v and the options that are arrays of floating numbers."""
+    options = {name: x for name, x in p.options.items() if isinstance(x, np.ndarray) and x.dtype.kind == "f"}
+    return {"q": p.q, "k": p.k, "v": p.v} | options
 
 
 def flat(out: Any) -> list[Any]:
