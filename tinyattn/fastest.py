@@ -7,7 +7,7 @@ definitions, for calls that are too small for the kernel or where Numba is absen
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import cache, partial, wraps
 from inspect import signature
 from operator import attrgetter
@@ -56,6 +56,7 @@ def fastest(definition: F, plain: Callable[..., Any] | None = None, worth: Calla
         if compiled is None:
             return (small if options.keys() <= known else definition)(*arrays, **options)
         from tinyattn.engine.primitive import walking
+        from tinyattn.twice import walked
         with walking(walked()):
             return compiled(*arrays, **options)
 
@@ -92,43 +93,6 @@ def kernel(name: str = "attention") -> Any:
     except ImportError:
         return None
     return None if DISABLED else attrgetter(name)(kernels)
-
-
-@cache
-def walked() -> Mapping[Any, Callable[..., Any]]:
-    """Returns what second derivatives walk in the place of each primitive of the kernels."""
-    from tinyattn.kernels.exact import primitive as exact
-    from tinyattn.kernels.states import primitive as folded
-    return {exact.attention_with_lse: plain_attention, folded.states: plain_states}
-
-
-def plain_attention(q: Array, k: Array, v: Array, bias: Array | None, distance: Array | None, sinks: Array | None,
-                    options: Any, values: Array | None = None) -> tuple[Array, Array]:
-    """Returns the definition of what the kernel's primitive computes, from the same arguments.
-
-    `distance` (heads, q_len + kv_len - 1) is a bias of distances, and `values` are the parameters of a score rule.
-    """
-    score = None if values is None else options.rule.of(values)
-    if distance is not None:
-        bias = distance[:, np.arange(q.shape[-2])[:, None] - np.arange(k.shape[-2]) + k.shape[-2] - 1]
-    return definitions.attention_with_lse(q, k, v, mask=options.mask, bias=bias, window=(options.left, options.right),
-                                          scale=options.scale, softcap=options.softcap, sinks=sinks, score=score)
-
-
-def plain_states(q: Array, k: Array, v: Array, log_decay: Array | None, beta: Array | None, state: Array,
-                 scale: float) -> tuple[Array, Array]:
-    """Returns the definition of what the kernel of states computes, from the same arguments."""
-    given: dict[str, Any] = {"scale": scale, "initial_state": state, "return_state": True}
-    if beta is not None:
-        decay = np.zeros(k.shape[:-1], k.dtype) if log_decay is None else log_decay
-        solved = definitions.gated_delta_rule_chunked(q, k, v, beta=beta, log_decay=decay, **given)
-    elif log_decay is None:
-        solved = definitions.linear_attention_chunked(q, k, v, feature_map=None, normalize=False, causal=True, **given)
-    elif log_decay.ndim < k.ndim:
-        solved = definitions.simple_gated_linear_attention_chunked(q, k, v, log_decay=log_decay, **given)
-    else:
-        solved = definitions.gated_linear_attention_chunked(q, k, v, log_decay=log_decay, **given)
-    return cast(tuple[Array, Array], solved)
 
 
 def in_numpy(definition: F, shares: Callable[[int, int], bool] = lambda heads, kv_heads: True) -> F:
@@ -215,9 +179,11 @@ bigbird_attention = fastest(definitions.bigbird_attention)
 block_sparse_attention = fastest(definitions.block_sparse_attention)
 cosformer = fastest(definitions.cosformer, worth=folds)
 delta_rule = fastest(definitions.delta_rule, partial(definitions.delta_rule_chunked, chunk=16), folds)
+contextual_position_attention = fastest(definitions.contextual_position_attention)
 differential_attention = fastest(definitions.differential_attention)
 dual_chunk_attention = fastest(definitions.dual_chunk_attention)
 dual_chunk_attention_merged = fastest(definitions.dual_chunk_attention_merged)
+dynamic_contextual_attention = fastest(definitions.dynamic_contextual_attention)
 gated_attention = fastest(definitions.gated_attention)
 gated_delta_rule = fastest(definitions.gated_delta_rule, partial(definitions.gated_delta_rule_chunked, chunk=16), folds)
 gated_linear_attention = fastest(definitions.gated_linear_attention, worth=folds)

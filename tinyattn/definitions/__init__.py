@@ -34,6 +34,7 @@ from tinyattn.definitions.linear.simple_gated_recurrent import simple_gated_line
 from tinyattn.definitions.lowrank.linformer import linformer_attention
 from tinyattn.definitions.lowrank.nystrom import nystrom_attention
 from tinyattn.definitions.softmax.contextual_position import contextual_position_bias
+from tinyattn.definitions.softmax.counted import contextual_position_attention
 from tinyattn.definitions.softmax.differential import differential_attention
 from tinyattn.definitions.softmax.dot_product import attention
 from tinyattn.definitions.softmax.dual_chunk import dual_chunk_attention
@@ -87,6 +88,7 @@ __all__ = [
     "bigbird_attention",
     "block_mixture_attention",
     "block_sparse_attention",
+    "contextual_position_attention",
     "contextual_position_bias",
     "cosformer",
     "delta_rule",

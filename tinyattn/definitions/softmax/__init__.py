@@ -16,6 +16,7 @@ Its files, in reading order:
     gated.py                a gate on the output
     dynamic_contextual.py   each token sets how far back it looks
     contextual_position.py  distance counts the tokens that gates select
+    counted.py              attention with such positions
     dual_chunk.py           rotary positions that stay below a bound
     dual_chunk_merged.py    the same as three attentions, merged
     latent_expanded.py      keys and values computed from one small vector per token

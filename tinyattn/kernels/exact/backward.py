@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from tinyattn.kernels.exact.counted import add_counted, count_from_left, count_slopes, gates_of
 from tinyattn.kernels.exact.scores import add_row, distance_at, key_range, keys_of_tile, score, tile_at, tiles_of
 from tinyattn.kernels.rules.tiles import call_rule, call_slopes, stand_at
 from tinyattn.kernels.tiles.flush import flush_small, restore
@@ -56,13 +57,14 @@ def add_distance_gradient(d_s, d_distance, at, rows, keys, sizes):
 @inlined
 def in_turn(counter, slots, splits, whole, sizes, rules, heads, row_at, entries, bands, tiles, mask, mask_at, bias, bias_at,
             distance, scale, rule, slopes, values, starts, steps, constants, q_positions, kv_positions, d_values, d_values_step,
+            positions, table, counts, d_table,
             q, k, v, out, tops, totals, d_out, d_lse, d_q, d_k, d_v, delta, d_bias, d_bias_step, d_distance, d_distance_step, spaces):
     """Does the tasks of `backward` that no other thread has taken, in the spaces that it made for them."""
     kind_of = q.dtype.type
     width, head_width, value_width, micro = sizes.q_tile, sizes.head_width, sizes.value_width, sizes.micro_columns
     groups = sizes.heads // sizes.kv_heads
     (p, d_s, tanhs, given, q_t, d_out_t, d_out_tile, q_panels, d_out_panels, k_panels, d_q_tile, shift, low_delta, spare, sums,
-     weights, parameters_at) = spaces
+     weights, parameters_at, g, c, d_raw, run, rest, rest_low, carry, none) = spaces
     count = (sizes.q_len + width - 1) // width
     tasks = sizes.batch * sizes.kv_heads * splits
     while True:
@@ -94,6 +96,9 @@ def in_turn(counter, slots, splits, whole, sizes, rules, heads, row_at, entries,
                     delta[row], low_delta[i], weights[i] = exact, exact * weight, weight
                     for e in range(0, value_width, micro):
                         scale_row(d_out_tile, i * value_width + e, d_out, d_out_at + i * value_width + e, weight)
+                    carry[i] = 0
+                    if positions:
+                        rest[i], rest_low[i] = counts[2 * row], counts[2 * row + 1]
                     if tops[row] > -np.inf:
                         shift[i] = tops[row]
                 transpose_rows(d_out_t, width, d_out_tile, 0, value_width, rows, kind_of(1), sizes.lanes, micro)
@@ -113,6 +118,10 @@ def in_turn(counter, slots, splits, whole, sizes, rules, heads, row_at, entries,
                         below, above = -UNBOUNDED, UNBOUNDED
                     product_set(p, 0, width, micro, k, k_at, head_width, 1, q_t, head_width * micro, keys, width, sizes.head_dim,
                                 micro, -above, -below)
+                    if positions:
+                        gates_of(g, c, p, kind_of(rules.cap if rules.cap else 1.0), head, kind, i0, j0, rows, keys, sizes, rules,
+                                 tiles, mask, mask_at, none, spare)
+                        count_from_left(c, g, rest, rest_low, run, keys, width)
                     if rules.cap:
                         column_tanh(p, keys, width, spare, spare)
                         for x in range(keys * width):
@@ -124,6 +133,9 @@ def in_turn(counter, slots, splits, whole, sizes, rules, heads, row_at, entries,
                         stand_at(parameters_at, head, i0, j0, sizes.batch * sizes.heads, starts, steps)
                         call_rule(rule, p, keys, rows, width, q_positions[i0:], kv_positions[j0:], values, parameters_at, steps,
                                   constants)
+                    if positions:
+                        table_at = (head * sizes.q_len + i0) * positions
+                        add_counted(p, c, table, table_at, keys, rows, width, positions)
                     score(p, head, kind, i0, j0, rows, keys, sizes, rules, tiles, mask, mask_at, bias, bias_at, distance)
                     column_exp(p, keys, width, shift, spare)
                     product_add(d_v, (copy_at + j0) * value_width, value_width, micro, p, 0, width, 1, d_out_panels, width * micro,
@@ -143,11 +155,16 @@ def in_turn(counter, slots, splits, whole, sizes, rules, heads, row_at, entries,
                     if d_distance_step:
                         at = slot * d_distance_step + distance_at(head, i0, j0, sizes)
                         add_distance_gradient(d_s, d_distance, at, rows, keys, sizes)
+                    if positions:
+                        count_slopes(d_raw, d_s, c, g, table, d_table, table_at, carry, run, keys, rows, width, positions)
                     if rule:
                         call_slopes(slopes, d_s, given, keys, rows, width, q_positions[i0:], kv_positions[j0:], values,
                                     parameters_at, steps, constants, d_values[slot * d_values_step :])
                     if rules.cap:
                         slope_of_cap(d_s, tanhs, keys * width)
+                    if positions:
+                        for x in range(keys * width):
+                            d_s[x] += d_raw[x]
                     product_add(d_k, (copy_at + j0) * head_width, head_width, micro, d_s, 0, width, 1, q_panels, width * micro,
                                 keys, head_width, rows, micro, -above, -below)
                     pack_rows(k_panels, sizes.kv_tile, k, k_at, head_width, keys, kind_of(1), micro)
@@ -161,6 +178,7 @@ def in_turn(counter, slots, splits, whole, sizes, rules, heads, row_at, entries,
 @compiled
 def backward(counter, slots, splits, whole, sizes, rules, heads, row_at, entries, bands, tiles, mask, mask_at, bias, bias_at,
              distance, scale, rule, slopes, values, starts, steps, constants, q_positions, kv_positions, d_values, d_values_step,
+             positions, table, counts, d_table,
              q, k, v, out, tops, totals, d_out, d_lse, d_q, d_k, d_v, delta, d_bias, d_bias_step, d_distance, d_distance_step):
     """Fills d_q, d_k, d_v, and delta = d_out . out - d_lse of every row; adds to the gradients of biases and rule parameters.
 
@@ -171,6 +189,7 @@ def backward(counter, slots, splits, whole, sizes, rules, heads, row_at, entries
     these are all keys of the queries: of a part of them the weights do not sum to 1.
     """
     control, width, head_width, value_width, dtype = flush_small(), sizes.q_tile, sizes.head_width, sizes.value_width, q.dtype
+    room = sizes.kv_tile * width if positions else 0
     # What a band leaves out is weighed with the rest, and must not begin as NaN: uncompiled, NumPy would warn of it.
     spaces = (np.zeros(sizes.kv_tile * width, dtype), np.zeros(sizes.kv_tile * width, dtype),
               np.empty(sizes.kv_tile * width if rules.cap else 0, dtype), np.empty(sizes.kv_tile * width if rule else 0, dtype),
@@ -178,10 +197,12 @@ def backward(counter, slots, splits, whole, sizes, rules, heads, row_at, entries
               np.empty(width * head_width, dtype), np.empty(width * value_width, dtype), np.empty(sizes.kv_tile * head_width, dtype),
               np.empty(width * head_width, dtype), np.empty(width, dtype),
               np.empty(width, dtype), np.zeros(width, dtype), np.empty(width, dtype), np.empty(width),
-              np.empty(steps.size // 2, np.int64))
+              np.empty(steps.size // 2, np.int64), np.empty(room, dtype), np.empty(room, dtype), np.zeros(room, dtype),
+              np.empty(width, dtype), np.zeros(width), np.zeros(width), np.zeros(width), np.zeros(width, dtype))
     in_turn(counter, slots, splits, whole, sizes, rules, heads, row_at, entries, bands, tiles, mask, mask_at, bias, bias_at,
             distance, scale, rule, slopes, values, starts, steps, constants, q_positions, kv_positions, d_values,
-            d_values_step, q, k, v, out, tops, totals, d_out, d_lse, d_q, d_k, d_v, delta, d_bias, d_bias_step,
+            d_values_step, positions, table, counts, d_table,
+            q, k, v, out, tops, totals, d_out, d_lse, d_q, d_k, d_v, delta, d_bias, d_bias_step,
             d_distance, d_distance_step, spaces)
     restore(control)
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from tinyattn.engine.primitive import primitive
 from tinyattn.kernels.exact.backward import backward
+from tinyattn.kernels.exact.counted import counting
 from tinyattn.kernels.exact.decode import decode, join
 from tinyattn.kernels.exact.forward import forward
 from tinyattn.kernels.exact.scores import Rules
@@ -53,6 +54,8 @@ class Saved(NamedTuple):
     tops: Array | None
     totals: Array | None
     values: Array | None = None
+    table: Array | None = None
+    counts: Array | None = None
 
 
 def scoring(options: Options, seen: Seen, bias: Array | None, distance: Array | None, full: tuple[int, ...],
@@ -98,31 +101,35 @@ def blank_hidden(q: Array, k: Array, v: Array, options: Options, full: tuple[int
 @once
 @primitive
 def attention_with_lse(q: Array, k: Array, v: Array, bias: Array | None, distance: Array | None, sinks: Array | None,
-                       options: Options, values: Array | None = None) -> tuple[tuple[Array, Array], Saved]:
+                       options: Options, values: Array | None = None,
+                       table: Array | None = None) -> tuple[tuple[Array, Array], Saved]:
     """Returns ((out, lse), what the backward reads) of plain arrays (..., heads, length, dim).
 
-    `values` are the parameters of the score rule, one after the other.
+    `values` are the parameters of the score rule, one after the other, `table` (..., heads, q_len, positions) the numbers that
+    contextual positions read.
     """
     full = (*q.shape[:-1], k.shape[-2])
     sizes = sizes_of(q, k, v)
     q, k, v = blank_hidden(q, k, v, options, full)
-    if few(sizes) and options.rule is None:
+    if few(sizes) and options.rule is None and table is None:
         return decoded(q, k, v, bias, distance, sinks, options, full, sizes)
     seen = seen_of(options.mask, options.left, options.right, full, sizes)
-    out, lse, tops, totals = tiled((q, k, v), bias, distance, sinks, options, seen, full, sizes, values)
-    return (out, lse), Saved(options, sizes, seen, (q, k, v), bias, distance, sinks, out, tops, totals, values)
+    counts = np.empty(0 if table is None else (*full[:-1], 2))
+    out, lse, tops, totals = tiled((q, k, v), bias, distance, sinks, options, seen, full, sizes, values, table, counts)
+    return (out, lse), Saved(options, sizes, seen, (q, k, v), bias, distance, sinks, out, tops, totals, values, table, counts)
 
 
 def tiled(arrays: tuple[Array, Array, Array], bias: Array | None, distance: Array | None, sinks: Array | None,
           options: Options, seen: Seen, full: tuple[int, ...], sizes: Sizes,
-          values: Array | None = None) -> tuple[Array, Array, Array, Array]:
+          values: Array | None = None, table: Array | None = None, counts: Array | None = None) -> tuple[Array, ...]:
     """Returns out, lse, and each row's largest score and sum of exponentials below it, by tiles of queries."""
     dtype = arrays[0].dtype
     out, tops, totals = np.empty((*full[:-1], sizes.value_dim), dtype), np.empty(full[:-1], dtype), np.empty(full[:-1])
     logits = np.zeros(0, dtype) if sinks is None else np.require(sinks, requirements=["C", "W"])
     tasks = sizes.batch * sizes.heads * -(-sizes.q_len // sizes.q_tile)
     run(forward, tasks, work(sizes), sizes, *scoring(options, seen, bias, distance, full, dtype), logits,
-        *arguments_of(options.rule, values, dtype), *filled(*arrays, sizes), out.reshape(-1), tops.reshape(-1), totals.reshape(-1))
+        *arguments_of(options.rule, values, dtype), *counting(table, counts, dtype), *filled(*arrays, sizes), out.reshape(-1),
+        tops.reshape(-1), totals.reshape(-1))
     with np.errstate(divide="ignore", invalid="ignore"):
         lse = np.log(totals) + tops
     return out, lse.astype(dtype, copy=False), tops, totals
@@ -192,13 +199,15 @@ def pulled(d_outs: tuple[Array, Array], saved: Saved, whole: bool) -> dict[str, 
     counted = 0 if saved.values is None else saved.values.size
     slots = min(tasks, TASKS) if learned or counted else tasks
     d_values = np.zeros((slots, counted + SPARE))
+    d_table = np.zeros(0 if saved.table is None else saved.table.shape, dtype)
     d_bias = np.zeros((slots, arrays[LISTS + 2].size if learned else 0), dtype)
     d_distance = np.zeros((slots, arrays[LISTS + 4].size if learned else 0), dtype)
     d_q, delta = np.empty((*full[:-1], sizes.head_dim), dtype), np.empty(full[:-1], dtype)
     d_k, d_v = (np.zeros((splits, *lead, sizes.kv_heads, rounded_up(sizes.kv_rows, ROWS), width), dtype)
                 for width in (sizes.head_width, sizes.value_width))
     run(backward, slots, 3 * work(sizes), slots, splits, whole, sizes, rules, *arrays, options.scale,
-        *arguments_of(options.rule, saved.values, dtype, backward=True), d_values.reshape(-1), d_values.shape[1], q, k, v,
+        *arguments_of(options.rule, saved.values, dtype, backward=True), d_values.reshape(-1), d_values.shape[1],
+        *counting(saved.table, saved.counts, dtype), d_table.reshape(-1), q, k, v,
         out.reshape(-1), tops.reshape(-1), totals.reshape(-1), padded(d_out, sizes.q_len, sizes.value_width),
         padded(d_lse[..., None], sizes.q_len, 1), d_q.reshape(-1), d_k.reshape(-1),
         d_v.reshape(-1), delta.reshape(-1), d_bias.reshape(-1), d_bias.shape[1], d_distance.reshape(-1), d_distance.shape[1])
@@ -211,11 +220,12 @@ def pulled(d_outs: tuple[Array, Array], saved: Saved, whole: bool) -> dict[str, 
         share = np.exp(saved.sinks[:, None] - shift) / np.where(totals == 0, 1, totals) * delta
         gradients["sinks"] = -share.sum(axis=(*range(share.ndim - 2), -1)).astype(dtype)
     if learned and saved.bias is not None:
-        shape = saved.bias.shape
-        total = d_bias.sum(axis=0)
+        total, shape = d_bias.sum(axis=0), saved.bias.shape
         gradients["bias"] = total.reshape(*shape[:-2], shape[-1], shape[-2]).mT if rules.bias_column > 1 else total.reshape(shape)
     if learned and saved.distance is not None:
         gradients["distance"] = d_distance.sum(axis=0).reshape(saved.distance.shape)
+    if saved.table is not None:
+        gradients["table"] = d_table
     if saved.values is not None:
         gradients["values"] = d_values.sum(axis=0)[:counted].astype(dtype)
     return gradients

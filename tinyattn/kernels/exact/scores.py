@@ -162,6 +162,12 @@ def score(s, head, kind, i0, j0, rows, keys, sizes, rules, tiles, mask, mask_at,
         add_bias(s, bias, bias_at[head] + i0 * rules.bias_row + j0 * rules.bias_column, rows, keys, sizes, rules)
     if rules.distant:
         add_distance(s, distance, distance_at(head, i0, j0, sizes), rows, keys, sizes)
+    hide(s, head, kind, i0, j0, rows, keys, sizes, rules, tiles, mask, mask_at)
+
+
+@inlined
+def hide(s, head, kind, i0, j0, rows, keys, sizes, rules, tiles, mask, mask_at):
+    """Writes -inf where a query does not see a key."""
     if is_cut(i0, j0, rows, keys, sizes, rules):
         hide_far(s, i0, j0, rows, keys, sizes, rules)
     if kind >= 0:

@@ -14,7 +14,7 @@ from tinyattn.ops.score_rule import ScoreRule
 
 WAY_OUT = "the definition, tinyattn.definitions.attention, takes any function of arrays"
 # NumPy functions that are not ufuncs and work on each element by itself.
-ELEMENTWISE = {np.where: "where", np.clip: "clip", np.sinc: "sinc", np.nan_to_num: "nan_to_num"}
+ELEMENTWISE = frozenset({np.where, np.clip, np.sinc, np.nan_to_num, np.isposinf, np.isneginf, np.fix})
 # Operations on bools and the names of the same on the compute dtype.
 LOGICAL = {"bitwise_and": "logical_and", "bitwise_or": "logical_or", "bitwise_xor": "logical_xor", "invert": "logical_not"}
 OF_BOOLS = {"multiply": "logical_and", "add": "logical_or", "maximum": "logical_or", "minimum": "logical_and"}

@@ -9,6 +9,7 @@ Its files, in reading order:
     vector.py               softmax on a tile, one register at a time
     hidden.py               what is not seen, hidden in a row of a tile
     dots.py                 inner products, for few queries
+    blocks.py               weights as files store them, as registers
     threads.py              runs tasks over threads
     storage.py              arrays as kernels read them
     once.py                 primitives with a first derivative only
