@@ -5,7 +5,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from tinyattn.kernels.exact.counted import add_counted, count_from_left, count_slopes, gates_of
 from tinyattn.kernels.exact.scores import distance_at, key_range, keys_of_tile, score, tile_at, tiles_of
+from tinyattn.kernels.rules.tiles import call_rule, call_slopes, stand_at
+from tinyattn.kernels.tiles.flush import flush_small, restore
 from tinyattn.kernels.tiles.jit import compiled, inlined, reassociated
 from tinyattn.kernels.tiles.product import product_add, product_set
 from tinyattn.kernels.tiles.seen import UNBOUNDED
@@ -40,22 +43,27 @@ def add_distance_gradient(d_s, d_distance, at, rows, keys, sizes):
 
 @compiled
 def backward(counter, slots, splits, whole, sizes, rules, heads, row_at, entries, bands, tiles, mask, mask_at, bias, bias_at,
-             distance, scale,
+             distance, scale, rule, slopes, values, starts, steps, constants, q_positions, kv_positions, d_values, d_values_step,
+             positions, table, counts, d_table,
              q, k, v, out, tops, totals, d_out, d_lse, d_q, d_k, d_v, delta, d_bias, d_bias_step, d_distance, d_distance_step):
-    """Fills d_q, d_k, d_v, and delta = d_out . out - d_lse of every row; adds to the biases' gradients.
+    """Fills d_q, d_k, d_v, and delta = d_out . out - d_lse of every row; adds to the gradients of biases and rule parameters.
 
     A task is a kv head and a split of its query tiles: it owns their d_q, and a copy of d_k and d_v, which the caller
-    sums. Slot s does tasks s, s + slots, ... in order, and owns a copy of the biases' gradients. For each tile
+    sums. Slot s does tasks s, s + slots, ... in order, and owns a copy of what is added to. For each tile
     P = exp(S - m), dP^T = V dO^T, dS = P (dP - delta), dV += P^T dO, dK += dS^T Q, dQ += dS K, where dO and delta are
     divided by l beforehand: through m + log l, rounded, the weights of large scores would not sum to 1. `whole` is whether
     these are all keys of the queries: of a part of them the weights do not sum to 1.
     """
-    kind_of = q.dtype.type
+    kind_of, control = q.dtype.type, flush_small()
     width, head_width, value_width, micro = sizes.q_tile, sizes.head_width, sizes.value_width, sizes.micro_columns
     groups = sizes.heads // sizes.kv_heads
     # What a band leaves out is weighed with the rest, and must not begin as NaN: uncompiled, NumPy would warn of it.
     p, d_s = np.zeros(sizes.kv_tile * width, q.dtype), np.zeros(sizes.kv_tile * width, q.dtype)
     tanhs = np.empty(sizes.kv_tile * width if rules.cap else 0, q.dtype)
+    given, parameters_at = np.empty(sizes.kv_tile * width if rule else 0, q.dtype), np.empty(steps.size // 2, np.int64)
+    room = sizes.kv_tile * width if positions else 0
+    g, c, d_raw, run = np.empty(room, q.dtype), np.empty(room, q.dtype), np.zeros(room, q.dtype), np.empty(width, q.dtype)
+    rest, rest_low, carry, none = np.zeros(width), np.zeros(width), np.zeros(width), np.zeros(width, q.dtype)
     q_t, d_out_t = np.empty(head_width * width, q.dtype), np.empty(value_width * width, q.dtype)
     d_out_tile = np.empty(width * value_width, q.dtype)
     q_panels, d_out_panels = np.empty(width * head_width, q.dtype), np.empty(width * value_width, q.dtype)
@@ -93,6 +101,9 @@ def backward(counter, slots, splits, whole, sizes, rules, heads, row_at, entries
                     delta[row], low_delta[i], weights[i] = exact, exact * weight, weight
                     for e in range(0, value_width, micro):
                         scale_row(d_out_tile, i * value_width + e, d_out, d_out_at + i * value_width + e, weight)
+                    carry[i] = 0
+                    if positions:
+                        rest[i], rest_low[i] = counts[2 * row], counts[2 * row + 1]
                     if tops[row] > -np.inf:
                         shift[i] = tops[row]
                 transpose_rows(d_out_t, width, d_out_tile, 0, value_width, rows, kind_of(1), sizes.lanes, micro)
@@ -113,11 +124,24 @@ def backward(counter, slots, splits, whole, sizes, rules, heads, row_at, entries
                         below, above = -UNBOUNDED, UNBOUNDED
                     product_set(p, 0, width, micro, k, k_at, head_width, 1, q_t, head_width * micro, keys, width, sizes.head_dim,
                                 micro, -above, -below)
+                    if positions:
+                        gates_of(g, c, p, kind_of(rules.cap if rules.cap else 1.0), head, kind, i0, j0, rows, keys, sizes, rules,
+                                 tiles, mask, mask_at, none, spare)
+                        count_from_left(c, g, rest, rest_low, run, keys, width)
                     if rules.cap:
                         column_tanh(p, keys, width, spare, spare)
                         for x in range(keys * width):
                             tanhs[x] = p[x]
                             p[x] *= kind_of(rules.cap)
+                    if rule:
+                        for x in range(keys * width):
+                            given[x] = p[x]
+                        stand_at(parameters_at, head, i0, j0, sizes.batch * sizes.heads, starts, steps)
+                        call_rule(rule, p, there, rows, width, q_positions[i0:], kv_positions[j0:], values, parameters_at, steps,
+                                  constants)
+                    if positions:
+                        table_at = (head * sizes.q_len + i0) * positions
+                        add_counted(p, c, table, table_at, keys, rows, width, positions)
                     score(p, head, kind, i0, j0, rows, keys, sizes, rules, tiles, mask, mask_at, bias, bias_at, distance)
                     column_exp(p, keys, width, shift, spare)
                     product_add(d_v, (copy_at + j0) * value_width, value_width, micro, p, 0, width, 1, d_out_panels, width * micro,
@@ -135,8 +159,16 @@ def backward(counter, slots, splits, whole, sizes, rules, heads, row_at, entries
                     if d_distance_step:
                         at = slot * d_distance_step + distance_at(head, i0, j0, sizes)
                         add_distance_gradient(d_s, d_distance, at, rows, there, sizes)
+                    if positions:
+                        count_slopes(d_raw, d_s, c, g, table, d_table, table_at, carry, run, keys, rows, width, positions)
+                    if rule:
+                        call_slopes(slopes, d_s, given, there, rows, width, q_positions[i0:], kv_positions[j0:], values,
+                                    parameters_at, steps, constants, d_values[slot * d_values_step :])
                     if rules.cap:
                         slope_of_cap(d_s, tanhs, keys * width)
+                    if positions:
+                        for x in range(keys * width):
+                            d_s[x] += d_raw[x]
                     product_add(d_k, (copy_at + j0) * head_width, head_width, micro, d_s, 0, width, 1, q_panels, width * micro,
                                 keys, head_width, rows, micro, -above, -below)
                     pack_rows(k_panels, sizes.kv_tile, k, k_at, head_width, there, kind_of(1), micro)
@@ -145,6 +177,7 @@ def backward(counter, slots, splits, whole, sizes, rules, heads, row_at, entries
                 for i in range(rows):
                     put_row(d_q, (head * sizes.q_len + i0 + i) * sizes.head_dim, sizes.head_dim, d_q_tile, i * micro, width * micro,
                             kind_of(scale), micro)
+    restore(control)
 
 
 @inlined

@@ -5,7 +5,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from tinyattn.kernels.exact.counted import add_counted, count_from_right, gates_of
 from tinyattn.kernels.exact.scores import cap, key_range, keys_of_tile, score, tile_at, tiles_of
+from tinyattn.kernels.rules.tiles import call_rule, stand_at
+from tinyattn.kernels.tiles.flush import flush_small, restore
 from tinyattn.kernels.tiles.jit import compiled
 from tinyattn.kernels.tiles.product import product_add, product_set
 from tinyattn.kernels.tiles.threads import next_task
@@ -14,13 +17,15 @@ from tinyattn.kernels.tiles.vector import column_exp, column_max, pack_rows, put
 
 @compiled
 def forward(counter, sizes, rules, heads, row_at, entries, bands, tiles, mask, mask_at, bias, bias_at, distance, sinks,
+            rule, values, starts, steps, constants, q_positions, kv_positions, positions, table, counts,
             q, k, v, out, lse, tops, totals):
     """Fills out (batch, heads, q_len, value_dim), and lse, tops, totals (batch, heads, q_len); a task is one tile of queries.
 
     For each block of keys, S^T = K Q^T, then m' = max(m, max S), P = exp(S - m'), l = exp(m - m') l + sum P,
-    a = exp(m - m') a + P V. A sink is the start (m, l) = (sink, 1). tops and totals are the last m and l.
+    a = exp(m - m') a + P V. A sink is the start (m, l) = (sink, 1). tops and totals are the last m and l. With
+    `positions`, the length of each query's table, tiles come from the right, and counts are the sums of the gates.
     """
-    kind_of = q.dtype.type
+    kind_of, control = q.dtype.type, flush_small()
     nowhere = kind_of(-np.inf)
     width, value_width, micro = sizes.q_tile, sizes.value_width, sizes.micro_columns
     s = np.empty(sizes.kv_tile * width, q.dtype)
@@ -28,6 +33,10 @@ def forward(counter, sizes, rules, heads, row_at, entries, bands, tiles, mask, m
     a, v_panels = np.empty(width * value_width, q.dtype), np.empty(sizes.kv_tile * value_width, q.dtype)
     top, shift, kept = np.empty(width, q.dtype), np.empty(width, q.dtype), np.empty(width, q.dtype)
     part, none, spare = np.empty(width, q.dtype), np.zeros(width, q.dtype), np.zeros(width, q.dtype)
+    room = sizes.kv_tile * width if positions else 0
+    g, c, run = np.empty(room, q.dtype), np.empty(room, q.dtype), np.empty(width, q.dtype)
+    carry, carry_low = np.zeros(width), np.zeros(width)
+    parameters_at = np.empty(steps.size // 2, np.int64)
     total = np.empty(width)  # float64: of many tiles the sum would lose more than all the rest
     count = (sizes.q_len + width - 1) // width
     while True:
@@ -46,19 +55,32 @@ def forward(counter, sizes, rules, heads, row_at, entries, bands, tiles, mask, m
         for i in range(width):
             top[i] = begin
             total[i] = weight
+            carry[i] = 0
+            carry_low[i] = 0
         for x in range(width * value_width):
             a[x] = 0
         low, high = key_range(i0, rows, sizes, rules)
         start, stop = tiles_of(head, i0, low, high, heads, row_at, sizes, rules)
-        for n in range(start, stop):
+        for turn in range(start, stop):
+            n = start + stop - 1 - turn if positions else turn
             j0, kind, below, above = tile_at(n, i0, entries, bands, sizes, rules)
             if j0 >= high or j0 + sizes.kv_tile <= low:
                 continue
             keys = keys_of_tile(j0, high, sizes)
             product_set(s, 0, width, micro, k, (kv_at + j0) * sizes.head_width, sizes.head_width, 1, q_t, sizes.head_width * micro,
                         keys, width, sizes.head_dim, micro, -above, -below)
+            if positions:
+                gates_of(g, c, s, kind_of(rules.cap if rules.cap else 1.0), head, kind, i0, j0, rows, keys, sizes, rules, tiles, mask,
+                         mask_at, none, spare)
+                count_from_right(c, g, carry, carry_low, run, keys, width)
             if rules.cap:
                 cap(s, keys, sizes, rules, spare)
+            if rule:
+                stand_at(parameters_at, head, i0, j0, sizes.batch * sizes.heads, starts, steps)
+                call_rule(rule, s, min(keys, sizes.kv_len - j0), rows, width, q_positions[i0:], kv_positions[j0:], values,
+                          parameters_at, steps, constants)
+            if positions:
+                add_counted(s, c, table, (head * sizes.q_len + i0) * positions, keys, rows, width, positions)
             score(s, head, kind, i0, j0, rows, keys, sizes, rules, tiles, mask, mask_at, bias, bias_at, distance)
             for i in range(width):
                 kept[i] = top[i]
@@ -90,4 +112,7 @@ def forward(counter, sizes, rules, heads, row_at, entries, bands, tiles, mask, m
             put_row(out, row * sizes.value_dim, sizes.value_dim, a, i * micro, width * micro,
                     kind_of(1 / total[i] if total[i] != 0 else 0.0), micro)
             tops[row], totals[row] = top[i], total[i]
+            if positions:
+                counts[2 * row], counts[2 * row + 1] = carry[i], carry_low[i]
             lse[row] = top[i] + np.log(total[i]) if total[i] != 0 else nowhere
+    restore(control)

@@ -152,11 +152,18 @@ def score(s, head, kind, i0, j0, rows, keys, sizes, rules, tiles, mask, mask_at,
         add_bias(s, bias, bias_at[head] + i0 * rules.bias_row + j0 * rules.bias_column, rows, there, sizes, rules)
     if rules.distant:
         add_distance(s, distance, distance_at(head, i0, j0, sizes), rows, there, sizes)
+    hide(s, head, kind, i0, j0, rows, keys, sizes, rules, tiles, mask, mask_at)
+
+
+@inlined
+def hide(s, head, kind, i0, j0, rows, keys, sizes, rules, tiles, mask, mask_at):
+    """Writes -inf where a query does not see a key."""
     if is_cut(i0, j0, rows, keys, sizes, rules):
         hide_far(s, i0, j0, rows, keys, sizes, rules)
     if kind >= 0:
         hide_by_tile(s, tiles, kind * sizes.kv_tile * sizes.q_tile, keys * sizes.q_tile)
     if rules.masked:
+        there = min(keys, sizes.kv_len - j0)
         hide_by_mask(s, mask, mask_at[head] + i0 * rules.mask_row + j0 * rules.mask_column, rows, there, sizes, rules)
 
 

@@ -59,10 +59,10 @@ def compared(run: Run, row: Row, question: str, count: int, error_of: Callable[[
         if verdict == "REFUSES" and number == 0 and question == "output":
             run.findings.append(Finding("CRASHED", "runs", f"a plain call raises {said}"))
             return False
+        run.problems += 1
         if verdict:
             failed.append((one, verdict, said))
-        else:
-            run.problems += 1
+    run.failed += len(failed)
     run.tested.append(question)
     if failed:
         one, verdict, said = failed[0]

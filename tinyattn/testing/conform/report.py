@@ -48,6 +48,7 @@ class Report:
     worst: float
     inside: str
     problems: int
+    failed: int
     seconds: float
     seed: int
 
@@ -77,7 +78,8 @@ class Report:
         """Returns the report as JSON has it."""
         return {"verdict": self.verdict, "dialect": dict(self.dialect), "findings": [vars(finding) for finding in self.findings],
                 "untested": [list(pair) for pair in self.untested], "tested": list(self.tested), "hazards": list(self.hazards),
-                "worst": self.worst, "inside": self.inside, "problems": self.problems, "seconds": self.seconds, "seed": self.seed}
+                "worst": self.worst, "inside": self.inside, "problems": self.problems, "failed": self.failed,
+                "seconds": self.seconds, "seed": self.seed}
 
     def __str__(self) -> str:
         def said(text: str, indent: str = "  ") -> str:

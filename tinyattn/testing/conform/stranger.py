@@ -42,7 +42,8 @@ class Died(Exception):
 class Stranger:
     """A function of somebody else: fn(q, k, v, **options) in arrays of a library, in a dtype and a layout.
 
-    `like` is the signature of outputs: 'out', or 'out, lse'. `noted` collects what was seen besides the numbers.
+    `like` is the signature of outputs: 'out', or 'out, lse'. `noted` collects what was seen besides the numbers, and `returned` the
+    dtypes of outputs.
     """
 
     fn: Callable[..., Any]
@@ -52,6 +53,7 @@ class Stranger:
     outputs: int = 1
     backward: Callable[..., Any] | None = None
     noted: set[str] = field(default_factory=set)
+    returned: set[str] = field(default_factory=set)
 
     @property
     def inner(self) -> str:
@@ -146,9 +148,7 @@ class Stranger:
         for x in outs:
             if not self.library.owns(x):
                 raise Misshaped(f"expected an array of {self.library.name}, got {type(x).__name__}")
-        dtype = self.library.dtype_of(outs[0])
-        if dtype != self.dtype:
-            self.noted.add(f"returns {dtype} for {self.dtype}")
+        self.returned.add(self.library.dtype_of(outs[0]))
         read = [self.library.take(outs[0])]
         want = arranged(np.empty((*p.q.shape[:-1], p.v.shape[-1])), self.outer).shape
         if read[0].shape != want:
