@@ -4,8 +4,11 @@ Its folders, in reading order. The folders that are named like those of the defi
 what the mechanisms stand on.
 
     tiles/                  registers, products of tiles, threads
+    rules/                  score rules, compiled
     exact/                  exact softmax attention over tiles of keys
     states/                 a state that tokens are folded into
+    steps/                  what a training step has beside attention
+    weights.py              matrices as files store them
     softmax/                the softmax mechanisms
     sparse/                 mechanisms that visit some of the tiles
     linear/                 a state in the place of the keys
@@ -25,10 +28,12 @@ from tinyattn.kernels.linear.retention import retention
 from tinyattn.kernels.linear.simple_gated import simple_gated_linear_attention
 from tinyattn.kernels.lowrank.linformer import linformer_attention
 from tinyattn.kernels.lowrank.nystrom import nystrom_attention
+from tinyattn.kernels.softmax.counted import contextual_position_attention
 from tinyattn.kernels.softmax.differential import differential_attention
 from tinyattn.kernels.softmax.dot_product import attention, attention_with_lse
 from tinyattn.kernels.softmax.dual_chunk import dual_chunk_attention
 from tinyattn.kernels.softmax.dual_chunk_merged import dual_chunk_attention_merged
+from tinyattn.kernels.softmax.dynamic_contextual import dynamic_contextual_attention
 from tinyattn.kernels.softmax.gated import gated_attention
 from tinyattn.kernels.softmax.grouped_query import grouped_query_attention
 from tinyattn.kernels.softmax.latent_absorbed import latent_attention_absorbed
@@ -39,11 +44,13 @@ from tinyattn.kernels.softmax.off_by_one import softmax_off_by_one_attention
 from tinyattn.kernels.softmax.qk_norm import qk_norm_attention
 from tinyattn.kernels.softmax.streaming import streaming_attention
 from tinyattn.kernels.sparse.bigbird import bigbird_attention
+from tinyattn.kernels.sparse.block_mixture import block_mixture_attention
 from tinyattn.kernels.sparse.block_sparse import block_sparse_attention
 from tinyattn.kernels.sparse.gathered import gathered_attention
 from tinyattn.kernels.sparse.local import multi_head_local_attention
 from tinyattn.kernels.sparse.longformer import longformer_attention
 from tinyattn.kernels.sparse.lsh import lsh_attention
+from tinyattn.kernels.sparse.native_sparse import native_sparse_attention
 from tinyattn.kernels.sparse.shifted_sparse import shifted_sparse_attention
 from tinyattn.kernels.sparse.streaming_llm import streaming_llm_attention
 from tinyattn.kernels.spatial.axial import axial_attention
@@ -59,12 +66,15 @@ __all__ = [
     "axial_attention",
     "based",
     "bigbird_attention",
+    "block_mixture_attention",
     "block_sparse_attention",
+    "contextual_position_attention",
     "cosformer",
     "delta_rule",
     "differential_attention",
     "dual_chunk_attention",
     "dual_chunk_attention_merged",
+    "dynamic_contextual_attention",
     "gated_attention",
     "gated_delta_rule",
     "gated_linear_attention",
@@ -81,6 +91,7 @@ __all__ = [
     "multi_head_attention",
     "multi_head_local_attention",
     "multi_query_attention",
+    "native_sparse_attention",
     "neighborhood_attention",
     "nystrom_attention",
     "paged_attention",

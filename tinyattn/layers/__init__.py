@@ -3,6 +3,7 @@
 Its files, in reading order:
 
     checks.py               what a layer is made of and called with
+    fused.py                steps that take a kernel where they are large
     linear.py               one matrix
     affine.py               a matrix with a bias, which may stay in its file
     norm.py                 RMSNorm, LayerNorm

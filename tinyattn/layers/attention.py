@@ -11,11 +11,12 @@ import numpy as np
 from tinyattn.caches.base import Base
 from tinyattn.caches.cross import CrossCache
 from tinyattn.layers.checks import check_cache, check_heads, check_mechanism, check_rotated
+from tinyattn.layers.fused import rotary_from
 from tinyattn.layers.inputs import Input, Learned, Parameter, Projection
-from tinyattn.layers.linear import normal, project
+from tinyattn.layers.linear import normal, project, projections
 from tinyattn.ops.checks import integers, real, whole
 from tinyattn.ops.heads import merge_heads, split_heads
-from tinyattn.ops.positions.rotary import rotary, rotary_from
+from tinyattn.ops.positions.rotary import rotary
 from tinyattn.ops.types import Array
 
 
@@ -104,8 +105,11 @@ class SelfAttention:
         start = whole("start", start, 0)
         if self.k is None or self.v is None:
             raise ValueError("keys_of: this layer has no keys of its own; call keys_of of the layer whose keys it reads")
-        k, v = split_heads(project(x, self.k), self.kv_heads), split_heads(project(x, self.v), self.kv_heads)
-        return rotated(k, self.base, positions, start), v
+        return self._turned(*projections(x, self.k, self.v), positions=positions, start=start)
+
+    def _turned(self, k: Array, v: Array, *, positions: Array | None, start: int) -> tuple[Array, Array]:
+        """Returns keys and values from their projections: split into heads, the keys turned by their positions."""
+        return rotated(split_heads(k, self.kv_heads), self.base, positions, start), split_heads(v, self.kv_heads)
 
     def __call__(self, x: Array, *, positions: Array | None = None, cache: Stepping | None = None,
                  keys: tuple[Array, Array] | None = None, **options: Any) -> Array:
@@ -116,8 +120,9 @@ class SelfAttention:
         if not own and (keys is None) == (cache is None):
             raise ValueError("keys: this layer has none of its own; give it keys_of another layer, or a SharedCache instead")
         start = 0 if cache is None else cache.length if own else cache.length - x.shape[-2]
-        q = rotated(split_heads(project(x, self.q), self.heads), self.base, positions, start)
-        read = self.keys_of(x, positions=positions, start=start) if own else keys or ()
+        q, *kv = projections(x, self.q) if self.k is None or self.v is None else projections(x, self.q, self.k, self.v)
+        q = rotated(split_heads(q, self.heads), self.base, positions, start)
+        read = self._turned(*kv, positions=positions, start=start) if kv else keys or ()
         given = {**options, **{made.input.name: made(x) for made in self.inputs}} if self.inputs else options
         out = self.mechanism(q, *read, **given) if cache is None else cache.step(q, *read, **without_causal(given))
         return project(merge_heads(out), self.out)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy import ndarray
 
-from tinyattn.layers.linear import normal, project
-from tinyattn.ops.activation import silu
+from tinyattn.layers.fused import swiglu
+from tinyattn.layers.linear import normal, project, projections
 from tinyattn.ops.checks import whole
 from tinyattn.ops.signature import floating
 from tinyattn.ops.storage import widened
@@ -52,4 +52,4 @@ class SwiGLU:
 
     def _computed(self, x: Array) -> Array:
         """Returns the output, computed in the dtype of the tokens."""
-        return project(silu(project(x, self.gate)) * project(x, self.up), self.down)
+        return project(swiglu(*projections(x, self.gate, self.up)), self.down)

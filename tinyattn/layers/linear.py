@@ -7,6 +7,7 @@ import math
 import numpy as np
 from numpy import ndarray
 
+from tinyattn.layers.fused import products
 from tinyattn.ops.checks import check_rng, real, whole
 from tinyattn.ops.signature import floating
 from tinyattn.ops.storage import widened
@@ -47,8 +48,20 @@ def product(x: Array, weight: Array) -> Array:
     """Returns x @ weight as one product over all rows."""
     if x.size == x.shape[-1]:  # one row
         return x @ weight
+    made = products(x, weight)
+    if made is not None:
+        return made[0]
     rows = math.prod(x.shape[:-1])  # (8, 256, 128) @ (128, 384): 1.3 times as fast folded as in 8 products
     return (x.reshape(rows, x.shape[-1]) @ weight).reshape(*x.shape[:-1], weight.shape[-1])
+
+
+def projections(x: Array, *weights: Array) -> tuple[Array, ...]:
+    """Returns `project(x, weight)` for each of up to three matrices; x is read once where a kernel takes them all.
+
+    >>> [y.shape for y in projections(np.ones((2, 3)), np.ones((3, 4)), np.ones((3, 5)))]
+    [(2, 4), (2, 5)]
+    """
+    return products(x, *weights) or tuple(project(x, weight) for weight in weights)
 
 
 def normal(rng: np.random.Generator, inputs: int, outputs: int, *, deviation: float = 0.02) -> Array:

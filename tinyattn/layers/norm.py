@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tinyattn.layers.fused import layer_norm, rms_norm
 from tinyattn.ops.checks import real, whole
-from tinyattn.ops.norm import layer_norm, rms_norm
 from tinyattn.ops.signature import floating
 from tinyattn.ops.types import Array
 

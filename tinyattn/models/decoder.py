@@ -13,13 +13,13 @@ from tinyattn.engine.tree import map_tree, named_leaves
 from tinyattn.layers.attention import SelfAttention, Stepping
 from tinyattn.layers.block import Block
 from tinyattn.layers.checks import check_parts
+from tinyattn.layers.fused import cross_entropy, embedding
 from tinyattn.layers.inputs import Input, Parameter
 from tinyattn.layers.linear import normal, project
 from tinyattn.layers.norm import RMSNorm
 from tinyattn.models.config import DEVIATION, DecoderConfig, residual_deviation
 from tinyattn.models.given import check_blocks, check_caches, check_given
 from tinyattn.ops.checks import check_rng, has_axes, index_array, real, truth
-from tinyattn.ops.loss import cross_entropy
 from tinyattn.ops.signature import FLOATING, floating
 from tinyattn.ops.storage import is_half
 from tinyattn.ops.types import Array
@@ -78,7 +78,7 @@ class Decoder:
     def __call__(self, tokens: Array, *, caches: Sequence[Stepping] | None = None, positions: Array | None = None) -> Array:
         if caches is not None:
             check_caches(caches, len(self.blocks))
-        x = self.embedding[check_tokens(tokens, self.embedding.shape[0])]
+        x = embedding(self.embedding, check_tokens(tokens, self.embedding.shape[0]))
         for i, block in enumerate(self.blocks):
             x = block(x, cache=None if caches is None else caches[i], positions=positions, causal=True)
         return project(self.norm(x), self.head)

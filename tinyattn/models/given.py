@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinyattn.engine.tensor import Tensor
-from tinyattn.engine.tree import differentiable, leaves, named_leaves
+from tinyattn.engine.tree import differentiable, named_leaves
 from tinyattn.layers.checks import check_cache
 from tinyattn.ops.checks import has_axes, integers
 from tinyattn.ops.types import Array
@@ -34,9 +34,10 @@ def check_tree(name: str, tree: Any) -> None:
         ...
     TypeError: params: expected a tree with at least one floating array, got dict
     """
-    if not any(differentiable(leaf) for leaf in leaves(tree)):
+    found = [*named_leaves(tree)]
+    if not any(differentiable(leaf) for _, leaf in found):
         raise TypeError(f"{name}: expected a tree with at least one floating array, got {type(tree).__name__}")
-    for place, leaf in named_leaves(tree):
+    for place, leaf in found:
         if isinstance(leaf, (Tensor, np.ma.MaskedArray)):
             raise TypeError(f"{name}: expected plain arrays, got a {type(leaf).__name__}" + (f" at {place!r}" if place else ""))
 

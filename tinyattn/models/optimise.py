@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from tinyattn.engine.tree import differentiable, leaves, map_tree, named_leaves
+from tinyattn.layers.fused import LEAST as LEAST_SIZE
+from tinyattn.layers.fused import step
 from tinyattn.models.given import check_tree
 from tinyattn.ops.checks import real, whole
 from tinyattn.ops.storage import to_single, widened
@@ -51,11 +53,12 @@ class AdamW:
 
 
 def update(params: Any, gradients: Any, state: AdamW, *, rate: float, decay: float = 0.1, beta1: float = 0.9,
-           beta2: float = 0.95, epsilon: float = 1e-8) -> tuple[Any, AdamW]:
+           beta2: float = 0.95, epsilon: float = 1e-8, limit: float | None = None) -> tuple[Any, AdamW]:
     """Returns (parameters, state) after one step of Adam with decoupled weight decay. arXiv:1711.05101.
 
     m = beta1 m + (1 - beta1) g, v = beta2 v + (1 - beta2) g^2, p' = p - rate (m^ / (sqrt(v^) + epsilon) + decay p),
-    m^ and v^ are m and v corrected for their start at 0. Vectors, such as the weights of norms, do not decay.
+    m^ and v^ are m and v corrected for their start at 0. Vectors, such as the weights of norms, do not decay. With a `limit`
+    the gradients are clipped to that norm first, as `clip` does; large trees of float32 are read once for all of it.
 
     Raises:
         TypeError, ValueError: gradients or a state whose trees or shapes are not the parameters', numbers out of range.
@@ -71,6 +74,13 @@ def update(params: Any, gradients: Any, state: AdamW, *, rate: float, decay: flo
     check_tree("params", params)
     for name, tree in (("gradients", gradients), ("state.first", state.first), ("state.second", state.second)):
         check_like(name, tree, params)
+    if limit is not None:
+        limit = real("limit", limit, above=0.0)
+    compiled = moved_by_kernel(params, gradients, state, limit, rate=rate, decay=decay, beta1=beta1, beta2=beta2, epsilon=epsilon)
+    if compiled is not None:
+        return compiled
+    if limit is not None:
+        gradients, _ = clip(gradients, limit)
     steps = state.steps + 1
     unbias1, unbias2 = 1.0 - beta1 ** steps, 1.0 - beta2 ** steps
     kept, gained = beta2 ** 0.5, (1.0 - beta2) ** 0.5
@@ -91,6 +101,26 @@ def update(params: Any, gradients: Any, state: AdamW, *, rate: float, decay: flo
     with np.errstate(under="ignore"):
         first, second = map_tree(mean, state.first, gradients), map_tree(root, state.second, gradients)
         return map_tree(move, params, first, second), AdamW(first, second, steps)
+
+
+def moved_by_kernel(params: Any, gradients: Any, state: AdamW, limit: float | None, **numbers: float) -> tuple[Any, AdamW] | None:
+    """Returns what `update` returns, by one pass over each array; None unless there are many numbers, all float32, and a kernel."""
+    rows = [(p, m, r, g, p.ndim > 1) for p, m, r, g in zip(*map(leaves, (params, state.first, state.second, gradients)), strict=True)
+            if differentiable(p)]
+    single = all(type(x) is np.ndarray and x.dtype == np.float32 for row in rows for x in row[:4])
+    if not single or sum(p.size for p, *_ in rows) < LEAST_SIZE:
+        return None
+    norm_of, moved = step("optimise", "norm_of"), step("optimise", "moved")
+    if moved is None:
+        return None
+    norm = 0.0 if limit is None else norm_of([g for _, _, _, g, _ in rows])
+    shrink = limit / norm if limit is not None and limit < norm < math.inf else 1.0
+    made = moved(rows, shrink, steps=state.steps + 1, **numbers)
+    trees = []
+    for part, tree in enumerate((params, state.first, state.second)):
+        left = iter(made)
+        trees.append(map_tree(lambda leaf, part=part, left=left: next(left)[part] if differentiable(leaf) else leaf, tree))
+    return trees[0], AdamW(trees[1], trees[2], state.steps + 1)
 
 
 def hypotenuse(a: Array, b: Array, epsilon: float) -> Array:
@@ -118,8 +148,9 @@ def check_beta(name: str, beta: Any) -> float:
 def check_like(name: str, tree: Any, params: Any) -> None:
     """Raises TypeError for a tree without arrays, ValueError unless its arrays have the names and shapes of the parameters."""
     check_tree(name, tree)
-    missing = {place for place, _ in named_leaves(params)} - {place for place, _ in named_leaves(tree)}
-    given, wanted = ({place: leaf for place, leaf in named_leaves(each) if differentiable(leaf)} for each in (tree, params))
+    both = dict(named_leaves(tree)), dict(named_leaves(params))
+    missing = both[1].keys() - both[0].keys()
+    given, wanted = ({place: leaf for place, leaf in each.items() if differentiable(leaf)} for each in both)
     if len(given) != len(wanted):
         raise ValueError(f"{name}: expected {len(wanted)} arrays, one for each of the parameters, got {len(given)}")
     if isinstance(tree, dict) != isinstance(params, dict):

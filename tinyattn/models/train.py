@@ -14,7 +14,7 @@ import numpy as np
 from tinyattn.engine.grad import value_and_grad
 from tinyattn.models.decoder import Decoder, loss
 from tinyattn.models.given import check_given
-from tinyattn.models.optimise import AdamW, clip, schedule, update
+from tinyattn.models.optimise import AdamW, schedule, update
 from tinyattn.models.text import batch_of, check_cut, check_range
 from tinyattn.ops.checks import check_rng, real, whole
 from tinyattn.ops.types import Array
@@ -92,7 +92,6 @@ def descend(model: M, loss: Callable[..., Any], draw: Callable[[], tuple[Array, 
             value, gradients = step_of(model, *batch)
         if not math.isfinite(value):
             raise FloatingPointError(f"step {number}: the loss is {value}; lower the learning rate, whose peak is {peak}")
-        gradients, _ = clip(gradients, 1.0)
         rate = schedule(number, steps=total, peak=peak, warmup=max(total // 20, 1))
-        model, state = update(model, gradients, state, rate=rate)
+        model, state = update(model, gradients, state, rate=rate, limit=1.0)
         yield Step(number, float(value), time.perf_counter() - started, model, state)

@@ -35,6 +35,16 @@ def silu(x: Array) -> Array:
 
 
 @widened
+def swiglu(gate: Array, up: Array) -> Array:
+    """Returns silu(gate) up: the gated activation of SwiGLU. arXiv:2002.05202.
+
+    >>> swiglu(np.array([0.0, 1e4]), np.array([2.0, 2.0]))
+    array([    0., 20000.])
+    """
+    return silu(gate) * floating("up", up)
+
+
+@widened
 def gelu(x: Array) -> Array:
     """Returns x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2: GELU in its tanh form. arXiv:1606.08415.
 

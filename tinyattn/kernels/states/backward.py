@@ -44,7 +44,8 @@ def fill_states(states, starts, head, initial, x, x_rows, keys, faded, since, un
             if decay.size:
                 fill_fading(since, until, between, decay, head * sizes.kv_len + start, rows, chunk, running)
             after = states[count * size : (count + 1) * size]
-            after[:] = states[(count - 1) * size : count * size]
+            for place in range(size):  # a copy of a slice would need counts of references
+                after[place] = states[(count - 1) * size + place]
             write(after, keys, faded, until, since[rows - 1], decay.size > 0, x, rows, sizes)
         start = stop
     return count

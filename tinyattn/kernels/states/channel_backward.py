@@ -44,7 +44,8 @@ def fill_channel_states(states, starts, head, initial, x, x_rows, keys, faded, d
             fill_channels(decay, since, until, within, ahead, inverse, log_decay, (head * sizes.kv_len + start) * sizes.head_dim,
                           rows, sizes, shift, spare)
             after = states[count * size : (count + 1) * size]
-            after[:] = states[(count - 1) * size : count * size]
+            for place in range(size):  # a copy of a slice would need counts of references
+                after[place] = states[(count - 1) * size + place]
             fade_state(after, since, (rows - 1) * head_width, head_width, value_width, micro)
             faded_rows(faded, keys, until, rows, head_width)
             product_add(after, 0, micro, head_width * micro, faded, 0, 1, head_width, x, chunk * micro, head_width, value_width, rows,

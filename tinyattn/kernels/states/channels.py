@@ -67,7 +67,8 @@ def fill_channels(decay, since, until, within, ahead, inverse, log_decay, at, ro
         if i % BLOCK:
             times(within, i * width, within, (i - 1) * width, decay, i * width, width)
         else:
-            within[i * width : (i + 1) * width] = decay[i * width : (i + 1) * width]
+            for x in range(i * width, (i + 1) * width):
+                within[x] = decay[x]
     for j in range(rows - 2, -1, -1):
         if (j + 1) % BLOCK:
             times(ahead, j * width, ahead, (j + 1) * width, decay, (j + 1) * width, width)

@@ -61,7 +61,7 @@ def turn_state(target, panels, rows, width, block, micro):
         for r in range(0, rows, block):
             for c in range(0, micro, block):
                 turn_block(target, (r // micro * width + column + c) * micro + r % micro, micro, panels,
-                           column * rows + r * micro + c, micro, one)
+                           column * rows + r * micro + c, micro, one, block)
 
 
 @inlined

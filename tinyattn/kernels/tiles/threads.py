@@ -108,6 +108,26 @@ def run(kernel: Callable[..., Any], tasks: int, work: int, *arguments: Any) -> N
         job.result()
 
 
+def share(kernel: Callable[..., Any], tasks: int, work: int, *arguments: Any) -> None:
+    """Calls kernel(counter, *arguments) as `run` does, with the caller as one of the threads.
+
+    For kernels of a few milliseconds, many in a row: a thread that wakes up late delays nothing. A caller that is interrupted
+    finishes the kernel first.
+    """
+    counter = np.zeros(1, np.int64)
+    jobs: list[Any] = []
+    with contextlib.suppress(RuntimeError):  # the interpreter is shutting down and starts no threads
+        jobs += [POOL.submit(kernel, counter, *arguments) for _ in range(min(thread_count(), tasks, 1 + work // LEAST_WORK) - 1)]
+    try:
+        kernel(counter, *arguments)
+    finally:
+        counter[0] = tasks
+        begun = [job for job in jobs if not job.cancel()]
+        wait(begun)
+    for job in begun:
+        job.result()
+
+
 def each(task: Callable[[int], None], count: int, size: int) -> None:
     """Calls task(0) to task(count - 1), each of which writes to a place of its own, over threads if the arrays are large."""
     workers = min(thread_count(), count) if size >= LEAST_SIZE else 1
