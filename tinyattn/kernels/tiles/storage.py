@@ -85,6 +85,8 @@ class Rows(NamedTuple):
 
 def rows_of(x: Array) -> Rows:
     """Returns the rows of an array in its own memory, if each is contiguous and it may be written to; else of a copy."""
+    if x.flags.c_contiguous and x.flags.writeable:
+        return Rows(x.reshape(-1), np.arange(math.prod(x.shape[:-2])) * (x.shape[-2] * x.shape[-1]), x.shape[-1])
     lead, size = x.shape[:-2], x.itemsize
     if x.strides[-1] != size or not x.flags.writeable or any(step < 0 or step % size for step in x.strides):
         x = np.require(x, requirements=["C", "W"]).reshape(x.shape)
