@@ -17,5 +17,6 @@ Its files, in reading order:
     peers.py                attention in other libraries
     fresh.py                what only a new process can measure
     kernels.py              the kernels beside other libraries and the machine
+    linear_peers.py         linear mechanisms in other libraries
     mechanisms.py           every mechanism beside its definition and dense attention
 """

@@ -12,6 +12,7 @@ import numpy as np
 
 from tinyattn import definitions, fastest
 from tinyattn.cli.outputs import Line
+from tinyattn.cli.timing.linear_peers import linear_peers
 from tinyattn.cli.timing.measure import REST, interleaved, limits, ratio
 from tinyattn.cli.timing.table import Table
 from tinyattn.engine import vjp
@@ -137,11 +138,16 @@ def work(case: Case, length: int, *, backward: bool) -> float:
     return visible_tiles(case, length) * TILE * TILE * 4 * DIM * (3.5 if backward else 1.0)
 
 
-def call(case: Case, form: Call, length: int, *, backward: bool) -> Callable[[], Any]:
-    """Returns one call of a form of a mechanism, with the gradients of all its arrays if asked."""
+def drawn(length: int) -> tuple[Array, Array, Array]:
+    """Returns random queries, keys and values."""
     rng = np.random.default_rng(0)
     q, k, v = (rng.standard_normal((1, HEADS, length, DIM)).astype(np.float32) for _ in range(3))
-    given = case.arguments(q, k, v)
+    return q, k, v
+
+
+def call(case: Case, form: Call, length: int, *, backward: bool) -> Callable[[], Any]:
+    """Returns one call of a form of a mechanism, with the gradients of all its arrays if asked."""
+    given = case.arguments(*drawn(length))
     arrays = {name: x for name, x in given.items() if isinstance(x, np.ndarray) and x.dtype != np.bool_}
     fixed = {**case.options, **{name: x for name, x in given.items() if name not in arrays}}
     if not backward:
@@ -167,11 +173,15 @@ def time_mechanisms(rounds: int) -> list[Line]:
             taken = interleaved({"fast": now(LENGTH), "dense": dense, "definition": call(case, getattr(definitions, case.name), LENGTH,
                                  backward=backward)}, rounds, warm_up=1, rest=REST, seconds=PATIENCE)
             grown = interleaved({"short": now(LENGTH), "long": now(LONG)}, rounds, warm_up=1, rest=REST, seconds=PATIENCE)
+            given = {name: x for name, x in case.arguments(*drawn(LENGTH)).items() if isinstance(x, np.ndarray)}
+            others = linear_peers(case.name, given, backward=backward)
+            beside = interleaved({"fast": now(LENGTH), **others}, rounds, warm_up=1, rest=REST, seconds=PATIENCE) if others else {}
             rate = work(case, LONG, backward=backward) / statistics.median(grown["long"]) / 1e9
             lines.append({"mechanism": case.label or case.name, "pass": "with backward" if backward else "forward",
                           "ms": 1e3 * statistics.median(taken["fast"]), "times definition": ratio(taken["definition"], taken["fast"]),
                           "of dense": ratio(taken["fast"], taken["dense"]), "growth": ratio(grown["long"], grown["short"]),
                           "GFLOP/s": rate, "of the product": rate / product,
+                          "times others": ", ".join(f"{name} {ratio(beside[name], beside['fast']):.1f}" for name in others),
                           "served by": "definition" if fastest.kernel() is None else "kernel"})
     return lines
 
