@@ -6,13 +6,13 @@ from __future__ import annotations
 import numpy as np
 
 from tinyattn.kernels.chosen.gather import gather, hide, positions, rows_by_block
-from tinyattn.kernels.exact.backward import dot, weigh
+from tinyattn.kernels.exact.backward import dot
 from tinyattn.kernels.tiles.jit import compiled
 from tinyattn.kernels.tiles.lanes import ROWS
 from tinyattn.kernels.tiles.product import product_add, product_set
 from tinyattn.kernels.tiles.seen import UNBOUNDED
 from tinyattn.kernels.tiles.threads import next_task
-from tinyattn.kernels.tiles.vector import column_exp, pack_rows, put_row, transpose_rows
+from tinyattn.kernels.tiles.vector import column_exp, column_slope, pack_rows, put_row, transpose_rows
 
 
 @compiled
@@ -83,7 +83,7 @@ def backward(counter, splits, sizes, parts, scale, picks, q, k, v, out, tops, to
                                     keys, value_width, rows, micro, -UNBOUNDED, UNBOUNDED)
                         product_set(d_s, 0, width, micro, v, at * value_width, value_width, 1, d_out_t, value_width * micro, keys,
                                     width, sizes.value_dim, micro, -UNBOUNDED, UNBOUNDED)
-                        weigh(d_s, p, low_delta, there, width)
+                        column_slope(d_s, p, there, width, low_delta, spare)
                         for x in range(there * width, keys * width):  # keys of the next block, which may be NaN
                             d_s[x] = 0
                         product_add(d_k, (copy_at + j0) * head_width, head_width, micro, d_s, 0, width, 1, q_panels, width * micro,

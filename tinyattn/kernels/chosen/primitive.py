@@ -41,8 +41,8 @@ class Saved(NamedTuple):
 def chosen_attention(q: Array, k: Array, v: Array, choice: Choice) -> tuple[Array, Saved]:
     """Returns causal attention of each query to the keys of the blocks that it chose, and what the backward reads."""
     sizes, block = sizes_of(q, k, v), min(choice.block, max(k.shape[-2], 1))
-    if block % ROWS:
-        sizes = sizes._replace(kv_rows=sizes.kv_rows + ROWS)  # whole micro tiles are read from any key on
+    # Whole micro tiles are read from the first key of a block on.
+    sizes = sizes._replace(kv_rows=rounded_up(sizes.kv_rows, ROWS) + (ROWS if block % ROWS else 0))
     rows = sizes.q_len * (sizes.heads // max(sizes.kv_heads, 1))
     wanted = rounded_up(sizes.batch * sizes.kv_heads * rows // TASKS, sizes.q_tile)
     picks = picks_of(q, k, choice)

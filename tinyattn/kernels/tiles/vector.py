@@ -139,7 +139,7 @@ def tanh_step(builder: ir.IRBuilder, x: ir.Value, shift: ir.Value, total: ir.Val
 
 def weighed_step(builder: ir.IRBuilder, pair: list[ir.Value], _shift: ir.Value, total: ir.Value) -> tuple[ir.Value, None]:
     """Returns the sum so far of the products of two tiles."""
-    return lanes.multiply_add(builder, *pair, total), None
+    return lanes.multiply_add(builder, pair[0], pair[1], total), None
 
 
 def slope_step(builder: ir.IRBuilder, pair: list[ir.Value], shift: ir.Value, total: ir.Value) -> tuple[ir.Value, ir.Value]:
