@@ -14,7 +14,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parent.parent / "tinyattn"
 WIDTH = 125
-OPS = ["Bias", "Pattern", "alibi", "merge", "relative", "rotary"]
+OPS = ["Bias", "Pattern", "ScoreRule", "alibi", "merge", "relative", "rotary"]
 # The folders of kernels that are named like those of definitions: they hold mechanisms.
 MIRRORED = {"softmax", "sparse", "linear", "lowrank", "spatial"}
 PARTS = ["caches", "catalog", "definitions", "engine", "fastest", "kernels", "laws", "layers", "models", "ops", "parallel", "plot",

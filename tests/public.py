@@ -10,7 +10,8 @@ import tinyattn
 
 MODULES = ("tinyattn", "tinyattn.engine", "tinyattn.ops", "tinyattn.ops.masks", "tinyattn.ops.positions", "tinyattn.ops.files",
            "tinyattn.ops.files.safetensors", "tinyattn.definitions", "tinyattn.kernels", "tinyattn.fastest", "tinyattn.caches",
-           "tinyattn.layers", "tinyattn.models", "tinyattn.laws", "tinyattn.catalog", "tinyattn.testing", "tinyattn.plot")
+           "tinyattn.layers", "tinyattn.models", "tinyattn.parallel", "tinyattn.laws", "tinyattn.catalog", "tinyattn.testing",
+           "tinyattn.plot")
 KERNELS = "tinyattn.kernels"
 
 

@@ -13,12 +13,12 @@ from tinyattn import ops as ops
 from tinyattn import parallel as parallel
 from tinyattn import plot as plot
 from tinyattn import testing as testing
+from tinyattn.definitions import attention_scores as attention_scores
 from tinyattn.definitions import attention_weights as attention_weights
 from tinyattn.definitions import block_mixture_attention as block_mixture_attention
 from tinyattn.definitions import contextual_position_bias as contextual_position_bias
 from tinyattn.definitions import delta_rule_chunked as delta_rule_chunked
 from tinyattn.definitions import delta_rule_recurrent as delta_rule_recurrent
-from tinyattn.definitions import dynamic_contextual_attention as dynamic_contextual_attention
 from tinyattn.definitions import gated_delta_rule_chunked as gated_delta_rule_chunked
 from tinyattn.definitions import gated_delta_rule_recurrent as gated_delta_rule_recurrent
 from tinyattn.definitions import gated_linear_attention_chunked as gated_linear_attention_chunked
@@ -48,11 +48,13 @@ from tinyattn.fastest import axial_attention as axial_attention
 from tinyattn.fastest import based as based
 from tinyattn.fastest import bigbird_attention as bigbird_attention
 from tinyattn.fastest import block_sparse_attention as block_sparse_attention
+from tinyattn.fastest import contextual_position_attention as contextual_position_attention
 from tinyattn.fastest import cosformer as cosformer
 from tinyattn.fastest import delta_rule as delta_rule
 from tinyattn.fastest import differential_attention as differential_attention
 from tinyattn.fastest import dual_chunk_attention as dual_chunk_attention
 from tinyattn.fastest import dual_chunk_attention_merged as dual_chunk_attention_merged
+from tinyattn.fastest import dynamic_contextual_attention as dynamic_contextual_attention
 from tinyattn.fastest import gated_attention as gated_attention
 from tinyattn.fastest import gated_delta_rule as gated_delta_rule
 from tinyattn.fastest import gated_linear_attention as gated_linear_attention
@@ -82,6 +84,7 @@ from tinyattn.fastest import streaming_attention as streaming_attention
 from tinyattn.fastest import streaming_llm_attention as streaming_llm_attention
 from tinyattn.ops import Bias as Bias
 from tinyattn.ops import Pattern as Pattern
+from tinyattn.ops import ScoreRule as ScoreRule
 from tinyattn.ops import alibi as alibi
 from tinyattn.ops import merge as merge
 from tinyattn.ops import relative as relative
@@ -92,10 +95,12 @@ __version__: str
 __all__ = [
     "Bias",
     "Pattern",
+    "ScoreRule",
     "Tensor",
     "__version__",
     "alibi",
     "attention",
+    "attention_scores",
     "attention_weights",
     "attention_with_lse",
     "axial_attention",
@@ -105,6 +110,7 @@ __all__ = [
     "block_sparse_attention",
     "caches",
     "catalog",
+    "contextual_position_attention",
     "contextual_position_bias",
     "cosformer",
     "definitions",

@@ -7,7 +7,7 @@ definitions, for calls that are too small for the kernel or where Numba is absen
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import cache, partial, wraps
 from inspect import signature
 from operator import attrgetter
@@ -50,10 +50,13 @@ def fastest(definition: F, plain: Callable[..., Any] | None = None, worth: Calla
     @wraps(definition)
     def best(*arrays: Any, **options: Any) -> Any:
         first, read = (tuple(getattr(arrays[at] if at < len(arrays) else options.get(names[at]), "shape", ())) for at in (0, keys))
+        if options.get("score") is not None and (trace := kernel("rules.tracer.check")) is not None:
+            trace(options["score"])
         compiled = kernel(name) if enough(first, read) else None
         if compiled is None:
             return (small if options.keys() <= known else definition)(*arrays, **options)
         from tinyattn.engine.primitive import walking
+        from tinyattn.twice import walked
         with walking(walked()):
             return compiled(*arrays, **options)
 
@@ -92,43 +95,6 @@ def kernel(name: str = "attention") -> Any:
     return None if DISABLED else attrgetter(name)(kernels)
 
 
-@cache
-def walked() -> Mapping[Any, Callable[..., Any]]:
-    """Returns what second derivatives walk in the place of each primitive of the kernels."""
-    from tinyattn.kernels.exact import primitive as exact
-    from tinyattn.kernels.states import primitive as folded
-    return {exact.attention_with_lse: plain_attention, folded.states: plain_states}
-
-
-def plain_attention(q: Array, k: Array, v: Array, bias: Array | None, distance: Array | None, sinks: Array | None,
-                    options: Any) -> tuple[Array, Array]:
-    """Returns the definition of what the kernel's primitive computes, from the same arguments.
-
-    `distance` (heads, q_len + kv_len - 1) is a bias that depends on key and query by their distance alone.
-    """
-    if distance is not None:
-        q_len, kv_len = q.shape[-2], k.shape[-2]
-        bias = distance[:, np.arange(q_len)[:, None] - np.arange(kv_len) + kv_len - 1]
-    return definitions.attention_with_lse(q, k, v, mask=options.mask, bias=bias, window=(options.left, options.right),
-                                          scale=options.scale, softcap=options.softcap, sinks=sinks)
-
-
-def plain_states(q: Array, k: Array, v: Array, log_decay: Array | None, beta: Array | None, state: Array,
-                 scale: float) -> tuple[Array, Array]:
-    """Returns the definition of what the kernel of states computes, from the same arguments."""
-    given: dict[str, Any] = {"scale": scale, "initial_state": state, "return_state": True}
-    if beta is not None:
-        decay = np.zeros(k.shape[:-1], k.dtype) if log_decay is None else log_decay
-        solved = definitions.gated_delta_rule_chunked(q, k, v, beta=beta, log_decay=decay, **given)
-    elif log_decay is None:
-        solved = definitions.linear_attention_chunked(q, k, v, feature_map=None, normalize=False, causal=True, **given)
-    elif log_decay.ndim < k.ndim:
-        solved = definitions.simple_gated_linear_attention_chunked(q, k, v, log_decay=log_decay, **given)
-    else:
-        solved = definitions.gated_linear_attention_chunked(q, k, v, log_decay=log_decay, **given)
-    return cast(tuple[Array, Array], solved)
-
-
 def in_numpy(definition: F, shares: Callable[[int, int], bool] = lambda heads, kv_heads: True) -> F:
     """Returns the fastest form in NumPy of a definition of exact attention, with its name, results and errors.
 
@@ -150,13 +116,12 @@ def in_numpy(definition: F, shares: Callable[[int, int], bool] = lambda heads, k
             return one_query(q, k, v, definition)
         shape, kv_shape, value_shape = (tuple(getattr(x, "shape", ())) for x in arrays)
         # What has no such axes, or other ones, is left for the definition to refuse by name.
-        if not (2 <= len(shape) == len(kv_shape) and value_shape[:-1] == kv_shape[:-1]):
-            return definition(*arrays, **options)
-        if not shares(*((shape[-3], kv_shape[-3]) if len(shape) > 2 else (1, 1))):
+        if not (2 <= len(shape) == len(kv_shape) and value_shape[:-1] == kv_shape[:-1]
+                and shares(*((shape[-3], kv_shape[-3]) if len(shape) > 2 else (1, 1)))):
             return definition(*arrays, **options)
         size = math.prod(shape[:-1]) * kv_shape[-2] * getattr(getattr(q, "dtype", None), "itemsize", 0)
         parts = min(shape[0], -(-size // PART_BYTES)) if len(shape) > 3 and shape[:-3] == kv_shape[:-3] else 1
-        if parts > 1 and all(same_along_first(options.get(name), len(shape)) for name in ("mask", "bias")):
+        if parts > 1 and all(same_along_first(options.get(name), len(shape)) for name in ("mask", "bias", "score")):
             cuts = [np.array_split(array, parts) for array in arrays]
             return np.concatenate([definition(*part, **options) for part in zip(*cuts, strict=True)])
         return (streamed if size > STREAM_BYTES else definition)(q, k, v, **options)
@@ -188,16 +153,15 @@ def plain_step(q: Array, k: Array, v: Array, options: dict[str, Any]) -> bool:
 def one_query(q: Array, k: Array, v: Array, definition: Callable[..., Any]) -> Array:
     """Returns attention where every query sees every key: nothing to hide, to cap or to add.
 
-    The formula is written out. With `scores_of` and `exponentials` of ops, whose checks take as long as so small a product,
-    a step with 4 to 8 heads and 64 to 512 keys was measured at 1.5 to 2.3 times the time, and the definition at 2.7 to 8 times.
+    Written out, as the checks of `scores_of` and `exponentials` take as long as so small a product: a step with 4 to 8 heads and
+    64 to 512 keys was measured at 1.5 to 2.3 times the time with them, and the definition at 2.7 to 8 times.
     """
     *leading, heads, _, dim = q.shape
     kv_heads = k.shape[-3]
     scores = (q * dim ** -0.5).reshape(*leading, kv_heads, heads // kv_heads, dim) @ k.mT
     top = scores.max(axis=-1, keepdims=True)
     if np.count_nonzero(np.isfinite(top)) < top.size:
-        out: Array = definition(q, k, v)
-        return out
+        return cast(Array, definition(q, k, v))
     exps = np.exp(scores - top)
     return (exps @ v / exps.sum(axis=-1, keepdims=True)).reshape(*leading, heads, 1, v.shape[-1])
 
@@ -215,9 +179,11 @@ bigbird_attention = fastest(definitions.bigbird_attention)
 block_sparse_attention = fastest(definitions.block_sparse_attention)
 cosformer = fastest(definitions.cosformer, worth=folds)
 delta_rule = fastest(definitions.delta_rule, partial(definitions.delta_rule_chunked, chunk=16), folds)
+contextual_position_attention = fastest(definitions.contextual_position_attention)
 differential_attention = fastest(definitions.differential_attention)
 dual_chunk_attention = fastest(definitions.dual_chunk_attention)
 dual_chunk_attention_merged = fastest(definitions.dual_chunk_attention_merged)
+dynamic_contextual_attention = fastest(definitions.dynamic_contextual_attention)
 gated_attention = fastest(definitions.gated_attention)
 gated_delta_rule = fastest(definitions.gated_delta_rule, partial(definitions.gated_delta_rule_chunked, chunk=16), folds)
 gated_linear_attention = fastest(definitions.gated_linear_attention, worth=folds)

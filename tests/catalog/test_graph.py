@@ -30,5 +30,6 @@ def test_an_edge_to_nowhere_is_refused(monkeypatch, change, words):
 
 def test_every_public_definition_has_a_row_or_is_a_form_of_one():
     known = {f for row in ROWS for f in (row.definition, *row.forms.values())}
-    known.add(definitions.attention_weights)  # what attention multiplies the values by, on its row's laws
+    # What attention multiplies the values by, and what it takes the softmax of.
+    known |= {definitions.attention_weights, definitions.attention_scores}
     assert not [name for name in definitions.__all__ if getattr(definitions, name) not in known]

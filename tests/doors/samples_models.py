@@ -12,6 +12,7 @@ from tinyattn import definitions, models
 from tinyattn.caches import GrowingCache
 from tinyattn.catalog.blocks import everywhere
 from tinyattn.models.image import attending
+from tinyattn.ops import plain_frequencies
 
 MODULE = models
 RNG = np.random.default_rng
@@ -50,6 +51,10 @@ def saved() -> Path:
     return FOLDER / "model"
 
 
+def loaded() -> models.Model:
+    return models.load(saved())
+
+
 SAMPLED = {"temperature": 0.8, "top_k": 3, "top_p": 0.9}
 MAY = ("rng", "top_k", "top_p", "cache", "draft_cache", "state")
 DOORS = {
@@ -71,6 +76,20 @@ DOORS = {
     "ImageModel": Door(lambda: vars(image_model()), after=lambda made, model: model(IMAGES), also=("weight", "x")),
     "ImageModel.__call__": Door(of(images=IMAGES), make=image_model),
     "ImageModel.create": Door(lambda: {"config": IMAGE, "rng": RNG(0), "block": block()}, after=lambda made, model: model(IMAGES)),
+    "Model": Door(lambda: {name: getattr(loaded(), name) for name in ("network", "name", "context", "end", "read", "weights", "pooling")}, record=True),
+    "Model.__call__": Door(lambda: {"tokens": TOKENS, "caches": None}, make=loaded, below={"tokens": 256}, optional=("caches",)),
+    "Model.attention": Door(lambda: {"layer": 0}, make=loaded),
+    "Model.attention_weights": Door(lambda: {"text": "abcdef", "layer": 0}, make=loaded),
+    "Model.embed": Door(lambda: {"texts": ["a"]}, make=loaded, refuses=True),
+    "Model.generate": Door(lambda: {"prompt": "abcdef", "tokens": 3, "rng": RNG(0), **SAMPLED, "cache": GrowingCache}, make=loaded, optional=MAY,
+                           work=("tokens",), also=("text",)),
+    "Model.logits_of": Door(lambda: {"text": "abcdef", "cache": GrowingCache}, make=loaded, optional=("cache",),
+                            after=lambda made, parts: [logits for _, logits in parts]),
+    "Model.loss": Door(lambda: {"text": "abcdef", "cache": GrowingCache}, make=loaded, optional=("cache",)),
+    "Model.losses": Door(lambda: {"text": "abcdef", "cache": GrowingCache}, make=loaded, optional=("cache",)),
+    "Model.replace": Door(lambda: {"mechanism": definitions.attention, "positions": plain_frequencies(4), "rotate": True, "layers": [0]}, make=loaded,
+                          optional=("mechanism", "positions", "layers"), after=lambda made, model: model(TOKENS)),
+    "Model.tokens": Door(lambda: {"text": "abcdef"}, make=loaded),
     "Prefix": Door(lambda: {name: getattr(prefix(), name) for name in ("decoder", "text", "caches")},
                    after=lambda made, read: list(read.generate(b"c", 2))),
     "Prefix.extended": Door(lambda: {"text": b"cd"}, make=prefix),
@@ -93,6 +112,7 @@ DOORS = {
     "generate_batch": Door(lambda: {"decoder": decoder(), "prompts": [b"ab", b"c"], "tokens": 3, "rng": RNG(0), **SAMPLED, "cache": GrowingCache},
                            optional=MAY),
     "image_loss": Door(lambda: {"model": image_model(), "images": IMAGES, "labels": LABELS}, below={"labels": 10}),
+    "load": Door(lambda: {"path": saved(), "dtype": np.float32, "check_finite": True, "mixing": None}, optional=("mixing",), after=lambda made, model: model(TOKENS)),
     "load_training": Door(lambda: {"path": saved()}, after=lambda made, found: found.decoder(TOKENS)),
     "logits_and_budget": Door(lambda: {"decoder": decoder(), "tokens": TOKENS, "rng": RNG(0)}, below={"tokens": 256}),
     "loss": Door(lambda: {"decoder": decoder(), "tokens": TOKENS, "targets": TOKENS}, below={"tokens": 256, "targets": 256}),

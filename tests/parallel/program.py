@@ -1,17 +1,25 @@
 """What each rank runs under mpiexec: every scheme against one process, forward and backward, and one error on all ranks."""
 
+import os
+import signal
 import sys
+import threading
+import time
 from functools import partial
 
 import numpy as np
 from mpi4py import MPI
+from sharded import one_process, seeds_of
 
 from tinyattn import definitions
 from tinyattn.engine import vjp
+from tinyattn.laws.budget import Budget, anywhere, measure, of_logs
+from tinyattn.laws.problem import Sizes, arrays
 from tinyattn.parallel import (
     contiguous,
     head_parallel_attention_with_lse,
     recurrent,
+    recurrent_in_turn,
     ring_attention,
     ring_attention_with_lse,
     tree_attention,
@@ -22,30 +30,45 @@ COMM = MPI.COMM_WORLD
 RANK, RANKS = COMM.Get_rank(), COMM.Get_size()
 
 
-def near(got, want, name):
-    """Raises unless two arrays differ by a few roundings of float64; the budgets are measured in one process."""
-    error, bound = np.abs(got - want).max(initial=0.0), 256 * np.finfo(np.float64).eps * (1 + np.abs(want).max(initial=0.0))
-    if not (got.shape == want.shape and error <= bound):
-        raise ValueError(f"{name}: {got.shape}, {want.shape}, {error}")
+def spent(budget, layout, got, axes):
+    """Returns the largest error of this rank's part of each array, in budgets of the same part of one process's."""
+    def part(arrays):
+        return tuple(x if axis is None else layout.take(x, RANK, axis) for x, axis in zip(arrays, axes, strict=True))
+
+    return Budget(part(budget.truth), part([np.broadcast_to(a, np.shape(t)) for a, t in zip(budget.allowed, budget.truth, strict=True)])).spent(got)
 
 
 def schemes():
-    rng = np.random.default_rng(0)
-    for length, heads, kv_heads, causal in ((41, 6, 2, True), (3, 2, 1, False)):
-        x = [rng.standard_normal((2, n, length, d)) for n, d in ((heads, 4), (kv_heads, 4), (kv_heads, 3))]
-        (out, lse), pull = vjp(lambda t, causal=causal: definitions.attention_with_lse(*t, causal=causal), x)
-        gradients = pull((out, lse))
+    rng, worst = np.random.default_rng(0), {}
+    for length, heads, kv_heads, causal, dtype in ((41, 6, 2, True, "float64"), (103, 4, 4, True, "float32"), (3, 2, 1, False, "float32")):
+        sizes = Sizes(leading=(2,), kv_heads=kv_heads, groups=heads // kv_heads, q_len=length, kv_len=length, dtype=dtype)
+        p = arrays(rng, sizes, causal=causal)
+        x = [p.q, p.k, p.v]
+        both = [measure((side,), None, p, np.random.default_rng(1), reorder=False, pool=pool)
+                for side, pool in ((one_process, anywhere), (one_process, of_logs))]
+        budget = Budget(both[0].truth, tuple(both[i == 1].allowed[i] for i in range(5)))
         for layout in (contiguous(length, RANKS), zigzag(length, RANKS)):
             mine = [layout.take(a, RANK) for a in x]
+            d_out, d_lse = (layout.take(a, RANK, axis) for a, axis in zip(seeds_of(p), (-2, -1), strict=True))
             for scheme in (ring_attention_with_lse, head_parallel_attention_with_lse):
-                got, back = vjp(lambda t: scheme(*t, COMM, layout, causal=causal), mine)
-                near(got[0], layout.take(out, RANK), scheme.__name__)
-                near(got[1], layout.take(lse, RANK, -1), scheme.__name__)
-                for mine_of, whole in zip(back(got), gradients, strict=True):
-                    near(mine_of, layout.take(whole, RANK), f"{scheme.__name__}, backward")
-            near(tree_attention(x[0][..., -1:, :], *mine[1:], COMM, layout), definitions.attention(x[0][..., -1:, :], *x[1:]), "tree")
-            run = partial(definitions.retention_chunked, log_decay=np.linspace(-0.5, -0.1, kv_heads))
-            near(recurrent(run, *mine, {}, None, COMM, layout), layout.take(run(*x), RANK), "states")
+                (out, lse), back = vjp(lambda t: scheme(*t, COMM, layout, causal=causal), mine)
+                error = spent(budget, layout, (out, lse, *back((d_out, d_lse))), (-2, -1, -2, -2, -2))
+                worst[scheme.__name__] = max(worst.get(scheme.__name__, 0.0), error)
+            last = p.but(q=p.q[..., -1:, :])
+            few = measure((lambda _, p: (p.call(definitions.attention),),), None, last, np.random.default_rng(1), reorder=False)
+            error = few.spent((tree_attention(last.q, *mine[1:], COMM, layout, causal=causal),))
+            worst["tree_attention"] = max(worst.get("tree_attention", 0.0), error)
+            run = partial(definitions.retention_chunked, log_decay=np.linspace(-0.5, -0.1, kv_heads).astype(dtype))
+            states = measure((lambda f, p: (f(p.q, p.k, p.v),),), run, p, np.random.default_rng(1), reorder=False, pool=anywhere)
+            for scheme in (recurrent, recurrent_in_turn):
+                error = spent(states, layout, (scheme(run, *mine, {}, None, COMM, layout),), (-2,))
+                worst[scheme.__name__] = max(worst.get(scheme.__name__, 0.0), error)
+    every = COMM.allgather(worst)
+    found = {name: max(rank[name] for rank in every) for name in worst}
+    if RANK == 0:
+        print(" ".join(f"{name} {error:.2f}" for name, error in found.items()))
+    if not max(found.values()) <= 1.0:
+        raise ValueError(f"budgets exceeded: {found}")
 
 
 def refused():
@@ -68,17 +91,32 @@ def refused():
 
 
 def failing():
-    """The last rank is interrupted within the scheme while the others wait for its keys."""
+    """A rank that waits for a slower one gets the signal of Ctrl-C while it is in the scheme."""
     from tinyattn.parallel import ring
 
-    def interrupted(*_):
-        raise KeyboardInterrupt
+    computed = ring.attend
 
-    if RANK == RANKS - 1:
-        ring.attend = interrupted
+    def slow(*given):
+        if RANK == RANKS - 1:
+            time.sleep(30.0)
+        return computed(*given)
+
+    ring.attend = slow
     x = np.zeros((1, 4, 2))
+    if RANK == 0:
+        threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
     ring_attention(x, x, x, COMM, contiguous(4 * RANKS, RANKS))
 
 
+def absent():
+    """The last rank does not call the scheme at all; the first one, which waits for it, is interrupted."""
+    if RANK == RANKS - 1:
+        time.sleep(30.0)
+    x = np.zeros((1, 4, 2))
+    if RANK == 0:
+        threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+    head_parallel_attention_with_lse(x, x, x, COMM, contiguous(4 * RANKS, RANKS))
+
+
 if __name__ == "__main__":
-    {"schemes": schemes, "refused": refused, "failing": failing}[sys.argv[1]]()
+    {"schemes": schemes, "refused": refused, "failing": failing, "absent": absent}[sys.argv[1]]()

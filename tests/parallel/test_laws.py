@@ -1,7 +1,5 @@
 """Attention over ranks equals attention on one process: outputs, log-sum-exps and gradients, on drawn problems and layouts."""
 
-from functools import partial
-
 import ml_dtypes
 import numpy as np
 import pytest
@@ -11,11 +9,10 @@ from tinyattn import definitions
 from tinyattn.engine.grad import vjp
 from tinyattn.fastest import attention_with_lse
 from tinyattn.laws.problem import Problem
-from tinyattn.ops import masks, taylor_features
+from tinyattn.ops import masks
 from tinyattn.parallel import (
     contiguous,
     head_parallel_attention_with_lse,
-    recurrent,
     ring_attention_with_lse,
     threads,
     tree_attention_with_lse,
@@ -81,62 +78,6 @@ def test_a_tree_equals_one_process_with_the_same_bits_on_all_ranks(ranks):
         d_q, *d_sinks = (sum(part) for part in zip(*((r[2], *r[5:]) for r in every), strict=True))
         got = (*every[0][:2], d_q, *(layout.put([r[i] for r in every]) for i in (3, 4)), *d_sinks)
         assert spent(p, got, rng) <= 1.0, (number, layout)
-
-
-RUNS = {
-    "linear attention": (definitions.linear_attention_chunked, {"normalize": False, "causal": True}, ()),
-    "normalised": (definitions.linear_attention_chunked, {"normalize": False, "causal": True}, ()),
-    "taylor features": (definitions.linear_attention_chunked, {"normalize": False, "causal": True, "feature_map": taylor_features}, ()),
-    "retention": (definitions.retention_chunked, {"log_decay": np.array([-0.1, -0.5])}, ()),
-    "simple gated": (definitions.simple_gated_linear_attention_chunked, {}, ("log_decay",)),
-    "gated": (definitions.gated_linear_attention_chunked, {}, ("log_decay of channels",)),
-    "delta": (definitions.delta_rule_recurrent, {}, ("beta",)),
-    "gated delta": (definitions.gated_delta_rule_chunked, {}, ("log_decay", "beta")),
-}
-
-
-@pytest.mark.parametrize("name", RUNS)
-def test_states_over_any_layout_equal_one_process(name):
-    run, options, gates = RUNS[name]
-    normalize = name == "normalised"
-    whole = partial(run, **options | ({"normalize": True} if normalize else {}))
-    rng, worst = np.random.default_rng(len(name)), 0.0
-    for number in range(6):
-        length, ranks, width = int(rng.choice([0, 1, 7, 40])), 1 + number % 5, 3
-        q, k, v = (rng.standard_normal((1, heads, length, dim)) for heads, dim in ((4, width), (2, width), (2, 2)))
-        k /= np.linalg.norm(k, axis=-1, keepdims=True)
-        made = {"log_decay": -rng.random((1, 2, length)), "beta": rng.random((1, 2, length)),
-                "log_decay of channels": -rng.random((1, 2, length, width))}
-        given = {gate.split()[0]: made[gate] for gate in gates}
-        features = 1 + width + width ** 2 if name == "taylor features" else width
-        start = rng.standard_normal((1, 2, features, 2))
-        if name == "taylor features":
-            start = None
-        elif normalize:
-            start = (start, rng.random((1, 2, features)))
-        layout, seed = drawn_layout(rng, length, ranks), rng.standard_normal((1, 4, length, 2))
-
-        def program(comm):
-            rank = comm.Get_rank()
-            mine = [*(layout.take(x, rank) for x in (q, k, v)), {gate: layout.take(x, rank, 2) for gate, x in given.items()}]
-            out, pull = vjp(lambda t: recurrent(partial(run, **options), *t, start, comm, layout, normalize=normalize), mine)
-            last = recurrent(partial(run, **options), *mine, start, comm, layout, normalize=normalize, return_state=True)[1]
-            return out, pull(layout.take(seed, rank)), last
-
-        every = threads.run(ranks, program)
-        (out, pull), last = vjp(lambda t: whole(*t[:3], **t[3], initial_state=start), [q, k, v, given]), \
-            whole(q, k, v, **given, initial_state=start, return_state=True)[1]
-        wanted = pull(seed)
-        scale = 1 + max(np.abs(x).max(initial=0) for x in (out, *wanted[:3], *wanted[3].values()))
-        errors = [np.abs(layout.put([r[0] for r in every]) - out), *(np.abs(layout.put([r[1][i] for r in every]) - wanted[i]) for i in range(3)),
-                  *(np.abs(layout.put([r[1][3][gate] for r in every], 2) - wanted[3][gate]) for gate in given),
-                  *(np.abs(a - b) for r in every for a, b in zip(parts(r[2]), parts(last), strict=True))]
-        worst = max(worst, *(error.max(initial=0) / scale for error in errors))
-    assert 0 < worst < 64 * np.finfo(np.float64).eps  # a state that is lost or folded in another order changes digits
-
-
-def parts(state):
-    return state if isinstance(state, tuple) else (state,)
 
 
 @pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16])

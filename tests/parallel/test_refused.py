@@ -13,6 +13,7 @@ from tinyattn.parallel import (
     contiguous,
     head_parallel_attention,
     recurrent,
+    recurrent_in_turn,
     ring_attention,
     threads,
     tree_attention,
@@ -120,19 +121,45 @@ def test_a_second_derivative_is_refused_by_name(scheme):
         threads.run(1, program)
 
 
-def test_states_refuse_on_every_rank():
+@pytest.mark.parametrize("scheme", [recurrent, recurrent_in_turn])
+def test_states_refuse_on_every_rank(scheme):
     def program(comm, only=0, **changes):
         rank = comm.Get_rank()
         x = LAYOUT.take(X, rank)
         given = {"run": definitions.delta_rule_recurrent, "gates": {"beta": np.ones(x.shape[:-1], np.float32)}, "initial_state": None}
         given |= changes if rank == only else {}
-        return recurrent(given["run"], x, x, x, given["gates"], given["initial_state"], comm, LAYOUT)
+        return scheme(given["run"], x, x, x, given["gates"], given["initial_state"], comm, LAYOUT)
 
     for changes, said in (({"run": "delta"}, "run: expected a mechanism"), ({"gates": {"beta": np.ones((1, 2, 5))}}, "beta: expected the 2 tokens"),
                           ({"gates": 3}, "gates: expected a dict"), ({"initial_state": np.ones((1, 2, 4, 3), np.float32)}, "initial_state: expected shape"),
-                          ({"run": definitions.linear_attention_chunked, "gates": {}}, "give it normalize=False")):
+                          ({"run": definitions.linear_attention_chunked, "gates": {}},
+                           "give it normalize=False" if scheme is recurrent else "gates: expected the same on all ranks")):
         errors = everywhere(lambda comm: program(comm, **changes))
         assert all(said in error[1] for error in errors), errors
+
+
+def test_a_second_derivative_of_states_handed_on_is_refused_by_name():
+    layout = contiguous(6, 2)
+
+    def program(comm):
+        x = layout.take(X, comm.Get_rank())
+        f = lambda v: recurrent_in_turn(definitions.delta_rule_chunked, x, x, v, {"beta": x[..., 0]}, None, comm, layout).sum()
+        return grad(lambda v: (grad(f)(v * v) ** 2).sum())(x)
+
+    with pytest.raises(TypeError, match="recurrent_in_turn has a first derivative only"):
+        threads.run(2, program)
+
+
+def test_an_initial_state_that_is_differentiated_on_one_rank_alone_is_refused():
+    layout, start = contiguous(6, 2), np.ones((1, 2, 4, 4), np.float32)
+
+    def program(comm):
+        x = layout.take(X, comm.Get_rank())
+        f = lambda s: recurrent_in_turn(definitions.delta_rule_chunked, x, x, x, {"beta": x[..., 0]}, s, comm, layout).sum()
+        return f(start) if comm.Get_rank() else grad(f)(start)
+
+    errors = everywhere(program, 2)
+    assert all("initial_state with gradients" in error[1] for error in errors)
 
 
 @pytest.mark.parametrize(("spans", "said"), [

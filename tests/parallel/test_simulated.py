@@ -7,7 +7,16 @@ import pytest
 from test_recorded import B, D, E, G, H, arrays, recorded
 
 from tinyattn import definitions
-from tinyattn.parallel import contiguous, head_parallel_attention, recurrent, ring_attention, threads, tree_attention, zigzag
+from tinyattn.parallel import (
+    contiguous,
+    head_parallel_attention,
+    recurrent,
+    recurrent_in_turn,
+    ring_attention,
+    threads,
+    tree_attention,
+    zigzag,
+)
 from tinyattn.parallel.recording import Recording
 from tinyattn.parallel.simulate import (
     Machine,
@@ -21,6 +30,7 @@ from tinyattn.parallel.simulate import (
     sent,
     states_programs,
     tree_programs,
+    turns_programs,
 )
 
 SHAPE = Shape(B, H, G, D, E, 4)
@@ -59,11 +69,14 @@ def test_the_messages_of_a_tree_and_of_states_are_those_recorded(ranks):
         tree, comm.events = comm.events, []
         run = partial(definitions.retention_chunked, log_decay=np.full(G, -0.1, np.float32))
         recurrent(run, layout.take(q, comm.Get_rank()), *mine, {}, None, comm, layout)
-        return tree, sum(event.size for event in comm.events)
+        gathered, comm.events = sum(event.size for event in comm.events), []
+        recurrent_in_turn(run, layout.take(q, comm.Get_rank()), *mine, {}, None, comm, layout)
+        return tree, gathered, comm.events
 
     every = threads.run(ranks, program)
-    assert [messages_of(tree) for tree, _ in every] == [messages_of(ops) for ops in tree_programs(layout, SHAPE)]
-    assert [size for _, size in every] == [sent(ops) for ops in states_programs(layout, SHAPE)]
+    assert [messages_of(tree) for tree, _, _ in every] == [messages_of(ops) for ops in tree_programs(layout, SHAPE)]
+    assert [size for _, size, _ in every] == [sent(ops) for ops in states_programs(layout, SHAPE)]
+    assert [messages_of(turns) for _, _, turns in every] == [messages_of(ops) for ops in turns_programs(layout, SHAPE)]
 
 
 def test_pairs_are_those_that_are_counted_one_by_one():

@@ -37,8 +37,7 @@ PART = importlib.import_module("tinyattn.parallel.part")
 HOME = "            sums = home\n"
 TWINS = {
     "the backward reads the keys of the first step in every step": (RING, {}, [
-        ("            sums = [d_k + summed[0], d_v + summed[1]] if step else [d_k, d_v]\n            keys, values = coming or (keys, values)\n",
-         "            sums = [d_k + summed[0], d_v + summed[1]] if step else [d_k, d_v]\n")], contiguous(12, 3)),
+        ("            sums = d_keys\n            keys, values = coming or (keys, values)\n", "            sums = d_keys\n")], contiguous(12, 3)),
     "the sink is counted by every part": (RING, {"sinks": np.array([0.5, 1.0, -1.0, 2.0])}, [
         ("seen, rule)\n                before = parts[own]", "seen, rule)\n                part = with_sinks(*part, sinks)\n                before = parts[own]"),
         ("        out, lse = with_sinks(out, lse, sinks)\n", "")], contiguous(12, 3)),
@@ -49,7 +48,7 @@ TWINS = {
     "documents are those of the shard's own positions": (PART, {"mask": DOCUMENTS}, [
         ("    if not i0 and not j0:\n", "    if True:\n")], contiguous(12, 3)),
     "gradients are not sent home": (RING, {}, [(HOME, "")], contiguous(12, 3)),
-    "the gradients of other ranks' queries are lost": (RING, {}, [("[d_k + summed[0], d_v + summed[1]] if step", "[d_k, d_v] if step")], zigzag(12, 2)),
+    "the gradients of other ranks' queries are lost": (RING, {}, [("                whole += part\n            sums", "                pass\n            sums")], zigzag(12, 2)),
     "a row that sees no key has a log-sum-exp of +inf": (RING, {"mask": ~masks.first(12)}, [
         ("np.full(q.shape[:-1], -np.inf)", "np.full(q.shape[:-1], np.inf)")], contiguous(12, 3)),
     "a window is counted within the shard": (RING, {"window": (3, 0)}, [

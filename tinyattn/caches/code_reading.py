@@ -39,9 +39,10 @@ def quantized_attention(q: Array, keys: Packed, values: Packed, new_keys: Array,
         out: Array = fastest.attention(q.astype(compute, copy=False), k, v, causal=True, **options)
         return out.astype(q.dtype, copy=False)
     kernels = fastest.kernel("exact.reading")
-    if kernels is not None and options.get("mask") is None and kernels.reads_packed(q, keys, values, new_keys, new_values):
+    plain = options.get("mask") is None and options.get("score") is None
+    if kernels is not None and plain and kernels.reads_packed(q, keys, values, new_keys, new_values):
         out = kernels.quantized_attention(q, keys, values, new_keys, new_values,
-                                          **{name: option for name, option in options.items() if name != "mask"})
+                                          **{name: option for name, option in options.items() if name not in ("mask", "score")})
         return out
     parts = chain([Part(new_keys, new_values, np.arange(held, held + new))], packed_parts(keys, values))
     return attend_parts(q, parts, held + new, **options)

@@ -14,10 +14,11 @@ from tinyattn.caches.parts import computed
 from tinyattn.caches.policies import Policy
 from tinyattn.caches.turns import exclusive
 from tinyattn.ops.heads import split_group
+from tinyattn.ops.score_rule import Score, ScoreRule
 from tinyattn.ops.scores import weighted_values
 from tinyattn.ops.types import Array
 
-OPTIONS = ("scale", "softcap", "sinks")
+OPTIONS = ("scale", "softcap", "sinks", "score")
 
 
 class Weighed(NamedTuple):
@@ -87,7 +88,7 @@ class EvictingCache(base.Base):
 
     Raises:
         ValueError: append; attend once a token was evicted; truncate to other than 0 or the length (fork before a step that may
-            be taken back); options besides scale, softcap and sinks.
+            be taken back); options besides scale, softcap, sinks and score.
 
     >>> from tinyattn.caches.policies import HeavyHitters
     >>> cache = EvictingCache(HeavyHitters(heavy=1, recent=1))
@@ -135,7 +136,7 @@ class EvictingCache(base.Base):
     def _taken(self, held: Weighed, q: Array, k: Array, v: Array, options: dict[str, Any]) -> tuple[Array, Weighed]:
         """Returns the attention of a piece's queries to the held tokens and the piece, and the tokens held afterwards."""
         grown = held.extended(k, v)
-        weights, out = weighed(q, grown.keys, grown.values, options)
+        weights, out = weighed(q, grown, options)
         grown = grown._replace(mass=grown.mass + weights.sum(axis=-2))
         index = self.policy.kept(weights, grown.mass, first=held.length == 0)
         return out, grown if index is None else grown.chosen(index)
@@ -145,7 +146,7 @@ class EvictingCache(base.Base):
         if held.keys.shape[-2] < held.length:
             raise ValueError(f"q: {held.length - held.keys.shape[-2]} of the {held.length} tokens that it sees were evicted; "
                              f"step attends before it evicts")
-        return weighed(q, held.keys, held.values, options)[1]
+        return weighed(q, held, options)[1]
 
     def _viewed(self, held: Weighed) -> tuple[Array, Array, Array]:
         return held.keys[:], held.values[:], held.positions.copy()
@@ -164,11 +165,23 @@ class EvictingCache(base.Base):
         return Weighed(keys, values, positions, mass, int(arrays["length"]))
 
 
-def weighed(q: Array, keys: Array, values: Array, options: dict[str, Any]) -> tuple[Array, Array]:
+def weighed(q: Array, held: Weighed, options: dict[str, Any]) -> tuple[Array, Array]:
     """Returns the weights of each kv head's keys, summed over the heads that share them, and the attention."""
-    wide, keys, values = (x.astype(computed(q.dtype), copy=False) for x in (q, keys, values))
+    if options.get("score") is not None:
+        options = options | {"score": placed(options["score"], q, held)}
+    wide, keys, values = (x.astype(computed(q.dtype), copy=False) for x in (q, held.keys, held.values))
     weights = definitions.attention_weights(wide, keys, causal=True, **options)
     return split_group(weights, keys.shape[-3]).sum(axis=-3), weighted_values(weights, values).astype(q.dtype, copy=False)
+
+
+def placed(score: Score, q: Array, held: Weighed) -> ScoreRule:
+    """Returns the rule at the positions of the tokens that each head holds, for queries at the last positions."""
+    rule = score if isinstance(score, ScoreRule) else ScoreRule(score)
+    for x in rule.parameters:
+        if any(n > 1 for n in x.shape[-2:]):
+            raise ValueError(f"score: an evicting cache takes no parameter per query or key, got one of shape {x.shape}")
+    of_heads = np.repeat(held.positions, q.shape[-3] // held.positions.shape[-2], axis=-2)
+    return rule.with_parts(lambda x: x, (np.arange(held.length - q.shape[-2], held.length), of_heads))
 
 
 def check_weighed(method: str, options: dict[str, Any]) -> None:

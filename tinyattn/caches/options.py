@@ -19,7 +19,7 @@ class Names(NamedTuple):
     own: frozenset[str] = frozenset()
 
 
-READING = Names(frozenset({"mask", "bias", "window", "scale", "softcap", "sinks"}), own=frozenset({"causal"}))
+READING = Names(frozenset({"mask", "bias", "window", "scale", "softcap", "sinks", "score"}), own=frozenset({"causal"}))
 
 
 def names_of(mechanism: Callable[..., Any], own: Mapping[str, Any] | frozenset[str]) -> Names:

@@ -12,13 +12,14 @@ from tinyattn.caches.parts import PART_KEYS, Part, attend_parts, computed
 from tinyattn.ops.bias import Bias
 from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.options import Window, check_mask, dense_bias, has_infinite
+from tinyattn.ops.score_rule import Score, ScoreRule, check_score
 from tinyattn.ops.signature import floating
 from tinyattn.ops.types import Array
 
 
 def paged_attention(q: Array, keys: Array, values: Array, tables: Array, lengths: Array, *, mask: Array | Pattern | None = None,
                     bias: Array | Bias | None = None, window: Window | None = None, scale: float | None = None,
-                    softcap: float | None = None, sinks: Array | None = None) -> Array:
+                    softcap: float | None = None, sinks: Array | None = None, score: Score | None = None) -> Array:
     """Returns causal attention over keys and values in pages, found through a table per row.
 
     Key p of row b is keys[tables[b, p // page_size], :, p % page_size], for p < lengths[b]; the row's queries stand at its
@@ -39,15 +40,17 @@ def paged_attention(q: Array, keys: Array, values: Array, tables: Array, lengths
     kernels = fastest.kernel("exact.reading")
     # Which queries see a +inf depends on the length of their row.
     settled = bias is None or isinstance(bias, Bias) or not has_infinite(floating("bias", bias))
-    if kernels is not None and mask is None and settled and kernels.reads_pages(q, keys, values):
+    if kernels is not None and mask is None and score is None and settled and kernels.reads_pages(q, keys, values):
         out: Array = kernels.paged_attention(q, keys, values, tables, lengths, bias=bias, window=window, scale=scale, softcap=softcap,
                                              sinks=sinks)
         return out
     full = (*q.shape[:-1], int(lengths.max(initial=0)))
     mask, bias = check_mask(mask, full), bias if isinstance(bias, Bias) else dense_bias(bias, full, computed(q.dtype))
+    check_score(score, full, computed(q.dtype))
     outs = [attend_parts(q[row], page_parts(keys, values, tables[row], int(lengths[row])), int(lengths[row]),
                          mask=row_of(mask, row, int(lengths[row])), bias=row_of(bias, row, int(lengths[row])), window=window,
-                         scale=scale, softcap=softcap, sinks=sinks) for row in range(len(q))]
+                         scale=scale, softcap=softcap, sinks=sinks, score=row_of(score, row, int(lengths[row])))
+            for row in range(len(q))]
     return np.stack(outs) if outs else np.zeros((*q.shape[:-1], values.shape[-1]), q.dtype)
 
 
@@ -65,10 +68,12 @@ def check_tables(q: Array, keys: Array, tables: Array, lengths: Array) -> None:
 
 
 def row_of(option: Any, row: int, length: int) -> Any:
-    """Returns the mask or bias of one row, cut to the row's length."""
+    """Returns the mask, bias or score rule of one row, cut to the row's length."""
+    if isinstance(option, ScoreRule):
+        return option.with_parts(lambda x: row_of(x, row, length))
     if isinstance(option, Pattern):
         return Pattern(lambda i, j: row_of(np.asarray(option.see(i, j)), row, length), text=option.text)
-    if option is None or isinstance(option, Bias) or not option.ndim:
+    if not isinstance(option, np.ndarray) or not option.ndim:
         return option
     one = option[min(row, len(option) - 1)] if option.ndim == 4 else option
     return one[..., :length] if one.shape[-1] > 1 else one

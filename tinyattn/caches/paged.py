@@ -17,6 +17,7 @@ from tinyattn.caches.pool import Pool
 from tinyattn.caches.turns import exclusive
 from tinyattn.ops.checks import check_broadcast
 from tinyattn.ops.masks.pattern import Pattern
+from tinyattn.ops.score_rule import ScoreRule
 from tinyattn.ops.types import Array
 
 
@@ -127,7 +128,7 @@ class PagedCache(base.Base):
 
     def _attended(self, q: Array, held: Placed, options: dict[str, Any]) -> Array:
         table, (keys, values) = held.table, held.pools
-        squares = {name: option_in_rows(option, table.lead) for name, option in options.items() if name in ("mask", "bias")}
+        squares = {name: option_in_rows(option, table.lead) for name, option in options.items() if name in ("mask", "bias", "score")}
         lengths = np.full(len(table.pages), table.length, np.int64)
         out = paged_attention(in_rows(q), keys, values, table.pages, lengths, **options | squares)
         return out.reshape(*table.lead, *out.shape[1:])
@@ -181,10 +182,12 @@ def in_rows(x: Array) -> Array:
 
 
 def option_in_rows(option: Any, lead: tuple[int, ...]) -> Any:
-    """Returns a mask or bias, an array or a Pattern, with all leading axes as one where it has such axes."""
+    """Returns a mask, bias or score rule, an array or a Pattern, with all leading axes as one where it has such axes."""
+    if isinstance(option, ScoreRule):
+        return option.with_parts(lambda x: option_in_rows(x, lead))
     if isinstance(option, Pattern):
         return Pattern(lambda i, j: option_in_rows(np.asarray(option.see(i, j)), lead), text=option.text)
     if not isinstance(option, np.ndarray) or option.ndim <= 3:
         return option
-    check_broadcast("mask or bias", option.shape[:-3], lead, "the leading axes")
+    check_broadcast("mask, bias or score parameter", option.shape[:-3], lead, "the leading axes")
     return in_rows(np.broadcast_to(option, (*lead, *option.shape[-3:])))

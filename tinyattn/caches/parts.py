@@ -13,6 +13,7 @@ from tinyattn.ops.checks import check_broadcast
 from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.merge import Partial, merge
 from tinyattn.ops.options import Window, check_bias, check_mask, check_sinks, check_window, has_infinite
+from tinyattn.ops.score_rule import Score, ScoreRule, check_score
 from tinyattn.ops.storage import is_half
 from tinyattn.ops.types import Array
 
@@ -37,7 +38,7 @@ class Part(NamedTuple):
 
 def attend_parts(q: Array, parts: Iterable[tuple[Any, ...]], length: int, *, mask: Array | Pattern | None = None,
                  bias: Array | Bias | None = None, window: Window | None = None, scale: float | None = None,
-                 softcap: float | None = None, sinks: Array | None = None) -> Array:
+                 softcap: float | None = None, sinks: Array | None = None, score: Score | None = None) -> Array:
     """Returns causal attention over keys that come in parts, merged by their log-sum-exps; the sink is added once, at the end.
 
     q (..., heads, i, d) stands at the last i of `length` positions; each part is a `Part` or its first fields. Options are those
@@ -50,13 +51,15 @@ def attend_parts(q: Array, parts: Iterable[tuple[Any, ...]], length: int, *, mas
     compute, full, end = computed(q.dtype), (*q.shape[:-1], length), np.arange(length - q.shape[-2], length)
     mask, (left, _) = check_mask(mask, full), check_window(window)  # a causal query sees no later key, whatever the right side
     bias = settled_bias(bias, full, compute, lambda: seen_part(mask, left, end, np.arange(length)))
+    rule = check_score(score, full, compute)
     total: Partial | None = None
     for keys, values, positions, sees, turned, own in (Part(*part) for part in parts):
         queries, at = (q if turned is None else turned), (end if own is None else own)
         seen = seen_part(mask, left, at, positions, sees)
         if total is None or seen is None or seen.any():
             arrays = (x.astype(compute, copy=False) for x in (queries, keys, values))
-            read = fastest.attention_with_lse(*arrays, mask=seen, bias=bias_part(bias, at, positions), scale=scale, softcap=softcap)
+            read = fastest.attention_with_lse(*arrays, mask=seen, bias=bias_part(bias, at, positions), scale=scale, softcap=softcap,
+                                              score=None if rule is None else rule.of_keys(positions, at))
             total = read if total is None else merge(total, read)
     if total is None:
         raise ValueError("parts: expected at least one, which gives the shapes; it may have no keys")
@@ -130,7 +133,9 @@ def narrowed(mask: Array | Pattern | None, pattern: Pattern, at: Array, length: 
 
 
 def option_of_queries(name: str, option: Any, rows: slice, length: int, full: tuple[int, ...]) -> Any:
-    """Returns the part of a chunk's mask or bias that belongs to some of its queries, at the time of `length` tokens."""
+    """Returns the part of a chunk's mask, bias or score rule that belongs to some of its queries, at the time of `length` tokens."""
+    if isinstance(option, ScoreRule):
+        return option.with_parts(lambda x: option_of_queries("a score parameter", x, rows, length, full))
     if not isinstance(option, np.ndarray) or not option.ndim:
         return option
     check_broadcast(name, option.shape, full)

@@ -131,7 +131,7 @@ class QuantizedCache(base.Base):
             grown = self._extended(held, *new)
             rows = slice(max(0, q.shape[-2] - n + start), max(0, q.shape[-2] - n + stop))
             given = {name: option_of_queries(name, options[name], rows, grown.length, full)
-                     for name in options.keys() & {"mask", "bias"}}
+                     for name in options.keys() & {"mask", "bias", "score"}}
             outs.append(self._attended_growing(q[..., rows, :], held, new, grown, options | given))
             held = grown
         out = outs[0] if len(outs) == 1 else np.concatenate(outs, axis=-2)

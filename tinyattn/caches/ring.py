@@ -97,7 +97,8 @@ class RingCache(base.Base):
         self._check_kept(low, early, start, "q")
         begin = max(low, start, self.keep_first)
         keys, values = keys[..., begin - low :, :], values[..., begin - low :, :]
-        if self.rotate is None and not self.keep_first and options.get("mask") is None and options.get("bias") is None:
+        if self.rotate is None and not self.keep_first and options.get("mask") is None and options.get("bias") is None \
+                and options.get("score") is None:
             if queries > 1:  # one query sees all keys from `begin` on
                 options["window"] = (self.window - 1, 0)
             out: Array = fastest.attention(q, keys, values, causal=True, **options)

@@ -11,6 +11,7 @@ from tinyattn.caches.base import Base
 from tinyattn.caches.options import declared
 from tinyattn.ops.checks import integers
 from tinyattn.ops.masks.pattern import Pattern
+from tinyattn.ops.score_rule import ScoreRule
 from tinyattn.ops.types import Array
 
 
@@ -72,6 +73,8 @@ def option_of_row(name: str, option: Any, row: int, own: slice, sizes: tuple[int
     rows, tokens = sizes
     if isinstance(option, Pattern):
         return pattern_of_row(option, row, rows, rank)
+    if isinstance(option, ScoreRule):
+        return option.with_parts(lambda x: parameter_of_row(x, row, rows, rank))
     if name in ("mask", "bias") and isinstance(option, np.ndarray):
         raise ValueError(f"{name}: rows of different lengths share no array; give a Pattern or Bias")
     if (per_token is not None and name not in per_token) or not isinstance(option, np.ndarray) or option.ndim < rank - 1:
@@ -84,6 +87,15 @@ def option_of_row(name: str, option: Any, row: int, own: slice, sizes: tuple[int
     if option.shape[axis] == 1 and tokens != 1:
         return mine
     return mine[..., own] if axis == -1 else mine[..., own, :]
+
+
+def parameter_of_row(x: Array, row: int, rows: int, rank: int) -> Array:
+    """Returns one row's part of a parameter of a score rule, which has the same value for all queries and keys of a row."""
+    if any(n > 1 for n in x.shape[-2:]):
+        raise ValueError(f"score: rows of different lengths share no parameter per query or key, got one of shape {x.shape}")
+    if x.ndim >= rank and x.shape[0] not in (1, rows):
+        raise ValueError(f"score: expected a parameter of {rows} rows, or one for all, got shape {x.shape}")
+    return x[row : row + 1] if x.ndim >= rank and x.shape[0] > 1 else x
 
 
 def pattern_of_row(pattern: Pattern, row: int, rows: int, rank: int) -> Pattern:

@@ -10,6 +10,7 @@ import numpy as np
 
 from tinyattn import fastest
 from tinyattn.catalog.cache_size import CacheSize
+from tinyattn.laws.general import definition_first
 from tinyattn.laws.law import Law
 from tinyattn.laws.problem import Mechanism, Problem, Sizes
 from tinyattn.layers.attention import SelfAttention
@@ -56,7 +57,7 @@ class Row:
     layer calls it, None if it cannot mix the tokens of a decoder; `cache` makes its cache for one layer, whose bytes
     `cache_size` gives. `inputs` are the arguments that a layer computes from the tokens or learns, `rotates` says that the
     mechanism applies positions itself, and `layer` makes the layer around it. `pattern` shows which query sees which key,
-    where that can be drawn.
+    where that can be drawn. The laws begin with those that compare with the definition, which the row adds to its own.
 
     >>> from tinyattn.catalog import find
     >>> row = find("multi-query attention")
@@ -128,3 +129,4 @@ class Row:
             raise ValueError(f"{self.name}: kind is 'exact' or 'approximate', got {self.kind!r}")
         if self.mixer is not None and (self.cache is None or self.cache_size is None):
             raise ValueError(f"{self.name}: a mechanism with a mixer needs a cache and its size")
+        object.__setattr__(self, "laws", definition_first(self.mechanism, self.sample, self.laws))

@@ -19,6 +19,7 @@ from tinyattn.parallel import Layout, contiguous, zigzag
 from tinyattn.parallel import simulate as sim
 
 HEADER = ["model", "scheme", "sends", "messages", "balance", "seconds", "no overlap", "memory per rank"]
+STATES = {"states gathered": sim.states_programs, "states in turn": sim.turns_programs}
 NUMBERS = ("flops", "bandwidth", "latency")
 LEGEND = ("All layers of one sequence, forward and backward: what the busiest rank sends, mean over largest work, seconds with "
           "messages behind the computation and without, and the bytes of one layer's tokens, messages on their way and gradients. "
@@ -73,7 +74,7 @@ def measure() -> dict[str, float]:
 
 
 def lines_of(shapes: Mapping[str, Shape], length: int, ranks: int, itemsize: int, machine: sim.Machine) -> list[dict[str, Any]]:
-    """Returns a row per model and scheme, and the two rows of decoding and of states."""
+    """Returns a row per model and scheme, and the rows of decoding and of states."""
     lines = []
     for name, shape in shapes.items():
         even = contiguous(length, ranks)
@@ -82,7 +83,7 @@ def lines_of(shapes: Mapping[str, Shape], length: int, ranks: int, itemsize: int
         best = min(rows, key=lambda row: row["seconds"])
         for row in rows:
             row["best"] = row is best
-        rows += [line_of(shape, scheme, contiguous(length, ranks), itemsize, machine) for scheme in ("decoding a token", "states")]
+        rows += [line_of(shape, scheme, contiguous(length, ranks), itemsize, machine) for scheme in ("decoding a token", *STATES)]
         lines += [{"model": name, **row} for row in rows]
     return lines
 
@@ -112,8 +113,8 @@ def programs_of(shape: Shape, part: Layers, scheme: str, layout: Layout, itemsiz
     sizes = sim.Shape(1, shape.heads, part.kv_heads, part.head_dim, part.value_dim, itemsize)
     if scheme == "decoding a token":
         return [sim.tree_programs(layout, sizes)]
-    if scheme == "states":
-        return [sim.states_programs(layout, sizes)]
+    if scheme in STATES:
+        return [STATES[scheme](layout, sizes)]
     make = sim.heads_programs if scheme == "heads" else sim.ring_programs
     left = None if part.window is None else part.window - 1
     return [make(layout, sizes, left=left, right=0, backward=backward) for backward in (False, True)]
@@ -126,9 +127,10 @@ def memory_of(shape: Shape, part: Layers, scheme: str, layout: Layout, itemsize:
     wide = max(itemsize, 4)
     if scheme == "decoding a token":
         return tokens * keys * itemsize
-    if scheme == "states":
-        state = part.kv_heads * part.head_dim * (part.head_dim + part.value_dim) * wide
-        return tokens * (keys + rows) * itemsize + layout.ranks * state
+    if scheme in STATES:
+        maps = part.kv_heads * part.head_dim * (part.head_dim + part.value_dim) * wide * layout.ranks
+        state = part.kv_heads * part.head_dim * part.value_dim * wide
+        return tokens * (keys + rows) * itemsize + (maps if scheme == "states gathered" else state)
     own = tokens * (keys + rows) * itemsize
     if scheme == "heads":  # the same numbers once more as all tokens of some heads; a rank has at least one head of keys
         share = -(-shape.heads // layout.ranks)

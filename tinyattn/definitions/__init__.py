@@ -34,6 +34,7 @@ from tinyattn.definitions.linear.simple_gated_recurrent import simple_gated_line
 from tinyattn.definitions.lowrank.linformer import linformer_attention
 from tinyattn.definitions.lowrank.nystrom import nystrom_attention
 from tinyattn.definitions.softmax.contextual_position import contextual_position_bias
+from tinyattn.definitions.softmax.counted import contextual_position_attention
 from tinyattn.definitions.softmax.differential import differential_attention
 from tinyattn.definitions.softmax.dot_product import attention
 from tinyattn.definitions.softmax.dual_chunk import dual_chunk_attention
@@ -48,6 +49,7 @@ from tinyattn.definitions.softmax.multi_head import multi_head_attention
 from tinyattn.definitions.softmax.multi_query import multi_query_attention
 from tinyattn.definitions.softmax.off_by_one import softmax_off_by_one_attention
 from tinyattn.definitions.softmax.qk_norm import qk_norm_attention
+from tinyattn.definitions.softmax.scores import attention_scores
 from tinyattn.definitions.softmax.streaming import streaming_attention
 from tinyattn.definitions.softmax.weights import attention_weights
 from tinyattn.definitions.sparse.bigbird import bigbird_attention
@@ -78,6 +80,7 @@ from tinyattn.ops.windows import relative_position_index as relative_position_in
 
 __all__ = [
     "attention",
+    "attention_scores",
     "attention_weights",
     "attention_with_lse",
     "axial_attention",
@@ -85,6 +88,7 @@ __all__ = [
     "bigbird_attention",
     "block_mixture_attention",
     "block_sparse_attention",
+    "contextual_position_attention",
     "contextual_position_bias",
     "cosformer",
     "delta_rule",

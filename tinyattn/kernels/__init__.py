@@ -4,9 +4,11 @@ Its folders, in reading order. The folders that are named like those of the defi
 what the mechanisms stand on.
 
     tiles/                  registers, products of tiles, threads
+    rules/                  score rules, compiled
     exact/                  exact softmax attention over tiles of keys
     states/                 a state that tokens are folded into
     steps/                  what a training step has beside attention
+    weights.py              matrices as files store them
     softmax/                the softmax mechanisms
     sparse/                 mechanisms that visit some of the tiles
     linear/                 a state in the place of the keys
@@ -26,10 +28,12 @@ from tinyattn.kernels.linear.retention import retention
 from tinyattn.kernels.linear.simple_gated import simple_gated_linear_attention
 from tinyattn.kernels.lowrank.linformer import linformer_attention
 from tinyattn.kernels.lowrank.nystrom import nystrom_attention
+from tinyattn.kernels.softmax.counted import contextual_position_attention
 from tinyattn.kernels.softmax.differential import differential_attention
 from tinyattn.kernels.softmax.dot_product import attention, attention_with_lse
 from tinyattn.kernels.softmax.dual_chunk import dual_chunk_attention
 from tinyattn.kernels.softmax.dual_chunk_merged import dual_chunk_attention_merged
+from tinyattn.kernels.softmax.dynamic_contextual import dynamic_contextual_attention
 from tinyattn.kernels.softmax.gated import gated_attention
 from tinyattn.kernels.softmax.grouped_query import grouped_query_attention
 from tinyattn.kernels.softmax.latent_absorbed import latent_attention_absorbed
@@ -61,11 +65,13 @@ __all__ = [
     "based",
     "bigbird_attention",
     "block_sparse_attention",
+    "contextual_position_attention",
     "cosformer",
     "delta_rule",
     "differential_attention",
     "dual_chunk_attention",
     "dual_chunk_attention_merged",
+    "dynamic_contextual_attention",
     "gated_attention",
     "gated_delta_rule",
     "gated_linear_attention",

@@ -10,6 +10,7 @@ Its files, in reading order:
     draw/                   how problems are drawn
     oracles/                mechanisms written a second time
     score.py                scale, cap, bias, mask
+    rule.py                 score rules
     masking.py              which query sees which key
     mean.py                 a weighted mean
     heads.py                which keys a head reads; sinks
@@ -27,9 +28,11 @@ Its files, in reading order:
     run.py                  a law tried on seeded problems
 """
 
-from tinyattn.definitions import attention, attention_with_lse
-from tinyattn.laws import dtype, gradient, heads, linear, lse, masking, mean, score
+from tinyattn.definitions import attention, attention_with_lse, linear_attention
+from tinyattn.laws import dtype, gradient, heads, linear, lse, masking, mean, rule, score
 from tinyattn.laws.draw.linear import linear as linear_problem
+from tinyattn.laws.draw.options import on
+from tinyattn.laws.draw.sizes import four_tokens
 from tinyattn.laws.draw.softmax import ALL, softmax
 from tinyattn.laws.general import agrees, gradients_agree
 from tinyattn.laws.law import Law, judge
@@ -38,9 +41,11 @@ from tinyattn.laws.run import Report, check
 
 SAYS = "It gives what the definition gives."
 SOFTMAX_LAWS = (agrees("the_definition", attention, says=SAYS),
-                *score.LAWS, *masking.LAWS, *mean.LAWS, *heads.LAWS, *dtype.array_laws(softmax(*ALL)))
+                *score.LAWS, *rule.LAWS, *masking.LAWS, *mean.LAWS, *heads.LAWS, *dtype.array_laws(softmax(*ALL)))
 GRADIENT_LAWS = (gradients_agree("the_definition", attention), *gradient.LAWS)
 LSE_LAWS = (agrees("the_definition", attention_with_lse, says=SAYS), *lse.LAWS)
-LINEAR_LAWS = (*linear.LAWS, *dtype.array_laws(linear_problem))
+LINEAR_LAWS = (agrees("the_definition", linear_attention, draw=linear_problem, says=SAYS),
+               gradients_agree("the_definition", linear_attention, draw=on(linear_problem, four_tokens)),
+               *linear.LAWS, *dtype.array_laws(linear_problem))
 
 __all__ = ["GRADIENT_LAWS", "LINEAR_LAWS", "LSE_LAWS", "SOFTMAX_LAWS", "Law", "Problem", "Report", "Sizes", "check", "judge"]

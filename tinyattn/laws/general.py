@@ -38,6 +38,18 @@ def form_agrees(name: str, other: Mechanism, draw: Draw, says: str | None = None
             gradients_agree(name, other, draw=on(draw, four_tokens) if slopes is None else slopes))
 
 
+def definition_first(definition: Mechanism, draw: Draw, laws: tuple[Law, ...]) -> tuple[Law, ...]:
+    """Returns laws in an order that begins with the definition: the same outputs and the same gradients.
+
+    Laws about parts of a result hold for many wrong mechanisms too, so that these two are made where they are missing.
+    """
+    made = (agrees("the_definition", definition, draw=draw, says="It gives what the definition gives."),
+            gradients_agree("the_definition", definition, draw=on(draw, four_tokens)))
+    stated = {law.name: law for law in laws}
+    first = tuple(stated.pop(law.name, law) for law in made)
+    return (*first, *stated.values())
+
+
 def invisible(option: str, numbers: tuple[int, ...], draw: Draw) -> Law:
     """Returns the law that a block size, or another number that only divides the work, does not change the result."""
     def sized(f: Mechanism, p: Problem, sizes: tuple[int, ...]) -> tuple[Array, ...]:

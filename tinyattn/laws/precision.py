@@ -75,7 +75,7 @@ def honest_run(inside: str, dtype: str) -> Mechanism:
         q, k, v = blank_unseen(q, k, v, visible)
         scaled = factor(q * check_scale(scale, q.shape[-1]))
         products = unfold_group(fold_group(scaled, k.shape[-3]) @ factor(k).mT, q.shape[-3])
-        scores = scores_from(products, softcap, bias, visible)
+        scores = scores_from(products, softcap, None, bias, visible)
         if inside == "all":
             scores = rounded(scores, dtype)
         exps, total, _ = exponentials(scores, check_sinks(sinks, q.shape[-3], q.dtype))

@@ -10,6 +10,7 @@ import numpy as np
 
 from tinyattn import definitions
 from tinyattn.ops.masks.pattern import Pattern
+from tinyattn.ops.score_rule import ScoreRule, check_score
 from tinyattn.ops.types import Array
 
 Mechanism = Callable[..., Any]
@@ -100,6 +101,8 @@ class Problem:
         def each(item: Any) -> Any:
             if isinstance(item, np.ndarray) and item.dtype.kind == "f":
                 return f(item)
+            if isinstance(item, ScoreRule):
+                return item.with_parts(f)
             return tuple(each(part) for part in item) if isinstance(item, tuple) else item
 
         return Problem(f(self.q), f(self.k), f(self.v), {name: each(o) for name, o in self.options.items()})
@@ -140,6 +143,8 @@ class Problem:
         bias = self.options.get("bias")
         if isinstance(bias, np.ndarray) and bias.ndim and bias.shape[-1] == len(order):
             changes["bias"] = bias[..., order]
+        if (rule := check_score(self.options.get("score"), self.full(), self.q.dtype)) is not None:
+            changes["score"] = rule.of_keys(order)
         return same.but(k=self.k[..., order, :], v=self.v[..., order, :], **changes)
 
 

@@ -46,7 +46,7 @@ def recomputed(storage: str = "float32", *, absolute: bool = False) -> Mechanism
                   softcap: float | None = None, sinks: Array | None = None) -> tuple[Array, Any]:
         factor, bias_shape = check_scale(scale, q.shape[-1]), None if bias is None else np.shape(bias)
         q, k, v = blank_unseen(q, k, v, mask)
-        scores = scores_from(onto(q * factor, np.swapaxes(k, -1, -2)), softcap, bias, mask)
+        scores = scores_from(onto(q * factor, np.swapaxes(k, -1, -2)), softcap, None, bias, mask)
         exps, total, shift = exponentials(scores, sinks)
         out, lse = weighted_values(exps, v) / nonzero(total), log_total(total, shift)
         capped = scores if bias is None else scores - bias

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,26 @@ from tinyattn.layers.checks import check_cache, check_mechanism
 from tinyattn.layers.mixed import same
 from tinyattn.ops.heads import merge_heads, split_heads
 from tinyattn.ops.positions.frequencies import Frequencies
-from tinyattn.ops.positions.rotary import rotary
+from tinyattn.ops.positions.rotary import RUN, rotary, turn_pairs
 from tinyattn.ops.types import Array
+
+
+def tables(frequencies: Frequencies, start: int, length: int, dtype: Any) -> tuple[Array, Array]:
+    """Returns the cosines and sines (length, pairs) of the positions from `start` on.
+
+    >>> tables(Frequencies(np.ones(1)), 0, 2, np.dtype(float))[0].round(2).tolist()
+    [[1.0], [0.54]]
+    """
+    first = start // RUN * RUN
+    cos, sin = run_of_tables(frequencies, first, -(-(start - first + length) // RUN) * RUN, dtype)
+    return cos[start - first : start - first + length], sin[start - first : start - first + length]
+
+
+@lru_cache(maxsize=4)
+def run_of_tables(frequencies: Frequencies, start: int, length: int, dtype: Any) -> tuple[Array, Array]:
+    """Returns the tables of whole runs of positions, kept because all layers of a model share them."""
+    angles, factor = np.arange(start, start + length)[:, None] * frequencies.values, frequencies.attention_factor
+    return (factor * np.cos(angles)).astype(dtype), (factor * np.sin(angles)).astype(dtype)
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,10 +80,18 @@ class TrainedAttention:
         """Returns queries, keys and values, normed and rotated as the mechanism takes them; x starts at position `start`."""
         q, k = self.headed(x, self.q, self.q_norm, self.heads), self.headed(x, self.k, self.k_norm, self.kv_heads)
         if self.frequencies is not None:
-            at = np.arange(start, start + x.shape[-2]) if positions is None else positions[..., None, :]
-            dims = 2 * len(self.frequencies.values)
-            q, k = (rotary(part, at, dims=dims, frequencies=self.frequencies, interleaved=self.interleaved) for part in (q, k))
+            q, k = (self.rotated(part, start, positions) for part in (q, k))
         return q, k, split_heads(self.clipped(self.v(x)), self.kv_heads)
+
+    def rotated(self, x: Array, start: int, positions: Array | None) -> Array:
+        """Returns queries or keys (..., heads, length, head_dim), the first channels rotated."""
+        if self.frequencies is None:
+            return x
+        if positions is None:
+            cos, sin = tables(self.frequencies, start, x.shape[-2], x.dtype)
+            return turn_pairs(x, cos, sin, self.interleaved)
+        return rotary(x, positions[..., None, :], dims=2 * len(self.frequencies.values), frequencies=self.frequencies,
+                      interleaved=self.interleaved)
 
     def headed(self, x: Array, weights: Affine, norm: Callable[[Array], Array], heads: int) -> Array:
         """Returns the projected and normed tokens as heads."""

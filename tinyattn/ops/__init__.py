@@ -21,6 +21,7 @@ Its files, in reading order:
     draws.py                random matrices that mechanisms take as arguments
     bias.py                 biases that are a function of the distance
     options.py              the options of softmax attention, checked
+    score_rule.py           functions of scores and positions
     landmarks.py            means of segments, a pseudo-inverse
     neighbours.py           the cells around a cell of a grid
     tiles.py                visibility of one block of keys
@@ -57,12 +58,14 @@ from tinyattn.ops.positions import (
     t5_buckets,
     yarn_frequencies,
 )
+from tinyattn.ops.score_rule import ScoreRule
 from tinyattn.ops.softmax import log_softmax, logsumexp, softmax
 
 __all__ = [
     "Bias",
     "Frequencies",
     "Pattern",
+    "ScoreRule",
     "alibi",
     "alibi_slopes",
     "cosformer_features",

@@ -130,3 +130,21 @@ def check_rotations(rotations: Any, qk: Array) -> Array:
     if rotations.ndim != 3 or rotations.shape[1] != qk.shape[-1] or 0 in rotations.shape:
         raise ValueError(f"rotations: expected shape (hashes, {qk.shape[-1]}, buckets // 2), got shape {rotations.shape}")
     return check_gate("rotations", rotations, rotations.shape, qk.dtype)
+
+
+def check_span(span: Any, q: Array) -> Array:
+    """Returns spans of shape (..., heads, i), or of one that broadcasts to it, in the dtype of q."""
+    span = np.full(1, span, q.dtype) if is_number(span) else floating("span", span)
+    check_broadcast("span", span.shape, q.shape[:-1], "(..., heads, q_len)")
+    if not np.all(np.isfinite(span)) or np.any(span < 0):
+        raise ValueError("span: expected finite numbers of 0 or more, as a token sees itself")
+    checked: Array = span.reshape(1) if not span.ndim else span
+    return checked.astype(q.dtype)
+
+
+def check_embedding(embedding: Any, q: Array) -> Array:
+    """Returns one vector for each contextual position, (positions, d), in the dtype of q."""
+    embedding = floating("embedding", embedding)
+    if embedding.ndim != 2 or embedding.shape[-1] != q.shape[-1] or not embedding.shape[0]:
+        raise ValueError(f"embedding: expected shape (positions, {q.shape[-1]}), got shape {embedding.shape}")
+    return embedding.astype(q.dtype)

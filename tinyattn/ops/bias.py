@@ -63,6 +63,7 @@ def alibi(slopes: Array) -> Bias:
         far = np.abs(distance).astype(slopes.dtype)
         return -slopes.reshape(-1, *[1] * far.ndim) * far
 
+    of.slopes = slopes  # type: ignore[attr-defined]  # kernels compute this bias from the slopes and not from a table
     return Bias(of)
 
 

@@ -12,6 +12,7 @@ Its files, in reading order:
     heads.py                each rank computes some heads of all tokens
     tree.py                 few queries over the caches of all ranks
     states.py               the linear family: maps of states are exchanged
+    turns.py                the linear family, one rank after the other: the state is handed on
     simulate.py             what each scheme computes and sends, and how long it takes
 """
 
@@ -20,6 +21,7 @@ from tinyattn.parallel.layout import Layout, contiguous, zigzag
 from tinyattn.parallel.ring import ring_attention, ring_attention_with_lse
 from tinyattn.parallel.states import recurrent
 from tinyattn.parallel.tree import tree_attention, tree_attention_with_lse
+from tinyattn.parallel.turns import recurrent_in_turn
 
-__all__ = ["Layout", "contiguous", "head_parallel_attention", "head_parallel_attention_with_lse", "recurrent", "ring_attention",
-           "ring_attention_with_lse", "tree_attention", "tree_attention_with_lse", "zigzag"]
+__all__ = ["Layout", "contiguous", "head_parallel_attention", "head_parallel_attention_with_lse", "recurrent",
+           "recurrent_in_turn", "ring_attention", "ring_attention_with_lse", "tree_attention", "tree_attention_with_lse", "zigzag"]

@@ -9,7 +9,7 @@ import numpy as np
 
 from tinyattn.engine.primitive import primitive
 from tinyattn.ops.types import Array
-from tinyattn.parallel.agree import Together, refuse_again
+from tinyattn.parallel.agree import Together, refuse_again, wait
 
 # The tag of every message between two ranks, so that those of the caller are not mistaken for them.
 TAG = 20_311
@@ -38,13 +38,13 @@ def advance(requests: Sequence[Any]) -> None:
 def finish(requests: Sequence[Any]) -> None:
     """Waits until all requests are done."""
     for request in requests:
-        request.Wait()
+        wait(request)
 
 
 def exchanged(comm: Any, sent: Sequence[Array], sizes: Sequence[int]) -> list[Array]:
     """Returns the bytes that each rank sent to this one, where `sent` are the bytes for each of them."""
     into = np.empty(sum(sizes), np.uint8)
-    comm.Alltoallv([np.concatenate(sent), ([x.size for x in sent], None)], [into, (list(sizes), None)])
+    wait(comm.Ialltoallv([np.concatenate(sent), ([x.size for x in sent], None)], [into, (list(sizes), None)]))
     return np.split(into, np.cumsum(sizes)[:-1])
 
 
@@ -78,23 +78,23 @@ def total(comm: Any, x: Array) -> Array:
 
 
 @primitive
-def gathered_once(x: Array, comm: Any, counts: tuple[int, ...]) -> tuple[Array, Any]:
+def gathered_once(x: Array, comm: Any, counts: tuple[int, ...], name: str) -> tuple[Array, Any]:
     """Returns the arrays (counts[rank], ...) of all ranks, one after the other, and what the backward needs."""
-    with Together(comm, "recurrent"):
+    with Together(comm, name):
         each = x.dtype.itemsize * int(np.prod(x.shape[1:]))
         parts = exchanged(comm, [raw(x)] * len(counts), [count * each for count in counts])
         out = np.concatenate(parts).view(x.dtype).reshape(sum(counts), *x.shape[1:])
-    return out, (comm, counts)
+    return out, (comm, counts, name)
 
 
 @gathered_once.backward
 def _(d_out: Array, saved: Any) -> dict[str, Array]:
-    comm, counts = saved
-    with Together(comm, "recurrent (backward)"):
+    comm, counts, name = saved
+    with Together(comm, f"{name} (backward)"):
         own = counts[comm.Get_rank()]
         each = d_out.dtype.itemsize * int(np.prod(d_out.shape[1:]))
         parts = exchanged(comm, [raw(part) for part in np.split(d_out, np.cumsum(counts)[:-1])], [own * each] * len(counts))
         return {"x": sum(part.view(d_out.dtype).reshape(own, *d_out.shape[1:]) for part in parts)}  # type: ignore[dict-item]
 
 
-gathered = gathered_once.again(refuse_again("tinyattn.parallel.recurrent"))
+gathered = gathered_once.again(lambda x, comm, counts, name: refuse_again(f"tinyattn.parallel.{name}")())

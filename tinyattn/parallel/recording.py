@@ -50,6 +50,9 @@ class Recording:
     def Get_size(self) -> int:
         return int(self.comm.Get_size())
 
+    def Ibarrier(self) -> Any:
+        return self.comm.Ibarrier()
+
     def allgather(self, value: Any) -> list[Any]:
         gathered: list[Any] = self.comm.allgather(value)
         return gathered
@@ -65,10 +68,10 @@ class Recording:
         self.events.append(Event("receive", source, into.nbytes))
         return Noted(self, self.comm.Irecv(into, source=source, tag=tag), source)
 
-    def Alltoallv(self, sent: Sequence[Any], received: Sequence[Any]) -> None:
+    def Ialltoallv(self, sent: Sequence[Any], received: Sequence[Any]) -> Any:
         counts = sent[1][0]
         self.events.append(Event("exchange", None, sum(counts) - counts[self.Get_rank()]))
-        self.comm.Alltoallv(sent, received)
+        return self.comm.Ialltoallv(sent, received)
 
 
 class Noted:

@@ -158,7 +158,7 @@ def _(d_outs: tuple[Array, Array], saved: Any) -> dict[str, Array | None]:
     after, before = (rank + 1) % ranks, (rank - 1) % ranks
     with Together(comm, "ring_attention (backward)"):
         wide_q = to_single(q)
-        d_q = np.zeros_like(wide_q)
+        d_q: Array | None = None
         keys, values = np.ascontiguousarray(k), np.ascontiguousarray(v)
         sums: list[Array] = []
         for step in range(ranks):
@@ -171,22 +171,26 @@ def _(d_outs: tuple[Array, Array], saved: Any) -> dict[str, Array | None]:
                 summed = [blank(x, layout.count(source), wide_q.dtype) for x in (keys, values)]
                 requests += post(comm, sums, after, summed, before)
             wide_k, wide_v = to_single(keys), to_single(values)
-            d_k, d_v = np.zeros(wide_k.shape, wide_q.dtype), np.zeros(wide_v.shape, wide_q.dtype)
+            d_k: Array | None = None
+            d_v: Array | None = None
             for _, rows, columns, seen in met(layout, rule, rank, source):
                 added = gradients(wide_q[..., rows, :], wide_k[..., columns, :], wide_v[..., columns, :], out[..., rows, :],
                                   lse[..., rows], d_out[..., rows, :], d_lse[..., rows], seen, rule)
-                d_q[..., rows, :] += added[0]
-                d_k[..., columns, :] += added[1]
-                d_v[..., columns, :] += added[2]
+                d_q = total_of(d_q, added[0], rows, wide_q.shape)
+                d_k, d_v = total_of(d_k, added[1], columns, wide_k.shape), total_of(d_v, added[2], columns, wide_v.shape)
+                del added  # before the next ones are made
                 advance(requests)
+            d_keys = [np.zeros(x.shape, wide_q.dtype) if d_x is None else d_x for d_x, x in ((d_k, wide_k), (d_v, wide_v))]
             finish(requests)
-            sums = [d_k + summed[0], d_v + summed[1]] if step else [d_k, d_v]
+            for whole, part in zip(d_keys, summed, strict=False):
+                whole += part
+            sums = d_keys
             keys, values = coming or (keys, values)
         if ranks > 1:  # the gradients go home
             home = [blank(x, layout.count(rank), wide_q.dtype) for x in (k, v)]
             finish(post(comm, sums, after, home, before))
             sums = home
-        found: dict[str, Array | None] = {"q": d_q, "k": sums[0], "v": sums[1]}
+        found: dict[str, Array | None] = {"q": np.zeros_like(wide_q) if d_q is None else d_q, "k": sums[0], "v": sums[1]}
         if sinks is not None:
             found["sinks"] = sink_gradient(sinks, out, lse, d_out, d_lse)
     return found
@@ -204,6 +208,15 @@ def met(layout: Layout, rule: Rule, rank: int, source: int) -> list[tuple[int, s
             if seen is not None:
                 found.append((own, rows, columns, seen))
     return found
+
+
+def total_of(whole: Array | None, part: Array, at: slice, shape: tuple[int, ...]) -> Array:
+    """Returns a sum of parts with one more; the first part is the sum itself where it is all of it, which saves two passes."""
+    if whole is None and part.shape == shape:
+        return part
+    whole = np.zeros(shape, part.dtype) if whole is None else whole
+    whole[..., at, :] += part
+    return whole
 
 
 def blank(like: Array, count: int, dtype: Any = None) -> Array:

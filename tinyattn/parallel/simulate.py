@@ -159,6 +159,22 @@ def states_programs(layout: Layout, shape: Shape) -> list[Program]:
     return programs
 
 
+def turns_programs(layout: Layout, shape: Shape) -> list[Program]:
+    """Returns what each rank does in `recurrent_in_turn` with a state (d, e) per head of keys, in order."""
+    b, h, g, d, e, _ = shape
+    size = b * g * d * e * 4
+    programs: list[Program] = [[] for _ in range(layout.ranks)]
+    order = sorted((span, owner) for owner, spans in enumerate(layout.spans) for span in spans)
+    for at, (span, owner) in enumerate(order):
+        ops = programs[owner]
+        if at and order[at - 1][1] != owner:
+            ops += [Op("receive", order[at - 1][1], size), Op("wait")]
+        ops.append(Op("compute", size=b * (span[1] - span[0]) * 2 * (h + g) * d * e))
+        if at + 1 < len(order) and order[at + 1][1] != owner:
+            ops += [Op("send", order[at + 1][1], size), Op("wait")]
+    return programs
+
+
 def seconds(programs: Sequence[Program], machine: Machine, *, overlap: bool = True) -> list[float]:
     """Returns when each rank has finished its program.
 

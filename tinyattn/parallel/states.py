@@ -49,27 +49,13 @@ def recurrent(run: Callable[..., Any], q: Array, k: Array, v: Array, gates: Mapp
     given = {} if gates is None else gates
 
     def checked() -> tuple[dict[str, Any], Any]:
-        if not callable(run):
-            raise TypeError(f"run: expected a mechanism of the linear family, got {type(run).__name__}")
-        check_arrays(q, k, v)
-        check_layout(layout, comm.Get_size())
-        count = layout.count(comm.Get_rank())  # type: ignore[union-attr]
-        if not isinstance(given, Mapping):
-            raise TypeError(f"gates: expected a dict of arrays by name, got {type(given).__name__}")
-        for name, array in {"q": q, "k": k, "v": v, **given}.items():
-            shape = tuple(getattr(array, "shape", ()))
-            if len(shape) < k.ndim - 1 or shape[k.ndim - 2] != count:
-                raise ValueError(f"{name}: expected the {count} tokens that the layout gives this rank, got shape {shape}")
-        shapes = {f"the shape of {name} without its tokens": (*array.shape[: k.ndim - 2], *array.shape[k.ndim - 1 :])
-                  for name, array in {"q": q, "k": k, "v": v, **given}.items()}
+        facts = facts_of_states(run, q, k, v, given, comm, layout)
         wide = {name: to_single(array) for name, array in {"q": q, "k": k, "v": v, **given}.items()}
         features = features_of(run, wide)
         featured = np.zeros((*k.shape[:-1], features), wide["k"].dtype)  # what a feature map makes of the keys
         states = check_state(initial_state, featured, wide["v"], truth("normalize", normalize))
-        facts = {"gates": tuple(given), **shapes, "dtype": np.dtype(q.dtype).name, "layout": layout.spans,  # type: ignore[union-attr]
-                 "initial_state": None if initial_state is None else states.shape,
-                 "normalize, return_state": (normalize, truth("return_state", return_state)),
-                 "arguments with gradients": differentiated(q=q, k=k, v=v, **given)}
+        facts |= {"initial_state": None if initial_state is None else states.shape,
+                  "normalize, return_state": (normalize, truth("return_state", return_state))}
         return facts, (wide, states)
 
     (wide, state), _ = agreed(comm, checked, "recurrent")
@@ -77,6 +63,26 @@ def recurrent(run: Callable[..., Any], q: Array, k: Array, v: Array, gates: Mapp
         out, last = folded(run, wide, state, comm, layout, normalize)  # type: ignore[arg-type]
     out = out.astype(q.dtype) if is_half(q.dtype) else out
     return (out, state_pair(last) if normalize else last) if return_state else out
+
+
+def facts_of_states(run: Any, q: Array, k: Array, v: Array, gates: Any, comm: Any, layout: Any) -> dict[str, Any]:
+    """Returns what all ranks must agree on; raises for what is no recurrence, and for arrays that the layout does not fit."""
+    if not callable(run):
+        raise TypeError(f"run: expected a mechanism of the linear family, got {type(run).__name__}")
+    check_arrays(q, k, v)
+    check_layout(layout, comm.Get_size())
+    count = layout.count(comm.Get_rank())
+    if not isinstance(gates, Mapping):
+        raise TypeError(f"gates: expected a dict of arrays by name, got {type(gates).__name__}")
+    given, token_axis = {"q": q, "k": k, "v": v, **gates}, k.ndim - 2
+    for name, array in given.items():
+        shape = tuple(getattr(array, "shape", ()))
+        if len(shape) <= token_axis or shape[token_axis] != count:
+            raise ValueError(f"{name}: expected the {count} tokens that the layout gives this rank, got shape {shape}")
+    shapes = {f"the shape of {name} without its tokens": (*array.shape[:token_axis], *array.shape[token_axis + 1 :])
+              for name, array in given.items()}
+    return {"gates": tuple(gates), **shapes, "dtype": np.dtype(q.dtype).name, "layout": layout.spans,
+            "arguments with gradients": differentiated(**given)}
 
 
 def folded(run: Callable[..., Any], given: Mapping[str, Array], state: Array, comm: Any, layout: Layout,
@@ -101,7 +107,7 @@ def folded(run: Callable[..., Any], given: Mapping[str, Array], state: Array, co
         end = end + sum(x[..., :0].sum() for x in (k, v, *gates.values()))
         rows.append(out)
         maps.append(end)
-    every = gathered(np.stack(maps), comm, counts)
+    every = gathered(np.stack(maps), comm, counts, "recurrent")
     first = np.cumsum((0, *counts)).tolist()
     owners = [(rank, number) for rank, spans in enumerate(layout.spans) for number in range(len(spans))]
     before: dict[tuple[int, int], Array] = {}

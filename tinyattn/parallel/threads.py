@@ -17,56 +17,55 @@ from tinyattn.parallel.agree import Ended
 PATIENCE = 60.0
 
 
+Key = tuple[int, int, Any]
+
+
 class World:
     """What the ranks share: the messages on their way, and whether one of them has ended all."""
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self.changed = threading.Condition()
-        self.posts: dict[tuple[int, int, Any], list[Any]] = defaultdict(list)
+        self.lock = threading.Lock()
+        self.posts: dict[Key, list[np.ndarray]] = defaultdict(list)
         self.ended = False
 
-    def post(self, key: tuple[int, int, Any], message: Any) -> None:
-        with self.changed:
+    def post(self, key: Key, message: np.ndarray) -> None:
+        with self.lock:
             self.posts[key].append(message)
-            self.changed.notify_all()
 
-    def ready(self, key: tuple[int, int, Any]) -> bool:
-        with self.changed:
-            return bool(self.posts[key])
-
-    def wait(self, key: tuple[int, int, Any]) -> Any:
-        last = time.monotonic() + PATIENCE
-        with self.changed:
-            while not self.posts[key]:
-                if self.ended:
-                    raise Ended("another rank has ended all ranks")
-                if not self.changed.wait(last - time.monotonic()):
-                    raise Ended(f"rank {key[1]} waits for a message of rank {key[0]} that was never sent")
-            return self.posts[key].pop(0)
-
-    def end(self) -> None:
-        with self.changed:
-            self.ended = True
-            self.changed.notify_all()
+    def take(self, key: Key) -> np.ndarray | None:
+        """Returns the next message from one rank to another under a tag; None where it is not there yet."""
+        with self.lock:
+            if self.posts[key]:
+                return self.posts[key].pop(0)
+        if self.ended:
+            raise Ended("another rank has ended all ranks")
+        return None
 
 
 class Request:
-    """A message on its way: `Test` says whether it is there, `Wait` waits for it."""
+    """Messages on their way to a rank: `Test` puts those that are there in their arrays, and says whether all are."""
 
-    def __init__(self, world: World, key: tuple[int, int, Any] | None = None, into: np.ndarray | None = None) -> None:
-        self.world, self.key, self.into = world, key, into
+    def __init__(self, world: World, expected: Sequence[tuple[Key, np.ndarray]] = ()) -> None:
+        self.world, self.expected, self.last = world, list(expected), time.monotonic() + PATIENCE
 
     def Test(self) -> bool:
-        return self.key is None or self.world.ready(self.key)
+        while self.expected:
+            key, into = self.expected[0]
+            message = self.world.take(key)
+            if message is None:
+                if time.monotonic() > self.last:
+                    raise Ended(f"rank {key[1]} waits for a message of rank {key[0]} that was never sent")
+                return False
+            if message.size != into.size:
+                raise ValueError(f"a message of {message.size} bytes came where {into.size} were expected")
+            into[...] = message
+            self.expected.pop(0)
+        return True
 
     def Wait(self) -> None:
-        if self.key is not None and self.into is not None:
-            message = self.world.wait(self.key)
-            if message.size != self.into.size:
-                raise ValueError(f"a message of {message.size} bytes came where {self.into.size} were expected")
-            self.into[...] = message
-            self.key = None
+        while not self.Test():
+            time.sleep(1e-5)
 
 
 class Threads:
@@ -86,31 +85,32 @@ class Threads:
         return Request(self.world)
 
     def Irecv(self, into: Any, source: int, tag: int = 0) -> Request:
-        return Request(self.world, (source, self.rank, tag), into)
+        return Request(self.world, [((source, self.rank, tag), into)])
+
+    def collective(self, sent: Sequence[np.ndarray], into: Sequence[np.ndarray]) -> Request:
+        """Returns the request of one message to and from each rank."""
+        self.calls += 1
+        tag = "collective", self.calls
+        for other, message in enumerate(sent):
+            self.world.post((self.rank, other, tag), np.array(message))
+        return Request(self.world, [((other, self.rank, tag), array) for other, array in enumerate(into)])
+
+    def Ibarrier(self) -> Request:
+        nothing = [np.empty(0)] * self.world.size
+        return self.collective(nothing, nothing)
 
     def allgather(self, value: Any) -> list[Any]:
-        self.calls += 1
-        for other in range(self.world.size):
-            self.world.post((self.rank, other, ("all", self.calls)), value)
-        return [self.world.wait((other, self.rank, ("all", self.calls))) for other in range(self.world.size)]
+        sent, into = np.empty((), object), [np.empty((), object) for _ in range(self.world.size)]
+        sent[()] = value
+        self.collective([sent] * self.world.size, into).Wait()
+        return [array[()] for array in into]
 
-    def Alltoallv(self, sent: Sequence[Any], received: Sequence[Any]) -> None:
+    def Ialltoallv(self, sent: Sequence[Any], received: Sequence[Any]) -> Request:
         (message, (counts, _)), (into, (sizes, _)) = sent, received
-        self.calls += 1
-        at = 0
-        for other, count in enumerate(counts):
-            self.world.post((self.rank, other, ("each", self.calls)), np.array(message[at : at + count]))
-            at += count
-        at = 0
-        for other, count in enumerate(sizes):
-            part = self.world.wait((other, self.rank, ("each", self.calls)))
-            if part.size != count:
-                raise ValueError(f"a message of {part.size} bytes came where {count} were expected")
-            into[at : at + count] = part
-            at += count
+        return self.collective(np.split(message, np.cumsum(counts)[:-1]), np.split(into, np.cumsum(sizes)[:-1]))
 
     def Abort(self, code: int = 1) -> None:
-        self.world.end()
+        self.world.ended = True
 
 
 def run(ranks: int, program: Callable[[Any], Any]) -> list[Any]:
@@ -134,7 +134,7 @@ def run(ranks: int, program: Callable[[Any], Any]) -> list[Any]:
             errors[rank] = error
         finally:
             if not finished:
-                world.end()
+                world.ended = True
 
     threads = [threading.Thread(target=begin, args=(rank,), daemon=True) for rank in range(ranks)]
     for thread in threads:

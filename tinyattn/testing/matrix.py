@@ -59,7 +59,7 @@ def render(matrix: Mapping[str, Mapping[str, bool]], museum: Iterable[Twin] = MU
 
     >>> matrix = {"windows_of_the_text": {law.name: False for law in find("locally grouped attention").laws}}
     >>> print(render(matrix).splitlines()[0])
-    locally_grouped_attention: 10 laws, 1 twins
+    locally_grouped_attention: 12 laws, 1 twins
     """
     own = {twin.name: twin.killed_by for twin in museum}
     sign = {(True, True): "●", (False, True): "○", (False, False): "·", (True, False): "!"}

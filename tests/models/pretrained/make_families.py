@@ -1,13 +1,13 @@
 """Writes one tiny random model per family, with the logits that transformers computes from it in float64.
 
     pip install torch transformers
-    python tests/models/pretrained/make_families.py
+    python tests/models/pretrained/make_families.py [CASE ...]
 
 What transformers computes in float32 whatever the dtype of the model (RMS norms, angles) is widened by replacing torch.float32.
 """
 
 import json
-import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -30,32 +30,35 @@ CASES = {
     "olmo": {"clip_qkv": 0.5}, "olmo2": {}, "phi": {"num_key_value_heads": 4}, "phi3": {"sliding_window": 6}, "gpt2": {},
     "gpt_neox": {"rope_parameters": {**ROPE, "partial_rotary_factor": 0.5, "rope_type": "default"}}, "gpt_neox-serial": {"use_parallel_residual": False, "rope_parameters": {**ROPE, "partial_rotary_factor": 0.5, "rope_type": "default"}},
     "cohere": {"logit_scale": 0.5}, "starcoder2": {}, "stablelm": {"use_qkv_bias": True, "rope_parameters": {**ROPE, "partial_rotary_factor": 0.5, "rope_type": "default"}},
+    "bert": {"hidden_act": "gelu", "num_key_value_heads": None},
 }
 
 
 def main():
     import torch
     from safetensors.torch import save_file
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModel, AutoModelForCausalLM
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
     torch.set_default_dtype(torch.float64)
     torch.float32 = torch.float = torch.float64
     torch.Tensor.float = torch.Tensor.double
-    shutil.rmtree(HERE, ignore_errors=True)
+    chosen = sys.argv[1:] or list(CASES)
     tokens = np.random.default_rng(0).integers(0, 40, (2, 12))
-    for case, changes in CASES.items():
+    for case, changes in ((case, CASES[case]) for case in chosen):
         kind = case.split("-")[0]
         sizes = {"n_embd": 16, "n_layer": 2, "n_head": 4, "n_positions": 64, "n_inner": 24, "vocab_size": 40, "bos_token_id": 1, "eos_token_id": 2} if kind == "gpt2" else SIZES
         config = CONFIG_MAPPING[kind](**{**sizes, **changes}, attn_implementation="eager")
         torch.manual_seed(0)
-        model = AutoModelForCausalLM.from_config(config, dtype=torch.float64).eval()
+        made = AutoModel if kind == "bert" else AutoModelForCausalLM
+        model = made.from_config(config, dtype=torch.float64).eval()
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter.copy_((torch.randn(parameter.shape, dtype=torch.float64) * (0.3 if parameter.ndim > 1 else 0.5)).to(torch.float16).double())
-            logits = model(torch.from_numpy(tokens)).logits.numpy()
+            found = model(torch.from_numpy(tokens))
+            logits = (found.last_hidden_state if kind == "bert" else found.logits).numpy()
         folder = HERE / case
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         (folder / "config.json").write_text(json.dumps(config.to_dict(), default=str))
         # Transformers calls the head of gpt_neox lm_head in memory, and published files have embed_out.
         head = "embed_out.weight" if kind == "gpt_neox" else "lm_head.weight"

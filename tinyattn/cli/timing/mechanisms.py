@@ -16,7 +16,7 @@ from tinyattn.cli.timing.measure import REST, interleaved, limits, ratio
 from tinyattn.cli.timing.table import Table
 from tinyattn.engine import vjp
 from tinyattn.laws.law import outputs
-from tinyattn.ops import masks
+from tinyattn.ops import alibi, masks
 from tinyattn.ops.activation import sigmoid
 from tinyattn.ops.masks.published import near_blocks
 from tinyattn.ops.norm import unit
@@ -37,7 +37,7 @@ class Case:
     """One mechanism as it is timed: options that are the same for every length or made for one, and which pairs are visible.
 
     `arguments(q, k, v)` are its arguments by name beside the options. `products` counts the whole products of a tile of tokens,
-    forward, where a state stands in the place of the pairs.
+    forward, where a state stands in the place of the pairs. `label` tells rows of one mechanism apart.
     """
 
     name: str
@@ -46,6 +46,7 @@ class Case:
     seen: Callable[[int], Any] = lambda length: masks.causal()
     times: int = 1
     products: float | None = None
+    label: str = ""
 
 
 def causal(pattern: Any) -> Any:
@@ -83,6 +84,11 @@ def gated(*gates: str) -> Callable[..., dict[str, Any]]:
 
 CASES = (
     Case("attention", {"causal": True}),
+    Case("attention", {"causal": True, "softcap": 20.0}, label="attention, softcap"),
+    Case("attention", {"causal": True, "bias": alibi(np.linspace(0.1, 0.8, HEADS, dtype=np.float32))}, label="attention, ALiBi"),
+    Case("attention", {"causal": True, "score": lambda s, i, j: 0.9 * s - 0.1 * abs(i - j)}, label="attention, a rule"),
+    Case("dynamic_contextual_attention", {"ramp": 32.0}, lambda q, k, v: {"q": q, "k": k, "v": v, "span": np.abs(q[..., 0]) * 512}),
+    Case("contextual_position_attention", {}, lambda q, k, v: {"q": q, "k": k, "v": v, "embedding": q[0, 0, :64]}),
     Case("softmax_off_by_one_attention", {"causal": True}),
     Case("qk_norm_attention", {"causal": True}),
     Case("gated_attention", {"causal": True}, lambda q, k, v: {"q": q, "k": k, "v": v, "gate": q[..., 0]}),
@@ -162,7 +168,7 @@ def time_mechanisms(rounds: int) -> list[Line]:
                                  backward=backward)}, rounds, warm_up=1, rest=REST, seconds=PATIENCE)
             grown = interleaved({"short": now(LENGTH), "long": now(LONG)}, rounds, warm_up=1, rest=REST, seconds=PATIENCE)
             rate = work(case, LONG, backward=backward) / statistics.median(grown["long"]) / 1e9
-            lines.append({"mechanism": case.name, "pass": "with backward" if backward else "forward",
+            lines.append({"mechanism": case.label or case.name, "pass": "with backward" if backward else "forward",
                           "ms": 1e3 * statistics.median(taken["fast"]), "times definition": ratio(taken["definition"], taken["fast"]),
                           "of dense": ratio(taken["fast"], taken["dense"]), "growth": ratio(grown["long"], grown["short"]),
                           "GFLOP/s": rate, "of the product": rate / product,

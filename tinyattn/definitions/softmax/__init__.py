@@ -5,6 +5,7 @@ Its files, in reading order:
     dot_product.py          attention
     lse.py                  attention with its log-sum-exp
     weights.py              the weights of attention
+    scores.py               the scores of attention, stage by stage
     multi_head.py           every query head has its own keys
     multi_query.py          all query heads share one head of keys
     grouped_query.py        groups of query heads share one head of keys
@@ -15,6 +16,7 @@ Its files, in reading order:
     gated.py                a gate on the output
     dynamic_contextual.py   each token sets how far back it looks
     contextual_position.py  distance counts the tokens that gates select
+    counted.py              attention with such positions
     dual_chunk.py           rotary positions that stay below a bound
     dual_chunk_merged.py    the same as three attentions, merged
     latent_expanded.py      keys and values computed from one small vector per token

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from tinyattn.ops.activation import sigmoid
+from tinyattn.ops.arguments import check_embedding
 from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.options import Window, blank_unseen, visible_keys
 from tinyattn.ops.scores import scores_of
-from tinyattn.ops.signature import floating, shapes
+from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array
 
 
@@ -34,21 +35,23 @@ def contextual_position_bias(q: Array, k: Array, *, embedding: Array, causal: bo
     >>> contextual_position_bias(q, k, embedding=np.array([[0.0], [10.0], [20.0]]))
     array([[20., 10.]])
     """
-    embedding = floating("embedding", embedding)
-    if embedding.ndim != 2 or embedding.shape[-1] != q.shape[-1] or not embedding.shape[0]:
-        raise ValueError(f"embedding: expected shape (positions, {q.shape[-1]}), got shape {embedding.shape}")
+    embedding = check_embedding(embedding, q)
     visible = visible_keys(mask, causal, window, (*q.shape[:-1], k.shape[-2]))
     q, k, _ = blank_unseen(q, k, k, visible)
+    return bias_of_counts(q, k, q @ embedding.T, visible, scale)
+
+
+def bias_of_counts(q: Array, k: Array, table: Array, visible: Array | None, scale: float | None) -> Array:
+    """Returns the numbers of a table (..., heads, i, positions), interpolated at what each query's gates count to at each key."""
     gates = sigmoid(scores_of(q, k, scale=scale))
     if visible is not None:
         # Without this a query would also count the later tokens, which it must not see.
         gates = np.where(visible, gates, 0.0)
     counted = np.flip(np.cumsum(np.flip(gates, axis=-1), axis=-1), axis=-1)
-    last = embedding.shape[0] - 1
+    last = table.shape[-1] - 1
     place = np.where(counted < last, counted, float(last))
     low = np.floor(place)
     at = low.astype(np.int64)
-    scores = q @ embedding.T.astype(q.dtype)  # q_i . e[n]
     part = place - low
-    below, above = (np.take_along_axis(scores, np.minimum(index, last), axis=-1) for index in (at, at + 1))
+    below, above = (np.take_along_axis(table, np.minimum(index, last), axis=-1) for index in (at, at + 1))
     return (1.0 - part) * below + part * above

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from tinyattn.definitions.softmax.dot_product import attention
+from tinyattn.ops.arguments import check_span
 from tinyattn.ops.bias import Bias
-from tinyattn.ops.checks import check_broadcast, is_number, real
+from tinyattn.ops.checks import real
 from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.options import Window, dense_bias, visible_keys
-from tinyattn.ops.signature import floating, shapes
+from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array
 
 
@@ -62,13 +61,3 @@ def dynamic_contextual_attention(q: Array, k: Array, v: Array, *, span: Array | 
     seen, shown = visible_keys(mask, False, None, full), dense_bias(bias, full, q.dtype)
     return attention(q, k, v, mask=m > 0 if seen is None else seen & (m > 0), bias=log_m if shown is None else log_m + shown,
                      causal=causal, window=window, scale=scale, softcap=softcap, sinks=sinks)
-
-
-def check_span(span: Any, q: Array) -> Array:
-    """Returns spans of shape (..., heads, i), or of one that broadcasts to it, in the dtype of q."""
-    span = np.full(1, span, q.dtype) if is_number(span) else floating("span", span)
-    check_broadcast("span", span.shape, q.shape[:-1], "(..., heads, q_len)")
-    if not np.all(np.isfinite(span)) or np.any(span < 0):
-        raise ValueError("span: expected finite numbers of 0 or more, as a token sees itself")
-    checked: Array = span.reshape(1) if not span.ndim else span
-    return checked.astype(q.dtype)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tinyattn.ops.bias import Bias
 from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.options import Window, blank_unseen, check_sinks, visible_keys
+from tinyattn.ops.score_rule import Score
 from tinyattn.ops.scores import scores_of, weighted_values
 from tinyattn.ops.signature import shapes
 from tinyattn.ops.softmax import exponentials, log_total, nonzero
@@ -15,7 +16,7 @@ from tinyattn.ops.types import Array
 def attention_with_lse(q: Array, k: Array, v: Array, *, mask: Array | Pattern | None = None,
                        bias: Array | Bias | None = None, causal: bool = False, window: Window | None = None,
                        scale: float | None = None, softcap: float | None = None,
-                       sinks: Array | None = None) -> tuple[Array, Array]:
+                       sinks: Array | None = None, score: Score | None = None) -> tuple[Array, Array]:
     """Returns (out, lse): attention, and the natural log of each row's sum of exponentials.
 
     Formula: lse_i = log(sum_j exp(s_ij) + exp(sink)), so that exp(s_ij - lse_i) are the weights; both have gradients.
@@ -34,6 +35,6 @@ def attention_with_lse(q: Array, k: Array, v: Array, *, mask: Array | Pattern | 
     """
     visible = visible_keys(mask, causal, window, (*q.shape[:-1], k.shape[-2]))
     q, k, v = blank_unseen(q, k, v, visible)
-    scores = scores_of(q, k, scale=scale, softcap=softcap, bias=bias, visible=visible)
+    scores = scores_of(q, k, scale=scale, softcap=softcap, score=score, bias=bias, visible=visible)
     exps, total, shift = exponentials(scores, check_sinks(sinks, q.shape[-3], q.dtype))
     return weighted_values(exps, v) / nonzero(total), log_total(total, shift)

@@ -9,6 +9,7 @@ from tinyattn.ops.checks import whole
 from tinyattn.ops.heads import split_group
 from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.options import Window, check_bias, check_causal, check_mask, check_scale, check_sinks, check_softcap, check_window
+from tinyattn.ops.score_rule import Score, check_score
 from tinyattn.ops.signature import shapes
 from tinyattn.ops.tiles import seen_tile
 from tinyattn.ops.types import Array
@@ -18,7 +19,7 @@ from tinyattn.ops.types import Array
 def streaming_attention(q: Array, k: Array, v: Array, *, mask: Array | Pattern | None = None,
                         bias: Array | Bias | None = None, causal: bool = False, window: Window | None = None,
                         scale: float | None = None, softcap: float | None = None,
-                        sinks: Array | None = None, block: int = 128) -> Array:
+                        sinks: Array | None = None, score: Score | None = None, block: int = 128) -> Array:
     """Returns what `attention` returns, holding the scores of one block of keys at a time.
 
     Formula, for each block of keys with scores s and values v: m' = max(m, max s), p = exp(s - m'),
@@ -44,7 +45,7 @@ def streaming_attention(q: Array, k: Array, v: Array, *, mask: Array | Pattern |
     mask, (left, right) = check_mask(mask, full), check_window(window)
     right = 0 if check_causal(causal) else right
     bias = check_bias(bias, full, q.dtype, lambda: seen_tile(mask, left, right, positions, np.arange(kv_len), full))
-    queries = split_group(q * scale, kv_heads)
+    queries, rule = split_group(q * scale, kv_heads), check_score(score, full, q.dtype)
 
     def block_scores(at: Array) -> tuple[Array, Array]:
         """Returns the scores of the keys at these positions, -inf where hidden, and their values, 0 where no query sees them."""
@@ -55,6 +56,8 @@ def streaming_attention(q: Array, k: Array, v: Array, *, mask: Array | Pattern |
         scores = (np.where(alive, queries, 0.0) @ keys.mT).reshape(seen.shape)
         if softcap is not None:
             scores = np.tanh(scores / softcap) * softcap
+        if rule is not None:
+            scores = rule.of_keys(at).applied(scores, seen)
         if isinstance(bias, Bias):
             scores = scores + bias.tile(positions, at).astype(q.dtype)
         elif bias is not None:

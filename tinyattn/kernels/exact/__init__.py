@@ -3,6 +3,7 @@
 Its files, in reading order:
 
     scores.py               from products of queries and keys to scores
+    counted.py              contextual positions: running sums of gates
     forward.py              tiles of keys with an online softmax
     backward.py             the backward: five products per tile
     decode.py               few queries over many keys

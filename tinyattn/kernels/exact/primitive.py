@@ -8,9 +8,11 @@ import numpy as np
 
 from tinyattn.engine.primitive import primitive
 from tinyattn.kernels.exact.backward import backward
+from tinyattn.kernels.exact.counted import counting
 from tinyattn.kernels.exact.decode import decode, join
 from tinyattn.kernels.exact.forward import forward
 from tinyattn.kernels.exact.scores import Rules
+from tinyattn.kernels.rules.tiles import SPARE, Compiled, arguments_of
 from tinyattn.kernels.tiles.lanes import ROWS
 from tinyattn.kernels.tiles.listed import Constant, Listed
 from tinyattn.kernels.tiles.once import once
@@ -27,7 +29,7 @@ TASKS = 8
 
 
 class Options(NamedTuple):
-    """The options of a call that have no gradient, checked; `learned` is whether the bias wants one."""
+    """The options of a call that have no gradient, checked; `learned` is whether the bias wants one, `rule` a score rule."""
 
     mask: Array | Pattern | None
     left: int | None
@@ -35,6 +37,7 @@ class Options(NamedTuple):
     scale: float
     softcap: float | None
     learned: bool
+    rule: Compiled | None = None
 
 
 class Saved(NamedTuple):
@@ -50,6 +53,9 @@ class Saved(NamedTuple):
     out: Array
     tops: Array | None
     totals: Array | None
+    values: Array | None = None
+    table: Array | None = None
+    counts: Array | None = None
 
 
 def scoring(options: Options, seen: Seen, bias: Array | None, distance: Array | None, full: tuple[int, ...],
@@ -95,28 +101,38 @@ def blank_hidden(q: Array, k: Array, v: Array, options: Options, full: tuple[int
 @once
 @primitive
 def attention_with_lse(q: Array, k: Array, v: Array, bias: Array | None, distance: Array | None, sinks: Array | None,
-                       options: Options) -> tuple[tuple[Array, Array], Saved]:
-    """Returns ((out, lse), what the backward reads) of plain arrays (..., heads, length, dim)."""
+                       options: Options, values: Array | None = None,
+                       table: Array | None = None) -> tuple[tuple[Array, Array], Saved]:
+    """Returns ((out, lse), what the backward reads) of plain arrays (..., heads, length, dim).
+
+    `values` are the parameters of the score rule, one after the other, `table` (..., heads, q_len, positions) the numbers that
+    contextual positions read.
+    """
     full = (*q.shape[:-1], k.shape[-2])
     sizes = sizes_of(q, k, v)
     q, k, v = blank_hidden(q, k, v, options, full)
-    if few(sizes):
+    if few(sizes) and options.rule is None and table is None:
         return decoded(q, k, v, bias, distance, sinks, options, full, sizes)
     seen = seen_of(options.mask, options.left, options.right, full, sizes)
-    out, lse, tops, totals = tiled((q, k, v), bias, distance, sinks, options, seen, full, sizes)
-    return (out, lse), Saved(options, sizes, seen, (q, k, v), bias, distance, sinks, out, tops, totals)
+    counts = np.empty(0 if table is None else (*full[:-1], 3))
+    out, lse, tops, totals = tiled((q, k, v), bias, distance, sinks, options, seen, full, sizes, values, table, counts)
+    return (out, lse), Saved(options, sizes, seen, (q, k, v), bias, distance, sinks, out, tops, totals, values, table, counts)
 
 
 def tiled(arrays: tuple[Array, Array, Array], bias: Array | None, distance: Array | None, sinks: Array | None,
-          options: Options, seen: Seen, full: tuple[int, ...], sizes: Sizes) -> tuple[Array, Array, Array, Array]:
+          options: Options, seen: Seen, full: tuple[int, ...], sizes: Sizes, values: Array | None = None,
+          table: Array | None = None, counts: Array | None = None) -> tuple[Array, Array, Array, Array]:
     """Returns out, lse, and each row's largest score and sum of exponentials below it, by tiles of queries."""
     dtype = arrays[0].dtype
-    out, (lse, tops), totals = np.empty((*full[:-1], sizes.value_dim), dtype), np.empty((2, *full[:-1]), dtype), np.empty(full[:-1])
+    out, tops, totals = np.empty((*full[:-1], sizes.value_dim), dtype), np.empty(full[:-1], dtype), np.empty(full[:-1])
     logits = np.zeros(0, dtype) if sinks is None else np.require(sinks, requirements=["C", "W"])
     tasks = sizes.batch * sizes.heads * -(-sizes.q_len // sizes.q_tile)
     run(forward, tasks, work(sizes), sizes, *scoring(options, seen, bias, distance, full, dtype), logits,
-        *filled(*arrays, sizes), out.reshape(-1), lse.reshape(-1), tops.reshape(-1), totals.reshape(-1))
-    return out, lse, tops, totals
+        *arguments_of(options.rule, values, dtype), *counting(table, counts, dtype), *filled(*arrays, sizes), out.reshape(-1),
+        tops.reshape(-1), totals.reshape(-1))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        lse = np.log(totals) + tops
+    return out, lse.astype(dtype, copy=False), tops, totals
 
 
 # How many of the arrays that `scoring` returns are a list of tiles, which decoding does not read.
@@ -172,34 +188,46 @@ def pulled(d_outs: tuple[Array, Array], saved: Saved, whole: bool) -> dict[str, 
     dtype, lead, full = q.dtype, out.shape[:-3], (*out.shape[:-1], sizes.kv_len)
     if tops is None or totals is None:
         # Decoding sums products in another order, and a top must be the largest of the very scores that stand here.
-        out, _, tops, totals = tiled(saved.arrays, saved.bias, saved.distance, saved.sinks, options, saved.seen, full, sizes)
+        out, _, tops, totals = tiled(saved.arrays, saved.bias, saved.distance, saved.sinks, options, saved.seen, full, sizes,
+                                      saved.values)
     d_out, d_lse = d_outs
     heads, blocks = sizes.batch * sizes.kv_heads, -(-sizes.q_len // sizes.q_tile) * (sizes.heads // max(sizes.kv_heads, 1))
     splits = max(1, min(-(-TASKS // max(heads, 1)), blocks))
     tasks = heads * splits
     rules, *arrays = scoring(options, saved.seen, saved.bias, saved.distance, full, dtype)
     learned = options.learned and tasks > 0
-    slots = min(tasks, TASKS) if learned else tasks
+    counted = 0 if saved.values is None else saved.values.size
+    slots = min(tasks, TASKS) if learned or counted else tasks
+    d_values = np.zeros((slots, counted + SPARE))
+    d_table = np.zeros(0 if saved.table is None else saved.table.shape, dtype)
     d_bias = np.zeros((slots, arrays[LISTS + 2].size if learned else 0), dtype)
     d_distance = np.zeros((slots, arrays[LISTS + 4].size if learned else 0), dtype)
     d_q, delta = np.empty((*full[:-1], sizes.head_dim), dtype), np.empty(full[:-1], dtype)
-    d_k = np.zeros((splits, *lead, sizes.kv_heads, sizes.kv_rows, sizes.head_width), dtype)
-    d_v = np.zeros((splits, *lead, sizes.kv_heads, sizes.kv_rows, sizes.value_width), dtype)
-    run(backward, slots, 3 * work(sizes), slots, splits, whole, sizes, rules, *arrays, options.scale, q, k, v, out.reshape(-1),
-        tops.reshape(-1), totals.reshape(-1), padded(d_out, sizes.q_len, sizes.value_width), padded(d_lse[..., None], sizes.q_len, 1),
-        d_q.reshape(-1), d_k.reshape(-1),
+    d_k, d_v = (np.zeros((splits, *lead, sizes.kv_heads, rounded_up(sizes.kv_rows, ROWS), width), dtype)
+                for width in (sizes.head_width, sizes.value_width))
+    run(backward, slots, 3 * work(sizes), slots, splits, whole, sizes, rules, *arrays, options.scale,
+        *arguments_of(options.rule, saved.values, dtype, backward=True), d_values.reshape(-1), d_values.shape[1],
+        *counting(saved.table, saved.counts, dtype), d_table.reshape(-1), q, k, v,
+        out.reshape(-1), tops.reshape(-1), totals.reshape(-1), padded(d_out, sizes.q_len, sizes.value_width),
+        padded(d_lse[..., None], sizes.q_len, 1), d_q.reshape(-1), d_k.reshape(-1),
         d_v.reshape(-1), delta.reshape(-1), d_bias.reshape(-1), d_bias.shape[1], d_distance.reshape(-1), d_distance.shape[1])
-    d_k, d_v = (x[0] if splits == 1 else x.sum(axis=0) for x in (d_k, d_v))
+    # Rows after the last key hold what micro tiles write past it, perhaps NaN: they are cut off before the sum.
     d_k, d_v = d_k[..., : sizes.kv_len, : sizes.head_dim], d_v[..., : sizes.kv_len, : sizes.value_dim]
+    d_k, d_v = (x[0] if splits == 1 else x.sum(axis=0) for x in (d_k, d_v))
     gradients: dict[str, Array | None] = {"q": d_q, "k": d_k, "v": d_v}
     if saved.sinks is not None:
         shift = np.where(np.isneginf(tops), dtype.type(0), tops)
         share = np.exp(saved.sinks[:, None] - shift) / np.where(totals == 0, 1, totals) * delta
         gradients["sinks"] = -share.sum(axis=(*range(share.ndim - 2), -1)).astype(dtype)
     if learned and saved.bias is not None:
-        gradients["bias"] = d_bias.sum(axis=0).reshape(saved.bias.shape)
+        shape, total = saved.bias.shape, d_bias.sum(axis=0)
+        gradients["bias"] = total.reshape(*shape[:-2], shape[-1], shape[-2]).mT if rules.bias_column > 1 else total.reshape(shape)
     if learned and saved.distance is not None:
         gradients["distance"] = d_distance.sum(axis=0).reshape(saved.distance.shape)
+    if saved.table is not None:
+        gradients["table"] = d_table
+    if saved.values is not None:
+        gradients["values"] = d_values.sum(axis=0)[:counted].astype(dtype)
     return gradients
 
 

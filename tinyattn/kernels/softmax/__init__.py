@@ -9,6 +9,8 @@ Its files, in reading order:
     streaming.py            attention, a tile of keys at a time
     off_by_one.py           a sink of 0
     qk_norm.py              queries and keys normalised first
+    dynamic_contextual.py   each token sets how far back it looks
+    counted.py              positions that gates count
     gated.py                a gate afterwards
     differential.py         the difference of two calls
     dual_chunk.py           three parts, merged

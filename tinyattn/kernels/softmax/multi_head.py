@@ -7,6 +7,7 @@ from tinyattn.ops.arguments import check_own_heads
 from tinyattn.ops.bias import Bias
 from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.options import Window
+from tinyattn.ops.score_rule import Score
 from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array
 
@@ -14,7 +15,8 @@ from tinyattn.ops.types import Array
 @shapes("(i,d),(j,d),(j,e)->(i,e)")
 def multi_head_attention(q: Array, k: Array, v: Array, *, mask: Array | Pattern | None = None,
                          bias: Array | Bias | None = None, causal: bool = False, window: Window | None = None,
-                         scale: float | None = None, softcap: float | None = None, sinks: Array | None = None) -> Array:
+                         scale: float | None = None, softcap: float | None = None, sinks: Array | None = None,
+                         score: Score | None = None) -> Array:
     """Returns attention in which every query head has keys and values of its own; compiled.
 
     Shapes: q (..., heads, i, d), k (..., heads, j, d), v (..., heads, j, e) -> (..., heads, i, e).
@@ -24,4 +26,5 @@ def multi_head_attention(q: Array, k: Array, v: Array, *, mask: Array | Pattern 
     Paper: Vaswani et al. 2017, arXiv:1706.03762.
     """
     check_own_heads(q, k)
-    return attention(q, k, v, mask=mask, bias=bias, causal=causal, window=window, scale=scale, softcap=softcap, sinks=sinks)
+    return attention(q, k, v, mask=mask, bias=bias, causal=causal, window=window, scale=scale, softcap=softcap, sinks=sinks,
+                     score=score)

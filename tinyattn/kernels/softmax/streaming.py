@@ -7,6 +7,7 @@ from tinyattn.ops.bias import Bias
 from tinyattn.ops.checks import whole
 from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.options import Window
+from tinyattn.ops.score_rule import Score
 from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array
 
@@ -15,7 +16,7 @@ from tinyattn.ops.types import Array
 def streaming_attention(q: Array, k: Array, v: Array, *, mask: Array | Pattern | None = None,
                         bias: Array | Bias | None = None, causal: bool = False, window: Window | None = None,
                         scale: float | None = None, softcap: float | None = None,
-                        sinks: Array | None = None, block: int = 128) -> Array:
+                        sinks: Array | None = None, score: Score | None = None, block: int = 128) -> Array:
     """Returns attention, holding the scores of one tile of keys at a time; compiled.
 
     Shapes: q (..., heads, i, d), k (..., kv_heads, j, d), v (..., kv_heads, j, e) -> (..., heads, i, e).
@@ -26,4 +27,5 @@ def streaming_attention(q: Array, k: Array, v: Array, *, mask: Array | Pattern |
     Paper: Milakov and Gimelshein 2018, arXiv:1805.02867; Rabe and Staats 2021, arXiv:2112.05682.
     """
     whole("block", block, 1)
-    return attention(q, k, v, mask=mask, bias=bias, causal=causal, window=window, scale=scale, softcap=softcap, sinks=sinks)
+    return attention(q, k, v, mask=mask, bias=bias, causal=causal, window=window, scale=scale, softcap=softcap, sinks=sinks,
+                     score=score)

@@ -5,8 +5,11 @@ Its files, in reading order:
     jit.py                  compiles a function when it is first called and keeps the result on disk
     lanes.py                the registers of this machine; exp and tanh on them
     product.py              the product of two tiles
+    flush.py                numbers too small to be normal
     vector.py               softmax on a tile, one register at a time
+    hidden.py               what is not seen, hidden in a row of a tile
     dots.py                 inner products, for few queries
+    blocks.py               weights as files store them, as registers
     threads.py              runs tasks over threads
     storage.py              arrays as kernels read them
     once.py                 primitives with a first derivative only

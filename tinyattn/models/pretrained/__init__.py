@@ -6,4 +6,10 @@ Its files, in reading order:
     scaling.py              the rotary frequencies that a config asks for
     transformer.py          the model that all families are built into
     build.py                a model out of a config and tensors
+    gguf_models.py          a GGUF file in the words of a config and its tensors
+    tokens.py               texts as tokens and back
+    pooling.py              one vector for a text
+    weights.py              the bytes of all weights, and which are not finite
+    model.py                a loaded model
+    load.py                 loading a model from a folder or a file
 """

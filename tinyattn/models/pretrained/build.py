@@ -12,12 +12,13 @@ from tinyattn.layers.affine import Affine
 from tinyattn.layers.mixed import FeedForward, ResidualBlock, same
 from tinyattn.layers.norm import LayerNorm, RMSNorm
 from tinyattn.layers.trained_attention import TrainedAttention
-from tinyattn.models.pretrained.families import FAMILIES
+from tinyattn.models.pretrained.families import FAMILIES, Family
 from tinyattn.models.pretrained.scaling import frequencies_of
 from tinyattn.models.pretrained.transformer import Transformer
 from tinyattn.ops.activation import exact_gelu, gelu, relu, relu_squared, silu
 from tinyattn.ops.checks import whole
 from tinyattn.ops.files.stored import Stored
+from tinyattn.ops.positions.frequencies import Frequencies
 from tinyattn.ops.types import Array
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
@@ -38,7 +39,8 @@ class Builder:
         kind = config.get("model_type")
         if kind not in FAMILIES:
             raise ValueError(f"config: the model type {str(kind)[:60]!r} is not known; {', '.join(FAMILIES)} are")
-        self.config, self.tensors, self.family, self.dtype = config, tensors, FAMILIES[kind], np.dtype(dtype)
+        self.config, self.family, self.dtype = config, FAMILIES[kind], np.dtype(dtype)
+        self.tensors = prefixed(tensors, self.family)
         for key, value in self.family.refused.items():
             if config.get(key, value) != value:
                 raise ValueError(f"config: {key} = {config[key]} is not built for models of type {kind}")
@@ -50,6 +52,7 @@ class Builder:
         grouped = None if self.family.fused == "by head" else config.get("num_key_value_heads")
         self.kv_heads = whole("config: num_key_value_heads", grouped or self.heads, 1, self.heads)
         self.head_dim = whole("head_dim", config.get("head_dim") or self.width // self.heads, 1)
+        self.rotations: dict[str, Frequencies] = {}
         self.biases = self.family.biases(config)
 
     def size(self, name: str) -> int:
@@ -120,10 +123,16 @@ class Builder:
         width = (self.heads * self.head_dim, self.kv_heads * self.head_dim) if self.family.norms_whole else (self.head_dim,) * 2
         return TrainedAttention(*self.projections(prefix), self.affine("out", prefix, self.width, self.heads * self.head_dim),
                                 self.heads, self.kv_heads, fastest.attention,
-                                frequencies_of(self.config, self.head_dim, kind) if rotated else None, self.family.interleaved,
+                                self.frequencies(kind) if rotated else None, self.family.interleaved,
                                 self.norm("q_norm", prefix, width[0]), self.norm("k_norm", prefix, width[1]),
                                 self.family.norms_whole, self.config.get("clip_qkv"),
                                 {name: option for name, option in options.items() if option is not None})
+
+    def frequencies(self, kind: str) -> Frequencies:
+        """Returns the rotary frequencies of layers of a kind, one object for all of them, so that its tables are computed once."""
+        if kind not in self.rotations:
+            self.rotations[kind] = frequencies_of(self.config, self.head_dim, kind)
+        return self.rotations[kind]
 
     def kind_of(self, layer: int) -> str:
         """Returns whether a layer has a window."""
@@ -163,17 +172,30 @@ class Builder:
     def model(self) -> Transformer:
         """Returns the whole model; raises ValueError that lists all tensors that are missing, do not fit or are not used."""
         embedding = self.take(f"{self.names['embedding']}.weight", (self.vocab, self.width))
-        positions = None
-        if "positions" in self.names:
-            length = whole("config: n_positions", self.config.get("n_positions", 1024), 1)
-            positions = self.take(f"{self.names['positions']}.weight", (length, self.width))
+        positions = self.positions()
         blocks = tuple(self.block(layer) for layer in range(self.layers))
-        norm, head = self.norm("norm", "", self.width), self.head(embedding)
-        self.faults += [f"unused {name} {stored.shape}" for name, stored in self.tensors.items() if name not in self.taken]
+        norm, head = self.norm("norm", "", self.width), self.head(embedding) if "head" in self.names else None
+        embedding_norm = self.norm("embedding_norm", "", self.width)
+        self.faults += [f"unused {name} {stored.shape}" for name, stored in self.tensors.items()
+                        if name not in self.taken and not name.endswith(self.family.unread)]
         if self.faults:
             raise ValueError("tensors do not fit the config: " + "; ".join(sorted(self.faults)))
         return Transformer(embedding, positions, blocks, norm, head, self.dtype, self.family.embedding_scale(self.config),
-                           self.family.logit_scale(self.config), self.config.get("final_logit_softcapping"))
+                           self.family.logit_scale(self.config), self.config.get("final_logit_softcapping"),
+                           embedding_norm, self.family.causal)
+
+    def positions(self) -> Array | Stored | None:
+        """Returns the table of learned positions, with the vector of the first kind of tokens added where kinds have vectors."""
+        if "positions" not in self.names:
+            return None
+        key = "n_positions" if "n_positions" in self.config else "max_position_embeddings"
+        length = whole(f"config: {key}", self.config.get(key, 1024), 1)
+        table = self.take(f"{self.names['positions']}.weight", (length, self.width))
+        if "token_types" not in self.names:
+            return table
+        kinds = self.array(f"{self.names['token_types']}.weight",
+                           (whole("config: type_vocab_size", self.config.get("type_vocab_size", 2), 1), self.width))
+        return np.zeros((0, self.width), self.dtype) if table.code == MISSING else table.array(self.dtype) + kinds[0]
 
     def head(self, embedding: Stored) -> Affine:
         """Returns the head: its own matrix, or the embedding where the config ties both. A copy in the file must be equal."""
@@ -187,6 +209,14 @@ class Builder:
             if copy.code != embedding.code or not np.array_equal(copy.raw, embedding.raw):
                 self.faults.append(f"{name}: differs from the embedding, and the config ties both")
         return Affine(embedding)
+
+
+def prefixed(tensors: Mapping[str, Stored], family: Family) -> Mapping[str, Stored]:
+    """Returns the tensors by their whole names, where a file leaves out what all names of its family start with."""
+    if any(name.startswith(family.prefix) for name in tensors):
+        return tensors
+    heads = {f"{family.names['head']}.weight"} if "head" in family.names else set[str]()
+    return {name if name in heads else family.prefix + name: stored for name, stored in tensors.items()}
 
 
 def cut(matrix: Affine, rows: Array) -> Affine:

@@ -35,7 +35,9 @@ class Family:
     `norm` is rms, rms + 1 (the file holds the weight minus 1), layer (with a bias), layer without a bias, or none (a layer norm
     without a weight). `biases` gives the parts that have a bias, `order` the order of the residuals. `fused` says how one
     matrix holds queries, keys and values: stacked, or by head. `transposed` matrices stand (inputs, outputs). `refused` are keys
-    of the config with values that are not built, which must have the value given there or be absent.
+    of the config with values that are not built, which must have the value given there or be absent. `prefix` starts the names
+    of all tensors, and some files leave it out. `unread` end the names of tensors that are not needed: masks, angles, and heads
+    of other tasks.
     """
 
     names: Mapping[str, str] = field(default_factory=lambda: LLAMA)
@@ -54,6 +56,9 @@ class Family:
     residual: Callable[[Config], float] = lambda config: 1.0
     scale: Callable[[Config], float | None] = lambda config: None
     refused: Mapping[str, Any] = field(default_factory=dict)
+    prefix: str = ""
+    unread: tuple[str, ...] = ("rotary_emb.inv_freq",)
+    causal: bool = True
 
 
 def named(*without: str, **changed: str) -> dict[str, str]:
@@ -95,14 +100,16 @@ FAMILIES: dict[str, Family] = {
                     "layers": "transformer.h", "qkv": "attn.c_attn", "out": "attn.c_proj", "up": "mlp.c_fc", "down": "mlp.c_proj",
                     "attention_norm": "ln_1", "feed_forward_norm": "ln_2"},
                    "layer", "layer_norm_epsilon", lambda config: ALL - {"head"}, tied=True, fused="stacked", transposed=True,
-                   refused={"scale_attn_weights": True, "scale_attn_by_inverse_layer_idx": False, "add_cross_attention": False}),
+                   refused={"scale_attn_weights": True, "scale_attn_by_inverse_layer_idx": False, "add_cross_attention": False},
+                   prefix="transformer.", unread=(".attn.bias", ".attn.masked_bias")),
     "gpt_neox": Family({"embedding": "gpt_neox.embed_in", "norm": "gpt_neox.final_layer_norm", "head": "embed_out",
                         "layers": "gpt_neox.layers", "qkv": "attention.query_key_value", "out": "attention.dense",
                         "up": "mlp.dense_h_to_4h", "down": "mlp.dense_4h_to_h", "attention_norm": "input_layernorm",
                         "feed_forward_norm": "post_attention_layernorm"},
                        "layer", "layer_norm_eps",
                        lambda config: ALL - {"head"} if config.get("attention_bias", True) else frozenset({"up", "down"}),
-                       lambda config: "parallel" if config.get("use_parallel_residual", True) else "serial", fused="by head"),
+                       lambda config: "parallel" if config.get("use_parallel_residual", True) else "serial", fused="by head",
+                       unread=("rotary_emb.inv_freq", ".attention.bias", ".attention.masked_bias")),
     "cohere": Family(named(feed_forward_norm="input_layernorm"), "layer without a bias", "layer_norm_eps", from_keys,
                      lambda config: "parallel", tied=True, interleaved=True,
                      logit_scale=lambda config: config["logit_scale"], refused={"use_qk_norm": False}),
@@ -110,4 +117,12 @@ FAMILIES: dict[str, Family] = {
                          lambda config: ALL - {"head"} if config.get("use_bias", True) else NONE, tied=True),
     "stablelm": Family(norm="layer", epsilon="layer_norm_eps", biases=lambda config: QKV if config.get("use_qkv_bias") else NONE,
                        refused={"qk_layernorm": False, "use_parallel_residual": False}),
+    "bert": Family({"embedding": "bert.embeddings.word_embeddings", "positions": "bert.embeddings.position_embeddings",
+                    "token_types": "bert.embeddings.token_type_embeddings", "embedding_norm": "bert.embeddings.LayerNorm",
+                    "layers": "bert.encoder.layer", "q": "attention.self.query", "k": "attention.self.key",
+                    "v": "attention.self.value", "out": "attention.output.dense", "up": "intermediate.dense", "down": "output.dense",
+                    "attention_norm": "attention.output.LayerNorm", "feed_forward_norm": "output.LayerNorm"},
+                   "layer", "layer_norm_eps", lambda config: ALL, lambda config: "after", causal=False, prefix="bert.",
+                   refused={"position_embedding_type": "absolute", "is_decoder": False, "add_cross_attention": False},
+                   unread=("position_ids", ".pooler.dense.weight", ".pooler.dense.bias")),
 }

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from tinyattn.ops.positions import (
     Frequencies,
     linear_frequencies,
@@ -17,6 +19,7 @@ from tinyattn.ops.positions import (
 OTHER = {"rope_type", "type", "rope_theta", "partial_rotary_factor"}
 KNOWN = {"default": set(), "linear": {"factor"},
          "llama3": {"factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"},
+         "divided": {"divisors"},
          "yarn": {"factor", "original_max_position_embeddings", "beta_fast", "beta_slow", "attention_factor", "truncate"}}
 
 
@@ -61,6 +64,8 @@ def frequencies_of(config: Mapping[str, Any], head_dim: int, kind: str = "full_a
     try:
         if name == "linear":
             return linear_frequencies(dims, factor=given["factor"], base=base)
+        if name == "divided":
+            return divided(plain_frequencies(dims, base=base), given["divisors"])
         if name == "llama3":
             return llama3_frequencies(dims, factor=given["factor"], original_length=given["original_max_position_embeddings"],
                                       low=given["low_freq_factor"], high=given["high_freq_factor"], base=base)
@@ -69,6 +74,14 @@ def frequencies_of(config: Mapping[str, Any], head_dim: int, kind: str = "full_a
     except KeyError as error:
         raise ValueError(f"config: the rotary scaling {name!r} lacks {error}") from None
     return plain_frequencies(dims, base=base)
+
+
+def divided(plain: Frequencies, divisors: Any) -> Frequencies:
+    """Returns the frequencies, each divided by its own number, as GGUF files have the scaling of Llama 3."""
+    by = np.asarray(divisors, np.float64)
+    if by.shape != plain.values.shape or not (by > 0).all():
+        raise ValueError(f"config: divisors: expected {len(plain.values)} numbers above 0, got shape {by.shape}")
+    return Frequencies(plain.values / by)
 
 
 def yarn_of(config: Mapping[str, Any], dims: int, base: float, given: Mapping[str, Any]) -> Frequencies:

@@ -10,7 +10,7 @@ import numpy as np
 
 from tinyattn.layers.affine import Affine
 from tinyattn.layers.attention import Stepping
-from tinyattn.layers.mixed import ResidualBlock
+from tinyattn.layers.mixed import ResidualBlock, same
 from tinyattn.models.decoder import check_tokens
 from tinyattn.models.given import check_caches
 from tinyattn.ops.files.stored import Stored
@@ -31,9 +31,9 @@ class Transformer:
     """tokens (batch, length) of integers -> logits (batch, length, vocab), or hidden states where the head is None.
 
     With `caches`, one per layer, the tokens follow those that the caches hold. `positions` is a learned table (length, width)
-    that is added to the embedding, or None. The logits are multiplied by `logit_scale` and then capped.
+    that is added to the embedding, or None; `embedding_norm` acts on their sum. The logits are multiplied by `logit_scale` and
+    then capped. An encoder is not causal: every token sees all others.
 
-    >>> from tinyattn.layers.mixed import same
     >>> Transformer(np.eye(3), None, (), same, Affine(np.eye(3)), np.dtype(float))(np.array([[0, 2]]))[0, 1]
     array([0., 0., 1.])
     """
@@ -42,27 +42,46 @@ class Transformer:
     positions: Array | Stored | None
     blocks: tuple[ResidualBlock, ...]
     norm: Callable[[Array], Array]
-    head: Affine
+    head: Affine | None
     dtype: np.dtype[Any]
     embedding_scale: float = 1.0
     logit_scale: float = 1.0
     softcap: float | None = None
+    embedding_norm: Callable[[Array], Array] = same
+    causal: bool = True
 
     def __call__(self, tokens: Array, *, caches: Sequence[Stepping] | None = None) -> Array:
+        hidden = self.hidden(tokens, caches=caches)
+        return hidden if self.head is None else self.logits(hidden)
+
+    def hidden(self, tokens: Array, *, caches: Sequence[Stepping] | None = None, layers: int | None = None) -> Array:
+        """Returns what the head reads (batch, length, width), or what the block number `layers` reads."""
         if caches is not None:
             check_caches(caches, len(self.blocks))
         x = self.embedded(tokens, 0 if not caches else caches[0].length)
-        for i, block in enumerate(self.blocks):
-            x = block(x, cache=None if caches is None else caches[i], causal=True)
-        logits = self.head(self.norm(x)) * self.logit_scale
+        for i, block in enumerate(self.blocks[:layers]):
+            x = block(x, cache=None if caches is None else caches[i], causal=self.causal)
+        return self.norm(x) if layers is None else x
+
+    def logits(self, hidden: Array) -> Array:
+        """Returns the logits of hidden states (..., width) -> (..., vocab).
+
+        Raises:
+            ValueError: an encoder, which has no head.
+        """
+        if self.head is None:
+            raise ValueError("logits: this model is an encoder, which has no head; it gives hidden states")
+        logits = self.head(hidden)
+        if self.logit_scale != 1.0:
+            logits = logits * self.logit_scale
         return logits if self.softcap is None else np.tanh(logits / self.softcap) * self.softcap
 
     def embedded(self, tokens: Array, start: int) -> Array:
         """Returns the tokens as vectors, the first at position `start`."""
         x = rows_of(self.embedding, check_tokens(tokens, self.embedding.shape[0]), self.dtype) * self.embedding_scale
-        if self.positions is None:
-            return x
-        stop = start + tokens.shape[1]
-        if stop > self.positions.shape[0]:
-            raise ValueError(f"tokens: expected at most {self.positions.shape[0]} positions, which the model has learned, got {stop}")
-        return x + rows_of(self.positions, np.arange(start, stop), self.dtype)
+        if self.positions is not None:
+            stop, learned = start + tokens.shape[1], self.positions.shape[0]
+            if stop > learned:
+                raise ValueError(f"tokens: expected at most {learned} positions, which the model has learned, got {stop}")
+            x = x + rows_of(self.positions, np.arange(start, stop), self.dtype)
+        return self.embedding_norm(x)

@@ -5,6 +5,7 @@ Its files, in reading order:
     twin.py                 a fault, and the laws that must detect it
     masking.py              which query sees which key
     score.py                scores and weights
+    rule.py                 score rules
     stream.py               blocks of keys and exponentials
     heads.py                heads, sequences, sinks
     lse.py                  log-sum-exps
@@ -47,6 +48,7 @@ from tinyattn.testing.broken import (
     lse,
     masking,
     recurrent,
+    rule,
     score,
     selected,
     sparse,
@@ -57,7 +59,7 @@ from tinyattn.testing.broken import (
 )
 from tinyattn.testing.broken.twin import Twin
 
-HALLS = (masking, score, stream, heads, lse, gradient, arrays, variants, latent, contextual, dual_chunk, sparse, local, selected,
+HALLS = (masking, score, rule, stream, heads, lse, gradient, arrays, variants, latent, contextual, dual_chunk, sparse, local, selected,
          linear, features, recurrent, lowrank, windows, spatial, cache, cache_ring, cache_stored, cache_rows)
 MUSEUM: tuple[Twin, ...] = tuple(one for hall in HALLS for item in vars(hall).values()
                                  for one in (item if isinstance(item, tuple) else (item,)) if isinstance(one, Twin))

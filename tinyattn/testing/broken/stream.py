@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from tinyattn.definitions import attention_with_lse
 from tinyattn.laws.problem import Mechanism, Problem
 from tinyattn.laws.score import raw_scores
 from tinyattn.testing.broken.twin import twin
@@ -21,25 +19,19 @@ def in_blocks(p: Problem, block: int) -> list[Problem]:
 
 
 def unrescaled(f: Mechanism, p: Problem, block: int) -> Any:
-    """Returns what a stream gives that never rescales: the sums of a block are weighted by exp of minus its own maximum."""
-    if p.k.shape[-2] <= block:
+    """Returns what a stream gives that never rescales: the sums of a block are weighted by exp of minus the maximum so far."""
+    kv_len = p.k.shape[-2]
+    if kv_len <= block:
         return p.call(f)
-    p = replace(p, options={name: x for name, x in p.options.items() if name != "block"})
-    bias = p.options.get("bias", 0.0)
-    top = []
-    for part in in_blocks(p, block):
-        scores = np.where(part.visible(), raw_scores(p) + bias, -np.inf)
-        highest = scores.max(axis=-1)
-        top.append(np.where(np.isfinite(highest), highest, 0.0))
-    last = np.maximum.accumulate(np.array(top))
-    outs, lses = zip(*(part.but(sinks=None).call(attention_with_lse) for part in in_blocks(p, block)), strict=True)
-    sums = np.exp(np.array(lses) - last)
-    total = sums.sum(axis=0)
-    sinks = p.options.get("sinks")
+    scores = np.where(p.visible(), raw_scores(p) + p.options.get("bias", 0.0), -np.inf)
+    ends = np.minimum(np.arange(kv_len) // block * block + block, kv_len) - 1
+    top = np.maximum.accumulate(scores, axis=-1)[..., ends]
+    top = np.where(np.isfinite(top), top, 0.0)
+    exps = np.exp(scores - top)
+    total, sinks = exps.sum(axis=-1, keepdims=True), p.options.get("sinks")
     if sinks is not None:
-        total = total + np.exp(sinks[:, None] - last[-1])
-    weighted = (sums[..., None] * np.array(outs)).sum(axis=0)
-    return (weighted / np.where(total > 0.0, total, 1.0)[..., None]).astype(p.q.dtype)
+        total = total + np.exp(sinks[:, None, None] - top[..., -1:])
+    return (exps @ p.repeated().v / np.where(total > 0.0, total, 1.0)).astype(p.q.dtype)
 
 
 @twin("block_is_invisible", row="streaming_attention")
@@ -63,7 +55,7 @@ def stream_of_4_not_rescaled(f: Mechanism, p: Problem) -> Any:
 
 @twin("keys_have_no_order")
 def blocks_of_64_dropped(f: Mechanism, p: Problem) -> Any:
-    """Keys are read in blocks of 64, and an incomplete last block is skipped; without a whole one the block is as long as the keys."""
+    """Keys are read in blocks of 64, or of 4 where there are fewer, and an incomplete last block is skipped."""
     kv_len = p.k.shape[-2]
     block = 64 if kv_len > 64 else 4
     if kv_len <= block or kv_len % block == 0:

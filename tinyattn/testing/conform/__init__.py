@@ -13,6 +13,7 @@ Its files, in reading order:
     report.py               verdicts and findings
     shrink.py               failures made small
     run.py                  questions asked, cases judged
+    hazards.py              NaN and inf where nobody looks
     likeness.py             kernels of other mechanisms
     isolated.py             a kernel in a child process
     judge.py                conform

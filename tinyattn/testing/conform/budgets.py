@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tinyattn.definitions import attention, streaming_attention
+from tinyattn.definitions import attention, attention_with_lse, streaming_attention
 from tinyattn.engine.grad import vjp
 from tinyattn.laws.budget import DRAWS, EPS32, FACTOR, FEW, Budget
 from tinyattn.laws.precision import ROUNDOFF, honest_run
@@ -20,6 +20,7 @@ TINY = float(np.finfo(np.float32).tiny)
 # The smallest steps of the storage dtypes: a 16-bit number near 0 errs by half of one, whatever its roundoff is.
 STEP = {"float64": 0.0, "float32": 0.0, "float16": 2.0 ** -24, "bfloat16": 2.0 ** -133}
 Outputs = tuple[Array, ...]
+TF32 = 2.0 ** -11
 # A long problem costs more per draw and has more numbers, so that fewer draws find its largest error.
 LONG, FEWER = 1 << 16, 3
 # A right kernel that does nothing wrong but round its output spends at most 0.8 of its budget.
@@ -82,6 +83,25 @@ def of_outputs(p: Problem, dialect: Mapping[str, str], inside: str, dtype: str, 
     largest = float(np.abs(p.v).max(initial=0.0)) * p.k.shape[-2]
     floor = TINY * largest + STEP[dtype] * (largest if inside in ("weights", "all") else 1.0)
     return allowed_errors(((rounding,), (change,)), (terms,), (truth,), dtype, floor)
+
+
+def with_lse(budget: Budget, p: Problem, dialect: Mapping[str, str], inside: str, dtype: str, rng: np.random.Generator) -> Budget:
+    """Returns a budget of outputs with that of the log-sum-exp, whose scores may be rounded as the class allows."""
+    exact = spoken(dialect, attention_with_lse)
+    truth = np.asarray(p.call(exact)[1])
+    unit = {"all": ROUNDOFF[dtype], "tf32": TF32}.get(inside, EPS32)
+    moved = p.map(lambda x: x * (1.0 + unit * rng.choice((-1.0, 1.0), x.shape)))
+    single = p.astype(np.float32)
+    with np.errstate(all="ignore"):
+        errors = (np.abs(np.asarray(moved.call(exact)[1]) - truth),
+                  np.abs(np.asarray(single.call(exact)[1], np.float64) - np.asarray(single.astype(np.float64).call(exact)[1])))
+        scores = np.abs(np.asarray(p.but(k=np.abs(p.k), q=np.abs(p.q), mask=None, causal=False, window=None).call(exact)[1]))
+    finite = float(np.where(np.isfinite(scores), scores, 0.0).max(initial=1.0))
+    most = sum(float(np.where(np.isfinite(error), error, 0.0).max(initial=0.0)) for error in errors)
+    shrink, step = (2.0 ** -29, ROUNDOFF["float64"]) if dtype == "float64" else (1.0, ROUNDOFF[dtype])
+    size = np.where(np.isfinite(truth), np.abs(truth), 0.0)
+    allowed = shrink * FACTOR * (most + unit * finite) + ROUNDED * step * size
+    return Budget((*budget.truth, truth), (*budget.allowed, allowed))
 
 
 def of_gradients(p: Problem, d_out: Array, dialect: Mapping[str, str], inside: str, dtype: str, rng: np.random.Generator) -> Budget:

@@ -30,7 +30,8 @@ FEW = ((1, 2, 2, 5, 8), (2, 3, 1, 4, 2))
 class Case:
     """One call: everything that its arrays and options are made from.
 
-    `options` are pairs of a name and what it is made from: the number itself, or for arrays the rows they have.
+    `options` are pairs of a name and what it is made from: the number itself, for a mask the number below which keys are visible, for
+    other arrays their factor.
     """
 
     seed: int
@@ -73,8 +74,8 @@ class Case:
         if name == "mask":
             return self.array(3, (self.q_len, self.kv_len)) < value
         if name == "bias":
-            return self.array(4, (self.q_len, self.kv_len))
-        return self.array(5, (self.heads,)) if name == "sinks" else value
+            return value * self.array(4, (self.q_len, self.kv_len))
+        return value * self.array(5, (self.heads,)) if name == "sinks" else value
 
     def only(self, names: Sequence[str]) -> Case:
         """Returns the case with these options alone."""
@@ -126,7 +127,7 @@ def value_of(name: str, rng: np.random.Generator, room: Room) -> Any:
     if name == "window":
         windows = WINDOWS if room.open_windows else [sides for sides in WINDOWS if None not in sides]
         return windows[int(rng.integers(len(windows)))]
-    return float(rng.choice({"scale": [0.25, 1.0], "softcap": [0.7, 3.0], "mask": [0.5, 1.0]}.get(name, [1.0])))
+    return float(rng.choice({"scale": [0.25, 1.0], "softcap": [0.7, 3.0], "mask": [0.5, 1.0], "sinks": [1.0, 8.0]}.get(name, [1.0])))
 
 
 def smaller(case: Case, room: Room) -> list[Case]:

@@ -61,6 +61,9 @@ QUESTIONS: dict[str, dict[str, str]] = {
     "sinks": {
         "denominator": "a sink adds exp(sink) to the denominator", "scaled": "sinks are multiplied by the scale",
         "twice": "a sink is counted twice"},
+    "dtype": {
+        "same": "outputs have the dtype of the inputs", "float32": "outputs are float32, whatever the inputs are",
+        "float64": "outputs are float64, whatever the inputs are"},
     "lse": {"e": "the log-sum-exp is natural", "2": "the log-sum-exp is in base 2", "10": "the log-sum-exp is in base 10"},
 }
 OURS: dict[str, str] = {question: next(iter(words)) for question, words in QUESTIONS.items()}

@@ -11,19 +11,20 @@ from typing import Any
 import numpy as np
 
 from tinyattn.catalog import Row, find
-from tinyattn.definitions import attention
 from tinyattn.laws.precision import CLASSES, classes_of
 from tinyattn.laws.problem import Problem
 from tinyattn.ops.checks import real, whole
 from tinyattn.testing.conform.cases import FEATURES, OPTIONS, Room
-from tinyattn.testing.conform.dialect import QUESTIONS, dialect_of, known_word, spoken
+from tinyattn.testing.conform.dialect import QUESTIONS, dialect_of, known_word
+from tinyattn.testing.conform.hazards import hazards, plain_problem
 from tinyattn.testing.conform.isolated import isolated
 from tinyattn.testing.conform.libraries import Library
 from tinyattn.testing.conform.likeness import judge_like
-from tinyattn.testing.conform.probe import base_of, layout_of, made, near, probes
+from tinyattn.testing.conform.probe import base_of, layout_of, probes
 from tinyattn.testing.conform.report import Finding, Report
 from tinyattn.testing.conform.run import COMPILED, GRADIENTS, PROBLEMS, Run
-from tinyattn.testing.conform.stranger import Died, Misshaped, Raised, Stranger
+from tinyattn.testing.conform.shrink import liken
+from tinyattn.testing.conform.stranger import LETTERS, Died, Misshaped, Raised, Stranger
 
 DTYPES = ("float32", "float64", "float16", "bfloat16")
 SOFTMAX = ("attention", "attention_with_lse", "multi_head_attention", "grouped_query_attention",
@@ -43,8 +44,8 @@ def conform(fn: Callable[..., Any], *, arrays: str = "numpy", dialect: str | Map
     It may also name "groups" (query heads that share a kv head), "lengths" (as many queries as keys, or not) and "widths"
     (values of another width than keys), which are tried in any case.
     `inside` names the class of arithmetic whose budget judges the kernel. Gradients come from the library's own reverse
-    mode, or from `backward(q, k, v, d_out, **options)`, which gives d_q, d_k and d_v. `known` maps questions that are known
-    to fail to a link. `seconds` limits the run between calls, and with `isolate`, in a child process, also within a call.
+    mode, or from `backward(q, k, v, d_out, **options)`, which gives d_q, d_k, d_v, and d_bias if it has one.
+    `known` maps questions that are known to fail to a link. `seconds` limits the run between calls, and with `isolate`, in a child process, also within a call.
 
     Raises:
         TypeError: fn is not callable, or an argument is of another kind. ValueError: an unknown library, word, option,
@@ -87,10 +88,13 @@ def conform(fn: Callable[..., Any], *, arrays: str = "numpy", dialect: str | Map
             judge_like(run, row, gradients)
     except Died as death:
         run.findings.append(Finding("CRASHED", "runs", str(death)))
+    if not run.findings and not run.problems:
+        run.findings.append(Finding("CRASHED", "runs", f"the time was over after {limit:g} s, before an output was compared: "
+                                    "allow more seconds"))
     if supports is not None:
         run.untested += [(option, "is not declared in `supports`") for option in options_of(row) if option not in supports]
     report = Report(run.found, tuple(run.findings), tuple(dict.fromkeys(run.untested)), tuple(run.tested),
-                    tuple(sorted(stranger.noted)), run.worst, run.fits, run.problems, time.monotonic() - started, seed)
+                    tuple(sorted(stranger.noted)), run.worst, run.fits, run.problems, run.failed, time.monotonic() - started, seed)
     return report.marked(known or {})
 
 
@@ -108,10 +112,12 @@ def judge_softmax(run: Run, gradients: bool) -> None:
     """Asks all questions about softmax attention."""
     layout, lengths, said = layout_of(run.stranger)
     if layout is None:
-        raised = isinstance(said, Raised)
-        what = said or "equal scores do not average the values in any layout"
-        says = f"a plain call raises {what}" if raised else f"a plain call is wrong: {what}"
-        run.findings.append(Finding("CRASHED" if raised else "FAILS", "runs", says))
+        if said is None:
+            wrong_at_once(run)
+        else:
+            verdict, what = ("CRASHED", "raises") if isinstance(said, Raised) else ("FAILS", "is wrong:")
+            hint = "; the kernel is called as fn(q, k, v, **options)" if "TypeError" in str(said) or verdict == "FAILS" else ""
+            run.findings.append(Finding(verdict, "runs", f"a plain call {what} {said}{hint}"))
         return
     run.differs("layout", layout)
     run.tested += ["runs", "layout"]
@@ -143,6 +149,8 @@ def judge_softmax(run: Run, gradients: bool) -> None:
     same_again(run)
     hazards(run)
     run.judge(PROBLEMS)
+    returned_dtypes(run)
+    liken(run)
     run.fits = run.fitting()
     if not gradients:
         run.untested.append(("gradients", "are not asked for"))
@@ -150,10 +158,17 @@ def judge_softmax(run: Run, gradients: bool) -> None:
         differentiable(run)
 
 
-def plain_problem(run: Run, seed: int = 0, **options: Any) -> Problem:
-    """Returns a small problem that the kernel takes."""
-    heads = 2 if run.room.heads else 1
-    return made(heads, heads, 3 if run.room.lengths else 5, 5, seed=seed, **options)
+def wrong_at_once(run: Run) -> None:
+    """Notes that a kernel is wrong without any option, and shows it in the first layout whose shapes fit."""
+    run.findings.append(Finding("FAILS", "runs", "a plain call is wrong: where all scores are equal, the output is in no layout "
+                                "the mean of the values"))
+    for layout in (run.declared["layout"], *QUESTIONS["layout"]):
+        run.stranger, letters = replace(run.stranger, layout=layout), LETTERS[layout.split("->")[0]]
+        run.room = Room("b" in letters, "h" in letters, groups=False, widths=False, few=run.stranger.library.name in COMPILED)
+        if takes(run, plain_problem(run), "layout"):
+            run.options, run.untested = [], [("every option", "a plain call is wrong")]
+            run.judge(PROBLEMS // 2)
+            return
 
 
 def takes(run: Run, p: Problem, what: str) -> bool:
@@ -164,6 +179,16 @@ def takes(run: Run, p: Problem, what: str) -> bool:
         run.lacks(what, str(error))
         return False
     return True
+
+
+def returned_dtypes(run: Run) -> None:
+    """Notes outputs of another dtype than the inputs."""
+    run.tested.append("dtype")
+    for dtype in sorted(run.stranger.returned - {run.stranger.dtype}):
+        if dtype in QUESTIONS["dtype"]:
+            run.differs("dtype", dtype)
+        else:
+            run.findings.append(Finding("FAILS", "dtype", f"returns {dtype} for {run.stranger.dtype}: convert it to the dtype of q"))
 
 
 def differentiable(run: Run) -> None:
@@ -191,25 +216,3 @@ def same_again(run: Run) -> None:
     run.tested += ["same again", "arguments"]
     changed = [noted for noted in run.stranger.noted if noted.startswith("changes")]
     run.findings += [Finding("FAILS", "arguments", f"the kernel {noted}") for noted in changed]
-
-
-def hazards(run: Run) -> None:
-    """Notes what happens to NaN and inf in slots that no query sees; libraries differ in it, and users stumble over it."""
-    hide = next((name for name in ("mask", "causal") if name in run.options), None)
-    if hide is None:
-        return
-    seen = np.arange(5) < 4
-    seen = np.broadcast_to(seen, (3 if run.room.lengths else 5, 5))
-    if hide != "mask" or run.found["mask"] == "added":
-        return
-    p = plain_problem(run, mask=seen if run.found["mask"] != "hides" else ~seen)
-    for name, poison in (("NaN", np.nan), ("inf", np.inf)):
-        k, v = p.k.copy(), p.v.copy()
-        k[..., -1, :], v[..., -1, :] = poison, poison
-        try:
-            out = run.stranger.call(p.but(k=k, v=v))[0]
-        except (Raised, Misshaped):
-            continue
-        want = np.asarray(p.call(spoken(run.found, attention)))
-        if not near(out, want):
-            run.stranger.noted.add(f"{name} in a hidden key and value reaches the output")

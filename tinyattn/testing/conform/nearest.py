@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from tinyattn.definitions import attention
+from tinyattn.definitions import attention, attention_with_lse
 from tinyattn.laws.budget import Budget
 from tinyattn.laws.problem import Problem
 from tinyattn.ops.types import Array
@@ -14,7 +14,8 @@ from tinyattn.testing.broken import MUSEUM
 from tinyattn.testing.conform.dialect import spoken
 
 LOOKS, PERHAPS = 0.4, 0.1
-Tried = tuple[Problem, Array, Budget]
+NONE = "none of the known bugs gives these answers"
+Tried = tuple[Problem, tuple[Array, ...], Budget]
 
 
 def nearest_bug(failed: Sequence[Tried], passed: Sequence[Tried], dialect: Mapping[str, str]) -> str:
@@ -22,17 +23,20 @@ def nearest_bug(failed: Sequence[Tried], passed: Sequence[Tried], dialect: Mappi
 
     A twin explains a problem if its answer is the kernel's, within the budget of the problem.
     """
-    ranked = []
+    if not failed:
+        return NONE
+    ranked, both = [], len(failed[0][1]) > 1
+    core, rows = (attention_with_lse if both else attention), ("attention", "attention_with_lse" if both else "streaming_attention")
     for twin in MUSEUM:
-        if twin.row == "attention" and twin.cache is None:
-            broken = twin.breaks(spoken(dialect, attention))
+        if twin.row in rows and twin.cache is None:
+            broken = twin.breaks(spoken(dialect, core))
             hit = [explains(broken, tried) for tried in failed]
             if any(hit):
                 kept = [explains(broken, tried) for tried in passed]
                 ranked.append((float(np.mean(hit)), float(np.mean(kept)) if kept else 1.0, twin.name, twin.says))
     ranked.sort(key=lambda row: (-row[0], -row[1]))
     if not ranked or ranked[0][0] < PERHAPS:
-        return "none of the known bugs gives these answers"
+        return NONE
     share, keeps, name, says = ranked[0]
     return (f"{'looks like' if share >= LOOKS else 'perhaps'} `{name}` ({100 * share:.0f} % of the failures, "
             f"{100 * keeps:.0f} % of the passes): {says}")
@@ -46,5 +50,5 @@ def explains(broken: object, tried: Tried) -> bool:
             out = problem.call(broken)  # type: ignore[arg-type]
     except (ValueError, TypeError, IndexError, ArithmeticError):
         return False
-    out = np.asarray(out[0] if isinstance(out, tuple) else out)
-    return out.shape == got.shape and budget.spent((got,), (out,)) <= 1.0
+    outs = tuple(np.asarray(x) for x in (out if isinstance(out, tuple) else (out,)))
+    return [x.shape for x in outs] == [x.shape for x in got] and budget.spent(got, outs) <= 1.0

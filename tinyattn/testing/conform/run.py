@@ -44,6 +44,7 @@ class Run:
     heard: set[str] = field(default_factory=set)
     fits: str = "not measured"
     problems: int = 0
+    failed: int = 0
 
     def late(self) -> bool:
         """Returns whether the time is over."""
@@ -54,8 +55,9 @@ class Run:
         told, self.found[question] = self.found[question] == word != self.declared[question], word
         if word != self.declared[question] and not told:
             said = QUESTIONS[question]
+            line = f"dialect={{{question!r}: {word!r}}}, or --dialect {question}={word}"
             self.findings.append(Finding("DIFFERS", question, f"{said[word]}; declared is that {said[self.declared[question]]}. "
-                                         f"If that is meant, declare it: dialect={{{question!r}: {word!r}}}"))
+                                         f"If that is meant, declare it: {line}"))
 
     def ask(self, probe: Probe) -> None:
         """Asks one question: the word, a refusal, an option that changes nothing, or answers that no word explains."""
@@ -125,7 +127,9 @@ class Run:
         p, rng, dtype = case.problem(self.stranger.dtype), np.random.default_rng(case.seed), self.stranger.dtype
         if not gradients:
             budget = budgets.of_outputs(p, self.found, self.inside, dtype, rng)
-            got: Any = self.stranger.call(p)[:1]
+            got: Any = self.stranger.call(p)
+            if len(got) == 2:
+                budget = budgets.with_lse(budget, p, self.found, self.inside, dtype, rng)
         else:
             d_out = case.array(6, (case.batch, case.heads, case.q_len, case.value_dim))
             d_out = d_out if dtype == "float64" else rounded(d_out, dtype).astype(np.float64)
@@ -167,7 +171,8 @@ class Run:
             self.problems += 1
             self.worst = max(self.worst, spent)
             (failed if spent > 1.0 else passed).append((case, f"{spent:.3g} budgets"))
-        self.tested.append(question)
+        self.tested += [question] if failed or passed else []
+        self.failed += len(failed)
         if failed:
             explain(self, question, failed, passed)
 

@@ -48,7 +48,7 @@ def script_of(case: Case, dialect: Mapping[str, str], fn: Callable[..., Any], ar
              f"q, k, v = ({scaled(case)} for n, s in enumerate(({shapes})))"]
     pairs = f"{case.q_len}, {case.kv_len}"
     made = {"mask": f"draw(3, {pairs}) < {dict(case.options).get('mask')}", "bias": f"stored(draw(4, {pairs}))",
-            "sinks": f"stored(draw(5, {case.heads}))"}
+            "sinks": f"stored({dict(case.options).get('sinks')} * draw(5, {case.heads}))"}
     extra = [f"{name} = {made[name]}" for name in made if name in dict(case.options)]
     sides = f"i, j = np.ogrid[:{case.q_len}, :{case.kv_len}]"
     lines.append("; ".join([*extra, sides, f"seen = {visible_pairs(case, dialect, given)}"]))

@@ -1,0 +1,145 @@
+"""Score rules: a function of each score and of the positions of its query and key, applied to the scores of attention."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tinyattn.ops.bias import owned
+from tinyattn.ops.checks import check_broadcast
+from tinyattn.ops.signature import floating
+from tinyattn.ops.types import Array
+
+KEEPS = "a Python number keeps the dtype, a NumPy float64 does not"
+TAKES = "a function rule(s, i, j, *parameters)"
+
+
+@dataclass(frozen=True, eq=False, init=False)
+class ScoreRule:
+    """A rule with learned parameters: attention uses function(s, i, j, *parameters) in the place of each score s.
+
+    s are the scores after scale and softcap; bias and mask come after the rule. i and j are the positions of the query and of
+    the key as arrays of the compute dtype: query i stands at i + kv_len - q_len, key j at j. The function works on each element
+    by itself, and must return an array of the shape and dtype of s. The parameters are floating arrays that broadcast to
+    (..., heads, q_len, kv_len) and have gradients: one number per head has the shape (heads, 1, 1), one per query
+    (q_len, 1), one per key (kv_len,). What the function gives for a hidden pair has no effect, and no gradient.
+
+    Raises:
+        TypeError: the function cannot be called with so many parameters, or a parameter is not a floating array.
+        ValueError: a parameter holds NaN.
+
+    >>> rule = ScoreRule(lambda s, i, j, slopes: s - slopes * abs(i - j), np.array([[[0.5]], [[2.0]]]))
+    >>> rule.parameters[0].shape
+    (2, 1, 1)
+    """
+
+    function: Callable[..., Array]
+    parameters: tuple[Array, ...]
+    positions: tuple[Array, Array] | None
+
+    def __init__(self, function: Callable[..., Array], *parameters: Array) -> None:
+        if not callable(function):
+            raise TypeError(f"score: expected {TAKES}, got {type(function).__name__}")
+        # One number of an array of shape () is a NumPy scalar as soon as anything is added to it.
+        arrays = [np.asarray(x) if isinstance(x, np.floating) else x for x in parameters]
+        given = tuple(owned(floating(f"score parameter {n}", x)) for n, x in enumerate(arrays, 1))
+        for n, x in enumerate(given, 1):
+            if np.isnan(x).any():
+                raise ValueError(f"score parameter {n}: expected numbers, got NaN")
+        check_count(function, len(given))
+        self._set(function, given, None)
+
+    def _set(self, function: Callable[..., Array], parameters: tuple[Array, ...], positions: tuple[Array, Array] | None) -> None:
+        for name, value in (("function", function), ("parameters", parameters), ("positions", positions)):
+            object.__setattr__(self, name, value)
+
+    def with_parts(self, cut: Callable[[Array], Array], positions: tuple[Array, Array] | None = None) -> ScoreRule:
+        """Returns the rule with cut(parameter) for each parameter, for queries and keys at these positions if they are given."""
+        made = object.__new__(ScoreRule)
+        made._set(self.function, tuple(map(cut, self.parameters)), self.positions if positions is None else positions)
+        return made
+
+    def of_keys(self, at: Array, q_positions: Array | None = None) -> ScoreRule:
+        """Returns the rule for some of the keys, of a rule that knows its positions; the queries may get other positions."""
+        queries, keys = self.positions or (at, at)
+        return self.with_parts(lambda x: x[..., at] if x.ndim and x.shape[-1] > 1 else x,
+                               (queries if q_positions is None else q_positions, keys[at]))
+
+    def applied(self, scores: Array, visible: Array | None) -> Array:
+        """Returns what the rule makes of scores (..., heads, i, j): 0 where a pair is not visible.
+
+        In hidden pairs the rule gets the score, the positions and the parameters of a pair that is visible. A `np.where` after
+        the rule would not be enough: its gradient is 0 there, and the walk back would multiply it by an infinite slope.
+        """
+        full = scores.shape
+        places = self.positions or bottom_right(*full[-2:])
+        i, j = (np.broadcast_to(at.astype(scores.dtype), full) for at in (places[0][..., :, None], places[1][..., None, :]))
+        inputs = [scores, i, j, *(np.broadcast_to(x, full) for x in self.parameters)]
+        if visible is None or visible.all():
+            return self.result(inputs)
+        seen = np.broadcast_to(visible, full)
+        if not seen.any():
+            return scores
+        pair = np.unravel_index(np.argmax(seen), full)
+        shown = self.result([np.where(seen, x, x[pair].item()) for x in inputs])
+        return np.where(seen, shown, 0.0)
+
+    def result(self, inputs: list[Array]) -> Array:
+        """Returns function(*inputs), which must have the shape and the dtype of the first of them."""
+        scores = inputs[0]
+        try:
+            out = self.function(*map(read_only, inputs))
+        except ValueError as error:
+            if "read-only" in str(error):
+                raise TypeError(f"score: the rule writes into an array that it is given ({error}); it must return a new one") from None
+            raise
+        out = floating("score: what the rule returns", out)
+        if out.shape != scores.shape:
+            raise ValueError(f"score: expected the rule to return the shape of s, {scores.shape}, got shape {out.shape}")
+        if out.dtype != scores.dtype:
+            raise TypeError(f"score: expected the rule to return the dtype of s, {scores.dtype}, got {out.dtype}; {KEEPS}")
+        return out
+
+
+Score = ScoreRule | Callable[..., Array]
+
+
+def check_count(function: Callable[..., Any], count: int) -> None:
+    """Raises TypeError unless a function takes s, i, j and so many parameters."""
+    try:
+        signature = inspect.signature(function)
+    except ValueError:  # a function written in C that does not tell its arguments
+        return
+    try:
+        signature.bind(*range(3 + count))
+    except TypeError as error:
+        raise TypeError(f"score: expected a rule that takes s, i, j and {count} parameters, got one that takes {signature}: "
+                        f"{error}") from None
+
+
+def bottom_right(q_len: int, kv_len: int) -> tuple[Array, Array]:
+    """Returns the positions of queries and keys: the last query stands where the last key does."""
+    return np.arange(kv_len - q_len, kv_len), np.arange(kv_len)
+
+
+def read_only(x: Array) -> Array:
+    """Returns an array that refuses to be written to; a Tensor is returned as it is, as it refuses by itself."""
+    if isinstance(x, np.ndarray):
+        x = x.view()
+        x.flags.writeable = False
+    return x
+
+
+def check_score(score: Score | None, full: tuple[int, ...], dtype: Any) -> ScoreRule | None:
+    """Returns the rule with its positions, its parameters in the compute dtype and checked against the full shape."""
+    if score is None:
+        return None
+    rule = score if isinstance(score, ScoreRule) else ScoreRule(score)
+    for n, x in enumerate(rule.parameters, 1):
+        check_broadcast(f"score parameter {n}", x.shape, full)
+    with np.errstate(over="ignore", under="ignore"):
+        return rule.with_parts(lambda x: x.astype(dtype) if x.dtype != dtype else x, rule.positions or bottom_right(*full[-2:]))

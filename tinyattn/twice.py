@@ -1,0 +1,55 @@
+"""What second derivatives walk: for each primitive of the kernels, the definition of what it computes from the same arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any, cast
+
+import numpy as np
+
+from tinyattn import definitions
+from tinyattn.definitions.softmax.contextual_position import bias_of_counts
+from tinyattn.ops.options import visible_keys
+from tinyattn.ops.types import Array
+
+
+@cache
+def walked() -> Mapping[Any, Callable[..., Any]]:
+    """Returns what second derivatives walk in the place of each primitive of the kernels."""
+    from tinyattn.kernels.exact import primitive as exact
+    from tinyattn.kernels.states import primitive as folded
+    return {exact.attention_with_lse: plain_attention, folded.states: plain_states}
+
+
+def plain_attention(q: Array, k: Array, v: Array, bias: Array | None, distance: Array | None, sinks: Array | None,
+                    options: Any, values: Array | None = None, table: Array | None = None) -> tuple[Array, Array]:
+    """Returns the definition of what the kernel's primitive computes, from the same arguments.
+
+    `distance` (heads, q_len + kv_len - 1) is a bias of distances, `values` are the parameters of a score rule, and
+    `table` (..., heads, q_len, positions) is what contextual positions read.
+    """
+    score = None if values is None else options.rule.of(values)
+    if table is not None:
+        bias = bias_of_counts(
+            q, k, table, visible_keys(options.mask, False, (options.left, options.right), (*q.shape[:-1], k.shape[-2])), options.scale)
+    if distance is not None:
+        bias = distance[:, np.arange(q.shape[-2])[:, None] - np.arange(k.shape[-2]) + k.shape[-2] - 1]
+    return definitions.attention_with_lse(q, k, v, mask=options.mask, bias=bias, window=(options.left, options.right),
+                                          scale=options.scale, softcap=options.softcap, sinks=sinks, score=score)
+
+
+def plain_states(q: Array, k: Array, v: Array, log_decay: Array | None, beta: Array | None, state: Array,
+                 scale: float) -> tuple[Array, Array]:
+    """Returns the definition of what the kernel of states computes, from the same arguments."""
+    given: dict[str, Any] = {"scale": scale, "initial_state": state, "return_state": True}
+    if beta is not None:
+        decay = np.zeros(k.shape[:-1], k.dtype) if log_decay is None else log_decay
+        solved = definitions.gated_delta_rule_chunked(q, k, v, beta=beta, log_decay=decay, **given)
+    elif log_decay is None:
+        solved = definitions.linear_attention_chunked(q, k, v, feature_map=None, normalize=False, causal=True, **given)
+    elif log_decay.ndim < k.ndim:
+        solved = definitions.simple_gated_linear_attention_chunked(q, k, v, log_decay=log_decay, **given)
+    else:
+        solved = definitions.gated_linear_attention_chunked(q, k, v, log_decay=log_decay, **given)
+    return cast(tuple[Array, Array], solved)
