@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import statistics
+from importlib.util import find_spec
 
 from tinyattn.cli import memory
 from tinyattn.cli.outputs import Line
@@ -26,7 +26,7 @@ def time_step(rounds: int) -> list[Line]:
     """
     memory.keep()
     whole = train_seconds(rounds)
-    theirs = THEIRS in whole and importlib.util.find_spec("torch") is not None
+    theirs = THEIRS in whole and find_spec("torch") is not None
     peer = torch_parts(DecoderConfig(), BATCH) if theirs else {}
     seconds: dict[str, dict[str, list[float]]] = {}
     for name, ours in parts(DecoderConfig(), BATCH).items():
