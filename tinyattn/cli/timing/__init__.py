@@ -17,5 +17,7 @@ Its files, in reading order:
     peers.py                attention in other libraries
     fresh.py                what only a new process can measure
     kernels.py              the kernels beside other libraries and the machine
+    mechanism_cases.py      the mechanisms, and the work that their visible pairs are
+    mechanism_peers.py      the mechanisms in other libraries
     mechanisms.py           every mechanism beside its definition and dense attention
 """
