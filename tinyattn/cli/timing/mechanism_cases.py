@@ -156,11 +156,16 @@ def work(case: Case, length: int, *, backward: bool) -> float:
     return visible_tiles(case, length) * TILE * TILE * 4 * DIM * (3.5 if backward else 1.0)
 
 
-def call(case: Case, form: Call, length: int, *, backward: bool) -> Callable[[], Any]:
-    """Returns one call of a form of a mechanism, with the gradients of all its arrays if asked."""
+def drawn(length: int) -> tuple[Array, Array, Array]:
+    """Returns random queries, keys and values."""
     rng = np.random.default_rng(0)
     q, k, v = (rng.standard_normal((1, HEADS, length, DIM)).astype(np.float32) for _ in range(3))
-    given = case.arguments(q, k, v)
+    return q, k, v
+
+
+def call(case: Case, form: Call, length: int, *, backward: bool) -> Callable[[], Any]:
+    """Returns one call of a form of a mechanism, with the gradients of all its arrays if asked."""
+    given = case.arguments(*drawn(length))
     arrays = {name: x for name, x in given.items() if isinstance(x, np.ndarray) and x.dtype != np.bool_}
     fixed = {**case.all_options(length), **{name: x for name, x in given.items() if name not in arrays}}
     if not backward:

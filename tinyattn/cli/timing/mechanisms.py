@@ -41,9 +41,6 @@ def time_mechanisms(rounds: int) -> list[Line]:
             taken = interleaved({"fast": now(LENGTH), "dense": dense, "definition": call(case, getattr(definitions, case.name), LENGTH,
                                  backward=backward)}, rounds, warm_up=1, rest=REST, seconds=PATIENCE)
             grown = interleaved({"short": now(LENGTH), "long": now(LONG)}, rounds, warm_up=1, rest=REST, seconds=PATIENCE)
-            given = {name: x for name, x in case.arguments(*drawn(LENGTH)).items() if isinstance(x, np.ndarray)}
-            others = linear_peers(case.name, given, backward=backward)
-            beside = interleaved({"fast": now(LENGTH), **others}, rounds, warm_up=1, rest=REST, seconds=PATIENCE) if others else {}
             rate = work(case, LONG, backward=backward) / statistics.median(grown["long"]) / 1e9
             lines.append({"mechanism": case.label or case.name, "pass": "with backward" if backward else "forward",
                           "ms": 1e3 * statistics.median(taken["fast"]), "times definition": ratio(taken["definition"], taken["fast"]),

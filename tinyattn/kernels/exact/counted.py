@@ -83,7 +83,7 @@ def count_from_left(c, g, rest, low, run, keys, width):
             c[j * width + i] += run[i]
 
 
-@inlined
+@borrowing
 def all_counted(carry, rows, last):
     """Returns whether every query of a tile has counted to the last position."""
     for i in range(rows):
@@ -92,14 +92,14 @@ def all_counted(carry, rows, last):
     return True
 
 
-@inlined
+@borrowing
 def take_ends(ends, table, at, rows, positions):
     """Fills ends with the last number of each query's table."""
     for i in range(rows):
         ends[i] = table[at + i * positions + positions - 1]
 
 
-@inlined
+@borrowing
 def add_ends(s, ends, keys, width):
     """Adds to each score what its query's table ends with."""
     for j in range(keys):
@@ -107,7 +107,7 @@ def add_ends(s, ends, keys, width):
             s[j * width + i] += ends[i]
 
 
-@inlined
+@borrowing
 def end_slopes(d_s, d_table, at, run, keys, rows, width, positions):
     """Adds d_s to the gradient of what the tables end with."""
     for i in range(width):
