@@ -85,8 +85,8 @@ def one_query(q: Array, parts: list[Part]) -> Array | None:
     *leading, heads, _, dim = q.shape
     kv_heads, cuts = parts[0].keys.shape[-3], np.cumsum([part.keys.shape[-2] for part in parts])[:-1]
     rows = (*leading, kv_heads, heads // kv_heads, dim)
-    asked = [((q if part.q is None else part.q) * dim ** -0.5).reshape(rows) for part in parts]
-    scores = np.concatenate([x @ part.keys.mT for x, part in zip(asked, parts, strict=True)], axis=-1)
+    each = [(q if part.q is None else part.q).reshape(rows) @ part.keys.mT for part in parts]
+    scores = np.concatenate(each, axis=-1) * dim ** -0.5
     top = scores.max(axis=-1, keepdims=True)
     if not np.isfinite(top).all():
         return None
