@@ -29,7 +29,7 @@ def gathered(rows: Array, x: Array, kv_heads: int) -> Array:
 def recomputed(storage: str = "float32", *, stored: str = "float32", absolute: bool = False) -> Mechanism:
     """Returns attention whose backward takes the weights again, in float32 with the weights rounded to `storage`.
 
-    The output that the backward reads is rounded to `stored`, as a forward pass hands it over.
+    The output that the backward reads is rounded to `stored`, as a forward pass hands it over, and so are dO V^T and sum dO O.
 
     With `absolute` the backward returns the sums of the absolute terms of each gradient instead, which say how large the
     rounding errors of a sum may be although it cancels.
@@ -63,6 +63,8 @@ def recomputed(storage: str = "float32", *, stored: str = "float32", absolute: b
             d_weights = onto(size(d_out), np.swapaxes(size(v), -1, -2))
             kept_out = out if stored == "float32" else rounded(out, stored).astype(out.dtype)
             delta = np.sum(size(d_out) * size(kept_out), axis=-1, keepdims=True)
+            if stored != "float32":
+                d_weights, delta = (rounded(x, stored).astype(out.dtype) for x in (d_weights, delta))
             d_scores = weights * (d_weights + delta if absolute else d_weights - delta)
             inner = d_scores
             if softcap is not None:
