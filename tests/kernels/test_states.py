@@ -12,7 +12,8 @@ from tinyattn.kernels.states import primitive
 from tinyattn.kernels.states.primitive import states
 
 RNG = np.random.default_rng
-KINDS = ("added", "scalar", "channel", "corrected", "both")
+# "steep": channels that fade too far within a chunk to divide by.
+KINDS = ("added", "scalar", "channel", "steep", "corrected", "both")
 EDGES = (0, 1, 63, 64, 65, 127, 129)
 
 
@@ -21,9 +22,9 @@ def drawn(kind, kv_len, q_len=None, dtype=np.float64, heads=4, seed=0):
     rng, q_len = RNG(seed), kv_len if q_len is None else q_len
     q, k, v = (rng.standard_normal((2, h, n, d)) for h, n, d in ((heads, q_len, 5), (2, kv_len, 5), (2, kv_len, 3)))
     k /= np.linalg.norm(k, axis=-1, keepdims=True)
-    decay = -rng.random((2, 2, kv_len, 5) if kind == "channel" else (2, 2, kv_len))
+    decay = -rng.random((2, 2, kv_len, 5) if kind in ("channel", "steep") else (2, 2, kv_len)) * (3 if kind == "steep" else 1)
     given = {"q": q, "k": k, "v": v, "state": rng.standard_normal((2, 2, 5, 3))}
-    if kind in ("scalar", "channel", "both"):
+    if kind in ("scalar", "channel", "steep", "both"):
         given["log_decay"] = decay
     if kind in ("corrected", "both"):
         given["beta"] = 2 * rng.random((2, 2, kv_len))

@@ -98,17 +98,12 @@ def retnet_decay(kv_heads: int) -> Array:
 
 def retnet(q: Array, k: Array, v: Array, **options: Any) -> Any:
     """Returns retention with RetNet's decays."""
-    return definitions.retention_chunked(q, k, v, log_decay=retnet_decay(k.shape[-3]).astype(k.dtype), scale=k.shape[-1] ** -0.5,
-                                         **options)
+    return fastest.retention(q, k, v, log_decay=retnet_decay(k.shape[-3]).astype(k.dtype), scale=k.shape[-1] ** -0.5, **options)
 
 
-# Tokens per chunk in training: with 64 the delta rules take twice as long, gated linear attention five times.
-CHUNK = 16
-
-
-def with_unit_keys(chunked: Mechanism) -> Mechanism:
+def with_unit_keys(mechanism: Mechanism) -> Mechanism:
     """Returns a delta rule on queries and keys of length 1, as its papers train it."""
-    return lambda q, k, v, **options: chunked(unit(q), unit(k), v, chunk=CHUNK, **options)
+    return lambda q, k, v, **options: mechanism(unit(q), unit(k), v, **options)
 
 
 def sharded(q: Array, k: Array, v: Array, *, causal: bool = True, size: int = 16, local: int = 2, stride: int = 4,

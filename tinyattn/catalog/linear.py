@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tinyattn import definitions
+from tinyattn import definitions, fastest
 from tinyattn.caches.state import StateCache
 from tinyattn.catalog import calls, refused
 from tinyattn.catalog.cache_size import NORMALISED_STATE, STATE, CacheSize, state_of
@@ -43,7 +43,7 @@ def feature_laws(name: str, weights: Any, sample: Draw, says: str, mechanism: Me
 def recurrence(*, name: str, sample: Draw, laws: tuple[Law, ...], mixer: Mechanism | None = None, **fields: Any) -> Row:
     """Returns the row of a recurrence: its forms and their laws beside its own, and a state as its cache."""
     known = forms(name)
-    mixed = mixer or known["chunked"]
+    mixed = mixer or getattr(fastest, name)
     return Row(name=name, definition=getattr(definitions, name), cost="heads i d e", sample=sample, forms=known,
                laws=(*form_laws(name, sample), cached(partial(StateCache, known["chunked"]), long(sample)), *laws,
                      *recurrence_laws(sample)),
@@ -59,7 +59,7 @@ ROWS = (
               *form_agrees("linear_attention_chunked", CHUNKED, draw.linear, slopes=draw.linear),
               cached(StateCache, draw.always(causal=True, normalize=True)), *LINEAR_LAWS),
         bad_inputs=(refused.SCALE, refused.STATE), forms={"recurrent": RECURRENT, "chunked": CHUNKED},
-        mixer=definitions.linear_attention, cache=StateCache, cache_size=NORMALISED_STATE),
+        mixer=fastest.linear_attention, cache=StateCache, cache_size=NORMALISED_STATE),
     Row(name="based", definition=definitions.based, papers=(Paper("Arora et al.", 2024, "2402.18668"),),
         kind="approximate", cost="heads i d^2 e",
         says="The product of two features is the first three terms of the exponential series of the score.",
@@ -106,8 +106,7 @@ ROWS = (
                      draw=but(draw.CHANNELS, draw.with_decay(draw.equal_channels)),
                      says="With the same decay in every channel it is simple gated linear attention."),
               strong_decay("gated_linear_attention", draw.CHANNELS), waits(draw.CHANNELS)),
-        bad_inputs=(refused.GROWING_DECAY, refused.SCALE), inputs=(DECAY_PER_CHANNEL,),
-        mixer=partial(definitions.gated_linear_attention_chunked, chunk=calls.CHUNK)),
+        bad_inputs=(refused.GROWING_DECAY, refused.SCALE), inputs=(DECAY_PER_CHANNEL,)),
     recurrence(
         name="simple_gated_linear_attention",
         says="The whole state decays by one factor, which each token sets.",
@@ -137,7 +136,7 @@ ROWS = (
               agrees("the_value_just_written", own_values, draw=but(long(draw.BETA), draw.recall),
                      says="With beta 1 and keys of length 1 a query for the last key reads exactly its value."),
               waits(draw.BETA)),
-        bad_inputs=(refused.BETA, refused.SCALE), inputs=(STRENGTH,), mixer=calls.with_unit_keys(definitions.delta_rule_chunked)),
+        bad_inputs=(refused.BETA, refused.SCALE), inputs=(STRENGTH,), mixer=calls.with_unit_keys(fastest.delta_rule)),
     recurrence(
         name="gated_delta_rule",
         says="The state decays, and then each token corrects the value that it stores under its key.",
@@ -146,5 +145,5 @@ ROWS = (
                      draw=but(draw.BOTH, draw.with_decay(np.zeros_like)), says="Without decay it is the delta rule."),
               waits(draw.BOTH)),
         bad_inputs=(refused.BETA, refused.GROWING_DECAY, refused.SCALE), inputs=(STRENGTH, DECAY),
-        mixer=calls.with_unit_keys(definitions.gated_delta_rule_chunked)),
+        mixer=calls.with_unit_keys(fastest.gated_delta_rule)),
 )

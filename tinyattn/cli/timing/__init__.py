@@ -8,6 +8,9 @@ Its files, in reading order:
     table.py                what a table is
     torch_step.py           the same training step in PyTorch
     train.py                a training step
+    step_parts.py           the parts of a training step
+    torch_parts.py          the same parts in PyTorch
+    step.py                 where the time of a training step goes
     step_by_hand.py         decoding typed out in NumPy
     generate.py             a decoding step through each cache
     caches.py               a decoding step behind a long text
@@ -17,5 +20,6 @@ Its files, in reading order:
     peers.py                attention in other libraries
     fresh.py                what only a new process can measure
     kernels.py              the kernels beside other libraries and the machine
+    linear_peers.py         linear mechanisms in other libraries
     mechanisms.py           every mechanism beside its definition and dense attention
 """

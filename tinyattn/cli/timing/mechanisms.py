@@ -12,11 +12,12 @@ import numpy as np
 
 from tinyattn import definitions, fastest
 from tinyattn.cli.outputs import Line
+from tinyattn.cli.timing.linear_peers import linear_peers
 from tinyattn.cli.timing.measure import REST, interleaved, limits, ratio
 from tinyattn.cli.timing.table import Table
 from tinyattn.engine import vjp
 from tinyattn.laws.law import outputs
-from tinyattn.ops import masks
+from tinyattn.ops import alibi, masks
 from tinyattn.ops.activation import sigmoid
 from tinyattn.ops.masks.published import near_blocks
 from tinyattn.ops.norm import unit
@@ -37,7 +38,7 @@ class Case:
     """One mechanism as it is timed: options that are the same for every length or made for one, and which pairs are visible.
 
     `arguments(q, k, v)` are its arguments by name beside the options. `products` counts the whole products of a tile of tokens,
-    forward, where a state stands in the place of the pairs.
+    forward, where a state stands in the place of the pairs. `label` tells rows of one mechanism apart.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Case:
     seen: Callable[[int], Any] = lambda length: masks.causal()
     times: int = 1
     products: float | None = None
+    label: str = ""
 
 
 def causal(pattern: Any) -> Any:
@@ -83,6 +85,11 @@ def gated(*gates: str) -> Callable[..., dict[str, Any]]:
 
 CASES = (
     Case("attention", {"causal": True}),
+    Case("attention", {"causal": True, "softcap": 20.0}, label="attention, softcap"),
+    Case("attention", {"causal": True, "bias": alibi(np.linspace(0.1, 0.8, HEADS, dtype=np.float32))}, label="attention, ALiBi"),
+    Case("attention", {"causal": True, "score": lambda s, i, j: 0.9 * s - 0.1 * abs(i - j)}, label="attention, a rule"),
+    Case("dynamic_contextual_attention", {"ramp": 32.0}, lambda q, k, v: {"q": q, "k": k, "v": v, "span": np.abs(q[..., 0]) * 512}),
+    Case("contextual_position_attention", {}, lambda q, k, v: {"q": q, "k": k, "v": v, "embedding": q[0, 0, :64]}),
     Case("softmax_off_by_one_attention", {"causal": True}),
     Case("qk_norm_attention", {"causal": True}),
     Case("gated_attention", {"causal": True}, lambda q, k, v: {"q": q, "k": k, "v": v, "gate": q[..., 0]}),
@@ -131,11 +138,16 @@ def work(case: Case, length: int, *, backward: bool) -> float:
     return visible_tiles(case, length) * TILE * TILE * 4 * DIM * (3.5 if backward else 1.0)
 
 
-def call(case: Case, form: Call, length: int, *, backward: bool) -> Callable[[], Any]:
-    """Returns one call of a form of a mechanism, with the gradients of all its arrays if asked."""
+def drawn(length: int) -> tuple[Array, Array, Array]:
+    """Returns random queries, keys and values."""
     rng = np.random.default_rng(0)
     q, k, v = (rng.standard_normal((1, HEADS, length, DIM)).astype(np.float32) for _ in range(3))
-    given = case.arguments(q, k, v)
+    return q, k, v
+
+
+def call(case: Case, form: Call, length: int, *, backward: bool) -> Callable[[], Any]:
+    """Returns one call of a form of a mechanism, with the gradients of all its arrays if asked."""
+    given = case.arguments(*drawn(length))
     arrays = {name: x for name, x in given.items() if isinstance(x, np.ndarray) and x.dtype != np.bool_}
     fixed = {**case.options, **{name: x for name, x in given.items() if name not in arrays}}
     if not backward:
@@ -161,11 +173,15 @@ def time_mechanisms(rounds: int) -> list[Line]:
             taken = interleaved({"fast": now(LENGTH), "dense": dense, "definition": call(case, getattr(definitions, case.name), LENGTH,
                                  backward=backward)}, rounds, warm_up=1, rest=REST, seconds=PATIENCE)
             grown = interleaved({"short": now(LENGTH), "long": now(LONG)}, rounds, warm_up=1, rest=REST, seconds=PATIENCE)
+            given = {name: x for name, x in case.arguments(*drawn(LENGTH)).items() if isinstance(x, np.ndarray)}
+            others = linear_peers(case.name, given, backward=backward)
+            beside = interleaved({"fast": now(LENGTH), **others}, rounds, warm_up=1, rest=REST, seconds=PATIENCE) if others else {}
             rate = work(case, LONG, backward=backward) / statistics.median(grown["long"]) / 1e9
-            lines.append({"mechanism": case.name, "pass": "with backward" if backward else "forward",
+            lines.append({"mechanism": case.label or case.name, "pass": "with backward" if backward else "forward",
                           "ms": 1e3 * statistics.median(taken["fast"]), "times definition": ratio(taken["definition"], taken["fast"]),
                           "of dense": ratio(taken["fast"], taken["dense"]), "growth": ratio(grown["long"], grown["short"]),
                           "GFLOP/s": rate, "of the product": rate / product,
+                          "times others": ", ".join(f"{name} {ratio(beside[name], beside['fast']):.1f}" for name in others),
                           "served by": "definition" if fastest.kernel() is None else "kernel"})
     return lines
 

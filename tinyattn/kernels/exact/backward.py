@@ -5,29 +5,43 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinyattn.kernels.exact.counted import add_counted, count_from_left, count_slopes, gates_of
-from tinyattn.kernels.exact.scores import distance_at, key_range, keys_of_tile, score, tile_at, tiles_of
+from tinyattn.kernels.exact.counted import add_counted, add_ends, count_from_left, count_slopes, end_slopes, gates_of, take_ends
+from tinyattn.kernels.exact.scores import add_row, distance_at, key_range, keys_of_tile, score, tile_at, tiles_of
 from tinyattn.kernels.rules.tiles import call_rule, call_slopes, stand_at
 from tinyattn.kernels.tiles.flush import flush_small, restore
 from tinyattn.kernels.tiles.jit import compiled, inlined, reassociated
+from tinyattn.kernels.tiles.lanes import ROWS
 from tinyattn.kernels.tiles.product import product_add, product_set
 from tinyattn.kernels.tiles.seen import UNBOUNDED
 from tinyattn.kernels.tiles.threads import next_task
-from tinyattn.kernels.tiles.vector import column_exp, column_tanh, pack_rows, put_row, scale_row, transpose_rows
+from tinyattn.kernels.tiles.vector import (
+    column_exp,
+    column_slope,
+    column_tanh,
+    column_weighed,
+    pack_rows,
+    put_rows,
+    scale_row,
+    transpose_rows,
+)
 
 
 @reassociated
 def dot(a, a_at, b, b_at, count):
     """Returns sum_x a[x] b[x], in float64."""
-    total = 0.0
-    for x in range(count):
-        total += np.float64(a[a_at + x]) * b[b_at + x]
+    total, left, right = 0.0, np.uintp(a_at), np.uintp(b_at)
+    for x in range(np.uintp(count)):
+        total += np.float64(a[left + x]) * b[right + x]
     return total
 
 
 @inlined
 def add_bias_gradient(d_s, d_bias, at, rows, keys, sizes, rules):
     """Adds d_s of each pair to the gradient of the element that its bias came from."""
+    if rules.bias_row == 1:
+        for j in range(keys):
+            add_row(d_bias, at + j * rules.bias_column, d_s, j * sizes.q_tile, rows)
+        return
     for j in range(keys):
         for i in range(rows):
             d_bias[at + i * rules.bias_row + j * rules.bias_column] += d_s[j * sizes.q_tile + i]
@@ -37,39 +51,21 @@ def add_bias_gradient(d_s, d_bias, at, rows, keys, sizes, rules):
 def add_distance_gradient(d_s, d_distance, at, rows, keys, sizes):
     """Adds d_s of each pair to the gradient of its distance's bias."""
     for j in range(keys):
-        for i in range(rows):
-            d_distance[at + i - j] += d_s[j * sizes.q_tile + i]
+        add_row(d_distance, at - j, d_s, j * sizes.q_tile, rows)
 
 
-@compiled
-def backward(counter, slots, splits, whole, sizes, rules, heads, row_at, entries, bands, tiles, mask, mask_at, bias, bias_at,
-             distance, scale, rule, slopes, values, starts, steps, constants, q_positions, kv_positions, d_values, d_values_step,
-             positions, table, counts, d_table,
-             q, k, v, out, tops, totals, d_out, d_lse, d_q, d_k, d_v, delta, d_bias, d_bias_step, d_distance, d_distance_step):
-    """Fills d_q, d_k, d_v, and delta = d_out . out - d_lse of every row; adds to the gradients of biases and rule parameters.
-
-    A task is a kv head and a split of its query tiles: it owns their d_q, and a copy of d_k and d_v, which the caller
-    sums. Slot s does tasks s, s + slots, ... in order, and owns a copy of what is added to. For each tile
-    P = exp(S - m), dP^T = V dO^T, dS = P (dP - delta), dV += P^T dO, dK += dS^T Q, dQ += dS K, where dO and delta are
-    divided by l beforehand: through m + log l, rounded, the weights of large scores would not sum to 1. `whole` is whether
-    these are all keys of the queries: of a part of them the weights do not sum to 1.
-    """
-    kind_of, control = q.dtype.type, flush_small()
+@inlined
+def in_turn(counter, slots, splits, whole, sizes, rules, heads, row_at, entries, bands, tiles, mask, mask_at, bias, bias_at,
+            distance, scale, rule, slopes, values, starts, steps, constants, q_positions, kv_positions, d_values, d_values_step,
+            positions, table, counts, d_table,
+            q, k, v, out, tops, totals, d_out, d_lse, d_q, d_k, d_v, delta, d_bias, d_bias_step, d_distance, d_distance_step, spaces):
+    """Does the tasks of `backward` that no other thread has taken, in the spaces that it made for them."""
+    kind_of = q.dtype.type
     width, head_width, value_width, micro = sizes.q_tile, sizes.head_width, sizes.value_width, sizes.micro_columns
     groups = sizes.heads // sizes.kv_heads
-    # What a band leaves out is weighed with the rest, and must not begin as NaN: uncompiled, NumPy would warn of it.
-    p, d_s = np.zeros(sizes.kv_tile * width, q.dtype), np.zeros(sizes.kv_tile * width, q.dtype)
-    tanhs = np.empty(sizes.kv_tile * width if rules.cap else 0, q.dtype)
-    given, parameters_at = np.empty(sizes.kv_tile * width if rule else 0, q.dtype), np.empty(steps.size // 2, np.int64)
-    room = sizes.kv_tile * width if positions else 0
-    g, c, d_raw, run = np.empty(room, q.dtype), np.empty(room, q.dtype), np.zeros(room, q.dtype), np.empty(width, q.dtype)
-    rest, rest_low, carry, none = np.zeros(width), np.zeros(width), np.zeros(width), np.zeros(width, q.dtype)
-    q_t, d_out_t = np.empty(head_width * width, q.dtype), np.empty(value_width * width, q.dtype)
-    d_out_tile = np.empty(width * value_width, q.dtype)
-    q_panels, d_out_panels = np.empty(width * head_width, q.dtype), np.empty(width * value_width, q.dtype)
-    k_panels, d_q_tile = np.empty(sizes.kv_tile * head_width, q.dtype), np.empty(width * head_width, q.dtype)
-    shift, low_delta, spare = np.empty(width, q.dtype), np.empty(width, q.dtype), np.zeros(width, q.dtype)
-    weights, sums = np.empty(width), np.empty(width, q.dtype)
+    (p, d_s, tanhs, given, q_t, d_out_t, d_out_tile, q_panels, d_out_panels, k_panels, d_q_tile, shift, low_delta, spare, sums,
+     weights, parameters_at, g, c, d_raw, run, rest, rest_low, carry, none, ends) = spaces
+    lowest, table_at = 0.0, 0
     count = (sizes.q_len + width - 1) // width
     tasks = sizes.batch * sizes.kv_heads * splits
     while True:
@@ -79,7 +75,7 @@ def backward(counter, slots, splits, whole, sizes, rules, heads, row_at, entries
         for task in range(slot, tasks, slots):
             kv_head = task // splits
             kv_at = kv_head * sizes.kv_rows
-            copy_at = (task % splits * sizes.batch * sizes.kv_heads + kv_head) * sizes.kv_rows
+            copy_at = (task % splits * sizes.batch * sizes.kv_heads + kv_head) * ((sizes.kv_rows + ROWS - 1) // ROWS * ROWS)
             for unit in range(groups * count):
                 # Splits take the tiles in turn, forth and back, so that long and short ones are shared alike.
                 turn = unit % (2 * splits)
@@ -103,13 +99,16 @@ def backward(counter, slots, splits, whole, sizes, rules, heads, row_at, entries
                         scale_row(d_out_tile, i * value_width + e, d_out, d_out_at + i * value_width + e, weight)
                     carry[i] = 0
                     if positions:
-                        rest[i], rest_low[i] = counts[2 * row], counts[2 * row + 1]
+                        rest[i], rest_low[i], lowest = counts[3 * row], counts[3 * row + 1], counts[3 * row + 2]
                     if tops[row] > -np.inf:
                         shift[i] = tops[row]
                 transpose_rows(d_out_t, width, d_out_tile, 0, value_width, rows, kind_of(1), sizes.lanes, micro)
                 pack_rows(d_out_panels, width, d_out_tile, 0, value_width, rows, kind_of(1), micro)
                 for x in range(width * head_width):
                     d_q_tile[x] = 0
+                if positions:
+                    table_at = (head * sizes.q_len + i0) * positions
+                    take_ends(ends, table, table_at, rows, positions)
                 low, high = key_range(i0, rows, sizes, rules)
                 start, stop = tiles_of(head, i0, low, high, heads, row_at, sizes, rules)
                 for n in range(start, stop):
@@ -118,13 +117,13 @@ def backward(counter, slots, splits, whole, sizes, rules, heads, row_at, entries
                         continue
                     keys = keys_of_tile(j0, high, sizes)
                     k_at, v_at = (kv_at + j0) * head_width, (kv_at + j0) * value_width
-                    there = min(keys, sizes.kv_len - j0)
                     alone = whole and stop - start == 1
                     if alone or d_bias_step or d_distance_step:  # whole tiles are read
                         below, above = -UNBOUNDED, UNBOUNDED
                     product_set(p, 0, width, micro, k, k_at, head_width, 1, q_t, head_width * micro, keys, width, sizes.head_dim,
                                 micro, -above, -below)
-                    if positions:
+                    counted = positions > 0 and j0 < lowest
+                    if positions and not counted:
                         gates_of(g, c, p, kind_of(rules.cap if rules.cap else 1.0), head, kind, i0, j0, rows, keys, sizes, rules,
                                  tiles, mask, mask_at, none, spare)
                         count_from_left(c, g, rest, rest_low, run, keys, width)
@@ -137,10 +136,11 @@ def backward(counter, slots, splits, whole, sizes, rules, heads, row_at, entries
                         for x in range(keys * width):
                             given[x] = p[x]
                         stand_at(parameters_at, head, i0, j0, sizes.batch * sizes.heads, starts, steps)
-                        call_rule(rule, p, there, rows, width, q_positions[i0:], kv_positions[j0:], values, parameters_at, steps,
+                        call_rule(rule, p, keys, rows, width, q_positions[i0:], kv_positions[j0:], values, parameters_at, steps,
                                   constants)
-                    if positions:
-                        table_at = (head * sizes.q_len + i0) * positions
+                    if counted:
+                        add_ends(p, ends, keys, width)
+                    elif positions:
                         add_counted(p, c, table, table_at, keys, rows, width, positions)
                     score(p, head, kind, i0, j0, rows, keys, sizes, rules, tiles, mask, mask_at, bias, bias_at, distance)
                     column_exp(p, keys, width, shift, spare)
@@ -149,57 +149,71 @@ def backward(counter, slots, splits, whole, sizes, rules, heads, row_at, entries
                     product_set(d_s, 0, width, micro, v, v_at, value_width, 1, d_out_t, value_width * micro, keys, width,
                                 sizes.value_dim, micro, -above, -below)
                     if alone:
-                        sum_weighed(sums, p, d_s, keys, width)
+                        for i in range(width):
+                            sums[i] = 0
+                        column_weighed(p, d_s, keys, width, spare, sums)  # delta too, and the better one: dS then sums to 0
                         for i in range(rows):
                             low_delta[i] = (sums[i] - d_lse[head * sizes.q_len + i0 + i]) * weights[i]
-                    weigh(d_s, p, low_delta, keys, width)
+                    column_slope(d_s, p, keys, width, low_delta, spare)
                     if d_bias_step:
                         at = slot * d_bias_step + bias_at[head] + i0 * rules.bias_row + j0 * rules.bias_column
-                        add_bias_gradient(d_s, d_bias, at, rows, there, sizes, rules)
+                        add_bias_gradient(d_s, d_bias, at, rows, keys, sizes, rules)
                     if d_distance_step:
                         at = slot * d_distance_step + distance_at(head, i0, j0, sizes)
-                        add_distance_gradient(d_s, d_distance, at, rows, there, sizes)
-                    if positions:
+                        add_distance_gradient(d_s, d_distance, at, rows, keys, sizes)
+                    if counted:
+                        end_slopes(d_s, d_table, table_at, run, keys, rows, width, positions)
+                    elif positions:
                         count_slopes(d_raw, d_s, c, g, table, d_table, table_at, carry, run, keys, rows, width, positions)
                     if rule:
-                        call_slopes(slopes, d_s, given, there, rows, width, q_positions[i0:], kv_positions[j0:], values,
+                        call_slopes(slopes, d_s, given, keys, rows, width, q_positions[i0:], kv_positions[j0:], values,
                                     parameters_at, steps, constants, d_values[slot * d_values_step :])
                     if rules.cap:
                         slope_of_cap(d_s, tanhs, keys * width)
-                    if positions:
+                    if positions and not counted:
                         for x in range(keys * width):
                             d_s[x] += d_raw[x]
                     product_add(d_k, (copy_at + j0) * head_width, head_width, micro, d_s, 0, width, 1, q_panels, width * micro,
                                 keys, head_width, rows, micro, -above, -below)
-                    pack_rows(k_panels, sizes.kv_tile, k, k_at, head_width, there, kind_of(1), micro)
+                    pack_rows(k_panels, sizes.kv_tile, k, k_at, head_width, keys, kind_of(1), micro)
                     product_add(d_q_tile, 0, micro, width * micro, d_s, 0, 1, width, k_panels, sizes.kv_tile * micro, width,
-                                head_width, there, micro, below, above)
+                                head_width, keys, micro, below, above)
                 for i in range(rows):
-                    put_row(d_q, (head * sizes.q_len + i0 + i) * sizes.head_dim, sizes.head_dim, d_q_tile, i * micro, width * micro,
-                            kind_of(scale), micro)
-    restore(control)
+                    low_delta[i] = scale
+                put_rows(d_q, (head * sizes.q_len + i0) * sizes.head_dim, sizes.head_dim, d_q_tile, width, rows, low_delta, micro)
 
 
-@inlined
-def sum_weighed(total, p, d_p, keys, width):
-    """Fills total with each query's sum of P dP.
+@compiled
+def backward(counter, slots, splits, whole, sizes, rules, heads, row_at, entries, bands, tiles, mask, mask_at, bias, bias_at,
+             distance, scale, rule, slopes, values, starts, steps, constants, q_positions, kv_positions, d_values, d_values_step,
+             positions, table, counts, d_table,
+            q, k, v, out, tops, totals, d_out, d_lse, d_q, d_k, d_v, delta, d_bias, d_bias_step, d_distance, d_distance_step):
+    """Fills d_q, d_k, d_v, and delta = d_out . out - d_lse of every row; adds to the gradients of biases and rule parameters.
 
-    It is delta too, and of rows that stand in one tile the better one: with the errors of dP in it, dS sums to 0.
+    A task is a kv head and a split of its query tiles: it owns their d_q, and a copy of d_k and d_v, which the caller
+    sums. Slot s does tasks s, s + slots, ... in order, and owns a copy of what is added to. For each tile
+    P = exp(S - m), dP^T = V dO^T, dS = P (dP - delta), dV += P^T dO, dK += dS^T Q, dQ += dS K, where dO and delta are
+    divided by l beforehand: through m + log l, rounded, the weights of large scores would not sum to 1. `whole` is whether
+    these are all keys of the queries: of a part of them the weights do not sum to 1.
     """
-    for i in range(width):
-        total[i] = 0
-    for j in range(keys):
-        for i in range(width):
-            total[i] += p[j * width + i] * d_p[j * width + i]
-
-
-@inlined
-def weigh(d_p, p, delta, keys, width):
-    """Replaces dP by dS = P (dP - delta)."""
-    for j in range(keys):
-        for i in range(width):
-            x = j * width + i
-            d_p[x] = p[x] * (d_p[x] - delta[i])
+    control, width, head_width, value_width, dtype = flush_small(), sizes.q_tile, sizes.head_width, sizes.value_width, q.dtype
+    room = sizes.kv_tile * width if positions else 0
+    counting_spaces = (np.empty(room, dtype), np.empty(room, dtype), np.zeros(room, dtype), np.empty(width, dtype), np.zeros(width),
+                       np.zeros(width), np.zeros(width), np.zeros(width, dtype), np.zeros(width, dtype))
+    # What a band leaves out is weighed with the rest, and must not begin as NaN: uncompiled, NumPy would warn of it.
+    spaces = (np.zeros(sizes.kv_tile * width, dtype), np.zeros(sizes.kv_tile * width, dtype),
+              np.empty(sizes.kv_tile * width if rules.cap else 0, dtype), np.empty(sizes.kv_tile * width if rule else 0, dtype),
+              np.empty(width * head_width, dtype), np.empty(width * value_width, dtype), np.empty(width * value_width, dtype),
+              np.empty(width * head_width, dtype), np.empty(width * value_width, dtype), np.empty(sizes.kv_tile * head_width, dtype),
+              np.empty(width * head_width, dtype), np.empty(width, dtype),
+              np.empty(width, dtype), np.zeros(width, dtype), np.empty(width, dtype), np.empty(width),
+              np.empty(steps.size // 2, np.int64), *counting_spaces)
+    in_turn(counter, slots, splits, whole, sizes, rules, heads, row_at, entries, bands, tiles, mask, mask_at, bias, bias_at,
+            distance, scale, rule, slopes, values, starts, steps, constants, q_positions, kv_positions, d_values,
+            d_values_step, positions, table, counts, d_table,
+            q, k, v, out, tops, totals, d_out, d_lse, d_q, d_k, d_v, delta, d_bias, d_bias_step,
+            d_distance, d_distance_step, spaces)
+    restore(control)
 
 
 @inlined

@@ -2,7 +2,8 @@
 
 Forward, tiles of keys come from the right, and each query carries the sum of the gates so far. The backward comes from the left:
 what a query counts at a key is its whole sum less that of the earlier gates, and the gradient of a gate is the sum of those of
-the counts at earlier keys.
+the counts at earlier keys. Once all queries of a tile have counted to the last position, the gates of earlier keys have no effect,
+and are not computed: forward and backward, the bias is there one number per query.
 """
 # mypy: disable-error-code="no-untyped-def"
 
@@ -80,6 +81,42 @@ def count_from_left(c, g, rest, low, run, keys, width):
     for j in range(keys):
         for i in range(width):
             c[j * width + i] += run[i]
+
+
+@inlined
+def all_counted(carry, rows, last):
+    """Returns whether every query of a tile has counted to the last position."""
+    for i in range(rows):
+        if not carry[i] >= last:
+            return False
+    return True
+
+
+@inlined
+def take_ends(ends, table, at, rows, positions):
+    """Fills ends with the last number of each query's table."""
+    for i in range(rows):
+        ends[i] = table[at + i * positions + positions - 1]
+
+
+@inlined
+def add_ends(s, ends, keys, width):
+    """Adds to each score what its query's table ends with."""
+    for j in range(keys):
+        for i in range(width):
+            s[j * width + i] += ends[i]
+
+
+@inlined
+def end_slopes(d_s, d_table, at, run, keys, rows, width, positions):
+    """Adds d_s to the gradient of what the tables end with."""
+    for i in range(width):
+        run[i] = 0
+    for j in range(keys):
+        for i in range(width):
+            run[i] += d_s[j * width + i]
+    for i in range(rows):
+        d_table[at + i * positions + positions - 1] += run[i]
 
 
 @inlined

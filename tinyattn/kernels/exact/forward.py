@@ -5,39 +5,25 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinyattn.kernels.exact.counted import add_counted, count_from_right, gates_of
+from tinyattn.kernels.exact.counted import add_counted, add_ends, all_counted, count_from_right, gates_of, take_ends
 from tinyattn.kernels.exact.scores import cap, key_range, keys_of_tile, score, tile_at, tiles_of
 from tinyattn.kernels.rules.tiles import call_rule, stand_at
 from tinyattn.kernels.tiles.flush import flush_small, restore
-from tinyattn.kernels.tiles.jit import compiled
+from tinyattn.kernels.tiles.jit import compiled, inlined
 from tinyattn.kernels.tiles.product import product_add, product_set
 from tinyattn.kernels.tiles.threads import next_task
-from tinyattn.kernels.tiles.vector import column_exp, column_max, pack_rows, put_row, scale_row, transpose_rows
+from tinyattn.kernels.tiles.vector import column_exp, column_max, pack_rows, put_rows, scale_row, transpose_rows
 
 
-@compiled
-def forward(counter, sizes, rules, heads, row_at, entries, bands, tiles, mask, mask_at, bias, bias_at, distance, sinks,
+@inlined
+def in_turn(counter, sizes, rules, heads, row_at, entries, bands, tiles, mask, mask_at, bias, bias_at, distance, sinks,
             rule, values, starts, steps, constants, q_positions, kv_positions, positions, table, counts,
-            q, k, v, out, lse, tops, totals):
-    """Fills out (batch, heads, q_len, value_dim), and lse, tops, totals (batch, heads, q_len); a task is one tile of queries.
-
-    For each block of keys, S^T = K Q^T, then m' = max(m, max S), P = exp(S - m'), l = exp(m - m') l + sum P,
-    a = exp(m - m') a + P V. A sink is the start (m, l) = (sink, 1). tops and totals are the last m and l. With
-    `positions`, the length of each query's table, tiles come from the right, and counts are the sums of the gates.
-    """
-    kind_of, control = q.dtype.type, flush_small()
+            q, k, v, out, tops, totals, spaces):
+    """Does the tasks of `forward` that no other thread has taken, in the spaces that it made for them."""
+    kind_of = q.dtype.type
     nowhere = kind_of(-np.inf)
     width, value_width, micro = sizes.q_tile, sizes.value_width, sizes.micro_columns
-    s = np.empty(sizes.kv_tile * width, q.dtype)
-    q_t = np.empty(sizes.head_width * width, q.dtype)
-    a, v_panels = np.empty(width * value_width, q.dtype), np.empty(sizes.kv_tile * value_width, q.dtype)
-    top, shift, kept = np.empty(width, q.dtype), np.empty(width, q.dtype), np.empty(width, q.dtype)
-    part, none, spare = np.empty(width, q.dtype), np.zeros(width, q.dtype), np.zeros(width, q.dtype)
-    room = sizes.kv_tile * width if positions else 0
-    g, c, run = np.empty(room, q.dtype), np.empty(room, q.dtype), np.empty(width, q.dtype)
-    carry, carry_low = np.zeros(width), np.zeros(width)
-    parameters_at = np.empty(steps.size // 2, np.int64)
-    total = np.empty(width)  # float64: of many tiles the sum would lose more than all the rest
+    s, q_t, a, v_panels, top, shift, kept, part, none, spare, total, parameters_at, g, c, run, carry, carry_low, ends = spaces
     count = (sizes.q_len + width - 1) // width
     while True:
         task = next_task(counter)
@@ -59,7 +45,11 @@ def forward(counter, sizes, rules, heads, row_at, entries, bands, tiles, mask, m
             carry_low[i] = 0
         for x in range(width * value_width):
             a[x] = 0
+        if positions:
+            take_ends(ends, table, (head * sizes.q_len + i0) * positions, rows, positions)
+        counted, lowest = False, sizes.kv_len
         low, high = key_range(i0, rows, sizes, rules)
+        begun = False
         start, stop = tiles_of(head, i0, low, high, heads, row_at, sizes, rules)
         for turn in range(start, stop):
             n = start + stop - 1 - turn if positions else turn
@@ -69,7 +59,9 @@ def forward(counter, sizes, rules, heads, row_at, entries, bands, tiles, mask, m
             keys = keys_of_tile(j0, high, sizes)
             product_set(s, 0, width, micro, k, (kv_at + j0) * sizes.head_width, sizes.head_width, 1, q_t, sizes.head_width * micro,
                         keys, width, sizes.head_dim, micro, -above, -below)
-            if positions:
+            counted = counted or (positions > 0 and all_counted(carry, rows, positions - 1))
+            if positions and not counted:
+                lowest = j0
                 gates_of(g, c, s, kind_of(rules.cap if rules.cap else 1.0), head, kind, i0, j0, rows, keys, sizes, rules, tiles, mask,
                          mask_at, none, spare)
                 count_from_right(c, g, carry, carry_low, run, keys, width)
@@ -77,9 +69,11 @@ def forward(counter, sizes, rules, heads, row_at, entries, bands, tiles, mask, m
                 cap(s, keys, sizes, rules, spare)
             if rule:
                 stand_at(parameters_at, head, i0, j0, sizes.batch * sizes.heads, starts, steps)
-                call_rule(rule, s, min(keys, sizes.kv_len - j0), rows, width, q_positions[i0:], kv_positions[j0:], values,
+                call_rule(rule, s, keys, rows, width, q_positions[i0:], kv_positions[j0:], values,
                           parameters_at, steps, constants)
-            if positions:
+            if counted:
+                add_ends(s, ends, keys, width)
+            elif positions:
                 add_counted(s, c, table, (head * sizes.q_len + i0) * positions, keys, rows, width, positions)
             score(s, head, kind, i0, j0, rows, keys, sizes, rules, tiles, mask, mask_at, bias, bias_at, distance)
             for i in range(width):
@@ -90,7 +84,7 @@ def forward(counter, sizes, rules, heads, row_at, entries, bands, tiles, mask, m
                 shift[i] = top[i] if top[i] > nowhere else kind_of(0)  # exp(-inf - -inf) would be NaN
                 risen |= kept[i] != top[i]
                 kept[i] -= shift[i]
-            if risen:
+            if risen and (begun or sinks.size):
                 column_exp(kept, 1, width, none, spare)
                 for i in range(width):
                     total[i] *= kept[i]
@@ -103,16 +97,40 @@ def forward(counter, sizes, rules, heads, row_at, entries, bands, tiles, mask, m
             column_exp(s, keys, width, shift, part)
             for i in range(width):
                 total[i] += part[i]
-            there = min(keys, sizes.kv_len - j0)
-            pack_rows(v_panels, sizes.kv_tile, v, (kv_at + j0) * value_width, value_width, there, kind_of(1), micro)
-            product_add(a, 0, micro, width * micro, s, 0, 1, width, v_panels, sizes.kv_tile * micro, width, value_width, there, micro,
+            begun = True
+            pack_rows(v_panels, sizes.kv_tile, v, (kv_at + j0) * value_width, value_width, keys, kind_of(1), micro)
+            product_add(a, 0, micro, width * micro, s, 0, 1, width, v_panels, sizes.kv_tile * micro, width, value_width, keys, micro,
                         below, above)
         for i in range(rows):
             row = head * sizes.q_len + i0 + i
-            put_row(out, row * sizes.value_dim, sizes.value_dim, a, i * micro, width * micro,
-                    kind_of(1 / total[i] if total[i] != 0 else 0.0), micro)
             tops[row], totals[row] = top[i], total[i]
             if positions:
-                counts[2 * row], counts[2 * row + 1] = carry[i], carry_low[i]
-            lse[row] = top[i] + np.log(total[i]) if total[i] != 0 else nowhere
+                counts[3 * row], counts[3 * row + 1], counts[3 * row + 2] = carry[i], carry_low[i], lowest
+            kept[i] = 1 / total[i] if total[i] != 0 else 0.0
+        put_rows(out, (head * sizes.q_len + i0) * sizes.value_dim, sizes.value_dim, a, width, rows, kept, micro)
+
+
+@compiled
+def forward(counter, sizes, rules, heads, row_at, entries, bands, tiles, mask, mask_at, bias, bias_at, distance, sinks,
+            rule, values, starts, steps, constants, q_positions, kv_positions, positions, table, counts,
+            q, k, v, out, tops, totals):
+    """Fills out (batch, heads, q_len, value_dim), and tops, totals (batch, heads, q_len); a task is one tile of queries.
+
+    For each block of keys, S^T = K Q^T, then m' = max(m, max S), P = exp(S - m'), l = exp(m - m') l + sum P,
+    a = exp(m - m') a + P V. A sink is the start (m, l) = (sink, 1). tops and totals are the last m and l. With
+    `positions`, the length of each query's table, tiles come from the right, and counts are the sums of the gates.
+    """
+    control, width, dtype = flush_small(), sizes.q_tile, q.dtype
+    scores, queries = np.empty(sizes.kv_tile * width, dtype), np.empty(sizes.head_width * width, dtype)
+    sums, values_of_tile = np.empty(width * sizes.value_width, dtype), np.empty(sizes.kv_tile * sizes.value_width, dtype)
+    tops_of_tile, shift, kept, part = np.empty(width, dtype), np.empty(width, dtype), np.empty(width, dtype), np.empty(width, dtype)
+    room = sizes.kv_tile * width if positions else 0
+    counting_spaces = (np.empty(room, dtype), np.empty(room, dtype), np.empty(width, dtype), np.zeros(width), np.zeros(width),
+                       np.zeros(width, dtype))
+    # The totals in float64: of many tiles the sum would lose more than all the rest.
+    spaces = (scores, queries, sums, values_of_tile, tops_of_tile, shift, kept, part, np.zeros(width, dtype), np.zeros(width, dtype),
+              np.empty(width), np.empty(steps.size // 2, np.int64), *counting_spaces)
+    in_turn(counter, sizes, rules, heads, row_at, entries, bands, tiles, mask, mask_at, bias, bias_at, distance, sinks,
+            rule, values, starts, steps, constants, q_positions, kv_positions, positions, table, counts,
+            q, k, v, out, tops, totals, spaces)
     restore(control)

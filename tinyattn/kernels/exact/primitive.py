@@ -114,24 +114,25 @@ def attention_with_lse(q: Array, k: Array, v: Array, bias: Array | None, distanc
     if few(sizes) and options.rule is None and table is None:
         return decoded(q, k, v, bias, distance, sinks, options, full, sizes)
     seen = seen_of(options.mask, options.left, options.right, full, sizes)
-    counts = np.empty(0 if table is None else (*full[:-1], 2))
+    counts = np.empty(0 if table is None else (*full[:-1], 3))
     out, lse, tops, totals = tiled((q, k, v), bias, distance, sinks, options, seen, full, sizes, values, table, counts)
     return (out, lse), Saved(options, sizes, seen, (q, k, v), bias, distance, sinks, out, tops, totals, values, table, counts)
 
 
 def tiled(arrays: tuple[Array, Array, Array], bias: Array | None, distance: Array | None, sinks: Array | None,
-          options: Options, seen: Seen, full: tuple[int, ...], sizes: Sizes,
-          values: Array | None = None, table: Array | None = None,
-          counts: Array | None = None) -> tuple[Array, Array, Array, Array]:
+          options: Options, seen: Seen, full: tuple[int, ...], sizes: Sizes, values: Array | None = None,
+          table: Array | None = None, counts: Array | None = None) -> tuple[Array, Array, Array, Array]:
     """Returns out, lse, and each row's largest score and sum of exponentials below it, by tiles of queries."""
     dtype = arrays[0].dtype
-    out, (lse, tops), totals = np.empty((*full[:-1], sizes.value_dim), dtype), np.empty((2, *full[:-1]), dtype), np.empty(full[:-1])
+    out, tops, totals = np.empty((*full[:-1], sizes.value_dim), dtype), np.empty(full[:-1], dtype), np.empty(full[:-1])
     logits = np.zeros(0, dtype) if sinks is None else np.require(sinks, requirements=["C", "W"])
     tasks = sizes.batch * sizes.heads * -(-sizes.q_len // sizes.q_tile)
     run(forward, tasks, work(sizes), sizes, *scoring(options, seen, bias, distance, full, dtype), logits,
         *arguments_of(options.rule, values, dtype), *counting(table, counts, dtype), *filled(*arrays, sizes), out.reshape(-1),
-        lse.reshape(-1), tops.reshape(-1), totals.reshape(-1))
-    return out, lse, tops, totals
+        tops.reshape(-1), totals.reshape(-1))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        lse = np.log(totals) + tops
+    return out, lse.astype(dtype, copy=False), tops, totals
 
 
 # How many of the arrays that `scoring` returns are a list of tiles, which decoding does not read.
@@ -202,23 +203,25 @@ def pulled(d_outs: tuple[Array, Array], saved: Saved, whole: bool) -> dict[str, 
     d_bias = np.zeros((slots, arrays[LISTS + 2].size if learned else 0), dtype)
     d_distance = np.zeros((slots, arrays[LISTS + 4].size if learned else 0), dtype)
     d_q, delta = np.empty((*full[:-1], sizes.head_dim), dtype), np.empty(full[:-1], dtype)
-    d_k = np.zeros((splits, *lead, sizes.kv_heads, sizes.kv_rows, sizes.head_width), dtype)
-    d_v = np.zeros((splits, *lead, sizes.kv_heads, sizes.kv_rows, sizes.value_width), dtype)
+    d_k, d_v = (np.zeros((splits, *lead, sizes.kv_heads, rounded_up(sizes.kv_rows, ROWS), width), dtype)
+                for width in (sizes.head_width, sizes.value_width))
     run(backward, slots, 3 * work(sizes), slots, splits, whole, sizes, rules, *arrays, options.scale,
         *arguments_of(options.rule, saved.values, dtype, backward=True), d_values.reshape(-1), d_values.shape[1],
         *counting(saved.table, saved.counts, dtype), d_table.reshape(-1), q, k, v,
         out.reshape(-1), tops.reshape(-1), totals.reshape(-1), padded(d_out, sizes.q_len, sizes.value_width),
         padded(d_lse[..., None], sizes.q_len, 1), d_q.reshape(-1), d_k.reshape(-1),
         d_v.reshape(-1), delta.reshape(-1), d_bias.reshape(-1), d_bias.shape[1], d_distance.reshape(-1), d_distance.shape[1])
-    d_k, d_v = (x[0] if splits == 1 else x.sum(axis=0) for x in (d_k, d_v))
+    # Rows after the last key hold what micro tiles write past it, perhaps NaN: they are cut off before the sum.
     d_k, d_v = d_k[..., : sizes.kv_len, : sizes.head_dim], d_v[..., : sizes.kv_len, : sizes.value_dim]
+    d_k, d_v = (x[0] if splits == 1 else x.sum(axis=0) for x in (d_k, d_v))
     gradients: dict[str, Array | None] = {"q": d_q, "k": d_k, "v": d_v}
     if saved.sinks is not None:
         shift = np.where(np.isneginf(tops), dtype.type(0), tops)
         share = np.exp(saved.sinks[:, None] - shift) / np.where(totals == 0, 1, totals) * delta
         gradients["sinks"] = -share.sum(axis=(*range(share.ndim - 2), -1)).astype(dtype)
     if learned and saved.bias is not None:
-        gradients["bias"] = d_bias.sum(axis=0).reshape(saved.bias.shape)
+        shape, total = saved.bias.shape, d_bias.sum(axis=0)
+        gradients["bias"] = total.reshape(*shape[:-2], shape[-1], shape[-2]).mT if rules.bias_column > 1 else total.reshape(shape)
     if learned and saved.distance is not None:
         gradients["distance"] = d_distance.sum(axis=0).reshape(saved.distance.shape)
     if saved.table is not None:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tinyattn.kernels.tiles.hidden import hide_row
 from tinyattn.kernels.tiles.jit import inlined
 from tinyattn.kernels.tiles.lanes import ROWS
 from tinyattn.kernels.tiles.listed import WHOLE
@@ -75,14 +76,26 @@ def tile_at(n, i0, entries, bands, sizes, rules):
 
 @inlined
 def keys_of_tile(j0, high, sizes):
-    """Returns how many keys of a tile are computed: whole micro tiles of those before `high`."""
-    return min(sizes.kv_tile, (high - j0 + ROWS - 1) // ROWS * ROWS)
+    """Returns how many keys of a tile are computed: those before `high` and what fills up a micro tile, as far as there are keys."""
+    return min(sizes.kv_tile, (high - j0 + ROWS - 1) // ROWS * ROWS, sizes.kv_len - j0)
+
+
+@inlined
+def add_row(target, target_at, source, at, count):
+    """Adds `count` neighbours to as many others; an index without a sign is one that cannot count from the end, which vectorises."""
+    into, out_of = np.uintp(target_at), np.uintp(at)
+    for x in range(np.uintp(count)):
+        target[into + x] += source[out_of + x]
 
 
 @inlined
 def add_bias(s, bias, at, rows, keys, sizes, rules):
     """Adds the bias of each pair; bias[at] is that of the tile's first."""
     width = sizes.q_tile
+    if rules.bias_row == 1:
+        for j in range(keys):
+            add_row(s, j * width, bias, at + j * rules.bias_column, rows)
+        return
     for j in range(keys):
         for i in range(rows):
             s[j * width + i] += bias[at + i * rules.bias_row + j * rules.bias_column]
@@ -91,39 +104,31 @@ def add_bias(s, bias, at, rows, keys, sizes, rules):
 @inlined
 def add_distance(s, distance, at, rows, keys, sizes):
     """Adds a bias of distances; distance[at] is that of the tile's first pair."""
-    width = sizes.q_tile
     for j in range(keys):
-        for i in range(rows):
-            s[j * width + i] += distance[at + i - j]
+        add_row(s, j * sizes.q_tile, distance, at - j, rows)
 
 
 @inlined
 def is_cut(i0, j0, rows, keys, sizes, rules):
     """Returns whether a position's range, or the end of the keys, cuts through a tile."""
     first = i0 + sizes.kv_len - sizes.q_len
-    return j0 < first + rows - 1 - rules.left or j0 + keys - 1 > first + rules.right or j0 + keys > sizes.kv_len
+    return j0 < first + rows - 1 - rules.left or j0 + keys - 1 > first + rules.right
 
 
 @inlined
 def hide_far(s, i0, j0, rows, keys, sizes, rules):
     """Writes -inf where a key is out of the query's range: selected, so that NaN there goes too."""
-    nowhere, width = s.dtype.type(-np.inf), sizes.q_tile
+    width = sizes.q_tile
     first = i0 + sizes.kv_len - sizes.q_len
     # Of key j the queries from j - right to j + left see; keys before `near` and from `far` on are not seen by all.
     near = max(0, min(keys, first + rows - 1 - rules.left - j0))
-    far = max(near, min(keys, min(first + rules.right + 1, sizes.kv_len) - j0))
+    far = max(near, min(keys, first + rules.right + 1 - j0))
     for j in range(keys):
         if near <= j < far:
             continue
         start = min(max(0, j0 + j - rules.right - first), width)
         stop = max(start, min(width, j0 + j + rules.left - first + 1))
-        if j0 + j >= sizes.kv_len:
-            start = width
-            stop = width
-        for i in range(start):
-            s[j * width + i] = nowhere
-        for i in range(stop, width):
-            s[j * width + i] = nowhere
+        hide_row(s, j * width, width, start, stop)
 
 
 @inlined
@@ -138,6 +143,12 @@ def hide_by_tile(s, tiles, at, count):
 def hide_by_mask(s, mask, at, rows, keys, sizes, rules):
     """Writes -inf where a mask has 0; mask[at] is that of the tile's first pair."""
     nowhere, width = s.dtype.type(-np.inf), sizes.q_tile
+    if rules.mask_row == 1:
+        for j in range(keys):
+            into, out_of = np.uintp(j * width), np.uintp(at + j * rules.mask_column)
+            for i in range(np.uintp(rows)):
+                s[into + i] = s[into + i] if mask[out_of + i] else nowhere
+        return
     for j in range(keys):
         for i in range(rows):
             if not mask[at + i * rules.mask_row + j * rules.mask_column]:
@@ -147,11 +158,10 @@ def hide_by_mask(s, mask, at, rows, keys, sizes, rules):
 @inlined
 def score(s, head, kind, i0, j0, rows, keys, sizes, rules, tiles, mask, mask_at, bias, bias_at, distance):
     """Turns a tile of capped products into scores: biases added, -inf where unseen."""
-    there = min(keys, sizes.kv_len - j0)
     if rules.biased:
-        add_bias(s, bias, bias_at[head] + i0 * rules.bias_row + j0 * rules.bias_column, rows, there, sizes, rules)
+        add_bias(s, bias, bias_at[head] + i0 * rules.bias_row + j0 * rules.bias_column, rows, keys, sizes, rules)
     if rules.distant:
-        add_distance(s, distance, distance_at(head, i0, j0, sizes), rows, there, sizes)
+        add_distance(s, distance, distance_at(head, i0, j0, sizes), rows, keys, sizes)
     hide(s, head, kind, i0, j0, rows, keys, sizes, rules, tiles, mask, mask_at)
 
 
@@ -163,8 +173,7 @@ def hide(s, head, kind, i0, j0, rows, keys, sizes, rules, tiles, mask, mask_at):
     if kind >= 0:
         hide_by_tile(s, tiles, kind * sizes.kv_tile * sizes.q_tile, keys * sizes.q_tile)
     if rules.masked:
-        there = min(keys, sizes.kv_len - j0)
-        hide_by_mask(s, mask, mask_at[head] + i0 * rules.mask_row + j0 * rules.mask_column, rows, there, sizes, rules)
+        hide_by_mask(s, mask, mask_at[head] + i0 * rules.mask_row + j0 * rules.mask_column, rows, keys, sizes, rules)
 
 
 @inlined

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from tinyattn.kernels.softmax.around import difference
 from tinyattn.kernels.softmax.dot_product import attention
 from tinyattn.ops.arguments import check_lambda
 from tinyattn.ops.bias import Bias
@@ -30,4 +31,5 @@ def differential_attention(q1: Array, k1: Array, q2: Array, k2: Array, v: Array,
     """
     factor = check_lambda(lambda_, q1)
     attend = partial(attention, mask=mask, bias=bias, causal=causal, window=window, scale=scale, softcap=softcap, sinks=sinks)
-    return attend(q1, k1, v) - factor * attend(q2, k2, v)
+    first, second = attend(q1, k1, v), attend(q2, k2, v)
+    return difference(first, second, factor) if first.size else first

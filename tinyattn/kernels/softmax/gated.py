@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from tinyattn.kernels.softmax.around import gated
 from tinyattn.kernels.softmax.dot_product import attention
-from tinyattn.ops.activation import sigmoid
 from tinyattn.ops.arguments import check_gate_logits
 from tinyattn.ops.bias import Bias
 from tinyattn.ops.masks.pattern import Pattern
@@ -29,4 +29,4 @@ def gated_attention(q: Array, k: Array, v: Array, *, gate: Array, mask: Array | 
     """
     gate = check_gate_logits(gate, q, v)
     out = attention(q, k, v, mask=mask, bias=bias, causal=causal, window=window, scale=scale, softcap=softcap, sinks=sinks)
-    return out * sigmoid(gate)
+    return gated(out, gate) if out.size else out

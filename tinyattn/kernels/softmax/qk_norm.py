@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from tinyattn.kernels.softmax.around import normed
 from tinyattn.kernels.softmax.dot_product import attention
 from tinyattn.ops.bias import Bias
 from tinyattn.ops.masks.pattern import Pattern
@@ -11,6 +12,9 @@ from tinyattn.ops.norm import check_weight, rms_norm
 from tinyattn.ops.options import Window
 from tinyattn.ops.signature import mapped, shapes
 from tinyattn.ops.types import Array
+
+# That of `rms_norm`.
+EPSILON = 1e-6
 
 
 @shapes("(i,d),(j,d),(j,e)->(i,e)")
@@ -28,9 +32,12 @@ def qk_norm_attention(q: Array, k: Array, v: Array, *, q_weight: Array | None = 
 
     Paper: Henry et al. 2020, arXiv:2010.04245; in this form: Yang et al. 2025, arXiv:2505.09388.
     """
-    check_weight("q_weight", q_weight, q)
-    check_weight("k_weight", k_weight, k)
-    q, k = rms_norm(q, q_weight), rms_norm(k, k_weight)
+    q, k = (norm(x, check_weight(name, weight, x)) for name, weight, x in (("q_weight", q_weight, q), ("k_weight", k_weight, k)))
     if rotate is not None:
         q, k = mapped("rotate", rotate, q), mapped("rotate", rotate, k)
     return attention(q, k, v, mask=mask, bias=bias, causal=causal, window=window, scale=scale, softcap=softcap, sinks=sinks)
+
+
+def norm(x: Array, weight: Array | None) -> Array:
+    """Returns `rms_norm(x, weight)`, in one pass where the weight has the dtype of x."""
+    return normed(x, weight, EPSILON) if x.size and (weight is None or weight.dtype == x.dtype) else rms_norm(x, weight)

@@ -7,13 +7,19 @@ from typing import Any
 
 import numpy as np
 
+from tinyattn.engine.primitive import primitive
 from tinyattn.kernels.softmax.dot_product import attention
 from tinyattn.kernels.tiles.listed import Constant
+from tinyattn.kernels.tiles.rows import again, by_head
+from tinyattn.kernels.tiles.threads import each
 from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.neighbours import Axis, check_neighbourhood, neighbours
 from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array
 from tinyattn.ops.windows import Grid, coordinates
+
+# Cells of a tile, and how many times fewer tiles an order must leave: it costs a copy of queries, keys, values and results.
+TILE, LEAST_GAIN = 64, 1.25
 
 
 @shapes("(i,d),(j,d),(j,e)->(i,e)")
@@ -29,13 +35,46 @@ def neighborhood_attention(q: Array, k: Array, v: Array, *, grid: Grid, kernel: 
     Paper: Hassani et al. 2022, arXiv:2204.07143; dilated: arXiv:2209.15001; strided: arXiv:2504.16922.
     """
     grid, axes = check_neighbourhood(q, k, grid, kernel, dilation, stride, causal)
-    return attention(q, k, v, mask=neighbourhood(grid, axes), scale=scale)
+    order, back, seen = neighbourhood(grid, axes)
+    if order is None or back is None or not q.size:
+        return attention(q, k, v, mask=seen, scale=scale)
+    return permuted(attention(*(permuted(x, order, back) for x in (q, k, v)), mask=seen, scale=scale), back, order)
 
 
 @lru_cache(maxsize=16)
-def neighbourhood(grid: Grid, axes: tuple[Axis, ...]) -> Pattern:
-    """Returns which cell sees which: along every axis one of the same residue between the ends of its window."""
-    place, ends = coordinates(grid), [ends_of(axis) for axis in axes]
+def neighbourhood(grid: Grid, axes: tuple[Axis, ...]) -> tuple[Array | None, Array | None, Pattern]:
+    """Returns an order of the cells, the way back, and which cell then sees which; no order where it saves too little.
+
+    In order, the cells of a residue stand together, and among them those of a block of about TILE: neighbours are then in fewer tiles.
+    """
+    place = coordinates(grid)
+    order = np.lexsort(tuple(column for column in reversed(sort_keys(place, axes))))
+    plain, tiled = seen_among(place, axes), seen_among(place[order], axes)
+    if LEAST_GAIN * visited(tiled, len(place)) > visited(plain, len(place)):
+        return None, None, plain
+    return order, np.argsort(order), tiled
+
+
+def sort_keys(place: Array, axes: tuple[Axis, ...]) -> list[Array]:
+    """Returns what the cells are sorted by: their residues, then their blocks, then their places."""
+    side = max(1, round(TILE ** (1 / len(axes))))
+    near = [place[:, n] // axis.dilation for n, axis in enumerate(axes)]
+    lengths = [-(-axis.length // axis.dilation) for axis in axes]
+    sides = [-(-length // max(1, round(length / side))) for length in lengths]  # blocks of about one size, without a thin last one
+    return [*(place[:, n] % axis.dilation for n, axis in enumerate(axes)),
+            *(at // max(1, size) for at, size in zip(near, sides, strict=True)), *near]
+
+
+def visited(seen: Pattern, cells: int) -> int:
+    """Returns how many pairs of tiles may hold a visible pair."""
+    start = np.arange(0, cells, TILE)
+    last = np.minimum(start + TILE, cells) - 1
+    return int(np.count_nonzero(seen.corners(start[:, None], last[:, None], start, last)[0]))
+
+
+def seen_among(place: Array, axes: tuple[Axis, ...]) -> Pattern:
+    """Returns which of these cells sees which: along every axis one of the same residue between the ends of its window."""
+    ends = [ends_of(axis) for axis in axes]
 
     def see(i: Array, j: Array) -> Any:
         seen: Any = True
@@ -47,13 +86,48 @@ def neighbourhood(grid: Grid, axes: tuple[Axis, ...]) -> Pattern:
         return seen
 
     def corners(i0: Array, i1: Array, j0: Array, j1: Array) -> tuple[Any, Any]:
-        # By the first axis alone: cells of a tile stand in few of its lines.
-        lines = zip(place[i0, 0].reshape(-1).tolist(), place[i1, 0].reshape(-1).tolist(), strict=True)
-        reach = np.array([(ends[0][0][a : b + 1].min(), ends[0][1][a : b + 1].max()) for a, b in lines]).reshape(-1, 2)
-        some = (place[j1, 0] >= reach[:, :1]) & (place[j0, 0] <= reach[:, 1:])
+        # Of each tile the box of its cells, the box of what they see, and which residues its cells have, a bit each.
+        some: Any = True
+        for n, (axis, (low, high)) in enumerate(zip(axes, ends, strict=True)):
+            column = place[:, n]
+            bits = np.int64(1) << (column % axis.dilation % 62)
+            some = some & ((over(np.bitwise_or, bits, i0, i1) & over(np.bitwise_or, bits, j0, j1)) != 0)
+            first, last = over(np.minimum, low[column], i0, i1), over(np.maximum, high[column], i0, i1)
+            some = some & (over(np.maximum, column, j0, j1) >= first) & (over(np.minimum, column, j0, j1) <= last)
         return some, np.zeros_like(some)
 
     return Constant(Pattern(see, corners=corners))
+
+
+def over(extreme: np.ufunc, numbers: Array, start: Array, last: Array) -> Array:
+    """Returns the least, the largest or all bits of the numbers from each start to each last one, in the shape of `start`."""
+    ranges = zip(start.reshape(-1).tolist(), last.reshape(-1).tolist(), strict=True)
+    return np.array([extreme.reduce(numbers[a : b + 1]) for a, b in ranges], np.int64).reshape(start.shape)
+
+
+def permuted_in_numpy(x: Array, order: Array, _back: Array) -> Array:
+    """Returns the same by functions that have rules."""
+    return x[..., order, :]
+
+
+@again(permuted_in_numpy)
+@primitive
+def permuted(x: Array, order: Array, back: Array) -> tuple[Array, Array]:
+    """Returns the rows of x (..., length, width) in one order for all heads; `back` undoes it."""
+    return gathered(x, order), back
+
+
+@permuted.backward
+def _(d_out: Array, back: Array) -> dict[str, Array]:
+    return {"x": gathered(d_out, back)}
+
+
+def gathered(x: Array, order: Array) -> Array:
+    """Returns x[..., order, :], head by head over threads."""
+    out = np.empty(x.shape, x.dtype)
+    heads, outs = by_head(x), by_head(out)
+    each(lambda n: np.take(heads[n], order, axis=0, out=outs[n], mode="clip"), len(heads), x.size)
+    return out
 
 
 def ends_of(axis: Axis) -> tuple[Array, Array]:

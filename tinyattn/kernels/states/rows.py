@@ -61,7 +61,7 @@ def turn_state(target, panels, rows, width, block, micro):
         for r in range(0, rows, block):
             for c in range(0, micro, block):
                 turn_block(target, (r // micro * width + column + c) * micro + r % micro, micro, panels,
-                           column * rows + r * micro + c, micro, one)
+                           column * rows + r * micro + c, micro, one, block)
 
 
 @inlined
@@ -92,6 +92,14 @@ def add_all(x, y, count):
     """Adds y to x."""
     for c in range(count):
         x[c] += y[c]
+
+
+@reassociated
+def add_scaled(x, to, y, source, factor, count):
+    """Adds factor times `count` numbers of y to as many of x."""
+    into, row = x[to : to + count], y[source : source + count]
+    for c in range(count):
+        into[c] += factor * row[c]
 
 
 @reassociated

@@ -7,6 +7,7 @@ Its files, in reading order:
     product.py              the product of two tiles
     flush.py                numbers too small to be normal
     vector.py               softmax on a tile, one register at a time
+    hidden.py               what is not seen, hidden in a row of a tile
     dots.py                 inner products, for few queries
     blocks.py               weights as files store them, as registers
     threads.py              runs tasks over threads
@@ -16,3 +17,5 @@ Its files, in reading order:
     rows.py                 rows turned, merged and put in place around a kernel
     seen.py                 masks as kernels read them
 """
+
+import tinyattn.kernels.tiles.jit  # noqa: F401  it says what to install where Numba is absent, before another file asks for llvmlite

@@ -108,10 +108,15 @@ def product_add(c, c_at, ldc, c_panel, a, a_at, a_row, a_col, b, b_panel, rows, 
 
 @inlined
 def product_set(c, c_at, ldc, c_panel, a, a_at, a_row, a_col, b, b_panel, rows, columns, depth, micro_columns, below, above):  # type: ignore[no-untyped-def]
-    """C = A B, as `product_add`; of row r of C only the columns r + below to r + above are needed, and others may be left."""
+    """C = A B, as `product_add`; of row r of C only the columns r + below to r + above are needed, and others may be left.
+
+    Of ROWS rows or more the last micro tile begins earlier than in its turn, so that no row after the last is read.
+    """
+    last = max(0, rows - ROWS)
     for column in range(0, columns, micro_columns):
         panel = column // micro_columns
-        for row in range(max(0, column - above) // ROWS * ROWS, min(rows, column + micro_columns - below), ROWS):
+        for begin in range(max(0, column - above) // ROWS * ROWS, min(rows, column + micro_columns - below), ROWS):
+            row = min(begin, last)
             micro_set(c, c_at + row * ldc + panel * c_panel, ldc, a, a_at + row * a_row, a_row, a_col, b, panel * b_panel,
                       micro_columns, min(depth, TOGETHER))
             for start in range(TOGETHER, depth, TOGETHER):

@@ -1,0 +1,169 @@
+"""What stands before and after the exact kernel: norms, gates and a difference, each in one pass over parts of the rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from tinyattn.engine.primitive import primitive
+from tinyattn.kernels.tiles.rows import again
+from tinyattn.kernels.tiles.threads import each
+from tinyattn.ops.activation import sigmoid
+from tinyattn.ops.norm import exact, magnitude, rms_norm
+from tinyattn.ops.types import Array
+
+# Numbers of a part: it and what is made of it stay in a core's own cache.
+PART = 1 << 16
+
+
+def by_part(*arrays: Array) -> Iterator[tuple[Array, ...]]:
+    """Yields the arrays (rows, width), cut alike into parts of some rows."""
+    rows, width = arrays[0].shape
+    step = max(1, PART // max(1, width))
+    for start in range(0, rows, step):
+        yield tuple(x[start : start + step] for x in arrays)
+
+
+def as_rows(x: Array) -> Array:
+    """Returns (..., width) as (rows, width)."""
+    return x.reshape(-1, x.shape[-1])
+
+
+def norm_of_rows(x: Array, weight: Array | None, epsilon: float) -> Array:
+    """Returns the same by functions that have rules."""
+    return rms_norm(x, weight, epsilon=epsilon)
+
+
+@again(norm_of_rows)
+@primitive
+def normed(x: Array, weight: Array | None, epsilon: float) -> tuple[Array, Any]:
+    """Returns `rms_norm(x, weight, epsilon=epsilon)` of a plain array that is not empty, and of a weight in its dtype.
+
+    Rows whose squares would overflow or underflow are divided by a power of two before.
+    """
+    out, (roots, sizes) = np.empty(x.shape, x.dtype), np.empty((2, x.size // x.shape[-1], 1), x.dtype)
+    parts = list(by_part(as_rows(x), as_rows(out), roots, sizes))
+
+    def task(n: int) -> None:
+        rows, normal, root, size = parts[n]
+        width = rows.shape[-1]
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            total = np.vecdot(rows, rows)[:, None] + width * epsilon
+            size[:] = 1
+            if not exact(total, width * epsilon, rows):
+                size[:] = magnitude(rows, epsilon ** 0.5)
+                rows = rows / size
+                total = np.vecdot(rows, rows)[:, None] + width * (epsilon ** 0.5 / size) ** 2
+            root[:] = width ** 0.5 / np.sqrt(total)
+            np.multiply(rows, root, out=normal)
+            if weight is not None:
+                normal *= weight
+
+    each(task, len(parts), x.size)
+    return out, (x, weight, roots, sizes)
+
+
+@normed.backward
+def _(d_out: Array, saved: Any) -> dict[str, Array | None]:
+    # Of y = x / |x|: d_x = (d_y - y mean(d_y y)) / |x|, with d_y = d_out weight.
+    x, weight, roots, sizes = saved
+    d_x = np.empty(x.shape, x.dtype)
+    parts = list(by_part(as_rows(x), as_rows(d_out), as_rows(d_x), roots, sizes))
+    d_weights = np.zeros((len(parts), x.shape[-1]), x.dtype)
+
+    def task(n: int) -> None:
+        rows, slope, into, root, size = parts[n]
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            normal = rows * root
+            normal /= size
+            if weight is not None:
+                np.einsum("rc,rc->c", slope, normal, out=d_weights[n])
+                slope = slope * weight
+            mean = np.vecdot(slope, normal)[:, None] / x.dtype.type(rows.shape[-1])
+            normal *= mean
+            np.subtract(slope, normal, out=into)
+            into *= root
+            into /= size
+
+    each(task, len(parts), x.size)
+    return {"x": d_x, "weight": None if weight is None else d_weights.sum(axis=0)}
+
+
+def gated_in_numpy(x: Array, gate: Array) -> Array:
+    """Returns the same by functions that have rules."""
+    return x * sigmoid(gate)
+
+
+@again(gated_in_numpy)
+@primitive
+def gated(x: Array, gate: Array) -> tuple[Array, Any]:
+    """Returns x sigmoid(gate) of plain arrays (..., width) that are not empty; gate (..., width) or (..., 1)."""
+    out, shares = np.empty(x.shape, x.dtype), np.empty(gate.shape, x.dtype)
+    parts = list(by_part(as_rows(x), as_rows(gate), as_rows(shares), as_rows(out)))
+
+    def task(n: int) -> None:
+        rows, logits, share, product = parts[n]
+        share[:] = sigmoid(logits)
+        np.multiply(rows, share, out=product)
+
+    each(task, len(parts), x.size)
+    return out, (x, shares)
+
+
+@gated.backward
+def _(d_out: Array, saved: Any) -> dict[str, Array]:
+    x, shares = saved
+    d_x, d_gate = np.empty(x.shape, x.dtype), np.empty(shares.shape, x.dtype)
+    parts = list(by_part(as_rows(x), as_rows(d_out), as_rows(shares), as_rows(d_x), as_rows(d_gate)))
+
+    def task(n: int) -> None:
+        rows, slope, share, into, into_gate = parts[n]
+        np.multiply(slope, share, out=into)
+        of_share = slope * rows if share.shape == rows.shape else np.vecdot(slope, rows)[:, None]
+        np.multiply(of_share, share * (1 - share), out=into_gate)
+
+    each(task, len(parts), x.size)
+    return {"x": d_x, "gate": d_gate}
+
+
+def difference_in_numpy(a: Array, b: Array, factor: Any) -> Array:
+    """Returns the same by functions that have rules."""
+    return a - factor * b
+
+
+@again(difference_in_numpy)
+@primitive
+def difference(a: Array, b: Array, factor: Any) -> tuple[Array, Any]:
+    """Returns a - factor b of plain arrays (..., heads, length, width) that are not empty; factor a number, () or (heads, 1, 1)."""
+    out = np.empty(a.shape, a.dtype)
+    factors = np.broadcast_to(np.asarray(factor, a.dtype), (*a.shape[:-1], 1))
+    parts = list(by_part(as_rows(a), as_rows(b), as_rows(factors), as_rows(out)))
+
+    def task(n: int) -> None:
+        first, second, times, into = parts[n]
+        np.multiply(second, times, out=into)
+        np.subtract(first, into, out=into)
+
+    each(task, len(parts), a.size)
+    return out, (b, factor, factors)
+
+
+@difference.backward
+def _(d_out: Array, saved: Any) -> dict[str, Array]:
+    b, factor, factors = saved
+    d_b, dots = np.empty(b.shape, b.dtype), np.empty(b.shape[:-1], b.dtype)
+    parts = list(by_part(as_rows(d_out), as_rows(b), as_rows(factors), as_rows(d_b), dots.reshape(-1, 1)))
+
+    def task(n: int) -> None:
+        slope, second, times, into, dot = parts[n]
+        np.multiply(slope, -times, out=into)
+        np.vecdot(slope, second, out=dot[:, 0])
+
+    each(task, len(parts), b.size)
+    gradients = {"a": d_out, "b": d_b}
+    if isinstance(factor, np.ndarray):
+        heads = -dots.sum(axis=(*range(dots.ndim - 2), -1))
+        gradients["factor"] = heads.reshape(factor.shape) if factor.ndim else heads.sum().reshape(())
+    return gradients
