@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tinyattn import definitions
+from tinyattn import definitions, fastest
 from tinyattn.caches.state import StateCache
 from tinyattn.catalog import calls, refused
 from tinyattn.catalog.cache_size import NORMALISED_STATE, STATE, CacheSize, state_of
@@ -59,7 +59,7 @@ ROWS = (
               *form_agrees("linear_attention_chunked", CHUNKED, draw.linear, slopes=draw.linear),
               cached(StateCache, draw.always(causal=True, normalize=True)), *LINEAR_LAWS),
         bad_inputs=(refused.SCALE, refused.STATE), forms={"recurrent": RECURRENT, "chunked": CHUNKED},
-        mixer=definitions.linear_attention, cache=StateCache, cache_size=NORMALISED_STATE),
+        mixer=fastest.linear_attention, cache=StateCache, cache_size=NORMALISED_STATE),
     Row(name="based", definition=definitions.based, papers=(Paper("Arora et al.", 2024, "2402.18668"),),
         kind="approximate", cost="heads i d^2 e",
         says="The product of two features is the first three terms of the exponential series of the score.",

@@ -22,7 +22,13 @@ Its files, in reading order:
     picture.py              tinyattn picture
     equivalences.py         tinyattn equivalences
     train.py                tinyattn train
+    real.py                 what commands on trained models share
     generate.py             tinyattn generate
+    run.py                  tinyattn run
+    perplexity.py           tinyattn perplexity
+    heads_page.py           the page of tinyattn heads
+    heads.py                tinyattn heads
+    embed.py                tinyattn embed
     comparing/              what tinyattn compare consists of
     compare.py              tinyattn compare
     presets.py              shapes of well-known models
@@ -45,7 +51,11 @@ if TYPE_CHECKING:
 COMMANDS = {
     "compare": "train one small model with each mechanism on real text and compare them",
     "train": "train a model and save it",
-    "generate": "continue a prompt with a saved model",
+    "run": "continue a prompt with a model",
+    "generate": "another name of run",
+    "perplexity": "measure how likely a model finds a text, as it is and with another cache or other positions",
+    "heads": "say which heads of a model look at the token before, the first token, near tokens or repeats",
+    "embed": "print how similar texts are to an encoder",
     "list": "list the mechanisms",
     "show": "print the definition, the papers and the laws of a mechanism",
     "check": "run the laws of a mechanism, or judge a kernel of your own",

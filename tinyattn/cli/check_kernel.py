@@ -12,7 +12,7 @@ from typing import Any
 from tinyattn.cli.outputs import check_outputs, write_json
 from tinyattn.testing.conform import conform
 from tinyattn.testing.conform.command import program
-from tinyattn.testing.conform.dialect import PRESETS
+from tinyattn.testing.conform.dialect import PRESETS, known_word
 from tinyattn.testing.conform.target import target_of
 
 
@@ -37,13 +37,19 @@ def run(given: argparse.Namespace) -> int:
     """Judges a kernel and prints the report; 0 if it conforms, 1 otherwise."""
     check_outputs(json=given.json)
     fn: Callable[..., Any] = program(given.program, time.monotonic() + given.seconds) if given.program else target_of(given.name)
-    report = conform(fn, arrays=given.arrays, dialect=words_of(given.dialect) if given.dialect else given.preset, like=given.like,
+    report = conform(fn, arrays=given.arrays, dialect=dialect_from(given.preset, given.dialect), like=given.like,
                      supports=given.supports.split(",") if given.supports else None, dtype=given.dtype, inside=given.inside,
                      known=known_of(given.known), seconds=given.seconds, seed=given.seed, isolate=given.isolate)
     print(report)
     if given.json:
         write_json(report.as_dict(), given.json)
     return 0 if report.verdict == "CONFORMS" else 1
+
+
+def dialect_from(preset: str | None, words: str | None) -> dict[str, str]:
+    """Returns a dialect: that of a preset, changed by words."""
+    named = {} if preset is None else PRESETS[known_word("--as", preset, PRESETS)]
+    return named | ({} if words is None else words_of(words))
 
 
 def words_of(text: str) -> dict[str, str]:
@@ -55,7 +61,7 @@ def words_of(text: str) -> dict[str, str]:
     pairs = [part.partition("=") for part in text.split(",")]
     for question, equals, word in pairs:
         if not (question and equals and word):
-            raise ValueError(f"--dialect: expected question=word,question=word, got {text!r}")
+            raise ValueError(f"--dialect: expected question=word,question=word, as in causal=top-left, got {text!r}")
     return {question: word for question, _, word in pairs}
 
 
@@ -65,8 +71,10 @@ def known_of(file: str | None) -> dict[str, str] | None:
         return None
     try:
         found = json.loads(Path(file).read_text())
+    except OSError as error:
+        raise ValueError(f"--known: {file} cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise ValueError(f"--known: {file} is not JSON: {error}") from error
     if not isinstance(found, dict) or not all(isinstance(link, str) for link in found.values()):
-        raise ValueError(f"--known: expected an object of questions and links in {file}")
+        raise ValueError(f'--known: expected an object of questions and links in {file}, as {{"window": "https://..."}}')
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,8 +77,55 @@ def measure(sides: Sequence[Side], honest: Mechanism, problem: Problem, rng: np.
     by 2 ** -29, the ratio of the two epsilons, since there is no wider dtype to measure a float64 error against. `pool`
     takes the largest error over rows or over the whole array.
     """
+    *_, budget = growing(sides, honest, problem, rng, reorder=reorder, pool=pool)
+    return budget
+
+
+def growing(sides: Sequence[Side], honest: Mechanism, problem: Problem, rng: np.random.Generator,
+            *, reorder: bool, pool: Callable[[Array], Array] = per_row) -> Iterator[Budget]:
+    """Yields the budget with E = J = 0, and then as it stands after each draw; the last is the one that `measure` returns.
+
+    No draw makes a budget smaller. What one of them allows, the last allows too, so that most problems need no draw or one.
+    """
     exact = problem.astype(np.float64)
     truth = tuple(np.asarray(out) for out in sides[0](honest, exact))
+    # Weights below the smallest normal number lose their bits or become 0, one per key.
+    most = float(np.where(np.isfinite(exact.v), np.abs(exact.v), 0.0).max(initial=0.0)) * problem.k.shape[-2]
+    double = problem.q.dtype == np.float64
+    kind = np.finfo(np.float64 if double else np.float32)
+    eps, floor, ratio = float(kind.eps), float(kind.tiny) * most, 2.0 ** -29
+    sizes = [np.where(np.isfinite(out), np.abs(out), 0.0) for out in truth]
+
+    def budget(errors: Sequence[Array]) -> Budget:
+        return Budget(truth, tuple(floor + FACTOR * (error + eps * size) for error, size in zip(errors, sizes, strict=True)))
+
+    largest = [np.zeros(np.shape(out)) for out in truth]
+    jitter = [np.zeros(np.shape(out)) for out in truth]
+    yield budget(largest)
+    others = () if double else tuple(tuple(np.asarray(out) for out in side(honest, exact)) for side in sides[1:])
+    for e, j in errors_of_draws(sides, honest, problem, rng, truth, reorder=reorder, pool=pool):
+        largest, jitter = [list(map(np.maximum, *pair)) for pair in ((largest, e), (jitter, j))]
+        if double:
+            yield budget([ratio * (m + j) for m, j in zip(largest, jitter, strict=True)])
+            continue
+        # In float64 the sides agree on the definition up to the rounding of the inputs. Where they do not, one of them is wrong,
+        # and what E measured is not rounding.
+        inputs = budget([ratio * m + j for m, j in zip(largest, jitter, strict=True)])
+        agree = all(inputs.spent(other) <= 1.0 for other in others)
+        yield budget([m + j for m, j in zip(largest, jitter, strict=True)]) if agree else inputs
+
+
+def sufficient(budgets: Iterable[Budget], got: Outputs, expected: Outputs | None = None) -> Budget:
+    """Returns the first of these growing budgets that the error fits into, or the last if it fits into none."""
+    for budget in budgets:
+        if budget.spent(got, expected) <= 1.0:
+            break
+    return budget
+
+
+def errors_of_draws(sides: Sequence[Side], honest: Mechanism, problem: Problem, rng: np.random.Generator, truth: Outputs,
+                    *, reorder: bool, pool: Callable[[Array], Array]) -> Iterator[tuple[list[Array], list[Array]]]:
+    """Yields, per draw, the errors of the honest mechanism in float32 and the changes of its float64 outputs by jitter."""
     single = problem.astype(np.float32)
     widened = single.astype(np.float64)
 
@@ -87,30 +134,15 @@ def measure(sides: Sequence[Side], honest: Mechanism, problem: Problem, rng: np.
             return [pool(np.abs(np.asarray(x, np.float64) - y)) for x, y in zip(a, b, strict=True)]
 
     target = sides[0](honest, widened)
-    largest = [np.zeros(np.shape(out)) for out in truth]
-    jitter = [np.zeros(np.shape(out)) for out in truth]
     for draw in range(DRAWS if sum(out.size for out in truth) >= FEW else 3 * DRAWS):
         moved = widened.map(lambda a: np.asarray(a * (1.0 + EPS32 * rng.choice((-1.0, 1.0), a.shape))))
-        jitter = [np.maximum(j, e) for j, e in zip(jitter, apart(sides[0](honest, moved), target), strict=True)]
-        if reorder and draw:
+        changed = sides[0](honest, moved)
+        if not draw:
+            copy, aim = single, target
+        elif reorder:
             copy, aim = single.reordered(rng.permutation(single.k.shape[-2])), target
         else:
-            copy = single if not draw else moved.astype(np.float32)
-            aim = target if not draw else sides[0](honest, copy.astype(np.float64))
-        for side in sides:
-            largest = [np.maximum(m, e) for m, e in zip(largest, apart(side(honest, copy), aim), strict=True)]
-    # Weights below the smallest normal number lose their bits or become 0, one per key.
-    most = float(np.where(np.isfinite(exact.v), np.abs(exact.v), 0.0).max(initial=0.0)) * problem.k.shape[-2]
-
-    def budget(shrink: float, dtype: type, errors: Sequence[Array]) -> Budget:
-        eps, floor = float(np.finfo(dtype).eps), float(np.finfo(dtype).tiny) * most
-        return Budget(truth, tuple(floor + FACTOR * (shrink * (m + j) + eps * np.where(np.isfinite(out), np.abs(out), 0.0))
-                                   for m, j, out in zip(errors, jitter, truth, strict=True)))
-
-    if problem.q.dtype == np.float64:
-        return budget(2.0 ** -29, np.float64, largest)
-    # In float64 the sides agree on the definition up to the rounding of the inputs. Where they do not, one of them is wrong,
-    # and what E measured is not rounding.
-    inputs = budget(1.0, np.float32, [2.0 ** -29 * error for error in largest])
-    agree = all(inputs.spent(tuple(np.asarray(out) for out in side(honest, exact))) <= 1.0 for side in sides[1:])
-    return budget(1.0, np.float32, largest) if agree else inputs
+            copy = moved.astype(np.float32)
+            aim = sides[0](honest, copy.astype(np.float64))
+        errors = [apart(side(honest, copy), aim) for side in sides]
+        yield [np.maximum.reduce(each) for each in zip(*errors, strict=True)], apart(changed, target)

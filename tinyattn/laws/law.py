@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tinyattn.laws.budget import Budget, Outputs, Side, measure, per_row
+from tinyattn.laws.budget import Budget, Outputs, Side, growing, per_row, sufficient
 from tinyattn.laws.problem import Mechanism, Problem, Sizes
 from tinyattn.ops.types import Array
 
@@ -66,6 +66,8 @@ def judge(law: Law, mechanism: Mechanism, problem: Problem, *, honest: Mechanism
           rng: np.random.Generator) -> Verdict:
     """Returns the verdict on one problem; the rounding of `honest`, the definition, sets the budget.
 
+    The budget is measured as far as it takes for the error to fit, and in full before a law is called violated.
+
     >>> from tinyattn.definitions import attention
     >>> from tinyattn.laws import SOFTMAX_LAWS
     >>> rng, law = np.random.default_rng(0), SOFTMAX_LAWS[0]
@@ -76,7 +78,7 @@ def judge(law: Law, mechanism: Mechanism, problem: Problem, *, honest: Mechanism
     other = tuple(np.asarray(out) for out in law.right(mechanism, problem))
     if law.exact:
         return Verdict(0.0 if same_bits(got, other) else float("inf"), problem)
-    budget = measure((law.left, law.right), honest, problem, rng, reorder=law.reorder, pool=law.pool)
+    budget = sufficient(growing((law.left, law.right), honest, problem, rng, reorder=law.reorder, pool=law.pool), got, other)
     return Verdict(budget.spent(got, other), problem, budget)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinyattn.laws.budget import Budget, Outputs, measure
+from tinyattn.laws.budget import Budget, Outputs, growing, sufficient
 from tinyattn.laws.law import outputs, plain
 from tinyattn.laws.problem import Mechanism, Problem
 
@@ -20,8 +20,8 @@ def assert_within_budget(mechanism: Mechanism, problem: Problem, *, honest: Mech
     >>> rng = np.random.default_rng(0)
     >>> assert_within_budget(streaming_attention, arrays(rng, Sizes(), causal=True), honest=attention, rng=rng)
     """
-    budget = measure((plain,), honest, problem, rng, reorder=True)
-    explain(budget, tuple(np.asarray(out) for out in outputs(problem.call(mechanism))))
+    got = tuple(np.asarray(out) for out in outputs(problem.call(mechanism)))
+    explain(sufficient(growing((plain,), honest, problem, rng, reorder=True), got), got)
 
 
 def explain(budget: Budget, got: Outputs, names: tuple[str, ...] = ("out", "lse")) -> None:

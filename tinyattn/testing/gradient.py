@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from tinyattn.engine.grad import vjp
-from tinyattn.laws.budget import Outputs, anywhere, measure
+from tinyattn.laws.budget import Outputs, anywhere, growing, sufficient
 from tinyattn.laws.problem import Mechanism, Problem
 from tinyattn.ops.types import Array
 from tinyattn.testing.compare import explain
@@ -38,9 +38,9 @@ def assert_gradients_within_budget(backward: Backward, problem: Problem, d_out: 
         _, pullback = vjp(lambda t: p.but(**t).call(f), {name: getattr(p, name) for name in NAMES})
         return tuple(pullback(d_out.astype(p.q.dtype)).values())
 
-    budget = measure((side,), honest, problem, rng, reorder=False, pool=anywhere)
     given = backward(problem, d_out.astype(problem.q.dtype))
     missing = [name for name in NAMES if name not in given]
     if missing:
         raise AssertionError(f"backward: no gradient of {', '.join(missing)}")
-    explain(budget, tuple(np.asarray(given[name]) for name in NAMES), tuple(f"d_{name}" for name in NAMES))
+    got = tuple(np.asarray(given[name]) for name in NAMES)
+    explain(sufficient(growing((side,), honest, problem, rng, reorder=False, pool=anywhere), got), got, tuple(f"d_{name}" for name in NAMES))

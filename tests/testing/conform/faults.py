@@ -44,7 +44,7 @@ def stored(kernel, dtype):
 def judged(kernel, like="attention", dtype="float32", **options):
     """Returns the report, and the name of the bug that is named first."""
     given = kernel if dtype in ("float32", "float64") else stored(kernel, dtype)
-    report = conform(given, like=like, dtype=dtype, gradients=dtype == "float32", **options)
+    report = conform(given, like=like, dtype=dtype, **{"gradients": dtype == "float32", **options})
     named = [name for finding in report.findings for name in re.findall(r"`(\w+)` \(", finding.nearest)]
     return report, named[0] if named else ""
 

@@ -140,7 +140,7 @@ def test_a_bad_argument_is_named(arguments, error, words):
 
 @pytest.mark.parametrize(("kernel", "words"), [
     (lambda: None, "TypeError"), (lambda q, k, v: None, "NoneType"), (lambda q, k, v: q[..., :1], "shape"), (lambda q, k, v: (q, k), "1 output"),
-    (lambda q, k, v: np.full((*q.shape[:-1], v.shape[-1]), np.nan), "do not average")])
+    (lambda q, k, v: np.full((*q.shape[:-1], v.shape[-1]), np.nan), "no layout")])
 def test_what_is_no_attention_is_said(kernel, words):
     report = conform(kernel)
     assert report.verdict in ("FAILS", "CRASHED")

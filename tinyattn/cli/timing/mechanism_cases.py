@@ -10,7 +10,7 @@ import numpy as np
 
 from tinyattn.engine import vjp
 from tinyattn.laws.law import outputs
-from tinyattn.ops import masks
+from tinyattn.ops import alibi, masks
 from tinyattn.ops.activation import sigmoid
 from tinyattn.ops.masks.published import near_blocks
 from tinyattn.ops.neighbours import Axis, neighbours
@@ -30,7 +30,7 @@ class Case:
     """One mechanism as it is timed: options that are the same for every length or made for one, and which pairs are visible.
 
     `arguments(q, k, v)` are its arguments by name beside the options. `products` counts the whole products of a tile of tokens,
-    forward, where a state stands in the place of the pairs.
+    forward, where a state stands in the place of the pairs. `label` tells rows of one mechanism apart.
     """
 
     name: str
@@ -40,6 +40,7 @@ class Case:
     times: int = 1
     products: float | None = None
     grid: bool = False
+    label: str = ""
 
     def all_options(self, length: int) -> dict[str, Any]:
         """Returns the options of a call on so many tokens, with the grid that they fill where the mechanism has one."""
@@ -100,6 +101,11 @@ def gated(*gates: str) -> Callable[..., dict[str, Any]]:
 
 CASES = (
     Case("attention", {"causal": True}),
+    Case("attention", {"causal": True, "softcap": 20.0}, label="attention, softcap"),
+    Case("attention", {"causal": True, "bias": alibi(np.linspace(0.1, 0.8, HEADS, dtype=np.float32))}, label="attention, ALiBi"),
+    Case("attention", {"causal": True, "score": lambda s, i, j: 0.9 * s - 0.1 * abs(i - j)}, label="attention, a rule"),
+    Case("dynamic_contextual_attention", {"ramp": 32.0}, lambda q, k, v: {"q": q, "k": k, "v": v, "span": np.abs(q[..., 0]) * 512}),
+    Case("contextual_position_attention", {}, lambda q, k, v: {"q": q, "k": k, "v": v, "embedding": q[0, 0, :64]}),
     Case("softmax_off_by_one_attention", {"causal": True}),
     Case("qk_norm_attention", {"causal": True}),
     Case("gated_attention", {"causal": True}, lambda q, k, v: {"q": q, "k": k, "v": v, "gate": q[..., 0]}),

@@ -39,7 +39,7 @@ def time_mechanisms(rounds: int) -> list[Line]:
                                  backward=backward)}, rounds, warm_up=1, rest=REST, seconds=PATIENCE)
             grown = interleaved({"short": now(LENGTH), "long": now(LONG)}, rounds, warm_up=1, rest=REST, seconds=PATIENCE)
             rate = work(case, LONG, backward=backward) / statistics.median(grown["long"]) / 1e9
-            lines.append({"mechanism": case.name, "pass": "with backward" if backward else "forward",
+            lines.append({"mechanism": case.label or case.name, "pass": "with backward" if backward else "forward",
                           "ms": 1e3 * statistics.median(taken["fast"]), "times definition": ratio(taken["definition"], taken["fast"]),
                           "of dense": ratio(taken["fast"], taken["dense"]), "growth": ratio(grown["long"], grown["short"]),
                           "GFLOP/s": rate, "of the product": rate / product,

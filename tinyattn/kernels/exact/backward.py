@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinyattn.kernels.exact.counted import add_counted, count_from_left, count_slopes, gates_of
+from tinyattn.kernels.exact.counted import add_counted, add_ends, count_from_left, count_slopes, end_slopes, gates_of, take_ends
 from tinyattn.kernels.exact.scores import add_row, distance_at, key_range, keys_of_tile, score, tile_at, tiles_of
 from tinyattn.kernels.rules.tiles import call_rule, call_slopes, stand_at
 from tinyattn.kernels.tiles.flush import flush_small, restore
-from tinyattn.kernels.tiles.jit import borrowing, compiled, reassociated
+from tinyattn.kernels.tiles.jit import compiled, inlined, reassociated
 from tinyattn.kernels.tiles.lanes import ROWS
 from tinyattn.kernels.tiles.product import product_add, product_set
 from tinyattn.kernels.tiles.seen import UNBOUNDED
@@ -35,7 +35,7 @@ def dot(a, a_at, b, b_at, count):
     return total
 
 
-@borrowing
+@inlined
 def add_bias_gradient(d_s, d_bias, at, rows, keys, sizes, rules):
     """Adds d_s of each pair to the gradient of the element that its bias came from."""
     if rules.bias_row == 1:
@@ -47,14 +47,14 @@ def add_bias_gradient(d_s, d_bias, at, rows, keys, sizes, rules):
             d_bias[at + i * rules.bias_row + j * rules.bias_column] += d_s[j * sizes.q_tile + i]
 
 
-@borrowing
+@inlined
 def add_distance_gradient(d_s, d_distance, at, rows, keys, sizes):
     """Adds d_s of each pair to the gradient of its distance's bias."""
     for j in range(keys):
         add_row(d_distance, at - j, d_s, j * sizes.q_tile, rows)
 
 
-@borrowing
+@inlined
 def in_turn(counter, slots, splits, whole, sizes, rules, heads, row_at, entries, bands, tiles, mask, mask_at, bias, bias_at,
             distance, scale, rule, slopes, values, starts, steps, constants, q_positions, kv_positions, d_values, d_values_step,
             positions, table, counts, d_table,
@@ -64,7 +64,8 @@ def in_turn(counter, slots, splits, whole, sizes, rules, heads, row_at, entries,
     width, head_width, value_width, micro = sizes.q_tile, sizes.head_width, sizes.value_width, sizes.micro_columns
     groups = sizes.heads // sizes.kv_heads
     (p, d_s, tanhs, given, q_t, d_out_t, d_out_tile, q_panels, d_out_panels, k_panels, d_q_tile, shift, low_delta, spare, sums,
-     weights, parameters_at, g, c, d_raw, run, rest, rest_low, carry, none) = spaces
+     weights, parameters_at, g, c, d_raw, run, rest, rest_low, carry, none, ends) = spaces
+    lowest, table_at = 0.0, 0
     count = (sizes.q_len + width - 1) // width
     tasks = sizes.batch * sizes.kv_heads * splits
     while True:
@@ -98,13 +99,16 @@ def in_turn(counter, slots, splits, whole, sizes, rules, heads, row_at, entries,
                         scale_row(d_out_tile, i * value_width + e, d_out, d_out_at + i * value_width + e, weight)
                     carry[i] = 0
                     if positions:
-                        rest[i], rest_low[i] = counts[2 * row], counts[2 * row + 1]
+                        rest[i], rest_low[i], lowest = counts[3 * row], counts[3 * row + 1], counts[3 * row + 2]
                     if tops[row] > -np.inf:
                         shift[i] = tops[row]
                 transpose_rows(d_out_t, width, d_out_tile, 0, value_width, rows, kind_of(1), sizes.lanes, micro)
                 pack_rows(d_out_panels, width, d_out_tile, 0, value_width, rows, kind_of(1), micro)
                 for x in range(width * head_width):
                     d_q_tile[x] = 0
+                if positions:
+                    table_at = (head * sizes.q_len + i0) * positions
+                    take_ends(ends, table, table_at, rows, positions)
                 low, high = key_range(i0, rows, sizes, rules)
                 start, stop = tiles_of(head, i0, low, high, heads, row_at, sizes, rules)
                 for n in range(start, stop):
@@ -118,7 +122,8 @@ def in_turn(counter, slots, splits, whole, sizes, rules, heads, row_at, entries,
                         below, above = -UNBOUNDED, UNBOUNDED
                     product_set(p, 0, width, micro, k, k_at, head_width, 1, q_t, head_width * micro, keys, width, sizes.head_dim,
                                 micro, -above, -below)
-                    if positions:
+                    counted = positions > 0 and j0 < lowest
+                    if positions and not counted:
                         gates_of(g, c, p, kind_of(rules.cap if rules.cap else 1.0), head, kind, i0, j0, rows, keys, sizes, rules,
                                  tiles, mask, mask_at, none, spare)
                         count_from_left(c, g, rest, rest_low, run, keys, width)
@@ -133,8 +138,9 @@ def in_turn(counter, slots, splits, whole, sizes, rules, heads, row_at, entries,
                         stand_at(parameters_at, head, i0, j0, sizes.batch * sizes.heads, starts, steps)
                         call_rule(rule, p, keys, rows, width, q_positions[i0:], kv_positions[j0:], values, parameters_at, steps,
                                   constants)
-                    if positions:
-                        table_at = (head * sizes.q_len + i0) * positions
+                    if counted:
+                        add_ends(p, ends, keys, width)
+                    elif positions:
                         add_counted(p, c, table, table_at, keys, rows, width, positions)
                     score(p, head, kind, i0, j0, rows, keys, sizes, rules, tiles, mask, mask_at, bias, bias_at, distance)
                     column_exp(p, keys, width, shift, spare)
@@ -155,14 +161,16 @@ def in_turn(counter, slots, splits, whole, sizes, rules, heads, row_at, entries,
                     if d_distance_step:
                         at = slot * d_distance_step + distance_at(head, i0, j0, sizes)
                         add_distance_gradient(d_s, d_distance, at, rows, keys, sizes)
-                    if positions:
+                    if counted:
+                        end_slopes(d_s, d_table, table_at, run, keys, rows, width, positions)
+                    elif positions:
                         count_slopes(d_raw, d_s, c, g, table, d_table, table_at, carry, run, keys, rows, width, positions)
                     if rule:
                         call_slopes(slopes, d_s, given, keys, rows, width, q_positions[i0:], kv_positions[j0:], values,
                                     parameters_at, steps, constants, d_values[slot * d_values_step :])
                     if rules.cap:
                         slope_of_cap(d_s, tanhs, keys * width)
-                    if positions:
+                    if positions and not counted:
                         for x in range(keys * width):
                             d_s[x] += d_raw[x]
                     product_add(d_k, (copy_at + j0) * head_width, head_width, micro, d_s, 0, width, 1, q_panels, width * micro,
@@ -179,7 +187,7 @@ def in_turn(counter, slots, splits, whole, sizes, rules, heads, row_at, entries,
 def backward(counter, slots, splits, whole, sizes, rules, heads, row_at, entries, bands, tiles, mask, mask_at, bias, bias_at,
              distance, scale, rule, slopes, values, starts, steps, constants, q_positions, kv_positions, d_values, d_values_step,
              positions, table, counts, d_table,
-             q, k, v, out, tops, totals, d_out, d_lse, d_q, d_k, d_v, delta, d_bias, d_bias_step, d_distance, d_distance_step):
+            q, k, v, out, tops, totals, d_out, d_lse, d_q, d_k, d_v, delta, d_bias, d_bias_step, d_distance, d_distance_step):
     """Fills d_q, d_k, d_v, and delta = d_out . out - d_lse of every row; adds to the gradients of biases and rule parameters.
 
     A task is a kv head and a split of its query tiles: it owns their d_q, and a copy of d_k and d_v, which the caller
@@ -190,6 +198,8 @@ def backward(counter, slots, splits, whole, sizes, rules, heads, row_at, entries
     """
     control, width, head_width, value_width, dtype = flush_small(), sizes.q_tile, sizes.head_width, sizes.value_width, q.dtype
     room = sizes.kv_tile * width if positions else 0
+    counting_spaces = (np.empty(room, dtype), np.empty(room, dtype), np.zeros(room, dtype), np.empty(width, dtype), np.zeros(width),
+                       np.zeros(width), np.zeros(width), np.zeros(width, dtype), np.zeros(width, dtype))
     # What a band leaves out is weighed with the rest, and must not begin as NaN: uncompiled, NumPy would warn of it.
     spaces = (np.zeros(sizes.kv_tile * width, dtype), np.zeros(sizes.kv_tile * width, dtype),
               np.empty(sizes.kv_tile * width if rules.cap else 0, dtype), np.empty(sizes.kv_tile * width if rule else 0, dtype),
@@ -197,8 +207,7 @@ def backward(counter, slots, splits, whole, sizes, rules, heads, row_at, entries
               np.empty(width * head_width, dtype), np.empty(width * value_width, dtype), np.empty(sizes.kv_tile * head_width, dtype),
               np.empty(width * head_width, dtype), np.empty(width, dtype),
               np.empty(width, dtype), np.zeros(width, dtype), np.empty(width, dtype), np.empty(width),
-              np.empty(steps.size // 2, np.int64), np.empty(room, dtype), np.empty(room, dtype), np.zeros(room, dtype),
-              np.empty(width, dtype), np.zeros(width), np.zeros(width), np.zeros(width), np.zeros(width, dtype))
+              np.empty(steps.size // 2, np.int64), *counting_spaces)
     in_turn(counter, slots, splits, whole, sizes, rules, heads, row_at, entries, bands, tiles, mask, mask_at, bias, bias_at,
             distance, scale, rule, slopes, values, starts, steps, constants, q_positions, kv_positions, d_values,
             d_values_step, positions, table, counts, d_table,
@@ -207,7 +216,7 @@ def backward(counter, slots, splits, whole, sizes, rules, heads, row_at, entries
     restore(control)
 
 
-@borrowing
+@inlined
 def slope_of_cap(d_s, tanhs, count):
     """Multiplies dS by 1 - t ** 2, the slope of the cap where it gave cap t."""
     for x in range(count):

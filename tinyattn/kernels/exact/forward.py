@@ -5,17 +5,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinyattn.kernels.exact.counted import add_counted, count_from_right, gates_of
+from tinyattn.kernels.exact.counted import add_counted, add_ends, all_counted, count_from_right, gates_of, take_ends
 from tinyattn.kernels.exact.scores import cap, key_range, keys_of_tile, score, tile_at, tiles_of
 from tinyattn.kernels.rules.tiles import call_rule, stand_at
 from tinyattn.kernels.tiles.flush import flush_small, restore
-from tinyattn.kernels.tiles.jit import borrowing, compiled
+from tinyattn.kernels.tiles.jit import compiled, inlined
 from tinyattn.kernels.tiles.product import product_add, product_set
 from tinyattn.kernels.tiles.threads import next_task
 from tinyattn.kernels.tiles.vector import column_exp, column_max, pack_rows, put_rows, scale_row, transpose_rows
 
 
-@borrowing
+@inlined
 def in_turn(counter, sizes, rules, heads, row_at, entries, bands, tiles, mask, mask_at, bias, bias_at, distance, sinks,
             rule, values, starts, steps, constants, q_positions, kv_positions, positions, table, counts,
             q, k, v, out, tops, totals, spaces):
@@ -23,7 +23,7 @@ def in_turn(counter, sizes, rules, heads, row_at, entries, bands, tiles, mask, m
     kind_of = q.dtype.type
     nowhere = kind_of(-np.inf)
     width, value_width, micro = sizes.q_tile, sizes.value_width, sizes.micro_columns
-    (s, q_t, a, v_panels, top, shift, kept, part, none, spare, total, parameters_at, g, c, run, carry, carry_low) = spaces
+    s, q_t, a, v_panels, top, shift, kept, part, none, spare, total, parameters_at, g, c, run, carry, carry_low, ends = spaces
     count = (sizes.q_len + width - 1) // width
     while True:
         task = next_task(counter)
@@ -45,6 +45,9 @@ def in_turn(counter, sizes, rules, heads, row_at, entries, bands, tiles, mask, m
             carry_low[i] = 0
         for x in range(width * value_width):
             a[x] = 0
+        if positions:
+            take_ends(ends, table, (head * sizes.q_len + i0) * positions, rows, positions)
+        counted, lowest = False, sizes.kv_len
         low, high = key_range(i0, rows, sizes, rules)
         begun = False
         start, stop = tiles_of(head, i0, low, high, heads, row_at, sizes, rules)
@@ -56,7 +59,9 @@ def in_turn(counter, sizes, rules, heads, row_at, entries, bands, tiles, mask, m
             keys = keys_of_tile(j0, high, sizes)
             product_set(s, 0, width, micro, k, (kv_at + j0) * sizes.head_width, sizes.head_width, 1, q_t, sizes.head_width * micro,
                         keys, width, sizes.head_dim, micro, -above, -below)
-            if positions:
+            counted = counted or (positions > 0 and all_counted(carry, rows, positions - 1))
+            if positions and not counted:
+                lowest = j0
                 gates_of(g, c, s, kind_of(rules.cap if rules.cap else 1.0), head, kind, i0, j0, rows, keys, sizes, rules, tiles, mask,
                          mask_at, none, spare)
                 count_from_right(c, g, carry, carry_low, run, keys, width)
@@ -66,7 +71,9 @@ def in_turn(counter, sizes, rules, heads, row_at, entries, bands, tiles, mask, m
                 stand_at(parameters_at, head, i0, j0, sizes.batch * sizes.heads, starts, steps)
                 call_rule(rule, s, keys, rows, width, q_positions[i0:], kv_positions[j0:], values,
                           parameters_at, steps, constants)
-            if positions:
+            if counted:
+                add_ends(s, ends, keys, width)
+            elif positions:
                 add_counted(s, c, table, (head * sizes.q_len + i0) * positions, keys, rows, width, positions)
             score(s, head, kind, i0, j0, rows, keys, sizes, rules, tiles, mask, mask_at, bias, bias_at, distance)
             for i in range(width):
@@ -98,7 +105,7 @@ def in_turn(counter, sizes, rules, heads, row_at, entries, bands, tiles, mask, m
             row = head * sizes.q_len + i0 + i
             tops[row], totals[row] = top[i], total[i]
             if positions:
-                counts[2 * row], counts[2 * row + 1] = carry[i], carry_low[i]
+                counts[3 * row], counts[3 * row + 1], counts[3 * row + 2] = carry[i], carry_low[i], lowest
             kept[i] = 1 / total[i] if total[i] != 0 else 0.0
         put_rows(out, (head * sizes.q_len + i0) * sizes.value_dim, sizes.value_dim, a, width, rows, kept, micro)
 
@@ -118,10 +125,11 @@ def forward(counter, sizes, rules, heads, row_at, entries, bands, tiles, mask, m
     sums, values_of_tile = np.empty(width * sizes.value_width, dtype), np.empty(sizes.kv_tile * sizes.value_width, dtype)
     tops_of_tile, shift, kept, part = np.empty(width, dtype), np.empty(width, dtype), np.empty(width, dtype), np.empty(width, dtype)
     room = sizes.kv_tile * width if positions else 0
+    counting_spaces = (np.empty(room, dtype), np.empty(room, dtype), np.empty(width, dtype), np.zeros(width), np.zeros(width),
+                       np.zeros(width, dtype))
     # The totals in float64: of many tiles the sum would lose more than all the rest.
     spaces = (scores, queries, sums, values_of_tile, tops_of_tile, shift, kept, part, np.zeros(width, dtype), np.zeros(width, dtype),
-              np.empty(width), np.empty(steps.size // 2, np.int64), np.empty(room, dtype), np.empty(room, dtype),
-              np.empty(width, dtype), np.zeros(width), np.zeros(width))
+              np.empty(width), np.empty(steps.size // 2, np.int64), *counting_spaces)
     in_turn(counter, sizes, rules, heads, row_at, entries, bands, tiles, mask, mask_at, bias, bias_at, distance, sinks,
             rule, values, starts, steps, constants, q_positions, kv_positions, positions, table, counts,
             q, k, v, out, tops, totals, spaces)

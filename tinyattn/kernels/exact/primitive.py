@@ -114,14 +114,14 @@ def attention_with_lse(q: Array, k: Array, v: Array, bias: Array | None, distanc
     if few(sizes) and options.rule is None and table is None:
         return decoded(q, k, v, bias, distance, sinks, options, full, sizes)
     seen = seen_of(options.mask, options.left, options.right, full, sizes)
-    counts = np.empty(0 if table is None else (*full[:-1], 2))
+    counts = np.empty(0 if table is None else (*full[:-1], 3))
     out, lse, tops, totals = tiled((q, k, v), bias, distance, sinks, options, seen, full, sizes, values, table, counts)
     return (out, lse), Saved(options, sizes, seen, (q, k, v), bias, distance, sinks, out, tops, totals, values, table, counts)
 
 
 def tiled(arrays: tuple[Array, Array, Array], bias: Array | None, distance: Array | None, sinks: Array | None,
-          options: Options, seen: Seen, full: tuple[int, ...], sizes: Sizes,
-          values: Array | None = None, table: Array | None = None, counts: Array | None = None) -> tuple[Array, ...]:
+          options: Options, seen: Seen, full: tuple[int, ...], sizes: Sizes, values: Array | None = None,
+          table: Array | None = None, counts: Array | None = None) -> tuple[Array, Array, Array, Array]:
     """Returns out, lse, and each row's largest score and sum of exponentials below it, by tiles of queries."""
     dtype = arrays[0].dtype
     out, tops, totals = np.empty((*full[:-1], sizes.value_dim), dtype), np.empty(full[:-1], dtype), np.empty(full[:-1])
@@ -220,7 +220,7 @@ def pulled(d_outs: tuple[Array, Array], saved: Saved, whole: bool) -> dict[str, 
         share = np.exp(saved.sinks[:, None] - shift) / np.where(totals == 0, 1, totals) * delta
         gradients["sinks"] = -share.sum(axis=(*range(share.ndim - 2), -1)).astype(dtype)
     if learned and saved.bias is not None:
-        total, shape = d_bias.sum(axis=0), saved.bias.shape
+        shape, total = saved.bias.shape, d_bias.sum(axis=0)
         gradients["bias"] = total.reshape(*shape[:-2], shape[-1], shape[-2]).mT if rules.bias_column > 1 else total.reshape(shape)
     if learned and saved.distance is not None:
         gradients["distance"] = d_distance.sum(axis=0).reshape(saved.distance.shape)

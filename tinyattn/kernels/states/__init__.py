@@ -3,6 +3,7 @@
 Its files, in reading order:
 
     rows.py                 rows brought into tiles
+    registers.py            steps on a row of a micro tile
     fading.py               how far a state has faded between two tokens
     solve.py                the triangular systems of the delta rule
     forward.py              chunks of tokens

@@ -20,7 +20,6 @@ from tinyattn.kernels.states.rows import (
     turn_state,
 )
 from tinyattn.kernels.tiles.jit import compiled, inlined
-from tinyattn.kernels.tiles.lanes import ROWS
 from tinyattn.kernels.tiles.product import product_add, product_set
 from tinyattn.kernels.tiles.threads import next_task
 from tinyattn.kernels.tiles.vector import pack_rows, put_row, transpose_rows
@@ -45,7 +44,8 @@ def fill_states(states, starts, head, initial, x, x_rows, keys, faded, since, un
             if decay.size:
                 fill_fading(since, until, between, decay, head * sizes.kv_len + start, rows, chunk, running)
             after = states[count * size : (count + 1) * size]
-            after[:] = states[(count - 1) * size : count * size]
+            for place in range(size):  # a copy of a slice would need counts of references
+                after[place] = states[(count - 1) * size + place]
             write(after, keys, faded, until, since[rows - 1], decay.size > 0, x, rows, sizes)
         start = stop
     return count
@@ -63,7 +63,7 @@ def backward(counter, sizes, scale, q, q_at, q_step, k, k_at, k_step, v, v_at, v
     chunk, head_width, value_width, micro = sizes.chunk, sizes.head_width, sizes.value_width, sizes.micro_columns
     fades, corrects, one, size = decay.size > 0, beta.size > 0, number(1), head_width * value_width
     since, until, strength = np.ones(chunk, q.dtype), np.ones(chunk, q.dtype), np.zeros(chunk, q.dtype)
-    running, between = np.ones(chunk), np.ones(chunk * chunk if fades else 0, q.dtype)
+    running, between = np.ones(chunk), np.ones(chunk * chunk, q.dtype)
     flow, later = np.zeros(chunk), np.zeros(chunk)
     scores, d_scores = np.zeros(chunk * chunk, q.dtype), np.zeros(chunk * chunk, q.dtype)
     wide, tall = chunk * head_width, chunk * value_width
@@ -120,7 +120,7 @@ def backward(counter, sizes, scale, q, q_at, q_step, k, k_at, k_step, v, v_at, v
                 pack_rows(d_panels, chunk, d_tile, 0, value_width, rows, one, micro)
                 product_set(scores, 0, chunk, micro, queries, 0, head_width, 1, keys_t, head_width * micro, rows, rows, sizes.head_dim,
                             micro, -chunk, 0)
-                fade(scores, between, fades, rows, chunk, ROWS)
+                fade(scores, between, rows, chunk, micro)
                 product_set(d_scores, 0, chunk, micro, d_tile, 0, value_width, 1, x_t, value_width * micro, rows, rows,
                             sizes.value_dim, micro, -chunk, 0)
                 product_set(d_queries, 0, head_width, micro, d_tile, 0, value_width, 1, state_t, value_width * micro, rows, head_width,
@@ -130,7 +130,7 @@ def backward(counter, sizes, scale, q, q_at, q_step, k, k_at, k_step, v, v_at, v
                     scale_rows(d_queries, head_width, rows, since, micro)
                     for i in range(rows):
                         flow[i] += dot(queries, i * head_width, d_queries, i * head_width, head_width)
-                fade(d_scores, between, fades, rows, chunk, ROWS)
+                fade(d_scores, between, rows, chunk, micro)
                 product_add(d_queries, 0, head_width, micro, d_scores, 0, chunk, 1, key_panels, chunk * micro, rows, head_width, rows,
                             micro, -chunk, 0)
                 store_rows(d_q, at * sizes.head_dim, d_queries, head_width, rows, sizes.head_dim, number(scale), micro)

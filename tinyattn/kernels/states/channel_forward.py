@@ -5,13 +5,21 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinyattn.kernels.states.channels import BLOCK, advance, channel_scores, fade_state, faded_rows, fill_channels
+from tinyattn.kernels.states.channels import (
+    BLOCK,
+    advance,
+    channel_scores,
+    fade_state,
+    faded_rows,
+    fill_channels,
+    whole_scores,
+)
 from tinyattn.kernels.states.forward import end_of_chunk
 from tinyattn.kernels.states.rows import load_rows, load_state, store_rows, store_state
 from tinyattn.kernels.tiles.jit import compiled
 from tinyattn.kernels.tiles.product import product_add, product_set
 from tinyattn.kernels.tiles.threads import next_task
-from tinyattn.kernels.tiles.vector import pack_rows
+from tinyattn.kernels.tiles.vector import pack_rows, transpose_rows
 
 
 @compiled
@@ -23,8 +31,8 @@ def channel_forward(counter, sizes, scale, q, q_at, q_step, k, k_at, k_step, v, 
     number = q.dtype.type
     chunk, head_width, value_width, micro = sizes.chunk, sizes.head_width, sizes.value_width, sizes.micro_columns
     wide, tall, one = chunk * head_width, chunk * value_width, number(1)
-    decay, since, until, within, ahead = (np.zeros(wide, q.dtype), np.zeros(wide, q.dtype), np.zeros(wide, q.dtype),
-                                          np.zeros(wide, q.dtype), np.zeros(wide, q.dtype))
+    decay, since, until, within, ahead, inverse = (np.zeros(wide, q.dtype), np.zeros(wide, q.dtype), np.zeros(wide, q.dtype),
+                                                   np.zeros(wide, q.dtype), np.zeros(wide, q.dtype), np.zeros(wide, q.dtype))
     queries, keys, faded, kept, kept_t = (np.zeros(wide, q.dtype), np.zeros(wide, q.dtype), np.zeros(wide, q.dtype),
                                           np.zeros(wide, q.dtype), np.zeros(wide, q.dtype))
     values, tile, x = np.zeros(tall, q.dtype), np.zeros(tall, q.dtype), np.zeros(tall, q.dtype)
@@ -45,8 +53,11 @@ def channel_forward(counter, sizes, scale, q, q_at, q_step, k, k_at, k_step, v, 
             load_rows(keys, head_width, chunk, k, k_at[head] + start * k_step, k_step, rows, sizes.head_dim, one, micro)
             load_rows(values, value_width, chunk, v, v_at[head] + start * v_step, v_step, rows, sizes.value_dim, one, micro)
             pack_rows(x, chunk, values, 0, value_width, rows, one, micro)
-            fill_channels(decay, since, until, within, ahead, log_decay, (head * sizes.kv_len + start) * sizes.head_dim, rows, sizes,
-                          shift, spare)
+            gentle = fill_channels(decay, since, until, within, ahead, inverse, log_decay,
+                                   (head * sizes.kv_len + start) * sizes.head_dim, rows, sizes, shift, spare)
+            if gentle and start >= first:
+                faded_rows(kept, keys, inverse, rows, head_width)
+                transpose_rows(kept_t, chunk, kept, 0, head_width, rows, one, sizes.lanes, micro)
             for group in range(groups if start >= first else 0):
                 line = head * groups + group
                 load_rows(queries, head_width, chunk, q, q_at[line] + (start - first) * q_step, q_step, rows, sizes.head_dim,
@@ -54,10 +65,13 @@ def channel_forward(counter, sizes, scale, q, q_at, q_step, k, k_at, k_step, v, 
                 faded_rows(faded, queries, since, rows, head_width)
                 product_set(tile, 0, value_width, micro, faded, 0, head_width, 1, state, head_width * micro, rows, value_width,
                             sizes.head_dim, micro, nowhere, everywhere)
-                faded_rows(faded, queries, within, rows, head_width)
-                for block in range(0, rows, BLOCK):
-                    channel_scores(scores, queries, faded, kept, kept_t, keys, decay, key, ones, block, rows, sizes)
-                    advance(kept, keys, within, ahead, block, rows, head_width)
+                if gentle:
+                    whole_scores(scores, faded, kept_t, ones, rows, sizes)
+                else:
+                    faded_rows(faded, queries, within, rows, head_width)
+                    for block in range(0, rows, BLOCK):
+                        channel_scores(scores, queries, faded, kept, kept_t, keys, decay, key, ones, block, rows, sizes)
+                        advance(kept, keys, within, ahead, block, rows, head_width)
                 product_add(tile, 0, value_width, micro, scores, 0, chunk, 1, x, chunk * micro, rows, value_width, rows, micro,
                             -chunk, 0)
                 store_rows(out, (line * sizes.q_len + start - first) * sizes.value_dim, tile, value_width, rows, sizes.value_dim, one,

@@ -1,7 +1,9 @@
 """Fading per channel: products of decays in blocks of a chunk, and the scores that they make of queries and keys.
 
-A score sums q_id k_jd times the decays of channel d after j and up to i. Over the start of i's block this is a product of two
-tiles, the queries faded since there and the keys faded until there: no factor is above 1. Within a block it is summed as it stands.
+A score sums q_id k_jd times the decays of channel d after j and up to i. Where no channel fades far within a chunk, this is a product
+of two tiles, the queries times the decays since the chunk's start and the keys divided by theirs. Elsewhere that would overflow: over
+the start of i's block it is a product of the queries faded since there and the keys faded until there, where no factor is above 1, and
+within a block it is summed as it stands.
 """
 # mypy: disable-error-code="no-untyped-def"
 
@@ -9,6 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from tinyattn.kernels.states.registers import keep_row
 from tinyattn.kernels.states.rows import load_rows
 from tinyattn.kernels.tiles.jit import inlined, reassociated
 from tinyattn.kernels.tiles.product import product_set
@@ -16,6 +19,8 @@ from tinyattn.kernels.tiles.vector import column_exp, scale_row, transpose_rows
 
 # Tokens of a block: 8 costs more products, 32 more sums of pairs.
 BLOCK = 16
+# Keys are divided by what fades a channel within a chunk where this is not less: far from overflow, and each product keeps its digits.
+LEAST = 2.0 ** -60
 
 
 @reassociated
@@ -35,29 +40,41 @@ def add_product(x, x_at, y, y_at, z, z_at, factor, count):
 
 
 @inlined
-def fill_channels(decay, since, until, within, ahead, log_decay, at, rows, sizes, shift, spare):
-    """Fills tiles [chunk][head_width] with the decays and their products: since the chunk's start, until its end, and per block.
+def fill_channels(decay, since, until, within, ahead, inverse, log_decay, at, rows, sizes, shift, spare):
+    """Fills tiles [chunk][head_width] with the decays and their products, since the chunk's start and until its end.
 
-    `within` is since the start of a token's block, `ahead` until its end. A token's own decay fades the state that it finds.
+    A token's own decay fades the state that it finds. Returns whether keys may be divided by what is since the start, and fills
+    `inverse` then; else `within` and `ahead`, since the start and until the end of a token's block.
     """
-    width = sizes.head_width
+    width, last = sizes.head_width, (rows - 1) * sizes.head_width
     load_rows(decay, width, sizes.chunk, log_decay, at, sizes.head_dim, rows, sizes.head_dim, decay.dtype.type(1), sizes.micro_columns)
     column_exp(decay, rows, width, shift, spare)
     for x in range(width):
         since[x] = within[x] = decay[x]
-        until[(rows - 1) * width + x] = ahead[(rows - 1) * width + x] = 1
+        until[last + x] = ahead[last + x] = 1
     for i in range(1, rows):
         times(since, i * width, since, (i - 1) * width, decay, i * width, width)
+    for j in range(rows - 2, -1, -1):
+        times(until, j * width, until, (j + 1) * width, decay, (j + 1) * width, width)
+    gentle = True
+    for x in range(width):
+        gentle = gentle and since[last + x] >= LEAST
+    if gentle:
+        for x in range(rows * width):
+            inverse[x] = 1 / since[x]
+        return True
+    for i in range(1, rows):
         if i % BLOCK:
             times(within, i * width, within, (i - 1) * width, decay, i * width, width)
         else:
-            within[i * width : (i + 1) * width] = decay[i * width : (i + 1) * width]
+            for x in range(i * width, (i + 1) * width):
+                within[x] = decay[x]
     for j in range(rows - 2, -1, -1):
-        times(until, j * width, until, (j + 1) * width, decay, (j + 1) * width, width)
         if (j + 1) % BLOCK:
             times(ahead, j * width, ahead, (j + 1) * width, decay, (j + 1) * width, width)
         else:
             ahead[j * width : (j + 1) * width] = 1
+    return False
 
 
 @inlined
@@ -121,3 +138,19 @@ def channel_scores(scores, queries, recent, kept, kept_t, keys, decay, key, ones
         product_set(scores, start * chunk, chunk, micro, recent, start * width, width, 1, kept_t, width * micro,
                     min(BLOCK, rows - start), start, sizes.head_dim, micro, -2 * chunk, 2 * chunk)
     block_scores(scores, queries, keys, decay, key, ones, start, rows, chunk, width)
+
+
+@inlined
+def keep_below(scores, ones, ahead, rows, chunk, micro):
+    """Clears row i of scores from column i + ahead on, to the end of its micro tile."""
+    for i in range(rows):
+        for c in range(0, i + 1, micro):
+            keep_row(scores, i * chunk + c, ones, 0, scores.dtype.type(1), i + ahead - c)
+
+
+@inlined
+def whole_scores(scores, recent, kept_t, ones, rows, sizes):
+    """Fills scores on and below the diagonal: `recent` are the queries faded since the start, kept_t the divided keys, turned."""
+    chunk, width, micro = sizes.chunk, sizes.head_width, sizes.micro_columns
+    product_set(scores, 0, chunk, micro, recent, 0, width, 1, kept_t, width * micro, rows, rows, sizes.head_dim, micro, -chunk, 0)
+    keep_below(scores, ones, 1, rows, chunk, micro)

@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from tinyattn.kernels.states.fading import fade, lower_negated
-from tinyattn.kernels.states.rows import dot, scaled_rows
-from tinyattn.kernels.states.solve import add_scaled, substitute_up
+from tinyattn.kernels.states.fading import fade, fade_below
+from tinyattn.kernels.states.rows import add_scaled, dot, scaled_rows
+from tinyattn.kernels.states.solve import substitute_up
 from tinyattn.kernels.tiles.jit import inlined, reassociated
 from tinyattn.kernels.tiles.lanes import ROWS
 from tinyattn.kernels.tiles.product import product_add, product_set
@@ -39,10 +39,11 @@ def correction_gradients(d_x, d_keys, d_state, d_beta, token, flow, gram, pairs,
     everywhere, nowhere = chunk + head_width + value_width, -chunk - head_width - value_width
     product_set(gram, 0, chunk, micro, keys, 0, head_width, 1, keys_t, head_width * micro, rows, rows, sizes.head_dim, micro,
                 -chunk, 0)
-    fade(gram, between, fades, rows, chunk, ROWS)
-    for at in range(rows * chunk):
+    # The last micro tile is needed whole.
+    for at in range((rows + ROWS - 1) // ROWS * ROWS * chunk):
         pairs[at] = gram[at]
-    lower_negated(pairs, strength, rows, chunk, ROWS)
+    fade(gram, between, rows, chunk, micro)
+    fade_below(pairs, between, strength, rows, chunk, micro)
     substitute_up(d_x, pairs, rows, chunk, value_width, micro)
     for i in range(rows):
         put_row(x_rows, i * value_width, value_width, d_x, i * micro, chunk * micro, number(1), micro)
@@ -58,8 +59,7 @@ def correction_gradients(d_x, d_keys, d_state, d_beta, token, flow, gram, pairs,
         add_scaled(d_keys, i * head_width, read, i * head_width, -since[i] * strength[i], head_width)
     if fades:
         pair_flow(flow, gram, pairs, strength, rows, chunk)
-    fade(pairs, between, fades, rows, chunk, ROWS)
-    lower_negated(pairs, strength, rows, chunk, ROWS)
+    fade_below(pairs, between, strength, rows, chunk, micro)
     product_add(d_keys, 0, head_width, micro, pairs, 0, chunk, 1, key_panels, chunk * micro, rows, head_width, rows, micro, -chunk, 0)
     product_add(d_keys, 0, head_width, micro, pairs, 0, 1, chunk, key_panels, chunk * micro, rows, head_width, rows, micro, 0, chunk)
     scaled_rows(tile, x_rows, value_width, rows, strength, micro)

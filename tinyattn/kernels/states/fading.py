@@ -6,6 +6,7 @@ Products, and never exponentials of sums: nothing overflows, nothing cancels, an
 
 from __future__ import annotations
 
+from tinyattn.kernels.states.registers import keep_row
 from tinyattn.kernels.tiles.jit import inlined, reassociated
 
 
@@ -33,27 +34,19 @@ def fill_fading(since, until, between, decay, at, rows, width, running):
 
 
 @inlined
-def fade(scores, between, fades, rows, width, block):
+def fade(scores, between, rows, width, micro):
     """Multiplies scores [rows][width] by between on and below the diagonal, and clears the rest of its micro tiles."""
     for i in range(rows):
-        row = scores[i * width : (i + 1) * width]
-        if fades:
-            factors = between[i * width : (i + 1) * width]
-            for j in range(i + 1):
-                row[j] *= factors[j]
-        for j in range(i + 1, min(width, (i // block + 1) * block)):
-            row[j] = 0
+        for c in range(0, i + 1, micro):
+            keep_row(scores, i * width + c, between, i * width + c, scores.dtype.type(1), i + 1 - c)
 
 
 @inlined
-def lower_negated(scores, strength, rows, width, block):
-    """Replaces scores by -strength[i] scores[i][j] below the diagonal, and clears the diagonal and what is right of it."""
+def fade_below(scores, between, strength, rows, width, micro):
+    """Multiplies row i of scores by -strength[i] between below the diagonal, and clears the rest of its micro tiles."""
     for i in range(rows):
-        row, factor = scores[i * width : (i + 1) * width], -strength[i]
-        for j in range(i):
-            row[j] *= factor
-        for j in range(i, min(width, (i // block + 1) * block)):
-            row[j] = 0
+        for c in range(0, i + 1, micro):
+            keep_row(scores, i * width + c, between, i * width + c, -strength[i], i - c)
 
 
 @reassociated

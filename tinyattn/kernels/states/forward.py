@@ -5,11 +5,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinyattn.kernels.states.fading import fade, fill_fading, lower_negated
+from tinyattn.kernels.states.fading import fade, fade_below, fill_fading
 from tinyattn.kernels.states.rows import load_rows, load_state, scale_all, scale_rows, scaled_rows, store_rows, store_state
 from tinyattn.kernels.states.solve import substitute_down
 from tinyattn.kernels.tiles.jit import compiled, inlined
-from tinyattn.kernels.tiles.lanes import ROWS
 from tinyattn.kernels.tiles.product import product_add, product_set
 from tinyattn.kernels.tiles.threads import next_task
 from tinyattn.kernels.tiles.vector import pack_rows, put_row, transpose_rows
@@ -36,7 +35,7 @@ def write(state, keys, faded, until, total, fades, x, rows, sizes):
 
 
 @inlined
-def corrections(x, lower, keys, keys_t, values, tile, state, since, between, fades, strength, rows, sizes):
+def corrections(x, lower, keys, keys_t, values, tile, state, since, between, strength, rows, sizes):
     """Fills the panels x with what the delta rule writes, the solution of (I + A) X = beta (V - since K S).
 
     `lower` becomes -A, A_ij = beta_i (k_i . k_j) between_ij for j < i. `values` is V row by row; `tile` is a tile as large.
@@ -44,8 +43,7 @@ def corrections(x, lower, keys, keys_t, values, tile, state, since, between, fad
     chunk, head_width, value_width, micro = sizes.chunk, sizes.head_width, sizes.value_width, sizes.micro_columns
     product_set(lower, 0, chunk, micro, keys, 0, head_width, 1, keys_t, head_width * micro, rows, rows, sizes.head_dim, micro,
                 -chunk, 0)
-    fade(lower, between, fades, rows, chunk, ROWS)
-    lower_negated(lower, strength, rows, chunk, ROWS)
+    fade_below(lower, between, strength, rows, chunk, micro)
     product_set(tile, 0, value_width, micro, keys, 0, head_width, 1, state, head_width * micro, rows, value_width, sizes.head_dim,
                 micro, -chunk - value_width, chunk + value_width)
     for i in range(rows):
@@ -69,7 +67,7 @@ def forward(counter, sizes, scale, q, q_at, q_step, k, k_at, k_step, v, v_at, v_
     chunk, head_width, value_width, micro = sizes.chunk, sizes.head_width, sizes.value_width, sizes.micro_columns
     fades, corrects, one = decay.size > 0, beta.size > 0, number(1)
     since, until, strength = np.ones(chunk, q.dtype), np.ones(chunk, q.dtype), np.zeros(chunk, q.dtype)
-    running, between = np.ones(chunk), np.ones(chunk * chunk if fades else 0, q.dtype)
+    running, between = np.ones(chunk), np.ones(chunk * chunk, q.dtype)
     scores, lower = np.zeros(chunk * chunk, q.dtype), np.zeros(chunk * chunk if corrects else 0, q.dtype)
     queries, keys = np.zeros(chunk * head_width, q.dtype), np.zeros(chunk * head_width, q.dtype)
     keys_t, faded = np.zeros(chunk * head_width, q.dtype), np.zeros(chunk * head_width, q.dtype)
@@ -95,7 +93,7 @@ def forward(counter, sizes, scale, q, q_at, q_step, k, k_at, k_step, v, v_at, v_
             if corrects:
                 for i in range(rows):
                     strength[i] = beta[token + i]
-                corrections(x, lower, keys, keys_t, values, tile, state, since, between, fades, strength, rows, sizes)
+                corrections(x, lower, keys, keys_t, values, tile, state, since, between, strength, rows, sizes)
                 for i in range(rows):
                     put_row(written, (token + i) * sizes.value_dim, sizes.value_dim, x, i * micro, chunk * micro, one, micro)
             else:
@@ -111,7 +109,7 @@ def forward(counter, sizes, scale, q, q_at, q_step, k, k_at, k_step, v, v_at, v_
                         scale_rows(tile, value_width, rows, since, micro)
                     product_set(scores, 0, chunk, micro, queries, 0, head_width, 1, keys_t, head_width * micro, rows, rows,
                                 sizes.head_dim, micro, -chunk, 0)
-                    fade(scores, between, fades, rows, chunk, ROWS)
+                    fade(scores, between, rows, chunk, micro)
                     product_add(tile, 0, value_width, micro, scores, 0, chunk, 1, x, chunk * micro, rows, value_width, rows, micro,
                                 -chunk, 0)
                     store_rows(out, (line * sizes.q_len + start - first) * sizes.value_dim, tile, value_width, rows, sizes.value_dim,

@@ -95,6 +95,14 @@ def add_all(x, y, count):
 
 
 @reassociated
+def add_scaled(x, to, y, source, factor, count):
+    """Adds factor times `count` numbers of y to as many of x."""
+    into, row = x[to : to + count], y[source : source + count]
+    for c in range(count):
+        into[c] += factor * row[c]
+
+
+@reassociated
 def dot(x, x_at, y, y_at, count):
     """Returns the inner product of `count` numbers, summed in their own dtype."""
     total = x.dtype.type(0)

@@ -3,17 +3,18 @@
 
 from __future__ import annotations
 
-from tinyattn.kernels.tiles.jit import inlined, reassociated
+from tinyattn.kernels.states.registers import solve_rows
+from tinyattn.kernels.tiles.jit import inlined
 from tinyattn.kernels.tiles.lanes import ROWS
 from tinyattn.kernels.tiles.product import micro_add
 
 
-@reassociated
-def add_scaled(x, to, y, source, factor, count):
-    """Adds factor times `count` numbers of y to as many of x."""
-    into, row = x[to : to + count], y[source : source + count]
-    for c in range(count):
-        into[c] += factor * row[c]
+@inlined
+def clear_edge(x, rows, width, columns, micro):
+    """Clears the rows of panels that fill up the last micro tile: what stood there may not be finite, and is multiplied by 0."""
+    for panel in range(0, columns * width, micro * width):
+        for at in range(panel + rows * micro, panel + (rows + ROWS - 1) // ROWS * ROWS * micro):
+            x[at] = 0
 
 
 @inlined
@@ -22,24 +23,21 @@ def substitute_down(x, lower, rows, width, columns, micro):
 
     A later row never changes an earlier one, as it would where the rows are pivoted.
     """
+    clear_edge(x, rows, width, columns, micro)
     for panel in range(0, columns * width, micro * width):
         for row in range(0, rows, ROWS):
             micro_add(x, panel + row * micro, micro, lower, row * width, width, 1, x, panel, micro, row)
-            for i in range(row + 1, min(row + ROWS, rows)):
-                for j in range(row, i):
-                    add_scaled(x, panel + i * micro, x, panel + j * micro, lower[i * width + j], micro)
+            solve_rows(x, panel + row * micro, micro, lower, row * width + row, width, 1)
 
 
 @inlined
 def substitute_up(x, lower, rows, width, columns, micro):
     """Replaces the panels x by the solution of (I - lower)^T y = x, from the last row on."""
-    last = (rows - 1) // ROWS * ROWS
+    clear_edge(x, rows, width, columns, micro)
     for panel in range(0, columns * width, micro * width):
-        for row in range(last, -1, -ROWS):
-            after = row + ROWS
+        for row in range((rows - 1) // ROWS * ROWS, -1, -ROWS):
+            after, end = row + ROWS, row + ROWS - 1
             if after < rows:
                 micro_add(x, panel + row * micro, micro, lower, after * width + row, 1, width, x, panel + after * micro, micro,
                           rows - after)
-            for i in range(min(after, rows) - 1, row, -1):
-                for j in range(row, i):
-                    add_scaled(x, panel + j * micro, x, panel + i * micro, lower[i * width + j], micro)
+            solve_rows(x, panel + end * micro, -micro, lower, end * width + end, -1, -width)

@@ -30,6 +30,29 @@ def fold(after, before, at, added, keys, key_at, fading, fading_at, fading_step,
             new[e] = factor * old[e] + key * added[e]
 
 
+@reassociated
+def fold_and_read(after, before, at, added, keys, key_at, fading, fading_at, fading_step, queries, query_at, total, rows, columns):
+    """Fills the new state as `fold`, and total with q^T S, in one walk over the state: two rows at a time."""
+    for e in range(columns):
+        total[e] = 0
+    for d in range(0, rows - 1, 2):
+        here, there = at + d * columns, at + (d + 1) * columns
+        old, old_next, new, new_next = (before[here : here + columns], before[there : there + columns], after[here : here + columns],
+                                        after[there : there + columns])
+        factor, key, query = fading[fading_at + d * fading_step], keys[key_at + d], queries[query_at + d]
+        factor_next, key_next, query_next = fading[fading_at + (d + 1) * fading_step], keys[key_at + d + 1], queries[query_at + d + 1]
+        for e in range(columns):
+            x, y = factor * old[e] + key * added[e], factor_next * old_next[e] + key_next * added[e]
+            new[e], new_next[e] = x, y
+            total[e] += query * x + query_next * y
+    for d in range(rows // 2 * 2, rows):
+        here = at + d * columns
+        for e in range(columns):
+            x = fading[fading_at + d * fading_step] * before[here + e] + keys[key_at + d] * added[e]
+            after[here + e] = x
+            total[e] += queries[query_at + d] * x
+
+
 @compiled
 def step(counter, sizes, scale, q, q_at, q_step, k, k_at, k_step, v, v_at, v_step, decay, decay_step, beta, initial, out, last,
          written):
@@ -61,9 +84,15 @@ def step(counter, sizes, scale, q, q_at, q_step, k, k_at, k_step, v, v_at, v_ste
             else:
                 for e in range(sizes.value_dim):
                     added[e] = v[value + e]
-            fold(last, before, at, added, k, key, fading, place, decay_step, sizes.head_dim, sizes.value_dim)
+            if t < first or groups == 0:
+                fold(last, before, at, added, k, key, fading, place, decay_step, sizes.head_dim, sizes.value_dim)
             for group in range(groups if t >= first else 0):
                 line = head * groups + group
-                recall(stored, last, at, q, q_at[line] + (t - first) * q_step, unity, 0, 0, sizes.head_dim, sizes.value_dim)
+                query = q_at[line] + (t - first) * q_step
+                if group == 0:
+                    fold_and_read(last, before, at, added, k, key, fading, place, decay_step, q, query, stored, sizes.head_dim,
+                                  sizes.value_dim)
+                else:
+                    recall(stored, last, at, q, query, unity, 0, 0, sizes.head_dim, sizes.value_dim)
                 for e in range(sizes.value_dim):
                     out[(line * sizes.q_len + t - first) * sizes.value_dim + e] = factor * stored[e]

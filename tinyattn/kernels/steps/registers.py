@@ -156,4 +156,5 @@ def bare(x: Any) -> Any:
 def alike(*arrays: Any) -> bool:
     """Returns whether all that are not None have one dtype, float32 or float64, of this machine's byte order."""
     kinds = {getattr(x, "dtype", None) for x in arrays if x is not None}
-    return len(kinds) == 1 and next(iter(kinds)) in (np.dtype(np.float32), np.dtype(np.float64))
+    kind = kinds.pop() if len(kinds) == 1 else None
+    return isinstance(kind, np.dtype) and kind in (np.float32, np.float64)  # None alone equals np.dtype(float64)

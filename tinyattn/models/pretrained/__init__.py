@@ -11,5 +11,7 @@ Its files, in reading order:
     pooling.py              one vector for a text
     weights.py              the bytes of all weights, and which are not finite
     model.py                a loaded model
+    compared.py             what a change of a model costs
+    heads.py                what the heads of a model look at
     load.py                 loading a model from a folder or a file
 """

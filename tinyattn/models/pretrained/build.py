@@ -12,7 +12,7 @@ from tinyattn.layers.affine import Affine
 from tinyattn.layers.mixed import FeedForward, ResidualBlock, same
 from tinyattn.layers.norm import LayerNorm, RMSNorm
 from tinyattn.layers.trained_attention import TrainedAttention
-from tinyattn.models.pretrained.families import FAMILIES, Family
+from tinyattn.models.pretrained.families import ATTENTION_ONLY, FAMILIES, Family
 from tinyattn.models.pretrained.scaling import frequencies_of
 from tinyattn.models.pretrained.transformer import Transformer
 from tinyattn.ops.activation import exact_gelu, gelu, relu, relu_squared, silu
@@ -37,6 +37,9 @@ class Builder:
 
     def __init__(self, config: Mapping[str, Any], tensors: Mapping[str, Stored], dtype: Any) -> None:
         kind = config.get("model_type")
+        if kind in ATTENTION_ONLY:
+            raise ValueError(f"config: the feed-forward layers of {kind} are experts, which are not built; load_attention gives its "
+                             f"attention")
         if kind not in FAMILIES:
             raise ValueError(f"config: the model type {str(kind)[:60]!r} is not known; {', '.join(FAMILIES)} are")
         self.config, self.family, self.dtype = config, FAMILIES[kind], np.dtype(dtype)

@@ -15,6 +15,8 @@ LLAMA = {"embedding": "model.embed_tokens", "norm": "model.norm", "head": "lm_he
 QK_NORMS = {"q_norm": "self_attn.q_norm", "k_norm": "self_attn.k_norm"}
 NONE: frozenset[str] = frozenset()
 QKV = frozenset("qkv")
+# The types of models whose attention alone is built, by `load_attention`.
+ATTENTION_ONLY = ("gpt_oss", "qwen3_next", "deepseek_v3")
 ALL = frozenset({"q", "k", "v", "out", "gate", "up", "down", "head"})
 
 

@@ -57,18 +57,7 @@ class Tokenizer:
 
     def stream(self, tokens: Iterable[int]) -> Iterator[str]:
         """Yields the text of tokens as they come; a character whose bytes are several tokens comes with the last of them."""
-        held: list[int] = []
-        done = ""
-        for token in tokens:
-            held.append(token)
-            text = self.decode(held)
-            if not text.endswith(PARTIAL):
-                yield text[len(done):]
-                # The text of a token may depend on the one before it, which is therefore kept.
-                held = held[-1:]
-                done = self.decode(held)
-        if held and (rest := self.decode(held)[len(done):]):
-            yield rest
+        return pieces(self.decode, tokens)
 
     def chat(self, messages: Sequence[Mapping[str, str]]) -> str:
         """Returns messages, each with a role and its content, as the text that the model continues with its answer.
@@ -109,7 +98,33 @@ class Bytes:
         """Returns the text of tokens; bytes that are not UTF-8 are replaced."""
         return bytes(int(token) for token in tokens).decode("utf-8", "replace")
 
-    stream = Tokenizer.stream
+    def chat(self, messages: Sequence[Mapping[str, str]]) -> str:
+        """Raises ValueError: such a model has no chat template."""
+        raise ValueError("chat: this model has no chat template; write the prompt as a text")
+
+    def stream(self, tokens: Iterable[int]) -> Iterator[str]:
+        """Yields the text of tokens as they come; a character of several bytes comes with the last of them."""
+        return pieces(self.decode, tokens)
+
+
+def pieces(decode: Callable[[list[int]], str], tokens: Iterable[int]) -> Iterator[str]:
+    """Yields the text of tokens as they come, except of those whose characters are not complete yet.
+
+    >>> [*pieces(Bytes().decode, "aé".encode())]
+    ['a', 'é']
+    """
+    held: list[int] = []
+    done = ""
+    for token in tokens:
+        held.append(token)
+        text = decode(held)
+        if not text.endswith(PARTIAL):
+            if len(text) > len(done):
+                yield text[len(done):]
+            held = held[-1:]  # the text of a token may depend on the one before it
+            done = decode(held)
+    if held and (rest := decode(held)[len(done):]):
+        yield rest
 
 
 def library() -> Any:

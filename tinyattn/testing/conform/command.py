@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 import subprocess
 import tempfile
 import time
@@ -26,12 +27,15 @@ def program(command: str, deadline: float) -> Callable[..., Any]:
     the metadata, each as JSON. The file that it writes holds out. Exit code 64 says that an option is not supported.
 
     Raises:
-        ValueError: a command without {in} or {out}, or one that cannot be split into words.
+        ValueError: a command without {in} or {out}, one that cannot be split into words, or a program that is not there.
     """
     words = shlex.split(command)
     for place in ("{in}", "{out}"):
         if not any(place in word for word in words):
             raise ValueError(f"command: expected {place} in it, where the name of a file goes, got {command!r}")
+
+    if shutil.which(words[0]) is None:
+        raise ValueError(f"command: there is no program {words[0]!r} that can be run")
 
     def kernel(q: Any, k: Any, v: Any, **options: Any) -> Any:
         with tempfile.TemporaryDirectory() as folder:

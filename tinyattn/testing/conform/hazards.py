@@ -6,55 +6,51 @@ from typing import Any
 
 import numpy as np
 
-from tinyattn.definitions import attention
 from tinyattn.laws.problem import Problem
-from tinyattn.testing.conform.dialect import spoken
+from tinyattn.testing.conform.dialect import visible
 from tinyattn.testing.conform.probe import made, near
 from tinyattn.testing.conform.run import Run
 from tinyattn.testing.conform.stranger import Misshaped, Raised
 
 
-def plain_problem(run: Run, seed: int = 0, **options: Any) -> Problem:
+def plain_problem(run: Run, seed: int = 0, q_len: int = 3, **options: Any) -> Problem:
     """Returns a small problem that the kernel takes."""
     heads = 2 if run.room.heads else 1
-    return made(heads, heads, 3 if run.room.lengths else 5, 5, seed=seed, **options)
+    return made(heads, heads, q_len if run.room.lengths else 5, 5, seed=seed, **options)
 
 
 def hazards(run: Run) -> None:
     """Notes what happens to NaN and inf in places that a query does not see, and to a bias that hides all; libraries differ in it."""
-    q_len = 3 if run.room.lengths else 5
-    seen = np.broadcast_to(np.arange(5) < 4, (q_len, 5))
+    seen = np.broadcast_to(np.arange(5) < 4, (5, 5))
     hiding: dict[str, dict[str, Any]] = {"mask": {"mask": ~seen if run.found["mask"] == "hides" else seen}, "causal": {"causal": True}}
     for hide in ("mask", "causal"):
-        if hide not in run.options or (hide == "mask" and run.found["mask"] == "added"):
-            continue
-        p = plain_problem(run, **hiding[hide])
-        for name, poison in (("NaN", np.nan), ("inf", np.inf)):
-            k, v = p.k.copy(), p.v.copy()
-            k[..., -1, :], v[..., -1, :] = poison, poison
-            rows = poisoned_rows(run, p.but(k=k, v=v))
-            if rows:
-                run.stranger.noted.add(f"{name} in the last key and value, which `{hide}` hides, reaches queries {rows} of {q_len}")
+        if hide in run.options and not (hide == "mask" and run.found["mask"] == "added"):
+            for name, poison in (("NaN", np.nan), ("inf", np.inf)):
+                rows = poisoned_rows(run, plain_problem(run, q_len=5, **hiding[hide]), poison)
+                if rows:
+                    place = f"{name} in the last of 5 keys and values"
+                    run.stranger.noted.add(f"{place} reaches queries {rows}, to which `{hide}` hides it")
     if "bias" in run.options and run.stranger.dtype in ("float32", "float64"):
-        lowest_bias(run, q_len)
+        lowest_bias(run)
 
 
-def poisoned_rows(run: Run, p: Problem) -> str:
-    """Returns the queries that do not see what is poisoned, and yet have a result that differs from the definition's."""
+def poisoned_rows(run: Run, p: Problem, poison: float) -> str:
+    """Returns the queries that do not see the last key and value, and yet have another result when these are poisoned."""
+    k, v = p.k.copy(), p.v.copy()
+    k[..., -1, :], v[..., -1, :] = poison, poison
     try:
-        with np.errstate(all="ignore"):
-            out, want = run.stranger.call(p)[0], np.asarray(p.call(spoken(run.found, attention)))
+        clean, out = run.stranger.call(p)[0], run.stranger.call(p.but(k=k, v=v))[0]
     except (Raised, Misshaped):
         return ""
-    rows = [i for i in range(want.shape[-2]) if np.isfinite(want[..., i, :]).all() and not near(out[..., i, :], want[..., i, :])]
-    return ", ".join(map(str, rows))
+    seen = visible(run.found, p.full(), p.options.get("causal", False), None, p.options.get("mask"))[..., -1].any(axis=(0, 1))
+    return ", ".join(str(i) for i in range(p.q.shape[-2]) if not seen[i] and not near(out[..., i, :], clean[..., i, :]))
 
 
-def lowest_bias(run: Run, q_len: int) -> None:
+def lowest_bias(run: Run) -> None:
     """Notes where a row whose biases are all the lowest number of float32 gives something else than one of the next number."""
-    lowest = np.finfo(np.float32).min
+    lowest, rows = np.finfo(np.float32).min, 3 if run.room.lengths else 5
     try:
-        here, there = (run.stranger.call(plain_problem(run, bias=np.full((q_len, 5), low, np.float64)))[0]
+        here, there = (run.stranger.call(plain_problem(run, bias=np.full((rows, 5), low, np.float64)))[0]
                        for low in (lowest, np.nextafter(lowest, np.float32(0.0))))
     except (Raised, Misshaped):
         return

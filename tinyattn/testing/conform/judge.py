@@ -44,8 +44,8 @@ def conform(fn: Callable[..., Any], *, arrays: str = "numpy", dialect: str | Map
     It may also name "groups" (query heads that share a kv head), "lengths" (as many queries as keys, or not) and "widths"
     (values of another width than keys), which are tried in any case.
     `inside` names the class of arithmetic whose budget judges the kernel. Gradients come from the library's own reverse
-    mode, or from `backward(q, k, v, d_out, **options)`, which gives d_q, d_k and d_v. `known` maps questions that are known
-    to fail to a link. `seconds` limits the run between calls, and with `isolate`, in a child process, also within a call.
+    mode, or from `backward(q, k, v, d_out, **options)`, which gives d_q, d_k, d_v, and d_bias if it has one.
+    `known` maps questions that are known to fail to a link. `seconds` limits the run between calls, and with `isolate`, in a child process, also within a call.
 
     Raises:
         TypeError: fn is not callable, or an argument is of another kind. ValueError: an unknown library, word, option,
@@ -88,6 +88,9 @@ def conform(fn: Callable[..., Any], *, arrays: str = "numpy", dialect: str | Map
             judge_like(run, row, gradients)
     except Died as death:
         run.findings.append(Finding("CRASHED", "runs", str(death)))
+    if not run.findings and not run.problems:
+        run.findings.append(Finding("CRASHED", "runs", f"the time was over after {limit:g} s, before an output was compared: "
+                                    "allow more seconds"))
     if supports is not None:
         run.untested += [(option, "is not declared in `supports`") for option in options_of(row) if option not in supports]
     report = Report(run.found, tuple(run.findings), tuple(dict.fromkeys(run.untested)), tuple(run.tested),
@@ -113,7 +116,8 @@ def judge_softmax(run: Run, gradients: bool) -> None:
             wrong_at_once(run)
         else:
             verdict, what = ("CRASHED", "raises") if isinstance(said, Raised) else ("FAILS", "is wrong:")
-            run.findings.append(Finding(verdict, "runs", f"a plain call {what} {said}"))
+            hint = "; the kernel is called as fn(q, k, v, **options)" if "TypeError" in str(said) or verdict == "FAILS" else ""
+            run.findings.append(Finding(verdict, "runs", f"a plain call {what} {said}{hint}"))
         return
     run.differs("layout", layout)
     run.tested += ["runs", "layout"]
@@ -156,7 +160,8 @@ def judge_softmax(run: Run, gradients: bool) -> None:
 
 def wrong_at_once(run: Run) -> None:
     """Notes that a kernel is wrong without any option, and shows it in the first layout whose shapes fit."""
-    run.findings.append(Finding("FAILS", "runs", "a plain call is wrong: equal scores do not average the values in any layout"))
+    run.findings.append(Finding("FAILS", "runs", "a plain call is wrong: where all scores are equal, the output is in no layout "
+                                "the mean of the values"))
     for layout in (run.declared["layout"], *QUESTIONS["layout"]):
         run.stranger, letters = replace(run.stranger, layout=layout), LETTERS[layout.split("->")[0]]
         run.room = Room("b" in letters, "h" in letters, groups=False, widths=False, few=run.stranger.library.name in COMPILED)

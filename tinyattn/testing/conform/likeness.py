@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -21,9 +22,9 @@ from tinyattn.testing.conform.budgets import ROUNDED, STEP
 from tinyattn.testing.conform.report import Finding
 from tinyattn.testing.conform.run import Run
 from tinyattn.testing.conform.script import home
-from tinyattn.testing.conform.stranger import Misshaped, Raised
+from tinyattn.testing.conform.stranger import Misshaped, Raised, named_floats
 
-PROBLEMS, GRADIENTS, PATIENCE = 40, 12, 60
+PROBLEMS, GRADIENTS, PATIENCE, SECONDS = 40, 12, 60, 3.0
 Drawn = tuple[int, Sizes]
 
 
@@ -31,14 +32,15 @@ def judge_like(run: Run, row: Row, gradients: bool) -> None:
     """Compares a kernel with the definition of its mechanism, outputs and gradients, within the rounding of the definition."""
     if not compared(run, row, "output", PROBLEMS, output_error):
         return
-    run.tested.insert(0, "runs")
+    run.tested = ["runs", *(option for option in run.options if option in run.heard), *run.tested]
+    run.untested += [(option, "no problem that is drawn has it") for option in run.options if option not in run.heard]
     if not gradients:
         run.untested.append(("gradients", "are not asked for"))
-    elif row.called is not Row.called:
-        run.untested.append(("gradients", f"the laws call `{row.name}` with other arguments than q, k and v"))
+    elif run.stranger.backward is not None and row.called is not Row.called:
+        run.untested.append(("gradients", f"`{row.name}` takes other arguments than q, k and v; leave out backward="))
     else:
         try:
-            pulled(run, drawn(run, row, (0, sizes_of(run, row))))
+            pulled(run, row, drawn(run, row, (0, sizes_of(run, row))))
         except Raised as error:
             run.untested.append(("gradients", f"{error}; pass backward= for a kernel with a backward of its own"))
         except Misshaped as error:
@@ -57,7 +59,7 @@ def compared(run: Run, row: Row, question: str, count: int, error_of: Callable[[
         one = (int(run.rng.integers(1 << 30)), sizes_of(run, row))
         verdict, said = told(run, row, one, error_of)
         if verdict == "REFUSES" and number == 0 and question == "output":
-            run.findings.append(Finding("CRASHED", "runs", f"a plain call raises {said}"))
+            run.findings.append(Finding("CRASHED", "runs", f"a plain call {said}"))
             return False
         run.problems += 1
         if verdict:
@@ -95,6 +97,7 @@ def drawn(run: Run, row: Row, one: Drawn) -> Problem:
     seed, sizes = one
     p, optional = row.sample(np.random.default_rng(seed), sizes), row.definition.__kwdefaults__ or {}
     p = replace(p, options={name: x for name, x in p.options.items() if name in run.options or name not in optional})
+    run.heard.update(name for name, x in p.options.items() if x is not None and x is not False)
     dtype = run.stranger.dtype
     return p.map(lambda x: rounded(x, dtype)) if dtype in ("float16", "bfloat16") else p
 
@@ -124,26 +127,27 @@ def d_out_of(shape: tuple[int, ...]) -> Array:
     return np.asarray(rounded(np.cos(np.arange(np.prod(shape))).reshape(shape), "bfloat16"), np.float64)
 
 
-def pulled(run: Run, p: Problem) -> tuple[Array, ...]:
-    """Returns the kernel's own gradients of q, k and v."""
-    return run.stranger.pulled_as_is(p, d_out_of)
+def pulled(run: Run, row: Row, p: Problem) -> tuple[Array, ...]:
+    """Returns the kernel's own gradients of q, k, v and floating options."""
+    return run.stranger.pulled_as_is(p, d_out_of, row.called)
 
 
 def gradient_error(run: Run, row: Row, one: Drawn) -> float:
-    """Returns the error of d_q, d_k and d_v of one problem, in budgets."""
+    """Returns the error of d_q, d_k, d_v and of the gradients of floating options of one problem, in budgets."""
     def side(f: Any, problem: Problem) -> tuple[Array, ...]:
-        out, pull = vjp(lambda t: first(problem.but(**t).call(f)), {"q": problem.q, "k": problem.k, "v": problem.v})
+        named = named_floats(problem) if run.stranger.backward is None else {"q": problem.q, "k": problem.k, "v": problem.v}
+        out, pull = vjp(lambda t: first(problem.but(**t).call(f)), named)
         return tuple(np.asarray(x) for x in pull(d_out_of(out.shape).astype(out.dtype)).values())
 
     p = drawn(run, row, one)
     budget = measure((side,), row.mechanism, p, np.random.default_rng(one[0]), reorder=False, pool=anywhere)
-    return with_rounding(run, budget).spent(pulled(run, p))
+    return with_rounding(run, budget).spent(pulled(run, row, p))
 
 
 def shrunk(run: Run, row: Row, one: Drawn, verdict: str, said: str, error_of: Callable[[Run, Row, Drawn], float]) -> tuple[Drawn, str]:
     """Returns the smallest sizes at which the same seed still fails in the same way, and what to say."""
-    tries, going = 0, True
-    while going and tries < PATIENCE and not run.late():
+    tries, going, until = 0, True, time.monotonic() + SECONDS
+    while going and tries < PATIENCE and time.monotonic() < until and not run.late():
         going = False
         for name in ("q_len", "kv_len", "groups", "kv_heads", "head_dim", "value_dim"):
             have = getattr(one[1], name)

@@ -65,13 +65,14 @@ class Report:
     def marked(self, known: Mapping[str, str]) -> Report:
         """Returns the report with known failures marked, by their question or by an option that a smallest call still needs.
 
-        A known failure that did not fail is a finding itself.
+        A known failure that did not fail is a finding itself, whether it passed or was not tested.
         """
         findings = [replace(finding, known=next((known[name] for name in (finding.question, *finding.options) if name in known), ""))
                     for finding in self.findings]
         failing = {name for finding in findings for name in (finding.question, *finding.options)}
-        findings += [Finding("FAILS", name, f"is declared a known failure ({link}) and passes: remove it from `known`")
-                     for name, link in known.items() if name not in failing and name in self.tested]
+        findings += [Finding("FAILS", name, f"is declared a known failure ({link}) and "
+                             f"{'passes' if name in self.tested else 'was not tested'}: remove it from `known`")
+                     for name, link in known.items() if name not in failing]
         return replace(self, findings=tuple(findings))
 
     def as_dict(self) -> dict[str, Any]:
@@ -86,7 +87,7 @@ class Report:
             return textwrap.fill(text, WIDTH, initial_indent=indent, subsequent_indent=indent + "  ", break_long_words=False,
                                  break_on_hyphens=False)
 
-        lines = [f"{self.verdict}: {VERDICTS[self.verdict]}"]
+        lines = [said(f"{self.verdict}: {VERDICTS[self.verdict]}", "")]
         for finding in self.findings:
             known = f" (known: {finding.known})" if finding.known else ""
             lines += ["", said(f"{finding.verdict} {finding.question}{known}: {finding.says}", "")]

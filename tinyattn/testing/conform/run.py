@@ -55,8 +55,9 @@ class Run:
         told, self.found[question] = self.found[question] == word != self.declared[question], word
         if word != self.declared[question] and not told:
             said = QUESTIONS[question]
+            line = f"dialect={{{question!r}: {word!r}}}, or --dialect {question}={word}"
             self.findings.append(Finding("DIFFERS", question, f"{said[word]}; declared is that {said[self.declared[question]]}. "
-                                         f"If that is meant, declare it: dialect={{{question!r}: {word!r}}}"))
+                                         f"If that is meant, declare it: {line}"))
 
     def ask(self, probe: Probe) -> None:
         """Asks one question: the word, a refusal, an option that changes nothing, or answers that no word explains."""
@@ -170,7 +171,7 @@ class Run:
             self.problems += 1
             self.worst = max(self.worst, spent)
             (failed if spent > 1.0 else passed).append((case, f"{spent:.3g} budgets"))
-        self.tested.append(question)
+        self.tested += [question] if failed or passed else []
         self.failed += len(failed)
         if failed:
             explain(self, question, failed, passed)

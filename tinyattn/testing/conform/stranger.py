@@ -16,6 +16,7 @@ from tinyattn.testing.conform.libraries import Library
 
 # Axes of q, k, v and outputs in each layout, as einsum letters; our own arrays are bhtd.
 LETTERS = {"BHTD": "bhtd", "BTHD": "bthd", "HTD": "htd", "THD": "thd", "TD": "td"}
+AXES = {"b": "batch", "h": "heads", "t": "length", "d": "value_dim"}
 
 
 class Told(Exception):
@@ -115,17 +116,21 @@ class Stranger:
                 raise Misshaped(f"expected arrays of {self.library.name}, got {type(x).__name__}")
         return self.library.take(found[0]) if len(found) == 1 else tuple(self.library.take(x) for x in found)
 
-    def pulled_as_is(self, p: Problem, d_out: Callable[[tuple[int, ...]], Array]) -> tuple[Array, ...]:
-        """Returns d_q, d_k and d_v of a kernel of another mechanism; `d_out` makes the cotangent for an output's shape.
+    def pulled_as_is(self, p: Problem, d_out: Callable[[tuple[int, ...]], Array], called: Callable[..., Any]) -> tuple[Array, ...]:
+        """Returns d_q, d_k, d_v and the gradients of floating options of a kernel of another mechanism, as `named_floats` orders them.
+
+        `d_out` makes the cotangent for an output's shape, and `called` turns the kernel into f(q, k, v, **options). A backward
+        of its own gives d_q, d_k and d_v alone.
 
         Raises:
             Raised: the kernel has no gradients, or it raised an error. Misshaped: one of them is None.
         """
-        arrays = [self.library.give(x, self.dtype) for x in (p.q, p.k, p.v)]
         options = {name: self.library.give(x, self.dtype) for name, x in p.options.items()}
+        floats = ["q", "k", "v"] if self.backward is not None else list(named_floats(p))
+        arrays = [self.library.give(named_floats(p)[name], self.dtype) for name in floats]
 
         def function(*given: Any) -> Any:
-            return flat(self.fn(*given, **options))[0]
+            return flat(called(self.fn)(*given[:3], **{**options, **dict(zip(floats[3:], given[3:], strict=True))}))[0]
 
         def cotangent(out: Any) -> Any:
             return self.library.give(d_out(tuple(out.shape)), self.library.dtype_of(out))
@@ -135,10 +140,11 @@ class Stranger:
             found = [found[name] for name in "qkv"] if isinstance(found, Mapping) else list(found)
         else:
             found = self.run(self.library.pull, function, arrays, cotangent)
-        for name, x in zip("qkv", found, strict=True):
-            if x is None:
+        for name, x in zip(floats, found, strict=True):
+            if x is None and name in "qkv":
                 raise Misshaped(f"expected a gradient of {name}, got None")
-        return tuple(self.library.take(x) for x in found)
+        return tuple(np.zeros_like(named_floats(p)[name]) if x is None else self.library.take(x)
+                     for name, x in zip(floats, found, strict=True))
 
     def read(self, out: Any, p: Problem) -> tuple[Array, ...]:
         """Returns outputs as NumPy arrays in our layout, after looking at their number, kind, dtype and shape."""
@@ -147,15 +153,19 @@ class Stranger:
             raise Misshaped(f"expected {self.outputs} output{'s' * (self.outputs > 1)}, got {len(outs)}")
         for x in outs:
             if not self.library.owns(x):
-                raise Misshaped(f"expected an array of {self.library.name}, got {type(x).__name__}")
-        self.returned.add(self.library.dtype_of(outs[0]))
-        read = [self.library.take(outs[0])]
+                raise Misshaped(f"expected an array of {self.library.name}, got {type(x).__name__}; return the array itself")
+        dtype = self.library.dtype_of(outs[0])
+        if "float" not in dtype:
+            raise Misshaped(f"expected an output of floating numbers, got {dtype}")
+        self.returned.add(dtype)
+        read = [self.run(self.library.take, outs[0])]
         want = arranged(np.empty((*p.q.shape[:-1], p.v.shape[-1])), self.outer).shape
         if read[0].shape != want:
-            raise Misshaped(f"expected an output of shape {want}, got {read[0].shape}")
+            axes = ", ".join(AXES[letter] for letter in self.outer)
+            raise Misshaped(f"expected an output ({axes}) of shape {want}, got {read[0].shape}")
         read[0] = restored(read[0], self.outer)
         if self.outputs > 1:
-            rows = self.library.take(outs[1])
+            rows = self.run(self.library.take, outs[1])
             own = arranged(np.empty(p.q.shape[:-1]), self.outer.removesuffix("d")).shape
             shapes = {own: self.outer.removesuffix("d"), p.q.shape[:-1]: "bht"}
             if rows.shape not in shapes:
@@ -170,7 +180,7 @@ class Stranger:
             Raised: the kernel has none, or it raised an error. Misshaped: as in `call`.
         """
         arrays, options = self.arguments(p)
-        names = ["q", "k", "v", *(name for name in ("bias",) if name in options and self.backward is None)]
+        names = ["q", "k", "v", *(name for name in ("bias",) if name in options)]
         shapes = [arranged(getattr(p, name), self.inner).shape if name in "qkv" else p.options[name].shape for name in names]
         cotangent = np.ascontiguousarray(arranged(d_out, self.outer))
 
@@ -180,7 +190,8 @@ class Stranger:
 
         if self.backward is not None:
             found = self.run(self.backward, *arrays, self.library.give(cotangent, self.dtype), **options)
-            found = [found[name] for name in names] if isinstance(found, Mapping) else list(found)
+            found = [found[name] for name in names if name in found] if isinstance(found, Mapping) else list(found)
+            names, shapes = names[: len(found)], shapes[: len(found)]  # one that gives no d_bias is judged without it
         else:
             leaves = [*arrays, *(options[name] for name in names[3:])]
             found = self.run(self.library.pull, function, leaves, lambda out: self.library.give(cotangent, self.library.dtype_of(out)))
@@ -193,6 +204,12 @@ class Stranger:
                 raise Misshaped(f"expected a gradient d_{name} of shape {shape}, got {value.shape}")
             read.append(restored(value, self.inner) if name in "qkv" else value)
         return tuple(read)
+
+
+def named_floats(p: Problem) -> dict[str, Array]:
+    """Returns q, k, v and the options that are arrays of floating numbers."""
+    options = {name: x for name, x in p.options.items() if isinstance(x, np.ndarray) and x.dtype.kind == "f"}
+    return {"q": p.q, "k": p.k, "v": p.v} | options
 
 
 def flat(out: Any) -> list[Any]:

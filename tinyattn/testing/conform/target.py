@@ -20,13 +20,15 @@ def target_of(text: str) -> Callable[..., Any]:
     """
     module, colon, name = text.partition(":")
     if not (module and colon and name):
-        raise ValueError(f"target: expected module:function, got {text!r}")
+        raise ValueError(f"target: expected module:function, as in my_kernels:attention, got {text!r}")
     if "" not in sys.path:
         sys.path.insert(0, "")
     try:
         found: Any = importlib.import_module(module)
-    except ImportError as error:
-        raise ValueError(f"target: the module {module!r} cannot be imported: {error}") from error
+    except (Exception, SystemExit) as error:  # a module of somebody else may raise anything while it is imported
+        kind = "" if isinstance(error, ImportError) else f"{type(error).__name__}: "
+        raise ValueError(f"target: the module {module!r} cannot be imported: {kind}{error}; it is looked for in this folder and "
+                         "on PYTHONPATH") from error
     for part in name.split("."):
         if not hasattr(found, part):
             near = difflib.get_close_matches(part, dir(found), n=1)

@@ -1,0 +1,217 @@
+"""The steps of a training by kernels: each against its definition, forward, backward and differentiated twice."""
+
+import math
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from tinyattn import kernels, ops
+from tinyattn.engine import Tensor, grad, vjp
+from tinyattn.kernels.steps import activation, embedding, loss, norm, product, rotary
+from tinyattn.ops.activation import swiglu
+from tinyattn.ops.positions.rotary import rotary_from
+
+RNG = np.random.default_rng
+FACTOR, DRAWS = 4.0, 8
+TOKENS = RNG(0).integers(0, 37, (3, 11))
+
+
+def in_numpy(x, *weights):
+    return sum(np.sin(x @ weight).sum(axis=-1) for weight in weights)
+
+
+def by_kernel(x, *weights):
+    assert product.fits(x, *weights)
+    return sum(np.sin(part).sum(axis=-1) for part in product.project(x, *weights))
+
+
+# name: kernel, definition, shapes of the arrays that have a gradient. Widths are odd, but where pairs or micro tiles are needed.
+STEPS = {
+    "rms_norm": (norm.rms_norm, ops.rms_norm, [(3, 11, 37), (37,)]),
+    "rms_norm without weight": (norm.rms_norm, ops.rms_norm, [(3, 11, 37)]),
+    "layer_norm": (norm.layer_norm, ops.layer_norm, [(3, 11, 37), (37,), (37,)]),
+    "layer_norm without bias": (norm.layer_norm, ops.layer_norm, [(70, 5), (5,)]),
+    "swiglu": (activation.swiglu, swiglu, [(3, 11, 37), (3, 11, 37)]),
+    "gelu": (activation.gelu, ops.gelu, [(3, 11, 37)]),
+    "exact_gelu": (activation.exact_gelu, ops.exact_gelu, [(3, 11, 37)]),
+    "rotary_from": (lambda x: rotary.rotary_from(x, 7), lambda x: rotary_from(x, 7), [(2, 3, 11, 6)]),
+    "cross_entropy": (lambda x: loss.cross_entropy(x, TOKENS), lambda x: ops.cross_entropy(x, TOKENS), [(3, 11, 37)]),
+    "embedding": (lambda x: embedding.embedding(x, TOKENS), lambda x: x[TOKENS], [(37, 70)]),
+    "one product": (by_kernel, in_numpy, [(3, 24, 32), (32, 64)]),
+    "two products": (by_kernel, in_numpy, [(72, 64), (64, 32), (64, 32)]),
+    "three products": (by_kernel, in_numpy, [(16, 160), (160, 288), (160, 32), (160, 32)]),
+}
+
+
+def drawn(name, dtype=np.float64, lay=np.asarray):
+    rng = RNG(len(name))
+    return tuple(lay((3.0 * rng.standard_normal(shape)).astype(dtype)) for shape in STEPS[name][2])
+
+
+def strided(x):
+    """Returns the same numbers with gaps between them, and the first two axes exchanged in memory."""
+    wide = np.zeros((*x.shape, 2), x.dtype)
+    wide[..., 0] = x
+    return wide[..., 0] if x.ndim < 2 else np.ascontiguousarray(x.swapaxes(0, 1)).swapaxes(0, 1)
+
+
+def with_slopes(f):
+    """Returns the function from arrays to the result of f and its gradients, weighted by numbers that differ."""
+    def both(*arrays):
+        out, pull = vjp(lambda given: f(*given), arrays)
+        return [out, *pull(np.cos(np.arange(np.size(out))).reshape(np.shape(out)).astype(np.asarray(out).dtype))]
+    return both
+
+
+def curved(f):
+    """Returns the function from arrays to the gradient of the length of the first gradient of f's squares."""
+    def length(given):
+        slope = grad(lambda x: np.sum(f(x, *given[1:]) ** 2))(given[0])
+        return np.sum(slope * slope)
+    return lambda *arrays: list(grad(length)(arrays))
+
+
+def spent(kernel, definition, arrays):
+    """Returns the largest error of the kernel in budgets: 4 (E + J + eps |out|), as `tinyattn.laws.budget` measures them."""
+    dtype, eps, rng = arrays[0].dtype, float(np.finfo(np.float32).eps), RNG(0)
+    wide = [x.astype(np.float64) for x in arrays]
+    truth = [np.asarray(out) for out in definition(*wide)]
+    errors, jitter = ([0.0] * len(truth) for _ in range(2))
+    for _ in range(DRAWS):
+        moved = [x * (1.0 + eps * rng.choice((-1.0, 1.0), x.shape)) for x in wide]
+        for into, got, want in ((jitter, definition(*moved), truth), (
+                errors, definition(*(x.astype(np.float32) for x in moved)),
+                definition(*(x.astype(np.float32).astype(np.float64) for x in moved)))):
+            into[:] = [max(most, float(np.max(np.abs(a - b), initial=0.0))) for most, a, b in zip(into, got, want, strict=True)]
+    shrink = 2.0 ** -29 if dtype == np.float64 else 1.0
+    worst = 0.0
+    for got, want, error, moves in zip(kernel(*arrays), truth, errors, jitter, strict=True):
+        assert got.shape == want.shape
+        assert got.dtype == dtype
+        allowed = FACTOR * (shrink * (error + moves) + float(np.finfo(dtype).eps) * np.abs(want))
+        worst = max(worst, float(np.max(np.abs(got - want) / np.maximum(allowed, np.finfo(dtype).tiny), initial=0.0)))
+    return worst
+
+
+@pytest.mark.parametrize("lay", [np.asarray, strided])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", STEPS)
+def test_a_step_and_its_gradients_are_the_definitions(name, dtype, lay):
+    kernel, definition, _ = STEPS[name]
+    assert spent(with_slopes(kernel), with_slopes(definition), drawn(name, dtype, lay)) <= 1.0
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_a_step_is_differentiated_twice(name):
+    kernel, definition, _ = STEPS[name]
+    assert spent(curved(kernel), curved(definition), drawn(name)) <= 1.0
+
+
+@pytest.mark.parametrize("shape", [(0, 5), (1, 1), (1, 4), (3, 0)])
+@pytest.mark.parametrize("name", ["rms_norm without weight", "swiglu", "gelu", "exact_gelu", "rotary_from"])
+def test_no_rows_and_single_numbers(name, shape):
+    if name == "rotary_from":
+        shape = (*shape[:1], 2 * shape[1])
+    kernel, definition, shapes = STEPS[name]
+    arrays = [RNG(1).standard_normal(shape) for _ in shapes]
+    assert spent(with_slopes(kernel), with_slopes(definition), arrays) <= 1.0
+
+
+@pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf, 1e300, -1e300, 1e-300])
+@pytest.mark.parametrize("name", ["rms_norm", "layer_norm", "swiglu", "gelu", "exact_gelu", "cross_entropy"])
+def test_numbers_that_are_not_finite_or_whose_squares_are_not(name, odd):
+    kernel, definition, _ = STEPS[name]
+    arrays = drawn(name)
+    arrays[0][1, 2, 3] = odd
+    with np.errstate(all="ignore"):
+        got, want = kernel(*arrays), definition(*arrays)
+    eps = float(np.finfo(np.float64).eps)
+    assert np.array_equal(np.isfinite(got), np.isfinite(want))
+    np.testing.assert_allclose(got, want, rtol=64 * eps, atol=64 * eps)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16])
+@pytest.mark.parametrize("name", ["rms_norm", "layer_norm", "swiglu", "gelu", "exact_gelu", "rotary_from", "cross_entropy"])
+def test_halves_are_computed_in_float32(name, dtype):
+    kernel, definition, _ = STEPS[name]
+    arrays = drawn(name, dtype)
+    got, want = kernel(*arrays), definition(*arrays)
+    assert got.dtype == want.dtype == dtype
+    # One unit of the half, where the two results are rounded apart; and of float32, for 1 + tanh in the tail of a GELU.
+    np.testing.assert_allclose(got.astype(np.float64), want.astype(np.float64), rtol=float(ml_dtypes.finfo(dtype).eps),
+                               atol=2.0 * float(np.finfo(np.float32).eps * np.abs(arrays[0].astype(np.float32)).max()))
+
+
+BAD = {
+    "rms_norm": [(np.ones((2, 3)), np.ones(4)), (np.ones((2, 3), int), None), (np.float64(1.0), None), ([1.0], None)],
+    "layer_norm": [(np.ones((2, 3)), np.ones(4)), (np.ones((2, 3)), None, np.ones((1, 3))), (None,)],
+    "swiglu": [([1.0], np.ones(1)), (np.ones(1), "up"), (np.ones(3), np.ones(2))],
+    "gelu": [(np.ones(3, int),), (None,)],
+    "exact_gelu": [(np.ones(3, complex),)],
+    "cross_entropy": [(np.ones((2, 3)), np.array([0, 3])), (np.ones((2, 3)), np.array([0])), (np.ones((2, 3)), np.ones(2)),
+                      (np.ones((0, 3)), np.ones(0, int)), (np.ones((2, 3), int), np.array([0, 1])), ([1.0], np.array([0]))],
+}
+DOORS = {"rms_norm": (norm.rms_norm, ops.rms_norm), "layer_norm": (norm.layer_norm, ops.layer_norm),
+         "swiglu": (activation.swiglu, swiglu), "gelu": (activation.gelu, ops.gelu),
+         "exact_gelu": (activation.exact_gelu, ops.exact_gelu), "cross_entropy": (loss.cross_entropy, ops.cross_entropy)}
+
+
+@pytest.mark.parametrize(("name", "arguments"), [(name, given) for name, calls in BAD.items() for given in calls])
+def test_errors_are_the_definitions_word_for_word(name, arguments):
+    kernel, definition = DOORS[name]
+    with pytest.raises((TypeError, ValueError, IndexError)) as want:
+        definition(*arguments)
+    with pytest.raises(want.type) as got:
+        kernel(*arguments)
+    assert str(got.value) == str(want.value)
+
+
+def test_an_epsilon_below_zero_is_refused():
+    for kernel in (norm.rms_norm, norm.layer_norm):
+        with pytest.raises(ValueError, match="epsilon: expected"):
+            kernel(np.ones((2, 3)), epsilon=-1.0)
+
+
+def test_the_same_bits_for_any_number_of_threads():
+    rng = RNG(0)
+    x, weights = rng.standard_normal((512, 128)).astype(np.float32), [rng.standard_normal((128, 384)).astype(np.float32) for _ in "ab"]
+    tokens = rng.integers(0, 128, 512)
+
+    def step(given):
+        x, a, b = given
+        gate, up = product.project(norm.rms_norm(x), a, b)
+        return loss.cross_entropy(rotary.rotary_from(activation.swiglu(gate, up), 3) + embedding.embedding(b, tokens), tokens)
+
+    found = []
+    for number in (1, 2, 5):
+        with kernels.threads(number):
+            value, pull = vjp(step, (x, *weights))
+            found.append([value, *pull(np.ones((), np.float32))])
+    for other in found[1:]:
+        for a, b in zip(found[0], other, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_rows_from_the_end_of_a_table_are_numpys():
+    table, tokens = RNG(0).standard_normal((5, 3)), np.array([[-1, 0], [-1, 2]])
+    np.testing.assert_array_equal(embedding.embedding(table, tokens), table[tokens])
+    slope = grad(lambda t: np.sum(embedding.embedding(t, tokens) ** 2))(table)
+    np.testing.assert_array_equal(slope[4], 4 * table[4])
+    with pytest.raises(IndexError):
+        embedding.embedding(table, np.array([5]))
+
+
+def test_an_ignored_target_and_one_class():
+    logits, targets = RNG(0).standard_normal((4, 3)), np.array([0, -1, 2, -1])
+    assert loss.cross_entropy(logits, targets, ignore=-1) == ops.cross_entropy(logits, targets, ignore=-1)
+    assert loss.cross_entropy(logits[:, :1], np.zeros(4, int)) == 0.0
+
+
+def test_a_gradient_of_one_product_among_several_and_of_x_alone():
+    rng = RNG(0)
+    x, a, b = rng.standard_normal((16, 32)), rng.standard_normal((32, 32)), rng.standard_normal((32, 64))
+    slopes = grad(lambda given: np.sum(product.project(given[0], a, given[1])[1] * 2.0))((x, b))
+    np.testing.assert_allclose(slopes[0], 2.0 * np.ones((16, 64)) @ b.T, rtol=0, atol=1e-12 * math.sqrt(64))
+    np.testing.assert_allclose(slopes[1], 2.0 * x.T @ np.ones((16, 64)), rtol=0, atol=1e-12 * math.sqrt(16))
+    assert isinstance(product.project(Tensor(x), a)[0], Tensor)

@@ -1,0 +1,125 @@
+"""Wrong kernels are caught, named and caught fast; `python -m tests.testing.conform.faults` prints the whole table."""
+
+import numpy as np
+import pytest
+
+from tests.testing.conform import classes, faults, wrong
+from tinyattn.catalog import ROWS, find
+from tinyattn.definitions import attention, attention_with_lse
+from tinyattn.engine import vjp
+from tinyattn.testing.conform import conform, judge, likeness
+
+TWINS = faults.museum()
+
+
+@pytest.fixture(autouse=True)
+def fewer_problems(monkeypatch):
+    """Fewer problems than a user's run, and of each mechanism two: the faults here show in most problems."""
+    monkeypatch.setattr(judge, "PROBLEMS", 12)
+    monkeypatch.setattr(judge, "GRADIENTS", 4)
+    monkeypatch.setattr(likeness, "PROBLEMS", 2)
+    monkeypatch.setattr(likeness, "GRADIENTS", 1)
+
+
+@pytest.mark.parametrize("name", ["causal_sees_the_next", "window_one_long", "one_key_too_many", "kv_heads_tiled"])
+def test_the_nearest_bug_has_the_name_of_the_twin(name):
+    report, named = faults.judged(TWINS[name][0], gradients=False)
+    assert report.verdict in ("FAILS", "DIFFERS")
+    assert named == name
+
+
+@pytest.mark.parametrize(("name", "question"), [
+    ("window_differs_in_decode", "window"), ("lse_of_an_empty_row_is_zero", "mask"), ("lse_before_the_sink", "sinks"),
+    ("sink_clipped", "sinks"), ("always_float64", "dtype"), ("d_k_of_one_head", "gradients"), ("rows_dot_forgotten", "gradients")])
+def test_a_fault_that_few_calls_show_is_caught(name, question, monkeypatch):
+    monkeypatch.setattr(judge, "PROBLEMS", 28)
+    kernel, like = TWINS[name]
+    report = conform(kernel, like=like, gradients=question == "gradients", supports={"causal", "window", "mask", "sinks"})
+    assert report.verdict in ("FAILS", "DIFFERS")
+    assert report.of(question), str(report)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("name", ["last_block_dropped", "weights_do_not_add_up", "cap_not_multiplied_back"])
+def test_sixteen_bits_hide_no_large_fault(name, dtype):
+    report, _ = faults.judged(TWINS[name][0], dtype=dtype)
+    assert report.verdict == "FAILS", str(report)
+
+
+@pytest.mark.parametrize("name", ["base 2", "10 % too hot", "zeros"])
+def test_a_wrong_softmax_is_caught_in_the_first_second(name):
+    report = conform(wrong.WRONG[name], seconds=1, gradients=False)
+    assert report.verdict == "FAILS"
+
+
+def test_a_bias_whose_gradient_is_not_summed_over_its_heads_is_caught():
+    def backward(q, k, v, d_out, *, bias=None, **options):
+        given = {"q": q, "k": k, "v": v} | ({} if bias is None else {"bias": bias})
+        found = vjp(lambda t: attention(**t, **options), given)[1](d_out)
+        if bias is not None:
+            found["bias"] = vjp(lambda b: attention(q[:, :1], k[:, :1], v[:, :1], bias=b, **options), bias)[1](d_out[:, :1])
+        return found
+
+    report = conform(attention, supports={"bias"}, backward=backward)
+    assert [(finding.verdict, finding.question) for finding in report.findings] == [("FAILS", "gradients")], str(report)
+
+
+def test_a_log_sum_exp_in_mixed_units_is_caught():
+    def mixed(q, k, v, **options):
+        out, lse = attention_with_lse(q, k, v, **options)
+        top = (q @ np.repeat(k, q.shape[-3] // k.shape[-3], axis=-3).mT * q.shape[-1] ** -0.5).max(axis=-1)
+        return out, (top * np.float32(np.log2(np.e)) + (lse - top)).astype(lse.dtype)
+
+    report = conform(mixed, like="attention_with_lse", supports=set(), gradients=False)
+    assert report.of("lse")[0].verdict == "FAILS"
+
+
+def test_a_hazard_names_the_queries_that_it_reaches():
+    report = conform(wrong_for_hidden_nan, supports={"mask", "causal", "bias"}, gradients=False)
+    assert report.verdict == "CONFORMS", str(report)
+    assert "NaN in the last of 5 keys and values reaches queries 0, 1, 2, 3, 4, to which `mask` hides it" in report.hazards
+    assert "NaN in the last of 5 keys and values reaches queries 0, 1, 2, 3, to which `causal` hides it" in report.hazards
+    assert not conform(attention, supports={"mask", "bias"}, gradients=False).hazards
+
+
+def wrong_for_hidden_nan(q, k, v, mask=None, causal=False, bias=None):
+    out = attention(q, k, v, mask=mask, causal=causal, bias=bias)
+    return out + 0 * v.sum(axis=(-1, -2))[..., :1, None, None].astype(out.dtype)
+
+
+def test_no_time_is_no_verdict_in_favour():
+    report = conform(attention, seconds=1e-6)
+    assert report.verdict == "CRASHED"
+    assert "allow more seconds" in str(report)
+    assert "output" not in report.tested
+
+
+def hot(row):
+    def kernel(*arrays, **options):
+        out = row.definition(*arrays, **options)
+        return (out[0] * np.float32(1.001), *out[1:]) if isinstance(out, tuple) else out * np.float32(1.001)
+    return kernel
+
+
+LIKE = [row for row in ROWS if row.name not in judge.SOFTMAX]
+
+
+@pytest.mark.parametrize("row", LIKE, ids=[row.name for row in LIKE])
+def test_every_mechanism_of_the_catalog_may_be_what_a_kernel_is_like(row):
+    report = conform(row.definition, like=row.name)
+    assert report.verdict == "CONFORMS", str(report)
+    assert {"output", "gradients"} <= set(report.tested)
+    assert conform(hot(row), like=row.name, gradients=False).verdict == "FAILS"
+
+
+def test_the_gradient_of_a_gate_is_judged():
+    twin = next(twin for twin in faults.MUSEUM if twin.name == "gates_do_not_learn_in_retention")
+    report = conform(twin.breaks(find("retention").definition), like="retention")
+    assert [(finding.verdict, finding.question) for finding in report.findings] == [("FAILS", "gradients")]
+
+
+@pytest.mark.parametrize(("dtype", "own", "stricter"), [("bfloat16", "weights", "float32"), ("bfloat16", "all", "weights"),
+                                                        ("float16", "all", "weights"), ("float32", "tf32", "float32")])
+def test_a_class_of_arithmetic_holds_its_own_kernel_and_no_looser_one(dtype, own, stricter):
+    assert classes.worst(dtype, own, own, 64) <= 0.8
+    assert classes.worst(dtype, own, stricter, 64) > 1.0

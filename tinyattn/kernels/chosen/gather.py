@@ -1,0 +1,75 @@
+"""The rows of a part of the queries that chose each block, and which of their pairs with its keys are hidden."""
+# mypy: disable-error-code="no-untyped-def"
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from tinyattn.kernels.tiles.jit import inlined
+from tinyattn.kernels.tiles.vector import scale_row
+
+
+class Parts(NamedTuple):
+    """The rows of a kv head are those of all heads of its group, `rows` of them, in parts of `part` rows.
+
+    Row r has the picks `r % picked` of the kv head, `count` of them, among `blocks` blocks of `block` keys.
+    """
+
+    rows: int
+    part: int
+    picked: int
+    count: int
+    blocks: int
+    block: int
+
+
+@inlined
+def rows_by_block(picks, kv_head, first, count, parts, begins, cursor, members):
+    """Fills members with the `count` rows from `first` on that chose block 0, then block 1, ...: b's from begins[b] to begins[b + 1]."""
+    for b in range(parts.blocks + 1):
+        begins[b] = 0
+    for row in range(first, first + count):
+        at = (kv_head * parts.picked + row % parts.picked) * parts.count
+        for n in range(at, at + parts.count):
+            if picks[n] >= 0:
+                begins[picks[n] + 1] += 1
+    for b in range(parts.blocks):
+        begins[b + 1] += begins[b]
+        cursor[b] = begins[b]
+    for row in range(first, first + count):
+        at = (kv_head * parts.picked + row % parts.picked) * parts.count
+        for n in range(at, at + parts.count):
+            if picks[n] >= 0:
+                members[cursor[picks[n]]] = row
+                cursor[picks[n]] += 1
+
+
+@inlined
+def gather(target, at, step, source, row, width, wide, factor, micro):
+    """Fills a row of panels, which stand `step` apart, or of a plain array with a step of micro, with factor times a row."""
+    for column in range(0, width, micro):
+        scale_row(target, at + column // micro * step, source, row * wide + column, factor)
+
+
+@inlined
+def positions(places, members, start, rows, sizes):
+    """Fills places with the position of each row of a tile, and returns the first and the last."""
+    low, high = sizes.kv_len, -1
+    for i in range(rows):
+        places[i] = members[start + i] % sizes.q_len + sizes.kv_len - sizes.q_len
+        low, high = min(low, places[i]), max(high, places[i])
+    return low, high
+
+
+@inlined
+def hide(s, j0, there, keys, rows, width, low, places):
+    """Writes -inf where a key comes after its query, and to the keys from `there` on, which belong to no block or to the next one."""
+    nowhere = s.dtype.type(-np.inf)
+    for j in range(max(0, low + 1 - j0), there):
+        for i in range(rows):
+            if places[i] < j0 + j:
+                s[j * width + i] = nowhere
+    for x in range(there * width, keys * width):
+        s[x] = nowhere
