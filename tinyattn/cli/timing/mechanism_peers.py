@@ -56,7 +56,7 @@ def forms_of(case: Case, length: int) -> dict[str, Peer]:
     functional = torch.nn.functional
     attend = functional.scaled_dot_product_attention
     forms: dict[str, Peer] = {}
-    if case.name in MASKED:
+    if case.name in MASKED and not case.label:
         forms["PyTorch"] = lambda q, k, v, mask: attend(q, k, v, attn_mask=mask, is_causal=mask is None)
     elif case.name == "qk_norm_attention":
         forms["PyTorch"] = lambda q, k, v, _: attend(*(functional.rms_norm(x, (DIM,)) for x in (q, k)), v, is_causal=True)

@@ -9,7 +9,7 @@ from tinyattn.kernels.exact.counted import add_counted, add_ends, count_from_lef
 from tinyattn.kernels.exact.scores import add_row, distance_at, key_range, keys_of_tile, score, tile_at, tiles_of
 from tinyattn.kernels.rules.tiles import call_rule, call_slopes, stand_at
 from tinyattn.kernels.tiles.flush import flush_small, restore
-from tinyattn.kernels.tiles.jit import borrowing, compiled, reassociated
+from tinyattn.kernels.tiles.jit import compiled, inlined, reassociated
 from tinyattn.kernels.tiles.lanes import ROWS
 from tinyattn.kernels.tiles.product import product_add, product_set
 from tinyattn.kernels.tiles.seen import UNBOUNDED
@@ -35,7 +35,7 @@ def dot(a, a_at, b, b_at, count):
     return total
 
 
-@borrowing
+@inlined
 def add_bias_gradient(d_s, d_bias, at, rows, keys, sizes, rules):
     """Adds d_s of each pair to the gradient of the element that its bias came from."""
     if rules.bias_row == 1:
@@ -47,14 +47,14 @@ def add_bias_gradient(d_s, d_bias, at, rows, keys, sizes, rules):
             d_bias[at + i * rules.bias_row + j * rules.bias_column] += d_s[j * sizes.q_tile + i]
 
 
-@borrowing
+@inlined
 def add_distance_gradient(d_s, d_distance, at, rows, keys, sizes):
     """Adds d_s of each pair to the gradient of its distance's bias."""
     for j in range(keys):
         add_row(d_distance, at - j, d_s, j * sizes.q_tile, rows)
 
 
-@borrowing
+@inlined
 def in_turn(counter, slots, splits, whole, sizes, rules, heads, row_at, entries, bands, tiles, mask, mask_at, bias, bias_at,
             distance, scale, rule, slopes, values, starts, steps, constants, q_positions, kv_positions, d_values, d_values_step,
             positions, table, counts, d_table,
@@ -216,7 +216,7 @@ def backward(counter, slots, splits, whole, sizes, rules, heads, row_at, entries
     restore(control)
 
 
-@borrowing
+@inlined
 def slope_of_cap(d_s, tanhs, count):
     """Multiplies dS by 1 - t ** 2, the slope of the cap where it gave cap t."""
     for x in range(count):

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tinyattn.kernels.exact.scores import hide
-from tinyattn.kernels.tiles.jit import borrowing
+from tinyattn.kernels.tiles.jit import inlined
 from tinyattn.kernels.tiles.vector import column_exp
 from tinyattn.ops.types import Array
 
@@ -26,7 +26,7 @@ def counting(table: Array | None, counts: Array | None, dtype: Any) -> tuple[int
     return table.shape[-1], np.require(table, requirements=["C", "W"]).reshape(-1), counts.reshape(-1)
 
 
-@borrowing
+@inlined
 def gates_of(g, e, s, factor, head, kind, i0, j0, rows, keys, sizes, rules, tiles, mask, mask_at, none, spare):
     """Fills g with sigmoid(factor s) where a query sees a key, and with 0 elsewhere; e is scratch."""
     count = keys * sizes.q_tile
@@ -40,7 +40,7 @@ def gates_of(g, e, s, factor, head, kind, i0, j0, rows, keys, sizes, rules, tile
         g[x] = (g.dtype.type(1) if g[x] >= 0 else e[x]) / (1 + e[x])
 
 
-@borrowing
+@inlined
 def add_exactly(total, low, i, x):
     """Adds x to total[i], and what is rounded away to low[i]: what is added in one order is taken away in the other."""
     new = total[i] + x
@@ -48,7 +48,7 @@ def add_exactly(total, low, i, x):
     total[i] = new
 
 
-@borrowing
+@inlined
 def count_in_tile(c, g, run, keys, width):
     """Fills c with the sums of each query's gates from a key on, of this tile alone, and run with those of all its keys."""
     for i in range(width):
@@ -60,7 +60,7 @@ def count_in_tile(c, g, run, keys, width):
             c[j * width + i] = run[i]
 
 
-@borrowing
+@inlined
 def count_from_right(c, g, carry, low, run, keys, width):
     """Fills c with the sum of each query's gates from a key on, and adds those of the tile to what the query carries."""
     count_in_tile(c, g, run, keys, width)
@@ -71,7 +71,7 @@ def count_from_right(c, g, carry, low, run, keys, width):
         add_exactly(carry, low, i, run[i])
 
 
-@borrowing
+@inlined
 def count_from_left(c, g, rest, low, run, keys, width):
     """Fills c with the same from what remains of each query's sum, `rest`, which then loses the gates of the tile."""
     count_in_tile(c, g, run, keys, width)
@@ -83,7 +83,7 @@ def count_from_left(c, g, rest, low, run, keys, width):
             c[j * width + i] += run[i]
 
 
-@borrowing
+@inlined
 def all_counted(carry, rows, last):
     """Returns whether every query of a tile has counted to the last position."""
     for i in range(rows):
@@ -92,14 +92,14 @@ def all_counted(carry, rows, last):
     return True
 
 
-@borrowing
+@inlined
 def take_ends(ends, table, at, rows, positions):
     """Fills ends with the last number of each query's table."""
     for i in range(rows):
         ends[i] = table[at + i * positions + positions - 1]
 
 
-@borrowing
+@inlined
 def add_ends(s, ends, keys, width):
     """Adds to each score what its query's table ends with."""
     for j in range(keys):
@@ -107,7 +107,7 @@ def add_ends(s, ends, keys, width):
             s[j * width + i] += ends[i]
 
 
-@borrowing
+@inlined
 def end_slopes(d_s, d_table, at, run, keys, rows, width, positions):
     """Adds d_s to the gradient of what the tables end with."""
     for i in range(width):
@@ -119,7 +119,7 @@ def end_slopes(d_s, d_table, at, run, keys, rows, width, positions):
         d_table[at + i * positions + positions - 1] += run[i]
 
 
-@borrowing
+@inlined
 def add_counted(s, c, table, at, keys, rows, width, positions):
     """Adds to each score its query's table between the two positions around the count; table[at] is the first query's."""
     last = positions - 1
@@ -136,7 +136,7 @@ def add_counted(s, c, table, at, keys, rows, width, positions):
             s[j * width + i] += below + part * (above - below)
 
 
-@borrowing
+@inlined
 def count_slopes(d, d_s, c, g, table, d_table, at, carry, run, keys, rows, width, positions):
     """Adds d_s to the gradient of the tables, and fills d with the gradient of what the gates are the sigmoid of."""
     last = positions - 1

@@ -9,13 +9,13 @@ from tinyattn.kernels.exact.counted import add_counted, add_ends, all_counted, c
 from tinyattn.kernels.exact.scores import cap, key_range, keys_of_tile, score, tile_at, tiles_of
 from tinyattn.kernels.rules.tiles import call_rule, stand_at
 from tinyattn.kernels.tiles.flush import flush_small, restore
-from tinyattn.kernels.tiles.jit import borrowing, compiled
+from tinyattn.kernels.tiles.jit import compiled, inlined
 from tinyattn.kernels.tiles.product import product_add, product_set
 from tinyattn.kernels.tiles.threads import next_task
 from tinyattn.kernels.tiles.vector import column_exp, column_max, pack_rows, put_rows, scale_row, transpose_rows
 
 
-@borrowing
+@inlined
 def in_turn(counter, sizes, rules, heads, row_at, entries, bands, tiles, mask, mask_at, bias, bias_at, distance, sinks,
             rule, values, starts, steps, constants, q_positions, kv_positions, positions, table, counts,
             q, k, v, out, tops, totals, spaces):

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tinyattn.kernels.tiles.hidden import hide_row
-from tinyattn.kernels.tiles.jit import borrowing
+from tinyattn.kernels.tiles.jit import inlined
 from tinyattn.kernels.tiles.lanes import ROWS
 from tinyattn.kernels.tiles.listed import WHOLE
 from tinyattn.kernels.tiles.vector import column_tanh
@@ -39,21 +39,21 @@ class Rules(NamedTuple):
     bias_column: int
 
 
-@borrowing
+@inlined
 def key_range(i0, rows, sizes, rules):
     """Returns the first key that a query of the tile sees by its position, and the one after the last."""
     first = i0 + sizes.kv_len - sizes.q_len
     return max(0, first - rules.left), min(sizes.kv_len, first + rows + rules.right)
 
 
-@borrowing
+@inlined
 def band(i0, j0, sizes, rules):
     """Returns (below, above): query i of a tile sees by its position the tile's keys i + below to i + above."""
     offset = i0 + sizes.kv_len - sizes.q_len - j0
     return offset - rules.left, offset + rules.right
 
 
-@borrowing
+@inlined
 def tiles_of(head, i0, low, high, heads, row, sizes, rules):
     """Returns the first tile of keys that a tile of queries visits and the one after the last: entries of a list, or tiles."""
     if rules.listed:
@@ -62,7 +62,7 @@ def tiles_of(head, i0, low, high, heads, row, sizes, rules):
     return low // sizes.kv_tile, (high + sizes.kv_tile - 1) // sizes.kv_tile
 
 
-@borrowing
+@inlined
 def tile_at(n, i0, entries, bands, sizes, rules):
     """Returns (j0, kind, below, above) of a tile: query i sees of it at most the keys i + below to i + above."""
     j0, kind = n * sizes.kv_tile, WHOLE
@@ -74,13 +74,13 @@ def tile_at(n, i0, entries, bands, sizes, rules):
     return j0, kind, below, above
 
 
-@borrowing
+@inlined
 def keys_of_tile(j0, high, sizes):
     """Returns how many keys of a tile are computed: those before `high` and what fills up a micro tile, as far as there are keys."""
     return min(sizes.kv_tile, (high - j0 + ROWS - 1) // ROWS * ROWS, sizes.kv_len - j0)
 
 
-@borrowing
+@inlined
 def add_row(target, target_at, source, at, count):
     """Adds `count` neighbours to as many others; an index without a sign is one that cannot count from the end, which vectorises."""
     into, out_of = np.uintp(target_at), np.uintp(at)
@@ -88,7 +88,7 @@ def add_row(target, target_at, source, at, count):
         target[into + x] += source[out_of + x]
 
 
-@borrowing
+@inlined
 def add_bias(s, bias, at, rows, keys, sizes, rules):
     """Adds the bias of each pair; bias[at] is that of the tile's first."""
     width = sizes.q_tile
@@ -101,21 +101,21 @@ def add_bias(s, bias, at, rows, keys, sizes, rules):
             s[j * width + i] += bias[at + i * rules.bias_row + j * rules.bias_column]
 
 
-@borrowing
+@inlined
 def add_distance(s, distance, at, rows, keys, sizes):
     """Adds a bias of distances; distance[at] is that of the tile's first pair."""
     for j in range(keys):
         add_row(s, j * sizes.q_tile, distance, at - j, rows)
 
 
-@borrowing
+@inlined
 def is_cut(i0, j0, rows, keys, sizes, rules):
     """Returns whether a position's range, or the end of the keys, cuts through a tile."""
     first = i0 + sizes.kv_len - sizes.q_len
     return j0 < first + rows - 1 - rules.left or j0 + keys - 1 > first + rules.right
 
 
-@borrowing
+@inlined
 def hide_far(s, i0, j0, rows, keys, sizes, rules):
     """Writes -inf where a key is out of the query's range: selected, so that NaN there goes too."""
     width = sizes.q_tile
@@ -131,7 +131,7 @@ def hide_far(s, i0, j0, rows, keys, sizes, rules):
         hide_row(s, j * width, width, start, stop)
 
 
-@borrowing
+@inlined
 def hide_by_tile(s, tiles, at, count):
     """Writes -inf where a tile of a pattern has 0."""
     nowhere = s.dtype.type(-np.inf)
@@ -139,7 +139,7 @@ def hide_by_tile(s, tiles, at, count):
         s[x] = s[x] if tiles[at + x] else nowhere
 
 
-@borrowing
+@inlined
 def hide_by_mask(s, mask, at, rows, keys, sizes, rules):
     """Writes -inf where a mask has 0; mask[at] is that of the tile's first pair."""
     nowhere, width = s.dtype.type(-np.inf), sizes.q_tile
@@ -155,7 +155,7 @@ def hide_by_mask(s, mask, at, rows, keys, sizes, rules):
                 s[j * width + i] = nowhere
 
 
-@borrowing
+@inlined
 def score(s, head, kind, i0, j0, rows, keys, sizes, rules, tiles, mask, mask_at, bias, bias_at, distance):
     """Turns a tile of capped products into scores: biases added, -inf where unseen."""
     if rules.biased:
@@ -165,7 +165,7 @@ def score(s, head, kind, i0, j0, rows, keys, sizes, rules, tiles, mask, mask_at,
     hide(s, head, kind, i0, j0, rows, keys, sizes, rules, tiles, mask, mask_at)
 
 
-@borrowing
+@inlined
 def hide(s, head, kind, i0, j0, rows, keys, sizes, rules, tiles, mask, mask_at):
     """Writes -inf where a query does not see a key."""
     if is_cut(i0, j0, rows, keys, sizes, rules):
@@ -176,13 +176,13 @@ def hide(s, head, kind, i0, j0, rows, keys, sizes, rules, tiles, mask, mask_at):
         hide_by_mask(s, mask, mask_at[head] + i0 * rules.mask_row + j0 * rules.mask_column, rows, keys, sizes, rules)
 
 
-@borrowing
+@inlined
 def distance_at(head, i0, j0, sizes):
     """Returns where the bias of the pair (i0, j0) stands in a head's biases of distances."""
     return head % sizes.heads * (sizes.q_len + sizes.kv_len - 1) + i0 - j0 + sizes.kv_len - 1
 
 
-@borrowing
+@inlined
 def cap(s, keys, sizes, rules, spare):
     """Replaces the scores over the cap by the cap times tanh of them."""
     bound = s.dtype.type(rules.cap)

@@ -12,7 +12,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from tinyattn.kernels.tiles import lanes
-from tinyattn.kernels.tiles.jit import DISABLED, borrowing
+from tinyattn.kernels.tiles.jit import DISABLED, inlined
 from tinyattn.kernels.tiles.lanes import INT, ROWS, VECTORS
 
 # Steps of the depth in one turn of the loop.
@@ -90,7 +90,7 @@ micro_few = micro_in_numpy(True, FEW) if DISABLED else intrinsic(micro(True, FEW
 micro_set = micro_in_numpy(False) if DISABLED else intrinsic(micro(False))
 
 
-@borrowing
+@inlined
 def product_add(c, c_at, ldc, c_panel, a, a_at, a_row, a_col, b, b_panel, rows, columns, depth, micro_columns, below, above):  # type: ignore[no-untyped-def]
     """C[rows, columns] += A[rows, depth] B[depth, columns] on flat arrays: places and strides count elements.
 
@@ -106,7 +106,7 @@ def product_add(c, c_at, ldc, c_panel, a, a_at, a_row, a_col, b, b_panel, rows, 
                       b, panel * b_panel + start * micro_columns, micro_columns, stop - start)
 
 
-@borrowing
+@inlined
 def product_set(c, c_at, ldc, c_panel, a, a_at, a_row, a_col, b, b_panel, rows, columns, depth, micro_columns, below, above):  # type: ignore[no-untyped-def]
     """C = A B, as `product_add`; of row r of C only the columns r + below to r + above are needed, and others may be left.
 
@@ -124,7 +124,7 @@ def product_set(c, c_at, ldc, c_panel, a, a_at, a_row, a_col, b, b_panel, rows, 
                           b, panel * b_panel + start * micro_columns, micro_columns, min(depth - start, TOGETHER))
 
 
-@borrowing
+@inlined
 def product_add_few(c, c_at, ldc, a, a_at, a_row, a_col, b, b_at, ldb, rows, columns, depth, micro_columns):  # type: ignore[no-untyped-def]
     """C += A B, as `product_add`, with rows rounded up to FEW."""
     for column in range(0, columns, micro_columns):

@@ -16,7 +16,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from tinyattn.kernels.tiles import lanes
-from tinyattn.kernels.tiles.jit import DISABLED, borrowing
+from tinyattn.kernels.tiles.jit import DISABLED, inlined
 from tinyattn.kernels.tiles.lanes import INT
 
 
@@ -188,7 +188,7 @@ else:
     column_max, column_exp, column_tanh = (intrinsic(by_column(step)) for step in (max_step, exp_step, tanh_step))
 
 
-@borrowing
+@inlined
 def transpose_rows(target, width, source, at, stride, rows, factor, block, panel):  # type: ignore[no-untyped-def]
     """Fills panels [width // panel][stride][panel] with factor times rows, turned: zeros in what is left of `width` rows.
 
@@ -204,7 +204,7 @@ def transpose_rows(target, width, source, at, stride, rows, factor, block, panel
                 target[(r // panel * stride + c) * panel + r % panel + x] = 0
 
 
-@borrowing
+@inlined
 def put_row(target, at, count, source, source_at, size, factor, panel):  # type: ignore[no-untyped-def]
     """Fills `count` elements with factor times a row that stands in panels, `size` from one to the next."""
     last = count - panel
@@ -217,14 +217,14 @@ def put_row(target, at, count, source, source_at, size, factor, panel):  # type:
         target[at + c] = source[place + c - column] * factor
 
 
-@borrowing
+@inlined
 def put_rows(target, at, count, source, size, rows, factors, panel):  # type: ignore[no-untyped-def]
     """Fills rows of `count` elements with a factor of their own times rows that stand in panels [..][size][panel]."""
     for r in range(rows):
         put_row(target, at + r * count, count, source, r * panel, size * panel, factors[r], panel)
 
 
-@borrowing
+@inlined
 def pack_rows(target, size, source, at, stride, rows, factor, panel):  # type: ignore[no-untyped-def]
     """Fills panels [stride // panel][size][panel] with factor times rows."""
     for column in range(0, stride, panel):
