@@ -7,7 +7,7 @@ from tinyattn.caches.paged import PagedCache
 from tinyattn.caches.tape import NEVER
 from tinyattn.catalog.caches import ROWS
 from tinyattn.catalog.calls import ABSORBED
-from tinyattn.laws.budget import measure
+from tinyattn.laws.budget import Budget, growing, sufficient
 from tinyattn.laws.law import plain
 from tinyattn.laws.oracles.caches import in_codes, keeping, voted
 from tinyattn.laws.problem import Problem
@@ -112,7 +112,7 @@ class Listing:
             if self.row.name == FORGETS[1]:
                 policy = self.row.settings["policy"]
                 mechanism = keeping(voted(sequence.first, policy.budget, policy.window, policy.kernel))
-        budget = measure((plain,), honest, problem, np.random.default_rng(0), reorder=False)
-        truth = budget.truth if mechanism is honest else (problem.call(mechanism),)
-        allowed = type(budget)(tuple(x[..., x.shape[-2] - n :, :] for x in truth), tuple(x[..., x.shape[-2] - n :, :] for x in budget.allowed))
-        assert allowed.spent((out,)) <= 1.0
+        expected = problem.call(mechanism)[..., problem.q.shape[-2] - n :, :]
+        budgets = growing((plain,), honest, problem, np.random.default_rng(0), reorder=False)
+        of_the_last = (Budget((expected,), tuple(x[..., x.shape[-2] - n :, :] for x in budget.allowed)) for budget in budgets)
+        assert sufficient(of_the_last, (out,)).spent((out,)) <= 1.0

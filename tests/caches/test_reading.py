@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tinyattn import definitions
-from tinyattn.caches import code_reading, page_reading
+from tinyattn.caches import EvictingCache, HeavyHitters, QuantizedCache, code_reading, page_reading
 from tinyattn.caches import parts as part_reading
 from tinyattn.laws.draw import draw_sizes, softmax, without
 from tinyattn.laws.problem import Sizes, arrays
@@ -157,3 +157,16 @@ def test_tables_that_name_no_page_are_refused():
             page_reading.paged_attention(q, pool, pool, np.array(table, np.int64), np.array(lengths, np.int64))
     with pytest.raises(ValueError, match="int64, lengths .* got int32"):
         page_reading.paged_attention(q, pool, pool, np.zeros((1, 1), np.int32), np.array([1]))
+
+
+def test_what_has_evicted_nothing_is_read_again():
+    cache, p = EvictingCache(HeavyHitters(4, 4)), arrays(np.random.default_rng(0), Sizes(q_len=6, kv_len=6))
+    out = cache.step(p.q, p.k, p.v)
+    np.testing.assert_allclose(cache.attend(p.q[..., -2:, :]), out[..., -2:, :], rtol=1e-12, atol=1e-14)
+
+
+def test_a_chunk_of_several_pieces_without_a_batch_gives_the_rows_of_all():
+    p, whole, parts = arrays(np.random.default_rng(0), Sizes(leading=(), q_len=300, kv_len=300)), *(QuantizedCache(group=32, residual=8) for _ in range(2))
+    cuts = [[x[..., part, :] for x in (p.q, p.k, p.v)] for part in (slice(0, 100), slice(100, 300))]
+    want = np.concatenate([parts.step(*cut) for cut in cuts], axis=-2)
+    np.testing.assert_allclose(whole.step(p.q, p.k, p.v), want, rtol=1e-12, atol=1e-14)

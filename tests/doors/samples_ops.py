@@ -64,6 +64,8 @@ DOORS = elementwise | {
     "relative": Door(of(table=np.ones((3, 2)), buckets=lambda distance: np.clip(distance, -1, 1) + 1)),
     "rms_norm": Door(of(x=X, weight=np.ones(6), epsilon=1e-5), optional=("weight",)),
     "rotary": Door(of(x=X, positions=np.arange(4), base=100.0, interleaved=False, dims=4), optional=("dims",)),
+    "causal_convolution": Door(of(x=X, weight=RNG(1).standard_normal((X.shape[-2], 3)), bias=RNG(2).standard_normal(X.shape[-2]),
+                                  initial_state=RNG(3).standard_normal((*X.shape[:-1], 2)), return_state=True), optional=("bias", "initial_state")),
     "rotary_by": Door(of(x=X, cos=RNG(1).standard_normal((4, 2)), sin=RNG(2).standard_normal((4, 2)), interleaved=False)),
     "rotary_2d": Door(of(x=RNG(0).standard_normal((2, 6, 8)), grid=(2, 3), base=100.0, interleaved=False)),
     "sinusoidal": Door(of(positions=np.arange(4), width=6)),

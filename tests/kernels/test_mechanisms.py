@@ -9,7 +9,7 @@ import pytest
 import tinyattn
 from tinyattn import definitions, grad, kernels, vjp
 from tinyattn.catalog import ROWS
-from tinyattn.laws.budget import anywhere, measure, per_row
+from tinyattn.laws.budget import anywhere, growing, per_row, sufficient
 from tinyattn.laws.law import outputs, plain
 from tinyattn.laws.problem import Sizes
 from tinyattn.testing.broken import MUSEUM

@@ -7,9 +7,10 @@ from numba import njit
 from tinyattn.kernels.tiles import lanes, vector
 from tinyattn.kernels.tiles import product as tile
 from tinyattn.kernels.tiles.dots import KEYS, LINES, dots
+from tinyattn.kernels.tiles.hidden import hide_row
 from tinyattn.kernels.tiles.lanes import ROWS
 from tinyattn.kernels.tiles.product import FEW
-from tinyattn.kernels.tiles.vector import column_exp, column_max, column_tanh
+from tinyattn.kernels.tiles.vector import column_exp, column_max, column_slope, column_tanh, column_weighed
 
 RNG = np.random.default_rng
 FAR = 1 << 60
@@ -38,6 +39,17 @@ def exponentials(s, rows, width, shift, total):
 @njit
 def tangents(s, rows, width, shift, total):
     column_tanh(s, rows, width, shift, total)
+
+
+@njit
+def slopes(s, other, rows, width, shift, total):
+    column_weighed(s, other, rows, width, shift, total)
+    column_slope(s, other, rows, width, shift, total)
+
+
+@njit
+def hidden(s, at, width, start, stop):
+    hide_row(s, at, width, start, stop)
 
 
 def panels(x, micro):
@@ -173,3 +185,28 @@ def test_exponentials_at_every_size(dtype):
         want = np.exp(x.astype(np.longdouble)).astype(dtype)
     np.testing.assert_allclose(got[:-5], want[:-5], rtol=2 * eps)
     np.testing.assert_array_equal(got[-5:], np.array([0, np.nan, 0, 0, 1], dtype))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_slopes_of_a_softmax_and_what_is_hidden_are_numpys(dtype):
+    rng, width = RNG(7), lanes.columns(np.dtype(dtype).itemsize)
+    s, other = rng.standard_normal((2, 5, width)).astype(dtype)
+    shift, total = rng.standard_normal((2, width)).astype(dtype)
+    want, sums = (s - shift) * other, total + (s * other).sum(axis=0)
+    slopes(s.reshape(-1), other.reshape(-1), 5, width, shift, total)
+    np.testing.assert_allclose(s, want, **NEAR[dtype])
+    np.testing.assert_allclose(total, sums, **NEAR[dtype])
+    for start, stop in ((0, width), (1, 3), (width, width), (width - 1, width), (0, 0)):
+        got, seen = s.copy(), np.zeros(s.shape, bool)
+        seen[2, :start] = seen[2, stop:] = True
+        hidden(got.reshape(-1), 2 * width, width, start, stop)
+        np.testing.assert_array_equal(got, np.where(seen, -np.inf, s))
+
+
+@pytest.mark.parametrize("rows", [1, ROWS - 1, ROWS + 1, 3 * ROWS - 1])
+def test_a_product_reads_no_row_after_the_last(rows):
+    rng, micro, held = RNG(8), lanes.columns(8), max(rows, ROWS)
+    a, b = rng.standard_normal((held, 5)), rng.standard_normal((5, micro))
+    c = np.full((held, micro), 7.0)
+    product_set(c.reshape(-1), 0, micro, micro, a.reshape(-1), 0, 5, 1, b.reshape(-1), 5 * micro, rows, micro, 5, micro, -FAR, FAR)
+    np.testing.assert_allclose(c[:rows], (a @ b)[:rows], rtol=1e-13, atol=1e-13)

@@ -76,6 +76,8 @@ TABLE = {
                    {"distance": "ints", "buckets": "count", "max_distance": "count", "causal": "flag"}),
     "rotary": (ops.rotary, {"x": X, "positions": np.arange(6), "base": 10000.0, "interleaved": False, "dims": 4, "frequencies": np.ones(2)},
                {"x": "floats 1", "positions": "ints", "base": "above 1", "interleaved": "flag", "dims": "count 0?", "frequencies": "floats?"}),
+    "causal_convolution": (ops.causal_convolution, {"x": X, "weight": np.ones((6, 3)), "bias": np.ones(6), "initial_state": np.ones((2, 4, 6, 2)), "return_state": False},
+                           {"x": "floats 2", "weight": "floats 1", "bias": "floats?", "initial_state": "floats?", "return_state": "flag"}),
     "rotary_by": (ops.rotary_by, {"x": X, "cos": np.ones((6, 4)), "sin": np.ones((6, 4)), "interleaved": False},
                   {"x": "floats 2", "cos": "floats 1", "sin": "floats 1", "interleaved": "flag"}),
     "rotary_2d": (ops.rotary_2d, {"x": X, "grid": (2, 3), "base": 100.0, "interleaved": False},

@@ -29,6 +29,7 @@ HELPERS = {
     "performer_features": lambda x: ops.performer_features(x, projection=np.ones((5, 8), np.float32)),
     "layer_norm": lambda x: ops.layer_norm(x, WEIGHT, bias=WEIGHT), "rms_norm": lambda x: ops.rms_norm(x, weight=WEIGHT),
     "unit": ops.unit, "rotary": lambda x: ops.rotary(x, ROWS), "rotary_2d": lambda x: ops.rotary_2d(x, grid=(2, 2)),
+    "causal_convolution": lambda x: ops.causal_convolution(x, X[0, 0, :, :3], bias=X[0, 0, :, 0]),
     "rotary_by": lambda x: ops.rotary_by(x, np.cos(X[0, 0, :, :4]), np.sin(X[0, 0, :, :4])),
     "softmax": ops.softmax, "log_softmax": ops.log_softmax, "logsumexp": ops.logsumexp,
     "merge": lambda x: ops.merge((x, X[..., 0]), (X[::-1], X[..., 1]))[0],

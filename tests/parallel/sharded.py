@@ -4,7 +4,7 @@ import numpy as np
 
 from tinyattn import definitions
 from tinyattn.engine.grad import vjp
-from tinyattn.laws.budget import anywhere, measure, of_logs
+from tinyattn.laws.budget import anywhere, growing, of_logs, sufficient
 from tinyattn.laws.problem import REGIMES, Sizes, arrays
 from tinyattn.ops import masks
 from tinyattn.parallel import Layout, contiguous, threads, zigzag
@@ -92,8 +92,12 @@ def on_ranks(scheme, p, layout):
 
 def spent(p, got, rng):
     """Returns the largest error in budgets: of out and the gradients, and of lse."""
-    budget = measure((one_process,), None, p, rng, reorder=False, pool=anywhere)
-    logs = measure((lambda f, p: one_process(f, p)[1:2],), None, p, rng, reorder=False, pool=of_logs)
-    others = [i for i in range(len(got)) if i != 1]
-    return max(budget.__class__([budget.truth[i] for i in others], [budget.allowed[i] for i in others]).spent([got[i] for i in others]),
-               logs.spent(got[1:2]))
+    def without_logs(f, p):
+        out, _, *gradients = one_process(f, p)
+        return (out, *gradients)
+
+    def logs(_, p):
+        return p.call(definitions.attention_with_lse)[1:]
+
+    parts = ((without_logs, anywhere, (got[0], *got[2:])), (logs, of_logs, got[1:2]))
+    return max(sufficient(growing((side,), None, p, rng, reorder=False, pool=pool), part).spent(part) for side, pool, part in parts)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -64,6 +64,36 @@ def attend_parts(q: Array, parts: Iterable[tuple[Any, ...]], length: int, *, mas
     if total is None:
         raise ValueError("parts: expected at least one, which gives the shapes; it may have no keys")
     return with_sinks(total, sinks).astype(q.dtype, copy=False)
+
+
+def reads_all(parts: Sequence[Part], queries: Array, options: dict[str, Any]) -> bool:
+    """Returns whether parts can be read as they are: one query per head, too few keys for a kernel, and no option in use."""
+    if queries.shape[-2] != 1 or any(option is not None for option in options.values()):
+        return False
+    keys = sum([part.keys.shape[-2] for part in parts])
+    return queries.size // max(queries.shape[-1], 1) * keys < fastest.DECODE_SCORES and all(
+        [fastest.plain_step(queries if part.q is None else part.q, part.keys, part.values, {}) for part in parts])
+
+
+@np.errstate(under="ignore", invalid="ignore")
+def one_query(q: Array, parts: list[Part]) -> Array | None:
+    """Returns attention to parts of which one query per head sees every key; None if a score is too large for the bare formula.
+
+    Written out as `fastest.one_query` is, for the same reason: reading two parts by `attention_with_lse` and merging them makes
+    four times as many calls and takes about three times as long.
+    """
+    *leading, heads, _, dim = q.shape
+    kv_heads, cuts = parts[0].keys.shape[-3], np.cumsum([part.keys.shape[-2] for part in parts])[:-1]
+    rows = (*leading, kv_heads, heads // kv_heads, dim)
+    each = [(q if part.q is None else part.q).reshape(rows) @ part.keys.mT for part in parts]
+    scores = np.concatenate(each, axis=-1) * dim ** -0.5
+    top = scores.max(axis=-1, keepdims=True)
+    if not np.isfinite(top).all():
+        return None
+    exps = np.exp(scores - top)
+    out = sum([some @ part.values for some, part in zip(np.split(exps, cuts, axis=-1), parts, strict=True)])
+    shown: Array = (out / exps.sum(axis=-1, keepdims=True)).reshape(*leading, heads, 1, parts[0].values.shape[-1])
+    return shown
 
 
 def settled_bias(bias: Array | Bias | None, full: tuple[int, ...], compute: Any,

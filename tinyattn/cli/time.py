@@ -11,9 +11,9 @@ from tinyattn.cli.ends import INTERRUPTED
 from tinyattn.cli.outputs import check_outputs, check_picture, write_json
 from tinyattn.cli.parser import arguments_of
 from tinyattn.cli.terminal import positive, table
-from tinyattn.cli.timing import attention, caches, generate, import_time, kernels, mechanisms, train
+from tinyattn.cli.timing import attention, caches, generate, import_time, kernels, mechanisms, step, train
 
-TABLES = {"train": train.TABLE, "generate": generate.TABLE, "caches": caches.TABLE, "attention": attention.TABLE,
+TABLES = {"train": train.TABLE, "step": step.TABLE, "generate": generate.TABLE, "caches": caches.TABLE, "attention": attention.TABLE,
           "import": import_time.TABLE, "kernels": kernels.TABLE, "mechanisms": mechanisms.TABLE}
 # Variables that make NumPy's products slower than they are without.
 SLOWING = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")

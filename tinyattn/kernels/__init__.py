@@ -6,6 +6,7 @@ what the mechanisms stand on.
     tiles/                  registers, products of tiles, threads
     rules/                  score rules, compiled
     exact/                  exact softmax attention over tiles of keys
+    chosen/                 attention to blocks of keys that each query chose
     states/                 a state that tokens are folded into
     steps/                  what a training step has beside attention
     weights.py              matrices as files store them

@@ -20,6 +20,8 @@ from tinyattn.ops.types import Array
 
 # Rows that are multiplied together: a register of the vector is read once for all of them.
 ROWS = 4
+# Groups of rows that are asked for ahead of the one that is multiplied.
+AHEAD = 2
 # Rows of a task.
 TASK = 64
 # Weights are read at 5 to 10 thousand million per second, an eighth of the multiply-adds for which threads count work.
@@ -57,6 +59,8 @@ def products(_context: Any, out: Any, out_at: Any, x: Any, x_at: Any, blocks: An
         with cgutils.for_range(builder, per_row) as step:
             held = [Block(builder, code, place_of(context, builder, blocks, blocks_, builder.add(
                 builder.add(first, builder.mul(per_row, INT(row))), step.index), size)) for row in range(ROWS)]
+            for block in held:  # rows are short, and a processor that guesses what comes next would guess wrong at each end
+                ahead(builder, builder.gep(block.place, [builder.mul(per_row, INT(AHEAD * ROWS * size))]))
             start = builder.mul(step.index, INT(count))
             for i in range(count // vector.count):
                 part = lanes.load(builder, builder.gep(right, [builder.add(start, INT(i * vector.count))]), vector)
@@ -69,6 +73,14 @@ def products(_context: Any, out: Any, out_at: Any, x: Any, x_at: Any, blocks: An
     code, vector = format_of(blocks), lanes.vector_type(x.dtype)
     (size, count), place = sizes(code), types.intp
     return types.void(out, place, x, place, blocks, place, place), generate
+
+
+def ahead(builder: ir.IRBuilder, place: ir.Value) -> None:
+    """Asks for a place to be brought near before it is read; any place may be asked for."""
+    flag = ir.IntType(32)
+    kind = ir.FunctionType(ir.VoidType(), [BYTE.as_pointer(), flag, flag, flag])
+    fetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+    builder.call(fetch, [place, flag(0), flag(3), flag(1)])
 
 
 def across(builder: ir.IRBuilder, register: ir.Value) -> ir.Value:

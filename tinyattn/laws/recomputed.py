@@ -26,8 +26,10 @@ def gathered(rows: Array, x: Array, kv_heads: int) -> Array:
     return fold_group(rows, kv_heads).mT @ fold_group(x, kv_heads)
 
 
-def recomputed(storage: str = "float32", *, absolute: bool = False) -> Mechanism:
+def recomputed(storage: str = "float32", *, stored: str = "float32", absolute: bool = False) -> Mechanism:
     """Returns attention whose backward takes the weights again, in float32 with the weights rounded to `storage`.
+
+    The output that the backward reads is rounded to `stored`, as a forward pass hands it over, and so are dO V^T and sum dO O.
 
     With `absolute` the backward returns the sums of the absolute terms of each gradient instead, which say how large the
     rounding errors of a sum may be although it cancels.
@@ -59,7 +61,10 @@ def recomputed(storage: str = "float32", *, absolute: bool = False) -> Mechanism
             weights = np.exp(scores - np.where(np.isfinite(lse), lse, 0.0)[..., None])
             kept = weights if storage == "float32" else rounded(weights, storage).astype(weights.dtype)
             d_weights = onto(size(d_out), np.swapaxes(size(v), -1, -2))
-            delta = np.sum(size(d_out) * size(out), axis=-1, keepdims=True)
+            kept_out = out if stored == "float32" else rounded(out, stored).astype(out.dtype)
+            delta = np.sum(size(d_out) * size(kept_out), axis=-1, keepdims=True)
+            if stored != "float32":
+                d_weights, delta = (rounded(x, stored).astype(out.dtype) for x in (d_weights, delta))
             d_scores = weights * (d_weights + delta if absolute else d_weights - delta)
             inner = d_scores
             if softcap is not None:

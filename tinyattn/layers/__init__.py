@@ -12,6 +12,8 @@ Its files, in reading order:
     attention.py            self- and cross-attention around any mechanism
     mixed.py                feed-forward layers and blocks as trained models have them
     trained_attention.py    self-attention as trained models have it
+    trained_latent.py       latent attention as trained models have it
+    gated_delta_net.py      the gated delta rule with its convolution, as trained models have it
     latent.py               latent attention with its projections
     spatial_gate.py         a gate on the cells of a grid
     patch.py                patches of an image as tokens
@@ -19,15 +21,18 @@ Its files, in reading order:
     swin.py                 a block of shifted windows
 """
 
+from tinyattn.layers.affine import Affine
 from tinyattn.layers.attention import CrossAttention, SelfAttention
 from tinyattn.layers.block import Block
 from tinyattn.layers.feed_forward import SwiGLU
 from tinyattn.layers.latent import LatentAttention
 from tinyattn.layers.linear import project
+from tinyattn.layers.mixed import FeedForward, ResidualBlock
 from tinyattn.layers.norm import LayerNorm, RMSNorm
 from tinyattn.layers.patch import PatchEmbedding
 from tinyattn.layers.spatial_gate import SpatialGate
 from tinyattn.layers.swin import SwinBlock
+from tinyattn.layers.trained_attention import TrainedAttention
 
-__all__ = ["Block", "CrossAttention", "LatentAttention", "LayerNorm", "PatchEmbedding", "RMSNorm", "SelfAttention", "SpatialGate",
-           "SwiGLU", "SwinBlock", "project"]
+__all__ = ["Affine", "Block", "CrossAttention", "FeedForward", "LatentAttention", "LayerNorm", "PatchEmbedding", "RMSNorm",
+           "ResidualBlock", "SelfAttention", "SpatialGate", "SwiGLU", "SwinBlock", "TrainedAttention", "project"]

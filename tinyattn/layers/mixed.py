@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tinyattn.layers.checks import check_parts
+from tinyattn.ops.checks import real
 from tinyattn.ops.types import Array
 
 # serial: x + attention(norm(x)), then x + feed_forward(norm(x)). parallel: both read x, and both are added to it.
@@ -40,7 +41,7 @@ class FeedForward:
     gate: Callable[[Array], Array] | None = None
 
     def __post_init__(self) -> None:
-        check_parts(up=self.up, down=self.down, activation=self.activation, gate=self.gate or same)
+        check_parts(up=self.up, down=self.down, activation=self.activation, gate=same if self.gate is None else self.gate)
 
     def __call__(self, x: Array) -> Array:
         if self.gate is None:
@@ -76,6 +77,7 @@ class ResidualBlock:
                     feed_forward_out_norm=self.feed_forward_out_norm)
         if self.order not in ORDERS:
             raise ValueError(f"order: expected one of {', '.join(ORDERS)}, got {self.order!r}")
+        object.__setattr__(self, "multiplier", real("multiplier", self.multiplier))
 
     def __call__(self, x: Array, *, cache: Any = None, **options: Any) -> Array:
         if self.order == "after":

@@ -37,6 +37,7 @@ from tinyattn.models.generate import generate
 from tinyattn.models.image import ImageConfig, ImageModel, image_loss
 from tinyattn.models.optimise import AdamW, clip, schedule, update
 from tinyattn.models.prefix import Prefix
+from tinyattn.models.pretrained.attention_only import load_attention
 from tinyattn.models.pretrained.load import load
 from tinyattn.models.pretrained.model import Model
 from tinyattn.models.sampling import draw, probabilities, sample
@@ -46,6 +47,6 @@ from tinyattn.models.train import Step, train
 
 __all__ = ["AdamW", "Beams", "Decoder", "DecoderConfig", "Digits", "ImageConfig", "ImageModel", "Model", "Prefix", "Saved", "Step",
            "TextError", "accuracy", "batch_of", "beam_search", "bigram_bits_per_byte", "bits_per_byte", "cached_logits", "clip",
-           "draw", "gap_in_budgets", "generate", "generate_batch", "image_loss", "load", "load_training", "logits_and_budget", "loss",
-           "nearest_mean_accuracy", "parameters", "probabilities", "read_digits", "read_text", "sample", "save_training",
-           "schedule", "speculate", "split", "train", "train_images", "update", "windows"]
+           "draw", "gap_in_budgets", "generate", "generate_batch", "image_loss", "load", "load_attention", "load_training",
+           "logits_and_budget", "loss", "nearest_mean_accuracy", "parameters", "probabilities", "read_digits", "read_text",
+           "sample", "save_training", "schedule", "speculate", "split", "train", "train_images", "update", "windows"]

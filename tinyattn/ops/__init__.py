@@ -13,6 +13,7 @@ Its files, in reading order:
     norm.py                 RMS norm, layer norm, unit length
     erf.py                  the error function
     activation.py           sigmoid, SiLU, GELU, softplus, ReLU
+    convolution.py          each channel mixed with the tokens just before
     loss.py                 cross-entropy
     masks/                  patterns: which query sees which key
     windows.py              windows of a grid
@@ -35,6 +36,7 @@ Its files, in reading order:
 
 from tinyattn.ops.activation import exact_gelu, gelu, relu, relu_squared, sigmoid, silu, softplus
 from tinyattn.ops.bias import Bias, alibi, relative
+from tinyattn.ops.convolution import causal_convolution
 from tinyattn.ops.draws import lsh_rotations, performer_projection
 from tinyattn.ops.erf import erf
 from tinyattn.ops.features import cosformer_features, elu_plus_one, performer_features, relu_features, taylor_features
@@ -68,6 +70,7 @@ __all__ = [
     "ScoreRule",
     "alibi",
     "alibi_slopes",
+    "causal_convolution",
     "cosformer_features",
     "cross_entropy",
     "dynamic_ntk_frequencies",

@@ -43,4 +43,5 @@ def assert_gradients_within_budget(backward: Backward, problem: Problem, d_out: 
     if missing:
         raise AssertionError(f"backward: no gradient of {', '.join(missing)}")
     got = tuple(np.asarray(given[name]) for name in NAMES)
-    explain(sufficient(growing((side,), honest, problem, rng, reorder=False, pool=anywhere), got), got, tuple(f"d_{name}" for name in NAMES))
+    budget = sufficient(growing((side,), honest, problem, rng, reorder=False, pool=anywhere), got)
+    explain(budget, got, tuple(f"d_{name}" for name in NAMES))

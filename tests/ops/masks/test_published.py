@@ -8,6 +8,7 @@ import pytest
 
 from tinyattn.ops import masks
 from tinyattn.ops.masks import EMPTY, FULL, PARTIAL, Pattern
+from tinyattn.ops.masks.published import near_blocks
 
 LENGTHS = ((9, 9), (5, 13), (13, 5), (14, 14), (1, 9), (9, 1), (0, 4), (4, 0))
 IDS = np.array([0, 0, 0, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 4])
@@ -103,3 +104,9 @@ def test_a_pattern_reads_as_it_was_made(text: str) -> None:
     arrays = [np.array(value) if call.func.id in ("padding", "documents") else value for value in values]
     pattern = getattr(masks, call.func.id)(*arrays, **{keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords})
     assert repr(pattern) == text
+
+
+def test_near_blocks_tells_blocks_that_are_far_apart_without_looking_inside():
+    near = near_blocks(2)
+    tiles = near.blocks(12, 12, 2, 2)
+    assert [tiles[i, j] != EMPTY for i in range(6) for j in range(6)] == [abs(i - j) <= 1 for i in range(6) for j in range(6)]

@@ -75,7 +75,7 @@ def test_a_reader_in_another_language_holds_the_vectors_and_sees_a_wrong_number(
 
 
 def test_a_reader_is_short():
-    for reader in COMPILE:
+    for reader in (*COMPILE, "kernel.rs"):
         assert len((READERS / reader).read_text().splitlines()) <= 30
 
 

@@ -8,6 +8,9 @@ Its files, in reading order:
     table.py                what a table is
     torch_step.py           the same training step in PyTorch
     train.py                a training step
+    step_parts.py           the parts of a training step
+    torch_parts.py          the same parts in PyTorch
+    step.py                 where the time of a training step goes
     step_by_hand.py         decoding typed out in NumPy
     generate.py             a decoding step through each cache
     caches.py               a decoding step behind a long text
@@ -18,5 +21,7 @@ Its files, in reading order:
     fresh.py                what only a new process can measure
     kernels.py              the kernels beside other libraries and the machine
     linear_peers.py         linear mechanisms in other libraries
+    mechanism_cases.py      the mechanisms, and the work that their visible pairs are
+    mechanism_peers.py      the mechanisms in other libraries
     mechanisms.py           every mechanism beside its definition and dense attention
 """

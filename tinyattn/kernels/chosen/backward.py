@@ -26,14 +26,15 @@ def backward(counter, splits, sizes, parts, scale, picks, q, k, v, out, tops, to
     one = kind_of(1)
     tile, head_width, value_width, micro = sizes.q_tile, sizes.head_width, sizes.value_width, sizes.micro_columns
     p, d_s = np.zeros(sizes.kv_tile * tile, q.dtype), np.zeros(sizes.kv_tile * tile, q.dtype)
-    q_rows, q_t, q_panels = np.empty(head_width * tile, q.dtype), np.empty(head_width * tile, q.dtype), np.empty(head_width * tile, q.dtype)
+    q_rows, q_t = np.empty(head_width * tile, q.dtype), np.empty(head_width * tile, q.dtype)
+    q_panels = np.empty(head_width * tile, q.dtype)
     d_out_rows, d_out_t = np.empty(value_width * tile, q.dtype), np.empty(value_width * tile, q.dtype)
     d_out_panels = np.empty(value_width * tile, q.dtype)
     k_panels, d_q_tile = np.empty(sizes.kv_tile * head_width, q.dtype), np.zeros(tile * head_width, q.dtype)
     shift, low_delta, spare = np.empty(tile, q.dtype), np.empty(tile, q.dtype), np.zeros(tile, q.dtype)
     places, weights, deltas = np.empty(tile, np.int64), np.empty(parts.part, q.dtype), np.empty(parts.part, q.dtype)
     begins, cursor = np.empty(parts.blocks + 1, np.int64), np.empty(parts.blocks + 1, np.int64)
-    members = np.empty(parts.part * parts.count, np.int64)
+    members = np.empty(parts.part * parts.most, np.int64)
     pieces = (parts.rows + parts.part - 1) // parts.part
     while True:
         task = next_task(counter)

@@ -14,33 +14,33 @@ from tinyattn.kernels.tiles.vector import scale_row
 class Parts(NamedTuple):
     """The rows of a kv head are those of all heads of its group, `rows` of them, in parts of `part` rows.
 
-    Row r has the picks `r % picked` of the kv head, `count` of them, among `blocks` blocks of `block` keys.
+    Row r has the picks `r % picked` of the kv head, `most` of them, among `blocks` blocks of `block` keys.
     """
 
     rows: int
     part: int
     picked: int
-    count: int
+    most: int
     blocks: int
     block: int
 
 
 @inlined
 def rows_by_block(picks, kv_head, first, count, parts, begins, cursor, members):
-    """Fills members with the `count` rows from `first` on that chose block 0, then block 1, ...: b's from begins[b] to begins[b + 1]."""
+    """Fills members with those of `count` rows from `first` on that chose block 0, then block 1, ...; b's begin at begins[b]."""
     for b in range(parts.blocks + 1):
         begins[b] = 0
     for row in range(first, first + count):
-        at = (kv_head * parts.picked + row % parts.picked) * parts.count
-        for n in range(at, at + parts.count):
+        at = (kv_head * parts.picked + row % parts.picked) * parts.most
+        for n in range(at, at + parts.most):
             if picks[n] >= 0:
                 begins[picks[n] + 1] += 1
     for b in range(parts.blocks):
         begins[b + 1] += begins[b]
         cursor[b] = begins[b]
     for row in range(first, first + count):
-        at = (kv_head * parts.picked + row % parts.picked) * parts.count
-        for n in range(at, at + parts.count):
+        at = (kv_head * parts.picked + row % parts.picked) * parts.most
+        for n in range(at, at + parts.most):
             if picks[n] >= 0:
                 members[cursor[picks[n]]] = row
                 cursor[picks[n]] += 1

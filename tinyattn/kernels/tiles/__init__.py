@@ -17,3 +17,5 @@ Its files, in reading order:
     rows.py                 rows turned, merged and put in place around a kernel
     seen.py                 masks as kernels read them
 """
+
+import tinyattn.kernels.tiles.jit  # noqa: F401  it says what to install where Numba is absent, before another file asks for llvmlite

@@ -123,7 +123,8 @@ def share(kernel: Callable[..., Any], tasks: int, work: int, *arguments: Any) ->
     finally:
         counter[0] = tasks
         begun = [job for job in jobs if not job.cancel()]
-        wait(begun)
+        if begun:
+            wait(begun)
     for job in begun:
         job.result()
 

@@ -14,4 +14,5 @@ Its files, in reading order:
     compared.py             what a change of a model costs
     heads.py                what the heads of a model look at
     load.py                 loading a model from a folder or a file
+    attention_only.py       the attention of one layer
 """

@@ -35,14 +35,15 @@ WINDOWED, FULL = "sliding_attention", "full_attention"
 class Builder:
     """Takes tensors by the names of their parts, keeps what is missing and what fits badly, and knows what was never taken."""
 
-    def __init__(self, config: Mapping[str, Any], tensors: Mapping[str, Stored], dtype: Any) -> None:
+    def __init__(self, config: Mapping[str, Any], tensors: Mapping[str, Stored], dtype: Any,
+                 families: Mapping[str, Family] = FAMILIES) -> None:
         kind = config.get("model_type")
-        if kind in ATTENTION_ONLY:
+        if kind in ATTENTION_ONLY and kind not in families:
             raise ValueError(f"config: the feed-forward layers of {kind} are experts, which are not built; load_attention gives its "
                              f"attention")
-        if kind not in FAMILIES:
-            raise ValueError(f"config: the model type {str(kind)[:60]!r} is not known; {', '.join(FAMILIES)} are")
-        self.config, self.family, self.dtype = config, FAMILIES[kind], np.dtype(dtype)
+        if not isinstance(kind, str) or kind not in families:
+            raise ValueError(f"config: the model type {str(kind)[:60]!r} is not known; {', '.join(families)} are")
+        self.config, self.family, self.dtype = config, families[kind], np.dtype(dtype)
         self.tensors = prefixed(tensors, self.family)
         for key, value in self.family.refused.items():
             if config.get(key, value) != value:

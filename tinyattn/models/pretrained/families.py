@@ -15,8 +15,6 @@ LLAMA = {"embedding": "model.embed_tokens", "norm": "model.norm", "head": "lm_he
 QK_NORMS = {"q_norm": "self_attn.q_norm", "k_norm": "self_attn.k_norm"}
 NONE: frozenset[str] = frozenset()
 QKV = frozenset("qkv")
-# The types of models whose attention alone is built, by `load_attention`.
-ATTENTION_ONLY = ("gpt_oss", "qwen3_next", "deepseek_v3")
 ALL = frozenset({"q", "k", "v", "out", "gate", "up", "down", "head"})
 
 
@@ -127,4 +125,13 @@ FAMILIES: dict[str, Family] = {
                    "layer", "layer_norm_eps", lambda config: ALL, lambda config: "after", causal=False, prefix="bert.",
                    refused={"position_embedding_type": "absolute", "is_decoder": False, "add_cross_attention": False},
                    unread=("position_ids", ".pooler.dense.weight", ".pooler.dense.bias")),
+}
+# The types of models whose attention alone is built, by `load_attention`: their feed-forward layers are experts.
+ATTENTION_ONLY: dict[str, Family] = {
+    "gpt_oss": LLAMA_ROW,
+    "qwen3_next": replace(LLAMA_ROW, norm="rms + 1", names={
+        **LLAMA, **QK_NORMS, "q_gate": "self_attn.q_proj", "qkvz": "linear_attn.in_proj_qkvz", "ba": "linear_attn.in_proj_ba",
+        "linear_out": "linear_attn.out_proj"}),
+    "deepseek_v3": replace(LLAMA_ROW, names={**named("k", "v"), "q_down": "self_attn.q_a_proj", "q_up": "self_attn.q_b_proj",
+                                             "down": "self_attn.kv_a_proj_with_mqa", "up": "self_attn.kv_b_proj"}),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,7 +21,8 @@ OTHER = {"rope_type", "type", "rope_theta", "partial_rotary_factor"}
 KNOWN = {"default": set(), "linear": {"factor"},
          "llama3": {"factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"},
          "divided": {"divisors"},
-         "yarn": {"factor", "original_max_position_embeddings", "beta_fast", "beta_slow", "attention_factor", "truncate"}}
+         "yarn": {"factor", "original_max_position_embeddings", "beta_fast", "beta_slow", "attention_factor", "truncate", "mscale",
+                  "mscale_all_dim"}}
 
 
 def parameters_of(config: Mapping[str, Any], kind: str) -> dict[str, Any]:
@@ -76,6 +78,15 @@ def frequencies_of(config: Mapping[str, Any], head_dim: int, kind: str = "full_a
     return plain_frequencies(dims, base=base)
 
 
+def mscale(factor: float, by: float) -> float:
+    """Returns 0.1 by ln(factor) + 1, by which YaRN's authors multiply scores; 1 up to a factor of 1.
+
+    >>> mscale(1.0, 0.7), round(mscale(4.0, 1.0), 3)
+    (1.0, 1.139)
+    """
+    return 0.1 * by * math.log(factor) + 1.0 if factor > 1.0 else 1.0
+
+
 def divided(plain: Frequencies, divisors: Any) -> Frequencies:
     """Returns the frequencies, each divided by its own number, as GGUF files have the scaling of Llama 3."""
     by = np.asarray(divisors, np.float64)
@@ -90,5 +101,7 @@ def yarn_of(config: Mapping[str, Any], dims: int, base: float, given: Mapping[st
     made = yarn_frequencies(dims, factor=given["factor"], original_length=length, base=base,
                             beta_fast=given.get("beta_fast") or 32.0, beta_slow=given.get("beta_slow") or 1.0,
                             truncate=given.get("truncate", True))
-    factor = given.get("attention_factor")
+    factor, of_angles, of_all = (given.get(key) for key in ("attention_factor", "mscale", "mscale_all_dim"))
+    if factor is None and of_angles and of_all:
+        factor = mscale(given["factor"], of_angles) / mscale(given["factor"], of_all)
     return made if factor is None else Frequencies(made.values, factor)

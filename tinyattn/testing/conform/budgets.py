@@ -128,7 +128,8 @@ def of_gradients(p: Problem, d_out: Array, dialect: Mapping[str, str], inside: s
     single = many.astype(np.float32)
     with np.errstate(all="ignore"):
         target = side(attention, single.astype(np.float64))
-        runs = [side(core, single) for core in (attention, recomputed(inside_dtype(inside, dtype)))]
+        runs = [side(core, single) for core in (attention, recomputed(
+            inside_dtype(inside, dtype), stored=dtype if dtype in ("float16", "bfloat16") else "float32"))]
         rounding = tuple(np.maximum(np.abs(a - t), np.abs(b - t)) for a, b, t in zip(*runs, target, strict=True))
         change = tuple(np.abs(x - t) for x, t in zip(side(attention, many), truth, strict=True))
     largest = max(1.0, *(float(np.abs(x).max(initial=0.0)) for x in (p.q, p.k, p.v, d_out))) * max(p.full()[-2:])

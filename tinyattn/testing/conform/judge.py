@@ -44,8 +44,9 @@ def conform(fn: Callable[..., Any], *, arrays: str = "numpy", dialect: str | Map
     It may also name "groups" (query heads that share a kv head), "lengths" (as many queries as keys, or not) and "widths"
     (values of another width than keys), which are tried in any case.
     `inside` names the class of arithmetic whose budget judges the kernel. Gradients come from the library's own reverse
-    mode, or from `backward(q, k, v, d_out, **options)`, which gives d_q, d_k, d_v, and d_bias if it has one.
-    `known` maps questions that are known to fail to a link. `seconds` limits the run between calls, and with `isolate`, in a child process, also within a call.
+    mode, or from `backward(q, k, v, d_out, **options)`, which gives d_q, d_k, d_v, and d_bias if it has one. `known` maps
+    questions that are known to fail to a link. `seconds` limits the run between calls, and with `isolate`, in a child
+    process, also within a call.
 
     Raises:
         TypeError: fn is not callable, or an argument is of another kind. ValueError: an unknown library, word, option,

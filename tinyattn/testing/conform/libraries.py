@@ -49,8 +49,10 @@ class Library:
         if self.name == "tinygrad":
             made = self.module.Tensor(x.astype(np.float32) if floats and dtype != "float64" else x)
             return made.cast(getattr(self.module.dtypes, dtype)) if floats else made
-        make = {"jax": "asarray", "mlx": "array", "cupy": "asarray"}.get(self.name, "from_dlpack")
-        made = getattr(self.module, make)(x.astype(np.float32) if floats and dtype != "float64" else x.copy())
+        if self.name not in NAMES:  # DLPack alone is known of it
+            return self.module.from_dlpack(np.array(x, dtype=np_dtype(dtype)) if floats else x.copy())
+        single = x.astype(np.float32) if floats and dtype != "float64" else x.copy()
+        made = getattr(self.module, "array" if self.name == "mlx" else "asarray")(single)
         return made.astype(getattr(self.module, dtype)) if floats else made
 
     def owns(self, x: Any) -> bool:
@@ -78,6 +80,8 @@ class Library:
 
     def dtype_of(self, x: Any) -> str:
         """Returns the name of an array's dtype."""
+        if self.name not in NAMES:
+            return str(np.from_dlpack(x).dtype)
         return str(x.dtype).removeprefix("torch.").removeprefix("mlx.core.").removeprefix("dtypes.")
 
     def pull(self, function: Function, arrays: Sequence[Any], d_out: Callable[[Any], Any]) -> tuple[Any, ...]:
