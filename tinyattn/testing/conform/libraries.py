@@ -51,8 +51,8 @@ class Library:
             return made.cast(getattr(self.module.dtypes, dtype)) if floats else made
         if self.name not in NAMES:  # DLPack alone is known of it
             return self.module.from_dlpack(np.array(x, dtype=np_dtype(dtype)) if floats else x.copy())
-        single = x.astype(np.float32) if floats and dtype != "float64" else x.copy()
-        made = getattr(self.module, "array" if self.name == "mlx" else "asarray")(single)
+        make = getattr(self.module, "array" if self.name == "mlx" else "asarray")
+        made = make(x.astype(np.float32) if floats and dtype != "float64" else x.copy())
         return made.astype(getattr(self.module, dtype)) if floats else made
 
     def owns(self, x: Any) -> bool:
