@@ -42,13 +42,8 @@ def poisoned_rows(run: Run, p: Problem, poison: float) -> str:
         clean, out = run.stranger.call(p)[0], run.stranger.call(p.but(k=k, v=v))[0]
     except (Raised, Misshaped):
         return ""
-<<<<<<< HEAD
-    pairs: Any = visible(run.found, p.full(), p.options.get("causal", False), None, p.options.get("mask"))
-    seen = pairs[..., -1].any(axis=(0, 1))
-=======
     pairs = visible(run.found, p.full(), p.options.get("causal", False), None, p.options.get("mask"))
     seen = np.asarray(pairs[..., -1].any(axis=(0, 1)))
->>>>>>> conform
     return ", ".join(str(i) for i in range(p.q.shape[-2]) if not seen[i] and not near(out[..., i, :], clean[..., i, :]))
 
 
