@@ -6,6 +6,7 @@ what the mechanisms stand on.
     tiles/                  registers, products of tiles, threads
     rules/                  score rules, compiled
     exact/                  exact softmax attention over tiles of keys
+    chosen/                 blocks of keys that queries choose
     states/                 a state that tokens are folded into
     steps/                  what a training step has beside attention
     weights.py              matrices as files store them
@@ -44,11 +45,13 @@ from tinyattn.kernels.softmax.off_by_one import softmax_off_by_one_attention
 from tinyattn.kernels.softmax.qk_norm import qk_norm_attention
 from tinyattn.kernels.softmax.streaming import streaming_attention
 from tinyattn.kernels.sparse.bigbird import bigbird_attention
+from tinyattn.kernels.sparse.block_mixture import block_mixture_attention
 from tinyattn.kernels.sparse.block_sparse import block_sparse_attention
 from tinyattn.kernels.sparse.gathered import gathered_attention
 from tinyattn.kernels.sparse.local import multi_head_local_attention
 from tinyattn.kernels.sparse.longformer import longformer_attention
 from tinyattn.kernels.sparse.lsh import lsh_attention
+from tinyattn.kernels.sparse.native_sparse import native_sparse_attention
 from tinyattn.kernels.sparse.shifted_sparse import shifted_sparse_attention
 from tinyattn.kernels.sparse.streaming_llm import streaming_llm_attention
 from tinyattn.kernels.spatial.axial import axial_attention
@@ -64,6 +67,7 @@ __all__ = [
     "axial_attention",
     "based",
     "bigbird_attention",
+    "block_mixture_attention",
     "block_sparse_attention",
     "contextual_position_attention",
     "cosformer",
@@ -88,6 +92,7 @@ __all__ = [
     "multi_head_attention",
     "multi_head_local_attention",
     "multi_query_attention",
+    "native_sparse_attention",
     "neighborhood_attention",
     "nystrom_attention",
     "paged_attention",

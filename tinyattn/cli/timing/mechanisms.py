@@ -103,6 +103,9 @@ CASES = (
     Case("shifted_sparse_attention", {"group": 512}, seen=lambda length: causal(masks.per_head(
         [masks.block_local(512)] * (HEADS // 2) + [masks.shifted_blocks(512, 256)] * (HEADS // 2)))),
     Case("streaming_llm_attention", {"first": 4, "window": 1024}, seen=lambda length: causal(masks.window(1023, 0) | masks.first(4))),
+    Case("native_sparse_attention", {"block": 64, "selected": 16, "window": 512},
+         lambda q, k, v: {"q": q, "k": k, "v": v, "gates": sigmoid(q[..., :3])}),
+    Case("block_mixture_attention", {"block": 512, "keep": 4}),
     Case("linear_attention", {"causal": True}, products=4),
     Case("retention", {}, gated("heads"), products=4),
     Case("simple_gated_linear_attention", {}, gated("log_decay"), products=4),

@@ -26,7 +26,8 @@ def backward(counter, splits, sizes, parts, scale, picks, q, k, v, out, tops, to
     one = kind_of(1)
     tile, head_width, value_width, micro = sizes.q_tile, sizes.head_width, sizes.value_width, sizes.micro_columns
     p, d_s = np.zeros(sizes.kv_tile * tile, q.dtype), np.zeros(sizes.kv_tile * tile, q.dtype)
-    q_rows, q_t, q_panels = np.empty(head_width * tile, q.dtype), np.empty(head_width * tile, q.dtype), np.empty(head_width * tile, q.dtype)
+    q_rows, q_t = np.empty(head_width * tile, q.dtype), np.empty(head_width * tile, q.dtype)
+    q_panels = np.empty(head_width * tile, q.dtype)
     d_out_rows, d_out_t = np.empty(value_width * tile, q.dtype), np.empty(value_width * tile, q.dtype)
     d_out_panels = np.empty(value_width * tile, q.dtype)
     k_panels, d_q_tile = np.empty(sizes.kv_tile * head_width, q.dtype), np.zeros(tile * head_width, q.dtype)

@@ -15,7 +15,7 @@ from tinyattn.ops.softmax import softmax
 from tinyattn.ops.types import Array
 
 # Scores of queries and blocks that are held at once.
-TOGETHER = 1 << 20
+TOGETHER = 1 << 17
 
 
 class Choice(NamedTuple):
@@ -36,7 +36,7 @@ def picks_of(q: Array, k: Array, choice: Choice) -> Array:
 
     Its own block comes first; -1 stands where there are fewer past blocks than a query may read.
     """
-    block, kv_heads, kv_len, q_len = choice.block, *k.shape[-3:-1], q.shape[-2]
+    block, (kv_heads, kv_len), q_len = choice.block, k.shape[-3:-1], q.shape[-2]
     complete, first = kv_len // block, kv_len - q_len
     means = k[..., : complete * block, :].reshape(*k.shape[:-2], complete, block, k.shape[-1]).mean(axis=-2)
     lead = (*q.shape[:-3], kv_heads if choice.shared else q.shape[-3])
@@ -49,8 +49,8 @@ def picks_of(q: Array, k: Array, choice: Choice) -> Array:
         worth = (importance if choice.shared else gates)(q[..., start : start + rows, :], past, positions, choice)
         own = (positions // block).astype(np.int32)
         made = np.empty((*lead, len(own), choice.count), np.int32)
-        run(choose, made.size // max(1, len(own) * choice.count), worth.size * 4, len(own), worth.shape[-1], choice.count, choice.shared,
-            np.require(worth, requirements=["C", "W"]).reshape(-1), own, made.reshape(-1))
+        run(choose, made.size // max(1, len(own) * choice.count), worth.size * 4, len(own), worth.shape[-1], choice.count,
+            choice.shared, np.require(worth, requirements=["C", "W"]).reshape(-1), own, made.reshape(-1))
         picks[..., start : start + rows, :] = made
     return picks
 

@@ -27,7 +27,10 @@ class Parts(NamedTuple):
 
 @inlined
 def rows_by_block(picks, kv_head, first, count, parts, begins, cursor, members):
-    """Fills members with the `count` rows from `first` on that chose block 0, then block 1, ...: b's from begins[b] to begins[b + 1]."""
+    """Fills members with the rows, `count` from `first` on, that chose block 0, then block 1, ...
+
+    Those of block b stand from begins[b] to begins[b + 1].
+    """
     for b in range(parts.blocks + 1):
         begins[b] = 0
     for row in range(first, first + count):
@@ -65,7 +68,7 @@ def positions(places, members, start, rows, sizes):
 
 @inlined
 def hide(s, j0, there, keys, rows, width, low, places):
-    """Writes -inf where a key comes after its query, and to the keys from `there` on, which belong to no block or to the next one."""
+    """Writes -inf where a key comes after its query, and to the keys from `there` on, which are not of the block."""
     nowhere = s.dtype.type(-np.inf)
     for j in range(max(0, low + 1 - j0), there):
         for i in range(rows):
