@@ -43,9 +43,9 @@ def plain_attention(q: Array, k: Array, v: Array, bias: Array | None, distance: 
 def plain_chosen(q: Array, k: Array, v: Array, choice: Any) -> Array:
     """Returns attention to chosen blocks by the definitions: native sparse attention without its other two parts, or MoBA."""
     if not choice.shared:
-        return definitions.block_mixture_attention(q, k, v, block=choice.block, keep=choice.count, scale=choice.scale)
+        return definitions.block_mixture_attention(q, k, v, block=choice.block, keep=choice.keep, scale=choice.scale)
     gates = np.broadcast_to(np.array([0, 1, 0], q.dtype), (*q.shape[:-1], 3))
-    return definitions.native_sparse_attention(q, k, v, gates=gates, block=choice.block, selected=choice.count, window=1,
+    return definitions.native_sparse_attention(q, k, v, gates=gates, block=choice.block, selected=choice.keep, window=1,
                                                scale=choice.scale)
 
 

@@ -19,14 +19,14 @@ TOGETHER = 1 << 17
 
 
 class Choice(NamedTuple):
-    """How blocks of `block` keys are chosen, `count` per query with its own.
+    """How blocks of `block` keys are chosen, `keep` per query with its own.
 
     With `shared`, all heads of a group choose together, by their weights of the means, and the first and the previous block are
     always chosen. Without it each head chooses by its products with the means.
     """
 
     block: int
-    count: int
+    keep: int
     shared: bool
     scale: float
 
@@ -40,7 +40,7 @@ def picks_of(q: Array, k: Array, choice: Choice) -> Array:
     complete, first = kv_len // block, kv_len - q_len
     means = k[..., : complete * block, :].reshape(*k.shape[:-2], complete, block, k.shape[-1]).mean(axis=-2)
     lead = (*q.shape[:-3], kv_heads if choice.shared else q.shape[-3])
-    picks = np.empty((*lead, q_len, choice.count), np.int32)
+    picks = np.empty((*lead, q_len, choice.keep), np.int32)
     rows = max(1, TOGETHER // max(1, complete * q.size // max(1, q_len * q.shape[-1])))
     for start in range(0, q_len, rows):
         positions = np.arange(start, min(q_len, start + rows)) + first
@@ -48,8 +48,8 @@ def picks_of(q: Array, k: Array, choice: Choice) -> Array:
         past = means[..., : positions[-1] // block + (1 if choice.shared and (positions[-1] + 1) % block == 0 else 0), :]
         worth = (importance if choice.shared else gates)(q[..., start : start + rows, :], past, positions, choice)
         own = (positions // block).astype(np.int32)
-        made = np.empty((*lead, len(own), choice.count), np.int32)
-        run(choose, made.size // max(1, len(own) * choice.count), worth.size * 4, len(own), worth.shape[-1], choice.count,
+        made = np.empty((*lead, len(own), choice.keep), np.int32)
+        run(choose, made.size // max(1, len(own) * choice.keep), worth.size * 4, len(own), worth.shape[-1], choice.keep,
             choice.shared, np.require(worth, requirements=["C", "W"]).reshape(-1), own, made.reshape(-1))
         picks[..., start : start + rows, :] = made
     return picks

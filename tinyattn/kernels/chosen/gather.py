@@ -14,13 +14,13 @@ from tinyattn.kernels.tiles.vector import scale_row
 class Parts(NamedTuple):
     """The rows of a kv head are those of all heads of its group, `rows` of them, in parts of `part` rows.
 
-    Row r has the picks `r % picked` of the kv head, `count` of them, among `blocks` blocks of `block` keys.
+    Row r has the picks `r % picked` of the kv head, `keep` of them, among `blocks` blocks of `block` keys.
     """
 
     rows: int
     part: int
     picked: int
-    count: int
+    keep: int
     blocks: int
     block: int
 
@@ -34,16 +34,16 @@ def rows_by_block(picks, kv_head, first, count, parts, begins, cursor, members):
     for b in range(parts.blocks + 1):
         begins[b] = 0
     for row in range(first, first + count):
-        at = (kv_head * parts.picked + row % parts.picked) * parts.count
-        for n in range(at, at + parts.count):
+        at = (kv_head * parts.picked + row % parts.picked) * parts.keep
+        for n in range(at, at + parts.keep):
             if picks[n] >= 0:
                 begins[picks[n] + 1] += 1
     for b in range(parts.blocks):
         begins[b + 1] += begins[b]
         cursor[b] = begins[b]
     for row in range(first, first + count):
-        at = (kv_head * parts.picked + row % parts.picked) * parts.count
-        for n in range(at, at + parts.count):
+        at = (kv_head * parts.picked + row % parts.picked) * parts.keep
+        for n in range(at, at + parts.keep):
             if picks[n] >= 0:
                 members[cursor[picks[n]]] = row
                 cursor[picks[n]] += 1
