@@ -17,9 +17,10 @@ from tinyattn.ops.types import Array
 @cache
 def walked() -> Mapping[Any, Callable[..., Any]]:
     """Returns what second derivatives walk in the place of each primitive of the kernels."""
+    from tinyattn.kernels.chosen import primitive as chosen
     from tinyattn.kernels.exact import primitive as exact
     from tinyattn.kernels.states import primitive as folded
-    return {exact.attention_with_lse: plain_attention, folded.states: plain_states}
+    return {exact.attention_with_lse: plain_attention, chosen.chosen_attention: plain_chosen, folded.states: plain_states}
 
 
 def plain_attention(q: Array, k: Array, v: Array, bias: Array | None, distance: Array | None, sinks: Array | None,
@@ -37,6 +38,15 @@ def plain_attention(q: Array, k: Array, v: Array, bias: Array | None, distance: 
         bias = distance[:, np.arange(q.shape[-2])[:, None] - np.arange(k.shape[-2]) + k.shape[-2] - 1]
     return definitions.attention_with_lse(q, k, v, mask=options.mask, bias=bias, window=(options.left, options.right),
                                           scale=options.scale, softcap=options.softcap, sinks=sinks, score=score)
+
+
+def plain_chosen(q: Array, k: Array, v: Array, choice: Any) -> Array:
+    """Returns attention to chosen blocks by the definitions: native sparse attention without its other two parts, or MoBA."""
+    if not choice.shared:
+        return definitions.block_mixture_attention(q, k, v, block=choice.block, keep=choice.keep, scale=choice.scale)
+    gates = np.broadcast_to(np.array([0, 1, 0], q.dtype), (*q.shape[:-1], 3))
+    return definitions.native_sparse_attention(q, k, v, gates=gates, block=choice.block, selected=choice.keep, window=1,
+                                               scale=choice.scale)
 
 
 def plain_states(q: Array, k: Array, v: Array, log_decay: Array | None, beta: Array | None, state: Array,

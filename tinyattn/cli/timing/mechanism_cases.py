@@ -126,6 +126,10 @@ CASES = (
     Case("shifted_sparse_attention", {"group": 512}, seen=lambda length: causal(masks.per_head(
         [masks.block_local(512)] * (HEADS // 2) + [masks.shifted_blocks(512, 256)] * (HEADS // 2)))),
     Case("streaming_llm_attention", {"first": 4, "window": 1024}, seen=lambda length: causal(masks.window(1023, 0) | masks.first(4))),
+    # Counted by tiles of 64 keys: 16 chosen ones, a window of 8 and the means of blocks; half of its own block of 8, and three whole.
+    Case("native_sparse_attention", {"block": 64, "selected": 16, "window": 512},
+         lambda q, k, v: {"q": q, "k": k, "v": v, "gates": sigmoid(q[..., :3])}, products=50),
+    Case("block_mixture_attention", {"block": 512, "keep": 4}, products=57),
     Case("neighborhood_attention", {"kernel": 7}, seen=near_cells, grid=True),
     Case("shifted_window_attention", {"window": 8}, products=2, grid=True),
     Case("linear_attention", {"causal": True}, products=4),
