@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tinyattn.laws.problem import Mechanism, Problem
-from tinyattn.ops.score_rule import ScoreRule
+from tinyattn.ops.score_rule import ScoreRule, with_parts
 from tinyattn.testing.broken.twin import twin
 
 
@@ -53,7 +53,7 @@ def rule_parameter_of_another_head(f: Mechanism, p: Problem) -> Any:
     if rule is None:
         return p.call(f)
     heads, kv_heads = p.q.shape[-3], p.k.shape[-3]
-    return p.but(score=rule.with_parts(lambda x: x[np.arange(heads) % kv_heads] if x.ndim > 2 else x)).call(f)
+    return p.but(score=with_parts(rule, lambda x: x[np.arange(heads) % kv_heads] if x.ndim > 2 else x)).call(f)
 
 
 @twin("a_rule_of_hidden_pairs_has_no_effect")
