@@ -10,8 +10,6 @@ Its files, in reading order:
     native_sparse.py        block means, selected blocks and a window
     block_mixture.py        blocks chosen by the means of their keys
     lsh.py                  chunks of tokens sorted by a hash
-    block_mixture.py        blocks that each query chose by their mean keys
-    native_sparse.py        compressed blocks, blocks that were chosen, and a window
     streaming_llm.py        a window and the first tokens, merged
     shifted_sparse.py       the tiles of groups, shifted in half of the heads
 """
