@@ -1,4 +1,4 @@
-"""What second derivatives walk: for each primitive of the kernels, the definition of what it computes from the same arguments."""
+"""Second derivatives of kernels: for each primitive, a definition that computes the same result from the same arguments."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tinyattn.ops.types import Array
 
 @cache
 def walked() -> Mapping[Any, Callable[..., Any]]:
-    """Returns what second derivatives walk in the place of each primitive of the kernels."""
+    """Returns the function that second derivatives use in place of each primitive of the kernels."""
     from tinyattn.kernels.chosen import primitive as chosen
     from tinyattn.kernels.exact import primitive as exact
     from tinyattn.kernels.states import primitive as folded
@@ -25,10 +25,10 @@ def walked() -> Mapping[Any, Callable[..., Any]]:
 
 def plain_attention(q: Array, k: Array, v: Array, bias: Array | None, distance: Array | None, sinks: Array | None,
                     options: Any, values: Array | None = None, table: Array | None = None) -> tuple[Array, Array]:
-    """Returns the definition of what the kernel's primitive computes, from the same arguments.
+    """Returns by the definition what the kernel's primitive computes from the same arguments.
 
     `distance` (heads, q_len + kv_len - 1) is a bias of distances, `values` are the parameters of a score rule, and
-    `table` (..., heads, q_len, positions) is what contextual positions read.
+    `table` (..., heads, q_len, positions) holds the numbers that contextual positions interpolate.
     """
     score = None if values is None else options.rule.of(values)
     if table is not None:
@@ -51,7 +51,7 @@ def plain_chosen(q: Array, k: Array, v: Array, choice: Any) -> Array:
 
 def plain_states(q: Array, k: Array, v: Array, log_decay: Array | None, beta: Array | None, state: Array,
                  scale: float) -> tuple[Array, Array]:
-    """Returns the definition of what the kernel of states computes, from the same arguments."""
+    """Returns by the definition what the kernel of states computes from the same arguments."""
     given: dict[str, Any] = {"scale": scale, "initial_state": state, "return_state": True}
     if beta is not None:
         decay = np.zeros(k.shape[:-1], k.dtype) if log_decay is None else log_decay

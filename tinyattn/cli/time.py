@@ -1,4 +1,4 @@
-"""tinyattn time: ratios of what is measured in turns, after a warm-up."""
+"""tinyattn time: measures alternatives in turns, after a warm-up, and prints their ratios."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The linear family over many ranks: what a span of tokens does to the state is an affine map, and maps are exchanged."""
+"""The linear family over many ranks: a span of tokens changes the state by an affine map, and ranks exchange these maps."""
 
 from __future__ import annotations
 

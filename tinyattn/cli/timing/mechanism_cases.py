@@ -1,4 +1,4 @@
-"""The mechanisms as they are timed: their arguments, and the work that their visible pairs are."""
+"""The mechanisms as they are timed: their arguments, and the work that their visible pairs take."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tinyattn.ops.norm import unit
 from tinyattn.ops.types import Array
 
 HEADS, DIM = 8, 64
-# The longer of the lengths of the table: positions of a mechanism that has a greatest length reach so far.
+# The longest length in the table; a mechanism with a greatest length gets positions up to it.
 LONG = 8192
 # Work is counted in tiles of this many queries and keys that hold a visible pair, whatever tiles a kernel uses.
 TILE = 64
@@ -27,10 +27,10 @@ Call = Callable[..., Any]
 
 @dataclass(frozen=True)
 class Case:
-    """One mechanism as it is timed: options that are the same for every length or made for one, and which pairs are visible.
+    """One mechanism as it is timed: its options, fixed or made for a length, and which pairs are visible.
 
-    `arguments(q, k, v)` are its arguments by name beside the options. `products` counts the whole products of a tile of tokens,
-    forward, where a state stands in the place of the pairs. `label` tells rows of one mechanism apart.
+    `arguments(q, k, v)` are its arguments by name beside the options. `products` is the number of matrix products per tile of
+    tokens, forward, of a mechanism that has a state instead of pairs. `label` tells rows of one mechanism apart.
     """
 
     name: str

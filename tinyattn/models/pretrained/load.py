@@ -97,7 +97,7 @@ def from_folder(folder: Path, dtype: np.dtype[Any]) -> Model:
 
 
 def listed(value: Any) -> list[int]:
-    """Returns the ints of a value that is one or a list of them.
+    """Returns the ints in a value that is an int or a list of ints.
 
     >>> listed(3), listed([1, 2]), listed(None)
     ([3], [1, 2], [])
@@ -118,7 +118,7 @@ def folder_tokenizer(folder: Path) -> Tokenizer:
 
 
 def folder_pooling(folder: Path) -> Pooling:
-    """Returns the pooling that a folder names: the mean, of unit length, where it names none."""
+    """Returns the pooling that a folder names; without one, the mean, scaled to unit length."""
     path = folder / "modules.json"
     if not path.is_file():
         return Pooling()
@@ -179,7 +179,7 @@ def from_training(path: Path, dtype: np.dtype[Any], mixing: Callable[[str], Mapp
 
 
 def residual(block: Block, *, plain: bool) -> ResidualBlock:
-    """Returns a block of a decoder as trained models have it; plain attention becomes a `TrainedAttention`."""
+    """Returns a block of a decoder as a block of a loaded model; plain attention becomes a `TrainedAttention`."""
     attention, forward = block.attention, block.feed_forward
     mixed: Any = attention
     if plain and isinstance(attention, SelfAttention) and attention.k is not None and attention.v is not None:
