@@ -9,11 +9,12 @@ import pytest
 from tinyattn import kernels, ops
 from tinyattn.engine import Tensor, grad, vjp
 from tinyattn.kernels.steps import activation, embedding, loss, norm, product, rotary
+from tinyattn.laws import budget
+from tinyattn.laws.problem import Problem
 from tinyattn.ops.activation import swiglu
 from tinyattn.ops.positions.rotary import rotary_from
 
 RNG = np.random.default_rng
-FACTOR, DRAWS = 4.0, 8
 TOKENS = RNG(0).integers(0, 37, (3, 11))
 
 
@@ -73,25 +74,14 @@ def curved(f):
 
 
 def spent(kernel, definition, arrays):
-    """Returns the largest error of the kernel in budgets: 4 (E + J + eps |out|), as `tinyattn.laws.budget` measures them."""
-    dtype, eps, rng = arrays[0].dtype, float(np.finfo(np.float32).eps), RNG(0)
-    wide = [x.astype(np.float64) for x in arrays]
-    truth = [np.asarray(out) for out in definition(*wide)]
-    errors, jitter = ([0.0] * len(truth) for _ in range(2))
-    for _ in range(DRAWS):
-        moved = [x * (1.0 + eps * rng.choice((-1.0, 1.0), x.shape)) for x in wide]
-        for into, got, want in ((jitter, definition(*moved), truth), (
-                errors, definition(*(x.astype(np.float32) for x in moved)),
-                definition(*(x.astype(np.float32).astype(np.float64) for x in moved)))):
-            into[:] = [max(most, float(np.max(np.abs(a - b), initial=0.0))) for most, a, b in zip(into, got, want, strict=True)]
-    shrink = 2.0 ** -29 if dtype == np.float64 else 1.0
-    worst = 0.0
-    for got, want, error, moves in zip(kernel(*arrays), truth, errors, jitter, strict=True):
-        assert got.shape == want.shape
-        assert got.dtype == dtype
-        allowed = FACTOR * (shrink * (error + moves) + float(np.finfo(dtype).eps) * np.abs(want))
-        worst = max(worst, float(np.max(np.abs(got - want) / np.maximum(allowed, np.finfo(dtype).tiny), initial=0.0)))
-    return worst
+    """Returns the largest error of the kernel in units of what `tinyattn.laws.budget` allows on the same arrays."""
+    one = np.ones((1, 1), arrays[0].dtype)  # k and v of a budget's problem, which only its floor of underflow reads
+    problem = Problem(arrays[0], one, one, {"rest": tuple(arrays[1:])})
+    got = kernel(*arrays)
+    assert [out.dtype for out in got] == [arrays[0].dtype] * len(got)
+    grown = budget.growing([lambda honest, p: tuple(honest(p.q, *p.options["rest"]))], definition, problem, RNG(0), reorder=False,
+                           pool=budget.anywhere)
+    return budget.sufficient(grown, got).spent(got)
 
 
 @pytest.mark.parametrize("lay", [np.asarray, strided])
