@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -87,7 +88,10 @@ for bits, error in ((8, 0.02), (4, 0.3)):
 """
 
 
-@pytest.mark.parametrize("code", [EXACT, STORED], ids=["exact", "stored"])
+STEPS = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import numpy as np, test_steps; test_steps.check_all(np.float64)"
+
+
+@pytest.mark.parametrize("code", [EXACT, STORED, STEPS], ids=["exact", "stored", "steps"])
 @pytest.mark.parametrize("variable", ["NUMBA_DISABLE_JIT", "NUMBA_BOUNDSCHECK"])
 def test_uncompiled_and_with_bounds_checked(variable, code, tmp_path):
     done = run(code, **{variable: "1", "NUMBA_CACHE_DIR": str(tmp_path)})
