@@ -73,7 +73,7 @@ def test_the_table_fits_80_columns_with_every_name_whole(capsys):
     assert all(len(line.split()) == len(table[0].split()) for line in table[:-1])
     legend = lines[lines.index("") + 1 :][: len(comparing_text.LEGEND)]
     assert [line.split()[0] for line in legend] == table[0].split()[1:]
-    assert "behind 1,024 bytes" in shown
+    assert "after 1,024 bytes" in shown
     assert f"    a\\tb\\x1b[0m\\x00\\ufffd\n    {72 * 'x'}" in shown  # the room between two margins of 4
     assert "    def f(x):\n        \\xe9\n" in shown
 
@@ -83,7 +83,7 @@ def test_a_sample_is_a_handful_of_lines_of_which_none_is_blank(capsys):
     settings = {"bigram_bits_per_byte": 3.2671, "behind": 1024, "temperature": 0.8, "seed": 3, "prompt": "import this\n"}
     comparing_text.print_text({"settings": settings, "rows": [{**line_of("attention"), "sample": sample}]})
     shown = capsys.readouterr().out
-    assert shown.endswith("behind this held text:\n    import this\n\nattention writes:\n      first\n    0\n    1\n    2\n    3\n    4\n")
+    assert shown.endswith("after this held-out text:\n    import this\n\nattention writes:\n      first\n    0\n    1\n    2\n    3\n    4\n")
 
 
 def test_rows_too_wide_are_printed_as_blocks(capsys):

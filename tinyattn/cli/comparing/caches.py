@@ -29,7 +29,7 @@ LEGEND = {
     "exact": "whether the cache loses nothing; window: nothing within its window",
     "bytes": "held by the caches of all layers at the end of a context",
     "B/token": "the same per byte of text",
-    "write/s": "bytes per second behind half a context",
+    "write/s": "bytes per second after half a context",
     "gap": "largest error of the logits; up to 1 is rounding alone",
     "bits": "bits per byte of held-out text, half a context of which is read at once",
     "lost": "the bits above those of the same model without a cache",

@@ -23,7 +23,7 @@ from tinyattn.ops.types import Array
 
 # Windows of held text on which bits are measured.
 WINDOWS = 64
-# Bytes behind which decoding is timed, whatever the context: behind a few dozen a cache saves little.
+# Bytes after which decoding is timed, whatever the context: after a few dozen a cache saves little.
 BEHIND = 1024
 CACHED, UNCACHED = 64, 8
 SAMPLE, TEMPERATURE = 160, 0.8
@@ -34,7 +34,7 @@ SHOWN = 6
 LEGEND = {
     "bits": "bits per byte of held-out text; a good model needs fewer than (bigram)",
     "train/s": "bytes per second in training",
-    "write/s": "bytes per second in writing through a cache, behind {behind:,} bytes",
+    "write/s": "bytes per second in writing through a cache, after {behind:,} bytes",
     "full/s": "the same without a cache: all of the text is read again for each byte",
     "B/token": "bytes that the caches of all layers hold, per byte of that text",
     "gap": "largest error of the cached logits; up to 1 is rounding alone",
@@ -50,7 +50,7 @@ def text_plan(rows: list[Row], task: Task, settings: dict[str, Any], title: str)
 
 
 def long_prompt(held: Array, config: DecoderConfig) -> bytes:
-    """Returns the text behind which decoding is timed."""
+    """Returns the text after which decoding is timed."""
     return held[: max(BEHIND, config.context)].tobytes()
 
 
@@ -113,7 +113,7 @@ def print_text(report: Report) -> None:
     rows.append(["(bigram)", f"{settings['bigram_bits_per_byte']:.3f}", "", "", "", "", ""])
     print_table("mechanism", {name: says.format(behind=settings["behind"]) for name, says in LEGEND.items()}, rows)
     if report["rows"]:
-        print(f"\nSamples at temperature {settings['temperature']}, seed {settings['seed']}, behind this held text:")
+        print(f"\nSamples at temperature {settings['temperature']}, seed {settings['seed']}, after this held-out text:")
         print_indented(settings["prompt"])
     for line in report["rows"]:
         print(f"\n{line['mechanism']} writes:")

@@ -13,7 +13,7 @@ Its files, in reading order:
     step.py                 where the time of a training step goes
     step_by_hand.py         decoding typed out in NumPy
     generate.py             a decoding step through each cache
-    caches.py               a decoding step behind a long text
+    caches.py               a decoding step after a long text
     attention.py            the definition beside its formula
     import_time.py          the import of the package
     kernel_cases.py         the cases of the kernels' table

@@ -1,4 +1,4 @@
-"""A decoding step through each cache behind a long text, beside the decoding kernel alone on the same keys."""
+"""A decoding step through each cache after a long text, beside the decoding kernel alone on the same keys."""
 
 from __future__ import annotations
 
@@ -54,4 +54,4 @@ def time_caches(rounds: int) -> list[Line]:
     return lines
 
 
-TABLE = Table("a decoding step through each cache behind a long text, beside the kernel alone", time_caches)
+TABLE = Table("a decoding step through each cache after a long text, beside the kernel alone", time_caches)
