@@ -98,7 +98,7 @@ def one_query(q: Array, parts: list[Part]) -> Array | None:
 
 def settled_bias(bias: Array | Bias | None, full: tuple[int, ...], compute: Any,
                  visible: Callable[[], Array | None]) -> Array | Bias | None:
-    """Returns a bias whose +inf are replaced while all keys of a query are known, since the parts do not know each other.
+    """Returns a bias whose +inf are replaced while all keys of a query are known, since no part knows the keys of the others.
 
     `visible()` tells which of all keys each query sees. If a query sees several +inf, they become NaN, as its output is; +inf at
     keys that it does not see become -inf.

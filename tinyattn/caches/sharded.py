@@ -14,7 +14,7 @@ from tinyattn.parallel.tree import tree_attention
 
 
 class ShardedCache:
-    """Keys and values of one sequence over many ranks: of every `block` tokens in turn, one rank keeps them.
+    """Keys and values of one sequence over many ranks: the ranks take turns to keep a block of `block` tokens.
 
     Every rank gives the same chunk to `step` and gets the same rows, the same bits, back.
 
@@ -36,7 +36,7 @@ class ShardedCache:
         return Layout(length, tuple(tuple((a, min(a + self.block, length)) for a in starts[rank::ranks]) for rank in range(ranks)))
 
     def step(self, q: Array, k: Array, v: Array, **options: Any) -> Array:
-        """Appends the keys and values of a chunk, each on its rank, and returns what its queries read; causal, as every cache."""
+        """Appends the keys and values of a chunk, each on its rank, and returns what its queries read; causal, as with every cache."""
         rank, new = self.comm.Get_rank(), k.shape[-2]
         layout = self.layout(self.length + new)
         mine = layout.positions(rank)

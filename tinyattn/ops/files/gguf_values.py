@@ -96,7 +96,7 @@ class Header:
         return [self.value(inner, what, depth + 1) for _ in range(count)]
 
     def texts(self, what: str) -> list[str]:
-        """Returns a list of strings. A vocabulary has 50,000 to 250,000, so this is what reading a header takes time for."""
+        """Returns a list of strings. A vocabulary has 50,000 to 250,000, and they take most of the time."""
         count = self.count(8, f"strings of {what}")
         length_at: Callable[..., tuple[int]] = struct.Struct("<Q").unpack_from
         raw, at, end, found = self.raw, self.at, len(self.raw), []

@@ -13,7 +13,7 @@ from tinyattn.ops.files.header import LONGEST, SafetensorsError, no_constant, un
 from tinyattn.ops.files.stored import Stored
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
-# So many names are told in one error.
+# At most this many names are listed in one error.
 TOLD = 5
 
 

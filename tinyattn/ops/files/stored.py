@@ -103,7 +103,7 @@ class Stored:
         return Stored(self.name, self.code, (len(indices), *self.shape[1:]), raw)
 
     def array(self, dtype: Any = None) -> Array:
-        """Returns the whole tensor, as `rows` does; without a copy where the file holds the numbers as they are asked for.
+        """Returns the whole tensor, as `rows` does; without a copy where the file holds the numbers in the requested dtype.
 
         >>> Stored("a: w", "F32", (), np.zeros(4, np.uint8)).array()
         array(0., dtype=float32)
@@ -114,7 +114,7 @@ class Stored:
 
     def unpacked(self, raw: Array, dtype: np.dtype[Any]) -> Array:
         """Returns the numbers that these bytes of the tensor hold."""
-        # A scale that is infinite or NaN gives NaN, and one beyond the dtype inf, without a warning: who loads weights looks.
+        # An infinite or NaN scale gives NaN, and one beyond the dtype inf, without a warning: models check their outputs and weights.
         with np.errstate(all="ignore"):
             if self.code in BLOCKS:
                 size, unpack = BLOCKS[self.code]
