@@ -21,8 +21,8 @@ def named(extra: str) -> set[str]:
 
 def test_all_holds_every_extra_for_users_and_no_development_tool() -> None:
     tools = named("test") | named("docs") | named("browser")
-    assert named("all") == named("fast") | named("cli") | named("plot") | named("data")
-    assert not named("all") & (tools - {"numba", "rich", "matplotlib", "scikit-learn", "threadpoolctl"})
+    assert named("all") == named("fast") | named("cli") | named("plot") | named("data") | named("hub")
+    assert not named("all") & (tools - {"numba", "rich", "matplotlib", "scikit-learn", "threadpoolctl", "tokenizers", "jinja2"})
     assert {"pytest", "ruff", "mypy", "hypothesis", "sphinx"} <= tools
 
 

@@ -15,7 +15,6 @@ from tinyattn import plot as plot
 from tinyattn import testing as testing
 from tinyattn.definitions import attention_scores as attention_scores
 from tinyattn.definitions import attention_weights as attention_weights
-from tinyattn.definitions import block_mixture_attention as block_mixture_attention
 from tinyattn.definitions import contextual_position_bias as contextual_position_bias
 from tinyattn.definitions import delta_rule_chunked as delta_rule_chunked
 from tinyattn.definitions import delta_rule_recurrent as delta_rule_recurrent
@@ -27,7 +26,6 @@ from tinyattn.definitions import gated_linear_attention_recurrent as gated_linea
 from tinyattn.definitions import linear_attention_chunked as linear_attention_chunked
 from tinyattn.definitions import linear_attention_parallel as linear_attention_parallel
 from tinyattn.definitions import linear_attention_recurrent as linear_attention_recurrent
-from tinyattn.definitions import native_sparse_attention as native_sparse_attention
 from tinyattn.definitions import retention_chunked as retention_chunked
 from tinyattn.definitions import retention_parallel as retention_parallel
 from tinyattn.definitions import retention_recurrent as retention_recurrent
@@ -47,6 +45,7 @@ from tinyattn.fastest import attention_with_lse as attention_with_lse
 from tinyattn.fastest import axial_attention as axial_attention
 from tinyattn.fastest import based as based
 from tinyattn.fastest import bigbird_attention as bigbird_attention
+from tinyattn.fastest import block_mixture_attention as block_mixture_attention
 from tinyattn.fastest import block_sparse_attention as block_sparse_attention
 from tinyattn.fastest import contextual_position_attention as contextual_position_attention
 from tinyattn.fastest import cosformer as cosformer
@@ -71,6 +70,7 @@ from tinyattn.fastest import lsh_attention as lsh_attention
 from tinyattn.fastest import multi_head_attention as multi_head_attention
 from tinyattn.fastest import multi_head_local_attention as multi_head_local_attention
 from tinyattn.fastest import multi_query_attention as multi_query_attention
+from tinyattn.fastest import native_sparse_attention as native_sparse_attention
 from tinyattn.fastest import neighborhood_attention as neighborhood_attention
 from tinyattn.fastest import nystrom_attention as nystrom_attention
 from tinyattn.fastest import performer as performer

@@ -1,6 +1,6 @@
-"""One function per mechanism: its kernel where there is one for a call, else its definition; one name, one set of errors.
+"""One function per mechanism, which runs the kernel where that is faster and else the definition, with the same errors.
 
-The rule is `fastest`, for every mechanism. Those of exact attention also have forms in NumPy that are faster than their
+`fastest` makes each of them. Those of exact attention also have forms in NumPy that are faster than their
 definitions, for calls that are too small for the kernel or where Numba is absent.
 """
 
@@ -19,15 +19,15 @@ from tinyattn import definitions
 from tinyattn.ops.signature import mechanism_name, shapes
 from tinyattn.ops.types import Array
 
-# From this many scores on a kernel is faster, forward and with gradients: below, the call itself takes as long.
+# With this many scores or more a kernel is faster, forward and with gradients; with fewer, calling it takes as long as the work.
 KERNEL_SCORES = 4096
-# A decoding step needs more of them, and heads that share their keys: with one query per key head BLAS is as fast.
+# A decoding step needs more scores, and heads that share their keys: with one query per key head BLAS is as fast.
 DECODE_SCORES, DECODE_QUERIES = 1 << 16, 8
 # Scores of a call that fit in a core's own cache; measured: 2 MiB and above cost three times as much per element.
 PART_BYTES = 1 << 20
 # Above this many bytes for one head's scores the streaming form is faster.
 STREAM_BYTES = 1 << 26
-# What is computed in its own dtype.
+# Dtypes that are computed as they are; 16-bit ones are computed in float32.
 WIDE = {np.dtype(np.float32), np.dtype(np.float64)}
 ARRAYS = ("q", "k", "v")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -37,9 +37,9 @@ def fastest(definition: F, plain: Callable[..., Any] | None = None, worth: Calla
     """Returns the fastest form of a definition, with its name, signature, results and errors.
 
     That is its kernel where Numba is installed and the call is large enough for it, else the form in NumPy, `plain`, which is
-    the definition itself unless another is given. `worth(queries, keys)` says of their shapes whether a call is large enough; it
-    is `large` unless given. The kernel has the checks of the definition, so that every call may go to either. A second derivative
-    walks the definitions of what is compiled.
+    the definition itself unless another is given. `worth(queries, keys)` says from their shapes whether a call is large
+    enough; the default is `large`. The kernel has the checks of the definition, so that every call may go to either. A second
+    derivative uses the definition in place of the kernel.
     """
     enough, known = worth or large, signature(definition).parameters.keys()
     small, name = plain or definition, mechanism_name(definition)
@@ -80,13 +80,13 @@ def large(queries: tuple[int, ...], keys: tuple[int, ...]) -> bool:
 
 
 def folds(queries: tuple[int, ...], keys: tuple[int, ...]) -> bool:
-    """Returns whether a call on arrays of these shapes folds enough into states for a kernel: 65,536 products."""
+    """Returns whether a call of a linear mechanism is large enough for a kernel: from 65,536 products of keys and values on."""
     return len(queries) > 1 and len(keys) > 1 and math.prod(keys) * keys[-1] >= 1 << 16
 
 
 @cache
 def kernel(name: str = "attention") -> Any:
-    """Returns a name of `tinyattn.kernels`; None where Numba is absent, does not fit this NumPy, or is told not to compile."""
+    """Returns the kernel of this name; None if Numba is absent, does not work with this NumPy, or is told not to compile."""
     try:
         from tinyattn import kernels
         from tinyattn.kernels.tiles.jit import DISABLED
@@ -98,10 +98,10 @@ def kernel(name: str = "attention") -> Any:
 def in_numpy(definition: F, shares: Callable[[int, int], bool] = lambda heads, kv_heads: True) -> F:
     """Returns the fastest form in NumPy of a definition of exact attention, with its name, results and errors.
 
-    A small decoding step of one query per head is the bare formula. A batch is cut so that the scores of each part stay in the
-    processor's cache, and where the scores of one call would take more than 64 MiB, the streaming form holds one block of
-    them at a time. Everything else is left to the definition, and so is every argument that it refuses. `shares(heads,
-    kv_heads)` says whether the definition takes so many heads.
+    A small decoding step of one query per head is computed by the bare formula. A batch is cut so that the scores of each part
+    stay in the processor's cache, and where the scores of one call would take more than 64 MiB, the streaming form holds one
+    block of them at a time. Everything else is left to the definition, and so is every argument that it refuses. `shares(heads,
+    kv_heads)` says whether the definition takes these numbers of heads.
     """
     known = set(signature(definitions.attention).parameters) - set(ARRAYS)
     streamed = named(definition, definitions.streaming_attention)
@@ -115,7 +115,7 @@ def in_numpy(definition: F, shares: Callable[[int, int], bool] = lambda heads, k
         if plain_step(q, k, v, options) and shares(q.shape[-3], k.shape[-3]) and q.size // q.shape[-1] * k.shape[-2] < DECODE_SCORES:
             return one_query(q, k, v, definition)
         shape, kv_shape, value_shape = (tuple(getattr(x, "shape", ())) for x in arrays)
-        # What has no such axes, or other ones, is left for the definition to refuse by name.
+        # Arrays whose axes do not fit go to the definition, which refuses them by name.
         if not (2 <= len(shape) == len(kv_shape) and value_shape[:-1] == kv_shape[:-1]
                 and shares(*((shape[-3], kv_shape[-3]) if len(shape) > 2 else (1, 1)))):
             return definition(*arrays, **options)
@@ -151,7 +151,7 @@ def plain_step(q: Array, k: Array, v: Array, options: dict[str, Any]) -> bool:
 
 @np.errstate(under="ignore")
 def one_query(q: Array, k: Array, v: Array, definition: Callable[..., Any]) -> Array:
-    """Returns attention where every query sees every key: nothing to hide, to cap or to add.
+    """Returns attention in which every query sees every key, without mask, cap or bias.
 
     Written out, as the checks of `scores_of` and `exponentials` take as long as so small a product: a step with 4 to 8 heads and
     64 to 512 keys was measured at 1.5 to 2.3 times the time with them, and the definition at 2.7 to 8 times.
@@ -176,6 +176,7 @@ attention_with_lse = fastest(definitions.attention_with_lse)
 axial_attention = fastest(definitions.axial_attention)
 based = fastest(definitions.based, worth=folds)
 bigbird_attention = fastest(definitions.bigbird_attention)
+block_mixture_attention = fastest(definitions.block_mixture_attention)
 block_sparse_attention = fastest(definitions.block_sparse_attention)
 cosformer = fastest(definitions.cosformer, worth=folds)
 delta_rule = fastest(definitions.delta_rule, partial(definitions.delta_rule_chunked, chunk=16), folds)
@@ -202,6 +203,7 @@ multi_head_attention = fastest(definitions.multi_head_attention,
 multi_head_local_attention = fastest(definitions.multi_head_local_attention)
 multi_query_attention = fastest(definitions.multi_query_attention,
                                 in_numpy(definitions.multi_query_attention, lambda heads, kv_heads: kv_heads == 1))
+native_sparse_attention = fastest(definitions.native_sparse_attention)
 neighborhood_attention = fastest(definitions.neighborhood_attention)
 nystrom_attention = fastest(definitions.nystrom_attention)
 performer = fastest(definitions.performer, worth=folds)

@@ -16,7 +16,7 @@ __all__ = ["attention_heads", "attention_map", "growth", "losses", "mask", "occu
 
 
 def losses(curves: Mapping[str, Sequence[float]], *, bar: float | None = None, unit: str = "byte") -> Any:
-    """Returns a matplotlib Figure of training losses, given in nats and drawn in bits per unit; `bar` is drawn as the bigram.
+    """Returns a matplotlib Figure of training losses, given in nats and drawn in bits per unit; `bar` is the line of the bigram.
 
     >>> losses({"attention": [5.5, 4.0]}).axes[0].get_ylabel()
     'bits per byte'
@@ -34,7 +34,7 @@ def losses(curves: Mapping[str, Sequence[float]], *, bar: float | None = None, u
 
 
 def page(panels: int) -> Any:
-    """Returns a matplotlib Figure with so many panels side by side.
+    """Returns a matplotlib Figure with this many panels side by side.
 
     >>> len(page(2).axes)
     2
@@ -118,11 +118,11 @@ def shade(cells: Array, ax: Any) -> Any:
 def attention_map(weights: Array, *, head: int = 0, tokens: Sequence[str] | None = None, ax: Any = None) -> Any:
     """Returns Axes with the weights of one head, one row per query; weights that are exactly 0 are blank.
 
-    Shapes: weights (queries, keys) or (heads, queries, keys); `tokens` names queries and keys, where there are as many of both.
+    Shapes: weights (queries, keys) or (heads, queries, keys); `tokens` names the queries and the keys, if these are equally many.
 
     Raises:
-        ValueError: weights of several sequences, or another number of tokens than of queries and of keys.
-        IndexError: a head that is not there.
+        ValueError: weights of several sequences, or `tokens` that are not one per query and per key.
+        IndexError: a head that does not exist.
 
     >>> attention_map(np.eye(3)).get_title()
     'head 0'
@@ -176,7 +176,7 @@ def mask(pattern: Pattern | Array, q_len: int | None = None, kv_len: int | None 
     """Returns Axes with the keys that each query sees, one row per query: of a Pattern at these lengths, or of a boolean matrix.
 
     Raises:
-        TypeError: neither of the two. ValueError: a Pattern without lengths, or one that differs between heads.
+        TypeError: neither a Pattern nor a boolean array. ValueError: a Pattern without lengths, or one that differs between heads.
 
     >>> from tinyattn.ops import masks
     >>> mask(masks.causal(), 4, 4).get_title()

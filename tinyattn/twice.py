@@ -1,4 +1,4 @@
-"""What second derivatives walk: for each primitive of the kernels, the definition of what it computes from the same arguments."""
+"""Second derivatives of kernels: for each primitive, a definition that computes the same result from the same arguments."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ from tinyattn.ops.types import Array
 
 @cache
 def walked() -> Mapping[Any, Callable[..., Any]]:
-    """Returns what second derivatives walk in the place of each primitive of the kernels."""
+    """Returns the function that second derivatives use in place of each primitive of the kernels."""
+    from tinyattn.kernels.chosen import primitive as chosen
     from tinyattn.kernels.exact import primitive as exact
     from tinyattn.kernels.states import primitive as folded
-    return {exact.attention_with_lse: plain_attention, folded.states: plain_states}
+    return {exact.attention_with_lse: plain_attention, chosen.chosen_attention: plain_chosen, folded.states: plain_states}
 
 
 def plain_attention(q: Array, k: Array, v: Array, bias: Array | None, distance: Array | None, sinks: Array | None,
                     options: Any, values: Array | None = None, table: Array | None = None) -> tuple[Array, Array]:
-    """Returns the definition of what the kernel's primitive computes, from the same arguments.
+    """Returns by the definition what the kernel's primitive computes from the same arguments.
 
     `distance` (heads, q_len + kv_len - 1) is a bias of distances, `values` are the parameters of a score rule, and
-    `table` (..., heads, q_len, positions) is what contextual positions read.
+    `table` (..., heads, q_len, positions) holds the numbers that contextual positions interpolate.
     """
     score = None if values is None else options.rule.of(values)
     if table is not None:
@@ -39,9 +40,18 @@ def plain_attention(q: Array, k: Array, v: Array, bias: Array | None, distance: 
                                           scale=options.scale, softcap=options.softcap, sinks=sinks, score=score)
 
 
+def plain_chosen(q: Array, k: Array, v: Array, choice: Any) -> Array:
+    """Returns attention to chosen blocks by the definitions: native sparse attention without its other two parts, or MoBA."""
+    if not choice.shared:
+        return definitions.block_mixture_attention(q, k, v, block=choice.block, keep=choice.keep, scale=choice.scale)
+    gates = np.broadcast_to(np.array([0, 1, 0], q.dtype), (*q.shape[:-1], 3))
+    return definitions.native_sparse_attention(q, k, v, gates=gates, block=choice.block, selected=choice.keep, window=1,
+                                               scale=choice.scale)
+
+
 def plain_states(q: Array, k: Array, v: Array, log_decay: Array | None, beta: Array | None, state: Array,
                  scale: float) -> tuple[Array, Array]:
-    """Returns the definition of what the kernel of states computes, from the same arguments."""
+    """Returns by the definition what the kernel of states computes from the same arguments."""
     given: dict[str, Any] = {"scale": scale, "initial_state": state, "return_state": True}
     if beta is not None:
         decay = np.zeros(k.shape[:-1], k.dtype) if log_decay is None else log_decay

@@ -106,7 +106,7 @@ def test_every_cache_of_a_long_text_stands_beside_the_kernel_alone(monkeypatch, 
 
 def test_only_kernels_are_drawn(capsys, tmp_path):
     assert main(["time", "import", "--plot", str(tmp_path / "x.png")]) == 2
-    assert "--plot: only kernels are drawn" in capsys.readouterr().err
+    assert "--plot: only kernels and mechanisms are drawn" in capsys.readouterr().err
 
 
 def test_a_case_is_drawn_as_it_ran_beside_the_first_library():

@@ -35,6 +35,7 @@ elementwise = {name: Door(of(x=X)) for name in ("elu_plus_one", "erf", "exact_ge
                                                 "taylor_features", "merge_heads", "unit")}
 seen = {"scores": X, "visible": X > -1.0}
 DOORS = elementwise | {
+    "ScoreRule": Door(of(function=lambda s, i, j: s - 0.1 * abs(i - j))),
     "Bias": Door(of(of=lambda distance: 0.1 * distance[None])),
     "Bias.dense": Door(of(**LENGTHS), make=bias),
     "Bias.tile": Door(of(q_positions=np.arange(3), kv_positions=np.arange(4)), make=bias),

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -95,4 +96,19 @@ for q_len, kv_len, d in ((70, 90, 24), (1, 300, 64), (150, 150, 16)):
 """
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True,
                           env={**os.environ, "NUMBA_CPU_NAME": cpu, "NUMBA_CPU_FEATURES": features, "NUMBA_CACHE_DIR": str(tmp_path)})
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="names x86 processors")
+def test_the_steps_with_registers_of_16_bytes_and_bounds_checked(tmp_path):
+    code = f"""
+import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
+import numpy as np, test_steps
+from tinyattn.kernels.tiles import lanes
+assert lanes.lanes(4) == 4, lanes.lanes(4)
+test_steps.check_all(np.float32)
+"""
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True,
+                          env={**os.environ, "NUMBA_CPU_NAME": "x86-64", "NUMBA_CPU_FEATURES": "+sse2,-avx", "NUMBA_BOUNDSCHECK": "1",
+                               "NUMBA_CACHE_DIR": str(tmp_path)})
     assert done.returncode == 0, done.stderr

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -87,8 +88,13 @@ for bits, error in ((8, 0.02), (4, 0.3)):
 """
 
 
-@pytest.mark.parametrize("code", [EXACT, STORED], ids=["exact", "stored"])
-@pytest.mark.parametrize("variable", ["NUMBA_DISABLE_JIT", "NUMBA_BOUNDSCHECK"])
+STEPS = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import numpy as np, test_steps; test_steps.check_all(np.float64)"
+
+
+# The bounds of the steps are checked in test_ends.py, as they are compiled there anyway.
+@pytest.mark.parametrize(("variable", "code"), [("NUMBA_DISABLE_JIT", EXACT), ("NUMBA_DISABLE_JIT", STORED), ("NUMBA_DISABLE_JIT", STEPS),
+                                                ("NUMBA_BOUNDSCHECK", EXACT), ("NUMBA_BOUNDSCHECK", STORED)],
+                         ids=["JIT off-exact", "JIT off-stored", "JIT off-steps", "bounds-exact", "bounds-stored"])
 def test_uncompiled_and_with_bounds_checked(variable, code, tmp_path):
     done = run(code, **{variable: "1", "NUMBA_CACHE_DIR": str(tmp_path)})
     assert done.returncode == 0, done.stderr

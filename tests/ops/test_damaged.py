@@ -68,6 +68,7 @@ TABLE = {
     "alibi": (ops.alibi, {"slopes": np.ones(2)}, {"slopes": "floats"}),
     "relative": (lambda table, buckets: ops.relative(table, buckets).dense(2, 2), {"table": np.ones((2, 3)), "buckets": lambda d: (d < 0).astype(int)},
                  {"table": "floats", "buckets": "function"}),
+    "ScoreRule": (lambda score: ops.ScoreRule(score), {"score": lambda s, i, j: s}, {"score": "function"}),
     "Frequencies": (ops.Frequencies, {"values": np.ones(3), "attention_factor": 1.0}, {"values": "floats", "attention_factor": "number any"}),
     "Pattern": (ops.Pattern, {"see": lambda i, j: i == j}, {"see": "function"}),
     "alibi_slopes": (ops.alibi_slopes, {"heads": 3}, {"heads": "count"}),

@@ -35,7 +35,7 @@ HELPERS = {
     "merge": lambda x: ops.merge((x, X[..., 0]), (X[::-1], X[..., 1]))[0],
 }
 # What only moves elements, counts, draws, or takes no floating array.
-UNCHANGED = {"split_heads", "merge_heads", "fold_group", "unfold_group", "split_group", "Bias", "Frequencies", "Pattern", "alibi", "relative",
+UNCHANGED = {"split_heads", "merge_heads", "fold_group", "unfold_group", "split_group", "Bias", "Frequencies", "Pattern", "ScoreRule", "alibi", "relative",
              "alibi_slopes", "dynamic_ntk_frequencies", "linear_frequencies", "llama3_frequencies", "ntk_frequencies", "plain_frequencies",
              "yarn_frequencies", "sinusoidal", "t5_buckets", "lsh_rotations", "performer_projection", "cross_entropy"}
 

@@ -14,7 +14,7 @@ from tinyattn.caches.parts import computed
 from tinyattn.caches.policies import Policy
 from tinyattn.caches.turns import exclusive
 from tinyattn.ops.heads import split_group
-from tinyattn.ops.score_rule import Score, ScoreRule
+from tinyattn.ops.score_rule import Score, ScoreRule, with_parts
 from tinyattn.ops.scores import weighted_values
 from tinyattn.ops.types import Array
 
@@ -181,7 +181,7 @@ def placed(score: Score, q: Array, held: Weighed) -> ScoreRule:
         if any(n > 1 for n in x.shape[-2:]):
             raise ValueError(f"score: an evicting cache takes no parameter per query or key, got one of shape {x.shape}")
     of_heads = np.repeat(held.positions, q.shape[-3] // held.positions.shape[-2], axis=-2)
-    return rule.with_parts(lambda x: x, (np.arange(held.length - q.shape[-2], held.length), of_heads))
+    return with_parts(rule, lambda x: x, (np.arange(held.length - q.shape[-2], held.length), of_heads))
 
 
 def check_weighed(method: str, options: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ from tinyattn.caches.parts import PART_KEYS, Part, attend_parts, computed
 from tinyattn.ops.bias import Bias
 from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.options import Window, check_mask, dense_bias, has_infinite
-from tinyattn.ops.score_rule import Score, ScoreRule, check_score
+from tinyattn.ops.score_rule import Score, ScoreRule, check_score, with_parts
 from tinyattn.ops.signature import floating
 from tinyattn.ops.types import Array
 
@@ -70,7 +70,7 @@ def check_tables(q: Array, keys: Array, tables: Array, lengths: Array) -> None:
 def row_of(option: Any, row: int, length: int) -> Any:
     """Returns the mask, bias or score rule of one row, cut to the row's length."""
     if isinstance(option, ScoreRule):
-        return option.with_parts(lambda x: row_of(x, row, length))
+        return with_parts(option, lambda x: row_of(x, row, length))
     if isinstance(option, Pattern):
         return Pattern(lambda i, j: row_of(np.asarray(option.see(i, j)), row, length), text=option.text)
     if not isinstance(option, np.ndarray) or not option.ndim:

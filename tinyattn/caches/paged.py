@@ -17,7 +17,7 @@ from tinyattn.caches.pool import Pool
 from tinyattn.caches.turns import exclusive
 from tinyattn.ops.checks import check_broadcast
 from tinyattn.ops.masks.pattern import Pattern
-from tinyattn.ops.score_rule import ScoreRule
+from tinyattn.ops.score_rule import ScoreRule, with_parts
 from tinyattn.ops.types import Array
 
 
@@ -184,7 +184,7 @@ def in_rows(x: Array) -> Array:
 def option_in_rows(option: Any, lead: tuple[int, ...]) -> Any:
     """Returns a mask, bias or score rule, an array or a Pattern, with all leading axes as one where it has such axes."""
     if isinstance(option, ScoreRule):
-        return option.with_parts(lambda x: option_in_rows(x, lead))
+        return with_parts(option, lambda x: option_in_rows(x, lead))
     if isinstance(option, Pattern):
         return Pattern(lambda i, j: option_in_rows(np.asarray(option.see(i, j)), lead), text=option.text)
     if not isinstance(option, np.ndarray) or option.ndim <= 3:

@@ -13,7 +13,7 @@ from tinyattn.ops.checks import check_broadcast
 from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.merge import Partial, merge
 from tinyattn.ops.options import Window, check_bias, check_mask, check_sinks, check_window, has_infinite
-from tinyattn.ops.score_rule import Score, ScoreRule, check_score
+from tinyattn.ops.score_rule import Score, ScoreRule, check_score, of_keys, with_parts
 from tinyattn.ops.storage import is_half
 from tinyattn.ops.types import Array
 
@@ -59,7 +59,7 @@ def attend_parts(q: Array, parts: Iterable[tuple[Any, ...]], length: int, *, mas
         if total is None or seen is None or seen.any():
             arrays = (x.astype(compute, copy=False) for x in (queries, keys, values))
             read = fastest.attention_with_lse(*arrays, mask=seen, bias=bias_part(bias, at, positions), scale=scale, softcap=softcap,
-                                              score=None if rule is None else rule.of_keys(positions, at))
+                                              score=None if rule is None else of_keys(rule, positions, at))
             total = read if total is None else merge(total, read)
     if total is None:
         raise ValueError("parts: expected at least one, which gives the shapes; it may have no keys")
@@ -165,7 +165,7 @@ def narrowed(mask: Array | Pattern | None, pattern: Pattern, at: Array, length: 
 def option_of_queries(name: str, option: Any, rows: slice, length: int, full: tuple[int, ...]) -> Any:
     """Returns the part of a chunk's mask, bias or score rule that belongs to some of its queries, at the time of `length` tokens."""
     if isinstance(option, ScoreRule):
-        return option.with_parts(lambda x: option_of_queries("a score parameter", x, rows, length, full))
+        return with_parts(option, lambda x: option_of_queries("a score parameter", x, rows, length, full))
     if not isinstance(option, np.ndarray) or not option.ndim:
         return option
     check_broadcast(name, option.shape, full)

@@ -11,7 +11,7 @@ from tinyattn.caches.base import Base
 from tinyattn.caches.options import declared
 from tinyattn.ops.checks import integers
 from tinyattn.ops.masks.pattern import Pattern
-from tinyattn.ops.score_rule import ScoreRule
+from tinyattn.ops.score_rule import ScoreRule, with_parts
 from tinyattn.ops.types import Array
 
 
@@ -74,7 +74,7 @@ def option_of_row(name: str, option: Any, row: int, own: slice, sizes: tuple[int
     if isinstance(option, Pattern):
         return pattern_of_row(option, row, rows, rank)
     if isinstance(option, ScoreRule):
-        return option.with_parts(lambda x: parameter_of_row(x, row, rows, rank))
+        return with_parts(option, lambda x: parameter_of_row(x, row, rows, rank))
     if name in ("mask", "bias") and isinstance(option, np.ndarray):
         raise ValueError(f"{name}: rows of different lengths share no array; give a Pattern or Bias")
     if (per_token is not None and name not in per_token) or not isinstance(option, np.ndarray) or option.ndim < rank - 1:

@@ -8,7 +8,7 @@ Its files, in reading order:
     terminal.py             tables, progress and numbers
     outputs.py              files that are checked before the work
     model_file.py           a model out of a file
-    memory.py               too large steps refused, freed memory kept
+    memory.py               refuses steps that are too large, keeps freed memory
     threads.py              one thread or all, whichever is faster
     training.py             a training, timed or run to its end
     ranks.py                commands on many ranks

@@ -28,7 +28,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--dtype", default="float32", metavar="DTYPE", help="float32, float64, float16 or bfloat16 (default float32)")
     group.add_argument("--inside", metavar="CLASS", help="the class of arithmetic inside: float32, weights, all or tf32")
     group.add_argument("--known", metavar="FILE", help="JSON that maps questions that are known to fail to a link")
-    group.add_argument("--seconds", type=float, default=60.0, metavar="S", help="limit of the run (default 60)")
+    group.add_argument("--seconds", type=float, default=60.0, metavar="S", help="seconds that the run may take (default 60)")
     group.add_argument("--isolate", action="store_true", help="run it in a child process, so that a crash is one finding")
     group.add_argument("--json", metavar="FILE", help="write the report as JSON")
 

@@ -21,9 +21,9 @@ from tinyattn.parallel import simulate as sim
 HEADER = ["model", "scheme", "sends", "messages", "balance", "seconds", "no overlap", "memory per rank"]
 STATES = {"states gathered": sim.states_programs, "states in turn": sim.turns_programs}
 NUMBERS = ("flops", "bandwidth", "latency")
-LEGEND = ("All layers of one sequence, forward and backward: what the busiest rank sends, mean over largest work, seconds with "
-          "messages behind the computation and without, and the bytes of one layer's tokens, messages on their way and gradients. "
-          "The ring hides its messages from so many tokens per rank on:")
+LEGEND = ("All layers of one sequence, forward and backward: bytes that the busiest rank sends, mean over largest work, seconds if "
+          "messages are hidden behind the computation and if not, and the bytes of one layer's tokens, messages under way and "
+          "gradients. The ring can hide its messages from this many tokens per rank on:")
 
 
 def machine_of(given: argparse.Namespace) -> sim.Machine:
@@ -132,7 +132,7 @@ def memory_of(shape: Shape, part: Layers, scheme: str, layout: Layout, itemsize:
         state = part.kv_heads * part.head_dim * part.value_dim * wide
         return tokens * (keys + rows) * itemsize + (maps if scheme == "states gathered" else state)
     own = tokens * (keys + rows) * itemsize
-    if scheme == "heads":  # the same numbers once more as all tokens of some heads; a rank has at least one head of keys
+    if scheme == "heads":  # the same numbers once more, as all tokens of some heads; a rank has at least one key head
         share = -(-shape.heads // layout.ranks)
         held = layout.length * (share * (part.head_dim + part.value_dim) + -(-share * part.kv_heads // shape.heads)
                                 * (part.head_dim + part.value_dim))

@@ -1,4 +1,4 @@
-"""tinyattn embed FILE TEXT ...: prints how similar texts are to an encoder, and writes their vectors."""
+"""tinyattn embed FILE TEXT ...: prints how similar an encoder finds texts, and writes their vectors."""
 
 from __future__ import annotations
 

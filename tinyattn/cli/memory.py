@@ -17,7 +17,7 @@ def check_batch(batch: int, context: int) -> None:
 
 
 def keep() -> None:
-    """Lets glibc reuse large blocks instead of returning them to the system: 220 ms per step instead of 250; else does nothing."""
+    """Lets glibc reuse large blocks instead of returning them to the system, 220 ms per step instead of 250; elsewhere nothing."""
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError, TypeError):

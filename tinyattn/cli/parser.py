@@ -28,7 +28,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def parsed(arguments: Sequence[str], commands: Mapping[str, str]) -> argparse.Namespace:
-    """Returns the command and its options; of the files of commands only that of this command is imported.
+    """Returns the command and its options; no other command's file is imported.
 
     Raises:
         ValueError: an unknown command. SystemExit: refused options (code 2) and --help (code 0).

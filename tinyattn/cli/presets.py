@@ -26,7 +26,7 @@ class Shape:
 
     @property
     def leaves(self) -> str:
-        """What a token leaves, in words."""
+        """What a layer stores per token, in words."""
         parts = dict.fromkeys(f"{part.kv_heads} x ({part.head_dim} + {part.value_dim})" for part in self.layers)
         return " and ".join(parts)
 

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 
 from tinyattn.cli.ends import say
 
-# Seconds without a first step after which a line says that the work has begun; seconds after the last line after which a step
-# gets one though no further tenth of the work is done.
+# If the first step takes longer than the first number of seconds, a line says that the work has begun. If the last line is
+# older than the second number of seconds, a step gets a line before the next tenth of the work is done.
 SILENCE, PATIENCE = 1.0, 10.0
 # The largest number that an option takes: no memory is large enough for more, and NumPy's own message would name no option.
 LARGEST = 1 << 40

@@ -1,4 +1,4 @@
-"""tinyattn time: ratios of what is measured in turns, after a warm-up."""
+"""tinyattn time: measures alternatives in turns, after a warm-up, and prints their ratios."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ SLOWING = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 
 def options(parser: argparse.ArgumentParser) -> None:
     """Adds the command's options."""
-    parser.add_argument("what", type=str.lower, choices=list(TABLES),
+    parser.add_argument("what", type=str.lower, choices=list(TABLES), metavar="WHAT",
                         help="; ".join(f"{name}: {known.says}" for name, known in TABLES.items()))
     parser.add_argument("--rounds", type=positive, default=15, metavar="N", help="how often each is measured, in turns (default 15)")
     parser.add_argument("--json", metavar="FILE", help="write what was measured")
-    parser.add_argument("--plot", metavar="FILE", help="kernels: draw the roofline and the growth with length (png, svg, pdf)")
+    parser.add_argument("--plot", metavar="FILE", help="kernels, mechanisms: draw what was measured (png, svg, pdf)")
 
 
 def run(given: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""A training that can be begun anew: timed step by step, or run to its end with progress shown and every loss kept."""
+"""A training that can be started any number of times: timed step by step, or run to its end with every loss kept."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from tinyattn.cli.terminal import progress
 from tinyattn.models.train import Step
 
-# Steps of a training that is only timed: so many that the learning rate stays near 0, and with it the model what it is.
+# Steps of a training that is only timed: so many that the learning rate stays near 0 and the model hardly changes.
 ENDLESS = 1 << 20
 
 

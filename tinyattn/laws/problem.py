@@ -10,7 +10,7 @@ import numpy as np
 
 from tinyattn import definitions
 from tinyattn.ops.masks.pattern import Pattern
-from tinyattn.ops.score_rule import ScoreRule, check_score
+from tinyattn.ops.score_rule import ScoreRule, check_score, of_keys, with_parts
 from tinyattn.ops.types import Array
 
 Mechanism = Callable[..., Any]
@@ -102,7 +102,7 @@ class Problem:
             if isinstance(item, np.ndarray) and item.dtype.kind == "f":
                 return f(item)
             if isinstance(item, ScoreRule):
-                return item.with_parts(f)
+                return with_parts(item, f)
             return tuple(each(part) for part in item) if isinstance(item, tuple) else item
 
         return Problem(f(self.q), f(self.k), f(self.v), {name: each(o) for name, o in self.options.items()})
@@ -144,7 +144,7 @@ class Problem:
         if isinstance(bias, np.ndarray) and bias.ndim and bias.shape[-1] == len(order):
             changes["bias"] = bias[..., order]
         if (rule := check_score(self.options.get("score"), self.full(), self.q.dtype)) is not None:
-            changes["score"] = rule.of_keys(order)
+            changes["score"] = of_keys(rule, order)
         return same.but(k=self.k[..., order, :], v=self.v[..., order, :], **changes)
 
 

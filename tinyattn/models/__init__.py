@@ -1,11 +1,11 @@
-"""Small models: a byte-level decoder and an image model, with their training, their decoding and their files.
+"""Models: a small byte-level decoder and an image model, with their training, decoding and files, and trained models of others.
 
 Every name exported here is a function or a class; so `generate`, `train` and `speculate` are functions, not the files.
 
 Its files, in reading order:
 
     config.py               the sizes of a decoder
-    given.py                what callers give as a model, checked
+    given.py                checks of models and arrays that callers give
     text.py                 texts as bytes, their batches, the bigram
     sampling.py             the next token from its logits
     decoder.py              a byte-level language model

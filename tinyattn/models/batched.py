@@ -53,7 +53,7 @@ def generate_batch(decoder: Decoder, prompts: Sequence[bytes], tokens: int, rng:
 
 
 def make_batches(decoder: Decoder, cache: Callable[[], Cache], lengths: Array, tokens: int) -> list[BatchCache]:
-    """Returns a batch of caches per layer; ValueError without room for so many tokens behind prompts of these lengths."""
+    """Returns a batch of caches per layer; ValueError if there is no room for `tokens` more tokens per prompt."""
     rows, layers = len(lengths), len(decoder.blocks)
     made = made_by(cache, rows * layers)
     check_room(zip(made, np.tile(lengths + tokens - 1, layers).tolist(), strict=True))

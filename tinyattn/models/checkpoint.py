@@ -18,9 +18,9 @@ from tinyattn.ops.checks import function_or_none
 from tinyattn.ops.files import safetensors
 from tinyattn.ops.types import Array
 
-# The mechanism of a decoder that is created without another one.
+# The mechanism that a decoder has by default.
 PLAIN = "attention"
-# A model of so few parameters is made whatever the file holds, so that every tensor that does not fit is named.
+# A model with at most this many parameters is made even if the file holds fewer, so that every tensor that does not fit is named.
 SMALL = 1 << 22
 # The most digits of a number of steps.
 DIGITS = 18

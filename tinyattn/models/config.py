@@ -13,12 +13,12 @@ from tinyattn.ops.checks import text as checked_text
 
 # The most bytes that the parameters of a model may take.
 LARGEST = 16 << 30
-# Of the weights of a new model.
+# The standard deviation of the weights of a new model.
 DEVIATION = 0.02
 
 
 def residual_deviation(layers: int) -> float:
-    """Returns the deviation of the matrices that add to their input: smaller, the more of them follow each other.
+    """Returns the standard deviation of matrices whose product is added to their input: smaller in a deeper model.
 
     >>> residual_deviation(2)
     0.01
@@ -88,7 +88,7 @@ class DecoderConfig:
         """Returns the config written by `to_json`.
 
         Raises:
-            TypeError: what is not a str. ValueError: text that is not a JSON object, or keys that this version does not know,
+            TypeError: the text is not a str. ValueError: text that is not a JSON object, or keys that this version does not know,
                 all of which are named.
         """
         try:

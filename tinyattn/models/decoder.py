@@ -53,7 +53,7 @@ class Decoder:
     def create(cls, config: DecoderConfig, rng: np.random.Generator, *,
                mechanism: Callable[..., Any] = fastest.attention, inputs: tuple[Input | Parameter, ...] = (),
                rotary: bool = True, layer: Callable[..., Any] = SelfAttention.create, deviation: float = DEVIATION) -> Decoder:
-        """Returns the model with normal weights of this deviation, smaller in matrices that add to their input.
+        """Returns the model with normal weights of this deviation, smaller in matrices whose product is added to their input.
 
         `inputs` compute further arguments of the mechanism; `rotary` is False for a mechanism that applies positions itself;
         `layer` makes the attention layer, called as `SelfAttention.create` is.
@@ -84,7 +84,7 @@ class Decoder:
         return project(self.norm(x), self.head)
 
     def astype(self, dtype: Any) -> Decoder:
-        """Returns the model with its parameters in another dtype; float16 and bfloat16 are only stored, and computed in float32.
+        """Returns the model with its parameters in another dtype; float16 and bfloat16 are for storage: it computes in float32.
 
         Raises:
             TypeError: a dtype that is not float16, bfloat16, float32 or float64.
@@ -104,7 +104,7 @@ def check_tokens(tokens: Array, vocab: int, name: str = "tokens") -> Array:
     tokens = index_array(name, tokens)
     if tokens.ndim != 2:
         raise ValueError(f"{name}: expected (batch, length), got shape {tokens.shape}")
-    if tokens.size and tokens.astype(np.uint64).max() >= vocab:  # one pass: a negative one becomes a very large one
+    if tokens.size and tokens.astype(np.uint64).max() >= vocab:  # one pass: as an unsigned int a negative token is very large
         raise IndexError(f"{name}: expected 0 to {vocab - 1}, got {int(tokens.min())} to {int(tokens.max())}")
     return tokens
 

@@ -65,7 +65,7 @@ def check_caches(caches: Any, layers: int) -> None:
 
 
 def check_some(images: Any, name: str) -> None:
-    """Raises TypeError for what is not an array of images, ValueError for an array of none."""
+    """Raises TypeError for what is not an array of images, ValueError for an array without images."""
     if not has_axes(name, images, 3)[0]:
         raise ValueError(f"{name}: expected at least one, got shape {images.shape}")
 

@@ -1,4 +1,4 @@
-"""A small image model: patches in, logits of the class out, with any mechanism of a grid between."""
+"""A small image model, from patches to the logits of classes, with any mechanism that works on a grid."""
 
 from __future__ import annotations
 
@@ -111,7 +111,8 @@ def image_loss(model: ImageModel, images: Array, labels: Array) -> Array:
     """Returns the mean cross-entropy of the logits of the model, in nats.
 
     Raises:
-        TypeError: no model, images that are not a floating array, labels that are not integers. ValueError: images that do not
+        TypeError: what is not a model, images that are not a floating array, labels that are not integers. ValueError: images
+        that do not
             fit the model, labels of another shape. IndexError: a label that is not a class.
 
     >>> round(float(image_loss(lambda images: np.zeros((1, 2)), np.zeros((1, 8, 8)), np.array([0]))), 4)

@@ -58,7 +58,8 @@ def update(params: Any, gradients: Any, state: AdamW, *, rate: float, decay: flo
 
     m = beta1 m + (1 - beta1) g, v = beta2 v + (1 - beta2) g^2, p' = p - rate (m^ / (sqrt(v^) + epsilon) + decay p),
     m^ and v^ are m and v corrected for their start at 0. Vectors, such as the weights of norms, do not decay. With a `limit`
-    the gradients are clipped to that norm first, as `clip` does; large trees of float32 are read once for all of it.
+    the gradients are clipped to that norm first, as `clip` does; if the tree is large and all float32, each array is read only
+    once for both.
 
     Raises:
         TypeError, ValueError: gradients or a state whose trees or shapes are not the parameters', numbers out of range.
@@ -124,7 +125,7 @@ def moved_by_kernel(params: Any, gradients: Any, state: AdamW, limit: float | No
 
 
 def hypotenuse(a: Array, b: Array, epsilon: float) -> Array:
-    """Returns sqrt(a^2 + b^2) of positive a, and overwrites both arrays; squares that underflow cost less than epsilon.
+    """Returns sqrt(a^2 + b^2) of positive a, and overwrites both arrays; squares that underflow matter less than epsilon.
 
     np.hypot takes four times as long, and is needed only where a square overflows.
     """

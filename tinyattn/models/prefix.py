@@ -20,7 +20,7 @@ from tinyattn.ops.checks import whole
 class Prefix:
     """A text and the caches that hold it. They never change, as every continuation is written to forks of them.
 
-    A prefix is continued by the same bytes as its text would be, read anew.
+    A prefix is continued by the same bytes as its text would be if it were read again.
 
     >>> from tinyattn.caches import GrowingCache
     >>> from tinyattn.models.config import DecoderConfig

@@ -105,7 +105,7 @@ def sharded_loss(decoder: Decoder, tokens: Array, targets: Array, comm: Any, lay
 
 
 def summed_over(comm: Any, step_of: Callable[..., Any]) -> Callable[..., Any]:
-    """Returns a function that gives (loss, gradients) of all ranks, the same bits on each, from one that gives a rank's own."""
+    """Returns a function that sums (loss, gradients) over all ranks, the same bits on each, of one that gives a rank's own."""
     def everywhere(model: Any, *batch: Any) -> Any:
         value, gradients = step_of(model, *batch)
         found = [leaf for leaf in leaves(gradients) if differentiable(leaf)]

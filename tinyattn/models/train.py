@@ -1,4 +1,4 @@
-"""The training loop: a generator of steps, so that its caller may watch, stop and keep the model that there is so far."""
+"""The training loop: a generator of steps, so that its caller may watch, stop and keep the current model."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Step(Generic[M]):
 
     @property
     def decoder(self) -> M:
-        """The model, as it is called where it is a Decoder."""
+        """The model, under the name for decoders."""
         return self.model
 
 
@@ -51,10 +51,11 @@ def train(decoder: Decoder, text: Array, *, steps: int, context: int, batch: int
     """Yields a Step after each step of AdamW on random cuts of a text; the same rng gives the same losses.
 
     The learning rate rises to its `peak` over the first twentieth of the steps and falls to a tenth of it at the last. With
-    the `state` of an earlier training its steps count as the first ones.
+    the `state` of an earlier training, counting goes on after its steps.
 
     Raises:
-        TypeError: no decoder, steps that are not an int, a peak that is no number; a text, context, batch or rng as `batch_of`
+        TypeError: what is not a decoder, steps that are not an int, a peak that is not a number; a text, context, batch or rng
+        as `batch_of`
             refuses it. ValueError: steps below 1, a peak that is not a finite number above 0, a text outside the vocabulary;
             a text, context or batch as in `batch_of`.
         FloatingPointError: a loss that is not finite.

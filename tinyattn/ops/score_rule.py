@@ -57,55 +57,59 @@ class ScoreRule:
         for name, value in (("function", function), ("parameters", parameters), ("positions", positions)):
             object.__setattr__(self, name, value)
 
-    def with_parts(self, cut: Callable[[Array], Array], positions: tuple[Array, Array] | None = None) -> ScoreRule:
-        """Returns the rule with cut(parameter) for each parameter, for queries and keys at these positions if they are given."""
-        made = object.__new__(ScoreRule)
-        made._set(self.function, tuple(map(cut, self.parameters)), self.positions if positions is None else positions)
-        return made
-
-    def of_keys(self, at: Array, q_positions: Array | None = None) -> ScoreRule:
-        """Returns the rule for some of the keys, of a rule that knows its positions; the queries may get other positions."""
-        queries, keys = self.positions or (at, at)
-        return self.with_parts(lambda x: x[..., at] if x.ndim and x.shape[-1] > 1 else x,
-                               (queries if q_positions is None else q_positions, keys[at]))
-
-    def applied(self, scores: Array, visible: Array | None) -> Array:
-        """Returns what the rule makes of scores (..., heads, i, j): 0 where a pair is not visible.
-
-        In hidden pairs the rule gets the score, the positions and the parameters of a pair that is visible. A `np.where` after
-        the rule would not be enough: its gradient is 0 there, and the walk back would multiply it by an infinite slope.
-        """
-        full = scores.shape
-        places = self.positions or bottom_right(*full[-2:])
-        i, j = (np.broadcast_to(at.astype(scores.dtype), full) for at in (places[0][..., :, None], places[1][..., None, :]))
-        inputs = [scores, i, j, *(np.broadcast_to(x, full) for x in self.parameters)]
-        if visible is None or visible.all():
-            return self.result(inputs)
-        seen = np.broadcast_to(visible, full)
-        if not seen.any():
-            return scores
-        pair = np.unravel_index(np.argmax(seen), full)
-        shown = self.result([np.where(seen, x, x[pair].item()) for x in inputs])
-        return np.where(seen, shown, 0.0)
-
-    def result(self, inputs: list[Array]) -> Array:
-        """Returns function(*inputs), which must have the shape and the dtype of the first of them."""
-        scores = inputs[0]
-        try:
-            out = self.function(*map(read_only, inputs))
-        except ValueError as error:
-            if "read-only" in str(error):
-                raise TypeError(f"score: the rule writes into an array that it is given ({error}); it must return a new one") from None
-            raise
-        out = floating("score: what the rule returns", out)
-        if out.shape != scores.shape:
-            raise ValueError(f"score: expected the rule to return the shape of s, {scores.shape}, got shape {out.shape}")
-        if out.dtype != scores.dtype:
-            raise TypeError(f"score: expected the rule to return the dtype of s, {scores.dtype}, got {out.dtype}; {KEEPS}")
-        return out
-
 
 Score = ScoreRule | Callable[..., Array]
+
+
+def with_parts(rule: ScoreRule, cut: Callable[[Array], Array], positions: tuple[Array, Array] | None = None) -> ScoreRule:
+    """Returns the rule with cut(parameter) for each parameter, for queries and keys at these positions if they are given."""
+    made = object.__new__(ScoreRule)
+    made._set(rule.function, tuple(map(cut, rule.parameters)), rule.positions if positions is None else positions)
+    return made
+
+
+def of_keys(rule: ScoreRule, at: Array, q_positions: Array | None = None) -> ScoreRule:
+    """Returns the rule for some of the keys, of a rule that knows its positions; the queries may get other positions."""
+    queries, keys = rule.positions or (at, at)
+    return with_parts(rule, lambda x: x[..., at] if x.ndim and x.shape[-1] > 1 else x,
+                           (queries if q_positions is None else q_positions, keys[at]))
+
+
+def applied(rule: ScoreRule, scores: Array, visible: Array | None) -> Array:
+    """Returns what the rule makes of scores (..., heads, i, j): 0 where a pair is not visible.
+
+    In hidden pairs the rule gets the score, the positions and the parameters of a pair that is visible. A `np.where` after
+    the rule would not be enough: its gradient is 0 there, and the walk back would multiply it by an infinite slope.
+    """
+    full = scores.shape
+    places = rule.positions or bottom_right(*full[-2:])
+    i, j = (np.broadcast_to(at.astype(scores.dtype), full) for at in (places[0][..., :, None], places[1][..., None, :]))
+    inputs = [scores, i, j, *(np.broadcast_to(x, full) for x in rule.parameters)]
+    if visible is None or visible.all():
+        return result_of(rule, inputs)
+    seen = np.broadcast_to(visible, full)
+    if not seen.any():
+        return scores
+    pair = np.unravel_index(np.argmax(seen), full)
+    shown = result_of(rule, [np.where(seen, x, x[pair].item()) for x in inputs])
+    return np.where(seen, shown, 0.0)
+
+
+def result_of(rule: ScoreRule, inputs: list[Array]) -> Array:
+    """Returns function(*inputs), which must have the shape and the dtype of the first of them."""
+    scores = inputs[0]
+    try:
+        out = rule.function(*map(read_only, inputs))
+    except ValueError as error:
+        if "read-only" in str(error):
+            raise TypeError(f"score: the rule writes into an array that it is given ({error}); it must return a new one") from None
+        raise
+    out = floating("score: what the rule returns", out)
+    if out.shape != scores.shape:
+        raise ValueError(f"score: expected the rule to return the shape of s, {scores.shape}, got shape {out.shape}")
+    if out.dtype != scores.dtype:
+        raise TypeError(f"score: expected the rule to return the dtype of s, {scores.dtype}, got {out.dtype}; {KEEPS}")
+    return out
 
 
 def check_count(function: Callable[..., Any], count: int) -> None:
@@ -142,4 +146,4 @@ def check_score(score: Score | None, full: tuple[int, ...], dtype: Any) -> Score
     for n, x in enumerate(rule.parameters, 1):
         check_broadcast(f"score parameter {n}", x.shape, full)
     with np.errstate(over="ignore", under="ignore"):
-        return rule.with_parts(lambda x: x.astype(dtype) if x.dtype != dtype else x, rule.positions or bottom_right(*full[-2:]))
+        return with_parts(rule, lambda x: x.astype(dtype) if x.dtype != dtype else x, rule.positions or bottom_right(*full[-2:]))

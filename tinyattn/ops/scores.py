@@ -7,7 +7,7 @@ import numpy as np
 from tinyattn.ops.bias import Bias
 from tinyattn.ops.heads import fold_group, unfold_group
 from tinyattn.ops.options import additive, check_scale, check_softcap
-from tinyattn.ops.score_rule import Score, check_score
+from tinyattn.ops.score_rule import Score, applied, check_score
 from tinyattn.ops.types import Array
 
 
@@ -38,7 +38,7 @@ def scores_from(products: Array, softcap: float | None, score: Score | None, bia
         # The cap comes before the mask, because tanh would turn -inf into -softcap and make hidden keys visible.
         scores = softcap * np.tanh(scores / softcap)
     if rule is not None:
-        scores = rule.applied(scores, visible)
+        scores = applied(rule, scores, visible)
     added = additive(bias, visible, scores.shape, scores.dtype)
     return scores if added is None else scores + added
 

@@ -1,13 +1,13 @@
-"""One sequence over many processes: each holds some of its tokens, and all compute one attention. Nothing here imports MPI.
+"""One sequence in many processes: each holds some of the tokens, and together they compute one attention. No file imports MPI.
 
 Its files, in reading order:
 
     layout.py               which tokens each rank holds
-    agree.py                one error on every rank, or none
+    agree.py                all ranks agree on a call, or all raise the same error
     threads.py              a communicator whose ranks are threads
-    recording.py            a communicator that notes what is sent
+    recording.py            a communicator that records what is sent
     messages.py             arrays as messages
-    part.py                 one span of queries against one span of keys
+    part.py                 attention of one span of queries to one span of keys
     ring.py                 keys travel from rank to rank
     heads.py                each rank computes some heads of all tokens
     tree.py                 few queries over the caches of all ranks

@@ -13,19 +13,19 @@ import numpy as np
 from tinyattn.parallel.layout import Layout
 
 T = TypeVar("T")
-# Seconds in which mpiexec passes the line of a rank on before Abort ends mpiexec: without them the line was lost in 1 of 10 runs.
+# Seconds that mpiexec gets to print a rank's error line before Abort ends it: without them the line was lost in 1 of 10 runs.
 LINE = 0.2
-# Abort may return before the rank is ended: in these seconds it waits for its end, so that no traceback follows the line.
+# Seconds that a rank waits to be ended after Abort, which may return earlier, so that no traceback follows the line.
 END = 1.0
 METHODS = ("Get_rank", "Get_size", "Ibarrier", "allgather", "Isend", "Irecv", "Ialltoallv", "Abort")
-# What a check may raise; anything else is a fault of the program, and ends all ranks.
+# The errors that a check may raise; any other one is a bug in the program, and ends all ranks.
 REFUSALS = (TypeError, ValueError, IndexError)
 
 
 def check_comm(comm: Any) -> None:
     """Raises TypeError or ValueError unless comm is an intracommunicator that is not freed.
 
-    A rank with such an error cannot tell the others; it is the same error on all of them.
+    A rank with such an error has no means to tell the others, but the error is the same on all ranks.
     """
     missing = [name for name in METHODS if not hasattr(comm, name)]
     if missing:
@@ -57,11 +57,11 @@ def wait(request: Any) -> None:
 
 
 def agreed(comm: Any, checked: Callable[[], tuple[dict[str, Any], T]], name: str) -> tuple[T, list[dict[str, Any]]]:
-    """Returns what `checked` returns besides its facts, and the facts of all ranks, once all ranks agree.
+    """Returns the value that `checked` gives and the facts of all ranks, after all ranks have agreed.
 
     `checked()` returns (facts, value) or raises. The facts whose names do not end in `_here` must be equal on all ranks. An
-    error on one rank, or a fact that differs, becomes the same error on every rank: this is a barrier and one `allgather`, which
-    every rank takes part in whatever was wrong.
+    error on one rank, or a fact that differs, becomes the same error on every rank: this takes a barrier and one `allgather`,
+    in which every rank takes part even if its own check failed.
 
     Raises:
         TypeError, ValueError, IndexError: what one of the ranks raised, with its number, or a fact that differs.
@@ -99,8 +99,8 @@ def agreed(comm: Any, checked: Callable[[], tuple[dict[str, Any], T]], name: str
 class Together:
     """A block in which all ranks wait for one another: an error in it prints one line and ends all of them.
 
-    The other ranks wait for messages that never come. `comm.Abort` ends them; of a single rank nobody waits, and the error is
-    raised as it is.
+    After an error the other ranks would wait for messages that never come, so `comm.Abort` ends them. With a single rank
+    nobody waits, and the error is raised unchanged.
     """
 
     def __init__(self, comm: Any, name: str) -> None:
@@ -138,5 +138,5 @@ def refuse_options(options: dict[str, Any], taken: str) -> None:
 
 
 def differentiated(**arrays: Any) -> str:
-    """Returns the names of the arguments that are Tensors: their gradients travel, which all ranks must take part in."""
+    """Returns the names of the arguments that are Tensors: all ranks must take part in exchanging their gradients."""
     return ", ".join(name for name, array in arrays.items() if not isinstance(array, np.ndarray)) or "none"

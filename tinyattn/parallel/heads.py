@@ -1,4 +1,4 @@
-"""Attention by heads: tokens are exchanged for heads, each rank attends over all tokens with its heads, and they go back."""
+"""Attention by heads: ranks exchange tokens for heads, attend over all tokens with their heads, and exchange the outputs back."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tinyattn.parallel.ring import checks_of
 
 
 class Plan(NamedTuple):
-    """What is exchanged: the communicator, the layout, and the heads of each rank, those of the queries and those of the keys."""
+    """What an exchange needs: the communicator, the layout, and the query heads and key heads of each rank."""
 
     comm: Any
     layout: Layout
@@ -31,9 +31,10 @@ class Plan(NamedTuple):
 
 
 def plan_of(comm: Any, layout: Layout, heads: int, kv_heads: int) -> Plan:
-    """Returns the shares of heads: as even as they can be, and with each the key heads that it reads.
+    """Returns the plan in which query heads are shared as evenly as possible, and each rank gets the key heads that they read.
 
-    With fewer heads than ranks some ranks have none. A key head whose group is cut goes to every rank that has a head of it.
+    With fewer heads than ranks some ranks have none. A key head whose group is split goes to every rank that has one of its
+    query heads.
     """
     ranks, groups = layout.ranks, heads // max(kv_heads, 1)
     ends = [heads * rank // ranks for rank in range(ranks + 1)]
@@ -104,7 +105,7 @@ def solved(name: str, q: Array, k: Array, v: Array, comm: Any, layout: Any, mask
 
 
 def by_group(q: Array, k: Array, v: Array, sinks: Array | None, plan: Plan, options: dict[str, Any]) -> Partial:
-    """Returns (out, lse) of this rank's heads over all tokens: its whole groups in one call, a group that is cut in another."""
+    """Returns (out, lse) of this rank's heads over all tokens: its whole groups in one call, a split group in another."""
     rank = plan.comm.Get_rank()
     (first, last), (kv_first, kv_last) = plan.heads[rank], plan.kv_heads[rank]
     groups = plan.heads[-1][1] // max(max(stop for _, stop in plan.kv_heads), 1)
@@ -132,7 +133,7 @@ def to_heads(q: Array, k: Array, v: Array, plan: Plan) -> tuple[tuple[Array, Arr
     """Returns all tokens of this rank's heads, from this rank's tokens of all heads, and what the backward needs."""
     with Together(plan.comm, "head_parallel_attention"):
         shares = (plan.heads, plan.kv_heads, plan.kv_heads)
-        # float16 and bfloat16 travel as they are; in float32 from here on, so that gradients are not rounded before they are summed.
+        # float16 and bfloat16 are sent as they are, and are float32 from here on: gradients are summed before they are rounded.
         sent = [to_single(x) for x in tokens_for_heads(plan, (q, k, v), shares)]
     return (sent[0], sent[1], sent[2]), (plan, shares, (q.shape[-3], k.shape[-3], v.shape[-3]))
 
@@ -179,7 +180,7 @@ def heads_for_tokens(plan: Plan, arrays: Sequence[Array], shares: Sequence[tuple
                      heads: Sequence[int]) -> list[Array]:
     """Returns arrays (..., all heads, this rank's tokens, width), from arrays (..., this rank's heads, all tokens, width).
 
-    What several ranks have of one head is summed.
+    If several ranks have the same head, their arrays are summed.
     """
     rank, layout = plan.comm.Get_rank(), plan.layout
     sent = [np.concatenate([raw(layout.take(x, other)) for x in arrays]) for other in range(layout.ranks)]

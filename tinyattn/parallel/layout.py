@@ -12,13 +12,13 @@ import numpy as np
 from tinyattn.ops.checks import has_axes, whole
 from tinyattn.ops.types import Array
 
-# The positions from the first up to, but without, the second.
+# (start, stop): the positions from start to stop - 1.
 Span = tuple[int, int]
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The spans of positions that each rank holds: every token of a sequence stands on exactly one rank.
+    """The spans of positions that each rank holds: every token of a sequence is on exactly one rank.
 
     `spans[rank]` are the pairs (start, stop) of a rank in ascending order; a rank may have none. The tokens of a rank stand in
     its arrays in this order.
@@ -163,9 +163,10 @@ def contiguous(length: int, ranks: int) -> Layout:
 
 
 def zigzag(length: int, ranks: int) -> Layout:
-    """Returns the layout of 2 ranks spans in which rank r holds the spans r and 2 ranks - 1 - r.
+    """Returns the layout of 2 * ranks spans in which rank r holds the spans r and 2 * ranks - 1 - r.
 
-    In causal attention a token costs as much as it has keys before it, and every rank then computes nearly as many pairs.
+    In causal attention the cost of a token is the number of keys up to it; with this layout every rank computes nearly equally
+    many pairs.
 
     >>> zigzag(8, 2).spans
     (((0, 2), (6, 8)), ((2, 4), (4, 6)))

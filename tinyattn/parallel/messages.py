@@ -49,9 +49,9 @@ def exchanged(comm: Any, sent: Sequence[Array], sizes: Sequence[int]) -> list[Ar
 
 
 def up_and_down(comm: Any, x: Array, join: Callable[[Array, Array], Array]) -> Array:
-    """Returns join over the arrays of all ranks, the same bits on each: 2 ceil(log2 ranks) messages one after the other.
+    """Returns the arrays of all ranks joined by `join`, the same bits on each rank, in 2 ceil(log2 ranks) successive messages.
 
-    The arrays are joined in pairs at neighbours, then at neighbours of pairs, up to rank 0, which sends the result down.
+    Neighbouring ranks join their arrays in pairs, then pairs of pairs, up to rank 0, which sends the result back down.
     """
     rank, ranks = comm.Get_rank(), comm.Get_size()
     x = np.array(x, order="C")

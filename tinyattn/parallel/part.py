@@ -1,4 +1,4 @@
-"""One span of queries against one span of keys: what they see of each other, their attention, and their gradients."""
+"""Attention of one span of queries to one span of keys: which pairs are visible, the outputs, and the gradients."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Rule(NamedTuple):
 
 
 class Sees(NamedTuple):
-    """What a span of queries sees of a span of keys, in the words of `attention` for these two alone."""
+    """Which keys of a span the queries of a span see, as the mask and window of a call of `attention` on these two spans alone."""
 
     mask: Pattern | None
     window: Window | None
@@ -52,7 +52,7 @@ def check_rule(mask: Any, causal: Any, window: Any, scale: Any, softcap: Any, he
 
 
 def sees(rule: Rule, queries: Span, keys: Span) -> Sees | None:
-    """Returns what the queries of a span see of a span of keys; None where no query sees any.
+    """Returns which keys of a span the queries of a span see; None if no query sees any.
 
     >>> rule = Rule(None, None, 0, 1.0, None)
     >>> [sees(rule, queries, (4, 8)) for queries in ((0, 4), (8, 12))]
@@ -60,7 +60,7 @@ def sees(rule: Rule, queries: Span, keys: Span) -> Sees | None:
     """
     (i0, i1), (j0, j1) = queries, keys
     mask = rule.mask
-    # Position i of the last query of the part, as `attention` counts it, is that of the last key.
+    # `attention` takes the last query to be at the position of the last key.
     apart = (i1 - i0) - (j1 - j0)
     aligned = i1 == j1
     if rule.left is not None or rule.right is not None:
@@ -82,7 +82,7 @@ def sees(rule: Rule, queries: Span, keys: Span) -> Sees | None:
 
 
 def seen_of(pattern: Pattern, queries: Span, keys: Span) -> tuple[bool, bool]:
-    """Returns whether some pair, and whether every pair, of two spans is visible; cautious as the pattern's corners are."""
+    """Returns whether some pair of two spans may be visible, and whether every pair surely is, by the pattern's corners."""
     box = [np.array([[end]]) for end in (queries[0], queries[1] - 1, keys[0], keys[1] - 1)]
     some, every = pattern.corners(*box)
     return bool(np.any(some)), bool(np.all(every))

@@ -1,4 +1,4 @@
-"""A communicator that notes what is sent, and when: by it the order, the bytes and the messages of a scheme are checked."""
+"""A communicator that records what is sent and when, so that tests can check the order, bytes and messages of a scheme."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 
 class Event(NamedTuple):
-    """One call: what ("send", "receive", "test", "wait", "exchange"), the other rank or None, and the bytes that leave or come."""
+    """A call: its kind ("send", "receive", "test", "wait", "exchange"), the other rank or None, and the bytes sent or received."""
 
     what: str
     other: int | None = None
@@ -17,7 +17,7 @@ class Event(NamedTuple):
 class Recording:
     """A communicator that passes every call on and keeps it in `events`; bytes that a rank sends to itself are not counted.
 
-    The first collective, in which all ranks agree on their arguments, is no event.
+    The first collective, in which all ranks agree on their arguments, is not recorded.
 
     >>> from tinyattn.parallel import contiguous, ring_attention, threads
     >>> import numpy as np

@@ -23,7 +23,7 @@ TAKEN = "mask (a Pattern), causal, window, scale, softcap and sinks"
 
 
 class Call(NamedTuple):
-    """What has no gradient: the communicator, the layout and the checked options."""
+    """The arguments without a gradient: the communicator, the layout and the checked options."""
 
     comm: Any
     layout: Layout
@@ -38,10 +38,11 @@ def ring_attention(q: Array, k: Array, v: Array, comm: Any = None, layout: Layou
     Formula: that of `attention`; the parts of the keys are merged by their log-sum-exps, and the sink is applied once.
     q (..., heads, count, d), k (..., kv_heads, count, d), v (..., kv_heads, count, e) with count = layout.count(rank); mask, causal
     and window are those of positions in the whole sequence. Every rank must call it, and every rank must differentiate it: the
-    gradients are those of the sum of what all ranks compute, and what all ranks share, as the sinks, has the part of this rank.
+    gradients are those of the sum of what all ranks compute; of arguments that all ranks share, such as the sinks, each rank
+    gets its own part.
 
     Raises:
-        TypeError, ValueError: on every rank, whatever one of them was given: arrays or options as `attention` refuses them, a
+        TypeError, ValueError: on every rank, even if the mistake is on one: arrays or options as `attention` refuses them, a
             mask that is not a Pattern, options that are not taken here, a layout over another number of ranks, arrays of
             another length than the layout's, shapes, dtypes or options that differ between ranks.
 
@@ -116,7 +117,7 @@ def facts_of(rule: Rule, q: Array, k: Array, v: Array, sinks: Any) -> dict[str, 
 
 
 def shortened(text: str) -> str:
-    """Returns a text, or of a long one, as that of the documents of a million tokens, its beginning and its digest."""
+    """Returns a text; of a long one, such as the documents of a million tokens, its beginning and a digest."""
     return text if len(text) <= 80 else f"{text[:60]}... ({blake2b(text.encode(), digest_size=8).hexdigest()})"
 
 
@@ -167,7 +168,7 @@ def _(d_outs: tuple[Array, Array], saved: Any) -> dict[str, Array | None]:
             if step < ranks - 1:
                 coming = [blank(x, layout.count((source - 1) % ranks)) for x in (keys, values)]
                 requests += post(comm, (keys, values), after, coming, before)
-            if step:  # what the rank before has added to the gradients of these keys; those of the last keys go on
+            if step:  # gradients of these keys so far come from the rank before; those of the last keys are sent on
                 summed = [blank(x, layout.count(source), wide_q.dtype) for x in (keys, values)]
                 requests += post(comm, sums, after, summed, before)
             wide_k, wide_v = to_single(keys), to_single(values)
@@ -186,7 +187,7 @@ def _(d_outs: tuple[Array, Array], saved: Any) -> dict[str, Array | None]:
                 whole += part
             sums = d_keys
             keys, values = coming or (keys, values)
-        if ranks > 1:  # the gradients go home
+        if ranks > 1:  # the gradients return to the rank that holds the keys
             home = [blank(x, layout.count(rank), wide_q.dtype) for x in (k, v)]
             finish(post(comm, sums, after, home, before))
             sums = home
@@ -200,7 +201,7 @@ ring_again = ring.again(refuse_again("tinyattn.parallel.ring_attention"))
 
 
 def met(layout: Layout, rule: Rule, rank: int, source: int) -> list[tuple[int, slice, slice, Any]]:
-    """Returns the pairs of spans of a rank's queries and another's keys that see each other, and where their arrays are."""
+    """Returns the spans of a rank's queries and another rank's keys with visible pairs, and where each is in its array."""
     found = []
     for own, (queries, rows) in enumerate(zip(layout.spans[rank], layout.cuts(rank), strict=True)):
         for keys, columns in zip(layout.spans[source], layout.cuts(source), strict=True):
@@ -211,7 +212,7 @@ def met(layout: Layout, rule: Rule, rank: int, source: int) -> list[tuple[int, s
 
 
 def total_of(whole: Array | None, part: Array, at: slice, shape: tuple[int, ...]) -> Array:
-    """Returns a sum of parts with one more; the first part is the sum itself where it is all of it, which saves two passes."""
+    """Returns a sum with one more part added; a first part of full size becomes the sum itself, which saves two passes."""
     if whole is None and part.shape == shape:
         return part
     whole = np.zeros(shape, part.dtype) if whole is None else whole
@@ -220,7 +221,7 @@ def total_of(whole: Array | None, part: Array, at: slice, shape: tuple[int, ...]
 
 
 def blank(like: Array, count: int, dtype: Any = None) -> Array:
-    """Returns an array for the keys or values of so many tokens, not filled."""
+    """Returns an array, not filled, for the keys or values of this many tokens."""
     return np.empty((*like.shape[:-2], count, like.shape[-1]), like.dtype if dtype is None else dtype)
 
 

@@ -1,4 +1,4 @@
-"""What each scheme computes and sends, as a program per rank, and how long the programs take on a machine of three numbers."""
+"""What each scheme computes and sends, as a program per rank, and how long they take on a machine that three numbers describe."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tinyattn.parallel.layout import Layout, Span
 
 
 class Machine(NamedTuple):
-    """A rank's multiplications and additions per second, the bytes per second that it sends, and the seconds of a message."""
+    """A machine: operations per second of a rank, bytes per second that a rank sends, and the latency of a message in seconds."""
 
     flops: float
     bandwidth: float
@@ -30,7 +30,7 @@ class Shape(NamedTuple):
 
 
 class Op(NamedTuple):
-    """One act of a rank: "send" or "receive" (posted, not waited for) with the other rank, "compute" or "wait"; bytes or FLOP."""
+    """One step of a rank: "send" or "receive" (posted, not waited for) with the other rank, "compute" or "wait"; bytes or FLOPs."""
 
     what: str
     other: int = -1
@@ -47,7 +47,7 @@ def pairs_between(queries: Span, keys: Span, left: int | None = None, right: int
     (10, 16, 0)
     """
     def below(distance: int) -> int:
-        """Returns how many pairs have position of the key minus position of the query below a distance."""
+        """Returns for how many pairs the position of the key minus that of the query is below a distance."""
         return (staircase(distance + queries[1] - keys[0]) - staircase(distance + queries[0] - keys[0])
                 - staircase(distance + queries[1] - keys[1]) + staircase(distance + queries[0] - keys[1]))
 
@@ -56,7 +56,7 @@ def pairs_between(queries: Span, keys: Span, left: int | None = None, right: int
 
 
 def staircase(n: int) -> int:
-    """Returns 0 + 1 + ... + (n - 1), and 0 for n below 1: the pairs of a query and a key at least so far before a corner."""
+    """Returns 0 + 1 + ... + (n - 1), and 0 for n below 1: the number of pairs in a corner of n - 1 diagonals."""
     return n * (n - 1) // 2 if n > 0 else 0
 
 
@@ -178,8 +178,9 @@ def turns_programs(layout: Layout, shape: Shape) -> list[Program]:
 def seconds(programs: Sequence[Program], machine: Machine, *, overlap: bool = True) -> list[float]:
     """Returns when each rank has finished its program.
 
-    A rank sends one message after the other; a message arrives its latency and its bytes after its turn. A wait lasts until what
-    the rank has posted is there. Without `overlap`, a rank waits for its messages before it computes.
+    A rank sends one message after the other; a message arrives after its latency and the time that its bytes take. A wait
+    lasts until all messages that the rank has posted are complete. Without `overlap`, a rank waits for its messages before it
+    computes.
 
     Raises:
         ValueError: ranks that wait for messages that are never sent.
@@ -231,6 +232,6 @@ def messages(program: Program) -> int:
 
 
 def balance(programs: Sequence[Program]) -> float:
-    """Returns the mean over the ranks of what they compute, over the largest: 1 where all compute the same."""
+    """Returns the mean work of the ranks divided by the largest: 1 if all compute the same amount."""
     work = [sum(op.size for op in program if op.what == "compute") for program in programs]
     return sum(work) / len(work) / max(work) if max(work) else 1.0

@@ -1,4 +1,4 @@
-"""The linear family over many ranks: what a span of tokens does to the state is an affine map, and maps are exchanged."""
+"""The linear family over many ranks: a span of tokens changes the state by an affine map, and ranks exchange these maps."""
 
 from __future__ import annotations
 
@@ -23,17 +23,18 @@ def recurrent(run: Callable[..., Any], q: Array, k: Array, v: Array, gates: Mapp
               return_state: bool = False) -> Any:
     """Returns this rank's rows of a mechanism of the linear family over the whole sequence, in any layout.
 
-    Formula: a span of tokens makes of the state S before it the state A S + C, and of its rows O + R S. One run from the state
-    [0 I] with the values [v 0] gives all four; A and C of all spans are gathered, and folded in the order of the tokens.
+    Formula: a span of tokens turns the state S before it into A S + C, and its rows are O + R S. One run from the state
+    [0 I] with the values [v 0] gives all four; every rank gathers A and C of all spans and applies them in the order of the
+    tokens.
 
     `run(q, k, v, **gates, initial_state=, return_state=True)` is the mechanism in any of its forms, causal and not normalised;
     `normalize` divides by the total weights, which are one more column of the values. `gates` are its arguments with one entry
     per token, log_decay or beta, of this rank's tokens. The state, (..., kv_heads, d, e) or with `normalize` the pair (state,
     normaliser), is the same on all ranks, and so is the last one, which `return_state` returns. The gradients are those of the
-    sum of what all ranks compute; the gradient of the initial state is the part of this rank.
+    sum of what all ranks compute; each rank gets its own part of the gradient of the initial state.
 
     Raises:
-        TypeError, ValueError: on every rank, whatever one of them was given: arrays of wrong shapes or lengths, a layout over
+        TypeError, ValueError: on every rank, even if the mistake is on one: arrays of wrong shapes or lengths, a layout over
             another number of ranks, gates, shapes or dtypes that differ between ranks.
 
     >>> from tinyattn import definitions
@@ -46,13 +47,10 @@ def recurrent(run: Callable[..., Any], q: Array, k: Array, v: Array, gates: Mapp
     >>> layout.put(threads.run(2, program))[0, :, 0]
     array([ 2.,  4.,  6.,  8., 10., 12., 14., 16.])
     """
-    given = {} if gates is None else gates
-
     def checked() -> tuple[dict[str, Any], Any]:
-        facts = facts_of_states(run, q, k, v, given, comm, layout)
-        wide = {name: to_single(array) for name, array in {"q": q, "k": k, "v": v, **given}.items()}
+        facts, wide = facts_and_arrays(run, q, k, v, gates, comm, layout)
         features = features_of(run, wide)
-        featured = np.zeros((*k.shape[:-1], features), wide["k"].dtype)  # what a feature map makes of the keys
+        featured = np.zeros((*k.shape[:-1], features), wide["k"].dtype)  # the shape of the keys after the feature map
         states = check_state(initial_state, featured, wide["v"], truth("normalize", normalize))
         facts |= {"initial_state": None if initial_state is None else states.shape,
                   "normalize, return_state": (normalize, truth("return_state", return_state))}
@@ -65,13 +63,19 @@ def recurrent(run: Callable[..., Any], q: Array, k: Array, v: Array, gates: Mapp
     return (out, state_pair(last) if normalize else last) if return_state else out
 
 
-def facts_of_states(run: Any, q: Array, k: Array, v: Array, gates: Any, comm: Any, layout: Any) -> dict[str, Any]:
-    """Returns what all ranks must agree on; raises for what is no recurrence, and for arrays that the layout does not fit."""
+def facts_and_arrays(run: Any, q: Array, k: Array, v: Array, gates: Any, comm: Any,
+                     layout: Any) -> tuple[dict[str, Any], dict[str, Array]]:
+    """Returns what all ranks must agree on, and q, k, v and the gates by name, 16-bit arrays as float32.
+
+    Raises:
+        TypeError: `run` cannot be called, or the gates are not a dict. ValueError: arrays that do not fit the layout.
+    """
     if not callable(run):
         raise TypeError(f"run: expected a mechanism of the linear family, got {type(run).__name__}")
     check_arrays(q, k, v)
     check_layout(layout, comm.Get_size())
     count = layout.count(comm.Get_rank())
+    gates = {} if gates is None else gates
     if not isinstance(gates, Mapping):
         raise TypeError(f"gates: expected a dict of arrays by name, got {type(gates).__name__}")
     given, token_axis = {"q": q, "k": k, "v": v, **gates}, k.ndim - 2
@@ -81,8 +85,9 @@ def facts_of_states(run: Any, q: Array, k: Array, v: Array, gates: Any, comm: An
             raise ValueError(f"{name}: expected the {count} tokens that the layout gives this rank, got shape {shape}")
     shapes = {f"the shape of {name} without its tokens": (*array.shape[:token_axis], *array.shape[token_axis + 1 :])
               for name, array in given.items()}
-    return {"gates": tuple(gates), **shapes, "dtype": np.dtype(q.dtype).name, "layout": layout.spans,
-            "arguments with gradients": differentiated(**given)}
+    facts = {"gates": tuple(gates), **shapes, "dtype": np.dtype(q.dtype).name, "layout": layout.spans,
+             "arguments with gradients": differentiated(**given)}
+    return facts, {name: to_single(array) for name, array in given.items()}
 
 
 def folded(run: Callable[..., Any], given: Mapping[str, Array], state: Array, comm: Any, layout: Layout,
@@ -103,7 +108,7 @@ def folded(run: Callable[..., Any], given: Mapping[str, Array], state: Array, co
         start[..., width:] = np.eye(features, dtype=dtype)
         blank = np.zeros((*v.shape[:-2], cut.stop - cut.start, features), dtype)
         out, end = run(q[at], k[at], np.concatenate((values[at], blank), axis=-1), **part, initial_state=start, return_state=True)
-        # No number changes; but what is differentiated on the other ranks is differentiated on a rank without tokens too.
+        # This adds 0: it makes a rank without tokens differentiate the same arrays as the other ranks.
         end = end + sum(x[..., :0].sum() for x in (k, v, *gates.values()))
         rows.append(out)
         maps.append(end)
@@ -121,7 +126,7 @@ def folded(run: Callable[..., Any], given: Mapping[str, Array], state: Array, co
         read = split_group(out[..., width:], k.shape[-3]) if k.ndim > 2 else out[..., width:]
         carried = (read @ (seen[..., None, :, :] if k.ndim > 2 else seen)).reshape(*q.shape[:-2], out.shape[-2], width)
         finished.append(out[..., :width] + carried)
-    # The first span reads no other's map, and its rank takes part in the backward of the exchange all the same.
+    # This adds 0: the rank of the first span, which reads no other span's map, also takes part in the backward of the exchange.
     whole = np.concatenate(finished, axis=-2) + every[:0].sum()
     return divided(whole) if normalize else whole, state
 

@@ -1,4 +1,4 @@
-"""A communicator whose ranks are threads of one process: what needs several ranks runs without MPI."""
+"""A communicator whose ranks are threads of one process, so that programs for several ranks run without MPI."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 from tinyattn.ops.checks import whole
 from tinyattn.parallel.agree import Ended
 
-# A rank that waits longer waits for ever: some other rank has left its turn out.
+# Seconds after which a waiting rank raises: a rank that waits so long waits for a message that is never sent.
 PATIENCE = 60.0
 
 
@@ -44,7 +44,7 @@ class World:
 
 
 class Request:
-    """Messages on their way to a rank: `Test` puts those that are there in their arrays, and says whether all are."""
+    """Messages that a rank expects: `Test` copies those that have arrived to their arrays, and returns whether all have."""
 
     def __init__(self, world: World, expected: Sequence[tuple[Key, np.ndarray]] = ()) -> None:
         self.world, self.expected, self.last = world, list(expected), time.monotonic() + PATIENCE
@@ -69,7 +69,7 @@ class Request:
 
 
 class Threads:
-    """One rank of a communicator of threads, with the methods of mpi4py's that this package calls."""
+    """One rank of a communicator of threads, with the methods of mpi4py that this package calls."""
 
     def __init__(self, world: World, rank: int) -> None:
         self.world, self.rank, self.calls = world, rank, 0
@@ -114,7 +114,7 @@ class Threads:
 
 
 def run(ranks: int, program: Callable[[Any], Any]) -> list[Any]:
-    """Returns what program(comm) returns on each of so many ranks, which run as threads of this process.
+    """Returns what program(comm) returns on each rank, for this many ranks, which run as threads of this process.
 
     If one of them raises, the others end too, and its error is raised here; of several errors, the first by rank.
 

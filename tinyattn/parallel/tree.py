@@ -23,13 +23,13 @@ from tinyattn.parallel.ring import TAKEN, Call, facts_of, unseen
 def tree_attention(q: Array, k: Array, v: Array, comm: Any = None, layout: Layout | None = None, *, mask: Pattern | None = None,
                    causal: bool = False, window: Window | None = None, scale: float | None = None, softcap: float | None = None,
                    sinks: Array | None = None, **unsupported: Any) -> Array:
-    """Returns the attention of queries that every rank has to keys and values that are spread over the ranks, on every rank.
+    """Returns, on every rank, the attention of queries that all ranks hold to keys and values that are spread over the ranks.
 
     Formula: that of `attention`, merged by log-sum-exps: the same bits on all ranks, in 2 ceil(log2 ranks) messages one after the
     other. q (..., heads, q_len, d) is the same on all ranks; k (..., kv_heads, count, d) and v (..., kv_heads, count, e) are the
-    tokens of this rank. Without a layout, the ranks hold the keys one after the other, each as many as it has. The last query
+    tokens of this rank. Without a layout, the keys of rank 0 come first, then those of rank 1, and so on. The last query
     has the position of the last key of all. The gradients are those of the sum of what all ranks compute; d_q is the part that
-    came through the keys of this rank, and the sum over the ranks is all of it.
+    came through the keys of this rank; the sum over the ranks is the whole gradient.
 
     Raises:
         TypeError, ValueError: on every rank, as `ring_attention`; queries of different shapes.

@@ -9,12 +9,12 @@ import numpy as np
 
 from tinyattn.engine.primitive import primitive
 from tinyattn.ops.checks import truth
-from tinyattn.ops.storage import is_half, to_single
+from tinyattn.ops.storage import is_half
 from tinyattn.ops.types import Array
 from tinyattn.parallel.agree import Together, agreed, differentiated, refuse_again
 from tinyattn.parallel.layout import Layout
 from tinyattn.parallel.messages import finish, gathered, post
-from tinyattn.parallel.states import facts_of_states
+from tinyattn.parallel.states import facts_and_arrays
 
 
 def recurrent_in_turn(run: Callable[..., Any], q: Array, k: Array, v: Array, gates: Mapping[str, Array] | None = None,
@@ -27,14 +27,13 @@ def recurrent_in_turn(run: Callable[..., Any], q: Array, k: Array, v: Array, gat
 
     `run(q, k, v, **gates, initial_state=, return_state=True)` is any causal recurrence, normalised or not: unlike `recurrent` it
     need not be an affine map of its state, computes each token once, and sends one state per span instead of all maps to all
-    ranks; but a rank waits for the ranks before it. Where each span is a whole number of the run's chunks, the bits are those of
-    one process. `gates` are arguments with one entry per token, of this rank's tokens. The last state, which `return_state`
-    returns, is the same on all ranks. The gradients are those of the sum of what all ranks compute; the gradient of the
-    initial state is the part of this rank.
+    ranks; but a rank waits for the ranks before it. Where each span is a whole number of the run's chunks, the result has the
+    same bits as that of one process. `gates` are arguments with one entry per token, for this rank's tokens. The last state,
+    which `return_state` returns, is the same on all ranks. The gradients are those of the sum of what all ranks compute; each
+    rank gets its own part of the gradient of the initial state.
 
     Raises:
-        TypeError, ValueError: on every rank, whatever one of them was given: arrays of wrong shapes or lengths, a layout over
-            another number of ranks, gates, shapes or dtypes that differ between ranks.
+        TypeError, ValueError: on every rank, as `recurrent`.
 
     >>> from tinyattn import definitions
     >>> from tinyattn.parallel import contiguous, threads
@@ -45,11 +44,8 @@ def recurrent_in_turn(run: Callable[..., Any], q: Array, k: Array, v: Array, gat
     >>> layout.put(threads.run(2, program)).shape
     (1, 8, 2)
     """
-    given = {} if gates is None else gates
-
     def checked() -> tuple[dict[str, Any], Any]:
-        facts = facts_of_states(run, q, k, v, given, comm, layout)
-        wide = {name: to_single(array) for name, array in {"q": q, "k": k, "v": v, **given}.items()}
+        facts, wide = facts_and_arrays(run, q, k, v, gates, comm, layout)
         # A run over no tokens checks the initial state and returns it: zeros where there is none.
         rows, state = step(run, wide, slice(0, 0), initial_state)
         parts = {f"initial_state {number}": x for number, x in enumerate(parts_of(state))}
@@ -75,11 +71,11 @@ def step(run: Callable[..., Any], given: Mapping[str, Array], cut: slice, state:
 
 def in_turn(run: Callable[..., Any], given: Mapping[str, Array], none: Array, state: Any, comm: Any,
             layout: Layout) -> tuple[Array, Any]:
-    """Returns this rank's rows and the last state, from the state before all tokens and the rows of no token."""
+    """Returns this rank's rows and the last state, from the state before all tokens; `none` are the rows of no token."""
     rank, cuts = comm.Get_rank(), layout.cuts(comm.Get_rank())
     order = sorted((span, owner, number) for owner, spans in enumerate(layout.spans) for number, span in enumerate(spans))
-    # No number changes; but what is differentiated on one rank sends and receives gradients on every rank. Each message depends
-    # on the one before it, so that the backward sends and receives in the reverse order.
+    # This adds 0, and makes every rank differentiate the same arrays, so that every rank sends and receives gradients. Each
+    # message depends on the one before it, so that the backward sends and receives in the reverse order.
     done = sum(x[..., :0].sum() for x in (*given.values(), *parts_of(state)))
     rows, last = {}, state
     owners = [rank, *(owner for _, owner, _ in order), rank]  # before the first span and after the last there is no message
@@ -95,7 +91,7 @@ def in_turn(run: Callable[..., Any], given: Mapping[str, Array], none: Array, st
     whole = np.concatenate([none, *(rows[number] for number in sorted(rows))], axis=-2) + done
     if not order:
         return whole, last
-    # The state after the last token, from the rank that has it.
+    # The rank that has the last token sends the state after it to all ranks.
     counts = tuple(int(other == order[-1][1]) for other in range(layout.ranks))
     message = gathered(packed(last)[None][: counts[rank]] + done, comm, counts, "recurrent_in_turn")[0]
     return whole + message[:0].sum(), unpacked(message, state)

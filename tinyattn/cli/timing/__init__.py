@@ -21,7 +21,7 @@ Its files, in reading order:
     fresh.py                what only a new process can measure
     kernels.py              the kernels beside other libraries and the machine
     linear_peers.py         linear mechanisms in other libraries
-    mechanism_cases.py      the mechanisms, and the work that their visible pairs are
+    mechanism_cases.py      the mechanisms, and the work that their visible pairs take
     mechanism_peers.py      the mechanisms in other libraries
     mechanisms.py           every mechanism beside its definition and dense attention
 """

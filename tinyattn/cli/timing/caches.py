@@ -18,7 +18,7 @@ from tinyattn.cli.timing.table import Table
 
 HEADS, KV_HEADS, LENGTH, HEAD_DIM = 32, 8, 8192, 128
 BARE = "no cache"
-# The largest ratios asked for, and to which time.
+# The largest ratios that are accepted, and the time that each is a ratio to.
 PAGES = "1.15 of no cache, 1.25 of fixed"
 ASKED = {"fixed": "1.15 of no cache", "pages of 64": PAGES, "pages of 16": PAGES, "int8": "0.67 of fixed", "int4": "1 of int8"}
 BESIDE = (BARE, "fixed", "int8")

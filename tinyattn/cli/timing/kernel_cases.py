@@ -1,4 +1,4 @@
-"""The cases of the kernels' table: shapes, masks, and how many times as fast as other libraries ours shall be."""
+"""The cases of the kernels' table: shapes, masks, and how many times as fast as other libraries our kernels are meant to be."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def fla_file(folder: str) -> Any:
 
 
 def turned(**renamed: str) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
-    """Returns what makes a library's arguments of ours: (batch, length, heads, ...), under its own names."""
+    """Returns a function that makes a library's arguments from ours: (batch, length, heads, ...), under its own names."""
     return lambda given: {theirs: given[ours].transpose(1, 2) for theirs, ours in renamed.items()}
 
 
@@ -67,7 +67,7 @@ def linear_peers(name: str, arrays: Mapping[str, Array], *, backward: bool) -> d
             made()
         except ImportError:
             continue
-        except Exception as error:  # any library's own: an argument that it no longer takes, memory
+        except Exception as error:  # whatever a library raises: an argument that it no longer takes, too little memory
             print(f"{name}: {peer} does not run here: {type(error).__name__}")
         else:
             calls[peer] = made

@@ -1,4 +1,4 @@
-"""The mechanisms as they are timed: their arguments, and the work that their visible pairs are."""
+"""The mechanisms as they are timed: their arguments, and the work that their visible pairs take."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tinyattn.ops.norm import unit
 from tinyattn.ops.types import Array
 
 HEADS, DIM = 8, 64
-# The longer of the lengths of the table: positions of a mechanism that has a greatest length reach so far.
+# The longest length in the table; a mechanism with a greatest length gets positions up to it.
 LONG = 8192
 # Work is counted in tiles of this many queries and keys that hold a visible pair, whatever tiles a kernel uses.
 TILE = 64
@@ -27,10 +27,10 @@ Call = Callable[..., Any]
 
 @dataclass(frozen=True)
 class Case:
-    """One mechanism as it is timed: options that are the same for every length or made for one, and which pairs are visible.
+    """One mechanism as it is timed: its options, fixed or made for a length, and which pairs are visible.
 
-    `arguments(q, k, v)` are its arguments by name beside the options. `products` counts the whole products of a tile of tokens,
-    forward, where a state stands in the place of the pairs. `label` tells rows of one mechanism apart.
+    `arguments(q, k, v)` are its arguments by name beside the options. `products` is the number of matrix products per tile of
+    tokens, forward, of a mechanism that has a state instead of pairs. `label` tells rows of one mechanism apart.
     """
 
     name: str
@@ -126,6 +126,10 @@ CASES = (
     Case("shifted_sparse_attention", {"group": 512}, seen=lambda length: causal(masks.per_head(
         [masks.block_local(512)] * (HEADS // 2) + [masks.shifted_blocks(512, 256)] * (HEADS // 2)))),
     Case("streaming_llm_attention", {"first": 4, "window": 1024}, seen=lambda length: causal(masks.window(1023, 0) | masks.first(4))),
+    # Counted by tiles of 64 keys: 16 chosen ones, a window of 8 and the means of blocks; half of its own block of 8, and three whole.
+    Case("native_sparse_attention", {"block": 64, "selected": 16, "window": 512},
+         lambda q, k, v: {"q": q, "k": k, "v": v, "gates": sigmoid(q[..., :3])}, products=50),
+    Case("block_mixture_attention", {"block": 512, "keep": 4}, products=57),
     Case("neighborhood_attention", {"kernel": 7}, seen=near_cells, grid=True),
     Case("shifted_window_attention", {"window": 8}, products=2, grid=True),
     Case("linear_attention", {"causal": True}, products=4),

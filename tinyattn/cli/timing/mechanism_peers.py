@@ -44,7 +44,7 @@ def peers_of(case: Case, length: int, *, backward: bool) -> dict[str, Callable[[
         try:
             run()
             calls[name] = run
-        except Exception as error:  # any library's own: a compiler that is missing, an operator not built in
+        except Exception as error:  # whatever a library raises: a compiler that is missing, an operator that is not built in
             print(f"{case.name}: {name} does not run here: {type(error).__name__}")
     return calls
 

@@ -123,6 +123,6 @@ def peers_of(case: Case, arrays: tuple[Array, ...]) -> dict[str, Call]:
             if call is not None:
                 call()
                 calls[name] = call
-        except Exception as error:  # any library's own: a compiler that is missing, an operator not built in
+        except Exception as error:  # whatever a library raises: a compiler that is missing, an operator that is not built in
             print(f"{case}: {name} does not run here: {type(error).__name__}")
     return calls

@@ -19,7 +19,7 @@ REST_OF_IT = "everything else"
 
 
 def time_step(rounds: int) -> list[Line]:
-    """Returns a row per part of the step, one for what none of them is, and one for the whole step.
+    """Returns a row per part of the step, one for the rest of the step, and one for the whole step.
 
     A part is measured alone, forward and backward, as often as a step has it. What is left of the whole step is the
     engine, additions, copies between the parts, and the reading of text.
@@ -48,7 +48,7 @@ def line(name: str, seconds: dict[str, float], total: float, beside: float | Non
 
 
 def shown(found: Line) -> dict[str, str]:
-    """Returns a row as it is printed; what PyTorch was not measured on is blank."""
+    """Returns a row as it is printed; blank where PyTorch was not measured."""
     peer, beside = found["pytorch_ms"], found["ours_to_pytorch"]
     return {"part": found["part"], "ms": f"{found['ms']:.1f}", "share": f"{found['share']:.0%}",
             "PyTorch ms": "" if peer is None else f"{peer:.1f}", "ours / it": "" if beside is None else f"{beside:.2f}"}

@@ -22,7 +22,7 @@ def write_by_hand(decoder: Decoder, config: DecoderConfig, prompt: bytes, tokens
 
 
 def make_step(decoder: Decoder, config: DecoderConfig, capacity: int) -> Callable[[int], Array]:
-    """Returns a function that takes the next token and returns the logits behind it, for up to `capacity` tokens in a row.
+    """Returns a function that takes the next token and returns the logits after it, for up to `capacity` tokens in a row.
 
     The decoder has grouped-query attention, rotary positions, and the sizes of the config.
     """

@@ -9,7 +9,7 @@ from tinyattn.ops.checks import whole
 from tinyattn.ops.heads import split_group
 from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.options import Window, check_bias, check_causal, check_mask, check_scale, check_sinks, check_softcap, check_window
-from tinyattn.ops.score_rule import Score, check_score
+from tinyattn.ops.score_rule import Score, applied, check_score, of_keys
 from tinyattn.ops.signature import shapes
 from tinyattn.ops.tiles import seen_tile
 from tinyattn.ops.types import Array
@@ -57,7 +57,7 @@ def streaming_attention(q: Array, k: Array, v: Array, *, mask: Array | Pattern |
         if softcap is not None:
             scores = np.tanh(scores / softcap) * softcap
         if rule is not None:
-            scores = rule.of_keys(at).applied(scores, seen)
+            scores = applied(of_keys(rule, at), scores, seen)
         if isinstance(bias, Bias):
             scores = scores + bias.tile(positions, at).astype(q.dtype)
         elif bias is not None:

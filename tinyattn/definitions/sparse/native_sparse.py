@@ -73,7 +73,8 @@ def select(weights: Array, own: Array, count: int, blocks: int) -> Array:
     # An incomplete last block has no mean, and can only be a query's own.
     unknown = np.zeros((*importance.shape[:-1], blocks - importance.shape[-1]), importance.dtype)
     most = weights.shape[-3] + 1  # above every importance, as the weights of one head sum to at most 1
-    worth = np.concatenate((importance, unknown), axis=-1)
+    # NaN counts as the largest importance, but not above the blocks that are always selected.
+    worth = np.concatenate((np.where(np.isnan(importance), most - 0.5, importance), unknown), axis=-1)
     worth = np.where(number == own - 1, most, worth)
     worth = np.where(number == 0, most + 1, worth)
     worth = np.where(number == own, most + 2, worth)

@@ -34,7 +34,7 @@ def backward(counter, splits, sizes, parts, scale, picks, q, k, v, out, tops, to
     shift, low_delta, spare = np.empty(tile, q.dtype), np.empty(tile, q.dtype), np.zeros(tile, q.dtype)
     places, weights, deltas = np.empty(tile, np.int64), np.empty(parts.part, q.dtype), np.empty(parts.part, q.dtype)
     begins, cursor = np.empty(parts.blocks + 1, np.int64), np.empty(parts.blocks + 1, np.int64)
-    members = np.empty(parts.part * parts.most, np.int64)
+    members = np.empty(parts.part * parts.keep, np.int64)
     pieces = (parts.rows + parts.part - 1) // parts.part
     while True:
         task = next_task(counter)

@@ -3,72 +3,55 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
 from tinyattn.kernels.tiles.jit import compiled
 from tinyattn.kernels.tiles.threads import next_task, run
-from tinyattn.ops.heads import fold_group, split_group, unfold_group
-from tinyattn.ops.scores import scores_of
-from tinyattn.ops.softmax import softmax
 from tinyattn.ops.types import Array
 
 # Scores of queries and blocks that are held at once.
-TOGETHER = 1 << 20
+TOGETHER = 1 << 17
 
 
 class Choice(NamedTuple):
-    """How blocks of `block` keys are chosen, `most` per query with its own.
+    """How blocks of `block` keys are chosen, `keep` per query with its own.
 
-    With `shared`, all heads of a group choose together, by their weights of the means, and the first and the previous block are
-    always chosen. Without it each head chooses by its products with the means.
+    With `shared`, all heads of a group choose together, and the first and the previous block are always chosen.
+    `worth(q, means, positions, choice)` scores the blocks, given by the means of their keys, for some queries.
     """
 
     block: int
-    most: int
+    keep: int
     shared: bool
     scale: float
+    worth: Callable[[Array, Array, Array, Choice], Array]
 
 
 def picks_of(q: Array, k: Array, choice: Choice) -> Array:
-    """Returns the blocks that each query reads, (..., heads, i, most), or (..., kv_heads, i, most) with a shared choice.
+    """Returns the blocks that each query reads, (..., heads, i, count), or (..., kv_heads, i, count) with a shared choice.
 
     Its own block comes first; -1 stands where there are fewer past blocks than a query may read.
     """
-    block, q_len = choice.block, q.shape[-2]
-    kv_heads, kv_len = k.shape[-3:-1]
+    block, (kv_heads, kv_len), q_len = choice.block, k.shape[-3:-1], q.shape[-2]
     complete, first = kv_len // block, kv_len - q_len
     means = k[..., : complete * block, :].reshape(*k.shape[:-2], complete, block, k.shape[-1]).mean(axis=-2)
     lead = (*q.shape[:-3], kv_heads if choice.shared else q.shape[-3])
-    picks = np.empty((*lead, q_len, choice.most), np.int32)
+    picks = np.empty((*lead, q_len, choice.keep), np.int32)
     rows = max(1, TOGETHER // max(1, complete * q.size // max(1, q_len * q.shape[-1])))
     for start in range(0, q_len, rows):
         positions = np.arange(start, min(q_len, start + rows)) + first
         # Blocks that no query of these may choose are left out: all but those before the last query's own.
         past = means[..., : positions[-1] // block + (1 if choice.shared and (positions[-1] + 1) % block == 0 else 0), :]
-        worth = (importance if choice.shared else gates)(q[..., start : start + rows, :], past, positions, choice)
+        worth = choice.worth(q[..., start : start + rows, :], past, positions, choice)
         own = (positions // block).astype(np.int32)
-        made = np.empty((*lead, len(own), choice.most), np.int32)
-        tasks = made.size // max(1, len(own) * choice.most)
-        run(choose, tasks, worth.size * 4, len(own), worth.shape[-1], choice.most, choice.shared,
-            np.require(worth, requirements=["C", "W"]).reshape(-1), own, made.reshape(-1))
+        made = np.empty((*lead, len(own), choice.keep), np.int32)
+        run(choose, made.size // max(1, len(own) * choice.keep), worth.size * 4, len(own), worth.shape[-1], choice.keep,
+            choice.shared, np.require(worth, requirements=["C", "W"]).reshape(-1), own, made.reshape(-1))
         picks[..., start : start + rows, :] = made
     return picks
-
-
-def gates(q: Array, means: Array, _positions: Array, _choice: Choice) -> Array:
-    """Returns the product of each query with the mean of each block."""
-    products: Array = unfold_group(fold_group(q, means.shape[-3]) @ means.mT, q.shape[-3])
-    return products
-
-
-def importance(q: Array, means: Array, positions: Array, choice: Choice) -> Array:
-    """Returns the weight of each block's mean in the attention of each query to the means, summed over the heads of a group."""
-    is_past = np.arange(means.shape[-2]) < (positions[:, None] + 1) // choice.block
-    weights = softmax(scores_of(q, means, scale=choice.scale, visible=is_past))
-    total: Array = split_group(weights, means.shape[-3]).sum(axis=-3)
-    return total
 
 
 @compiled

@@ -32,7 +32,7 @@ def forward(counter, sizes, parts, scale, picks, q, k, v, out, tops, totals):
     total, places = np.empty(tile), np.empty(tile, np.int64)
     sums, all_tops, all_totals = np.empty(parts.part * value_width, q.dtype), np.empty(parts.part, q.dtype), np.empty(parts.part)
     begins, cursor = np.empty(parts.blocks + 1, np.int64), np.empty(parts.blocks + 1, np.int64)
-    members = np.empty(parts.part * parts.most, np.int64)
+    members = np.empty(parts.part * parts.keep, np.int64)
     pieces = (parts.rows + parts.part - 1) // parts.part
     while True:
         task = next_task(counter)

@@ -14,33 +14,36 @@ from tinyattn.kernels.tiles.vector import scale_row
 class Parts(NamedTuple):
     """The rows of a kv head are those of all heads of its group, `rows` of them, in parts of `part` rows.
 
-    Row r has the picks `r % picked` of the kv head, `most` of them, among `blocks` blocks of `block` keys.
+    Row r has the picks `r % picked` of the kv head, `keep` of them, among `blocks` blocks of `block` keys.
     """
 
     rows: int
     part: int
     picked: int
-    most: int
+    keep: int
     blocks: int
     block: int
 
 
 @inlined
 def rows_by_block(picks, kv_head, first, count, parts, begins, cursor, members):
-    """Fills members with those of `count` rows from `first` on that chose block 0, then block 1, ...; b's begin at begins[b]."""
+    """Fills members with the rows, `count` from `first` on, that chose block 0, then block 1, ...
+
+    Those of block b stand from begins[b] to begins[b + 1].
+    """
     for b in range(parts.blocks + 1):
         begins[b] = 0
     for row in range(first, first + count):
-        at = (kv_head * parts.picked + row % parts.picked) * parts.most
-        for n in range(at, at + parts.most):
+        at = (kv_head * parts.picked + row % parts.picked) * parts.keep
+        for n in range(at, at + parts.keep):
             if picks[n] >= 0:
                 begins[picks[n] + 1] += 1
     for b in range(parts.blocks):
         begins[b + 1] += begins[b]
         cursor[b] = begins[b]
     for row in range(first, first + count):
-        at = (kv_head * parts.picked + row % parts.picked) * parts.most
-        for n in range(at, at + parts.most):
+        at = (kv_head * parts.picked + row % parts.picked) * parts.keep
+        for n in range(at, at + parts.keep):
             if picks[n] >= 0:
                 members[cursor[picks[n]]] = row
                 cursor[picks[n]] += 1
@@ -65,7 +68,7 @@ def positions(places, members, start, rows, sizes):
 
 @inlined
 def hide(s, j0, there, keys, rows, width, low, places):
-    """Writes -inf where a key comes after its query, and to the keys from `there` on, which belong to no block or to the next one."""
+    """Writes -inf where a key comes after its query, and to the keys from `there` on, which are not of the block."""
     nowhere = s.dtype.type(-np.inf)
     for j in range(max(0, low + 1 - j0), there):
         for i in range(rows):

@@ -46,7 +46,7 @@ def chosen_attention(q: Array, k: Array, v: Array, choice: Choice) -> tuple[Arra
     rows = sizes.q_len * (sizes.heads // max(sizes.kv_heads, 1))
     wanted = rounded_up(sizes.batch * sizes.kv_heads * rows // TASKS, sizes.q_tile)
     picks = picks_of(q, k, choice)
-    parts = Parts(rows, max(LEAST_ROWS, min(MOST_ROWS, wanted)), sizes.q_len if choice.shared else rows, choice.most,
+    parts = Parts(rows, max(LEAST_ROWS, min(MOST_ROWS, wanted)), sizes.q_len if choice.shared else rows, choice.keep,
                   -(-sizes.kv_len // block), block)
     out, tops, totals = np.empty((*q.shape[:-1], sizes.value_dim), q.dtype), np.empty(q.shape[:-1], q.dtype), np.empty(q.shape[:-1])
     saved = Saved(sizes, parts, choice.scale, picks.reshape(-1), (q, k, v), out, tops, totals)
@@ -58,7 +58,7 @@ def chosen_attention(q: Array, k: Array, v: Array, choice: Choice) -> tuple[Arra
 def work(saved: Saved) -> int:
     """Returns the multiply-adds of a forward, at most."""
     sizes, parts = saved.sizes, saved.parts
-    return sizes.batch * sizes.kv_heads * parts.rows * parts.most * parts.block * (sizes.head_dim + sizes.value_dim)
+    return sizes.batch * sizes.kv_heads * parts.rows * parts.keep * parts.block * (sizes.head_dim + sizes.value_dim)
 
 
 def filled(saved: Saved) -> tuple[Array, Array, Array]:

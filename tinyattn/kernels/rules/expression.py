@@ -65,7 +65,7 @@ def lines(roots: list[Node]) -> Iterator[str]:
     """Yields the expressions as text, one line per operation: two rules that differ in constants alone have the same lines.
 
     >>> list(lines([Node("add", (S, Node("multiply", (Q, Q))))]))
-    ['s', 'i', 'multiply 1 1', 'add 0 2', 'out 3']
+    ['i', 'multiply 0 0', 's', 'add 2 1', 'out 3']
     """
     known: dict[int, int] = {}
     for n, node in enumerate(order := ordered(roots)):

@@ -19,7 +19,7 @@ from tinyattn.kernels.rules.slopes import slopes
 from tinyattn.kernels.rules.tracer import traced
 from tinyattn.kernels.tiles.jit import DISABLED, inlined
 from tinyattn.kernels.tiles.lanes import VECTOR_BYTES
-from tinyattn.ops.score_rule import KEEPS, ScoreRule
+from tinyattn.ops.score_rule import KEEPS, ScoreRule, with_parts
 from tinyattn.ops.types import Array
 
 # What is read behind the end of an array of numbers per query: a register at most, of the smallest dtype.
@@ -49,7 +49,7 @@ class Compiled:
         """Returns the rule with its parameters out of one array of all, as `flat` makes it."""
         cuts = np.cumsum([0, *(x.size for x in self.rule.parameters)])
         parts = iter([values[a:b].reshape(x.shape) for a, b, x in zip(cuts, cuts[1:], self.rule.parameters, strict=False)])
-        return self.rule.with_parts(lambda _: next(parts))
+        return with_parts(self.rule, lambda _: next(parts))
 
 
 def arguments_of(rule: Compiled | None, values: Array | None, dtype: Any, *, backward: bool = False) -> tuple[Any, ...]:

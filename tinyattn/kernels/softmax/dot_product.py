@@ -22,7 +22,7 @@ from tinyattn.ops.options import (
     check_softcap,
     visible_keys,
 )
-from tinyattn.ops.score_rule import Score, ScoreRule, bottom_right, check_score
+from tinyattn.ops.score_rule import Score, ScoreRule, bottom_right, check_score, of_keys, with_parts
 from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array
 
@@ -96,7 +96,7 @@ def solve(q: Array, k: Array, v: Array, mask: Array | Pattern | None, bias: Arra
         k, v, kv_len = k[..., start:, :], v[..., start:, :], kv_len - start
         if bias is not None and not isinstance(bias, Bias) and bias.ndim and bias.shape[-1] > 1:
             bias = bias[..., start:]
-        rule = None if rule is None else rule.of_keys(np.arange(start, start + kv_len))
+        rule = None if rule is None else of_keys(rule, np.arange(start, start + kv_len))
     if isinstance(bias, Bias) and not exact.few(sizes_of(q, k, v)):
         bias, rule = slopes_in_rule(bias, rule, (*full[:-1], kv_len), q.dtype)
     distance = None
@@ -126,4 +126,4 @@ def slopes_in_rule(bias: Bias, rule: ScoreRule | None, full: tuple[int, ...],
 
     made = ScoreRule(sloped, slopes[:, None, None], *given)
     queries, keys = bottom_right(*full[-2:]) if rule is None or rule.positions is None else rule.positions
-    return None, check_score(made.with_parts(lambda x: x, (queries, keys)), full, dtype)
+    return None, check_score(with_parts(made, lambda x: x, (queries, keys)), full, dtype)

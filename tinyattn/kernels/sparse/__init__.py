@@ -7,9 +7,9 @@ Its files, in reading order:
     block_sparse.py         the tiles of a table of blocks
     longformer.py           windows and global columns, and the global rows
     bigbird.py              the tiles of neighbours, ends and random blocks
+    native_sparse.py        block means, selected blocks and a window
+    block_mixture.py        blocks chosen by the means of their keys
     lsh.py                  chunks of tokens sorted by a hash
-    block_mixture.py        blocks that each query chose by their mean keys
-    native_sparse.py        compressed blocks, blocks that were chosen, and a window
     streaming_llm.py        a window and the first tokens, merged
     shifted_sparse.py       the tiles of groups, shifted in half of the heads
 """

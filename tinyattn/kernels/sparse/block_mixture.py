@@ -5,6 +5,7 @@ from __future__ import annotations
 from tinyattn.kernels.chosen.choose import Choice
 from tinyattn.kernels.chosen.primitive import chosen_attention
 from tinyattn.ops.checks import whole
+from tinyattn.ops.heads import fold_group, unfold_group
 from tinyattn.ops.options import check_scale, first_position
 from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array
@@ -24,4 +25,10 @@ def block_mixture_attention(q: Array, k: Array, v: Array, *, block: int, keep: i
     first_position(q, k)
     # No query can read more blocks than there are.
     count = min(keep, -(-k.shape[-2] // block)) or 1
-    return chosen_attention(q, k, v, Choice(block, count, False, check_scale(scale, q.shape[-1])))
+    return chosen_attention(q, k, v, Choice(block, count, False, check_scale(scale, q.shape[-1]), gates))
+
+
+def gates(q: Array, means: Array, _positions: Array, _choice: Choice) -> Array:
+    """Returns the product of each query with the mean of each block."""
+    products: Array = unfold_group(fold_group(q, means.shape[-3]) @ means.mT, q.shape[-3])
+    return products

@@ -5,15 +5,20 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
+
 from tinyattn.kernels.chosen.choose import Choice
 from tinyattn.kernels.chosen.primitive import chosen_attention
 from tinyattn.kernels.softmax.dot_product import attention
 from tinyattn.kernels.tiles.listed import Constant
 from tinyattn.ops.checks import whole
 from tinyattn.ops.gates import check_gate
+from tinyattn.ops.heads import split_group
 from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.options import check_scale, first_position
+from tinyattn.ops.scores import scores_of
 from tinyattn.ops.signature import shapes
+from tinyattn.ops.softmax import softmax
 from tinyattn.ops.types import Array
 
 
@@ -37,9 +42,17 @@ def native_sparse_attention(q: Array, k: Array, v: Array, *, gates: Array, block
     mean_k, mean_v = (x[..., : complete * block, :].reshape(*x.shape[:-2], complete, block, x.shape[-1]).mean(axis=-2) for x in (k, v))
     compressed = attention(q, mean_k, mean_v, mask=completed(block, kv_len), scale=scale)
     count = min(selected, -(-kv_len // block)) or 1
-    fine = chosen_attention(q, k, v, Choice(block, count, True, factor))
+    fine = chosen_attention(q, k, v, Choice(block, count, True, factor, importance))
     near = attention(q, k, v, causal=True, window=(window - 1, 0), scale=scale)
     return gates[..., :1] * compressed + gates[..., 1:2] * fine + gates[..., 2:] * near
+
+
+def importance(q: Array, means: Array, positions: Array, choice: Choice) -> Array:
+    """Returns the weight of each block's mean in the attention of each query to the means, summed over the heads of a group."""
+    is_past = np.arange(means.shape[-2]) < (positions[:, None] + 1) // choice.block
+    weights = softmax(scores_of(q, means, scale=choice.scale, visible=is_past))
+    total: Array = split_group(weights, means.shape[-3]).sum(axis=-3)
+    return total
 
 
 @lru_cache(maxsize=16)

@@ -50,10 +50,12 @@ def sizes_of(q: Array, k: Array, v: Array) -> Sizes:
     """Returns the sizes of a call on (..., heads, length, dim) arrays; tiles are rounded up to whole micro tiles."""
     width = columns(q.dtype.itemsize)
     (*lead, heads, q_len, head_dim), (kv_heads, kv_len, value_dim) = q.shape, v.shape[-3:]
-    return Sizes(math.prod(lead), heads, kv_heads, q_len, kv_len, head_dim, value_dim, max(kv_len, ROWS),
+    kv_tile = rounded_up(KV_TILE, ROWS)
+    # At least one micro tile of rows is read of every tile, and so of the last one.
+    kv_rows = max(kv_len, (kv_len - 1) // kv_tile * kv_tile + ROWS, ROWS)
+    return Sizes(math.prod(lead), heads, kv_heads, q_len, kv_len, head_dim, value_dim, kv_rows,
                  rounded_up(head_dim, width), rounded_up(value_dim, width), rounded_up(min(Q_TILE, max(q_len, 1)), width),
-                 rounded_up(KV_TILE, ROWS),
-                 width, lanes(q.dtype.itemsize))
+                 kv_tile, width, lanes(q.dtype.itemsize))
 
 
 def padded(x: Array, rows: int, width: int) -> Array:

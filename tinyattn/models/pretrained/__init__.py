@@ -5,8 +5,8 @@ Its files, in reading order:
     families.py             what each family of models is made of, as data
     scaling.py              the rotary frequencies that a config asks for
     transformer.py          the model that all families are built into
-    build.py                a model out of a config and tensors
-    gguf_models.py          a GGUF file in the words of a config and its tensors
+    build.py                a model made from a config and tensors
+    gguf_models.py          the config and the tensors in a GGUF file
     tokens.py               texts as tokens and back
     pooling.py              one vector for a text
     weights.py              the bytes of all weights, and which are not finite

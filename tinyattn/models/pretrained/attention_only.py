@@ -25,17 +25,18 @@ from tinyattn.ops.files.shards import read_folder
 from tinyattn.ops.types import Array
 
 LINEAR = "linear_attention"
-# Of the norms inside the projections of deepseek_v3, whatever its config says.
+# The epsilon of the norms inside the projections of deepseek_v3; its config does not change it.
 INNER_EPSILON = 1e-6
 
 Attention = TrainedAttention | TrainedLatent | GatedDeltaNet
 
 
 def load_attention(path: str | os.PathLike[str], layer: int, *, dtype: Any = np.float32) -> Attention:
-    """Returns the attention of a layer of the model in a folder: it maps x (..., length, width), normed already, to the same shape.
+    """Returns the attention of a layer of the model in a folder: it maps normalised x (..., length, width) to the same shape.
 
-    Of gpt_oss (sinks), qwen3_next (gated delta rule, and attention with a gate) and deepseek_v3 (latent) only this is built, because
-    their feed-forward layers are experts; of the families that `load` knows it is the attention of that model.
+    Of gpt_oss (sinks), qwen3_next (gated delta rule, and attention with a gate) and deepseek_v3 (latent attention) nothing
+    else is built, because their feed-forward layers are experts. Of a family that `load` knows it is the attention of the
+    loaded model.
 
     Raises:
         TypeError, ValueError: a layer that the model does not have, a type of model or a scaling that is not known, tensors of the
@@ -58,7 +59,7 @@ def with_sinks(builder: Builder, layer: int, prefix: str) -> TrainedAttention:
 
 
 def gated(builder: Builder, layer: int, prefix: str) -> TrainedAttention | GatedDeltaNet:
-    """Returns the attention of qwen3_next, a gated delta rule or attention with a gate, whose rows stand between the queries'."""
+    """Returns the attention of qwen3_next, a gated delta rule, or attention with a gate whose rows follow each head's queries."""
     kinds = builder.config.get("layer_types") or []
     if len(kinds) != builder.layers or not set(kinds) <= {LINEAR, FULL}:
         raise ValueError(f"config: layer_types: expected {builder.layers} of {LINEAR} and {FULL}, got {str(kinds)[:60]}")
@@ -74,7 +75,7 @@ def gated(builder: Builder, layer: int, prefix: str) -> TrainedAttention | Gated
 
 
 def delta_net(builder: Builder, prefix: str) -> GatedDeltaNet:
-    """Returns a gated delta rule, whose projections stand per key head: queries, keys, values and gates, then beta and decay."""
+    """Returns a gated delta rule; its projections are stored per key head: queries, keys, values, gates, then beta and decay."""
     def size(name: str) -> int:
         return whole(f"config: {name}", builder.config.get(f"linear_{name}"), 1)
 

@@ -1,4 +1,4 @@
-"""A model out of a config and tensors: every tensor has its place, or all that do not are named in one error."""
+"""A model made from a config and tensors; one error names all tensors that are missing, do not fit or are not used."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 # The names of sizes in configs, ours first, then those that families have.
 SIZES = {"width": ("hidden_size", "n_embd"), "layers": ("num_hidden_layers", "n_layer"), "heads": ("num_attention_heads", "n_head"),
          "vocab": ("vocab_size",)}
-# The code of what stands in the place of a tensor that is missing, until all that are missing are named.
+# The code of a placeholder for a missing tensor, so that one error can name all that are missing.
 MISSING = "missing"
 WINDOWED, FULL = "sliding_attention", "full_attention"
 
 
 class Builder:
-    """Takes tensors by the names of their parts, keeps what is missing and what fits badly, and knows what was never taken."""
+    """Takes tensors by the names of their parts, and notes those that are missing, have a wrong shape, or are never taken."""
 
     def __init__(self, config: Mapping[str, Any], tensors: Mapping[str, Stored], dtype: Any,
                  families: Mapping[str, Family] = FAMILIES) -> None:
@@ -60,7 +60,7 @@ class Builder:
         self.biases = self.family.biases(config)
 
     def size(self, name: str) -> int:
-        """Returns a size of the config by our name of it."""
+        """Returns a size of the config by our name for it."""
         for key in SIZES[name]:
             if key in self.config:
                 return whole(f"config: {key}", self.config[key], 1, 1 << 24)
@@ -76,7 +76,7 @@ class Builder:
         return Stored(name, MISSING, shape, np.zeros(0, np.uint8))
 
     def array(self, name: str, shape: tuple[int, ...]) -> Array:
-        """Returns a small tensor as an array of the dtype that is computed in."""
+        """Returns a small tensor as an array of the dtype in which the model computes."""
         stored = self.take(name, shape)
         return np.broadcast_to(self.dtype.type(0), shape) if stored.code == MISSING else stored.array(self.dtype)
 
@@ -112,7 +112,7 @@ class Builder:
         whole_matrix, rows = self.affine("qkv", prefix, q + 2 * kv, self.width), np.arange(q + 2 * kv)
         if self.family.fused == "stacked":
             order = np.split(rows, [q, q + kv])
-        else:  # each head has its queries, keys and values behind each other
+        else:  # the rows of a head are its queries, then its keys, then its values
             order = list(rows.reshape(self.heads, 3, self.head_dim).transpose(1, 0, 2).reshape(3, -1))
         return cut(whole_matrix, order[0]), cut(whole_matrix, order[1]), cut(whole_matrix, order[2])
 
@@ -122,7 +122,7 @@ class Builder:
         window = self.config.get("sliding_window") if kind == WINDOWED else None
         options: dict[str, Any] = {"scale": self.family.scale(self.config), "softcap": self.config.get("attn_logit_softcapping")}
         if window is not None:
-            options["window"] = (whole("config: sliding_window", window, 1) - 1, 0)  # a config counts the token itself
+            options["window"] = (whole("config: sliding_window", window, 1) - 1, 0)  # a config counts the token itself too
         rotated = "positions" not in self.names and (self.config.get("no_rope_layers") or [1] * self.layers)[layer]
         width = (self.heads * self.head_dim, self.kv_heads * self.head_dim) if self.family.norms_whole else (self.head_dim,) * 2
         return TrainedAttention(*self.projections(prefix), self.affine("out", prefix, self.width, self.heads * self.head_dim),
@@ -189,7 +189,7 @@ class Builder:
                            embedding_norm, self.family.causal)
 
     def positions(self) -> Array | Stored | None:
-        """Returns the table of learned positions, with the vector of the first kind of tokens added where kinds have vectors."""
+        """Returns the table of learned positions, plus the vector of token type 0 if token types have vectors."""
         if "positions" not in self.names:
             return None
         key = "n_positions" if "n_positions" in self.config else "max_position_embeddings"
@@ -216,7 +216,7 @@ class Builder:
 
 
 def prefixed(tensors: Mapping[str, Stored], family: Family) -> Mapping[str, Stored]:
-    """Returns the tensors by their whole names, where a file leaves out what all names of its family start with."""
+    """Returns the tensors by their full names: some files leave out the prefix that all names of a family have."""
     if any(name.startswith(family.prefix) for name in tensors):
         return tensors
     heads = {f"{family.names['head']}.weight"} if "head" in family.names else set[str]()

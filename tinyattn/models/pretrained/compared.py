@@ -24,7 +24,7 @@ from tinyattn.ops.types import Array
 
 
 class Token(NamedTuple):
-    """What two models say of one token: its loss in nats by each, KL(as it is || changed), and whether the best tokens agree."""
+    """A token under two models: its loss in nats by each, KL(model || changed), and whether both find the same token likeliest."""
 
     loss: float
     changed: float
@@ -33,7 +33,7 @@ class Token(NamedTuple):
 
 
 def compared(model: Model, changed: Model, text: str | Array, *, cache: Callable[[], Cache] | None = None) -> Iterator[Token]:
-    """Yields a Token for every token of a text but the first: by the model, and by the changed one, perhaps through a cache.
+    """Yields a Token for every token of a text but the first: by the model, and by the changed one, through a cache if given.
 
     Raises:
         ValueError: a text of fewer than two tokens.
@@ -71,7 +71,7 @@ def windowed(model: Model, window: int, keep: int) -> Model:
     """Returns the model whose tokens see `window` tokens: the first `keep`, and the last ones, themselves included. arXiv:2309.17453.
 
     Raises:
-        TypeError, ValueError: numbers that are no ints, or a window that the first tokens fill.
+        TypeError, ValueError: numbers that are not ints, or a window that is not longer than `keep`.
     """
     keep, window = whole("first", keep, 0), whole("window", window, 1)
     if keep >= window:

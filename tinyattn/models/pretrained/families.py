@@ -19,7 +19,7 @@ ALL = frozenset({"q", "k", "v", "out", "gate", "up", "down", "head"})
 
 
 def from_keys(config: Config) -> frozenset[str]:
-    """Returns the parts with a bias by the keys attention_bias and mlp_bias of a config.
+    """Returns the parts with a bias, according to the keys attention_bias and mlp_bias of a config.
 
     >>> sorted(from_keys({"attention_bias": True, "mlp_bias": False}))
     ['k', 'out', 'q', 'v']
@@ -34,10 +34,10 @@ class Family:
 
     `norm` is rms, rms + 1 (the file holds the weight minus 1), layer (with a bias), layer without a bias, or none (a layer norm
     without a weight). `biases` gives the parts that have a bias, `order` the order of the residuals. `fused` says how one
-    matrix holds queries, keys and values: stacked, or by head. `transposed` matrices stand (inputs, outputs). `refused` are keys
-    of the config with values that are not built, which must have the value given there or be absent. `prefix` starts the names
-    of all tensors, and some files leave it out. `unread` end the names of tensors that are not needed: masks, angles, and heads
-    of other tasks.
+    matrix holds queries, keys and values: stacked, or by head. `transposed` matrices are stored as (inputs, outputs).
+    `refused` are keys of the config that must be absent or have the value given here, because no other value is built.
+    `prefix` is the start of the names of all tensors, which some files leave out. `unread` are endings of names of tensors
+    that are not needed: masks, angles, and heads of other tasks.
     """
 
     names: Mapping[str, str] = field(default_factory=lambda: LLAMA)

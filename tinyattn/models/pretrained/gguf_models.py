@@ -1,4 +1,4 @@
-"""A GGUF file of a model in the words of a config and its tensors."""
+"""The config and the tensors in a GGUF file, under the names that they have in a folder of transformers."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def tensors_of(content: Gguf, config: Mapping[str, Any]) -> dict[str, Stored]:
 
 
 def our_name(name: str) -> str:
-    """Returns the name of a tensor in safetensors files; a name that is not known stays, and is an unused tensor.
+    """Returns the name of a tensor in safetensors files; an unknown name stays, and is later named as unused.
 
     >>> our_name("blk.3.attn_q.weight")
     'model.layers.3.self_attn.q_proj.weight'

@@ -16,7 +16,7 @@ from tinyattn.ops.types import Array
 REPEATED = 64
 # Tokens that count as near, the token itself included.
 NEAR = 8
-# The mean weight from which on a head is called by the name.
+# A head has a name if its mean weight is at least this.
 LEAST = {"previous": 0.5, "sink": 0.5, "local": 0.8, "induction": 0.4}
 
 
@@ -65,7 +65,7 @@ def head_table(model: Model, text: str | Array, rng: np.random.Generator) -> Ite
 
 
 def heads_of(layer: int, weights: Array, repeated: Array) -> list[Head]:
-    """Returns the heads of one layer by their weights on a text and on tokens that are written twice (heads, length, length)."""
+    """Returns the heads of one layer from their weights (heads, length, length) on a text, and on tokens that are written twice."""
     length, half = weights.shape[-1], repeated.shape[-1] // 2
     previous = np.diagonal(weights, -1, 1, 2).mean(axis=-1)
     sink = weights[:, 1:, 0].mean(axis=-1)

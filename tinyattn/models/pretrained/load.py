@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Mapping
 from functools import cache, partial
@@ -30,7 +29,7 @@ from tinyattn.models.pretrained.weights import check_finite as check_weights
 from tinyattn.ops.activation import silu
 from tinyattn.ops.checks import truth
 from tinyattn.ops.files import gguf
-from tinyattn.ops.files.header import SafetensorsError, no_constant, unique
+from tinyattn.ops.files.header import SafetensorsError, json_of
 from tinyattn.ops.files.shards import read_folder
 from tinyattn.ops.files.stored import Stored
 from tinyattn.ops.positions.frequencies import plain_frequencies
@@ -98,7 +97,7 @@ def from_folder(folder: Path, dtype: np.dtype[Any]) -> Model:
 
 
 def listed(value: Any) -> list[int]:
-    """Returns the ints of a value that is one or a list of them.
+    """Returns the ints in a value that is an int or a list of ints.
 
     >>> listed(3), listed([1, 2]), listed(None)
     ([3], [1, 2], [])
@@ -119,7 +118,7 @@ def folder_tokenizer(folder: Path) -> Tokenizer:
 
 
 def folder_pooling(folder: Path) -> Pooling:
-    """Returns the pooling that a folder names: the mean, of unit length, where it names none."""
+    """Returns the pooling that a folder names; without one, the mean, scaled to unit length."""
     path = folder / "modules.json"
     if not path.is_file():
         return Pooling()
@@ -145,11 +144,9 @@ def read_json(path: Path, absent: Any = None) -> Any:
     if (size := path.stat().st_size) > LONGEST:
         raise ValueError(f"{path}: {size} bytes, at most {LONGEST} are read")
     try:
-        found = json.loads(path.read_bytes().decode("utf-8"), object_pairs_hook=unique, parse_constant=no_constant)
+        found = json_of(path.read_bytes())
     except SafetensorsError as error:
         raise ValueError(f"{path}: {error}") from None
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: cannot be read: {type(error).__name__}") from None
     if path.name != "modules.json" and not isinstance(found, dict):
         raise ValueError(f"{path}: expected a JSON object, got {type(found).__name__}")
     return found
@@ -182,7 +179,7 @@ def from_training(path: Path, dtype: np.dtype[Any], mixing: Callable[[str], Mapp
 
 
 def residual(block: Block, *, plain: bool) -> ResidualBlock:
-    """Returns a block of a decoder as trained models have it; plain attention becomes a `TrainedAttention`."""
+    """Returns a block of a decoder as a block of a loaded model; plain attention becomes a `TrainedAttention`."""
     attention, forward = block.attention, block.feed_forward
     mixed: Any = attention
     if plain and isinstance(attention, SelfAttention) and attention.k is not None and attention.v is not None:

@@ -1,4 +1,4 @@
-"""A loaded model: its tokenizer, what it writes, how likely a text is, what its heads look at, and the same with other attention."""
+"""A loaded model: it writes texts, says how likely a text is and what its heads look at, and takes another attention."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ AT_ONCE = 128
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A model out of a file: `model(tokens)` gives the logits (..., length, vocab) of tokens (..., length).
+    """A model from a file: `model(tokens)` gives the logits (..., length, vocab) of tokens (..., length).
 
     `context` is the length that the model was trained for, or None; a longer text is computed with a warning. `end` are the
     tokens that end a text. `read` gives the tokenizer, which is made when it is first needed.
@@ -85,7 +85,7 @@ class Model:
         return logits[0] if tokens.ndim == 1 else logits
 
     def _fitting(self, tokens: Array, caches: Sequence[Cache] | None = None) -> Array:
-        """Returns the tokens; warns where a text becomes longer than the model knows, once per text."""
+        """Returns the tokens; warns once per text if it becomes longer than the model was trained for."""
         start = caches[0].length if caches else 0
         if self.context is not None and start <= self.context < start + tokens.shape[-1]:
             warnings.warn(f"{self.name}: the text is longer than the {self.context} tokens that the model was trained for",
@@ -234,7 +234,7 @@ class Model:
 
 
 def of_targets(logits: Array, targets: Array) -> Array:
-    """Returns -log p of the targets (n,), as many as there are, by logits (n or more, vocab), in float64.
+    """Returns -log p of targets (n,) from the first n rows of logits (n or more, vocab), in float64.
 
     >>> of_targets(np.zeros((2, 4)), np.array([3])).round(3)
     array([1.386])

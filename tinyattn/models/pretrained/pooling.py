@@ -1,4 +1,4 @@
-"""Pooling: one vector for a text out of the hidden states of its tokens, as sentence encoders have it."""
+"""Pooling: one vector for a text from the hidden states of its tokens, as in sentence encoders."""
 
 from __future__ import annotations
 

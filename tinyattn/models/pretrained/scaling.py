@@ -79,7 +79,7 @@ def frequencies_of(config: Mapping[str, Any], head_dim: int, kind: str = "full_a
 
 
 def mscale(factor: float, by: float) -> float:
-    """Returns 0.1 by ln(factor) + 1, by which YaRN's authors multiply scores; 1 up to a factor of 1.
+    """Returns 0.1 by ln(factor) + 1, by which YaRN multiplies scores; 1 for factors up to 1.
 
     >>> mscale(1.0, 0.7), round(mscale(4.0, 1.0), 3)
     (1.0, 1.139)
@@ -88,7 +88,7 @@ def mscale(factor: float, by: float) -> float:
 
 
 def divided(plain: Frequencies, divisors: Any) -> Frequencies:
-    """Returns the frequencies, each divided by its own number, as GGUF files have the scaling of Llama 3."""
+    """Returns the frequencies, each divided by its own number, as GGUF files store the scaling of Llama 3."""
     by = np.asarray(divisors, np.float64)
     if by.shape != plain.values.shape or not (by > 0).all():
         raise ValueError(f"config: divisors: expected {len(plain.values)} numbers above 0, got shape {by.shape}")

@@ -1,4 +1,4 @@
-"""Texts as tokens, by the library `tokenizers`: out of a tokenizer.json, or of the vocabulary and merges in a GGUF file."""
+"""Texts as tokens, by the library `tokenizers`: from a tokenizer.json, or from the vocabulary and merges in a GGUF file."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import numpy as np
 from tinyattn.ops.checks import text as checked_text
 from tinyattn.ops.types import Array
 
-# How a text is cut before its pieces are merged, by the name in the file. The digits of a number stand alone, or by so many at
-# most in the expression of Llama 3, which others have too; the cut of GPT-2 is that of the library.
+# How a text is split before its pieces are merged, by the name in the file. The digits of a number are split into groups of at
+# most so many in the expression of Llama 3, which others use too; the split of GPT-2 is the library's own.
 WORDS = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}{digits}| ?[^\s\p{{L}}\p{{N}}]+[\r\n]*|"
          r"\s*[\r\n]+|\s+(?!\S)|\s+")
 GPT_2, DIGITS_ALONE = "gpt-2", "smollm"
@@ -38,7 +38,7 @@ class Tokenizer:
 
     @classmethod
     def of(cls, made: Any, first: tuple[int, ...] = (), template: Any = None) -> Tokenizer:
-        """Returns the tokenizer around one of the library; a template that is no text is none."""
+        """Returns the tokenizer around one of the library; a template that is not a string is ignored."""
         largest = max(made.get_vocab(with_added_tokens=True).values(), default=-1)
         return cls(made, largest + 1, first, template if isinstance(template, str) else None)
 
@@ -82,7 +82,7 @@ class Tokenizer:
 
 @dataclass(frozen=True)
 class Bytes:
-    """The bytes of a text as its tokens, as the models have them that tinyattn trains.
+    """The tokenizer of models that tinyattn trains: the tokens of a text are its bytes.
 
     >>> Bytes().decode(Bytes().encode("hé"))
     'hé'
@@ -137,7 +137,7 @@ def library() -> Any:
 
 
 def tokenizer_of_file(path: Path, template: Any = None) -> Tokenizer:
-    """Returns the tokenizer of a tokenizer.json, which neither cuts nor fills up a text.
+    """Returns the tokenizer of a tokenizer.json, which neither truncates nor pads a text.
 
     Raises:
         ModuleNotFoundError: the library `tokenizers` is not installed. ValueError: a file that the library refuses.
@@ -191,7 +191,7 @@ def by_library(name: str, make: Callable[[], Any]) -> Any:
         return make()
     except ImportError:
         raise
-    except Exception as error:  # the library raises Exception itself, and no class of its own
+    except Exception as error:  # the library raises plain Exception
         raise ValueError(f"{name}: {error}") from None
 
 

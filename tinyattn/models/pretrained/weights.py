@@ -1,4 +1,4 @@
-"""What the weights of a model take, and which of them are not finite."""
+"""How many bytes the weights of a model take, and which weights are not finite."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tinyattn.ops.files.stored import Stored
 from tinyattn.ops.positions.frequencies import Frequencies
 from tinyattn.ops.types import Array
 
-# Rows that are widened at once.
+# Rows that are dequantised at once.
 ROWS = 512
 
 
@@ -48,6 +48,6 @@ def check_finite(weights: Mapping[str, Stored]) -> None:
 
 
 def is_finite(stored: Stored) -> bool:
-    """Returns whether all numbers of a tensor are finite; a few rows are widened at a time."""
+    """Returns whether all numbers of a tensor are finite; a few rows are dequantised at a time."""
     tiles = (tile for _, tile in stored.tiles(ROWS)) if stored.shape else [stored.array()]
     return all(bool(np.isfinite(tile).all()) for tile in tiles)

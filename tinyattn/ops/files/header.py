@@ -46,6 +46,23 @@ def header_length(first: bytes, file_size: int, name: str) -> int:
     return length
 
 
+def json_of(raw: bytes) -> Any:
+    """Returns the content of a JSON text in UTF-8.
+
+    Raises:
+        SafetensorsError: it is not valid JSON, holds NaN or Infinity, or an object has the same key twice.
+
+    >>> json_of(b'{"rows": 2}')
+    {'rows': 2}
+    """
+    try:
+        return json.loads(raw.decode("utf-8"), object_pairs_hook=unique, parse_constant=no_constant)
+    except SafetensorsError:
+        raise
+    except (ValueError, RecursionError) as error:  # bad JSON, bad UTF-8, a number of 10,000 digits, deep nesting
+        raise SafetensorsError(f"cannot be read: {type(error).__name__}") from None
+
+
 def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Returns a JSON object; raises SafetensorsError if a key occurs twice."""
     found: dict[str, Any] = {}
@@ -75,11 +92,9 @@ def parse_header(raw: bytes, data_size: int, name: str) -> tuple[dict[str, Entry
     if not raw.startswith(b"{"):
         raise SafetensorsError(f"{name}: the header does not start with {{")
     try:
-        tree = json.loads(raw.decode("utf-8"), object_pairs_hook=unique, parse_constant=no_constant)
+        tree = json_of(raw)
     except SafetensorsError as error:
-        raise SafetensorsError(f"{name}: {error}") from None
-    except (ValueError, RecursionError) as error:  # bad JSON, bad UTF-8, a number of 10,000 digits, deep nesting
-        raise SafetensorsError(f"{name}: the header cannot be read: {type(error).__name__}") from None
+        raise SafetensorsError(f"{name}: the header: {error}") from None
     metadata = tree.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
         raise SafetensorsError(f"{name}: __metadata__ must map strings to strings")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from tinyattn.ops.files import safetensors
-from tinyattn.ops.files.header import LONGEST, SafetensorsError, no_constant, unique
+from tinyattn.ops.files.header import LONGEST, SafetensorsError, json_of
 from tinyattn.ops.files.stored import Stored
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -53,11 +52,9 @@ def read_index(path: Path) -> dict[str, str]:
     if (size := os.path.getsize(path)) > LONGEST:
         raise SafetensorsError(f"{path.name}: {size} bytes, at most {LONGEST} are read")
     try:
-        tree = json.loads(path.read_bytes().decode("utf-8"), object_pairs_hook=unique, parse_constant=no_constant)
+        tree = json_of(path.read_bytes())
     except SafetensorsError as error:
         raise SafetensorsError(f"{path.name}: {error}") from None
-    except (ValueError, RecursionError) as error:
-        raise SafetensorsError(f"{path.name}: cannot be read: {type(error).__name__}") from None
     places = tree.get("weight_map") if isinstance(tree, dict) else None
     if not isinstance(places, dict):
         raise SafetensorsError(f"{path.name}: expected an object with a weight_map from tensors to files")

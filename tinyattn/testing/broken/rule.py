@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tinyattn.laws.problem import Mechanism, Problem
-from tinyattn.ops.score_rule import ScoreRule
+from tinyattn.ops.score_rule import ScoreRule, with_parts
 from tinyattn.testing.broken.twin import twin
 
 
@@ -39,7 +39,7 @@ def rule_before_cap(f: Mechanism, p: Problem) -> Any:
 
 @twin("alibi_may_be_a_rule", "a_rule_stands_between_cap_and_bias")
 def rule_positions_from_the_top(f: Mechanism, p: Problem) -> Any:
-    """The rule takes the first query to stand where the first key does, as without a cache."""
+    """The rule gives the first query the position of the first key, as if there were no cache."""
     rule, shift = rule_of(p), p.k.shape[-2] - p.q.shape[-2]
     if rule is None:
         return p.call(f)
@@ -53,12 +53,12 @@ def rule_parameter_of_another_head(f: Mechanism, p: Problem) -> Any:
     if rule is None:
         return p.call(f)
     heads, kv_heads = p.q.shape[-3], p.k.shape[-3]
-    return p.but(score=rule.with_parts(lambda x: x[np.arange(heads) % kv_heads] if x.ndim > 2 else x)).call(f)
+    return p.but(score=with_parts(rule, lambda x: x[np.arange(heads) % kv_heads] if x.ndim > 2 else x)).call(f)
 
 
 @twin("a_rule_of_hidden_pairs_has_no_effect")
 def rule_added_up_where_hidden(f: Mechanism, p: Problem) -> Any:
-    """Hidden pairs are weighed 0 after the rule, so that 0 times NaN reaches the output."""
+    """Weights of hidden pairs are set to 0 after the rule, so that 0 times NaN reaches the output."""
     rule = rule_of(p)
     if rule is None:
         return p.call(f)

@@ -19,7 +19,7 @@ def in_blocks(p: Problem, block: int) -> list[Problem]:
 
 
 def unrescaled(f: Mechanism, p: Problem, block: int) -> Any:
-    """Returns what a stream gives that never rescales: the sums of a block are weighted by exp of minus the maximum so far."""
+    """Returns the result of a stream that never rescales: the sums of a block are weighted by exp of minus the maximum so far."""
     kv_len = p.k.shape[-2]
     if kv_len <= block:
         return p.call(f)
@@ -65,7 +65,7 @@ def blocks_of_64_dropped(f: Mechanism, p: Problem) -> Any:
 
 @twin("scores_are_scale_cap_bias_in_that_order")
 def exp2_without_log2_e(f: Mechanism, p: Problem) -> Any:
-    """exp2 is used in the place of exp, and the scores are not multiplied by log2(e)."""
+    """exp2 is used in place of exp, and the scores are not multiplied by log2(e)."""
     if p.options.get("softcap") is not None or p.options.get("bias") is not None or p.options.get("sinks") is not None:
         return p.call(f)
     return p.but(scale=p.scale * math.log(2.0)).call(f)

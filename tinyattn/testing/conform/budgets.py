@@ -107,8 +107,8 @@ def with_lse(budget: Budget, p: Problem, dialect: Mapping[str, str], inside: str
 def of_gradients(p: Problem, d_out: Array, dialect: Mapping[str, str], inside: str, dtype: str, rng: np.random.Generator) -> Budget:
     """Returns the true gradients of sum(d_out * out), and the error that a kernel of this class may have in each.
 
-    E is the largest error of the definition's own gradients in float32, and of a backward that takes the weights again as
-    exp(score - lse), as kernels that do not keep them must; pooled relative to the sums of the absolute terms.
+    E is the largest error of the definition's own gradients in float32, and of a backward that computes the weights again as
+    exp(score - lse), as kernels do that do not store them; pooled relative to the sums of the absolute terms.
     """
     def side(core: Mechanism, problem: Problem, size: bool = False) -> Outputs:
         count = problem.q.shape[0] // p.q.shape[0]

@@ -1,7 +1,7 @@
-"""The dialect of a kernel: where attention functions differ though each is right in its own terms, and the definition in it.
+"""The dialect of a kernel: the conventions in which right attention functions differ, and the definition in each of them.
 
-A dialect is a value. It says which word answers each question, and `spoken` turns the definition into the one that speaks
-the dialect, so that a kernel is judged in its own terms.
+A dialect is a dict with one word per question. `spoken` turns the definition into one that follows these conventions, so that
+a kernel is judged by its own.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from tinyattn.laws.problem import Mechanism
 from tinyattn.ops.types import Array
 
-# The words of each question with what they mean; the first is tinyattn's own.
+# The possible answers to each question, each a word with its meaning; the first is tinyattn's own.
 QUESTIONS: dict[str, dict[str, str]] = {
     "layout": {
         "BHTD": "arrays are (batch, heads, length, channels)", "BTHD": "arrays are (batch, length, heads, channels)",
@@ -101,7 +101,7 @@ def dialect_of(given: str | Mapping[str, str] | None) -> dict[str, str]:
 
 
 def known_word(name: str, word: Any, words: Mapping[str, Any]) -> str:
-    """Returns a word that exists; otherwise raises a ValueError that names the near misses."""
+    """Returns a word that exists; otherwise raises a ValueError that names similar words."""
     if word in words:
         return str(word)
     near = difflib.get_close_matches(str(word), list(words), n=2)

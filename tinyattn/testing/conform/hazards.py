@@ -1,4 +1,4 @@
-"""Hazards: what a kernel does with NaN, inf and the lowest numbers, which no verdict is about and users stumble over."""
+"""Hazards: what a kernel does with NaN, inf and the lowest numbers, which changes no verdict but may surprise a user."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ def poisoned_rows(run: Run, p: Problem, poison: float) -> str:
         clean, out = run.stranger.call(p)[0], run.stranger.call(p.but(k=k, v=v))[0]
     except (Raised, Misshaped):
         return ""
-    pairs: Any = visible(run.found, p.full(), p.options.get("causal", False), None, p.options.get("mask"))
-    seen = pairs[..., -1].any(axis=(0, 1))
+    pairs = visible(run.found, p.full(), p.options.get("causal", False), None, p.options.get("mask"))
+    seen = np.asarray(pairs[..., -1].any(axis=(0, 1)))
     return ", ".join(str(i) for i in range(p.q.shape[-2]) if not seen[i] and not near(out[..., i, :], clean[..., i, :]))
 
 
 def lowest_bias(run: Run) -> None:
-    """Notes where a row whose biases are all the lowest number of float32 gives something else than one of the next number."""
+    """Notes a kernel whose result for a row of biases that are the lowest float32 number differs from that for the next number."""
     lowest, rows = np.finfo(np.float32).min, 3 if run.room.lengths else 5
     try:
         here, there = (run.stranger.call(plain_problem(run, bias=np.full((rows, 5), low, np.float64)))[0]

@@ -58,7 +58,7 @@ class Child:
         """Returns what a function gives in the child.
 
         Raises:
-            Died: the child ended, or the time did. Told: what the function raised, by kind and text.
+            Died: the child ended, or the time was over. Told: what the function raised, by kind and text.
         """
         pipe = self.start()
         pipe.send_bytes(packed({"name": name}, [self.library.take(x) if self.library.owns(x) else x for x in args],

@@ -207,7 +207,7 @@ def differentiable(run: Run) -> None:
 
 
 def same_again(run: Run) -> None:
-    """Looks whether the same call gives the same bits, also after other calls, and whether arguments stay as they are."""
+    """Checks that the same call gives the same bits, also after other calls, and that arguments stay unchanged."""
     p = plain_problem(run, seed=3)
     first = run.stranger.call(p)[0]
     run.stranger.call(p.but(q=2.0 * p.q))

@@ -1,4 +1,4 @@
-"""Array libraries of others, found by name: NumPy's numbers go in, theirs come out, and gradients are their own."""
+"""Other array libraries, found by name: NumPy arrays become theirs and back, and their own reverse mode gives gradients."""
 
 from __future__ import annotations
 
@@ -49,10 +49,10 @@ class Library:
         if self.name == "tinygrad":
             made = self.module.Tensor(x.astype(np.float32) if floats and dtype != "float64" else x)
             return made.cast(getattr(self.module.dtypes, dtype)) if floats else made
-        if self.name not in NAMES:  # DLPack alone is known of it
+        if self.name not in NAMES:  # a library of which only DLPack is known
             return self.module.from_dlpack(np.array(x, dtype=np_dtype(dtype)) if floats else x.copy())
-        single = x.astype(np.float32) if floats and dtype != "float64" else x.copy()
-        made = getattr(self.module, "array" if self.name == "mlx" else "asarray")(single)
+        make = getattr(self.module, "array" if self.name == "mlx" else "asarray")
+        made = make(x.astype(np.float32) if floats and dtype != "float64" else x.copy())
         return made.astype(getattr(self.module, dtype)) if floats else made
 
     def owns(self, x: Any) -> bool:

@@ -19,7 +19,7 @@ Tried = tuple[Problem, tuple[Array, ...], Budget]
 
 
 def nearest_bug(failed: Sequence[Tried], passed: Sequence[Tried], dialect: Mapping[str, str]) -> str:
-    """Returns a sentence that names the twin of the museum that explains most of the failures, then keeps most of the passes.
+    """Returns a sentence that names the twin of the museum that explains most of the failures and, of equals, most passes.
 
     A twin explains a problem if its answer is the kernel's, within the budget of the problem.
     """

@@ -1,4 +1,4 @@
-"""Probes: small calls that tell the words of a dialect apart. They propose; only a declaration accepts."""
+"""Probes: small calls that tell the words of a dialect apart. They only find a kernel's words: the user has to declare them."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from tinyattn.testing.conform.stranger import Misshaped, Raised, Stranger
 
 # Answers to a probe differ by more than a tenth, and 16-bit arithmetic errs by less than a hundredth.
 NEAR = 0.03
-# head_dim has a root that float32 cannot hold, and so has that root: with 16 a float64 path that is float32 inside stays hidden.
-# It holds a unit vector per key, and values are as wide as keys, as many kernels want it.
+# A head_dim whose root, and its root in turn, float32 cannot hold: with 16, a float64 path that is float32 inside would stay
+# hidden. It is large enough for a unit vector per key, and values are as wide as keys, because many kernels need that.
 DIM = 32
 # Values where each weight is a fifth: a result 10 % off is farther from them than NEAR.
 LOUD = 8.0

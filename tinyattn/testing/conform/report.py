@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 WIDTH = 80
-# From the gravest; the verdict of a report is the gravest of its findings.
+# The gravest first; the verdict of a report is the gravest of its findings.
 VERDICTS = {
     "CRASHED": "the kernel raised an error on a plain call, ended its process or did not end",
     "FAILS": "a result is wrong in the kernel's own dialect",

@@ -52,7 +52,7 @@ def smallest_first(cases: Judged) -> Judged:
 
 
 def liken(run: Any) -> None:
-    """Adds the nearest known bug to differences of dialect: a word of another library may as well be a fault."""
+    """Adds the nearest known bug to differences of dialect, as what looks like another convention may be a bug."""
     for n, finding in enumerate(run.findings):
         question = finding.question
         if finding.verdict != "DIFFERS" or question in ("layout", "dtype", "lse") or run.declared[question] != OURS[question]:

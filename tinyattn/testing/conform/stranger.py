@@ -1,4 +1,4 @@
-"""The kernel that is judged, behind its own arrays and layout: what goes in, what comes out, what it does wrong on the way."""
+"""The kernel that is judged: it is called with its own arrays and layout, and what it does wrong besides its numbers is noted."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Misshaped(Exception):
 
 
 class Died(Exception):
-    """The process in which the kernel ran ended, or its time did."""
+    """The process in which the kernel ran ended, or its time was over."""
 
 
 @dataclass(frozen=True, eq=False)
