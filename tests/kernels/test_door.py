@@ -68,11 +68,6 @@ def test_every_option_runs_in_the_kernels(name, q_len, kv_len, forward, monkeypa
 FILES = sorted(Path(kernels.__file__).parent.glob("*/*.py"))
 
 
-# Which blocks a query reads is no number of the result and has no gradient. The products with the means of blocks, one per block of
-# keys, are NumPy's, as `tinyattn.ops` has them.
-CHOOSING = {"chosen/choose.py": "gates"}
-
-
 def aside(tree):
     """Returns the functions of a file that never compute a result or a first derivative while kernels are compiled.
 
@@ -91,10 +86,10 @@ def aside(tree):
     return {name for name in given if given.count(name) == mentioned.count(name)}
 
 
-def products_of(text, allowed=()):
-    """Returns the lines of a source that multiply matrices by NumPy, but those in functions that are allowed or `aside`."""
+def products_of(text):
+    """Returns the lines of a source that multiply matrices by NumPy, but those in functions that are `aside`."""
     tree = ast.parse(text)
-    allowed = {*allowed, *aside(tree)}
+    allowed = aside(tree)
     left_out = {inner for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name in allowed for inner in ast.walk(node)}
     return [node.lineno for node in ast.walk(tree) if node not in left_out and (
         (isinstance(node, (ast.BinOp, ast.AugAssign)) and isinstance(node.op, ast.MatMult))
@@ -103,9 +98,7 @@ def products_of(text, allowed=()):
 
 @pytest.mark.parametrize("path", [path for path in FILES if path.parent.name not in MECHANISMS], ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_no_kernel_multiplies_matrices_by_numpy(path):
-    allowed = CHOOSING.get(f"{path.parent.name}/{path.name}")
-    assert not products_of(path.read_text(), [allowed])
-    assert allowed is None or products_of(path.read_text()), f"{allowed} needs no exception"
+    assert not products_of(path.read_text())
 
 
 @pytest.mark.parametrize(("source", "lines"), [
