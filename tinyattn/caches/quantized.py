@@ -66,7 +66,7 @@ class QuantizedCache(base.Base):
         return {"bits": self.bits, "group": self.group, "residual": self.residual}
 
     def _quantised(self, length: Any) -> Any:
-        """Returns how many of so many tokens are in codes, for one length or an array of lengths."""
+        """Returns how many of the first `length` tokens are stored as codes, for one length or an array of lengths."""
         return np.maximum(0, length - self.residual) // self.group * self.group
 
     def _packed(self, held: Tapes, name: str) -> Packed:

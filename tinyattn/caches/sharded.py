@@ -31,7 +31,7 @@ class ShardedCache:
         self.held: tuple[list[Array], list[Array]] = ([], [])
 
     def layout(self, length: int) -> Layout:
-        """Returns which rank keeps which of so many tokens."""
+        """Returns which rank keeps which of this number of tokens."""
         starts, ranks = range(0, length, self.block), self.comm.Get_size()
         return Layout(length, tuple(tuple((a, min(a + self.block, length)) for a in starts[rank::ranks]) for rank in range(ranks)))
 

@@ -117,7 +117,7 @@ class Projection:
 
 @dataclass(frozen=True)
 class Parameter:
-    """An argument that is a learned array, whatever the tokens are, as an embedding of positions; `axes` is its shape in words."""
+    """A learned array as an argument, the same for all tokens, such as an embedding of positions; `axes` is its shape in words."""
 
     name: str
     axes: str

@@ -81,7 +81,7 @@ def choosing(*names: str, **make: Any) -> Draw:
 
 
 def rotations(hashes: int) -> Callable[[np.random.Generator, Problem], Array]:
-    """Returns a maker of the rotations of so many hashes with four buckets each."""
+    """Returns a maker of the rotations of this number of hashes with four buckets each."""
     return lambda rng, p: lsh_rotations(rng, hashes, p.q.shape[-1], 4).astype(p.q.dtype)
 
 

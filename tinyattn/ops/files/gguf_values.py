@@ -48,7 +48,7 @@ class Header:
         return struct.unpack_from(code, self.raw, self.take(struct.calcsize(code), what))[0]
 
     def count(self, least: int, what: str) -> int:
-        """Returns the next count, of things that take at least so many bytes each."""
+        """Returns the next count, of things that take at least `least` bytes each."""
         count: int = self.number("<Q", f"the count of {what}")
         if count * least > len(self.raw) - self.at:
             raise self.error(f"{count} {what} do not fit into the {len(self.raw) - self.at} bytes that are left: "

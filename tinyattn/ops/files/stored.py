@@ -73,7 +73,7 @@ class Stored:
         return self.unpacked(self.raw[start * size : stop * size], wanted).reshape(stop - start, *self.shape[1:])
 
     def tiles(self, rows: int, dtype: Any = None) -> Iterator[tuple[int, Array]]:
-        """Yields (start, tile) for each tile of so many rows, from the first to the last, which may have fewer.
+        """Yields (start, tile) for each tile of `rows` rows, from the first to the last, which may have fewer.
 
         >>> [(start, tile.shape) for start, tile in Stored("a: w", "F32", (5, 1), np.zeros(20, np.uint8)).tiles(2)]
         [(0, (2, 1)), (2, (2, 1)), (4, (1, 1))]
