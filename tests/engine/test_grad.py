@@ -171,9 +171,9 @@ W = np.array([1.0, 2.0])
     collections.UserDict(a=W), np.array([W, None], object), Box(Tensor(W)), Box(np.float32(1.0))], ids=lambda box: type(box).__name__)
 def test_an_object_that_hides_floating_arrays_is_refused_by_type(box):
     for tree in ({"x": W, "o": [box]}, [W, box]):
-        with pytest.raises(TypeError, match=rf"x\.\S+: a {type(box).__name__} holds floating arrays and is no tree"):
+        with pytest.raises(TypeError, match=rf"x\.\S+: a {type(box).__name__} holds floating arrays and is not a tree"):
             grad(lambda t: 1.0)(tree)
-        with pytest.raises(TypeError, match="is no tree"):
+        with pytest.raises(TypeError, match="is not a tree"):
             vjp(lambda t: 1.0, tree)
 
 

@@ -27,7 +27,7 @@ Its files, in reading order:
     growing.py              all keys and values
     fixed.py                a buffer of fixed capacity
     ring.py                 the last tokens, and the first
-    code_reading.py         attention over tokens in codes
+    code_reading.py         attention over tokens that are stored as codes
     quantized.py            older tokens in 8 or 4 bits
     pages.py                which sequence holds which pages
     page_reading.py         attention over tokens in pages

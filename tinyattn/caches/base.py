@@ -53,7 +53,7 @@ class Base:
         return check_fit(q, k)
 
     def _truncated(self, held: Any, length: int) -> Any:
-        """Returns a value without the tokens from position `length` on, of which there is at least one."""
+        """Returns a value without the tokens from position `length` on; there is at least one such token."""
         raise NotImplementedError
 
     def _reordered(self, held: Any, rows: Array) -> Any:

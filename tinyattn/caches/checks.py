@@ -61,7 +61,7 @@ def check_reorder(indices: Array, rows: int) -> Array:
 
 
 def count_of(q: Array) -> int:
-    """Returns the number of queries per head; TypeError if they are no plain array."""
+    """Returns the number of queries per head; TypeError if they are not a plain array."""
     if not isinstance(q, ndarray) or q.ndim < 2:
         raise TypeError(f"q: expected an array (..., heads, q_len, head_dim), got {getattr(q, 'shape', type(q).__name__)}")
     return int(q.shape[-2])
@@ -71,7 +71,7 @@ def check_queries(q: Array, length: int) -> None:
     """Raises ValueError unless all queries stand at stored positions."""
     if count_of(q) > length:
         raise ValueError(f"q: expected at most the {length} stored positions, got shape {q.shape}; "
-                         f"step appends and attends as one")
+                         f"step appends and attends in one call")
 
 
 def check_chunk(q: Array, count: int) -> None:

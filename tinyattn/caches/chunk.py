@@ -80,5 +80,5 @@ class Chunk(NamedTuple):
 
 
 def token_axis(gate: Any, ndim: int) -> int | None:
-    """Returns the axis of the tokens in a gate beside keys of so many axes: -2, -1, or None if it is the same for all."""
+    """Returns the axis of the tokens in a gate, given the number of axes of the keys: -2, -1, or None if it is the same for all."""
     return None if np.ndim(gate) < ndim - 1 else -2 if gate.ndim == ndim else -1

@@ -1,4 +1,4 @@
-"""Attention over older tokens in codes and newer ones as they came; the codes are unpacked a part at a time."""
+"""Attention over older tokens, stored as codes, and newer ones, stored unchanged; the codes are unpacked a part at a time."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from tinyattn.caches.parts import PART_KEYS, Part, attend_parts, computed
 from tinyattn.ops.quantize import Packed, dequantize
 from tinyattn.ops.types import Array
 
-# So many numbers in codes are faster to unpack, and to read in one call, than to give to the kernel: 180 us beside 250.
+# Up to this many numbers, unpacking all codes and attending in one call is faster than the kernel: 180 us instead of 250.
 FEW = 1 << 16
 
 
 def quantized_attention(q: Array, keys: Packed, values: Packed, new_keys: Array, new_values: Array, **options: Any) -> Array:
-    """Returns causal attention over older tokens in codes and newer ones as they came; never unpacks all of many tokens at once.
+    """Returns causal attention over older tokens, stored as codes, and newer ones; many codes are unpacked a part at a time.
 
     q (..., heads, i, d); keys and values: packed rows (..., kv_heads, n, d) in groups of tokens and (..., kv_heads, n, e) in
     groups of channels, at positions 0 to n - 1; new_keys (..., kv_heads, m, d) and new_values at n to n + m - 1.
@@ -49,7 +49,7 @@ def quantized_attention(q: Array, keys: Packed, values: Packed, new_keys: Array,
 
 
 def packed_parts(keys: Packed, values: Packed, part: int = PART_KEYS) -> Iterator[Part]:
-    """Yields tokens in codes as numbers, about `part` of them at a time."""
+    """Yields the numbers that the codes stand for, about `part` tokens at a time."""
     held = keys.codes.shape[-2]
     step = keys.group * max(1, part // keys.group)
     for start in range(0, held, step):

@@ -77,7 +77,7 @@ class Weighed(NamedTuple):
 
 
 class EvictingCache(base.Base):
-    """Keeps the tokens that a policy selects, other ones in each kv head; approximate.
+    """Keeps the tokens that a policy selects, which may differ from kv head to kv head; approximate.
 
     Attention is exact for the tokens held. Until the budget of the policy is first exceeded nothing is evicted, and the result
     is exact. A policy weighs tokens by the queries that attend to them, so tokens come with `step`; heads that share keys weigh
@@ -114,7 +114,7 @@ class EvictingCache(base.Base):
 
     @exclusive
     def step(self, q: Array, k: Array, v: Array, **options: Any) -> Array:
-        """Stores a chunk, as much at once as the policy says, and returns the attention of its queries."""
+        """Stores a chunk, as many tokens at once as the policy allows, and returns the attention of its queries."""
         check_weighed("step", options)
         held = self._held
         k, v = check_keys_values(k, v, held and held.like)
@@ -185,7 +185,7 @@ def placed(score: Score, q: Array, held: Weighed) -> ScoreRule:
 
 
 def check_weighed(method: str, options: dict[str, Any]) -> None:
-    """Raises ValueError for an option that has no meaning where each head holds other tokens, TypeError for an unknown one."""
+    """Raises ValueError for an option that has no meaning where heads hold different tokens, TypeError for an unknown one."""
     check_options(method, options, READING)
     for name in options:
         if name not in OPTIONS:

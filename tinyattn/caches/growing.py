@@ -39,7 +39,7 @@ class GrowingCache(base.Base):
         self._names = names_of(self.mechanism, {"causal": True, **self.always})
 
     def _room(self, length: int) -> int | None:
-        """Returns the rows of a new buffer for so many tokens; None is twice the number held."""
+        """Returns the rows of a new buffer for this number of tokens; None means twice the number held."""
         return None
 
     def _appended(self, k: Array, v: Array) -> Tapes:

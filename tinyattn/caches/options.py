@@ -64,7 +64,7 @@ def declared(mechanism: Any) -> Mapping[str, str] | None:
 
 
 def gates_of(mechanism: Any) -> frozenset[str]:
-    """Returns the names of the options that a recurrent mechanism may read beside the key of each token.
+    """Returns the names of the options that a recurrent mechanism may read in addition to the key of each token.
 
     These are the names that the mechanism itself or any definition declares.
 

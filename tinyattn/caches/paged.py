@@ -118,7 +118,7 @@ class PagedCache(base.Base):
         return shared_ends(book, table, self.pool.page_size, None if self._before is None else book.tables.get(self._before))
 
     def _wanted(self, length: int) -> int:
-        """Returns how many more pages it must take to hold so many tokens per row."""
+        """Returns how many more pages are needed to hold this many tokens per row."""
         held, size = self._held, self.pool.page_size
         if held is None:
             return -(-length // size)

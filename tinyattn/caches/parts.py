@@ -49,7 +49,7 @@ def attend_parts(q: Array, parts: Iterable[tuple[Any, ...]], length: int, *, mas
     array([[[2.]]])
     """
     compute, full, end = computed(q.dtype), (*q.shape[:-1], length), np.arange(length - q.shape[-2], length)
-    mask, (left, _) = check_mask(mask, full), check_window(window)  # a causal query sees no later key, whatever the right side
+    mask, (left, _) = check_mask(mask, full), check_window(window)  # the right side has no effect on causal queries
     bias = settled_bias(bias, full, compute, lambda: seen_part(mask, left, end, np.arange(length)))
     rule = check_score(score, full, compute)
     total: Partial | None = None
@@ -98,7 +98,7 @@ def one_query(q: Array, parts: list[Part]) -> Array | None:
 
 def settled_bias(bias: Array | Bias | None, full: tuple[int, ...], compute: Any,
                  visible: Callable[[], Array | None]) -> Array | Bias | None:
-    """Returns a bias whose +inf are replaced while all keys of a query are known, since the parts do not know each other.
+    """Returns a bias whose +inf are replaced while all keys of a query are known, since no part knows the keys of the others.
 
     `visible()` tells which of all keys each query sees. If a query sees several +inf, they become NaN, as its output is; +inf at
     keys that it does not see become -inf.
@@ -112,7 +112,7 @@ def settled_bias(bias: Array | Bias | None, full: tuple[int, ...], compute: Any,
 
 
 def with_sinks(partial: Partial, sinks: Array | None) -> Array:
-    """Returns the output beside one sink per head, (heads,), which takes its share of the weight."""
+    """Returns the output after one sink per head, (heads,), has taken its share of the weight."""
     out, lse = partial
     sinks = check_sinks(sinks, out.shape[-3], out.dtype)
     if sinks is None:

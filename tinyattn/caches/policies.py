@@ -58,7 +58,7 @@ class HeavyHitters:
         return min(whole("length", length, 0), self.heavy + self.recent)
 
     def kept(self, weights: Array, mass: Array, *, first: bool) -> Array | None:
-        """Returns all tokens but the older one with the least weight."""
+        """Returns all tokens except the one with the least weight among those that are not the newest."""
         check_weighed(weights, mass, first)
         size = mass.shape[-1]
         if size <= self.heavy + self.recent:

@@ -1,4 +1,4 @@
-"""QuantizedCache: older tokens in 8 or 4 bits per number, the newest as they came."""
+"""QuantizedCache: older tokens in 8 or 4 bits per number, the newest ones unchanged."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ PIECE = 256
 
 
 class QuantizedCache(base.Base):
-    """Keeps tokens as codes of 8 or 4 bits once `residual` newer ones stand behind them; approximate, within a derived bound.
+    """Keeps tokens as codes of 8 or 4 bits once `residual` newer tokens follow them; approximate, within a derived bound.
 
     Keys are quantised per channel, in groups of `group` tokens, and values per token, in groups of `group` channels
-    (arXiv:2402.02750). Groups of tokens begin at multiples of `group`, whatever the chunks were: a token is read as it came until
-    its whole group has `residual` newer tokens behind it, and in codes from then on. So outputs and bits are the same for any
+    (arXiv:2402.02750). Groups of tokens begin at multiples of `group`, whatever the chunks were: a token is read unchanged
+    until `residual` newer tokens follow its whole group, and from its codes after that. So outputs and bits are the same for any
     chunks. While they are read, codes are unpacked a part at a time.
 
     No key or value is off by more than half a scale. With scores off by at most e = scale |q|_1 max(key scales) / 2, an
@@ -66,7 +66,7 @@ class QuantizedCache(base.Base):
         return {"bits": self.bits, "group": self.group, "residual": self.residual}
 
     def _quantised(self, length: Any) -> Any:
-        """Returns how many of so many tokens are in codes, for one length or an array of lengths."""
+        """Returns how many of the first `length` tokens are stored as codes, for one length or an array of lengths."""
         return np.maximum(0, length - self.residual) // self.group * self.group
 
     def _packed(self, held: Tapes, name: str) -> Packed:
@@ -101,7 +101,7 @@ class QuantizedCache(base.Base):
         size = tapes["keys"].size
         due = max(0, int(self._quantised(length)) - (held.length - size))
         for name, rows in (("keys", k), ("values", v)):
-            tape = tapes[name].extended(rows, max(size + rows.shape[-2], 3 * size))  # rows move once in 2 size tokens
+            tape = tapes[name].extended(rows, max(size + rows.shape[-2], 3 * size))  # rows move once per 2 size tokens
             if due:
                 tapes |= {part: tapes[part].extended(codes) for part, codes in self._coded(tape.rows[..., :due, :], name).items()}
                 tape = tape.last(tape.size - due)
@@ -118,7 +118,7 @@ class QuantizedCache(base.Base):
 
     @exclusive
     def step(self, q: Array, k: Array, v: Array, **options: Any) -> Array:
-        """Appends a chunk and returns the attention of its queries; each reads those codes that existed when it was the newest."""
+        """Appends a chunk and returns the attention of its queries; each reads the codes from when its token was the newest."""
         check_options("step", options, self._names)
         k, v = self._checked(k, v)
         n = k.shape[-2]
@@ -139,7 +139,7 @@ class QuantizedCache(base.Base):
         return out
 
     def _attended_growing(self, q: Array, held: Tapes, new: tuple[Array, Array], grown: Tapes, options: dict[str, Any]) -> Array:
-        """Returns the attention of queries while groups become codes; each reads those codes that existed when it was the newest."""
+        """Returns the attention of queries while groups become codes; each reads the codes from when its token was the newest."""
         length, before = grown.length, held.low
         at = np.arange(length - q.shape[-2], length)
         if not at.size or max(before, self._quantised(at[0] + 1)) == grown.low:

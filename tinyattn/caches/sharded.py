@@ -14,7 +14,7 @@ from tinyattn.parallel.tree import tree_attention
 
 
 class ShardedCache:
-    """Keys and values of one sequence over many ranks: of every `block` tokens in turn, one rank keeps them.
+    """Keys and values of one sequence over many ranks: the ranks take turns to keep a block of `block` tokens.
 
     Every rank gives the same chunk to `step` and gets the same rows, the same bits, back.
 
@@ -31,12 +31,12 @@ class ShardedCache:
         self.held: tuple[list[Array], list[Array]] = ([], [])
 
     def layout(self, length: int) -> Layout:
-        """Returns which rank keeps which of so many tokens."""
+        """Returns which rank keeps which of this number of tokens."""
         starts, ranks = range(0, length, self.block), self.comm.Get_size()
         return Layout(length, tuple(tuple((a, min(a + self.block, length)) for a in starts[rank::ranks]) for rank in range(ranks)))
 
     def step(self, q: Array, k: Array, v: Array, **options: Any) -> Array:
-        """Appends the keys and values of a chunk, each on its rank, and returns what its queries read; causal, as every cache."""
+        """Appends the keys and values of a chunk, each on its rank, and returns what its queries read; causal, as with every cache."""
         rank, new = self.comm.Get_rank(), k.shape[-2]
         layout = self.layout(self.length + new)
         mine = layout.positions(rank)

@@ -18,7 +18,7 @@ from tinyattn.ops.checks import whole
 from tinyattn.ops.types import Array
 
 State = tuple[Array, ...]
-# The options that the cache sets itself.
+# The options that the cache itself sets.
 OWN = frozenset({"causal", "start", "initial_state", "return_state"})
 
 
@@ -179,7 +179,7 @@ class StateCache(Base):
         return self._run(q, still, self._undecayed(q, still, held), held.length)[0]
 
     def _undecayed(self, q: Array, still: Chunk, held: Folded) -> State | None:
-        """Returns the state that becomes the present one by the decay that is bound into the mechanism and that no gate shows.
+        """Returns the state from before a decay that is bound into the mechanism: applying this decay again gives the present state.
 
         A state of ones shows that decay, as each number of a state decays by itself.
         """

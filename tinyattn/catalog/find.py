@@ -17,7 +17,7 @@ MIXERS: tuple[Row, ...] = tuple(row for row in ROWS if row.mixer is not None)
 
 
 def key(name: str) -> str:
-    """Returns a name as names are compared: in lower case, with a space where there is one, a hyphen or an underscore."""
+    """Returns a name in the form in which names are compared: in lower case, with spaces instead of hyphens and underscores."""
     return " ".join(name.lower().replace("_", " ").replace("-", " ").split())
 
 
@@ -43,7 +43,8 @@ def find_mixer(name: str) -> Row:
     """Returns the row of a mechanism that can mix a decoder's tokens, by any of its names.
 
     Raises:
-        ValueError: an unknown name, with those of causal token mixers that come nearest, and a mechanism that is none.
+        ValueError: an unknown name, with those of causal token mixers that come nearest, or a mechanism that cannot
+            mix a decoder's tokens.
 
     >>> find_mixer("RetNet").name
     'retention'

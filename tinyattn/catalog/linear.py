@@ -41,7 +41,7 @@ def feature_laws(name: str, weights: Any, sample: Draw, says: str, mechanism: Me
 
 
 def recurrence(*, name: str, sample: Draw, laws: tuple[Law, ...], mixer: Mechanism | None = None, **fields: Any) -> Row:
-    """Returns the row of a recurrence: its forms and their laws beside its own, and a state as its cache."""
+    """Returns the row of a recurrence: its forms, their laws and its own, and a state as its cache."""
     known = forms(name)
     mixed = mixer or getattr(fastest, name)
     return Row(name=name, definition=getattr(definitions, name), cost="heads i d e", sample=sample, forms=known,

@@ -52,7 +52,7 @@ ROWS = (
                     BadInput({"span": np.full(1, np.nan)}, ValueError, ("span", "finite")), refused.shape("span", 99),
                     refused.value("ramp", 0.0), refused.kind("ramp", None)),
         inputs=(SPANS,), **calls.growing(fastest.dynamic_contextual_attention, ramp=32.0),
-        pattern=Pattern(lambda i, j: (j <= i) & (i - j <= i * 7 % 11), text="each token as far back as it says: token i by 7 i % 11")),
+        pattern=Pattern(lambda i, j: (j <= i) & (i - j <= i * 7 % 11), text="token i looks back by 7 i % 11 tokens")),
     Row(definition=definitions.contextual_position_bias, called=calls.counting,
         papers=(Paper("Golovneva et al.", 2024, "2405.18719"),), cost="heads i (j (2 d + e) + positions d)",
         says="The distance to a key counts only the tokens that the query's gates select.",

@@ -2,17 +2,17 @@
 
 Its files, in reading order:
 
-    dtypes.py               which dtypes a Tensor has, and in which one its gradient travels
+    dtypes.py               the dtypes that a Tensor may have, and the dtype of its gradient
     sums.py                 how gradients that arrive at one array are added up
     graph.py                which result was computed from which, and the walk back
     arguments.py            the arguments of a call, and the Tensors among them
     call.py                 how a call meets its row: arguments that are arrays, arguments that are refused
     record.py               how a computed value becomes a Tensor
-    through.py              the way back through a function that is written with others
+    through.py              gradients of a function that is written with other functions
     row.py                  a row of the table at work
     table.py                the rule table: one row per NumPy function
     dispatch.py             where NumPy's calls with a Tensor arrive
-    moves.py                what a Tensor does beside NumPy's functions: change its dtype, give out an index
+    moves.py                what a Tensor does besides NumPy's functions: change its dtype, select by an index
     methods.py              the methods of ndarray, on a Tensor
     tensor.py               Tensor: an array that answers NumPy's own functions
     rules_elementwise.py    rules: each element by itself

@@ -16,7 +16,7 @@ NEVER = frozenset("out where initial order subok like device signature overwrite
 # Types that NumPy takes, and a row keeps, as they are: neither arrays nor containers.
 SCALARS = frozenset({int, float, bool, str, slice, type(None), type(...), np.float64, np.float32, np.int64, np.bool_})
 FLAT = "a tuple of scalars"
-# Each row remembers at most so many kinds of calls; a model makes fewer than 20.
+# Each row remembers at most this many kinds of calls; a model makes fewer than 20.
 KINDS_KEPT = 256
 UFUNC = {"out": None, "where": True, "casting": "same_kind", "order": "K", "dtype": None, "subok": True,
          "signature": None, "axes": None, "axis": None, "keepdims": False}
@@ -127,13 +127,13 @@ class Call:
         return not (isinstance(value, (str, bool)) and type(value) is type(default) and value == default)
 
     def check(self, args: tuple[Any, ...], options: dict[str, Any]) -> None:
-        """Raises TypeError, naming function and argument, for what the row does not know or cannot honour."""
+        """Raises TypeError, naming function and argument, for an argument that the row does not know or cannot honour."""
         for name, value in (*options.items(), *zip(self.names, args, strict=False)):
             if name in self.never and self.asks(name, value):
                 raise TypeError(f"{name_of(self.function)}: {name}= is not honoured for a Tensor and has no gradient; "
                                 f"use .value there if none is needed")
             if name not in self.defaults and not self.takes_more and not (self.ufunc and name in UFUNC):
-                raise TypeError(f"{name_of(self.function)}: a Tensor's rule knows no argument {name}=")
+                raise TypeError(f"{name_of(self.function)}: the rule for Tensors has no argument {name}=")
 
     def coerced(self, args: Sequence[Any], options: dict[str, Any],
                 change: Callable[[Any], Any] = array_if_listed) -> tuple[list[Any], dict[str, Any]]:

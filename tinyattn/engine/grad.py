@@ -62,7 +62,7 @@ class Trace:
         return any(node.born < self.start for node in order)
 
     def leave(self, tree: Any) -> Any:
-        """Returns a tree of results in which Tensors of this run alone are arrays."""
+        """Returns a tree of results in which the Tensors that belong only to this run are replaced by their arrays."""
         def value(leaf: Any) -> Any:
             if not isinstance(leaf, Tensor):
                 return leaf
@@ -84,7 +84,7 @@ def check_differentiable(x: Any) -> None:
     """Raises TypeError when x holds nothing to differentiate, or holds floating arrays where no tree shows them."""
     for name, leaf in named_leaves(x):
         if not differentiable(leaf) and holds_floating(leaf):
-            raise TypeError(f"x{'.' * bool(name)}{name}: a {type(leaf).__name__} holds floating arrays and is no tree; "
+            raise TypeError(f"x{'.' * bool(name)}{name}: a {type(leaf).__name__} holds floating arrays and is not a tree; "
                             f"put them in a dict, list, tuple, NamedTuple or dataclass")
     if not isinstance(x, float) and not any(differentiable(leaf) for leaf in leaves(x)):
         kinds = sorted({str(leaf.dtype) if isinstance(leaf, np.ndarray) else type(leaf).__name__ for leaf in leaves(x)})
@@ -93,7 +93,7 @@ def check_differentiable(x: Any) -> None:
 
 
 def described(result: Any) -> str:
-    """Returns how a message names what a function returned: None, True and False as such, all else by type."""
+    """Returns the name by which a message calls what a function returned: None, True and False as they are, all else by its type."""
     return repr(result) if result is None or isinstance(result, bool) else f"a {type(result).__name__}"
 
 

@@ -1,4 +1,4 @@
-"""What a Tensor does beside NumPy's functions: change its dtype, give out an index, take a gradient back at one."""
+"""What a Tensor does besides NumPy's functions: change its dtype, select by an index, and put a gradient back at that index."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def cast(x: Any, dtype: Any) -> Any:
 
 
 def gathered(parts: list[tuple[Any, Any]], shape: tuple[int, ...]) -> Any:
-    """Returns the gradient of an array of this shape that is 0 but for these parts, pairs of a gradient and an index."""
+    """Returns the gradient of an array of this shape that is 0 except in these parts, which are pairs of a gradient and an index."""
     if mode.current is PLAIN:
         return Placed(parts)
     # A gradient that is recorded, to be differentiated again, must be a Tensor.

@@ -21,7 +21,7 @@ from tinyattn.engine.tensor import Tensor
 
 P = ParamSpec("P")
 R = TypeVar("R")
-# What second derivatives walk in the place of some primitives, for the calls made inside `walking`.
+# The functions that second derivatives walk instead of their primitives, for the calls made inside `walking`.
 WALKED: ContextVar[Mapping[Any, Callable[..., Any]]] = ContextVar("WALKED")
 
 
@@ -105,7 +105,7 @@ class Primitive(Generic[P, R]):
         return came
 
     def pulled(self, d_out: Any, saved: Any) -> Mapping[str, Any]:
-        """Returns the gradients by the backward."""
+        """Returns the gradients that the backward computes."""
         if self.pullback is None:
             raise TypeError(f"{self.name} has no backward; register one with @{self.name}.backward")
         gradients = self.pullback(d_out, saved)
@@ -145,9 +145,9 @@ class Primitive(Generic[P, R]):
 
 @contextmanager
 def walking(definitions: Mapping[Primitive[..., Any], Callable[..., Any]]) -> Iterator[None]:
-    """Lets second derivatives of what is called inside walk these functions, each in the place of its primitive.
+    """Context manager in which second derivatives walk these functions, each instead of its primitive.
 
-    It is `again` for primitives that stand inside of the functions that are called.
+    It does what `again` does, for primitives that are called inside other functions.
     """
     token = WALKED.set(definitions)
     try:
@@ -161,7 +161,7 @@ def primitive(function: Callable[P, tuple[R, Any]]) -> Primitive[P, R]:
 
     Calling it returns `out` alone. Its backward `(d_out, saved) -> {argument: gradient}` is registered by the decorator
     `f.backward`. `out` may be a tuple; then `d_out` is one too. Differentiable arguments may be positional or
-    keyword-only; an argument has no gradient if its name is left out or has None. A gradient has exactly the shape of its
+    keyword-only; an argument has no gradient if its name is left out or its value is None. A gradient has exactly the shape of its
     argument and a floating dtype, from which it is cast to the argument's. The backward is not differentiable: a second
     derivative needs the function that `again` names.
 

@@ -9,7 +9,7 @@ import numpy as np
 from tinyattn.engine.arguments import bare
 from tinyattn.engine.table import constant, rule
 
-_function: Any  # NumPy's types tell its functions apart
+_function: Any  # reused below; without this, type checkers give it the type of the first function
 LN2, LN10 = math.log(2.0), math.log(10.0)
 
 rule(np.positive, lambda: lambda g: g)

@@ -44,7 +44,7 @@ def _pad(array: Any, pad_width: Any, mode: Any = "constant", **kwargs: Any) -> C
     shape, size = array.shape, array.size
 
     def pull(g: Any) -> Any:
-        # Elements are counted from 1 here: what comes from none of them, as the values of mode "constant", has number 0.
+        # Elements are counted from 1 here: a value that comes from none of them, such as the padding of mode "constant", has number 0.
         numbers = np.pad(np.arange(1, size + 1).reshape(shape), pad_width, mode=mode)
         return put(g, numbers, (size + 1,))[1:].reshape(shape)
     return pull

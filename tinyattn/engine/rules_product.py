@@ -40,7 +40,7 @@ rule(np.linalg.vecdot, lambda x2, axis=-1: lambda g: np.expand_dims(g, axis) * x
 
 
 def split_axes(a: Any, b: Any, axes: Any) -> tuple[list[int], list[int], list[int], list[int]]:
-    """Returns the axes of a and of b that tensordot sums over, then those that it leaves."""
+    """Returns the axes of a and of b that tensordot sums over, then the axes of each that remain."""
     if np.ndim(axes) == 0:
         axes = range(np.ndim(a) - int(axes), np.ndim(a)), range(int(axes))
     summed_a, summed_b = ([int(x) % np.ndim(array) for x in np.atleast_1d(part)] for array, part in zip((a, b), axes, strict=True))

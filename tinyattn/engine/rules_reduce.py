@@ -1,4 +1,4 @@
-"""Rules of reductions: functions that make one number of all numbers along an axis, or along several."""
+"""Rules of reductions: functions that reduce all numbers along one or several axes to one number."""
 
 import math
 from collections.abc import Callable
@@ -106,7 +106,7 @@ def rows_of(a: Any, axis: Any) -> Any:
 
 def _prod(a: Any, axis: Any = None, dtype: Any = None, keepdims: bool = False) -> Any:
     rows = rows_of(a if dtype is None else a.astype(dtype), axis)
-    while rows.shape[-1] > 1:  # by halves, so that a zero is multiplied and never divided by
+    while rows.shape[-1] > 1:  # by halves: only products, so that no number is divided by a zero
         half = rows.shape[-1] // 2
         paired = rows[..., :half] * rows[..., half : 2 * half]
         rows = np.concatenate((paired, rows[..., 2 * half :]), axis=-1) if rows.shape[-1] % 2 else paired

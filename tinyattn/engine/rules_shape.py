@@ -10,7 +10,7 @@ from tinyattn.engine.table import constant, rule
 
 
 def in_order(a: Any, order: Any) -> Any:
-    """Returns the order of elements that `order` means for an array; A means F or C, as the array lies in memory."""
+    """Returns the order of elements that `order` means for an array; A is F or C, whichever order the array has in memory."""
     if order != "A":
         return order
     flags = bare(a).flags
@@ -68,7 +68,7 @@ if hasattr(np, "astype"):  # from NumPy 2.1 on
 
 def _at_least(*arys: Any) -> Callable[[Any, int], Any]:
     def pull(g: Any, i: int) -> Any:
-        g = g[i] if isinstance(g, list) else g  # of one array there is one result, and no list
+        g = g[i] if isinstance(g, list) else g  # for a single array NumPy returns one result, not a list
         return None if g is None else g.reshape(np.shape(arys[i]))
     return pull
 

@@ -78,7 +78,7 @@ def norm_pull(result: Any, x: Any, ord: Any, axis: Any, *, matrix: bool) -> Call
     def pull(g: Any) -> Any:
         g, norm = unfold(g, x.shape, axis), unfold(result, x.shape, axis)
         if matrix or abs(power) == np.inf:
-            # The largest or smallest sum of sizes along one axis; for vectors, of single sizes.
+            # The largest or smallest sum of absolute values along one axis; for vectors, the largest or smallest absolute value.
             summed = () if not matrix else axes[:1] if abs(power) == 1 else axes[1:]
             return g * np.sign(x) * chosen(np.sum(np.abs(x), axis=summed, keepdims=True), norm, axes)
         safe = np.where(np.equal(norm, 0), 1.0, norm)  # the gradient at 0 is 0

@@ -11,9 +11,9 @@ from tinyattn.engine.dtypes import carried
 
 
 class Placed:
-    """A gradient that is 0 but for some parts, which are pairs of a gradient and the index that it belongs to.
+    """A gradient that is 0 except in some parts, which are pairs of a gradient and the index that it belongs to.
 
-    The gradient of `x[index]` is one of one part. Were it an array of x's size, the walk back through a loop over n
+    The gradient of `x[index]` has a single part. If it were an array of the size of x, the walk back through a loop over n
     slices would take time that grows with the square of n.
     """
 

@@ -38,8 +38,8 @@ def rule(function: Any, *makers: Callable[..., Any] | None, body: Callable[..., 
     `arrays` names the parameters that are arrays (if not said, the first ones, as many as there are makers),
     `sequences` those that are sequences of arrays, and `honours` those of `call.NEVER` that the row honours. `only`
     names the one argument that the result depends on: without a Tensor there, it is a plain array. Without `widens`
-    makers see float16 and bfloat16 as they are, otherwise as float32. `like` is a function with NumPy's parameters, for
-    those of NumPy's functions that tell theirs from NumPy 2.4 on only.
+    makers see float16 and bfloat16 as they are, otherwise as float32. `like` is a function with the same parameters, for
+    NumPy functions whose parameters can be read only from NumPy 2.4 on.
     """
     names = [name for f in (body, *makers) if f for name in inspect.signature(f).parameters]
     signature = inspect.signature(like) if like else signature_of(function, names)

@@ -116,7 +116,7 @@ class Tensor(Methods, Operators):  # type: ignore[misc]
             return NotImplemented
         return apply(function, args, options)
 
-    # Declared to return an array: if told that it never returns, a type checker takes code after np.sum(tensor) for dead.
+    # Declared to return an array: if declared never to return, type checkers would treat code after np.sum(tensor) as unreachable.
     def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray[Any, np.dtype[Any]]:  # type: ignore[override]
         raise TypeError("a Tensor is not converted to an array silently: that would cut the graph; use .value")
 
@@ -151,7 +151,7 @@ class Tensor(Methods, Operators):  # type: ignore[misc]
         raise TypeError("a Tensor is not pickled: that would cut the graph; pickle .value")
 
     def __init_subclass__(cls) -> NoReturn:
-        raise TypeError("Tensor has no subclasses: NumPy's functions would not know them for Tensors")
+        raise TypeError("Tensor has no subclasses: NumPy's functions would not recognise them as Tensors")
 
     def __format__(self, spec: str) -> str:
         if not spec:

@@ -1,4 +1,4 @@
-"""The way back through a function that is written with others: run it on Tensors, then walk."""
+"""The gradients of a function that is written with other functions: run it on Tensors, then walk back."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tinyattn.engine.graph import RECORD, Node, ancestry, mode, now, walk
 
 
 def entered(tensor: Any) -> Any:
-    """Returns a Tensor of the same array that begins a graph of its own, and hands its gradient on to the other's."""
+    """Returns a Tensor of the same array that begins a new graph; its gradient is passed on to the graph of the given Tensor."""
     parents = () if tensor.node is None else (tensor.node,)
     return tensor_kind().of(tensor._value, Node(tensor._value.shape, tensor._value.dtype, parents, lambda g: (g,)))
 

@@ -17,7 +17,7 @@ from tinyattn.engine.tensor import Tensor
 STATIC = (str, bytes, bytearray, int, float, complex, range, type(None), type, ModuleType, FunctionType, MethodType,
           BuiltinFunctionType, partial, np.ufunc, np.dtype, np.generic, np.random.Generator)
 
-# Nearly all that a walk meets besides dataclasses; a training step walks twenty trees of a hundred leaves each.
+# The types of nearly all leaves, tested first: a training step walks twenty trees of a hundred leaves each.
 LEAVES = frozenset({np.ndarray, Tensor, int, float, bool, str, type(None), FunctionType})
 
 
@@ -67,7 +67,7 @@ def branches(tree: Any) -> dict[Any, Any] | None:
 
 @cache
 def field_names(kind: Any) -> tuple[str, ...] | None:
-    """Returns the names of the fields of a dataclass; None for a class that is none, or that is a container besides."""
+    """Returns the names of the fields of a dataclass; None for a class that is not a dataclass, or that is also a container."""
     container = issubclass(kind, (dict, list, tuple))
     return tuple(field.name for field in fields(kind)) if is_dataclass(kind) and not container else None
 
@@ -104,7 +104,7 @@ def named_leaves(tree: Any, name: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def gather(tree: Any, name: str, found: list[tuple[str, Any]]) -> None:
-    """Appends every leaf with its dotted name to a list: a generator within generators takes three times as long."""
+    """Appends every leaf with its dotted name to a list: nested generators take three times as long."""
     members = branches(tree)
     if members is None:
         found.append((name, tree))

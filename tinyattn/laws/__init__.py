@@ -18,7 +18,7 @@ Its files, in reading order:
     gradient.py             gradients
     dtype.py                dtypes and memory layouts
     precision.py            classes of arithmetic
-    recomputed.py           a backward that takes the weights again
+    recomputed.py           a backward that computes the weights again
     general.py              other forms, every mixer of tokens
     linear.py               linear attention, recurrences
     sparse.py               tables, reversed texts, hidden keys

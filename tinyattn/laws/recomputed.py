@@ -1,4 +1,4 @@
-"""Attention with the backward of a kernel: the weights are not kept, but taken again as exp(score - lse)."""
+"""Attention with the backward of a kernel: the weights are not kept, but computed again as exp(score - lse)."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def gathered(rows: Array, x: Array, kv_heads: int) -> Array:
 
 
 def recomputed(storage: str = "float32", *, stored: str = "float32", absolute: bool = False) -> Mechanism:
-    """Returns attention whose backward takes the weights again, in float32 with the weights rounded to `storage`.
+    """Returns attention whose backward computes the weights again, in float32, and rounds them to `storage`.
 
     The output that the backward reads is rounded to `stored`, as a forward pass hands it over, and so are dO V^T and sum dO O.
 
-    With `absolute` the backward returns the sums of the absolute terms of each gradient instead, which say how large the
-    rounding errors of a sum may be although it cancels.
+    With `absolute` the backward returns the sums of the absolute terms of each gradient instead, which bound the rounding
+    errors of a sum even if its terms cancel.
 
     Formula: P = exp(S - lse), dV = P^T dO, dP = dO V^T, dS = P (dP - sum dO O), dQ = scale dS K, dK = scale dS^T Q.
 

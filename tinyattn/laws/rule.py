@@ -1,4 +1,4 @@
-"""Laws of score rules: what an option does a rule can do, and a rule has its place between the cap and the bias."""
+"""Laws of score rules: a rule can do what an option does, and it is applied after the cap and before the bias."""
 
 from __future__ import annotations
 

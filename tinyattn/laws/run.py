@@ -38,7 +38,7 @@ class Report:
 def tells(problem: Problem, honest: Mechanism, rng: np.random.Generator) -> bool:
     """Returns whether the budget of a softmax problem is small enough to reject at least one of three wrong answers.
 
-    They are those with a scale 0.1 % off, with one visible key dropped, and with the mean of the values.
+    The wrong answers come from a scale that is 0.1 % off, from dropping one visible key, and from the mean of the values.
     """
     if not set(problem.options) <= set(ALL) or not problem.q.size or not problem.v.size or problem.k.shape[-2] < 2:
         return True

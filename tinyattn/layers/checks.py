@@ -1,4 +1,4 @@
-"""What a layer is made of and called with: sizes, parts, mechanisms and caches, refused by name."""
+"""Checks of what a layer is made of and called with: sizes, parts, mechanisms and caches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The steps of a layer beside attention: by a kernel where Numba is installed and the arrays are large, else as `ops` has them."""
+"""The steps of a layer besides attention: compiled where Numba is installed and the arrays are large, otherwise those of `ops`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tinyattn.ops.positions.rotary import rotary_from as definition_of_turns
 from tinyattn.ops.types import Array
 
 F = TypeVar("F", bound=Callable[..., Any])
-# From this many numbers on a kernel is faster, with the way back to it through the engine.
+# From this many numbers on a kernel is faster, forward and with gradients.
 LEAST = 1 << 14
 WIDE = {np.dtype(np.float32), np.dtype(np.float64)}
 

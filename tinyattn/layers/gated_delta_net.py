@@ -16,7 +16,7 @@ from tinyattn.ops.heads import merge_heads, split_heads
 from tinyattn.ops.norm import rms_norm
 from tinyattn.ops.types import Array
 
-# Of the norm of queries and keys, whose sum of squares it is added to.
+# Added to the sum of squares in the norm of queries and keys.
 EPSILON = 1e-6
 
 

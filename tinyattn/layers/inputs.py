@@ -45,12 +45,12 @@ def between(least: float, most: float) -> Callable[[Array], Array]:
     return bounded
 
 
-# What the axes of an option that a mechanism declares are per token: queries have all heads, keys their own number of heads.
+# The axes per token, in words, for the axes that a mechanism declares: options of queries have all heads, those of keys kv_heads.
 AXES = {"i": "heads", "j": "kv_heads", "d": "head_dim"}
 
 
 def numbers(axes: str, heads: int, kv_heads: int, head_dim: int) -> tuple[int, ...]:
-    """Returns axes in words as numbers.
+    """Returns the lengths of axes that are named in words.
 
     >>> numbers("kv_heads head_dim 3", 8, 2, 64)
     (2, 64, 3)
@@ -117,7 +117,7 @@ class Projection:
 
 @dataclass(frozen=True)
 class Parameter:
-    """An argument that is a learned array, whatever the tokens are, as an embedding of positions; `axes` is its shape in words."""
+    """A learned array as an argument, the same for all tokens, such as an embedding of positions; `axes` is its shape in words."""
 
     name: str
     axes: str

@@ -54,7 +54,8 @@ class ResidualBlock:
     """Attention and feed-forward with their residuals, in one of three orders, and a norm before or behind each.
 
     serial: x + m out_norm(attention(norm(x))), and the same with the feed-forward layer. parallel: both read the same x and are
-    added to it. after: norm(x + attention(x)), and the same. A norm that a model lacks is `same`; m is `multiplier`.
+    added to it. after: norm(x + attention(x)), and the same with the feed-forward layer. A norm that a model lacks is `same`;
+    m is `multiplier`.
 
     Papers: parallel: arXiv:2204.02311; after: arXiv:1706.03762; norms behind both: arXiv:2501.00656.
 

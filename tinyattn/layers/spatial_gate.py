@@ -17,7 +17,7 @@ from tinyattn.ops.windows import Grid, check_cells, check_grid
 
 @dataclass(frozen=True, eq=False)
 class SpatialGate:
-    """`spatial_gate` on the cells of a grid, their features its channels. arXiv:1807.06521.
+    """`spatial_gate` on the cells of a grid, whose features are the channels. arXiv:1807.06521.
 
     x (..., cells, width) -> the same shape. The gate of a cell sees size // 2 cells in each direction.
 

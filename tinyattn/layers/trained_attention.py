@@ -45,7 +45,7 @@ class TrainedAttention:
     """Self-attention over projections with biases. x (..., length, width) -> the same shape.
 
     `q_norm` and `k_norm` act on each head, or on all heads at once where `norms_whole` is True. The first channels of each
-    head, twice as many as there are `frequencies`, are rotated; with None, none are. `options` are those of the mechanism, such
+    head, twice as many as there are `frequencies`, are rotated; None rotates nothing. `options` are those of the mechanism, such
     as scale, window and softcap. What the heads read is multiplied by sigmoid(gate(x)), if there is a gate. `head_dim` need not
     be the width divided by the heads. With a cache the mechanism of the cache runs instead.
 
@@ -120,7 +120,7 @@ class TrainedAttention:
         return split if self.norms_whole else norm(split)
 
     def _clipped(self, x: Array) -> Array:
-        """Returns x between -clip and clip, if the model has that."""
+        """Returns x clipped to between -clip and clip, if the model does that."""
         return x if self.clip is None else np.clip(x, -self.clip, self.clip)
 
     def __call__(self, x: Array, *, cache: Stepping | None = None, positions: Array | None = None, **options: Any) -> Array:

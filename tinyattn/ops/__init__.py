@@ -29,7 +29,7 @@ Its files, in reading order:
     scores.py               scores from queries and keys
     features.py             feature maps of linear attention
     gates.py                the gates of recurrences, checked
-    arguments.py            what one mechanism has beyond them, checked
+    arguments.py            the arguments that only one mechanism has, checked
     linear_options.py       the options of the linear family, checked
     files/                  safetensors and GGUF files
 """

@@ -13,7 +13,7 @@ from tinyattn.ops.types import Array
 
 # Subtracted in LSH attention from a token's score with itself, so that it reads itself only where it sees nothing else.
 SELF = 1e5
-# What a window of local attention is.
+# The kinds of window in local attention.
 MODES = ("sliding", "block", "look_back")
 # The axes of latent attention, and its arrays without a heads axis.
 LATENT_AXES, LATENT_SHARED = "(i,n),(i,p),(j,r),(j,p)->(i,e)", ("latent", "k_rope")
@@ -86,7 +86,7 @@ def check_table(blocks: Any, q: Array, k: Array, q_block: int, kv_block: int) ->
 
 
 def check_group(group: int, variant: str, q: Array, k: Array) -> None:
-    """Raises ValueError unless a group of shifted sparse attention can be halved and its variant is one that there is."""
+    """Raises ValueError unless a group of shifted sparse attention can be halved and its variant is known."""
     if group % 2:
         raise ValueError(f"group: expected an even number, as half of it is the shift, got {group}")
     if variant not in ("safe", "roll"):

@@ -15,8 +15,8 @@ def causal_convolution(x: Array, weight: Array, *, bias: Array | None = None, in
                        return_state: bool = False) -> Array | tuple[Array, Array]:
     """Returns every channel convolved with its own taps over the tokens up to each one: a depthwise convolution.
 
-    Formula: y_t = bias + sum_s weight_s x_{t - width + 1 + s}; the last tap meets the token itself, and tokens before the first
-    are 0 or those of the state. No activation is applied. The state is the last width - 1 inputs.
+    Formula: y_t = bias + sum_s weight_s x_{t - width + 1 + s}; the last tap belongs to the token itself, and tokens before
+    the first are 0 or those of the state. No activation is applied. The state is the last width - 1 inputs.
 
     Shapes: x (..., channels, length), weight (channels, width), bias (channels,), initial_state (..., channels, width - 1) -> as x,
     with `return_state` also the state after the last token.

@@ -77,7 +77,7 @@ def decayed_products(q: Array, k: Array, fading: Array) -> Array:
     later = np.arange(kv_len) > np.arange(q_len)[:, None] + (kv_len - q_len)
     shared = fading.shape[-1] == 1
     products = (q @ k.mT) * fading[..., 0] if shared else np.sum(q[..., :, None, :] * k[..., None, :, :] * fading, axis=-1)
-    return np.where(later, 0, products)  # a key that is NaN is NaN to later queries only
+    return np.where(later, 0, products)  # a NaN in a key affects later queries only
 
 
 def causal_values(weights: Array, values: Array) -> Array:

@@ -1,4 +1,4 @@
-"""Landmarks: means of neighbouring rows, and the pseudo-inverse of what they see of each other."""
+"""Landmarks: means of neighbouring rows, and the pseudo-inverse of the weights between them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def segment_means(name: str, x: Array, count: int) -> Array:
 
 
 def pseudo_inverse(a: Array, iterations: int) -> Array:
-    """Returns what the iteration makes of A^T / (|A|_1 |A|_inf): after enough of them the pseudo-inverse."""
+    """Returns the result of an iteration that starts at A^T / (|A|_1 |A|_inf) and converges to the pseudo-inverse."""
     eye = np.eye(a.shape[-1], dtype=a.dtype)
     columns, rows = (np.max(np.sum(a, axis=axis, keepdims=True), axis=(-2, -1), keepdims=True) for axis in (-2, -1))
     z = a.mT / (columns * rows)

@@ -44,7 +44,7 @@ def check_windows(length: int, kernel: int, dilation: int, stride: int, is_causa
 
 
 def neighbours(axis: Axis) -> tuple[Array, Array]:
-    """Returns for each cell of an axis the indices of its window, and which of them it sees; itself where it sees none."""
+    """Returns for each cell of an axis the indices in its window, and which it sees; the others are replaced by its own index."""
     length, kernel, dilation, stride, is_causal = axis
     i = np.arange(length)
     residue, place = i % dilation, i // dilation
@@ -58,7 +58,7 @@ def neighbours(axis: Axis) -> tuple[Array, Array]:
 
 
 def joined(grid: Grid, tables: list[tuple[Array, Array]]) -> tuple[Array, Array]:
-    """Returns the product of the axes' windows: (cells, neighbours) of indices in row-major order, and who is seen."""
+    """Returns the product of the axes' windows: (cells, neighbours) of indices in row-major order, and which of them are seen."""
     at, near, seen = coordinates(grid), np.zeros((1, 1), np.int64), np.ones((1, 1), bool)
     for axis, (table, visible) in enumerate(tables):
         index, shown = table[at[:, axis]], visible[at[:, axis]]

@@ -29,7 +29,7 @@ class ScoreRule:
     (q_len, 1), one per key (kv_len,). What the function gives for a hidden pair has no effect, and no gradient.
 
     Raises:
-        TypeError: the function cannot be called with so many parameters, or a parameter is not a floating array.
+        TypeError: the function does not take this number of parameters, or a parameter is not a floating array.
         ValueError: a parameter holds NaN.
 
     >>> rule = ScoreRule(lambda s, i, j, slopes: s - slopes * abs(i - j), np.array([[[0.5]], [[2.0]]]))
@@ -113,7 +113,7 @@ def result_of(rule: ScoreRule, inputs: list[Array]) -> Array:
 
 
 def check_count(function: Callable[..., Any], count: int) -> None:
-    """Raises TypeError unless a function takes s, i, j and so many parameters."""
+    """Raises TypeError unless a function takes s, i, j and `count` parameters."""
     try:
         signature = inspect.signature(function)
     except ValueError:  # a function written in C that does not tell its arguments

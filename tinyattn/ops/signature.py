@@ -120,7 +120,7 @@ def shapes(signature: str, *, per_token: Mapping[str, str] = MappingProxyType({}
 
 
 def mechanism_name(function: Callable[..., Any]) -> str:
-    """Returns the name of a function without the form that it computes: all forms of a mechanism say the same of bad input."""
+    """Returns the name of a function without the form that it computes: all forms of a mechanism raise the same errors."""
     name, _, form = function.__name__.rpartition("_")
     return name if form in FORMS else function.__name__
 

@@ -125,9 +125,9 @@ def relative_position_index(window: int | Grid) -> Array:
 
 
 def regions(grid: Grid, window: Grid, shift: Grid) -> Array:
-    """Returns (windows, 1, cells, cells): which cells of a turned window were neighbours before the turn.
+    """Returns (windows, 1, cells, cells): which cells of each window of the rolled grid were neighbours before the roll.
 
-    Along an axis of n cells the turned ones from n - shift on came from the other side.
+    Along an axis of n cells, those from n - shift on came from the other end.
     """
     crossed = (coordinates(grid) >= np.subtract(grid, shift)) @ 2 ** np.arange(len(grid))
     region = to_windows(crossed[None, :, None], grid, window)

@@ -28,12 +28,12 @@ def cosformer(q: Array, k: Array, v: Array, *, max_length: int, start: int = 0, 
         q: queries.
         k: keys.
         v: values.
-        max_length: the distance at which weights reach 0; fixed, whatever the length of today's text.
+        max_length: the distance at which weights reach 0; it does not depend on the length of the sequence.
         start: the position of the first key, after earlier tokens that the state holds.
         normalize: divide by the total weight.
         causal: a query sees no later key.
-        initial_state: what earlier tokens left.
-        return_state: give (out, state after all keys).
+        initial_state: the state after earlier tokens.
+        return_state: return (out, state after all keys).
 
     Raises:
         TypeError, ValueError: as `linear_attention`; a max_length or start that is no whole number, or too small.

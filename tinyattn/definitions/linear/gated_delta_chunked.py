@@ -54,7 +54,7 @@ def gated_delta_rule_chunked(q: Array, k: Array, v: Array, *, beta: Array, log_d
 
 
 def substituted(lower: Array, right: Array) -> Array:
-    """Returns X with (I + lower) X = right, lower strictly lower triangular, by halves: the first, then the second without it.
+    """Returns X with (I + lower) X = right, lower strictly triangular: solves the first half, subtracts its part, solves the second.
 
     Not np.linalg.solve: it pivots, and a later key would then change an earlier row.
     """

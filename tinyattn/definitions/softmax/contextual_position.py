@@ -42,7 +42,7 @@ def contextual_position_bias(q: Array, k: Array, *, embedding: Array, causal: bo
 
 
 def bias_of_counts(q: Array, k: Array, table: Array, visible: Array | None, scale: float | None) -> Array:
-    """Returns the numbers of a table (..., heads, i, positions), interpolated at what each query's gates count to at each key."""
+    """Returns a table (..., heads, i, positions) interpolated at the position of each key, which each query counts by its gates."""
     gates = sigmoid(scores_of(q, k, scale=scale))
     if visible is not None:
         # Without this a query would also count the later tokens, which it must not see.

@@ -32,7 +32,7 @@ def dual_chunk_attention(q: Array, k: Array, v: Array, *, chunk: int, local: int
         v: values.
         chunk: tokens per chunk.
         local: up to this distance, tokens of neighbouring chunks have their exact distance.
-        base: of the rotary frequencies.
+        base: the base of the rotary frequencies.
         clamp: "paper" or "code".
         positions: (kv_len,) integers, each larger than the one before; None is 0, 1, ...
         interleaved: as `rotary`.

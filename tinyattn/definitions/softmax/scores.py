@@ -29,7 +29,7 @@ def attention_scores(q: Array, k: Array, *, stage: str = "masked", mask: Array |
     Options: as `attention`. An option has no effect before its stage: only "masked" looks at mask, causal and window.
 
     Raises:
-        TypeError, ValueError: as `attention`; a stage that there is not.
+        TypeError, ValueError: as `attention`; an unknown stage.
 
     Paper: Vaswani et al. 2017, arXiv:1706.03762.
 

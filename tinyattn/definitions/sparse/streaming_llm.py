@@ -32,7 +32,7 @@ def streaming_llm_attention(q: Array, k: Array, v: Array, *, first: int, window:
         v: values.
         first: how many of the first keys are kept; with 0 it is a sliding window.
         window: how many of the last keys are kept, the query's own included.
-        base: of the rotary frequencies.
+        base: the base of the rotary frequencies.
         scale: None is d ** -0.5.
 
     Raises:

@@ -21,6 +21,10 @@ def based(q: Array, k: Array, v: Array, *, normalize: bool = True, causal: bool 
     Shapes, options and errors are those of `tinyattn.definitions.based`.
 
     Paper: Arora et al. 2024, arXiv:2402.18668.
+
+    >>> import numpy as np
+    >>> based(np.zeros((1, 2)), np.ones((2, 2)), np.array([[1.0], [3.0]]))
+    array([[2.]])
     """
     return linear_attention(q, k, v, feature_map=taylor_features, normalize=normalize, causal=causal,
                             initial_state=initial_state, return_state=return_state)

@@ -24,6 +24,11 @@ def cosformer(q: Array, k: Array, v: Array, *, max_length: int, start: int = 0, 
     Shapes, options and errors are those of `tinyattn.definitions.cosformer`.
 
     Paper: Qin et al. 2022, arXiv:2202.08791.
+
+    >>> x = np.ones((2, 1)); v = np.array([[1.0], [3.0]])
+    >>> cosformer(x, x, v, max_length=1, causal=True).round(3)
+    array([[1.],
+           [3.]])
     """
     first, length = whole("start", start, 0), k.shape[-2]
     q_at, k_at = first + np.arange(length - q.shape[-2], length), first + np.arange(length)

@@ -22,6 +22,12 @@ def delta_rule(q: Array, k: Array, v: Array, *, beta: Array, scale: float | None
     Shapes, options and errors are those of `tinyattn.definitions.delta_rule`.
 
     Paper: Schlag et al. 2021, arXiv:2102.11174; Yang et al. 2024, arXiv:2406.06484.
+
+    >>> import numpy as np
+    >>> k = np.ones((2, 1)); v = np.array([[1.0], [3.0]])
+    >>> delta_rule(k, k, v, beta=np.array([1.0, 0.5]))
+    array([[1.],
+           [2.]])
     """
     beta = check_gate("beta", beta, k.shape[:-1], k.dtype)
     first_position(q, k)

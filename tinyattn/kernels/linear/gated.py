@@ -23,6 +23,12 @@ def gated_linear_attention(q: Array, k: Array, v: Array, *, log_decay: Array, sc
     Shapes, options and errors are those of `tinyattn.definitions.gated_linear_attention`.
 
     Paper: Yang et al. 2023, arXiv:2312.06635.
+
+    >>> import numpy as np
+    >>> k = np.ones((2, 1)); v = np.array([[1.0], [3.0]])
+    >>> gated_linear_attention(k, k, v, log_decay=np.log([[0.5], [0.5]]), chunk=1)
+    array([[1. ],
+           [3.5]])
     """
     whole("chunk", chunk, 1)
     first_position(q, k)

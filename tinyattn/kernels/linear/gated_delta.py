@@ -22,6 +22,12 @@ def gated_delta_rule(q: Array, k: Array, v: Array, *, beta: Array, log_decay: Ar
     Shapes, options and errors are those of `tinyattn.definitions.gated_delta_rule`.
 
     Paper: Yang et al. 2024, arXiv:2412.06464.
+
+    >>> import numpy as np
+    >>> k = np.ones((2, 1)); v = np.array([[1.0], [3.0]])
+    >>> gated_delta_rule(k, k, v, beta=np.array([1.0, 0.5]), log_decay=np.log([1.0, 0.5]))
+    array([[1.  ],
+           [1.75]])
     """
     log_decay, beta = check_log_decay(log_decay, k.shape[:-1], k.dtype), check_gate("beta", beta, k.shape[:-1], k.dtype)
     first_position(q, k)

@@ -27,6 +27,12 @@ def linear_attention(q: Array, k: Array, v: Array, *, feature_map: Callable[[Arr
     Shapes, options and errors are those of `tinyattn.definitions.linear_attention`.
 
     Paper: Katharopoulos et al. 2020, arXiv:2006.16236.
+
+    >>> import numpy as np
+    >>> k = np.zeros((2, 1)); v = np.array([[1.0], [3.0]])
+    >>> linear_attention(k, k, v, causal=True)
+    array([[1.],
+           [2.]])
     """
     feature_map = compiled_elu if feature_map is elu_plus_one else feature_map
     q, k = featured(q, k, feature_map, scale)

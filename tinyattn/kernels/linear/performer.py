@@ -22,6 +22,10 @@ def performer(q: Array, k: Array, v: Array, *, projection: Array, normalize: boo
     Shapes, options and errors are those of `tinyattn.definitions.performer`.
 
     Paper: Choromanski et al. 2020, arXiv:2009.14794.
+
+    >>> import numpy as np
+    >>> performer(np.zeros((1, 2)), np.zeros((2, 2)), np.array([[1.0], [3.0]]), projection=np.ones((4, 2)))
+    array([[2.]])
     """
     return linear_attention(q, k, v, feature_map=partial(performer_features, projection=projection), normalize=normalize,
                             causal=causal, initial_state=initial_state, return_state=return_state)

@@ -22,6 +22,11 @@ def retention(q: Array, k: Array, v: Array, *, log_decay: Array, scale: float | 
     Shapes, options and errors are those of `tinyattn.definitions.retention`.
 
     Paper: Sun et al. 2023, arXiv:2307.08621.
+
+    >>> k = np.ones((2, 1)); v = np.array([[1.0], [3.0]])
+    >>> retention(k, k, v, log_decay=np.log(0.5))
+    array([[1. ],
+           [3.5]])
     """
     log_decay = check_log_decay(log_decay, k.shape[-3:-2], k.dtype)[:, None] + np.zeros(k.shape[:-1], k.dtype)
     return simple_gated_linear_attention(q, k, v, log_decay=log_decay, scale=scale, initial_state=initial_state,

@@ -22,6 +22,12 @@ def simple_gated_linear_attention(q: Array, k: Array, v: Array, *, log_decay: Ar
     Shapes, options and errors are those of `tinyattn.definitions.simple_gated_linear_attention`.
 
     Paper: Dao and Gu 2024, arXiv:2405.21060.
+
+    >>> import numpy as np
+    >>> k = np.ones((2, 1)); v = np.array([[1.0], [3.0]])
+    >>> simple_gated_linear_attention(k, k, v, log_decay=np.log([0.5, 0.5]))
+    array([[1. ],
+           [3.5]])
     """
     log_decay = check_log_decay(log_decay, k.shape[:-1], k.dtype)
     state = check_state(initial_state, k, v)

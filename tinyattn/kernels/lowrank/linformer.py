@@ -20,6 +20,12 @@ def linformer_attention(q: Array, k: Array, v: Array, *, project_k: Array, proje
     Options and errors are those of `tinyattn.definitions.linformer_attention`.
 
     Paper: Wang et al. 2020, arXiv:2006.04768.
+
+    >>> import numpy as np
+    >>> x = np.array([[1.0], [3.0]])
+    >>> linformer_attention(x, x, x, project_k=np.array([[0.5, 0.5]]), project_v=np.array([[0.5, 0.5]]))
+    array([[2.],
+           [2.]])
     """
     e, f = check_projections(project_k, project_v, q, k)
     return attention(q, e @ k, f @ v, scale=scale)

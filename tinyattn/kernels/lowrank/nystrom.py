@@ -22,6 +22,11 @@ def nystrom_attention(q: Array, k: Array, v: Array, *, landmarks: int, iteration
     Options and errors are those of `tinyattn.definitions.nystrom_attention`.
 
     Paper: Xiong et al. 2021, arXiv:2102.03902.
+
+    >>> x = np.array([[1.0], [3.0]])
+    >>> nystrom_attention(x, x, x, landmarks=1).round(6)
+    array([[2.964028],
+           [2.964028]])
     """
     landmarks, iterations = whole("landmarks", landmarks, 1), whole("iterations", iterations, 0)
     few_q, few_k = segment_means("q", q, landmarks), segment_means("k", k, landmarks)

@@ -27,6 +27,10 @@ def contextual_position_attention(q: Array, k: Array, v: Array, *, embedding: Ar
     Options and errors are those of `tinyattn.definitions.contextual_position_attention`.
 
     Paper: Golovneva et al. 2024, arXiv:2405.18719.
+
+    >>> q, k, v = np.zeros((2, 1)), np.zeros((2, 1)), np.array([[1.0], [3.0]])
+    >>> contextual_position_attention(q, k, v, embedding=np.ones((3, 1)))[:, 0]
+    array([1., 2.])
     """
     embedding, full = check_embedding(embedding, q), (*q.shape[:-1], k.shape[-2])
     scale, softcap, sinks = check_scale(scale, q.shape[-1]), check_softcap(softcap), check_sinks(sinks, full[-3], q.dtype)

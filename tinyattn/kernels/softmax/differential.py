@@ -28,6 +28,11 @@ def differential_attention(q1: Array, k1: Array, q2: Array, k2: Array, v: Array,
     Options and errors are those of `tinyattn.definitions.differential_attention`.
 
     Paper: Ye et al. 2024, arXiv:2410.05258.
+
+    >>> import numpy as np
+    >>> q, k = np.zeros((1, 2)), np.eye(2)
+    >>> differential_attention(q, k, q, k, np.array([[1.0], [3.0]]), lambda_=0.25)
+    array([[1.5]])
     """
     factor = check_lambda(lambda_, q1)
     attend = partial(attention, mask=mask, bias=bias, causal=causal, window=window, scale=scale, softcap=softcap, sinks=sinks)

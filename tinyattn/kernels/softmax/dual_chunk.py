@@ -26,6 +26,11 @@ def dual_chunk_attention(q: Array, k: Array, v: Array, *, chunk: int, local: int
     Options and errors are those of `tinyattn.definitions.dual_chunk_attention`.
 
     Paper: An et al. 2024, arXiv:2402.17463.
+
+    >>> x = np.array([[1.0, 0.0], [3.0, 0.0]])
+    >>> dual_chunk_attention(x * 0, x, x, chunk=1, local=1)
+    array([[1., 0.],
+           [2., 0.]])
     """
     scale = check_scale(scale, q.shape[-1])
     chunk, most, k_at = check_chunks(q, k, chunk, local, clamp, positions)

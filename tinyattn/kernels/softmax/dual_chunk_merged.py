@@ -16,6 +16,12 @@ def dual_chunk_attention_merged(q: Array, k: Array, v: Array, *, chunk: int, loc
     Shapes, options and errors are those of `tinyattn.definitions.dual_chunk_attention_merged`.
 
     Paper: An et al. 2024, arXiv:2402.17463.
+
+    >>> import numpy as np
+    >>> x = np.array([[1.0, 0.0], [3.0, 0.0]])
+    >>> dual_chunk_attention_merged(x * 0, x, x, chunk=1, local=1)
+    array([[1., 0.],
+           [2., 0.]])
     """
     return dual_chunk_attention(q, k, v, chunk=chunk, local=local, base=base, clamp=clamp, positions=positions,
                                 interleaved=interleaved, scale=scale)

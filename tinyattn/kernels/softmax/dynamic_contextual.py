@@ -34,6 +34,10 @@ def dynamic_contextual_attention(q: Array, k: Array, v: Array, *, span: Array | 
     Options and errors are those of `tinyattn.definitions.dynamic_contextual_attention`.
 
     Paper: Sukhbaatar et al. 2019, arXiv:1905.07799.
+
+    >>> x = np.array([[1.0], [2.0], [6.0]])
+    >>> dynamic_contextual_attention(x * 0, x * 0, x, span=np.array([0.0, 1.0, 1.0]), ramp=1.0)[:, 0]
+    array([1. , 1.5, 4. ])
     """
     width, spans, full = real("ramp", ramp, above=0.0), check_span(span, q), (*q.shape[:-1], k.shape[-2])
     longest = math.ceil(min(width + float(spans.max().item()), 1 << 60)) if spans.size else 0

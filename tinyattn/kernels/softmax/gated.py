@@ -26,6 +26,10 @@ def gated_attention(q: Array, k: Array, v: Array, *, gate: Array, mask: Array | 
     Options and errors are those of `tinyattn.definitions.gated_attention`.
 
     Paper: Qiu et al. 2025, arXiv:2505.06708.
+
+    >>> import numpy as np
+    >>> gated_attention(np.zeros((1, 2)), np.zeros((1, 2)), np.array([[4.0]]), gate=np.zeros(1))
+    array([[2.]])
     """
     gate = check_gate_logits(gate, q, v)
     out = attention(q, k, v, mask=mask, bias=bias, causal=causal, window=window, scale=scale, softcap=softcap, sinks=sinks)

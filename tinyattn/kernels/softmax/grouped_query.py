@@ -23,6 +23,11 @@ def grouped_query_attention(q: Array, k: Array, v: Array, *, mask: Array | Patte
     Options and errors are those of `tinyattn.definitions.grouped_query_attention`.
 
     Paper: Ainslie et al. 2023, arXiv:2305.13245.
+
+    >>> import numpy as np
+    >>> q, k = np.ones((4, 3, 2)), np.ones((2, 3, 2))
+    >>> grouped_query_attention(q, k, k).shape
+    (4, 3, 2)
     """
     return attention(q, k, v, mask=mask, bias=bias, causal=causal, window=window, scale=scale, softcap=softcap, sinks=sinks,
                      score=score)

@@ -23,6 +23,10 @@ def latent_attention_absorbed(q_nope: Array, q_rope: Array, latent: Array, k_rop
     Shapes, options and errors are those of `tinyattn.definitions.latent_attention_absorbed`.
 
     Paper: DeepSeek-AI 2024, arXiv:2405.04434.
+
+    >>> q, c = np.zeros((1, 1, 2)), np.array([[1.0], [3.0]])
+    >>> latent_attention_absorbed(q, q, c, np.zeros((2, 2)), w_uk=np.ones((1, 1, 2)), w_uv=np.ones((1, 1, 1)))
+    array([[[2.]]])
     """
     w_uk, w_uv, scale = check_latent_weights(q_nope, q_rope, latent, w_uk, w_uv, scale)
     queries = np.concatenate((q_nope @ w_uk.mT, q_rope), axis=-1)

@@ -24,6 +24,11 @@ def multi_head_attention(q: Array, k: Array, v: Array, *, mask: Array | Pattern 
     Options and errors are those of `tinyattn.definitions.multi_head_attention`.
 
     Paper: Vaswani et al. 2017, arXiv:1706.03762.
+
+    >>> import numpy as np
+    >>> x = np.ones((4, 3, 2))
+    >>> multi_head_attention(x, x, x).shape
+    (4, 3, 2)
     """
     check_own_heads(q, k)
     return attention(q, k, v, mask=mask, bias=bias, causal=causal, window=window, scale=scale, softcap=softcap, sinks=sinks,

@@ -24,6 +24,11 @@ def multi_query_attention(q: Array, k: Array, v: Array, *, mask: Array | Pattern
     Options and errors are those of `tinyattn.definitions.multi_query_attention`.
 
     Paper: Shazeer 2019, arXiv:1911.02150.
+
+    >>> import numpy as np
+    >>> q, k = np.ones((4, 3, 2)), np.ones((1, 3, 2))
+    >>> multi_query_attention(q, k, k).shape
+    (4, 3, 2)
     """
     check_one_head(q, k)
     return attention(q, k, v, mask=mask, bias=bias, causal=causal, window=window, scale=scale, softcap=softcap, sinks=sinks,

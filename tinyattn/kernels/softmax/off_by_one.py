@@ -25,6 +25,9 @@ def softmax_off_by_one_attention(q: Array, k: Array, v: Array, *, mask: Array | 
     Options and errors are those of `tinyattn.definitions.softmax_off_by_one_attention`.
 
     Paper: Miller 2023, "Attention Is Off By One" (a blog); as sinks: Agarwal et al. 2025, arXiv:2508.10925.
+
+    >>> softmax_off_by_one_attention(np.zeros((1, 2)), np.zeros((1, 2)), np.array([[4.0]]))
+    array([[2.]])
     """
     return attention(q, k, v, mask=mask, bias=bias, causal=causal, window=window, scale=scale, softcap=softcap,
                      sinks=np.zeros(q.shape[-3], q.dtype))

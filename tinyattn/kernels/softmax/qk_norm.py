@@ -31,6 +31,11 @@ def qk_norm_attention(q: Array, k: Array, v: Array, *, q_weight: Array | None = 
     Options and errors are those of `tinyattn.definitions.qk_norm_attention`.
 
     Paper: Henry et al. 2020, arXiv:2010.04245; in this form: Yang et al. 2025, arXiv:2505.09388.
+
+    >>> import numpy as np
+    >>> x = np.array([[1.0, 1.0], [-2.0, -2.0]])
+    >>> bool(np.allclose(qk_norm_attention(x, x, x), qk_norm_attention(10 * x, 7 * x, x)))
+    True
     """
     q, k = (norm(x, check_weight(name, weight, x)) for name, weight, x in (("q_weight", q_weight, q), ("k_weight", k_weight, k)))
     if rotate is not None:

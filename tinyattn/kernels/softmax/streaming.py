@@ -25,6 +25,11 @@ def streaming_attention(q: Array, k: Array, v: Array, *, mask: Array | Pattern |
     so that `block` has no effect.
 
     Paper: Milakov and Gimelshein 2018, arXiv:1805.02867; Rabe and Staats 2021, arXiv:2112.05682.
+
+    >>> import numpy as np
+    >>> q, k = np.zeros((1, 2)), np.eye(2)
+    >>> streaming_attention(q, k, np.array([[1.0], [3.0]]), block=1)
+    array([[2.]])
     """
     whole("block", block, 1)
     return attention(q, k, v, mask=mask, bias=bias, causal=causal, window=window, scale=scale, softcap=softcap, sinks=sinks,

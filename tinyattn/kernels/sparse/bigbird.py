@@ -25,6 +25,11 @@ def bigbird_attention(q: Array, k: Array, v: Array, *, block: int, random: int, 
     Options and errors are those of `tinyattn.definitions.bigbird_attention`.
 
     Paper: Zaheer et al. 2020, arXiv:2007.14062.
+
+    >>> import numpy as np
+    >>> x = np.arange(4.0)[:, None]
+    >>> bigbird_attention(x * 0, x * 0, x, block=1, random=0, seed=0, causal=True)[:, 0].round(2)
+    array([0.  , 0.5 , 1.  , 1.67])
     """
     size, count, is_causal = whole("block", block, 1), whole("random", random, 0), check_causal(causal)
     mask = blocks(size, count, whole("seed", seed, 0, None), None if is_causal else k.shape[-2])

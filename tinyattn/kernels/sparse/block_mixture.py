@@ -20,6 +20,11 @@ def block_mixture_attention(q: Array, k: Array, v: Array, *, block: int, keep: i
     Options and errors are those of `tinyattn.definitions.block_mixture_attention`.
 
     Paper: Lu et al. 2025, arXiv:2502.13189.
+
+    >>> import numpy as np
+    >>> k = np.array([[1.0], [1.0], [5.0], [5.0], [0.0], [0.0]])
+    >>> block_mixture_attention(np.ones((1, 1)), k, k, block=2, keep=2, scale=0.0)
+    array([[2.5]])
     """
     block, keep = whole("block", block, 1), whole("keep", keep, 1)
     first_position(q, k)

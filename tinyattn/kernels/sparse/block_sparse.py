@@ -29,6 +29,12 @@ def block_sparse_attention(q: Array, k: Array, v: Array, *, blocks: Array, q_blo
     Options and errors are those of `tinyattn.definitions.block_sparse_attention`.
 
     Paper: Child et al. 2019, arXiv:1904.10509.
+
+    >>> x = np.array([[1.0], [2.0], [3.0]])
+    >>> block_sparse_attention(x * 0, x * 0, x, blocks=np.array([[True, False], [False, True]]), q_block=2, kv_block=2)
+    array([[1.5],
+           [1.5],
+           [3. ]])
     """
     q_block, kv_block = whole("q_block", q_block, 1), whole("kv_block", kv_block, 1)
     blocks = check_table(blocks, q, k, q_block, kv_block)

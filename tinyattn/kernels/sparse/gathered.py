@@ -19,6 +19,14 @@ def gathered_attention(q: Array, k: Array, v: Array, *, mask: Pattern, scale: fl
     so that `block` has no effect.
 
     Paper: Child et al. 2019, arXiv:1904.10509.
+
+    >>> import numpy as np
+    >>> from tinyattn.ops.masks import window
+    >>> x = np.array([[1.0], [2.0], [3.0]])
+    >>> gathered_attention(x, x, x, mask=window(0, 0))
+    array([[1.],
+           [2.],
+           [3.]])
     """
     if not isinstance(mask, Pattern):
         raise TypeError(f"mask: expected a Pattern, got {type(mask).__name__}")

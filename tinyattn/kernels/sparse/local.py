@@ -32,6 +32,13 @@ def multi_head_local_attention(q: Array, k: Array, v: Array, *, window: int | Se
     Options and errors are those of `tinyattn.definitions.multi_head_local_attention`.
 
     Paper: Luong et al. 2015, arXiv:1508.04025; Beltagy et al. 2020, arXiv:2004.05150.
+
+    >>> import numpy as np
+    >>> x = np.array([[1.0], [2.0], [3.0]])
+    >>> multi_head_local_attention(x, x, x, window=1)
+    array([[1.],
+           [2.],
+           [3.]])
     """
     causal, widths = check_causal(causal), check_widths(window, mode, q.shape[-3])
     if mode == "sliding" and isinstance(widths, int):

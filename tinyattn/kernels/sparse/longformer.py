@@ -30,6 +30,12 @@ def longformer_attention(q: Array, k: Array, v: Array, *, q_global: Array, k_glo
     Shapes, options and errors are those of `tinyattn.definitions.longformer_attention`.
 
     Paper: Beltagy et al. 2020, arXiv:2004.05150.
+
+    >>> x = np.array([[1.0], [2.0], [3.0]])
+    >>> longformer_attention(x * 0, x * 0, x, q_global=x * 0, k_global=x * 0, v_global=x, global_tokens=[0], window=0)
+    array([[2. ],
+           [1.5],
+           [2. ]])
     """
     chosen, width = tokens("global_tokens", global_tokens), whole("window", window, 0)
     q_len, kv_len = q.shape[-2], k.shape[-2]

@@ -26,6 +26,10 @@ def lsh_attention(qk: Array, v: Array, *, rotations: Array, chunk: int, causal: 
     Options and errors are those of `tinyattn.definitions.lsh_attention`.
 
     Paper: Kitaev et al. 2020, arXiv:2001.04451.
+
+    >>> x = np.array([[1.0, 0.0], [2.0, 0.0], [-1.0, 0.0]])
+    >>> lsh_attention(x, x, rotations=np.array([[[1.0], [0.0]]]), chunk=4)[:, 0]
+    array([ 2.,  1., -1.])
     """
     chunk, scale, is_causal = whole("chunk", chunk, 1), check_scale(scale, qk.shape[-1]), check_causal(causal)
     rotations = check_rotations(rotations, qk)

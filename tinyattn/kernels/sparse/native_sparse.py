@@ -33,6 +33,10 @@ def native_sparse_attention(q: Array, k: Array, v: Array, *, gates: Array, block
     Options and errors are those of `tinyattn.definitions.native_sparse_attention`.
 
     Paper: Yuan et al. 2025, arXiv:2502.11089.
+
+    >>> x = np.arange(4.0)[:, None]
+    >>> native_sparse_attention(x * 0, x * 0, x, gates=np.ones((4, 3)), block=2, selected=1, window=1)[:, 0]
+    array([0. , 2. , 4.5, 7. ])
     """
     block, selected, window = whole("block", block, 1), whole("selected", selected, 1), whole("window", window, 1)
     gates = check_gate("gates", gates, (*q.shape[:-1], 3), q.dtype)

@@ -30,6 +30,11 @@ def shifted_sparse_attention(q: Array, k: Array, v: Array, *, group: int, varian
     Options and errors are those of `tinyattn.definitions.shifted_sparse_attention`.
 
     Paper: Chen et al. 2023, arXiv:2309.12307.
+
+    >>> x = np.array([[[1.0], [3.0]]] * 2)
+    >>> shifted_sparse_attention(x * 0, x * 0, x, group=2)[:, :, 0]
+    array([[1., 2.],
+           [1., 3.]])
     """
     group, heads, kv_len = whole("group", group, 2), q.shape[-3], k.shape[-2]
     check_group(group, variant, q, k)

@@ -27,6 +27,10 @@ def axial_attention(q: Array, k: Array, v: Array, *, grid: Grid, axis: int, mask
     Options and errors are those of `tinyattn.definitions.axial_attention`.
 
     Paper: Ho et al. 2019, arXiv:1912.12180.
+
+    >>> x = np.arange(4.0)[:, None]
+    >>> axial_attention(x * 0, x * 0, x, grid=(2, 2), axis=0)[:, 0]
+    array([1., 2., 1., 2.])
     """
     grid = check_grid(grid, q)
     check_grid(grid, k, name="k")

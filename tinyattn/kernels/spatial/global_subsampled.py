@@ -20,6 +20,10 @@ def global_subsampled_attention(q: Array, k: Array, v: Array, *, grid: Grid, rat
     Options and errors are those of `tinyattn.definitions.global_subsampled_attention`.
 
     Paper: Chu et al. 2021, arXiv:2104.13840.
+
+    >>> x = np.arange(4.0)[:, None]
+    >>> global_subsampled_attention(x * 0, x * 0, x, grid=(4,), ratio=2)[:, 0]
+    array([1.5, 1.5, 1.5, 1.5])
     """
     grid = check_grid(grid, k, name="k")
     block = check_sides("ratio", ratio, grid)

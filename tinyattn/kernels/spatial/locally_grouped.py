@@ -18,6 +18,11 @@ def locally_grouped_attention(q: Array, k: Array, v: Array, *, grid: Grid, windo
     Options and errors are those of `tinyattn.definitions.locally_grouped_attention`.
 
     Paper: Chu et al. 2021, arXiv:2104.13840.
+
+    >>> import numpy as np
+    >>> x = np.arange(4.0)[:, None]
+    >>> locally_grouped_attention(x * 0, x * 0, x, grid=(2, 2), window=(1, 2))[:, 0]
+    array([0.5, 0.5, 2.5, 2.5])
     """
     grid = check_grid(grid, q)
     check_grid(grid, k, name="k")

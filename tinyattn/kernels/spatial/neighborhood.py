@@ -33,6 +33,10 @@ def neighborhood_attention(q: Array, k: Array, v: Array, *, grid: Grid, kernel: 
     Options and errors are those of `tinyattn.definitions.neighborhood_attention`.
 
     Paper: Hassani et al. 2022, arXiv:2204.07143; dilated: arXiv:2209.15001; strided: arXiv:2504.16922.
+
+    >>> x = np.arange(4.0)[:, None]
+    >>> neighborhood_attention(x * 0, x * 0, x, grid=(4,), kernel=3)[:, 0]
+    array([1., 1., 2., 2.])
     """
     grid, axes = check_neighbourhood(q, k, grid, kernel, dilation, stride, causal)
     order, back, seen = neighbourhood(grid, axes)

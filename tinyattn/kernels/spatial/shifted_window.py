@@ -19,6 +19,11 @@ def shifted_window_attention(q: Array, k: Array, v: Array, *, grid: Grid, window
     Options and errors are those of `tinyattn.definitions.shifted_window_attention`.
 
     Paper: Liu et al. 2021, arXiv:2103.14030.
+
+    >>> import numpy as np
+    >>> x = np.arange(4.0)[:, None]
+    >>> shifted_window_attention(x * 0, x * 0, x, grid=(4,), window=2, shift=1)[:, 0]
+    array([0. , 1.5, 1.5, 3. ])
     """
     grid = check_grid(grid, q)
     check_grid(grid, k, name="k")

@@ -16,7 +16,7 @@ def causal(*names: str, **sizes: Any) -> Draw:
 
 
 CAUSAL = causal("scale", "softcap", "sinks")
-# Weights that tie would be told apart by their rounding alone.
+# Equal weights would be told apart by their rounding alone.
 UNTIED = causal("scale", "softcap", "sinks", regime="plain", kv_heads=2, groups=2)
 EVEN = on(causal("scale"), even)
 ONE_BATCH, SCALED_BATCH = causal("scale", "softcap", "sinks", leading=(2,)), causal("scale", leading=(2,))

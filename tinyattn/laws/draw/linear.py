@@ -18,7 +18,7 @@ from tinyattn.ops.types import Array
 
 
 def linear(rng: np.random.Generator, sizes: Sizes) -> Problem:
-    """Draws a problem that is causal or not and normalised or not, with no more queries than keys, not too spiky for elu + 1."""
+    """Draws a problem that is causal or not and normalised or not, with no more queries than keys and plain numbers."""
     sizes = at_least(q_len=1)(replace(sizes, q_len=min(sizes.q_len, sizes.kv_len),
                                       regime="plain" if sizes.regime in ("spiky", "offset", "flat") else sizes.regime))
     options = {"causal": bool(rng.random() < 0.6), "normalize": bool(rng.random() < 0.6)}

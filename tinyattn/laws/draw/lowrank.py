@@ -56,7 +56,7 @@ def segmented(*choices: int) -> Draw:
 
 
 def separated(p: Problem) -> Problem:
-    """Returns the problem with a channel per segment, long in queries and keys: A is well-conditioned, a few iterations invert it."""
+    """Returns the problem with one large channel per segment: A is then well-conditioned, and a few iterations invert it."""
     def marked(x: Array) -> Array:
         segment = np.arange(x.shape[-2]) * p.options["landmarks"] // x.shape[-2]
         return (0.5 * x + 4.0 * np.eye(x.shape[-1])[segment]).astype(x.dtype)

@@ -81,7 +81,7 @@ def choosing(*names: str, **make: Any) -> Draw:
 
 
 def rotations(hashes: int) -> Callable[[np.random.Generator, Problem], Array]:
-    """Returns a maker of the rotations of so many hashes with four buckets each."""
+    """Returns a maker of the rotations of this number of hashes with four buckets each."""
     return lambda rng, p: lsh_rotations(rng, hashes, p.q.shape[-1], 4).astype(p.q.dtype)
 
 
@@ -106,7 +106,7 @@ def with_gates(*values: float) -> Callable[[Problem], Problem]:
 
 
 def own_key_best(p: Problem) -> Problem:
-    """Returns the problem with keys of length 1 that are their own queries: no key scores above the query's own."""
+    """Returns the problem with queries that equal their own keys, of length 1: no key scores above the query's own."""
     k = p.k + 0.1 * np.cos(np.arange(p.k.size)).reshape(p.k.shape).astype(p.k.dtype)  # no two alike
     k = k / np.linalg.norm(k, axis=-1, keepdims=True)
     own = repeat_heads(p.q, k)[0][..., k.shape[-2] - p.q.shape[-2] :, :]

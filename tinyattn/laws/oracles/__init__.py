@@ -9,5 +9,5 @@ Its files, in reading order:
     lowrank.py              projections and landmarks
     sparse.py               sparse attention by other mechanisms
     grid.py                 a grid cell by cell, part by part
-    caches.py               what caches give that forget or round
+    caches.py               what caches that forget or round give
 """

@@ -41,6 +41,16 @@ def load_attention(path: str | os.PathLike[str], layer: int, *, dtype: Any = np.
     Raises:
         TypeError, ValueError: a layer that the model does not have, a type of model or a scaling that is not known, tensors of the
             layer that are missing or have another shape. OSError: a file that cannot be read.
+
+    >>> import json, tempfile
+    >>> from tinyattn.ops.files import safetensors
+    >>> folder, matrix = Path(tempfile.mkdtemp()), np.eye(4, dtype=np.float32)
+    >>> sizes = {"hidden_size": 4, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 8}
+    >>> written = (folder / "config.json").write_text(json.dumps({"model_type": "llama", **sizes}))
+    >>> names = [f"model.layers.0.self_attn.{name}_proj.weight" for name in "qkvo"]
+    >>> safetensors.save(folder / "model.safetensors", dict.fromkeys(names, matrix))
+    >>> load_attention(folder, 0)(np.ones((1, 3, 4), np.float32), causal=True).shape
+    (1, 3, 4)
     """
     kind, folder = checked_dtype(dtype), Path(path)
     config, tensors = read_json(folder / "config.json"), read_folder(folder)

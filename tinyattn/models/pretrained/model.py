@@ -37,6 +37,12 @@ class Model:
 
     `context` is the length that the model was trained for, or None; a longer text is computed with a warning. `end` are the
     tokens that end a text. `read` gives the tokenizer, which is made when it is first needed.
+
+    >>> import tempfile; from tinyattn.models import Decoder, DecoderConfig, load, save_training
+    >>> config, path = DecoderConfig(width=8, layers=1, heads=2, hidden=8), tempfile.mkdtemp() + "/model.safetensors"
+    >>> save_training(path, Decoder.create(config, np.random.default_rng(0)), config, mechanism="attention")
+    >>> load(path).attention_weights("abc", layer=0).shape
+    (2, 3, 3)
     """
 
     network: Transformer
@@ -114,8 +120,7 @@ class Model:
         if self.network.head is None:
             raise ValueError(f"{self.name}: an encoder writes no text; embed gives its vectors")
         choose, = choosers(rng, 1, temperature, top_k, top_p)
-        caches = self._caches(cache, written.shape[1] + tokens - 1)
-        return self._write_on(written, tokens, choose, caches)
+        return self._write_on(written, tokens, choose, self._caches(cache, written.shape[1] + tokens - 1))
 
     def _caches(self, cache: Callable[[], Cache] | None, length: int) -> list[Cache] | None:
         """Returns one cache per layer with room for so many tokens, or None for None."""
@@ -168,9 +173,8 @@ class Model:
         tokens = self.tokens(text)[0]
         if len(tokens) < 2:
             raise ValueError(f"text: expected at least two tokens, so that one of them is predicted, got {len(tokens)}")
-        parts = [of_targets(logits, tokens[start + 1 : start + 1 + len(logits)])
-                 for start, logits in self.logits_of(tokens, cache=cache)]
-        return np.concatenate(parts)
+        return np.concatenate([of_targets(logits, tokens[start + 1 : start + 1 + len(logits)])
+                               for start, logits in self.logits_of(tokens, cache=cache)])
 
     def loss(self, text: str | Array, *, cache: Callable[[], Cache] | None = None) -> float:
         """Returns the mean of `losses`: nats per token."""

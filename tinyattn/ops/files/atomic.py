@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-# So many characters of a file's name are kept in that of the temporary file, as a name has at most 255 bytes on most systems.
+# This many characters of a file's name are kept in that of the temporary file: most systems allow names of at most 255 bytes.
 READABLE = 40
 
 

@@ -24,7 +24,7 @@ TYPES = {0: ("F32", 1, 4), 1: ("F16", 1, 2), 2: ("Q4_0", 32, 18), 3: ("Q4_1", 32
          27: ("I64", 1, 8), 28: ("F64", 1, 8), 29: ("IQ1_M", 256, 56), 30: ("BF16", 1, 2), 34: ("TQ1_0", 256, 54),
          35: ("TQ2_0", 256, 66), 39: ("MXFP4", 32, 17), 40: ("NVFP4", 64, 36), 41: ("Q1_0", 128, 18)}
 MOST_AXES = 4
-# The alignment of the data where the metadata names none, and the largest that is believed.
+# The alignment of the data where the metadata names none, and the largest that is accepted.
 ALIGNMENT, LARGEST_ALIGNMENT = 32, 1 << 20
 
 
@@ -50,13 +50,13 @@ class Place:
 
 
 def read(path: str | os.PathLike[str]) -> Gguf:
-    r"""Returns the metadata and the tensors of a file, which is mapped; of the data nothing is read.
+    r"""Returns the metadata and the tensors of a file, which is mapped; none of the data is read.
 
     The file must not shrink while its tensors are in use, because the operating system ends a process that reads beyond its
     end.
 
     Raises:
-        GgufError: the file is not valid GGUF, of another version than 2 and 3, in big-endian order, or one part of several.
+        GgufError: the file is not valid GGUF, of a version other than 2 and 3, in big-endian order, or one part of several.
         OSError: it cannot be read.
 
     >>> import tempfile
@@ -109,7 +109,7 @@ def read_metadata(header: Header, count: int) -> dict[str, Any]:
 
 
 def read_places(header: Header, count: int) -> dict[str, Place]:
-    """Returns where the tensors stand; raises GgufError for a name that occurs twice and sizes that cannot be."""
+    """Returns where the tensors stand; raises GgufError for a name that occurs twice and for impossible sizes."""
     places: dict[str, Place] = {}
     for number in range(count):
         name = header.text(f"the name of tensor {number}")

@@ -48,7 +48,7 @@ class Header:
         return struct.unpack_from(code, self.raw, self.take(struct.calcsize(code), what))[0]
 
     def count(self, least: int, what: str) -> int:
-        """Returns the next count, of things that take at least so many bytes each."""
+        """Returns the next count, of things that take at least `least` bytes each."""
         count: int = self.number("<Q", f"the count of {what}")
         if count * least > len(self.raw) - self.at:
             raise self.error(f"{count} {what} do not fit into the {len(self.raw) - self.at} bytes that are left: "
@@ -96,7 +96,7 @@ class Header:
         return [self.value(inner, what, depth + 1) for _ in range(count)]
 
     def texts(self, what: str) -> list[str]:
-        """Returns a list of strings. A vocabulary has 50,000 to 250,000, so this is what reading a header takes time for."""
+        """Returns a list of strings. A vocabulary has 50,000 to 250,000, and they take most of the time."""
         count = self.count(8, f"strings of {what}")
         length_at: Callable[..., tuple[int]] = struct.Struct("<Q").unpack_from
         raw, at, end, found = self.raw, self.at, len(self.raw), []

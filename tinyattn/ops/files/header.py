@@ -31,7 +31,7 @@ class Entry:
 
 
 def header_length(first: bytes, file_size: int, name: str) -> int:
-    """Returns the length of the header, checked against the size of the file before so many bytes are read."""
+    """Returns the length of the header, checked against the size of the file before the header is read."""
     length = int.from_bytes(first[:8], "little")
     # A pickle begins with 0x80, but so does a header of 128, 384, ... bytes: a file is a pickle only if that length cannot be.
     pickled = first[:1] == b"\x80" and 8 + length > file_size

@@ -60,7 +60,15 @@ def save(path: str | os.PathLike[str], arrays: Mapping[str, Array], *, metadata:
 
 @dataclass(frozen=True, eq=False)
 class Mapped(Mapping[str, Array]):
-    """The arrays of a mapped file by name: each is made when it is asked for, BF16 as a new float32 array at each time."""
+    """The arrays of a mapped file by name: each is made when it is asked for, BF16 as a new float32 array at each time.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "weights.safetensors"
+    >>> save(path, {"w": np.zeros(2)})
+    >>> arrays = load(path, map=True)
+    >>> isinstance(arrays, Mapped), list(arrays)
+    (True, ['w'])
+    """
 
     data: Array
     entries: Mapping[str, Entry]
@@ -140,7 +148,15 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Stored], dict[str, str
 
 
 def opened(path: str | os.PathLike[str], *, map: bool) -> tuple[Array, dict[str, Entry], dict[str, str]]:
-    """Returns the data of a file as bytes, read or mapped, the entries of its tensors, and its metadata."""
+    """Returns the data of a file as bytes, read or mapped, the entries of its tensors, and its metadata.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "weights.safetensors"
+    >>> save(path, {"w": np.zeros(2, np.float32)})
+    >>> data, entries, metadata = opened(path, map=False)
+    >>> data.nbytes, entries["w"].shape, metadata
+    (8, (2,), {})
+    """
     name = Path(path).name
     size = os.path.getsize(path)
     with open(path, "rb") as file:
@@ -157,7 +173,11 @@ def opened(path: str | os.PathLike[str], *, map: bool) -> tuple[Array, dict[str,
 
 
 def unpack(data: Array, entry: Entry, name: str, *, copy: bool) -> Array:
-    """Returns one tensor from the bytes of the file."""
+    """Returns one tensor from the bytes of the file.
+
+    >>> unpack(np.array([1.0, 2.0], "<f4").view(np.uint8), Entry("F32", (2,), 0, 8), "w", copy=True)
+    array([1., 2.], dtype=float32)
+    """
     raw = data[entry.start : entry.stop]
     if entry.dtype in UNREAD:
         raise SafetensorsError(f"{name}: the dtype {entry.dtype} is not read; {', '.join(CODES)} are")

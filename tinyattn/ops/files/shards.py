@@ -12,7 +12,7 @@ from tinyattn.ops.files.header import LONGEST, SafetensorsError, json_of
 from tinyattn.ops.files.stored import Stored
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
-# So many names are told in one error.
+# At most this many names are listed in one error.
 TOLD = 5
 
 

@@ -73,7 +73,7 @@ class Stored:
         return self.unpacked(self.raw[start * size : stop * size], wanted).reshape(stop - start, *self.shape[1:])
 
     def tiles(self, rows: int, dtype: Any = None) -> Iterator[tuple[int, Array]]:
-        """Yields (start, tile) for each tile of so many rows, from the first to the last, which may have fewer.
+        """Yields (start, tile) for each tile of `rows` rows, from the first to the last, which may have fewer.
 
         >>> [(start, tile.shape) for start, tile in Stored("a: w", "F32", (5, 1), np.zeros(20, np.uint8)).tiles(2)]
         [(0, (2, 1)), (2, (2, 1)), (4, (1, 1))]
@@ -103,7 +103,7 @@ class Stored:
         return Stored(self.name, self.code, (len(indices), *self.shape[1:]), raw)
 
     def array(self, dtype: Any = None) -> Array:
-        """Returns the whole tensor, as `rows` does; without a copy where the file holds the numbers as they are asked for.
+        """Returns the whole tensor, as `rows` does; without a copy where the file holds the numbers in the requested dtype.
 
         >>> Stored("a: w", "F32", (), np.zeros(4, np.uint8)).array()
         array(0., dtype=float32)
@@ -114,7 +114,7 @@ class Stored:
 
     def unpacked(self, raw: Array, dtype: np.dtype[Any]) -> Array:
         """Returns the numbers that these bytes of the tensor hold."""
-        # A scale that is infinite or NaN gives NaN, and one beyond the dtype inf, without a warning: who loads weights looks.
+        # An infinite or NaN scale gives NaN, and one beyond the dtype inf, without a warning: models check their outputs and weights.
         with np.errstate(all="ignore"):
             if self.code in BLOCKS:
                 size, unpack = BLOCKS[self.code]

@@ -200,7 +200,7 @@ def random_blocks(size: int, count: int, seed: int) -> Pattern:
 
 @lru_cache(maxsize=1 << 14)
 def drawn_blocks(seed: int, block: int, count: int) -> Array:
-    """Returns `count` distinct blocks among 0 to `block`, drawn from (seed, block) alone; none of a block before the first."""
+    """Returns `count` distinct blocks among 0 to `block`, drawn from (seed, block) alone; for a block before the first, none."""
     chosen: Array = np.random.default_rng([seed, block]).permutation(block + 1)[:count] if block >= 0 else np.zeros(0, np.int64)
     chosen.flags.writeable = False
     return chosen
