@@ -73,8 +73,8 @@ def honest_run(inside: str, dtype: str, scaled: str = "queries") -> Mechanism:
     def factor(x: Array) -> Array:
         return rounded(x, "tf32") if inside == "tf32" else x
 
-    def step(x: Array) -> Array:
-        return rounded(x, dtype) if inside == "all" else x
+    def step(x: Array | float) -> Any:
+        return rounded(np.asarray(x), dtype) if inside == "all" else x
 
     def run(q: Array, k: Array, v: Array, *, mask: Any = None, bias: Any = None, causal: bool = False, window: Any = None,
             scale: float | None = None, softcap: float | None = None, sinks: Array | None = None) -> Array:
