@@ -9,8 +9,11 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from unittest import mock
 
+from tinyattn import testing
 from tinyattn.cli import main as tinyattn
+from tinyattn.testing import conform
 
 RUST = Path(__file__).parents[2] / "docs" / "vectors" / "kernel.rs"
 MINE = "def mine(q, k, v, *, causal=False, window=None):\n    raise NotImplementedError\n"
@@ -24,6 +27,26 @@ def blocks(text, language):
 def peers(text):
     """Returns the blocks that need another library, with its name."""
     return [(re.match(r"# peer: (\S+)", block).group(1), block) for block in blocks(text, "python") if block.startswith("# peer:")]
+
+
+def promised(block):
+    """Returns the verdicts that a block says it prints."""
+    return re.findall(r"^print\(conform\(.*\)\)  # (\w+)$", block, re.M)
+
+
+def judged(name, block):
+    """Runs a block, and raises RuntimeError where its verdicts are not those that it promises."""
+    found = []
+
+    def noted(*args, **options):
+        report = conform(*args, **options)
+        found.append(report.verdict)
+        return report
+
+    with mock.patch.object(testing, "conform", noted):
+        exec(compile(block, f"<guide: {name}>", "exec"), {"__name__": "guide"})
+    if found != promised(block):
+        raise RuntimeError(f"the block for {name} promises {promised(block)}, and its verdicts are {found}")
 
 
 def run(text):
@@ -43,7 +66,7 @@ def run(text):
         sys.path.insert(0, folder)
         for name, block in peers(text):
             print(f"--- {name}", flush=True)
-            exec(compile(block, f"<guide: {name}>", "exec"), {"__name__": "guide"})
+            judged(name, block)
             if name != "c":
                 versions[name] = importlib.metadata.version(name)
     if Path.cwd() != start:

@@ -167,8 +167,8 @@ def fla_attention():
     naive_parallel_attn = fla_file("attn/naive.py").naive_parallel_attn
 
     def naive(q, k, v, causal=False, window=None, scale=None, sinks=None):
-        if window is not None and (window[1] or window[0] is None):
-            raise NotImplementedError("a window looks back")
+        if q.shape[1] != k.shape[1] or (window is not None and (window[1] or window[0] is None)):
+            raise NotImplementedError("as many queries as keys, and a window looks back")
         return naive_parallel_attn(q, k, v, sink_bias=sinks, window_size=None if window is None else window[0] + 1, scale=scale,
                                    causal=causal)[0]
     return naive

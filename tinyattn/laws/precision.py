@@ -20,9 +20,11 @@ from tinyattn.ops.types import Array
 CLASSES = {
     "float32": "everything between input and output is float32",
     "weights": "the exponentials are rounded to the storage dtype before they meet the values",
-    "all": "scores and weights are rounded to the storage dtype",
+    "all": "scaled queries, scores and weights are rounded to the storage dtype",
     "tf32": "the factors of every product are rounded to 10 bits",
 }
+# Where a kernel multiplies by the scale: each rounds other numbers where all are rounded.
+SCALED = ("queries", "both", "scores")
 # Bits of the mantissa that a float32 loses when it is stored, and the unit roundoff of what is left.
 LOST = {"bfloat16": 16, "tf32": 13}
 ROUNDOFF = {"float64": 2.0 ** -53, "float32": 2.0 ** -24, "float16": 2.0 ** -11, "bfloat16": 2.0 ** -8}
@@ -56,8 +58,10 @@ def classes_of(dtype: str) -> tuple[str, ...]:
     return {"float64": ("float32",), "float32": ("float32", "tf32")}.get(dtype, ("float32", "weights", "all"))
 
 
-def honest_run(inside: str, dtype: str) -> Mechanism:
+def honest_run(inside: str, dtype: str, scaled: str = "queries") -> Mechanism:
     """Returns attention as an honest kernel of a class of arithmetic computes it, for inputs stored in `dtype`.
+
+    `scaled` says what is multiplied by the scale: the queries, the scores, or by its root both queries and keys.
 
     >>> k = np.eye(2, dtype=np.float32)[None]
     >>> honest_run("all", "bfloat16")(k, k, k)[0, 0]
@@ -69,15 +73,20 @@ def honest_run(inside: str, dtype: str) -> Mechanism:
     def factor(x: Array) -> Array:
         return rounded(x, "tf32") if inside == "tf32" else x
 
+    def step(x: Array | float) -> Any:
+        return rounded(np.asarray(x), dtype) if inside == "all" else x
+
     def run(q: Array, k: Array, v: Array, *, mask: Any = None, bias: Any = None, causal: bool = False, window: Any = None,
             scale: float | None = None, softcap: float | None = None, sinks: Array | None = None) -> Array:
         visible = visible_keys(mask, causal, window, (*q.shape[:-1], k.shape[-2]))
         q, k, v = blank_unseen(q, k, v, visible)
-        scaled = factor(q * check_scale(scale, q.shape[-1]))
-        products = unfold_group(fold_group(scaled, k.shape[-3]) @ factor(k).mT, q.shape[-3])
-        scores = scores_from(products, softcap, None, bias, visible)
-        if inside == "all":
-            scores = rounded(scores, dtype)
+        size = check_scale(scale, q.shape[-1])
+        root = step(np.sqrt(np.abs(size)))
+        by_q, by_k, by_scores = {"queries": (step(size), 1.0, 1.0), "both": (np.copysign(root, size), root, 1.0),
+                                 "scores": (1.0, 1.0, step(size))}[scaled]
+        products = step(unfold_group(fold_group(factor(step(q * by_q)), k.shape[-3]) @ factor(step(k * by_k)).mT, q.shape[-3]))
+        products = step(products * by_scores)
+        scores = step(scores_from(products, softcap, None, bias, visible))
         exps, total, _ = exponentials(scores, check_sinks(sinks, q.shape[-3], q.dtype))
         if inside == "all":
             return weighted_values(rounded(exps / nonzero(total), dtype), v)

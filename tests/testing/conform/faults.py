@@ -22,7 +22,9 @@ TWIN = {"base 2": None, "10 % too hot": None, "0.1 % too hot": None, "zeros": No
 UNREACHED = {"mask_of_the_first_head": "its masks have axes of size 1", "pattern_without_offset": "its masks are patterns of tinyattn",
              "hidden_times_zero": "it is right for finite numbers; the report notes the hazard",
              "unseen_gradients_are_nan": "it is right for finite numbers", "reads_memory_flat": "its arrays are transposed",
-             "reads_bytes_as_native": "its arrays are of another byte order"}
+             "reads_bytes_as_native": "its arrays are of another byte order"} | dict.fromkeys(
+    ("rule_after_bias", "rule_before_cap", "rule_positions_from_the_top", "rule_parameter_of_another_head", "rule_added_up_where_hidden"),
+    "its score rules are functions of tinyattn")
 
 
 def museum():

@@ -10,7 +10,7 @@ import numpy as np
 from tinyattn.definitions import attention, attention_with_lse, streaming_attention
 from tinyattn.engine.grad import vjp
 from tinyattn.laws.budget import DRAWS, EPS32, FACTOR, FEW, Budget
-from tinyattn.laws.precision import ROUNDOFF, honest_run
+from tinyattn.laws.precision import ROUNDOFF, SCALED, honest_run
 from tinyattn.laws.problem import Mechanism, Problem
 from tinyattn.laws.recomputed import recomputed
 from tinyattn.ops.types import Array
@@ -66,17 +66,19 @@ def allowed_errors(errors: Sequence[Outputs], terms: Outputs, truth: Outputs, dt
 def of_outputs(p: Problem, dialect: Mapping[str, str], inside: str, dtype: str, rng: np.random.Generator) -> Budget:
     """Returns the true outputs of a problem in a dialect, and the error that a kernel of this class may have.
 
-    E is the largest error of the honest run, and of a run that sums key by key; J is the largest change of the definition
-    when the inputs move by a roundoff. Both are pooled over the rows, relative to sum_j p_ij |v_j|.
+    E is the largest error of the honest run, wherever it may multiply by the scale, and of a run that sums key by key; J is the
+    largest change of the definition when the inputs move by a roundoff. Both are pooled over the rows, relative to sum_j p_ij |v_j|.
     """
-    exact, honest, keys = (spoken(dialect, core) for core in (attention, honest_run(inside, dtype), key_by_key))
+    exact, keys = spoken(dialect, attention), spoken(dialect, key_by_key)
+    honest = [spoken(dialect, honest_run(inside, dtype, scaled)) for scaled in (SCALED if inside == "all" else SCALED[:1])]
     truth = np.asarray(p.call(exact))
     terms = np.nan_to_num(np.asarray(p.but(v=np.abs(p.v)).call(exact)))
     count = draws_for(truth)
     many = copies(p, count, rng)
     single, first = many.astype(np.float32), p.astype(np.float32)
     with np.errstate(all="ignore"):
-        rounding = np.abs(np.asarray(single.call(honest), np.float64) - np.asarray(single.astype(np.float64).call(exact)))
+        target = np.asarray(single.astype(np.float64).call(exact))
+        rounding = np.max([np.abs(np.asarray(single.call(run), np.float64) - target) for run in honest], axis=0)
         one_by_one = np.abs(np.asarray(first.call(keys), np.float64) - np.asarray(first.astype(np.float64).call(exact)))
         rounding = np.maximum(rounding.reshape(count, *truth.shape), one_by_one)
         change = np.abs(np.asarray(many.call(exact)).reshape(count, *truth.shape) - truth)

@@ -87,8 +87,8 @@ class Room:
     """What cases may be.
 
     Whether the arrays have axes for a batch and for heads, whether query heads may share a kv head, whether there may be more
-    keys than queries or fewer, whether values may be of another width than keys, whether a side of a window may be None, and
-    whether shapes are few, as for a library that compiles each of them.
+    keys than queries or fewer, whether values may be of another width than keys, whether a side of a window may be None,
+    whether it may hold keys to the right, and whether shapes are few, as for a library that compiles each of them.
     """
 
     batch: bool = True
@@ -97,6 +97,7 @@ class Room:
     lengths: bool = True
     widths: bool = True
     open_windows: bool = True
+    right_windows: bool = True
     few: bool = False
 
 
@@ -125,7 +126,8 @@ def value_of(name: str, rng: np.random.Generator, room: Room) -> Any:
     if name == "causal":
         return True
     if name == "window":
-        windows = WINDOWS if room.open_windows else [sides for sides in WINDOWS if None not in sides]
+        windows = [sides for sides in WINDOWS
+                   if (room.open_windows or None not in sides) and (room.right_windows or sides[1] == 0)]
         return windows[int(rng.integers(len(windows)))]
     return float(rng.choice({"scale": [0.25, 1.0], "softcap": [0.7, 3.0], "mask": [0.5, 1.0], "sinks": [1.0, 8.0]}.get(name, [1.0])))
 

@@ -144,8 +144,8 @@ def judge_softmax(run: Run, gradients: bool) -> None:
         run.tested.append("lse")
     p = plain_problem(run)
     widths = takes(run, p.but(v=p.v[..., :4]), "widths")
-    run.room = replace(run.room, widths=widths, open_windows="window" not in run.options or takes(
-        run, p.but(window=(None, 1)), "window with None on a side"))
+    run.room = replace(run.room, widths=widths, open_windows=run.room.right_windows and (
+        "window" not in run.options or takes(run, p.but(window=(None, 1)), "window with None on a side")))
     run.tested += ["widths"] if widths else []
     same_again(run)
     hazards(run)
@@ -198,7 +198,10 @@ def differentiable(run: Run) -> None:
     try:
         run.stranger.gradients(p, np.ones((*p.q.shape[:-1], p.v.shape[-1])))
     except Raised as error:
-        run.untested.append(("gradients", f"{error}; pass backward= for a kernel with a backward of its own"))
+        # Of NumPy's arrays it is the kernel's complaint about a Tensor, which says nothing to its author.
+        said = ("NumPy has no reverse mode, and the kernel does not take a tinyattn Tensor for an array"
+                if run.stranger.library.name == "numpy" and run.stranger.backward is None else str(error))
+        run.untested.append(("gradients", f"{said}; pass backward= for a kernel with a backward of its own"))
         return
     except Misshaped as error:
         run.findings.append(Finding("FAILS", "gradients", str(error)))

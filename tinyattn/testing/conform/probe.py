@@ -81,7 +81,7 @@ def layout_of(stranger: Stranger) -> tuple[str | None, bool, Raised | Misshaped 
 
     The second is False where it does so only with as many queries as keys.
     """
-    said: list[Raised | Misshaped] = []
+    said: dict[str, Raised | Misshaped] = {}
     answered = False
     for lengths in (True, False):
         for layout in QUESTIONS["layout"]:
@@ -91,12 +91,12 @@ def layout_of(stranger: Stranger) -> tuple[str | None, bool, Raised | Misshaped 
             try:
                 out = trial.call(p)[0]
             except (Raised, Misshaped) as error:
-                said.append(error)
+                said.setdefault(layout, error)
                 continue
             answered = True
             if near(out, np.asarray(p.call(attention))):
-                return layout, lengths, said[0] if said else None
-    return None, True, None if answered else said[0]
+                return layout, lengths, said.get(layout)
+    return None, True, None if answered else next(iter(said.values()))
 
 
 def near(got: Any, want: Any) -> bool:

@@ -67,14 +67,15 @@ class Run:
         try:
             answers = [self.stranger.call(p)[0] for p in probe.problems]
         except (Raised, Misshaped) as error:
-            self.refused(probe, name, str(error))
+            if not self.asked_to_the_left(probe, str(error)):
+                self.refused(probe, name, str(error))
             return
         except Died as error:
             self.findings.append(Finding("CRASHED", probe.question, f"with {name}: {error}"))
             self.options = [option for option in self.options if option not in probe.needs]
             return
         option = probe.needs[0] if len(probe.needs) == 1 else None
-        if option and option not in self.heard and self.ignored(option, probe, answers):
+        if option and option not in self.heard and self.ignored(option, probe, answers) and not self.needs_causal(option, probe):
             self.findings.append(Finding("IGNORES", option, f"`{option}` is accepted and changes nothing"))
             self.options.remove(option)
             return
@@ -91,6 +92,27 @@ class Run:
         """Returns whether a kernel gives the same without the option, and the definition does not."""
         bare = [self.stranger.call(replace(p, options={n: x for n, x in p.options.items() if n != option}))[0] for p in probe.problems]
         return all(near(got, plain) for got, plain in zip(answers, bare, strict=True))
+
+    def needs_causal(self, option: str, probe: Probe) -> bool:
+        """Returns whether a window that changes nothing by itself has an effect together with causal."""
+        if option != "window" or "causal" not in self.options:
+            return False
+        causal = replace(probe, problems=tuple(p.but(causal=True) for p in probe.problems))
+        try:
+            return not self.ignored(option, causal, [self.stranger.call(p)[0] for p in causal.problems])
+        except (Raised, Misshaped):
+            return False
+
+    def asked_to_the_left(self, probe: Probe, said: str) -> bool:
+        """Asks about windows without keys to the right, where others are refused and no window is declared; returns whether it did."""
+        left = tuple(p for p in probe.problems if p.options.get("window", (0, 0))[1] == 0)
+        if probe.needs != ("window",) or len(left) == len(probe.problems) or "window" in (self.supports or frozenset()):
+            return False
+        self.room = replace(self.room, right_windows=False, open_windows=False)
+        self.ask(replace(probe, problems=left))
+        if "window" in self.options:
+            self.untested.append(("window with keys to the right", said))
+        return True
 
     def refused(self, probe: Probe, name: str, said: str) -> None:
         """Notes options that the kernel does not take: a finding where they are declared, untested otherwise."""
