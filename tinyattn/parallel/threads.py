@@ -26,36 +26,46 @@ class World:
     def __init__(self, size: int) -> None:
         self.size = size
         self.lock = threading.Lock()
-        self.posts: dict[Key, list[np.ndarray]] = defaultdict(list)
+        self.posts: dict[tuple[Key, int], np.ndarray] = {}
+        self.sent: dict[Key, int] = defaultdict(int)
+        self.expected: dict[Key, int] = defaultdict(int)
         self.ended = False
 
     def post(self, key: Key, message: np.ndarray) -> None:
         with self.lock:
-            self.posts[key].append(message)
+            self.posts[key, self.sent[key]] = message
+            self.sent[key] += 1
 
-    def take(self, key: Key) -> np.ndarray | None:
-        """Returns the next message from one rank to another under a tag; None where it is not there yet."""
+    def expect(self, key: Key) -> tuple[Key, int]:
+        """Returns which message from one rank to another a request is for: requests and messages are matched in their order."""
         with self.lock:
-            if self.posts[key]:
-                return self.posts[key].pop(0)
-        if self.ended:
+            self.expected[key] += 1
+            return key, self.expected[key] - 1
+
+    def take(self, place: tuple[Key, int]) -> np.ndarray | None:
+        """Returns a message; None where it is not there yet."""
+        with self.lock:
+            message = self.posts.pop(place, None)
+        if message is None and self.ended:
             raise Ended("another rank has ended all ranks")
-        return None
+        return message
 
 
 class Request:
     """Messages that a rank expects: `Test` copies those that have arrived to their arrays, and returns whether all have."""
 
     def __init__(self, world: World, expected: Sequence[tuple[Key, np.ndarray]] = ()) -> None:
-        self.world, self.expected, self.last = world, list(expected), time.monotonic() + PATIENCE
+        self.world, self.last = world, time.monotonic() + PATIENCE
+        self.expected = [(world.expect(key), into) for key, into in expected]
 
     def Test(self) -> bool:
         while self.expected:
-            key, into = self.expected[0]
-            message = self.world.take(key)
+            place, into = self.expected[0]
+            message = self.world.take(place)
             if message is None:
                 if time.monotonic() > self.last:
-                    raise Ended(f"rank {key[1]} waits for a message of rank {key[0]} that was never sent")
+                    raise Ended(f"rank {place[0][1]} waits for a message of rank {place[0][0]} that was never sent")
+                time.sleep(1e-5)  # the other ranks are threads of the same process, and need it to go on
                 return False
             if message.size != into.size:
                 raise ValueError(f"a message of {message.size} bytes came where {into.size} were expected")
@@ -65,7 +75,7 @@ class Request:
 
     def Wait(self) -> None:
         while not self.Test():
-            time.sleep(1e-5)
+            pass
 
 
 class Threads:
