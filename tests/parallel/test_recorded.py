@@ -128,3 +128,14 @@ def test_a_block_is_computed_while_the_next_is_on_its_way(monkeypatch):
     both = " ".join([post, post, "compute"]) + " test wait" * 8
     home = post + " test wait" * 4
     assert backward == " ".join([step, both, step, home])
+
+
+def test_requests_get_the_messages_in_the_order_in_which_both_were_posted():
+    world = threads.World(2)
+    sender, receiver = threads.Threads(world, 0), threads.Threads(world, 1)
+    first, second = np.zeros(1, np.uint8), np.zeros(1, np.uint8)
+    requests = [receiver.Irecv(first, source=0), receiver.Irecv(second, source=0)]
+    for message in (1, 2):
+        sender.Isend(np.array([message], np.uint8), dest=1)
+    assert requests[1].Test() and requests[0].Test()  # asked in the other order
+    assert (first[0], second[0]) == (1, 2)

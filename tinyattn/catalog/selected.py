@@ -54,7 +54,7 @@ ROWS = (
                            "A mask of the pairs that each hash brings together gives the same."),
               agrees("attention", oracles.unit_keys, to="attention",
                      draw=but(draw.HASHED, lambda p: p.but(rotations=np.zeros_like(p.options["rotations"]), chunk=13)),
-                     says="With one bucket and one chunk it is attention to keys of length 1; the own key scores far lower."),
+                     says="With one bucket and one chunk it is attention to keys of length 1, but a query's own key scores far less."),
               unchanged("a_hash_again_tells_nothing_new", "The same hash three times gives the same as once.",
                         but(draw.HASHED, lambda p: p.but(rotations=p.options["rotations"][:1])),
                         lambda p: p.but(rotations=np.repeat(p.options["rotations"], 3, axis=0))),
