@@ -49,6 +49,7 @@ from tinyattn.fastest import block_mixture_attention as block_mixture_attention
 from tinyattn.fastest import block_sparse_attention as block_sparse_attention
 from tinyattn.fastest import contextual_position_attention as contextual_position_attention
 from tinyattn.fastest import cosformer as cosformer
+from tinyattn.fastest import cosine_attention as cosine_attention
 from tinyattn.fastest import delta_rule as delta_rule
 from tinyattn.fastest import differential_attention as differential_attention
 from tinyattn.fastest import dual_chunk_attention as dual_chunk_attention

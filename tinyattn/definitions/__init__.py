@@ -34,6 +34,7 @@ from tinyattn.definitions.linear.simple_gated_recurrent import simple_gated_line
 from tinyattn.definitions.lowrank.linformer import linformer_attention
 from tinyattn.definitions.lowrank.nystrom import nystrom_attention
 from tinyattn.definitions.softmax.contextual_position import contextual_position_bias
+from tinyattn.definitions.softmax.cosine import cosine_attention
 from tinyattn.definitions.softmax.counted import contextual_position_attention
 from tinyattn.definitions.softmax.differential import differential_attention
 from tinyattn.definitions.softmax.dot_product import attention
@@ -91,6 +92,7 @@ __all__ = [
     "contextual_position_attention",
     "contextual_position_bias",
     "cosformer",
+    "cosine_attention",
     "delta_rule",
     "delta_rule_chunked",
     "delta_rule_recurrent",

@@ -29,6 +29,7 @@ from tinyattn.kernels.linear.retention import retention
 from tinyattn.kernels.linear.simple_gated import simple_gated_linear_attention
 from tinyattn.kernels.lowrank.linformer import linformer_attention
 from tinyattn.kernels.lowrank.nystrom import nystrom_attention
+from tinyattn.kernels.softmax.cosine import cosine_attention
 from tinyattn.kernels.softmax.counted import contextual_position_attention
 from tinyattn.kernels.softmax.differential import differential_attention
 from tinyattn.kernels.softmax.dot_product import attention, attention_with_lse
@@ -71,6 +72,7 @@ __all__ = [
     "block_sparse_attention",
     "contextual_position_attention",
     "cosformer",
+    "cosine_attention",
     "delta_rule",
     "differential_attention",
     "dual_chunk_attention",

@@ -10,6 +10,7 @@ Its files, in reading order:
     around.py               norms, gates and a difference around the kernel, a part of the rows at a time
     off_by_one.py           a sink of 0
     qk_norm.py              queries and keys normalised first
+    cosine.py               unit queries and keys, and a scale per head
     dynamic_contextual.py   each token sets how far back it looks
     counted.py              positions that gates count
     gated.py                a gate afterwards
