@@ -62,10 +62,11 @@ def seen_edges(mask: Array | Pattern | None, left: int | None, right: int | None
 
 
 def without_hidden(q: Array, k: Array, v: Array, mask: Array | Pattern | None, causal: bool,
-                   window: Window | None) -> tuple[Array, Array, Array]:
+                   window: Window | None, *, together: bool = False) -> tuple[Array, Array, Array]:
     """Returns q, k, v with 0 in queries that see no key and in keys and values that nobody sees, if any of them is not finite.
 
-    It is for what is computed from them before the kernel, such as norms, whose gradients a hidden NaN would reach.
+    It is for what is computed from them before the kernel, such as norms, whose gradients a hidden NaN would reach. With
+    `together`, what one head sees is used by all heads.
     """
     full = (*q.shape[:-1], k.shape[-2])
     mask, (left, right) = check_mask(mask, full), sides_of(window)
@@ -73,4 +74,6 @@ def without_hidden(q: Array, k: Array, v: Array, mask: Array | Pattern | None, c
     if all(np.isfinite(x.sum()) for x in (q, k, v)):
         return q, k, v
     sees, used = seen_edges(mask, left, right, full, k.shape[-3])
+    if together:
+        sees, used = (x.any(axis=-2, keepdims=True) for x in (sees, used))
     return np.where(sees[..., None], q, 0.0), np.where(used[..., None], k, 0.0), np.where(used[..., None], v, 0.0)
