@@ -50,7 +50,7 @@ def disentangled_attention(q: Array, k: Array, v: Array, *, q_relative: Array | 
         products = products + at_rows((q * scale) @ tables["k_relative"].mT, distance)
     if "q_relative" in tables:
         by_group = split_group(tables["q_relative"] * scale, k.shape[-3])
-        of_keys = (k[..., None, :, :] @ by_group.mT).reshape(*q.shape[:-2], k.shape[-2], -1)  # (..., heads, j, rows)
+        of_keys = (k[..., None, :, :] @ by_group.mT).reshape(*q.shape[:-2], k.shape[-2], by_group.shape[-2])  # (..., heads, j, rows)
         products = products + at_rows(of_keys, distance.T).mT
     scores = scores_from(products, softcap, None, bias, visible)
     exps, total, _ = exponentials(scores, check_sinks(sinks, q.shape[-3], q.dtype))

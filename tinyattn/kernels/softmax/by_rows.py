@@ -1,4 +1,4 @@
-"""Attention whose scores need more than products of queries and keys: made for some rows of queries at a time, and again in the backward.
+"""Attention whose scores are made for some rows of queries at a time, and again in the backward.
 
 No array of all pairs is ever held. What the scores are made of is a `Scores` of the mechanism, which this file gives the rows of
 queries and the keys before `stop`; bias, mask, softmax and values are the same for all.
@@ -94,7 +94,7 @@ def attention_by_rows(q: Array, k: Array, v: Array, bias: Array | None, sinks: A
 
     def run(n: int) -> None:
         task = every[n]
-        head, kv_head = (*task.at, task.heads), (*task.at, task.kv_heads)
+        head, kv_head = task.places()
         scores, values = call.scores(q[head], k[kv_head], parts_of(own, task, call), call), v[kv_head]
         for rows, stop, _, shown in blocks(task, scores, call, bias, full):
             top = shown.max(axis=-1, initial=-np.inf)
@@ -126,7 +126,7 @@ def _(d_out: Array, saved: Any) -> dict[str, Array | None]:
 
     def run(n: int) -> None:
         task = every[n]
-        head, kv_head = (*task.at, task.heads), (*task.at, task.kv_heads)
+        head, kv_head = task.places()
         scores, values = call.scores(q[head], k[kv_head], parts_of(own, task, call), call), v[kv_head]
         for rows, stop, capped, shown in blocks(task, scores, call, bias, full):
             given, logs = d_out[head][:, rows], lse[head][:, rows]
@@ -184,7 +184,7 @@ def joined(own: tuple[Array | None, ...], every: list[Task], parts: list[Any], c
     return gradients
 
 
-def by_rows(scores: type[Scores], q: Array, k: Array, v: Array, own: tuple[Array | None, ...], *, mask: Array | Pattern | None,
+def by_rows(scores: type[Scores], q: Array, k: Array, v: Array, own: tuple[Any, ...], *, mask: Array | Pattern | None,
             bias: Array | Bias | None, causal: bool, window: Window | None, scale: float, softcap: float | None,
             sinks: Array | None, **more: Any) -> Array:
     """Returns attention by the scores of a mechanism, after the definition's checks of the options that all mechanisms share."""
@@ -194,5 +194,6 @@ def by_rows(scores: type[Scores], q: Array, k: Array, v: Array, own: tuple[Array
     bias = check_bias(bias, full, q.dtype, lambda: visible_keys(mask, causal, window, full))
     added, shown = widened(dense_bias(bias, full, q.dtype), full), mask if isinstance(mask, Pattern) else widened(mask, full)
     call = Call(scores, shown, left, right, scale, softcap, not isinstance(added, np.ndarray | None), tuple(more.items()))
-    out: Array = attention_by_rows(q, k, v, added, check_sinks(sinks, full[-3], q.dtype), *own, *(None,) * (3 - len(own)), call)
+    first, second, third = (*own, None, None, None)[:3]
+    out: Array = attention_by_rows(q, k, v, added, check_sinks(sinks, full[-3], q.dtype), first, second, third, call)
     return out

@@ -40,7 +40,8 @@ def relative_position_attention(q: Array, k: Array, v: Array, *, relative: Array
     """
     scale, own = check_scale(scale, q.shape[-1]), check_relative(relative, u, w, q, k.shape[-2], causal, window)
     q, k, v = without_hidden(q, k, v, mask, causal, window)
-    return by_rows(Distances, q, k, v, own, mask=mask, bias=bias, causal=causal, window=window, scale=scale, softcap=softcap, sinks=sinks)
+    return by_rows(Distances, q, k, v, own, mask=mask, bias=bias, causal=causal, window=window, scale=scale, softcap=softcap,
+                   sinks=sinks)
 
 
 class Distances(Scores):
@@ -84,7 +85,7 @@ class Distances(Scores):
 
 
 def diagonals(heads: int, rows: int, stop: int, dtype: Any) -> tuple[Array, Array]:
-    """Returns zeros (heads, rows, stop + rows - 1), and the view (heads, rows, stop) of them whose [h, i, j] is [h, i, j + rows - 1 - i]."""
+    """Returns zeros (heads, rows, n) and a view of them, (heads, rows, stop), in which [h, i, j] is their [h, i, j + rows - 1 - i]."""
     width = max(stop + rows - 1, 0)
     products = np.zeros((heads, rows, width), dtype)
     size = products.itemsize

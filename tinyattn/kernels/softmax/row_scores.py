@@ -1,4 +1,4 @@
-"""What scores are made of, for mechanisms whose scores need more than products of queries and keys: some rows of queries at a time."""
+"""What scores are made of, where they need more than products of queries and keys, for some rows of queries at a time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.types import Array
 
-Index = tuple[Any, ...]
+Index = Any  # a tuple of ints and slices
 
 
 class Task(NamedTuple):
@@ -19,8 +19,12 @@ class Task(NamedTuple):
     heads: slice
     kv_heads: slice
 
+    def places(self) -> tuple[Index, Index]:
+        """Returns where its queries, and its keys and values, stand in the arrays of the call."""
+        return (*self.at, self.heads), (*self.at, self.kv_heads)
+
     def of(self, x: Array, rows: slice, stop: int) -> Index:
-        """Returns the place of these heads, rows and keys in an array that broadcasts to (..., heads, i, j) and has all of its axes."""
+        """Returns the place of these heads, rows and keys in an array with all axes, which broadcasts to (..., heads, i, j)."""
         lead = tuple(n if size > 1 else 0 for n, size in zip(self.at, x.shape[:-3], strict=True))
         core = zip((self.heads, rows, slice(0, stop)), x.shape[-3:], strict=True)
         return (*lead, *(part if size > 1 else slice(None) for part, size in core))
@@ -61,10 +65,10 @@ class Scores:
     names: ClassVar[tuple[str, ...]]
     together: ClassVar[bool] = False
 
-    def __init__(self, q: Array, k: Array, own: tuple[Array | None, ...], call: Call) -> None:
+    def __init__(self, q: Array, k: Array, own: tuple[Any, ...], call: Call) -> None:
         self.q, self.k, self.own, self.call = q, k, own, call
         self.d_q, self.d_k = np.zeros_like(q), np.zeros_like(k)
-        self.d_own = [None if x is None else np.zeros_like(x) for x in own]
+        self.d_own: list[Any] = [None if x is None else np.zeros_like(x) for x in own]
 
     def made(self, rows: slice, stop: int) -> Array:
         """Returns the scores (heads, rows, stop) before the cap, in an array of its own."""
@@ -73,7 +77,7 @@ class Scores:
     def pull(self, rows: slice, stop: int, d_scores: Array) -> None:
         """Adds what a gradient of these scores gives to the gradients of all arrays."""
         scale, folded = self.q.dtype.type(self.call.scale), fold(d_scores, len(self.k))
-        self.d_q[:, rows] += (folded @ self.k[:, :stop]).reshape(*d_scores.shape[:2], -1) * scale
+        self.d_q[:, rows] += (folded @ self.k[:, :stop]).reshape(*d_scores.shape[:2], self.q.shape[-1]) * scale
         self.d_k[:, :stop] += folded.mT @ fold(self.q[:, rows], len(self.k)) * scale
 
     def finish(self) -> None:

@@ -75,5 +75,5 @@ def without_hidden(q: Array, k: Array, v: Array, mask: Array | Pattern | None, c
         return q, k, v
     sees, used = seen_edges(mask, left, right, full, k.shape[-3])
     if together:
-        sees, used = (x.any(axis=-2, keepdims=True) for x in (sees, used))
+        sees, used = (np.any(x, axis=-2, keepdims=True) for x in (sees, used))
     return np.where(sees[..., None], q, 0.0), np.where(used[..., None], k, 0.0), np.where(used[..., None], v, 0.0)

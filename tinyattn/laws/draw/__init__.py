@@ -6,11 +6,11 @@ Its files, in reading order:
     softmax.py              the options of softmax attention
     options.py              drawings made of other drawings
     variants.py             attention with one thing changed
-    relative.py             cosines, mixed heads, tables of distances
     linear.py               linear attention and recurrences
     lowrank.py              projections, landmarks
     sparse.py               patterns, tables, windows, choices
     grid.py                 images
+    relative.py             cosines, mixed heads, tables of distances
     caches.py               causal problems for caches
 """
 
