@@ -49,7 +49,7 @@ _NAMES = {
         gated_linear_attention gathered_attention global_subsampled_attention grouped_query_attention latent_attention_absorbed
         latent_attention_expanded linear_attention linformer_attention locally_grouped_attention longformer_attention lsh_attention
         multi_head_attention multi_head_local_attention multi_query_attention native_sparse_attention neighborhood_attention
-        nystrom_attention performer qk_norm_attention relative_position_attention retention shifted_sparse_attention
+        nystrom_attention path_attention performer qk_norm_attention relative_position_attention retention shifted_sparse_attention
         shifted_window_attention simple_gated_linear_attention softmax_off_by_one_attention streaming_attention
         streaming_llm_attention talking_heads_attention
     """,

@@ -59,6 +59,9 @@ KEYS_AND_VALUES_OF_ALL_HEADS = CacheSize("length heads (head_dim + value_dim) it
 ONE_HEAD = CacheSize("length (head_dim + value_dim) itemsize", keys_and_values)
 STATE = CacheSize("kv_heads head_dim value_dim itemsize",
                   lambda length, kv_heads, head_dim, value_dim, itemsize: kv_heads * head_dim * value_dim * itemsize)
+KEYS_VALUES_AND_DIRECTIONS = CacheSize(
+    "length kv_heads (2 head_dim + value_dim + 1) itemsize",
+    lambda length, kv_heads, head_dim, value_dim, itemsize: length * kv_heads * (2 * head_dim + value_dim + 1) * itemsize)
 NORMALISED_STATE = CacheSize("kv_heads features (value_dim + 1) itemsize", state_of(lambda head_dim: head_dim))
 # As wide as the keys and values of all kv heads, with half a head of rotated channels.
 LATENT = CacheSize("length (r + p) itemsize", lambda length, kv_heads, head_dim, value_dim, itemsize:
