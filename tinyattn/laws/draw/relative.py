@@ -145,7 +145,7 @@ def with_reflections(draw: Draw, gates: bool | None = None) -> Draw:
     """Returns the drawing with directions of length 1, strengths from 0 to 2 and, always, never or half of the time, log gates."""
     def drawn(rng: np.random.Generator, sizes: Sizes) -> Problem:
         p = draw(rng, sizes)
-        directions: Array = rng.standard_normal(p.k.shape)
+        directions = np.asarray(rng.standard_normal(p.k.shape))
         options: dict[str, Any] = {"w": unit(directions), "beta": 2.0 * rng.random(p.k.shape[:-1])}
         if rng.random() < 0.5 if gates is None else gates:
             logs = np.log(rng.random((*p.q.shape[:-2], p.k.shape[-2])))
