@@ -72,8 +72,10 @@ def test_any_number_of_threads_is_right(number):
 
 
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="names x86 processors")
-@pytest.mark.parametrize(("cpu", "features", "lanes"), [("haswell", "+avx,+avx2,+fma,-avx512f", 8), ("x86-64", "+sse2,-avx", 4)])
-@pytest.mark.parametrize(("dtype", "near", "backward"), [("float64", 1e-11, False), ("float32", 1e-4, True)])  # compiling takes seconds
+@pytest.mark.parametrize(("cpu", "features", "lanes", "dtype", "near", "backward"), [  # each compiles for seconds
+    ("haswell", "+avx,+avx2,+fma,-avx512f", 8, "float32", 1e-4, True),
+    ("x86-64", "+sse2,-avx", 4, "float32", 1e-4, True),
+    ("x86-64", "+sse2,-avx", 4, "float64", 1e-11, False)], ids=["haswell-float32", "x86-64-float32", "x86-64-float64"])
 def test_on_a_smaller_machine(cpu, features, lanes, dtype, near, backward, tmp_path):
     code = f"""
 import numpy as np
