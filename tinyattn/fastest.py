@@ -248,3 +248,4 @@ simple_gated_linear_attention = fastest(definitions.simple_gated_linear_attentio
 softmax_off_by_one_attention = fastest(definitions.softmax_off_by_one_attention)
 streaming_attention = fastest(definitions.streaming_attention, in_numpy(definitions.streaming_attention))
 streaming_llm_attention = fastest(definitions.streaming_llm_attention)
+top_k_attention = fastest(definitions.top_k_attention)
