@@ -16,6 +16,7 @@ from tinyattn import testing as testing
 from tinyattn.definitions import attention_scores as attention_scores
 from tinyattn.definitions import attention_weights as attention_weights
 from tinyattn.definitions import contextual_position_bias as contextual_position_bias
+from tinyattn.definitions import decomposed_position_bias as decomposed_position_bias
 from tinyattn.definitions import delta_rule_chunked as delta_rule_chunked
 from tinyattn.definitions import delta_rule_recurrent as delta_rule_recurrent
 from tinyattn.definitions import gated_delta_rule_chunked as gated_delta_rule_chunked
@@ -49,8 +50,10 @@ from tinyattn.fastest import block_mixture_attention as block_mixture_attention
 from tinyattn.fastest import block_sparse_attention as block_sparse_attention
 from tinyattn.fastest import contextual_position_attention as contextual_position_attention
 from tinyattn.fastest import cosformer as cosformer
+from tinyattn.fastest import cosine_attention as cosine_attention
 from tinyattn.fastest import delta_rule as delta_rule
 from tinyattn.fastest import differential_attention as differential_attention
+from tinyattn.fastest import disentangled_attention as disentangled_attention
 from tinyattn.fastest import dual_chunk_attention as dual_chunk_attention
 from tinyattn.fastest import dual_chunk_attention_merged as dual_chunk_attention_merged
 from tinyattn.fastest import dynamic_contextual_attention as dynamic_contextual_attention
@@ -75,6 +78,7 @@ from tinyattn.fastest import neighborhood_attention as neighborhood_attention
 from tinyattn.fastest import nystrom_attention as nystrom_attention
 from tinyattn.fastest import performer as performer
 from tinyattn.fastest import qk_norm_attention as qk_norm_attention
+from tinyattn.fastest import relative_position_attention as relative_position_attention
 from tinyattn.fastest import retention as retention
 from tinyattn.fastest import shifted_sparse_attention as shifted_sparse_attention
 from tinyattn.fastest import shifted_window_attention as shifted_window_attention
@@ -82,6 +86,7 @@ from tinyattn.fastest import simple_gated_linear_attention as simple_gated_linea
 from tinyattn.fastest import softmax_off_by_one_attention as softmax_off_by_one_attention
 from tinyattn.fastest import streaming_attention as streaming_attention
 from tinyattn.fastest import streaming_llm_attention as streaming_llm_attention
+from tinyattn.fastest import talking_heads_attention as talking_heads_attention
 from tinyattn.ops import Bias as Bias
 from tinyattn.ops import Pattern as Pattern
 from tinyattn.ops import ScoreRule as ScoreRule

@@ -16,6 +16,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 
 from tinyattn import definitions
+from tinyattn.one_step import one_query, plain_step
 from tinyattn.ops.signature import mechanism_name, shapes
 from tinyattn.ops.types import Array
 
@@ -27,8 +28,6 @@ DECODE_SCORES, DECODE_QUERIES = 1 << 16, 8
 PART_BYTES = 1 << 20
 # Above this many bytes for one head's scores the streaming form is faster.
 STREAM_BYTES = 1 << 26
-# Dtypes that are computed as they are; 16-bit ones are computed in float32.
-WIDE = {np.dtype(np.float32), np.dtype(np.float64)}
 ARRAYS = ("q", "k", "v")
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -160,40 +159,6 @@ def named(definition: Callable[..., Any], form: Callable[..., Any]) -> Callable[
     return mechanism
 
 
-def plain_step(q: Array, k: Array, v: Array, options: dict[str, Any]) -> bool:
-    """Returns whether arrays (..., heads, length, dim) can be read as they are, one query per head that sees every key.
-
-    >>> [plain_step(*[np.zeros((2, 1, 8))] * 3, options) for options in ({"causal": True}, {"window": (1, 0)})]
-    [True, False]
-    """
-    if not (type(q) is type(k) is type(v) is np.ndarray and q.dtype in WIDE and q.dtype == k.dtype == v.dtype):
-        return False
-    shape, kv_shape = q.shape, k.shape
-    return (len(shape) > 2 and shape[-2] == 1 and shape[:-3] == kv_shape[:-3] and shape[-1] == kv_shape[-1]
-            and kv_shape[:-1] == v.shape[:-1] and 0 not in kv_shape and shape[-3] % kv_shape[-3] == 0
-            and (not options or (len(options) == 1 and options.get("causal") is True)))
-
-
-@np.errstate(under="ignore")
-def one_query(q: Array, k: Array, v: Array, definition: Callable[..., Any]) -> Array:
-    """Returns attention in which every query sees every key, without mask, cap or bias.
-
-    Written out, as the checks of `scores_of` and `exponentials` take as long as so small a product: a step with 4 to 8 heads and
-    64 to 512 keys was measured at 1.5 to 2.3 times the time with them, and the definition at 2.7 to 8 times.
-
-    >>> one_query(np.zeros((1, 1, 2)), np.zeros((1, 2, 2)), np.array([[[1.0], [3.0]]]), definitions.attention)
-    array([[[2.]]])
-    """
-    *leading, heads, _, dim = q.shape
-    kv_heads = k.shape[-3]
-    scores = (q * dim ** -0.5).reshape(*leading, kv_heads, heads // kv_heads, dim) @ k.mT
-    top = scores.max(axis=-1, keepdims=True)
-    if np.count_nonzero(np.isfinite(top)) < top.size:
-        return cast(Array, definition(q, k, v))
-    exps = np.exp(scores - top)
-    return (exps @ v / exps.sum(axis=-1, keepdims=True)).reshape(*leading, heads, 1, v.shape[-1])
-
-
 def same_along_first(option: Any, ndim: int) -> bool:
     """Returns whether a mask or bias is the same for every entry of the first axis of q.
 
@@ -213,7 +178,9 @@ block_sparse_attention = fastest(definitions.block_sparse_attention)
 cosformer = fastest(definitions.cosformer, worth=folds)
 delta_rule = fastest(definitions.delta_rule, partial(definitions.delta_rule_chunked, chunk=16), folds)
 contextual_position_attention = fastest(definitions.contextual_position_attention)
+cosine_attention = fastest(definitions.cosine_attention)
 differential_attention = fastest(definitions.differential_attention)
+disentangled_attention = fastest(definitions.disentangled_attention)
 dual_chunk_attention = fastest(definitions.dual_chunk_attention)
 dual_chunk_attention_merged = fastest(definitions.dual_chunk_attention_merged)
 dynamic_contextual_attention = fastest(definitions.dynamic_contextual_attention)
@@ -240,6 +207,7 @@ neighborhood_attention = fastest(definitions.neighborhood_attention)
 nystrom_attention = fastest(definitions.nystrom_attention)
 performer = fastest(definitions.performer, worth=folds)
 qk_norm_attention = fastest(definitions.qk_norm_attention)
+relative_position_attention = fastest(definitions.relative_position_attention)
 retention = fastest(definitions.retention, definitions.retention_chunked, folds)
 shifted_sparse_attention = fastest(definitions.shifted_sparse_attention)
 shifted_window_attention = fastest(definitions.shifted_window_attention)
@@ -248,4 +216,5 @@ simple_gated_linear_attention = fastest(definitions.simple_gated_linear_attentio
 softmax_off_by_one_attention = fastest(definitions.softmax_off_by_one_attention)
 streaming_attention = fastest(definitions.streaming_attention, in_numpy(definitions.streaming_attention))
 streaming_llm_attention = fastest(definitions.streaming_llm_attention)
+talking_heads_attention = fastest(definitions.talking_heads_attention)
 top_k_attention = fastest(definitions.top_k_attention)

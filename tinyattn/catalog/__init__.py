@@ -8,6 +8,8 @@ Its files, in reading order:
     calls.py                mechanisms as f(q, k, v, **options), and as a decoder calls them
     softmax.py              exact attention
     positions.py            spans, counted positions, positions below a bound
+    relative_calls.py       tables and mixtures as a decoder calls them
+    relative.py             cosines, mixed heads, tables of distances, directions
     linear.py               linear attention, other features, recurrences
     lowrank.py              projections, landmarks
     grid.py                 windows, lines and neighbourhoods of a grid

@@ -34,8 +34,10 @@ from tinyattn.definitions.linear.simple_gated_recurrent import simple_gated_line
 from tinyattn.definitions.lowrank.linformer import linformer_attention
 from tinyattn.definitions.lowrank.nystrom import nystrom_attention
 from tinyattn.definitions.softmax.contextual_position import contextual_position_bias
+from tinyattn.definitions.softmax.cosine import cosine_attention
 from tinyattn.definitions.softmax.counted import contextual_position_attention
 from tinyattn.definitions.softmax.differential import differential_attention
+from tinyattn.definitions.softmax.disentangled import disentangled_attention
 from tinyattn.definitions.softmax.dot_product import attention
 from tinyattn.definitions.softmax.dual_chunk import dual_chunk_attention
 from tinyattn.definitions.softmax.dual_chunk_merged import dual_chunk_attention_merged
@@ -49,8 +51,10 @@ from tinyattn.definitions.softmax.multi_head import multi_head_attention
 from tinyattn.definitions.softmax.multi_query import multi_query_attention
 from tinyattn.definitions.softmax.off_by_one import softmax_off_by_one_attention
 from tinyattn.definitions.softmax.qk_norm import qk_norm_attention
+from tinyattn.definitions.softmax.relative_position import relative_position_attention
 from tinyattn.definitions.softmax.scores import attention_scores
 from tinyattn.definitions.softmax.streaming import streaming_attention
+from tinyattn.definitions.softmax.talking_heads import talking_heads_attention
 from tinyattn.definitions.softmax.weights import attention_weights
 from tinyattn.definitions.sparse.bigbird import bigbird_attention
 from tinyattn.definitions.sparse.block_mixture import block_mixture_attention
@@ -64,6 +68,7 @@ from tinyattn.definitions.sparse.shifted_sparse import shifted_sparse_attention
 from tinyattn.definitions.sparse.streaming_llm import streaming_llm_attention
 from tinyattn.definitions.sparse.top_k import top_k_attention
 from tinyattn.definitions.spatial.axial import axial_attention
+from tinyattn.definitions.spatial.decomposed_position import decomposed_position_bias
 from tinyattn.definitions.spatial.global_subsampled import global_subsampled_attention
 from tinyattn.definitions.spatial.locally_grouped import locally_grouped_attention
 from tinyattn.definitions.spatial.neighborhood import neighborhood_attention
@@ -91,10 +96,13 @@ __all__ = [
     "contextual_position_attention",
     "contextual_position_bias",
     "cosformer",
+    "cosine_attention",
+    "decomposed_position_bias",
     "delta_rule",
     "delta_rule_chunked",
     "delta_rule_recurrent",
     "differential_attention",
+    "disentangled_attention",
     "dual_chunk_attention",
     "dual_chunk_attention_merged",
     "dynamic_contextual_attention",
@@ -127,6 +135,7 @@ __all__ = [
     "nystrom_attention",
     "performer",
     "qk_norm_attention",
+    "relative_position_attention",
     "retention",
     "retention_chunked",
     "retention_parallel",
@@ -141,5 +150,6 @@ __all__ = [
     "spatial_gate",
     "streaming_attention",
     "streaming_llm_attention",
+    "talking_heads_attention",
     "top_k_attention",
 ]

@@ -29,8 +29,10 @@ from tinyattn.kernels.linear.retention import retention
 from tinyattn.kernels.linear.simple_gated import simple_gated_linear_attention
 from tinyattn.kernels.lowrank.linformer import linformer_attention
 from tinyattn.kernels.lowrank.nystrom import nystrom_attention
+from tinyattn.kernels.softmax.cosine import cosine_attention
 from tinyattn.kernels.softmax.counted import contextual_position_attention
 from tinyattn.kernels.softmax.differential import differential_attention
+from tinyattn.kernels.softmax.disentangled import disentangled_attention
 from tinyattn.kernels.softmax.dot_product import attention, attention_with_lse
 from tinyattn.kernels.softmax.dual_chunk import dual_chunk_attention
 from tinyattn.kernels.softmax.dual_chunk_merged import dual_chunk_attention_merged
@@ -43,7 +45,9 @@ from tinyattn.kernels.softmax.multi_head import multi_head_attention
 from tinyattn.kernels.softmax.multi_query import multi_query_attention
 from tinyattn.kernels.softmax.off_by_one import softmax_off_by_one_attention
 from tinyattn.kernels.softmax.qk_norm import qk_norm_attention
+from tinyattn.kernels.softmax.relative_position import relative_position_attention
 from tinyattn.kernels.softmax.streaming import streaming_attention
+from tinyattn.kernels.softmax.talking_heads import talking_heads_attention
 from tinyattn.kernels.sparse.bigbird import bigbird_attention
 from tinyattn.kernels.sparse.block_mixture import block_mixture_attention
 from tinyattn.kernels.sparse.block_sparse import block_sparse_attention
@@ -71,8 +75,10 @@ __all__ = [
     "block_sparse_attention",
     "contextual_position_attention",
     "cosformer",
+    "cosine_attention",
     "delta_rule",
     "differential_attention",
+    "disentangled_attention",
     "dual_chunk_attention",
     "dual_chunk_attention_merged",
     "dynamic_contextual_attention",
@@ -99,6 +105,7 @@ __all__ = [
     "performer",
     "qk_norm_attention",
     "quantized_attention",
+    "relative_position_attention",
     "retention",
     "shifted_sparse_attention",
     "shifted_window_attention",
@@ -106,5 +113,6 @@ __all__ = [
     "softmax_off_by_one_attention",
     "streaming_attention",
     "streaming_llm_attention",
+    "talking_heads_attention",
     "threads",
 ]

@@ -30,6 +30,7 @@ Its files, in reading order:
     features.py             feature maps of linear attention
     gates.py                the gates of recurrences, checked
     arguments.py            the arguments that only one mechanism has, checked
+    relation_arguments.py   scales and mixtures of heads, tables of distances, checked
     linear_options.py       the options of the linear family, checked
     files/                  safetensors and GGUF files
 """

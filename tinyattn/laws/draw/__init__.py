@@ -10,6 +10,7 @@ Its files, in reading order:
     lowrank.py              projections, landmarks
     sparse.py               patterns, tables, windows, choices
     grid.py                 images
+    relative.py             cosines, mixed heads, tables of distances
     caches.py               causal problems for caches
 """
 

@@ -16,6 +16,7 @@ Its files, in reading order:
     latent.py               latent attention
     recurrent.py            states that decay or are corrected
     contextual.py           spans and counted positions
+    relative.py             cosines, mixed heads, tables of distances
     dual_chunk.py           chunks
     lowrank.py              projections, landmarks
     features.py             feature maps
@@ -48,6 +49,7 @@ from tinyattn.testing.broken import (
     lse,
     masking,
     recurrent,
+    relative,
     rule,
     score,
     selected,
@@ -59,8 +61,8 @@ from tinyattn.testing.broken import (
 )
 from tinyattn.testing.broken.twin import Twin
 
-HALLS = (masking, score, rule, stream, heads, lse, gradient, arrays, variants, latent, contextual, dual_chunk, sparse, local, selected,
-         linear, features, recurrent, lowrank, windows, spatial, cache, cache_ring, cache_stored, cache_rows)
+HALLS = (masking, score, rule, stream, heads, lse, gradient, arrays, variants, latent, contextual, relative, dual_chunk, sparse, local,
+         selected, linear, features, recurrent, lowrank, windows, spatial, cache, cache_ring, cache_stored, cache_rows)
 MUSEUM: tuple[Twin, ...] = tuple(one for hall in HALLS for item in vars(hall).values()
                                  for one in (item if isinstance(item, tuple) else (item,)) if isinstance(one, Twin))
 
