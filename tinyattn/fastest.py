@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 from functools import cache, partial, wraps
 from inspect import signature
-from operator import attrgetter
+from operator import attrgetter, eq
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -168,9 +168,8 @@ def plain_step(q: Array, k: Array, v: Array, options: dict[str, Any]) -> bool:
     """
     if not (type(q) is type(k) is type(v) is np.ndarray and q.dtype in WIDE and q.dtype == k.dtype == v.dtype):
         return False
-    shape, kv_shape = q.shape, k.shape
-    return (len(shape) > 2 and shape[-2] == 1 and shape[:-3] == kv_shape[:-3] and shape[-1] == kv_shape[-1]
-            and kv_shape[:-1] == v.shape[:-1] and 0 not in kv_shape and shape[-3] % kv_shape[-3] == 0
+    return (q.ndim > 2 and q.shape[-2] == 1 and q.shape[:-3] == k.shape[:-3] and q.shape[-1] == k.shape[-1]
+            and k.shape[:-1] == v.shape[:-1] and 0 not in k.shape and q.shape[-3] % k.shape[-3] == 0
             and (not options or (len(options) == 1 and options.get("causal") is True)))
 
 
@@ -228,10 +227,11 @@ latent_attention_expanded = fastest(definitions.latent_attention_expanded)
 linear_attention = fastest(definitions.linear_attention, definitions.linear_attention_chunked, folds)
 linformer_attention = fastest(definitions.linformer_attention)
 locally_grouped_attention = fastest(definitions.locally_grouped_attention)
+log_linear_attention = fastest(definitions.log_linear_attention, worth=folds)
 longformer_attention = fastest(definitions.longformer_attention)
 lsh_attention = fastest(definitions.lsh_attention)
-multi_head_attention = fastest(definitions.multi_head_attention,
-                               in_numpy(definitions.multi_head_attention, lambda heads, kv_heads: heads == kv_heads))
+mesa = fastest(definitions.mesa, worth=folds)
+multi_head_attention = fastest(definitions.multi_head_attention, in_numpy(definitions.multi_head_attention, eq))
 multi_head_local_attention = fastest(definitions.multi_head_local_attention)
 multi_query_attention = fastest(definitions.multi_query_attention,
                                 in_numpy(definitions.multi_query_attention, lambda heads, kv_heads: kv_heads == 1))

@@ -9,6 +9,7 @@ Its files, in reading order:
     softmax.py              exact attention
     positions.py            spans, counted positions, positions below a bound
     linear.py               linear attention, other features, recurrences
+    solved.py               a regression that is solved, states by levels
     lowrank.py              projections, landmarks
     grid.py                 windows, lines and neighbourhoods of a grid
     sparse.py               fixed patterns

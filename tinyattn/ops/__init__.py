@@ -31,6 +31,7 @@ Its files, in reading order:
     gates.py                the gates of recurrences, checked
     arguments.py            the arguments that only one mechanism has, checked
     linear_options.py       the options of the linear family, checked
+    levels.py               the levels of log-linear attention
     files/                  safetensors and GGUF files
 """
 
