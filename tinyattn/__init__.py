@@ -36,6 +36,9 @@ _NAMES = {
         attention_scores attention_weights contextual_position_bias decomposed_position_bias delta_rule_chunked delta_rule_recurrent
         gated_delta_rule_chunked gated_delta_rule_recurrent gated_linear_attention_chunked gated_linear_attention_parallel
         gated_linear_attention_recurrent linear_attention_chunked linear_attention_parallel linear_attention_recurrent
+        attention_scores attention_weights contextual_position_bias delta_rule_chunked delta_rule_recurrent gated_delta_rule_chunked
+        gated_delta_rule_recurrent gated_linear_attention_chunked gated_linear_attention_parallel gated_linear_attention_recurrent
+        linear_attention_chunked linear_attention_parallel linear_attention_recurrent log_linear_attention_recurrent mesa_recurrent
         retention_chunked retention_parallel retention_recurrent simple_gated_linear_attention_chunked
         simple_gated_linear_attention_parallel simple_gated_linear_attention_recurrent spatial_gate top_k_attention
     """,
@@ -52,6 +55,13 @@ _NAMES = {
         nystrom_attention performer qk_norm_attention relative_position_attention retention shifted_sparse_attention
         shifted_window_attention simple_gated_linear_attention softmax_off_by_one_attention streaming_attention
         streaming_llm_attention talking_heads_attention
+        contextual_position_attention cosformer delta_rule differential_attention dual_chunk_attention dual_chunk_attention_merged
+        dynamic_contextual_attention gated_attention gated_delta_rule gated_linear_attention gathered_attention
+        global_subsampled_attention grouped_query_attention latent_attention_absorbed latent_attention_expanded linear_attention
+        linformer_attention locally_grouped_attention log_linear_attention longformer_attention lsh_attention mesa
+        multi_head_attention multi_head_local_attention multi_query_attention native_sparse_attention neighborhood_attention
+        nystrom_attention performer qk_norm_attention retention shifted_sparse_attention shifted_window_attention
+        simple_gated_linear_attention softmax_off_by_one_attention streaming_attention streaming_llm_attention
     """,
     "tinyattn.ops": """
         Bias Pattern ScoreRule alibi merge relative rotary

@@ -27,6 +27,8 @@ from tinyattn.definitions import gated_linear_attention_recurrent as gated_linea
 from tinyattn.definitions import linear_attention_chunked as linear_attention_chunked
 from tinyattn.definitions import linear_attention_parallel as linear_attention_parallel
 from tinyattn.definitions import linear_attention_recurrent as linear_attention_recurrent
+from tinyattn.definitions import log_linear_attention_recurrent as log_linear_attention_recurrent
+from tinyattn.definitions import mesa_recurrent as mesa_recurrent
 from tinyattn.definitions import retention_chunked as retention_chunked
 from tinyattn.definitions import retention_parallel as retention_parallel
 from tinyattn.definitions import retention_recurrent as retention_recurrent
@@ -68,8 +70,10 @@ from tinyattn.fastest import latent_attention_expanded as latent_attention_expan
 from tinyattn.fastest import linear_attention as linear_attention
 from tinyattn.fastest import linformer_attention as linformer_attention
 from tinyattn.fastest import locally_grouped_attention as locally_grouped_attention
+from tinyattn.fastest import log_linear_attention as log_linear_attention
 from tinyattn.fastest import longformer_attention as longformer_attention
 from tinyattn.fastest import lsh_attention as lsh_attention
+from tinyattn.fastest import mesa as mesa
 from tinyattn.fastest import multi_head_attention as multi_head_attention
 from tinyattn.fastest import multi_head_local_attention as multi_head_local_attention
 from tinyattn.fastest import multi_query_attention as multi_query_attention

@@ -11,6 +11,7 @@ Its files, in reading order:
     relative_calls.py       tables and mixtures as a decoder calls them
     relative.py             cosines, mixed heads, tables of distances, directions
     linear.py               linear attention, other features, recurrences
+    solved.py               a regression that is solved, states by levels
     lowrank.py              projections, landmarks
     grid.py                 windows, lines and neighbourhoods of a grid
     sparse.py               fixed patterns

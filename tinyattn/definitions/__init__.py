@@ -24,6 +24,8 @@ from tinyattn.definitions.linear.gated_recurrent import gated_linear_attention_r
 from tinyattn.definitions.linear.linear_chunked import linear_attention_chunked
 from tinyattn.definitions.linear.linear_parallel import linear_attention, linear_attention_parallel
 from tinyattn.definitions.linear.linear_recurrent import linear_attention_recurrent
+from tinyattn.definitions.linear.log_linear_recurrent import log_linear_attention, log_linear_attention_recurrent
+from tinyattn.definitions.linear.mesa_recurrent import mesa, mesa_recurrent
 from tinyattn.definitions.linear.performer import performer
 from tinyattn.definitions.linear.retention_chunked import retention_chunked
 from tinyattn.definitions.linear.retention_parallel import retention, retention_parallel
@@ -125,8 +127,12 @@ __all__ = [
     "linear_attention_recurrent",
     "linformer_attention",
     "locally_grouped_attention",
+    "log_linear_attention",
+    "log_linear_attention_recurrent",
     "longformer_attention",
     "lsh_attention",
+    "mesa",
+    "mesa_recurrent",
     "multi_head_attention",
     "multi_head_local_attention",
     "multi_query_attention",

@@ -24,6 +24,8 @@ from tinyattn.kernels.linear.delta import delta_rule
 from tinyattn.kernels.linear.gated import gated_linear_attention
 from tinyattn.kernels.linear.gated_delta import gated_delta_rule
 from tinyattn.kernels.linear.linear import linear_attention
+from tinyattn.kernels.linear.log_linear import log_linear_attention
+from tinyattn.kernels.linear.mesa import mesa
 from tinyattn.kernels.linear.performer import performer
 from tinyattn.kernels.linear.retention import retention
 from tinyattn.kernels.linear.simple_gated import simple_gated_linear_attention
@@ -93,8 +95,10 @@ __all__ = [
     "linear_attention",
     "linformer_attention",
     "locally_grouped_attention",
+    "log_linear_attention",
     "longformer_attention",
     "lsh_attention",
+    "mesa",
     "multi_head_attention",
     "multi_head_local_attention",
     "multi_query_attention",

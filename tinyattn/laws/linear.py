@@ -107,7 +107,7 @@ def with_a_token_of_zeros(p: Problem) -> Problem:
 
 def last_state(f: Mechanism, p: Problem) -> tuple[Array, ...]:
     """Returns the state after all tokens."""
-    return (p.call(f, return_state=True)[1],)
+    return outputs(p.call(f, return_state=True)[1])
 
 
 def recurrence_laws(draw: Draw) -> tuple[Law, ...]:

@@ -18,6 +18,8 @@ Its files, in reading order:
     gated_delta_chunked.py     the same, one chunk at a time
     delta_recurrent.py         a state that is corrected, without decay, one token at a time
     delta_chunked.py           the same, one chunk at a time
+    mesa_recurrent.py          a regression of the values on the keys, fitted anew at every token
+    log_linear_recurrent.py    one state per level of a tree over the past
     based.py                   linear attention with the first terms of an exponential
     cosformer.py               with positive features that fade with the distance
     performer.py               with random features

@@ -15,6 +15,7 @@ Its files, in reading order:
     variants.py             attention with one thing changed
     latent.py               latent attention
     recurrent.py            states that decay or are corrected
+    solved.py               regressions, levels
     contextual.py           spans and counted positions
     relative.py             cosines, mixed heads, tables of distances
     dual_chunk.py           chunks
@@ -53,6 +54,7 @@ from tinyattn.testing.broken import (
     rule,
     score,
     selected,
+    solved,
     sparse,
     spatial,
     stream,
@@ -63,6 +65,8 @@ from tinyattn.testing.broken.twin import Twin
 
 HALLS = (masking, score, rule, stream, heads, lse, gradient, arrays, variants, latent, contextual, relative, dual_chunk, sparse, local,
          selected, linear, features, recurrent, lowrank, windows, spatial, cache, cache_ring, cache_stored, cache_rows)
+HALLS = (masking, score, rule, stream, heads, lse, gradient, arrays, variants, latent, contextual, dual_chunk, sparse, local, selected,
+         linear, features, recurrent, solved, lowrank, windows, spatial, cache, cache_ring, cache_stored, cache_rows)
 MUSEUM: tuple[Twin, ...] = tuple(one for hall in HALLS for item in vars(hall).values()
                                  for one in (item if isinstance(item, tuple) else (item,)) if isinstance(one, Twin))
 
