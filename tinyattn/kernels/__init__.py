@@ -23,9 +23,12 @@ from tinyattn.kernels.linear.cosformer import cosformer
 from tinyattn.kernels.linear.delta import delta_rule
 from tinyattn.kernels.linear.gated import gated_linear_attention
 from tinyattn.kernels.linear.gated_delta import gated_delta_rule
+from tinyattn.kernels.linear.lightning import lightning_attention
 from tinyattn.kernels.linear.linear import linear_attention
+from tinyattn.kernels.linear.mlstm import mlstm
 from tinyattn.kernels.linear.performer import performer
 from tinyattn.kernels.linear.retention import retention
+from tinyattn.kernels.linear.rwkv6 import rwkv6
 from tinyattn.kernels.linear.simple_gated import simple_gated_linear_attention
 from tinyattn.kernels.lowrank.linformer import linformer_attention
 from tinyattn.kernels.lowrank.nystrom import nystrom_attention
@@ -84,11 +87,13 @@ __all__ = [
     "grouped_query_attention",
     "latent_attention_absorbed",
     "latent_attention_expanded",
+    "lightning_attention",
     "linear_attention",
     "linformer_attention",
     "locally_grouped_attention",
     "longformer_attention",
     "lsh_attention",
+    "mlstm",
     "multi_head_attention",
     "multi_head_local_attention",
     "multi_query_attention",
@@ -100,6 +105,7 @@ __all__ = [
     "qk_norm_attention",
     "quantized_attention",
     "retention",
+    "rwkv6",
     "shifted_sparse_attention",
     "shifted_window_attention",
     "simple_gated_linear_attention",

@@ -31,6 +31,7 @@ Its files, in reading order:
     gates.py                the gates of recurrences, checked
     arguments.py            the arguments that only one mechanism has, checked
     linear_options.py       the options of the linear family, checked
+    exponential_gates.py    logs of exponential gates, taken relative to a running maximum
     files/                  safetensors and GGUF files
 """
 

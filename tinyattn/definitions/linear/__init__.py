@@ -18,6 +18,12 @@ Its files, in reading order:
     gated_delta_chunked.py     the same, one chunk at a time
     delta_recurrent.py         a state that is corrected, without decay, one token at a time
     delta_chunked.py           the same, one chunk at a time
+    lightning_recurrent.py     a fixed slope per head, one token at a time
+    lightning_chunked.py       the same, one chunk at a time
+    rwkv6_recurrent.py         a state that is read before the token is written, one token at a time
+    rwkv6_chunked.py           the same, one chunk at a time
+    mlstm_recurrent.py         an exponential input gate and a normaliser, one token at a time
+    mlstm_chunked.py           the same, one chunk at a time
     based.py                   linear attention with the first terms of an exponential
     cosformer.py               with positive features that fade with the distance
     performer.py               with random features

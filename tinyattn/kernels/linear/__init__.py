@@ -8,6 +8,9 @@ Its files, in reading order:
     retention.py            a fixed decay per head
     gated_delta.py          a state that decays and is corrected
     delta.py                a state that is corrected, without decay
+    lightning.py            a fixed slope per head
+    rwkv6.py                a state that is read before the token is written
+    mlstm.py                an exponential input gate and a normaliser
     based.py                linear attention with the first terms of an exponential
     cosformer.py            with positive features that fade with the distance
     performer.py            with random features
