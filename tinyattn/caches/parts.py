@@ -79,7 +79,7 @@ def reads_all(parts: Sequence[Part], queries: Array, options: dict[str, Any]) ->
 def one_query(q: Array, parts: list[Part]) -> Array | None:
     """Returns attention to parts of which one query per head sees every key; None if a score is too large for the bare formula.
 
-    Written out as `fastest.one_query` is, for the same reason: reading two parts by `attention_with_lse` and merging them makes
+    Written out as `in_numpy.one_query` is, for the same reason: reading two parts by `attention_with_lse` and merging them makes
     four times as many calls and takes about three times as long.
     """
     *leading, heads, _, dim = q.shape

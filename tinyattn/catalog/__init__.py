@@ -9,6 +9,8 @@ Its files, in reading order:
     softmax.py              exact attention
     positions.py            spans, counted positions, positions below a bound
     linear.py               linear attention, other features, recurrences
+    state_calls.py          further states as a decoder calls them
+    states.py               slopes, a read before the write, exponential gates
     lowrank.py              projections, landmarks
     grid.py                 windows, lines and neighbourhoods of a grid
     sparse.py               fixed patterns
