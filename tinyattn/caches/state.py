@@ -175,7 +175,8 @@ class StateCache(Base):
                              f"step answers a whole chunk")
         if self._waiting is None:
             name = getattr(self.mechanism, "__name__", "this mechanism")
-            raise ValueError(f"attend: what {name} reads at a token is not in the state after it; step answers while a chunk is appended")
+            raise ValueError(f"attend: what {name} reads at a token is not in the state after it; step answers while a chunk is "
+                             f"appended")
         still = held.still._replace(options=options)
         if self._causal:  # no key at all, so that the state does not decay; a query would see every key
             empty = Chunk(still.k[..., :0, :], still.v[..., :0, :], {}, {**options, "causal": False})

@@ -11,7 +11,6 @@ from tinyattn.catalog.row import BadInput, Paper
 from tinyattn.catalog.state_calls import MEMORY, minimax
 from tinyattn.laws.budget import anywhere
 from tinyattn.laws.draw import states as draw
-from tinyattn.laws.draw.linear import with_decay
 from tinyattn.laws.draw.options import but, long
 from tinyattn.laws.general import agrees
 from tinyattn.laws.law import Law, plain, unchanged
@@ -58,9 +57,9 @@ ROWS = (
         stated=draw.with_memory, cache_size=MEMORY,
         laws=(agrees("simple_gated_linear_attention", oracles.strengths_in_the_keys, to="simple_gated_linear_attention",
                      draw=draw.EXPONENTIAL,
-                     says="It is simple gated linear attention with keys exp(i) k, over its absolute value with values of 1, or over 1."),
+                     says="It is simple gated linear attention with keys exp(i) k, over the same with values of 1, or over 1."),
               agrees("linear_attention", oracles.means_of_all, to="linear_attention", draw=but(draw.EXPONENTIAL, draw.open_gates),
-                     says="With strengths of 1, nothing forgotten and features that sum to 1 or more it is normalised linear attention."),
+                     says="With strengths of 1, nothing forgotten and sums of at least 1 it is normalised linear attention."),
               agrees("every_pair", oracles.exponential_weights, draw=draw.EXPONENTIAL, says="It is a sum over pairs of tokens."),
               Law("the_scale_multiplies_both", "A scale multiplies what is divided and what it is divided by: it is a factor of q.",
                   draw.EXPONENTIAL, of_scaled_queries, lambda f, p: plain(f, p.but(scale=0.3))),

@@ -22,7 +22,7 @@ def fading_by_distance(q: Array, k: Array, v: Array, *, slopes: Array) -> Array:
     keys, values = repeat_heads(q, k, v)
     rate, first, rows = np.repeat(slopes, q.shape[-3] // max(k.shape[-3], 1))[:, None], k.shape[-2] - q.shape[-2], []
     for i in range(q.shape[-2]):
-        read = 0.0
+        read = np.zeros_like(values[..., 0, :])
         for j in range(first + i + 1):
             product = np.sum(q[..., i, :] * keys[..., j, :], axis=-1, keepdims=True)
             read = read + np.exp(-rate * (first + i - j)) * product * values[..., j, :]
@@ -49,7 +49,7 @@ def exponential_weights(q: Array, k: Array, v: Array, *, input_gate: Array, forg
     keys, values, wrote, kept = repeat_heads(q, k, v, input_gate[..., None], -np.logaddexp(0, -forget_gate)[..., None])
     first, rows = k.shape[-2] - q.shape[-2], []
     for i in range(q.shape[-2]):
-        read, total, reach = 0.0, 0.0, 0.0
+        read, total, reach = (np.zeros_like(x[..., 0, :]) for x in (values, wrote, kept))
         for j in range(first + i, -1, -1):
             product = np.sum(q[..., i, :] * keys[..., j, :], axis=-1, keepdims=True) * np.exp(reach + wrote[..., j, :])
             read, total, reach = read + product * values[..., j, :], total + product, reach + kept[..., j, :]
@@ -81,9 +81,10 @@ def read_a_token_later(q: Array, k: Array, v: Array, *, log_decay: Array, bonus:
 
 def strengths_in_the_keys(q: Array, k: Array, v: Array, *, input_gate: Array, forget_gate: Array) -> Array:
     """Returns simple gated linear attention with keys exp(i) k, over the same with values of 1 where that is above 1."""
-    gates, keys = {"log_decay": -np.logaddexp(0, -forget_gate)}, k * np.exp(input_gate)[..., None]
-    total = definitions.simple_gated_linear_attention(q, keys, np.ones_like(v[..., :1]), **gates)
-    return definitions.simple_gated_linear_attention(q, keys, v, **gates) / np.maximum(np.abs(total), 1)
+    decay, keys = -np.logaddexp(0, -forget_gate), k * np.exp(input_gate)[..., None]
+    sums, total = (definitions.simple_gated_linear_attention(q, keys, x, log_decay=decay) for x in (v, np.ones_like(v[..., :1])))
+    weighted: Array = sums / np.maximum(np.abs(total), 1)
+    return weighted
 
 
 def means_of_all(q: Array, k: Array, v: Array, **_: Any) -> Any:
