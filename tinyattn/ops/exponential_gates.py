@@ -62,10 +62,9 @@ def bounded(sums: Array, maximum: Array) -> Array:
            [6.],
            [0.]])
     """
-    low, high = np.minimum(maximum, 0)[..., None], np.maximum(maximum, 0)[..., None]
-    least = -float(np.log(np.finfo(sums.dtype).tiny))
-    scaled = sums * np.exp(low)
-    return scaled[..., :-1] / np.maximum(np.abs(scaled[..., -1:]), np.exp(-np.minimum(high, least)))
+    farthest = -float(np.log(np.finfo(sums.dtype).tiny))
+    small, least = np.exp(np.minimum(maximum, 0)), np.exp(-np.minimum(np.maximum(maximum, 0), farthest))
+    return sums[..., :-1] * (small / np.maximum(np.abs(sums[..., -1]) * small, least))[..., None]
 
 
 def running_maximum(wrote: Array, kept: Array, before: Array) -> Array:

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from tinyattn.kernels.states.primitive import states
-from tinyattn.ops.gates import behind, check_channel_decay, check_gate
-from tinyattn.ops.heads import split_group
+from tinyattn.ops.gates import check_channel_decay, check_gate
+from tinyattn.ops.heads import fold_group, split_group, unfold_group
 from tinyattn.ops.linear_options import check_state
 from tinyattn.ops.options import check_scale, first_position
 from tinyattn.ops.signature import shapes
@@ -20,8 +20,8 @@ def rwkv6(q: Array, k: Array, v: Array, *, log_decay: Array, bonus: Array, scale
           initial_state: Array | None = None, return_state: bool = False) -> Any:
     """Returns what queries read from a state that decays per channel, before their own token is written into it; compiled.
 
-    Formula: out_t = scale (S_{t-1} + diag(bonus) k_t v_t^T)^T q_t, then S_t = diag(exp(log_decay_t)) S_{t-1} + k_t v_t^T. With one
-    token of zeros before the keys and one after the queries, each query stands at the token before its own.
+    Formula: out_t = scale (S_{t-1} + diag(bonus) k_t v_t^T)^T q_t, then S_t = diag(exp(log_decay_t)) S_{t-1} + k_t v_t^T. The kernel
+    is given the queries one token earlier: it reads a state after its token is written.
 
     Shapes, options and errors are those of `tinyattn.definitions.rwkv6`.
 
@@ -33,12 +33,18 @@ def rwkv6(q: Array, k: Array, v: Array, *, log_decay: Array, bonus: Array, scale
            [7.]])
     """
     log_decay, bonus = check_channel_decay(log_decay, k), check_gate("bonus", bonus, (k.shape[-3], k.shape[-1]), k.dtype)
-    state, first, factor = check_state(initial_state, k, v), first_position(q, k), check_scale(scale)
-    late = behind(log_decay, 1)
-    late = late[..., 0] if log_decay.shape[-1] == 1 < k.shape[-1] else late  # one decay for all channels
-    after = np.zeros((*q.shape[:-2], 1, q.shape[-1]), q.dtype)
-    read, state = states(np.concatenate((q, after), axis=-2), behind(k, 1), behind(v, 1), late, None, state, factor)
-    keys, values = k[..., None, first:, :] * (factor * bonus)[..., None, None, :], v[..., None, first:, :]
-    own = np.sum(split_group(q, k.shape[-3]) * keys, axis=-1, keepdims=True) * values
-    out = read[..., :-1, :] + own.reshape(*q.shape[:-1], v.shape[-1])
+    initial, first, factor = check_state(initial_state, k, v), first_position(q, k), check_scale(scale)
+    if log_decay.shape[-1] == 1 < k.shape[-1]:
+        log_decay = log_decay[..., 0]  # one decay for all channels
+    unread = np.zeros((*q.shape[:-2], min(1, k.shape[-2]), q.shape[-1]), q.dtype)
+    read, state = states(np.concatenate((q if first else q[..., 1:, :], unread), axis=-2), k, v, log_decay, None, initial, factor)
+    read = read[..., :-1, :] if first else np.concatenate((start(q[..., :1, :] * factor, initial), read[..., :-1, :]), axis=-2)
+    keys = (k * (factor * bonus)[..., None, :])[..., None, first:, :]
+    own = np.einsum("...id,...id->...i", split_group(q, k.shape[-3]), keys)[..., None] * v[..., None, first:, :]
+    out = read + own.reshape(*q.shape[:-1], v.shape[-1])
     return (out, state) if return_state else out
+
+
+def start(q: Array, state: Array) -> Array:
+    """Returns what the first query reads from the initial state."""
+    return unfold_group(fold_group(q, state.shape[-3]) @ state, q.shape[-3])
