@@ -8,7 +8,7 @@ lines of each folder's `__init__.py` are the map of its files.
     definitions/            3  what each mechanism is
     kernels/                4  the same functions, fast
     twice.py                4a what second derivatives walk
-    one_step.py             4b one query per head by the bare formula
+    in_numpy.py             4b exact attention in NumPy, faster
     fastest.py              4b the best form for a call
     parallel/               4c one sequence over many processes
     caches/                 5  what decoding remembers
@@ -41,6 +41,10 @@ _NAMES = {
         linear_attention_chunked linear_attention_parallel linear_attention_recurrent log_linear_attention_recurrent mesa_recurrent
         retention_chunked retention_parallel retention_recurrent simple_gated_linear_attention_chunked
         simple_gated_linear_attention_parallel simple_gated_linear_attention_recurrent spatial_gate top_k_attention
+        lightning_attention_chunked lightning_attention_recurrent linear_attention_chunked linear_attention_parallel
+        linear_attention_recurrent mlstm_chunked mlstm_recurrent retention_chunked retention_parallel retention_recurrent
+        rwkv6_chunked rwkv6_recurrent simple_gated_linear_attention_chunked simple_gated_linear_attention_parallel
+        simple_gated_linear_attention_recurrent spatial_gate top_k_attention
     """,
     "tinyattn.engine": """
         Tensor grad no_grad primitive value_and_grad vjp
@@ -62,6 +66,11 @@ _NAMES = {
         multi_head_attention multi_head_local_attention multi_query_attention native_sparse_attention neighborhood_attention
         nystrom_attention performer qk_norm_attention retention shifted_sparse_attention shifted_window_attention
         simple_gated_linear_attention softmax_off_by_one_attention streaming_attention streaming_llm_attention
+        global_subsampled_attention grouped_query_attention latent_attention_absorbed latent_attention_expanded lightning_attention
+        linear_attention linformer_attention locally_grouped_attention longformer_attention lsh_attention mlstm multi_head_attention
+        multi_head_local_attention multi_query_attention native_sparse_attention neighborhood_attention nystrom_attention performer
+        qk_norm_attention retention rwkv6 shifted_sparse_attention shifted_window_attention simple_gated_linear_attention
+        softmax_off_by_one_attention streaming_attention streaming_llm_attention
     """,
     "tinyattn.ops": """
         Bias Pattern ScoreRule alibi merge relative rotary

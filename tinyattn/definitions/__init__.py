@@ -21,15 +21,21 @@ from tinyattn.definitions.linear.gated_delta_chunked import gated_delta_rule_chu
 from tinyattn.definitions.linear.gated_delta_recurrent import gated_delta_rule, gated_delta_rule_recurrent
 from tinyattn.definitions.linear.gated_parallel import gated_linear_attention_parallel
 from tinyattn.definitions.linear.gated_recurrent import gated_linear_attention_recurrent
+from tinyattn.definitions.linear.lightning_chunked import lightning_attention_chunked
+from tinyattn.definitions.linear.lightning_recurrent import lightning_attention, lightning_attention_recurrent
 from tinyattn.definitions.linear.linear_chunked import linear_attention_chunked
 from tinyattn.definitions.linear.linear_parallel import linear_attention, linear_attention_parallel
 from tinyattn.definitions.linear.linear_recurrent import linear_attention_recurrent
 from tinyattn.definitions.linear.log_linear_recurrent import log_linear_attention, log_linear_attention_recurrent
 from tinyattn.definitions.linear.mesa_recurrent import mesa, mesa_recurrent
+from tinyattn.definitions.linear.mlstm_chunked import mlstm_chunked
+from tinyattn.definitions.linear.mlstm_recurrent import mlstm, mlstm_recurrent
 from tinyattn.definitions.linear.performer import performer
 from tinyattn.definitions.linear.retention_chunked import retention_chunked
 from tinyattn.definitions.linear.retention_parallel import retention, retention_parallel
 from tinyattn.definitions.linear.retention_recurrent import retention_recurrent
+from tinyattn.definitions.linear.rwkv6_chunked import rwkv6_chunked
+from tinyattn.definitions.linear.rwkv6_recurrent import rwkv6, rwkv6_recurrent
 from tinyattn.definitions.linear.simple_gated_chunked import simple_gated_linear_attention_chunked
 from tinyattn.definitions.linear.simple_gated_parallel import simple_gated_linear_attention, simple_gated_linear_attention_parallel
 from tinyattn.definitions.linear.simple_gated_recurrent import simple_gated_linear_attention_recurrent
@@ -121,6 +127,9 @@ __all__ = [
     "grouped_query_attention",
     "latent_attention_absorbed",
     "latent_attention_expanded",
+    "lightning_attention",
+    "lightning_attention_chunked",
+    "lightning_attention_recurrent",
     "linear_attention",
     "linear_attention_chunked",
     "linear_attention_parallel",
@@ -133,6 +142,9 @@ __all__ = [
     "lsh_attention",
     "mesa",
     "mesa_recurrent",
+    "mlstm",
+    "mlstm_chunked",
+    "mlstm_recurrent",
     "multi_head_attention",
     "multi_head_local_attention",
     "multi_query_attention",
@@ -146,6 +158,9 @@ __all__ = [
     "retention_chunked",
     "retention_parallel",
     "retention_recurrent",
+    "rwkv6",
+    "rwkv6_chunked",
+    "rwkv6_recurrent",
     "shifted_sparse_attention",
     "shifted_window_attention",
     "simple_gated_linear_attention",

@@ -23,11 +23,14 @@ from tinyattn.kernels.linear.cosformer import cosformer
 from tinyattn.kernels.linear.delta import delta_rule
 from tinyattn.kernels.linear.gated import gated_linear_attention
 from tinyattn.kernels.linear.gated_delta import gated_delta_rule
+from tinyattn.kernels.linear.lightning import lightning_attention
 from tinyattn.kernels.linear.linear import linear_attention
 from tinyattn.kernels.linear.log_linear import log_linear_attention
 from tinyattn.kernels.linear.mesa import mesa
+from tinyattn.kernels.linear.mlstm import mlstm
 from tinyattn.kernels.linear.performer import performer
 from tinyattn.kernels.linear.retention import retention
+from tinyattn.kernels.linear.rwkv6 import rwkv6
 from tinyattn.kernels.linear.simple_gated import simple_gated_linear_attention
 from tinyattn.kernels.lowrank.linformer import linformer_attention
 from tinyattn.kernels.lowrank.nystrom import nystrom_attention
@@ -92,6 +95,7 @@ __all__ = [
     "grouped_query_attention",
     "latent_attention_absorbed",
     "latent_attention_expanded",
+    "lightning_attention",
     "linear_attention",
     "linformer_attention",
     "locally_grouped_attention",
@@ -99,6 +103,7 @@ __all__ = [
     "longformer_attention",
     "lsh_attention",
     "mesa",
+    "mlstm",
     "multi_head_attention",
     "multi_head_local_attention",
     "multi_query_attention",
@@ -111,6 +116,7 @@ __all__ = [
     "quantized_attention",
     "relative_position_attention",
     "retention",
+    "rwkv6",
     "shifted_sparse_attention",
     "shifted_window_attention",
     "simple_gated_linear_attention",

@@ -33,6 +33,7 @@ Its files, in reading order:
     relation_arguments.py   scales and mixtures of heads, tables of distances, checked
     linear_options.py       the options of the linear family, checked
     levels.py               the levels of log-linear attention
+    exponential_gates.py    logs of exponential gates, taken relative to a running maximum
     files/                  safetensors and GGUF files
 """
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from tinyattn.engine.tensor import Tensor
 from tinyattn.kernels.chosen.keys import products_of_picks, sum_of_picks
 from tinyattn.kernels.chosen.largest import largest_keys
 from tinyattn.ops.bias import Bias
@@ -76,7 +75,7 @@ def top_k_attention(q: Array, k: Array, v: Array, *, keep: int, mask: Array | Pa
 
 def plain(x: Any) -> Any:
     """Returns the array that a Tensor holds, and anything else as it is: the choice has no gradient."""
-    return x.value if isinstance(x, Tensor) else x
+    return getattr(x, "value", x)
 
 
 def cut(x: Any, at: Array, start: int, stop: int, keys: int) -> Any:

@@ -8,6 +8,7 @@ Its files, in reading order:
     variants.py             attention with one thing changed
     linear.py               linear attention and recurrences
     solved.py               ridges and level scales
+    states.py               slopes, a bonus, exponential gates
     lowrank.py              projections, landmarks
     sparse.py               patterns, tables, windows, choices
     grid.py                 images

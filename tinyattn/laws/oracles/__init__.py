@@ -7,6 +7,7 @@ Its files, in reading order:
     relative.py             scores of how tokens relate, pair by pair
     linear.py               weights of every pair, one matrix
     solved.py               a regression over all past tokens, levels pair by pair
+    states.py               further states, pair by pair or by other mechanisms
     gathered.py             sparse attention row by row
     lowrank.py              projections and landmarks
     sparse.py               sparse attention by other mechanisms

@@ -16,6 +16,7 @@ Its files, in reading order:
     latent.py               latent attention
     recurrent.py            states that decay or are corrected
     solved.py               regressions, levels
+    states.py               slopes, a read before the write, exponential gates
     contextual.py           spans and counted positions
     relative.py             cosines, mixed heads, tables of distances
     dual_chunk.py           chunks
@@ -57,6 +58,7 @@ from tinyattn.testing.broken import (
     solved,
     sparse,
     spatial,
+    states,
     stream,
     variants,
     windows,
@@ -67,6 +69,7 @@ HALLS = (masking, score, rule, stream, heads, lse, gradient, arrays, variants, l
          selected, linear, features, recurrent, lowrank, windows, spatial, cache, cache_ring, cache_stored, cache_rows)
 HALLS = (masking, score, rule, stream, heads, lse, gradient, arrays, variants, latent, contextual, dual_chunk, sparse, local, selected,
          linear, features, recurrent, solved, lowrank, windows, spatial, cache, cache_ring, cache_stored, cache_rows)
+         linear, features, recurrent, states, lowrank, windows, spatial, cache, cache_ring, cache_stored, cache_rows)
 MUSEUM: tuple[Twin, ...] = tuple(one for hall in HALLS for item in vars(hall).values()
                                  for one in (item if isinstance(item, tuple) else (item,)) if isinstance(one, Twin))
 
