@@ -9,6 +9,8 @@ Its files, in reading order:
     softmax.py              exact attention
     positions.py            spans, counted positions, positions below a bound
     linear.py               linear attention, other features, recurrences
+    delta_calls.py          delta rules beyond the gated one as a decoder calls them
+    delta.py                delta rules beyond the gated one
     lowrank.py              projections, landmarks
     grid.py                 windows, lines and neighbourhoods of a grid
     sparse.py               fixed patterns

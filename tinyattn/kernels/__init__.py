@@ -21,6 +21,7 @@ from tinyattn.kernels.exact.stored import paged_attention, quantized_attention
 from tinyattn.kernels.linear.based import based
 from tinyattn.kernels.linear.cosformer import cosformer
 from tinyattn.kernels.linear.delta import delta_rule
+from tinyattn.kernels.linear.delta_product import delta_product
 from tinyattn.kernels.linear.gated import gated_linear_attention
 from tinyattn.kernels.linear.gated_delta import gated_delta_rule
 from tinyattn.kernels.linear.linear import linear_attention
@@ -71,6 +72,7 @@ __all__ = [
     "block_sparse_attention",
     "contextual_position_attention",
     "cosformer",
+    "delta_product",
     "delta_rule",
     "differential_attention",
     "dual_chunk_attention",

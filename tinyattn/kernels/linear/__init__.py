@@ -8,6 +8,7 @@ Its files, in reading order:
     retention.py            a fixed decay per head
     gated_delta.py          a state that decays and is corrected
     delta.py                a state that is corrected, without decay
+    delta_product.py        several corrections per token
     based.py                linear attention with the first terms of an exponential
     cosformer.py            with positive features that fade with the distance
     performer.py            with random features

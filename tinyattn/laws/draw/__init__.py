@@ -7,6 +7,7 @@ Its files, in reading order:
     options.py              drawings made of other drawings
     variants.py             attention with one thing changed
     linear.py               linear attention and recurrences
+    delta.py                read and write vectors, several steps per token
     lowrank.py              projections, landmarks
     sparse.py               patterns, tables, windows, choices
     grid.py                 images

@@ -5,6 +5,7 @@ Its files, in reading order:
     calls.py                another mechanism with fewer options
     variants.py             attention with one thing changed
     linear.py               weights of every pair, one matrix
+    delta.py                products of transitions
     gathered.py             sparse attention row by row
     lowrank.py              projections and landmarks
     sparse.py               sparse attention by other mechanisms

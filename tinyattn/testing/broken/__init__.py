@@ -15,6 +15,7 @@ Its files, in reading order:
     variants.py             attention with one thing changed
     latent.py               latent attention
     recurrent.py            states that decay or are corrected
+    delta.py                delta rules beyond the gated one
     contextual.py           spans and counted positions
     dual_chunk.py           chunks
     lowrank.py              projections, landmarks
@@ -37,6 +38,7 @@ from tinyattn.testing.broken import (
     cache_rows,
     cache_stored,
     contextual,
+    delta,
     dual_chunk,
     features,
     gradient,
@@ -60,7 +62,7 @@ from tinyattn.testing.broken import (
 from tinyattn.testing.broken.twin import Twin
 
 HALLS = (masking, score, rule, stream, heads, lse, gradient, arrays, variants, latent, contextual, dual_chunk, sparse, local, selected,
-         linear, features, recurrent, lowrank, windows, spatial, cache, cache_ring, cache_stored, cache_rows)
+         linear, features, recurrent, delta, lowrank, windows, spatial, cache, cache_ring, cache_stored, cache_rows)
 MUSEUM: tuple[Twin, ...] = tuple(one for hall in HALLS for item in vars(hall).values()
                                  for one in (item if isinstance(item, tuple) else (item,)) if isinstance(one, Twin))
 
