@@ -49,8 +49,7 @@ def transitions(oracle: Mechanism, sample: Draw) -> tuple[Law, ...]:
 ROWS = (
     recurrence(
         name="generalized_delta_rule",
-        says="Between two tokens the state passes through a diagonal matrix plus one of rank 1: it is read along one vector and written "
-             "along another.",
+        says="Each token reads the decaying state along one vector and writes what it read along another.",
         papers=(RWKV,), aliases=("dplr", "iplr", "diagonal plus low rank"), sample=draw.GENERAL, fit=few_heads,
         laws=(*transitions(oracles.generalized, draw.GENERAL),
               *generalizes("linear_attention", linear.gated(), "With neither decay nor read it is linear attention.", UNNORMALISED),
@@ -60,7 +59,7 @@ ROWS = (
               *generalizes("gated_linear_attention", linear.CHANNELS, "Without a read it is gated linear attention."),
               *generalizes("delta_rule", linear.BETA, "With read -beta k, write k, values beta v and no decay it is the delta rule."),
               *generalizes("gated_delta_rule", linear.BOTH,
-                           "With read -beta exp(log_decay) k, write k, values beta v and one decay per token it is the gated delta rule."),
+                           "With read -beta exp(log_decay) k, write k and values beta v it is the gated delta rule."),
               agrees("identity_plus_rank_one", oracles.rank_one, draw=draw.undecayed(draw.GENERAL),
                      says="Without decay the transitions are the identity plus a matrix of rank 1 (IPLR)."),
               *becomes("gated_deltanet_2", oracles.erasing, draw.ERASING, draw.generalized_of_erasing,
@@ -97,7 +96,7 @@ ROWS = (
               agrees("gated_delta_rule", oracles.gated_delta_of_one_step, to="gated_delta_rule", draw=draw.ONE_STEP,
                      says="With one step per token it is the gated delta rule."),
               agrees("gated_delta_rule_over_all_steps", oracles.gated_delta_of_steps, to="gated_delta_rule", draw=draw.several,
-                     says="It is the gated delta rule with one token per step, which decays at each first step and is read at each last."),
+                     says="It is the gated delta rule over all steps, which decays at each first step and is read at each last."),
               agrees("no_decay", oracles.several, draw=draw.UNDECAYED_STEPS, says="Without log_decay the state does not decay."),
               waits(draw.several), *recurrence_laws(draw.several)),
         bad_inputs=(refused.GROWING_DECAY, refused.SCALE), inputs=calls.INPUTS["delta_product"],

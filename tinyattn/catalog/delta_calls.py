@@ -1,4 +1,4 @@
-"""The delta rules beyond the gated one as a decoder calls them: with queries and keys of length 1, and reads that begin at the keys."""
+"""The delta rules beyond the gated one as a decoder calls them: with queries and keys of length 1."""
 
 from __future__ import annotations
 
@@ -26,8 +26,9 @@ INPUTS = {
     "kimi_delta_attention": (Input.of(KIMI, "beta", sigmoid, 0.0), Input.of(KIMI, "log_decay", log_sigmoid, 4.0)),
     "rwkv7": (Input.of(RWKV7, "removal", identity, 1.0), Input.of(RWKV7, "rate", sigmoid, 0.0),
               Input.of(RWKV7, "log_decay", log_sigmoid, 4.0)),
-    "delta_product": (Input("second_key", "kv_heads head_dim", identity, 0.0), Input("second_value", "kv_heads head_dim", identity, 0.0),
-                      Input("beta", "kv_heads 2", sigmoid, 0.0), Input("log_decay", "kv_heads", log_sigmoid, 4.0)),
+    "delta_product": (Input("second_key", "kv_heads head_dim", identity, 0.0),
+                      Input("second_value", "kv_heads head_dim", identity, 0.0), Input("beta", "kv_heads 2", sigmoid, 0.0),
+                      Input("log_decay", "kv_heads", log_sigmoid, 4.0)),
 }
 
 
@@ -54,10 +55,14 @@ def two_steps(q: Array, k: Array, v: Array, *, second_key: Array, second_value: 
 
 
 def side_by_side(f: Mechanism) -> Mechanism:
-    """Returns DeltaProduct as f(q, k, v, beta=, ...) of tokens whose steps stand side by side: k (..., j, steps d), beta (..., j, steps)."""
+    """Returns DeltaProduct as f(q, k, v, beta=, ...) of tokens whose steps stand side by side.
+
+    k (..., j, steps d), v (..., j, steps e), beta (..., j, steps); a beta of another shape is left for f to refuse.
+    """
     def mechanism(q: Array, k: Array, v: Array, *, beta: Array, **options: Any) -> Any:
-        steps = beta.shape[-1]
-        return f(q, in_turn(k, steps), in_turn(v, steps), beta=in_turn(beta, steps)[..., 0], steps=steps, **options)
+        steps = k.shape[-1] // q.shape[-1]
+        strengths = in_turn(beta, steps)[..., 0] if getattr(beta, "shape", ()) == (*k.shape[:-1], steps) else beta
+        return f(q, in_turn(k, steps), in_turn(v, steps), beta=strengths, steps=steps, **options)
 
     return mechanism
 

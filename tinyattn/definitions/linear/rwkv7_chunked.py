@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from tinyattn.definitions.linear.generalized_delta_chunked import generalized_delta_rule_chunked
 from tinyattn.ops.gates import check_gate
 from tinyattn.ops.signature import shapes

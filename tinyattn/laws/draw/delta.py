@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tinyattn.laws.draw.linear import gated, with_decay
-from tinyattn.laws.draw.options import but, given, with_options
+from tinyattn.laws.draw.options import but, given, uniform, with_options
 from tinyattn.laws.law import Draw
 from tinyattn.laws.problem import Problem, Sizes
 from tinyattn.ops.norm import unit
@@ -14,12 +14,7 @@ from tinyattn.ops.types import Array
 
 def directions(rng: np.random.Generator, p: Problem) -> Array:
     """Draws vectors of length 1, one per token and kv head."""
-    return unit(rng.standard_normal(p.k.shape)).astype(p.k.dtype)
-
-
-def shares(rng: np.random.Generator, p: Problem) -> Array:
-    """Draws numbers from 0 to 1, one per channel and token."""
-    return rng.random(p.k.shape).astype(p.k.dtype)
+    return unit(np.asarray(rng.standard_normal(p.k.shape), p.k.dtype))
 
 
 def halves(rng: np.random.Generator, p: Problem) -> Array:
@@ -27,11 +22,12 @@ def halves(rng: np.random.Generator, p: Problem) -> Array:
     return 0.5 * directions(rng, p)
 
 
+shares = uniform(lambda p: p.k.shape)
 KIMI = gated("beta", "log_decay", channels=True)
 GENERAL = with_options(gated("log_decay", channels=True), read=halves, write=halves)
 RWKV7 = with_options(gated("log_decay", channels=True), removal=directions, rate=shares)
 # The gates of mechanisms that are choices of the generalized delta rule's arguments.
-ERASING = with_options(gated("log_decay", channels=True), erase=shares, keep=lambda rng, p: rng.random(p.v.shape).astype(p.v.dtype))
+ERASING = with_options(gated("log_decay", channels=True), erase=shares, keep=uniform(lambda p: p.v.shape))
 COMBA = with_options(gated("beta", "log_decay"), aside=directions)
 
 
@@ -88,7 +84,7 @@ def generalized_of(p: Problem) -> Problem:
 
 
 def generalized_of_erasing(p: Problem) -> Problem:
-    """Returns the problem of the generalized delta rule that gated DeltaNet 2 is: gates say what of a key is erased and of a value kept."""
+    """Returns the problem of the generalized delta rule that gated DeltaNet 2 is, with a gate on what is erased and one on values."""
     decay, erase, keep = (p.options[name] for name in ("log_decay", "erase", "keep"))
     return p.without("erase", "keep").but(read=-np.exp(decay) * erase * p.k, write=p.k, v=keep * p.v)
 

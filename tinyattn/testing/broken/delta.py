@@ -146,7 +146,7 @@ def removed_after_the_decay(f: Mechanism, p: Problem) -> Any:
 
 @twin(WALKED, "equals_generalized_delta_rule", "equals_rwkv7_chunked", row=RWKV7)
 def rate_where_it_reads(f: Mechanism, p: Problem) -> Any:
-    """The rate weighs the channels that are read instead of those that are written: equal to the original where all rates are equal."""
+    """The rate weighs the channels that are read instead of those that are written."""
     removal, rate = p.options["removal"], p.options["rate"]
     return p.without("removal", "rate").call(generalized_delta_rule, read=-rate * removal, write=removal)
 
