@@ -8,6 +8,7 @@ lines of each folder's `__init__.py` are the map of its files.
     definitions/            3  what each mechanism is
     kernels/                4  the same functions, fast
     twice.py                4a what second derivatives walk
+    in_numpy.py             4b exact attention in NumPy, faster
     fastest.py              4b the best form for a call
     parallel/               4c one sequence over many processes
     caches/                 5  what decoding remembers
