@@ -112,6 +112,7 @@ contextual_position_attention = fastest(definitions.contextual_position_attentio
 cosformer = fastest(definitions.cosformer, worth=folds)
 cosine_attention = fastest(definitions.cosine_attention)
 delta_rule = fastest(definitions.delta_rule, partial(definitions.delta_rule_chunked, chunk=16), folds)
+delta_product = fastest(definitions.delta_product, partial(definitions.delta_product_chunked, chunk=16), folds)
 differential_attention = fastest(definitions.differential_attention)
 disentangled_attention = fastest(definitions.disentangled_attention)
 dual_chunk_attention = fastest(definitions.dual_chunk_attention)

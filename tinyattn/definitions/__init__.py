@@ -15,6 +15,8 @@ Its files, in reading order:
 from tinyattn.definitions.linear.based import based
 from tinyattn.definitions.linear.cosformer import cosformer
 from tinyattn.definitions.linear.delta_chunked import delta_rule_chunked
+from tinyattn.definitions.linear.delta_product_chunked import delta_product_chunked
+from tinyattn.definitions.linear.delta_product_recurrent import delta_product, delta_product_recurrent
 from tinyattn.definitions.linear.delta_recurrent import delta_rule, delta_rule_recurrent
 from tinyattn.definitions.linear.gated_chunked import gated_linear_attention, gated_linear_attention_chunked
 from tinyattn.definitions.linear.gated_delta_chunked import gated_delta_rule_chunked
@@ -23,6 +25,10 @@ from tinyattn.definitions.linear.gated_parallel import gated_linear_attention_pa
 from tinyattn.definitions.linear.gated_recurrent import gated_linear_attention_recurrent
 from tinyattn.definitions.linear.lightning_chunked import lightning_attention_chunked
 from tinyattn.definitions.linear.lightning_recurrent import lightning_attention, lightning_attention_recurrent
+from tinyattn.definitions.linear.generalized_delta_chunked import generalized_delta_rule_chunked
+from tinyattn.definitions.linear.generalized_delta_recurrent import generalized_delta_rule, generalized_delta_rule_recurrent
+from tinyattn.definitions.linear.kimi_delta_chunked import kimi_delta_attention_chunked
+from tinyattn.definitions.linear.kimi_delta_recurrent import kimi_delta_attention, kimi_delta_attention_recurrent
 from tinyattn.definitions.linear.linear_chunked import linear_attention_chunked
 from tinyattn.definitions.linear.linear_parallel import linear_attention, linear_attention_parallel
 from tinyattn.definitions.linear.linear_recurrent import linear_attention_recurrent
@@ -36,6 +42,8 @@ from tinyattn.definitions.linear.retention_parallel import retention, retention_
 from tinyattn.definitions.linear.retention_recurrent import retention_recurrent
 from tinyattn.definitions.linear.rwkv6_chunked import rwkv6_chunked
 from tinyattn.definitions.linear.rwkv6_recurrent import rwkv6, rwkv6_recurrent
+from tinyattn.definitions.linear.rwkv7_chunked import rwkv7_chunked
+from tinyattn.definitions.linear.rwkv7_recurrent import rwkv7, rwkv7_recurrent
 from tinyattn.definitions.linear.simple_gated_chunked import simple_gated_linear_attention_chunked
 from tinyattn.definitions.linear.simple_gated_parallel import simple_gated_linear_attention, simple_gated_linear_attention_parallel
 from tinyattn.definitions.linear.simple_gated_recurrent import simple_gated_linear_attention_recurrent
@@ -106,6 +114,9 @@ __all__ = [
     "cosformer",
     "cosine_attention",
     "decomposed_position_bias",
+    "delta_product",
+    "delta_product_chunked",
+    "delta_product_recurrent",
     "delta_rule",
     "delta_rule_chunked",
     "delta_rule_recurrent",
@@ -123,8 +134,14 @@ __all__ = [
     "gated_linear_attention_parallel",
     "gated_linear_attention_recurrent",
     "gathered_attention",
+    "generalized_delta_rule",
+    "generalized_delta_rule_chunked",
+    "generalized_delta_rule_recurrent",
     "global_subsampled_attention",
     "grouped_query_attention",
+    "kimi_delta_attention",
+    "kimi_delta_attention_chunked",
+    "kimi_delta_attention_recurrent",
     "latent_attention_absorbed",
     "latent_attention_expanded",
     "lightning_attention",
@@ -161,6 +178,9 @@ __all__ = [
     "rwkv6",
     "rwkv6_chunked",
     "rwkv6_recurrent",
+    "rwkv7",
+    "rwkv7_chunked",
+    "rwkv7_recurrent",
     "shifted_sparse_attention",
     "shifted_window_attention",
     "simple_gated_linear_attention",

@@ -21,6 +21,7 @@ from tinyattn.kernels.exact.stored import paged_attention, quantized_attention
 from tinyattn.kernels.linear.based import based
 from tinyattn.kernels.linear.cosformer import cosformer
 from tinyattn.kernels.linear.delta import delta_rule
+from tinyattn.kernels.linear.delta_product import delta_product
 from tinyattn.kernels.linear.gated import gated_linear_attention
 from tinyattn.kernels.linear.gated_delta import gated_delta_rule
 from tinyattn.kernels.linear.lightning import lightning_attention
@@ -81,6 +82,7 @@ __all__ = [
     "contextual_position_attention",
     "cosformer",
     "cosine_attention",
+    "delta_product",
     "delta_rule",
     "differential_attention",
     "disentangled_attention",

@@ -26,6 +26,14 @@ Its files, in reading order:
     rwkv6_chunked.py           the same, one chunk at a time
     mlstm_recurrent.py         an exponential input gate and a normaliser, one token at a time
     mlstm_chunked.py           the same, one chunk at a time
+    generalized_delta_recurrent.py  a state that each token reads along one vector and writes along another, one token at a time
+    generalized_delta_chunked.py  the same, one chunk at a time
+    kimi_delta_recurrent.py    a state that decays per channel and is corrected, one token at a time
+    kimi_delta_chunked.py      the same, one chunk at a time
+    delta_product_recurrent.py  several corrections per token, one token at a time
+    delta_product_chunked.py   the same, one chunk at a time
+    rwkv7_recurrent.py         a state from which each token removes at a rate per channel, one token at a time
+    rwkv7_chunked.py           the same, one chunk at a time
     based.py                   linear attention with the first terms of an exponential
     cosformer.py               with positive features that fade with the distance
     performer.py               with random features

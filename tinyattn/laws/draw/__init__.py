@@ -9,6 +9,7 @@ Its files, in reading order:
     linear.py               linear attention and recurrences
     solved.py               ridges and level scales
     states.py               slopes, a bonus, exponential gates
+    delta.py                read and write vectors, several steps per token
     lowrank.py              projections, landmarks
     sparse.py               patterns, tables, windows, choices
     grid.py                 images

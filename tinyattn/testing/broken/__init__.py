@@ -17,6 +17,7 @@ Its files, in reading order:
     recurrent.py            states that decay or are corrected
     solved.py               regressions, levels
     states.py               slopes, a read before the write, exponential gates
+    delta.py                delta rules beyond the gated one
     contextual.py           spans and counted positions
     relative.py             cosines, mixed heads, tables of distances
     dual_chunk.py           chunks
@@ -40,6 +41,7 @@ from tinyattn.testing.broken import (
     cache_rows,
     cache_stored,
     contextual,
+    delta,
     dual_chunk,
     features,
     gradient,
@@ -70,6 +72,7 @@ HALLS = (masking, score, rule, stream, heads, lse, gradient, arrays, variants, l
 HALLS = (masking, score, rule, stream, heads, lse, gradient, arrays, variants, latent, contextual, dual_chunk, sparse, local, selected,
          linear, features, recurrent, solved, lowrank, windows, spatial, cache, cache_ring, cache_stored, cache_rows)
          linear, features, recurrent, states, lowrank, windows, spatial, cache, cache_ring, cache_stored, cache_rows)
+         linear, features, recurrent, delta, lowrank, windows, spatial, cache, cache_ring, cache_stored, cache_rows)
 MUSEUM: tuple[Twin, ...] = tuple(one for hall in HALLS for item in vars(hall).values()
                                  for one in (item if isinstance(item, tuple) else (item,)) if isinstance(one, Twin))
 
