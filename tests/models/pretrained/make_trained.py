@@ -6,6 +6,7 @@ A text of it is a line end and random letters, which then repeat. It learns to l
 copy, and at token 0 where there is no copy to find.
 """
 
+import os
 import sys
 from pathlib import Path
 
@@ -15,8 +16,8 @@ from tinyattn.models import AdamW, Decoder, DecoderConfig, loss, save_training
 from tinyattn.models.train import descend
 
 HERE = Path(__file__).parent / "trained"
-CONFIG = DecoderConfig(width=32, layers=2, heads=2, kv_heads=2, hidden=32, context=64, base=1000.0)
-STEPS, BATCH = 4000, 32
+CONFIG = DecoderConfig(width=48, layers=2, heads=2, kv_heads=2, hidden=32, context=64, base=100.0)
+STEPS, BATCH = 3000, 32
 
 
 def texts(rng: np.random.Generator, count: int, length: int) -> np.ndarray:
@@ -41,8 +42,8 @@ def main() -> None:
         decoder = step.model
         if step.number % 200 == 0:
             print(step.number, round(step.loss, 3), flush=True)
-    HERE.mkdir(exist_ok=True)
-    save_training(HERE / "model.safetensors", decoder.astype(np.float16).astype(np.float32), CONFIG, mechanism="attention")
+    (out := Path(os.environ.get("OUT", HERE))).mkdir(exist_ok=True)
+    save_training(out / "model.safetensors", decoder.astype(np.float16), CONFIG, mechanism="attention")
     print(step.loss)
 
 
