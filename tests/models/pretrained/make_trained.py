@@ -16,7 +16,7 @@ from tinyattn.models import AdamW, Decoder, DecoderConfig, loss, save_training
 from tinyattn.models.train import descend
 
 HERE = Path(__file__).parent / "trained"
-CONFIG = DecoderConfig(width=48, layers=2, heads=2, kv_heads=2, hidden=32, context=64, base=100.0)
+CONFIG = DecoderConfig(width=64, layers=2, heads=2, kv_heads=2, hidden=32, context=64, base=1000.0)
 STEPS, BATCH = 3000, 32
 
 
@@ -38,7 +38,7 @@ def main() -> None:
         return rows[:, :-1], rows[:, 1:]
 
     decoder = Decoder.create(CONFIG, rng)
-    for step in descend(decoder, loss, draw, AdamW.create(decoder), steps=steps, peak=1e-2):
+    for step in descend(decoder, loss, draw, AdamW.create(decoder), steps=steps, peak=4e-3):
         decoder = step.model
         if step.number % 200 == 0:
             print(step.number, round(step.loss, 3), flush=True)
