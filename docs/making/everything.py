@@ -5,14 +5,15 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import live
 
 import tinyattn
-from making import api, graph, lawbook, outside, pages, pictures, told
-from tinyattn.catalog import ROWS, find
+from making import api, graph, lawbook, outside, pages, poster, told
+from tinyattn.catalog import ROWS
 
 HERE = Path(__file__).resolve().parent.parent
 BUILD = HERE.parent / "build" / "docs"
@@ -54,9 +55,10 @@ loads Python and NumPy, 17 MB, from this site.</p>"""
 
 
 MAKERS: dict[str, Callable[[], str]] = {
-    "mechanisms": pages.index, "laws": lawbook.page, "graph": lambda: pages.raw(graph.svg()),
-    "kernels": api.kernels, "weights": lambda: pages.raw(pictures.flow(find("attention"))[0]),
-    "first picture": lambda: pages.raw(first_picture()), "controls": lambda: pages.raw(controls())}
+    "mechanisms": pages.index, "laws": lawbook.index, "graph": lambda: pages.raw(graph.svg()),
+    "kernels": api.kernels, "poster": lambda: pages.raw(poster.panels(poster.measured((HERE.parent / "README.md").read_text()))),
+    "first picture": lambda: pages.raw(first_picture()), "controls": lambda: pages.raw(controls()),
+    **{f"laws {name}": partial(lawbook.page, name) for name in lawbook.SHELVES}}
 
 
 def prepare(app: Any, config: Any) -> None:
