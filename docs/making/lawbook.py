@@ -20,7 +20,7 @@ GENERAL = (score, masking, mean, heads, lse, gradient, linear)
 MOST_NAMES = 6  # of the mechanisms of a law; their own pages list all laws
 SHELVES = {"general": "Laws of many mechanisms", "softmax": "Laws of softmax attention", "sparse": "Laws of sparse attention",
            "linear": "Laws of linear attention and states", "lowrank": "Laws of low-rank attention",
-           "spatial": "Laws of attention on images"}
+           "spatial": "Laws of attention on images", "positions": "Laws of positions"}
 
 
 def readable(name: str) -> str:
