@@ -23,7 +23,7 @@ exclude_patterns = ["_static", "making"]
 html_theme = "furo"
 html_title = "tinyattn"
 html_static_path = ["_static", str(STATIC)]
-html_css_files = ["style.css"]
+html_css_files, html_js_files = ["style.css"], [("keys.js", {"defer": "defer"})]
 html_favicon = "_static/icon.svg"
 html_copy_source = False
 html_show_sphinx = False
@@ -34,7 +34,7 @@ html_theme_options = {
 }
 copybutton_prompt_text, copybutton_prompt_is_regexp = r">>> |\.\.\. ", True  # a copied example runs as it is
 
-pygments_style, pygments_dark_style = "friendly", "github-dark"
+pygments_style, pygments_dark_style = "a11y-light", "github-dark"
 
 mathjax_path = "mathjax/tex-chtml.js"
 mathjax3_config = {"options": {"enableMenu": False}}

@@ -43,13 +43,13 @@ def introduction(module: ModuleType) -> str:
 
 
 def folder_of(value: object) -> str:
-    """Returns the folder of the file in which a definition is written."""
+    """Returns the folder, or else the file, of a part in which a function or class is written."""
     home = str(getattr(inspect.unwrap(value), "__module__", "")).split(".")  # type: ignore[arg-type]
     return home[2] if len(home) > 2 else ""
 
 
 def part(name: str, folder: str | None = None) -> str:
-    """Returns the reference of one part, or of one of its folders, as reStructuredText in Markdown.
+    """Returns the reference of one part, or of those of its folders and files that are named, as reStructuredText in Markdown.
 
     A package without names gives that of its files. A function that is the fastest form of a definition becomes a row of a
     table, because it has the definition's own docstring.
@@ -63,7 +63,8 @@ def part(name: str, folder: str | None = None) -> str:
         value = getattr(module, member)
         before = PARTS[: PARTS.index(name)] if name in PARTS else ()
         elsewhere = [getattr(import_module(earlier), member, None) for earlier in before]
-        if inspect.ismodule(value) or any(other is value for other in elsewhere) or folder not in (None, folder_of(value)):
+        not_asked = folder and folder_of(value) not in folder.split()
+        if not_asked or inspect.ismodule(value) or any(other is value for other in elsewhere):
             continue
         if any(inspect.unwrap(other) is inspect.unwrap(value) for other in elsewhere if callable(other)):
             table.append(f"| `tinyattn.{member}` | {{py:func}}`tinyattn.definitions.{member}` | {first_line(value)} |")

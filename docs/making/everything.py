@@ -85,9 +85,9 @@ def fill(app: Any, docname: str, source: list[str]) -> None:
 
 
 def made(what: str, module: str | None) -> str:
-    """Returns what a marker stands for: the reference of a module, or of one of its folders, or else what its maker makes."""
-    kind, _, folder = what.partition(" ")
-    return api.part(module, folder or None) if kind == "reference" and module else MAKERS[what]()
+    """Returns what a marker stands for: the reference of a module, or of some of its folders, or else what its maker makes."""
+    kind, _, folders = what.partition(" ")
+    return api.part(module, folders or None) if kind == "reference" and module else MAKERS[what]()
 
 
 def stamp() -> str:

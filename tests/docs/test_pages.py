@@ -133,17 +133,23 @@ def test_every_law_has_a_page():
 
 
 def test_every_part_of_the_package_has_its_reference():
-    asked = set(re.findall(r"<!-- made: reference (?:\w+ )?(tinyattn[\w.]*) -->", "".join(path.read_text() for path in SITE)))
+    asked = set(re.findall(r"<!-- made: reference (?:[\w ]+ )?(tinyattn[\w.]*) -->", "".join(path.read_text() for path in SITE)))
     assert asked == set(api.PARTS)
     assert {f"tinyattn.{part}" for part in tinyattn._PARTS} <= asked | {"tinyattn.kernels"}
 
 
 def test_every_public_definition_and_option_is_named_in_its_reference():
-    pattern = r"autofunction:: tinyattn\.definitions\.(\w+)"
-    whole = re.findall(pattern, api.part("tinyattn.definitions"))
-    assert sorted(whole) == sorted(tinyattn.definitions.__all__)
-    folders = re.findall(r"^definitions/(\w+)$", (ROOT / "docs" / "api" / "definitions.md").read_text(), re.M)
-    assert sorted(name for folder in folders for name in re.findall(pattern, api.part("tinyattn.definitions", folder))) == sorted(whole)
+    text = api.part("tinyattn.definitions")
+    assert sorted(re.findall(r"autofunction:: tinyattn\.definitions\.(\w+)", text)) == sorted(tinyattn.definitions.__all__)
+
+
+@pytest.mark.parametrize("part", ["tinyattn.definitions", "tinyattn.models"])
+def test_a_part_on_several_pages_has_every_name_on_one_of_them(part):
+    pattern = re.compile(rf":: {part}\.(\w+)$", re.M)
+    folders = re.findall(rf"<!-- made: reference ([\w ]+) {part} -->", "".join(path.read_text() for path in SITE))
+    assert len(folders) > 1
+    named = [name for folder in folders for name in pattern.findall(api.part(part, folder))]
+    assert sorted(named) == sorted(pattern.findall(api.part(part)))
 
 
 def test_a_page_of_the_reference_begins_with_what_is_used_first():
