@@ -64,6 +64,7 @@ from tinyattn.kernels.sparse.lsh import lsh_attention
 from tinyattn.kernels.sparse.native_sparse import native_sparse_attention
 from tinyattn.kernels.sparse.shifted_sparse import shifted_sparse_attention
 from tinyattn.kernels.sparse.streaming_llm import streaming_llm_attention
+from tinyattn.kernels.sparse.top_k import top_k_attention
 from tinyattn.kernels.spatial.axial import axial_attention
 from tinyattn.kernels.spatial.global_subsampled import global_subsampled_attention
 from tinyattn.kernels.spatial.locally_grouped import locally_grouped_attention
@@ -127,4 +128,5 @@ __all__ = [
     "streaming_llm_attention",
     "talking_heads_attention",
     "threads",
+    "top_k_attention",
 ]

@@ -103,7 +103,8 @@ def products_of_picks(q: Array, k: Array, picks: Array) -> tuple[Array, Any]:
 def _(d_out: Array, saved: Any) -> dict[str, Array]:
     q, k, picks = saved
     size = k.shape[-3:-1]
-    return {"q": mapped(sums, d_out, k, picks, np.zeros_like(q), *size), "k": mapped(scattered, d_out, q, picks, np.zeros_like(k), *size)}
+    return {"q": mapped(sums, d_out, k, picks, np.zeros_like(q), *size),
+            "k": mapped(scattered, d_out, q, picks, np.zeros_like(k), *size)}
 
 
 @once

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tinyattn.kernels.tiles.jit import compiled, inlined, reassociated
+from tinyattn.kernels.tiles.jit import compiled, inlined
 from tinyattn.kernels.tiles.threads import next_task, run
 from tinyattn.ops.options import Window
 from tinyattn.ops.types import Array

@@ -67,12 +67,37 @@ from tinyattn.testing.broken import (
 )
 from tinyattn.testing.broken.twin import Twin
 
-HALLS = (masking, score, rule, stream, heads, lse, gradient, arrays, variants, latent, contextual, relative, dual_chunk, sparse, local,
-         selected, linear, features, recurrent, lowrank, windows, spatial, cache, cache_ring, cache_stored, cache_rows)
-HALLS = (masking, score, rule, stream, heads, lse, gradient, arrays, variants, latent, contextual, dual_chunk, sparse, local, selected,
-         linear, features, recurrent, solved, lowrank, windows, spatial, cache, cache_ring, cache_stored, cache_rows)
-         linear, features, recurrent, states, lowrank, windows, spatial, cache, cache_ring, cache_stored, cache_rows)
-         linear, features, recurrent, delta, lowrank, windows, spatial, cache, cache_ring, cache_stored, cache_rows)
+HALLS = (
+    masking,
+    score,
+    rule,
+    stream,
+    heads,
+    lse,
+    gradient,
+    arrays,
+    variants,
+    latent,
+    contextual,
+    relative,
+    dual_chunk,
+    sparse,
+    local,
+    selected,
+    linear,
+    features,
+    recurrent,
+    states,
+    delta,
+    solved,
+    lowrank,
+    windows,
+    spatial,
+    cache,
+    cache_ring,
+    cache_stored,
+    cache_rows,
+)
 MUSEUM: tuple[Twin, ...] = tuple(one for hall in HALLS for item in vars(hall).values()
                                  for one in (item if isinstance(item, tuple) else (item,)) if isinstance(one, Twin))
 
