@@ -18,11 +18,13 @@ from tinyattn.ops.types import Array
 @cache
 def walked() -> Mapping[Any, Callable[..., Any]]:
     """Returns the function that second derivatives use in place of each primitive of the kernels."""
+    from tinyattn.kernels.chosen import keys
     from tinyattn.kernels.chosen import primitive as chosen
     from tinyattn.kernels.exact import primitive as exact
     from tinyattn.kernels.softmax import by_rows
     from tinyattn.kernels.states import primitive as folded
     return {exact.attention_with_lse: plain_attention, chosen.chosen_attention: plain_chosen, folded.states: plain_states,
+            keys.products_of_picks: keys.products_in_numpy, keys.sum_of_picks: keys.sum_in_numpy,
             by_rows.attention_by_rows: plain_rows}
 
 

@@ -15,19 +15,35 @@ Its files, in reading order:
 from tinyattn.definitions.linear.based import based
 from tinyattn.definitions.linear.cosformer import cosformer
 from tinyattn.definitions.linear.delta_chunked import delta_rule_chunked
+from tinyattn.definitions.linear.delta_product_chunked import delta_product_chunked
+from tinyattn.definitions.linear.delta_product_recurrent import delta_product, delta_product_recurrent
 from tinyattn.definitions.linear.delta_recurrent import delta_rule, delta_rule_recurrent
 from tinyattn.definitions.linear.gated_chunked import gated_linear_attention, gated_linear_attention_chunked
 from tinyattn.definitions.linear.gated_delta_chunked import gated_delta_rule_chunked
 from tinyattn.definitions.linear.gated_delta_recurrent import gated_delta_rule, gated_delta_rule_recurrent
 from tinyattn.definitions.linear.gated_parallel import gated_linear_attention_parallel
 from tinyattn.definitions.linear.gated_recurrent import gated_linear_attention_recurrent
+from tinyattn.definitions.linear.generalized_delta_chunked import generalized_delta_rule_chunked
+from tinyattn.definitions.linear.generalized_delta_recurrent import generalized_delta_rule, generalized_delta_rule_recurrent
+from tinyattn.definitions.linear.kimi_delta_chunked import kimi_delta_attention_chunked
+from tinyattn.definitions.linear.kimi_delta_recurrent import kimi_delta_attention, kimi_delta_attention_recurrent
+from tinyattn.definitions.linear.lightning_chunked import lightning_attention_chunked
+from tinyattn.definitions.linear.lightning_recurrent import lightning_attention, lightning_attention_recurrent
 from tinyattn.definitions.linear.linear_chunked import linear_attention_chunked
 from tinyattn.definitions.linear.linear_parallel import linear_attention, linear_attention_parallel
 from tinyattn.definitions.linear.linear_recurrent import linear_attention_recurrent
+from tinyattn.definitions.linear.log_linear_recurrent import log_linear_attention, log_linear_attention_recurrent
+from tinyattn.definitions.linear.mesa_recurrent import mesa, mesa_recurrent
+from tinyattn.definitions.linear.mlstm_chunked import mlstm_chunked
+from tinyattn.definitions.linear.mlstm_recurrent import mlstm, mlstm_recurrent
 from tinyattn.definitions.linear.performer import performer
 from tinyattn.definitions.linear.retention_chunked import retention_chunked
 from tinyattn.definitions.linear.retention_parallel import retention, retention_parallel
 from tinyattn.definitions.linear.retention_recurrent import retention_recurrent
+from tinyattn.definitions.linear.rwkv6_chunked import rwkv6_chunked
+from tinyattn.definitions.linear.rwkv6_recurrent import rwkv6, rwkv6_recurrent
+from tinyattn.definitions.linear.rwkv7_chunked import rwkv7_chunked
+from tinyattn.definitions.linear.rwkv7_recurrent import rwkv7, rwkv7_recurrent
 from tinyattn.definitions.linear.simple_gated_chunked import simple_gated_linear_attention_chunked
 from tinyattn.definitions.linear.simple_gated_parallel import simple_gated_linear_attention, simple_gated_linear_attention_parallel
 from tinyattn.definitions.linear.simple_gated_recurrent import simple_gated_linear_attention_recurrent
@@ -99,6 +115,9 @@ __all__ = [
     "cosformer",
     "cosine_attention",
     "decomposed_position_bias",
+    "delta_product",
+    "delta_product_chunked",
+    "delta_product_recurrent",
     "delta_rule",
     "delta_rule_chunked",
     "delta_rule_recurrent",
@@ -116,18 +135,34 @@ __all__ = [
     "gated_linear_attention_parallel",
     "gated_linear_attention_recurrent",
     "gathered_attention",
+    "generalized_delta_rule",
+    "generalized_delta_rule_chunked",
+    "generalized_delta_rule_recurrent",
     "global_subsampled_attention",
     "grouped_query_attention",
+    "kimi_delta_attention",
+    "kimi_delta_attention_chunked",
+    "kimi_delta_attention_recurrent",
     "latent_attention_absorbed",
     "latent_attention_expanded",
+    "lightning_attention",
+    "lightning_attention_chunked",
+    "lightning_attention_recurrent",
     "linear_attention",
     "linear_attention_chunked",
     "linear_attention_parallel",
     "linear_attention_recurrent",
     "linformer_attention",
     "locally_grouped_attention",
+    "log_linear_attention",
+    "log_linear_attention_recurrent",
     "longformer_attention",
     "lsh_attention",
+    "mesa",
+    "mesa_recurrent",
+    "mlstm",
+    "mlstm_chunked",
+    "mlstm_recurrent",
     "multi_head_attention",
     "multi_head_local_attention",
     "multi_query_attention",
@@ -142,6 +177,12 @@ __all__ = [
     "retention_chunked",
     "retention_parallel",
     "retention_recurrent",
+    "rwkv6",
+    "rwkv6_chunked",
+    "rwkv6_recurrent",
+    "rwkv7",
+    "rwkv7_chunked",
+    "rwkv7_recurrent",
     "shifted_sparse_attention",
     "shifted_window_attention",
     "simple_gated_linear_attention",

@@ -21,11 +21,17 @@ from tinyattn.kernels.exact.stored import paged_attention, quantized_attention
 from tinyattn.kernels.linear.based import based
 from tinyattn.kernels.linear.cosformer import cosformer
 from tinyattn.kernels.linear.delta import delta_rule
+from tinyattn.kernels.linear.delta_product import delta_product
 from tinyattn.kernels.linear.gated import gated_linear_attention
 from tinyattn.kernels.linear.gated_delta import gated_delta_rule
+from tinyattn.kernels.linear.lightning import lightning_attention
 from tinyattn.kernels.linear.linear import linear_attention
+from tinyattn.kernels.linear.log_linear import log_linear_attention
+from tinyattn.kernels.linear.mesa import mesa
+from tinyattn.kernels.linear.mlstm import mlstm
 from tinyattn.kernels.linear.performer import performer
 from tinyattn.kernels.linear.retention import retention
+from tinyattn.kernels.linear.rwkv6 import rwkv6
 from tinyattn.kernels.linear.simple_gated import simple_gated_linear_attention
 from tinyattn.kernels.lowrank.linformer import linformer_attention
 from tinyattn.kernels.lowrank.nystrom import nystrom_attention
@@ -59,6 +65,7 @@ from tinyattn.kernels.sparse.lsh import lsh_attention
 from tinyattn.kernels.sparse.native_sparse import native_sparse_attention
 from tinyattn.kernels.sparse.shifted_sparse import shifted_sparse_attention
 from tinyattn.kernels.sparse.streaming_llm import streaming_llm_attention
+from tinyattn.kernels.sparse.top_k import top_k_attention
 from tinyattn.kernels.spatial.axial import axial_attention
 from tinyattn.kernels.spatial.global_subsampled import global_subsampled_attention
 from tinyattn.kernels.spatial.locally_grouped import locally_grouped_attention
@@ -77,6 +84,7 @@ __all__ = [
     "contextual_position_attention",
     "cosformer",
     "cosine_attention",
+    "delta_product",
     "delta_rule",
     "differential_attention",
     "disentangled_attention",
@@ -91,11 +99,15 @@ __all__ = [
     "grouped_query_attention",
     "latent_attention_absorbed",
     "latent_attention_expanded",
+    "lightning_attention",
     "linear_attention",
     "linformer_attention",
     "locally_grouped_attention",
+    "log_linear_attention",
     "longformer_attention",
     "lsh_attention",
+    "mesa",
+    "mlstm",
     "multi_head_attention",
     "multi_head_local_attention",
     "multi_query_attention",
@@ -109,6 +121,7 @@ __all__ = [
     "quantized_attention",
     "relative_position_attention",
     "retention",
+    "rwkv6",
     "shifted_sparse_attention",
     "shifted_window_attention",
     "simple_gated_linear_attention",
@@ -117,4 +130,5 @@ __all__ = [
     "streaming_llm_attention",
     "talking_heads_attention",
     "threads",
+    "top_k_attention",
 ]
