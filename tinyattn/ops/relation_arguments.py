@@ -53,7 +53,8 @@ def check_distance(distance: Any, tables: dict[str, Any], q: Array, kv_len: int)
         if rows.size and not 0 <= int(rows.min()) <= int(rows.max()) < table.shape[-2]:
             raise ValueError(f"distance: expected row numbers of {name} {table.shape}, from 0 to {table.shape[-2] - 1}, "
                              f"got {int(rows.min())} to {int(rows.max())}")
-    return rows.astype(np.int64), {name: table.astype(q.dtype) for name, table in given.items()}
+    # As narrow as they can be, because a gradient keeps a copy of them.
+    return rows.astype(np.min_scalar_type(int(rows.max(initial=0)))), {name: table.astype(q.dtype) for name, table in given.items()}
 
 
 def mixed_heads(mixture: Array, x: Array) -> Array:

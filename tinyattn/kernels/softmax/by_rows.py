@@ -32,7 +32,7 @@ from tinyattn.ops.options import (
 from tinyattn.ops.types import Array
 
 # Bytes of the scores that are made at a time, which should stay in a core's own cache; at least LEAST rows, for the products.
-PART_BYTES, LEAST = 1 << 20, 16
+PART_BYTES, LEAST = 1 << 18, 16
 
 
 def tasks(q: Array, k: Array, together: bool) -> list[Task]:
