@@ -99,6 +99,7 @@ from tinyattn.fastest import multi_query_attention as multi_query_attention
 from tinyattn.fastest import native_sparse_attention as native_sparse_attention
 from tinyattn.fastest import neighborhood_attention as neighborhood_attention
 from tinyattn.fastest import nystrom_attention as nystrom_attention
+from tinyattn.fastest import path_attention as path_attention
 from tinyattn.fastest import performer as performer
 from tinyattn.fastest import qk_norm_attention as qk_norm_attention
 from tinyattn.fastest import relative_position_attention as relative_position_attention

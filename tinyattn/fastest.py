@@ -143,6 +143,7 @@ multi_query_attention = fastest(definitions.multi_query_attention,
 native_sparse_attention = fastest(definitions.native_sparse_attention)
 neighborhood_attention = fastest(definitions.neighborhood_attention)
 nystrom_attention = fastest(definitions.nystrom_attention)
+path_attention = fastest(definitions.path_attention)
 performer = fastest(definitions.performer, worth=folds)
 qk_norm_attention = fastest(definitions.qk_norm_attention)
 relative_position_attention = fastest(definitions.relative_position_attention)

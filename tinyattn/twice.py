@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cache
+from inspect import signature
 from typing import Any, cast
 
 import numpy as np
@@ -72,7 +73,7 @@ def plain_states(q: Array, k: Array, v: Array, log_decay: Array | None, beta: Ar
 def plain_rows(q: Array, k: Array, v: Array, bias: Array | None, sinks: Array | None, first: Array | None, second: Array | None,
                third: Array | None, call: Any) -> Array:
     """Returns by its definition what a mechanism computes by rows of queries."""
-    own = dict(zip(call.scores.names, (first, second, third), strict=False))
+    definition = getattr(definitions, call.scores.definition)
     shared = {"mask": call.mask, "window": (call.left, call.right), "scale": call.scale, "softcap": call.softcap, "bias": bias,
-              "sinks": sinks}
-    return cast(Array, getattr(definitions, call.scores.definition)(q, k, v, **own, **dict(call.more), **shared))
+              "sinks": sinks, **dict(zip(call.scores.names, (first, second, third), strict=False)), **dict(call.more)}
+    return cast(Array, definition(q, k, v, **{name: x for name, x in shared.items() if name in signature(definition).parameters}))

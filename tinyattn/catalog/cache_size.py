@@ -61,6 +61,9 @@ KEYS_AND_VALUES_OF_ALL_HEADS = CacheSize("length heads (head_dim + value_dim) it
 ONE_HEAD = CacheSize("length (head_dim + value_dim) itemsize", keys_and_values)
 STATE = CacheSize("kv_heads head_dim value_dim itemsize",
                   lambda length, kv_heads, head_dim, value_dim, itemsize: kv_heads * head_dim * value_dim * itemsize)
+KEYS_VALUES_AND_DIRECTIONS = CacheSize(
+    "length kv_heads (2 head_dim + value_dim + 1) itemsize",
+    lambda length, kv_heads, head_dim, value_dim, itemsize: length * kv_heads * (2 * head_dim + value_dim + 1) * itemsize)
 SUMS = CacheSize("kv_heads head_dim (head_dim + value_dim) itemsize",
                  lambda length, kv_heads, head_dim, value_dim, itemsize: kv_heads * head_dim * (head_dim + value_dim) * itemsize)
 LEVEL_STATES = CacheSize("kv_heads ((1 + ceil(log2 length)) head_dim value_dim itemsize + 8)",

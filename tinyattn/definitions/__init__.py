@@ -66,6 +66,7 @@ from tinyattn.definitions.softmax.lse import attention_with_lse
 from tinyattn.definitions.softmax.multi_head import multi_head_attention
 from tinyattn.definitions.softmax.multi_query import multi_query_attention
 from tinyattn.definitions.softmax.off_by_one import softmax_off_by_one_attention
+from tinyattn.definitions.softmax.path import path_attention
 from tinyattn.definitions.softmax.qk_norm import qk_norm_attention
 from tinyattn.definitions.softmax.relative_position import relative_position_attention
 from tinyattn.definitions.softmax.scores import attention_scores
@@ -168,6 +169,7 @@ __all__ = [
     "native_sparse_attention",
     "neighborhood_attention",
     "nystrom_attention",
+    "path_attention",
     "performer",
     "qk_norm_attention",
     "relative_position_attention",

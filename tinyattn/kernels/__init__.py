@@ -50,6 +50,7 @@ from tinyattn.kernels.softmax.latent_expanded import latent_attention_expanded
 from tinyattn.kernels.softmax.multi_head import multi_head_attention
 from tinyattn.kernels.softmax.multi_query import multi_query_attention
 from tinyattn.kernels.softmax.off_by_one import softmax_off_by_one_attention
+from tinyattn.kernels.softmax.path import path_attention
 from tinyattn.kernels.softmax.qk_norm import qk_norm_attention
 from tinyattn.kernels.softmax.relative_position import relative_position_attention
 from tinyattn.kernels.softmax.streaming import streaming_attention
@@ -114,6 +115,7 @@ __all__ = [
     "neighborhood_attention",
     "nystrom_attention",
     "paged_attention",
+    "path_attention",
     "performer",
     "qk_norm_attention",
     "quantized_attention",

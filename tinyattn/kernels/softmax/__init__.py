@@ -16,6 +16,7 @@ Its files, in reading order:
     talking_heads.py        heads mixed before the softmax and after it
     relative_position.py    products with vectors of distances, along diagonals
     disentangled.py         the same, gathered
+    path.py                 reflections, a chunk of keys at a time
     dynamic_contextual.py   each token sets how far back it looks
     counted.py              positions that gates count
     gated.py                a gate afterwards
