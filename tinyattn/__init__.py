@@ -8,6 +8,7 @@ lines of each folder's `__init__.py` are the map of its files.
     definitions/            3  what each mechanism is
     kernels/                4  the same functions, fast
     twice.py                4a what second derivatives walk
+    in_numpy.py             4b exact attention in NumPy, faster
     fastest.py              4b the best form for a call
     parallel/               4c one sequence over many processes
     caches/                 5  what decoding remembers
@@ -44,12 +45,13 @@ _NAMES = {
     "tinyattn.fastest": """
         attention attention_with_lse axial_attention based bigbird_attention block_mixture_attention block_sparse_attention
         contextual_position_attention cosformer delta_rule differential_attention dual_chunk_attention dual_chunk_attention_merged
-        dynamic_contextual_attention gated_attention gated_delta_rule gated_linear_attention gathered_attention
-        global_subsampled_attention grouped_query_attention latent_attention_absorbed latent_attention_expanded linear_attention
-        linformer_attention locally_grouped_attention longformer_attention lsh_attention multi_head_attention
+        dynamic_contextual_attention entmax_attention forgetting_attention gated_attention gated_delta_rule gated_linear_attention
+        gathered_attention global_subsampled_attention grouped_query_attention latent_attention_absorbed latent_attention_expanded
+        linear_attention linformer_attention locally_grouped_attention longformer_attention lsh_attention multi_head_attention
         multi_head_local_attention multi_query_attention native_sparse_attention neighborhood_attention nystrom_attention performer
-        qk_norm_attention retention shifted_sparse_attention shifted_window_attention simple_gated_linear_attention
-        softmax_off_by_one_attention streaming_attention streaming_llm_attention
+        qk_norm_attention retention scalable_softmax_attention shifted_sparse_attention shifted_window_attention sigmoid_attention
+        simple_gated_linear_attention softmax_off_by_one_attention sparsemax_attention stick_breaking_attention
+        stick_breaking_attention_with_rest streaming_attention streaming_llm_attention
     """,
     "tinyattn.ops": """
         Bias Pattern ScoreRule alibi merge relative rotary

@@ -35,6 +35,8 @@ from tinyattn.kernels.softmax.dot_product import attention, attention_with_lse
 from tinyattn.kernels.softmax.dual_chunk import dual_chunk_attention
 from tinyattn.kernels.softmax.dual_chunk_merged import dual_chunk_attention_merged
 from tinyattn.kernels.softmax.dynamic_contextual import dynamic_contextual_attention
+from tinyattn.kernels.softmax.entmax import entmax_attention
+from tinyattn.kernels.softmax.forgetting import forgetting_attention
 from tinyattn.kernels.softmax.gated import gated_attention
 from tinyattn.kernels.softmax.grouped_query import grouped_query_attention
 from tinyattn.kernels.softmax.latent_absorbed import latent_attention_absorbed
@@ -43,6 +45,10 @@ from tinyattn.kernels.softmax.multi_head import multi_head_attention
 from tinyattn.kernels.softmax.multi_query import multi_query_attention
 from tinyattn.kernels.softmax.off_by_one import softmax_off_by_one_attention
 from tinyattn.kernels.softmax.qk_norm import qk_norm_attention
+from tinyattn.kernels.softmax.scalable import scalable_softmax_attention
+from tinyattn.kernels.softmax.sigmoid import sigmoid_attention
+from tinyattn.kernels.softmax.sparsemax import sparsemax_attention
+from tinyattn.kernels.softmax.stick_breaking import stick_breaking_attention, stick_breaking_attention_with_rest
 from tinyattn.kernels.softmax.streaming import streaming_attention
 from tinyattn.kernels.sparse.bigbird import bigbird_attention
 from tinyattn.kernels.sparse.block_mixture import block_mixture_attention
@@ -76,6 +82,8 @@ __all__ = [
     "dual_chunk_attention",
     "dual_chunk_attention_merged",
     "dynamic_contextual_attention",
+    "entmax_attention",
+    "forgetting_attention",
     "gated_attention",
     "gated_delta_rule",
     "gated_linear_attention",
@@ -100,10 +108,15 @@ __all__ = [
     "qk_norm_attention",
     "quantized_attention",
     "retention",
+    "scalable_softmax_attention",
     "shifted_sparse_attention",
     "shifted_window_attention",
+    "sigmoid_attention",
     "simple_gated_linear_attention",
     "softmax_off_by_one_attention",
+    "sparsemax_attention",
+    "stick_breaking_attention",
+    "stick_breaking_attention_with_rest",
     "streaming_attention",
     "streaming_llm_attention",
     "threads",

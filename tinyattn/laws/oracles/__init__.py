@@ -4,6 +4,7 @@ Its files, in reading order:
 
     calls.py                another mechanism with fewer options
     variants.py             attention with one thing changed
+    weighting.py            weights that are no plain softmax
     linear.py               weights of every pair, one matrix
     gathered.py             sparse attention row by row
     lowrank.py              projections and landmarks

@@ -13,6 +13,7 @@ Its files, in reading order:
     arrays.py               dtypes and memory layouts
     linear.py               linear attention and its states
     variants.py             attention with one thing changed
+    weighting.py            weights that are no plain softmax
     latent.py               latent attention
     recurrent.py            states that decay or are corrected
     contextual.py           spans and counted positions
@@ -55,11 +56,12 @@ from tinyattn.testing.broken import (
     spatial,
     stream,
     variants,
+    weighting,
     windows,
 )
 from tinyattn.testing.broken.twin import Twin
 
-HALLS = (masking, score, rule, stream, heads, lse, gradient, arrays, variants, latent, contextual, dual_chunk, sparse, local, selected,
+HALLS = (masking, score, rule, stream, heads, lse, gradient, arrays, variants, weighting, latent, contextual, dual_chunk, sparse, local, selected,
          linear, features, recurrent, lowrank, windows, spatial, cache, cache_ring, cache_stored, cache_rows)
 MUSEUM: tuple[Twin, ...] = tuple(one for hall in HALLS for item in vars(hall).values()
                                  for one in (item if isinstance(item, tuple) else (item,)) if isinstance(one, Twin))
