@@ -13,7 +13,7 @@ from tinyattn.catalog.row import BadInput, Paper, Row
 from tinyattn.laws.cached import decoder_laws
 from tinyattn.laws.draw import weighting as draw
 from tinyattn.laws.draw.options import given
-from tinyattn.laws.draw.variants import CAUSAL, SLOPES, SOFTMAX
+from tinyattn.laws.draw.variants import CAUSAL, SOFTMAX
 from tinyattn.laws.general import agrees, form_agrees
 from tinyattn.laws.law import Law
 from tinyattn.laws.oracles import weighting as oracles

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from tinyattn.ops.bias import Bias
 from tinyattn.ops.entmax import entmax
 from tinyattn.ops.masks.pattern import Pattern

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from tinyattn.kernels.softmax.entmax import entmax_attention
 from tinyattn.ops.bias import Bias
 from tinyattn.ops.masks.pattern import Pattern

@@ -61,8 +61,8 @@ from tinyattn.testing.broken import (
 )
 from tinyattn.testing.broken.twin import Twin
 
-HALLS = (masking, score, rule, stream, heads, lse, gradient, arrays, variants, weighting, latent, contextual, dual_chunk, sparse, local, selected,
-         linear, features, recurrent, lowrank, windows, spatial, cache, cache_ring, cache_stored, cache_rows)
+HALLS = (masking, score, rule, stream, heads, lse, gradient, arrays, variants, weighting, latent, contextual, dual_chunk, sparse, local,
+         selected, linear, features, recurrent, lowrank, windows, spatial, cache, cache_ring, cache_stored, cache_rows)
 MUSEUM: tuple[Twin, ...] = tuple(one for hall in HALLS for item in vars(hall).values()
                                  for one in (item if isinstance(item, tuple) else (item,)) if isinstance(one, Twin))
 
