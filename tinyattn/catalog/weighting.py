@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
 
 from tinyattn import definitions, fastest
-from tinyattn.caches.growing import GrowingCache
 from tinyattn.catalog import calls, refused
 from tinyattn.catalog.row import BadInput, Paper, Row
 from tinyattn.laws.cached import decoder_laws
@@ -36,7 +33,7 @@ ROWS = (
                   oracles.weights_and_rest, lambda f, p: (np.ones((*p.q.shape[:-1], p.v.shape[-1]), p.q.dtype),)),
               *decoder_laws(calls.always_causal(definitions.stick_breaking_attention), draw.STICK)),
         bad_inputs=(refused.SCALE, refused.kind("current", 1), refused.FEWER_KEYS),
-        mixer=STICK, cache=partial(GrowingCache, STICK), cache_size=calls.KEYS_AND_VALUES),
+        **calls.growing(STICK)),
     Row(definition=definitions.sigmoid_attention, papers=(Paper("Ramapuram et al.", 2024, "2409.04431"),), cost=COST,
         says="Every key has a weight of its own, the sigmoid of its score, which no other key changes.",
         aliases=("sigmoid", "flash sigmoid"), sample=draw.SIGMOID,

@@ -13,7 +13,7 @@ Its files, in reading order:
     dynamic_contextual.py   each token sets how far back it looks
     counted.py              positions that gates count
     counts.py               how many keys each query sees
-    rows.py                 weights that are no softmax, a block of rows at a time
+    weighed.py              weights that are no softmax, a block of rows at a time
     forgetting.py           running sums of gates in a score rule
     stick_breaking.py       shares of what nearer keys leave, a block of rows at a time
     sigmoid.py              sigmoids by a softmax over their logs

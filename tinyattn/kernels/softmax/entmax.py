@@ -6,7 +6,7 @@ import numpy as np
 
 from tinyattn.kernels.exact.primitive import Options
 from tinyattn.kernels.softmax.dot_product import attention
-from tinyattn.kernels.softmax.rows import Weighing, weighed
+from tinyattn.kernels.softmax.weighed import Weighing, weighed
 from tinyattn.kernels.tiles.seen import sides_of
 from tinyattn.ops.bias import Bias
 from tinyattn.ops.entmax import check_alpha, entmax

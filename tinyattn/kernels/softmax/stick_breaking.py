@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tinyattn.kernels.exact.primitive import Options
-from tinyattn.kernels.softmax.rows import Weighing, weighed
+from tinyattn.kernels.softmax.weighed import Weighing, weighed
 from tinyattn.ops.checks import truth
 from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.options import check_scale, first_position

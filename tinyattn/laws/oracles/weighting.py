@@ -77,8 +77,8 @@ def broken_sticks(q: Array, k: Array, v: Array, *, current: bool = False, scale:
 
 def halves(q: Array, k: Array, v: Array, *, current: bool = False, scale: float | None = None) -> Any:
     """Returns retention with a decay of one half and keys of 1, of which half is taken with `current`, else the own value."""
-    ones, decay = (np.ones((*x.shape[:-1], 1), x.dtype) for x in (q, k)), np.full(k.shape[-3], np.log(0.5), k.dtype)
-    summed = definitions.retention(*ones, v, log_decay=decay)
+    ones, decay = [np.ones((*x.shape[:-1], 1), x.dtype) for x in (q, k)], np.full(k.shape[-3], np.log(0.5), k.dtype)
+    summed = definitions.retention(ones[0], ones[1], v, log_decay=decay)
     return 0.5 * summed if current else summed - own_values(q, k, v)
 
 

@@ -124,7 +124,8 @@ def blocks(q: Array, k: Array, options: Options) -> Iterator[Block]:
             if isinstance(mask, np.ndarray) and mask.ndim > 1 and mask.shape[-2] > 1:
                 mask = mask[..., start:stop, :]
             hidden = mask is not None or options.left is not None or options.right is not None
-            yield Block(start, stop, low, high, seen_tile(mask, options.left, options.right, positions, keys, full) if hidden else None)
+            seen = seen_tile(mask, options.left, options.right, positions, keys, full) if hidden else None
+            yield Block(start, stop, low, high, seen)
 
 
 def part(x: Array, n: int, shape: tuple[int, ...]) -> Array:
