@@ -36,6 +36,7 @@ Its files, in reading order:
     paged.py                many sequences in one pool of pages
     latent.py               latent vectors
     chunk.py                tokens with their gates
+    tokens.py               keys and values with gates per token
     state.py                only the state of a recurrence
     cross.py                an encoder's memory
     shared.py               the keys of another layer

@@ -2,24 +2,48 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from tinyattn import definitions, fastest
+from tinyattn.caches.tokens import TokenCache
 from tinyattn.catalog import calls, refused
+from tinyattn.catalog.cache_size import KEYS_VALUES_AND_GATES
 from tinyattn.catalog.row import BadInput, Paper, Row
 from tinyattn.laws.cached import decoder_laws
 from tinyattn.laws.draw import weighting as draw
-from tinyattn.laws.draw.options import given
+from tinyattn.laws.draw.options import but, given
 from tinyattn.laws.draw.variants import CAUSAL, SOFTMAX
 from tinyattn.laws.general import agrees, form_agrees
 from tinyattn.laws.law import Law
 from tinyattn.laws.oracles import weighting as oracles
-from tinyattn.layers.inputs import Parameter
+from tinyattn.laws.oracles.calls import taking
+from tinyattn.layers.inputs import Input, Parameter, log_sigmoid
 
+CAUSAL_ATTENTION = taking(definitions.attention, "scale", "window", causal=True)
 COST = "heads i j (d + e)"
 STICK = calls.always_causal(fastest.stick_breaking_attention)
 NOT_FINITE = {name: BadInput({name: np.full(4, np.nan)}, ValueError, (name, "NaN")) for name in ("offset", "factor")}
+FORGET = calls.always_causal(fastest.forgetting_attention)
 ROWS = (
+    Row(definition=definitions.forgetting_attention, papers=(Paper("Lin et al.", 2025, "2503.02130"),), cost=COST,
+        says="Each token sets how much of everything before it is forgotten.",
+        aliases=("fox", "forgetting transformer", "forget gate"), sample=draw.FORGET,
+        laws=(*form_agrees("gates_one_by_one", oracles.forgotten, draw.FORGET,
+                           "Going back from a query, with each key's gate lowering all keys before it, gives the same."),
+              agrees("attention", CAUSAL_ATTENTION, draw=but(draw.FORGET, draw.all_gates(0.0)), to="attention",
+                     says="With gates wide open it is causal attention."),
+              agrees("attention_with_alibi", oracles.with_slopes, draw=but(draw.FORGET, draw.gates_of_heads), to="attention",
+                     says="With the same gate at every token it is causal attention with ALiBi, with minus the log gates as slopes."),
+              agrees("packed_documents", oracles.in_documents, draw=but(draw.FORGET, draw.open_or_closed), to="attention",
+                     says="A closed gate begins a document: nothing before the token is seen, and the token itself is."),
+              *decoder_laws(calls.always_causal(definitions.forgetting_attention), draw.FORGET, cache=TokenCache)),
+        bad_inputs=(refused.WINDOW, refused.SCALE, refused.shape("log_forget", 1, 1), refused.FEWER_KEYS,
+                    BadInput({"log_forget": np.ones((1, 4, 7))}, ValueError, ("log_forget", "at most 0")),
+                    BadInput({"log_forget": np.full((1, 4, 7), np.nan)}, ValueError, ("log_forget", "NaN"))),
+        inputs=(Input("log_forget", "heads", log_sigmoid, 4.0),),
+        mixer=FORGET, cache=partial(TokenCache, FORGET), cache_size=KEYS_VALUES_AND_GATES),
     Row(definition=definitions.stick_breaking_attention, papers=(Paper("Tan et al.", 2024, "2410.17980"),), cost=COST,
         says="From the nearest key backwards, each key takes a share of the weight that nearer keys left.",
         aliases=("stick breaking", "sbatt"), sample=draw.STICK, forms={"with_rest": definitions.stick_breaking_attention_with_rest},

@@ -45,7 +45,7 @@ def forgotten(q: Array, k: Array, v: Array, *, log_forget: Array, window: Any = 
             lowered = lowered + log_forget[..., j]
         weights = softmax_of(np.stack(logs[::-1], axis=-1))
         rows.append(np.einsum("...j,...je->...e", weights, values[..., at + 1 - len(logs) : at + 1, :]))
-    return np.stack(rows, axis=-2) if rows else 0.0 * q[..., :0, :1] * v[..., :1, :][..., :0, :]
+    return np.stack(rows, axis=-2) if rows else 0.0 * q[..., :0, :1] * values[..., :0, :]
 
 
 def with_slopes(q: Array, k: Array, v: Array, *, log_forget: Array, **options: Any) -> Any:

@@ -13,6 +13,7 @@ Its files, in reading order:
     arrays.py               dtypes and memory layouts
     linear.py               linear attention and its states
     variants.py             attention with one thing changed
+    forgetting.py           gates that forget
     weighting.py            weights that are no plain softmax
     latent.py               latent attention
     recurrent.py            states that decay or are corrected
@@ -45,6 +46,7 @@ from tinyattn.testing.broken import (
     delta,
     dual_chunk,
     features,
+    forgetting,
     gradient,
     heads,
     latent,
@@ -79,6 +81,7 @@ HALLS = (
     gradient,
     arrays,
     variants,
+    forgetting,
     weighting,
     latent,
     contextual,
