@@ -10,7 +10,7 @@ from tinyattn.ops.softmax import nonzero, softmax
 from tinyattn.ops.storage import widened
 from tinyattn.ops.types import Array
 
-# Halvings of an interval: as many as a float64 has bits.
+# Halvings of an interval: as many as a float64 has bits. Newton's steps are fewer: each doubles the digits in the end.
 HALVINGS = 53
 
 
@@ -40,7 +40,7 @@ def entmax(scores: Array, alpha: float = 1.5) -> Array:
     largest, hidden = largest_weight(plain - top, alpha).astype(scores.dtype), plain - top == -np.inf
     # So far below the largest a score has no weight either, and infinity times a gradient of 0 would be NaN.
     below = np.where(hidden, -2.0 / (alpha - 1.0), scores - top)
-    for _ in range(2):
+    for _ in range(0 if plain is scores else 2):
         weights, slopes = weights_of(below, largest, alpha)
         largest = largest - (weights.sum(axis=-1, keepdims=True) - 1.0) / nonzero(slopes.sum(axis=-1, keepdims=True))
     return np.where(hidden, 0.0, weights_of(below, largest, alpha)[0])
@@ -64,11 +64,20 @@ def weights_of(below: Array, largest: Array, alpha: float) -> tuple[Array, Array
 
 
 def largest_weight(below: Array, alpha: float) -> Array:
-    """Returns each row's largest weight: exactly, from sorted scores, for alpha 1.5 and 2, else by bisection."""
+    """Returns each row's largest weight: exactly, from sorted scores, for alpha 1.5 and 2, else by steps."""
     below = below.astype(np.float64)
     if alpha in (1.5, 2.0):
         return (-sorted_threshold((alpha - 1.0) * below, alpha)) ** (1.0 / (alpha - 1.0))
     low, high = np.full((*below.shape[:-1], 1), 1.0 / below.shape[-1]), np.ones((*below.shape[:-1], 1))
+    if alpha < 2.0:
+        # The sum of a row's weights is convex in the largest of them, and at least 1 at 1: from there the steps go down to the root.
+        for _ in range(HALVINGS):
+            weights, slopes = weights_of(below, high, alpha)
+            step = (weights.sum(axis=-1, keepdims=True) - 1.0) / nonzero(slopes.sum(axis=-1, keepdims=True))
+            high = np.maximum(high - step, low)
+            if (np.abs(step) <= 1e-15).all():
+                break
+        return high
     for _ in range(HALVINGS):
         middle = 0.5 * (low + high)
         less = weights_of(below, middle, alpha)[0].sum(axis=-1, keepdims=True) < 1.0

@@ -8,7 +8,7 @@ from tinyattn.definitions.softmax.dot_product import attention
 from tinyattn.ops.arguments import check_per_head
 from tinyattn.ops.bias import Bias
 from tinyattn.ops.masks.pattern import Pattern
-from tinyattn.ops.options import Window, count_visible, visible_keys
+from tinyattn.ops.options import Window, check_scale, count_visible, visible_keys
 from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array
 
@@ -39,5 +39,5 @@ def scalable_softmax_attention(q: Array, k: Array, v: Array, *, factor: Array | 
     full = (*q.shape[:-1], k.shape[-2])
     seen = count_visible(visible_keys(mask, causal, window, full), full, q.dtype)
     sharpness = check_per_head("factor", factor, q) * np.log(np.maximum(seen, 1.0))
-    return attention(q * sharpness, k, v, mask=mask, bias=bias, causal=causal, window=window, scale=scale, softcap=softcap,
-                     sinks=sinks)
+    return attention(q * check_scale(scale, q.shape[-1]) * sharpness, k, v, mask=mask, bias=bias, causal=causal, window=window,
+                     scale=1.0, softcap=softcap, sinks=sinks)

@@ -9,7 +9,7 @@ from tinyattn.kernels.softmax.dot_product import attention
 from tinyattn.ops.arguments import check_per_head
 from tinyattn.ops.bias import Bias
 from tinyattn.ops.masks.pattern import Pattern
-from tinyattn.ops.options import Window
+from tinyattn.ops.options import Window, check_scale
 from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array
 
@@ -34,5 +34,5 @@ def scalable_softmax_attention(q: Array, k: Array, v: Array, *, factor: Array | 
     """
     seen = counts_of(mask, causal, window, (*q.shape[:-1], k.shape[-2]), q.dtype)
     sharpness = check_per_head("factor", factor, q) * np.log(np.maximum(seen, 1))
-    return attention(q * sharpness, k, v, mask=mask, bias=bias, causal=causal, window=window, scale=scale, softcap=softcap,
-                     sinks=sinks)
+    return attention(q * check_scale(scale, q.shape[-1]) * sharpness, k, v, mask=mask, bias=bias, causal=causal, window=window,
+                     scale=1.0, softcap=softcap, sinks=sinks)

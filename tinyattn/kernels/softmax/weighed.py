@@ -124,7 +124,8 @@ def blocks(q: Array, k: Array, options: Options) -> Iterator[Block]:
             if isinstance(mask, np.ndarray) and mask.ndim > 1 and mask.shape[-2] > 1:
                 mask = mask[..., start:stop, :]
             hidden = mask is not None or options.left is not None or options.right is not None
-            seen = seen_tile(mask, options.left, options.right, positions, keys, full) if hidden else None
+            rows = (*full[:-2], stop - start, kv_len)
+            seen = seen_tile(mask, options.left, options.right, positions, keys, rows) if hidden else None
             yield Block(start, stop, low, high, seen)
 
 
