@@ -10,8 +10,8 @@ from tinyattn.ops.softmax import nonzero, softmax
 from tinyattn.ops.storage import widened
 from tinyattn.ops.types import Array
 
-# Halvings of an interval: as many as a float64 has bits. Newton's steps are fewer: each doubles the digits in the end.
-HALVINGS = 53
+# Halvings of an interval from 1 / n to 1, after which a small number has all its digits. Newton takes fewer steps.
+HALVINGS = 63
 
 
 def check_alpha(alpha: float) -> float:
