@@ -76,6 +76,8 @@ from tinyattn.fastest import disentangled_attention as disentangled_attention
 from tinyattn.fastest import dual_chunk_attention as dual_chunk_attention
 from tinyattn.fastest import dual_chunk_attention_merged as dual_chunk_attention_merged
 from tinyattn.fastest import dynamic_contextual_attention as dynamic_contextual_attention
+from tinyattn.fastest import entmax_attention as entmax_attention
+from tinyattn.fastest import forgetting_attention as forgetting_attention
 from tinyattn.fastest import gated_attention as gated_attention
 from tinyattn.fastest import gated_delta_rule as gated_delta_rule
 from tinyattn.fastest import gated_linear_attention as gated_linear_attention
@@ -105,10 +107,15 @@ from tinyattn.fastest import qk_norm_attention as qk_norm_attention
 from tinyattn.fastest import relative_position_attention as relative_position_attention
 from tinyattn.fastest import retention as retention
 from tinyattn.fastest import rwkv6 as rwkv6
+from tinyattn.fastest import scalable_softmax_attention as scalable_softmax_attention
 from tinyattn.fastest import shifted_sparse_attention as shifted_sparse_attention
 from tinyattn.fastest import shifted_window_attention as shifted_window_attention
+from tinyattn.fastest import sigmoid_attention as sigmoid_attention
 from tinyattn.fastest import simple_gated_linear_attention as simple_gated_linear_attention
 from tinyattn.fastest import softmax_off_by_one_attention as softmax_off_by_one_attention
+from tinyattn.fastest import sparsemax_attention as sparsemax_attention
+from tinyattn.fastest import stick_breaking_attention as stick_breaking_attention
+from tinyattn.fastest import stick_breaking_attention_with_rest as stick_breaking_attention_with_rest
 from tinyattn.fastest import streaming_attention as streaming_attention
 from tinyattn.fastest import streaming_llm_attention as streaming_llm_attention
 from tinyattn.fastest import talking_heads_attention as talking_heads_attention

@@ -18,6 +18,7 @@ from tinyattn.catalog import (
     solved,
     sparse,
     states,
+    weighting,
 )
 from tinyattn.catalog.row import Row
 from tinyattn.models import checkpoint
@@ -25,6 +26,7 @@ from tinyattn.models.checkpoint import Saved
 
 FAMILIES = (
     softmax,
+    weighting,
     positions,
     relative,
     sparse,

@@ -43,6 +43,8 @@ from tinyattn.kernels.softmax.dot_product import attention, attention_with_lse
 from tinyattn.kernels.softmax.dual_chunk import dual_chunk_attention
 from tinyattn.kernels.softmax.dual_chunk_merged import dual_chunk_attention_merged
 from tinyattn.kernels.softmax.dynamic_contextual import dynamic_contextual_attention
+from tinyattn.kernels.softmax.entmax import entmax_attention
+from tinyattn.kernels.softmax.forgetting import forgetting_attention
 from tinyattn.kernels.softmax.gated import gated_attention
 from tinyattn.kernels.softmax.grouped_query import grouped_query_attention
 from tinyattn.kernels.softmax.latent_absorbed import latent_attention_absorbed
@@ -53,6 +55,10 @@ from tinyattn.kernels.softmax.off_by_one import softmax_off_by_one_attention
 from tinyattn.kernels.softmax.path import path_attention
 from tinyattn.kernels.softmax.qk_norm import qk_norm_attention
 from tinyattn.kernels.softmax.relative_position import relative_position_attention
+from tinyattn.kernels.softmax.scalable import scalable_softmax_attention
+from tinyattn.kernels.softmax.sigmoid import sigmoid_attention
+from tinyattn.kernels.softmax.sparsemax import sparsemax_attention
+from tinyattn.kernels.softmax.stick_breaking import stick_breaking_attention, stick_breaking_attention_with_rest
 from tinyattn.kernels.softmax.streaming import streaming_attention
 from tinyattn.kernels.softmax.talking_heads import talking_heads_attention
 from tinyattn.kernels.sparse.bigbird import bigbird_attention
@@ -91,6 +97,8 @@ __all__ = [
     "dual_chunk_attention",
     "dual_chunk_attention_merged",
     "dynamic_contextual_attention",
+    "entmax_attention",
+    "forgetting_attention",
     "gated_attention",
     "gated_delta_rule",
     "gated_linear_attention",
@@ -122,10 +130,15 @@ __all__ = [
     "relative_position_attention",
     "retention",
     "rwkv6",
+    "scalable_softmax_attention",
     "shifted_sparse_attention",
     "shifted_window_attention",
+    "sigmoid_attention",
     "simple_gated_linear_attention",
     "softmax_off_by_one_attention",
+    "sparsemax_attention",
+    "stick_breaking_attention",
+    "stick_breaking_attention_with_rest",
     "streaming_attention",
     "streaming_llm_attention",
     "talking_heads_attention",

@@ -9,6 +9,7 @@ Its files, in reading order:
     heads.py                splitting, merging and grouping heads
     softmax.py              softmax, log-softmax, log-sum-exp
     merge.py                merging two partial results of attention
+    entmax.py               entmax and sparsemax
     largest.py              selecting the largest numbers of a row
     norm.py                 RMS norm, layer norm, unit length
     erf.py                  the error function

@@ -13,6 +13,8 @@ Its files, in reading order:
     arrays.py               dtypes and memory layouts
     linear.py               linear attention and its states
     variants.py             attention with one thing changed
+    forgetting.py           gates that forget
+    weighting.py            weights that are no plain softmax
     latent.py               latent attention
     recurrent.py            states that decay or are corrected
     solved.py               regressions, levels
@@ -44,6 +46,7 @@ from tinyattn.testing.broken import (
     delta,
     dual_chunk,
     features,
+    forgetting,
     gradient,
     heads,
     latent,
@@ -63,6 +66,7 @@ from tinyattn.testing.broken import (
     states,
     stream,
     variants,
+    weighting,
     windows,
 )
 from tinyattn.testing.broken.twin import Twin
@@ -77,6 +81,8 @@ HALLS = (
     gradient,
     arrays,
     variants,
+    forgetting,
+    weighting,
     latent,
     contextual,
     relative,
