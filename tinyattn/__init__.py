@@ -43,13 +43,14 @@ _NAMES = {
     """,
     "tinyattn.fastest": """
         attention attention_with_lse axial_attention based bigbird_attention block_mixture_attention block_sparse_attention
-        contextual_position_attention cosformer delta_rule differential_attention dual_chunk_attention dual_chunk_attention_merged
-        dynamic_contextual_attention gated_attention gated_delta_rule gated_linear_attention gathered_attention
-        global_subsampled_attention grouped_query_attention latent_attention_absorbed latent_attention_expanded linear_attention
-        linformer_attention locally_grouped_attention log_linear_attention longformer_attention lsh_attention mesa
-        multi_head_attention multi_head_local_attention multi_query_attention native_sparse_attention neighborhood_attention
-        nystrom_attention performer qk_norm_attention retention shifted_sparse_attention shifted_window_attention
-        simple_gated_linear_attention softmax_off_by_one_attention streaming_attention streaming_llm_attention
+        contextual_position_attention cosformer deepseek_sparse_attention delta_rule differential_attention dual_chunk_attention
+        dual_chunk_attention_merged dynamic_contextual_attention gated_attention gated_delta_rule gated_linear_attention
+        gathered_attention global_subsampled_attention grouped_query_attention latent_attention_absorbed latent_attention_expanded
+        lightning_indexer linear_attention linformer_attention locally_grouped_attention log_linear_attention longformer_attention
+        lsh_attention mesa multi_head_attention multi_head_local_attention multi_query_attention native_sparse_attention
+        neighborhood_attention nystrom_attention performer qk_norm_attention retention shifted_sparse_attention
+        shifted_window_attention simple_gated_linear_attention softmax_off_by_one_attention streaming_attention
+        streaming_llm_attention tensor_product_attention
     """,
     "tinyattn.ops": """
         Bias Pattern ScoreRule alibi merge relative rotary

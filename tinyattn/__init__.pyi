@@ -51,6 +51,7 @@ from tinyattn.fastest import block_mixture_attention as block_mixture_attention
 from tinyattn.fastest import block_sparse_attention as block_sparse_attention
 from tinyattn.fastest import contextual_position_attention as contextual_position_attention
 from tinyattn.fastest import cosformer as cosformer
+from tinyattn.fastest import deepseek_sparse_attention as deepseek_sparse_attention
 from tinyattn.fastest import delta_rule as delta_rule
 from tinyattn.fastest import differential_attention as differential_attention
 from tinyattn.fastest import dual_chunk_attention as dual_chunk_attention
@@ -64,6 +65,7 @@ from tinyattn.fastest import global_subsampled_attention as global_subsampled_at
 from tinyattn.fastest import grouped_query_attention as grouped_query_attention
 from tinyattn.fastest import latent_attention_absorbed as latent_attention_absorbed
 from tinyattn.fastest import latent_attention_expanded as latent_attention_expanded
+from tinyattn.fastest import lightning_indexer as lightning_indexer
 from tinyattn.fastest import linear_attention as linear_attention
 from tinyattn.fastest import linformer_attention as linformer_attention
 from tinyattn.fastest import locally_grouped_attention as locally_grouped_attention
@@ -86,6 +88,7 @@ from tinyattn.fastest import simple_gated_linear_attention as simple_gated_linea
 from tinyattn.fastest import softmax_off_by_one_attention as softmax_off_by_one_attention
 from tinyattn.fastest import streaming_attention as streaming_attention
 from tinyattn.fastest import streaming_llm_attention as streaming_llm_attention
+from tinyattn.fastest import tensor_product_attention as tensor_product_attention
 from tinyattn.ops import Bias as Bias
 from tinyattn.ops import Pattern as Pattern
 from tinyattn.ops import ScoreRule as ScoreRule

@@ -25,8 +25,7 @@ KERNEL_SCORES = 4096
 DECODE_SCORES, DECODE_QUERIES = 1 << 16, 8
 # Scores of a call that fit in a core's own cache; measured: 2 MiB and above cost three times as much per element.
 PART_BYTES = 1 << 20
-# Above this many bytes for one head's scores the streaming form is faster.
-STREAM_BYTES = 1 << 26
+STREAM_BYTES = 1 << 26  # above this many bytes for one head's scores the streaming form is faster
 # Dtypes that are computed as they are; 16-bit ones are computed in float32.
 WIDE = {np.dtype(np.float32), np.dtype(np.float64)}
 ARRAYS = ("q", "k", "v")
@@ -81,8 +80,7 @@ def large(queries: tuple[int, ...], keys: tuple[int, ...]) -> bool:
     scores = math.prod(queries[:-1]) * keys[-2]
     if queries[-2] >= DECODE_QUERIES:
         return scores >= KERNEL_SCORES
-    shared = len(keys) < len(queries) or queries[-3:-2] != keys[-3:-2]
-    return scores >= DECODE_SCORES and shared
+    return scores >= DECODE_SCORES and (len(keys) < len(queries) or queries[-3:-2] != keys[-3:-2])
 
 
 def folds(queries: tuple[int, ...], keys: tuple[int, ...]) -> bool:
@@ -183,8 +181,7 @@ def one_query(q: Array, k: Array, v: Array, definition: Callable[..., Any]) -> A
     >>> one_query(np.zeros((1, 1, 2)), np.zeros((1, 2, 2)), np.array([[[1.0], [3.0]]]), definitions.attention)
     array([[[2.]]])
     """
-    *leading, heads, _, dim = q.shape
-    kv_heads = k.shape[-3]
+    (*leading, heads, _, dim), kv_heads = q.shape, k.shape[-3]
     scores = (q * dim ** -0.5).reshape(*leading, kv_heads, heads // kv_heads, dim) @ k.mT
     top = scores.max(axis=-1, keepdims=True)
     if np.count_nonzero(np.isfinite(top)) < top.size:
@@ -210,6 +207,7 @@ bigbird_attention = fastest(definitions.bigbird_attention)
 block_mixture_attention = fastest(definitions.block_mixture_attention)
 block_sparse_attention = fastest(definitions.block_sparse_attention)
 cosformer = fastest(definitions.cosformer, worth=folds)
+deepseek_sparse_attention = fastest(definitions.deepseek_sparse_attention)
 delta_rule = fastest(definitions.delta_rule, partial(definitions.delta_rule_chunked, chunk=16), folds)
 contextual_position_attention = fastest(definitions.contextual_position_attention)
 differential_attention = fastest(definitions.differential_attention)
@@ -224,6 +222,7 @@ global_subsampled_attention = fastest(definitions.global_subsampled_attention)
 grouped_query_attention = fastest(definitions.grouped_query_attention, in_numpy(definitions.grouped_query_attention))
 latent_attention_absorbed = fastest(definitions.latent_attention_absorbed)
 latent_attention_expanded = fastest(definitions.latent_attention_expanded)
+lightning_indexer = fastest(definitions.lightning_indexer)
 linear_attention = fastest(definitions.linear_attention, definitions.linear_attention_chunked, folds)
 linformer_attention = fastest(definitions.linformer_attention)
 locally_grouped_attention = fastest(definitions.locally_grouped_attention)
@@ -248,3 +247,4 @@ simple_gated_linear_attention = fastest(definitions.simple_gated_linear_attentio
 softmax_off_by_one_attention = fastest(definitions.softmax_off_by_one_attention)
 streaming_attention = fastest(definitions.streaming_attention, in_numpy(definitions.streaming_attention))
 streaming_llm_attention = fastest(definitions.streaming_llm_attention)
+tensor_product_attention = fastest(definitions.tensor_product_attention, worth=lambda *shapes: True)  # pairs, which have no shape

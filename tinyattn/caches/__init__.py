@@ -35,6 +35,7 @@ Its files, in reading order:
     pool.py                 a pool of pages and its book
     paged.py                many sequences in one pool of pages
     latent.py               latent vectors
+    factored.py             factors of keys and values
     chunk.py                tokens with their gates
     state.py                only the state of a recurrence
     cross.py                an encoder's memory

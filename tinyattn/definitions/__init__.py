@@ -53,11 +53,14 @@ from tinyattn.definitions.softmax.off_by_one import softmax_off_by_one_attention
 from tinyattn.definitions.softmax.qk_norm import qk_norm_attention
 from tinyattn.definitions.softmax.scores import attention_scores
 from tinyattn.definitions.softmax.streaming import streaming_attention
+from tinyattn.definitions.softmax.tensor_product import tensor_product_attention
 from tinyattn.definitions.softmax.weights import attention_weights
 from tinyattn.definitions.sparse.bigbird import bigbird_attention
 from tinyattn.definitions.sparse.block_mixture import block_mixture_attention
 from tinyattn.definitions.sparse.block_sparse import block_sparse_attention
+from tinyattn.definitions.sparse.deepseek_sparse import deepseek_sparse_attention
 from tinyattn.definitions.sparse.gathered import gathered_attention
+from tinyattn.definitions.sparse.lightning_indexer import lightning_indexer
 from tinyattn.definitions.sparse.local import multi_head_local_attention
 from tinyattn.definitions.sparse.longformer import longformer_attention
 from tinyattn.definitions.sparse.lsh import lsh_attention
@@ -93,6 +96,7 @@ __all__ = [
     "contextual_position_attention",
     "contextual_position_bias",
     "cosformer",
+    "deepseek_sparse_attention",
     "delta_rule",
     "delta_rule_chunked",
     "delta_rule_recurrent",
@@ -113,6 +117,7 @@ __all__ = [
     "grouped_query_attention",
     "latent_attention_absorbed",
     "latent_attention_expanded",
+    "lightning_indexer",
     "linear_attention",
     "linear_attention_chunked",
     "linear_attention_parallel",
@@ -147,5 +152,6 @@ __all__ = [
     "spatial_gate",
     "streaming_attention",
     "streaming_llm_attention",
+    "tensor_product_attention",
     "top_k_attention",
 ]

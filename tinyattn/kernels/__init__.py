@@ -46,10 +46,13 @@ from tinyattn.kernels.softmax.multi_query import multi_query_attention
 from tinyattn.kernels.softmax.off_by_one import softmax_off_by_one_attention
 from tinyattn.kernels.softmax.qk_norm import qk_norm_attention
 from tinyattn.kernels.softmax.streaming import streaming_attention
+from tinyattn.kernels.softmax.tensor_product import tensor_product_attention
 from tinyattn.kernels.sparse.bigbird import bigbird_attention
 from tinyattn.kernels.sparse.block_mixture import block_mixture_attention
 from tinyattn.kernels.sparse.block_sparse import block_sparse_attention
+from tinyattn.kernels.sparse.deepseek_sparse import deepseek_sparse_attention
 from tinyattn.kernels.sparse.gathered import gathered_attention
+from tinyattn.kernels.sparse.lightning_indexer import lightning_indexer
 from tinyattn.kernels.sparse.local import multi_head_local_attention
 from tinyattn.kernels.sparse.longformer import longformer_attention
 from tinyattn.kernels.sparse.lsh import lsh_attention
@@ -73,6 +76,7 @@ __all__ = [
     "block_sparse_attention",
     "contextual_position_attention",
     "cosformer",
+    "deepseek_sparse_attention",
     "delta_rule",
     "differential_attention",
     "dual_chunk_attention",
@@ -86,6 +90,7 @@ __all__ = [
     "grouped_query_attention",
     "latent_attention_absorbed",
     "latent_attention_expanded",
+    "lightning_indexer",
     "linear_attention",
     "linformer_attention",
     "locally_grouped_attention",
@@ -110,5 +115,6 @@ __all__ = [
     "softmax_off_by_one_attention",
     "streaming_attention",
     "streaming_llm_attention",
+    "tensor_product_attention",
     "threads",
 ]

@@ -10,6 +10,7 @@ Its files, in reading order:
     solved.py               ridges and level scales
     lowrank.py              projections, landmarks
     sparse.py               patterns, tables, windows, choices
+    factored.py             sums of outer products, keys that an indexer chooses
     grid.py                 images
     caches.py               causal problems for caches
 """

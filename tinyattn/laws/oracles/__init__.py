@@ -7,6 +7,7 @@ Its files, in reading order:
     linear.py               weights of every pair, one matrix
     solved.py               a regression over all past tokens, levels pair by pair
     gathered.py             sparse attention row by row
+    factored.py             outer products one by one, an indexer row by row
     lowrank.py              projections and landmarks
     sparse.py               sparse attention by other mechanisms
     grid.py                 a grid cell by cell, part by part

@@ -25,6 +25,7 @@ Its files, in reading order:
     sparse.py               patterns, tables of blocks
     local.py                windows with something more
     selected.py             choices
+    factored.py             sums of outer products, choices of an indexer
     cache.py                what a cache keeps
     cache_ring.py           which token a ring sees
     cache_stored.py         pages and codes
@@ -39,6 +40,7 @@ from tinyattn.testing.broken import (
     cache_stored,
     contextual,
     dual_chunk,
+    factored,
     features,
     gradient,
     heads,
@@ -62,7 +64,7 @@ from tinyattn.testing.broken import (
 from tinyattn.testing.broken.twin import Twin
 
 HALLS = (masking, score, rule, stream, heads, lse, gradient, arrays, variants, latent, contextual, dual_chunk, sparse, local, selected,
-         linear, features, recurrent, solved, lowrank, windows, spatial, cache, cache_ring, cache_stored, cache_rows)
+         factored, linear, features, recurrent, solved, lowrank, windows, spatial, cache, cache_ring, cache_stored, cache_rows)
 MUSEUM: tuple[Twin, ...] = tuple(one for hall in HALLS for item in vars(hall).values()
                                  for one in (item if isinstance(item, tuple) else (item,)) if isinstance(one, Twin))
 
