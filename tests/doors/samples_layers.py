@@ -94,7 +94,7 @@ DOORS = {
     "LatentAttention": Door(parts(latent), after=used(X), also=USED),
     "LatentAttention.__call__": Door(of(x=X, positions=np.arange(6), causal=True), make=latent, optional=("positions",)),
     "LatentAttention.create": Door(lambda: {"rng": drawn(), **CREATED, "base": 100.0, "deviation": 0.02}, after=used(X), optional=("base",)),
-    "TensorProductAttention": Door(parts(tensor_product), after=used(X), also=USED),
+    "TensorProductAttention": Door(parts(tensor_product), after=used(X), also=(*USED, "out"), optional=("base",)),
     "TensorProductAttention.__call__": Door(of(x=X, positions=np.arange(6)), make=tensor_product, optional=("positions",)),
     "TensorProductAttention.create": Door(lambda: {"rng": drawn(), **CREATED, "base": 100.0, "deviation": 0.02}, after=used(X), optional=("base",)),
     "LayerNorm": Door(of(weight=np.ones(8, np.float32), bias=np.zeros(8, np.float32), epsilon=1e-5), after=used(X), also=USED, optional=("weight", "bias")),

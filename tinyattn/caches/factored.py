@@ -9,20 +9,26 @@ import numpy as np
 from tinyattn import fastest
 from tinyattn.caches.checks import count_of
 from tinyattn.caches.growing import GrowingCache
+from tinyattn.ops.checks import whole
 from tinyattn.ops.factors import Factors
-from tinyattn.ops.options import Window
 from tinyattn.ops.signature import floating
 from tinyattn.ops.types import Array
 
 
-def packed(q: Array, k: Array, v: Array, *, heads: int, kv_heads: int, causal: bool = True, window: Window | None = None,
-           scale: float | None = None, softcap: float | None = None) -> Array:
-    """Returns tensor product attention of arrays (..., rank, length, heads + d), each the head factors before the channel factors."""
+def packed(q: Array, k: Array, v: Array, *, heads: int, kv_heads: int, causal: bool = True, **options: Any) -> Array:
+    """Returns tensor product attention of arrays (..., rank, length, heads + d), each the head factors before the channel factors.
+
+    Options and errors are those of `tensor_product_attention`.
+
+    >>> packed(*[np.ones((2, 3, 4 + 8))] * 3, heads=4, kv_heads=4).shape
+    (4, 3, 8)
+    """
+    heads, kv_heads = whole("heads", heads, 1), whole("kv_heads", kv_heads, 1)
+
     def factors(x: Array, count: int) -> Factors:
         return np.swapaxes(x[..., :count], -2, -3), np.swapaxes(x[..., count:], -2, -3)
 
-    return fastest.tensor_product_attention(factors(q, heads), factors(k, kv_heads), factors(v, kv_heads), causal=causal,
-                                            window=window, scale=scale, softcap=softcap)
+    return fastest.tensor_product_attention(factors(q, heads), factors(k, kv_heads), factors(v, kv_heads), causal=causal, **options)
 
 
 packed.per_token = {}  # type: ignore[attr-defined]  # as `@shapes` declares it: no option has one entry per token

@@ -12,7 +12,7 @@ from tinyattn.caches.factored import packed
 from tinyattn.layers.attention import Stepping, rotated, without_causal
 from tinyattn.layers.checks import check_cache, check_heads, check_mechanism, check_rotated
 from tinyattn.layers.linear import normal, project
-from tinyattn.ops.checks import real
+from tinyattn.ops.checks import real, whole
 from tinyattn.ops.heads import merge_heads
 from tinyattn.ops.signature import floating
 from tinyattn.ops.types import Array
@@ -47,9 +47,11 @@ class TensorProductAttention:
         check_mechanism(self.mechanism)
         if self.base is not None:
             real("base", self.base, above=1.0)
-        for name, weight in (("q", self.q), ("k", self.k), ("v", self.v)):
-            if floating(name, weight).ndim != 3:
-                raise ValueError(f"{name}: expected shape (width, rank, heads + channels), got {weight.shape}")
+        heads, kv_heads = whole("heads", self.heads, 1), whole("kv_heads", self.kv_heads, 1)
+        for name, weight, count in (("q", self.q, heads), ("k", self.k, kv_heads), ("v", self.v, kv_heads)):
+            shape = floating(name, weight).shape
+            if len(shape) != 3 or not shape[1] or shape[2] <= count:
+                raise ValueError(f"{name}: expected shape (width, rank, {count} heads + channels), got {shape}")
 
     @classmethod
     def create(cls, rng: np.random.Generator, width: int, heads: int, kv_heads: int, *, mechanism: Callable[..., Any] = packed,
