@@ -27,4 +27,5 @@ def deepseek_sparse_attention(q: Array, k: Array, v: Array, *, q_index: Array, k
     """
     q_index, k_index = check_index(q_index, k_index, q, k)
     chosen = lightning_indexer(q_index, k_index, weights=weights, keep=keep, causal=causal)
-    return attention(q, k, v, mask=chosen, scale=scale)
+    # Said again, `causal` spares the kernel the tiles that the mask hides.
+    return attention(q, k, v, mask=chosen, causal=causal, scale=scale)
