@@ -109,7 +109,7 @@ def test_bits_are_the_same_for_any_number_of_threads(name, monkeypatch):
 
 
 # Kernels of NumPy's functions alone, which have all derivatives, or none as a choice has.
-PRODUCTS = {"lightning_indexer", "log_linear_attention", "mesa"}
+PRODUCTS = {"lightning_indexer", "log_linear_attention"}
 
 
 def second(name, door):
