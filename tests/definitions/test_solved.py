@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tinyattn import definitions, kernels
+from tinyattn.caches import StateCache
 from tinyattn.laws.oracles import solved
 from tinyattn.ops.levels import levels_of
 
@@ -110,3 +111,35 @@ def test_the_kernel_goes_on_from_any_number_of_tokens(seen):
     np.testing.assert_allclose(got[0], want[0], rtol=1e-10, atol=1e-12)
     np.testing.assert_allclose(got[1][0], want[1][0], rtol=1e-10, atol=1e-12)
     np.testing.assert_array_equal(got[1][1], want[1][1])
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_a_state_of_two_arrays_is_cut_moved_and_kept_in_a_file(name, tmp_path):
+    q, k, v, options = Q[:, :, [0, 0, 0, 1, 2, 3, 4]], K, V, FORMS[name]
+    rows = [np.concatenate((x, 2 * x)) for x in (q, k, v)]
+    gates = {n: x if n == "ridge" else np.concatenate((x, x)) for n, x in options.items()}
+
+    def tokens(a, b):
+        return {n: x if n == "ridge" else x[:, :, a:b] for n, x in gates.items()}
+
+    want = getattr(definitions, name)(*rows, **gates)
+    cache = StateCache(getattr(definitions, name), slack=2)
+    for a, b in ((0, 1), (1, 6)):
+        cache.step(*(x[:, :, a:b] for x in rows), **tokens(a, b))
+    cache.truncate(5)
+    cache.reorder(np.array([1, 0, 1]))
+    moved = [x[[1, 0, 1]] for x in rows]
+    picked = {n: x if n == "ridge" else x[[1, 0, 1], :, 5:] for n, x in gates.items()}
+    np.testing.assert_allclose(cache.step(*(x[:, :, 5:] for x in moved), **picked), want[[1, 0, 1], :, 5:], rtol=1e-11)
+    whole = StateCache(getattr(definitions, name))
+    whole.step(*(x[:, :, :5] for x in rows), **tokens(0, 5))
+    whole.save(tmp_path / "state")
+    loaded = StateCache.load(tmp_path / "state", mechanism=getattr(definitions, name))
+    np.testing.assert_allclose(loaded.step(*(x[:, :, 5:] for x in rows), **tokens(5, 7)), want[:, :, 5:], rtol=1e-11)
+
+
+def test_what_a_query_alone_cannot_say_is_named():
+    cache = StateCache(definitions.log_linear_attention)
+    cache.step(Q[:, :, :3], K[:, :, :3], V[:, :, :3], **{n: x[:, :, :3] for n, x in FORMS["log_linear_attention"].items()})
+    with pytest.raises(ValueError, match="attend: .*step answers"):
+        cache.attend(Q[:, :, :1])
