@@ -66,6 +66,15 @@ _NAMES = {
         shifted_sparse_attention shifted_window_attention sigmoid_attention simple_gated_linear_attention
         softmax_off_by_one_attention sparsemax_attention stick_breaking_attention stick_breaking_attention_with_rest
         streaming_attention streaming_llm_attention talking_heads_attention top_k_attention
+        contextual_position_attention cosformer cosine_attention deepseek_sparse_attention delta_product delta_rule
+        differential_attention disentangled_attention dual_chunk_attention dual_chunk_attention_merged dynamic_contextual_attention
+        gated_attention gated_delta_rule gated_linear_attention gathered_attention global_subsampled_attention
+        grouped_query_attention latent_attention_absorbed latent_attention_expanded lightning_attention lightning_indexer
+        linear_attention linformer_attention locally_grouped_attention log_linear_attention longformer_attention lsh_attention mesa
+        mlstm multi_head_attention multi_head_local_attention multi_query_attention native_sparse_attention neighborhood_attention
+        nystrom_attention performer qk_norm_attention relative_position_attention retention rwkv6 shifted_sparse_attention
+        shifted_window_attention simple_gated_linear_attention softmax_off_by_one_attention streaming_attention
+        streaming_llm_attention talking_heads_attention tensor_product_attention top_k_attention
     """,
     "tinyattn.ops": """
         Bias Pattern ScoreRule alibi merge relative rotary

@@ -69,6 +69,7 @@ from tinyattn.fastest import block_sparse_attention as block_sparse_attention
 from tinyattn.fastest import contextual_position_attention as contextual_position_attention
 from tinyattn.fastest import cosformer as cosformer
 from tinyattn.fastest import cosine_attention as cosine_attention
+from tinyattn.fastest import deepseek_sparse_attention as deepseek_sparse_attention
 from tinyattn.fastest import delta_product as delta_product
 from tinyattn.fastest import delta_rule as delta_rule
 from tinyattn.fastest import differential_attention as differential_attention
@@ -87,6 +88,7 @@ from tinyattn.fastest import grouped_query_attention as grouped_query_attention
 from tinyattn.fastest import latent_attention_absorbed as latent_attention_absorbed
 from tinyattn.fastest import latent_attention_expanded as latent_attention_expanded
 from tinyattn.fastest import lightning_attention as lightning_attention
+from tinyattn.fastest import lightning_indexer as lightning_indexer
 from tinyattn.fastest import linear_attention as linear_attention
 from tinyattn.fastest import linformer_attention as linformer_attention
 from tinyattn.fastest import locally_grouped_attention as locally_grouped_attention
@@ -119,6 +121,7 @@ from tinyattn.fastest import stick_breaking_attention_with_rest as stick_breakin
 from tinyattn.fastest import streaming_attention as streaming_attention
 from tinyattn.fastest import streaming_llm_attention as streaming_llm_attention
 from tinyattn.fastest import talking_heads_attention as talking_heads_attention
+from tinyattn.fastest import tensor_product_attention as tensor_product_attention
 from tinyattn.fastest import top_k_attention as top_k_attention
 from tinyattn.ops import Bias as Bias
 from tinyattn.ops import Pattern as Pattern

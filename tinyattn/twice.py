@@ -21,11 +21,13 @@ def walked() -> Mapping[Any, Callable[..., Any]]:
     from tinyattn.kernels.chosen import keys
     from tinyattn.kernels.chosen import primitive as chosen
     from tinyattn.kernels.exact import primitive as exact
+    from tinyattn.kernels.linear import mesa
     from tinyattn.kernels.softmax import by_rows
     from tinyattn.kernels.states import primitive as folded
     return {exact.attention_with_lse: plain_attention, chosen.chosen_attention: plain_chosen, folded.states: plain_states,
             keys.products_of_picks: keys.products_in_numpy, keys.sum_of_picks: keys.sum_in_numpy,
-            by_rows.attention_by_rows: plain_rows}
+            by_rows.attention_by_rows: plain_rows,
+            mesa.solution: mesa.by_chunks, mesa.corrected: mesa.corrected_by_chunks}
 
 
 def plain_attention(q: Array, k: Array, v: Array, bias: Array | None, distance: Array | None, sinks: Array | None,

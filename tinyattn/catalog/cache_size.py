@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from tinyattn.layers.tensor_product import RANK
 from tinyattn.ops.levels import levels_of
 
 
@@ -86,6 +87,10 @@ NORMALISED_STATE = CacheSize("kv_heads features (value_dim + 1) itemsize", state
 # As wide as the keys and values of all kv heads, with half a head of rotated channels.
 LATENT = CacheSize("length (r + p) itemsize", lambda length, kv_heads, head_dim, value_dim, itemsize:
                    length * (kv_heads * (head_dim + value_dim) + head_dim // 2) * itemsize)
+# Keys and values of rank 2, as the layer makes them.
+FACTORS = CacheSize("length rank (2 kv_heads + head_dim + value_dim) itemsize",
+                    lambda length, kv_heads, head_dim, value_dim, itemsize:
+                    length * RANK * (2 * kv_heads + head_dim + value_dim) * itemsize)
 # head_dim numbers of a latent and value_dim of a rotated key, for any number of heads.
 LATENTS = CacheSize("length (r + p) itemsize",
                     lambda length, kv_heads, head_dim, value_dim, itemsize: length * (head_dim + value_dim) * itemsize)

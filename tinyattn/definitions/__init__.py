@@ -78,11 +78,14 @@ from tinyattn.definitions.softmax.sparsemax import sparsemax_attention
 from tinyattn.definitions.softmax.stick_breaking import stick_breaking_attention, stick_breaking_attention_with_rest
 from tinyattn.definitions.softmax.streaming import streaming_attention
 from tinyattn.definitions.softmax.talking_heads import talking_heads_attention
+from tinyattn.definitions.softmax.tensor_product import tensor_product_attention
 from tinyattn.definitions.softmax.weights import attention_weights
 from tinyattn.definitions.sparse.bigbird import bigbird_attention
 from tinyattn.definitions.sparse.block_mixture import block_mixture_attention
 from tinyattn.definitions.sparse.block_sparse import block_sparse_attention
+from tinyattn.definitions.sparse.deepseek_sparse import deepseek_sparse_attention
 from tinyattn.definitions.sparse.gathered import gathered_attention
+from tinyattn.definitions.sparse.lightning_indexer import lightning_indexer
 from tinyattn.definitions.sparse.local import multi_head_local_attention
 from tinyattn.definitions.sparse.longformer import longformer_attention
 from tinyattn.definitions.sparse.lsh import lsh_attention
@@ -121,6 +124,7 @@ __all__ = [
     "cosformer",
     "cosine_attention",
     "decomposed_position_bias",
+    "deepseek_sparse_attention",
     "delta_product",
     "delta_product_chunked",
     "delta_product_recurrent",
@@ -156,6 +160,7 @@ __all__ = [
     "lightning_attention",
     "lightning_attention_chunked",
     "lightning_attention_recurrent",
+    "lightning_indexer",
     "linear_attention",
     "linear_attention_chunked",
     "linear_attention_parallel",
@@ -207,5 +212,6 @@ __all__ = [
     "streaming_attention",
     "streaming_llm_attention",
     "talking_heads_attention",
+    "tensor_product_attention",
     "top_k_attention",
 ]

@@ -61,10 +61,13 @@ from tinyattn.kernels.softmax.sparsemax import sparsemax_attention
 from tinyattn.kernels.softmax.stick_breaking import stick_breaking_attention, stick_breaking_attention_with_rest
 from tinyattn.kernels.softmax.streaming import streaming_attention
 from tinyattn.kernels.softmax.talking_heads import talking_heads_attention
+from tinyattn.kernels.softmax.tensor_product import tensor_product_attention
 from tinyattn.kernels.sparse.bigbird import bigbird_attention
 from tinyattn.kernels.sparse.block_mixture import block_mixture_attention
 from tinyattn.kernels.sparse.block_sparse import block_sparse_attention
+from tinyattn.kernels.sparse.deepseek_sparse import deepseek_sparse_attention
 from tinyattn.kernels.sparse.gathered import gathered_attention
+from tinyattn.kernels.sparse.lightning_indexer import lightning_indexer
 from tinyattn.kernels.sparse.local import multi_head_local_attention
 from tinyattn.kernels.sparse.longformer import longformer_attention
 from tinyattn.kernels.sparse.lsh import lsh_attention
@@ -90,6 +93,7 @@ __all__ = [
     "contextual_position_attention",
     "cosformer",
     "cosine_attention",
+    "deepseek_sparse_attention",
     "delta_product",
     "delta_rule",
     "differential_attention",
@@ -108,6 +112,7 @@ __all__ = [
     "latent_attention_absorbed",
     "latent_attention_expanded",
     "lightning_attention",
+    "lightning_indexer",
     "linear_attention",
     "linformer_attention",
     "locally_grouped_attention",
@@ -142,6 +147,7 @@ __all__ = [
     "streaming_attention",
     "streaming_llm_attention",
     "talking_heads_attention",
+    "tensor_product_attention",
     "threads",
     "top_k_attention",
 ]

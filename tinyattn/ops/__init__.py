@@ -16,6 +16,7 @@ Its files, in reading order:
     activation.py           sigmoid, SiLU, GELU, softplus, ReLU
     convolution.py          each channel mixed with the tokens just before
     loss.py                 cross-entropy
+    factors.py              sums of outer products, given as pairs of factors
     masks/                  patterns: which query sees which key
     windows.py              windows of a grid
     positions/              rotary and other positions

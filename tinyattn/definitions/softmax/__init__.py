@@ -32,4 +32,5 @@ Its files, in reading order:
     dual_chunk_merged.py    the same as three attentions, merged
     latent_expanded.py      keys and values computed from one small vector per token
     latent_absorbed.py      the same, reading the small vectors themselves
+    tensor_product.py       queries, keys and values as sums of outer products
 """

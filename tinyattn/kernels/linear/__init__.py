@@ -8,7 +8,7 @@ Its files, in reading order:
     retention.py            a fixed decay per head
     gated_delta.py          a state that decays and is corrected
     delta.py                a state that is corrected, without decay
-    mesa.py                 a regression solved for all tokens of a chunk at once
+    mesa.py                 linear attention of queries that a regression has solved
     log_linear.py           one state per block and level
     lightning.py            a fixed slope per head
     rwkv6.py                a state that is read before the token is written

@@ -33,4 +33,5 @@ Its files, in reading order:
     dual_chunk_merged.py    the same
     latent_expanded.py      keys and values of every head from one latent vector
     latent_absorbed.py      the latent vectors as the one head of keys and values
+    tensor_product.py       sums of outer products
 """
