@@ -24,6 +24,7 @@ Its files, in reading order:
     rwkv6_chunked.py           the same, one chunk at a time
     mlstm_recurrent.py         an exponential input gate and a normaliser, one token at a time
     mlstm_chunked.py           the same, one chunk at a time
+    convolution_recurrent.py   each channel mixed with the tokens just before, one token at a time
     based.py                   linear attention with the first terms of an exponential
     cosformer.py               with positive features that fade with the distance
     performer.py               with random features

@@ -11,6 +11,7 @@ Its files, in reading order:
     lightning.py            a fixed slope per head
     rwkv6.py                a state that is read before the token is written
     mlstm.py                an exponential input gate and a normaliser
+    convolution.py          each channel mixed with the tokens just before
     based.py                linear attention with the first terms of an exponential
     cosformer.py            with positive features that fade with the distance
     performer.py            with random features
