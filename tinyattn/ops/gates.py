@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tinyattn.ops.checks import whole
 from tinyattn.ops.signature import of_shape
 from tinyattn.ops.types import Array
 
@@ -114,3 +115,33 @@ def causal_values(weights: Array, values: Array) -> Array:
         alone = np.where(bad[..., j : j + 1, :], values[..., j : j + 1, :], 0)
         out = out + np.where(seen, weights[..., j : j + 1] * alone, 0)
     return out
+
+
+def check_steps(q: Array, k: Array, steps: Any, log_decay: Any) -> tuple[int, int, Array]:
+    """Returns the steps per token, the position of the first query and the log decays per token, 0 where none are given.
+
+    Raises:
+        TypeError, ValueError: steps that is no int or below 1, a number of keys that it does not divide, more queries than tokens.
+    """
+    steps, (*lead, keys) = whole("steps", steps, 1), k.shape[:-1]
+    if keys % steps:
+        raise ValueError(f"k: expected a multiple of steps = {steps} keys, got shape {k.shape}")
+    if q.shape[-2] > keys // steps:
+        raise ValueError(f"q: expected q_len <= kv_len / steps, got q {q.shape}, k {k.shape} and steps = {steps}")
+    shape = (*lead, keys // steps)
+    decays = np.zeros(shape, k.dtype) if log_decay is None else check_log_decay(log_decay, shape, k.dtype)
+    return steps, keys // steps - q.shape[-2], decays
+
+
+def in_steps(q: Array, log_decay: Array, steps: int) -> tuple[Array, Array]:
+    """Returns queries and log decays per token as those of a token's steps: it decays at the first and is read at the last.
+
+    >>> q, log_decay = in_steps(np.ones((2, 1)), np.array([-1.0, -2.0]), 2)
+    >>> q.T, log_decay
+    (array([[0., 1., 0., 1.]]), array([-1.,  0., -2.,  0.]))
+    """
+    *lead, length, width = q.shape
+    asked = np.concatenate((np.zeros((*lead, length, (steps - 1) * width), q.dtype), q), axis=-1)
+    waiting = np.zeros((*log_decay.shape, steps - 1), log_decay.dtype)
+    decays = np.concatenate((log_decay[..., None], waiting), axis=-1)
+    return asked.reshape(*lead, length * steps, width), decays.reshape(*log_decay.shape[:-1], -1)
