@@ -33,14 +33,14 @@ __version__ = "0.1.0"
 # Written by tests/exports.py, as is __init__.pyi, in which type checkers and editors find the same names.
 _NAMES = {
     "tinyattn.definitions": """
-        attention_scores attention_weights contextual_position_bias decomposed_position_bias delta_product_chunked
-        delta_product_recurrent delta_rule_chunked delta_rule_recurrent gated_delta_rule_chunked gated_delta_rule_recurrent
-        gated_linear_attention_chunked gated_linear_attention_parallel gated_linear_attention_recurrent generalized_delta_rule
-        generalized_delta_rule_chunked generalized_delta_rule_recurrent kimi_delta_attention kimi_delta_attention_chunked
-        kimi_delta_attention_recurrent lightning_attention_chunked lightning_attention_recurrent linear_attention_chunked
-        linear_attention_parallel linear_attention_recurrent log_linear_attention_recurrent mesa_recurrent mlstm_chunked
-        mlstm_recurrent retention_chunked retention_parallel retention_recurrent rwkv6_chunked rwkv6_recurrent rwkv7 rwkv7_chunked
-        rwkv7_recurrent simple_gated_linear_attention_chunked simple_gated_linear_attention_parallel
+        attention_scores attention_weights causal_convolution_recurrent contextual_position_bias decomposed_position_bias
+        delta_product_chunked delta_product_recurrent delta_rule_chunked delta_rule_recurrent gated_delta_rule_chunked
+        gated_delta_rule_recurrent gated_linear_attention_chunked gated_linear_attention_parallel gated_linear_attention_recurrent
+        generalized_delta_rule generalized_delta_rule_chunked generalized_delta_rule_recurrent kimi_delta_attention
+        kimi_delta_attention_chunked kimi_delta_attention_recurrent lightning_attention_chunked lightning_attention_recurrent
+        linear_attention_chunked linear_attention_parallel linear_attention_recurrent log_linear_attention_recurrent mesa_recurrent
+        mlstm_chunked mlstm_recurrent retention_chunked retention_parallel retention_recurrent rwkv6_chunked rwkv6_recurrent rwkv7
+        rwkv7_chunked rwkv7_recurrent simple_gated_linear_attention_chunked simple_gated_linear_attention_parallel
         simple_gated_linear_attention_recurrent spatial_gate
     """,
     "tinyattn.engine": """
@@ -48,7 +48,7 @@ _NAMES = {
     """,
     "tinyattn.fastest": """
         attention attention_with_lse axial_attention based bigbird_attention block_mixture_attention block_sparse_attention
-        contextual_position_attention cosformer cosine_attention delta_product delta_rule differential_attention
+        causal_convolution contextual_position_attention cosformer cosine_attention delta_product delta_rule differential_attention
         disentangled_attention dual_chunk_attention dual_chunk_attention_merged dynamic_contextual_attention gated_attention
         gated_delta_rule gated_linear_attention gathered_attention global_subsampled_attention grouped_query_attention
         latent_attention_absorbed latent_attention_expanded lightning_attention linear_attention linformer_attention

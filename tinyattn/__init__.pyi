@@ -15,6 +15,7 @@ from tinyattn import plot as plot
 from tinyattn import testing as testing
 from tinyattn.definitions import attention_scores as attention_scores
 from tinyattn.definitions import attention_weights as attention_weights
+from tinyattn.definitions import causal_convolution_recurrent as causal_convolution_recurrent
 from tinyattn.definitions import contextual_position_bias as contextual_position_bias
 from tinyattn.definitions import decomposed_position_bias as decomposed_position_bias
 from tinyattn.definitions import delta_product_chunked as delta_product_chunked
@@ -66,6 +67,7 @@ from tinyattn.fastest import based as based
 from tinyattn.fastest import bigbird_attention as bigbird_attention
 from tinyattn.fastest import block_mixture_attention as block_mixture_attention
 from tinyattn.fastest import block_sparse_attention as block_sparse_attention
+from tinyattn.fastest import causal_convolution as causal_convolution
 from tinyattn.fastest import contextual_position_attention as contextual_position_attention
 from tinyattn.fastest import cosformer as cosformer
 from tinyattn.fastest import cosine_attention as cosine_attention

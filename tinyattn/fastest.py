@@ -15,6 +15,7 @@ from typing import Any, TypeVar, cast
 
 from tinyattn import definitions
 from tinyattn.in_numpy import DECODE_SCORES, in_numpy
+from tinyattn.ops import convolution
 from tinyattn.ops.signature import mechanism_name
 
 # With this many scores or more a kernel is faster, forward and with gradients; with fewer, calling it takes as long as the work.
@@ -108,6 +109,9 @@ based = fastest(definitions.based, worth=folds)
 bigbird_attention = fastest(definitions.bigbird_attention)
 block_mixture_attention = fastest(definitions.block_mixture_attention)
 block_sparse_attention = fastest(definitions.block_sparse_attention)
+causal_convolution = fastest(definitions.causal_convolution, convolution.causal_convolution, folds)
+cosformer = fastest(definitions.cosformer, worth=folds)
+delta_rule = fastest(definitions.delta_rule, partial(definitions.delta_rule_chunked, chunk=16), folds)
 contextual_position_attention = fastest(definitions.contextual_position_attention)
 cosformer = fastest(definitions.cosformer, worth=folds)
 cosine_attention = fastest(definitions.cosine_attention)

@@ -13,6 +13,7 @@ Its files, in reading order:
 """
 
 from tinyattn.definitions.linear.based import based
+from tinyattn.definitions.linear.convolution_recurrent import causal_convolution, causal_convolution_recurrent
 from tinyattn.definitions.linear.cosformer import cosformer
 from tinyattn.definitions.linear.delta_chunked import delta_rule_chunked
 from tinyattn.definitions.linear.delta_product_chunked import delta_product_chunked
@@ -119,6 +120,8 @@ __all__ = [
     "bigbird_attention",
     "block_mixture_attention",
     "block_sparse_attention",
+    "causal_convolution",
+    "causal_convolution_recurrent",
     "contextual_position_attention",
     "contextual_position_bias",
     "cosformer",

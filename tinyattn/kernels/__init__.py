@@ -19,6 +19,7 @@ what the mechanisms stand on.
 
 from tinyattn.kernels.exact.stored import paged_attention, quantized_attention
 from tinyattn.kernels.linear.based import based
+from tinyattn.kernels.linear.convolution import causal_convolution
 from tinyattn.kernels.linear.cosformer import cosformer
 from tinyattn.kernels.linear.delta import delta_rule
 from tinyattn.kernels.linear.delta_product import delta_product
@@ -90,6 +91,7 @@ __all__ = [
     "bigbird_attention",
     "block_mixture_attention",
     "block_sparse_attention",
+    "causal_convolution",
     "contextual_position_attention",
     "cosformer",
     "cosine_attention",
