@@ -35,11 +35,11 @@ _NAMES = {
     "tinyattn.definitions": """
         attention_scores attention_weights contextual_position_bias delta_product_chunked delta_product_recurrent delta_rule_chunked
         delta_rule_recurrent gated_delta_rule_chunked gated_delta_rule_recurrent gated_linear_attention_chunked
-        gated_linear_attention_parallel gated_linear_attention_recurrent generalized_delta_rule generalized_delta_rule_chunked
-        generalized_delta_rule_recurrent kimi_delta_attention kimi_delta_attention_chunked kimi_delta_attention_recurrent
-        linear_attention_chunked linear_attention_parallel linear_attention_recurrent retention_chunked retention_parallel
-        retention_recurrent rwkv7 rwkv7_chunked rwkv7_recurrent simple_gated_linear_attention_chunked
-        simple_gated_linear_attention_parallel simple_gated_linear_attention_recurrent spatial_gate top_k_attention
+        gated_linear_attention_parallel gated_linear_attention_recurrent generalized_delta_rule_chunked
+        generalized_delta_rule_recurrent kimi_delta_attention_chunked kimi_delta_attention_recurrent linear_attention_chunked
+        linear_attention_parallel linear_attention_recurrent retention_chunked retention_parallel retention_recurrent rwkv7_chunked
+        rwkv7_recurrent simple_gated_linear_attention_chunked simple_gated_linear_attention_parallel
+        simple_gated_linear_attention_recurrent spatial_gate top_k_attention
     """,
     "tinyattn.engine": """
         Tensor grad no_grad primitive value_and_grad vjp
@@ -48,11 +48,12 @@ _NAMES = {
         attention attention_with_lse axial_attention based bigbird_attention block_mixture_attention block_sparse_attention
         contextual_position_attention cosformer delta_product delta_rule differential_attention dual_chunk_attention
         dual_chunk_attention_merged dynamic_contextual_attention gated_attention gated_delta_rule gated_linear_attention
-        gathered_attention global_subsampled_attention grouped_query_attention latent_attention_absorbed latent_attention_expanded
-        linear_attention linformer_attention locally_grouped_attention longformer_attention lsh_attention multi_head_attention
-        multi_head_local_attention multi_query_attention native_sparse_attention neighborhood_attention nystrom_attention performer
-        qk_norm_attention retention shifted_sparse_attention shifted_window_attention simple_gated_linear_attention
-        softmax_off_by_one_attention streaming_attention streaming_llm_attention
+        gathered_attention generalized_delta_rule global_subsampled_attention grouped_query_attention kimi_delta_attention
+        latent_attention_absorbed latent_attention_expanded linear_attention linformer_attention locally_grouped_attention
+        longformer_attention lsh_attention multi_head_attention multi_head_local_attention multi_query_attention
+        native_sparse_attention neighborhood_attention nystrom_attention performer qk_norm_attention retention rwkv7
+        shifted_sparse_attention shifted_window_attention simple_gated_linear_attention softmax_off_by_one_attention
+        streaming_attention streaming_llm_attention
     """,
     "tinyattn.ops": """
         Bias Pattern ScoreRule alibi merge relative rotary

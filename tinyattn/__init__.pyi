@@ -25,10 +25,8 @@ from tinyattn.definitions import gated_delta_rule_recurrent as gated_delta_rule_
 from tinyattn.definitions import gated_linear_attention_chunked as gated_linear_attention_chunked
 from tinyattn.definitions import gated_linear_attention_parallel as gated_linear_attention_parallel
 from tinyattn.definitions import gated_linear_attention_recurrent as gated_linear_attention_recurrent
-from tinyattn.definitions import generalized_delta_rule as generalized_delta_rule
 from tinyattn.definitions import generalized_delta_rule_chunked as generalized_delta_rule_chunked
 from tinyattn.definitions import generalized_delta_rule_recurrent as generalized_delta_rule_recurrent
-from tinyattn.definitions import kimi_delta_attention as kimi_delta_attention
 from tinyattn.definitions import kimi_delta_attention_chunked as kimi_delta_attention_chunked
 from tinyattn.definitions import kimi_delta_attention_recurrent as kimi_delta_attention_recurrent
 from tinyattn.definitions import linear_attention_chunked as linear_attention_chunked
@@ -37,7 +35,6 @@ from tinyattn.definitions import linear_attention_recurrent as linear_attention_
 from tinyattn.definitions import retention_chunked as retention_chunked
 from tinyattn.definitions import retention_parallel as retention_parallel
 from tinyattn.definitions import retention_recurrent as retention_recurrent
-from tinyattn.definitions import rwkv7 as rwkv7
 from tinyattn.definitions import rwkv7_chunked as rwkv7_chunked
 from tinyattn.definitions import rwkv7_recurrent as rwkv7_recurrent
 from tinyattn.definitions import simple_gated_linear_attention_chunked as simple_gated_linear_attention_chunked
@@ -70,8 +67,10 @@ from tinyattn.fastest import gated_attention as gated_attention
 from tinyattn.fastest import gated_delta_rule as gated_delta_rule
 from tinyattn.fastest import gated_linear_attention as gated_linear_attention
 from tinyattn.fastest import gathered_attention as gathered_attention
+from tinyattn.fastest import generalized_delta_rule as generalized_delta_rule
 from tinyattn.fastest import global_subsampled_attention as global_subsampled_attention
 from tinyattn.fastest import grouped_query_attention as grouped_query_attention
+from tinyattn.fastest import kimi_delta_attention as kimi_delta_attention
 from tinyattn.fastest import latent_attention_absorbed as latent_attention_absorbed
 from tinyattn.fastest import latent_attention_expanded as latent_attention_expanded
 from tinyattn.fastest import linear_attention as linear_attention
@@ -88,6 +87,7 @@ from tinyattn.fastest import nystrom_attention as nystrom_attention
 from tinyattn.fastest import performer as performer
 from tinyattn.fastest import qk_norm_attention as qk_norm_attention
 from tinyattn.fastest import retention as retention
+from tinyattn.fastest import rwkv7 as rwkv7
 from tinyattn.fastest import shifted_sparse_attention as shifted_sparse_attention
 from tinyattn.fastest import shifted_window_attention as shifted_window_attention
 from tinyattn.fastest import simple_gated_linear_attention as simple_gated_linear_attention

@@ -20,7 +20,9 @@ def walked() -> Mapping[Any, Callable[..., Any]]:
     from tinyattn.kernels.chosen import primitive as chosen
     from tinyattn.kernels.exact import primitive as exact
     from tinyattn.kernels.states import primitive as folded
-    return {exact.attention_with_lse: plain_attention, chosen.chosen_attention: plain_chosen, folded.states: plain_states}
+    from tinyattn.kernels.states import reading_primitive as reading
+    return {exact.attention_with_lse: plain_attention, chosen.chosen_attention: plain_chosen, folded.states: plain_states,
+            reading.reading_states: plain_reading_states}
 
 
 def plain_attention(q: Array, k: Array, v: Array, bias: Array | None, distance: Array | None, sinks: Array | None,
@@ -62,4 +64,12 @@ def plain_states(q: Array, k: Array, v: Array, log_decay: Array | None, beta: Ar
         solved = definitions.simple_gated_linear_attention_chunked(q, k, v, log_decay=log_decay, **given)
     else:
         solved = definitions.gated_linear_attention_chunked(q, k, v, log_decay=log_decay, **given)
+    return cast(tuple[Array, Array], solved)
+
+
+def plain_reading_states(q: Array, k: Array, v: Array, log_decay: Array, read: Array, write: Array | None, state: Array,
+                         scale: float) -> tuple[Array, Array]:
+    """Returns by the definition what the kernel of states of which tokens read computes from the same arguments."""
+    solved = definitions.generalized_delta_rule_chunked(q, k, v, log_decay=log_decay, read=read, write=k if write is None else write,
+                                                        scale=scale, initial_state=state, return_state=True)
     return cast(tuple[Array, Array], solved)
