@@ -67,9 +67,12 @@ def plain_states(q: Array, k: Array, v: Array, log_decay: Array | None, beta: Ar
     return cast(tuple[Array, Array], solved)
 
 
-def plain_reading_states(q: Array, k: Array, v: Array, log_decay: Array, read: Array, write: Array | None, state: Array,
-                         scale: float) -> tuple[Array, Array]:
-    """Returns by the definition what the kernel of states of which tokens read computes from the same arguments."""
-    solved = definitions.generalized_delta_rule_chunked(q, k, v, log_decay=log_decay, read=read, write=k if write is None else write,
-                                                        scale=scale, initial_state=state, return_state=True)
+def plain_reading_states(q: Array, k: Array, v: Array, log_decay: Array, read: Array, write: Array | None, beta: Array | None,
+                         state: Array, scale: float) -> tuple[Array, Array]:
+    """Returns by the definitions what the kernel of states of which tokens read computes from the same arguments."""
+    given: dict[str, Any] = {"log_decay": log_decay, "scale": scale, "initial_state": state, "return_state": True}
+    if beta is not None:
+        solved = definitions.kimi_delta_attention_chunked(q, k, v, beta=beta, **given)
+    else:
+        solved = definitions.generalized_delta_rule_chunked(q, k, v, read=read, write=k if write is None else write, **given)
     return cast(tuple[Array, Array], solved)

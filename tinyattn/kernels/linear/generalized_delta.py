@@ -33,6 +33,6 @@ def generalized_delta_rule(q: Array, k: Array, v: Array, *, log_decay: Array, re
     log_decay = check_log_decay(log_decay, k.shape, k.dtype)
     read, along = check_gate("read", read, k.shape, k.dtype), check_gate("write", write, k.shape, k.dtype)
     first_position(q, k)
-    out, state = reading_states(q, k, v, log_decay, read, None if write is k else along, check_state(initial_state, k, v),
+    out, state = reading_states(q, k, v, log_decay, read, None if write is k else along, None, check_state(initial_state, k, v),
                                 check_scale(scale))
     return (out, state) if return_state else out

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from tinyattn.kernels.states.reading_primitive import reading_states
 from tinyattn.ops.gates import check_gate, check_log_decay
 from tinyattn.ops.linear_options import check_state
@@ -25,6 +23,7 @@ def kimi_delta_attention(q: Array, k: Array, v: Array, *, beta: Array, log_decay
 
     Paper: Kimi Team 2025, arXiv:2510.26692.
 
+    >>> import numpy as np
     >>> k = np.eye(2); v = np.array([[8.0], [4.0]]); halved = np.log([[1.0, 1.0], [0.5, 1.0]])
     >>> kimi_delta_attention(np.ones((2, 2)), k, v, beta=np.ones(2), log_decay=halved)
     array([[8.],
@@ -32,6 +31,5 @@ def kimi_delta_attention(q: Array, k: Array, v: Array, *, beta: Array, log_decay
     """
     log_decay, beta = check_log_decay(log_decay, k.shape, k.dtype), check_gate("beta", beta, k.shape[:-1], k.dtype)
     first_position(q, k)
-    strength, state = beta[..., None], check_state(initial_state, k, v)
-    out, last = reading_states(q, k, strength * v, log_decay, -strength * np.exp(log_decay) * k, None, state, check_scale(scale))
-    return (out, last) if return_state else out
+    out, state = reading_states(q, k, v, log_decay, None, None, beta, check_state(initial_state, k, v), check_scale(scale))
+    return (out, state) if return_state else out

@@ -7,7 +7,7 @@ to, and all other gradients are those of a state whose channels fade by themselv
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -25,10 +25,12 @@ from tinyattn.ops.types import Array
 
 
 class Saved(NamedTuple):
-    """What the backward reads; write is None where it is k, and `written` is what was then added along k, else what was read."""
+    """What the backward reads; `written` is what was added along k where that is what is written along, else what was read."""
 
-    arrays: tuple[Array, Array, Array, Array, Array]
+    arrays: tuple[Array, Array, Array, Array]
+    read: Array
     write: Array | None
+    beta: Array | None
     state: Array
     scale: float
     written: Array
@@ -36,22 +38,32 @@ class Saved(NamedTuple):
 
 @once
 @primitive
-def reading_states(q: Array, k: Array, v: Array, log_decay: Array, read: Array, write: Array | None, state: Array,
-                   scale: float) -> tuple[tuple[Array, Array], Saved]:
+def reading_states(q: Array, k: Array, v: Array, log_decay: Array, read: Array | None, write: Array | None, beta: Array | None,
+                   state: Array, scale: float) -> tuple[tuple[Array, Array], Saved]:
     """Returns ((out, last state), what the backward reads) of plain arrays (..., heads, length, dim), causal.
 
     S_t = diag(exp(log_decay_t)) S_{t-1} + write_t (read_t^T S_{t-1}) + k_t v_t^T, out_t = scale S_t^T q_t. log_decay, read and write
-    are as k; where write is None it is k.
+    are as k; where write is None it is k. With a beta (..., kv_heads, j) it is the delta rule: read is -beta exp(log_decay) k, write
+    is k, and v is times beta; both must be None.
     """
-    out, last, written = folded(q, k, v, log_decay, read, write, state, scale)
-    return (out, last), Saved((q, k, v, log_decay, read), write, state, scale, written)
+    along, added = read_by_delta(k, log_decay, beta) if read is None else read, v if beta is None else beta[..., None] * v
+    out, last, written = folded(q, k, added, log_decay, along, write, state, scale)
+    return (out, last), Saved((q, k, v, log_decay), along, write, beta, state, scale, written)
+
+
+def read_by_delta(k: Array, log_decay: Array, beta: Any) -> Array:
+    """Returns -beta exp(log_decay) k."""
+    read: Array = np.exp(log_decay)
+    read *= k
+    read *= -beta[..., None]
+    return read
 
 
 def folded(q: Array, k: Array, v: Array, log_decay: Array, read: Array, write: Array | None, state: Array,
            scale: float) -> tuple[Array, Array, Array]:
     """Returns the output, the last state, and what was read or added."""
     sizes = sizes_of(q, k, v)
-    out, last, written = np.empty((*q.shape[:-1], sizes.value_dim), q.dtype), np.empty(state.shape, q.dtype), np.empty(v.shape, q.dtype)
+    out, last, written = (np.empty(shape, q.dtype) for shape in ((*q.shape[:-1], sizes.value_dim), state.shape, v.shape))
     given = (sizes, scale, *rows_of(q), *rows_of(k), *rows_of(v))
     rest = (flat(read), np.zeros(0, q.dtype) if write is None else flat(write), flat(state), out.reshape(-1), last.reshape(-1),
             written.reshape(-1))
@@ -67,32 +79,37 @@ def folded(q: Array, k: Array, v: Array, log_decay: Array, read: Array, write: A
 
 @reading_states.backward
 def _(d_outs: tuple[Array, Array], saved: Saved) -> dict[str, Array | None]:
-    (q, k, v, log_decay, read), write, written = saved.arrays, saved.write, saved.written
-    first, kv_heads = k.shape[-2] - q.shape[-2], k.shape[-3]
-    queries, d_queries = (split_group(behind(x, first), kv_heads) for x in (saved.scale * q, d_outs[0]))
-    own = k if write is None else write
-    d_written = gradient_of_written(queries, d_queries, d_outs[1], log_decay, read, own)
-    # One token more, the first: a token reads what the queries of the token before read.
-    asked = np.concatenate((behind(queries, 1), beside(read)), axis=-3)
-    d_asked = np.concatenate((behind(d_queries, 1), beside(d_written)), axis=-3)
-    sources = [(k, written if write is None else v, saved.state)]
+    (q, k, v, log_decay), read, write, beta, state, written = *saved[:5], saved.written
+    d_last, first, own = d_outs[1], k.shape[-2] - q.shape[-2], k if write is None else write
+    queries, d_queries = (split_group(behind(x, first), k.shape[-3]) for x in (saved.scale * q, d_outs[0]))
+    d_written = gradient_of_written(queries, d_queries, d_last, log_decay, read, own)
+    # A token reads what the queries of the token before read.
+    asked, d_asked = (np.concatenate((x, of_the_next(y)), axis=-3) for x, y in ((queries, read), (d_queries, d_written)))
+    start = state if write is None else np.zeros_like(state)
+    d_q, d_own, d_x, d_log_decay, d_state = added_gradients(asked, own, written, log_decay, start, d_asked, d_last)
+    d_k, d_v = d_own, d_x
     if write is not None:
-        sources.append((write, written, np.zeros_like(saved.state)))
-    d_q, d_k, d_v, d_log_decay, d_state = added_gradients(asked, d_asked, d_outs[1], log_decay, sources)
-    d_queries = saved.scale * d_q[..., :-1, 1 + first :, :]
-    gradients = {"q": d_queries.reshape(q.shape), "k": d_k[0], "v": d_v[0], "log_decay": d_log_decay,
-                 "read": d_q[..., -1, :-1, :], "state": d_state}
-    return gradients if write is None else {**gradients, "write": d_k[1]}
+        more, d_k, d_v, slopes, d_state = added_gradients(asked, k, v, log_decay, state, d_asked, d_last)
+        d_q += more
+        d_log_decay += slopes
+    # The first token reads the state at first.
+    d_read = np.concatenate((d_written[..., :1, :] @ state.mT, d_q[..., -1, :-1, :]), axis=-2)
+    d_state += read[..., :1, :].mT @ d_written[..., :1, :]
+    d_q = (saved.scale * d_q[..., :-1, first:, :]).reshape(q.shape)
+    gradients: dict[str, Array | None] = {"q": d_q, "k": d_k, "v": d_v, "log_decay": d_log_decay, "state": d_state}
+    if beta is None:
+        return gradients | {"read": d_read} | ({} if write is None else {"write": d_own})
+    strength, faded = beta[..., None], np.exp(log_decay) * d_read
+    d_k -= strength * faded
+    d_read *= read
+    d_log_decay += d_read
+    d_beta = np.sum(d_v * v, axis=-1) - np.sum(faded * k, axis=-1)
+    return gradients | {"v": strength * d_v, "beta": d_beta}
 
 
-def beside(x: Array) -> Array:
-    """Returns (..., kv_heads, j, d) as the last query of each group, with a token of zeros at the end."""
-    return ended(x)[..., None, :, :]
-
-
-def ended(x: Array) -> Array:
-    """Returns x (..., j, d) with a token of zeros at the end."""
-    return np.concatenate((x, np.zeros((*x.shape[:-2], 1, x.shape[-1]), x.dtype)), axis=-2)
+def of_the_next(x: Array) -> Array:
+    """Returns (..., kv_heads, j, d) as the last query of each group, at the place of the token before; zeros at the last."""
+    return np.concatenate((x[..., 1:, :], np.zeros_like(x[..., :1, :])), axis=-2)[..., None, :, :]
 
 
 def gradient_of_written(queries: Array, d_queries: Array, d_last: Array, log_decay: Array, read: Array, write: Array) -> Array:
@@ -102,32 +119,24 @@ def gradient_of_written(queries: Array, d_queries: Array, d_last: Array, log_dec
     recurrence of their own, as it is linear in them; the first also starts from the gradient of the last state.
     """
     def turned(x: Array) -> Array:
-        back = behind(x[..., None, ::-1, :], 1)
+        back = np.concatenate((np.zeros_like(x[..., :1, :]), x[..., :0:-1, :]), axis=-2)[..., None, :, :]
         return np.broadcast_to(back, (*queries.shape[:-2], *back.shape[-2:]))
 
-    starts = np.concatenate((d_last[..., None, :, :], np.zeros((*queries.shape[:-3], queries.shape[-3] - 1, *d_last.shape[-2:]),
-                                                               d_last.dtype)), axis=-3)
-    keys, values = ended(queries[..., ::-1, :]), ended(d_queries[..., ::-1, :])
-    _, _, found = folded(keys[..., :0, :], keys, values, turned(log_decay), turned(write), turned(read), starts, 1.0)
-    total: Array = found[..., :0:-1, :].sum(axis=-3)
-    return total
+    starts = np.zeros((*queries.shape[:-2], *d_last.shape[-2:]), d_last.dtype)
+    starts[..., :1, :, :] = d_last[..., None, :, :]
+    keys, values = queries[..., ::-1, :], d_queries[..., ::-1, :]
+    _, last, found = folded(keys[..., :0, :], keys, values, turned(log_decay), turned(write), turned(read), starts, 1.0)
+    return np.concatenate((write[..., :1, :] @ last.sum(axis=-3), found[..., :0:-1, :].sum(axis=-3)), axis=-2)
 
 
-def added_gradients(asked: Array, d_asked: Array, d_last: Array, log_decay: Array,
-                    sources: list[tuple[Array, Array, Array]]) -> tuple[Array, Array, Array, Array, Array]:
-    """Returns the gradients of the queries, of each source's keys and values, of the decays and of the state at first.
-
-    The state is a sum of one state per source (keys, values, state at first), each only added to.
-    """
-    keys, values, states = (np.stack([behind(x[at], 1) if at < 2 else x[at] for x in sources]) for at in range(3))
-    merged = (*asked.shape[:-4], asked.shape[-4] * asked.shape[-3])
-    q, d_out = (np.broadcast_to(x.reshape(*merged, *x.shape[-2:]), (len(sources), *merged, *x.shape[-2:])) for x in (asked, d_asked))
-    decay = np.broadcast_to(behind(log_decay, 1), keys.shape)
-    d_states = np.broadcast_to(d_last, states.shape)
-    sizes = sizes_of(q, keys, values)
-    d_q, d_k, d_v, d_log_decay, d_state = (np.empty(x.shape, x.dtype) for x in (q, keys, values, decay, states))
-    filled = [x.reshape(-1) for x in (d_q, d_k, d_v, d_log_decay, d_state)]
+def added_gradients(q: Array, k: Array, v: Array, log_decay: Array, state: Array, d_out: Array,
+                    d_last: Array) -> tuple[Array, Array, Array, Array, Array]:
+    """Returns the gradients of the first five arguments where the state is only added to; q (..., kv_heads, groups, j, d)."""
+    merged = q.reshape(*q.shape[:-4], q.shape[-4] * q.shape[-3], *q.shape[-2:])
+    sizes = sizes_of(merged, k, v)
+    results: Any = tuple(np.empty(x.shape, x.dtype) for x in (q, k, v, log_decay, state))
     with np.errstate(under="ignore", over="ignore", invalid="ignore"):
-        run(channel_backward, sizes.batch * sizes.kv_heads, 3 * work(sizes), sizes, 1.0, *rows_of(q), *rows_of(keys), *rows_of(values),
-            flat(decay), flat(states), flat(d_out), flat(d_states), *filled)
-    return (d_q.sum(axis=0).reshape(asked.shape), d_k[..., 1:, :], d_v[..., 1:, :], d_log_decay.sum(axis=0)[..., 1:, :], d_state[0])
+        run(channel_backward, sizes.batch * sizes.kv_heads, 3 * work(sizes), sizes, 1.0, *rows_of(merged), *rows_of(k), *rows_of(v),
+            flat(log_decay), flat(state), flat(d_out), flat(d_last), *(x.reshape(-1) for x in results))
+    filled: tuple[Array, Array, Array, Array, Array] = results
+    return filled
