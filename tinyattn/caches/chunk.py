@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -71,17 +71,21 @@ class Chunk(NamedTuple):
         return Chunk(np.concatenate((self.k, later.k), axis=-2), np.concatenate((self.v, later.v), axis=-2),
                      later.gates | gates, later.options, self.each)
 
-    def still(self) -> Chunk:
-        """Returns a token of zeros with gates of 0, which reads a state without changing it: no decay, nothing written."""
-        def zeros(x: Any, axis: int | None) -> Array:
+    def still(self, waiting: Mapping[str, float]) -> Chunk:
+        """Returns a token of zeros that reads a state without changing it: no decay, nothing written.
+
+        Its gates are 0, or what `waiting` says.
+        """
+        def filled(x: Any, axis: int | None, value: float = 0.0) -> Array:
             shape = list(np.shape(x))
             if axis is None:
-                return np.zeros_like(x)
+                return np.full_like(x, value)
             shape[axis] = self.each if shape[axis] == self.k.shape[-2] else 1
-            return np.zeros(shape, self.k.dtype)
+            return np.full(shape, value, self.k.dtype)
 
-        return Chunk(zeros(self.k, -2), zeros(self.v, -2),
-                     {name: zeros(gate, token_axis(gate, self.k.ndim)) for name, gate in self.gates.items()}, {}, self.each)
+        return Chunk(filled(self.k, -2), filled(self.v, -2),
+                     {name: filled(gate, token_axis(gate, self.k.ndim), waiting.get(name, 0.0)) for name, gate in self.gates.items()},
+                     {}, self.each)
 
     def reordered(self, rows: Array) -> Chunk:
         """Returns the tokens of these rows of the first axis."""

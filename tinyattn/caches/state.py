@@ -12,7 +12,7 @@ from tinyattn import fastest
 from tinyattn.caches.base import Base
 from tinyattn.caches.checks import check_chunk, check_keys_values
 from tinyattn.caches.chunk import Chunk
-from tinyattn.caches.options import Names, check_options, gates_of, names_of
+from tinyattn.caches.options import Names, check_options, gates_of, names_of, waiting_of
 from tinyattn.caches.turns import exclusive
 from tinyattn.ops.checks import whole
 from tinyattn.ops.types import Array
@@ -105,6 +105,7 @@ class StateCache(Base):
         self.slack = whole("slack", slack, 0)
         self._names, self._gates = names_of(self.mechanism, OWN), gates_of(self.mechanism)
         takes = inspect.signature(self.mechanism).parameters
+        self._waiting = waiting_of(self.mechanism)
         self._causal: dict[str, Any] = {"causal": True} if "causal" in takes else {}
         self._starts = "start" in takes
         self._each = whole("steps", getattr(self.mechanism, "keywords", {}).get("steps", 1), 1)
@@ -140,8 +141,8 @@ class StateCache(Base):
         check_chunk(q, n)
         chunk, q = Chunk.of(k, v, options, self._gates, self._each), self._fitting(q, k)
         if held is None:
-            held = Folded(None, 0, chunk.still(), ((0, None),) if self.slack else (), chunk.part(0, 0))
-        still = held.still if held.length and held.still.gates.keys() >= chunk.gates.keys() else chunk.still()
+            held = Folded(None, 0, chunk.still(self._waiting or {}), ((0, None),) if self.slack else (), chunk.part(0, 0))
+        still = held.still if held.length and held.still.gates.keys() >= chunk.gates.keys() else chunk.still(self._waiting or {})
         before, length, state, outs = held.length, held.length + n, held.state, []
         last = length // self.slack * self.slack if self.slack else 0
         wanted = (last - self.slack, last) if self.slack else ()
@@ -181,6 +182,10 @@ class StateCache(Base):
         if q.shape[-2] > 1:
             raise ValueError(f"q: the state is that of the last position only, got q_len {q.shape[-2]} in shape {q.shape}; "
                              f"step answers a whole chunk")
+        if self._waiting is None:
+            name = getattr(self.mechanism, "__name__", "this mechanism")
+            raise ValueError(f"attend: what {name} reads at a token is not in the state after it; step answers while a chunk is "
+                             f"appended")
         still = held.still._replace(options=options)
         if self._causal:  # no key at all, so that the state does not decay; a query would see every key
             empty = Chunk(still.k[..., :0, :], still.v[..., :0, :], {}, {**options, "causal": False})

@@ -43,6 +43,17 @@ def check_channel_decay(log_decay: Any, k: Array) -> Array:
     return check_log_decay(log_decay, (*k.shape[:-1], 1) if shared else k.shape, k.dtype)
 
 
+def check_slopes(slopes: Any, shape: tuple[int, ...], dtype: Any) -> Array:
+    """Returns slopes of this shape; ValueError for one below 0, with which the state would grow without bound.
+
+    inf is the decay 0, which clears the state.
+    """
+    checked = shaped("slopes", slopes, shape, dtype)
+    if not np.all(checked >= 0):
+        raise ValueError("slopes: expected numbers of at least 0, got NaN or numbers below 0")
+    return checked
+
+
 def behind(x: Array, count: int) -> Array:
     """Returns x (..., length, width) with `count` rows of zeros in front, so that queries line up with keys."""
     return x if not count else np.concatenate((np.zeros((*x.shape[:-2], count, x.shape[-1]), x.dtype), x), axis=-2)
@@ -58,10 +69,15 @@ def decays_between(log_decay: Array) -> Array:
     array([[1.  , 0.  ],
            [0.25, 1.  ]])
     """
+    return np.exp(log_decays_between(log_decay))
+
+
+def log_decays_between(log_decay: Array) -> Array:
+    """Returns the sum of the log decays after token j and up to token i, (..., j, w) -> (..., i, j, w); -inf where j is after i."""
     length = log_decay.shape[-2]
     i, j = np.arange(length)[:, None, None], np.arange(length)[:, None]
     sums = np.cumsum(np.where(i > j, log_decay[..., :, None, :], 0), axis=-3)
-    return np.exp(np.where(i < j, -np.inf, sums))
+    return np.where(i < j, -np.inf, sums)
 
 
 def decayed_products(q: Array, k: Array, fading: Array) -> Array:
