@@ -42,6 +42,15 @@ _NAMES = {
         mlstm_chunked mlstm_recurrent retention_chunked retention_parallel retention_recurrent rwkv6_chunked rwkv6_recurrent rwkv7
         rwkv7_chunked rwkv7_recurrent simple_gated_linear_attention_chunked simple_gated_linear_attention_parallel
         simple_gated_linear_attention_recurrent spatial_gate
+        attention_scores attention_weights contextual_position_bias decomposed_position_bias delta_product_chunked
+        delta_product_recurrent delta_rule_chunked delta_rule_recurrent gated_delta_rule_chunked gated_delta_rule_recurrent
+        gated_linear_attention_chunked gated_linear_attention_parallel gated_linear_attention_recurrent
+        generalized_delta_rule_chunked generalized_delta_rule_recurrent kimi_delta_attention_chunked kimi_delta_attention_recurrent
+        lightning_attention_chunked lightning_attention_recurrent linear_attention_chunked linear_attention_parallel
+        linear_attention_recurrent log_linear_attention_recurrent mesa_recurrent mlstm_chunked mlstm_recurrent retention_chunked
+        retention_parallel retention_recurrent rwkv6_chunked rwkv6_recurrent rwkv7_chunked rwkv7_recurrent
+        simple_gated_linear_attention_chunked simple_gated_linear_attention_parallel simple_gated_linear_attention_recurrent
+        spatial_gate
     """,
     "tinyattn.engine": """
         Tensor grad no_grad primitive value_and_grad vjp
@@ -75,6 +84,13 @@ _NAMES = {
         nystrom_attention performer qk_norm_attention relative_position_attention retention rwkv6 shifted_sparse_attention
         shifted_window_attention simple_gated_linear_attention softmax_off_by_one_attention streaming_attention
         streaming_llm_attention talking_heads_attention tensor_product_attention top_k_attention
+        gated_delta_rule gated_linear_attention gathered_attention generalized_delta_rule global_subsampled_attention
+        grouped_query_attention kimi_delta_attention latent_attention_absorbed latent_attention_expanded lightning_attention
+        linear_attention linformer_attention locally_grouped_attention log_linear_attention longformer_attention lsh_attention mesa
+        mlstm multi_head_attention multi_head_local_attention multi_query_attention native_sparse_attention neighborhood_attention
+        nystrom_attention performer qk_norm_attention relative_position_attention retention rwkv6 rwkv7 shifted_sparse_attention
+        shifted_window_attention simple_gated_linear_attention softmax_off_by_one_attention streaming_attention
+        streaming_llm_attention talking_heads_attention top_k_attention
     """,
     "tinyattn.ops": """
         Bias Pattern ScoreRule alibi merge relative rotary

@@ -25,6 +25,8 @@ from tinyattn.kernels.linear.delta import delta_rule
 from tinyattn.kernels.linear.delta_product import delta_product
 from tinyattn.kernels.linear.gated import gated_linear_attention
 from tinyattn.kernels.linear.gated_delta import gated_delta_rule
+from tinyattn.kernels.linear.generalized_delta import generalized_delta_rule
+from tinyattn.kernels.linear.kimi_delta import kimi_delta_attention
 from tinyattn.kernels.linear.lightning import lightning_attention
 from tinyattn.kernels.linear.linear import linear_attention
 from tinyattn.kernels.linear.log_linear import log_linear_attention
@@ -33,6 +35,7 @@ from tinyattn.kernels.linear.mlstm import mlstm
 from tinyattn.kernels.linear.performer import performer
 from tinyattn.kernels.linear.retention import retention
 from tinyattn.kernels.linear.rwkv6 import rwkv6
+from tinyattn.kernels.linear.rwkv7 import rwkv7
 from tinyattn.kernels.linear.simple_gated import simple_gated_linear_attention
 from tinyattn.kernels.lowrank.linformer import linformer_attention
 from tinyattn.kernels.lowrank.nystrom import nystrom_attention
@@ -109,8 +112,10 @@ __all__ = [
     "gated_delta_rule",
     "gated_linear_attention",
     "gathered_attention",
+    "generalized_delta_rule",
     "global_subsampled_attention",
     "grouped_query_attention",
+    "kimi_delta_attention",
     "latent_attention_absorbed",
     "latent_attention_expanded",
     "lightning_attention",
@@ -138,6 +143,7 @@ __all__ = [
     "retention",
     "rwkv6",
     "scalable_softmax_attention",
+    "rwkv7",
     "shifted_sparse_attention",
     "shifted_window_attention",
     "sigmoid_attention",
