@@ -75,7 +75,7 @@ DOORS = elementwise | {
     "split_heads": Door(of(x=X, heads=2)),
     "t5_buckets": Door(of(distance=np.arange(-4, 4), buckets=8, max_distance=16, causal=True)),
     "unfold_group": Door(of(x=RNG(0).standard_normal((1, 8, 6)), heads=2), also=("kv_heads",)),
-    "yarn_frequencies": Door(of(dims=8, factor=2.0, original_length=16, base=100.0, beta_fast=32.0, beta_slow=1.0, truncate=True, attention_factor=1.5)),
+    "yarn_frequencies": Door(of(dims=8, factor=2.0, original_length=16, base=100.0, beta_fast=32.0, beta_slow=1.0, truncate=True, attention_factor=1.5), optional=("attention_factor",)),
     "longrope_frequencies": Door(of(dims=8, short=np.ones(4), long=np.full(4, 2.0), length=9, original_length=8, factor=2.0, base=100.0, attention_factor=1.5),
                                  optional=("attention_factor",)),
     "rotary_sections": Door(of(x=X, positions=np.stack([np.arange(4), np.arange(4)[::-1]]), sections=(1, 2), base=100.0, interleaved=False)),

@@ -103,6 +103,8 @@ def test_xpos_depends_on_distances_alone_and_is_rotary_for_a_large_scale_base():
     ones = np.ones((1, 2))
     decays = [float((ops.xpos_queries(ones, np.array([n])) * ops.xpos_keys(ones, np.array([0]))).sum() / (2 * np.cos(n))) for n in (0, 1, 7, 512)]
     np.testing.assert_allclose(decays, [(0.4 / 1.4) ** (n / 512) for n in (0, 1, 7, 512)], rtol=1e-12)
+    with pytest.raises(ValueError, match="positions: expected positions whose powers float32 can hold, at most 36261 from 0 at this scale_base, got 0 to 40000"):
+        ops.xpos_queries(q.astype(np.float32), np.array([0, 1, 2, 3, 40000]))
     a, b = directional(lambda k: ops.xpos_keys(k, at, scale_base=8.0), k, RNG)
     assert abs(a - b) < 1e-7
 

@@ -27,7 +27,8 @@ def xpos_queries(q: Array, positions: Array, *, base: float = BASE, scale_base: 
     Shapes: q (..., length, head_dim), head_dim even, positions of integers that broadcast to q.shape[:-1] -> as q.
 
     Raises:
-        TypeError, ValueError: as `rotary`; a scale_base that is not a finite number above 0.
+        TypeError, ValueError: as `rotary`; a scale_base that is not a finite number above 0; positions so far from 0 that a power
+            overflows.
 
     Paper: Sun et al. 2022, arXiv:2212.10554.
 
@@ -58,12 +59,21 @@ def xpos_keys(k: Array, positions: Array, *, base: float = BASE, scale_base: flo
 def scaled(x: Array, name: str, positions: Array, base: float, scale_base: float, interleaved: bool, power: float) -> Array:
     """Returns queries or keys rotated, with the powers of XPos."""
     x = floating(name, x)
-    frequencies = plain(has_axes(name, x, 2)[-1], base)
+    dims = has_axes(name, x, 2)[-1]
+    if dims % 2:
+        raise ValueError(f"{name}: rotary positions turn pairs and need an even head_dim, got shape {x.shape}")
+    frequencies, scale_base = plain(dims, base), real("scale_base", scale_base, above=0.0)
     positions = index_array("positions", positions)
     check_broadcast("positions", positions.shape, x.shape[:-1], "(..., length)")
     at = positions[..., None].astype(np.float64)
-    pairs = max(len(frequencies), 1)
-    decay = np.log((np.arange(len(frequencies)) / pairs + GAMMA) / (1.0 + GAMMA))
-    factor, angles = np.exp(power * at / real("scale_base", scale_base, above=0.0) * decay), at * frequencies
+    decay = np.log((np.arange(dims // 2) / max(dims // 2, 1) + GAMMA) / (1.0 + GAMMA))
+    exponents = power * at / scale_base * decay
+    # A power that is no number of the dtype would make NaN of a cosine of 0.
+    largest = float(np.log(np.finfo(x.dtype).max))
+    if np.abs(exponents).max(initial=0.0) > largest:
+        farthest = largest / -decay[0] * scale_base
+        raise ValueError(f"positions: expected positions whose powers {x.dtype} can hold, at most {farthest:.0f} from 0 at this scale_base, "
+                         f"got {positions.min()} to {positions.max()}; one number may be subtracted from all")
+    factor, angles = np.exp(exponents), at * frequencies
     return turn_pairs(x, (factor * np.cos(angles)).astype(x.dtype), (factor * np.sin(angles)).astype(x.dtype),
                       truth("interleaved", interleaved))
