@@ -72,8 +72,8 @@ def scaled(x: Array, name: str, positions: Array, base: float, scale_base: float
     largest = float(np.log(np.finfo(x.dtype).max))
     if np.abs(exponents).max(initial=0.0) > largest:
         farthest = largest / -decay[0] * scale_base
-        raise ValueError(f"positions: expected positions whose powers {x.dtype} can hold, at most {farthest:.0f} from 0 at this scale_base, "
-                         f"got {positions.min()} to {positions.max()}; one number may be subtracted from all")
+        raise ValueError(f"positions: expected positions whose powers {x.dtype} can hold, at most {farthest:.0f} from 0 at this "
+                         f"scale_base, got {positions.min()} to {positions.max()}; one number may be subtracted from all")
     factor, angles = np.exp(exponents), at * frequencies
     return turn_pairs(x, (factor * np.cos(angles)).astype(x.dtype), (factor * np.sin(angles)).astype(x.dtype),
                       truth("interleaved", interleaved))
