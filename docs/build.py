@@ -42,7 +42,7 @@ def arguments(page: str | None) -> list[str]:
     folder = BUILD if page is None else BUILD / "only"
     part = [] if page is None else [
         f"-Droot_doc={page}", f"-Dinclude_patterns={page}.md", "-Dsuppress_warnings=toc,ref,myst.xref_missing"]
-    return ["-W", "--keep-going", "-b", "html", "-d", str(folder / "doctrees"), *part, str(DOCS), str(folder / "html")]
+    return ["-W", "--keep-going", "-j", "auto", "-b", "html", "-d", str(folder / "doctrees"), *part, str(DOCS), str(folder / "html")]
 
 
 def show(folder: Path, page: str) -> None:

@@ -16,13 +16,14 @@ project = "tinyattn"
 author = copyright = "the tinyattn authors"
 version = release = tinyattn.__version__
 
-extensions = ["myst_nb", "sphinx.ext.mathjax", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode", "making.everything"]
+extensions = ["myst_nb", "sphinx.ext.mathjax", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode", "sphinx_copybutton",
+              "making.everything"]
 exclude_patterns = ["_static", "making"]
 
 html_theme = "furo"
 html_title = "tinyattn"
 html_static_path = ["_static", str(STATIC)]
-html_css_files = ["style.css"]
+html_css_files, html_js_files = ["style.css"], [("keys.js", {"defer": "defer"})]
 html_favicon = "_static/icon.svg"
 html_copy_source = False
 html_show_sphinx = False
@@ -31,7 +32,9 @@ html_theme_options = {
                             "font-stack--monospace": "ui-monospace, Menlo, Consolas, monospace"},
     "dark_css_variables": {"color-brand-primary": "#7db8ef", "color-brand-content": "#7db8ef"},
 }
-pygments_style, pygments_dark_style = "friendly", "github-dark"
+copybutton_prompt_text, copybutton_prompt_is_regexp = r">>> |\.\.\. ", True  # a copied example runs as it is
+
+pygments_style, pygments_dark_style = "a11y-light", "github-dark"
 
 mathjax_path = "mathjax/tex-chtml.js"
 mathjax3_config = {"options": {"enableMenu": False}}
@@ -46,5 +49,6 @@ nb_merge_streams = True
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
-autodoc_default_options = {"members": True, "undoc-members": True}
+autodoc_preserve_defaults = True
+autodoc_default_options = {"members": True, "undoc-members": True, "no-value": True}
 napoleon_google_docstring = True

@@ -26,24 +26,60 @@ def public(module: ModuleType) -> list[str]:
     return [name for name, value in own.items() if inspect.isfunction(value) or inspect.isclass(value)]
 
 
-def part(name: str) -> str:
-    """Returns the reference of one part as reStructuredText in Markdown; a package without names gives that of its files."""
+def in_order(module: ModuleType) -> list[str]:
+    """Returns the public names in the order in which the module's docstring lists their files; constants come first."""
+    files = re.findall(r"^    (\w+)(?:\.py|/) ", inspect.getdoc(module) or "", re.M)
+
+    def place(name: str) -> int:
+        home = str(getattr(inspect.unwrap(getattr(module, name)), "__module__", "")).removeprefix(module.__name__ + ".").split(".")[0]
+        return files.index(home) if home in files else -1
+
+    return sorted(public(module), key=place)
+
+
+def introduction(module: ModuleType) -> str:
+    """Returns a module's docstring without the list of its files, which is for readers of the code."""
+    return re.sub(r"\n*Its files, in reading order:\n\n(?:    .*\n?)+", "", (inspect.getdoc(module) or "") + "\n").strip()
+
+
+def folder_of(value: object) -> str:
+    """Returns the folder, or else the file, of a part in which a function or class is written."""
+    home = str(getattr(inspect.unwrap(value), "__module__", "")).split(".")  # type: ignore[arg-type]
+    return home[2] if len(home) > 2 else ""
+
+
+def part(name: str, folder: str | None = None) -> str:
+    """Returns the reference of one part, or of those of its folders and files that are named, as reStructuredText in Markdown.
+
+    A package without names gives that of its files. A function that is the fastest form of a definition becomes a row of a
+    table, because it has the definition's own docstring.
+    """
     module = import_module(name)
     if not public(module):
         files = [f"{name}.{file.name}" for file in pkgutil.iter_modules(module.__path__)]
-        return "\n\n".join([inspect.getdoc(module) or "", *(f"## {file}\n\n{part(file)}" for file in files)])
-    lines = [inspect.getdoc(module) or "", "", "```{eval-rst}"]
-    for member in public(module):
+        return "\n\n".join([introduction(module), *(f"## {file}\n\n{part(file)}" for file in files)])
+    lines, table = ["", "```{eval-rst}"], []
+    for member in in_order(module):
         value = getattr(module, member)
         before = PARTS[: PARTS.index(name)] if name in PARTS else ()
-        elsewhere = (getattr(import_module(earlier), member, None) for earlier in before)
-        if inspect.ismodule(value) or any(other is value for other in elsewhere):
+        elsewhere = [getattr(import_module(earlier), member, None) for earlier in before]
+        not_asked = folder and folder_of(value) not in folder.split()
+        if not_asked or inspect.ismodule(value) or any(other is value for other in elsewhere):
             continue
-        if inspect.isclass(value) or callable(value):
+        if any(inspect.unwrap(other) is inspect.unwrap(value) for other in elsewhere if callable(other)):
+            table.append(f"| `tinyattn.{member}` | {{py:func}}`tinyattn.definitions.{member}` | {first_line(value)} |")
+        elif inspect.isclass(value) or callable(value):
             lines += [f".. auto{'class' if inspect.isclass(value) else 'function'}:: {name}.{member}", ""]
         else:
             lines += [f".. py:data:: {name}.{member}", "", f"   {described(value)}", ""]
-    return "\n".join([*lines, "```"])
+    if table:
+        table = ["", "| function | its definition | what it returns |", "|---|---|---|", *table, ""]
+    return "\n".join([introduction(module) if folder is None else "", *table, *lines, "```"])
+
+
+def first_line(value: object) -> str:
+    """Returns the first line of a docstring for a cell of a table."""
+    return (inspect.getdoc(value) or "").splitlines()[0].replace("|", "\\|")
 
 
 def described(value: object) -> str:
@@ -66,8 +102,8 @@ def kernels() -> str:
 
 
 def short(app: object, what: str, name: str, value: object, options: object, signature: str | None, returns: str | None) -> Any:
-    """Returns the signature as in the source: arrays are called Array, and classes have no module before their names."""
-    return without_modules(signature), without_modules(returns)
+    """Returns the signature as in the source: arrays are called Array, classes have no module, and long defaults are three dots."""
+    return without_long_defaults(without_modules(signature)), without_modules(returns)
 
 
 def without_modules(text: str | None) -> str | None:
@@ -80,6 +116,24 @@ def without_modules(text: str | None) -> str | None:
         return None
     arrays = re.sub(r"(?:~?numpy\.)?ndarray\[[^\[\]]*(?:\[[^\[\]]*\][^\[\]]*)*\]", "Array", text)
     return re.sub(r"~?\b(?:[A-Za-z_]\w*\.)+(?=[A-Za-z_])", "", arrays)
+
+
+def without_long_defaults(text: str | None) -> str | None:
+    """Returns a signature in which a default that is an object, or is long, is three dots.
+
+    >>> without_long_defaults("(make: Any = <class 'GrowingCache'>, *, at: int = 3, laws=(Law(name='a, b'), Law(name='c, d')))")
+    '(make: Any = ..., *, at: int = 3, laws=...)'
+    """
+    if text is None:
+        return None
+    parts, depth, start = [], 0, 1
+    for at, sign in enumerate(text[:-1]):
+        depth += (sign in "([{") - (sign in ")]}")
+        if sign == "," and depth == 1:
+            parts.append(text[start:at])
+            start = at + 1
+    kept = [re.sub(r"( ?= ?)(?:<.*|.{28,})$", r"\1...", part, flags=re.S) for part in [*parts, text[start:-1]]]
+    return f"({','.join(kept)})"
 
 
 def as_rst(app: object, what: str, name: str, value: object, options: object, lines: list[str]) -> None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import html
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import live
 
 import tinyattn
-from making import api, graph, lawbook, outside, pages, pictures, told
-from tinyattn.catalog import ROWS, find
+from making import api, graph, lawbook, outside, pages, poster, told
+from tinyattn.catalog import ROWS
 
 HERE = Path(__file__).resolve().parent.parent
 BUILD = HERE.parent / "build" / "docs"
@@ -54,9 +56,10 @@ loads Python and NumPy, 17 MB, from this site.</p>"""
 
 
 MAKERS: dict[str, Callable[[], str]] = {
-    "mechanisms": pages.index, "laws": lawbook.page, "graph": lambda: pages.raw(graph.svg()),
-    "kernels": api.kernels, "weights": lambda: pages.raw(pictures.flow(find("attention"))[0]),
-    "first picture": lambda: pages.raw(first_picture()), "controls": lambda: pages.raw(controls())}
+    "mechanisms": pages.index, "laws": lawbook.index, "graph": lambda: pages.raw(graph.svg()),
+    "kernels": api.kernels, "poster": lambda: pages.raw(poster.panels(poster.measured((HERE.parent / "README.md").read_text()))),
+    "first picture": lambda: pages.raw(first_picture()), "controls": lambda: pages.raw(controls()),
+    **{f"laws {name}": partial(lawbook.page, name) for name in lawbook.SHELVES}}
 
 
 def prepare(app: Any, config: Any) -> None:
@@ -78,15 +81,37 @@ def fill(app: Any, docname: str, source: list[str]) -> None:
         source[0] = pages.mechanism(row, source[0])
     if docname == "equivalences":  # the diagram and its legend are for readers of Markdown; the site draws its own
         source[0] = DIAGRAM.sub("[A page of its own](graph.md) draws these laws as a graph.", source[0])
-    source[0] = MADE.sub(lambda found: api.part(found[2]) if found[1] == "reference" else MAKERS[found[1]](), source[0])
+    source[0] = MADE.sub(lambda found: made(found[1], found[2]), source[0])
+
+
+def made(what: str, module: str | None) -> str:
+    """Returns what a marker stands for: the reference of a module, or of some of its folders, or else what its maker makes."""
+    kind, _, folders = what.partition(" ")
+    return api.part(module, folders or None) if kind == "reference" and module else MAKERS[what]()
+
+
+def stamp() -> str:
+    """Returns a number that changes with every source from which pages are completed."""
+    total = hashlib.sha256()
+    for folder in (HERE.parent / "tinyattn", HERE / "making", HERE / "_static" / "live"):
+        for path in sorted(folder.rglob("*.py")):
+            total.update(path.read_bytes())
+    return total.hexdigest()
+
+
+def completed(app: Any, env: Any, added: set[str], changed: set[str], removed: set[str]) -> list[str]:
+    """Returns the pages to read again although their text is the same: those completed from sources that have changed."""
+    before, env.tinyattn_sources = getattr(env, "tinyattn_sources", None), stamp()
+    if before == env.tinyattn_sources:
+        return []
+    return [name for name in env.found_docs if name.startswith("mechanisms/") or MADE.search(Path(env.doc2path(name)).read_text())]
 
 
 def setup(app: Any) -> dict[str, bool]:
-    """Registers with Sphinx; pages that depend on the catalog are read anew in every build."""
+    """Registers with Sphinx; pages that depend on the catalog are read anew when a source changes."""
     app.connect("config-inited", prepare, priority=100)  # before Sphinx looks whether the static folder exists
     app.connect("source-read", fill)
     app.connect("autodoc-process-docstring", api.as_rst)
     app.connect("autodoc-process-signature", api.short)
-    app.connect("env-get-outdated", lambda app, env, added, changed, removed: [
-        name for name in env.found_docs if name.startswith("mechanisms/") or MADE.search(Path(env.doc2path(name)).read_text())])
-    return {"parallel_read_safe": False, "parallel_write_safe": True}
+    app.connect("env-get-outdated", completed)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,8 +1,9 @@
-"""The laws as pages: every law once, the mechanisms that obey it, the test that runs it, and its result when the site was built."""
+"""The laws as pages, one per family: every law once, the mechanisms that obey it, its test, and its result when the site was built."""
 
 from __future__ import annotations
 
 import inspect
+import re
 import sys
 from dataclasses import dataclass
 from functools import cache
@@ -17,6 +18,19 @@ from tinyattn.laws.run import Report
 
 GENERAL = (score, masking, mean, heads, lse, gradient, linear)
 MOST_NAMES = 6  # of the mechanisms of a law; their own pages list all laws
+SHELVES = {"general": "Laws of many mechanisms", "softmax": "Laws of softmax attention", "sparse": "Laws of sparse attention",
+           "linear": "Laws of linear attention and states", "lowrank": "Laws of low-rank attention",
+           "spatial": "Laws of attention on images", "positions": "Laws of positions"}
+
+
+def readable(name: str) -> str:
+    """Returns a name as a title.
+
+    >>> readable("multi_head_attention")
+    'Multi head attention'
+    """
+    words = name.replace("_", " ").capitalize()
+    return re.sub(r"\b(qk|lse|lsh|llm)\b", lambda found: found[1].upper(), words, flags=re.I)
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,21 +109,47 @@ def family(law: Law) -> str:
     return (sys.modules[home].__doc__ or home).splitlines()[0].rstrip(".")
 
 
-def page() -> str:
-    """Returns the page of all laws, by family."""
-    families: dict[str, list[Entry]] = {}
+def shelf(entry: Entry) -> str:
+    """Returns the page on which a law stands: the folder of its mechanisms, or general if they are of several folders."""
+    folders = {inspect.unwrap(row.definition).__module__.split(".")[2] for row, _ in entry.rows}
+    return folders.pop() if len(folders) == 1 else "general"
+
+
+def told(entry: Entry) -> list[str]:
+    """Returns a law as its anchor and a paragraph: its sentence, its mechanisms, its test and the last run."""
+    shown = entry.rows if len(entry.rows) <= MOST_NAMES else entry.rows[: MOST_NAMES - 1]
+    names = ", ".join(f"[{row.name}](/mechanisms/{row.name}.md)" for row, _ in shown)
+    names += f" and {len(entry.rows) - len(shown)} more" if len(shown) < len(entry.rows) else ""
+    worst = max(ran(row, law).worst for row, law in entry.rows)
+    row, law = entry.rows[0]
+    error = "bit for bit" if law.exact else f"error at most {worst:.2f} of its budget"
+    return [f"({entry.anchor})=", f"**{law.says}** Tested on {names}: {error}. Test: `{row.name}-{law.name}`.\n"]
+
+
+def page(name: str) -> str:
+    """Returns the laws of one page: the general ones by subject, those of a folder by mechanism."""
+    groups: dict[str, list[Entry]] = {}
     for entry in entries().values():
-        families.setdefault(family(entry.law), []).append(entry)
+        if shelf(entry) == name:
+            title = family(entry.law) if name == "general" else readable(entry.rows[0][0].name)
+            groups.setdefault(title, []).append(entry)
     text = []
-    for title, group in families.items():
+    for title, group in groups.items():
         head, _, rest = title.partition(": ")
         text.append(f"## {head}\n" + (f"\n{rest[0].upper()}{rest[1:]}.\n" if rest else ""))
-        for entry in group:
-            shown = entry.rows if len(entry.rows) <= MOST_NAMES else entry.rows[: MOST_NAMES - 1]
-            names = ", ".join(f"[{row.name}](/mechanisms/{row.name}.md)" for row, _ in shown)
-            names += f" and {len(entry.rows) - len(shown)} more" if len(shown) < len(entry.rows) else ""
-            worst = max(ran(row, law).worst for row, law in entry.rows)
-            row, law = entry.rows[0]
-            error = "bit for bit" if law.exact else f"error at most {worst:.2f} of its budget"
-            text += [f"({entry.anchor})=", f"**{law.says}** Test `{row.name}-{law.name}`, {error}, on {names}.\n"]
+        text += [line for entry in group for line in told(entry)]
     return "\n".join(text)
+
+
+def shelves() -> dict[str, int]:
+    """Returns the pages of laws in the catalog's order, the general one first, with the number of laws on each."""
+    counts = {"general": 0}
+    for entry in entries().values():
+        counts[shelf(entry)] = counts.get(shelf(entry), 0) + 1
+    return counts
+
+
+def index() -> str:
+    """Returns the table of the pages of laws."""
+    lines = [f"| [{SHELVES[name]}](laws/{name}.md) | {count} |" for name, count in shelves().items()]
+    return "\n".join(["| laws | how many |", "|---|---|", *lines])

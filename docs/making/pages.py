@@ -21,16 +21,6 @@ SECTIONS = ("The idea", "When to use it", "Formula", "Picture", "Only here", "De
             "Laws", "Neighbours", "Elsewhere", "Papers")
 
 
-def title(name: str) -> str:
-    """Returns a name as a title.
-
-    >>> title("multi_head_attention")
-    'Multi head attention'
-    """
-    words = name.replace("_", " ").capitalize()
-    return re.sub(r"\b(qk|lse|lsh|llm)\b", lambda found: found[1].upper(), words, flags=re.I)
-
-
 def fragments(text: str) -> dict[str, str]:
     r"""Returns the sections that were written by hand; ValueError where one is missing, empty, unknown or out of order.
 
@@ -126,7 +116,7 @@ def mechanism(row: Row, written: str) -> str:
                   for paper in row.papers),
     )
     sections = "\n\n".join(f"## {name}\n\n{body}" for name, body in zip(SECTIONS, bodies, strict=True))
-    return f"# {title(row.name)}\n\n*{row.says}*\n\n{sections}\n"
+    return f"# {lawbook.readable(row.name)}\n\n*{row.says}*\n\n{sections}\n"
 
 
 def index() -> str:
@@ -137,7 +127,8 @@ def index() -> str:
     text = []
     for folder, rows in folders.items():
         cache = {row.name: f"`{row.cache_formula}`" if row.cache_bytes else "" for row in rows}
-        table = "\n".join(f"| [{title(row.name)}](/mechanisms/{row.name}.md) | {row.says} | {cache[row.name]} |" for row in rows)
+        table = "\n".join(f"| [{lawbook.readable(row.name)}](/mechanisms/{row.name}.md) | {row.says} | {cache[row.name]} |"
+                          for row in rows)
         tree = "\n".join(f"/mechanisms/{row.name}" for row in rows)
         text.append(f"## {folder.capitalize()}\n\n| mechanism | what it does | cache bytes |\n|---|---|---|\n{table}\n\n"
                     f"```{{toctree}}\n:hidden:\n\n{tree}\n```\n")

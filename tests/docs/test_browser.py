@@ -7,8 +7,9 @@ import threading
 from functools import partial
 from html.parser import HTMLParser
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote_plus, unquote, urlsplit
 
 import live
 import numpy as np
@@ -17,6 +18,12 @@ import pytest
 HTML = Path(__file__).resolve().parents[2] / "build" / "docs" / "html"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
+CONTRAST = (Path(__file__).parent / "contrast.js").read_text().partition("\n")[2]
+# One page of every kind.
+KINDS = ("index", "live", "laws", "laws/softmax", "guides/index", "guides/kernel", "mechanisms/attention", "mechanisms/gated_delta_rule",
+         "reading/2_softmax", "reading/4_streaming", "api/index", "api/caches", "api/fastest", "search", "field", "changelog",
+         "conventions", "genindex", "_modules/tinyattn/plot")
+TALLEST = 15_000
 PAGES = sorted(path.relative_to(HTML).as_posix() for path in HTML.rglob("*.html") if "_static" not in path.parts)
 
 
@@ -104,6 +111,61 @@ def test_every_page_loads_without_errors_other_hosts_or_a_sideways_scroll(page, 
             wide.append(name)
     assert not page.troubles
     assert not wide
+
+
+def test_no_page_is_taller_than_its_readers_patience_and_headings_nest(page, site):
+    page.set_viewport_size({"width": 1280, "height": 800})
+    tall, jumps = [], []
+    for name in (name for name in PAGES if not name.startswith("_modules/")):
+        page.goto(site + name, wait_until="load")
+        if page.evaluate("document.documentElement.scrollHeight") > TALLEST:
+            tall.append(name)
+        levels = page.evaluate("[...document.querySelectorAll('article :is(h1, h2, h3, h4, h5)')].map(one => +one.tagName[1])")
+        if levels and (levels[0] != 1 or 1 in levels[1:] or any(b > a + 1 for a, b in pairwise(levels))):
+            jumps.append(name)
+    assert not tall
+    assert not jumps
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_stands_out_from_what_is_behind_it(page, site, scheme):
+    page.emulate_media(color_scheme=scheme)
+    faint = {}
+    for name in KINDS:
+        page.goto(f"{site}{name}.html", wait_until="load")
+        faint |= {colours: (name, ratio, text) for ratio, colours, text in page.evaluate(CONTRAST)}
+    assert not faint
+
+
+def test_faint_text_is_noticed(page, site):
+    page.goto(site + "index.html")
+    page.evaluate("document.querySelector('article p').style.color = '#888'")
+    assert any(ratio.startswith("3.5") for ratio, *_ in page.evaluate(CONTRAST))
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_keyboard_reaches_what_the_pointer_reaches(page, site, width):
+    page.set_viewport_size({"width": width, "height": 800})
+    for name in KINDS:
+        page.goto(f"{site}{name}.html", wait_until="load")
+        assert page.evaluate("""[...document.querySelectorAll('a[href], button, input, select, summary, label[for]:not(.overlay)')]
+            .filter(one => one.checkVisibility({visibilityProperty: true}) && !one.disabled && one.tabIndex < 0)
+            .filter(one => one.tagName !== 'LABEL' || document.getElementById(one.htmlFor)?.getClientRects().length === 0)
+            .map(one => one.outerHTML)""") == [], name
+    page.goto(site + "index.html")
+    label = page.locator("label[for='__navigation']" if width == 390 else "label[for^='toctree-checkbox']").first
+    label.focus()
+    page.keyboard.press("Enter")
+    assert page.evaluate("name => document.getElementById(name).checked", label.get_attribute("for"))
+
+
+@pytest.mark.parametrize(("words", "first"), [("sliding window", "sliding_window"), ("causal", "ops.masks.causal"), ("KV cache", "Choose a cache"),
+                                              ("hide padding", "Hide padding"), ("roll back", "Choose a cache"), ("log-sum-exp", "Attention with LSE")])
+def test_a_search_finds_the_page_near_the_top(page, site, words, first):
+    page.goto(f"{site}search.html?q={quote_plus(words)}", wait_until="load")
+    page.wait_for_function("document.querySelector('.search-summary')?.textContent.startsWith('Search finished')")
+    found = page.eval_on_selector_all("#search-results li > a", "all => all.slice(0, 8).map(one => one.textContent)")
+    assert any(first in title for title in found), found
 
 
 def test_formulas_are_set(page, site):

@@ -8,7 +8,7 @@ from pathlib import Path
 import build
 import numpy as np
 import pytest
-from making import api, measured, pages, pictures, told
+from making import api, lawbook, measured, pages, pictures, poster, told
 
 import tinyattn
 from tinyattn.catalog import ROWS, find
@@ -125,18 +125,47 @@ def test_what_is_drawn_is_the_matrix_that_a_mechanism_is():
     np.testing.assert_array_equal(weights == 0, ~p.visible())
 
 
+def test_every_law_has_a_page():
+    asked = re.findall(r"^laws/(\w+)$", (ROOT / "docs" / "laws.md").read_text(), re.M)
+    assert set(lawbook.shelves()) == set(asked) == set(lawbook.SHELVES)
+    assert sum(lawbook.shelves().values()) == len(lawbook.entries())
+    for name in asked:
+        assert f"<!-- made: laws {name} -->" in (ROOT / "docs" / "laws" / f"{name}.md").read_text()
+
+
 def test_every_part_of_the_package_has_its_reference():
-    asked = set(re.findall(r"<!-- made: reference (tinyattn[\w.]*) -->", "".join(path.read_text() for path in SITE)))
+    asked = set(re.findall(r"<!-- made: reference (?:[\w ]+ )?(tinyattn[\w.]*) -->", "".join(path.read_text() for path in SITE)))
     assert asked == set(api.PARTS)
     assert {f"tinyattn.{part}" for part in tinyattn._PARTS} <= asked | {"tinyattn.kernels"}
 
 
 def test_every_public_definition_and_option_is_named_in_its_reference():
     text = api.part("tinyattn.definitions")
-    assert re.findall(r"autofunction:: tinyattn\.definitions\.(\w+)", text) == tinyattn.definitions.__all__
+    assert sorted(re.findall(r"autofunction:: tinyattn\.definitions\.(\w+)", text)) == sorted(tinyattn.definitions.__all__)
 
 
-@pytest.mark.parametrize("module", [pages, api, told, measured, build], ids=lambda module: module.__name__)
+@pytest.mark.parametrize("part", ["tinyattn.definitions", "tinyattn.models"])
+def test_a_part_on_several_pages_has_every_name_on_one_of_them(part):
+    pattern = re.compile(rf":: {part}\.(\w+)$", re.M)
+    folders = re.findall(rf"<!-- made: reference ([\w ]+) {part} -->", "".join(path.read_text() for path in SITE))
+    assert len(folders) > 1
+    named = [name for folder in folders for name in pattern.findall(api.part(part, folder))]
+    assert sorted(named) == sorted(pattern.findall(api.part(part)))
+
+
+def test_a_page_of_the_reference_begins_with_what_is_used_first():
+    names = re.findall(r"autoclass:: tinyattn\.caches\.(\w+)", api.part("tinyattn.caches"))
+    assert names.index("GrowingCache") < names.index("RingCache") < names.index("BatchCache")
+    assert "growing.py" not in api.part("tinyattn.caches")
+
+
+def test_a_function_with_the_docstring_of_its_definition_is_one_row():
+    text = api.part("tinyattn.fastest")
+    assert "| `tinyattn.attention` | {py:func}`tinyattn.definitions.attention` |" in text
+    assert "autofunction:: tinyattn.fastest.attention" not in text
+
+
+@pytest.mark.parametrize("module", [pages, api, lawbook, measured, poster, told, build], ids=lambda module: module.__name__)
 def test_the_examples_of_the_makers_run(module):
     assert doctest.testmod(module).failed == 0
 
