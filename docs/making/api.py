@@ -67,13 +67,13 @@ def part(name: str, folder: str | None = None) -> str:
         if not_asked or inspect.ismodule(value) or any(other is value for other in elsewhere):
             continue
         if any(inspect.unwrap(other) is inspect.unwrap(value) for other in elsewhere if callable(other)):
-            table.append(f"| `tinyattn.{member}` | {{py:func}}`tinyattn.definitions.{member}` | {first_line(value)} |")
+            table.append(f"| {{py:func}}`tinyattn.{member} <tinyattn.definitions.{member}>` | {first_line(value)} |")
         elif inspect.isclass(value) or callable(value):
             lines += [f".. auto{'class' if inspect.isclass(value) else 'function'}:: {name}.{member}", ""]
         else:
             lines += [f".. py:data:: {name}.{member}", "", f"   {described(value)}", ""]
     if table:
-        table = ["", "| function | its definition | what it returns |", "|---|---|---|", *table, ""]
+        table = ["", "| function, with a link to its definition | what it returns |", "|---|---|", *table, ""]
     return "\n".join([introduction(module) if folder is None else "", *table, *lines, "```"])
 
 

@@ -81,6 +81,7 @@ def fill(app: Any, docname: str, source: list[str]) -> None:
         source[0] = pages.mechanism(row, source[0])
     if docname == "equivalences":  # the diagram and its legend are for readers of Markdown; the site draws its own
         source[0] = DIAGRAM.sub("[A page of its own](graph.md) draws these laws as a graph.", source[0])
+    source[0] = re.sub(r"\n\n```$", "\n```", source[0], flags=re.M)  # an example's last empty line is for doctest alone
     source[0] = MADE.sub(lambda found: made(found[1], found[2]), source[0])
 
 
