@@ -13,13 +13,13 @@ import tinyattn
 PACKAGE = Path(tinyattn.__file__).parent
 FILES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
 MODULES = [name for name in FILES if not name.endswith("__init__.py")]
-LAYERS = ["engine", "ops", "definitions", "kernels", "fastest", "parallel", "caches", "layers", "models", "laws", "catalog",
-          "testing", "plot", "cli"]
+LAYERS = ["engine", "ops", "definitions", "kernels", "in_numpy", "fastest", "parallel", "caches", "layers", "models", "laws",
+          "catalog", "testing", "plot", "cli"]
 NEVER = {
     "engine": {"ops", "definitions", "kernels", "fastest", "caches", "layers", "models", "laws", "catalog", "testing",
                "cli"},
     "ops": {"engine"}, "definitions": {"engine"}, "kernels": {"definitions", "engine.tensor", "engine.grad"},
-    "fastest": {"engine.tensor", "engine.grad", "layers"}, "caches": {"engine", "layers"},
+    "in_numpy": {"engine", "kernels"}, "fastest": {"engine.tensor", "engine.grad", "layers"}, "caches": {"engine", "layers"},
     "parallel": {"engine.tensor", "engine.grad", "kernels", "definitions", "layers"},
     "layers": {"laws", "testing", "cli"}, "models": {"laws", "testing", "cli"}, "laws": {"testing", "cli"},
     "catalog": {"testing", "cli"}, "testing": {"cli"},

@@ -17,10 +17,14 @@ from tinyattn.ops.types import Array
 @cache
 def walked() -> Mapping[Any, Callable[..., Any]]:
     """Returns the function that second derivatives use in place of each primitive of the kernels."""
+    from tinyattn.kernels.chosen import keys
     from tinyattn.kernels.chosen import primitive as chosen
     from tinyattn.kernels.exact import primitive as exact
+    from tinyattn.kernels.softmax import by_rows
     from tinyattn.kernels.states import primitive as folded
-    return {exact.attention_with_lse: plain_attention, chosen.chosen_attention: plain_chosen, folded.states: plain_states}
+    return {exact.attention_with_lse: plain_attention, chosen.chosen_attention: plain_chosen, folded.states: plain_states,
+            keys.products_of_picks: keys.products_in_numpy, keys.sum_of_picks: keys.sum_in_numpy,
+            by_rows.attention_by_rows: plain_rows}
 
 
 def plain_attention(q: Array, k: Array, v: Array, bias: Array | None, distance: Array | None, sinks: Array | None,
@@ -63,3 +67,12 @@ def plain_states(q: Array, k: Array, v: Array, log_decay: Array | None, beta: Ar
     else:
         solved = definitions.gated_linear_attention_chunked(q, k, v, log_decay=log_decay, **given)
     return cast(tuple[Array, Array], solved)
+
+
+def plain_rows(q: Array, k: Array, v: Array, bias: Array | None, sinks: Array | None, first: Array | None, second: Array | None,
+               third: Array | None, call: Any) -> Array:
+    """Returns by its definition what a mechanism computes by rows of queries."""
+    own = dict(zip(call.scores.names, (first, second, third), strict=False))
+    shared = {"mask": call.mask, "window": (call.left, call.right), "scale": call.scale, "softcap": call.softcap, "bias": bias,
+              "sinks": sinks}
+    return cast(Array, getattr(definitions, call.scores.definition)(q, k, v, **own, **dict(call.more), **shared))

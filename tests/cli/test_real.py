@@ -1,6 +1,8 @@
 """Commands on trained models: run, perplexity, heads, embed, on tiny models; texts that are given or in a file; refusals in one line."""
 
+import errno
 import json
+import os
 import re
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -79,6 +81,30 @@ def test_embed_prints_similarities(capsys, monkeypatch, tmp_path):
     assert code == 0
     assert [line.split() for line in out.splitlines()[3:]] == [["1", "a", "1.000", "0.000", "1.000"], ["2", "b", "0.000", "1.000", "0.000"], ["3", "@", "1.000", "0.000", "1.000"]]
     assert json.loads((tmp_path / "out.json").read_text())[2] == {"text": "@", "vector": [6.0, 8.0]}
+
+
+@pytest.mark.parametrize("place", ["FILE", "FOLDER"])
+def test_a_model_that_memory_cannot_hold_is_one_line(capsys, file, monkeypatch, place):
+    path = {"FILE": file, "FOLDER": str(FAMILIES / "llama")}[place]
+
+    def refused(*args, **options):
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+
+    monkeypatch.setattr(np, "memmap", refused)
+    for command in (["run", path, "--prompt", "a"], ["perplexity", path, "abc"], ["heads", path, TEXT]):
+        assert ran(capsys, *command) == (2, "", f"tinyattn {command[0]}: not enough memory; {path} cannot be mapped\n")
+    with pytest.raises(OSError, match=os.strerror(errno.ENOMEM)):
+        load(path)
+
+
+def test_memory_that_runs_out_while_a_model_computes_is_one_line(capsys, file, monkeypatch):
+    def refused(*args, **options):
+        raise MemoryError("Unable to allocate 7 GiB")
+
+    monkeypatch.setattr("tinyattn.models.pretrained.transformer.Transformer.hidden", refused)
+    for command in (["run", file, "--prompt", "ab"], ["perplexity", file, "ab abc"]):
+        code, out, err = ran(capsys, *command)
+        assert (code, out.strip(), err) == (2, "ab" if command[0] == "run" else "", f"tinyattn {command[0]}: not enough memory; Unable to allocate 7 GiB\n")
 
 
 @pytest.mark.parametrize(("arguments", "words"), [

@@ -8,9 +8,9 @@ import pytest
 
 from tinyattn import plot
 from tinyattn.cli import main
-from tinyattn.cli.timing import caches, fresh, kernels, measure, peers, step, step_parts
+from tinyattn.cli.timing import caches, fresh, kernels, measure, model_peers, peers, step, step_parts
 from tinyattn.cli.timing.kernel_cases import CASES, Case, operations
-from tinyattn.models.config import DecoderConfig
+from tinyattn.models import Decoder, DecoderConfig, save_training
 from tinyattn.ops import masks
 
 SMALL = (Case((1, 2, 2, 16, 16, 8), asked={"itself": 0.01}), Case((1, 2, 1, 16, 16, 8), backward=True, window=(3, 0)),
@@ -143,3 +143,40 @@ def test_the_parts_of_a_step_are_those_of_the_step(monkeypatch, capsys, tmp_path
     monkeypatch.setattr(step, "train_seconds", lambda rounds: {"tinyattn": [0.5] * rounds})
     assert main(["time", "step", "--rounds", "3"]) == 0
     assert "PyTorch" in capsys.readouterr().out
+
+
+def test_a_trained_model_is_measured_beside_other_libraries(monkeypatch, capsys, tmp_path):
+    monkeypatch.delenv("OPENBLAS_CORETYPE", raising=False)
+    monkeypatch.delenv("OPENBLAS_L2_SIZE", raising=False)
+    config, path, report = DecoderConfig(width=16, layers=1, heads=2, hidden=8, context=24), tmp_path / "model", tmp_path / "rows.json"
+    save_training(path, Decoder.create(config, np.random.default_rng(0)), config, mechanism="attention")
+    asked = []
+
+    def broken(path, model):
+        raise RuntimeError("no such file format")
+
+    def slow(path, model):
+        return lambda prompt, count: asked.append((len(prompt), count)) or (1e3, 1e2)
+
+    monkeypatch.setattr(model_peers, "PEERS", {"slow": ("numpy", slow), "bad": ("numpy", broken), "absent": ("no_such_library", broken),
+                                               "silent": ("numpy", lambda path, model: None)})
+    assert main(["time", "model", "--file", str(path), "--rounds", "2", "--json", str(report)]) == 0
+    out = capsys.readouterr().out
+    assert "bad does not run here: RuntimeError: no such file format" in out
+    assert "a prompt of 8 random tokens, 16 tokens after it" in out
+    assert asked == [(8, 1), *[(8, 16)] * 3]  # once to see that it runs, once to warm up
+    prompt, token = json.loads(report.read_text())
+    assert (prompt["what"], token["what"]) == ("prompt", "token")
+    assert (prompt["slow ms"], token["slow ms"]) == ("1,000,000.0", "100,000.0")
+    assert float(prompt["of slow"]) > 10 and float(token["of slow"]) > 10
+    assert [key for key in prompt if "absent" in key or "silent" in key] == []
+
+
+@pytest.mark.parametrize(("arguments", "words"), [
+    (["model"], "--file: give the model to measure, as `tinyattn time model --file FILE`"),
+    (["caches", "--file", "m"], "--file: only model measures a file, not 'caches'"), (["model", "--file", "/no/such"], "/no/such: does not exist")])
+def test_a_table_of_a_model_needs_its_file(monkeypatch, capsys, arguments, words):
+    monkeypatch.delenv("OPENBLAS_CORETYPE", raising=False)
+    monkeypatch.delenv("OPENBLAS_L2_SIZE", raising=False)
+    assert main(["time", *arguments]) == 2
+    assert capsys.readouterr().err == f"tinyattn time: {words}\n"

@@ -8,7 +8,7 @@ import oracle
 import pytest
 from softmax_forms import FORMS
 
-from tinyattn import caches, definitions, fastest
+from tinyattn import caches, definitions, fastest, in_numpy
 from tinyattn.engine import Tensor, grad, vjp
 from tinyattn.ops import ScoreRule, masks
 
@@ -245,7 +245,7 @@ def test_a_ring_without_its_keys_and_a_state_say_what_they_take():
 
 
 def test_a_batch_of_sequences_is_not_cut_where_a_rule_tells_them_apart(monkeypatch):
-    monkeypatch.setattr(fastest, "PART_BYTES", 64)
+    monkeypatch.setattr(in_numpy, "PART_BYTES", 64)
     q, k, v, _ = oracle.drawn(11, 5, 9)
     given = ScoreRule(lambda s, i, j, p: s * p, np.array([0.5, 2.0])[:, None, None, None])
     np.testing.assert_array_equal(fastest.attention(q, k, v, score=given), definitions.attention(q, k, v, score=given))

@@ -15,7 +15,9 @@ CALLS = {
     "streaming_llm_attention": {"first": 4, "window": 128}, "axial_attention": {"grid": (256, 128), "axis": 0},
     "shifted_window_attention": {"grid": (128, 256), "window": 8, "shift": 4}, "neighborhood_attention": {"grid": (128, 256), "kernel": 3},
     "locally_grouped_attention": {"grid": (128, 256), "window": 8}, "global_subsampled_attention": {"grid": (128, 256), "ratio": 16},
-    "nystrom_attention": {"landmarks": 32},
+    "nystrom_attention": {"landmarks": 32}, "block_mixture_attention": {"block": 512, "keep": 4},
+    "native_sparse_attention": {"block": 64, "selected": 4, "window": 128, "gates": np.full((HEADS, LENGTH, 3), 0.5, np.float32)},
+    "retention": {"log_decay": np.array([-0.1, -0.2], np.float32)},
 }
 
 

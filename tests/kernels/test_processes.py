@@ -89,7 +89,8 @@ for bits, error in ((8, 0.02), (4, 0.3)):
 """
 
 
-STEPS = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import numpy as np, test_steps; test_steps.check_all(np.float64)"
+STEPS = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import numpy as np, test_chosen, test_steps; " \
+        "test_chosen.check_all(np.float64); test_steps.check_all(np.float64)"
 
 
 # The bounds of the steps are checked in test_ends.py, as they are compiled there anyway.
@@ -101,7 +102,7 @@ def test_uncompiled_and_with_bounds_checked(variable, code, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
-def test_a_fork_and_a_process_pool_after_a_first_call(tmp_path):
+def test_a_fork_and_a_process_pool_after_a_first_call():
     code = """
 import multiprocessing, os, warnings
 warnings.simplefilter("ignore")  # newer Pythons warn of any fork beside threads
@@ -115,8 +116,7 @@ with multiprocessing.get_context("fork").Pool(2) as pool:
     assert all(pool.map(again, range(4)))
 assert again(0)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
-                          env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)})
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 

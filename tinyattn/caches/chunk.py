@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,15 +12,19 @@ from tinyattn.ops.types import Array
 
 
 class Chunk(NamedTuple):
-    """Keys and values of some tokens, their gates (options that may have one entry per token), and the other options."""
+    """Keys and values of some tokens, their gates (options that may have one entry per token), and the other options.
+
+    A token has `each` keys and values, one for each of its steps; a gate has one entry per step or one per token.
+    """
 
     k: Array
     v: Array
     gates: dict[str, Any]
     options: dict[str, Any]
+    each: int = 1
 
     @classmethod
-    def of(cls, k: Array, v: Array, options: dict[str, Any], names: Collection[str]) -> Chunk:
+    def of(cls, k: Array, v: Array, options: dict[str, Any], names: Collection[str], each: int = 1) -> Chunk:
         """Returns a chunk with its options, of which those in `names` are gates.
 
         Raises:
@@ -35,9 +39,10 @@ class Chunk(NamedTuple):
                 continue
             floating(name, gate)
             axis = token_axis(gate, k.ndim)
-            if gate.ndim > k.ndim or (axis is not None and gate.shape[axis] not in (1, k.shape[-2])):
-                raise ValueError(f"{name}: expected one entry for each of the chunk's {k.shape[-2]} tokens, got shape {gate.shape}")
-        return cls(k, v, gates, others)
+            if gate.ndim > k.ndim or (axis is not None and gate.shape[axis] not in (1, k.shape[-2], k.shape[-2] // each)):
+                raise ValueError(f"{name}: expected one entry for each of the chunk's {k.shape[-2] // each} tokens, got shape "
+                                 f"{gate.shape}")
+        return cls(k, v, gates, others, each)
 
     @property
     def nbytes(self) -> int:
@@ -46,12 +51,17 @@ class Chunk(NamedTuple):
 
     def part(self, start: int, stop: int) -> Chunk:
         """Returns copies of the tokens from start to stop, each with its own gates: the rest may be freed."""
+        steps = slice(start * self.each, stop * self.each)
+
         def cut(gate: Any) -> Array:
             axis = token_axis(gate, self.k.ndim)
-            return np.array(gate if axis is None else gate[..., start:stop] if axis == -1 else gate[..., start:stop, :])
+            if axis is None:
+                return np.array(gate)
+            some = steps if gate.shape[axis] == self.k.shape[-2] else slice(start, stop)
+            return np.array(gate[..., some] if axis == -1 else gate[..., some, :])
 
-        return Chunk(self.k[..., start:stop, :].copy(), self.v[..., start:stop, :].copy(),
-                     {name: cut(gate) for name, gate in self.gates.items()}, self.options)
+        return Chunk(self.k[..., steps, :].copy(), self.v[..., steps, :].copy(),
+                     {name: cut(gate) for name, gate in self.gates.items()}, self.options, self.each)
 
     def followed_by(self, later: Chunk) -> Chunk:
         """Returns these tokens and later ones."""
@@ -59,24 +69,28 @@ class Chunk(NamedTuple):
         gates = {name: np.concatenate((self.gates[name], later.gates[name]), axis=axis) for name, axis in axes.items()
                  if axis is not None}
         return Chunk(np.concatenate((self.k, later.k), axis=-2), np.concatenate((self.v, later.v), axis=-2),
-                     later.gates | gates, later.options)
+                     later.gates | gates, later.options, self.each)
 
-    def still(self) -> Chunk:
-        """Returns a token of zeros with gates of 0, which reads a state without changing it: no decay, nothing written."""
-        def zeros(x: Any, axis: int | None) -> Array:
+    def still(self, waiting: Mapping[str, float]) -> Chunk:
+        """Returns a token of zeros that reads a state without changing it: no decay, nothing written.
+
+        Its gates are 0, or what `waiting` says.
+        """
+        def filled(x: Any, axis: int | None, value: float = 0.0) -> Array:
             shape = list(np.shape(x))
             if axis is None:
-                return np.zeros_like(x)
-            shape[axis] = 1
-            return np.zeros(shape, self.k.dtype)
+                return np.full_like(x, value)
+            shape[axis] = self.each if shape[axis] == self.k.shape[-2] else 1
+            return np.full(shape, value, self.k.dtype)
 
-        return Chunk(zeros(self.k, -2), zeros(self.v, -2),
-                     {name: zeros(gate, token_axis(gate, self.k.ndim)) for name, gate in self.gates.items()}, {})
+        return Chunk(filled(self.k, -2), filled(self.v, -2),
+                     {name: filled(gate, token_axis(gate, self.k.ndim), waiting.get(name, 0.0)) for name, gate in self.gates.items()},
+                     {}, self.each)
 
     def reordered(self, rows: Array) -> Chunk:
         """Returns the tokens of these rows of the first axis."""
         gates = {name: gate[rows] if np.ndim(gate) > 1 else gate for name, gate in self.gates.items()}
-        return Chunk(self.k[rows], self.v[rows], gates, self.options)
+        return Chunk(self.k[rows], self.v[rows], gates, self.options, self.each)
 
 
 def token_axis(gate: Any, ndim: int) -> int | None:

@@ -63,6 +63,16 @@ def declared(mechanism: Any) -> Mapping[str, str] | None:
     return found
 
 
+def waiting_of(mechanism: Any) -> Mapping[str, float] | None:
+    """Returns the gates, other than 0, of a token that reads a mechanism's state as the last token did; None if no token can.
+
+    >>> waiting_of(definitions.delta_rule), waiting_of(definitions.rwkv6)
+    ({}, None)
+    """
+    found: Mapping[str, float] | None = getattr(getattr(mechanism, "func", mechanism), "waiting", {})
+    return None if found is None else dict(found)
+
+
 def gates_of(mechanism: Any) -> frozenset[str]:
     """Returns the names of the options that a recurrent mechanism may read in addition to the key of each token.
 

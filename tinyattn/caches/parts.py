@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinyattn import fastest
+from tinyattn import fastest, in_numpy
 from tinyattn.ops.bias import Bias
 from tinyattn.ops.checks import check_broadcast
 from tinyattn.ops.masks.pattern import Pattern
@@ -71,15 +71,15 @@ def reads_all(parts: Sequence[Part], queries: Array, options: dict[str, Any]) ->
     if queries.shape[-2] != 1 or any(option is not None for option in options.values()):
         return False
     keys = sum([part.keys.shape[-2] for part in parts])
-    return queries.size // max(queries.shape[-1], 1) * keys < fastest.DECODE_SCORES and all(
-        [fastest.plain_step(queries if part.q is None else part.q, part.keys, part.values, {}) for part in parts])
+    return queries.size // max(queries.shape[-1], 1) * keys < in_numpy.DECODE_SCORES and all(
+        [in_numpy.plain_step(queries if part.q is None else part.q, part.keys, part.values, {}) for part in parts])
 
 
 @np.errstate(under="ignore", invalid="ignore")
 def one_query(q: Array, parts: list[Part]) -> Array | None:
     """Returns attention to parts of which one query per head sees every key; None if a score is too large for the bare formula.
 
-    Written out as `fastest.one_query` is, for the same reason: reading two parts by `attention_with_lse` and merging them makes
+    Written out as `in_numpy.one_query` is, for the same reason: reading two parts by `attention_with_lse` and merging them makes
     four times as many calls and takes about three times as long.
     """
     *leading, heads, _, dim = q.shape

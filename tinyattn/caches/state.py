@@ -12,7 +12,7 @@ from tinyattn import fastest
 from tinyattn.caches.base import Base
 from tinyattn.caches.checks import check_chunk, check_keys_values
 from tinyattn.caches.chunk import Chunk
-from tinyattn.caches.options import Names, check_options, gates_of, names_of
+from tinyattn.caches.options import Names, check_options, gates_of, names_of, waiting_of
 from tinyattn.caches.turns import exclusive
 from tinyattn.ops.checks import whole
 from tinyattn.ops.types import Array
@@ -83,7 +83,8 @@ class StateCache(Base):
     `mechanism(q, k, v, initial_state=..., return_state=True)` is `tinyattn.linear_attention` unless given. If it has these
     options it also gets `causal=True`, and `start`, the position of the first key. No token can be taken out of a state: with
     `slack`, the states at the last two multiples of it and the tokens since the older one are kept, so that truncating by at
-    most `slack` (from the greatest length so far) is exact, by folding in again the tokens that stay.
+    most `slack` (from the greatest length so far) is exact, by folding in again the tokens that stay. A mechanism with several
+    steps per token has their number bound, as `partial(delta_product, steps=2)`, and takes so many keys and values per token.
 
     nbytes = kv_heads features (value_dim + 1) max(4, itemsize) for the normalised form, times the leading axes; with slack as
     much for each of two check-points, and the tokens since the older one.
@@ -104,8 +105,10 @@ class StateCache(Base):
         self.slack = whole("slack", slack, 0)
         self._names, self._gates = names_of(self.mechanism, OWN), gates_of(self.mechanism)
         takes = inspect.signature(self.mechanism).parameters
+        self._waiting = waiting_of(self.mechanism)
         self._causal: dict[str, Any] = {"causal": True} if "causal" in takes else {}
         self._starts = "start" in takes
+        self._each = whole("steps", getattr(self.mechanism, "keywords", {}).get("steps", 1), 1)
 
     def _settings(self) -> dict[str, int]:
         return {"slack": self.slack}
@@ -114,6 +117,13 @@ class StateCache(Base):
     def _attend_names(self) -> Names:
         known, needed, own = self._names
         return Names(None if known is None else known - self._gates, needed - self._gates, own | self._gates)
+
+    def _tokens(self, k: Array) -> int:
+        """Returns how many tokens keys (..., n, d) belong to."""
+        if k.shape[-2] % self._each:
+            raise ValueError(f"k: expected {self._each} keys per token, one for each step, got shape {k.shape}")
+        tokens: int = k.shape[-2] // self._each
+        return tokens
 
     def _run(self, q: Array, chunk: Chunk, before: State | None, position: int) -> tuple[Array, State]:
         """Returns the output of queries at the end of a chunk whose first key stands at a position, and the state after it."""
@@ -127,12 +137,12 @@ class StateCache(Base):
         """Returns the output of a chunk's queries, and the value after the chunk, which is cut at new check-points."""
         held = self._held
         k, v = check_keys_values(k, v, held and held.like)
-        n = k.shape[-2]
+        n = self._tokens(k)
         check_chunk(q, n)
-        chunk, q = Chunk.of(k, v, options, self._gates), self._fitting(q, k)
+        chunk, q = Chunk.of(k, v, options, self._gates, self._each), self._fitting(q, k)
         if held is None:
-            held = Folded(None, 0, chunk.still(), ((0, None),) if self.slack else (), chunk.part(0, 0))
-        still = held.still if held.still.gates.keys() >= chunk.gates.keys() else chunk.still()
+            held = Folded(None, 0, chunk.still(self._waiting or {}), ((0, None),) if self.slack else (), chunk.part(0, 0))
+        still = held.still if held.length and held.still.gates.keys() >= chunk.gates.keys() else chunk.still(self._waiting or {})
         before, length, state, outs = held.length, held.length + n, held.state, []
         last = length // self.slack * self.slack if self.slack else 0
         wanted = (last - self.slack, last) if self.slack else ()
@@ -172,6 +182,10 @@ class StateCache(Base):
         if q.shape[-2] > 1:
             raise ValueError(f"q: the state is that of the last position only, got q_len {q.shape[-2]} in shape {q.shape}; "
                              f"step answers a whole chunk")
+        if self._waiting is None:
+            name = getattr(self.mechanism, "__name__", "this mechanism")
+            raise ValueError(f"attend: what {name} reads at a token is not in the state after it; step answers while a chunk is "
+                             f"appended")
         still = held.still._replace(options=options)
         if self._causal:  # no key at all, so that the state does not decay; a query would see every key
             empty = Chunk(still.k[..., :0, :], still.v[..., :0, :], {}, {**options, "causal": False})
@@ -212,7 +226,7 @@ class StateCache(Base):
 
         def chunk(name: str) -> Chunk:
             gates = {gate: arrays[f"{name}.{gate}"] for gate in sorted(self._gates) if f"{name}.{gate}" in arrays}
-            return Chunk(arrays[f"{name}.keys"], arrays[f"{name}.values"], gates, {})
+            return Chunk(arrays[f"{name}.keys"], arrays[f"{name}.values"], gates, {}, self._each)
 
         length, marks = int(arrays["length"]), tuple((int(at), state(f"mark.{at}", int(at))) for at in arrays["marks"])
         return Folded(state("state", length), length, chunk("still"), marks, chunk("recent"))

@@ -8,7 +8,14 @@ Its files, in reading order:
     calls.py                mechanisms as f(q, k, v, **options), and as a decoder calls them
     softmax.py              exact attention
     positions.py            spans, counted positions, positions below a bound
+    relative_calls.py       tables and mixtures as a decoder calls them
+    relative.py             cosines, mixed heads, tables of distances, directions
     linear.py               linear attention, other features, recurrences
+    solved.py               a regression that is solved, states by levels
+    state_calls.py          further states as a decoder calls them
+    states.py               slopes, a read before the write, exponential gates
+    delta_calls.py          delta rules beyond the gated one as a decoder calls them
+    delta.py                delta rules beyond the gated one
     lowrank.py              projections, landmarks
     grid.py                 windows, lines and neighbourhoods of a grid
     sparse.py               fixed patterns

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from tinyattn.ops.levels import levels_of
+
 
 @dataclass(frozen=True)
 class CacheSize:
@@ -59,6 +61,11 @@ KEYS_AND_VALUES_OF_ALL_HEADS = CacheSize("length heads (head_dim + value_dim) it
 ONE_HEAD = CacheSize("length (head_dim + value_dim) itemsize", keys_and_values)
 STATE = CacheSize("kv_heads head_dim value_dim itemsize",
                   lambda length, kv_heads, head_dim, value_dim, itemsize: kv_heads * head_dim * value_dim * itemsize)
+SUMS = CacheSize("kv_heads head_dim (head_dim + value_dim) itemsize",
+                 lambda length, kv_heads, head_dim, value_dim, itemsize: kv_heads * head_dim * (head_dim + value_dim) * itemsize)
+LEVEL_STATES = CacheSize("kv_heads ((1 + ceil(log2 length)) head_dim value_dim itemsize + 8)",
+                         lambda length, kv_heads, head_dim, value_dim, itemsize:
+                         kv_heads * (levels_of(length) * head_dim * value_dim * itemsize + 8))
 NORMALISED_STATE = CacheSize("kv_heads features (value_dim + 1) itemsize", state_of(lambda head_dim: head_dim))
 # As wide as the keys and values of all kv heads, with half a head of rotated channels.
 LATENT = CacheSize("length (r + p) itemsize", lambda length, kv_heads, head_dim, value_dim, itemsize:

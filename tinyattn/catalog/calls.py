@@ -13,6 +13,7 @@ from tinyattn.caches.state import StateCache
 from tinyattn.catalog.cache_size import KEYS_AND_VALUES, CacheSize
 from tinyattn.laws.draw.linear import directions
 from tinyattn.laws.problem import Mechanism
+from tinyattn.ops.activation import softplus
 from tinyattn.ops.norm import rms_norm, unit
 from tinyattn.ops.types import Array
 
@@ -104,6 +105,11 @@ def retnet(q: Array, k: Array, v: Array, **options: Any) -> Any:
 def with_unit_keys(mechanism: Mechanism) -> Mechanism:
     """Returns a delta rule on queries and keys of length 1, as its papers train it."""
     return lambda q, k, v, **options: mechanism(unit(q), unit(k), v, **options)
+
+
+def mesa_mixer(q: Array, k: Array, v: Array, *, ridge: Array, **options: Any) -> Any:
+    """Returns mesa on queries and keys of length 1, with a ridge of at least 1/4 from learned numbers, as its paper trains it."""
+    return fastest.mesa(unit(q), unit(k), v, ridge=softplus(ridge) + ridge.dtype.type(0.25), **options)
 
 
 def sharded(q: Array, k: Array, v: Array, *, causal: bool = True, size: int = 16, local: int = 2, stride: int = 4,

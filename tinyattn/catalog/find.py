@@ -6,12 +6,36 @@ import difflib
 import os
 from collections.abc import Sequence
 
-from tinyattn.catalog import grid, linear, lowrank, positions, selected, softmax, sparse
+from tinyattn.catalog import (
+    delta,
+    grid,
+    linear,
+    lowrank,
+    positions,
+    relative,
+    selected,
+    softmax,
+    solved,
+    sparse,
+    states,
+)
 from tinyattn.catalog.row import Row
 from tinyattn.models import checkpoint
 from tinyattn.models.checkpoint import Saved
 
-FAMILIES = (softmax, positions, sparse, selected, linear, lowrank, grid)
+FAMILIES = (
+    softmax,
+    positions,
+    relative,
+    sparse,
+    selected,
+    linear,
+    states,
+    delta,
+    solved,
+    lowrank,
+    grid,
+)
 ROWS: tuple[Row, ...] = tuple(row for family in FAMILIES for row in family.ROWS)
 MIXERS: tuple[Row, ...] = tuple(row for row in ROWS if row.mixer is not None)
 

@@ -15,12 +15,14 @@ from tinyattn.catalog.row import Paper, Row
 from tinyattn.laws import LINEAR_LAWS
 from tinyattn.laws.cached import cached, decoder_laws
 from tinyattn.laws.draw import linear as draw
+from tinyattn.laws.draw.linear import with_state
 from tinyattn.laws.draw.options import but, given, long, on
 from tinyattn.laws.draw.sizes import few_heads, fixed, ordinary
 from tinyattn.laws.general import agrees, form_agrees
 from tinyattn.laws.law import Draw, Law, unchanged
 from tinyattn.laws.linear import form_laws, forms, recurrence_laws, strong_decay, true_everywhere, waits, within_sigmas
 from tinyattn.laws.oracles import linear as oracles
+from tinyattn.laws.oracles import states
 from tinyattn.laws.oracles.calls import own_values, taking
 from tinyattn.laws.problem import Mechanism
 from tinyattn.layers.inputs import Input, log_sigmoid
@@ -40,14 +42,15 @@ def feature_laws(name: str, weights: Any, sample: Draw, says: str, mechanism: Me
             *decoder_laws(mechanism, given(mixed, causal=True, normalize=True), mixed, cache=StateCache))
 
 
-def recurrence(*, name: str, sample: Draw, laws: tuple[Law, ...], mixer: Mechanism | None = None, **fields: Any) -> Row:
+def recurrence(*, name: str, sample: Draw, laws: tuple[Law, ...], mixer: Mechanism | None = None, stated: Any = with_state,
+               cache_size: CacheSize = STATE, **fields: Any) -> Row:
     """Returns the row of a recurrence: its forms, their laws and its own, and a state as its cache."""
     known = forms(name)
     mixed = mixer or getattr(fastest, name)
     return Row(name=name, definition=getattr(definitions, name), cost="heads i d e", sample=sample, forms=known,
-               laws=(*form_laws(name, sample), cached(partial(StateCache, known["chunked"]), long(sample)), *laws,
+               laws=(*form_laws(name, sample, stated), cached(partial(StateCache, known["chunked"]), long(sample)), *laws,
                      *recurrence_laws(sample)),
-               mixer=calls.always_causal(mixed), cache=partial(StateCache, mixed), cache_size=STATE, **fields)
+               mixer=calls.always_causal(mixed), cache=partial(StateCache, mixed), cache_size=cache_size, **fields)
 
 
 ROWS = (
@@ -57,6 +60,8 @@ ROWS = (
         aliases=("kernel attention", "elu attention"), sample=draw.linear,
         laws=(*form_agrees("linear_attention_recurrent", RECURRENT, draw.linear, slopes=draw.linear),
               *form_agrees("linear_attention_chunked", CHUNKED, draw.linear, slopes=draw.linear),
+              agrees("squared_scores", oracles.by_weights(states.squared_scores), draw=given(draw.linear, feature_map=states.squares),
+                     says="With all products of two channels as features the weights are squares of scores: this is ReBased."),
               cached(StateCache, draw.always(causal=True, normalize=True)), *LINEAR_LAWS),
         bad_inputs=(refused.SCALE, refused.STATE), forms={"recurrent": RECURRENT, "chunked": CHUNKED},
         mixer=fastest.linear_attention, cache=StateCache, cache_size=NORMALISED_STATE),
@@ -105,6 +110,8 @@ ROWS = (
         laws=(agrees("simple_gated_linear_attention", oracles.one_decay_per_token, to="simple_gated_linear_attention",
                      draw=but(draw.CHANNELS, draw.with_decay(draw.equal_channels)),
                      says="With the same decay in every channel it is simple gated linear attention."),
+              agrees("forget_gates", states.forget_gates, draw=but(draw.CHANNELS, draw.keys_of_forget_gates),
+                     says="With keys of 1 - exp(log_decay) a token replaces the share of each channel that decays: this is HGRN2."),
               strong_decay("gated_linear_attention", draw.CHANNELS), waits(draw.CHANNELS)),
         bad_inputs=(refused.GROWING_DECAY, refused.SCALE), inputs=(DECAY_PER_CHANNEL,)),
     recurrence(
@@ -120,7 +127,7 @@ ROWS = (
     recurrence(
         name="retention",
         says="The weight of a key decays by a fixed factor per token.",
-        papers=(Paper("Sun et al.", 2023, "2307.08621"),), aliases=("retnet", "lightning attention"), sample=draw.HEADS,
+        papers=(Paper("Sun et al.", 2023, "2307.08621"),), aliases=("retnet",), sample=draw.HEADS,
         laws=(agrees("simple_gated_linear_attention", oracles.same_decay_at_every_token, to="simple_gated_linear_attention",
                      draw=draw.HEADS, says="It is simple gated linear attention with the same decay at every token."),
               strong_decay("retention", draw.HEADS)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 import warnings
@@ -31,14 +32,18 @@ def is_real(path: str) -> bool:
 
 
 def opened_model(path: str) -> Model:
-    """Returns the model in a folder or a file; ValueError for what does not exist or is no model."""
+    """Returns the model in a folder or a file; ValueError for what does not exist or is no model, MemoryError for one too large."""
     if not os.path.exists(path):
         raise ValueError(f"{path}: does not exist")
     if not os.path.isdir(path) and not os.path.isfile(path):
         raise ValueError(f"{path}: not a model file: it is neither a folder nor a regular file")
     try:
         return load(path, mixing=lambda name: find_mixer(name).mixing)
-    except (OSError, ValueError, TypeError) as error:
+    except OSError as error:
+        if error.errno == errno.ENOMEM:
+            raise MemoryError(f"{path} cannot be mapped") from None
+        raise ValueError(f"{path}: not a model file that can be read: {reason(error).removeprefix(f'{path}: ')}") from None
+    except (ValueError, TypeError) as error:
         says = reason(error).removeprefix(f"{path}: ").removeprefix(f"{os.path.basename(path)}: ")
         raise ValueError(f"{path}: not a model file that can be read: {says}") from None
 

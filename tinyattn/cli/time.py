@@ -6,23 +6,27 @@ import argparse
 import os
 import subprocess
 import sys
+from functools import partial
 
 from tinyattn.cli.ends import INTERRUPTED
 from tinyattn.cli.outputs import check_outputs, check_picture, write_json
 from tinyattn.cli.parser import arguments_of
 from tinyattn.cli.terminal import positive, table
-from tinyattn.cli.timing import attention, caches, generate, import_time, kernels, mechanisms, step, train
+from tinyattn.cli.timing import attention, caches, generate, import_time, kernels, mechanisms, model, step, train
+from tinyattn.cli.timing.table import Table
 
 TABLES = {"train": train.TABLE, "step": step.TABLE, "generate": generate.TABLE, "caches": caches.TABLE, "attention": attention.TABLE,
           "import": import_time.TABLE, "kernels": kernels.TABLE, "mechanisms": mechanisms.TABLE}
+MODEL = "model"
 # Variables that make NumPy's products slower than they are without.
 SLOWING = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 
 
 def options(parser: argparse.ArgumentParser) -> None:
     """Adds the command's options."""
-    parser.add_argument("what", type=str.lower, choices=list(TABLES), metavar="WHAT",
-                        help="; ".join(f"{name}: {known.says}" for name, known in TABLES.items()))
+    parser.add_argument("what", type=str.lower, choices=[*TABLES, MODEL], metavar="WHAT",
+                        help="; ".join([*(f"{name}: {known.says}" for name, known in TABLES.items()), f"{MODEL}: {model.SAYS}"]))
+    parser.add_argument("--file", metavar="FILE", help="model: a GGUF file, a folder with config.json, or a file of tinyattn train")
     parser.add_argument("--rounds", type=positive, default=15, metavar="N", help="how often each is measured, in turns (default 15)")
     parser.add_argument("--json", metavar="FILE", help="write what was measured")
     parser.add_argument("--plot", metavar="FILE", help="kernels, mechanisms: draw what was measured (png, svg, pdf)")
@@ -34,7 +38,7 @@ def run(given: argparse.Namespace) -> int:
     if slowing:
         print(f"{' and '.join(slowing)} slow NumPy's products here; measured without, in a child process", flush=True)
         return in_clean_child(given)
-    chosen = TABLES[given.what]
+    chosen = chosen_by(given)
     if given.plot is not None and chosen.draw is None:
         drawn = " and ".join(name for name, known in TABLES.items() if known.draw is not None)
         raise ValueError(f"--plot: only {drawn} are drawn, not {given.what!r}")
@@ -52,6 +56,14 @@ def run(given: argparse.Namespace) -> int:
     if given.plot is not None and chosen.draw is not None:
         chosen.draw(given.plot, lines, given.rounds)
     return 0
+
+
+def chosen_by(given: argparse.Namespace) -> Table:
+    """Returns the table that is asked for; ValueError for a table of a model without its file, or a file for another table."""
+    if (given.what == MODEL) != (given.file is not None):
+        raise ValueError("--file: give the model to measure, as `tinyattn time model --file FILE`" if given.file is None
+                         else f"--file: only model measures a file, not {given.what!r}")
+    return TABLES[given.what] if given.file is None else Table(model.SAYS, partial(model.time_model, given.file))
 
 
 def in_clean_child(given: argparse.Namespace) -> int:

@@ -21,16 +21,24 @@ from tinyattn.kernels.exact.stored import paged_attention, quantized_attention
 from tinyattn.kernels.linear.based import based
 from tinyattn.kernels.linear.cosformer import cosformer
 from tinyattn.kernels.linear.delta import delta_rule
+from tinyattn.kernels.linear.delta_product import delta_product
 from tinyattn.kernels.linear.gated import gated_linear_attention
 from tinyattn.kernels.linear.gated_delta import gated_delta_rule
+from tinyattn.kernels.linear.lightning import lightning_attention
 from tinyattn.kernels.linear.linear import linear_attention
+from tinyattn.kernels.linear.log_linear import log_linear_attention
+from tinyattn.kernels.linear.mesa import mesa
+from tinyattn.kernels.linear.mlstm import mlstm
 from tinyattn.kernels.linear.performer import performer
 from tinyattn.kernels.linear.retention import retention
+from tinyattn.kernels.linear.rwkv6 import rwkv6
 from tinyattn.kernels.linear.simple_gated import simple_gated_linear_attention
 from tinyattn.kernels.lowrank.linformer import linformer_attention
 from tinyattn.kernels.lowrank.nystrom import nystrom_attention
+from tinyattn.kernels.softmax.cosine import cosine_attention
 from tinyattn.kernels.softmax.counted import contextual_position_attention
 from tinyattn.kernels.softmax.differential import differential_attention
+from tinyattn.kernels.softmax.disentangled import disentangled_attention
 from tinyattn.kernels.softmax.dot_product import attention, attention_with_lse
 from tinyattn.kernels.softmax.dual_chunk import dual_chunk_attention
 from tinyattn.kernels.softmax.dual_chunk_merged import dual_chunk_attention_merged
@@ -43,7 +51,9 @@ from tinyattn.kernels.softmax.multi_head import multi_head_attention
 from tinyattn.kernels.softmax.multi_query import multi_query_attention
 from tinyattn.kernels.softmax.off_by_one import softmax_off_by_one_attention
 from tinyattn.kernels.softmax.qk_norm import qk_norm_attention
+from tinyattn.kernels.softmax.relative_position import relative_position_attention
 from tinyattn.kernels.softmax.streaming import streaming_attention
+from tinyattn.kernels.softmax.talking_heads import talking_heads_attention
 from tinyattn.kernels.sparse.bigbird import bigbird_attention
 from tinyattn.kernels.sparse.block_mixture import block_mixture_attention
 from tinyattn.kernels.sparse.block_sparse import block_sparse_attention
@@ -54,6 +64,7 @@ from tinyattn.kernels.sparse.lsh import lsh_attention
 from tinyattn.kernels.sparse.native_sparse import native_sparse_attention
 from tinyattn.kernels.sparse.shifted_sparse import shifted_sparse_attention
 from tinyattn.kernels.sparse.streaming_llm import streaming_llm_attention
+from tinyattn.kernels.sparse.top_k import top_k_attention
 from tinyattn.kernels.spatial.axial import axial_attention
 from tinyattn.kernels.spatial.global_subsampled import global_subsampled_attention
 from tinyattn.kernels.spatial.locally_grouped import locally_grouped_attention
@@ -71,8 +82,11 @@ __all__ = [
     "block_sparse_attention",
     "contextual_position_attention",
     "cosformer",
+    "cosine_attention",
+    "delta_product",
     "delta_rule",
     "differential_attention",
+    "disentangled_attention",
     "dual_chunk_attention",
     "dual_chunk_attention_merged",
     "dynamic_contextual_attention",
@@ -84,11 +98,15 @@ __all__ = [
     "grouped_query_attention",
     "latent_attention_absorbed",
     "latent_attention_expanded",
+    "lightning_attention",
     "linear_attention",
     "linformer_attention",
     "locally_grouped_attention",
+    "log_linear_attention",
     "longformer_attention",
     "lsh_attention",
+    "mesa",
+    "mlstm",
     "multi_head_attention",
     "multi_head_local_attention",
     "multi_query_attention",
@@ -99,12 +117,16 @@ __all__ = [
     "performer",
     "qk_norm_attention",
     "quantized_attention",
+    "relative_position_attention",
     "retention",
+    "rwkv6",
     "shifted_sparse_attention",
     "shifted_window_attention",
     "simple_gated_linear_attention",
     "softmax_off_by_one_attention",
     "streaming_attention",
     "streaming_llm_attention",
+    "talking_heads_attention",
     "threads",
+    "top_k_attention",
 ]

@@ -21,6 +21,7 @@ Its files, in reading order:
     recomputed.py           a backward that computes the weights again
     general.py              other forms, every mixer of tokens
     linear.py               linear attention, recurrences
+    states.py               decays that are not read, tokens that only wait
     sparse.py               tables, reversed texts, hidden keys
     grid.py                 images transposed, cut, reordered
     cached.py               decoding through a cache

@@ -21,7 +21,7 @@ def of_head(p: Problem, h: int) -> Problem:
     for name, x in p.options.items():
         if isinstance(x, np.ndarray) and name in ("mask", "bias"):
             changes[name] = np.broadcast_to(x, p.full())[..., own, :, :]
-        elif isinstance(x, np.ndarray) and name in (*TOKENS, "lambda_", "sinks"):
+        elif isinstance(x, np.ndarray) and name in (*TOKENS, "lambda_", "sinks", "ridge", "slopes", "bonus"):
             axis = 0 if x.ndim == 1 else x.ndim - 3 if x.ndim == p.k.ndim else x.ndim - 2
             at = slice(g, g + 1) if x.shape[axis] == p.k.shape[-3] else own
             changes[name] = x[(*[slice(None)] * axis, at)]

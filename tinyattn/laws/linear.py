@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -107,7 +108,7 @@ def with_a_token_of_zeros(p: Problem) -> Problem:
 
 def last_state(f: Mechanism, p: Problem) -> tuple[Array, ...]:
     """Returns the state after all tokens."""
-    return (p.call(f, return_state=True)[1],)
+    return outputs(p.call(f, return_state=True)[1])
 
 
 def recurrence_laws(draw: Draw) -> tuple[Law, ...]:
@@ -127,13 +128,16 @@ def forms(name: str) -> dict[str, Mechanism]:
             if hasattr(definitions, f"{name}_{form}")}
 
 
-def form_laws(name: str, draw: Draw) -> tuple[Law, ...]:
-    """Returns the laws that the other forms of a mechanism give the same outputs, gradients and last states."""
+def form_laws(name: str, draw: Draw, stated: Callable[[Problem], Problem] = with_state) -> tuple[Law, ...]:
+    """Returns the laws that the other forms of a mechanism give the same outputs, gradients and last states.
+
+    `stated` gives a problem an initial state, and asks for the last one.
+    """
     others = {form: f for form, f in forms(name).items() if f is not getattr(definitions, name)}
     ruled = tuple(law for form, f in others.items() for law in form_agrees(f"{name}_{form}", f, draw, slopes=draw))
-    stated = tuple(agrees(f"{name}_{form}_with_its_state", partial(f, return_state=True), draw=but(draw, with_state))
+    states = tuple(agrees(f"{name}_{form}_with_its_state", partial(f, return_state=True), draw=but(draw, stated))
                    for form, f in others.items())
-    return (*ruled, *stated, agrees(f"{name}_chunked_by_three", partial(forms(name)["chunked"], chunk=3), draw=draw))
+    return (*ruled, *states, agrees(f"{name}_chunked_by_three", partial(forms(name)["chunked"], chunk=3), draw=draw))
 
 
 def strong_decay(name: str, draw: Draw) -> Law:

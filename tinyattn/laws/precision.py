@@ -23,8 +23,9 @@ CLASSES = {
     "all": "scaled queries, scores and weights are rounded to the storage dtype",
     "tf32": "the factors of every product are rounded to 10 bits",
 }
-# Where a kernel multiplies by the scale: each rounds other numbers where all are rounded.
-SCALED = ("queries", "both", "scores")
+# Honest kernels of the class that rounds all differ in where they multiply by the scale, and in whether a score and the
+# largest of its row are subtracted before rounding or in the storage dtype: each rounds other numbers.
+VARIANTS = ("queries", "both", "scores", "differences")
 # Bits of the mantissa that a float32 loses when it is stored, and the unit roundoff of what is left.
 LOST = {"bfloat16": 16, "tf32": 13}
 ROUNDOFF = {"float64": 2.0 ** -53, "float32": 2.0 ** -24, "float16": 2.0 ** -11, "bfloat16": 2.0 ** -8}
@@ -58,10 +59,23 @@ def classes_of(dtype: str) -> tuple[str, ...]:
     return {"float64": ("float32",), "float32": ("float32", "tf32")}.get(dtype, ("float32", "weights", "all"))
 
 
-def honest_run(inside: str, dtype: str, scaled: str = "queries") -> Mechanism:
+def rounded_exponentials(scores: Array, sinks: Array | None, dtype: str) -> tuple[Array, Array]:
+    """Returns exp(scores - largest) and the total of each row, with each difference rounded to the storage dtype."""
+    top = scores.max(axis=-1, keepdims=True, initial=-np.inf)
+    logits = None if sinks is None else sinks[:, None, None]
+    if logits is not None:
+        top = np.maximum(top, logits)
+    top = np.where(np.isfinite(top), top, 0.0).astype(scores.dtype)
+    exps = np.exp(rounded(scores - top, dtype))
+    total = exps.sum(axis=-1, keepdims=True)
+    return exps, total if logits is None else total + np.exp(rounded(logits - top, dtype))
+
+
+def honest_run(inside: str, dtype: str, variant: str = "queries") -> Mechanism:
     """Returns attention as an honest kernel of a class of arithmetic computes it, for inputs stored in `dtype`.
 
-    `scaled` says what is multiplied by the scale: the queries, the scores, or by its root both queries and keys.
+    `variant` says what is multiplied by the scale: the queries, the scores, or by its root both queries and keys; with
+    "differences" the queries are, and the difference of each score from the largest of its row is rounded too.
 
     >>> k = np.eye(2, dtype=np.float32)[None]
     >>> honest_run("all", "bfloat16")(k, k, k)[0, 0]
@@ -83,11 +97,12 @@ def honest_run(inside: str, dtype: str, scaled: str = "queries") -> Mechanism:
         size = check_scale(scale, q.shape[-1])
         root = step(np.sqrt(np.abs(size)))
         by_q, by_k, by_scores = {"queries": (step(size), 1.0, 1.0), "both": (np.copysign(root, size), root, 1.0),
-                                 "scores": (1.0, 1.0, step(size))}[scaled]
+                                 "scores": (1.0, 1.0, step(size)), "differences": (step(size), 1.0, 1.0)}[variant]
         products = step(unfold_group(fold_group(factor(step(q * by_q)), k.shape[-3]) @ factor(step(k * by_k)).mT, q.shape[-3]))
         products = step(products * by_scores)
         scores = step(scores_from(products, softcap, None, bias, visible))
-        exps, total, _ = exponentials(scores, check_sinks(sinks, q.shape[-3], q.dtype))
+        logits = check_sinks(sinks, q.shape[-3], q.dtype)
+        exps, total = rounded_exponentials(scores, logits, dtype) if variant == "differences" else exponentials(scores, logits)[:2]
         if inside == "all":
             return weighted_values(rounded(exps / nonzero(total), dtype), v)
         weights = rounded(exps, dtype) if inside == "weights" else factor(exps)

@@ -21,15 +21,16 @@ def onto(rows: Array, k: Array) -> Array:
     return unfold_group(fold_group(rows, k.shape[-3]) @ k, rows.shape[-3])
 
 
-def gathered(rows: Array, x: Array, kv_heads: int) -> Array:
-    """Returns sum_i rows_ij x_i, summed over each group: rows (..., heads, i, j), x (..., heads, i, d) -> (..., kv_heads, j, d)."""
-    return fold_group(rows, kv_heads).mT @ fold_group(x, kv_heads)
+def over_groups(x: Array, kv_heads: int) -> Array:
+    """Returns the sums over the heads of each group: (..., heads, j, d) -> (..., kv_heads, j, d)."""
+    return x.reshape(*x.shape[:-3], kv_heads, -1, *x.shape[-2:]).sum(axis=-3) if x.size else x[..., :kv_heads, :, :]
 
 
-def recomputed(storage: str = "float32", *, stored: str = "float32", absolute: bool = False) -> Mechanism:
+def recomputed(storage: str = "float32", *, stored: str = "float32", every: str = "float32", absolute: bool = False) -> Mechanism:
     """Returns attention whose backward computes the weights again, in float32, and rounds them to `storage`.
 
     The output that the backward reads is rounded to `stored`, as a forward pass hands it over, and so are dO V^T and sum dO O.
+    Every number in between, forward and backward, is rounded to `every`: so does a library that keeps them all in the storage dtype.
 
     With `absolute` the backward returns the sums of the absolute terms of each gradient instead, which bound the rounding
     errors of a sum even if its terms cancel.
@@ -43,12 +44,15 @@ def recomputed(storage: str = "float32", *, stored: str = "float32", absolute: b
     """
     size = np.abs if absolute else np.asarray
 
+    def step(x: Array) -> Array:
+        return x if every == "float32" else rounded(x, every).astype(x.dtype)
+
     @primitive
     def attention(q: Array, k: Array, v: Array, *, mask: Array | None = None, bias: Array | None = None, scale: float | None = None,
                   softcap: float | None = None, sinks: Array | None = None) -> tuple[Array, Any]:
         factor, bias_shape = check_scale(scale, q.shape[-1]), None if bias is None else np.shape(bias)
         q, k, v = blank_unseen(q, k, v, mask)
-        scores = scores_from(onto(q * factor, np.swapaxes(k, -1, -2)), softcap, None, bias, mask)
+        scores = step(scores_from(step(step(onto(q, np.swapaxes(k, -1, -2))) * factor), softcap, None, bias, mask))
         exps, total, shift = exponentials(scores, sinks)
         out, lse = weighted_values(exps, v) / nonzero(total), log_total(total, shift)
         capped = scores if bias is None else scores - bias
@@ -58,21 +62,23 @@ def recomputed(storage: str = "float32", *, stored: str = "float32", absolute: b
     def pull(d_out: Array, saved: Any) -> dict[str, Array]:
         q, k, v, factor, bias_shape, softcap, sinks, scores, capped, lse, out = saved
         with np.errstate(all="ignore"):
-            weights = np.exp(scores - np.where(np.isfinite(lse), lse, 0.0)[..., None])
+            weights = step(np.exp(step(scores - np.where(np.isfinite(lse), lse, 0.0)[..., None])))
             kept = weights if storage == "float32" else rounded(weights, storage).astype(weights.dtype)
             d_weights = onto(size(d_out), np.swapaxes(size(v), -1, -2))
             kept_out = out if stored == "float32" else rounded(out, stored).astype(out.dtype)
             delta = np.sum(size(d_out) * size(kept_out), axis=-1, keepdims=True)
             if stored != "float32":
                 d_weights, delta = (rounded(x, stored).astype(out.dtype) for x in (d_weights, delta))
-            d_scores = weights * (d_weights + delta if absolute else d_weights - delta)
+            d_scores = step(weights * step(d_weights + delta if absolute else d_weights - delta))
             inner = d_scores
             if softcap is not None:
                 inner = inner * np.where(np.isfinite(capped), 1.0 - (capped / softcap) ** 2, 0.0)
             if storage != "float32":
                 inner = rounded(inner, storage).astype(inner.dtype)
-        found = {"q": onto(inner, size(k)) * factor, "k": gathered(inner, size(q), k.shape[-3]) * factor,
-                 "v": gathered(kept, size(d_out), v.shape[-3])}
+        # Products per head, as in libraries that repeat the keys; those that do not round fewer numbers.
+        inner = step(inner * size(factor))
+        found = {"q": step(onto(inner, size(k))), "k": over_groups(step(inner.mT @ size(q)), k.shape[-3]),
+                 "v": over_groups(step(kept.mT @ size(d_out)), v.shape[-3])}
         if bias_shape is not None:
             found["bias"] = summed_to(d_scores, bias_shape)
         if sinks is not None:

@@ -30,7 +30,10 @@ Its files, in reading order:
     features.py             feature maps of linear attention
     gates.py                the gates of recurrences, checked
     arguments.py            the arguments that only one mechanism has, checked
+    relation_arguments.py   scales and mixtures of heads, tables of distances, checked
     linear_options.py       the options of the linear family, checked
+    levels.py               the levels of log-linear attention
+    exponential_gates.py    logs of exponential gates, taken relative to a running maximum
     files/                  safetensors and GGUF files
 """
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tinyattn.ops.checks import whole
 from tinyattn.ops.signature import of_shape
 from tinyattn.ops.types import Array
 
@@ -42,6 +43,17 @@ def check_channel_decay(log_decay: Any, k: Array) -> Array:
     return check_log_decay(log_decay, (*k.shape[:-1], 1) if shared else k.shape, k.dtype)
 
 
+def check_slopes(slopes: Any, shape: tuple[int, ...], dtype: Any) -> Array:
+    """Returns slopes of this shape; ValueError for one below 0, with which the state would grow without bound.
+
+    inf is the decay 0, which clears the state.
+    """
+    checked = shaped("slopes", slopes, shape, dtype)
+    if not np.all(checked >= 0):
+        raise ValueError("slopes: expected numbers of at least 0, got NaN or numbers below 0")
+    return checked
+
+
 def behind(x: Array, count: int) -> Array:
     """Returns x (..., length, width) with `count` rows of zeros in front, so that queries line up with keys."""
     return x if not count else np.concatenate((np.zeros((*x.shape[:-2], count, x.shape[-1]), x.dtype), x), axis=-2)
@@ -57,10 +69,15 @@ def decays_between(log_decay: Array) -> Array:
     array([[1.  , 0.  ],
            [0.25, 1.  ]])
     """
+    return np.exp(log_decays_between(log_decay))
+
+
+def log_decays_between(log_decay: Array) -> Array:
+    """Returns the sum of the log decays after token j and up to token i, (..., j, w) -> (..., i, j, w); -inf where j is after i."""
     length = log_decay.shape[-2]
     i, j = np.arange(length)[:, None, None], np.arange(length)[:, None]
     sums = np.cumsum(np.where(i > j, log_decay[..., :, None, :], 0), axis=-3)
-    return np.exp(np.where(i < j, -np.inf, sums))
+    return np.where(i < j, -np.inf, sums)
 
 
 def decayed_products(q: Array, k: Array, fading: Array) -> Array:
@@ -98,3 +115,33 @@ def causal_values(weights: Array, values: Array) -> Array:
         alone = np.where(bad[..., j : j + 1, :], values[..., j : j + 1, :], 0)
         out = out + np.where(seen, weights[..., j : j + 1] * alone, 0)
     return out
+
+
+def check_steps(q: Array, k: Array, steps: Any, log_decay: Any) -> tuple[int, int, Array]:
+    """Returns the steps per token, the position of the first query and the log decays per token, 0 where none are given.
+
+    Raises:
+        TypeError, ValueError: steps that is no int or below 1, a number of keys that it does not divide, more queries than tokens.
+    """
+    steps, (*lead, keys) = whole("steps", steps, 1), k.shape[:-1]
+    if keys % steps:
+        raise ValueError(f"k: expected a multiple of steps = {steps} keys, got shape {k.shape}")
+    if q.shape[-2] > keys // steps:
+        raise ValueError(f"q: expected q_len <= kv_len / steps, got q {q.shape}, k {k.shape} and steps = {steps}")
+    shape = (*lead, keys // steps)
+    decays = np.zeros(shape, k.dtype) if log_decay is None else check_log_decay(log_decay, shape, k.dtype)
+    return steps, keys // steps - q.shape[-2], decays
+
+
+def in_steps(q: Array, log_decay: Array, steps: int) -> tuple[Array, Array]:
+    """Returns queries and log decays per token as those of a token's steps: it decays at the first and is read at the last.
+
+    >>> q, log_decay = in_steps(np.ones((2, 1)), np.array([-1.0, -2.0]), 2)
+    >>> q.T, log_decay
+    (array([[0., 1., 0., 1.]]), array([-1.,  0., -2.,  0.]))
+    """
+    *lead, length, width = q.shape
+    asked = np.concatenate((np.zeros((*lead, length, (steps - 1) * width), q.dtype), q), axis=-1)
+    waiting = np.zeros((*log_decay.shape, steps - 1), log_decay.dtype)
+    decays = np.concatenate((log_decay[..., None], waiting), axis=-1)
+    return asked.reshape(*lead, length * steps, width), decays.reshape(*log_decay.shape[:-1], -1)

@@ -40,6 +40,35 @@ def check_state(state: Any, k: Array, v: Array, normalize: bool = False) -> Arra
     return np.concatenate((summed, total[..., None]), axis=-1)
 
 
+def check_sums(state: Any, k: Array, v: Array) -> tuple[Array, Array]:
+    """Returns the initial pair of mesa, sums of k v^T (..., kv_heads, d, e) and of k k^T (..., kv_heads, d, d), or zeros."""
+    if state is None:
+        return check_state(None, k, v), check_state(None, k, k)
+    if not isinstance(state, tuple) or len(state) != 2:
+        raise TypeError(f"initial_state: expected the pair of the sums of k v^T and of k k^T, got {type(state).__name__}")
+    shapes = [(*k.shape[:-2], k.shape[-1], width) for width in (v.shape[-1], k.shape[-1])]
+    values, keys = (one_state(f"initial_state ({name})", part, shape, k.dtype)
+                    for name, part, shape in zip(("k v^T", "k k^T"), state, shapes, strict=True))
+    return values, keys
+
+
+def check_ridge(ridge: Any, k: Array) -> Array:
+    """Returns the ridge (kv_heads, d) as diagonal matrices (kv_heads, d, d); ValueError unless every number is finite and above 0."""
+    checked = of_shape("ridge", ridge, (k.shape[-3], k.shape[-1])).astype(k.dtype)
+    if not np.all(np.isfinite(checked) & (checked > 0)):
+        raise ValueError("ridge: expected finite numbers above 0, as the regression may have no solution without it")
+    return checked[..., None] * np.eye(k.shape[-1], dtype=k.dtype)
+
+
+def solved(matrices: Array, columns: Array) -> Array:
+    """Returns matrices^-1 columns; ValueError where the ridge was lost in the rounding of the keys and nothing else helps."""
+    try:
+        out: Array = np.linalg.solve(matrices, columns)
+    except np.linalg.LinAlgError:
+        raise ValueError(f"ridge: too small beside the keys, whose products round it away in {matrices.dtype}") from None
+    return out
+
+
 def one_state(name: str, state: Any, shape: tuple[int, ...], dtype: Any) -> Array:
     """Returns an array that has exactly this shape and dtype; otherwise raises ValueError or TypeError."""
     checked = of_shape(name, state, shape)

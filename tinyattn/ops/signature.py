@@ -25,7 +25,7 @@ FLOATING = {np.dtype(kind) for kind in (np.float16, np.float32, np.float64)}
 
 
 def shapes(signature: str, *, per_token: Mapping[str, str] = MappingProxyType({}), states: Sequence[str] = (),
-           shared: Sequence[str] = ()) -> Callable[[F], F]:
+           shared: Sequence[str] = (), waiting: Mapping[str, float] | None = MappingProxyType({})) -> Callable[[F], F]:
     """Declares the core axes of a mechanism's arrays in NumPy's gufunc language, and checks the arrays of every call.
 
     `"(i,d),(j,d),(j,e)->(i,e)"` names the axes of one head. Before them stands the heads axis: `heads` for the queries (the
@@ -35,7 +35,8 @@ def shapes(signature: str, *, per_token: Mapping[str, str] = MappingProxyType({}
 
     `per_token` declares the options with one entry per token and their core axes, as in `{"log_decay": "(j)"}`. `shared`
     names the arrays that all heads read: callers give them without a heads axis, and the mechanism gets them with a heads
-    axis of length 1.
+    axis of length 1. `waiting` names the gates whose values in a token that only waits, and leaves the state as it is, are not 0;
+    None says that no token reads from the state what the last token read.
 
     float16 and bfloat16 arrays and options are computed in float32, and the first result is returned in the dtype of the
     arrays. Any byte order is accepted; results have the native one. Scores that overflow are inf or NaN in the result,
@@ -114,6 +115,7 @@ def shapes(signature: str, *, per_token: Mapping[str, str] = MappingProxyType({}
 
         checked.signature = signature  # type: ignore[attr-defined]
         checked.per_token = dict(per_token)  # type: ignore[attr-defined]
+        checked.waiting = waiting  # type: ignore[attr-defined]
         return cast(F, checked)
 
     return declare

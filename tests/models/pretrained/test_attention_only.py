@@ -41,6 +41,43 @@ def test_a_layer_decodes_through_a_cache(kind, layer, cache):
     assert np.abs(np.concatenate(pieces, axis=1) - held[f"layer{layer}"]).max() <= 1e-12
 
 
+def test_a_delta_layer_decodes_through_its_state(tmp_path):
+    held, made = expected("qwen3_next"), load_attention(HERE / "qwen3_next", 0, dtype=np.float64)
+    x, wanted, through = held["x"], held["layer0"], made.cache()
+    pieces = [made(x[:, at : at + n], cache=through, causal=True) for at, n in ((0, 1), (1, 1), (2, 4), (6, 1), (7, 2))]
+    assert np.abs(np.concatenate(pieces, axis=1) - wanted).max() <= 1e-12
+    # 4 value heads of 4 x 6 numbers, and 2 x (2 x 4 + 2 x 6) channels of which the convolution keeps 2 inputs, in each of 2 rows.
+    assert through.nbytes == 2 * (4 * 4 * 6 + 40 * 2) * 8
+    assert through.length == 9
+    twin = through.fork()
+    after = made(x[:, :1], cache=twin)
+    through.reorder(np.array([1, 0]))
+    np.testing.assert_array_equal(made(x[::-1, :1], cache=through), after[::-1])
+    through.save(tmp_path / "state")
+    again = type(through).load(tmp_path / "state", mechanism=made.mixed)
+    np.testing.assert_array_equal(made(x[:, :2], cache=again), made(x[:, :2], cache=through))
+
+
+def test_a_delta_layer_is_cut_back_within_its_slack():
+    held, made = expected("qwen3_next"), load_attention(HERE / "qwen3_next", 0, dtype=np.float64)
+    x, through = held["x"], made.cache(slack=3)
+    made(x[:, :8], cache=through)
+    through.truncate(5)
+    assert np.abs(made(x[:, 5:], cache=through) - held["layer0"][:, 5:]).max() <= 1e-12
+    with pytest.raises(ValueError, match="can be cut to lengths"):
+        through.truncate(1)
+    before = through.length
+    with pytest.raises(ValueError, match="this cache holds"):
+        made(x[:1], cache=through)
+    assert through.length == before
+
+
+@pytest.mark.parametrize(("given", "error", "words"), [({"causal": False}, ValueError, "causal: this layer is always causal"), ({"cache": GrowingCache}, TypeError, "cache: expected a cache, got the class")])
+def test_what_a_delta_layer_does_not_take_is_named(given, error, words):
+    with pytest.raises(error, match=words):
+        load_attention(HERE / "qwen3_next", 0)(np.zeros((1, 2, 16), np.float32), **given)
+
+
 # What each wrong reading of a config gives is far from the right numbers.
 @pytest.mark.parametrize(("kind", "layer", "change"), [
     ("gpt_oss", 0, {"sliding_window": 5}), ("gpt_oss", 1, {"rope_parameters": {"rope_type": "default", "rope_theta": 1000.0}}), ("gpt_oss", 1, {"rope_parameters": {"factor": 2.0}}),

@@ -9,7 +9,7 @@ import pytest
 
 from tinyattn import grad
 from tinyattn.caches import GrowingCache
-from tinyattn.models.pretrained.build import build
+from tinyattn.models.pretrained.build import Builder, build
 from tinyattn.models.pretrained.families import FAMILIES
 from tinyattn.models.pretrained.scaling import frequencies_of
 from tinyattn.ops.files.shards import read_folder
@@ -82,6 +82,29 @@ def test_a_model_that_is_read_wrongly_gives_other_logits(name):
     config, tensors = read(case)
     tokens, logits = expected(case)
     assert np.abs(build(change(config), tensors, dtype=np.float64)(tokens) - logits).max() > 1e-6
+
+
+@pytest.mark.parametrize(("case", "fused"), [("gpt_neox", "stacked"), ("gpt2", "by head")])
+def test_a_fused_matrix_that_is_cut_wrongly_gives_other_logits(case, fused):
+    config, tensors = read(case)
+    tokens, logits = expected(case)
+    wrong = {case: replace(FAMILIES[case], fused=fused)}
+    made = Builder({**config, "num_key_value_heads": None}, tensors, np.float64, wrong).model()
+    assert np.abs(made(tokens) - logits).max() > 0.1
+
+
+@pytest.mark.parametrize("case", ["gpt_neox", "phi3"])
+def test_a_head_that_is_tied_wrongly_is_refused_and_would_give_other_logits(case):
+    config, tensors = read(case)
+    tokens, logits = expected(case)
+    tied = {**config, "tie_word_embeddings": True}
+    head = f"{FAMILIES[case].names['head']}.weight"
+    with pytest.raises(ValueError, match=f"{head}: differs from the embedding, and the config ties both"):
+        build(tied, tensors)
+    without = {name: stored for name, stored in tensors.items() if name != head}
+    assert np.abs(build(tied, without, dtype=np.float64)(tokens) - logits).max() > 1.0
+    with pytest.raises(ValueError, match=f"missing {head}"):  # a head under another name does not fall back to the embedding
+        build(config, without)
 
 
 def test_all_tensors_that_do_not_fit_are_named_at_once():

@@ -1,5 +1,6 @@
 """Wrong kernels are caught, named and caught fast; `python -m tests.testing.conform.faults` prints the whole table."""
 
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -7,7 +8,10 @@ from tests.testing.conform import classes, faults, wrong
 from tinyattn.catalog import ROWS, find
 from tinyattn.definitions import attention, attention_with_lse
 from tinyattn.engine import vjp
-from tinyattn.testing.conform import conform, judge, likeness
+from tinyattn.laws.precision import rounded
+from tinyattn.testing.conform import budgets, conform, judge, likeness
+from tinyattn.testing.conform.cases import Case
+from tinyattn.testing.conform.dialect import OURS
 
 TWINS = faults.museum()
 
@@ -44,6 +48,27 @@ def test_a_fault_that_few_calls_show_is_caught(name, question, monkeypatch):
 def test_sixteen_bits_hide_no_large_fault(name, dtype):
     report, _ = faults.judged(TWINS[name][0], dtype=dtype)
     assert report.verdict == "FAILS", str(report)
+
+
+def every_number_in_bfloat16(q, k, v, *, sinks=None):
+    def kept(x):
+        return rounded(x, "bfloat16")
+
+    q, k, v = (x.astype(np.float32) for x in (q, k, v))
+    k, v = (np.repeat(x, q.shape[-3] // x.shape[-3], axis=-3) for x in (k, v))
+    scores = kept(kept(q @ k.mT) * kept(np.float32(q.shape[-1] ** -0.5)))
+    logits = np.full(q.shape[-3], -np.inf) if sinks is None else sinks.astype(np.float32)
+    largest = np.maximum(scores.max(axis=-1, keepdims=True), logits[:, None, None])
+    exps = kept(np.exp(kept(scores - largest)))
+    total = kept(kept(exps.sum(axis=-1, keepdims=True)) + kept(np.exp(kept(logits[:, None, None] - largest))))
+    return kept(kept(exps @ v) / total).astype(ml_dtypes.bfloat16)
+
+
+def test_a_kernel_that_rounds_each_difference_from_the_largest_score_is_no_false_alarm():
+    for seed in range(20):
+        p = Case(seed, 1, 1, 1, 1, 1, options=(("sinks", 10.0),)).problem("bfloat16")
+        budget = budgets.of_outputs(p, OURS, "all", "bfloat16", np.random.default_rng(seed))
+        assert budget.spent((p.astype(np.float32).call(every_number_in_bfloat16).astype(np.float64),)) <= 1.0, seed
 
 
 @pytest.mark.parametrize("name", ["base 2", "10 % too hot", "zeros"])

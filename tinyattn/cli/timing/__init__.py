@@ -18,6 +18,8 @@ Its files, in reading order:
     import_time.py          the import of the package
     kernel_cases.py         the cases of the kernels' table
     peers.py                attention in other libraries
+    model_peers.py          trained models in other libraries
+    model.py                reading and writing by a trained model
     fresh.py                what only a new process can measure
     kernels.py              the kernels beside other libraries and the machine
     linear_peers.py         linear mechanisms in other libraries

@@ -12,6 +12,10 @@ Its files, in reading order:
     streaming.py            one block of keys at a time
     off_by_one.py           a 1 in the denominator
     qk_norm.py              queries and keys normalised
+    cosine.py               cosines, times a scale per head
+    talking_heads.py        heads mixed before the softmax and after it
+    relative_position.py    a product with a vector of the distance
+    disentangled.py         distances that meet the content of both sides
     differential.py         one attention minus another
     gated.py                a gate on the output
     dynamic_contextual.py   each token sets how far back it looks

@@ -8,4 +8,5 @@ Its files, in reading order:
     locally_grouped.py      windows of the grid, without a shift
     global_subsampled.py    the means of blocks
     spatial_gate.py         a map of weights, one per place
+    decomposed_position.py  a bias by rows and by columns
 """

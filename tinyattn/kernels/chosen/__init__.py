@@ -1,4 +1,4 @@
-"""Attention of each query to blocks of keys that it chose: rows that chose the same block are computed together.
+"""Attention of each query to keys that it chose: rows that chose the same block are computed together, single keys are gathered.
 
 Its files, in reading order:
 
@@ -7,4 +7,6 @@ Its files, in reading order:
     forward.py              blocks of keys with an online softmax per row
     backward.py             the backward: five products per tile of gathered rows
     primitive.py            forward and backward as one differentiable function
+    largest.py              the keys with the largest scores of each row
+    keys.py                 products with single keys, and sums of their values
 """

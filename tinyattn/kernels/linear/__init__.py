@@ -8,6 +8,12 @@ Its files, in reading order:
     retention.py            a fixed decay per head
     gated_delta.py          a state that decays and is corrected
     delta.py                a state that is corrected, without decay
+    mesa.py                 a regression solved for all tokens of a chunk at once
+    log_linear.py           one state per block and level
+    lightning.py            a fixed slope per head
+    rwkv6.py                a state that is read before the token is written
+    mlstm.py                an exponential input gate and a normaliser
+    delta_product.py        several corrections per token
     based.py                linear attention with the first terms of an exponential
     cosformer.py            with positive features that fade with the distance
     performer.py            with random features

@@ -10,6 +10,12 @@ Its files, in reading order:
     around.py               norms, gates and a difference around the kernel, a part of the rows at a time
     off_by_one.py           a sink of 0
     qk_norm.py              queries and keys normalised first
+    cosine.py               unit queries and keys, and a scale per head
+    row_scores.py           what scores are made of, for some rows of queries
+    by_rows.py              attention by such scores, some rows at a time
+    talking_heads.py        heads mixed before the softmax and after it
+    relative_position.py    products with vectors of distances, along diagonals
+    disentangled.py         the same, gathered
     dynamic_contextual.py   each token sets how far back it looks
     counted.py              positions that gates count
     gated.py                a gate afterwards

@@ -9,7 +9,7 @@ import numpy as np
 from tinyattn.kernels.tiles.listed import Listed, all_tiles, listed
 from tinyattn.kernels.tiles.storage import Places, Sizes, nothing, places
 from tinyattn.ops.masks import Pattern
-from tinyattn.ops.options import Window, check_window
+from tinyattn.ops.options import Window, check_causal, check_mask, check_window
 from tinyattn.ops.types import Array
 
 UNBOUNDED = 1 << 60
@@ -59,3 +59,21 @@ def seen_edges(mask: Array | Pattern | None, left: int | None, right: int | None
         sees[..., start : start + 64] = shown.any(axis=-1)
         used |= shown.any(axis=-2).reshape(*lead, kv_heads, heads // kv_heads, kv_len).any(axis=-2)
     return sees, used
+
+
+def without_hidden(q: Array, k: Array, v: Array, mask: Array | Pattern | None, causal: bool,
+                   window: Window | None, *, together: bool = False) -> tuple[Array, Array, Array]:
+    """Returns q, k, v with 0 in queries that see no key and in keys and values that nobody sees, if any of them is not finite.
+
+    It is for what is computed from them before the kernel, such as norms, whose gradients a hidden NaN would reach. With
+    `together`, what one head sees is used by all heads.
+    """
+    full = (*q.shape[:-1], k.shape[-2])
+    mask, (left, right) = check_mask(mask, full), sides_of(window)
+    right = 0 if check_causal(causal) else right
+    if all(np.isfinite(x.sum()) for x in (q, k, v)):
+        return q, k, v
+    sees, used = seen_edges(mask, left, right, full, k.shape[-3])
+    if together:
+        sees, used = (np.any(x, axis=-2, keepdims=True) for x in (sees, used))
+    return np.where(sees[..., None], q, 0.0), np.where(used[..., None], k, 0.0), np.where(used[..., None], v, 0.0)

@@ -173,7 +173,8 @@ def column_weighed_in_numpy(s: Any, other: Any, rows: int, width: int, _shift: A
 def column_slope_in_numpy(s: Any, other: Any, rows: int, width: int, shift: Any, _total: Any) -> None:
     """Returns the same in NumPy, for when nothing is compiled."""
     with np.errstate(all="ignore"):
-        s[: rows * width] = ((s[: rows * width].reshape(rows, width) - shift) * other[: rows * width].reshape(rows, width)).reshape(-1)
+        x = s[: rows * width].reshape(rows, width)
+        x[:] = (x - shift[:width]) * other[: rows * width].reshape(rows, width)
 
 
 if DISABLED:

@@ -7,9 +7,13 @@ Its files, in reading order:
     options.py              drawings made of other drawings
     variants.py             attention with one thing changed
     linear.py               linear attention and recurrences
+    solved.py               ridges and level scales
+    states.py               slopes, a bonus, exponential gates
+    delta.py                read and write vectors, several steps per token
     lowrank.py              projections, landmarks
     sparse.py               patterns, tables, windows, choices
     grid.py                 images
+    relative.py             cosines, mixed heads, tables of distances
     caches.py               causal problems for caches
 """
 

@@ -90,6 +90,11 @@ def equal_channels(log_decay: Array) -> Array:
     return log_decay[..., :1] + np.zeros_like(log_decay)
 
 
+def keys_of_forget_gates(p: Problem) -> Problem:
+    """Returns the problem with 1 - exp(log_decay) as keys."""
+    return p.but(k=1 - np.exp(p.options["log_decay"]))
+
+
 def orthonormal(p: Problem) -> Problem:
     """Returns the problem with orthonormal keys, cut to as many tokens as there are channels."""
     size = min(p.k.shape[-2:])

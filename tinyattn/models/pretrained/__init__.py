@@ -13,6 +13,7 @@ Its files, in reading order:
     model.py                a loaded model
     compared.py             what a change of a model costs
     heads.py                what the heads of a model look at
+    experiments.py          claims of papers, measured on a model
     load.py                 loading a model from a folder or a file
     attention_only.py       the attention of one layer
 """

@@ -15,7 +15,11 @@ Its files, in reading order:
     variants.py             attention with one thing changed
     latent.py               latent attention
     recurrent.py            states that decay or are corrected
+    solved.py               regressions, levels
+    states.py               slopes, a read before the write, exponential gates
+    delta.py                delta rules beyond the gated one
     contextual.py           spans and counted positions
+    relative.py             cosines, mixed heads, tables of distances
     dual_chunk.py           chunks
     lowrank.py              projections, landmarks
     features.py             feature maps
@@ -37,6 +41,7 @@ from tinyattn.testing.broken import (
     cache_rows,
     cache_stored,
     contextual,
+    delta,
     dual_chunk,
     features,
     gradient,
@@ -48,19 +53,51 @@ from tinyattn.testing.broken import (
     lse,
     masking,
     recurrent,
+    relative,
     rule,
     score,
     selected,
+    solved,
     sparse,
     spatial,
+    states,
     stream,
     variants,
     windows,
 )
 from tinyattn.testing.broken.twin import Twin
 
-HALLS = (masking, score, rule, stream, heads, lse, gradient, arrays, variants, latent, contextual, dual_chunk, sparse, local, selected,
-         linear, features, recurrent, lowrank, windows, spatial, cache, cache_ring, cache_stored, cache_rows)
+HALLS = (
+    masking,
+    score,
+    rule,
+    stream,
+    heads,
+    lse,
+    gradient,
+    arrays,
+    variants,
+    latent,
+    contextual,
+    relative,
+    dual_chunk,
+    sparse,
+    local,
+    selected,
+    linear,
+    features,
+    recurrent,
+    states,
+    delta,
+    solved,
+    lowrank,
+    windows,
+    spatial,
+    cache,
+    cache_ring,
+    cache_stored,
+    cache_rows,
+)
 MUSEUM: tuple[Twin, ...] = tuple(one for hall in HALLS for item in vars(hall).values()
                                  for one in (item if isinstance(item, tuple) else (item,)) if isinstance(one, Twin))
 

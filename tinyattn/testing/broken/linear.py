@@ -70,7 +70,7 @@ def chunks_start_afresh(f: Mechanism, p: Problem) -> Any:
     return np.concatenate(parts, axis=-2)
 
 
-@twin("keys_have_no_order", row=ROW)
+@twin("keys_have_no_order", "equals_squared_scores", row=ROW)
 def the_past_fades(f: Mechanism, p: Problem) -> Any:
     """A decay that should be off is on: earlier keys weigh less."""
     fade = 0.9 ** np.arange(p.k.shape[-2])[::-1, None]

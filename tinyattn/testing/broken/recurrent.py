@@ -81,7 +81,7 @@ WAITING = in_rows(waiting_tokens_fade, lambda row: ("a_token_of_zeros_only_waits
 CHUNKS = in_rows(state_not_faded, lambda row: (*outputs_of(row), "cached_is_full"), GLA, SSD, RETENTION)
 
 
-@twin(*outputs_of(GLA), "equals_simple_gated_linear_attention", row=GLA)
+@twin(*outputs_of(GLA), "equals_simple_gated_linear_attention", "equals_forget_gates", row=GLA)
 def own_gate_on_the_key(f: Mechanism, p: Problem) -> Any:
     """The decay comes after the write: a key decays by its own token's gate."""
     return p.but(k=p.k * np.exp(decay(p))).call(f)

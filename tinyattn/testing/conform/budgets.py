@@ -10,7 +10,7 @@ import numpy as np
 from tinyattn.definitions import attention, attention_with_lse, streaming_attention
 from tinyattn.engine.grad import vjp
 from tinyattn.laws.budget import DRAWS, EPS32, FACTOR, FEW, Budget
-from tinyattn.laws.precision import ROUNDOFF, SCALED, honest_run
+from tinyattn.laws.precision import ROUNDOFF, VARIANTS, honest_run
 from tinyattn.laws.problem import Mechanism, Problem
 from tinyattn.laws.recomputed import recomputed
 from tinyattn.ops.types import Array
@@ -32,17 +32,22 @@ def key_by_key(q: Array, k: Array, v: Array, **options: Any) -> Array:
     return streaming_attention(q, k, v, block=1, **options)
 
 
+def unit_inside(inside: str, dtype: str) -> float:
+    """Returns the roundoff of what a class rounds inside. Copies that differ by less would all be rounded alike."""
+    return {"weights": ROUNDOFF[dtype], "all": ROUNDOFF[dtype], "tf32": TF32}.get(inside, EPS32)
+
+
 def draws_for(out: Array) -> int:
     """Returns how many copies of a problem are evaluated to measure its error."""
     return FEWER if out.size > LONG else DRAWS if out.size >= FEW else 3 * DRAWS
 
 
-def copies(p: Problem, count: int, rng: np.random.Generator) -> Problem:
-    """Returns copies of a problem along its batch, each number of all but the first multiplied by 1 +- the roundoff of float32."""
+def copies(p: Problem, count: int, rng: np.random.Generator, unit: float = EPS32) -> Problem:
+    """Returns copies of a problem along its batch, each number of all but the first multiplied by 1 +- unit."""
     batch = p.q.shape[0]
 
     def moved(x: Array) -> Array:
-        factor = 1.0 + EPS32 * rng.choice((-1.0, 1.0), (count * batch, *x.shape[1:]))
+        factor = 1.0 + unit * rng.choice((-1.0, 1.0), (count * batch, *x.shape[1:]))
         factor[:batch] = 1.0
         return np.asarray(np.concatenate([x] * count) * factor)
 
@@ -66,16 +71,17 @@ def allowed_errors(errors: Sequence[Outputs], terms: Outputs, truth: Outputs, dt
 def of_outputs(p: Problem, dialect: Mapping[str, str], inside: str, dtype: str, rng: np.random.Generator) -> Budget:
     """Returns the true outputs of a problem in a dialect, and the error that a kernel of this class may have.
 
-    E is the largest error of the honest run, wherever it may multiply by the scale, and of a run that sums key by key; J is the
-    largest change of the definition when the inputs move by a roundoff. Both are pooled over the rows, relative to sum_j p_ij |v_j|.
+    E is the largest error of the honest runs of the class, whatever may differ between them, and of a run that sums key by key;
+    J is the largest change of the definition when the inputs move by a roundoff. Both are pooled over the rows, relative to
+    sum_j p_ij |v_j|.
     """
     exact, keys = spoken(dialect, attention), spoken(dialect, key_by_key)
-    honest = [spoken(dialect, honest_run(inside, dtype, scaled)) for scaled in (SCALED if inside == "all" else SCALED[:1])]
+    honest = [spoken(dialect, honest_run(inside, dtype, variant)) for variant in (VARIANTS if inside == "all" else VARIANTS[:1])]
     truth = np.asarray(p.call(exact))
     terms = np.nan_to_num(np.asarray(p.but(v=np.abs(p.v)).call(exact)))
     count = draws_for(truth)
-    many = copies(p, count, rng)
-    single, first = many.astype(np.float32), p.astype(np.float32)
+    many, first = copies(p, count, rng), p.astype(np.float32)
+    single = copies(p, count, rng, unit_inside(inside, dtype)).astype(np.float32)
     with np.errstate(all="ignore"):
         target = np.asarray(single.astype(np.float64).call(exact))
         rounding = np.max([np.abs(np.asarray(single.call(run), np.float64) - target) for run in honest], axis=0)
@@ -91,7 +97,7 @@ def with_lse(budget: Budget, p: Problem, dialect: Mapping[str, str], inside: str
     """Returns a budget of outputs with that of the log-sum-exp, whose scores may be rounded as the class allows."""
     exact = spoken(dialect, attention_with_lse)
     truth = np.asarray(p.call(exact)[1])
-    unit = {"all": ROUNDOFF[dtype], "tf32": TF32}.get(inside, EPS32)
+    unit = EPS32 if inside == "weights" else unit_inside(inside, dtype)
     moved = p.map(lambda x: x * (1.0 + unit * rng.choice((-1.0, 1.0), x.shape)))
     single = p.astype(np.float32)
     with np.errstate(all="ignore"):
@@ -109,8 +115,9 @@ def with_lse(budget: Budget, p: Problem, dialect: Mapping[str, str], inside: str
 def of_gradients(p: Problem, d_out: Array, dialect: Mapping[str, str], inside: str, dtype: str, rng: np.random.Generator) -> Budget:
     """Returns the true gradients of sum(d_out * out), and the error that a kernel of this class may have in each.
 
-    E is the largest error of the definition's own gradients in float32, and of a backward that computes the weights again as
-    exp(score - lse), as kernels do that do not store them; pooled relative to the sums of the absolute terms.
+    E is the largest error of the definition's own gradients in float32, of a backward that computes the weights again as
+    exp(score - lse), as kernels do that do not store them, and in the class that rounds all of one that rounds every number
+    in between; pooled relative to the sums of the absolute terms.
     """
     def side(core: Mechanism, problem: Problem, size: bool = False) -> Outputs:
         count = problem.q.shape[0] // p.q.shape[0]
@@ -126,13 +133,15 @@ def of_gradients(p: Problem, d_out: Array, dialect: Mapping[str, str], inside: s
         return tuple(x if name == "bias" else x[0] for name, x in zip(("q", "k", "v", "bias"), side(core, p, size), strict=False))
 
     truth, terms = alone(attention), alone(recomputed(absolute=True), True)
-    many = copies(p, max(2, draws_for(truth[0]) // 2), rng)
-    single = many.astype(np.float32)
+    count = max(2, draws_for(truth[0]) // 2)
+    many, single = copies(p, count, rng), copies(p, count, rng, unit_inside(inside, dtype)).astype(np.float32)
     with np.errstate(all="ignore"):
         target = side(attention, single.astype(np.float64))
-        runs = [side(core, single) for core in (attention, recomputed(
-            inside_dtype(inside, dtype), stored=dtype if dtype in ("float16", "bfloat16") else "float32"))]
-        rounding = tuple(np.maximum(np.abs(a - t), np.abs(b - t)) for a, b, t in zip(*runs, target, strict=True))
+        storage, stored = inside_dtype(inside, dtype), dtype if dtype in ("float16", "bfloat16") else "float32"
+        every = ("float32", dtype) if inside == "all" else ("float32",)
+        honest = [attention, *(recomputed(storage, stored=stored, every=each) for each in every)]
+        runs = [side(core, single) for core in honest]
+        rounding = tuple(np.max([np.abs(x - t) for x in some], axis=0) for *some, t in zip(*runs, target, strict=True))
         change = tuple(np.abs(x - t) for x, t in zip(side(attention, many), truth, strict=True))
     largest = max(1.0, *(float(np.abs(x).max(initial=0.0)) for x in (p.q, p.k, p.v, d_out))) * max(p.full()[-2:])
     return allowed_errors((rounding, change), terms, truth, dtype, (TINY + STEP[dtype]) * largest)

@@ -1,0 +1,119 @@
+"""Rows of the delta rules beyond the gated one: diagonal plus rank 1, decays per channel, several steps per token."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from tinyattn import definitions
+from tinyattn.caches.state import StateCache
+from tinyattn.catalog import delta_calls as calls
+from tinyattn.catalog import refused
+from tinyattn.catalog.cache_size import STATE
+from tinyattn.catalog.calls import always_causal, with_unit_keys
+from tinyattn.catalog.linear import recurrence
+from tinyattn.catalog.row import Paper, Row
+from tinyattn.laws.cached import cached
+from tinyattn.laws.draw import delta as draw
+from tinyattn.laws.draw import linear
+from tinyattn.laws.draw.options import but, long
+from tinyattn.laws.draw.sizes import few_heads
+from tinyattn.laws.general import agrees, form_agrees
+from tinyattn.laws.law import Draw, Law, plain
+from tinyattn.laws.linear import recurrence_laws, strong_decay, waits
+from tinyattn.laws.oracles import delta as oracles
+from tinyattn.laws.oracles.linear import UNNORMALISED
+from tinyattn.laws.problem import Mechanism, Problem
+
+RWKV = Paper("Peng et al.", 2025, "2503.14456")
+PRODUCT = {form: calls.side_by_side(getattr(definitions, f"delta_product_{form}")) for form in ("recurrent", "chunked")}
+
+
+def becomes(name: str, other: Mechanism, sample: Draw, change: Callable[[Problem], Problem], says: str, *,
+            to: str | None = None) -> tuple[Law, ...]:
+    """Returns the law that a mechanism whose arguments are chosen by `change` gives the same as another one on the problems drawn."""
+    return (Law(f"equals_{name}", says, sample, lambda f, p: plain(f, change(p)), lambda f, p: plain(other, p), to=to),)
+
+
+def generalizes(name: str, sample: Draw, says: str, other: Mechanism | None = None) -> tuple[Law, ...]:
+    """Returns the law that the generalized delta rule becomes an older mechanism by a choice of its arguments."""
+    return becomes(name, other or getattr(definitions, name), sample, draw.generalized_of, says, to=name)
+
+
+def transitions(oracle: Mechanism, sample: Draw) -> tuple[Law, ...]:
+    """Returns the law of a product of transitions."""
+    return (agrees("a_product_of_transitions", oracle, draw=sample,
+                   says="What a query reads of a key has passed through one matrix for each token after that key."),)
+
+
+ROWS = (
+    recurrence(
+        name="generalized_delta_rule",
+        says="Each token reads the decaying state along one vector and writes what it read along another.",
+        papers=(RWKV,), aliases=("dplr", "iplr", "diagonal plus low rank"), sample=draw.GENERAL, fit=few_heads,
+        laws=(*transitions(oracles.generalized, draw.GENERAL),
+              *generalizes("linear_attention", linear.gated(), "With neither decay nor read it is linear attention.", UNNORMALISED),
+              *generalizes("retention", linear.HEADS, "With one decay per head and no read it is retention."),
+              *generalizes("simple_gated_linear_attention", linear.SCALAR,
+                           "With one decay per token and no read it is simple gated linear attention."),
+              *generalizes("gated_linear_attention", linear.CHANNELS, "Without a read it is gated linear attention."),
+              *generalizes("delta_rule", linear.BETA, "With read -beta k, write k, values beta v and no decay it is the delta rule."),
+              *generalizes("gated_delta_rule", linear.BOTH,
+                           "With read -beta exp(log_decay) k, write k and values beta v it is the gated delta rule."),
+              agrees("identity_plus_rank_one", oracles.rank_one, draw=draw.undecayed(draw.GENERAL),
+                     says="Without decay the transitions are the identity plus a matrix of rank 1 (IPLR)."),
+              *becomes("gated_deltanet_2", oracles.erasing, draw.ERASING, draw.generalized_of_erasing,
+                       "With read -exp(log_decay) erase k, write k and values keep v it is gated DeltaNet 2."),
+              *becomes("comba", oracles.comba, draw.COMBA, draw.generalized_of_comba,
+                       "With a read vector of its own times -beta, write k and values beta v it is Comba in its chunked form."),
+              strong_decay("generalized_delta_rule", draw.GENERAL), waits(draw.GENERAL)),
+        bad_inputs=(refused.shape("read", 1, 1), refused.shape("write", 1, 1), refused.GROWING_DECAY, refused.SCALE),
+        inputs=calls.INPUTS["generalized_delta_rule"], mixer=calls.generalized),
+    recurrence(
+        name="kimi_delta_attention",
+        says="The gated delta rule in which each channel of the state decays by a factor of its own.",
+        papers=(Paper("Kimi Team", 2025, "2510.26692"),), aliases=("kda", "kimi linear"), sample=draw.KIMI, fit=few_heads,
+        laws=(*transitions(oracles.kimi, draw.KIMI),
+              agrees("gated_delta_rule", oracles.gated_delta_of_equal_channels, to="gated_delta_rule",
+                     draw=but(draw.KIMI, linear.with_decay(linear.equal_channels)),
+                     says="With the same decay in every channel it is the gated delta rule."),
+              agrees("generalized_delta_rule", lambda q, k, v, **gates: draw.generalized_of(Problem(q, k, v, gates)).call(
+                         definitions.generalized_delta_rule), to="generalized_delta_rule", draw=draw.KIMI,
+                     says="It is the generalized delta rule with read -beta exp(log_decay) k, write k and values beta v."),
+              strong_decay("kimi_delta_attention", draw.KIMI), waits(draw.KIMI)),
+        bad_inputs=(refused.BETA, refused.GROWING_DECAY, refused.SCALE), inputs=calls.INPUTS["kimi_delta_attention"],
+        mixer=with_unit_keys(definitions.kimi_delta_attention_chunked)),
+    Row(name="delta_product", definition=definitions.delta_product, papers=(Paper("Siems et al.", 2025, "2502.10297"),),
+        cost="heads steps i d e",
+        says="Each token decays the state once and then corrects it several times, before it is read.",
+        aliases=("deltaproduct", "gated deltaproduct", "householder products"), sample=draw.several, fit=few_heads,
+        forms={form: getattr(definitions, f"delta_product_{form}") for form in PRODUCT}, called=calls.side_by_side,
+        laws=(*form_agrees("delta_product_chunked", PRODUCT["chunked"], draw.several, slopes=draw.several),
+              agrees("delta_product_chunked_with_its_state", PRODUCT["chunked"], draw=but(draw.several, draw.with_state_of_a_step)),
+              agrees("delta_product_chunked_by_three", partial(PRODUCT["chunked"], chunk=3), draw=draw.several),
+              cached(calls.cache_of_steps(definitions.delta_product_chunked), long(draw.several)),
+              *transitions(oracles.several, draw.several),
+              agrees("gated_delta_rule", oracles.gated_delta_of_one_step, to="gated_delta_rule", draw=draw.ONE_STEP,
+                     says="With one step per token it is the gated delta rule."),
+              agrees("gated_delta_rule_over_all_steps", oracles.gated_delta_of_steps, to="gated_delta_rule", draw=draw.several,
+                     says="It is the gated delta rule over all steps, which decays at each first step and is read at each last."),
+              agrees("no_decay", oracles.several, draw=draw.UNDECAYED_STEPS, says="Without log_decay the state does not decay."),
+              waits(draw.several), *recurrence_laws(draw.several)),
+        bad_inputs=(refused.GROWING_DECAY, refused.SCALE), inputs=calls.INPUTS["delta_product"],
+        mixer=always_causal(calls.two_steps), cache=partial(StateCache, calls.two_steps), cache_size=STATE),
+    recurrence(
+        name="rwkv7",
+        says="Each token removes part of what the state holds along one vector, at a rate per channel, and adds its own value.",
+        papers=(RWKV,), aliases=("rwkv-7", "goose"), sample=draw.RWKV7, fit=few_heads,
+        laws=(*transitions(oracles.rwkv7, draw.RWKV7),
+              *becomes("delta_rule", definitions.delta_rule, draw.STRENGTHS, draw.rwkv7_of,
+                       "With removal k of length 1, rate beta, values beta v and no decay it is the delta rule.", to="delta_rule"),
+              agrees("gated_linear_attention", oracles.added, to="gated_linear_attention", draw=but(draw.RWKV7, draw.unremoved),
+                     says="With removal vectors of 0 it is gated linear attention."),
+              agrees("generalized_delta_rule", lambda q, k, v, log_decay, removal, rate: definitions.generalized_delta_rule(
+                         q, k, v, log_decay=log_decay, read=-removal, write=rate * removal), to="generalized_delta_rule",
+                     draw=draw.RWKV7, says="It is the generalized delta rule with read -removal and write rate removal."),
+              strong_decay("rwkv7", draw.RWKV7), waits(draw.RWKV7)),
+        bad_inputs=(refused.shape("removal", 1, 1), refused.shape("rate", 1, 1), refused.GROWING_DECAY, refused.SCALE),
+        inputs=calls.INPUTS["rwkv7"], mixer=calls.rwkv7),
+)

@@ -1,0 +1,102 @@
+"""Rows of attention that scores how tokens relate: cosines, mixtures of heads, tables of distances, directions between tokens."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tinyattn import definitions, fastest
+from tinyattn.catalog import calls, refused
+from tinyattn.catalog import relative_calls as own
+from tinyattn.catalog.row import BadInput, Paper, Row
+from tinyattn.laws.cached import decoder_laws
+from tinyattn.laws.draw import relative as draw
+from tinyattn.laws.draw.options import but, plain_values
+from tinyattn.laws.draw.softmax import ALL
+from tinyattn.laws.general import agrees, form_agrees, mixing_laws
+from tinyattn.laws.law import unchanged
+from tinyattn.laws.oracles import relative as oracles
+from tinyattn.laws.oracles.calls import taking
+from tinyattn.layers.inputs import Parameter
+
+COST, ATTENTION = "heads i j (d + e)", taking(definitions.attention, *ALL)
+BIASED = own.with_bias_of_cells(definitions.decomposed_position_bias)
+UNSCALED = (refused.MASK, refused.WINDOW, refused.SOFTCAP, refused.shape("sinks", 99))
+
+ROWS = (
+    Row(definition=definitions.cosine_attention, papers=(Paper("Liu et al.", 2022, "2111.09883"),), cost=COST,
+        says="Scores are the cosines of queries and keys, times a learned scale per head.",
+        aliases=("swin v2 attention", "scaled cosine attention"), sample=draw.COSINE,
+        laws=(*form_agrees("angles", oracles.angles, draw.COSINE, "Dividing each product by both lengths gives the same.",
+                           slopes=draw.COSINE_SLOPES),
+              agrees("qk_norm_attention", oracles.normalised_by_rms, draw=draw.COSINE_LONG, to="qk_norm_attention",
+                     says="With one scale for all heads it is QK-norm attention with this scale divided by head_dim."),
+              unchanged("vectors_have_no_length", "The length of queries and keys has no effect.", draw.COSINE,
+                        lambda p: p.but(q=3.0 * p.q, k=0.5 * p.k)),
+              unchanged("a_scale_stops_at_100", "A scale above 100 is 100.", draw.COSINE,
+                        lambda p: p.but(log_scale=np.where(p.options["log_scale"] > 5.0, 9.0, p.options["log_scale"]).astype(
+                            p.q.dtype))),
+              *decoder_laws(definitions.cosine_attention, draw.COSINE_CAUSAL, heads=False)),
+        bad_inputs=(*UNSCALED, refused.shape("log_scale", 99), refused.kind("log_scale", None),
+                    BadInput({"log_scale": np.full(4, np.nan)}, ValueError, ("log_scale", "finite"))),
+        inputs=(Parameter("log_scale", "heads", 2.0),), **calls.growing(fastest.cosine_attention)),
+    Row(definition=definitions.talking_heads_attention, papers=(Paper("Shazeer et al.", 2020, "2003.02436"),),
+        cost="heads i j (d + e + 2 heads)",
+        says="Learned matrices mix the heads before the softmax and after it.",
+        aliases=("talking heads",), sample=draw.TALKING,
+        laws=(*form_agrees("heads_one_by_one", oracles.heads_one_by_one, draw.TALKING,
+                           "Summing scores, and then weights, over all heads for each new head gives the same.",
+                           slopes=draw.TALKING_SLOPES),
+              agrees("attention", ATTENTION, draw=but(draw.TALKING, draw.unmixed), to="attention",
+                     says="With two identities it is attention."),
+              agrees("attention_of_moved_heads", ATTENTION, draw=but(draw.ALIKE, draw.moved_and_back), to="attention",
+                     says="Moving the heads before the softmax and moving them back after it gives attention."),
+              *decoder_laws(definitions.talking_heads_attention, draw.TALKING_CAUSAL, heads=False)),
+        bad_inputs=(*refused.SOFTMAX, refused.shape("before", 4), refused.shape("after", 4, 3), refused.kind("before", None)),
+        inputs=(Parameter("before", "heads heads", 0.0), Parameter("after", "heads heads", 0.0)), **calls.growing(own.talking)),
+    Row(definition=definitions.relative_position_attention,
+        papers=(Paper("Dai et al.", 2019, "1901.02860"), Paper("Yang et al.", 2019, "1906.08237")), cost="heads i j (2 d + e)",
+        says="To each product with a key is added a product with a vector of the distance.",
+        aliases=("transformer-xl", "xlnet", "relative attention"), sample=draw.RELATIVE,
+        laws=(*form_agrees("distances_one_by_one", oracles.distances_one_by_one, draw.RELATIVE,
+                           "Looking up the row of every pair's distance gives the same.", slopes=draw.RELATIVE_SLOPES),
+              agrees("attention", ATTENTION, draw=but(draw.RELATIVE, draw.without_distances), to="attention",
+                     says="With a table of zeros, and nothing added to the queries, it is attention."),
+              unchanged("a_causal_table_ends_at_distance_0", "The rows of later keys have no effect on a causal call.",
+                        draw.RELATIVE_WHOLE, lambda p: p.but(relative=p.options["relative"][:, : p.k.shape[-2]])),
+              *decoder_laws(own.with_nearest_rows(definitions.relative_position_attention), draw.RELATIVE_CAUSAL, heads=False)),
+        bad_inputs=(*refused.SOFTMAX, refused.shape("relative", 4, 3, 4), refused.shape("u", 99), refused.shape("w", 4, 99),
+                    refused.kind("relative", None)),
+        inputs=(Parameter("projection", "heads head_dim head_dim", 0.0), Parameter("u", "heads head_dim", 0.0),
+                Parameter("w", "heads head_dim", 0.0)), rotates=True, **calls.growing(own.transformer_xl)),
+    Row(definition=definitions.disentangled_attention, papers=(Paper("He et al.", 2020, "2006.03654"),),
+        cost="heads i j (d + e) + heads (i + j) rows d",
+        says="To each product are added those of the query and of the key with vectors of their distance.",
+        aliases=("deberta",), sample=draw.DISENTANGLED,
+        laws=(*form_agrees("tables_pair_by_pair", oracles.tables_pair_by_pair, draw.DISENTANGLED,
+                           "Looking up both rows of every pair gives the same.", slopes=draw.DISENTANGLED_SLOPES),
+              agrees("attention", oracles.of_three_terms, draw=but(draw.BOTH_TABLES, draw.without_tables), to="attention",
+                     says="With two tables of zeros it is attention with the scale (3 d)^-1/2."),
+              agrees("relative_position_attention", oracles.rows_by_distance, draw=draw.ONE_TABLE, to="relative_position_attention",
+                     says="With the table for queries alone it is relative-position attention without u and w."),
+              *decoder_laws(own.with_distances_so_far(definitions.disentangled_attention), draw.DISENTANGLED_CAUSAL, heads=False)),
+        bad_inputs=(*refused.SOFTMAX, refused.shape("q_relative", 3, 99), refused.shape("k_relative", 4, 2, 99),
+                    refused.kind("distance", np.zeros((5, 7))),
+                    BadInput({"distance": np.full((5, 7), 99)}, ValueError, ("distance", "99")),
+                    BadInput({"distance": np.zeros((1, 1), int)}, ValueError, ("distance", "(1, 1)"))),
+        inputs=(Parameter("q_relative", "heads 64 head_dim", 0.0), Parameter("k_relative", "heads 64 head_dim", 0.0)), rotates=True,
+        **calls.growing(own.deberta)),
+    Row(definition=definitions.decomposed_position_bias, called=own.with_bias_of_cells,
+        papers=(Paper("Li et al.", 2021, "2112.01526"), Paper("Kirillov et al.", 2023, "2304.02643")),
+        cost="heads i (rows + columns) d",
+        says="A bias on a grid adds the query's products with a vector of the rows and one of the columns between two cells.",
+        aliases=("decomposed relative positions", "mvit positions", "sam positions"), sample=draw.cells,
+        laws=(*form_agrees("cells_one_by_one", oracles.cells_one_by_one, draw.cells,
+                           "Looking up both rows of every pair of cells gives the same.", slopes=draw.unlike_sides),
+              agrees("attention", taking(definitions.attention, "scale"), draw=but(draw.cells, draw.plain_cells), to="attention",
+                     says="With tables of zeros it is attention."),
+              agrees("relative_position_attention", oracles.rows_of_a_line, draw=plain_values(draw.line_of_cells),
+                     to="relative_position_attention",
+                     says="On a line it is relative-position attention whose table is divided by the scale."),
+              *mixing_laws(draw.cells)),
+        bad_inputs=(refused.GRID, refused.shape("table_y", 2, 99), refused.shape("table_x", 99), refused.kind("table_y", None))),
+)

@@ -1,0 +1,74 @@
+"""Rows of further states: a fixed slope per head, a read before the write, exponential gates."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tinyattn import definitions
+from tinyattn.catalog import refused
+from tinyattn.catalog.linear import recurrence
+from tinyattn.catalog.row import BadInput, Paper
+from tinyattn.catalog.state_calls import MEMORY, minimax
+from tinyattn.laws.budget import anywhere
+from tinyattn.laws.draw import states as draw
+from tinyattn.laws.draw.options import but, long
+from tinyattn.laws.general import agrees
+from tinyattn.laws.law import Law, plain, unchanged
+from tinyattn.laws.linear import last_state, strong_decay, waits
+from tinyattn.laws.oracles import states as oracles
+from tinyattn.laws.states import later_decay, of_scaled_queries, only_output, shut_after
+from tinyattn.layers.inputs import Input, Parameter, identity, log_sigmoid
+
+GATES = tuple(Input.of(definitions.mlstm, name, identity, initial) for name, initial in (("input_gate", 0.0), ("forget_gate", 4.0)))
+
+ROWS = (
+    recurrence(
+        name="lightning_attention",
+        says="The state decays by a fixed slope per head, with slopes that are a rule of head and layer.",
+        papers=(Paper("Qin et al.", 2024, "2401.04658"), Paper("MiniMax", 2025, "2501.08313")),
+        aliases=("minimax", "transnormer"), sample=draw.SLOPES,
+        laws=(agrees("retention", oracles.retention_by_slopes, to="retention", draw=draw.SLOPES,
+                     says="It is retention whose log decays are the negative slopes."),
+              agrees("linear_attention", oracles.sums_of_all, to="linear_attention", draw=but(draw.SLOPES, draw.with_slopes(0.0)),
+                     says="With slopes of 0 it is linear attention."),
+              agrees("every_pair", oracles.fading_by_distance, draw=draw.SLOPES, says="It is a sum over pairs of tokens.")),
+        bad_inputs=(BadInput({"slopes": np.full(2, -1.0)}, ValueError, ("slopes", "at least 0")), refused.shape("slopes", 99),
+                    refused.SCALE), mixer=minimax),
+    recurrence(
+        name="rwkv6",
+        says="Each token reads a state that decays per channel before it writes, and reads itself by a bonus.",
+        papers=(Paper("Peng et al.", 2024, "2404.05892"),), aliases=("rwkv-6", "finch"), sample=draw.BONUS,
+        laws=(agrees("gated_linear_attention", oracles.read_a_token_later, to="gated_linear_attention", draw=draw.BONUS,
+                     says="It is gated linear attention that the next token's query reads, and each token's own value by the bonus."),
+              agrees("linear_attention", oracles.sums_of_all, to="linear_attention", draw=but(draw.BONUS, draw.plain_sums),
+                     says="Without decay and with a bonus of 1 it is linear attention."),
+              agrees("every_pair", oracles.decays_strictly_between, draw=draw.BONUS, says="It is a sum over pairs of tokens."),
+              unchanged("the_decay_of_a_query_is_not_read", "The decay of the last token changes no output.", draw.BONUS, later_decay),
+              Law("its_state_is_that_of_gated_linear_attention", "The last state is that of gated linear attention.", long(draw.BONUS),
+                  last_state, lambda f, p: last_state(definitions.gated_linear_attention, p.without("bonus")),
+                  to="gated_linear_attention"),
+              strong_decay("rwkv6", draw.BONUS), waits(draw.BONUS)),
+        bad_inputs=(refused.GROWING_DECAY, refused.shape("bonus", 99), refused.SCALE),
+        inputs=(Input.of(definitions.rwkv6, "log_decay", log_sigmoid, 4.0), Parameter("bonus", "kv_heads head_dim", 1.0))),
+    recurrence(
+        name="mlstm",
+        says="Tokens are written by the exponential of a gate; the result is divided by a sum of keys, or by 1 where that is more.",
+        papers=(Paper("Beck et al.", 2024, "2405.04517"),), aliases=("xlstm", "matrix lstm"), sample=draw.EXPONENTIAL,
+        stated=draw.with_memory, cache_size=MEMORY,
+        laws=(agrees("simple_gated_linear_attention", oracles.strengths_in_the_keys, to="simple_gated_linear_attention",
+                     draw=draw.EXPONENTIAL,
+                     says="It is simple gated linear attention with keys exp(i) k, over the same with values of 1, or over 1."),
+              agrees("linear_attention", oracles.means_of_all, to="linear_attention", draw=but(draw.EXPONENTIAL, draw.open_gates),
+                     says="With strengths of 1, nothing forgotten and sums of at least 1 it is normalised linear attention."),
+              agrees("every_pair", oracles.exponential_weights, draw=draw.EXPONENTIAL, says="It is a sum over pairs of tokens."),
+              Law("the_scale_multiplies_both", "A scale multiplies what is divided and what it is divided by: it is a factor of q.",
+                  draw.EXPONENTIAL, of_scaled_queries, lambda f, p: plain(f, p.but(scale=0.3))),
+              Law("a_state_may_be_relative_to_any_maximum", "The state is S exp(m): relative to another m it gives the same.",
+                  but(long(draw.EXPONENTIAL), draw.with_memory), only_output, lambda f, p: only_output(f, draw.moved_memory(p))),
+              Law("gates_of_any_size_overflow_nowhere", "Gates whose exponentials overflow give the same as the recurrent form.",
+                  but(draw.EXPONENTIAL, draw.extreme_gates), plain, lambda f, p: plain(definitions.mlstm_recurrent, p), pool=anywhere),
+              Law("a_shut_token_only_waits", "A token with an input gate of -inf and a forget gate of inf leaves the state unchanged.",
+                  long(draw.EXPONENTIAL), last_state, lambda f, p: last_state(f, shut_after(p)))),
+        bad_inputs=(refused.shape("input_gate", 1, 1), refused.shape("forget_gate", 99),
+                    BadInput({"initial_state": np.ones(1)}, TypeError, ("initial_state", "triple")), refused.SCALE), inputs=GATES),
+)

@@ -1,0 +1,50 @@
+"""RWKV-6 over the kernel of states: gated linear attention that each query reads one token earlier, and a bonus."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tinyattn.kernels.states.primitive import states
+from tinyattn.ops.gates import check_channel_decay, check_gate
+from tinyattn.ops.heads import fold_group, split_group, unfold_group
+from tinyattn.ops.linear_options import check_state
+from tinyattn.ops.options import check_scale, first_position
+from tinyattn.ops.signature import shapes
+from tinyattn.ops.types import Array
+
+
+@shapes("(i,d),(j,d),(j,e)->(i,e)", per_token={"log_decay": "(j,d)"}, states=("bonus", "initial_state"), waiting=None)
+def rwkv6(q: Array, k: Array, v: Array, *, log_decay: Array, bonus: Array, scale: float | None = None,
+          initial_state: Array | None = None, return_state: bool = False) -> Any:
+    """Returns what queries read from a state that decays per channel, before their own token is written into it; compiled.
+
+    Formula: out_t = scale (S_{t-1} + diag(bonus) k_t v_t^T)^T q_t, then S_t = diag(exp(log_decay_t)) S_{t-1} + k_t v_t^T. The kernel
+    is given the queries one token earlier: it reads a state after its token is written.
+
+    Shapes, options and errors are those of `tinyattn.definitions.rwkv6`.
+
+    Paper: Peng et al. 2024, arXiv:2404.05892.
+
+    >>> k = np.ones((2, 1)); v = np.array([[1.0], [3.0]])
+    >>> rwkv6(k, k, v, log_decay=np.log([[0.5], [0.5]]), bonus=np.array([2.0]))
+    array([[2.],
+           [7.]])
+    """
+    log_decay, bonus = check_channel_decay(log_decay, k), check_gate("bonus", bonus, (k.shape[-3], k.shape[-1]), k.dtype)
+    initial, first, factor = check_state(initial_state, k, v), first_position(q, k), check_scale(scale)
+    if log_decay.shape[-1] == 1 < k.shape[-1]:
+        log_decay = log_decay[..., 0]  # one decay for all channels
+    unread = np.zeros((*q.shape[:-2], min(1, k.shape[-2]), q.shape[-1]), q.dtype)
+    read, state = states(np.concatenate((q if first else q[..., 1:, :], unread), axis=-2), k, v, log_decay, None, initial, factor)
+    read = read[..., :-1, :] if first else np.concatenate((start(q[..., :1, :] * factor, initial), read[..., :-1, :]), axis=-2)
+    keys = (k * (factor * bonus)[..., None, :])[..., None, first:, :]
+    own = np.einsum("...id,...id->...i", split_group(q, k.shape[-3]), keys)[..., None] * v[..., None, first:, :]
+    out = read + own.reshape(*q.shape[:-1], v.shape[-1])
+    return (out, state) if return_state else out
+
+
+def start(q: Array, state: Array) -> Array:
+    """Returns what the first query reads from the initial state."""
+    return unfold_group(fold_group(q, state.shape[-3]) @ state, q.shape[-3])

@@ -1,0 +1,94 @@
+"""Relative positions by rows of queries: the products with a part of the table are read along its diagonals."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+
+from tinyattn.kernels.softmax.by_rows import by_rows
+from tinyattn.kernels.softmax.row_scores import Call, Scores
+from tinyattn.kernels.tiles.seen import without_hidden
+from tinyattn.ops.bias import Bias
+from tinyattn.ops.masks.pattern import Pattern
+from tinyattn.ops.options import Window, check_scale
+from tinyattn.ops.relation_arguments import check_relative
+from tinyattn.ops.signature import shapes
+from tinyattn.ops.types import Array
+
+
+@shapes("(i,d),(j,d),(j,e)->(i,e)")
+def relative_position_attention(q: Array, k: Array, v: Array, *, relative: Array, u: Array, w: Array,
+                                bias: Array | Bias | None = None, mask: Array | Pattern | None = None, causal: bool = False,
+                                window: Window | None = None, scale: float | None = None, softcap: float | None = None,
+                                sinks: Array | None = None) -> Array:
+    """Returns attention whose scores add, to the product with a key, a product with a vector of its distance, by rows of queries.
+
+    Formula: s_ij = cap(scale ((q_i + u_h) . k_j + (q_i + w_h) . R_{h, i-j})) + bias_ij.
+
+    Shapes: q (..., heads, i, d), k (..., kv_heads, j, d), v (..., kv_heads, j, e), relative (heads, i + j - 1, d), u and w
+    (heads, d) -> (..., heads, i, e).
+
+    Options and errors are those of `tinyattn.definitions.relative_position_attention`.
+
+    Paper: Dai et al. 2019, arXiv:1901.02860; Yang et al. 2019, arXiv:1906.08237.
+
+    >>> x, v = np.zeros((2, 1)), np.array([[1.0], [3.0]])
+    >>> far = np.array([[[np.log(3.0)], [0.0], [0.0]]])
+    >>> relative_position_attention(x, x, v, relative=far, u=np.zeros((1, 1)), w=np.ones((1, 1)))[:, 0]
+    array([2. , 1.5])
+    """
+    scale, own = check_scale(scale, q.shape[-1]), check_relative(relative, u, w, q, k.shape[-2], causal, window)
+    q, k, v = without_hidden(q, k, v, mask, causal, window)
+    return by_rows(Distances, q, k, v, own, mask=mask, bias=bias, causal=causal, window=window, scale=scale, softcap=softcap,
+                   sinks=sinks)
+
+
+class Distances(Scores):
+    """Scores with a product of the query and a vector of the distance."""
+
+    definition: ClassVar[str] = "relative_position_attention"
+    names: ClassVar[tuple[str, ...]] = ("relative", "u", "w")
+
+    def __init__(self, q: Array, k: Array, own: tuple[Any, ...], call: Call) -> None:
+        self.table, u, w = own
+        super().__init__(q + u[:, None, :], k, own, call)
+        self.positional = (q + w[:, None, :]) * q.dtype.type(call.scale)
+        self.d_positional = np.zeros_like(q)
+
+    def read(self, rows: slice, stop: int) -> slice:
+        """Returns the rows of the table that these queries and keys read; a causal table ends before those of later keys."""
+        low = self.q.shape[1] - rows.stop
+        return slice(min(low, self.table.shape[1]), min(low + stop + rows.stop - rows.start - 1, self.table.shape[1]))
+
+    def made(self, rows: slice, stop: int) -> Array:
+        scores, read = super().made(rows, stop), self.read(rows, stop)
+        products, along = diagonals(len(scores), rows.stop - rows.start, stop, scores.dtype)
+        np.matmul(self.positional[:, rows], self.table[:, read].mT, out=products[..., : read.stop - read.start])
+        scores += along
+        return scores
+
+    def pull(self, rows: slice, stop: int, d_scores: Array) -> None:
+        super().pull(rows, stop, d_scores)
+        read = self.read(rows, stop)
+        d_products, along = diagonals(len(d_scores), rows.stop - rows.start, stop, d_scores.dtype)
+        along[...] = d_scores
+        d_products = d_products[..., : read.stop - read.start]
+        self.d_positional[:, rows] += d_products @ self.table[:, read]
+        self.d_own[0][:, read] += d_products.mT @ self.positional[:, rows]
+
+    def finish(self) -> None:
+        positional = self.d_positional * self.q.dtype.type(self.call.scale)
+        self.d_own[1] += self.d_q.sum(axis=1)
+        self.d_own[2] += positional.sum(axis=1)
+        self.d_q += positional
+
+
+def diagonals(heads: int, rows: int, stop: int, dtype: Any) -> tuple[Array, Array]:
+    """Returns zeros (heads, rows, n) and a view of them, (heads, rows, stop), in which [h, i, j] is their [h, i, j + rows - 1 - i]."""
+    width = max(stop + rows - 1, 0)
+    products = np.zeros((heads, rows, width), dtype)
+    size = products.itemsize
+    view = np.lib.stride_tricks.as_strided(products[:, 0, min(rows - 1, width) :] if width else products[..., :0], (heads, rows, stop),
+                                           (rows * width * size, (width - 1) * size, size))
+    return products, view

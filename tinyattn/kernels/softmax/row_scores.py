@@ -1,0 +1,105 @@
+"""What scores are made of, where they need more than products of queries and keys, for some rows of queries at a time."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+
+from tinyattn.ops.masks.pattern import Pattern
+from tinyattn.ops.types import Array
+
+Index = Any  # a tuple of ints and slices
+
+
+class Task(NamedTuple):
+    """Some heads of one sequence: the sequence's place on the axes before the heads, the query heads and the kv heads."""
+
+    at: tuple[int, ...]
+    heads: slice
+    kv_heads: slice
+
+    def places(self) -> tuple[Index, Index]:
+        """Returns where its queries, and its keys and values, stand in the arrays of the call."""
+        return (*self.at, self.heads), (*self.at, self.kv_heads)
+
+    def of(self, x: Array, rows: slice, stop: int) -> Index:
+        """Returns the place of these heads, rows and keys in an array with all axes, which broadcasts to (..., heads, i, j)."""
+        lead = tuple(n if size > 1 else 0 for n, size in zip(self.at, x.shape[:-3], strict=True))
+        core = zip((self.heads, rows, slice(0, stop)), x.shape[-3:], strict=True)
+        return (*lead, *(part if size > 1 else slice(None) for part, size in core))
+
+
+def fold(x: Array, kv_heads: int) -> Array:
+    """Returns (heads, rows, n) as (kv_heads, groups rows, n)."""
+    return x.reshape(kv_heads, len(x) // max(kv_heads, 1) * x.shape[1], x.shape[2])
+
+
+def pairs(q: Array, k: Array) -> Array:
+    """Returns the products (heads, rows, j) of queries (heads, rows, d) and keys (kv_heads, j, d)."""
+    return (fold(q, len(k)) @ k.mT).reshape(*q.shape[:2], k.shape[1])
+
+
+class Call(NamedTuple):
+    """What of a call has no gradient; `more` holds the mechanism's own options without one."""
+
+    scores: type[Scores]
+    mask: Array | Pattern | None
+    left: int | None
+    right: int | None
+    scale: float
+    softcap: float | None
+    learned: bool
+    more: tuple[tuple[str, Any], ...] = ()
+
+
+class Scores:
+    """The scores of some heads of one sequence: made from q (heads, i, d), k (kv_heads, j, d), and the mechanism's own arrays.
+
+    A subclass makes the scores before the cap and takes their gradient; one that mixes heads does so before and after the softmax.
+    `definition` is the name of the mechanism, `names` those of its own arrays, and `together` says that all heads are one task.
+    `finish` is called after the last rows of a backward.
+    """
+
+    definition: ClassVar[str]
+    names: ClassVar[tuple[str, ...]]
+    together: ClassVar[bool] = False
+
+    def __init__(self, q: Array, k: Array, own: tuple[Any, ...], call: Call) -> None:
+        self.q, self.k, self.own, self.call = q, k, own, call
+        self.d_q, self.d_k = np.zeros_like(q), np.zeros_like(k)
+        self.d_own: list[Any] = [None if x is None else np.zeros_like(x) for x in own]
+
+    def made(self, rows: slice, stop: int) -> Array:
+        """Returns the scores (heads, rows, stop) before the cap, in an array of its own."""
+        return pairs(self.q[:, rows] * self.q.dtype.type(self.call.scale), self.k[:, :stop])
+
+    def pull(self, rows: slice, stop: int, d_scores: Array) -> None:
+        """Adds what a gradient of these scores gives to the gradients of all arrays."""
+        scale, folded = self.q.dtype.type(self.call.scale), fold(d_scores, len(self.k))
+        self.d_q[:, rows] += (folded @ self.k[:, :stop]).reshape(*d_scores.shape[:2], self.q.shape[-1]) * scale
+        self.d_k[:, :stop] += folded.mT @ fold(self.q[:, rows], len(self.k)) * scale
+
+    def finish(self) -> None:
+        """Adds what is left to the gradients."""
+
+    @classmethod
+    def places(cls, task: Task) -> tuple[Index, ...]:
+        """Returns where a task's part of each own array stands; here the arrays are tables (heads, ...) of all sequences."""
+        return ((task.heads,),) * len(cls.names)
+
+    def mixed_before(self, capped: Array) -> Array:
+        """Returns what the softmax is taken of, before bias and mask."""
+        return capped
+
+    def pull_before(self, d_scores: Array, capped: Array) -> Array:
+        """Returns the gradient of the capped scores, and adds those of what mixes them."""
+        return d_scores
+
+    def mixed_after(self, weights: Array) -> Array:
+        """Returns the weights of the values."""
+        return weights
+
+    def pull_after(self, d_mixed: Array, weights: Array) -> Array:
+        """Returns the gradient of the softmax, and adds those of what mixes it."""
+        return d_mixed

@@ -1,0 +1,101 @@
+"""Top-k attention: the keys are found for some rows at a time, and only their products are differentiated."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tinyattn.kernels.chosen.keys import products_of_picks, sum_of_picks
+from tinyattn.kernels.chosen.largest import largest_keys
+from tinyattn.ops.bias import Bias
+from tinyattn.ops.checks import whole
+from tinyattn.ops.heads import fold_group, unfold_group
+from tinyattn.ops.masks.pattern import Pattern
+from tinyattn.ops.options import (
+    Window,
+    check_bias,
+    check_causal,
+    check_mask,
+    check_scale,
+    check_sinks,
+    check_softcap,
+    check_window,
+    visible_keys,
+)
+from tinyattn.ops.scores import scores_from
+from tinyattn.ops.signature import shapes
+from tinyattn.ops.softmax import softmax
+from tinyattn.ops.types import Array
+
+
+@shapes("(i,d),(j,d),(j,e)->(i,e)")
+def top_k_attention(q: Array, k: Array, v: Array, *, keep: int, mask: Array | Pattern | None = None,
+                    bias: Array | Bias | None = None, causal: bool = False, window: Window | None = None,
+                    scale: float | None = None, softcap: float | None = None, sinks: Array | None = None) -> Array:
+    """Returns attention in which a query sees only the `keep` keys that score highest among those it may see; compiled.
+
+    Formula: out_i = sum_j P_ij v_j, where P_i is the softmax over the `keep` largest s_ij; of equal scores the earlier key is
+    kept. No gradient flows through the choice.
+
+    Shapes: q (..., heads, i, d), k (..., kv_heads, j, d), v (..., kv_heads, j, e) -> (..., heads, i, e).
+
+    Options and errors are those of `tinyattn.definitions.top_k_attention`.
+
+    Paper: Gupta et al. 2021, arXiv:2106.06899; Zhao et al. 2019, arXiv:1912.11637.
+
+    >>> k = np.array([[1.0], [3.0], [2.0]])
+    >>> top_k_attention(np.ones((1, 1)), k, k, keep=1)
+    array([[3.]])
+    """
+    keep, full = whole("keep", keep, 1), (*q.shape[:-1], k.shape[-2])
+    mask = check_mask(mask, full)
+    left, right = check_window(window)
+    right = 0 if check_causal(causal) else right
+    bias = check_bias(bias, full, q.dtype, lambda: visible_keys(mask, causal, window, full))
+    sinks, softcap = check_sinks(sinks, full[-3], q.dtype), check_softcap(softcap)
+    scaled = q * check_scale(scale, q.shape[-1])
+    seen, read, added = (plain(x) for x in (scaled, k, bias))
+
+    def scores(start: int, stop: int, keys: int) -> Array:
+        """Returns the scores of some rows and the first keys, -inf where the mask hides them."""
+        at = np.arange(start, stop) + full[-1] - full[-2]
+        products = unfold_group(fold_group(seen[..., start:stop, :], k.shape[-3]) @ read[..., :keys, :].mT, full[-3])
+        found = scores_from(products, softcap, None, None, None)
+        found = found if added is None else found + cut(added, at, start, stop, keys)
+        return found if mask is None else np.where(cut(mask, at, start, stop, keys), found, -np.inf)
+
+    with np.errstate(invalid="ignore", over="ignore"):
+        picks = largest_keys(scores, full, min(keep, full[-1]) or 1, (left, right))
+    products = scores_from(products_of_picks(scaled, k, picks), softcap, None, None, None)
+    if bias is not None and full[-1]:
+        products = products + bias_of(bias, picks, full)
+    return sum_of_picks(softmax(np.where(picks >= 0, products, -np.inf), None, sinks), v, picks)
+
+
+def plain(x: Any) -> Any:
+    """Returns the array that a Tensor holds, and anything else as it is: the choice has no gradient."""
+    return getattr(x, "value", x)
+
+
+def cut(x: Any, at: Array, start: int, stop: int, keys: int) -> Any:
+    """Returns a mask or bias for the rows from start to stop, which stand at positions `at`, and the first `keys` keys."""
+    if isinstance(x, Pattern):
+        return x.visible(at, np.arange(keys))
+    if isinstance(x, Bias):
+        return plain(x.of(np.arange(keys) - at[:, None]))
+    x = np.atleast_2d(x)
+    rows = x if x.shape[-2] == 1 else x[..., start:stop, :]
+    return rows if rows.shape[-1] == 1 else rows[..., :keys]
+
+
+def bias_of(bias: Array | Bias, picks: Array, full: tuple[int, ...]) -> Array:
+    """Returns the bias of the pairs that were picked: (..., heads, i, keep)."""
+    heads, q_len, kv_len = full[-3:]
+    picks = np.maximum(picks, 0)
+    if isinstance(bias, Bias):
+        distances = picks - np.arange(kv_len - q_len, kv_len)[:, None]
+        table = bias.of(np.arange(1 - kv_len, q_len))
+        rows = np.arange(heads)[:, None, None] if table.shape[0] > 1 else 0
+        return table[rows, distances + kv_len - 1]
+    return np.take_along_axis(np.broadcast_to(bias, full), picks, axis=-1)
