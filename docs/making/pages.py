@@ -134,17 +134,14 @@ def lines_of(row: Row, told: str) -> str:
     text, rows = inspect.getsource(inspect.unwrap(row.definition)), []
     for code, reason in re.findall(r"^- `(.+?)`: (.+(?:\n  .+)*)", told, re.M):
         if code not in text:
-            raise ValueError(f"docs/mechanisms/{row.name}.md: Line by line: the definition has no {code}")
+            raise ValueError(f"Line by line: the definition has no {code}")
         rows.append(f"| `{code}` | {' '.join(reason.split())} |")
     return "\n".join(["", "**Line by line**", "", "| the line | why |", "|---|---|", *rows, ""])
 
 
 def mechanism(row: Row, written: str) -> str:
     """Returns the whole page of a mechanism as MyST Markdown."""
-    try:
-        by_hand = fragments(written)
-    except ValueError as error:
-        raise ValueError(f"docs/mechanisms/{row.name}.md: {error}") from error
+    by_hand = fragments(written)
     flow, seen = pictures.flow(row)
     growth, grew = pictures.growth(row)
     cache = f"Cache bytes: `{row.cache_formula}`." if row.cache_bytes else "It has no cache of its own in the catalog."

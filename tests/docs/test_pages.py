@@ -131,6 +131,15 @@ def test_every_row_of_tokens_is_drawn(row):
     assert np.any(weights != 0)
 
 
+@pytest.mark.parametrize("row", ROWS, ids=[row.name for row in ROWS])
+def test_every_row_grows_with_the_text(monkeypatch, row):
+    monkeypatch.setattr(pictures, "LENGTHS", (16, 32))
+    short, long = pictures.longer(row)
+    short.call(row.mechanism)
+    long.call(row.mechanism)
+    assert long.q.size > short.q.size
+
+
 def test_a_gate_on_an_image_is_drawn_as_its_map():
     svg, words = pictures.flow(find("spatial_gate"))
     assert "the map M" in svg
