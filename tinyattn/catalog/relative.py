@@ -23,6 +23,7 @@ from tinyattn.laws.oracles.calls import taking
 from tinyattn.layers.inputs import Input, Parameter, between, identity
 
 COST, ATTENTION = "heads i j (d + e)", taking(definitions.attention, *ALL)
+CAUSAL = taking(definitions.attention, "scale", causal=True)
 PATH = calls.always_causal(own.path)
 UNSCALED = (refused.MASK, refused.WINDOW, refused.SOFTCAP, refused.shape("sinks", 99))
 
@@ -108,13 +109,14 @@ ROWS = (
         aliases=("path", "householder positions"), sample=draw.PATH,
         laws=(*form_agrees("reflections_one_by_one", oracles.reflections_one_by_one, draw.PATH,
                            "Reflecting each query token by token, for each key anew, gives the same.", slopes=draw.PATH_SLOPES),
-              agrees("attention", oracles.forgetting_by_a_bias, draw=but(draw.WITHOUT_GATES, draw.not_reflected), to="attention",
+              agrees("attention", CAUSAL, draw=but(draw.WITHOUT_GATES, draw.not_reflected), to="attention",
                      says="With strengths of 0 it is causal attention."),
-              agrees("attention_that_forgets", oracles.forgetting_by_a_bias, draw=but(draw.WITH_GATES, draw.not_reflected),
-                     to="attention", says="With gates and strengths of 0 it is causal attention with sums of log gates as a bias."),
+              agrees("forgetting_attention", taking(definitions.forgetting_attention, "log_forget", "scale"),
+                     draw=but(draw.WITH_GATES, draw.not_reflected), to="forgetting_attention",
+                     says="With strengths of 0 and gates it is forgetting attention."),
               *decoder_laws(calls.always_causal(definitions.path_attention), draw.PATH, cache=TokenCache, heads=False)),
         bad_inputs=(refused.SCALE, refused.FEWER_KEYS, refused.BETA, refused.shape("w", 1, 1), refused.kind("w", None),
-                    BadInput({"log_forget": np.ones((1, 4, 7))}, ValueError, ("log_forget", "above 0")),
+                    BadInput({"log_forget": np.ones((1, 4, 7))}, ValueError, ("log_forget", "at most 0")),
                     refused.shape("log_forget", 9)),
         inputs=(Input.of(definitions.path_attention, "w", identity, 0.0),
                 Input.of(definitions.path_attention, "beta", between(0.0, 2.0), 0.0)), rotates=True,

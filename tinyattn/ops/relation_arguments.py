@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tinyattn.ops.checks import index_array
-from tinyattn.ops.gates import check_gate, shaped
+from tinyattn.ops.gates import check_gate, check_log_share, shaped
 from tinyattn.ops.options import Window, check_causal, check_window
 from tinyattn.ops.signature import floating
 from tinyattn.ops.types import Array
@@ -99,7 +99,4 @@ def check_reflections(w: Any, beta: Any, log_forget: Any, q: Array, k: Array) ->
     checked = shaped("w", w, k.shape, k.dtype), shaped("beta", beta, k.shape[:-1], k.dtype)
     if log_forget is None:
         return *checked, None
-    gates = shaped("log_forget", log_forget, (*q.shape[:-2], k.shape[-2]), np.float64)
-    if not np.all(gates <= 0):
-        raise ValueError("log_forget: expected numbers of at most 0, got NaN or a number above 0")
-    return *checked, gates
+    return *checked, check_log_share("log_forget", log_forget, (*q.shape[:-2], k.shape[-2]), np.float64)

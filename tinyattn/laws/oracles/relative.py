@@ -146,9 +146,3 @@ def reflections_one_by_one(q: Array, k: Array, v: Array, *, w: Array, beta: Arra
         return np.sum(query * keys[..., j, :], axis=-1)
 
     return read_by(q, k, v, pair_by_pair(q, k, score), bias=sums_of_gates(q, k, log_forget), causal=True)
-
-
-def forgetting_by_a_bias(q: Array, k: Array, v: Array, *, w: Array, beta: Array, log_forget: Array | None = None,
-                         scale: float | None = None) -> Any:
-    """Returns causal attention with the sums of the log gates as a bias."""
-    return definitions.attention(q, k, v, bias=sums_of_gates(q, k, log_forget), causal=True, scale=scale)

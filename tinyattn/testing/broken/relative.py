@@ -224,13 +224,13 @@ def a_key_reflects_too(f: Mechanism, p: Problem) -> Any:
     return reflected(p, lambda i, j: range(i, j - 1, -1))
 
 
-@twin("equals_attention_that_forgets", "equals_reflections_one_by_one", row=PATH)
+@twin("equals_forgetting_attention", "equals_reflections_one_by_one", row=PATH)
 def gates_scaled_with_the_products(f: Mechanism, p: Problem) -> Any:
     """The sum of the log gates is added before the scale and is scaled with the products."""
     return reflected(p, gates=sums_of_gates(p.q, p.k, p.options.get("log_forget")) * p.scale)
 
 
-@twin("equals_attention_that_forgets", row=PATH)
+@twin("equals_forgetting_attention", row=PATH)
 def sums_from_the_start(f: Mechanism, p: Problem) -> Any:
     """Gates are differences of running sums from the first token on: after a gate of 0 they are inf - inf."""
     gates = p.options.get("log_forget")
