@@ -87,6 +87,15 @@ def folds(queries: tuple[int, ...], keys: tuple[int, ...]) -> bool:
     return len(queries) > 1 and len(keys) > 1 and math.prod(keys) * keys[-1] >= 1 << 16
 
 
+def chunks(queries: tuple[int, ...], keys: tuple[int, ...]) -> bool:
+    """Returns whether there are enough keys for a kernel that reads chunks of them where the definition loops over keys: 32.
+
+    >>> chunks((4, 1, 16), (2, 32, 16)), chunks((4, 1, 16), (2, 8, 16))
+    (True, False)
+    """
+    return len(queries) > 1 and len(keys) > 1 and keys[-2] >= 32
+
+
 @cache
 def kernel(name: str = "attention") -> Any:
     """Returns the kernel of this name; None if Numba is absent, does not work with this NumPy, or is told not to compile.
@@ -153,7 +162,7 @@ multi_query_attention = fastest(definitions.multi_query_attention,
 native_sparse_attention = fastest(definitions.native_sparse_attention)
 neighborhood_attention = fastest(definitions.neighborhood_attention)
 nystrom_attention = fastest(definitions.nystrom_attention)
-path_attention = fastest(definitions.path_attention)
+path_attention = fastest(definitions.path_attention, worth=chunks)
 performer = fastest(definitions.performer, worth=folds)
 qk_norm_attention = fastest(definitions.qk_norm_attention)
 relative_position_attention = fastest(definitions.relative_position_attention)
