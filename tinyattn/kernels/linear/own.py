@@ -25,8 +25,8 @@ def blocks(x: Array) -> Iterator[slice]:
 
 def own_in_numpy(read: Array, before: Array, q: Array, k: Array, v: Array, bonus: Array) -> Array:
     """Returns the same by functions that have rules."""
-    keys, values = (k * bonus[..., None, :])[..., None, :, :], v[..., None, :, :]
-    mine = np.sum(split_group(q, k.shape[-3]) * keys, axis=-1, keepdims=True) * values
+    own = np.sum(split_group(q, k.shape[-3]) * (k * bonus[..., None, :])[..., None, :, :], axis=-1, keepdims=True)
+    mine = own * v[..., None, :, :]
     return np.concatenate((before, read), axis=-2)[..., : q.shape[-2], :] + mine.reshape(*q.shape[:-1], v.shape[-1])
 
 
