@@ -69,6 +69,28 @@ def test_a_page_without_its_sections_is_refused(text, words):
         pages.fragments(text)
 
 
+MARGINS = [row for row in ROWS if "# Line by line" in (WRITTEN / f"{row.name}.md").read_text()]
+
+
+@pytest.mark.parametrize("row", MARGINS, ids=[row.name for row in MARGINS])
+def test_a_margin_stands_beside_lines_that_are_there(row):
+    told = pages.fragments((WRITTEN / f"{row.name}.md").read_text())[pages.MARGIN]
+    assert pages.lines_of(row, told).count("\n| `") == len(re.findall(r"^- ", told, re.M)) >= 3
+    with pytest.raises(ValueError, match="has no no_such_line"):
+        pages.lines_of(row, told + "\n- `no_such_line`: why")
+
+
+def test_the_forms_of_a_mechanism_are_calls_that_are_there():
+    for row in ROWS:
+        for part, name in re.findall(r"`tinyattn\.(definitions|ops)\.(\w+)`", pages.ways(row) + pages.facts(row)):
+            assert hasattr(getattr(tinyattn, part), name)
+        assert ("`tinyattn.kernels." in pages.ways(row)) == bool(row.kernel)
+
+
+def test_places_in_papers_belong_to_papers_of_the_catalog():
+    assert set(pages.WHERE) <= {paper.arxiv for row in ROWS for paper in row.papers}
+
+
 def test_a_difference_is_taken_from_the_sources():
     shown = pages.differences("before\n@diff multi_query_attention multi_head_attention\nafter")
     assert shown.startswith("before\n```diff\n--- multi_query_attention\n+++ multi_head_attention\n")
@@ -110,6 +132,15 @@ def test_every_row_of_tokens_is_drawn(row):
     assert np.any(weights != 0)
 
 
+@pytest.mark.parametrize("row", ROWS, ids=[row.name for row in ROWS])
+def test_every_row_grows_with_the_text(monkeypatch, row):
+    monkeypatch.setattr(pictures, "LENGTHS", (16, 32))
+    short, long = pictures.longer(row)
+    short.call(row.mechanism)
+    long.call(row.mechanism)
+    assert long.q.size > short.q.size
+
+
 def test_a_gate_on_an_image_is_drawn_as_its_map():
     svg, words = pictures.flow(find("spatial_gate"))
     assert "the map M" in svg
@@ -141,7 +172,7 @@ def test_every_part_of_the_package_has_its_reference():
 
 def test_every_public_definition_and_option_is_named_in_its_reference():
     text = api.part("tinyattn.definitions")
-    assert sorted(re.findall(r"autofunction:: tinyattn\.definitions\.(\w+)", text)) == sorted(tinyattn.definitions.__all__)
+    assert sorted(re.findall(r"(?:auto|py:)function:: tinyattn\.definitions\.(\w+)", text)) == sorted(tinyattn.definitions.__all__)
 
 
 @pytest.mark.parametrize("part", ["tinyattn.definitions", "tinyattn.models"])
@@ -161,8 +192,9 @@ def test_a_page_of_the_reference_begins_with_what_is_used_first():
 
 def test_a_function_with_the_docstring_of_its_definition_is_one_row():
     text = api.part("tinyattn.fastest")
-    assert "| `tinyattn.attention` | {py:func}`tinyattn.definitions.attention` |" in text
+    assert "| {py:func}`tinyattn.attention <tinyattn.definitions.attention>` |" in text
     assert "autofunction:: tinyattn.fastest.attention" not in text
+    assert "Another name of :py:func:`tinyattn.definitions.delta_rule_recurrent`" in api.part("tinyattn.definitions", "linear")
 
 
 @pytest.mark.parametrize("module", [pages, api, lawbook, measured, poster, told, build], ids=lambda module: module.__name__)

@@ -9,12 +9,14 @@ Its files, in reading order:
     heads.py                splitting, merging and grouping heads
     softmax.py              softmax, log-softmax, log-sum-exp
     merge.py                merging two partial results of attention
+    entmax.py               entmax and sparsemax
     largest.py              selecting the largest numbers of a row
     norm.py                 RMS norm, layer norm, unit length
     erf.py                  the error function
     activation.py           sigmoid, SiLU, GELU, softplus, ReLU
     convolution.py          each channel mixed with the tokens just before
     loss.py                 cross-entropy
+    factors.py              sums of outer products, given as pairs of factors
     masks/                  patterns: which query sees which key
     windows.py              windows of a grid
     positions/              rotary and other positions
