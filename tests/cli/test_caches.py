@@ -138,6 +138,8 @@ def test_the_cost_of_a_shape_is_its_formula(capsys, tmp_path):
     assert latent["bytes"] == 7 * 60 * (512 + 64) * 2
     (growing,), _ = costs(capsys, tmp_path, "--heads", "3", "--head-dim", "4", "--layers", "1", "--length", "5", "--cache", "growing")
     assert growing["bytes"] == 5 * 3 * 8 * 2
+    (bfloat16,), _ = costs(capsys, tmp_path, "--heads", "3", "--head-dim", "4", "--layers", "1", "--length", "5", "--cache", "growing", "--dtype", "bfloat16")
+    assert bfloat16["bytes"] == growing["bytes"]
     (growing, ring), _ = costs(capsys, tmp_path, "--heads", "3", "--head-dim", "4", "--layers", "1", "--length", "5", "--window", "9")
     assert growing["bytes"] == ring["bytes"]
 

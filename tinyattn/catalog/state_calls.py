@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import wraps
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from tinyattn import fastest
 from tinyattn.catalog.cache_size import CacheSize
 from tinyattn.laws.problem import Mechanism
 from tinyattn.ops.checks import truth
+from tinyattn.ops.norm import unit
 from tinyattn.ops.options import first_position
 from tinyattn.ops.signature import floating
 from tinyattn.ops.types import Array
@@ -48,6 +50,12 @@ def merged(x: Array | None, rank: int) -> Array | None:
 
 
 CONVOLUTION = of_values(fastest.causal_convolution)
+
+
+@wraps(fastest.mlstm)
+def with_unit_keys(q: Array, k: Array, v: Array, **options: Any) -> Any:
+    """Returns mLSTM on queries and keys of length 1: with longer ones the sum that divides changes its sign as it learns."""
+    return fastest.mlstm(unit(q), unit(k), v, **options)
 
 
 def minimax_slopes(heads: int) -> Array:

@@ -12,7 +12,7 @@ from tinyattn.catalog import refused
 from tinyattn.catalog.calls import always_causal
 from tinyattn.catalog.linear import recurrence
 from tinyattn.catalog.row import BadInput, Paper, Row
-from tinyattn.catalog.state_calls import CONVOLUTION, CONVOLVED, MEMORY, TAPS, minimax, of_values
+from tinyattn.catalog.state_calls import CONVOLUTION, CONVOLVED, MEMORY, TAPS, minimax, of_values, with_unit_keys
 from tinyattn.laws.budget import anywhere
 from tinyattn.laws.cached import cached
 from tinyattn.laws.draw import states as draw
@@ -78,7 +78,8 @@ ROWS = (
               Law("a_shut_token_only_waits", "A token with an input gate of -inf and a forget gate of inf leaves the state unchanged.",
                   long(draw.EXPONENTIAL), last_state, lambda f, p: last_state(f, shut_after(p)))),
         bad_inputs=(refused.shape("input_gate", 1, 1), refused.shape("forget_gate", 99),
-                    BadInput({"initial_state": np.ones(1)}, TypeError, ("initial_state", "triple")), refused.SCALE), inputs=GATES),
+                    BadInput({"initial_state": np.ones(1)}, TypeError, ("initial_state", "triple")), refused.SCALE),
+        inputs=GATES, mixer=with_unit_keys),
     Row(name="causal_convolution", definition=definitions.causal_convolution, called=of_values,
         papers=(Paper("Dao and Gu", 2024, "2405.21060"),), cost="heads i e width",
         says="Each channel of a token is mixed with the same channel of the tokens just before it.",

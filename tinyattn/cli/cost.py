@@ -7,13 +7,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from tinyattn.cli import cost_of_ranks
 from tinyattn.cli.cache_names import formulas, named
 from tinyattn.cli.names import every
 from tinyattn.cli.outputs import check_outputs, check_picture, write_json, write_picture
-from tinyattn.cli.presets import PRESETS, Layers, Shape
+from tinyattn.cli.presets import BYTES, PRESETS, Layers, Shape
 from tinyattn.cli.terminal import paragraph, positive, table
 from tinyattn.ops.checks import real
 
@@ -42,7 +40,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--measure", action="store_const", const=True,
                         help="with --ranks: measure what is not given, under mpiexec -n 2 python -m mpi4py -m tinyattn")
     parser.add_argument("--length", type=tokens, default=131072, metavar="N", help="tokens in the cache (default 131072)")
-    parser.add_argument("--dtype", type=str.lower, choices=("float16", "float32", "float64"), default="float16",
+    parser.add_argument("--dtype", type=str.lower, choices=[*BYTES], default="float16",
                         help="of the cache (default float16)")
     parser.add_argument("--cache", default="growing,ring", metavar="A,B",
                         help=f"of {', '.join(known_caches())}, or 'all'; default: growing, and ring if there is a window")
@@ -52,7 +50,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """Computes and prints the tables; nothing is allocated."""
-    shapes, itemsize = shapes_of(given), np.dtype(given.dtype).itemsize
+    shapes, itemsize = shapes_of(given), BYTES[given.dtype]
     check_outputs(json=given.json, plot=given.plot)
     check_picture(given.plot)
     if given.ranks is not None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tinyattn.cli.outputs import write_json, write_picture
-from tinyattn.cli.presets import Layers, Shape
+from tinyattn.cli.presets import BYTES, Layers, Shape
 from tinyattn.cli.ranks import world
 from tinyattn.cli.terminal import paragraph, table
 from tinyattn.fastest import attention
@@ -142,7 +142,7 @@ def memory_of(shape: Shape, part: Layers, scheme: str, layout: Layout, itemsize:
 
 def run(given: argparse.Namespace, shapes: Mapping[str, Shape], in_units: Callable[[float], str]) -> int:
     """Computes and prints the table of the schemes over ranks."""
-    machine, itemsize = machine_of(given), np.dtype(given.dtype).itemsize
+    machine, itemsize = machine_of(given), BYTES[given.dtype]
     if given.measure and world("--measure").Get_rank():
         return 0
     lines = lines_of(shapes, given.length, given.ranks, itemsize, machine)

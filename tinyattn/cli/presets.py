@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+# Bytes of a number; NumPy itself does not know bfloat16.
+BYTES = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
+
 
 @dataclass(frozen=True)
 class Layers:

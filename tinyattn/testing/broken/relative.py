@@ -87,7 +87,7 @@ def a_third_mixture_of_outputs(f: Mechanism, p: Problem) -> Any:
 
 
 @twin("equals_distances_one_by_one", row=RELATIVE)
-def shifted_by_one_more(f: Mechanism, p: Problem) -> Any:
+def shifted_by_a_distance_more(f: Mechanism, p: Problem) -> Any:
     """The shift pads on the wrong side: every pair reads the row of the distance that is larger by one."""
     return p.but(relative=np.roll(p.options["relative"], 1, axis=-2)).call(f)
 
