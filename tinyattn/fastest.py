@@ -15,6 +15,7 @@ from typing import Any, TypeVar, cast
 
 from tinyattn import definitions
 from tinyattn.in_numpy import DECODE_SCORES, in_numpy
+from tinyattn.ops import convolution
 from tinyattn.ops.signature import mechanism_name
 
 # With this many scores or more a kernel is faster, forward and with gradients; with fewer, calling it takes as long as the work.
@@ -108,6 +109,9 @@ based = fastest(definitions.based, worth=folds)
 bigbird_attention = fastest(definitions.bigbird_attention)
 block_mixture_attention = fastest(definitions.block_mixture_attention)
 block_sparse_attention = fastest(definitions.block_sparse_attention)
+causal_convolution = fastest(definitions.causal_convolution, convolution.causal_convolution, folds)
+cosformer = fastest(definitions.cosformer, worth=folds)
+delta_rule = fastest(definitions.delta_rule, partial(definitions.delta_rule_chunked, chunk=16), folds)
 contextual_position_attention = fastest(definitions.contextual_position_attention)
 cosformer = fastest(definitions.cosformer, worth=folds)
 cosine_attention = fastest(definitions.cosine_attention)
@@ -119,12 +123,16 @@ disentangled_attention = fastest(definitions.disentangled_attention)
 dual_chunk_attention = fastest(definitions.dual_chunk_attention)
 dual_chunk_attention_merged = fastest(definitions.dual_chunk_attention_merged)
 dynamic_contextual_attention = fastest(definitions.dynamic_contextual_attention)
+entmax_attention = fastest(definitions.entmax_attention)
+forgetting_attention = fastest(definitions.forgetting_attention)
 gated_attention = fastest(definitions.gated_attention)
 gated_delta_rule = fastest(definitions.gated_delta_rule, partial(definitions.gated_delta_rule_chunked, chunk=16), folds)
 gated_linear_attention = fastest(definitions.gated_linear_attention, worth=folds)
 gathered_attention = fastest(definitions.gathered_attention)
+generalized_delta_rule = fastest(definitions.generalized_delta_rule, definitions.generalized_delta_rule_chunked, folds)
 global_subsampled_attention = fastest(definitions.global_subsampled_attention)
 grouped_query_attention = fastest(definitions.grouped_query_attention, in_numpy(definitions.grouped_query_attention))
+kimi_delta_attention = fastest(definitions.kimi_delta_attention, definitions.kimi_delta_attention_chunked, folds)
 latent_attention_absorbed = fastest(definitions.latent_attention_absorbed)
 latent_attention_expanded = fastest(definitions.latent_attention_expanded)
 lightning_attention = fastest(definitions.lightning_attention, definitions.lightning_attention_chunked, folds)
@@ -145,16 +153,23 @@ multi_query_attention = fastest(definitions.multi_query_attention,
 native_sparse_attention = fastest(definitions.native_sparse_attention)
 neighborhood_attention = fastest(definitions.neighborhood_attention)
 nystrom_attention = fastest(definitions.nystrom_attention)
+path_attention = fastest(definitions.path_attention)
 performer = fastest(definitions.performer, worth=folds)
 qk_norm_attention = fastest(definitions.qk_norm_attention)
 relative_position_attention = fastest(definitions.relative_position_attention)
 retention = fastest(definitions.retention, definitions.retention_chunked, folds)
+scalable_softmax_attention = fastest(definitions.scalable_softmax_attention)
+rwkv7 = fastest(definitions.rwkv7, definitions.rwkv7_chunked, folds)
 rwkv6 = fastest(definitions.rwkv6, definitions.rwkv6_chunked, folds)
 shifted_sparse_attention = fastest(definitions.shifted_sparse_attention)
 shifted_window_attention = fastest(definitions.shifted_window_attention)
+sigmoid_attention = fastest(definitions.sigmoid_attention)
 simple_gated_linear_attention = fastest(definitions.simple_gated_linear_attention,
                                         definitions.simple_gated_linear_attention_chunked, folds)
 softmax_off_by_one_attention = fastest(definitions.softmax_off_by_one_attention)
+sparsemax_attention = fastest(definitions.sparsemax_attention)
+stick_breaking_attention = fastest(definitions.stick_breaking_attention)
+stick_breaking_attention_with_rest = fastest(definitions.stick_breaking_attention_with_rest)
 streaming_attention = fastest(definitions.streaming_attention, in_numpy(definitions.streaming_attention))
 streaming_llm_attention = fastest(definitions.streaming_llm_attention)
 tensor_product_attention = fastest(definitions.tensor_product_attention, worth=lambda *shapes: True)  # pairs, which have no shape

@@ -37,6 +37,7 @@ Its files, in reading order:
     latent.py               latent vectors
     factored.py             factors of keys and values
     chunk.py                tokens with their gates
+    tokens.py               keys and values with gates per token
     state.py                only the state of a recurrence
     cross.py                an encoder's memory
     shared.py               the keys of another layer

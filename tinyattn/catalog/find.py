@@ -19,6 +19,7 @@ from tinyattn.catalog import (
     solved,
     sparse,
     states,
+    weighting,
 )
 from tinyattn.catalog.row import Row
 from tinyattn.models import checkpoint
@@ -26,6 +27,7 @@ from tinyattn.models.checkpoint import Saved
 
 FAMILIES = (
     softmax,
+    weighting,
     positions,
     relative,
     sparse,

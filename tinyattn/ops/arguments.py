@@ -44,18 +44,18 @@ def check_gate_logits(gate: Any, q: Array, v: Array) -> Array:
     return gate if gate.shape == a_channel else gate[..., None]
 
 
-def check_lambda(lambda_: Any, q: Array) -> Any:
-    """Returns lambda as a number, or as an array of shape () or (heads, 1, 1) in the dtype of q."""
-    if is_number(lambda_):
-        return real("lambda_", lambda_)
-    factor = floating("lambda_", lambda_)
-    if not np.isfinite(factor).all():
-        raise ValueError("lambda_: expected finite numbers, got NaN or inf")
-    if not factor.ndim:
-        return factor.astype(q.dtype)
-    if factor.shape != q.shape[-3:-2]:
-        raise ValueError(f"lambda_: expected a number or shape {q.shape[-3:-2]}, one per head, got shape {factor.shape}")
-    return factor.astype(q.dtype)[:, None, None]
+def check_per_head(name: str, numbers: Any, q: Array) -> Any:
+    """Returns one number for all heads as a number or an array of shape (), one per head as (heads, 1, 1) in the dtype of q."""
+    if is_number(numbers):
+        return real(name, numbers)
+    given = floating(name, numbers)
+    if not np.isfinite(given).all():
+        raise ValueError(f"{name}: expected finite numbers, got NaN or inf")
+    if not given.ndim:
+        return given.astype(q.dtype)
+    if given.shape != q.shape[-3:-2]:
+        raise ValueError(f"{name}: expected a number or shape {q.shape[-3:-2]}, one per head, got shape {given.shape}")
+    return given.astype(q.dtype)[:, None, None]
 
 
 def check_latent_weights(q_nope: Array, q_rope: Array, latent: Array, w_uk: Any, w_uv: Any,

@@ -13,6 +13,8 @@ Its files, in reading order:
     arrays.py               dtypes and memory layouts
     linear.py               linear attention and its states
     variants.py             attention with one thing changed
+    forgetting.py           gates that forget
+    weighting.py            weights that are no plain softmax
     latent.py               latent attention
     recurrent.py            states that decay or are corrected
     solved.py               regressions, levels
@@ -46,6 +48,7 @@ from tinyattn.testing.broken import (
     dual_chunk,
     factored,
     features,
+    forgetting,
     gradient,
     heads,
     latent,
@@ -65,6 +68,7 @@ from tinyattn.testing.broken import (
     states,
     stream,
     variants,
+    weighting,
     windows,
 )
 from tinyattn.testing.broken.twin import Twin
@@ -79,6 +83,8 @@ HALLS = (
     gradient,
     arrays,
     variants,
+    forgetting,
+    weighting,
     latent,
     contextual,
     relative,
