@@ -62,8 +62,7 @@ class TensorProductAttention:
         check_rotated(base, dim)
 
         def both(rank: int, count: int) -> Array:
-            # With a deviation of width^-1/2 the factors of normalised tokens are about 1: a product of smaller ones would vanish.
-            return normal(rng, width, rank * (count + dim), deviation=width ** -0.5).reshape(width, rank, count + dim)
+            return normal(rng, width, rank * (count + dim)).reshape(width, rank, count + dim)
 
         out = normal(rng, heads * dim, width, deviation=deviation)
         return cls(both(Q_RANK, heads), both(RANK, kv_heads), both(RANK, kv_heads), out, heads, kv_heads, base, mechanism)
