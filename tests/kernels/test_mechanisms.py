@@ -109,7 +109,8 @@ def test_bits_are_the_same_for_any_number_of_threads(name, monkeypatch):
 
 
 # Kernels that are products of NumPy alone, which have all derivatives.
-PRODUCTS = {"log_linear_attention", "mesa"}
+PRODUCTS = {"entmax_attention", "log_linear_attention", "mesa", "sparsemax_attention", "stick_breaking_attention",
+            "stick_breaking_attention_with_rest"}
 
 
 def second(name, door):
