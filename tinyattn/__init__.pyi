@@ -15,6 +15,7 @@ from tinyattn import plot as plot
 from tinyattn import testing as testing
 from tinyattn.definitions import attention_scores as attention_scores
 from tinyattn.definitions import attention_weights as attention_weights
+from tinyattn.definitions import causal_convolution_recurrent as causal_convolution_recurrent
 from tinyattn.definitions import contextual_position_bias as contextual_position_bias
 from tinyattn.definitions import decomposed_position_bias as decomposed_position_bias
 from tinyattn.definitions import delta_product_chunked as delta_product_chunked
@@ -26,10 +27,8 @@ from tinyattn.definitions import gated_delta_rule_recurrent as gated_delta_rule_
 from tinyattn.definitions import gated_linear_attention_chunked as gated_linear_attention_chunked
 from tinyattn.definitions import gated_linear_attention_parallel as gated_linear_attention_parallel
 from tinyattn.definitions import gated_linear_attention_recurrent as gated_linear_attention_recurrent
-from tinyattn.definitions import generalized_delta_rule as generalized_delta_rule
 from tinyattn.definitions import generalized_delta_rule_chunked as generalized_delta_rule_chunked
 from tinyattn.definitions import generalized_delta_rule_recurrent as generalized_delta_rule_recurrent
-from tinyattn.definitions import kimi_delta_attention as kimi_delta_attention
 from tinyattn.definitions import kimi_delta_attention_chunked as kimi_delta_attention_chunked
 from tinyattn.definitions import kimi_delta_attention_recurrent as kimi_delta_attention_recurrent
 from tinyattn.definitions import lightning_attention_chunked as lightning_attention_chunked
@@ -46,7 +45,6 @@ from tinyattn.definitions import retention_parallel as retention_parallel
 from tinyattn.definitions import retention_recurrent as retention_recurrent
 from tinyattn.definitions import rwkv6_chunked as rwkv6_chunked
 from tinyattn.definitions import rwkv6_recurrent as rwkv6_recurrent
-from tinyattn.definitions import rwkv7 as rwkv7
 from tinyattn.definitions import rwkv7_chunked as rwkv7_chunked
 from tinyattn.definitions import rwkv7_recurrent as rwkv7_recurrent
 from tinyattn.definitions import simple_gated_linear_attention_chunked as simple_gated_linear_attention_chunked
@@ -66,9 +64,11 @@ from tinyattn.fastest import based as based
 from tinyattn.fastest import bigbird_attention as bigbird_attention
 from tinyattn.fastest import block_mixture_attention as block_mixture_attention
 from tinyattn.fastest import block_sparse_attention as block_sparse_attention
+from tinyattn.fastest import causal_convolution as causal_convolution
 from tinyattn.fastest import contextual_position_attention as contextual_position_attention
 from tinyattn.fastest import cosformer as cosformer
 from tinyattn.fastest import cosine_attention as cosine_attention
+from tinyattn.fastest import deepseek_sparse_attention as deepseek_sparse_attention
 from tinyattn.fastest import delta_product as delta_product
 from tinyattn.fastest import delta_rule as delta_rule
 from tinyattn.fastest import differential_attention as differential_attention
@@ -82,11 +82,14 @@ from tinyattn.fastest import gated_attention as gated_attention
 from tinyattn.fastest import gated_delta_rule as gated_delta_rule
 from tinyattn.fastest import gated_linear_attention as gated_linear_attention
 from tinyattn.fastest import gathered_attention as gathered_attention
+from tinyattn.fastest import generalized_delta_rule as generalized_delta_rule
 from tinyattn.fastest import global_subsampled_attention as global_subsampled_attention
 from tinyattn.fastest import grouped_query_attention as grouped_query_attention
+from tinyattn.fastest import kimi_delta_attention as kimi_delta_attention
 from tinyattn.fastest import latent_attention_absorbed as latent_attention_absorbed
 from tinyattn.fastest import latent_attention_expanded as latent_attention_expanded
 from tinyattn.fastest import lightning_attention as lightning_attention
+from tinyattn.fastest import lightning_indexer as lightning_indexer
 from tinyattn.fastest import linear_attention as linear_attention
 from tinyattn.fastest import linformer_attention as linformer_attention
 from tinyattn.fastest import locally_grouped_attention as locally_grouped_attention
@@ -101,11 +104,13 @@ from tinyattn.fastest import multi_query_attention as multi_query_attention
 from tinyattn.fastest import native_sparse_attention as native_sparse_attention
 from tinyattn.fastest import neighborhood_attention as neighborhood_attention
 from tinyattn.fastest import nystrom_attention as nystrom_attention
+from tinyattn.fastest import path_attention as path_attention
 from tinyattn.fastest import performer as performer
 from tinyattn.fastest import qk_norm_attention as qk_norm_attention
 from tinyattn.fastest import relative_position_attention as relative_position_attention
 from tinyattn.fastest import retention as retention
 from tinyattn.fastest import rwkv6 as rwkv6
+from tinyattn.fastest import rwkv7 as rwkv7
 from tinyattn.fastest import scalable_softmax_attention as scalable_softmax_attention
 from tinyattn.fastest import shifted_sparse_attention as shifted_sparse_attention
 from tinyattn.fastest import shifted_window_attention as shifted_window_attention
@@ -118,6 +123,7 @@ from tinyattn.fastest import stick_breaking_attention_with_rest as stick_breakin
 from tinyattn.fastest import streaming_attention as streaming_attention
 from tinyattn.fastest import streaming_llm_attention as streaming_llm_attention
 from tinyattn.fastest import talking_heads_attention as talking_heads_attention
+from tinyattn.fastest import tensor_product_attention as tensor_product_attention
 from tinyattn.fastest import top_k_attention as top_k_attention
 from tinyattn.ops import Bias as Bias
 from tinyattn.ops import Pattern as Pattern

@@ -106,7 +106,9 @@ def seconds(call: Callable[[], Any]) -> float:
 def repeated(p: Problem, times: int) -> Problem:
     """Returns a problem with its tokens repeated, below each other where they stand on a grid."""
     tall = {name: np.tile(getattr(p, name), (times, 1)) for name in "qkv"}
-    grid = p.options.get("grid")
+    grid, table = p.options.get("grid"), p.options.get("table_y")
+    if table is not None:  # one row per vertical distance
+        tall["table_y"] = np.resize(table, (2 * times * grid[0] - 1, *table.shape[1:]))
     return p.but(**tall) if grid is None else p.but(**tall, grid=(times * grid[0], *grid[1:]))
 
 

@@ -105,10 +105,11 @@ for q_len, kv_len, d in ((70, 90, 24), (1, 300, 64), (150, 150, 16)):
 def test_chosen_blocks_and_steps_with_registers_of_16_bytes_and_bounds_checked(tmp_path):
     code = f"""
 import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
-import numpy as np, test_chosen, test_steps
+import numpy as np, test_chosen, test_steps, test_top_k
 from tinyattn.kernels.tiles import lanes
 assert lanes.lanes(4) == 4, lanes.lanes(4)
 test_chosen.check_all(np.float32)
+test_top_k.check_all(np.float32)
 test_steps.check_all(np.float32)
 """
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True,

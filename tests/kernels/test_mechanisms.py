@@ -108,8 +108,8 @@ def test_bits_are_the_same_for_any_number_of_threads(name, monkeypatch):
     assert bits(1) == bits(2) == bits(5)
 
 
-# Kernels that are products of NumPy alone, which have all derivatives.
-PRODUCTS = {"entmax_attention", "log_linear_attention", "mesa", "sparsemax_attention", "stick_breaking_attention",
+# Kernels of NumPy's functions alone, which have all derivatives, or none as a choice has.
+PRODUCTS = {"entmax_attention", "lightning_indexer", "log_linear_attention", "sparsemax_attention", "stick_breaking_attention",
             "stick_breaking_attention_with_rest"}
 
 

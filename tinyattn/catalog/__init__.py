@@ -21,6 +21,7 @@ Its files, in reading order:
     grid.py                 windows, lines and neighbourhoods of a grid
     sparse.py               fixed patterns
     selected.py             keys that queries choose
+    factored.py             sums of outer products, keys that an indexer chooses
     caches.py               caches
     blocks.py               mechanisms of a grid as blocks of an image model
     find.py                 a mechanism by any of its names, and its model

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from tinyattn.layers.tensor_product import RANK
 from tinyattn.ops.levels import levels_of
 
 
@@ -74,6 +75,9 @@ KEYS_VALUES_AND_GATES = CacheSize("length (kv_heads (head_dim + value_dim) + hea
 ONE_HEAD = CacheSize("length (head_dim + value_dim) itemsize", keys_and_values)
 STATE = CacheSize("kv_heads head_dim value_dim itemsize",
                   lambda length, kv_heads, head_dim, value_dim, itemsize: kv_heads * head_dim * value_dim * itemsize)
+KEYS_VALUES_AND_DIRECTIONS = CacheSize(
+    "length kv_heads (2 head_dim + value_dim + 1) itemsize",
+    lambda length, kv_heads, head_dim, value_dim, itemsize: length * kv_heads * (2 * head_dim + value_dim + 1) * itemsize)
 SUMS = CacheSize("kv_heads head_dim (head_dim + value_dim) itemsize",
                  lambda length, kv_heads, head_dim, value_dim, itemsize: kv_heads * head_dim * (head_dim + value_dim) * itemsize)
 LEVEL_STATES = CacheSize("kv_heads ((1 + ceil(log2 length)) head_dim value_dim itemsize + 8)",
@@ -83,6 +87,10 @@ NORMALISED_STATE = CacheSize("kv_heads features (value_dim + 1) itemsize", state
 # As wide as the keys and values of all kv heads, with half a head of rotated channels.
 LATENT = CacheSize("length (r + p) itemsize", lambda length, kv_heads, head_dim, value_dim, itemsize:
                    length * (kv_heads * (head_dim + value_dim) + head_dim // 2) * itemsize)
+# Keys and values of rank 2, as the layer makes them.
+FACTORS = CacheSize("length rank (2 kv_heads + head_dim + value_dim) itemsize",
+                    lambda length, kv_heads, head_dim, value_dim, itemsize:
+                    length * RANK * (2 * kv_heads + head_dim + value_dim) * itemsize)
 # head_dim numbers of a latent and value_dim of a rotated key, for any number of heads.
 LATENTS = CacheSize("length (r + p) itemsize",
                     lambda length, kv_heads, head_dim, value_dim, itemsize: length * (head_dim + value_dim) * itemsize)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from tinyattn.catalog import (
     delta,
+    factored,
     grid,
     linear,
     lowrank,
@@ -31,6 +32,7 @@ FAMILIES = (
     relative,
     sparse,
     selected,
+    factored,
     linear,
     states,
     delta,

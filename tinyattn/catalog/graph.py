@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+from functools import cache
 from typing import NamedTuple
 
 from tinyattn.catalog.find import ROWS
@@ -22,6 +24,7 @@ class Edge(NamedTuple):
     law: Law
 
 
+@cache
 def edges() -> tuple[Edge, ...]:
     """Returns all laws between two mechanisms, in the order of the catalog.
 
@@ -36,6 +39,36 @@ def edges() -> tuple[Edge, ...]:
         if edge.law.kind not in KINDS:
             raise ValueError(f"{edge.mechanism}: the law {edge.law.name} is of kind {edge.law.kind!r}, known: {', '.join(KINDS)}")
     return found
+
+
+def neighbours(name: str) -> tuple[Edge, ...]:
+    """Returns the laws that tie a mechanism to another, its own first.
+
+    >>> neighbours("softmax_off_by_one_attention")[0].to
+    'attention'
+    """
+    found = edges()
+    return tuple(edge for edge in found if edge.mechanism == name) + tuple(edge for edge in found if edge.to == name)
+
+
+def walk(start: str, goal: str) -> tuple[Edge, ...] | None:
+    """Returns the fewest laws that lead from one mechanism to another, None if none do; exact laws before others.
+
+    A law is walked in either direction, since it says that two mechanisms are equal for certain arguments.
+
+    >>> [edge.to for edge in walk("multi_query_attention", "grouped_query_attention")]
+    ['grouped_query_attention']
+    """
+    came: dict[str, tuple[Edge, ...]] = {start: ()}
+    waiting = deque([start])
+    while waiting and goal not in came:
+        here = waiting.popleft()
+        for edge in sorted(neighbours(here), key=lambda edge: list(KINDS).index(edge.law.kind)):
+            there = edge.to if edge.mechanism == here else edge.mechanism
+            if there not in came:
+                came[there] = (*came[here], edge)
+                waiting.append(there)
+    return came.get(goal)
 
 
 def markdown() -> str:

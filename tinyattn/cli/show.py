@@ -7,6 +7,7 @@ import inspect
 import textwrap
 
 from tinyattn.catalog import find
+from tinyattn.catalog.graph import neighbours
 from tinyattn.cli.terminal import paragraph
 from tinyattn.ops.masks import picture
 
@@ -37,4 +38,10 @@ def run(given: argparse.Namespace) -> int:
     print("\nlaws\n")
     for law in row.laws:
         paragraph(f"{law.name}: {law.says}", indent="    ", hanging="    ")
+    print("\nneighbours\n")
+    found = neighbours(row.name)
+    tied = dict.fromkeys(edge.to if edge.mechanism == row.name else edge.mechanism for edge in found)
+    paragraph(", ".join(tied) or "No law ties it to another mechanism.", indent="    ", hanging="    ")
+    if found:
+        paragraph(f"tinyattn equivalences {row.name} prints the laws that tie them.", indent="    ", hanging="    ")
     return 0

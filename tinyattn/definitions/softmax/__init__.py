@@ -16,6 +16,7 @@ Its files, in reading order:
     talking_heads.py        heads mixed before the softmax and after it
     relative_position.py    a product with a vector of the distance
     disentangled.py         distances that meet the content of both sides
+    path.py                 tokens on the way that turn the query
     differential.py         one attention minus another
     gated.py                a gate on the output
     dynamic_contextual.py   each token sets how far back it looks
@@ -31,4 +32,5 @@ Its files, in reading order:
     dual_chunk_merged.py    the same as three attentions, merged
     latent_expanded.py      keys and values computed from one small vector per token
     latent_absorbed.py      the same, reading the small vectors themselves
+    tensor_product.py       queries, keys and values as sums of outer products
 """

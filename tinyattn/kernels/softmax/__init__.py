@@ -16,6 +16,7 @@ Its files, in reading order:
     talking_heads.py        heads mixed before the softmax and after it
     relative_position.py    products with vectors of distances, along diagonals
     disentangled.py         the same, gathered
+    path.py                 reflections, a chunk of keys at a time
     dynamic_contextual.py   each token sets how far back it looks
     counted.py              positions that gates count
     counts.py               how many keys each query sees
@@ -32,4 +33,5 @@ Its files, in reading order:
     dual_chunk_merged.py    the same
     latent_expanded.py      keys and values of every head from one latent vector
     latent_absorbed.py      the latent vectors as the one head of keys and values
+    tensor_product.py       sums of outer products
 """

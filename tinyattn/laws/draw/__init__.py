@@ -13,6 +13,7 @@ Its files, in reading order:
     delta.py                read and write vectors, several steps per token
     lowrank.py              projections, landmarks
     sparse.py               patterns, tables, windows, choices
+    factored.py             sums of outer products, keys that an indexer chooses
     grid.py                 images
     relative.py             cosines, mixed heads, tables of distances
     caches.py               causal problems for caches

@@ -11,6 +11,7 @@ Its files, in reading order:
     states.py               further states, pair by pair or by other mechanisms
     delta.py                products of transitions
     gathered.py             sparse attention row by row
+    factored.py             outer products one by one, an indexer row by row
     lowrank.py              projections and landmarks
     sparse.py               sparse attention by other mechanisms
     grid.py                 a grid cell by cell, part by part

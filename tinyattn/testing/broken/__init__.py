@@ -30,6 +30,7 @@ Its files, in reading order:
     sparse.py               patterns, tables of blocks
     local.py                windows with something more
     selected.py             choices
+    factored.py             sums of outer products, choices of an indexer
     cache.py                what a cache keeps
     cache_ring.py           which token a ring sees
     cache_stored.py         pages and codes
@@ -45,6 +46,7 @@ from tinyattn.testing.broken import (
     contextual,
     delta,
     dual_chunk,
+    factored,
     features,
     forgetting,
     gradient,
@@ -90,6 +92,7 @@ HALLS = (
     sparse,
     local,
     selected,
+    factored,
     linear,
     features,
     recurrent,

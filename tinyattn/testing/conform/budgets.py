@@ -33,7 +33,10 @@ def key_by_key(q: Array, k: Array, v: Array, **options: Any) -> Array:
 
 
 def unit_inside(inside: str, dtype: str) -> float:
-    """Returns the roundoff of what a class rounds inside. Copies that differ by less would all be rounded alike."""
+    """Returns the roundoff of what a class rounds inside.
+
+    Copies that differ by less are all rounded alike, so that a problem of few numbers would show too few roundings.
+    """
     return {"weights": ROUNDOFF[dtype], "all": ROUNDOFF[dtype], "tf32": TF32}.get(inside, EPS32)
 
 
@@ -81,7 +84,7 @@ def of_outputs(p: Problem, dialect: Mapping[str, str], inside: str, dtype: str, 
     terms = np.nan_to_num(np.asarray(p.but(v=np.abs(p.v)).call(exact)))
     count = draws_for(truth)
     many, first = copies(p, count, rng), p.astype(np.float32)
-    single = copies(p, count, rng, unit_inside(inside, dtype)).astype(np.float32)
+    single = copies(p, count, rng, unit_inside(inside, dtype) if truth.size < FEW else EPS32).astype(np.float32)
     with np.errstate(all="ignore"):
         target = np.asarray(single.astype(np.float64).call(exact))
         rounding = np.max([np.abs(np.asarray(single.call(run), np.float64) - target) for run in honest], axis=0)
@@ -134,7 +137,8 @@ def of_gradients(p: Problem, d_out: Array, dialect: Mapping[str, str], inside: s
 
     truth, terms = alone(attention), alone(recomputed(absolute=True), True)
     count = max(2, draws_for(truth[0]) // 2)
-    many, single = copies(p, count, rng), copies(p, count, rng, unit_inside(inside, dtype)).astype(np.float32)
+    unit = unit_inside(inside, dtype) if truth[0].size < FEW else EPS32
+    many, single = copies(p, count, rng), copies(p, count, rng, unit).astype(np.float32)
     with np.errstate(all="ignore"):
         target = side(attention, single.astype(np.float64))
         storage, stored = inside_dtype(inside, dtype), dtype if dtype in ("float16", "bfloat16") else "float32"
