@@ -69,7 +69,7 @@ def tempered(s: Array, i: Array, j: Array) -> Array:
 def queries_tempered(p: Problem) -> Problem:
     """Returns the problem with the temperature on its queries."""
     places = np.arange(p.k.shape[-2] - p.q.shape[-2], p.k.shape[-2])
-    return p.but(score=None, q=(p.q * tempered(1.0, places, places)[:, None]).astype(p.q.dtype))
+    return p.but(score=None, q=(p.q * tempered(np.ones(places.shape), places, places)[:, None]).astype(p.q.dtype))
 
 
 def faded(s: Array, i: Array, j: Array) -> Array:
