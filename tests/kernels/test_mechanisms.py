@@ -109,7 +109,8 @@ def test_bits_are_the_same_for_any_number_of_threads(name, monkeypatch):
 
 
 # Kernels of NumPy's functions alone, which have all derivatives, or none as a choice has.
-PRODUCTS = {"lightning_indexer", "log_linear_attention"}
+PRODUCTS = {"entmax_attention", "lightning_indexer", "log_linear_attention", "sparsemax_attention", "stick_breaking_attention",
+            "stick_breaking_attention_with_rest"}
 
 
 def second(name, door):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tinyattn.laws.draw.options import given, one_of, with_options
+from tinyattn.laws.draw.sizes import at_most_keys
 from tinyattn.laws.draw.softmax import ALL, softmax, without
 from tinyattn.laws.law import Law, plain, unchanged
 from tinyattn.laws.problem import Problem
@@ -57,6 +58,20 @@ def with_squared(p: Problem) -> Problem:
     return p.but(score=ScoreRule(squared, slopes(p)[:, None, None]))
 
 
+FLOOR = 3  # Llama 4 takes 8192
+
+
+def tempered(s: Array, i: Array, j: Array) -> Array:
+    """Returns the score times Llama 4's temperature, which grows with the position of the query."""
+    return s * (0.1 * np.log(np.floor((i + 1.0) / FLOOR) + 1.0) + 1.0)
+
+
+def queries_tempered(p: Problem) -> Problem:
+    """Returns the problem with the temperature on its queries."""
+    places = np.arange(p.k.shape[-2] - p.q.shape[-2], p.k.shape[-2])
+    return p.but(score=None, q=(p.q * tempered(np.ones(places.shape), places, places)[:, None]).astype(p.q.dtype))
+
+
 def faded(s: Array, i: Array, j: Array) -> Array:
     """Returns the score over the square root of the distance, which is infinite or NaN for every later key."""
     return s * (i - j + 1.0) ** -0.5
@@ -68,6 +83,9 @@ def faded_safely(s: Array, i: Array, j: Array) -> Array:
 
 
 LAWS = (
+    unchanged("llama_4_temperature_is_a_rule",
+              "Llama 4's temperature, queries times 0.1 log(floor((i + 1) / floor_scale) + 1) + 1, may be given as a rule.",
+              given(softmax(*without(["softcap"]), fit=at_most_keys), score=tempered), queries_tempered),
     unchanged("a_cap_may_be_a_rule", "A cap as a score rule gives the same as the option.",
               with_options(softmax(*without(["softcap"])), softcap=one_of(0.7, 3.0)), cap_as_rule),
     unchanged("alibi_may_be_a_rule", "ALiBi as a score rule with one parameter per head gives the same as the bias.",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from tinyattn.kernels.exact.primitive import Options
-from tinyattn.kernels.softmax.dot_product import attention
 from tinyattn.kernels.softmax.weighed import Weighing, weighed
 from tinyattn.kernels.tiles.seen import sides_of
 from tinyattn.ops.bias import Bias
@@ -44,15 +43,13 @@ def entmax_attention(q: Array, k: Array, v: Array, *, alpha: float = 1.5, mask: 
     >>> entmax_attention(np.ones((1, 1)), k, np.eye(3))
     array([[1., 0., 0.]])
     """
-    if check_alpha(alpha) == 1.0:
-        return attention(q, k, v, mask=mask, bias=bias, causal=causal, window=window, scale=scale, softcap=softcap)
     full = (*q.shape[:-1], k.shape[-2])
     mask, (left, right), added = check_mask(mask, full), sides_of(window), dense_bias(bias, full, q.dtype)
     right = 0 if check_causal(causal) else right
     if added is not None and has_infinite(added):
         added = infinite_settled(added, visible_keys(mask, causal, window, full), full)
     options = Options(mask, left, right, check_scale(scale, q.shape[-1]), check_softcap(softcap), learned=False)
-    return weighed(q, k, v, added, weighing(alpha), options)[0]
+    return weighed(q, k, v, added, weighing(check_alpha(alpha)), options)[0]
 
 
 def weighing(alpha: float) -> Weighing:

@@ -61,24 +61,24 @@ def broken(q: Array, k: Array, v: Array, current: bool, scale: float | None) -> 
 
 
 def logs(scores: Array) -> tuple[Array, Array]:
-    """Returns the logs of the weights, and of what each key and all nearer ones leave."""
+    """Returns the logs of the weights, and of what all keys leave."""
     left = np.where(scores == -np.inf, 0.0, -np.logaddexp(0.0, scores))
     after = np.flip(np.cumsum(np.flip(left, axis=-1), axis=-1), axis=-1)
     nearer = np.concatenate((after[..., 1:], np.zeros_like(after[..., :1])), axis=-1)
-    return nearer - np.logaddexp(0.0, -scores), after
+    return nearer - np.logaddexp(0.0, -scores), left.sum(axis=-1)
 
 
 def form(scores: Array) -> tuple[Array, Array]:
     """Returns the weights and what they leave."""
-    weights, after = logs(scores)
-    return np.exp(weights), np.exp(after[..., 0])
+    weights, rest = logs(scores)
+    return np.exp(weights), np.exp(rest)
 
 
 def backward(scores: Array, d_weights: Array, d_rest: Array) -> Array:
     """Returns the gradient of the scores: a score moves its own weight, and against it those of all keys farther away."""
-    log_weights, after = logs(scores)
+    log_weights, rest = logs(scores)
     weighted = np.exp(log_weights) * d_weights
-    farther = np.cumsum(weighted, axis=-1) - weighted + (np.exp(after[..., 0]) * d_rest)[..., None]
+    farther = np.cumsum(weighted, axis=-1) - weighted + (np.exp(rest) * d_rest)[..., None]
     share = np.exp(-np.logaddexp(0.0, -scores))
     d_scores: Array = weighted * (1 - share) - share * farther
     return d_scores

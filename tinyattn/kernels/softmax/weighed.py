@@ -12,7 +12,7 @@ from tinyattn.kernels.exact.primitive import Options, blank_hidden
 from tinyattn.kernels.tiles.rows import again
 from tinyattn.kernels.tiles.threads import each
 from tinyattn.ops.bias import Bias
-from tinyattn.ops.options import visible_keys
+from tinyattn.ops.options import blank_unseen, visible_keys
 from tinyattn.ops.scores import scores_of, weighted_values
 from tinyattn.ops.tiles import seen_tile
 from tinyattn.ops.types import Array
@@ -45,13 +45,15 @@ class Block(NamedTuple):
 def weighed(q: Array, k: Array, v: Array, bias: Array | None, weighing: Weighing, options: Options) -> tuple[Array, Array]:
     """Returns (out, rest) by weights of this kind, of which a bias that is learned makes the whole square exist."""
     learned = bias is not None and not isinstance(bias, np.ndarray)
-    return (weighed_in_numpy if learned else weighed_by_rows)(q, k, v, bias, weighing, options)
+    whole = learned or not (q.size and k.size and v.size)
+    return (weighed_in_numpy if whole else weighed_by_rows)(q, k, v, bias, weighing, options)
 
 
 def weighed_in_numpy(q: Array, k: Array, v: Array, bias: Array | Bias | None, weighing: Weighing,
                      options: Options) -> tuple[Array, Array]:
     """Returns the same by functions that have rules."""
     visible = visible_keys(options.mask, False, (options.left, options.right), (*q.shape[:-1], k.shape[-2]))
+    q, k, v = blank_unseen(q, k, v, visible)
     scores = scores_of(q, k, scale=options.scale, softcap=options.softcap, bias=bias, visible=visible)
     weights, rest = weighing.form(scores)
     return weighted_values(weights, v), rest
@@ -64,7 +66,7 @@ def weighed_by_rows(q: Array, k: Array, v: Array, bias: Array | None, weighing: 
     """Returns ((out, rest), what the backward reads) of plain arrays."""
     q, k, v = blank_hidden(q, k, v, options, (*q.shape[:-1], k.shape[-2]))
     out, rest = np.zeros((*q.shape[:-1], v.shape[-1]), q.dtype), np.zeros(q.shape[:-1], q.dtype)
-    by_head, shape = (lambda x: grouped(x, k)), (*k.shape[:-2], q.shape[-3] // max(k.shape[-3], 1))
+    by_head, shape = (lambda x: grouped(x, k)), (*k.shape[:-2], q.shape[-3] // k.shape[-3])
     queries, outs, rests = by_head(q), by_head(out), by_head(rest[..., None])
     keys, values = (x.reshape(-1, *x.shape[-2:]) for x in (k, v))
     for block in blocks(q, k, options):
@@ -83,7 +85,7 @@ def weighed_by_rows(q: Array, k: Array, v: Array, bias: Array | None, weighing: 
 def _(d_outs: tuple[Array, Array], saved: Any) -> dict[str, Array]:
     (d_out, d_rest), (q, k, v, bias, weighing, options) = d_outs, saved
     d_q, d_k, d_v = np.zeros_like(q), np.zeros_like(k), np.zeros_like(v)
-    shape = (*k.shape[:-2], q.shape[-3] // max(k.shape[-3], 1))
+    shape = (*k.shape[:-2], q.shape[-3] // k.shape[-3])
     queries, d_queries, slopes, d_rests = (grouped(x, k) for x in (q, d_q, d_out, d_rest[..., None]))
     keys, values, d_keys, d_values = (x.reshape(-1, *x.shape[-2:]) for x in (k, v, d_k, d_v))
     scale = q.dtype.type(options.scale)
@@ -106,15 +108,15 @@ def _(d_outs: tuple[Array, Array], saved: Any) -> dict[str, Array]:
 def grouped(x: Array, k: Array) -> Array:
     """Returns (..., heads, length, width) as a view (leading axes times kv_heads, heads of a group, length, width)."""
     count = int(np.prod(k.shape[:-2]))
-    return x.reshape(count, x.shape[-3] // max(k.shape[-3], 1), *x.shape[-2:])
+    return x.reshape(count, x.shape[-3] // k.shape[-3], *x.shape[-2:])
 
 
 def blocks(q: Array, k: Array, options: Options) -> Iterator[Block]:
     """Yields blocks of rows that see a key."""
-    full, groups = (*q.shape[:-1], k.shape[-2]), q.shape[-3] // max(k.shape[-3], 1)
+    full, groups = (*q.shape[:-1], k.shape[-2]), q.shape[-3] // k.shape[-3]
     q_len, kv_len = full[-2:]
-    step, first = max(8, BLOCK // max(1, groups * kv_len)), kv_len - q_len
-    for start in range(0, q_len if q.size and k.size else 0, step):
+    step, first = max(8, BLOCK // (groups * kv_len)), kv_len - q_len
+    for start in range(0, q_len, step):
         stop = min(start + step, q_len)
         low = 0 if options.left is None else max(0, first + start - options.left)
         high = kv_len if options.right is None else min(kv_len, first + stop + options.right)

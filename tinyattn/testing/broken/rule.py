@@ -37,7 +37,7 @@ def rule_before_cap(f: Mechanism, p: Problem) -> Any:
                                                *rule.parameters)).call(f)
 
 
-@twin("alibi_may_be_a_rule", "a_rule_stands_between_cap_and_bias")
+@twin("alibi_may_be_a_rule", "a_rule_stands_between_cap_and_bias", "llama_4_temperature_is_a_rule")
 def rule_positions_from_the_top(f: Mechanism, p: Problem) -> Any:
     """The rule gives the first query the position of the first key, as if there were no cache."""
     rule, shift = rule_of(p), p.k.shape[-2] - p.q.shape[-2]
