@@ -112,3 +112,16 @@ def test_a_pattern_shows_itself_in_a_notebook_escaped():
     assert "&lt;b&gt;&amp;" in shown
     assert "<b>" not in shown
     assert shown.count("h12v12") == 16  # the diagonal of 16 cells, a run each
+
+
+@pytest.mark.parametrize("page", [(1.0, 1.0, 1.0), (0.075, 0.078, 0.086)], ids=["light", "dark"])
+@pytest.mark.parametrize("signed", [False, True])
+def test_a_weight_next_to_nothing_differs_from_nothing_on_light_and_dark_pages(page, signed):
+    cells = np.array([[1e-9, 1.0], [0.0, -1e-9 if signed else 0.5]])
+    image = plot.attention_map(cells, ax=axes()).get_images()[0]
+    shown = image.to_rgba(image.get_array(), norm=True)
+    over = shown[..., :3] * shown[..., 3:] + np.array(page) * (1 - shown[..., 3:])
+    differs = np.abs(over - page).sum(axis=-1)
+    assert differs[1, 0] == 0.0
+    assert differs[differs > 0].size == 3
+    assert differs[differs > 0].min() > 0.15  # with an opacity of 0.12 it is 0.14 on the dark page, and hard to see

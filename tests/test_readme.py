@@ -67,12 +67,13 @@ def test_files_that_it_names_are_there() -> None:
 
 def test_it_does_not_say_that_the_package_is_on_pypi() -> None:
     assert "not on PyPI yet" in README
-    assert not re.findall(r"pip install (?:--\S+ )*'?tinyattn", README)
+    texts = [README, *(path.read_text() for folder, kind in (("docs", "*.md"), ("tinyattn", "*.py")) for path in (ROOT / folder).rglob(kind))]
+    assert not [found for text in texts for found in re.findall(r"pip install (?:--\S+ )*'?tinyattn.*", text)]
 
 
 def test_a_ratio_of_speed_is_that_of_the_times_beside_it() -> None:
     measured = [(float(ours.removesuffix(" ms")), float(re.search(r"([\d.]+) ms", theirs)[1]), float(times))
-                for _, ours, theirs, times in SPEED if ours]
+                for _, ours, theirs, times in SPEED if ours.endswith(" ms")]
     assert len(measured) >= 4
     for ours, theirs, times in measured:
         assert theirs / ours == pytest.approx(times, rel=0.08)  # a median of ratios is not the ratio of medians

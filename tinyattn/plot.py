@@ -108,7 +108,7 @@ def shade(cells: Array, ax: Any) -> Any:
     most = float(np.abs(cells).max(initial=0.0)) or 1.0
     signed = bool((cells < 0).any())
     blue, orange = (0.18, 0.48, 0.75), (0.88, 0.4, 0.1)
-    stops = [(*orange, 1.0), (*orange, 0.3), (*blue, 0.3), (*blue, 1.0)] if signed else [(*blue, 0.3), (*blue, 1.0)]
+    stops = [(*orange, 1.0), (*orange, 0.22), (*blue, 0.22), (*blue, 1.0)] if signed else [(*blue, 0.22), (*blue, 1.0)]
     places = [0.0, 0.499, 0.501, 1.0] if signed else [0.0, 1.0]
     colours = LinearSegmentedColormap.from_list("weights", list(zip(places, stops, strict=True)))
     blank = colours.with_extremes(bad=(0.0, 0.0, 0.0, 0.0))

@@ -43,9 +43,22 @@ def introduction(module: ModuleType) -> str:
 
 
 def folder_of(value: object) -> str:
-    """Returns the folder, or else the file, of a part in which a function or class is written."""
-    home = str(getattr(inspect.unwrap(value), "__module__", "")).split(".")  # type: ignore[arg-type]
-    return home[2] if len(home) > 2 else ""
+    """Returns the folder, or else the file, of a part in which a function is written; chunked forms count as a folder of their own."""
+    plain = inspect.unwrap(value)  # type: ignore[arg-type]
+    home = str(getattr(plain, "__module__", "")).split(".")
+    return "chunked" if getattr(plain, "__name__", "").endswith("_chunked") else home[2] if len(home) > 2 else ""
+
+
+def entry(name: str, member: str, value: object) -> list[str]:
+    """Returns the directive of one public name; that of a second name of a function points to the first."""
+    if inspect.isclass(value):
+        return [f".. autoclass:: {name}.{member}", ""]
+    if not callable(value):
+        return [f".. py:data:: {name}.{member}", "", f"   {described(value)}", ""]
+    first = getattr(inspect.unwrap(value), "__name__", member)
+    if first != member and getattr(import_module(name), first, None) is value:
+        return [f".. py:function:: {name}.{member}", "", f"   Another name of :py:func:`{name}.{first}`.", ""]
+    return [f".. autofunction:: {name}.{member}", ""]
 
 
 def part(name: str, folder: str | None = None) -> str:
@@ -67,13 +80,12 @@ def part(name: str, folder: str | None = None) -> str:
         if not_asked or inspect.ismodule(value) or any(other is value for other in elsewhere):
             continue
         if any(inspect.unwrap(other) is inspect.unwrap(value) for other in elsewhere if callable(other)):
-            table.append(f"| `tinyattn.{member}` | {{py:func}}`tinyattn.definitions.{member}` | {first_line(value)} |")
-        elif inspect.isclass(value) or callable(value):
-            lines += [f".. auto{'class' if inspect.isclass(value) else 'function'}:: {name}.{member}", ""]
+            first = inspect.unwrap(value).__name__
+            table.append(f"| {{py:func}}`tinyattn.{member} <tinyattn.definitions.{first}>` | {first_line(value)} |")
         else:
-            lines += [f".. py:data:: {name}.{member}", "", f"   {described(value)}", ""]
+            lines += entry(name, member, value)
     if table:
-        table = ["", "| function | its definition | what it returns |", "|---|---|---|", *table, ""]
+        table = ["", "| function, with a link to its definition | what it returns |", "|---|---|", *table, ""]
     return "\n".join([introduction(module) if folder is None else "", *table, *lines, "```"])
 
 

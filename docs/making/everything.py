@@ -78,9 +78,13 @@ def fill(app: Any, docname: str, source: list[str]) -> None:
     """Replaces each marker of a page by what it names."""
     if docname.startswith("mechanisms/"):
         row = next(row for row in ROWS if f"mechanisms/{row.name}" == docname)
-        source[0] = pages.mechanism(row, source[0])
+        try:
+            source[0] = pages.mechanism(row, source[0])
+        except ValueError as error:
+            raise ValueError(f"docs/{docname}.md: {error}") from error
     if docname == "equivalences":  # the diagram and its legend are for readers of Markdown; the site draws its own
         source[0] = DIAGRAM.sub("[A page of its own](graph.md) draws these laws as a graph.", source[0])
+    source[0] = re.sub(r"\n\n```$", "\n```", source[0], flags=re.M)  # an example's last empty line is for doctest alone
     source[0] = MADE.sub(lambda found: made(found[1], found[2]), source[0])
 
 

@@ -10,6 +10,7 @@ import sys
 import textwrap
 from pathlib import Path
 
+import tinyattn
 from making import lawbook, pictures
 from tinyattn import definitions
 from tinyattn.catalog import ROWS
@@ -17,6 +18,16 @@ from tinyattn.catalog.row import Row
 
 ROOT = Path(__file__).resolve().parents[2]
 WRITTEN = ("Idea", "When to use it", "Formula", "Only here", "Neighbours", "Elsewhere")
+MARGIN = "Line by line"  # a section that a page may have: the lines of the definition whose reason is not plain to see
+# Where in a paper the formula stands, by its number on arXiv.
+WHERE = {
+    "1706.03762": "section 3.2.1, equation (1)", "2410.05258": "section 2.1", "2405.18719": "section 4", "2004.05150": "section 3.1",
+    "2007.14062": "section 2", "2001.04451": "section 2", "2502.11089": "section 3", "2502.13189": "section 2.2",
+    "2309.17453": "section 3.2", "2009.14794": "lemma 1", "2202.08791": "section 3.2", "2006.04768": "equation (7)",
+    "2102.03902": "section 3", "2307.08621": "section 2, equations (5) to (7)", "2312.06635": "section 4", "2406.06484": "section 3",
+    "2412.06464": "equation (10)", "2405.21060": "section 3", "2402.18668": "section 4", "2305.13245": "section 2",
+    "2402.17463": "section 3", "2103.14030": "section 3.2", "2309.12307": "section 3.2", "1807.06521": "equation (3)",
+    "2405.04434": "section 2.1.2"}
 SECTIONS = ("The idea", "When to use it", "Formula", "Picture", "Only here", "Definition", "What it costs",
             "Laws", "Neighbours", "Elsewhere", "Papers")
 
@@ -31,7 +42,7 @@ def fragments(text: str) -> dict[str, str]:
     parts = re.split(r"^# (.+)\n", text, flags=re.M)
     found = {name.strip(): body.strip() for name, body in zip(parts[1::2], parts[2::2], strict=True)}
     held = [name for name, body in found.items() if body]
-    if held != list(WRITTEN):
+    if [name for name in held if name != MARGIN] != list(WRITTEN):
         raise ValueError(f"expected the sections {', '.join(WRITTEN)} with words in each, got {', '.join(held)}")
     return found
 
@@ -81,23 +92,56 @@ def helpers(function: object) -> list[object]:
             and not hasattr(value, "signature")]
 
 
+def called(name: str) -> str:
+    """Returns how a definition is called; positions are among the small pieces.
+
+    >>> called("attention"), called("rotary_2d")
+    ('tinyattn.definitions.attention', 'tinyattn.ops.rotary_2d')
+    """
+    return f"tinyattn.{'definitions' if hasattr(definitions, name) else 'ops'}.{name}"
+
+
 def facts(row: Row) -> str:
     """Returns what the catalog says about a mechanism as a table."""
     name = row.name if hasattr(definitions, row.name) else row.definition.__name__
     shapes = getattr(row.definition, "signature", "")
-    lines = {"call": f"`tinyattn.definitions.{name}`", "shapes of one head": f"`{shapes}`" if shapes else "",
+    lines = {"call": f"`{called(name)}`", "shapes of one head": f"`{shapes}`" if shapes else "",
              "kind": row.kind, "also called": ", ".join(row.aliases),
              "kernel": f"`tinyattn.kernels.{row.kernel}`" if row.kernel else "",
              "computed from the tokens": ", ".join(f"`{given.name}` ({given.axes})" for given in row.inputs)}
     return "\n".join(["| property | value |", "|---|---|", *(f"| {name} | {text} |" for name, text in lines.items() if text)])
 
 
+def ways(row: Row) -> str:
+    """Returns the table of the forms in which a mechanism can be called."""
+    name = row.definition.__name__
+    lines = [f"| definition | `{called(name)}` | NumPy, as shown above |"]
+    lines += [f"| {'another form' if inspect.isfunction(inspect.unwrap(form)) else 'another mechanism'} | "
+              f"`tinyattn.definitions.{form.__name__}` | NumPy |"
+              for form in row.forms.values() if form is not row.definition and hasattr(definitions, getattr(form, "__name__", ""))]
+    if row.kernel:
+        lines.append(f"| kernel | `tinyattn.kernels.{row.kernel}` | compiled by Numba, forward and backward, over all cores |")
+    if hasattr(tinyattn, row.name):
+        when = "the kernel for large calls where Numba is installed, else NumPy" if row.kernel else "the definition: it has no kernel"
+        lines.append(f"| the fastest of these | `tinyattn.{row.name}` | {when} |")
+    return "\n".join(["| form | call | runs as |", "|---|---|---|", *lines])
+
+
+def lines_of(row: Row, told: str) -> str:
+    """Returns the lines of a definition with the reason for each, as a table; ValueError for a line that is not there."""
+    if not told:
+        return ""
+    text, rows = inspect.getsource(inspect.unwrap(row.definition)), []
+    for code, reason in re.findall(r"^- `(.+?)`: (.+(?:\n  .+)*)", told, re.M):
+        if code not in text:
+            raise ValueError(f"Line by line: the definition has no {code}")
+        rows.append(f"| `{code}` | {' '.join(reason.split())} |")
+    return "\n".join(["", "**Line by line**", "", "| the line | why |", "|---|---|", *rows, ""])
+
+
 def mechanism(row: Row, written: str) -> str:
     """Returns the whole page of a mechanism as MyST Markdown."""
-    try:
-        by_hand = fragments(written)
-    except ValueError as error:
-        raise ValueError(f"docs/mechanisms/{row.name}.md: {error}") from error
+    by_hand = fragments(written)
     flow, seen = pictures.flow(row)
     growth, grew = pictures.growth(row)
     cache = f"Cache bytes: `{row.cache_formula}`." if row.cache_bytes else "It has no cache of its own in the catalog."
@@ -107,13 +151,13 @@ def mechanism(row: Row, written: str) -> str:
         by_hand["Formula"],
         f"{raw(flow)}\n\n{seen}",
         by_hand["Only here"],
-        included(row),
-        f"Time: `{row.cost}`. {cache}\n\n{raw(growth)}\n\n{grew}",
+        included(row) + lines_of(row, by_hand.get(MARGIN, "")),
+        f"{ways(row)}\n\nTime: `{row.cost}`. {cache}\n\n{raw(growth)}\n\n{grew}",
         lawbook.of_row(row),
         differences(by_hand["Neighbours"]),
         by_hand["Elsewhere"],
         "\n".join(f"- {paper.authors} {paper.year}, [arXiv:{paper.arxiv}](https://arxiv.org/abs/{paper.arxiv})"
-                  for paper in row.papers),
+                  + (f": {WHERE[paper.arxiv]}" if paper.arxiv in WHERE else "") for paper in row.papers),
     )
     sections = "\n\n".join(f"## {name}\n\n{body}" for name, body in zip(SECTIONS, bodies, strict=True))
     return f"# {lawbook.readable(row.name)}\n\n*{row.says}*\n\n{sections}\n"

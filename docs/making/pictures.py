@@ -106,7 +106,9 @@ def seconds(call: Callable[[], Any]) -> float:
 def repeated(p: Problem, times: int) -> Problem:
     """Returns a problem with its tokens repeated, below each other where they stand on a grid."""
     tall = {name: np.tile(getattr(p, name), (times, 1)) for name in "qkv"}
-    grid = p.options.get("grid")
+    grid, table = p.options.get("grid"), p.options.get("table_y")
+    if table is not None:  # one row per vertical distance
+        tall["table_y"] = np.resize(table, (2 * times * grid[0] - 1, *table.shape[1:]))
     return p.but(**tall) if grid is None else p.but(**tall, grid=(times * grid[0], *grid[1:]))
 
 
@@ -159,7 +161,8 @@ def growth(row: Row) -> tuple[str, str]:
         drawings = []
         drawings.append((plot.growth(curves, ylabel="milliseconds", ax=axes(3.7, 3.0)), "one call", "time"))
         if row.cache_bytes is not None:
-            sized = {one.name: {n: one.cache_bytes(n, example(one, WORDS)[1].kv_heads, 8, 8, 4) for n in LENGTHS}
+            drawn = {one.name: example(one, WORDS)[1] for one in (find("attention"), row)}
+            sized = {one.name: {n: one.cache_bytes(n, drawn[one.name].kv_heads, 8, 8, 4, heads=drawn[one.name].heads) for n in LENGTHS}
                      for one in (find("attention"), row) if one.cache_bytes is not None}
             drawings.append((plot.growth(sized, ylabel="bytes", ax=axes(3.7, 3.0)), "its cache", "cache bytes"))
         for ax, title, what in drawings:

@@ -124,7 +124,7 @@ def panels(times: dict[str, float]) -> str:
     inside = drawn("page", times)
     parts = zip((10, 322, 676), (300, 340, 300), described(times), strict=True)
     drawings = [framed(inside, left, width, said, css=' class="figure"') for left, width, said in parts]
-    return f'<div class="figures">{"".join(drawings)}</div>'
+    return f'<div class="poster">{"".join(drawings)}</div>'
 
 
 if __name__ == "__main__":

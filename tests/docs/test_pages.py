@@ -8,10 +8,11 @@ from pathlib import Path
 import build
 import numpy as np
 import pytest
-from making import api, lawbook, pages, pictures, poster, told
+from making import api, lawbook, measured, pages, pictures, poster, told
 
 import tinyattn
 from tinyattn.catalog import ROWS, find
+from tinyattn.models import load
 
 ROOT = Path(__file__).resolve().parents[2]
 WRITTEN = ROOT / "docs" / "mechanisms"
@@ -68,6 +69,28 @@ def test_a_page_without_its_sections_is_refused(text, words):
         pages.fragments(text)
 
 
+MARGINS = [row for row in ROWS if "# Line by line" in (WRITTEN / f"{row.name}.md").read_text()]
+
+
+@pytest.mark.parametrize("row", MARGINS, ids=[row.name for row in MARGINS])
+def test_a_margin_stands_beside_lines_that_are_there(row):
+    told = pages.fragments((WRITTEN / f"{row.name}.md").read_text())[pages.MARGIN]
+    assert pages.lines_of(row, told).count("\n| `") == len(re.findall(r"^- ", told, re.M)) >= 3
+    with pytest.raises(ValueError, match="has no no_such_line"):
+        pages.lines_of(row, told + "\n- `no_such_line`: why")
+
+
+def test_the_forms_of_a_mechanism_are_calls_that_are_there():
+    for row in ROWS:
+        for part, name in re.findall(r"`tinyattn\.(definitions|ops)\.(\w+)`", pages.ways(row) + pages.facts(row)):
+            assert hasattr(getattr(tinyattn, part), name)
+        assert ("`tinyattn.kernels." in pages.ways(row)) == bool(row.kernel)
+
+
+def test_places_in_papers_belong_to_papers_of_the_catalog():
+    assert set(pages.WHERE) <= {paper.arxiv for row in ROWS for paper in row.papers}
+
+
 def test_a_difference_is_taken_from_the_sources():
     shown = pages.differences("before\n@diff multi_query_attention multi_head_attention\nafter")
     assert shown.startswith("before\n```diff\n--- multi_query_attention\n+++ multi_head_attention\n")
@@ -109,6 +132,15 @@ def test_every_row_of_tokens_is_drawn(row):
     assert np.any(weights != 0)
 
 
+@pytest.mark.parametrize("row", ROWS, ids=[row.name for row in ROWS])
+def test_every_row_grows_with_the_text(monkeypatch, row):
+    monkeypatch.setattr(pictures, "LENGTHS", (16, 32))
+    short, long = pictures.longer(row)
+    short.call(row.mechanism)
+    long.call(row.mechanism)
+    assert long.q.size > short.q.size
+
+
 def test_a_gate_on_an_image_is_drawn_as_its_map():
     svg, words = pictures.flow(find("spatial_gate"))
     assert "the map M" in svg
@@ -140,7 +172,7 @@ def test_every_part_of_the_package_has_its_reference():
 
 def test_every_public_definition_and_option_is_named_in_its_reference():
     text = api.part("tinyattn.definitions")
-    assert sorted(re.findall(r"autofunction:: tinyattn\.definitions\.(\w+)", text)) == sorted(tinyattn.definitions.__all__)
+    assert sorted(re.findall(r"(?:auto|py:)function:: tinyattn\.definitions\.(\w+)", text)) == sorted(tinyattn.definitions.__all__)
 
 
 @pytest.mark.parametrize("part", ["tinyattn.definitions", "tinyattn.models"])
@@ -160,13 +192,33 @@ def test_a_page_of_the_reference_begins_with_what_is_used_first():
 
 def test_a_function_with_the_docstring_of_its_definition_is_one_row():
     text = api.part("tinyattn.fastest")
-    assert "| `tinyattn.attention` | {py:func}`tinyattn.definitions.attention` |" in text
+    assert "| {py:func}`tinyattn.attention <tinyattn.definitions.attention>` |" in text
     assert "autofunction:: tinyattn.fastest.attention" not in text
+    assert "Another name of :py:func:`tinyattn.definitions.delta_rule_recurrent`" in api.part("tinyattn.definitions", "linear")
 
 
-@pytest.mark.parametrize("module", [pages, api, lawbook, poster, told, build], ids=lambda module: module.__name__)
+@pytest.mark.parametrize("module", [pages, api, lawbook, measured, poster, told, build], ids=lambda module: module.__name__)
 def test_the_examples_of_the_makers_run(module):
     assert doctest.testmod(module).failed == 0
+
+
+def test_the_page_of_measurements_has_every_section_with_its_numbers(monkeypatch):
+    model = load(ROOT / "tests" / "models" / "pretrained" / "trained" / "model.safetensors")
+    for name, value in (("TOKENS", 40), ("WINDOWS", (12, 64)), ("FIRSTS", (0, 2))):
+        monkeypatch.setattr(measured, name, value)
+    tokens = np.resize(np.frombuffer(b"\nqwertzuiop", np.uint8), 96)
+    steps = [*measured.page(model, tokens, "letters")]
+    page, written = steps[-1], (ROOT / "docs" / "reading" / "measured.md").read_text()
+    titles = re.findall(r"^## (.+)$", page, re.M)
+    assert len(titles) == len(measured.SECTIONS) == len(steps)
+    assert re.findall(r"^## (.+)$", written, re.M) == titles
+    assert [page.startswith(step) for step in steps] == [True] * 4
+    assert "| window | 4 of" not in page and "| 12 | 2 | " in page and "| 64 | " not in page  # a window as long as the text shows nothing
+    assert f"Full attention: {model.losses(tokens[:40])[19:].mean():.3f}." in page
+    assert "|  | 0 to 64 | 64 to 80 | 80 to 95 |\n|---|---|---|---|\n| plain | " in page
+    claims = re.findall(r"^Claim\b", page, re.M), re.findall(r"^Measured\b", page, re.M)
+    assert [len(found) for found in claims] == [4, 4]
+    assert re.search(r"on \d{4}-\d\d-\d\d with Python \d", written)
 
 
 def test_plain_text_of_a_docstring_is_no_markup():

@@ -167,7 +167,7 @@ assert tinyattn.attention(long, long, long).shape == long.shape
 try:
     tinyattn.kernels
 except ImportError as error:
-    assert "pip install 'tinyattn[fast]'" in str(error), error
+    assert "pip install 'numba>=0.61'" in str(error), error
 else:
     raise AssertionError("kernels without Numba")
 """

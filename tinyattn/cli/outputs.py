@@ -38,7 +38,7 @@ def check_picture(file: str | None) -> None:
     if file is not None:
         format_of(file)
         if importlib.util.find_spec("matplotlib") is None:
-            raise ValueError("--plot: matplotlib is not installed; pip install 'tinyattn[plot]'")
+            raise ValueError("--plot: matplotlib is not installed; pip install matplotlib")
 
 
 def format_of(file: str) -> str:

@@ -20,7 +20,7 @@ def world(option: str = "--parallel") -> Any:
     try:
         from mpi4py import MPI
     except ImportError as error:
-        raise ValueError(f"{option}: needs mpi4py and an MPI, as pip install 'tinyattn[mpi]' brings them ({error})") from None
+        raise ValueError(f"{option}: needs mpi4py and an MPI, as pip install mpi4py mpich brings them ({error})") from None
     comm = MPI.COMM_WORLD
     if comm.Get_size() > 1 and comm.Get_rank() == 0 and "mpi4py.run" not in sys.modules:
         ends.say("tinyattn: started without -m mpi4py, an error in one rank leaves the others waiting; "

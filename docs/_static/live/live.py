@@ -188,7 +188,7 @@ def grid(matrix: np.ndarray, rows: list[str], columns: list[str], *, top: float,
     cells = []
     for (i, j), x in np.ndenumerate(matrix):
         if x:
-            colour, strength = ("pos" if x > 0 else "neg"), 0.3 + 0.7 * min(abs(float(x)) / top, 1.0)
+            colour, strength = ("pos" if x > 0 else "neg"), 0.22 + 0.78 * min(abs(float(x)) / top, 1.0)
             cells.append(f'<rect class="{colour}" x="{margin + j * side}" y="{i * side}" width="{side}" height="{side}" '
                          f'fill-opacity="{strength:.3f}"><title>{html.escape(rows[i])} reads {html.escape(columns[j])} '
                          f'with weight {float(x):.3f}</title></rect>')

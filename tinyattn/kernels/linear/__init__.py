@@ -14,8 +14,10 @@ Its files, in reading order:
     mesa.py                 a regression solved for all tokens of a chunk at once
     log_linear.py           one state per block and level
     lightning.py            a fixed slope per head
+    own.py                  what each token reads of itself
     rwkv6.py                a state that is read before the token is written
     mlstm.py                an exponential input gate and a normaliser
+    convolution.py          each channel mixed with the tokens just before
     delta_product.py        several corrections per token
     based.py                linear attention with the first terms of an exponential
     cosformer.py            with positive features that fade with the distance

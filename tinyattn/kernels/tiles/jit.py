@@ -19,7 +19,7 @@ try:
     import numba
     from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
 except ImportError as missing:
-    raise ImportError("tinyattn.kernels needs Numba: pip install 'tinyattn[fast]'") from missing
+    raise ImportError("tinyattn.kernels needs Numba: pip install 'numba>=0.61'") from missing
 
 DISABLED = bool(numba.config.DISABLE_JIT)
 # contract, reassoc and nsz are harmless to NaN and inf; nnan and ninf, which fastmath=True adds, are not.

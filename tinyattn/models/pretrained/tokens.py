@@ -72,7 +72,7 @@ class Tokenizer:
             from jinja2.exceptions import TemplateError
             from jinja2.sandbox import ImmutableSandboxedEnvironment
         except ModuleNotFoundError:
-            raise ModuleNotFoundError("chat templates need jinja2: pip install 'tinyattn[hub]'") from None
+            raise ModuleNotFoundError("chat templates need jinja2: pip install jinja2") from None
         try:
             made = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True).from_string(self.template)
             return made.render(messages=[dict(message) for message in messages], add_generation_prompt=True)
@@ -132,7 +132,7 @@ def library() -> Any:
     try:
         import tokenizers
     except ModuleNotFoundError:
-        raise ModuleNotFoundError("the tokenizer of this model needs the library tokenizers: pip install 'tinyattn[hub]'") from None
+        raise ModuleNotFoundError("the tokenizer of this model needs the library tokenizers: pip install tokenizers") from None
     return tokenizers
 
 
