@@ -81,10 +81,9 @@ def folded(q: Array, k: Array, v: Array, log_decay: Array, read: Array, write: A
 def _(d_outs: tuple[Array, Array], saved: Saved) -> dict[str, Array | None]:
     (q, k, v, log_decay), read, write, beta, state, written = *saved[:5], saved.written
     d_last, first, own = d_outs[1], k.shape[-2] - q.shape[-2], k if write is None else write
-    queries, d_queries = (split_group(behind(x, first), k.shape[-3]) for x in (saved.scale * q, d_outs[0]))
-    d_written = gradient_of_written(queries, d_queries, d_last, log_decay, read, own)
-    # A token reads what the queries of the token before read.
-    asked, d_asked = (np.concatenate((x, of_the_next(y)), axis=-3) for x, y in ((queries, read), (d_queries, d_written)))
+    queries, d_queries = (split_group(behind(x, first), k.shape[-3]) for x in (scaled(q, saved.scale), d_outs[0]))
+    d_first, d_later = gradient_of_written(queries, d_queries, d_last, log_decay, read, own)
+    asked, d_asked = beside(queries, read[..., 1:, :]), beside(d_queries, d_later)
     start = state if write is None else np.zeros_like(state)
     d_q, d_own, d_x, d_log_decay, d_state = added_gradients(asked, own, written, log_decay, start, d_asked, d_last)
     d_k, d_v = d_own, d_x
@@ -93,40 +92,56 @@ def _(d_outs: tuple[Array, Array], saved: Saved) -> dict[str, Array | None]:
         d_q += more
         d_log_decay += slopes
     # The first token reads the state at first.
-    d_read = np.concatenate((d_written[..., :1, :] @ state.mT, d_q[..., -1, :-1, :]), axis=-2)
-    d_state += read[..., :1, :].mT @ d_written[..., :1, :]
-    d_q = (saved.scale * d_q[..., :-1, first:, :]).reshape(q.shape)
+    d_read = np.concatenate((d_first @ state.mT, d_q[..., -1, :-1, :]), axis=-2)
+    d_state += read[..., :1, :].mT @ d_first
+    d_q = scaled(d_q[..., :-1, first:, :].reshape(q.shape), saved.scale)
     gradients: dict[str, Array | None] = {"q": d_q, "k": d_k, "v": d_v, "log_decay": d_log_decay, "state": d_state}
     if beta is None:
         return gradients | {"read": d_read} | ({} if write is None else {"write": d_own})
-    strength, faded = beta[..., None], np.exp(log_decay) * d_read
-    d_k -= strength * faded
+    strength, slopes = beta[..., None], np.exp(log_decay)
+    slopes *= d_read
+    gradients["beta"] = np.vecdot(d_v, v) - np.vecdot(slopes, k)
+    slopes *= strength
+    d_k -= slopes
+    d_v *= strength
     d_read *= read
     d_log_decay += d_read
-    d_beta = np.sum(d_v * v, axis=-1) - np.sum(faded * k, axis=-1)
-    return gradients | {"v": strength * d_v, "beta": d_beta}
+    return gradients
 
 
-def of_the_next(x: Array) -> Array:
-    """Returns (..., kv_heads, j, d) as the last query of each group, at the place of the token before; zeros at the last."""
-    return np.concatenate((x[..., 1:, :], np.zeros_like(x[..., :1, :])), axis=-2)[..., None, :, :]
+def scaled(x: Array, scale: float) -> Array:
+    """Returns scale times x, without a copy where the scale is 1."""
+    return x if scale == 1 else scale * x
 
 
-def gradient_of_written(queries: Array, d_queries: Array, d_last: Array, log_decay: Array, read: Array, write: Array) -> Array:
-    """Returns the gradient of what is written along `write`, from the recurrence of the state's gradient, last token first.
+def beside(queries: Array, later: Array) -> Array:
+    """Returns queries (..., kv_heads, groups, j, d) with one more of each group: what the next token reads, which the last has not."""
+    *lead, groups, length, width = queries.shape
+    both = np.empty((*lead, groups + 1, length, width), queries.dtype)
+    both[..., :-1, :, :] = queries
+    both[..., -1, :-1, :] = later
+    both[..., -1, -1:, :] = 0
+    return both
 
+
+def gradient_of_written(queries: Array, d_queries: Array, d_last: Array, log_decay: Array, read: Array,
+                        write: Array) -> tuple[Array, Array]:
+    """Returns the gradient of what is written along `write`, of the first token and of the later ones.
+
+    It is from the recurrence of the state's gradient, last token first:
     dS_{t-1} = diag(exp(log_decay_t)) dS_t + read_t (dS_t^T write_t)^T + q_{t-1} d_out_{t-1}^T. The queries of a group each have a
     recurrence of their own, as it is linear in them; the first also starts from the gradient of the last state.
     """
     def turned(x: Array) -> Array:
         back = np.concatenate((np.zeros_like(x[..., :1, :]), x[..., :0:-1, :]), axis=-2)[..., None, :, :]
-        return np.broadcast_to(back, (*queries.shape[:-2], *back.shape[-2:]))
+        return back if queries.shape[-3] == 1 else np.broadcast_to(back, (*queries.shape[:-2], *back.shape[-2:]))
 
     starts = np.zeros((*queries.shape[:-2], *d_last.shape[-2:]), d_last.dtype)
     starts[..., :1, :, :] = d_last[..., None, :, :]
     keys, values = queries[..., ::-1, :], d_queries[..., ::-1, :]
     _, last, found = folded(keys[..., :0, :], keys, values, turned(log_decay), turned(write), turned(read), starts, 1.0)
-    return np.concatenate((write[..., :1, :] @ last.sum(axis=-3), found[..., :0:-1, :].sum(axis=-3)), axis=-2)
+    later = found[..., :0:-1, :]
+    return write[..., :1, :] @ last.sum(axis=-3), later[..., 0, :, :] if later.shape[-3] == 1 else later.sum(axis=-3)
 
 
 def added_gradients(q: Array, k: Array, v: Array, log_decay: Array, state: Array, d_out: Array,
