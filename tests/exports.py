@@ -24,7 +24,7 @@ PARTS = ["caches", "catalog", "definitions", "engine", "fastest", "kernels", "la
 def declared(tree: ast.Module) -> set[str]:
     """Returns the functions of a file that are definitions: `@shapes` decorates them, or they are given a signature by hand."""
     by_decorator = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)
-                    and any(ast.unparse(decorator).startswith("shapes(") for decorator in node.decorator_list)}
+                    and any(ast.unparse(decorator).startswith(("shapes(", "factored(")) for decorator in node.decorator_list)}
     by_hand = {ast.unparse(target.value) for node in tree.body if isinstance(node, ast.Assign) for target in node.targets
                if isinstance(target, ast.Attribute) and target.attr == "signature"}
     return by_decorator | by_hand

@@ -33,30 +33,32 @@ __version__ = "0.1.0"
 # Written by tests/exports.py, as is __init__.pyi, in which type checkers and editors find the same names.
 _NAMES = {
     "tinyattn.definitions": """
-        attention_scores attention_weights contextual_position_bias decomposed_position_bias delta_product_chunked
-        delta_product_recurrent delta_rule_chunked delta_rule_recurrent gated_delta_rule_chunked gated_delta_rule_recurrent
-        gated_linear_attention_chunked gated_linear_attention_parallel gated_linear_attention_recurrent generalized_delta_rule
-        generalized_delta_rule_chunked generalized_delta_rule_recurrent kimi_delta_attention kimi_delta_attention_chunked
-        kimi_delta_attention_recurrent lightning_attention_chunked lightning_attention_recurrent linear_attention_chunked
-        linear_attention_parallel linear_attention_recurrent log_linear_attention_recurrent mesa_recurrent mlstm_chunked
-        mlstm_recurrent retention_chunked retention_parallel retention_recurrent rwkv6_chunked rwkv6_recurrent rwkv7 rwkv7_chunked
-        rwkv7_recurrent simple_gated_linear_attention_chunked simple_gated_linear_attention_parallel
-        simple_gated_linear_attention_recurrent spatial_gate
+        attention_scores attention_weights causal_convolution_recurrent contextual_position_bias decomposed_position_bias
+        delta_product_chunked delta_product_recurrent delta_rule_chunked delta_rule_recurrent gated_delta_rule_chunked
+        gated_delta_rule_recurrent gated_linear_attention_chunked gated_linear_attention_parallel gated_linear_attention_recurrent
+        generalized_delta_rule_chunked generalized_delta_rule_recurrent kimi_delta_attention_chunked kimi_delta_attention_recurrent
+        lightning_attention_chunked lightning_attention_recurrent linear_attention_chunked linear_attention_parallel
+        linear_attention_recurrent log_linear_attention_recurrent mesa_recurrent mlstm_chunked mlstm_recurrent retention_chunked
+        retention_parallel retention_recurrent rwkv6_chunked rwkv6_recurrent rwkv7_chunked rwkv7_recurrent
+        simple_gated_linear_attention_chunked simple_gated_linear_attention_parallel simple_gated_linear_attention_recurrent
+        spatial_gate
     """,
     "tinyattn.engine": """
         Tensor grad no_grad primitive value_and_grad vjp
     """,
     "tinyattn.fastest": """
         attention attention_with_lse axial_attention based bigbird_attention block_mixture_attention block_sparse_attention
-        contextual_position_attention cosformer cosine_attention delta_product delta_rule differential_attention
-        disentangled_attention dual_chunk_attention dual_chunk_attention_merged dynamic_contextual_attention gated_attention
-        gated_delta_rule gated_linear_attention gathered_attention global_subsampled_attention grouped_query_attention
-        latent_attention_absorbed latent_attention_expanded lightning_attention linear_attention linformer_attention
-        locally_grouped_attention log_linear_attention longformer_attention lsh_attention mesa mlstm multi_head_attention
-        multi_head_local_attention multi_query_attention native_sparse_attention neighborhood_attention nystrom_attention performer
-        qk_norm_attention relative_position_attention retention rwkv6 shifted_sparse_attention shifted_window_attention
-        simple_gated_linear_attention softmax_off_by_one_attention streaming_attention streaming_llm_attention
-        talking_heads_attention top_k_attention
+        causal_convolution contextual_position_attention cosformer cosine_attention deepseek_sparse_attention delta_product
+        delta_rule differential_attention disentangled_attention dual_chunk_attention dual_chunk_attention_merged
+        dynamic_contextual_attention entmax_attention forgetting_attention gated_attention gated_delta_rule gated_linear_attention
+        gathered_attention generalized_delta_rule global_subsampled_attention grouped_query_attention kimi_delta_attention
+        latent_attention_absorbed latent_attention_expanded lightning_attention lightning_indexer linear_attention
+        linformer_attention locally_grouped_attention log_linear_attention longformer_attention lsh_attention mesa mlstm
+        multi_head_attention multi_head_local_attention multi_query_attention native_sparse_attention neighborhood_attention
+        nystrom_attention path_attention performer qk_norm_attention relative_position_attention retention rwkv6 rwkv7
+        scalable_softmax_attention shifted_sparse_attention shifted_window_attention sigmoid_attention simple_gated_linear_attention
+        softmax_off_by_one_attention sparsemax_attention stick_breaking_attention stick_breaking_attention_with_rest
+        streaming_attention streaming_llm_attention talking_heads_attention tensor_product_attention top_k_attention
     """,
     "tinyattn.ops": """
         Bias Pattern ScoreRule alibi merge relative rotary

@@ -4,4 +4,5 @@ import sys
 
 from tinyattn.cli import main
 
-sys.exit(main())
+if __name__ == "__main__":  # processes that are begun for a part of the work import this file
+    sys.exit(main())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cache
+from inspect import signature
 from typing import Any, cast
 
 import numpy as np
@@ -20,11 +21,15 @@ def walked() -> Mapping[Any, Callable[..., Any]]:
     from tinyattn.kernels.chosen import keys
     from tinyattn.kernels.chosen import primitive as chosen
     from tinyattn.kernels.exact import primitive as exact
+    from tinyattn.kernels.linear import mesa
     from tinyattn.kernels.softmax import by_rows
     from tinyattn.kernels.states import primitive as folded
+    from tinyattn.kernels.states import reading_primitive as reading
     return {exact.attention_with_lse: plain_attention, chosen.chosen_attention: plain_chosen, folded.states: plain_states,
             keys.products_of_picks: keys.products_in_numpy, keys.sum_of_picks: keys.sum_in_numpy,
-            by_rows.attention_by_rows: plain_rows}
+            by_rows.attention_by_rows: plain_rows,
+            mesa.solution: mesa.by_chunks, mesa.corrected: mesa.corrected_by_chunks,
+            reading.reading_states: plain_reading_states}
 
 
 def plain_attention(q: Array, k: Array, v: Array, bias: Array | None, distance: Array | None, sinks: Array | None,
@@ -69,10 +74,21 @@ def plain_states(q: Array, k: Array, v: Array, log_decay: Array | None, beta: Ar
     return cast(tuple[Array, Array], solved)
 
 
+def plain_reading_states(q: Array, k: Array, v: Array, log_decay: Array, read: Array, write: Array | None, beta: Array | None,
+                         state: Array, scale: float) -> tuple[Array, Array]:
+    """Returns by the definitions what the kernel of states of which tokens read computes from the same arguments."""
+    given: dict[str, Any] = {"log_decay": log_decay, "scale": scale, "initial_state": state, "return_state": True}
+    if beta is not None:
+        solved = definitions.kimi_delta_attention_chunked(q, k, v, beta=beta, **given)
+    else:
+        solved = definitions.generalized_delta_rule_chunked(q, k, v, read=read, write=k if write is None else write, **given)
+    return cast(tuple[Array, Array], solved)
+
+
 def plain_rows(q: Array, k: Array, v: Array, bias: Array | None, sinks: Array | None, first: Array | None, second: Array | None,
                third: Array | None, call: Any) -> Array:
     """Returns by its definition what a mechanism computes by rows of queries."""
-    own = dict(zip(call.scores.names, (first, second, third), strict=False))
+    definition = getattr(definitions, call.scores.definition)
     shared = {"mask": call.mask, "window": (call.left, call.right), "scale": call.scale, "softcap": call.softcap, "bias": bias,
-              "sinks": sinks}
-    return cast(Array, getattr(definitions, call.scores.definition)(q, k, v, **own, **dict(call.more), **shared))
+              "sinks": sinks, **dict(zip(call.scores.names, (first, second, third), strict=False)), **dict(call.more)}
+    return cast(Array, definition(q, k, v, **{name: x for name, x in shared.items() if name in signature(definition).parameters}))

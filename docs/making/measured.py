@@ -21,9 +21,10 @@ from tinyattn.ops.types import Array
 
 START = """# Measured on a real model
 
-What papers claim, and what was measured here on {name}, on {date} with Python {python}, {versions}, in float32, on CPU. The text is
-{text}, read as {count:,} tokens by the model's tokenizer. The [chapter](9_real_models.md) explains the experiments and runs them on a
-small model. `python docs/making/measured.py FILE docs/reading/measured.md` writes this page; it is long work, about an hour.
+What papers claim, and what was measured here on `{name}`, on {date} with Python {python}, {versions}, in float32, on CPU.
+The text is {text}, read as {count:,} tokens by the model's tokenizer. The [chapter](9_real_models.md) explains
+the experiments and runs them on a small model. `python docs/making/measured.py FILE docs/reading/measured.md` writes this page; for a
+model of 135 million parameters it takes about an hour.
 """
 # Tokens of the first three experiments, and windows that are tried.
 TOKENS, WINDOWS, FIRSTS = 1024, (64, 256, 512), (0, 1, 4)
@@ -126,7 +127,7 @@ SECTIONS: dict[str, Callable[[Model, Array], str]] = {"heads": heads, "sinks": s
 def page(model: Model, tokens: Array, text: str, chosen: Iterable[str] = SECTIONS) -> Iterator[str]:
     """Yields the page after each section that is done, so that what has been measured is kept if the rest is interrupted."""
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("numpy", "numba"))
-    written = START.format(name=f"`{model.name}`", date=datetime.date.today(), python=platform.python_version(), versions=versions,
+    written = START.format(name=model.name, date=datetime.date.today(), python=platform.python_version(), versions=versions,
                            text=text, count=len(tokens))
     for name in chosen:
         written += "\n" + SECTIONS[name](model, tokens)

@@ -161,7 +161,8 @@ def growth(row: Row) -> tuple[str, str]:
         drawings = []
         drawings.append((plot.growth(curves, ylabel="milliseconds", ax=axes(3.7, 3.0)), "one call", "time"))
         if row.cache_bytes is not None:
-            sized = {one.name: {n: one.cache_bytes(n, example(one, WORDS)[1].kv_heads, 8, 8, 4) for n in LENGTHS}
+            drawn = {one.name: example(one, WORDS)[1] for one in (find("attention"), row)}
+            sized = {one.name: {n: one.cache_bytes(n, drawn[one.name].kv_heads, 8, 8, 4, heads=drawn[one.name].heads) for n in LENGTHS}
                      for one in (find("attention"), row) if one.cache_bytes is not None}
             drawings.append((plot.growth(sized, ylabel="bytes", ax=axes(3.7, 3.0)), "its cache", "cache bytes"))
         for ax, title, what in drawings:

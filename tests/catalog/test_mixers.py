@@ -29,7 +29,7 @@ def test_a_mixer_learns_and_its_cache_is_the_full_computation(row):
     assert gap_in_budgets(steps[-1].decoder, tokens, row.cache, RNG(3)) <= 1.0
     caches = [row.cache()]
     decoder(tokens, caches=caches)
-    assert caches[0].nbytes == row.cache_bytes(9, CONFIG.kv_heads, CONFIG.head_dim, CONFIG.head_dim, 4)
+    assert caches[0].nbytes == row.cache_bytes(9, CONFIG.kv_heads, CONFIG.head_dim, CONFIG.head_dim, 4, heads=CONFIG.heads)
 
 
 @pytest.mark.parametrize(("name", "kv_heads"), [("multi_head_attention", 4), ("multi_query_attention", 1), ("grouped_query_attention", 2)])

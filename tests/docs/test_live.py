@@ -48,7 +48,9 @@ def test_the_matrix_that_is_drawn_gives_the_output(row):
     p, _ = live.example(row, WORDS)
     weights, out = live.mixing(row.mechanism, p), outputs(p.call(row.mechanism))[0]
     values = np.repeat(p.v, out.shape[-3] // p.v.shape[-3], axis=-3)
-    np.testing.assert_allclose(weights @ values.reshape(-1, *values.shape[-2:]), out.reshape(-1, *out.shape[-2:]),
+    # Each channel of a convolution has taps, and so a matrix, of its own: that of the first is drawn.
+    drawn = slice(0, 1 if row.name == "causal_convolution" else None)
+    np.testing.assert_allclose((weights @ values.reshape(-1, *values.shape[-2:]))[..., drawn], out.reshape(-1, *out.shape[-2:])[..., drawn],
                                rtol=1e-9, atol=1e-11)
 
 

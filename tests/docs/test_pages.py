@@ -8,10 +8,11 @@ from pathlib import Path
 import build
 import numpy as np
 import pytest
-from making import api, lawbook, pages, pictures, poster, told
+from making import api, lawbook, measured, pages, pictures, poster, told
 
 import tinyattn
 from tinyattn.catalog import ROWS, find
+from tinyattn.models import load
 
 ROOT = Path(__file__).resolve().parents[2]
 WRITTEN = ROOT / "docs" / "mechanisms"
@@ -196,9 +197,28 @@ def test_a_function_with_the_docstring_of_its_definition_is_one_row():
     assert "Another name of :py:func:`tinyattn.definitions.delta_rule_recurrent`" in api.part("tinyattn.definitions", "linear")
 
 
-@pytest.mark.parametrize("module", [pages, api, lawbook, poster, told, build], ids=lambda module: module.__name__)
+@pytest.mark.parametrize("module", [pages, api, lawbook, measured, poster, told, build], ids=lambda module: module.__name__)
 def test_the_examples_of_the_makers_run(module):
     assert doctest.testmod(module).failed == 0
+
+
+def test_the_page_of_measurements_has_every_section_with_its_numbers(monkeypatch):
+    model = load(ROOT / "tests" / "models" / "pretrained" / "trained" / "model.safetensors")
+    for name, value in (("TOKENS", 40), ("WINDOWS", (12, 64)), ("FIRSTS", (0, 2))):
+        monkeypatch.setattr(measured, name, value)
+    tokens = np.resize(np.frombuffer(b"\nqwertzuiop", np.uint8), 96)
+    steps = [*measured.page(model, tokens, "letters")]
+    page, written = steps[-1], (ROOT / "docs" / "reading" / "measured.md").read_text()
+    titles = re.findall(r"^## (.+)$", page, re.M)
+    assert len(titles) == len(measured.SECTIONS) == len(steps)
+    assert re.findall(r"^## (.+)$", written, re.M) == titles
+    assert [page.startswith(step) for step in steps] == [True] * 4
+    assert "| window | 4 of" not in page and "| 12 | 2 | " in page and "| 64 | " not in page  # a window as long as the text shows nothing
+    assert f"Full attention: {model.losses(tokens[:40])[19:].mean():.3f}." in page
+    assert "|  | 0 to 64 | 64 to 80 | 80 to 95 |\n|---|---|---|---|\n| plain | " in page
+    claims = re.findall(r"^Claim\b", page, re.M), re.findall(r"^Measured\b", page, re.M)
+    assert [len(found) for found in claims] == [4, 4]
+    assert re.search(r"on \d{4}-\d\d-\d\d with Python \d", written)
 
 
 def test_plain_text_of_a_docstring_is_no_markup():

@@ -140,6 +140,7 @@ DOORS |= {
     "EvictingCache.truncate": Door(of(length=0), make=MAKE["EvictingCache"][1], after=lambda made, result: made.length),
     "FixedCache": Door(lambda: {"capacity": 16, "mechanism": definitions.attention}, after=lambda made, cache: holds(appended(cache), None),
                        optional=("mechanism",)),
+    "FixedCache.write": Door(of(positions=np.array([5, 1, 0, 9]), **TOKENS), make=MAKE["FixedCache"][1], after=holds, below={"positions": 16}),
     "GrowingCache": Door(lambda: {"mechanism": definitions.attention}, after=lambda made, cache: appended(cache).attend(Q[..., :2, :]),
                          optional=("mechanism",)),
     "HeavyHitters": Door(of(heavy=2, recent=2)),

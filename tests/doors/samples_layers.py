@@ -34,6 +34,10 @@ def latent() -> layers.LatentAttention:
     return layers.LatentAttention.create(drawn(), 8, 2, 2)
 
 
+def tensor_product() -> layers.TensorProductAttention:
+    return layers.TensorProductAttention.create(drawn(), 8, 2, 1)
+
+
 def gate() -> layers.SpatialGate:
     return layers.SpatialGate.create(drawn(), GRID, size=3)
 
@@ -90,6 +94,9 @@ DOORS = {
     "LatentAttention": Door(parts(latent), after=used(X), also=USED),
     "LatentAttention.__call__": Door(of(x=X, positions=np.arange(6), causal=True), make=latent, optional=("positions",)),
     "LatentAttention.create": Door(lambda: {"rng": drawn(), **CREATED, "base": 100.0, "deviation": 0.02}, after=used(X), optional=("base",)),
+    "TensorProductAttention": Door(parts(tensor_product), after=used(X), also=(*USED, "out"), optional=("base",)),
+    "TensorProductAttention.__call__": Door(of(x=X, positions=np.arange(6)), make=tensor_product, optional=("positions",)),
+    "TensorProductAttention.create": Door(lambda: {"rng": drawn(), **CREATED, "base": 100.0, "deviation": 0.02}, after=used(X), optional=("base",)),
     "LayerNorm": Door(of(weight=np.ones(8, np.float32), bias=np.zeros(8, np.float32), epsilon=1e-5), after=used(X), also=USED, optional=("weight", "bias")),
     "LayerNorm.__call__": Door(of(x=X), make=lambda: layers.LayerNorm.create(8)),
     "LayerNorm.create": Door(of(width=8, epsilon=1e-5)),

@@ -108,8 +108,8 @@ def test_bits_are_the_same_for_any_number_of_threads(name, monkeypatch):
     assert bits(1) == bits(2) == bits(5)
 
 
-# Kernels that are products of NumPy alone, which have all derivatives.
-PRODUCTS = {"log_linear_attention", "mesa"}
+# Kernels of NumPy's functions alone, which have all derivatives, or none as a choice has.
+PRODUCTS = {"lightning_indexer", "log_linear_attention"}
 
 
 def second(name, door):

@@ -31,13 +31,15 @@ HELPERS = {
     "unit": ops.unit, "rotary": lambda x: ops.rotary(x, ROWS), "rotary_2d": lambda x: ops.rotary_2d(x, grid=(2, 2)),
     "causal_convolution": lambda x: ops.causal_convolution(x, X[0, 0, :, :3], bias=X[0, 0, :, 0]),
     "rotary_by": lambda x: ops.rotary_by(x, np.cos(X[0, 0, :, :4]), np.sin(X[0, 0, :, :4])),
+    "rotary_sections": lambda x: ops.rotary_sections(x, np.stack([ROWS, ROWS[::-1]]), sections=(1, 3)),
+    "xpos_queries": lambda x: ops.xpos_queries(x, ROWS), "xpos_keys": lambda x: ops.xpos_keys(x, ROWS),
     "softmax": ops.softmax, "log_softmax": ops.log_softmax, "logsumexp": ops.logsumexp,
     "merge": lambda x: ops.merge((x, X[..., 0]), (X[::-1], X[..., 1]))[0],
 }
 # What only moves elements, counts, draws, or takes no floating array.
 UNCHANGED = {"split_heads", "merge_heads", "fold_group", "unfold_group", "split_group", "Bias", "Frequencies", "Pattern", "ScoreRule", "alibi", "relative",
              "alibi_slopes", "dynamic_ntk_frequencies", "linear_frequencies", "llama3_frequencies", "ntk_frequencies", "plain_frequencies",
-             "yarn_frequencies", "sinusoidal", "t5_buckets", "lsh_rotations", "performer_projection", "cross_entropy"}
+             "yarn_frequencies", "longrope_frequencies", "kerple_log", "kerple_power", "sandwich", "fire_bias", "sinusoidal", "t5_buckets", "lsh_rotations", "performer_projection", "cross_entropy"}
 
 
 def test_every_public_helper_is_on_one_of_the_two_lists():

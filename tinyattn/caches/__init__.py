@@ -35,7 +35,9 @@ Its files, in reading order:
     pool.py                 a pool of pages and its book
     paged.py                many sequences in one pool of pages
     latent.py               latent vectors
+    factored.py             factors of keys and values
     chunk.py                tokens with their gates
+    tokens.py               keys and values with gates per token
     state.py                only the state of a recurrence
     cross.py                an encoder's memory
     shared.py               the keys of another layer

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
-from tinyattn.ops.checks import LARGEST, integers, whole
+from tinyattn.caches.protocol import CapacityError
+from tinyattn.ops.checks import LARGEST, index_array, integers, whole
 from tinyattn.ops.signature import floating
 from tinyattn.ops.types import Array
 
@@ -40,6 +41,29 @@ def check_keys_values(k: Array, v: Array, held: Pair | None) -> Pair:
         if shape[:-2] != wanted[:-2] or shape[-1] != wanted[-1]:
             raise ValueError(f"{name}: this cache holds {(*wanted[:-2], 'n', wanted[-1])}, got shape {shape}")
     return k, v
+
+
+def check_positions(positions: Array, k: Array, capacity: int) -> Array:
+    """Returns the positions (n,) or (..., n) at which keys (..., kv_heads, n, head_dim) are written, as int64.
+
+    Raises:
+        TypeError: no array of integers. CapacityError: a position that is not below the capacity. ValueError: a negative position,
+            one that stands twice in a row, or another shape.
+    """
+    at = index_array("positions", positions)
+    if at.shape not in ((k.shape[-2],), (*k.shape[:-3], k.shape[-2])):
+        raise ValueError(f"positions: expected shape ({k.shape[-2]},), or {(*k.shape[:-3], k.shape[-2])} with a row per sequence, for "
+                         f"k {k.shape}, got {at.shape}")
+    if not at.size:
+        return at.astype(np.int64)
+    if at.min() < 0:
+        raise ValueError(f"positions: expected positions from 0 on, got {int(at.min())}")
+    if at.max() >= capacity:
+        raise CapacityError(f"positions: expected positions below the capacity {capacity}, got {int(at.max())}")
+    ordered = np.sort(at, axis=-1)
+    if np.any(twice := ordered[..., 1:] == ordered[..., :-1]):
+        raise ValueError(f"positions: expected each position once in a row, got {int(ordered[..., 1:][twice][0])} twice")
+    return at.astype(np.int64)
 
 
 def check_truncation(length: int, held: int) -> int:

@@ -78,8 +78,8 @@ def gates_of(mechanism: Any) -> frozenset[str]:
 
     These are the names that the mechanism itself or any definition declares.
 
-    >>> sorted(gates_of(definitions.linear_attention_chunked))
-    ['beta', 'log_decay']
+    >>> gates_of(definitions.linear_attention_chunked) >= {"beta", "log_decay"}
+    True
     """
     found = [declared(mechanism), *(declared(getattr(definitions, name)) for name in definitions.__all__)]
     return frozenset(name for options in found for name, core in (options or {}).items() if core.startswith("(j"))

@@ -183,7 +183,7 @@ class StateCache(Base):
             raise ValueError(f"q: the state is that of the last position only, got q_len {q.shape[-2]} in shape {q.shape}; "
                              f"step answers a whole chunk")
         if self._waiting is None:
-            name = getattr(self.mechanism, "__name__", "this mechanism")
+            name = getattr(getattr(self.mechanism, "func", self.mechanism), "__name__", "this mechanism")
             raise ValueError(f"attend: what {name} reads at a token is not in the state after it; step answers while a chunk is "
                              f"appended")
         still = held.still._replace(options=options)

@@ -63,6 +63,22 @@ class Tape(NamedTuple):
         new[..., held : held + count, :] = rows
         return Tape(new, 0, held + count, 0)
 
+    def written(self, at: Array, rows: Array, stop: int, room: int) -> Tape:
+        """Returns the tape up to row `stop` with rows at the indices `at` (..., 1, n, 1), and 0 between its old end and them.
+
+        Only rows behind the end are written where they lie, unless somebody else writes there; else all rows move to a new buffer.
+        """
+        buffer, start, end, free = self
+        if not rows.shape[-2]:
+            return self
+        if buffer.shape[-2] < start + stop or end < free or int(at.min(initial=NEVER)) < end - start:
+            new = np.empty((*rows.shape[:-2], room, rows.shape[-1]), rows.dtype)
+            new[..., : end - start, :] = buffer[..., start:end, :]
+            buffer, start, end, free = new, 0, end - start, 0
+        buffer[..., end : start + stop, :] = 0
+        np.put_along_axis(buffer, at + start, rows, axis=-2)
+        return Tape(buffer, start, start + stop, free)
+
     def last(self, count: int, most: int = NEVER) -> Tape:
         """Returns the tape with its last rows only, in a new buffer of their size if its buffer has more than `most` rows."""
         buffer, start, stop, free = self

@@ -7,6 +7,7 @@ Its files, in reading order:
     refused.py              bad inputs of many mechanisms
     calls.py                mechanisms as f(q, k, v, **options), and as a decoder calls them
     softmax.py              exact attention
+    weighting.py            weights that are no plain softmax
     positions.py            spans, counted positions, positions below a bound
     relative_calls.py       tables and mixtures as a decoder calls them
     relative.py             cosines, mixed heads, tables of distances, directions
@@ -20,6 +21,7 @@ Its files, in reading order:
     grid.py                 windows, lines and neighbourhoods of a grid
     sparse.py               fixed patterns
     selected.py             keys that queries choose
+    factored.py             sums of outer products, keys that an indexer chooses
     caches.py               caches
     blocks.py               mechanisms of a grid as blocks of an image model
     find.py                 a mechanism by any of its names, and its model

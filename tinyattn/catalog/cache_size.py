@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from tinyattn.layers.tensor_product import RANK
 from tinyattn.ops.levels import levels_of
 
 
@@ -13,16 +14,28 @@ from tinyattn.ops.levels import levels_of
 class CacheSize:
     """The bytes of a cache for one sequence: `formula` in words, and `nbytes(length, kv_heads, head_dim, value_dim, itemsize)`.
 
-    `nbytes` also takes the settings of a cache by name, if its size depends on them.
+    `nbytes` also takes the settings of a cache by name, if its size depends on them, and `heads` where `by_heads` says that
+    it depends on the number of query heads.
     """
 
     formula: str
     nbytes: Callable[..., int]
+    by_heads: bool = False
+
+    def of(self, length: int, kv_heads: int, head_dim: int, value_dim: int, itemsize: int, heads: int | None = None) -> int:
+        """Returns the bytes for this number of query heads, or for one per kv head."""
+        more = {"heads": heads or kv_heads} if self.by_heads else {}
+        return self.nbytes(length, kv_heads, head_dim, value_dim, itemsize, **more)
 
 
 def keys_and_values(length: int, kv_heads: int, head_dim: int, value_dim: int, itemsize: int, **_: Any) -> int:
     """Returns the bytes of all keys and values."""
     return length * kv_heads * (head_dim + value_dim) * itemsize
+
+
+def with_gates(length: int, kv_heads: int, head_dim: int, value_dim: int, itemsize: int, *, heads: int) -> int:
+    """Returns the bytes of all keys and values, and of a number per token and query head."""
+    return keys_and_values(length, kv_heads, head_dim, value_dim, itemsize) + length * heads * itemsize
 
 
 def ring(length: int, *sizes: int, window: int, keep_first: int = 0, slack: int = 0, **_: Any) -> int:
@@ -58,9 +71,13 @@ def state_of(features: Callable[[int], int]) -> Callable[[int, int, int, int, in
 
 KEYS_AND_VALUES = CacheSize("length kv_heads (head_dim + value_dim) itemsize", keys_and_values)
 KEYS_AND_VALUES_OF_ALL_HEADS = CacheSize("length heads (head_dim + value_dim) itemsize", keys_and_values)
+KEYS_VALUES_AND_GATES = CacheSize("length (kv_heads (head_dim + value_dim) + heads) itemsize", with_gates, by_heads=True)
 ONE_HEAD = CacheSize("length (head_dim + value_dim) itemsize", keys_and_values)
 STATE = CacheSize("kv_heads head_dim value_dim itemsize",
                   lambda length, kv_heads, head_dim, value_dim, itemsize: kv_heads * head_dim * value_dim * itemsize)
+KEYS_VALUES_AND_DIRECTIONS = CacheSize(
+    "length kv_heads (2 head_dim + value_dim + 1) itemsize",
+    lambda length, kv_heads, head_dim, value_dim, itemsize: length * kv_heads * (2 * head_dim + value_dim + 1) * itemsize)
 SUMS = CacheSize("kv_heads head_dim (head_dim + value_dim) itemsize",
                  lambda length, kv_heads, head_dim, value_dim, itemsize: kv_heads * head_dim * (head_dim + value_dim) * itemsize)
 LEVEL_STATES = CacheSize("kv_heads ((1 + ceil(log2 length)) head_dim value_dim itemsize + 8)",
@@ -70,6 +87,10 @@ NORMALISED_STATE = CacheSize("kv_heads features (value_dim + 1) itemsize", state
 # As wide as the keys and values of all kv heads, with half a head of rotated channels.
 LATENT = CacheSize("length (r + p) itemsize", lambda length, kv_heads, head_dim, value_dim, itemsize:
                    length * (kv_heads * (head_dim + value_dim) + head_dim // 2) * itemsize)
+# Keys and values of rank 2, as the layer makes them.
+FACTORS = CacheSize("length rank (2 kv_heads + head_dim + value_dim) itemsize",
+                    lambda length, kv_heads, head_dim, value_dim, itemsize:
+                    length * RANK * (2 * kv_heads + head_dim + value_dim) * itemsize)
 # head_dim numbers of a latent and value_dim of a rotated key, for any number of heads.
 LATENTS = CacheSize("length (r + p) itemsize",
                     lambda length, kv_heads, head_dim, value_dim, itemsize: length * (head_dim + value_dim) * itemsize)

@@ -14,6 +14,7 @@ from tinyattn.catalog.cache_size import KEYS_AND_VALUES, CacheSize
 from tinyattn.laws.draw.linear import directions
 from tinyattn.laws.problem import Mechanism
 from tinyattn.ops.activation import softplus
+from tinyattn.ops.arguments import check_index
 from tinyattn.ops.norm import rms_norm, unit
 from tinyattn.ops.types import Array
 
@@ -105,6 +106,46 @@ def retnet(q: Array, k: Array, v: Array, **options: Any) -> Any:
 def with_unit_keys(mechanism: Mechanism) -> Mechanism:
     """Returns a delta rule on queries and keys of length 1, as its papers train it."""
     return lambda q, k, v, **options: mechanism(unit(q), unit(k), v, **options)
+
+
+def of_factors(f: Mechanism) -> Mechanism:
+    """Returns tensor product attention as f(q, k, v, q_factors=, k_factors=, v_factors=), of pairs (..., rank, length, n).
+
+    q, k and v are the channel factors, and the options are the head factors.
+    """
+    def tokens_first(x: Any) -> Any:
+        return np.swapaxes(x, -2, -3) if getattr(x, "ndim", 0) > 2 else x
+
+    return lambda q, k, v, *, q_factors, k_factors, v_factors, **options: f(
+        *((tokens_first(heads), tokens_first(x)) for heads, x in ((q_factors, q), (k_factors, k), (v_factors, v))), **options)
+
+
+def indexed(f: Mechanism) -> Mechanism:
+    """Returns DeepSeek sparse attention with the keys of its indexer as (..., 1, j, c)."""
+    return lambda q, k, v, *, k_index, **options: f(
+        q, k, v, k_index=k_index[..., 0, :, :] if getattr(k_index, "ndim", 0) > 2 else k_index, **options)
+
+
+def choosing(f: Mechanism) -> Mechanism:
+    """Returns attention to the keys that f(q_index, k_index, weights=, keep=) chooses."""
+    def mechanism(q: Array, k: Array, v: Array, *, q_index: Array, k_index: Array, weights: Array, keep: int, causal: bool = True,
+                  scale: float | None = None) -> Any:
+        asked, told = check_index(q_index, k_index, q, k)
+        return fastest.attention(q, k, v, mask=f(asked, told, weights=weights, keep=keep, causal=causal), scale=scale)
+
+    return indexed(mechanism)
+
+
+INDEXED = indexed(fastest.deepseek_sparse_attention)
+
+
+def indexed_by_itself(q: Array, k: Array, v: Array, *, mechanism: Mechanism = INDEXED, **options: Any) -> Any:
+    """Returns DeepSeek sparse attention whose indexer reads the queries themselves and the mean key of all heads.
+
+    An indexer learns to imitate attention by a loss of its own, which this decoder does not have.
+    """
+    shared = np.mean(k, axis=-3, keepdims=True)
+    return mechanism(q, k, v, q_index=q, k_index=shared, weights=np.ones(q.shape[:-1], q.dtype), **options)
 
 
 def mesa_mixer(q: Array, k: Array, v: Array, *, ridge: Array, **options: Any) -> Any:

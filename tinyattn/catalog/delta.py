@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from tinyattn import definitions
+from tinyattn import definitions, fastest
 from tinyattn.caches.state import StateCache
 from tinyattn.catalog import delta_calls as calls
 from tinyattn.catalog import refused
@@ -82,7 +82,7 @@ ROWS = (
                      says="It is the generalized delta rule with read -beta exp(log_decay) k, write k and values beta v."),
               strong_decay("kimi_delta_attention", draw.KIMI), waits(draw.KIMI)),
         bad_inputs=(refused.BETA, refused.GROWING_DECAY, refused.SCALE), inputs=calls.INPUTS["kimi_delta_attention"],
-        mixer=with_unit_keys(definitions.kimi_delta_attention_chunked)),
+        mixer=with_unit_keys(fastest.kimi_delta_attention)),
     Row(name="delta_product", definition=definitions.delta_product, papers=(Paper("Siems et al.", 2025, "2502.10297"),),
         cost="heads steps i d e",
         says="Each token decays the state once and then corrects it several times, before it is read.",

@@ -35,13 +35,13 @@ INPUTS = {
 def generalized(q: Array, k: Array, v: Array, *, read: Array, write: Array, **options: Any) -> Any:
     """Returns the generalized delta rule that removes a share `write` of what it reads along the key, whose channels `read` weighs."""
     k = unit(k)
-    return definitions.generalized_delta_rule_chunked(unit(q), k, v, read=-unit(k * read), write=k * write, **options)
+    return fastest.generalized_delta_rule(unit(q), k, v, read=-unit(k * read), write=k * write, **options)
 
 
 def rwkv7(q: Array, k: Array, v: Array, *, removal: Array, **options: Any) -> Any:
     """Returns RWKV-7's recurrence whose removal vectors are the keys, whose channels `removal` weighs, at length 1."""
     k = unit(k)
-    return definitions.rwkv7_chunked(unit(q), k, v, removal=unit(k * removal), **options)
+    return fastest.rwkv7(unit(q), k, v, removal=unit(k * removal), **options)
 
 
 @shapes("(i,d),(j,d),(j,e)->(i,e)", states=("initial_state",), per_token={

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from tinyattn.catalog import (
     delta,
+    factored,
     grid,
     linear,
     lowrank,
@@ -18,6 +19,7 @@ from tinyattn.catalog import (
     solved,
     sparse,
     states,
+    weighting,
 )
 from tinyattn.catalog.row import Row
 from tinyattn.models import checkpoint
@@ -25,10 +27,12 @@ from tinyattn.models.checkpoint import Saved
 
 FAMILIES = (
     softmax,
+    weighting,
     positions,
     relative,
     sparse,
     selected,
+    factored,
     linear,
     states,
     delta,

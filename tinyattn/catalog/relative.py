@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from tinyattn import definitions, fastest
+from tinyattn.caches.tokens import TokenCache
 from tinyattn.catalog import calls, refused
 from tinyattn.catalog import relative_calls as own
+from tinyattn.catalog.cache_size import KEYS_VALUES_AND_DIRECTIONS
 from tinyattn.catalog.row import BadInput, Paper, Row
 from tinyattn.laws.cached import decoder_laws
 from tinyattn.laws.draw import relative as draw
@@ -16,10 +20,10 @@ from tinyattn.laws.general import agrees, form_agrees, mixing_laws
 from tinyattn.laws.law import unchanged
 from tinyattn.laws.oracles import relative as oracles
 from tinyattn.laws.oracles.calls import taking
-from tinyattn.layers.inputs import Parameter
+from tinyattn.layers.inputs import Input, Parameter, between, identity
 
 COST, ATTENTION = "heads i j (d + e)", taking(definitions.attention, *ALL)
-BIASED = own.with_bias_of_cells(definitions.decomposed_position_bias)
+PATH = calls.always_causal(own.path)
 UNSCALED = (refused.MASK, refused.WINDOW, refused.SOFTCAP, refused.shape("sinks", 99))
 
 ROWS = (
@@ -99,4 +103,20 @@ ROWS = (
                      says="On a line it is relative-position attention whose table is divided by the scale."),
               *mixing_laws(draw.cells)),
         bad_inputs=(refused.GRID, refused.shape("table_y", 2, 99), refused.shape("table_x", 99), refused.kind("table_y", None))),
+    Row(definition=definitions.path_attention, papers=(Paper("Yang et al.", 2025, "2505.16381"),), cost="heads i j (3 d + e)",
+        says="Every token between a key and a query reflects the query, by a direction and a strength of its own.",
+        aliases=("path", "householder positions"), sample=draw.PATH,
+        laws=(*form_agrees("reflections_one_by_one", oracles.reflections_one_by_one, draw.PATH,
+                           "Reflecting each query token by token, for each key anew, gives the same.", slopes=draw.PATH_SLOPES),
+              agrees("attention", oracles.forgetting_by_a_bias, draw=but(draw.WITHOUT_GATES, draw.not_reflected), to="attention",
+                     says="With strengths of 0 it is causal attention."),
+              agrees("attention_that_forgets", oracles.forgetting_by_a_bias, draw=but(draw.WITH_GATES, draw.not_reflected),
+                     to="attention", says="With gates and strengths of 0 it is causal attention with sums of log gates as a bias."),
+              *decoder_laws(calls.always_causal(definitions.path_attention), draw.PATH, cache=TokenCache, heads=False)),
+        bad_inputs=(refused.SCALE, refused.FEWER_KEYS, refused.BETA, refused.shape("w", 1, 1), refused.kind("w", None),
+                    BadInput({"log_forget": np.ones((1, 4, 7))}, ValueError, ("log_forget", "above 0")),
+                    refused.shape("log_forget", 9)),
+        inputs=(Input.of(definitions.path_attention, "w", identity, 0.0),
+                Input.of(definitions.path_attention, "beta", between(0.0, 2.0), 0.0)), rotates=True,
+        mixer=PATH, cache=partial(TokenCache, PATH), cache_size=KEYS_VALUES_AND_DIRECTIONS),
 )

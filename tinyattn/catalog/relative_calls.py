@@ -8,6 +8,7 @@ import numpy as np
 
 from tinyattn import fastest
 from tinyattn.laws.problem import Mechanism
+from tinyattn.ops.norm import unit
 from tinyattn.ops.positions.absolute import sinusoidal
 from tinyattn.ops.types import Array
 
@@ -30,6 +31,11 @@ def deberta(q: Array, k: Array, v: Array, *, q_relative: Array, k_relative: Arra
     behind = np.arange(kv_len - q_len, kv_len)[:, None] - np.arange(kv_len)
     return fastest.disentangled_attention(q, k, v, q_relative=q_relative, k_relative=k_relative,
                                           distance=np.clip(behind + rows // 2, 0, rows - 1), **options)
+
+
+def path(q: Array, k: Array, v: Array, *, w: Array, beta: Array, **options: Any) -> Any:
+    """Returns PaTH attention on directions of length 1, as the paper trains it."""
+    return fastest.path_attention(q, k, v, w=unit(w), beta=beta, **options)
 
 
 def with_nearest_rows(f: Mechanism) -> Mechanism:

@@ -103,9 +103,9 @@ class Row:
         return self.called(self.definition)
 
     @property
-    def cache_bytes(self) -> Callable[[int, int, int, int, int], int] | None:
-        """The function (length, kv_heads, head_dim, value_dim, itemsize) -> bytes of the cache, None without a cache."""
-        return None if self.cache_size is None else self.cache_size.nbytes
+    def cache_bytes(self) -> Callable[..., int] | None:
+        """The function (length, kv_heads, head_dim, value_dim, itemsize, heads=kv_heads) -> bytes of the cache, None without one."""
+        return None if self.cache_size is None else self.cache_size.of
 
     @property
     def cache_formula(self) -> str:

@@ -104,6 +104,8 @@ ROWS = (
               agrees("attention", taking(definitions.attention, *without(["window"])), to="attention",
                      draw=but(LOCAL, lambda p: p.but(window=p.k.shape[-2] + 1)),
                      says="A window as long as the text gives causal attention."),
+              agrees("chunked_attention", oracles.chunked, draw=given(LOCAL, window=3, mode="block"), to="attention",
+                     says="In blocks it is Llama 4's chunked attention, attention with the mask `causal() & block_local(window)`."),
               agrees("own_values", own_values, draw=on(given(LOCAL, window=1, mode="block", sinks=None), at_most_keys),
                      says="With a window of 1 every query reads the value at its own position."),
               Law("windows_are_heads_own", "Every head gives the same as when all heads have its window.", LOCAL, plain,

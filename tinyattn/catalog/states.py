@@ -1,23 +1,31 @@
-"""Rows of further states: a fixed slope per head, a read before the write, exponential gates."""
+"""Rows of further states: a fixed slope per head, a read before the write, exponential gates, the last inputs."""
 
 from __future__ import annotations
+
+from functools import partial
 
 import numpy as np
 
 from tinyattn import definitions
+from tinyattn.caches.state import StateCache
 from tinyattn.catalog import refused
+from tinyattn.catalog.calls import always_causal
 from tinyattn.catalog.linear import recurrence
-from tinyattn.catalog.row import BadInput, Paper
-from tinyattn.catalog.state_calls import MEMORY, minimax
+from tinyattn.catalog.row import BadInput, Paper, Row
+from tinyattn.catalog.state_calls import CONVOLUTION, CONVOLVED, MEMORY, TAPS, minimax, of_values
 from tinyattn.laws.budget import anywhere
+from tinyattn.laws.cached import cached
 from tinyattn.laws.draw import states as draw
-from tinyattn.laws.draw.options import but, long
-from tinyattn.laws.general import agrees
+from tinyattn.laws.draw.options import but, given, long
+from tinyattn.laws.general import agrees, form_agrees, mixing_laws
 from tinyattn.laws.law import Law, plain, unchanged
-from tinyattn.laws.linear import last_state, strong_decay, waits
+from tinyattn.laws.linear import last_state, state_is_carried, strong_decay, waits
+from tinyattn.laws.masking import causal
 from tinyattn.laws.oracles import states as oracles
+from tinyattn.laws.oracles.calls import own_values
 from tinyattn.laws.states import later_decay, of_scaled_queries, only_output, shut_after
 from tinyattn.layers.inputs import Input, Parameter, identity, log_sigmoid
+from tinyattn.ops.convolution import causal_convolution
 
 GATES = tuple(Input.of(definitions.mlstm, name, identity, initial) for name, initial in (("input_gate", 0.0), ("forget_gate", 4.0)))
 
@@ -71,4 +79,22 @@ ROWS = (
                   long(draw.EXPONENTIAL), last_state, lambda f, p: last_state(f, shut_after(p)))),
         bad_inputs=(refused.shape("input_gate", 1, 1), refused.shape("forget_gate", 99),
                     BadInput({"initial_state": np.ones(1)}, TypeError, ("initial_state", "triple")), refused.SCALE), inputs=GATES),
+    Row(name="causal_convolution", definition=definitions.causal_convolution, called=of_values,
+        papers=(Paper("Dao and Gu", 2024, "2405.21060"),), cost="heads i e width",
+        says="Each channel of a token is mixed with the same channel of the tokens just before it.",
+        aliases=("short convolution", "conv1d", "depthwise convolution"), sample=draw.TAPS,
+        forms={"recurrent": definitions.causal_convolution_recurrent},
+        laws=(*form_agrees("every_tap", oracles.tap_by_tap, draw.TAPS, "It is a sum over taps.", slopes=draw.TAPS),
+              agrees("all_tokens_at_once", of_values(causal_convolution), draw=but(draw.TAPS, draw.with_inputs),
+                     says="All tokens at once, one tap after the other, give the same, and the same state."),
+              agrees("linear_attention", oracles.running_sums, to="linear_attention", draw=but(draw.TAPS, draw.taps_of_1),
+                     says="With taps of 1 for the whole text it is linear attention whose features are all 1."),
+              agrees("own_values", own_values, draw=but(draw.TAPS, draw.own_tap),
+                     says="With a last tap of 1 and no other every token reads its own value."),
+              cached(partial(StateCache, CONVOLUTION), long(draw.TAPS)), state_is_carried(long(draw.TAPS)), causal(draw.TAPS),
+              *mixing_laws(given(draw.TAPS, bias=None), heads=False)),
+        bad_inputs=(refused.shape("weight", 99, 2), refused.shape("bias", 99), refused.shape("initial_state", 1, 1),
+                    refused.kind("return_state", 1)),
+        inputs=(Parameter("weight", f"kv_heads head_dim {TAPS}", 1 / TAPS),), mixer=always_causal(CONVOLUTION),
+        cache=partial(StateCache, CONVOLUTION), cache_size=CONVOLVED),
 )

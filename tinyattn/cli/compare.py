@@ -19,6 +19,8 @@ from tinyattn.cli.comparing.caches import chosen as chosen_caches
 from tinyattn.cli.comparing.decoders import Task
 from tinyattn.cli.comparing.digits import digits_plan
 from tinyattn.cli.comparing.plan import Clock, Plan, first_steps, lines
+from tinyattn.cli.comparing.recall import SEEDS, compare_recall
+from tinyattn.cli.comparing.tasks import PAIRS
 from tinyattn.cli.comparing.text import text_plan
 from tinyattn.cli.ends import say
 from tinyattn.cli.names import each
@@ -38,10 +40,14 @@ DIGITS = {"batch": 32, "steps": 300, "rate": 1e-2}
 
 def options(parser: argparse.ArgumentParser) -> None:
     """Adds the command's options."""
-    parser.add_argument("--task", type=str.lower, choices=("text", "digits"), default="text",
-                        help="text (the default), or the 8 x 8 digits of scikit-learn (needs the extra data)")
+    parser.add_argument("--task", type=str.lower, choices=("text", "digits", "recall"), default="text",
+                        help="text (the default), the 8 x 8 digits of scikit-learn (needs the extra data), or recall: synthetic tasks")
     parser.add_argument("--mechanisms", metavar="A,B",
-                        help="names separated by commas, or 'all'; default: attention,linear_attention; on digits: all")
+                        help="names separated by commas, or 'all'; default: attention,linear_attention; "
+                        "on digits and recall: all")
+    parser.add_argument("--tasks", metavar="A,B", help="on recall: some of recall, copy, induction, parity, s3, needle (default: all)")
+    parser.add_argument("--pairs", type=positive, metavar="N", help=f"on recall: keys of a text (default {PAIRS})")
+    parser.add_argument("--seeds", type=positive, metavar="N", help=f"on recall: models per mechanism and task (default {SEEDS})")
     parser.add_argument("--caches", metavar="A,B", help="decode through each of these caches, or 'all', and compare them")
     parser.add_argument("--steps", type=positive, metavar="N", help=f"training steps (default {STEPS}; on digits {DIGITS['steps']})")
     parser.add_argument("--context", type=positive, metavar="N", help=f"bytes per sequence (default {CONTEXT})")
@@ -78,6 +84,8 @@ def run(given: argparse.Namespace) -> int:
     check(given)
     clock = Clock()
     memory.keep()
+    if given.task == "recall":
+        return recalled(given)
     plan = digits_plan(with_defaults(given)) if given.task == "digits" else planned(with_defaults(given))
     report: dict[str, Any] = {"settings": plan.settings, "machine": machine(), "rows": []}
     code = 0
@@ -98,6 +106,15 @@ def run(given: argparse.Namespace) -> int:
     return code
 
 
+def recalled(given: argparse.Namespace) -> int:
+    """Compares on the synthetic tasks and writes the report."""
+    report: dict[str, Any] = {"machine": machine(), "rows": []}
+    code = compare_recall(given, report)
+    if given.json:
+        write_json(report, given.json)
+    return code
+
+
 def check(given: argparse.Namespace) -> None:
     """Raises ValueError for options that contradict each other, and for files that cannot be written."""
     check_outputs(json=given.json, plot=given.plot)
@@ -105,6 +122,12 @@ def check(given: argparse.Namespace) -> None:
     if given.plot and given.caches:
         raise ValueError("--plot: draws losses, which --caches does not compare; leave one of them out")
     of_text = ("caches", "text", "context", "width", "layers")
+    only = [name for name in ("tasks", "pairs", "seeds") if getattr(given, name)]
+    if only and given.task != "recall":
+        raise ValueError(f"--{only[0]}: is an option of --task recall")
+    fixed = [name for name in (*of_text, "steps", "batch", "rate", "plot") if getattr(given, name)]
+    if given.task == "recall" and fixed:
+        raise ValueError(f"--task recall: each task has texts and a model of its own; leave --{fixed[0]} out")
     if given.task == "digits" and any(getattr(given, name) for name in of_text):
         raise ValueError("--task digits: images have no caches and no text, and a model of their own; "
                          "leave --caches, --text and --context out, and --width and --layers")

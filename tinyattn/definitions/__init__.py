@@ -13,6 +13,7 @@ Its files, in reading order:
 """
 
 from tinyattn.definitions.linear.based import based
+from tinyattn.definitions.linear.convolution_recurrent import causal_convolution, causal_convolution_recurrent
 from tinyattn.definitions.linear.cosformer import cosformer
 from tinyattn.definitions.linear.delta_chunked import delta_rule_chunked
 from tinyattn.definitions.linear.delta_product_chunked import delta_product_chunked
@@ -58,6 +59,8 @@ from tinyattn.definitions.softmax.dot_product import attention
 from tinyattn.definitions.softmax.dual_chunk import dual_chunk_attention
 from tinyattn.definitions.softmax.dual_chunk_merged import dual_chunk_attention_merged
 from tinyattn.definitions.softmax.dynamic_contextual import dynamic_contextual_attention
+from tinyattn.definitions.softmax.entmax import entmax_attention
+from tinyattn.definitions.softmax.forgetting import forgetting_attention
 from tinyattn.definitions.softmax.gated import gated_attention
 from tinyattn.definitions.softmax.grouped_query import grouped_query_attention
 from tinyattn.definitions.softmax.latent_absorbed import latent_attention_absorbed
@@ -66,16 +69,24 @@ from tinyattn.definitions.softmax.lse import attention_with_lse
 from tinyattn.definitions.softmax.multi_head import multi_head_attention
 from tinyattn.definitions.softmax.multi_query import multi_query_attention
 from tinyattn.definitions.softmax.off_by_one import softmax_off_by_one_attention
+from tinyattn.definitions.softmax.path import path_attention
 from tinyattn.definitions.softmax.qk_norm import qk_norm_attention
 from tinyattn.definitions.softmax.relative_position import relative_position_attention
+from tinyattn.definitions.softmax.scalable import scalable_softmax_attention
 from tinyattn.definitions.softmax.scores import attention_scores
+from tinyattn.definitions.softmax.sigmoid import sigmoid_attention
+from tinyattn.definitions.softmax.sparsemax import sparsemax_attention
+from tinyattn.definitions.softmax.stick_breaking import stick_breaking_attention, stick_breaking_attention_with_rest
 from tinyattn.definitions.softmax.streaming import streaming_attention
 from tinyattn.definitions.softmax.talking_heads import talking_heads_attention
+from tinyattn.definitions.softmax.tensor_product import tensor_product_attention
 from tinyattn.definitions.softmax.weights import attention_weights
 from tinyattn.definitions.sparse.bigbird import bigbird_attention
 from tinyattn.definitions.sparse.block_mixture import block_mixture_attention
 from tinyattn.definitions.sparse.block_sparse import block_sparse_attention
+from tinyattn.definitions.sparse.deepseek_sparse import deepseek_sparse_attention
 from tinyattn.definitions.sparse.gathered import gathered_attention
+from tinyattn.definitions.sparse.lightning_indexer import lightning_indexer
 from tinyattn.definitions.sparse.local import multi_head_local_attention
 from tinyattn.definitions.sparse.longformer import longformer_attention
 from tinyattn.definitions.sparse.lsh import lsh_attention
@@ -109,11 +120,14 @@ __all__ = [
     "bigbird_attention",
     "block_mixture_attention",
     "block_sparse_attention",
+    "causal_convolution",
+    "causal_convolution_recurrent",
     "contextual_position_attention",
     "contextual_position_bias",
     "cosformer",
     "cosine_attention",
     "decomposed_position_bias",
+    "deepseek_sparse_attention",
     "delta_product",
     "delta_product_chunked",
     "delta_product_recurrent",
@@ -125,6 +139,8 @@ __all__ = [
     "dual_chunk_attention",
     "dual_chunk_attention_merged",
     "dynamic_contextual_attention",
+    "entmax_attention",
+    "forgetting_attention",
     "gated_attention",
     "gated_delta_rule",
     "gated_delta_rule_chunked",
@@ -147,6 +163,7 @@ __all__ = [
     "lightning_attention",
     "lightning_attention_chunked",
     "lightning_attention_recurrent",
+    "lightning_indexer",
     "linear_attention",
     "linear_attention_chunked",
     "linear_attention_parallel",
@@ -168,6 +185,7 @@ __all__ = [
     "native_sparse_attention",
     "neighborhood_attention",
     "nystrom_attention",
+    "path_attention",
     "performer",
     "qk_norm_attention",
     "relative_position_attention",
@@ -181,16 +199,22 @@ __all__ = [
     "rwkv7",
     "rwkv7_chunked",
     "rwkv7_recurrent",
+    "scalable_softmax_attention",
     "shifted_sparse_attention",
     "shifted_window_attention",
+    "sigmoid_attention",
     "simple_gated_linear_attention",
     "simple_gated_linear_attention_chunked",
     "simple_gated_linear_attention_parallel",
     "simple_gated_linear_attention_recurrent",
     "softmax_off_by_one_attention",
+    "sparsemax_attention",
     "spatial_gate",
+    "stick_breaking_attention",
+    "stick_breaking_attention_with_rest",
     "streaming_attention",
     "streaming_llm_attention",
     "talking_heads_attention",
+    "tensor_product_attention",
     "top_k_attention",
 ]

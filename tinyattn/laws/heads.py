@@ -13,6 +13,9 @@ from tinyattn.laws.law import Law, outputs, plain, unchanged
 from tinyattn.laws.problem import TOKENS, Mechanism, Problem
 from tinyattn.ops.types import Array
 
+# The options that have one entry per token, or one number per head.
+PER_HEAD = (*TOKENS, "lambda_", "sinks", "ridge", "slopes", "bonus", "offset", "factor")
+
 
 def of_head(p: Problem, h: int) -> Problem:
     """Returns the problem of one query head: its own options, and the keys, values and gates of kv head h // groups."""
@@ -21,7 +24,7 @@ def of_head(p: Problem, h: int) -> Problem:
     for name, x in p.options.items():
         if isinstance(x, np.ndarray) and name in ("mask", "bias"):
             changes[name] = np.broadcast_to(x, p.full())[..., own, :, :]
-        elif isinstance(x, np.ndarray) and name in (*TOKENS, "lambda_", "sinks", "ridge", "slopes", "bonus"):
+        elif isinstance(x, np.ndarray) and name in PER_HEAD:
             axis = 0 if x.ndim == 1 else x.ndim - 3 if x.ndim == p.k.ndim else x.ndim - 2
             at = slice(g, g + 1) if x.shape[axis] == p.k.shape[-3] else own
             changes[name] = x[(*[slice(None)] * axis, at)]

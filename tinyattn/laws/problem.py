@@ -14,9 +14,10 @@ from tinyattn.ops.score_rule import ScoreRule, check_score, of_keys, with_parts
 from tinyattn.ops.types import Array
 
 Mechanism = Callable[..., Any]
-# Options with one entry per token: those that definitions declare, and latent attention's second array of queries, which
-# the laws give by name.
-TOKENS = frozenset({"q_rope"}.union(*(getattr(getattr(definitions, name), "per_token", ()) for name in definitions.__all__)))
+# Options with one entry per token: those that definitions declare, and arrays that the laws give by name: latent attention's second
+# array of queries, the keys of an indexer, the head factors of tensor products.
+BY_NAME = {"q_rope", "k_index", "q_factors", "k_factors", "v_factors"}
+TOKENS = frozenset(BY_NAME.union(*(getattr(getattr(definitions, name), "per_token", ()) for name in definitions.__all__)))
 # Which of q, k and v a regime changes, and how.
 CHANGES: dict[str, tuple[str, Callable[[Array], Array]]] = {
     "spiky": ("qk", lambda x: x * 4.0), "ties": ("qk", np.round), "offset": ("kv", lambda x: x + 30.0),

@@ -15,6 +15,7 @@ Its files, in reading order:
     trained_latent.py       latent attention as trained models have it
     gated_delta_net.py      the gated delta rule with its convolution, as trained models have it
     latent.py               latent attention with its projections
+    tensor_product.py       tensor product attention with its projections
     spatial_gate.py         a gate on the cells of a grid
     patch.py                patches of an image as tokens
     block.py                a pre-norm block
@@ -32,7 +33,9 @@ from tinyattn.layers.norm import LayerNorm, RMSNorm
 from tinyattn.layers.patch import PatchEmbedding
 from tinyattn.layers.spatial_gate import SpatialGate
 from tinyattn.layers.swin import SwinBlock
+from tinyattn.layers.tensor_product import TensorProductAttention
 from tinyattn.layers.trained_attention import TrainedAttention
 
 __all__ = ["Affine", "Block", "CrossAttention", "FeedForward", "LatentAttention", "LayerNorm", "PatchEmbedding", "RMSNorm",
-           "ResidualBlock", "SelfAttention", "SpatialGate", "SwiGLU", "SwinBlock", "TrainedAttention", "project"]
+           "ResidualBlock", "SelfAttention", "SpatialGate", "SwiGLU", "SwinBlock", "TensorProductAttention",
+           "TrainedAttention", "project"]

@@ -9,18 +9,21 @@ Its files, in reading order:
     heads.py                splitting, merging and grouping heads
     softmax.py              softmax, log-softmax, log-sum-exp
     merge.py                merging two partial results of attention
+    entmax.py               entmax and sparsemax
     largest.py              selecting the largest numbers of a row
     norm.py                 RMS norm, layer norm, unit length
     erf.py                  the error function
     activation.py           sigmoid, SiLU, GELU, softplus, ReLU
     convolution.py          each channel mixed with the tokens just before
     loss.py                 cross-entropy
+    factors.py              sums of outer products, given as pairs of factors
     masks/                  patterns: which query sees which key
     windows.py              windows of a grid
     positions/              rotary and other positions
     quantize.py             quantisation to 8 or 4 bits
     draws.py                random matrices that mechanisms take as arguments
     bias.py                 biases that are a function of the distance
+    distance_bias.py        biases of published models: KERPLE, Sandwich, FIRE
     options.py              the options of softmax attention, checked
     score_rule.py           functions of scores and positions
     landmarks.py            means of segments, a pseudo-inverse
@@ -40,6 +43,7 @@ Its files, in reading order:
 from tinyattn.ops.activation import exact_gelu, gelu, relu, relu_squared, sigmoid, silu, softplus
 from tinyattn.ops.bias import Bias, alibi, relative
 from tinyattn.ops.convolution import causal_convolution
+from tinyattn.ops.distance_bias import fire_bias, kerple_log, kerple_power, sandwich
 from tinyattn.ops.draws import lsh_rotations, performer_projection
 from tinyattn.ops.erf import erf
 from tinyattn.ops.features import cosformer_features, elu_plus_one, performer_features, relu_features, taylor_features
@@ -54,13 +58,17 @@ from tinyattn.ops.positions import (
     dynamic_ntk_frequencies,
     linear_frequencies,
     llama3_frequencies,
+    longrope_frequencies,
     ntk_frequencies,
     plain_frequencies,
     rotary,
     rotary_2d,
     rotary_by,
+    rotary_sections,
     sinusoidal,
     t5_buckets,
+    xpos_keys,
+    xpos_queries,
     yarn_frequencies,
 )
 from tinyattn.ops.score_rule import ScoreRule
@@ -80,13 +88,17 @@ __all__ = [
     "elu_plus_one",
     "erf",
     "exact_gelu",
+    "fire_bias",
     "fold_group",
     "gelu",
+    "kerple_log",
+    "kerple_power",
     "layer_norm",
     "linear_frequencies",
     "llama3_frequencies",
     "log_softmax",
     "logsumexp",
+    "longrope_frequencies",
     "lsh_rotations",
     "merge",
     "merge_heads",
@@ -102,6 +114,8 @@ __all__ = [
     "rotary",
     "rotary_2d",
     "rotary_by",
+    "rotary_sections",
+    "sandwich",
     "sigmoid",
     "silu",
     "sinusoidal",
@@ -113,5 +127,7 @@ __all__ = [
     "taylor_features",
     "unfold_group",
     "unit",
+    "xpos_keys",
+    "xpos_queries",
     "yarn_frequencies",
 ]

@@ -44,18 +44,18 @@ def check_gate_logits(gate: Any, q: Array, v: Array) -> Array:
     return gate if gate.shape == a_channel else gate[..., None]
 
 
-def check_lambda(lambda_: Any, q: Array) -> Any:
-    """Returns lambda as a number, or as an array of shape () or (heads, 1, 1) in the dtype of q."""
-    if is_number(lambda_):
-        return real("lambda_", lambda_)
-    factor = floating("lambda_", lambda_)
-    if not np.isfinite(factor).all():
-        raise ValueError("lambda_: expected finite numbers, got NaN or inf")
-    if not factor.ndim:
-        return factor.astype(q.dtype)
-    if factor.shape != q.shape[-3:-2]:
-        raise ValueError(f"lambda_: expected a number or shape {q.shape[-3:-2]}, one per head, got shape {factor.shape}")
-    return factor.astype(q.dtype)[:, None, None]
+def check_per_head(name: str, numbers: Any, q: Array) -> Any:
+    """Returns one number for all heads as a number or an array of shape (), one per head as (heads, 1, 1) in the dtype of q."""
+    if is_number(numbers):
+        return real(name, numbers)
+    given = floating(name, numbers)
+    if not np.isfinite(given).all():
+        raise ValueError(f"{name}: expected finite numbers, got NaN or inf")
+    if not given.ndim:
+        return given.astype(q.dtype)
+    if given.shape != q.shape[-3:-2]:
+        raise ValueError(f"{name}: expected a number or shape {q.shape[-3:-2]}, one per head, got shape {given.shape}")
+    return given.astype(q.dtype)[:, None, None]
 
 
 def check_latent_weights(q_nope: Array, q_rope: Array, latent: Array, w_uk: Any, w_uv: Any,
@@ -148,3 +148,20 @@ def check_embedding(embedding: Any, q: Array) -> Array:
     if embedding.ndim != 2 or embedding.shape[-1] != q.shape[-1] or not embedding.shape[0]:
         raise ValueError(f"embedding: expected shape (positions, {q.shape[-1]}), got shape {embedding.shape}")
     return embedding.astype(q.dtype)
+
+
+def check_index(q_index: Any, k_index: Any, q: Array, k: Array) -> tuple[Array, Array]:
+    """Returns the queries (..., index heads, i, c) and keys (..., j, c) of an indexer; their axes must be those of q and k.
+
+    Raises:
+        TypeError: no floating array. ValueError: other leading axes, lengths or channels.
+    """
+    q_index, k_index = floating("q_index", q_index), floating("k_index", k_index)
+    lead = q.shape[:-3]
+    if q_index.ndim != q.ndim or (q_index.shape[:-3], q_index.shape[-2]) != (lead, q.shape[-2]):
+        raise ValueError(f"q_index: expected {(*lead, 'index heads', q.shape[-2], 'c')} for q {q.shape}, got shape {q_index.shape}")
+    if k_index.shape != (wanted := (*lead, k.shape[-2], q_index.shape[-1])):
+        raise ValueError(f"k_index: expected shape {wanted} for k {k.shape} and q_index {q_index.shape}, got shape {k_index.shape}")
+    if k_index.dtype != q_index.dtype:
+        raise TypeError(f"k_index: expected the dtype of q_index, {q_index.dtype}, got {k_index.dtype}")
+    return q_index, k_index

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from tinyattn.ops.checks import has_axes, truth
@@ -29,17 +31,25 @@ def causal_convolution(x: Array, weight: Array, *, bias: Array | None = None, in
     >>> causal_convolution(np.array([[1.0, 2.0, 3.0]]), np.array([[10.0, 1.0]]))
     array([[ 1., 12., 23.]])
     """
-    x, weight, returned = floating("x", x), floating("weight", weight), truth("return_state", return_state)
-    *leading, channels, length = has_axes("x", x, 2)
+    x, weight, bias, state = check_convolution(x, weight, bias, initial_state)
+    returned, length = truth("return_state", return_state), x.shape[-1]
+    padded = np.concatenate((state, x), axis=-1)
+    out = sum(weight[:, tap, None] * padded[..., tap : tap + length] for tap in range(weight.shape[1]))
+    if bias is not None:
+        out = out + bias[:, None]
+    return (out, padded[..., length:]) if returned else out
+
+
+def check_convolution(x: Any, weight: Any, bias: Any, initial_state: Any) -> tuple[Array, Array, Array | None, Array]:
+    """Returns x (..., channels, length), weight (channels, width), bias (channels,) or None, and the state, of zeros if none is given.
+
+    Raises:
+        TypeError: an array is not floating. ValueError: an array of another shape, or a weight without taps.
+    """
+    x, weight = floating("x", x), floating("weight", weight)
+    *leading, channels, _ = has_axes("x", x, 2)
     if weight.ndim != 2 or weight.shape[0] != channels or not weight.shape[1]:
         raise ValueError(f"weight: expected shape (channels, width) with {channels} channels for x {x.shape}, got {weight.shape}")
-    width = weight.shape[1]
-    before = (*leading, channels, width - 1)
-    state = np.zeros(before, x.dtype)
-    if initial_state is not None:
-        state = of_shape("initial_state", initial_state, before, f" for x {x.shape}")
-    padded = np.concatenate((state, x), axis=-1)
-    out = sum(weight[:, tap, None] * padded[..., tap : tap + length] for tap in range(width))
-    if bias is not None:
-        out = out + of_shape("bias", bias, (channels,), f" for x {x.shape}")[:, None]
-    return (out, padded[..., length:]) if returned else out
+    before, note = (*leading, channels, weight.shape[1] - 1), f" for x {x.shape}"
+    state = np.zeros(before, x.dtype) if initial_state is None else of_shape("initial_state", initial_state, before, note)
+    return x, weight, None if bias is None else of_shape("bias", bias, (channels,), note), state

@@ -29,11 +29,16 @@ def check_log_decay(log_decay: Any, shape: tuple[int, ...], dtype: Any) -> Array
 
     -inf is the decay 0, which clears the state.
     """
-    checked = shaped("log_decay", log_decay, shape, dtype)
+    return check_log_share("log_decay", log_decay, shape, dtype)
+
+
+def check_log_share(name: str, logs: Any, shape: tuple[int, ...], dtype: Any) -> Array:
+    """Returns logs of shares of at most 1, of exactly this shape; -inf is a share of 0."""
+    checked = shaped(name, logs, shape, dtype)
     if np.any(np.isnan(checked)):
-        raise ValueError("log_decay: expected numbers of at most 0, got NaN")
+        raise ValueError(f"{name}: expected numbers of at most 0, got NaN")
     if np.any(checked > 0):
-        raise ValueError("log_decay: expected numbers of at most 0, as a decay is at most 1")
+        raise ValueError(f"{name}: expected numbers of at most 0, as {'a decay' if name == 'log_decay' else 'a share'} is at most 1")
     return checked
 
 

@@ -155,6 +155,19 @@ def visible_keys(mask: Array | Pattern | None, causal: bool, window: Window | No
     return mask if seen is None else mask & seen
 
 
+def count_visible(visible: Array | None, full: tuple[int, ...], dtype: Any) -> Array:
+    """Returns the number of keys that each query sees, in the smallest shape that broadcasts to (..., heads, q_len, 1).
+
+    >>> count_visible(np.tri(2, dtype=bool), (1, 2, 2), np.float64)[:, 0]
+    array([1., 2.])
+    """
+    if visible is None:
+        return np.full((1, 1), full[-1], dtype)
+    seen = np.broadcast_to(visible, (*np.atleast_2d(visible).shape[:-1], full[-1]))
+    counts: Array = seen.sum(axis=-1, keepdims=True, dtype=dtype)
+    return counts
+
+
 def additive(bias: Array | Bias | None, visible: Array | None, full: tuple[int, ...], dtype: Any) -> Array | None:
     """Returns the array to add to the scores: the bias where visible, -inf elsewhere. None means that nothing is added."""
     bias = dense_bias(bias, full, dtype)

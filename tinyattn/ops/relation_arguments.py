@@ -91,3 +91,14 @@ def check_grid_tables(grid: Any, table_y: Any, table_x: Any, q: Array) -> tuple[
         raise ValueError(f"grid: expected (rows, columns), got {grid}")
     given = (("table_y", table_y, grid[0]), ("table_x", table_x, grid[1]))
     return grid, *(shaped(name, table, (2 * side - 1, q.shape[-1]), q.dtype) for name, table, side in given)
+
+
+def check_reflections(w: Any, beta: Any, log_forget: Any, q: Array, k: Array) -> tuple[Array, Array, Array | None]:
+    """Returns the directions (..., kv_heads, j, d) and strengths (..., kv_heads, j) in the dtype of k, the log gates in float64."""
+    checked = shaped("w", w, k.shape, k.dtype), shaped("beta", beta, k.shape[:-1], k.dtype)
+    if log_forget is None:
+        return *checked, None
+    gates = shaped("log_forget", log_forget, (*q.shape[:-2], k.shape[-2]), np.float64)
+    if not np.all(gates <= 0):
+        raise ValueError("log_forget: expected numbers of at most 0, got NaN or a number above 0")
+    return *checked, gates

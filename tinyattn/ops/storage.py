@@ -71,6 +71,8 @@ def narrow(out: Any, dtype: Any) -> Any:
     """Returns a result in the dtype that stores it; of a tuple of results only the first is converted."""
     if isinstance(out, tuple):
         return (narrow(out[0], dtype), *out[1:])
+    if out.dtype == np.bool_:  # a choice, which stores no numbers
+        return out
     with np.errstate(under="ignore"):  # a number too small for the dtype becomes 0, whatever np.seterr says
         return out.astype(dtype.newbyteorder("="))
 

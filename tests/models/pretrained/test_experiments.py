@@ -49,10 +49,10 @@ def test_a_coded_cache_costs_what_its_codes_change(model):
     assert eight.loss == four.loss == pytest.approx(model.loss(tokens), abs=1e-12)
     assert 0 < eight.divergence < four.divergence / 10
     assert four.changed == pytest.approx(model.loss(tokens, cache=lambda: QuantizedCache(bits=4, group=8, residual=8)), abs=1e-12)
-    # 39 tokens are read, 24 of them as codes: in each of 2 layers 2 heads with 16 channels for keys and as many for values.
-    assert eight.plain_nbytes == 2 * 2 * 39 * 32 * 8
-    assert eight.nbytes == 2 * 2 * (24 * 32 + 2 * 8 * (3 * 16 + 24 * 2) + 15 * 32 * 8)
-    assert four.nbytes == eight.nbytes - 2 * 2 * 24 * 16
+    # 39 tokens are read, 24 of them as codes: in each of 2 layers 2 heads with 32 channels for keys and as many for values.
+    assert eight.plain_nbytes == 2 * 2 * 39 * 64 * 8
+    assert eight.nbytes == 2 * 2 * (24 * 64 + 2 * 8 * (3 * 32 + 24 * 4) + 15 * 64 * 8)
+    assert four.nbytes == eight.nbytes - 2 * 2 * 24 * 32
     exact, = coded_caches(model, tokens, bits=[4], residual=64)
     assert exact.divergence <= 1e-12 and exact.agreement == 1.0
 

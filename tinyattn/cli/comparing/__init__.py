@@ -8,4 +8,7 @@ Its files, in reading order:
     text.py                 the comparison on text
     caches.py               one model through many caches
     digits.py               the comparison on images of digits
+    tasks.py                synthetic tasks whose answers a text determines
+    learner.py              the model of the synthetic tasks
+    recall.py               the comparison on synthetic tasks
 """

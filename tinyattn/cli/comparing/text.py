@@ -83,7 +83,7 @@ def measured(row: Row, task: Task, trained: Trained) -> Iterator[Line]:
         "train_tokens_per_s": given.batch * config.context / float(np.median(trained.seconds)),
         "decode_cached_tokens_per_s": decoding(decoder, long, CACHED, row.cache),
         "decode_uncached_tokens_per_s": decoding(decoder, long, UNCACHED, None),
-        "cache_bytes_per_token": config.layers * row.cache_bytes(*sizes) / len(long),
+        "cache_bytes_per_token": config.layers * row.cache_bytes(*sizes, heads=config.heads) / len(long),
         "gap_budgets": evaluate.gap_in_budgets(decoder, inputs[:1], row.cache, np.random.default_rng(given.seed)),
         "sample": sample.decode("utf-8", "replace"),
         "losses": trained.losses,

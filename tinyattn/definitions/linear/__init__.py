@@ -26,6 +26,7 @@ Its files, in reading order:
     rwkv6_chunked.py           the same, one chunk at a time
     mlstm_recurrent.py         an exponential input gate and a normaliser, one token at a time
     mlstm_chunked.py           the same, one chunk at a time
+    convolution_recurrent.py   each channel mixed with the tokens just before, one token at a time
     generalized_delta_recurrent.py  a state that each token reads along one vector and writes along another, one token at a time
     generalized_delta_chunked.py  the same, one chunk at a time
     kimi_delta_recurrent.py    a state that decays per channel and is corrected, one token at a time

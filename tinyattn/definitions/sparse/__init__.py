@@ -8,6 +8,8 @@ Its files, in reading order:
     longformer.py           a window, and global tokens that see all keys
     bigbird.py              neighbouring, end and random blocks
     top_k.py                the keys with the largest scores
+    lightning_indexer.py    the keys that a few small heads choose for all heads
+    deepseek_sparse.py      attention to the keys of an indexer
     lsh.py                  tokens with the same hash
     native_sparse.py        block means, selected blocks and a window
     block_mixture.py        blocks chosen by the means of their keys

@@ -8,11 +8,16 @@ Its files, in reading order:
     retention.py            a fixed decay per head
     gated_delta.py          a state that decays and is corrected
     delta.py                a state that is corrected, without decay
+    generalized_delta.py    a state that each token reads along one vector and writes along another
+    kimi_delta.py           a state that decays per channel and is corrected
+    rwkv7.py                a state from which each token removes at a rate per channel
     mesa.py                 a regression solved for all tokens of a chunk at once
     log_linear.py           one state per block and level
     lightning.py            a fixed slope per head
+    own.py                  what each token reads of itself
     rwkv6.py                a state that is read before the token is written
     mlstm.py                an exponential input gate and a normaliser
+    convolution.py          each channel mixed with the tokens just before
     delta_product.py        several corrections per token
     based.py                linear attention with the first terms of an exponential
     cosformer.py            with positive features that fade with the distance

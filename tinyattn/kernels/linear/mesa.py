@@ -1,4 +1,4 @@
-"""Mesa, a chunk of tokens at a time: the regressions of a chunk are made by one product, and solved by one call of LAPACK."""
+"""Mesa over the kernel of states: the regressions of a chunk of tokens are solved at once, and what reads them is linear attention."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from tinyattn.engine.primitive import primitive
+from tinyattn.kernels.states.primitive import states
+from tinyattn.kernels.tiles.once import once
 from tinyattn.ops.gates import check_gate, check_log_decay, decays_between
 from tinyattn.ops.heads import split_group
 from tinyattn.ops.linear_options import check_ridge, check_sums, solved
@@ -20,10 +23,10 @@ CHUNK = 16
 @shapes("(i,d),(j,d),(j,e)->(i,e)", per_token={"log_decay": "(j)", "beta": "(j)"}, states=("ridge", "initial_state"))
 def mesa(q: Array, k: Array, v: Array, *, log_decay: Array, beta: Array, ridge: Array, scale: float | None = None,
          initial_state: Any = None, return_state: bool = False) -> Any:
-    """Returns what a linear map from keys to values, fitted anew at every token to all tokens so far, says of the queries.
+    """Returns what a linear map from keys to values, fitted anew at every token to all tokens so far, says of the queries; compiled.
 
-    Formula: H_t = sum_j w_tj k_j k_j^T and out_t = scale sum_j w_tj (x_t . k_j) v_j with x_t = (H_t + diag(ridge))^-1 q_t and
-    w_tj = beta_j times the decays after j up to t. So only H is made for every token, and sum_j k_j v_j^T once per chunk.
+    Formula: out_t = G_t^T x_t with x_t = (H_t + diag(ridge))^-1 scale q_t: simple gated linear attention with x for queries. Only
+    x needs H for every token, a chunk at a time, and its gradient another solution with the same matrices.
 
     Shapes, options and errors are those of `tinyattn.definitions.mesa`.
 
@@ -36,24 +39,60 @@ def mesa(q: Array, k: Array, v: Array, *, log_decay: Array, beta: Array, ridge: 
     """
     log_decay, beta = check_log_decay(log_decay, k.shape[:-1], k.dtype), check_gate("beta", beta, k.shape[:-1], k.dtype)
     ridge, (values, keys) = check_ridge(ridge, k), check_sums(initial_state, k, v)
-    first, queries = first_position(q, k), split_group(q * check_scale(scale), k.shape[-3])
-    # In a product of a chunk 0 times NaN would reach tokens before the NaN.
-    size = CHUNK if np.isfinite(k).all() and np.isfinite(v).all() else 1
-    rows, shape, width = [], (*q.shape[:-1], v.shape[-1]), k.shape[-1]
-    for start in range(0, k.shape[-2], size):
-        cut = slice(start, start + size)
-        told, said, lag = k[..., cut, :], v[..., cut, :], max(0, first - start)
-        since = np.exp(np.cumsum(log_decay[..., cut], axis=-1))[..., None]
-        weigh = decays_between(log_decay[..., cut, None])[..., 0] * beta[..., None, cut]
-        if lag < told.shape[-2]:
-            mine, kept = weigh[..., lag:, :], since[..., lag:, :]
-            squares = (told[..., :, None] * told[..., None, :]).reshape(*told.shape[:-1], width * width)
-            summed = (mine @ squares).reshape(*mine.shape[:-1], width, width) + kept[..., None] * keys[..., None, :, :]
-            asked = queries[..., max(0, start - first) : max(0, start + size - first), :]  # (..., kv_heads, groups, i, d)
-            x = np.moveaxis(solved(summed + ridge[..., None, :, :], np.moveaxis(asked, -3, -1)), -1, -3)
-            rows.append(((x @ told[..., None, :, :].mT) * mine[..., None, :, :]) @ said[..., None, :, :]
-                        + (x * kept[..., None, :, :]) @ values[..., None, :, :])
-        weighed = (weigh[..., -1, :, None] * told).mT
-        values, keys = (since[..., -1:, :] * old + weighed @ new for old, new in ((values, said), (keys, told)))
-    out = np.concatenate(rows, axis=-2).reshape(shape) if rows else np.zeros(shape, q.dtype)
+    first_position(q, k)
+    asked, given = q * check_scale(scale), (k, log_decay, beta, ridge, keys)
+    x, weighed = solution(asked, *given), beta[..., None]
+    # H x is linear attention too. What it lacks to q is 0, but has the gradients of all that H is made of.
+    summed, keys = states(x, k, k * weighed, log_decay, None, keys, 1.0)
+    damped = (split_group(x, k.shape[-3]) @ ridge[:, None, :, :]).reshape(x.shape)
+    out, values = states(corrected(asked - summed - damped, x, *given), k, v * weighed, log_decay, None, values, 1.0)
     return (out, (values, keys)) if return_state else out
+
+
+def by_chunks(q: Array, k: Array, log_decay: Array, beta: Array, ridge: Array, keys: Array) -> Array:
+    """Returns x_t = (H_t + ridge)^-1 q_t of queries (..., heads, i, d), from the sum H of k k^T before the first token."""
+    # In a product of a chunk 0 times NaN would reach tokens before the NaN.
+    size, rows, width, first = CHUNK if np.isfinite(k).all() else 1, [], k.shape[-1], k.shape[-2] - q.shape[-2]
+    queries = split_group(q, k.shape[-3])
+    for start in range(0, k.shape[-2], size):
+        told, lag = k[..., start : start + size, :], max(0, first - start)
+        since = np.exp(np.cumsum(log_decay[..., start : start + size], axis=-1))[..., None]
+        weigh = decays_between(log_decay[..., start : start + size, None])[..., 0] * beta[..., None, start : start + size]
+        if lag < told.shape[-2]:
+            squares = (told[..., :, None] * told[..., None, :]).reshape(*told.shape[:-1], width * width)
+            summed = (weigh[..., lag:, :] @ squares).reshape(*told.shape[:-2], told.shape[-2] - lag, width, width)
+            summed = summed + since[..., lag:, :, None] * keys[..., None, :, :] + ridge[..., None, :, :]
+            asked = queries[..., max(0, start - first) : max(0, start + size - first), :]  # (..., kv_heads, groups, i, d)
+            rows.append(np.moveaxis(solved(summed, np.moveaxis(asked, -3, -1)), -1, -3))
+        keys = since[..., -1:, :] * keys + (weigh[..., -1, :, None] * told).mT @ told
+    return np.concatenate(rows, axis=-2).reshape(q.shape) if rows else np.zeros(q.shape, q.dtype)
+
+
+@once
+@primitive
+def solution(q: Array, k: Array, log_decay: Array, beta: Array, ridge: Array, keys: Array) -> tuple[Array, None]:
+    """Returns `by_chunks` as a constant."""
+    return by_chunks(q, k, log_decay, beta, ridge, keys), None
+
+
+@solution.backward
+def _(d_x: Array, saved: None) -> dict[str, Array]:
+    return {}
+
+
+@once
+@primitive
+def corrected(lack: Array, x: Array, k: Array, log_decay: Array, beta: Array, ridge: Array, keys: Array) -> tuple[Array, Any]:
+    """Returns x + (H + ridge)^-1 lack, for a lack of 0."""
+    return x.copy(), (k, log_decay, beta, ridge, keys)
+
+
+@corrected.backward
+def _(d_x: Array, saved: Any) -> dict[str, Array]:
+    # The matrices are symmetric, and made anew: they would take d times the memory of the keys.
+    return {"lack": by_chunks(d_x, *saved)}
+
+
+def corrected_by_chunks(lack: Array, x: Array, *given: Array) -> Array:
+    """Returns what `corrected` does, with all derivatives."""
+    return x + by_chunks(lack, *given)

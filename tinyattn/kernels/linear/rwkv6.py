@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from tinyattn.kernels.linear.own import with_own
 from tinyattn.kernels.states.primitive import states
 from tinyattn.ops.gates import check_channel_decay, check_gate
-from tinyattn.ops.heads import fold_group, split_group, unfold_group
+from tinyattn.ops.heads import fold_group, unfold_group
 from tinyattn.ops.linear_options import check_state
 from tinyattn.ops.options import check_scale, first_position
 from tinyattn.ops.signature import shapes
@@ -38,13 +39,7 @@ def rwkv6(q: Array, k: Array, v: Array, *, log_decay: Array, bonus: Array, scale
         log_decay = log_decay[..., 0]  # one decay for all channels
     unread = np.zeros((*q.shape[:-2], min(1, k.shape[-2]), q.shape[-1]), q.dtype)
     read, state = states(np.concatenate((q if first else q[..., 1:, :], unread), axis=-2), k, v, log_decay, None, initial, factor)
-    read = read[..., :-1, :] if first else np.concatenate((start(q[..., :1, :] * factor, initial), read[..., :-1, :]), axis=-2)
-    keys = (k * (factor * bonus)[..., None, :])[..., None, first:, :]
-    own = np.einsum("...id,...id->...i", split_group(q, k.shape[-3]), keys)[..., None] * v[..., None, first:, :]
-    out = read + own.reshape(*q.shape[:-1], v.shape[-1])
+    before = q[..., :0, :] if first else q[..., :1, :] * factor
+    before = unfold_group(fold_group(before, k.shape[-3]) @ initial, q.shape[-3])
+    out = with_own(read, before, q, k[..., first:, :], v[..., first:, :], factor * bonus)
     return (out, state) if return_state else out
-
-
-def start(q: Array, state: Array) -> Array:
-    """Returns what the first query reads from the initial state."""
-    return unfold_group(fold_group(q, state.shape[-3]) @ state, q.shape[-3])

@@ -16,12 +16,22 @@ Its files, in reading order:
     talking_heads.py        heads mixed before the softmax and after it
     relative_position.py    products with vectors of distances, along diagonals
     disentangled.py         the same, gathered
+    path.py                 reflections, a chunk of keys at a time
     dynamic_contextual.py   each token sets how far back it looks
     counted.py              positions that gates count
+    counts.py               how many keys each query sees
+    weighed.py              weights that are no softmax, a block of rows at a time
+    forgetting.py           running sums of gates in a score rule
+    stick_breaking.py       shares of what nearer keys leave, a block of rows at a time
+    sigmoid.py              sigmoids by a softmax over their logs
+    entmax.py               weights above a threshold, a block of rows at a time
+    sparsemax.py            entmax with alpha 2
+    scalable.py             queries scaled by the number of keys that they see
     gated.py                a gate afterwards
     differential.py         the difference of two calls
     dual_chunk.py           three parts, merged
     dual_chunk_merged.py    the same
     latent_expanded.py      keys and values of every head from one latent vector
     latent_absorbed.py      the latent vectors as the one head of keys and values
+    tensor_product.py       sums of outer products
 """

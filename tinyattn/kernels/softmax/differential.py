@@ -6,7 +6,7 @@ from functools import partial
 
 from tinyattn.kernels.softmax.around import difference
 from tinyattn.kernels.softmax.dot_product import attention
-from tinyattn.ops.arguments import check_lambda
+from tinyattn.ops.arguments import check_per_head
 from tinyattn.ops.bias import Bias
 from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.options import Window
@@ -34,7 +34,7 @@ def differential_attention(q1: Array, k1: Array, q2: Array, k2: Array, v: Array,
     >>> differential_attention(q, k, q, k, np.array([[1.0], [3.0]]), lambda_=0.25)
     array([[1.5]])
     """
-    factor = check_lambda(lambda_, q1)
+    factor = check_per_head("lambda_", lambda_, q1)
     attend = partial(attention, mask=mask, bias=bias, causal=causal, window=window, scale=scale, softcap=softcap, sinks=sinks)
     first, second = attend(q1, k1, v), attend(q2, k2, v)
     return difference(first, second, factor) if first.size else first

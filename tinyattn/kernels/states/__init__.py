@@ -15,5 +15,8 @@ Its files, in reading order:
     channel_backward.py     its backward
     step.py                 one token at a time
     primitive.py            forward and backward as one differentiable function
+    reading.py              chunks of tokens, each of which reads the state along one vector and writes along another
+    reading_step.py         the same, one token at a time
+    reading_primitive.py    forward and backward of it as one differentiable function
     features.py             elu + 1, compiled
 """

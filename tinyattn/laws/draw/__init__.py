@@ -6,12 +6,14 @@ Its files, in reading order:
     softmax.py              the options of softmax attention
     options.py              drawings made of other drawings
     variants.py             attention with one thing changed
+    weighting.py            weights that are no plain softmax
     linear.py               linear attention and recurrences
     solved.py               ridges and level scales
     states.py               slopes, a bonus, exponential gates
     delta.py                read and write vectors, several steps per token
     lowrank.py              projections, landmarks
     sparse.py               patterns, tables, windows, choices
+    factored.py             sums of outer products, keys that an indexer chooses
     grid.py                 images
     relative.py             cosines, mixed heads, tables of distances
     caches.py               causal problems for caches

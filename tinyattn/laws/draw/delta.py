@@ -34,7 +34,7 @@ COMBA = with_options(gated("beta", "log_decay"), aside=directions)
 def several(rng: np.random.Generator, sizes: Sizes) -> Problem:
     """Draws tokens of two or three steps, whose keys, values and strengths stand side by side in the last axis; strengths up to 2."""
     p, steps = gated("log_decay")(rng, sizes), int(rng.integers(2, 4))
-    keys = unit(rng.standard_normal((*p.k.shape[:-1], steps, p.k.shape[-1]))).reshape(*p.k.shape[:-1], -1)
+    keys = unit(rng.standard_normal((*p.k.shape[:-1], steps, p.k.shape[-1]))).reshape(*p.k.shape[:-1], steps * p.k.shape[-1])
     values = rng.standard_normal((*p.v.shape[:-1], steps * p.v.shape[-1]))
     return p.but(k=keys, v=values, beta=2 * rng.random((*p.k.shape[:-1], steps))).astype(p.q.dtype)
 

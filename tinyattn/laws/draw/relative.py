@@ -10,11 +10,12 @@ import numpy as np
 
 from tinyattn.laws.draw.grid import image
 from tinyattn.laws.draw.options import but, given, normal, on, with_options
-from tinyattn.laws.draw.sizes import at_least, both, ordinary
+from tinyattn.laws.draw.sizes import at_least, at_most_keys, both, ordinary
 from tinyattn.laws.draw.softmax import ALL, sloped, softmax, without
 from tinyattn.laws.draw.variants import long_vectors
 from tinyattn.laws.law import Draw
 from tinyattn.laws.problem import Problem, Sizes
+from tinyattn.ops.norm import unit
 from tinyattn.ops.types import Array
 
 UNSCALED = without(["scale"])
@@ -138,3 +139,27 @@ def line_of_cells(rng: np.random.Generator, sizes: Sizes) -> Problem:
 def plain_cells(p: Problem) -> Problem:
     """Returns the problem with tables of zeros."""
     return p.but(**{name: np.zeros_like(p.options[name]) for name in ("table_y", "table_x")})
+
+
+def with_reflections(draw: Draw, gates: bool | None = None) -> Draw:
+    """Returns the drawing with directions of length 1, strengths from 0 to 2 and, always, never or half of the time, log gates."""
+    def drawn(rng: np.random.Generator, sizes: Sizes) -> Problem:
+        p = draw(rng, sizes)
+        directions = np.asarray(rng.standard_normal(p.k.shape))
+        options: dict[str, Any] = {"w": unit(directions), "beta": 2.0 * rng.random(p.k.shape[:-1])}
+        if rng.random() < 0.5 if gates is None else gates:
+            logs = np.log(rng.random((*p.q.shape[:-2], p.k.shape[-2])))
+            options["log_forget"] = np.where(rng.random(logs.shape) < 0.1, -np.inf, logs)
+        return p.but(**{name: x.astype(p.q.dtype) for name, x in options.items()})
+
+    return drawn
+
+
+PATH = with_reflections(softmax("scale", fit=at_most_keys))
+PATH_SLOPES = on(PATH, both(ordinary, at_least(q_len=2, kv_len=3)))
+WITHOUT_GATES, WITH_GATES = (with_reflections(softmax("scale", fit=at_most_keys), gates) for gates in (False, True))
+
+
+def not_reflected(p: Problem) -> Problem:
+    """Returns the problem with strengths of 0."""
+    return p.but(beta=np.zeros_like(p.options["beta"]))

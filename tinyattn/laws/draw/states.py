@@ -23,8 +23,14 @@ def logits(*means: float) -> Callable[[np.random.Generator, Problem], Array]:
     return lambda rng, p: (rng.choice(means) + rng.choice((0.3, 3.0)) * rng.standard_normal(p.k.shape[:-1])).astype(p.q.dtype)
 
 
+def taps(rng: np.random.Generator, p: Problem) -> Array:
+    """Draws one to four taps per channel."""
+    return rng.standard_normal((p.v.shape[-3], p.v.shape[-1], int(rng.integers(1, 5)))).astype(p.q.dtype)
+
+
 SLOPES = but(HEADS, sloped)
 BONUS = with_options(CHANNELS, bonus=normal(lambda p: (p.k.shape[-3], p.k.shape[-1])))
+TAPS = with_options(gated(), weight=taps, bias=normal(lambda p: (p.v.shape[-3], p.v.shape[-1])))
 EXPONENTIAL: Draw = with_options(gated(), input_gate=logits(0.0, 3.0), forget_gate=logits(0.0, 3.0))
 
 
@@ -60,3 +66,20 @@ def moved_memory(p: Problem) -> Problem:
     """Returns the problem with the same initial state relative to another maximum."""
     state, total, largest = p.options["initial_state"]
     return p.but(initial_state=(state * np.exp(-2).astype(p.q.dtype), total * np.exp(-2).astype(p.q.dtype), largest + 2))
+
+
+def with_inputs(p: Problem) -> Problem:
+    """Returns the problem of a convolution with the inputs before its first, and with the last inputs asked for."""
+    shape = (*p.v.shape[:-3], p.v.shape[-3] * p.v.shape[-1], p.options["weight"].shape[-1] - 1)
+    return p.but(initial_state=np.cos(np.arange(np.prod(shape))).reshape(shape).astype(p.q.dtype), return_state=True)
+
+
+def own_tap(p: Problem) -> Problem:
+    """Returns the problem with taps of 1 for the token itself and 0 for the others, and no bias."""
+    last = np.arange(p.options["weight"].shape[-1]) == p.options["weight"].shape[-1] - 1
+    return p.but(weight=np.zeros_like(p.options["weight"]) + last, bias=None).astype(p.q.dtype)
+
+
+def taps_of_1(p: Problem) -> Problem:
+    """Returns the problem with a tap of 1 for every token of the text, and no bias."""
+    return p.but(weight=np.ones((p.v.shape[-3], p.v.shape[-1], max(p.v.shape[-2], 1)), p.q.dtype), bias=None)

@@ -120,3 +120,35 @@ def rows_of_a_line(q: Array, k: Array, v: Array, *, table_y: Array, table_x: Arr
     none = np.zeros((q.shape[-3], q.shape[-1]), q.dtype)
     table = np.broadcast_to(table_y[::-1] / scale_of(q, scale), (q.shape[-3], *table_y.shape)).astype(q.dtype)
     return definitions.relative_position_attention(q, k, v, relative=table, u=none, w=none, scale=scale, **options)
+
+
+def sums_of_gates(q: Array, k: Array, log_forget: Array | None) -> Array:
+    """Returns the sum of the log gates after each key up to each query, (..., heads, i, j), or zeros without gates."""
+    more, none = k.shape[-2] - q.shape[-2], np.zeros(q.shape[:-2], q.dtype)
+
+    def total(i: int, j: int) -> Array:
+        return sum([log_forget[..., later] for later in range(j + 1, i + more + 1)], none) if log_forget is not None else none
+
+    return pair_by_pair(q, k, total)
+
+
+def reflections_one_by_one(q: Array, k: Array, v: Array, *, w: Array, beta: Array, log_forget: Array | None = None,
+                           scale: float | None = None) -> Any:
+    """Returns causal attention whose queries are reflected by every token after a key, one pair and one token after the other."""
+    keys, directions = repeat_heads(q, k, w)
+    strengths, more = repeat_heads(q, beta[..., None])[0], k.shape[-2] - q.shape[-2]
+
+    def score(i: int, j: int) -> Array:
+        query = q[..., i, :] * scale_of(q, scale)
+        for later in range(i + more, j, -1):
+            direction = directions[..., later, :]
+            query = query - strengths[..., later, :] * direction * np.sum(direction * query, axis=-1, keepdims=True)
+        return np.sum(query * keys[..., j, :], axis=-1)
+
+    return read_by(q, k, v, pair_by_pair(q, k, score), bias=sums_of_gates(q, k, log_forget), causal=True)
+
+
+def forgetting_by_a_bias(q: Array, k: Array, v: Array, *, w: Array, beta: Array, log_forget: Array | None = None,
+                         scale: float | None = None) -> Any:
+    """Returns causal attention with the sums of the log gates as a bias."""
+    return definitions.attention(q, k, v, bias=sums_of_gates(q, k, log_forget), causal=True, scale=scale)

@@ -19,6 +19,11 @@ CAUSAL = taking(definitions.attention, "scale", causal=True)
 BY_PATTERN = taking(definitions.attention, "mask", "scale")
 
 
+def chunked(q: Array, k: Array, v: Array, *, window: int, mode: str, **options: Any) -> Any:
+    """Returns attention with causal blocks as its mask."""
+    return definitions.attention(q, k, v, mask=masks.causal() & masks.block_local(window), **{**options, "causal": False})
+
+
 def blocks_alone(q: Array, k: Array, v: Array, *, scale: float | None = None, **options: Any) -> Array:
     """Returns causal attention in which every three tokens are a text of their own."""
     cuts = [slice(s, s + 3) for s in range(0, q.shape[-2], 3)]

@@ -111,3 +111,19 @@ def squares(x: Array) -> Array:
 def squared_scores(q: Array, k: Array, **_: Any) -> Array:
     """Returns the squares of q . k."""
     return np.square(q @ np.swapaxes(k, -1, -2))
+
+
+def tap_by_tap(q: Array, k: Array, v: Array, *, weight: Array, bias: Array | None) -> Array:
+    """Returns the causal convolution of the values as a loop over tokens and taps."""
+    first, width, rows = k.shape[-2] - q.shape[-2], weight.shape[-1], []
+    for i in range(first, k.shape[-2]):
+        total = np.zeros_like(v[..., 0, :]) if bias is None else np.zeros_like(v[..., 0, :]) + bias
+        for tap in range(max(0, width - 1 - i), width):
+            total = total + weight[..., tap] * v[..., i - width + 1 + tap, :]
+        rows.append(repeat_heads(q, total[..., None, :])[0][..., 0, :])
+    return rows_of(q, v, rows)
+
+
+def running_sums(q: Array, k: Array, v: Array, **_: Any) -> Any:
+    """Returns linear attention whose features are all 1, without normaliser."""
+    return UNNORMALISED(np.ones_like(q[..., :1]), np.ones_like(k[..., :1]), v)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -78,15 +77,6 @@ def frequencies_of(config: Mapping[str, Any], head_dim: int, kind: str = "full_a
     return plain_frequencies(dims, base=base)
 
 
-def mscale(factor: float, by: float) -> float:
-    """Returns 0.1 by ln(factor) + 1, by which YaRN multiplies scores; 1 for factors up to 1.
-
-    >>> mscale(1.0, 0.7), round(mscale(4.0, 1.0), 3)
-    (1.0, 1.139)
-    """
-    return 0.1 * by * math.log(factor) + 1.0 if factor > 1.0 else 1.0
-
-
 def divided(plain: Frequencies, divisors: Any) -> Frequencies:
     """Returns the frequencies, each divided by its own number, as GGUF files store the scaling of Llama 3."""
     by = np.asarray(divisors, np.float64)
@@ -98,10 +88,9 @@ def divided(plain: Frequencies, divisors: Any) -> Frequencies:
 def yarn_of(config: Mapping[str, Any], dims: int, base: float, given: Mapping[str, Any]) -> Frequencies:
     """Returns YaRN's frequencies, with the attention factor of the config where it has one."""
     length = given.get("original_max_position_embeddings", config.get("max_position_embeddings"))
-    made = yarn_frequencies(dims, factor=given["factor"], original_length=length, base=base,
+    of_angles, of_all = given.get("mscale"), given.get("mscale_all_dim")
+    factor = given.get("attention_factor")
+    both = {"mscale": of_angles, "mscale_all_dim": of_all} if factor is None and of_angles and of_all else {}
+    return yarn_frequencies(dims, factor=given["factor"], original_length=length, base=base,
                             beta_fast=given.get("beta_fast") or 32.0, beta_slow=given.get("beta_slow") or 1.0,
-                            truncate=given.get("truncate", True))
-    factor, of_angles, of_all = (given.get(key) for key in ("attention_factor", "mscale", "mscale_all_dim"))
-    if factor is None and of_angles and of_all:
-        factor = mscale(given["factor"], of_angles) / mscale(given["factor"], of_all)
-    return made if factor is None else Frequencies(made.values, factor)
+                            truncate=given.get("truncate", True), attention_factor=factor, **both)

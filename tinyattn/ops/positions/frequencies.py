@@ -94,22 +94,39 @@ def dynamic_ntk_frequencies(dims: int, *, factor: float, original_length: int, l
     return ntk_frequencies(dims, factor=min(factor * (longest / start) - (factor - 1.0), sys.float_info.max), base=base)
 
 
+def yarn_scale(factor: float, by: float = 1.0) -> float:
+    """Returns 0.1 by ln(factor) + 1, by which YaRN multiplies scores; 1 for factors up to 1.
+
+    >>> yarn_scale(1.0, 0.7), round(yarn_scale(4.0), 3)
+    (1.0, 1.139)
+    """
+    return 0.1 * by * math.log(factor) + 1.0 if factor > 1.0 else 1.0
+
+
 def yarn_frequencies(dims: int, *, factor: float, original_length: int, base: float = 10000.0,
-                     beta_fast: float = 32.0, beta_slow: float = 1.0, truncate: bool = True) -> Frequencies:
+                     beta_fast: float = 32.0, beta_slow: float = 1.0, truncate: bool = True, attention_factor: float | None = None,
+                     mscale: float | None = None, mscale_all_dim: float | None = None) -> Frequencies:
     """Returns YaRN's frequencies: fast pairs are unchanged, slow pairs are divided by factor, with a ramp in between.
 
     The ramp runs over the pairs that make beta_fast to beta_slow rotations within the original length. With `truncate` its
-    ends are rounded outwards to ints (gpt-oss does not round). cos and sin are multiplied by 0.1 ln(factor) + 1.
-    arXiv:2309.00071.
+    ends are rounded outwards to ints (gpt-oss does not round). cos and sin are multiplied by `attention_factor`, which is
+    0.1 ln(factor) + 1 unless given. DeepSeek's models divide (0.1 mscale ln(factor) + 1) by (0.1 mscale_all_dim ln(factor) + 1)
+    instead, and multiply the scale of their attention by the square of the divisor. arXiv:2309.00071.
+
+    Raises:
+        ValueError: one of mscale and mscale_all_dim without the other, or beside an attention factor; numbers out of range.
 
     >>> yarn_frequencies(4, factor=1.0, original_length=64).values
     array([1.  , 0.01])
+    >>> yarn_frequencies(4, factor=4.0, original_length=64, mscale=1.0, mscale_all_dim=1.0).attention_factor
+    1.0
     """
     values, factor = plain(dims, base), real("factor", factor, least=1.0)
     length = whole("original_length", original_length, 1)
 
     fast, slow = real("beta_fast", beta_fast, above=0.0), real("beta_slow", beta_slow, above=0.0)
     truncate = truth("truncate", truncate)
+    turned = attention_factor_of(factor, attention_factor, mscale, mscale_all_dim)
 
     def pair(turns: float) -> float:
         return dims * math.log(length / (2.0 * math.pi * turns)) / (2.0 * math.log(base))
@@ -119,7 +136,47 @@ def yarn_frequencies(dims: int, *, factor: float, original_length: int, base: fl
         low, high = math.floor(low), math.ceil(high)
     low, high = max(low, 0.0), min(high, dims - 1.0)
     ramp = np.clip((np.arange(dims // 2) - low) / (high - low if high > low else 0.001), 0.0, 1.0)
-    return Frequencies((1.0 - ramp) * values + ramp * values / factor, 0.1 * math.log(factor) + 1.0)
+    return Frequencies((1.0 - ramp) * values + ramp * values / factor, turned)
+
+
+def attention_factor_of(factor: float, given: float | None, of_angles: float | None, of_all: float | None) -> float:
+    """Returns the factor of cos and sin in YaRN: the one that is given, the quotient of two, or that of the factor."""
+    own = None if given is None else real("attention_factor", given, above=0.0)
+    both = [None if x is None else real(name, x, least=0.0) for name, x in (("mscale", of_angles), ("mscale_all_dim", of_all))]
+    if own is not None and both != [None, None]:
+        raise ValueError("attention_factor, mscale: expected one of them, got both")
+    if (both[0] is None) != (both[1] is None):
+        raise ValueError(f"mscale, mscale_all_dim: expected both or neither, got {of_angles} and {of_all}")
+    if own is not None:
+        return own
+    return yarn_scale(factor) if both[0] is None or both[1] is None else yarn_scale(factor, both[0]) / yarn_scale(factor, both[1])
+
+
+def longrope_frequencies(dims: int, *, short: Array, long: Array, length: int, original_length: int, factor: float,
+                         base: float = 10000.0, attention_factor: float | None = None) -> Frequencies:
+    """Returns LongRoPE's frequencies: each plain frequency divided by a factor of its own, of two lists by the length of the text.
+
+    `short` divides up to the original length, and `long` beyond it, so that keys which were rotated before a text grew past it are
+    no longer valid. cos and sin are multiplied by `attention_factor`, which is sqrt(1 + ln(factor) / ln(original_length)) unless
+    given; `factor` is how many times the original length the longest text has. Shapes: short and long (dims / 2,).
+    arXiv:2402.13753.
+
+    Raises:
+        TypeError, ValueError: lists that are no floating arrays of dims / 2 numbers above 0; numbers out of range.
+
+    >>> one, two = np.array([1.0, 1.0]), np.array([1.0, 2.0])
+    >>> longrope_frequencies(4, short=one, long=two, length=9, original_length=8, factor=1.0).values
+    array([1.   , 0.005])
+    """
+    values, factor = plain(dims, base), real("factor", factor, least=1.0)
+    start = whole("original_length", original_length, 2)
+    divisors = {name: floating(name, given).astype(np.float64) for name, given in (("short", short), ("long", long))}
+    for name, each in divisors.items():
+        if each.shape != values.shape or not (np.isfinite(each) & (each > 0)).all():
+            raise ValueError(f"{name}: expected {len(values)} finite numbers above 0, one per pair, got shape {each.shape}")
+    turned = (math.sqrt(1.0 + math.log(factor) / math.log(start)) if attention_factor is None
+              else real("attention_factor", attention_factor, above=0.0))
+    return Frequencies(values / divisors["long" if whole("length", length, 1) > start else "short"], turned)
 
 
 def llama3_frequencies(dims: int, *, factor: float, original_length: int, low: float = 1.0, high: float = 4.0,

@@ -45,20 +45,28 @@ def rotary(x: Array, positions: Array, *, base: float = BASE, interleaved: bool 
     interleaved, dims = truth("interleaved", interleaved), width if dims is None else whole("dims", dims, 0)
     if dims > width:
         raise ValueError(f"dims: expected at most the width {width} of x {x.shape}, got {dims}")
-    if frequencies is None:
-        frequencies = Frequencies(plain(dims, base))
-    else:
-        plain(dims, base)  # checks both
-        if base != BASE:
-            raise ValueError(f"base, frequencies: expected one of them, got base {base} beside frequencies, which hold a base already")
-        if not isinstance(frequencies, Frequencies):
-            frequencies = Frequencies(floating("frequencies", frequencies))
-        of_shape("frequencies", frequencies.values, (dims // 2,), f" for {dims} channels")
+    given = frequencies_for(dims, base, frequencies)
     positions = index_array("positions", positions)
     check_broadcast("positions", positions.shape, x.shape[:-1], "(..., length)")
-    angles, factor = positions[..., None] * frequencies.values, frequencies.attention_factor
+    angles, factor = positions[..., None] * given.values, given.attention_factor
     cos, sin = (factor * np.cos(angles)).astype(x.dtype), (factor * np.sin(angles)).astype(x.dtype)
     return turn_pairs(x, cos, sin, interleaved)
+
+
+def frequencies_for(dims: int, base: float, given: Frequencies | Array | None) -> Frequencies:
+    """Returns the frequencies of so many channels: the given ones, or those of the base.
+
+    Raises:
+        TypeError, ValueError: frequencies of another shape, or a base beside them.
+    """
+    if given is None:
+        return Frequencies(plain(dims, base))
+    plain(dims, base)  # checks both
+    if base != BASE:
+        raise ValueError(f"base, frequencies: expected one of them, got base {base} beside frequencies, which hold a base already")
+    found = given if isinstance(given, Frequencies) else Frequencies(floating("frequencies", given))
+    of_shape("frequencies", found.values, (dims // 2,), f" for {dims} channels")
+    return found
 
 
 @widened

@@ -13,6 +13,8 @@ Its files, in reading order:
     arrays.py               dtypes and memory layouts
     linear.py               linear attention and its states
     variants.py             attention with one thing changed
+    forgetting.py           gates that forget
+    weighting.py            weights that are no plain softmax
     latent.py               latent attention
     recurrent.py            states that decay or are corrected
     solved.py               regressions, levels
@@ -28,6 +30,7 @@ Its files, in reading order:
     sparse.py               patterns, tables of blocks
     local.py                windows with something more
     selected.py             choices
+    factored.py             sums of outer products, choices of an indexer
     cache.py                what a cache keeps
     cache_ring.py           which token a ring sees
     cache_stored.py         pages and codes
@@ -43,7 +46,9 @@ from tinyattn.testing.broken import (
     contextual,
     delta,
     dual_chunk,
+    factored,
     features,
+    forgetting,
     gradient,
     heads,
     latent,
@@ -63,6 +68,7 @@ from tinyattn.testing.broken import (
     states,
     stream,
     variants,
+    weighting,
     windows,
 )
 from tinyattn.testing.broken.twin import Twin
@@ -77,6 +83,8 @@ HALLS = (
     gradient,
     arrays,
     variants,
+    forgetting,
+    weighting,
     latent,
     contextual,
     relative,
@@ -84,6 +92,7 @@ HALLS = (
     sparse,
     local,
     selected,
+    factored,
     linear,
     features,
     recurrent,

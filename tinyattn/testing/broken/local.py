@@ -151,3 +151,9 @@ def turned_back_by_one_less(f: Mechanism, p: Problem) -> Any:
     """The gradient is rolled back by one token less than the text was rolled."""
     moved = np.roll(np.arange(p.v.shape[-2]), 1)
     return p.but(v=stopped(p.v) + p.v[..., moved, :] - stopped(p.v)[..., moved, :]).call(f)
+
+
+@twin("equals_chunked_attention", row="multi_head_local_attention")
+def chunks_that_slide(f: Mechanism, p: Problem) -> Any:
+    """A chunk length is taken for a sliding window: the first token of a chunk sees the chunk before."""
+    return p.but(mode="sliding").call(f) if p.options.get("mode") == "block" else p.call(f)

@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 
 from tinyattn.definitions import attention, decomposed_position_bias
-from tinyattn.laws.problem import Mechanism, Problem
+from tinyattn.laws.oracles.relative import pair_by_pair, read_by, sums_of_gates
+from tinyattn.laws.problem import Mechanism, Problem, repeat_heads
 from tinyattn.ops.norm import unit
 from tinyattn.testing.broken.gradient import stopped
 from tinyattn.testing.broken.twin import twin
 
 COSINE, TALKING, RELATIVE = "cosine_attention", "talking_heads_attention", "relative_position_attention"
-DISENTANGLED, CELLS = "disentangled_attention", "decomposed_position_bias"
+DISENTANGLED, CELLS, PATH = "disentangled_attention", "decomposed_position_bias", "path_attention"
 
 
 def scaled(p: Problem, log_scale: Any, norm: Any = unit) -> Any:
@@ -187,3 +188,60 @@ def one_side_learns(f: Mechanism, p: Problem) -> Any:
 def scale_in_the_bias_branch(f: Mechanism, p: Problem) -> Any:
     """Where there is a bias the product with the key is not scaled, as the branch with the bias leaves the scale out."""
     return p.but(scale=1.0).call(f)
+
+
+def on_the_way(i: int, j: int) -> range:
+    """Returns the tokens that reflect query i on its way to key j, in their order."""
+    return range(i, j, -1)
+
+
+def reflected(p: Problem, order: Any = on_the_way, gates: Any = None) -> Any:
+    """Returns causal attention whose queries meet the reflections of the tokens order(i, j), with these sums of the log gates."""
+    keys, directions = repeat_heads(p.q, p.k, p.options["w"])
+    strengths = repeat_heads(p.q, p.options["beta"][..., None])[0]
+    more = p.k.shape[-2] - p.q.shape[-2]
+
+    def score(i: int, j: int) -> Any:
+        query = p.q[..., i, :] * p.scale
+        for token in order(i + more, j):
+            along = strengths[..., token, :] * np.sum(directions[..., token, :] * query, axis=-1, keepdims=True)
+            query = query - along * directions[..., token, :]
+        return np.sum(query * keys[..., j, :], axis=-1)
+
+    gates = sums_of_gates(p.q, p.k, p.options.get("log_forget")) if gates is None else gates
+    return read_by(p.q, p.k, p.v, pair_by_pair(p.q, p.k, score), bias=gates.astype(p.q.dtype), causal=True)
+
+
+@twin("equals_reflections_one_by_one", row=PATH)
+def nearest_key_first(f: Mechanism, p: Problem) -> Any:
+    """The query meets the reflection of the token after the key first, and its own token's last."""
+    return reflected(p, lambda i, j: range(j + 1, i + 1))
+
+
+@twin("equals_reflections_one_by_one", row=PATH)
+def a_key_reflects_too(f: Mechanism, p: Problem) -> Any:
+    """The token of the key reflects the query as well: a token does not meet its own key as it is."""
+    return reflected(p, lambda i, j: range(i, j - 1, -1))
+
+
+@twin("equals_attention_that_forgets", "equals_reflections_one_by_one", row=PATH)
+def gates_scaled_with_the_products(f: Mechanism, p: Problem) -> Any:
+    """The sum of the log gates is added before the scale and is scaled with the products."""
+    return reflected(p, gates=sums_of_gates(p.q, p.k, p.options.get("log_forget")) * p.scale)
+
+
+@twin("equals_attention_that_forgets", row=PATH)
+def sums_from_the_start(f: Mechanism, p: Problem) -> Any:
+    """Gates are differences of running sums from the first token on: after a gate of 0 they are inf - inf."""
+    gates = p.options.get("log_forget")
+    if gates is None:
+        return p.call(f)
+    sums = np.cumsum(gates, axis=-1)
+    with np.errstate(invalid="ignore"):
+        return reflected(p, gates=sums[..., p.k.shape[-2] - p.q.shape[-2] :, None] - sums[..., None, :])
+
+
+@twin("gradients_equal_reflections_one_by_one", row=PATH)
+def inverse_kept_for_the_backward(f: Mechanism, p: Problem) -> Any:
+    """The inverse of a chunk's triangle is saved as a constant: the strengths have no gradient."""
+    return p.but(beta=stopped(p.options["beta"])).call(f)

@@ -1,4 +1,4 @@
-"""Faults in further states: what a slope belongs to, when RWKV-6 reads, what divides in mLSTM."""
+"""Faults in further states: what a slope belongs to, when RWKV-6 reads, what divides in mLSTM, which token a tap meets."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tinyattn.testing.broken.linear import with_state
 from tinyattn.testing.broken.recurrent import CARRIED, initial_state_forgotten
 from tinyattn.testing.broken.twin import Twin, twin
 
-LIGHTNING, RWKV, MLSTM = "lightning_attention", "rwkv6", "mlstm"
+LIGHTNING, RWKV, MLSTM, CONVOLUTION = "lightning_attention", "rwkv6", "mlstm", "causal_convolution"
 ROWS = (LIGHTNING, RWKV, MLSTM)
 
 
@@ -172,3 +172,50 @@ def exponentials_as_they_stand(f: Mechanism, p: Problem) -> Any:
 def an_input_gate_that_never_shuts(f: Mechanism, p: Problem) -> Any:
     """Input gates are clipped at -10: every token is written a little."""
     return p.but(input_gate=np.maximum(p.options["input_gate"], np.asarray(-10.0, p.q.dtype))).call(f)
+
+
+@twin("equals_every_tap", "equals_own_values", "equals_all_tokens_at_once", row=CONVOLUTION)
+def taps_from_the_front(f: Mechanism, p: Problem) -> Any:
+    """The first tap belongs to the token itself, as a convolution is written in textbooks: the taps are reversed."""
+    return p.but(weight=p.options["weight"][..., ::-1]).call(f)
+
+
+@twin("equals_linear_attention", row=CONVOLUTION)
+def activated_inside(f: Mechanism, p: Problem) -> Any:
+    """SiLU is applied inside, as the layers that use the convolution do after it."""
+    return with_state(p.call(f), lambda out: out / (1 + np.exp(-out)))
+
+
+@twin("later_tokens_change_nothing_earlier", row=CONVOLUTION)
+def padded_on_both_sides(f: Mechanism, p: Problem) -> Any:
+    """Zeros stand on both sides, half of them behind: the taps in the middle meet the token itself."""
+    ahead = p.options["weight"].shape[-1] // 2
+    zeros = np.zeros_like(p.v[..., :ahead, :])
+    return p.but(v=np.concatenate((p.v[..., ahead:, :], zeros[..., : p.v.shape[-2], :]), axis=-2)).call(f)
+
+
+@twin("a_state_carries_all_that_came_before", row=CONVOLUTION)
+def outputs_in_the_state(f: Mechanism, p: Problem) -> Any:
+    """The state holds the last outputs instead of the last inputs."""
+    out = p.call(f)
+    if not isinstance(out, tuple) or p.q.shape[-3] != p.v.shape[-3]:
+        return out
+    given = np.swapaxes(out[0], -1, -2).reshape(*p.v.shape[:-3], -1, p.q.shape[-2])
+    kept = np.concatenate((np.zeros_like(out[1]), given), axis=-1)
+    return out[0], kept[..., kept.shape[-1] - out[1].shape[-1] :]
+
+
+@twin("equals_all_tokens_at_once", row=CONVOLUTION)
+def older_inputs_dropped(f: Mechanism, p: Problem) -> Any:
+    """The state is made of the new inputs alone: a chunk that is shorter than the taps loses the inputs before it."""
+    out = p.call(f)
+    if not isinstance(out, tuple):
+        return out
+    missing = max(0, out[1].shape[-1] - p.v.shape[-2])
+    return out[0], out[1] * (np.arange(out[1].shape[-1]) >= missing)
+
+
+@twin("gradients_equal_every_tap", row=CONVOLUTION)
+def taps_that_learn_nothing(f: Mechanism, p: Problem) -> Any:
+    """The gradient of the taps is not computed."""
+    return p.but(weight=stopped(p.options["weight"])).call(f)

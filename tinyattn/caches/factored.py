@@ -1,0 +1,59 @@
+"""FactorCache: for tensor product attention, the factors of the keys and values of each token, and no product of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tinyattn import fastest
+from tinyattn.caches.checks import count_of
+from tinyattn.caches.growing import GrowingCache
+from tinyattn.ops.checks import whole
+from tinyattn.ops.factors import Factors
+from tinyattn.ops.signature import floating
+from tinyattn.ops.types import Array
+
+
+def packed(q: Array, k: Array, v: Array, *, heads: int, kv_heads: int, causal: bool = True, **options: Any) -> Array:
+    """Returns tensor product attention of arrays (..., rank, length, heads + d), each the head factors before the channel factors.
+
+    Options and errors are those of `tensor_product_attention`.
+
+    >>> packed(*[np.ones((2, 3, 4 + 8))] * 3, heads=4, kv_heads=4).shape
+    (4, 3, 8)
+    """
+    heads, kv_heads = whole("heads", heads, 1), whole("kv_heads", kv_heads, 1)
+
+    def factors(x: Array, count: int) -> Factors:
+        return np.swapaxes(x[..., :count], -2, -3), np.swapaxes(x[..., count:], -2, -3)
+
+    return fastest.tensor_product_attention(factors(q, heads), factors(k, kv_heads), factors(v, kv_heads), causal=causal, **options)
+
+
+packed.per_token = {}  # type: ignore[attr-defined]  # as `@shapes` declares it: no option has one entry per token
+
+
+class FactorCache(GrowingCache):
+    """Keeps k (..., rank, n, kv_heads + d) and v (..., rank, n, kv_heads + e) of every token, head factors first; exact.
+
+    nbytes = length rank (2 kv_heads + d + e) itemsize, times the leading axes, however many heads there are where the head factors
+    are for few. Queries are (..., q_rank, n, heads + d); the numbers of `heads` and `kv_heads` are given with them.
+
+    >>> cache = FactorCache()
+    >>> q, k = np.ones((6, 1, 4 + 8)), np.ones((2, 1, 2 + 8))
+    >>> cache.step(q, k, k, heads=4, kv_heads=2).shape, cache.nbytes
+    ((4, 1, 8), 320)
+    """
+
+    def __init__(self) -> None:
+        super().__init__(packed)
+
+    def _fitting(self, q: Array, k: Array) -> Any:
+        count_of(q)
+        q = floating("q", q)
+        if q.dtype != k.dtype:
+            raise TypeError(f"q: expected the dtype of the factors, {k.dtype}, got {q.dtype}")
+        if q.ndim != k.ndim or q.shape[:-3] != k.shape[:-3]:
+            raise ValueError(f"q: expected leading axes {k.shape[:-3]} as in the factors, got shape {q.shape}")
+        return q

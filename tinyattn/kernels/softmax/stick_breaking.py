@@ -1,0 +1,87 @@
+"""Stick-breaking attention, a block of rows at a time."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tinyattn.kernels.exact.primitive import Options
+from tinyattn.kernels.softmax.weighed import Weighing, weighed
+from tinyattn.ops.checks import truth
+from tinyattn.ops.masks.pattern import Pattern
+from tinyattn.ops.options import check_scale, first_position
+from tinyattn.ops.signature import shapes
+from tinyattn.ops.types import Array
+
+
+@shapes("(i,d),(j,d),(j,e)->(i,e)")
+def stick_breaking_attention(q: Array, k: Array, v: Array, *, current: bool = False, scale: float | None = None) -> Array:
+    """Returns the sum of earlier values in which each key, the nearest first, takes a share of the weight that is left.
+
+    Formula: P_ij = sigmoid(s_ij) prod_{j < l < i} (1 - sigmoid(s_il)), out_i = sum_{j < i} P_ij v_j. Memory grows with one block
+    of rows.
+
+    Shapes: q (..., heads, i, d), k (..., kv_heads, j, d), v (..., kv_heads, j, e) -> (..., heads, i, e).
+
+    Options and errors are those of `tinyattn.definitions.stick_breaking_attention`.
+
+    Paper: Tan et al. 2024, arXiv:2410.17980.
+
+    >>> x = np.zeros((3, 1))
+    >>> stick_breaking_attention(x, x, np.array([[8.0], [4.0], [2.0]]))[:, 0]
+    array([0., 4., 4.])
+    """
+    return broken(q, k, v, current, scale)[0]
+
+
+@shapes("(i,d),(j,d),(j,e)->(i,e)")
+def stick_breaking_attention_with_rest(q: Array, k: Array, v: Array, *, current: bool = False,
+                                       scale: float | None = None) -> tuple[Array, Array]:
+    """Returns (out, rest): stick-breaking attention, and the weight of each query that no key took; a block of rows at a time.
+
+    Formula: rest_i = prod_j (1 - sigmoid(s_ij)).
+
+    Shapes: as `stick_breaking_attention`; rest (..., heads, i).
+
+    Options and errors are those of `tinyattn.definitions.stick_breaking_attention_with_rest`.
+
+    Paper: Tan et al. 2024, arXiv:2410.17980.
+
+    >>> x = np.zeros((3, 1))
+    >>> stick_breaking_attention_with_rest(x, x, x)[1]
+    array([1.  , 0.5 , 0.25])
+    """
+    return broken(q, k, v, current, scale)
+
+
+def broken(q: Array, k: Array, v: Array, current: bool, scale: float | None) -> tuple[Array, Array]:
+    """Returns (out, rest)."""
+    first_position(q, k)
+    mask = None if truth("current", current) else Pattern(lambda i, j: j < i, text="earlier")
+    return weighed(q, k, v, None, STICK, Options(mask, None, 0, check_scale(scale, q.shape[-1]), None, learned=False))
+
+
+def logs(scores: Array) -> tuple[Array, Array]:
+    """Returns the logs of the weights, and of what each key and all nearer ones leave."""
+    left = np.where(scores == -np.inf, 0.0, -np.logaddexp(0.0, scores))
+    after = np.flip(np.cumsum(np.flip(left, axis=-1), axis=-1), axis=-1)
+    nearer = np.concatenate((after[..., 1:], np.zeros_like(after[..., :1])), axis=-1)
+    return nearer - np.logaddexp(0.0, -scores), after
+
+
+def form(scores: Array) -> tuple[Array, Array]:
+    """Returns the weights and what they leave."""
+    weights, after = logs(scores)
+    return np.exp(weights), np.exp(after[..., 0])
+
+
+def backward(scores: Array, d_weights: Array, d_rest: Array) -> Array:
+    """Returns the gradient of the scores: a score moves its own weight, and against it those of all keys farther away."""
+    log_weights, after = logs(scores)
+    weighted = np.exp(log_weights) * d_weights
+    farther = np.cumsum(weighted, axis=-1) - weighted + (np.exp(after[..., 0]) * d_rest)[..., None]
+    share = np.exp(-np.logaddexp(0.0, -scores))
+    d_scores: Array = weighted * (1 - share) - share * farther
+    return d_scores
+
+
+STICK = Weighing(form, backward)

@@ -1,0 +1,142 @@
+"""A state of which each token reads, on plain arrays: forward and backward joined into one primitive of the engine.
+
+The backward is made of two kernels. Backwards in time, the gradient of the state is itself such a state: what it reads along the
+write vectors, and writes along the read vectors, is the gradient of what the tokens read. With that known, the state is only added
+to, and all other gradients are those of a state whose channels fade by themselves.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tinyattn.engine.primitive import primitive
+from tinyattn.kernels.states.channel_backward import channel_backward
+from tinyattn.kernels.states.primitive import FEW, flat, sizes_of, work
+from tinyattn.kernels.states.reading import reading
+from tinyattn.kernels.states.reading_step import reading_step
+from tinyattn.kernels.tiles.once import once
+from tinyattn.kernels.tiles.storage import rows_of
+from tinyattn.kernels.tiles.threads import run
+from tinyattn.ops.gates import behind
+from tinyattn.ops.heads import split_group
+from tinyattn.ops.types import Array
+
+
+class Saved(NamedTuple):
+    """What the backward reads; `written` is what was added along k where that is what is written along, else what was read."""
+
+    arrays: tuple[Array, Array, Array, Array]
+    read: Array
+    write: Array | None
+    beta: Array | None
+    state: Array
+    scale: float
+    written: Array
+
+
+@once
+@primitive
+def reading_states(q: Array, k: Array, v: Array, log_decay: Array, read: Array | None, write: Array | None, beta: Array | None,
+                   state: Array, scale: float) -> tuple[tuple[Array, Array], Saved]:
+    """Returns ((out, last state), what the backward reads) of plain arrays (..., heads, length, dim), causal.
+
+    S_t = diag(exp(log_decay_t)) S_{t-1} + write_t (read_t^T S_{t-1}) + k_t v_t^T, out_t = scale S_t^T q_t. log_decay, read and write
+    are as k; where write is None it is k. With a beta (..., kv_heads, j) it is the delta rule: read is -beta exp(log_decay) k, write
+    is k, and v is times beta; both must be None.
+    """
+    along, added = read_by_delta(k, log_decay, beta) if read is None else read, v if beta is None else beta[..., None] * v
+    out, last, written = folded(q, k, added, log_decay, along, write, state, scale)
+    return (out, last), Saved((q, k, v, log_decay), along, write, beta, state, scale, written)
+
+
+def read_by_delta(k: Array, log_decay: Array, beta: Any) -> Array:
+    """Returns -beta exp(log_decay) k."""
+    read: Array = np.exp(log_decay)
+    read *= k
+    read *= -beta[..., None]
+    return read
+
+
+def folded(q: Array, k: Array, v: Array, log_decay: Array, read: Array, write: Array | None, state: Array,
+           scale: float) -> tuple[Array, Array, Array]:
+    """Returns the output, the last state, and what was read or added."""
+    sizes = sizes_of(q, k, v)
+    out, last, written = (np.empty(shape, q.dtype) for shape in ((*q.shape[:-1], sizes.value_dim), state.shape, v.shape))
+    given = (sizes, scale, *rows_of(q), *rows_of(k), *rows_of(v))
+    rest = (flat(read), np.zeros(0, q.dtype) if write is None else flat(write), flat(state), out.reshape(-1), last.reshape(-1),
+            written.reshape(-1))
+    tasks, amount = sizes.batch * sizes.kv_heads, 2 * work(sizes)
+    with np.errstate(under="ignore", over="ignore", invalid="ignore"):
+        if sizes.kv_len > FEW:
+            run(reading, tasks, amount, *given, flat(log_decay), *rest)
+        # What is not finite reaches the other rows of its micro tile, as 0 times it is NaN. It stays in the state.
+        if sizes.kv_len <= FEW or not np.isfinite(last).all():
+            run(reading_step, tasks, amount // 8, *given, flat(np.exp(log_decay)), *rest)
+    return out, last, written
+
+
+@reading_states.backward
+def _(d_outs: tuple[Array, Array], saved: Saved) -> dict[str, Array | None]:
+    (q, k, v, log_decay), read, write, beta, state, written = *saved[:5], saved.written
+    d_last, first, own = d_outs[1], k.shape[-2] - q.shape[-2], k if write is None else write
+    queries, d_queries = (split_group(behind(x, first), k.shape[-3]) for x in (saved.scale * q, d_outs[0]))
+    d_written = gradient_of_written(queries, d_queries, d_last, log_decay, read, own)
+    # A token reads what the queries of the token before read.
+    asked, d_asked = (np.concatenate((x, of_the_next(y)), axis=-3) for x, y in ((queries, read), (d_queries, d_written)))
+    start = state if write is None else np.zeros_like(state)
+    d_q, d_own, d_x, d_log_decay, d_state = added_gradients(asked, own, written, log_decay, start, d_asked, d_last)
+    d_k, d_v = d_own, d_x
+    if write is not None:
+        more, d_k, d_v, slopes, d_state = added_gradients(asked, k, v, log_decay, state, d_asked, d_last)
+        d_q += more
+        d_log_decay += slopes
+    # The first token reads the state at first.
+    d_read = np.concatenate((d_written[..., :1, :] @ state.mT, d_q[..., -1, :-1, :]), axis=-2)
+    d_state += read[..., :1, :].mT @ d_written[..., :1, :]
+    d_q = (saved.scale * d_q[..., :-1, first:, :]).reshape(q.shape)
+    gradients: dict[str, Array | None] = {"q": d_q, "k": d_k, "v": d_v, "log_decay": d_log_decay, "state": d_state}
+    if beta is None:
+        return gradients | {"read": d_read} | ({} if write is None else {"write": d_own})
+    strength, faded = beta[..., None], np.exp(log_decay) * d_read
+    d_k -= strength * faded
+    d_read *= read
+    d_log_decay += d_read
+    d_beta = np.sum(d_v * v, axis=-1) - np.sum(faded * k, axis=-1)
+    return gradients | {"v": strength * d_v, "beta": d_beta}
+
+
+def of_the_next(x: Array) -> Array:
+    """Returns (..., kv_heads, j, d) as the last query of each group, at the place of the token before; zeros at the last."""
+    return np.concatenate((x[..., 1:, :], np.zeros_like(x[..., :1, :])), axis=-2)[..., None, :, :]
+
+
+def gradient_of_written(queries: Array, d_queries: Array, d_last: Array, log_decay: Array, read: Array, write: Array) -> Array:
+    """Returns the gradient of what is written along `write`, from the recurrence of the state's gradient, last token first.
+
+    dS_{t-1} = diag(exp(log_decay_t)) dS_t + read_t (dS_t^T write_t)^T + q_{t-1} d_out_{t-1}^T. The queries of a group each have a
+    recurrence of their own, as it is linear in them; the first also starts from the gradient of the last state.
+    """
+    def turned(x: Array) -> Array:
+        back = np.concatenate((np.zeros_like(x[..., :1, :]), x[..., :0:-1, :]), axis=-2)[..., None, :, :]
+        return np.broadcast_to(back, (*queries.shape[:-2], *back.shape[-2:]))
+
+    starts = np.zeros((*queries.shape[:-2], *d_last.shape[-2:]), d_last.dtype)
+    starts[..., :1, :, :] = d_last[..., None, :, :]
+    keys, values = queries[..., ::-1, :], d_queries[..., ::-1, :]
+    _, last, found = folded(keys[..., :0, :], keys, values, turned(log_decay), turned(write), turned(read), starts, 1.0)
+    return np.concatenate((write[..., :1, :] @ last.sum(axis=-3), found[..., :0:-1, :].sum(axis=-3)), axis=-2)
+
+
+def added_gradients(q: Array, k: Array, v: Array, log_decay: Array, state: Array, d_out: Array,
+                    d_last: Array) -> tuple[Array, Array, Array, Array, Array]:
+    """Returns the gradients of the first five arguments where the state is only added to; q (..., kv_heads, groups, j, d)."""
+    merged = q.reshape(*q.shape[:-4], q.shape[-4] * q.shape[-3], *q.shape[-2:])
+    sizes = sizes_of(merged, k, v)
+    results: Any = tuple(np.empty(x.shape, x.dtype) for x in (q, k, v, log_decay, state))
+    with np.errstate(under="ignore", over="ignore", invalid="ignore"):
+        run(channel_backward, sizes.batch * sizes.kv_heads, 3 * work(sizes), sizes, 1.0, *rows_of(merged), *rows_of(k), *rows_of(v),
+            flat(log_decay), flat(state), flat(d_out), flat(d_last), *(x.reshape(-1) for x in results))
+    filled: tuple[Array, Array, Array, Array, Array] = results
+    return filled
