@@ -148,6 +148,16 @@ def without_long_defaults(text: str | None) -> str | None:
     return f"({','.join(kept)})"
 
 
+def home_of(app: object, module: str | None, name: str) -> str | None:
+    """Returns the module in which a documented name is written: that of its class for a member, whatever the member holds.
+
+    >>> home_of(None, "tinyattn.catalog", "Row.layer")
+    'tinyattn.catalog.row'
+    """
+    value = None if module is None else getattr(import_module(module), name.split(".")[0], None)
+    return getattr(inspect.unwrap(value) if callable(value) else value, "__module__", None)
+
+
 def as_rst(app: object, what: str, name: str, value: object, options: object, lines: list[str]) -> None:
     """Makes a docstring safe for reStructuredText: the * and | of a formula are escaped, and `x` becomes code."""
     told = False

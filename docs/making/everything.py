@@ -117,5 +117,6 @@ def setup(app: Any) -> dict[str, bool]:
     app.connect("source-read", fill)
     app.connect("autodoc-process-docstring", api.as_rst)
     app.connect("autodoc-process-signature", api.short)
+    app.connect("viewcode-follow-imported", api.home_of)
     app.connect("env-get-outdated", completed)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
