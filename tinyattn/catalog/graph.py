@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from functools import cache
 from typing import NamedTuple
 
 from tinyattn.catalog.find import ROWS
@@ -24,7 +23,6 @@ class Edge(NamedTuple):
     law: Law
 
 
-@cache
 def edges() -> tuple[Edge, ...]:
     """Returns all laws between two mechanisms, in the order of the catalog.
 
