@@ -12,7 +12,6 @@ Its files, in reading order:
     generalized_delta.py    a state that each token reads along one vector and writes along another
     kimi_delta.py           a state that decays per channel and is corrected
     rwkv7.py                a state from which each token removes at a rate per channel
-    mesa.py                 linear attention of queries that a regression has solved
     log_linear.py           one state per block and level
     lightning.py            a fixed slope per head
     own.py                  what each token reads of itself
