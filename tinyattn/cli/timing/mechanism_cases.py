@@ -93,7 +93,9 @@ def gated(*gates: str) -> Callable[..., dict[str, Any]]:
     """Returns the arguments of a recurrence with these gates, on keys of length 1."""
     def arguments(q: Array, k: Array, v: Array) -> dict[str, Any]:
         made = {"log_decay": -0.1 * np.abs(q[..., 0]), "channels": -0.1 * np.abs(q), "heads": -0.1 * np.abs(q[0, :, 0, 0]),
-                "beta": sigmoid(k[..., 0])}
+                "slopes": 0.1 * np.abs(q[0, :, 0, 0]), "beta": sigmoid(k[..., 0]), "read": -unit(k), "write": 0.5 * unit(k),
+                "removal": unit(k), "rate": sigmoid(q), "bonus": np.abs(q[0, :, 0]), "input_gate": k[..., 0],
+                "forget_gate": 4 + q[..., 0]}
         return {"q": q, "k": unit(k), "v": v, **{"log_decay" if gate in ("channels", "heads") else gate: made[gate] for gate in gates}}
 
     return arguments
@@ -114,6 +116,9 @@ CASES = (
     Case("stick_breaking_attention", {}),
     Case("sparsemax_attention", {"causal": True}),
     Case("entmax_attention", {"causal": True}),
+    Case("cosine_attention", {"causal": True}, lambda q, k, v: {"q": q, "k": k, "v": v, "log_scale": q[0, :, 0, 0]}),
+    Case("talking_heads_attention", {"causal": True},
+         lambda q, k, v: {"q": q, "k": k, "v": v, "before": q[0, 0, :HEADS, :HEADS], "after": q[0, 1, :HEADS, :HEADS]}),
     Case("gated_attention", {"causal": True}, lambda q, k, v: {"q": q, "k": k, "v": v, "gate": q[..., 0]}),
     Case("differential_attention", {"causal": True, "lambda_": 0.3},
          lambda q, k, v: {"q1": q, "k1": k, "q2": k, "k2": q, "v": v}, times=2),
@@ -135,6 +140,7 @@ CASES = (
     # Counted by tiles of 64 keys: 16 chosen ones, a window of 8 and the means of blocks; half of its own block of 8, and three whole.
     Case("native_sparse_attention", {"block": 64, "selected": 16, "window": 512},
          lambda q, k, v: {"q": q, "k": k, "v": v, "gates": sigmoid(q[..., :3])}, products=50),
+    Case("top_k_attention", {"keep": 64, "causal": True}),
     Case("block_mixture_attention", {"block": 512, "keep": 4}, products=57),
     Case("neighborhood_attention", {"kernel": 7}, seen=near_cells, grid=True),
     Case("shifted_window_attention", {"window": 8}, products=2, grid=True),
@@ -144,6 +150,14 @@ CASES = (
     Case("gated_linear_attention", {}, gated("channels"), products=4),
     Case("delta_rule", {}, gated("beta"), products=6.5),
     Case("gated_delta_rule", {}, gated("log_decay", "beta"), products=6.5),
+    Case("lightning_attention", {}, gated("slopes"), products=4),
+    Case("rwkv6", {}, gated("channels", "bonus"), products=4),
+    Case("mlstm", {}, gated("input_gate", "forget_gate"), products=4),
+    Case("kimi_delta_attention", {}, gated("channels", "beta"), products=6.5),
+    Case("generalized_delta_rule", {}, gated("channels", "read", "write"), products=6.5),
+    Case("rwkv7", {}, gated("channels", "removal", "rate"), products=6.5),
+    Case("log_linear_attention", {}, lambda q, k, v: gated("log_decay")(q, k, v) | {
+        "level_scales": sigmoid(q[..., :1] + np.zeros(1 + (q.shape[-2] - 1).bit_length(), q.dtype))}, products=4),
     Case("cosformer", {"causal": True, "max_length": LONG}, products=7),
 )
 
