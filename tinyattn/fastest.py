@@ -13,6 +13,8 @@ from inspect import signature
 from operator import attrgetter
 from typing import Any, TypeVar, cast
 
+import numpy as np  # noqa: F401 - the examples of the definitions, which are also those of their fastest forms, call it so
+
 from tinyattn import definitions
 from tinyattn.in_numpy import DECODE_SCORES, in_numpy
 from tinyattn.ops import convolution

@@ -123,7 +123,8 @@ def array_damages(name: str, x: Any, below: int | None) -> Iterator[Damage]:
         yield Damage(name, "float16", half, Instead(half.astype(x.dtype)), 4e-3)
         yield Damage(name, "float32", x.astype(np.float32), Instead(x), 1e-5)
         yield Damage(name, "longdouble", x.astype(np.longdouble), Instead(x), 1e-6)
-        yield Damage(name, "integers", np.rint(x).astype(int), Instead(np.rint(x)))
+        near = np.rint(np.where(np.isfinite(x), x, 0.0)).astype(int)
+        yield Damage(name, "integers", near, Instead(near.astype(x.dtype)))
         yield Damage(name, "bools", x > 0, Instead((x > 0).astype(x.dtype)))
         for number in (np.nan, np.inf, -np.inf):
             spoilt = x.copy()

@@ -66,7 +66,12 @@ def sampled(name):
     definition = getattr(definitions, name)
     row = next(row for row in ROWS if definition in (row.definition, *row.forms.values()))
     p, made = row.sample(RNG(3), row.fit(Sizes((2,), 2, 2, 24, 24, 16, 16))), {}
-    p.call(row.called(lambda *given, **options: made.update(signature(definition).bind(*given, **options).arguments)))
+
+    def noted(*given, **options):
+        made.update(signature(definition).bind(*given, **options).arguments)
+        return definition(*given, **options)
+
+    p.call(row.called(noted))
     return made
 
 

@@ -17,7 +17,7 @@ def test_definitions_declare_their_options_per_token():
     assert definitions.gated_delta_rule.per_token == {"beta": "(j)", "log_decay": "(j)"}
     assert definitions.attention.per_token == {}
     assert definitions.retention.per_token == {}  # its decay is one number per head
-    assert TOKENS == {"q_rope"} | {name for declared in DECLARED.values() for name in declared}
+    assert TOKENS == {"q_rope", "k_index", "q_factors", "k_factors", "v_factors"} | {name for declared in DECLARED.values() for name in declared}
 
 
 @pytest.mark.parametrize("name", DECLARED)

@@ -150,7 +150,7 @@ def test_rows_of_zeros_of_no_width_and_with_nan_or_inf_beside_others():
 
 
 # These rows are a public helper and a mechanism, one after the other: what the helper gives is rounded too.
-COMPOSED = {"contextual_position_bias", "cosformer", "rotary_2d"}
+COMPOSED = {"contextual_position_bias", "cosformer", "decomposed_position_bias", "rotary_2d"}
 
 
 def half_problem(row, dtype, seed):

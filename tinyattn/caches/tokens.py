@@ -25,10 +25,10 @@ class TokenCache(GrowingCache):
     It is exact. nbytes = length times the numbers of a token's keys, values and gates, times itemsize and the leading axes. The
     first tokens decide which gates there are.
 
-    >>> from tinyattn import definitions
-    >>> cache, x = TokenCache(definitions.path_attention), np.ones((1, 3, 4))
-    >>> cache.step(x, x, x, w=x, beta=np.ones((1, 3))).shape, cache.nbytes
-    ((1, 3, 4), 312)
+    >>> from tinyattn.catalog import find
+    >>> cache, x = find("forgetting attention").cache(), np.ones((1, 3, 4))
+    >>> cache.step(x, x, x, log_forget=np.zeros((1, 3))).shape, cache.nbytes
+    ((1, 3, 4), 216)
     """
 
     def __init__(self, mechanism: Callable[..., Any]) -> None:

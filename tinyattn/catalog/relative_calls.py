@@ -13,18 +13,27 @@ from tinyattn.ops.positions.absolute import sinusoidal
 from tinyattn.ops.types import Array
 
 
+def same_for_all_tokens(mechanism: Mechanism) -> Mechanism:
+    """Declares that no option of a mechanism has one entry per token, as batched caches would guess from the number of axes."""
+    mechanism.per_token = {}  # type: ignore[attr-defined]
+    return mechanism
+
+
+@same_for_all_tokens
 def talking(q: Array, k: Array, v: Array, *, before: Array, after: Array, **options: Any) -> Any:
     """Returns talking-heads attention whose matrices are the identity plus those given, which begin at 0."""
     same = np.eye(q.shape[-3], dtype=q.dtype)
     return fastest.talking_heads_attention(q, k, v, before=same + before, after=same + after, **options)
 
 
+@same_for_all_tokens
 def transformer_xl(q: Array, k: Array, v: Array, *, projection: Array, u: Array, w: Array, **options: Any) -> Any:
     """Returns causal relative-position attention whose table is a projection (heads, d, d) of the sinusoids of all distances."""
     waves = sinusoidal(np.arange(k.shape[-2])[::-1], q.shape[-1]).astype(q.dtype)
     return fastest.relative_position_attention(q, k, v, relative=waves @ projection, u=u, w=w, **options)
 
 
+@same_for_all_tokens
 def deberta(q: Array, k: Array, v: Array, *, q_relative: Array, k_relative: Array, **options: Any) -> Any:
     """Returns disentangled attention whose distances are clipped to the middle of the tables."""
     q_len, kv_len, rows = q.shape[-2], k.shape[-2], k_relative.shape[-2]

@@ -71,11 +71,13 @@ def largest_weight(below: Array, alpha: float) -> Array:
     low, high = np.full((*below.shape[:-1], 1), 1.0 / below.shape[-1]), np.ones((*below.shape[:-1], 1))
     if alpha < 2.0:
         # The sum of a row's weights is convex in the largest of them, and at least 1 at 1: from there the steps go down to the root.
+        # A row that has arrived stays, however many steps others take: what they hold changes no bit of it.
+        moving = np.ones(high.shape, bool)
         for _ in range(HALVINGS):
             weights, slopes = weights_of(below, high, alpha)
             step = (weights.sum(axis=-1, keepdims=True) - 1.0) / nonzero(slopes.sum(axis=-1, keepdims=True))
-            high = np.maximum(high - step, low)
-            if (np.abs(step) <= 1e-15).all():
+            high, moving = np.where(moving, np.maximum(high - step, low), high), moving & ~(np.abs(step) <= 1e-15)
+            if not moving.any():
                 break
         return high
     for _ in range(HALVINGS):

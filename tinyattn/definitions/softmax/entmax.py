@@ -30,6 +30,7 @@ def entmax_attention(q: Array, k: Array, v: Array, *, alpha: float = 1.5, mask: 
 
     Paper: Peters et al. 2019, arXiv:1905.05702; in attention: Correia et al. 2019, arXiv:1909.00015.
 
+    >>> import numpy as np
     >>> k = np.array([[2.0], [0.0], [0.0]])
     >>> entmax_attention(np.ones((1, 1)), k, np.eye(3))   # the two keys that are 2 below have no weight
     array([[1., 0., 0.]])

@@ -29,6 +29,7 @@ def sparsemax_attention(q: Array, k: Array, v: Array, *, mask: Array | Pattern |
 
     Paper: Martins and Astudillo 2016, arXiv:1602.02068.
 
+    >>> import numpy as np
     >>> k = np.array([[1.0], [0.5], [-1.0]])
     >>> sparsemax_attention(np.ones((1, 1)), k, np.eye(3))
     array([[0.75, 0.25, 0.  ]])

@@ -92,15 +92,15 @@ def _(d_outs: tuple[Array, Array], saved: Saved) -> dict[str, Array | None]:
         d_q += more
         d_log_decay += slopes
     # The first token reads the state at first.
-    d_read = np.concatenate((d_first @ state.mT, d_q[..., -1, :-1, :]), axis=-2)
-    d_state += read[..., :1, :].mT @ d_first
+    d_read = np.concatenate((np.sum(state * d_first, axis=-1)[..., None, :], d_q[..., -1, :-1, :]), axis=-2)
+    d_state += read[..., 0, :, None] * d_first
     d_q = scaled(d_q[..., :-1, first:, :].reshape(q.shape), saved.scale)
     gradients: dict[str, Array | None] = {"q": d_q, "k": d_k, "v": d_v, "log_decay": d_log_decay, "state": d_state}
     if beta is None:
         return gradients | {"read": d_read} | ({} if write is None else {"write": d_own})
     strength, slopes = beta[..., None], np.exp(log_decay)
     slopes *= d_read
-    gradients["beta"] = np.vecdot(d_v, v) - np.vecdot(slopes, k)
+    gradients["beta"] = np.sum(d_v * v, axis=-1) - np.sum(slopes * k, axis=-1)
     slopes *= strength
     d_k -= slopes
     d_v *= strength
@@ -141,7 +141,8 @@ def gradient_of_written(queries: Array, d_queries: Array, d_last: Array, log_dec
     keys, values = queries[..., ::-1, :], d_queries[..., ::-1, :]
     _, last, found = folded(keys[..., :0, :], keys, values, turned(log_decay), turned(write), turned(read), starts, 1.0)
     later = found[..., :0:-1, :]
-    return write[..., :1, :] @ last.sum(axis=-3), later[..., 0, :, :] if later.shape[-3] == 1 else later.sum(axis=-3)
+    first = np.sum(write[..., 0, :, None] * last.sum(axis=-3), axis=-2)[..., None, :]
+    return first, later[..., 0, :, :] if later.shape[-3] == 1 else later.sum(axis=-3)
 
 
 def added_gradients(q: Array, k: Array, v: Array, log_decay: Array, state: Array, d_out: Array,
