@@ -43,7 +43,8 @@ def forgetting_attention(q: Array, k: Array, v: Array, *, log_forget: Array, win
     log_forget = check_log_share("log_forget", log_forget, (*q.shape[:-2], k.shape[-2]), np.float64)
     # A token's own score is at least -most and those of others are at most +most: behind a lower gate they have no weight.
     most = abs(check_scale(scale, q.shape[-1])) * longest(q) * longest(k)
-    closed = getattr(log_forget, "value", log_forget) < -(2.0 * most + NOTHING)
+    plain = getattr(log_forget, "value", log_forget)
+    closed = np.isneginf(plain) | (plain < -(2.0 * most + NOTHING))  # of NaN or infinite scores only gates of 0 are closed
     sums = np.cumsum(np.where(closed, 0.0, log_forget), axis=-1)
     rows = sums[..., first:]
     segments = np.cumsum(closed, axis=-1) if closed.any() else None

@@ -9,7 +9,7 @@ from tinyattn.kernels.softmax.dot_product import attention_with_lse
 from tinyattn.ops.arguments import check_per_head
 from tinyattn.ops.bias import Bias
 from tinyattn.ops.masks.pattern import Pattern
-from tinyattn.ops.options import Window, dense_bias
+from tinyattn.ops.options import Window, dense_bias, visible_keys
 from tinyattn.ops.score_rule import ScoreRule
 from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array
@@ -35,11 +35,17 @@ def sigmoid_attention(q: Array, k: Array, v: Array, *, offset: Array | float | N
     full = (*q.shape[:-1], k.shape[-2])
     seen = counts_of(mask, causal, window, full, q.dtype)
     shift = -np.log(np.maximum(seen, 1)) if offset is None else check_per_head("offset", offset, q)
-    added = dense_bias(bias, full, q.dtype)
+    added, lost = dense_bias(bias, full, q.dtype), None
+    if added is not None and np.isnan(added).any():
+        # A rule takes no NaN: the rows that see one are NaN afterwards.
+        visible, odd = visible_keys(mask, causal, window, full), np.isnan(added)
+        added = np.where(odd, 0.0, added).astype(q.dtype)
+        lost = np.any(np.broadcast_to(odd if visible is None else odd & visible, full), axis=-1)
     parts = (np.asarray(shift, q.dtype) if isinstance(shift, float) else shift, *(() if added is None else (added,)))
     out, lse = attention_with_lse(q, k, v, mask=mask, causal=causal, window=window, scale=scale, softcap=softcap,
                                   score=ScoreRule(log_of_sigmoid if added is None else log_of_biased, *parts))
-    return out * np.exp(lse)[..., None]
+    out = out * np.exp(lse)[..., None]
+    return out if lost is None else np.where(lost[..., None], np.nan, out)
 
 
 def log_of_sigmoid(s: Array, i: Array, j: Array, shift: Array) -> Array:
