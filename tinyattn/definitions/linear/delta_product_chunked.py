@@ -26,6 +26,7 @@ def delta_product_chunked(q: Array, k: Array, v: Array, *, beta: Array, log_deca
 
     Paper: Siems et al. 2025, arXiv:2502.10297.
 
+    >>> import numpy as np
     >>> k = np.array([[1.0, 0.0], [np.sqrt(0.5), np.sqrt(0.5)]]); state = np.array([[1.0], [0.0]])
     >>> out, turned = delta_product_chunked(k[:1], k, np.zeros((2, 1)), beta=np.full(2, 2.0), steps=2, initial_state=state,
     ...                                     return_state=True)

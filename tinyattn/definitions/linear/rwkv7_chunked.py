@@ -24,6 +24,7 @@ def rwkv7_chunked(q: Array, k: Array, v: Array, *, log_decay: Array, removal: Ar
 
     Paper: Peng et al. 2025, arXiv:2503.14456.
 
+    >>> import numpy as np
     >>> k = np.ones((2, 1)); v = np.array([[8.0], [0.0]])
     >>> rwkv7_chunked(k, k, v, log_decay=np.log([[1.0], [0.75]]), removal=k, rate=np.array([[0.0], [0.5]]))
     array([[8.],
