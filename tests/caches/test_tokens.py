@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from tinyattn import definitions
+from tinyattn import definitions, fastest
 from tinyattn.caches import BatchCache
 from tinyattn.caches.tokens import TokenCache
 from tinyattn.catalog.calls import always_causal
@@ -79,3 +79,10 @@ def test_other_gates_than_before_are_refused_and_nothing_is_stored(problem, chan
         step(cache, more.but(**change))
     assert cache.length == 4
     np.testing.assert_allclose(step(cache, more), whole(problem.tokens(slice(0, 6)))[..., 4:, :], rtol=1e-12)
+
+
+@pytest.mark.parametrize("mechanism", [definitions.path_attention, fastest.path_attention, partial(definitions.path_attention, scale=None)])
+def test_a_definition_that_is_causal_by_its_formula_is_taken_as_it_is(problem, mechanism):
+    np.testing.assert_allclose(step(TokenCache(mechanism), problem), whole(problem), rtol=1e-12)
+    with pytest.raises(TypeError, match="causal is set by the cache itself"):
+        step(TokenCache(mechanism), problem.but(causal=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from tinyattn.caches.checks import check_chunk
 from tinyattn.caches.chunk import Chunk, token_axis
 from tinyattn.caches.growing import GrowingCache
-from tinyattn.caches.options import Names, check_options, gates_of
+from tinyattn.caches.options import Names, check_options, declared, gates_of
 from tinyattn.caches.tape import Tape, Tapes
 from tinyattn.caches.turns import exclusive
 from tinyattn.ops.types import Array
@@ -23,7 +24,11 @@ class TokenCache(GrowingCache):
     """Keeps keys, values and gates: each step gives the gates of its own tokens, and the mechanism gets those of all tokens.
 
     It is exact. nbytes = length times the numbers of a token's keys, values and gates, times itemsize and the leading axes. The
-    first tokens decide which gates there are.
+    first tokens decide which gates there are. Options that are not gates are given with each query.
+
+    Raises:
+        TypeError, ValueError: a gate without one entry per token of its chunk, with other axes or another dtype than before, or
+            missing where earlier tokens had it, or given where they had none. Nothing is stored then.
 
     >>> from tinyattn.catalog import find
     >>> cache, x = find("forgetting attention").cache(), np.ones((1, 3, 4))
@@ -34,6 +39,8 @@ class TokenCache(GrowingCache):
     def __init__(self, mechanism: Callable[..., Any]) -> None:
         super().__init__(mechanism)
         self._gates = gates_of(mechanism)
+        if declared(mechanism) and "causal" not in inspect.signature(mechanism).parameters:
+            self.always = {}  # a definition with gates per token and without this option is causal by its formula
 
     @property
     def _attend_names(self) -> Names:
@@ -41,7 +48,7 @@ class TokenCache(GrowingCache):
         return Names(None if known is None else known - self._gates, needed - self._gates, own | self._gates)
 
     def _with_gates(self, k: Array, v: Array, options: dict[str, Any]) -> tuple[Tapes, dict[str, Any]]:
-        """Returns the tapes with a chunk's tokens and their gates, and the options that are no gates."""
+        """Returns the tapes with a chunk's tokens and their gates, and the options that are not gates."""
         before, held = self._held, self._appended(k, v)
         chunk, rows = Chunk.of(k, v, {name: option for name, option in options.items() if option is not None}, self._gates), {}
         for name, gate in chunk.gates.items():
@@ -52,7 +59,7 @@ class TokenCache(GrowingCache):
         old = {name: Tape.like(x) for name, x in rows.items()} if before is None else gates_held(before)
         if old.keys() != rows.keys():
             names = sorted(name.partition(".")[2] for name in old.keys() ^ rows.keys())
-            raise ValueError(f"{', '.join(names)}: expected with every token, of one shape per token, or with none")
+            raise ValueError(f"{', '.join(names)}: expected with every token, in one shape, or with none")
         for name, x in rows.items():
             like = old[name].buffer
             if (like.shape[:-2], like.shape[-1], like.dtype) != (x.shape[:-2], x.shape[-1], x.dtype):

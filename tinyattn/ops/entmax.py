@@ -15,7 +15,7 @@ HALVINGS = 63
 
 
 def check_alpha(alpha: float) -> float:
-    """Returns alpha; ValueError below 1, where the weights would grow with falling scores."""
+    """Returns alpha; raises ValueError below 1, for which the papers do not define entmax."""
     return real("alpha", alpha, least=1.0)
 
 
@@ -23,8 +23,11 @@ def check_alpha(alpha: float) -> float:
 def entmax(scores: Array, alpha: float = 1.5) -> Array:
     """Returns the weights p of a row, ((alpha - 1) (s_j - t))_+^(1 / (alpha - 1)), with the t for which they sum to 1.
 
-    alpha 1 is softmax and alpha 2 sparsemax. A score of -inf has the weight 0, and so has every key of a row in which all are.
-    scores (..., j) -> (..., j).
+    alpha 1 is softmax and alpha 2 sparsemax. A score of -inf has the weight 0, and a row of which all scores are -inf has only
+    weights of 0. scores (..., j) -> (..., j).
+
+    Raises:
+        TypeError, ValueError: scores that are not floating, an alpha that is not a finite number of at least 1.
 
     >>> entmax(np.array([1.0, 0.5, -1.0]), 2.0)
     array([0.75, 0.25, 0.  ])
@@ -64,7 +67,7 @@ def weights_of(below: Array, largest: Array, alpha: float) -> tuple[Array, Array
 
 
 def largest_weight(below: Array, alpha: float) -> Array:
-    """Returns each row's largest weight: exactly, from sorted scores, for alpha 1.5 and 2, else by steps."""
+    """Returns each row's largest weight: from sorted scores for alpha 1.5 and 2, else by steps of Newton (below 2) or halving."""
     below = below.astype(np.float64)
     if alpha in (1.5, 2.0):
         return (-sorted_threshold((alpha - 1.0) * below, alpha)) ** (1.0 / (alpha - 1.0))

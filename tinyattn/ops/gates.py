@@ -38,7 +38,7 @@ def check_log_share(name: str, logs: Any, shape: tuple[int, ...], dtype: Any) ->
     if np.any(np.isnan(checked)):
         raise ValueError(f"{name}: expected numbers of at most 0, got NaN")
     if np.any(checked > 0):
-        raise ValueError(f"{name}: expected numbers of at most 0, as {'a decay' if name == 'log_decay' else 'a share'} is at most 1")
+        raise ValueError(f"{name}: expected numbers of at most 0, as {'a decay' if name == 'log_decay' else 'a gate'} is at most 1")
     return checked
 
 

@@ -81,7 +81,7 @@ def rows_of_distances(q_len: int, kv_len: int, rows: int) -> Array:
 
 
 def at_rows(products: Array, rows: Array) -> Array:
-    """Returns products_i,rows_ij: products (..., i, n), rows (i, j) -> (..., i, j)."""
+    """Returns for each pair (i, j) the number in row i and column rows[i, j]: products (..., i, n), rows (i, j) -> (..., i, j)."""
     return np.take_along_axis(products, np.broadcast_to(rows, (*products.shape[:-1], rows.shape[-1])), axis=-1)
 
 

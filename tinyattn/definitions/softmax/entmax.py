@@ -23,7 +23,7 @@ def entmax_attention(q: Array, k: Array, v: Array, *, alpha: float = 1.5, mask: 
     Shapes: q (..., heads, i, d), k (..., kv_heads, j, d), v (..., kv_heads, j, e) -> (..., heads, i, e).
 
     Options: as `attention`, without sinks. alpha is 1 or more: the larger, the fewer keys are read. t is found from the sorted
-    scores for alpha 1.5 and 2, else by bisection.
+    scores for alpha 1.5 and 2, else by Newton's steps (alpha below 2) or by halving an interval.
 
     Raises:
         TypeError, ValueError: alpha below 1 or not finite; otherwise as `attention`.

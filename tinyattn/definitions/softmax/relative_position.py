@@ -26,7 +26,8 @@ def relative_position_attention(q: Array, k: Array, v: Array, *, relative: Array
     (heads, d) -> (..., heads, i, e).
 
     Options: row n of `relative` is the distance kv_len - 1 - n, query minus key. If no query sees a later key, the first kv_len
-    rows, down to the distance 0, are enough. XLNet's term of segments is given as `bias`. The others are those of `attention`.
+    rows, down to the distance 0, are enough. XLNet's term of segments, times the scale, is given as `bias`. The others are those
+    of `attention`.
 
     Raises:
         TypeError, ValueError: a table or vector of another shape; otherwise as `attention`.

@@ -18,7 +18,8 @@ def sparsemax_attention(q: Array, k: Array, v: Array, *, mask: Array | Pattern |
     """Returns attention whose weights are the point of the simplex that is nearest to the scores.
 
     Formula: P_ij = (s_ij - t_i)_+ with the t_i for which they sum to 1 over the keys that i sees: the scores less one number
-    per query, and 0 where that is negative. Only keys less than 1 below the best one can have a weight.
+    per query, and 0 where that is negative. Only keys less than 1 below the best one can have a weight. The gradient
+    is d_s = d_P - mean(d_P over the keys with a weight) where P > 0, else 0.
 
     Shapes: q (..., heads, i, d), k (..., kv_heads, j, d), v (..., kv_heads, j, e) -> (..., heads, i, e).
 

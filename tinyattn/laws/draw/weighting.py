@@ -58,7 +58,6 @@ def heads_own(rng: np.random.Generator, p: Problem) -> Array:
 
 FEWER = softmax("scale", fit=at_most_keys)
 FORGET = with_options(softmax("scale", "window", fit=at_most_keys), log_forget=gates(0.15))
-FORGET_PLAIN = with_options(softmax("scale", "window", fit=at_most_keys), log_forget=gates(0.0))
 STICK = with_options(FEWER, current=one_of(True, False))
 STICK_FLAT = on(STICK, fixed(regime="flat"))
 STICK_OF_TWO = given(softmax("scale", fit=both(fixed(kv_len=2), at_most_keys)), current=False)

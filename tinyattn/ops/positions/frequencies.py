@@ -15,7 +15,7 @@ from tinyattn.ops.types import Array
 
 @dataclass(frozen=True, eq=False)
 class Frequencies:
-    """The angle per position of each rotated pair (the values are copied), and the factor of cos and sin, 1 except for YaRN.
+    """The angle per position of each rotated pair (the values are copied), and the factor of cos and sin, 1 unless scaled.
 
     Raises:
         TypeError, ValueError: the values are not a floating array with one axis, or a value or the factor is not finite.
@@ -95,7 +95,7 @@ def dynamic_ntk_frequencies(dims: int, *, factor: float, original_length: int, l
 
 
 def yarn_scale(factor: float, by: float = 1.0) -> float:
-    """Returns 0.1 by ln(factor) + 1, by which YaRN multiplies scores; 1 for factors up to 1.
+    """Returns 0.1 by ln(factor) + 1, by which YaRN multiplies queries and keys; 1 for factors up to 1.
 
     >>> yarn_scale(1.0, 0.7), round(yarn_scale(4.0), 3)
     (1.0, 1.139)
@@ -108,10 +108,14 @@ def yarn_frequencies(dims: int, *, factor: float, original_length: int, base: fl
                      mscale: float | None = None, mscale_all_dim: float | None = None) -> Frequencies:
     """Returns YaRN's frequencies: fast pairs are unchanged, slow pairs are divided by factor, with a ramp in between.
 
-    The ramp runs over the pairs that make beta_fast to beta_slow rotations within the original length. With `truncate` its
-    ends are rounded outwards to ints (gpt-oss does not round). cos and sin are multiplied by `attention_factor`, which is
-    0.1 ln(factor) + 1 unless given. DeepSeek's models divide (0.1 mscale ln(factor) + 1) by (0.1 mscale_all_dim ln(factor) + 1)
-    instead, and multiply the scale of their attention by the square of the divisor. arXiv:2309.00071.
+    Formula: f_i (1 - r_i + r_i / factor), f_i the plain frequency of pair i and r_i = (i - low) / (high - low), held between 0 and
+    1. low and high are the pairs that make beta_fast and beta_slow rotations within the original length L0: the pair
+    dims ln(L0 / (2 pi beta)) / (2 ln base) makes beta of them. With `truncate` both are rounded outwards to ints (gpt-oss does
+    not round).
+
+    cos and sin are multiplied by `attention_factor`, which is 0.1 ln(factor) + 1 unless given. DeepSeek's models divide
+    (0.1 mscale ln(factor) + 1) by (0.1 mscale_all_dim ln(factor) + 1) instead, and multiply the scale of their attention by the
+    square of the divisor. arXiv:2309.00071.
 
     Raises:
         ValueError: one of mscale and mscale_all_dim without the other, or beside an attention factor; numbers out of range.
@@ -162,7 +166,7 @@ def longrope_frequencies(dims: int, *, short: Array, long: Array, length: int, o
     arXiv:2402.13753.
 
     Raises:
-        TypeError, ValueError: lists that are no floating arrays of dims / 2 numbers above 0; numbers out of range.
+        TypeError, ValueError: lists that are not floating arrays of dims / 2 numbers above 0; numbers out of range.
 
     >>> one, two = np.array([1.0, 1.0]), np.array([1.0, 2.0])
     >>> longrope_frequencies(4, short=one, long=two, length=9, original_length=8, factor=1.0).values

@@ -22,7 +22,7 @@ def rotary_sections(x: Array, positions: Array, *, sections: Sequence[int], base
 
     Formula: pair i is rotated by the angle p_a f_i, where a is the section that holds i: the first sections[0] pairs belong to
     axis 0, the next sections[1] to axis 1, and so on. The frequencies run on through all sections. With the same position on
-    all axes this is `rotary`, so text among pictures is rotated as ever. Qwen2-VL calls it M-RoPE, with time, row and column.
+    all axes this is `rotary`, so text among pictures is rotated as usual. Qwen2-VL calls it M-RoPE; its axes are time, row, column.
 
     Shapes: x (..., length, head_dim), positions of integers (axes, ...), of which each axis broadcasts to x.shape[:-1], one
     section per axis -> as x. The first 2 sum(sections) channels are rotated. The pairs are those of `rotary`.

@@ -42,6 +42,8 @@ def xpos_queries(q: Array, positions: Array, *, base: float = BASE, scale_base: 
 def xpos_keys(k: Array, positions: Array, *, base: float = BASE, scale_base: float = 512.0, interleaved: bool = False) -> Array:
     """Returns keys rotated as by `rotary`, pair i divided by the power by which `xpos_queries` multiplies it.
 
+    Formula: pair i is divided by zeta_i ** (position / scale_base), zeta_i = (2 i / head_dim + 0.4) / 1.4.
+
     Shapes: k (..., length, head_dim), head_dim even, positions of integers that broadcast to k.shape[:-1] -> as k.
 
     Raises:
