@@ -93,10 +93,10 @@ STEPS = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import
         "test_chosen.check_all(np.float64); test_top_k.check_all(np.float64); test_steps.check_all(np.float64)"
 
 
-# The bounds of the steps are checked in test_ends.py, as they are compiled there anyway.
+# The bounds of exact attention and of the steps are checked in test_ends.py, as they are compiled there anyway.
 @pytest.mark.parametrize(("variable", "code"), [("NUMBA_DISABLE_JIT", EXACT), ("NUMBA_DISABLE_JIT", STORED), ("NUMBA_DISABLE_JIT", STEPS),
-                                                ("NUMBA_BOUNDSCHECK", EXACT), ("NUMBA_BOUNDSCHECK", STORED)],
-                         ids=["JIT off-exact", "JIT off-stored", "JIT off-steps", "bounds-exact", "bounds-stored"])
+                                                ("NUMBA_BOUNDSCHECK", STORED)],
+                         ids=["JIT off-exact", "JIT off-stored", "JIT off-steps", "bounds-stored"])
 def test_uncompiled_and_with_bounds_checked(variable, code, tmp_path):
     done = run(code, **{variable: "1", "NUMBA_CACHE_DIR": str(tmp_path)})
     assert done.returncode == 0, done.stderr
