@@ -56,7 +56,7 @@ loads Python and NumPy, 17 MB, from this site.</p>"""
 
 
 MAKERS: dict[str, Callable[[], str]] = {
-    "mechanisms": pages.index, "laws": lawbook.index, "graph": lambda: pages.raw(graph.svg()),
+    "mechanisms": pages.index, "laws": lawbook.index, "graph": lambda: pages.raw(graph.markup()),
     "kernels": api.kernels, "poster": lambda: pages.raw(poster.panels(poster.measured((HERE.parent / "README.md").read_text()))),
     "first picture": lambda: pages.raw(first_picture()), "controls": lambda: pages.raw(controls()),
     **{f"laws {name}": partial(lawbook.page, name) for name in lawbook.SHELVES}}

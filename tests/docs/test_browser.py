@@ -20,7 +20,7 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
 CONTRAST = (Path(__file__).parent / "contrast.js").read_text().partition("\n")[2]
 # One page of every kind.
-KINDS = ("index", "live", "laws", "laws/softmax", "guides/index", "guides/kernel", "mechanisms/attention", "mechanisms/gated_delta_rule",
+KINDS = ("index", "live", "graph", "laws", "laws/softmax", "guides/index", "guides/kernel", "mechanisms/attention", "mechanisms/gated_delta_rule",
          "reading/2_softmax", "reading/4_streaming", "api/index", "api/caches", "api/fastest", "search", "field", "changelog",
          "conventions", "genindex", "_modules/tinyattn/plot")
 TALLEST = 15_000
@@ -175,20 +175,19 @@ def test_formulas_are_set(page, site):
     assert not page.troubles
 
 
-def test_an_arc_of_the_graph_reads_out_its_law(page, site):
+def test_a_mechanism_chosen_in_the_graph_shows_its_own_laws(page, site):
     page.goto(site + "graph.html")
-    arc = page.locator(".edge").first
-    arc.focus()
+    page.locator(".graph a[data-name=delta_rule]").first.focus()
     page.keyboard.press("Enter")
-    said = page.inner_text("#edge-said")
-    assert said == page.inner_text("#edge-0")
-    assert "Last run" in said
-    page.locator(".node").nth(1).focus()
-    ends = page.eval_on_selector_all(".edge.lit", "all => all.map(one => one.dataset.ends.split(' '))")
-    assert ends
-    assert all("1" in pair for pair in ends)
-    assert page.locator(".edge").count() > len(ends)
-    assert not page.troubles
+    ends = page.eval_on_selector_all(".chosen-laws .edge", "all => all.map(one => one.dataset.ends.split(' '))")
+    tied = {name for pair in ends for name in pair} - {"delta_rule"}
+    assert page.inner_text("#edge-said") == f"delta_rule: {len(ends)} laws tie it to {len(tied)} other mechanisms."
+    assert set(page.eval_on_selector_all(".graph .tied", "all => all.map(one => one.dataset.name)")) == tied
+    assert page.evaluate("document.getElementById('edge-said').getBoundingClientRect().bottom <= innerHeight")
+    page.locator(".families [data-family=grid]").press("Enter")
+    assert page.locator(".graph .family:visible h3").all_inner_texts() == ["Grid"]
+    assert page.eval_on_selector_all(".families [aria-pressed=true]", "all => all.map(one => one.textContent)") == ["grid"]
+    assert not page.evaluate(CONTRAST) + page.troubles
 
 
 @pytest.fixture(scope="module")
