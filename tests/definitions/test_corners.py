@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tinyattn import definitions, kernels, ops
+from tinyattn import definitions, grad, kernels, ops
 from tinyattn.definitions.sparse import bigbird
 from tinyattn.ops.masks import FULL, PARTIAL
 
@@ -47,3 +47,10 @@ def test_log_linear_attention_takes_no_heads_and_values_of_no_channels(form, hea
     k, v = np.ones((heads, length, 3)), np.ones((heads, length, width))
     scales = np.ones((heads, length, 8))
     assert form(k, k, v, log_decay=-np.ones((heads, length)), level_scales=scales).shape == (heads, length, width)
+
+
+@pytest.mark.parametrize("door", [definitions, kernels])
+def test_rwkv6_of_no_heads_has_empty_gradients(door):
+    given = {"k": np.ones((0, 4, 3)), "bonus": np.ones((0, 3))}
+    gradients = grad(lambda x: door.rwkv6(x["k"], x["k"], x["k"], log_decay=-x["k"], bonus=x["bonus"]).sum())(given)
+    assert {name: array.shape for name, array in gradients.items()} == {"k": (0, 4, 3), "bonus": (0, 3)}
