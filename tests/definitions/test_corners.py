@@ -54,3 +54,9 @@ def test_rwkv6_of_no_heads_has_empty_gradients(door):
     given = {"k": np.ones((0, 4, 3)), "bonus": np.ones((0, 3))}
     gradients = grad(lambda x: door.rwkv6(x["k"], x["k"], x["k"], log_decay=-x["k"], bonus=x["bonus"]).sum())(given)
     assert {name: array.shape for name, array in gradients.items()} == {"k": (0, 4, 3), "bonus": (0, 3)}
+
+
+@pytest.mark.parametrize("door", [definitions, kernels])
+def test_talking_heads_of_no_heads_have_empty_gradients_of_their_sinks(door):
+    q, none = np.ones((2, 0, 4, 3)), np.ones((0, 0))
+    assert grad(lambda sinks: door.talking_heads_attention(q, q, q, before=none, after=none, sinks=sinks).sum())(np.ones(0)).shape == (0,)
