@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from tinyattn import definitions, kernels
+from tinyattn import definitions, grad, kernels
 from tinyattn.caches import StateCache
 from tinyattn.laws.oracles import solved
 from tinyattn.ops.levels import levels_of
@@ -143,3 +143,19 @@ def test_what_a_query_alone_cannot_say_is_named():
     cache.step(Q[:, :, :3], K[:, :, :3], V[:, :, :3], **{n: x[:, :, :3] for n, x in FORMS["log_linear_attention"].items()})
     with pytest.raises(ValueError, match="attend: .*step answers"):
         cache.attend(Q[:, :, :1])
+
+
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_the_gradient_of_mesa_by_its_state_is_that_of_every_entry(symmetric):
+    keys = RNG.standard_normal((1, 2, 3, 3))
+    state = (RNG.standard_normal((1, 2, 3, 2)), keys @ keys.mT if symmetric else np.eye(3) + 0.1 * keys)
+    weights, shares = RNG.standard_normal((1, 4, 5, 2)), RNG.standard_normal((1, 2, 3, 3))
+
+    def loss(given, door):
+        out, (_, after) = door.mesa(given["q"], K, V, **FORMS["mesa"], initial_state=given["state"], return_state=True)
+        return (out * weights).sum() + (after * shares).sum()
+
+    given = {"q": Q, "state": state}
+    right, got = (grad(loss)(given, door) for door in (definitions, kernels))
+    for a, b in zip((right["q"], *right["state"]), (got["q"], *got["state"]), strict=True):
+        np.testing.assert_allclose(b, a, rtol=1e-11, atol=1e-12)

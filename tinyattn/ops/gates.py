@@ -149,4 +149,4 @@ def in_steps(q: Array, log_decay: Array, steps: int) -> tuple[Array, Array]:
     asked = np.concatenate((np.zeros((*lead, length, (steps - 1) * width), q.dtype), q), axis=-1)
     waiting = np.zeros((*log_decay.shape, steps - 1), log_decay.dtype)
     decays = np.concatenate((log_decay[..., None], waiting), axis=-1)
-    return asked.reshape(*lead, length * steps, width), decays.reshape(*log_decay.shape[:-1], -1)
+    return asked.reshape(*lead, length * steps, width), decays.reshape(*log_decay.shape[:-1], log_decay.shape[-1] * steps)

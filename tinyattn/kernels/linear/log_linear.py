@@ -77,9 +77,9 @@ def among(q: Array, k: Array, v: Array, log_decay: Array, scales: Array, seen: i
 
 def within(q: Array, k: Array, v: Array, log_decay: Array, scales: Array, near: int) -> Array:
     """Returns what queries read of the tokens in their own block of `near` tokens, pair by pair."""
-    q_blocks, k_blocks, v_blocks, scales_of = (x.reshape(*x.shape[:-2], x.shape[-2] // near, near, x.shape[-1])
-                                               for x in (q, k, v, scales))
-    fading = decays_between(log_decay.reshape(*log_decay.shape[:-1], -1, near, 1))
+    count = k.shape[-2] // near  # not -1, which no array without heads or channels can infer
+    q_blocks, k_blocks, v_blocks, scales_of = (x.reshape(*x.shape[:-2], count, near, x.shape[-1]) for x in (q, k, v, scales))
+    fading = decays_between(log_decay.reshape(*log_decay.shape[:-1], count, near, 1))
     table = np.array([[level_between(i, j) for j in range(near)] for i in range(near)])
     chosen = (table[:, None, :] == np.arange(levels_of(near))[:, None]).astype(k.dtype)  # (i, levels, j)
     scaled = (scales_of[..., None, : levels_of(near)] @ chosen)[..., 0, :]
@@ -90,11 +90,12 @@ def within(q: Array, k: Array, v: Array, log_decay: Array, scales: Array, near: 
 
 def across(q: Array, k: Array, v: Array, log_decay: Array, scales: Array, half: int) -> Array:
     """Returns what the queries of every second block of `half` tokens read of the block before, as one state; 0 for the others."""
-    keys, values = (x.reshape(*x.shape[:-2], x.shape[-2] // (2 * half), 2, half, x.shape[-1])[..., 0, :, :] for x in (k, v))
-    decays = log_decay.reshape(*log_decay.shape[:-1], -1, 2, half)
+    count = k.shape[-2] // (2 * half)
+    keys, values = (x.reshape(*x.shape[:-2], count, 2, half, x.shape[-1])[..., 0, :, :] for x in (k, v))
+    decays = log_decay.reshape(*log_decay.shape[:-1], count, 2, half)
     begun = np.exp(np.cumsum(decays[..., 1, :], axis=-1)) * scales.reshape(decays.shape)[..., 1, :]
     state = (keys * until_the_end(decays[..., 0, :])[..., None]).mT @ values
-    asked = q.reshape(*q.shape[:-2], -1, 2, half, q.shape[-1])[..., 1, :, :]
+    asked = q.reshape(*q.shape[:-2], count, 2, half, q.shape[-1])[..., 1, :, :]
     read = (asked * begun[..., None, :, :, None]) @ state[..., None, :, :, :]
     return np.stack((np.zeros(read.shape, read.dtype), read), axis=-3).reshape(*q.shape[:-1], v.shape[-1])
 

@@ -43,10 +43,11 @@ def mesa(q: Array, k: Array, v: Array, *, log_decay: Array, beta: Array, ridge: 
     asked, given = q * check_scale(scale), (k, log_decay, beta, ridge, keys)
     x, weighed = solution(asked, *given), beta[..., None]
     # H x is linear attention too. What it lacks to q is 0, but has the gradients of all that H is made of.
-    summed, keys = states(x, k, k * weighed, log_decay, None, keys, 1.0)
+    # The kernel reads S^T x, so S is the transpose of H: H is symmetric, but its gradient, entry by entry, is not.
+    summed, turned = states(x, k * weighed, k, log_decay, None, keys.mT, 1.0)
     damped = (split_group(x, k.shape[-3]) @ ridge[:, None, :, :]).reshape(x.shape)
     out, values = states(corrected(asked - summed - damped, x, *given), k, v * weighed, log_decay, None, values, 1.0)
-    return (out, (values, keys)) if return_state else out
+    return (out, (values, turned.mT)) if return_state else out
 
 
 def by_chunks(q: Array, k: Array, log_decay: Array, beta: Array, ridge: Array, keys: Array) -> Array:
@@ -84,12 +85,12 @@ def _(d_x: Array, saved: None) -> dict[str, Array]:
 @primitive
 def corrected(lack: Array, x: Array, k: Array, log_decay: Array, beta: Array, ridge: Array, keys: Array) -> tuple[Array, Any]:
     """Returns x + (H + ridge)^-1 lack, for a lack of 0."""
-    return x.copy(), (k, log_decay, beta, ridge, keys)
+    return x.copy(), (k, log_decay, beta, ridge, keys.mT)
 
 
 @corrected.backward
 def _(d_x: Array, saved: Any) -> dict[str, Array]:
-    # The matrices are symmetric, and made anew: they would take d times the memory of the keys.
+    # With the transposed matrices, made anew: they would take d times the memory of the keys.
     return {"lack": by_chunks(d_x, *saved)}
 
 

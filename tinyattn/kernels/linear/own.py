@@ -62,6 +62,7 @@ def _(d_out: Array, saved: Any) -> dict[str, Array]:
         np.multiply(d_mine[..., None], keys, out=d_queries[..., part, :])
         asks = np.einsum("...gi,...gid->...id", d_mine, asked)
         np.multiply(asks, each, out=d_k[..., part, :])
-        d_bonus += np.einsum("...id,...id->...d", asks, k[..., part, :]).reshape(-1, *bonus.shape).sum(axis=0)
+        of_part = np.einsum("...id,...id->...d", asks, k[..., part, :])
+        d_bonus += of_part.sum(axis=tuple(range(of_part.ndim - bonus.ndim)))
         d_v[..., part, :] = np.einsum("...gi,...gie->...ie", np.einsum("...id,...id->...i", asked, keys), given)
     return {"read": d_read, "before": d_out[..., :first, :], "q": d_q, "k": d_k, "v": d_v, "bonus": d_bonus}

@@ -156,7 +156,7 @@ def _(d_out: Array, saved: Any) -> dict[str, Array | None]:
     each(run, len(every), 0 if shared else out.size * full[-1])
     gradients: dict[str, Array | None] = {"q": d_q, "k": d_k, "v": d_v}
     if sinks is not None:
-        gradients["sinks"] = d_sinks.reshape(-1, full[-3]).sum(axis=0)
+        gradients["sinks"] = d_sinks.sum(axis=tuple(range(d_sinks.ndim - 1)))
     if d_bias is not None:
         gradients["bias"] = d_bias
     return gradients | joined(own, every, d_owns, call)
