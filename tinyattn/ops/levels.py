@@ -32,7 +32,9 @@ def level_between(i: int, j: int) -> int:
 
 
 def closed_before(t: int) -> int:
-    """Returns how many of the lowest levels are added into the next one before token t: those that its number is a multiple of.
+    """Returns how many of the lowest levels are added into the next one before token t.
+
+    It is 1 + the number of zeros at the end of t in binary.
 
     >>> [closed_before(t) for t in (1, 2, 3, 4, 6, 8)]
     [1, 2, 1, 3, 2, 4]

@@ -26,7 +26,7 @@ def causal_convolution_recurrent(x: Array, weight: Array, *, bias: Array | None 
     Raises:
         TypeError: an array is not floating. ValueError: an array of another shape, or a weight without taps.
 
-    Paper: Dao and Gu 2024, arXiv:2405.21060, before whose keys, queries and values it stands.
+    Paper: Dao and Gu 2024, arXiv:2405.21060, which puts it before keys, queries and values.
 
     >>> causal_convolution_recurrent(np.array([[1.0, 2.0, 3.0]]), np.array([[10.0, 1.0]]))
     array([[ 1., 12., 23.]])

@@ -16,8 +16,8 @@ def delta_product_chunked(q: Array, k: Array, v: Array, *, beta: Array, log_deca
                           chunk: int = 64) -> Any:
     """Returns DeltaProduct, parallel within chunks: `gated_delta_rule_chunked` over all steps, read at each token's last one.
 
-    Formula: that of `gated_delta_rule_chunked`, in which step s of token t stands at the position t steps + s and the state decays
-    at the first step of each token only.
+    Formula: that of `gated_delta_rule_chunked`, in which step s = 1 .. steps of token t stands at the position
+    t steps + s - 1, and the state decays at the first step of each token only.
 
     Shapes: as `delta_product_recurrent`; a chunk is of steps, which need not divide by it, and `chunk` changes nothing.
 

@@ -24,7 +24,7 @@ def generalized_delta_rule_chunked(q: Array, k: Array, v: Array, *, log_decay: A
 
     Formula, with b the running sum of log_decay within a chunk and S the state before it, A for read and B for write:
     Y = (A exp(b before)) S + (A, K) V + (A, B) Y by substitution, where (A, B)_ij = sum_d a_id b_jd exp(b_{i-1,d} - b_jd) for j < i;
-    O = (Q exp(b)) S + [Q, K] V + [Q, B] Y, where [Q, K]_ij = sum_d q_id k_jd exp(b_id - b_jd) for j <= i;
+    O = scale ((Q exp(b)) S + [Q, K] V + [Q, B] Y), where [Q, K]_ij = sum_d q_id k_jd exp(b_id - b_jd) for j <= i;
     S' = diag(exp(b_C)) S + (K exp(b_C - b))^T V + (B exp(b_C - b))^T Y.
 
     Shapes: as `generalized_delta_rule_recurrent`; the length need not divide by `chunk`, and `chunk` changes nothing.

@@ -21,7 +21,8 @@ def generalized_delta_rule_recurrent(q: Array, k: Array, v: Array, *, log_decay:
     """Returns what queries read from a state of which each token reads along one vector and writes the result along another.
 
     Formula: S_t = diag(exp(log_decay_t)) S_{t-1} + write_t (read_t^T S_{t-1}) + k_t v_t^T, out_t = scale S_t^T q_t. The read
-    comes before the decay. A delta rule has read = -beta exp(log_decay) k and write = k.
+    comes before the decay. A delta rule has read = -beta exp(log_decay) k, write = k and
+    values beta v.
 
     Shapes: q (..., heads, i, d), k (..., kv_heads, j, d), v (..., kv_heads, j, e), log_decay, read and write as k
     -> (..., heads, i, e), with i <= j; with return_state also the state (..., kv_heads, d, e).

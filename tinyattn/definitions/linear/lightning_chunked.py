@@ -15,8 +15,9 @@ def lightning_attention_chunked(q: Array, k: Array, v: Array, *, slopes: Array, 
                                 initial_state: Array | None = None, return_state: bool = False, chunk: int = 64) -> Any:
     """Returns lightning attention one chunk at a time: `retention_chunked` whose log decay is minus the slope of the head.
 
-    Formula, with i and j counted within a chunk of C tokens: O = (Q exp(-slope i)) S + ((Q K^T) L) V, L_ij = exp(-slope (i - j))
-    for j <= i; S' = exp(-slope C) S + (K exp(-slope (C - j)))^T V.
+    Formula, with i and j counted from 1 within a chunk of C tokens:
+    O = scale ((Q exp(-slope i)) S + ((Q K^T) L) V), L_ij = exp(-slope (i - j)) for j <= i;
+    S' = exp(-slope C) S + (K exp(-slope (C - j)))^T V.
 
     Shapes: as `lightning_attention_recurrent`; `chunk` changes nothing.
 

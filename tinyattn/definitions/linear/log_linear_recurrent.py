@@ -20,8 +20,8 @@ def log_linear_attention_recurrent(q: Array, k: Array, v: Array, *, log_decay: A
     """Returns simple gated linear attention in which a query weighs its past by levels: near tokens alone, far ones in long segments.
 
     Formula: out_i = scale sum_l level_scales_il S_il^T q_i. S_i0 = k_i v_i^T is the token itself. An earlier token j is in the
-    state of level 1 + (the highest bit in which i and j differ, counted from 0): before token t, the states up to the number of
-    zeros at the end of t in binary are added into the next one; then all of them decay by exp(log_decay_t).
+    state of level 1 + (the highest bit in which i and j differ, counted from 0): before token t > 0 the states 0 .. r, r the
+    number of zeros at the end of t in binary, are added into state r + 1; then all of them decay by exp(log_decay_t).
 
     Shapes: q (..., heads, i, d), k (..., kv_heads, j, d), v (..., kv_heads, j, e), log_decay (..., kv_heads, j), level_scales
     (..., kv_heads, j, levels) with levels >= 1 + ceil(log2 of all tokens) -> (..., heads, i, e); with return_state also the pair

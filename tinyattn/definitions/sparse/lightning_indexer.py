@@ -17,8 +17,8 @@ def lightning_indexer(q: Array, k: Array, *, weights: Array, keep: int, causal: 
     """Returns a mask of the `keep` keys that score highest for each query, by the weighed positive products of its index heads.
 
     Formula: score_ij = sum_h weights_hi relu(q_hi . k_j); True for the `keep` largest of the keys that i sees. Of equal scores the
-    earlier key is kept: where no product is positive, all scores are 0. Nothing is scaled, as that would change no choice. The
-    mask has no gradient.
+    earlier key is kept: where no product is positive, all scores are 0. Nothing is scaled: a positive factor would change no
+    choice. The mask has no gradient.
 
     Shapes: q (..., index heads, i, c), k (..., j, c), weights (..., index heads, i) -> (..., 1, i, j), for `mask=`.
 

@@ -16,7 +16,7 @@ def causal_convolution(x: Array, weight: Array, *, bias: Array | None = None, in
 
     Shapes, options and errors are those of `tinyattn.definitions.causal_convolution`.
 
-    Paper: Dao and Gu 2024, arXiv:2405.21060, before whose keys, queries and values it stands.
+    Paper: Dao and Gu 2024, arXiv:2405.21060, which puts it before keys, queries and values.
 
     >>> import numpy as np
     >>> causal_convolution(np.array([[1.0, 2.0, 3.0]]), np.array([[10.0, 1.0]]))
