@@ -23,7 +23,8 @@ from tinyattn.cli.ends import say
 from tinyattn.cli.names import canonical, each
 from tinyattn.cli.outputs import Line
 from tinyattn.cli.terminal import progress
-from tinyattn.layers.inputs import between
+from tinyattn.layers.inputs import Input, Parameter, between
+from tinyattn.ops.activation import sigmoid
 
 SEEDS = 3
 # A task is solved from this share of right answers on, and failed up to so much more than a guess is right.
@@ -50,7 +51,7 @@ class Job(NamedTuple):
 def mixing_of(row: Row, twice: bool) -> dict[str, Any]:
     """Returns how a model mixes its tokens by a mechanism: without rotary positions where it keeps a state in place of the keys."""
     mixing, kept = row.mixing, row.cache() if row.cache is not None else None
-    inputs = tuple(replace(x, activation=between(0.0, 2.0)) if twice and x.name == "beta" else x for x in mixing["inputs"])
+    inputs = tuple(replace(x, activation=between(0.0, 2.0)) if twice and of_strength(x) else x for x in mixing["inputs"])
     return {**mixing, "inputs": inputs, "rotary": mixing["rotary"] and not isinstance(kept, StateCache)}
 
 
@@ -64,11 +65,14 @@ def learnt(job: Job) -> Line:
     return {**job._asdict(), "mechanism": job.name, "accuracy": found, "steps": steps, "seconds": time.perf_counter() - started}
 
 
+def of_strength(given: Input | Parameter) -> bool:
+    """Returns whether an argument is the strength of a token's one correction, up to 1; delta products have theirs up to 2 anyway."""
+    return isinstance(given, Input) and (given.name, given.axes, given.activation) == ("beta", "kv_heads", sigmoid)
+
+
 def jobs_of(rows: Sequence[Row], names: Sequence[str], pairs: int, seeds: Sequence[int]) -> list[Job]:
-    """Returns all models to train; a mechanism with strengths up to 1 is also trained with strengths up to 2."""
-    kinds = [(row.name, twice) for row in rows
-             for twice in ((False, True) if any(x.name == "beta" and x.activation.__name__ == "sigmoid" for x in row.inputs
-                                                if hasattr(x, "activation")) else (False,))]
+    """Returns all models to train; a mechanism with one strength up to 1 per token is also trained with strengths up to 2."""
+    kinds = [(row.name, twice) for row in rows for twice in ((False, True) if any(map(of_strength, row.inputs)) else (False,))]
     return [Job(mechanism, twice, task, pairs, seed) for mechanism, twice in kinds for task in names for seed in seeds]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from tinyattn.cli.terminal import plain_table
+from tinyattn.cli.terminal import paragraph, plain_table
 
 WIDTH = 80
 
@@ -13,8 +13,9 @@ def print_table(first: str, legend: Mapping[str, str], rows: Sequence[Sequence[s
     """Prints rows under the names of their columns, `first` and those of the legend, and then the legend."""
     plain_table([first, *legend], rows, WIDTH)
     print()
+    room = max(map(len, legend))
     for name, says in legend.items():
-        print(f"{name:<{max(map(len, legend))}}  {says}")
+        paragraph(f"{name:<{room}}  {says}", hanging=" " * (room + 2))
 
 
 def budgets(number: float) -> str:
