@@ -49,6 +49,12 @@ def folder_of(value: object) -> str:
     return "chunked" if getattr(plain, "__name__", "").endswith("_chunked") else home[2] if len(home) > 2 else ""
 
 
+def file_of(value: object) -> str:
+    """Returns the file of a folder in which a function is written."""
+    home = str(getattr(inspect.unwrap(value), "__module__", "")).split(".")  # type: ignore[arg-type]
+    return home[3] if len(home) > 3 else ""
+
+
 def entry(name: str, member: str, value: object) -> list[str]:
     """Returns the directive of one public name; that of a second name of a function points to the first."""
     if inspect.isclass(value):
@@ -76,7 +82,7 @@ def part(name: str, folder: str | None = None) -> str:
         value = getattr(module, member)
         before = PARTS[: PARTS.index(name)] if name in PARTS else ()
         elsewhere = [getattr(import_module(earlier), member, None) for earlier in before]
-        not_asked = folder and folder_of(value) not in folder.split()
+        not_asked = folder and not {folder_of(value), file_of(value)} & set(folder.split())
         if not_asked or inspect.ismodule(value) or any(other is value for other in elsewhere):
             continue
         if any(inspect.unwrap(other) is inspect.unwrap(value) for other in elsewhere if callable(other)):
