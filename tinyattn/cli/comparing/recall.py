@@ -66,7 +66,7 @@ def learnt(job: Job) -> Line:
 
 
 def of_strength(given: Input | Parameter) -> bool:
-    """Returns whether an argument is the strength of a token's one correction, up to 1; delta products have theirs up to 2 anyway."""
+    """Returns whether an argument weighs what a token writes, once and up to 1; delta products have theirs up to 2 anyway."""
     return isinstance(given, Input) and (given.name, given.axes, given.activation) == ("beta", "kv_heads", sigmoid)
 
 

@@ -126,5 +126,5 @@ def serve(pipe: multiprocessing.connection.Connection, functions: dict[str, Func
             outs = list(out) if isinstance(out, (tuple, list)) else [out]
             answer = {"several": isinstance(out, (tuple, list)), "dtypes": [library.dtype_of(x) for x in outs]}
             pipe.send_bytes(packed(answer, [library.take(x) for x in outs], {}))
-        except Exception as error:
+        except Exception as error:  # whatever a stranger's kernel raises is its answer, and the child goes on
             pipe.send_bytes(packed({"error": f"{type(error).__name__}: {error}"}, [], {}))
