@@ -64,6 +64,9 @@ ROWS = (
                      says="Without decay the transitions are the identity plus a matrix of rank 1 (IPLR)."),
               *becomes("gated_deltanet_2", oracles.erasing, draw.ERASING, draw.generalized_of_erasing,
                        "With read -exp(log_decay) erase k, write k and values keep v it is gated DeltaNet 2."),
+              *becomes("kimi_delta_attention", definitions.kimi_delta_attention, draw.KIMI, draw.generalized_of_erasing_as_writing,
+                       "Gated DeltaNet 2 that erases and keeps by the same strength is Kimi delta attention.",
+                       to="kimi_delta_attention"),
               *becomes("comba", oracles.comba, draw.COMBA, draw.generalized_of_comba,
                        "With a read vector of its own times -beta, write k and values beta v it is Comba in its chunked form."),
               strong_decay("generalized_delta_rule", draw.GENERAL), waits(draw.GENERAL)),
@@ -108,6 +111,9 @@ ROWS = (
         laws=(*transitions(oracles.rwkv7, draw.RWKV7),
               *becomes("delta_rule", definitions.delta_rule, draw.STRENGTHS, draw.rwkv7_of,
                        "With removal k of length 1, rate beta, values beta v and no decay it is the delta rule.", to="delta_rule"),
+              *becomes("gated_delta_rule", definitions.gated_delta_rule, draw.STRENGTHS_AND_DECAYS, draw.rwkv7_of,
+                       "With removal k of length 1, rate beta exp(log_decay), values beta v and one decay per token it is the gated "
+                       "delta rule.", to="gated_delta_rule"),
               agrees("gated_linear_attention", oracles.added, to="gated_linear_attention", draw=but(draw.RWKV7, draw.unremoved),
                      says="With removal vectors of 0 it is gated linear attention."),
               agrees("generalized_delta_rule", lambda q, k, v, log_decay, removal, rate: definitions.generalized_delta_rule(

@@ -89,6 +89,12 @@ def generalized_of_erasing(p: Problem) -> Problem:
     return p.without("erase", "keep").but(read=-np.exp(decay) * erase * p.k, write=p.k, v=keep * p.v)
 
 
+def generalized_of_erasing_as_writing(p: Problem) -> Problem:
+    """Returns the problem of gated DeltaNet 2 whose two gates are the strengths of a problem of Kimi delta attention."""
+    strength = p.options["beta"][..., None]
+    return generalized_of_erasing(p.without("beta").but(erase=strength + np.zeros_like(p.k), keep=strength + np.zeros_like(p.v)))
+
+
 def generalized_of_comba(p: Problem) -> Problem:
     """Returns the problem of the generalized delta rule that Comba is: it reads along a vector of its own, before the decay."""
     strength = p.options["beta"][..., None]
@@ -97,9 +103,13 @@ def generalized_of_comba(p: Problem) -> Problem:
 
 
 def rwkv7_of(p: Problem) -> Problem:
-    """Returns the problem of RWKV-7 that a problem of the delta rule with keys of length 1 is: removal k, rate beta, values beta v."""
+    """Returns the problem of RWKV-7 that a problem of the delta rule, gated or not, with keys of length 1 is.
+
+    It has removal k, rate beta exp(log_decay) and values beta v.
+    """
     strength = p.options["beta"][..., None]
-    return p.without("beta").but(removal=p.k, rate=strength + np.zeros_like(p.k), v=strength * p.v, log_decay=np.zeros_like(p.k))
+    decay = p.options.get("log_decay", np.zeros((1, 1), p.k.dtype))[..., None] + np.zeros_like(p.k)
+    return p.without("beta").but(removal=p.k, rate=strength * np.exp(decay), v=strength * p.v, log_decay=decay)
 
 
 def unremoved(p: Problem) -> Problem:
@@ -107,5 +117,5 @@ def unremoved(p: Problem) -> Problem:
     return p.but(removal=np.zeros_like(p.k))
 
 
-STRENGTHS = but(gated("beta"), lambda p: p.but(k=unit(p.k)))
+STRENGTHS, STRENGTHS_AND_DECAYS = (but(gated("beta", *decay), lambda p: p.but(k=unit(p.k))) for decay in ((), ("log_decay",)))
 ONE_STEP, UNDECAYED_STEPS = but(several, first_step), given(several, log_decay=None)

@@ -33,7 +33,8 @@ def read_after_the_decay(f: Mechanism, p: Problem) -> Any:
     return p.but(read=p.options["read"] * np.exp(p.options["log_decay"])).call(f)
 
 
-@twin(WALKED, "equals_generalized_delta_rule_chunked", "equals_gated_deltanet_2", row=GENERAL)
+@twin(WALKED, "equals_generalized_delta_rule_chunked", "equals_gated_deltanet_2", "equals_kimi_delta_attention",
+      row=GENERAL)
 def read_and_write_exchanged(f: Mechanism, p: Problem) -> Any:
     """What is read along one vector is written along it, too: the low-rank part is transposed."""
     return p.but(read=p.options["write"], write=p.options["read"]).call(f)
@@ -151,7 +152,7 @@ def rate_where_it_reads(f: Mechanism, p: Problem) -> Any:
     return p.without("removal", "rate").call(generalized_delta_rule, read=-rate * removal, write=removal)
 
 
-@twin(WALKED, "equals_generalized_delta_rule", "equals_delta_rule", row=RWKV7)
+@twin(WALKED, "equals_generalized_delta_rule", "equals_delta_rule", "equals_gated_delta_rule", row=RWKV7)
 def removal_adds(f: Mechanism, p: Problem) -> Any:
     """The sign of the removal is lost: what is stored along the vector grows."""
     return p.but(rate=-p.options["rate"]).call(f)
