@@ -65,6 +65,17 @@ def test_outputs_and_gradients_with_each_option(options):
         np.testing.assert_allclose(got, want, rtol=1e-10, atol=1e-11)
 
 
+@pytest.mark.parametrize("options", [{"mask": masks.per_head([masks.causal()] * 3)}, {"bias": alibi(np.ones(3))}, {"bias": np.ones((3, 1, 1))},
+                                     {"mask": np.ones((20, 19), bool)}, {"bias": alibi(np.ones(3)), "causal": True}])
+def test_what_fits_no_heads_is_refused_in_the_definitions_words(options):
+    x, said = np.ones((2, 20, 4)), []
+    for form in (definitions, kernels):
+        with pytest.raises(ValueError, match=next(iter(options))) as refusal:
+            form.top_k_attention(x, x, x, keep=3, **options)
+        said.append(str(refusal.value))
+    assert said[0] == said[1]
+
+
 def test_a_learned_table_of_distances_has_its_gradient():
     x = RNG(0).standard_normal((2, 40, 4))
     slopes = [grad(lambda t, f=form.top_k_attention: np.sum(f(x, x, x, keep=5, bias=relative(t, lambda d: d % 3)) ** 2))(np.ones((3, 2)))

@@ -9,7 +9,7 @@ import numpy as np
 from tinyattn.kernels.chosen.keys import products_of_picks, sum_of_picks
 from tinyattn.kernels.chosen.largest import largest_keys
 from tinyattn.ops.bias import Bias
-from tinyattn.ops.checks import whole
+from tinyattn.ops.checks import check_broadcast, whole
 from tinyattn.ops.heads import fold_group, unfold_group
 from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.options import (
@@ -62,8 +62,8 @@ def top_k_attention(q: Array, k: Array, v: Array, *, keep: int, mask: Array | Pa
         at = np.arange(start, stop) + full[-1] - full[-2]
         products = unfold_group(fold_group(seen[..., start:stop, :], k.shape[-3]) @ read[..., :keys, :].mT, full[-3])
         found = scores_from(products, softcap, None, None, None)
-        found = found if added is None else found + cut(added, at, start, stop, keys)
-        return found if mask is None else np.where(cut(mask, at, start, stop, keys), found, -np.inf)
+        found = found if added is None else found + cut("bias", added, at, (start, stop, keys), full)
+        return found if mask is None else np.where(cut("mask", mask, at, (start, stop, keys), full), found, -np.inf)
 
     with np.errstate(invalid="ignore", over="ignore"):
         picks = largest_keys(scores, full, min(keep, full[-1]) or 1, (left, right))
@@ -78,12 +78,13 @@ def plain(x: Any) -> Any:
     return getattr(x, "value", x)
 
 
-def cut(x: Any, at: Array, start: int, stop: int, keys: int) -> Any:
-    """Returns a mask or bias for the rows from start to stop, which stand at positions `at`, and the first `keys` keys."""
-    if isinstance(x, Pattern):
-        return x.visible(at, np.arange(keys))
-    if isinstance(x, Bias):
-        return plain(x.of(np.arange(keys) - at[:, None]))
+def cut(name: str, x: Any, at: Array, part: tuple[int, int, int], full: tuple[int, ...]) -> Any:
+    """Returns a mask or bias for a part, (start, stop, keys): the rows from start to stop, at positions `at`, and the first keys."""
+    start, stop, keys = part
+    if isinstance(x, (Pattern, Bias)):
+        made = x.visible(at, np.arange(keys)) if isinstance(x, Pattern) else plain(x.tile(at, np.arange(keys)))
+        check_broadcast(name, (*made.shape[:-2], *full[-2:]), full)
+        return made
     x = np.atleast_2d(x)
     rows = x if x.shape[-2] == 1 else x[..., start:stop, :]
     return rows if rows.shape[-1] == 1 else rows[..., :keys]
