@@ -91,7 +91,9 @@ def check_bias(bias: Array | Bias | None, full: tuple[int, ...], dtype: Any,
     """
     if isinstance(bias, Bias):
         q_len, kv_len = full[-2:]
-        if not has_infinite(bias.of(np.arange(1 - kv_len, q_len))):  # all distances that occur, without a square array
+        numbers = bias.of(np.arange(1 - kv_len, q_len))  # of all distances that occur, without a square array
+        check_broadcast("bias", (*np.shape(numbers)[:-1], q_len, kv_len), full)
+        if not has_infinite(numbers):
             return bias
     array = dense_bias(bias, full, dtype)
     return infinite_settled(array, visible(), full) if array is not None and has_infinite(array) else array

@@ -18,6 +18,7 @@ from tinyattn.kernels.tiles.once import once
 from tinyattn.kernels.tiles.seen import sides_of
 from tinyattn.kernels.tiles.threads import each
 from tinyattn.ops.bias import Bias
+from tinyattn.ops.checks import check_broadcast
 from tinyattn.ops.masks.pattern import Pattern, band
 from tinyattn.ops.options import (
     Window,
@@ -77,7 +78,9 @@ def hide(scores: Array, positions: Array, call: Call, task: Task, rows: slice, f
     if call.left is not None or call.right is not None:
         np.copyto(scores[..., low:], -np.inf, where=~band(positions[:, None], np.arange(low, stop), call.left, call.right))
     if isinstance(call.mask, Pattern):
-        seen = widened(call.mask.visible(positions, np.arange(stop)), full)
+        made = call.mask.visible(positions, np.arange(stop))
+        check_broadcast("mask", (*made.shape[:-2], *full[-2:]), full)
+        seen = widened(made, full)
         np.copyto(scores, -np.inf, where=~seen[task.of(seen, slice(None), stop)])  # type: ignore[index, union-attr, arg-type]
     elif call.mask is not None:
         np.copyto(scores, -np.inf, where=~call.mask[task.of(call.mask, rows, stop)])

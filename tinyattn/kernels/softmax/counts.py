@@ -33,6 +33,6 @@ def counts_of(mask: Array | Pattern | None, causal: bool, window: Window | None,
     for start in range(0, q_len, ROWS):
         some = mask[..., start : start + ROWS, :] if isinstance(mask, np.ndarray) and mask.ndim > 1 and mask.shape[-2] > 1 else mask
         at = places[start : start + ROWS]
-        seen = seen_tile(some, left, right, at, keys, (*full[:-2], len(at), kv_len))
+        seen = seen_tile(some, left, right, at, keys, full)
         parts.append(seen.sum(axis=-1, keepdims=True, dtype=dtype))
     return np.concatenate(parts, axis=-2) if parts else np.ones((0, 1), dtype)
