@@ -18,7 +18,7 @@ WINDOWS = ((2, 0), (1, 1), (5, 0), (0, 0), (None, 1), (3, None))
 FEATURES = {"groups": "query heads that share a kv head", "lengths": "other numbers of queries than of keys",
             "widths": "values of another width than keys"}
 # The lengths that kernels tile by, from both sides; a pair of each is drawn, as a library may compile every shape anew.
-EDGES = ((15, 17), (33, 31), (64, 64), (63, 65), (127, 129), (1, 128), (257, 256))
+EDGES = ((15, 17), (33, 31), (64, 64), (63, 65), (127, 129), (1, 128), (257, 256), (7, 95))
 LONG = (9, 1500)
 # The factor of the queries and what is added to keys and values.
 REGIMES = ((1.0, 0.0), (4.0, 0.0), (1.0, 3.0), (1e-3, 0.0), (2.0, 0.0))
@@ -140,7 +140,7 @@ def smaller(case: Case, room: Room) -> list[Case]:
         also = {"q_len"} if size == "kv_len" and not room.lengths else set()
         if size != "q_len" or room.lengths:
             found += [replace(case, **dict.fromkeys({size, *also}, fewer))
-                      for fewer in dict.fromkeys((1, have // 2, have - 1)) if 0 < fewer < have]
+                      for fewer in dict.fromkeys((1, have // 2, have - have // 8, have - 1)) if 0 < fewer < have]
     if case.spread != 1.0 or case.offset:
         found.append(replace(case, spread=1.0, offset=0.0))
     if case.head_dim > 8 or case.value_dim > 8:

@@ -73,7 +73,10 @@ def probes(heads: bool, lengths: bool = True) -> Iterator[Probe]:
     yield Probe("softcap", ("softcap",), (made(n, n, rows, 5, spread=3.0, softcap=1.0),))
     added = 2.0 * rng.standard_normal((rows, 5))
     yield Probe("softcap", ("softcap", "bias"), (made(n, n, rows, 5, spread=3.0, softcap=1.0, bias=added),))
-    yield Probe("sinks", ("sinks",), (made(n, n, rows, 5, sinks=np.linspace(1.0, 2.0, n)),))
+    # Scores of -6, beside which a sink of -12 is nothing unless it is clipped.
+    weak = made(n, n, rows, 5, sinks=np.full(n, -12.0))
+    weak = weak.but(q=np.ones_like(weak.q), k=np.full_like(weak.k, -6.0 * DIM ** -0.5))
+    yield Probe("sinks", ("sinks",), (made(n, n, rows, 5, sinks=np.linspace(1.0, 2.0, n)), weak))
 
 
 def layout_of(stranger: Stranger) -> tuple[str | None, bool, Raised | Misshaped | None]:
