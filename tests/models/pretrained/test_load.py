@@ -141,7 +141,7 @@ def scaled(kind, **numbers):
 
 @pytest.mark.parametrize(("make", "words"), [
     (lambda path: path.write_bytes(b""), "too few|truncated|not"), (lambda path: path.write_bytes(b"GGUF"), "4 bytes are too few"),
-    (lambda path: gguf_of(path, extra=scaled("longrope", factor=2.0)), "the rotary scaling 'longrope' is not known"),
+    (lambda path: gguf_of(path, extra=scaled("longrope", factor=2.0)), "the rotary scaling 'longrope' lacks 'short_factor'"),
     (lambda path: gguf_of(path, extra=scaled("linear")), "the rotary scaling 'linear' lacks 'factor'"),
     (lambda path: gguf_of(path, heads=5), "heads"),
     (lambda path: gguf_of(path, kv_heads=3), "multiple of twice the 3 heads"),

@@ -10,6 +10,7 @@ Its files, in reading order:
     tokens.py               texts as tokens and back
     pooling.py              one vector for a text
     weights.py              the bytes of all weights, and which are not finite
+    losses.py               how surprised a model is by each token
     model.py                a loaded model
     compared.py             what a change of a model costs
     heads.py                what the heads of a model look at

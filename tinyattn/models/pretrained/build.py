@@ -18,7 +18,7 @@ from tinyattn.models.pretrained.transformer import Transformer
 from tinyattn.ops.activation import exact_gelu, gelu, relu, relu_squared, silu
 from tinyattn.ops.checks import whole
 from tinyattn.ops.files.stored import Stored
-from tinyattn.ops.positions.frequencies import Frequencies
+from tinyattn.ops.positions.frequencies import Frequencies, FrequenciesByLength
 from tinyattn.ops.types import Array
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
@@ -56,7 +56,7 @@ class Builder:
         grouped = None if self.family.fused == "by head" else config.get("num_key_value_heads")
         self.kv_heads = whole("config: num_key_value_heads", grouped or self.heads, 1, self.heads)
         self.head_dim = whole("head_dim", config.get("head_dim") or self.width // self.heads, 1)
-        self.rotations: dict[str, Frequencies] = {}
+        self.rotations: dict[str, Frequencies | FrequenciesByLength] = {}
         self.biases = self.family.biases(config)
 
     def size(self, name: str) -> int:
@@ -132,7 +132,7 @@ class Builder:
                                 self.family.norms_whole, self.config.get("clip_qkv"),
                                 {name: option for name, option in options.items() if option is not None})
 
-    def frequencies(self, kind: str) -> Frequencies:
+    def frequencies(self, kind: str) -> Frequencies | FrequenciesByLength:
         """Returns the rotary frequencies of layers of a kind, one object for all of them, so that its tables are computed once."""
         if kind not in self.rotations:
             self.rotations[kind] = frequencies_of(self.config, self.head_dim, kind)
