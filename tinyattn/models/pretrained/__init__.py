@@ -3,6 +3,7 @@
 Its files, in reading order:
 
     families.py             what each family of models is made of, as data
+    config_values.py        the values of a config, checked
     scaling.py              the rotary frequencies that a config asks for
     transformer.py          the model that all families are built into
     build.py                a model made from a config and tensors

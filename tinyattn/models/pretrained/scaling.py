@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tinyattn.models.pretrained.config_values import an_object, checked
 from tinyattn.ops.checks import whole
 from tinyattn.ops.positions import (
     Frequencies,
@@ -38,9 +39,8 @@ def parameters_of(config: Mapping[str, Any], kind: str) -> dict[str, Any]:
     {'rope_theta': 500000.0, 'rope_type': 'linear', 'type': 'linear', 'factor': 2.0}
     """
     given = config.get("rope_parameters") or {}
-    if not isinstance(given, Mapping):
-        raise ValueError(f"config: rope_parameters: expected an object, got {str(given)[:60]}")
     given = given.get(kind, given)
+    an_object(f"config: rope_parameters: {kind}", given)
     scaling = config.get("rope_scaling") or {}
     base = config.get("rope_theta", config.get("rotary_emb_base", 10000.0))
     found = {"rope_theta": base, "rope_type": scaling.get("type", "default"), **scaling, **given}
@@ -49,7 +49,7 @@ def parameters_of(config: Mapping[str, Any], kind: str) -> dict[str, Any]:
             found.setdefault(name, config[name])
     if "rotary_pct" in config:
         found.setdefault("partial_rotary_factor", config["rotary_pct"])
-    return found
+    return checked(found)
 
 
 def frequencies_of(config: Mapping[str, Any], head_dim: int, kind: str = "full_attention") -> Frequencies | FrequenciesByLength:
@@ -61,8 +61,9 @@ def frequencies_of(config: Mapping[str, Any], head_dim: int, kind: str = "full_a
     >>> frequencies_of({"rope_theta": 100.0}, 4).values
     array([1. , 0.1])
     """
-    given = parameters_of(config, kind)
-    name, base = OLDER.get(given["rope_type"], given["rope_type"]), given["rope_theta"]
+    parameters = parameters_of(config, kind)
+    name, base, given = parameters["rope_type"], parameters["rope_theta"], dict(parameters)
+    name = OLDER.get(name, name)
     if name not in KNOWN:
         raise ValueError(f"config: the rotary scaling {name!r} is not known; {', '.join(KNOWN)} are")
     unknown = set(given) - OTHER - KNOWN[name] - {"original_max_position_embeddings"}
