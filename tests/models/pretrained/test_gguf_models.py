@@ -119,3 +119,11 @@ def test_a_chat_template_that_cannot_be_rendered_or_is_unsafe_is_one_line(tmp_pa
     tokenizer = load(gguf_of(tmp_path / "a.gguf", [*tokenizer_of(), written.entry("tokenizer.chat_template", 8, written.text(template))])).tokenizer
     with pytest.raises(ValueError, match=r"^chat: the model's template cannot be rendered: .+$"):
         tokenizer.chat([{"role": "user", "content": "a"}])
+
+
+@pytest.mark.parametrize("start", [40, 999])
+def test_a_first_token_outside_of_the_embedding_is_named(tmp_path, start):
+    first = [number("tokenizer.ggml.bos_token_id", 4, start), number("tokenizer.ggml.add_bos_token", 7, True)]
+    model = load(gguf_of(tmp_path / "a.gguf", [*tokenizer_of(), *first]))
+    with pytest.raises(ValueError, match=f"a.gguf: the tokenizer gives 38 to {start}, and the embedding has 40 tokens"):
+        model.loss("ab")

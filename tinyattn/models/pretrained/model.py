@@ -77,12 +77,16 @@ class Model:
         """Returns a text as tokens (1, length); tokens (length,) are taken as they are.
 
         Raises:
-            TypeError, ValueError: neither a string nor an array of one axis, or no tokens.
+            TypeError, ValueError: neither a string nor an array of one axis, or no tokens, or a tokenizer that gives others than the
+                embedding has. IndexError: tokens outside the vocabulary.
         """
         found = self.tokenizer.encode(text) if isinstance(text, str) else index_array("text", text)
         if found.ndim != 1 or not len(found):
             raise ValueError(f"text: expected a string or tokens (length,), at least one, got shape {found.shape}")
-        return check_tokens(found[None], self.network.embedding.shape[0], "text")
+        rows = self.network.embedding.shape[0]
+        if isinstance(text, str) and not 0 <= found.min() <= found.max() < rows:
+            raise ValueError(f"{self.name}: the tokenizer gives {found.min()} to {found.max()}, and the embedding has {rows} tokens")
+        return check_tokens(found[None], rows, "text")
 
     def __call__(self, tokens: Array, *, caches: Sequence[Cache] | None = None) -> Array:
         tokens = index_array("tokens", tokens)
