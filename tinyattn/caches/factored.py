@@ -48,6 +48,7 @@ class FactorCache(GrowingCache):
 
     def __init__(self) -> None:
         super().__init__(packed)
+        self._names = self._names._replace(needed=frozenset({"heads", "kv_heads"}))
 
     def _fitting(self, q: Array, k: Array) -> Any:
         count_of(q)

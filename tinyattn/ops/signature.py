@@ -35,8 +35,9 @@ def shapes(signature: str, *, per_token: Mapping[str, str] = MappingProxyType({}
 
     `per_token` declares the options with one entry per token and their core axes, as in `{"log_decay": "(j)"}`. `shared`
     names the arrays that all heads read: callers give them without a heads axis, and the mechanism gets them with a heads
-    axis of length 1. `waiting` names the gates whose values in a token that only waits, and leaves the state as it is, are not 0;
-    None says that no token reads from the state what the last token read.
+    axis of length 1; an option of `per_token` among them reaches the mechanism as it was given. `waiting` names the gates whose
+    values in a token that only waits, and leaves the state as it is, are not 0; None says that no token reads from the state what
+    the last token read.
 
     float16 and bfloat16 arrays and options are computed in float32, and the first result is returned in the dtype of the
     arrays. Any byte order is accepted; results have the native one. Scores that overflow are inf or NaN in the result,
@@ -92,7 +93,7 @@ def shapes(signature: str, *, per_token: Mapping[str, str] = MappingProxyType({}
             if single and all(array.ndim == len(core) for array, core in zip(given, cores, strict=True)):
                 given = [array[None] for array in given]
                 for name in (*per_token, *states):
-                    if options.get(name) is not None:
+                    if name not in shared and options.get(name) is not None:
                         options[name] = each(options[name], lambda state: state[None] if hasattr(state, "ndim") else state)
             elif shared:
                 given = [np.expand_dims(array, -3) if name in shared and array.ndim > 1 else array
