@@ -139,6 +139,9 @@ def refuse_unknown(function: str, options: Iterable[str], known: Collection[str]
     name = next(name for name in options if name not in known)
     if name in names:
         raise TypeError(f"{function}: {name} is given twice, by position and by name")
+    if name == "score":
+        raise TypeError(f"{function}: unexpected keyword 'score'; "
+                        f"only attention, its grouped forms and streaming_attention take a rule")
     near = get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]}?" if near else f"it takes {', '.join(sorted(known)) or 'none'}"
     raise TypeError(f"{function}: unexpected keyword {name!r}; {hint}")
