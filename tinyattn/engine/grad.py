@@ -59,7 +59,7 @@ class Trace:
 
     def reaches_out(self, order: list[Node]) -> bool:
         """Returns whether a Tensor made before this run is among the ancestors: then a graph outside needs ours."""
-        return any(node.born < self.start for node in order)
+        return any([node.born < self.start for node in order])
 
     def leave(self, tree: Any) -> Any:
         """Returns a tree of results in which the Tensors that belong only to this run are replaced by their arrays."""

@@ -71,15 +71,17 @@ def gradients(counter, rows, inputs, micro, x, panels, widths, d_outs, d_x, d_we
         if task < tall:
             part, k0 = task // parts, task % parts * INPUTS
             for n in range(3):
-                width, count = widths[n], (widths[n] + OUTPUTS - 1) // OUTPUTS
+                # Taken out of the tuples once: each time counts a reference, and in the loops that was a fifth of the time.
+                d_out, d_weight, width = d_outs[n], d_weights[n], widths[n]
+                count = (width + OUTPUTS - 1) // OUTPUTS
                 if 0 <= part < count:
                     for row in range(0, rows, BLOCK):
                         depth = min(BLOCK, rows - row)
                         for column in range(part * OUTPUTS, min(width, part * OUTPUTS + OUTPUTS), micro):
                             for r in range(depth):
-                                scale_row(panel, r * micro, d_outs[n], (row + r) * width + column, one)
+                                scale_row(panel, r * micro, d_out, (row + r) * width + column, one)
                             for k in range(k0, min(inputs, k0 + INPUTS), ROWS):
-                                micro_add(d_weights[n], k * width + column, width, x, row * inputs + k, 1, inputs,
+                                micro_add(d_weight, k * width + column, width, x, row * inputs + k, 1, inputs,
                                           panel, 0, micro, depth)
                 part -= count
         else:
@@ -87,16 +89,16 @@ def gradients(counter, rows, inputs, micro, x, panels, widths, d_outs, d_x, d_we
             last = min(rows, first + BLOCK)
             at, begun = 0, False
             for n in range(3):
-                width = widths[n]
+                d_out, width = d_outs[n], widths[n]
                 if not width:
                     continue
                 for column in range(0, inputs, micro):
                     for row in range(first, last, ROWS):
                         if begun:
-                            micro_add(d_x, row * inputs + column, inputs, d_outs[n], row * width, width, 1, panels,
+                            micro_add(d_x, row * inputs + column, inputs, d_out, row * width, width, 1, panels,
                                       at + column * width, micro, width)
                         else:
-                            micro_set(d_x, row * inputs + column, inputs, d_outs[n], row * width, width, 1, panels,
+                            micro_set(d_x, row * inputs + column, inputs, d_out, row * width, width, 1, panels,
                                       at + column * width, micro, width)
                 begun = True
                 at += inputs * width
