@@ -94,7 +94,8 @@ def map_tree(f: Callable[..., Any], tree: Any, *rest: Any) -> Any:
         return f(tree, *rest)
     made = object.__new__(kind)
     for name in names:
-        object.__setattr__(made, name, map_tree(f, getattr(tree, name), *[getattr(r, name) for r in rest]))
+        member, others = getattr(tree, name), [getattr(r, name) for r in rest]
+        object.__setattr__(made, name, f(member, *others) if type(member) in LEAVES else map_tree(f, member, *others))
     return made
 
 
