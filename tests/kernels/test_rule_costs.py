@@ -74,7 +74,8 @@ def test_few_queries_are_the_definitions(name):
 
 
 @pytest.mark.parametrize("shape", [(2, 4, 70, 90), (70, 90)], ids=["per pair", "shared by heads"])
-def test_the_gradient_of_a_number_per_pair_is_right_for_any_number_of_threads(shape):
+def test_the_gradient_of_a_number_per_pair_is_right_for_any_number_of_threads(shape, monkeypatch):
+    monkeypatch.setattr(sys.modules["tinyattn.kernels.tiles.threads"], "LEAST_WORK", 1)
     found = []
     for door, count in ((definitions, 1), (kernels, 1), (kernels, 3)):
         with kernels.threads(count):
@@ -82,6 +83,13 @@ def test_the_gradient_of_a_number_per_pair_is_right_for_any_number_of_threads(sh
     for want, one, three in zip(*found, strict=True):
         np.testing.assert_allclose(one, want, rtol=0, atol=1e-12 * np.abs(want).max())
         assert one.tobytes() == three.tobytes()
+
+
+@pytest.mark.parametrize(("shape", "expected"), [((2, 4, 4, 5), (8, 1)), ((4, 5), (2, 2)), ((2, 1, 4, 5), (2, 2)), ((4, 1, 5), (8, 8)), ((), (8, 8))])
+def test_tiles_that_may_run_at_once_add_to_one_copy_only_where_they_share_no_number(shape, expected):
+    full, dtype = (2, 4, 4, 5), np.dtype(np.float64)
+    rule = check_score(ScoreRule(lambda s, i, j, a: s + a * s, np.ones(shape)), full, dtype)
+    assert tiles.compiled_rule(rule, full, dtype).copies(8) == expected
 
 
 @pytest.mark.parametrize(("shape", "most"), [((1, 4, 512, 512), 7), ((512, 512), 12)], ids=["per pair", "shared by heads"])
