@@ -41,7 +41,7 @@ def drawn(kind, kv_len, q_len=None, dtype=np.float64, heads=4, seed=0):
 
 
 def kernel(p):
-    if "read" in p or "beta" in p and p.get("log_decay", p["beta"]).ndim == p["k"].ndim:
+    if "read" in p or ("beta" in p and p.get("log_decay", p["beta"]).ndim == p["k"].ndim):
         return reading_states(p["q"], p["k"], p["v"], p["log_decay"], p.get("read"), p.get("write"), p.get("beta"), p["state"], 0.7)
     return states(p["q"], p["k"], p["v"], p.get("log_decay"), p.get("beta"), p["state"], 0.7)
 
