@@ -4,6 +4,8 @@ import os
 import platform
 import subprocess
 import sys
+import tracemalloc
+from functools import partial
 
 import numpy as np
 import pytest
@@ -184,6 +186,35 @@ def test_few_tokens_are_taken_one_by_one(monkeypatch):
     kernel(drawn("both", primitive.FEW + 1))
     kernel(drawn("channel", 20))
     assert called == [primitive.step, primitive.forward, primitive.channel_forward]
+
+
+LENGTH = 1 << 15
+LONG = {"simple_gated_linear_attention": ("log_decay", (1, LENGTH)), "gated_linear_attention": ("log_decay", (1, LENGTH, 64)),
+        "delta_rule": ("beta", (1, LENGTH)), "linear_attention": (None, None)}
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_a_long_text_takes_what_comes_and_goes_and_at_most_twice_the_values(name):
+    rng, (gate, shape) = RNG(0), LONG[name]
+    given = {part: rng.standard_normal((1, LENGTH, 64), np.float32) / 8 for part in ("q", "k", "v")}
+    if shape is not None:
+        given[gate] = rng.random(shape, np.float32) * np.float32(-1 if gate == "log_decay" else 1)
+    mechanism = partial(getattr(kernels, name), **{} if shape else {"causal": True})
+
+    def both(t):
+        out, pull = vjp(lambda x: mechanism(**x), t)
+        return out, pull(out)
+
+    both({n: x[:, :100] for n, x in given.items()})
+    tracemalloc.start()
+    try:
+        out, slope = both(given)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    # vjp keeps a copy of what it is given, and returns copies of the gradients.
+    arrays = sum(x.nbytes for x in given.values()) + out.nbytes + 2 * sum(x.nbytes for x in slope.values())
+    assert peak < arrays + 2 * out.nbytes, f"{(peak - arrays) / out.nbytes:.2f} times the size of v"
 
 
 def check_all(dtype, kinds):
