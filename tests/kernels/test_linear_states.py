@@ -41,24 +41,34 @@ def side(door, **options):
     return f
 
 
-@pytest.mark.parametrize("normalize", [True, False])
-@pytest.mark.parametrize("name", MAPS)
-@pytest.mark.parametrize(("q_len", "kv_len"), [(0, 0), (1, 1), (8, 8), (9, 9), (64, 64), (65, 65), (40, 130)])
-def test_all_gradients_are_those_of_the_recurrence(name, normalize, q_len, kv_len):
-    p = drawn(q_len, kv_len, normalize)
+def check(name, normalize, q_len, kv_len, dtype=np.float64):
+    """Compares outputs and gradients with those of the definitions in float64."""
+    p = drawn(q_len, kv_len, normalize, dtype)
     if name == "none":  # features may be negative; the total weights of these are not near 0, where means are of any size
         p["q"], p["k"] = 0.1 + np.abs(p["q"]), 0.1 + np.abs(p["k"])
     for options in ({"causal": True, "scale": -0.7}, {"causal": False, "scale": 2.0}):
         options["feature_map"] = MAPS[name]
-        close(slopes(side(kernels.linear_attention, **options), p),
-              slopes(side(definitions.linear_attention_recurrent if options["causal"] else definitions.linear_attention, **options), p))
+        definition = definitions.linear_attention_recurrent if options["causal"] else definitions.linear_attention
+        truth = slopes(side(definition, **options), {n: x.astype(np.float64) for n, x in p.items()})
+        close(slopes(side(kernels.linear_attention, **options), p), truth, dtype)
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+@pytest.mark.parametrize("name", MAPS)
+@pytest.mark.parametrize(("q_len", "kv_len"), [(0, 0), (1, 1), (8, 8), (9, 9), (64, 64), (65, 65), (40, 130)])
+def test_all_gradients_are_those_of_the_recurrence(name, normalize, q_len, kv_len):
+    check(name, normalize, q_len, kv_len)
+
+
+def check_all(dtype):
+    """What `test_states` runs uncompiled, and with narrow registers and bounds checked."""
+    for name in ("elu + 1", "relu"):
+        check(name, True, 40, 66, dtype)
 
 
 @pytest.mark.parametrize("name", ["elu + 1", "relu"])
 def test_in_float32_the_errors_are_those_of_float32(name):
-    p, options = drawn(500, 700, True, np.float32), {"causal": True, "feature_map": MAPS[name]}
-    close(slopes(side(kernels.linear_attention, **options), p),
-          slopes(side(definitions.linear_attention_recurrent, **options), {n: x.astype(np.float64) for n, x in p.items()}), np.float32)
+    check(name, True, 500, 700, np.float32)
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.0])

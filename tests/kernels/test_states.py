@@ -228,20 +228,22 @@ def check_all(dtype, kinds):
 
 
 def run(call, **environment):
-    """Runs check_all in another process."""
-    code = f"import sys; sys.path[:0] = ['tests/kernels']; import numpy as np, test_states as t; t.check_all({call})"
+    """Runs checks in another process."""
+    code = f"import sys; sys.path[:0] = ['tests/kernels']; import numpy as np, test_linear_states, test_states as t; {call}"
     made = subprocess.run([sys.executable, "-W", "error", "-c", code], env={**os.environ, **environment}, capture_output=True,
                           text=True, check=False)
     assert made.returncode == 0, made.stderr
 
 
 def test_uncompiled_the_kernels_are_the_same():
-    run("np.float64, t.KINDS + t.READING", NUMBA_DISABLE_JIT="1")
+    run("t.check_all(np.float64, t.KINDS + t.READING); test_linear_states.check_all(np.float64)", NUMBA_DISABLE_JIT="1")
 
 
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="names x86 processors")
-@pytest.mark.parametrize("kinds", [("added", "scalar", "corrected", "both"), ("channel", "steep", *READING)], ids=["shared", "per channel"])
-def test_with_registers_of_16_bytes_and_bounds_checked(kinds, tmp_path):
+@pytest.mark.parametrize("call", [
+    "t.check_all(np.float32, ('added', 'scalar', 'corrected', 'both')); test_linear_states.check_all(np.float32)",
+    "t.check_all(np.float32, ('channel', 'steep', *t.READING))"], ids=["shared", "per channel"])
+def test_with_registers_of_16_bytes_and_bounds_checked(call, tmp_path):
     # Compiled without optimisation, which takes half as long and changes neither the width of registers nor what is checked.
-    run(f"np.float32, {kinds}", NUMBA_CPU_NAME="x86-64", NUMBA_CPU_FEATURES="+sse2,-avx", NUMBA_BOUNDSCHECK="1", NUMBA_OPT="0",
+    run(call, NUMBA_CPU_NAME="x86-64", NUMBA_CPU_FEATURES="+sse2,-avx", NUMBA_BOUNDSCHECK="1", NUMBA_OPT="0",
         NUMBA_CACHE_DIR=str(tmp_path))
