@@ -106,3 +106,11 @@ def test_a_feature_map_that_cannot_be_hashed_is_called():
 
     q, k, v = np.random.default_rng(0).standard_normal((3, 2, 70, 4))
     close((kernels.linear_attention(q, k, v, feature_map=Doubled()),), (definitions.linear_attention(q, k, v, feature_map=Doubled()),))
+
+
+def test_where_total_weights_cancel_sums_are_not_divided_and_weights_have_no_gradient():
+    signs = np.where(np.arange(90) % 2, -1.0, 1.0)[None, :, None]
+    v = np.random.default_rng(0).standard_normal((1, 90, 3))
+    found = [vjp(lambda t, door=door: door.linear_attention(*t, feature_map=None, causal=True), (np.abs(signs), signs, v))
+             for door in (definitions, kernels)]
+    close((found[1][0], *found[1][1](np.cos(v))), (found[0][0], *found[0][1](np.cos(v))))

@@ -4,6 +4,7 @@ Its files, in reading order:
 
     rows.py                 rows brought into tiles
     registers.py            steps on a row of a micro tile
+    chunk.py                what is the same for every chunk of tokens
     fading.py               how far a state has faded between two tokens
     solve.py                the triangular systems of the delta rule
     features.py             feature maps of rows, elu + 1 and ReLU

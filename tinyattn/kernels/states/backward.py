@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from tinyattn.kernels.states.chunk import end_of_chunk
 from tinyattn.kernels.states.correcting import correction_gradients
 from tinyattn.kernels.states.fading import decay_gradient, fade, fill_fading, flow_of
 from tinyattn.kernels.states.features import before_features, load_features
-from tinyattn.kernels.states.forward import end_of_chunk, write
+from tinyattn.kernels.states.forward import write
 from tinyattn.kernels.states.normaliser import add_keys, reciprocals, through_weights, weight_gradients
 from tinyattn.kernels.states.rows import (
     add_scaled,

@@ -5,35 +5,27 @@ from __future__ import annotations
 
 import numpy as np
 
+from tinyattn.kernels.states.chunk import add_tokens, end_of_chunk, read_state, read_tokens
 from tinyattn.kernels.states.fading import fade, fade_below, fill_fading
 from tinyattn.kernels.states.features import load_features
 from tinyattn.kernels.states.normaliser import add_keys, reciprocals, total_weights
 from tinyattn.kernels.states.rows import load_rows, load_state, scale_all, scale_rows, scaled_rows, store_rows, store_state
 from tinyattn.kernels.states.solve import substitute_down
 from tinyattn.kernels.tiles.jit import compiled, inlined
-from tinyattn.kernels.tiles.product import product_add, product_set
+from tinyattn.kernels.tiles.product import product_set
 from tinyattn.kernels.tiles.threads import next_task
 from tinyattn.kernels.tiles.vector import pack_rows, put_row, transpose_rows
 
 
 @inlined
-def end_of_chunk(start, sizes):
-    """Returns where the chunk ends that begins at a key: the first token that has a query begins a chunk too."""
-    first = sizes.kv_len - sizes.q_len
-    return min(start + sizes.chunk, first if start < first else sizes.kv_len)
-
-
-@inlined
 def write(state, keys, faded, until, total, fades, x, rows, sizes):
     """Replaces the state S by total S + (K until)^T X; `faded` is a tile for K until."""
-    chunk, head_width, micro = sizes.chunk, sizes.head_width, sizes.micro_columns
     source = keys
     if fades:
-        scale_all(state, state.dtype.type(total), micro)
-        scaled_rows(faded, keys, head_width, rows, until, micro)
+        scale_all(state, state.dtype.type(total), sizes.micro_columns)
+        scaled_rows(faded, keys, sizes.head_width, rows, until, sizes.micro_columns)
         source = faded
-    product_add(state, 0, micro, head_width * micro, source, 0, 1, head_width, x, chunk * micro, head_width, sizes.value_width, rows,
-                micro, -chunk - head_width, chunk)
+    add_tokens(state, source, x, rows, sizes)
 
 
 @inlined
@@ -46,8 +38,7 @@ def corrections(x, lower, keys, keys_t, values, tile, state, since, between, str
     product_set(lower, 0, chunk, micro, keys, 0, head_width, 1, keys_t, head_width * micro, rows, rows, sizes.head_dim, micro,
                 -chunk, 0)
     fade_below(lower, between, strength, rows, chunk, micro)
-    product_set(tile, 0, value_width, micro, keys, 0, head_width, 1, state, head_width * micro, rows, value_width, sizes.head_dim,
-                micro, -chunk - value_width, chunk + value_width)
+    read_state(tile, keys, state, rows, sizes)
     for i in range(rows):
         stored, wanted = tile[i * value_width : (i + 1) * value_width], values[i * value_width : (i + 1) * value_width]
         beta, factor = strength[i], since[i]
@@ -111,15 +102,13 @@ def forward(counter, sizes, scale, feature, q, q_at, q_step, k, k_at, k_step, v,
                     at = line * sizes.q_len + start - first
                     load_features(queries, head_width, chunk, q, q_at[line] + (start - first) * q_step, q_step, rows, sizes.head_dim,
                                   feature, micro)
-                    product_set(tile, 0, value_width, micro, queries, 0, head_width, 1, state, head_width * micro, rows, value_width,
-                                sizes.head_dim, micro, -chunk - value_width, chunk + value_width)
+                    read_state(tile, queries, state, rows, sizes)
                     if fades:
                         scale_rows(tile, value_width, rows, since, micro)
                     product_set(scores, 0, chunk, micro, queries, 0, head_width, 1, keys_t, head_width * micro, rows, rows,
                                 sizes.head_dim, micro, -chunk, 0)
                     fade(scores, between, rows, chunk, micro)
-                    product_add(tile, 0, value_width, micro, scores, 0, chunk, 1, x, chunk * micro, rows, value_width, rows, micro,
-                                -chunk, 0)
+                    read_tokens(tile, scores, x, rows, sizes)
                     if normalizes:
                         total_weights(factors, scores, queries, total, rows, chunk, head_width)
                         for i in range(rows):
