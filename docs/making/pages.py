@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import ast
 import difflib
 import inspect
 import re
-import sys
-import textwrap
-from pathlib import Path
 
 import tinyattn
-from making import lawbook, pictures
+from making import lawbook, margin, pictures
 from tinyattn import definitions
 from tinyattn.catalog import ROWS
 from tinyattn.catalog.row import Row
 
-ROOT = Path(__file__).resolve().parents[2]
-WRITTEN = ("Idea", "When to use it", "Formula", "Only here", "Neighbours", "Elsewhere")
-MARGIN = "Line by line"  # a section that a page may have: the lines of the definition whose reason is not plain to see
+WRITTEN = ("Idea", "When to use it", "Formula", "Only here", "Line by line", "Neighbours", "Elsewhere")
 # Where in a paper the formula stands, by its number on arXiv.
 WHERE = {
     "1706.03762": "section 3.2.1, equation (1)", "2410.05258": "section 2.1", "2405.18719": "section 4", "2004.05150": "section 3.1",
@@ -35,14 +29,14 @@ SECTIONS = ("The idea", "When to use it", "Formula", "Picture", "Only here", "De
 def fragments(text: str) -> dict[str, str]:
     r"""Returns the sections that were written by hand; ValueError where one is missing, empty, unknown or out of order.
 
-    >>> fragments("# Idea\nTwo.\n\n# Formula\n")
+    >>> fragments("# Idea\nTwo.\n\n# Formula\n")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    ValueError: expected the sections Idea, When to use it, Formula, Only here, Neighbours, Elsewhere with words in each, got Idea
+    ValueError: expected the sections Idea, When to use it, ..., Neighbours, Elsewhere with words in each, got Idea
     """
     parts = re.split(r"^# (.+)\n", text, flags=re.M)
     found = {name.strip(): body.strip() for name, body in zip(parts[1::2], parts[2::2], strict=True)}
     held = [name for name, body in found.items() if body]
-    if [name for name in held if name != MARGIN] != list(WRITTEN):
+    if held != list(WRITTEN):
         raise ValueError(f"expected the sections {', '.join(WRITTEN)} with words in each, got {', '.join(held)}")
     return found
 
@@ -67,29 +61,6 @@ def differences(text: str) -> str:
 def raw(markup: str) -> str:
     """Returns HTML as a MyST block that passes it into the page unchanged."""
     return f"````{{raw}} html\n{markup}\n````"
-
-
-def included(row: Row) -> str:
-    """Returns the definition and its other forms as inclusions of their source."""
-    def literal(function: object) -> str:
-        path = Path(inspect.getsourcefile(inspect.unwrap(function)) or "").resolve().relative_to(ROOT)  # type: ignore[arg-type]
-        name = inspect.unwrap(function).__name__  # type: ignore[arg-type]
-        return f"```{{literalinclude}} /../{path}\n:pyobject: {name}\n:caption: {path}\n```"
-
-    shown = [row.definition, *helpers(row.definition)]
-    forms = [form for form in row.forms.values() if inspect.isfunction(inspect.unwrap(form)) and form is not row.definition]
-    hidden = "".join(f"\n<details><summary>{form.__name__}</summary>\n\n{literal(form)}\n\n</details>\n" for form in forms)
-    return "\n\n".join(map(literal, shown)) + "\n" + hidden
-
-
-def helpers(function: object) -> list[object]:
-    """Returns the functions of a definition's own file that it calls, without those that check its arguments."""
-    module = sys.modules[inspect.unwrap(function).__module__]  # type: ignore[arg-type]
-    tree = ast.parse(textwrap.dedent(inspect.getsource(inspect.unwrap(function))))  # type: ignore[arg-type]
-    names = [node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and not node.id.startswith("check_")]
-    own = [getattr(module, name, None) for name in dict.fromkeys(names)]
-    return [value for value in own if inspect.isfunction(value) and value.__module__ == module.__name__
-            and not hasattr(value, "signature")]
 
 
 def called(name: str) -> str:
@@ -127,18 +98,6 @@ def ways(row: Row) -> str:
     return "\n".join(["| form | call | runs as |", "|---|---|---|", *lines])
 
 
-def lines_of(row: Row, told: str) -> str:
-    """Returns the lines of a definition with the reason for each, as a table; ValueError for a line that is not there."""
-    if not told:
-        return ""
-    text, rows = inspect.getsource(inspect.unwrap(row.definition)), []
-    for code, reason in re.findall(r"^- `(.+?)`: (.+(?:\n  .+)*)", told, re.M):
-        if code not in text:
-            raise ValueError(f"Line by line: the definition has no {code}")
-        rows.append(f"| `{code}` | {' '.join(reason.split())} |")
-    return "\n".join(["", "**Line by line**", "", "| the line | why |", "|---|---|", *rows, ""])
-
-
 def mechanism(row: Row, written: str) -> str:
     """Returns the whole page of a mechanism as MyST Markdown."""
     by_hand = fragments(written)
@@ -151,7 +110,7 @@ def mechanism(row: Row, written: str) -> str:
         by_hand["Formula"],
         f"{raw(flow)}\n\n{seen}",
         by_hand["Only here"],
-        included(row) + lines_of(row, by_hand.get(MARGIN, "")),
+        margin.code(row, by_hand["Line by line"]),
         f"{ways(row)}\n\nTime: `{row.cost}`. {cache}\n\n{raw(growth)}\n\n{grew}",
         lawbook.of_row(row),
         differences(by_hand["Neighbours"]),
