@@ -62,7 +62,8 @@ def table(found: Iterable[Note]) -> str:
         for note in found:
             yield f"| `{note.code.replace('|', chr(92) + '|')}` | {note.why} |"
 
-    return "\n".join(["**Line by line**", "", "| the marked line | why |", "|---|---|", *rows()])
+    head = ["**Line by line**", "", ":::{container} margin", "", "| the marked line | why |", "|---|---|"]
+    return "\n".join([*head, *rows(), "", ":::"])
 
 
 def literal(function: Any, marked: Iterable[int] = ()) -> str:

@@ -15,13 +15,18 @@ from tinyattn.catalog.row import Row
 WRITTEN = ("Idea", "When to use it", "Formula", "Only here", "Line by line", "Neighbours", "Elsewhere")
 # Where in a paper the formula stands, by its number on arXiv.
 WHERE = {
-    "1706.03762": "section 3.2.1, equation (1)", "2410.05258": "section 2.1", "2405.18719": "section 4", "2004.05150": "section 3.1",
+    "1706.03762": "section 3.2.1, equation (1)", "2410.05258": "section 2.1", "2405.18719": "section 4, equations (3) to (6)",
+    "2004.05150": "section 3.1",
     "2007.14062": "section 2", "2001.04451": "section 2", "2502.11089": "section 3", "2502.13189": "section 2.2",
     "2309.17453": "section 3.2", "2009.14794": "lemma 1", "2202.08791": "section 3.2", "2006.04768": "equation (7)",
     "2102.03902": "section 3", "2307.08621": "section 2, equations (5) to (7)", "2312.06635": "section 4", "2406.06484": "section 3",
     "2412.06464": "equation (10)", "2405.21060": "section 3", "2402.18668": "section 4", "2305.13245": "section 2",
-    "2402.17463": "section 3", "2103.14030": "section 3.2", "2309.12307": "section 3.2", "1807.06521": "equation (3)",
-    "2405.04434": "section 2.1.2"}
+    "2402.17463": "section 3", "2103.14030": "section 3.2, equation (4)", "2309.12307": "section 3.2", "1807.06521": "equation (3)",
+    "2405.04434": "section 2.1.2", "2205.14135": "algorithm 1", "1805.02867": "algorithm 3", "2112.05682": "section 2",
+    "1911.02150": "section 3", "1901.02860": "section 3.3", "1602.02068": "section 2", "2006.16236": "section 3.2",
+    "2006.03654": "section 3.1", "2111.09883": "section 3.2", "2104.09864": "section 3.2", "1905.07799": "section 2.2",
+    "2405.04517": "section 2.3", "2104.13840": "section 3.2", "1508.04025": "section 3.2", "1904.10509": "section 4",
+    "2204.07143": "section 3.1", "2003.07853": "section 3", "2112.01526": "section 4.1"}
 SECTIONS = ("The idea", "When to use it", "Formula", "Picture", "Only here", "Definition", "What it costs",
             "Laws", "Neighbours", "Elsewhere", "Papers")
 
@@ -116,7 +121,8 @@ def mechanism(row: Row, written: str) -> str:
         differences(by_hand["Neighbours"]),
         by_hand["Elsewhere"],
         "\n".join(f"- {paper.authors} {paper.year}, [arXiv:{paper.arxiv}](https://arxiv.org/abs/{paper.arxiv})"
-                  + (f": {WHERE[paper.arxiv]}" if paper.arxiv in WHERE else "") for paper in row.papers),
+                  + (f": [{WHERE[paper.arxiv]}](https://arxiv.org/pdf/{paper.arxiv})" if paper.arxiv in WHERE else "")
+                  for paper in row.papers),
     )
     sections = "\n\n".join(f"## {name}\n\n{body}" for name, body in zip(SECTIONS, bodies, strict=True))
     return f"# {lawbook.readable(row.name)}\n\n*{row.says}*\n\n{sections}\n"
