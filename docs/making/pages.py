@@ -103,6 +103,18 @@ def ways(row: Row) -> str:
     return "\n".join(["| form | call | runs as |", "|---|---|---|", *lines])
 
 
+def place(row: Row) -> str:
+    """Returns where the formula stands in its papers, as links, or nothing where that is not known.
+
+    >>> from tinyattn.catalog import find
+    >>> print(place(find("multi_query_attention")).strip())
+    In the paper: [Shazeer 2019, section 3](https://arxiv.org/pdf/1911.02150).
+    """
+    links = [f"[{paper.authors} {paper.year}, {WHERE[paper.arxiv]}](https://arxiv.org/pdf/{paper.arxiv})"
+             for paper in row.papers if paper.arxiv in WHERE]
+    return f"\n\nIn the paper: {'; '.join(links)}." if links else ""
+
+
 def mechanism(row: Row, written: str) -> str:
     """Returns the whole page of a mechanism as MyST Markdown."""
     by_hand = fragments(written)
@@ -112,7 +124,7 @@ def mechanism(row: Row, written: str) -> str:
     bodies = (
         f"{by_hand['Idea']}\n\n{facts(row)}",
         by_hand["When to use it"],
-        by_hand["Formula"],
+        by_hand["Formula"] + place(row),
         f"{raw(flow)}\n\n{seen}",
         by_hand["Only here"],
         margin.code(row, by_hand["Line by line"]),
@@ -121,7 +133,6 @@ def mechanism(row: Row, written: str) -> str:
         differences(by_hand["Neighbours"]),
         by_hand["Elsewhere"],
         "\n".join(f"- {paper.authors} {paper.year}, [arXiv:{paper.arxiv}](https://arxiv.org/abs/{paper.arxiv})"
-                  + (f": [{WHERE[paper.arxiv]}](https://arxiv.org/pdf/{paper.arxiv})" if paper.arxiv in WHERE else "")
                   for paper in row.papers),
     )
     sections = "\n\n".join(f"## {name}\n\n{body}" for name, body in zip(SECTIONS, bodies, strict=True))
