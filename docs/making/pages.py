@@ -146,10 +146,13 @@ def index() -> str:
         folders.setdefault(inspect.unwrap(row.definition).__module__.split(".")[2], []).append(row)
     text = []
     for folder, rows in folders.items():
-        cache = {row.name: f"`{row.cache_formula}`" if row.cache_bytes else "" for row in rows}
-        table = "\n".join(f"| [{lawbook.readable(row.name)}](/mechanisms/{row.name}.md) | {row.says} | {cache[row.name]} |"
-                          for row in rows)
+        heads = ["mechanism", "what it does"]
+        cells = [[f"[{lawbook.readable(row.name)}](/mechanisms/{row.name}.md)", row.says] for row in rows]
+        if any(row.cache_bytes for row in rows):
+            heads.append("cache bytes")
+            cells = [[*cell, f"`{row.cache_formula}`" if row.cache_bytes else ""] for cell, row in zip(cells, rows, strict=True)]
+        table = "\n".join(f"| {' | '.join(line)} |" for line in (heads, ["---"] * len(heads), *cells))
         tree = "\n".join(f"/mechanisms/{row.name}" for row in rows)
-        text.append(f"## {folder.capitalize()}\n\n| mechanism | what it does | cache bytes |\n|---|---|---|\n{table}\n\n"
+        text.append(f"## {folder.capitalize()}\n\n{table}\n\n"
                     f"```{{toctree}}\n:hidden:\n\n{tree}\n```\n")
     return "\n".join(text)
