@@ -239,6 +239,7 @@ def test_uncompiled_the_kernels_are_the_same():
     run("t.check_all(np.float64, t.KINDS + t.READING); test_linear_states.check_all(np.float64)", NUMBA_DISABLE_JIT="1")
 
 
+@pytest.mark.machine
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="names x86 processors")
 @pytest.mark.parametrize("call", [
     "t.check_all(np.float32, ('added', 'scalar', 'corrected', 'both')); test_linear_states.check_all(np.float32)",

@@ -12,7 +12,9 @@ import numpy as np
 
 from tests.testing.conform.wrong import WRONG
 from tinyattn.definitions import attention, attention_with_lse
+from tinyattn.engine import vjp
 from tinyattn.testing import MUSEUM, conform
+from tinyattn.testing.broken import gradient
 
 # Twins of a hand-made kernel under another name; the others have the name of their twin.
 TWIN = {"base 2": None, "10 % too hot": None, "0.1 % too hot": None, "zeros": None, "last_block_dropped": "last_block_dropped",
@@ -35,12 +37,26 @@ def museum():
 
 
 def stored(kernel, dtype):
-    """Returns a kernel that computes in float32 and stores its output in another dtype."""
+    """Returns a kernel that computes in float32 and stores its output in another dtype; what it does to its arguments stays."""
     def narrow(q, k, v, **options):
         wide = {name: x.astype(np.float32) if getattr(x, "dtype", None) == dtype else x for name, x in options.items()}
-        out = kernel(*(x.astype(np.float32) for x in (q, k, v)), **wide)
-        return tuple(x.astype(dtype) for x in out) if isinstance(out, tuple) else out.astype(dtype)
+        arrays = [x.astype(np.float32) for x in (q, k, v)]
+        out = kernel(*arrays, **wide)
+        for given, changed in zip((q, k, v), arrays, strict=True):
+            given[...] = changed
+        outs = [x.astype(dtype) if x.dtype == np.float32 else x for x in (out if isinstance(out, tuple) else (out,))]
+        return tuple(outs) if isinstance(out, tuple) else outs[0]
     return narrow
+
+
+def backward_of(kernel, dtype):
+    """Returns the backward of a kernel that computes in float32, its gradients stored in another dtype."""
+    def backward(q, k, v, d_out, **options):
+        single = [x.astype(np.float32) for x in (q, k, v)]
+        wide = {name: x.astype(np.float32) if getattr(x, "dtype", None) == dtype else x for name, x in options.items()}
+        _, pull = vjp(lambda given: kernel(*given, **wide), tuple(single))
+        return tuple(x.astype(dtype) for x in pull(d_out.astype(np.float32)))
+    return backward
 
 
 def judged(kernel, like="attention", dtype="float32", **options):
@@ -49,6 +65,12 @@ def judged(kernel, like="attention", dtype="float32", **options):
     report = conform(given, like=like, dtype=dtype, **{"gradients": dtype == "float32", **options})
     named = [name for finding in report.findings for name in re.findall(r"`(\w+)` \(", finding.nearest)]
     return report, named[0] if named else ""
+
+
+def of_gradients(name, kernel, dtype):
+    """Returns the options of `conform` for a twin whose fault is in its gradients, which 16-bit kernels pass as `backward`."""
+    wrong = any(twin is gradient.__dict__.get(twin.name) for twin in MUSEUM if twin.name == name)
+    return {"backward": backward_of(kernel, dtype), "gradients": True} if wrong and dtype not in ("float32", "float64") else {}
 
 
 def main():
@@ -65,7 +87,7 @@ def main():
         if given.names and not any(word in name for word in given.names):
             continue
         started = time.monotonic()
-        report, named = judged(kernel, like, given.dtype, seed=given.seed)
+        report, named = judged(kernel, like, given.dtype, seed=given.seed, **of_gradients(name, kernel, given.dtype))
         first = report.findings[0].question if report.findings else ""
         right = "" if twin is None else "yes" if named == twin else "no"
         print(f"| {name} | {report.verdict} | {first} | {named} | {right} | {time.monotonic() - started:.1f} |", flush=True)
