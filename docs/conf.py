@@ -29,8 +29,8 @@ html_copy_source = False
 html_show_sphinx = False
 html_theme_options = {
     "light_css_variables": {"color-brand-primary": "#1f5f99", "color-brand-content": "#1f5f99", "font-stack": "system-ui, sans-serif",
-                            "font-stack--monospace": "ui-monospace, Menlo, Consolas, monospace"},
-    "dark_css_variables": {"color-brand-primary": "#7db8ef", "color-brand-content": "#7db8ef"},
+                            "font-stack--monospace": "ui-monospace, Menlo, Consolas, monospace", "color-marked-line": "#e9f1f8"},
+    "dark_css_variables": {"color-brand-primary": "#7db8ef", "color-brand-content": "#7db8ef", "color-marked-line": "#1b2b3d"},
 }
 copybutton_prompt_text, copybutton_prompt_is_regexp = r">>> |\.\.\. ", True  # a copied example runs as it is
 

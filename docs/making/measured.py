@@ -24,7 +24,7 @@ START = """# Measured on a real model
 What papers claim, and what was measured here on `{name}`, on {date} with Python {python}, {versions}, in float32, on CPU.
 The text is {text}, read as {count:,} tokens by the model's tokenizer. The [chapter](9_real_models.md) explains
 the experiments and runs them on a small model. `python docs/making/measured.py FILE docs/reading/measured.md` writes this page; for a
-model of 135 million parameters it takes about an hour.
+model of 135 million parameters it takes about half an hour.
 """
 # Tokens of the first three experiments, and windows that are tried.
 TOKENS, WINDOWS, FIRSTS = 1024, (64, 256, 512), (0, 1, 4)

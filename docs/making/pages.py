@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
-import ast
 import difflib
 import inspect
 import re
-import sys
-import textwrap
-from pathlib import Path
 
 import tinyattn
-from making import lawbook, pictures
+from making import lawbook, margin, pictures
 from tinyattn import definitions
 from tinyattn.catalog import ROWS
 from tinyattn.catalog.row import Row
 
-ROOT = Path(__file__).resolve().parents[2]
-WRITTEN = ("Idea", "When to use it", "Formula", "Only here", "Neighbours", "Elsewhere")
-MARGIN = "Line by line"  # a section that a page may have: the lines of the definition whose reason is not plain to see
+WRITTEN = ("Idea", "When to use it", "Formula", "Only here", "Line by line", "Neighbours", "Elsewhere")
 # Where in a paper the formula stands, by its number on arXiv.
 WHERE = {
-    "1706.03762": "section 3.2.1, equation (1)", "2410.05258": "section 2.1", "2405.18719": "section 4", "2004.05150": "section 3.1",
+    "1706.03762": "section 3.2.1, equation (1)", "2410.05258": "section 2.1", "2405.18719": "section 4, equations (3) to (6)",
+    "2004.05150": "section 3.1",
     "2007.14062": "section 2", "2001.04451": "section 2", "2502.11089": "section 3", "2502.13189": "section 2.2",
     "2309.17453": "section 3.2", "2009.14794": "lemma 1", "2202.08791": "section 3.2", "2006.04768": "equation (7)",
     "2102.03902": "section 3", "2307.08621": "section 2, equations (5) to (7)", "2312.06635": "section 4", "2406.06484": "section 3",
     "2412.06464": "equation (10)", "2405.21060": "section 3", "2402.18668": "section 4", "2305.13245": "section 2",
-    "2402.17463": "section 3", "2103.14030": "section 3.2", "2309.12307": "section 3.2", "1807.06521": "equation (3)",
-    "2405.04434": "section 2.1.2"}
+    "2402.17463": "section 3", "2103.14030": "section 3.2, equation (4)", "2309.12307": "section 3.2", "1807.06521": "equation (3)",
+    "2405.04434": "section 2.1.2", "2205.14135": "algorithm 1", "1805.02867": "algorithm 3", "2112.05682": "section 2",
+    "1911.02150": "section 3", "1901.02860": "section 3.3", "1602.02068": "section 2", "2006.16236": "section 3.2",
+    "2006.03654": "section 3.1", "2111.09883": "section 3.2", "2104.09864": "section 3.2", "1905.07799": "section 2.2",
+    "2405.04517": "section 2.3", "2104.13840": "section 3.2", "1508.04025": "section 3.2", "1904.10509": "section 4",
+    "2204.07143": "section 3.1", "2003.07853": "section 3", "2112.01526": "section 4.1"}
 SECTIONS = ("The idea", "When to use it", "Formula", "Picture", "Only here", "Definition", "What it costs",
             "Laws", "Neighbours", "Elsewhere", "Papers")
 
@@ -35,14 +34,14 @@ SECTIONS = ("The idea", "When to use it", "Formula", "Picture", "Only here", "De
 def fragments(text: str) -> dict[str, str]:
     r"""Returns the sections that were written by hand; ValueError where one is missing, empty, unknown or out of order.
 
-    >>> fragments("# Idea\nTwo.\n\n# Formula\n")
+    >>> fragments("# Idea\nTwo.\n\n# Formula\n")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    ValueError: expected the sections Idea, When to use it, Formula, Only here, Neighbours, Elsewhere with words in each, got Idea
+    ValueError: expected the sections Idea, When to use it, ..., Neighbours, Elsewhere with words in each, got Idea
     """
     parts = re.split(r"^# (.+)\n", text, flags=re.M)
     found = {name.strip(): body.strip() for name, body in zip(parts[1::2], parts[2::2], strict=True)}
     held = [name for name, body in found.items() if body]
-    if [name for name in held if name != MARGIN] != list(WRITTEN):
+    if held != list(WRITTEN):
         raise ValueError(f"expected the sections {', '.join(WRITTEN)} with words in each, got {', '.join(held)}")
     return found
 
@@ -67,29 +66,6 @@ def differences(text: str) -> str:
 def raw(markup: str) -> str:
     """Returns HTML as a MyST block that passes it into the page unchanged."""
     return f"````{{raw}} html\n{markup}\n````"
-
-
-def included(row: Row) -> str:
-    """Returns the definition and its other forms as inclusions of their source."""
-    def literal(function: object) -> str:
-        path = Path(inspect.getsourcefile(inspect.unwrap(function)) or "").resolve().relative_to(ROOT)  # type: ignore[arg-type]
-        name = inspect.unwrap(function).__name__  # type: ignore[arg-type]
-        return f"```{{literalinclude}} /../{path}\n:pyobject: {name}\n:caption: {path}\n```"
-
-    shown = [row.definition, *helpers(row.definition)]
-    forms = [form for form in row.forms.values() if inspect.isfunction(inspect.unwrap(form)) and form is not row.definition]
-    hidden = "".join(f"\n<details><summary>{form.__name__}</summary>\n\n{literal(form)}\n\n</details>\n" for form in forms)
-    return "\n\n".join(map(literal, shown)) + "\n" + hidden
-
-
-def helpers(function: object) -> list[object]:
-    """Returns the functions of a definition's own file that it calls, without those that check its arguments."""
-    module = sys.modules[inspect.unwrap(function).__module__]  # type: ignore[arg-type]
-    tree = ast.parse(textwrap.dedent(inspect.getsource(inspect.unwrap(function))))  # type: ignore[arg-type]
-    names = [node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and not node.id.startswith("check_")]
-    own = [getattr(module, name, None) for name in dict.fromkeys(names)]
-    return [value for value in own if inspect.isfunction(value) and value.__module__ == module.__name__
-            and not hasattr(value, "signature")]
 
 
 def called(name: str) -> str:
@@ -127,16 +103,16 @@ def ways(row: Row) -> str:
     return "\n".join(["| form | call | runs as |", "|---|---|---|", *lines])
 
 
-def lines_of(row: Row, told: str) -> str:
-    """Returns the lines of a definition with the reason for each, as a table; ValueError for a line that is not there."""
-    if not told:
-        return ""
-    text, rows = inspect.getsource(inspect.unwrap(row.definition)), []
-    for code, reason in re.findall(r"^- `(.+?)`: (.+(?:\n  .+)*)", told, re.M):
-        if code not in text:
-            raise ValueError(f"Line by line: the definition has no {code}")
-        rows.append(f"| `{code}` | {' '.join(reason.split())} |")
-    return "\n".join(["", "**Line by line**", "", "| the line | why |", "|---|---|", *rows, ""])
+def place(row: Row) -> str:
+    """Returns where the formula stands in its papers, as links, or nothing where that is not known.
+
+    >>> from tinyattn.catalog import find
+    >>> print(place(find("multi_query_attention")).strip())
+    In the paper: [Shazeer 2019, section 3](https://arxiv.org/pdf/1911.02150).
+    """
+    links = [f"[{paper.authors} {paper.year}, {WHERE[paper.arxiv]}](https://arxiv.org/pdf/{paper.arxiv})"
+             for paper in row.papers if paper.arxiv in WHERE]
+    return f"\n\nIn the paper: {'; '.join(links)}." if links else ""
 
 
 def mechanism(row: Row, written: str) -> str:
@@ -148,16 +124,16 @@ def mechanism(row: Row, written: str) -> str:
     bodies = (
         f"{by_hand['Idea']}\n\n{facts(row)}",
         by_hand["When to use it"],
-        by_hand["Formula"],
+        by_hand["Formula"] + place(row),
         f"{raw(flow)}\n\n{seen}",
         by_hand["Only here"],
-        included(row) + lines_of(row, by_hand.get(MARGIN, "")),
+        margin.code(row, by_hand["Line by line"]),
         f"{ways(row)}\n\nTime: `{row.cost}`. {cache}\n\n{raw(growth)}\n\n{grew}",
         lawbook.of_row(row),
         differences(by_hand["Neighbours"]),
         by_hand["Elsewhere"],
         "\n".join(f"- {paper.authors} {paper.year}, [arXiv:{paper.arxiv}](https://arxiv.org/abs/{paper.arxiv})"
-                  + (f": {WHERE[paper.arxiv]}" if paper.arxiv in WHERE else "") for paper in row.papers),
+                  for paper in row.papers),
     )
     sections = "\n\n".join(f"## {name}\n\n{body}" for name, body in zip(SECTIONS, bodies, strict=True))
     return f"# {lawbook.readable(row.name)}\n\n*{row.says}*\n\n{sections}\n"
@@ -170,10 +146,13 @@ def index() -> str:
         folders.setdefault(inspect.unwrap(row.definition).__module__.split(".")[2], []).append(row)
     text = []
     for folder, rows in folders.items():
-        cache = {row.name: f"`{row.cache_formula}`" if row.cache_bytes else "" for row in rows}
-        table = "\n".join(f"| [{lawbook.readable(row.name)}](/mechanisms/{row.name}.md) | {row.says} | {cache[row.name]} |"
-                          for row in rows)
+        heads = ["mechanism", "what it does"]
+        cells = [[f"[{lawbook.readable(row.name)}](/mechanisms/{row.name}.md)", row.says] for row in rows]
+        if any(row.cache_bytes for row in rows):
+            heads.append("cache bytes")
+            cells = [[*cell, f"`{row.cache_formula}`" if row.cache_bytes else ""] for cell, row in zip(cells, rows, strict=True)]
+        table = "\n".join(f"| {' | '.join(line)} |" for line in (heads, ["---"] * len(heads), *cells))
         tree = "\n".join(f"/mechanisms/{row.name}" for row in rows)
-        text.append(f"## {folder.capitalize()}\n\n| mechanism | what it does | cache bytes |\n|---|---|---|\n{table}\n\n"
+        text.append(f"## {folder.capitalize()}\n\n{table}\n\n"
                     f"```{{toctree}}\n:hidden:\n\n{tree}\n```\n")
     return "\n".join(text)

@@ -5,6 +5,8 @@ import numpy as np
 from tinyattn.caches.paged import PagedCache
 from tinyattn.catalog.caches import ROWS
 
+# The options that belong to keys, and are stored with them; all others belong to queries.
+STORED = {"log_forget", "k_index"}
 WRITERS = [row for row in ROWS if row.name != "SharedCache"]
 NAMES = [row.name for row in WRITERS]
 
@@ -15,7 +17,25 @@ def arrays(row, n, seed=0, dtype=np.float64):
     if row.name == "LatentCache":
         weights = {"w_uk": rng.standard_normal((4, 6, 2)), "w_uv": rng.standard_normal((4, 6, 5))}
         return [rng.standard_normal(shape).astype(dtype) for shape in ((2, 4, n, 4), (2, n, 6), (2, n, 2))], weights
-    return [rng.standard_normal(shape).astype(dtype) for shape in ((2, 4, n, 4), (2, 2, n, 4), (2, 2, n, 3))], {}
+    if row.name == "FactorCache":  # ranks of 3 and 2, and head factors before channels
+        return [rng.standard_normal(shape).astype(dtype) for shape in ((2, 3, n, 4 + 4), (2, 2, n, 2 + 4), (2, 2, n, 2 + 3))], {"heads": 4, "kv_heads": 2}
+    drawn = [rng.standard_normal(shape).astype(dtype) for shape in ((2, 4, n, 4), (2, 2, n, 4), (2, 2, n, 3))]
+    if row.name == "TokenCache":
+        return drawn, {"log_forget": -rng.random((2, 4, n)).astype(dtype)}
+    if row.name.startswith("TokenCache"):
+        index = {"q_index": (2, 3, n, 5), "k_index": (2, n, 5), "weights": (2, 3, n)}
+        return drawn, {name: rng.standard_normal(shape).astype(dtype) for name, shape in index.items()} | {"keep": 3}
+    return drawn, {}
+
+
+def stored(options):
+    """Returns the options that are appended with keys and values."""
+    return {name: option for name, option in options.items() if name in STORED}
+
+
+def asked(options):
+    """Returns the options that are given with a query alone."""
+    return {name: option for name, option in options.items() if name not in STORED}
 
 
 def filled(row, n=7):
@@ -42,4 +62,4 @@ def write(row, cache, n=3, seed=1):
     if row.name.startswith("EvictingCache"):
         cache.step(q, k, v, **options)
     else:
-        cache.append(k, v)
+        cache.append(k, v, **stored(options))

@@ -14,7 +14,7 @@ from tinyattn.caches import CapacityError, PagePool
 _spec = importlib.util.spec_from_file_location("listed", Path(__file__).with_name("listed.py"))
 listed = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(listed)
-FORGETS, HEAD_DIM, KV_HEADS, VALUE_DIM, WEIGHTS = listed.FORGETS, listed.HEAD_DIM, listed.KV_HEADS, listed.VALUE_DIM, listed.WEIGHTS
+FORGETS, HEAD_DIM, KV_HEADS, VALUE_DIM = listed.FORGETS, listed.HEAD_DIM, listed.KV_HEADS, listed.VALUE_DIM
 digest = listed.digest
 SEEDS, SIZES = st.integers(0, 2 ** 32), st.sampled_from([0, 1, 1, 2, 3, 5, 9])
 
@@ -34,11 +34,11 @@ class CacheMachine(listed.Listing, RuleBasedStateMachine):
 
     @rule(sequence=sequences, n=SIZES, seed=SEEDS)
     def append(self, sequence, n, seed):
-        q, k, v = self.drawn(seed, n, sequence.rows)
+        q, k, v, *more = self.drawn(seed, n, sequence.rows)
         before = digest(sequence.cache)
         refused = self.row.name in FORGETS or (self.row.name == "CrossCache" and before[1])
         try:
-            self.put(sequence, k, v)
+            self.put(sequence, k, v, *more)
         except CapacityError:
             assert digest(sequence.cache) == before
             return
@@ -47,20 +47,20 @@ class CacheMachine(listed.Listing, RuleBasedStateMachine):
             assert digest(sequence.cache) == before
             return
         assert not refused
-        self.told(sequence, q, k, v)
+        self.told(sequence, q, k, v, *more)
 
     @rule(sequence=sequences, n=SIZES, seed=SEEDS)
     def step(self, sequence, n, seed):
-        q, k, v = self.drawn(seed, n, sequence.rows)
+        q, k, v, *more = self.drawn(seed, n, sequence.rows)
         before, coded = digest(sequence.cache), sequence.coded
         if self.row.name == "CrossCache" and before[1] and not sequence.tokens:
             return  # a memory of no tokens
         try:
-            out = self.stepped(sequence, q, k, v)
+            out = self.stepped(sequence, q, k, v, *more)
         except CapacityError:
             assert digest(sequence.cache) == before
             return
-        self.told(sequence, q, k, v)
+        self.told(sequence, q, k, v, *more)
         if sequence.tokens:
             self.check(sequence, out, q, coded)
         else:
@@ -74,10 +74,12 @@ class CacheMachine(listed.Listing, RuleBasedStateMachine):
     def attend(self, sequence, seed):
         if not sequence.tokens:
             return
-        q, _, _ = self.drawn(seed, 1, sequence.rows)
+        drawn = self.drawn(seed, 1, sequence.rows)
+        q, options = drawn[0], self.asked(drawn[3:])
         if self.row.name != "CrossCache":
-            sequence.tokens[-1] = (q[..., 0, :], *sequence.tokens[-1][1:])
-        options = WEIGHTS if self.row.name == "LatentCache" else {}
+            names = ("q", "k", "v", *listed.PER_TOKEN.get(self.row.name, ()))
+            asks = [name not in {"k", "v"} | listed.STORED for name in names]
+            sequence.tokens[-1] = tuple(x[..., 0, :] if new else old for x, old, new in zip(drawn, sequence.tokens[-1], asks, strict=True))
         try:
             out = sequence.cache.attend(q, **options)
         except ValueError:
@@ -168,17 +170,17 @@ class CacheMachine(listed.Listing, RuleBasedStateMachine):
     def fail_on_purpose(self, sequence, what):
         if not sequence.tokens:
             return
-        q, k, v = self.drawn(0, 2, sequence.rows)
+        q, k, v, *more = self.drawn(0, 2, sequence.rows)
         wrong = {"heads": (np.repeat(k, 2, axis=-3), np.repeat(v, 2, axis=-3)), "dim": (k[..., 1:], v),
                  "rows": (k[:, :, 1:] if k.ndim == 3 else np.repeat(k, 3, axis=0), np.repeat(v, 3, axis=0)),
                  "dtype": (k.astype(np.float32), v.astype(np.float32)), "values": (k, v[..., 1:, :]), "kind": (k.tolist(), v),
                  "queries": (k[..., :1, :], v[..., :1, :])}[what]
         before = digest(sequence.cache)
         with pytest.raises((ValueError, TypeError)):
-            sequence.cache.step(q, *wrong, **(WEIGHTS if self.row.name == "LatentCache" else {}))
+            sequence.cache.step(q, *wrong, **self.stored(more), **self.asked(more))
         if what != "queries":
             with pytest.raises((ValueError, TypeError)):
-                sequence.cache.append(*wrong)
+                sequence.cache.append(*wrong, **self.stored(more))
         assert digest(sequence.cache) == before
 
     @rule(sequence=sequences)

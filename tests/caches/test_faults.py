@@ -14,7 +14,7 @@ from tinyattn.ops.files import safetensors
 _spec = importlib.util.spec_from_file_location("held", Path(__file__).with_name("held.py"))
 held = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(held)
-NAMES, WRITERS, arrays, digest, filled, write = held.NAMES, held.WRITERS, held.arrays, held.digest, held.filled, held.write
+NAMES, WRITERS, arrays, asked, digest, filled, write = held.NAMES, held.WRITERS, held.arrays, held.asked, held.digest, held.filled, held.write
 HOME = str(Path(caches.__file__).parent)
 
 
@@ -95,7 +95,7 @@ def test_what_does_not_fit_is_refused_by_name(row):
     cases = [(narrow, ValueError), (single, TypeError), (fewer, ValueError), (three, ValueError), ((k, v[..., 1:, :]), ValueError),
              ((k[..., :0, :], v), ValueError), ((k.astype(int), v), TypeError), ((list(k), v), TypeError)]
     for pair, error in cases:
-        for act in (lambda pair=pair: cache.step(q, *pair, **options), lambda pair=pair: cache.append(*pair)):
+        for act in (lambda pair=pair: cache.step(q, *pair, **options), lambda pair=pair: cache.append(*pair, **held.stored(options))):
             with pytest.raises((error, ValueError), match=r"^(k|v|append): "):
                 act()
             assert digest(cache) == before
@@ -120,7 +120,7 @@ def test_what_does_not_fit_is_refused_by_name(row):
 def test_an_empty_cache_says_so(row, tmp_path):
     cache = row.made()
     (q, _, _), options = arrays(row, 0)
-    for act in (lambda: cache.reorder([0]), lambda: cache.save(tmp_path / "x"), lambda: cache.attend(q, **options)):
+    for act in (lambda: cache.reorder([0]), lambda: cache.save(tmp_path / "x"), lambda: cache.attend(q, **asked(options))):
         with pytest.raises(ValueError, match="empty"):
             act()
     assert (cache.length, cache.nbytes, cache.allocated) == (0, 0, 0)

@@ -20,15 +20,24 @@ def made(row):
 
 def drawn(row, n, dtype, seed=0, value_dim=16):
     """q, k, v and options of two rows, every number one that the dtype can hold, in this dtype and in float32."""
-    rng = np.random.default_rng(seed)
+    rng, options = np.random.default_rng(seed), {}
+    sizes = (2, 4, n, 16), (2, 2, n, 16), (2, 2, n, value_dim)
     if row.name == "LatentCache":
-        sizes = ((2, 4, n, 6), (2, n, 8), (2, n, 2))
+        sizes = (2, 4, n, 6), (2, n, 8), (2, n, 2)
         options = {"w_uk": rng.standard_normal((4, 8, 4)), "w_uv": rng.standard_normal((4, 8, 5))}
-    else:
-        sizes, options = ((2, 4, n, 16), (2, 2, n, 16), (2, 2, n, value_dim)), {}
+    elif row.name == "FactorCache":
+        sizes, options = ((2, 3, n, 4 + 16), (2, 2, n, 2 + 16), (2, 2, n, 2 + value_dim)), {"heads": 4, "kv_heads": 2}
+    elif row.name == "TokenCache":
+        options = {"log_forget": -rng.random((2, 4, n))}
+    elif row.name.startswith("TokenCache"):
+        options = {"q_index": rng.standard_normal((2, 3, n, 5)), "k_index": rng.standard_normal((2, n, 5)), "weights": rng.standard_normal((2, 3, n)),
+                   "keep": 3}
     halves = [rng.standard_normal(size).astype(dtype) for size in sizes]
-    options = {name: option.astype(dtype) for name, option in options.items()}
-    return (halves, options), ([x.astype(np.float32) for x in halves], {name: x.astype(np.float32) for name, x in options.items()})
+
+    def each(kind):
+        return {name: option.astype(dtype).astype(kind) if isinstance(option, np.ndarray) else option for name, option in options.items()}
+
+    return (halves, each(dtype)), ([x.astype(np.float32) for x in halves], each(np.float32))
 
 
 @pytest.mark.parametrize("dtype", HALVES, ids=NAMES)
@@ -71,7 +80,7 @@ def test_a_file_keeps_the_dtype(row, dtype, tmp_path):
     cache = made(row)
     cache.step(*halves, **options)
     cache.save(tmp_path / "cache.safetensors")
-    given = {name: row.settings[name] for name in ("policy", "rotate") if name in row.settings}
+    given = {name: row.settings[name] for name in ("policy", "rotate", "mechanism") if name in row.settings}
     again = type(cache).load(tmp_path / "cache.safetensors", **given)
     mine, theirs = cache._saved(), again._saved()
     assert {name: (x.dtype, x.tobytes()) for name, x in mine.items()} == {name: (x.dtype, x.tobytes()) for name, x in theirs.items()}

@@ -46,7 +46,7 @@ def test_every_act_asks_whose_turn_it_is(row):
         write(row, cache)
     (q, k, v), options = arrays(row, 1)
     cache._turn["thread"] = -1
-    acts = [lambda: cache.append(k, v), lambda: cache.step(q, k, v, **options), lambda: cache.attend(q, **options), cache.fork,
+    acts = [lambda: cache.append(k, v), lambda: cache.step(q, k, v, **options), lambda: cache.attend(q, **held.asked(options)), cache.fork,
             getattr(cache, "view", cache.fork), lambda: cache.truncate(0), lambda: cache.reorder([0]), lambda: cache.save("x"), lambda: copy.deepcopy(cache)]
     for act in acts:
         with pytest.raises(RuntimeError, match="another thread"):

@@ -15,7 +15,7 @@ from tinyattn.models import load
 
 HERE = Path(__file__).parent
 FAMILIES = HERE.parent / "models" / "pretrained" / "families"
-spec = spec_from_file_location("test_load", HERE.parent / "models" / "pretrained" / "test_load.py")
+spec = spec_from_file_location("gguf_written", HERE.parent / "models" / "pretrained" / "gguf_written.py")
 made = module_from_spec(spec)
 spec.loader.exec_module(made)
 TEXT = "ab abc 12 a quick brown fox jumps over a lazy dog 0123456789" * 2  # longer than the 64 tokens of the model

@@ -41,6 +41,13 @@ def test_a_misspelt_option_is_told_the_nearest(name):
         function(*placed, **named, casual=True)
 
 
+def test_a_mechanism_without_score_rules_says_who_takes_one():
+    for name in ("talking_heads_attention", "cosine_attention", "linear_attention"):
+        (placed, named), function = arrays(name), getattr(definitions, name)
+        with pytest.raises(TypeError, match=f"^{mechanism_name(function)}: unexpected keyword 'score'; only attention, its grouped forms and streaming_"):
+            function(*placed, **named, score=lambda s, i, j: s)
+
+
 @pytest.mark.parametrize("name", definitions.__all__)
 def test_every_parameter_has_a_name_of_its_own(name):
     kinds = {p.kind for p in inspect.signature(getattr(definitions, name)).parameters.values()}

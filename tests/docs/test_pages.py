@@ -8,7 +8,7 @@ from pathlib import Path
 import build
 import numpy as np
 import pytest
-from making import api, graph, lawbook, measured, pages, pictures, poster, told
+from making import api, graph, lawbook, margin, measured, pages, pictures, poster, told
 
 import tinyattn
 from tinyattn.catalog import ROWS, find
@@ -67,17 +67,6 @@ def test_the_examples_of_a_page_run(path):
 def test_a_page_without_its_sections_is_refused(text, words):
     with pytest.raises(ValueError, match=words):
         pages.fragments(text)
-
-
-MARGINS = [row for row in ROWS if "# Line by line" in (WRITTEN / f"{row.name}.md").read_text()]
-
-
-@pytest.mark.parametrize("row", MARGINS, ids=[row.name for row in MARGINS])
-def test_a_margin_stands_beside_lines_that_are_there(row):
-    told = pages.fragments((WRITTEN / f"{row.name}.md").read_text())[pages.MARGIN]
-    assert pages.lines_of(row, told).count("\n| `") == len(re.findall(r"^- ", told, re.M)) >= 3
-    with pytest.raises(ValueError, match="has no no_such_line"):
-        pages.lines_of(row, told + "\n- `no_such_line`: why")
 
 
 def test_the_forms_of_a_mechanism_are_calls_that_are_there():
@@ -197,7 +186,7 @@ def test_a_function_with_the_docstring_of_its_definition_is_one_row():
     assert "Another name of :py:func:`tinyattn.definitions.delta_rule_recurrent`" in api.part("tinyattn.definitions", "linear")
 
 
-@pytest.mark.parametrize("module", [pages, api, graph, lawbook, measured, poster, told, build], ids=lambda module: module.__name__)
+@pytest.mark.parametrize("module", [pages, margin, api, graph, lawbook, measured, poster, told, build], ids=lambda module: module.__name__)
 def test_the_examples_of_the_makers_run(module):
     assert doctest.testmod(module).failed == 0
 

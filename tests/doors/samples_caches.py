@@ -177,3 +177,35 @@ MAKE["LatentCache"] = (caches.LatentCache, latent, {})
 DOORS |= {**protocol("LatentCache"), "LatentCache.append": Door(of(**LATENT), make=caches.LatentCache, after=holds),
           "LatentCache.attend": Door(of(q=RNG(9).standard_normal((2, 4, 2, 8)), scale=0.3, **W), make=latent, optional=("scale",)),
           "LatentCache.step": Door(of(q=RNG(9).standard_normal((2, 4, 4, 8)), **LATENT, **W), make=caches.LatentCache, after=holds)}
+FACTORS = {"k": RNG(10).standard_normal((2, 2, 4, 2 + 6)), "v": RNG(11).standard_normal((2, 2, 4, 2 + 5))}
+HEADS = {"heads": 4, "kv_heads": 2, "scale": 0.3}
+INDEX = {"q_index": RNG(13).standard_normal((2, 3, 4, 5)), "weights": RNG(14).standard_normal((2, 3, 4)), "keep": 2}
+TOLD = {"k_index": RNG(15).standard_normal((2, 4, 5))}
+
+
+def factored() -> Any:
+    cache = caches.FactorCache()
+    cache.append(**FACTORS)
+    return cache
+
+
+def indexing() -> Any:
+    return caches.TokenCache(definitions.deepseek_sparse_attention)
+
+
+def indexed() -> Any:
+    cache = indexing()
+    cache.append(**TOKENS, **TOLD)
+    return cache
+
+
+MAKE["FactorCache"], MAKE["TokenCache"] = (caches.FactorCache, factored, {}), (indexing, indexed, {})
+DOORS |= {**protocol("FactorCache"), "FactorCache": Door(), "FactorCache.append": Door(of(**FACTORS), make=caches.FactorCache, after=holds),
+          "FactorCache.attend": Door(of(q=RNG(12).standard_normal((2, 3, 2, 4 + 6)), **HEADS), make=factored, optional=("scale",)),
+          "FactorCache.step": Door(of(q=RNG(12).standard_normal((2, 3, 4, 4 + 6)), **FACTORS, **HEADS), make=caches.FactorCache, after=holds, optional=("scale",)),
+          **protocol("TokenCache"), "TokenCache": Door(lambda: {"mechanism": definitions.forgetting_attention}),
+          "TokenCache.append": Door(of(**TOKENS, **TOLD), make=indexing, after=holds),
+          "TokenCache.attend": Door(of(q=Q, scale=0.3, **INDEX), make=indexed, optional=("scale",)),
+          "TokenCache.load": Door(lambda: {"path": saved(indexed(), "TokenCache"), "mechanism": definitions.deepseek_sparse_attention},
+                                  after=lambda made, cache: holds(cache, None)),
+          "TokenCache.step": Door(of(q=Q, **TOKENS, **INDEX, **TOLD), make=indexing, after=holds)}

@@ -71,6 +71,7 @@ def test_any_number_of_threads_is_right(number):
         np.testing.assert_array_equal(kernels.attention(x, x, x, causal=True), want)
 
 
+@pytest.mark.machine
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="names x86 processors")
 @pytest.mark.parametrize(("cpu", "features", "lanes", "dtype", "near", "backward"), [  # each compiles for seconds
     ("haswell", "+avx,+avx2,+fma,-avx512f", 8, "float32", 1e-4, True),
@@ -102,6 +103,7 @@ for q_len, kv_len, d in ((70, 90, 24), (1, 300, 64), (150, 150, 16)):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.machine
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="names x86 processors")
 def test_chosen_blocks_and_steps_with_registers_of_16_bytes_and_bounds_checked(tmp_path):
     code = f"""

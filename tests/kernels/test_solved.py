@@ -87,7 +87,7 @@ def test_a_state_of_levels_is_refused_by_name(door, state, error, words):
 @pytest.mark.parametrize("door", [definitions, kernels], ids=["definition", "kernel"])
 @pytest.mark.parametrize(("change", "error", "words"), [
     ({"ridge": -RIDGE}, ValueError, "ridge: expected finite numbers above 0"), ({"ridge": RIDGE + np.inf}, ValueError, "ridge: expected finite"),
-    ({"ridge": RIDGE[:1]}, ValueError, r"ridge: expected shape \(2, 3\), got \(1, 3\)"), ({"ridge": 1.0}, TypeError, "ridge: .*got float"),
+    ({"beta": BETA - 1.0}, ValueError, "beta: expected numbers of at least 0, as each weighs"), ({"ridge": RIDGE[:1]}, ValueError, r"ridge: expected shape \(2, 3\), got \(1, 3\)"), ({"ridge": 1.0}, TypeError, "ridge: .*got float"),
     ({"initial_state": np.zeros((1, 2, 3, 2))}, TypeError, "initial_state: expected the pair"),
     ({"initial_state": (np.zeros((1, 2, 3, 2)), np.zeros((1, 2, 3, 2)))}, ValueError, r"initial_state \(k k\^T\): expected shape \(1, 2, 3, 3\)")])
 def test_a_regression_is_refused_by_name(door, change, error, words):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tinyattn import grad
+from tinyattn import definitions, grad
 from tinyattn.ops import causal_convolution
 
 RNG = np.random.default_rng(0)
@@ -57,3 +57,18 @@ def test_gradients_reach_everything():
 def test_shapes_that_do_not_fit_are_named(change, words):
     with pytest.raises(ValueError, match=words):
         causal_convolution(**{"x": np.ones((3, 5)), "weight": np.ones((3, 3)), **change})
+
+
+@pytest.mark.parametrize("convolve", [causal_convolution, definitions.causal_convolution])
+def test_weights_are_taken_in_the_dtype_of_x_and_a_state_must_have_it(convolve):
+    x, weight, bias = RNG.standard_normal((3, 5)).astype(np.float32), RNG.standard_normal((3, 2)), RNG.standard_normal(3)
+    out, state = convolve(x, weight, bias=bias, return_state=True)
+    assert (out.dtype, state.dtype) == (np.float32, np.float32)
+    np.testing.assert_array_equal(out, convolve(x, weight.astype(np.float32), bias=bias.astype(np.float32)))
+    wide = convolve(x.astype(np.float64), weight.astype(np.float32))
+    assert wide.dtype == np.float64
+    with pytest.raises(TypeError, match="initial_state: expected dtype float32 as x, got float64"):
+        convolve(x, weight, initial_state=np.zeros((3, 1)))
+    slopes = grad(lambda w: convolve(x, w).sum())(weight)
+    np.testing.assert_allclose(slopes, np.stack((x[:, :-1].sum(axis=1), x.sum(axis=1)), axis=1), rtol=1e-6)
+    assert slopes.dtype == np.float64

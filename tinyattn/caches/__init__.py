@@ -9,6 +9,8 @@
 | QuantizedCache | no, within a bound | 8 or 4 bits per number, and scales | by residual | all keys, unpacked a part at a time |
 | EvictingCache | no | the tokens that its policy keeps | to 0 or its length | the tokens kept |
 | LatentCache | yes | r + p numbers, for any number of heads | to any length | all latents, absorbed |
+| FactorCache | yes | rank (2 kv_heads + head_dim + value_dim) numbers | to any length | all factors |
+| TokenCache | yes | kv_heads (head_dim + value_dim) numbers, and its gates | to any length | all keys |
 | StateCache | yes | none: kv_heads features (value_dim + 1) numbers in total | by slack | the state |
 | CrossCache | yes | an encoder's memory | to 0 or its length | all of the memory |
 | SharedCache | as its source | none: its source has them | with its source | its source |
@@ -52,6 +54,7 @@ Its files, in reading order:
 from tinyattn.caches.batch import BatchCache
 from tinyattn.caches.cross import CrossCache
 from tinyattn.caches.evicting import EvictingCache
+from tinyattn.caches.factored import FactorCache
 from tinyattn.caches.fixed import FixedCache
 from tinyattn.caches.growing import GrowingCache
 from tinyattn.caches.latent import LatentCache
@@ -62,6 +65,8 @@ from tinyattn.caches.quantized import QuantizedCache
 from tinyattn.caches.ring import RingCache
 from tinyattn.caches.shared import SharedCache
 from tinyattn.caches.state import StateCache
+from tinyattn.caches.tokens import TokenCache
 
-__all__ = ["BatchCache", "Cache", "CapacityError", "CrossCache", "EvictingCache", "FixedCache", "GrowingCache", "HeavyHitters",
-           "LatentCache", "PagePool", "PagedCache", "QuantizedCache", "RingCache", "SharedCache", "SnapKV", "StateCache"]
+__all__ = ["BatchCache", "Cache", "CapacityError", "CrossCache", "EvictingCache", "FactorCache", "FixedCache", "GrowingCache",
+           "HeavyHitters", "LatentCache", "PagePool", "PagedCache", "QuantizedCache", "RingCache", "SharedCache", "SnapKV",
+           "StateCache", "TokenCache"]

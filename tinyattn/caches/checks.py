@@ -121,6 +121,17 @@ def check_fit(q: Array, k: Array) -> Array:
     return q
 
 
+def check_beside(q: Array, k: Array, held: str) -> Array:
+    """Returns queries as a plain array; raises unless their dtype and leading axes are those of what is held, called `held`."""
+    count_of(q)
+    q = floating("q", q)
+    if q.dtype != k.dtype:
+        raise TypeError(f"q: expected the dtype of the {held}, {k.dtype}, got {q.dtype}")
+    if q.ndim != k.ndim or q.shape[:-3] != k.shape[:-3]:
+        raise ValueError(f"q: expected leading axes {k.shape[:-3]} as in the {held}, got shape {q.shape}")
+    return q
+
+
 def check_function(name: str, function: Any, takes: str) -> None:
     """Raises TypeError for an object that cannot be called."""
     if not callable(function):

@@ -93,6 +93,9 @@ class Chunk(NamedTuple):
         return Chunk(self.k[rows], self.v[rows], gates, self.options, self.each)
 
 
-def token_axis(gate: Any, ndim: int) -> int | None:
-    """Returns the axis of the tokens in a gate, given the number of axes of the keys: -2, -1, or None if it is the same for all."""
-    return None if np.ndim(gate) < ndim - 1 else -2 if gate.ndim == ndim else -1
+def token_axis(gate: Any, ndim: int, core: str = "") -> int | None:
+    """Returns the axis of the tokens in a gate, given the number of axes of the keys: -2, -1, or None if it is the same for all.
+
+    `core` are its core axes where a mechanism declares them: keys of an indexer, "(j,c)", have no heads axis before these two.
+    """
+    return None if np.ndim(gate) < ndim - 1 else -2 if gate.ndim == ndim or "," in core else -1

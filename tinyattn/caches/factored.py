@@ -7,11 +7,10 @@ from typing import Any
 import numpy as np
 
 from tinyattn import fastest
-from tinyattn.caches.checks import count_of
+from tinyattn.caches.checks import check_beside
 from tinyattn.caches.growing import GrowingCache
 from tinyattn.ops.checks import whole
 from tinyattn.ops.factors import Factors
-from tinyattn.ops.signature import floating
 from tinyattn.ops.types import Array
 
 
@@ -48,12 +47,7 @@ class FactorCache(GrowingCache):
 
     def __init__(self) -> None:
         super().__init__(packed)
+        self._names = self._names._replace(needed=frozenset({"heads", "kv_heads"}))
 
     def _fitting(self, q: Array, k: Array) -> Any:
-        count_of(q)
-        q = floating("q", q)
-        if q.dtype != k.dtype:
-            raise TypeError(f"q: expected the dtype of the factors, {k.dtype}, got {q.dtype}")
-        if q.ndim != k.ndim or q.shape[:-3] != k.shape[:-3]:
-            raise ValueError(f"q: expected leading axes {k.shape[:-3]} as in the factors, got shape {q.shape}")
-        return q
+        return check_beside(q, k, "factors")

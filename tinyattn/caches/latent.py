@@ -5,13 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from tinyattn import fastest
-from tinyattn.caches.checks import count_of
+from tinyattn.caches.checks import check_beside
 from tinyattn.caches.growing import GrowingCache
 from tinyattn.caches.tape import Tapes
 from tinyattn.ops.checks import has_axes
 from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.options import Window
-from tinyattn.ops.signature import floating
 from tinyattn.ops.types import Array
 
 
@@ -52,13 +51,7 @@ class LatentCache(GrowingCache):
         return super()._appended(one_head(k), one_head(v))
 
     def _fitting(self, q: Array, k: Array) -> Array:
-        count_of(q)
-        q = floating("q", q)
-        if q.dtype != k.dtype:
-            raise TypeError(f"q: expected the dtype of the latents, {k.dtype}, got {q.dtype}")
-        if q.ndim != k.ndim or q.shape[:-3] != k.shape[:-3]:
-            raise ValueError(f"q: expected leading axes {k.shape[:-3]} as in the latents, got shape {q.shape}")
-        return q
+        return check_beside(q, k, "latents")
 
 
 def one_head(x: Array) -> Array:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinyattn.caches.base import Base
+from tinyattn.caches.chunk import token_axis
 from tinyattn.caches.options import declared
 from tinyattn.ops.checks import integers
 from tinyattn.ops.masks.pattern import Pattern
@@ -64,8 +65,8 @@ def option_of_row(name: str, option: Any, row: int, own: slice, sizes: tuple[int
     """Returns the part of an option that belongs to the own tokens of one row, or all of it if it is the same for all rows.
 
     An option with one entry per row and token has as many axes as the queries, `rank`, with the tokens on the last but one, or one
-    axis less, with the tokens on the last. `sizes` are the rows and the tokens of the chunk. If the mechanism does not declare
-    which options those are, `per_token` is None and the number of axes decides.
+    axis less, with the tokens on the last, or on the last but one where all heads read it. `sizes` are the rows and the tokens of
+    the chunk. If the mechanism does not declare which options those are, `per_token` is None and the number of axes decides.
 
     Raises:
         ValueError: a mask or bias array, whose axes would have another meaning in every row; sizes that do not fit.
@@ -79,7 +80,7 @@ def option_of_row(name: str, option: Any, row: int, own: slice, sizes: tuple[int
         raise ValueError(f"{name}: rows of different lengths share no array; give a Pattern or Bias")
     if (per_token is not None and name not in per_token) or not isinstance(option, np.ndarray) or option.ndim < rank - 1:
         return option
-    axis = -2 if option.ndim == rank else -1
+    axis = token_axis(option, rank, (per_token or {}).get(name, ""))
     if option.ndim > rank or option.shape[0] not in (1, rows) or option.shape[axis] not in (1, tokens):
         raise ValueError(f"{name}: expected {rows} rows and {tokens} tokens, on the first axis and on axis {axis}, got shape "
                          f"{option.shape}")

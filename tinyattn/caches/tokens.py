@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from tinyattn.caches.checks import check_chunk
-from tinyattn.caches.chunk import Chunk, token_axis
+from tinyattn.caches.checks import check_chunk, check_function
+from tinyattn.caches.chunk import token_axis
 from tinyattn.caches.growing import GrowingCache
 from tinyattn.caches.options import Names, check_options, declared, gates_of
 from tinyattn.caches.tape import Tape, Tapes
 from tinyattn.caches.turns import exclusive
+from tinyattn.ops.signature import floating
 from tinyattn.ops.types import Array
 
 # Before the name of a gate: it has one number per channel of each token, or one number per token.
@@ -23,8 +24,11 @@ CHANNELS, NUMBERS = "channels.", "numbers."
 class TokenCache(GrowingCache):
     """Keeps keys, values and gates: each step gives the gates of its own tokens, and the mechanism gets those of all tokens.
 
-    It is exact. nbytes = length times the numbers of a token's keys, values and gates, times itemsize and the leading axes. The
-    first tokens decide which gates there are. Options that are not gates are given with each query.
+    Gates are the options that `mechanism(q, k, v, **options)` declares as one entry per key, (j) or (j,c) in `@shapes`: how much a
+    token forgets, its direction, its key for an indexer. Options that are not gates are given with each query. The first tokens
+    decide which gates there are. The cache is exact.
+
+    nbytes = length times the numbers of a token's keys, values and gates, times itemsize and the leading axes.
 
     Raises:
         TypeError, ValueError: a gate without one entry per token of its chunk, with other axes or another dtype than before, or
@@ -37,6 +41,7 @@ class TokenCache(GrowingCache):
     """
 
     def __init__(self, mechanism: Callable[..., Any]) -> None:
+        check_function("mechanism", mechanism, "q, k, v")
         super().__init__(mechanism)
         self._gates = gates_of(mechanism)
         if declared(mechanism) and "causal" not in inspect.signature(mechanism).parameters:
@@ -49,11 +54,11 @@ class TokenCache(GrowingCache):
 
     def _with_gates(self, k: Array, v: Array, options: dict[str, Any]) -> tuple[Tapes, dict[str, Any]]:
         """Returns the tapes with a chunk's tokens and their gates, and the options that are not gates."""
-        before, held = self._held, self._appended(k, v)
-        chunk, rows = Chunk.of(k, v, {name: option for name, option in options.items() if option is not None}, self._gates), {}
-        for name, gate in chunk.gates.items():
-            axis = token_axis(gate, k.ndim)
-            if axis is None or gate.shape[axis] != k.shape[-2]:
+        before, held, cores, rows = self._held, self._appended(k, v), declared(self.mechanism) or {}, {}
+        for name in (name for name in options if name in self._gates):
+            gate = floating(name, options[name])
+            axis = token_axis(gate, k.ndim, cores.get(name, ""))
+            if axis is None or gate.ndim > k.ndim or gate.shape[axis] != k.shape[-2]:
                 raise ValueError(f"{name}: expected one entry for each of the chunk's {k.shape[-2]} tokens, got {np.shape(gate)}")
             rows[(CHANNELS if axis == -2 else NUMBERS) + name] = gate if axis == -2 else gate[..., None]
         old = {name: Tape.like(x) for name, x in rows.items()} if before is None else gates_held(before)
@@ -65,19 +70,20 @@ class TokenCache(GrowingCache):
             if (like.shape[:-2], like.shape[-1], like.dtype) != (x.shape[:-2], x.shape[-1], x.dtype):
                 raise ValueError(f"{name.partition('.')[2]}: expected the shape and dtype of the tokens before, got {x.dtype} numbers "
                                  f"for heads {x.shape[:-2]}")
-        return Tapes(held.tapes | {name: old[name].extended(x) for name, x in rows.items()}, held.length), chunk.options
+        return Tapes(held.tapes | {name: old[name].extended(x) for name, x in rows.items()}, held.length), {
+            name: option for name, option in options.items() if name not in self._gates}
 
     @exclusive
     def append(self, k: Array, v: Array, **gates: Any) -> None:
         """Stores n more tokens with their gates."""
-        check_options("append", gates, self._names)
-        self._held, _ = self._with_gates(k, v, gates)
+        known, needed, own = self._names
+        names = Names(self._gates if known is None else known & self._gates, needed & self._gates, own)
+        self._held, _ = self._with_gates(k, v, checked("append", gates, names))
 
     @exclusive
     def step(self, q: Array, k: Array, v: Array, **options: Any) -> Array:
         """Appends a chunk with its gates and returns the attention of its queries."""
-        check_options("step", options, self._names)
-        held, others = self._with_gates(k, v, options)
+        held, others = self._with_gates(k, v, checked("step", options, self._names))
         check_chunk(q, held.length - self.length)
         out = self._attended(self._fitting(q, held.like[0]), held, others)
         self._held = held
@@ -90,12 +96,29 @@ class TokenCache(GrowingCache):
 
     def _appended(self, k: Array, v: Array) -> Tapes:
         held, before = super()._appended(k, v), self._held
-        return held if before is None else held._replace(tapes=gates_held(before) | held.tapes)
+        return held if before is None else held._replace(tapes=held.tapes | gates_held(before))
 
     def _loaded(self, arrays: dict[str, Array]) -> Tapes:
         held = super()._loaded(arrays)
         gates = {name: Tape.of(x) for name, x in arrays.items() if name.startswith((CHANNELS, NUMBERS))}
+        for name in self._names.needed & self._gates:
+            if not {CHANNELS + name, NUMBERS + name} & gates.keys():
+                raise KeyError(name)
+        for name, tape in gates.items():
+            if tape.size != held.length:
+                raise ValueError(f"{name}: a file's arrays do not fit each other: it has {tape.size} of {held.length} tokens")
         return held._replace(tapes=held.tapes | gates)
+
+
+def checked(method: str, options: dict[str, Any], names: Names) -> dict[str, Any]:
+    """Returns the options without those that are None.
+
+    Raises:
+        TypeError: as `check_options`, and for None where the mechanism needs an option.
+    """
+    given = {name: option for name, option in options.items() if option is not None}
+    check_options(method, {name: option for name, option in options.items() if name in given or name not in names.needed}, names)
+    return given
 
 
 def gates_held(held: Tapes) -> dict[str, Tape]:

@@ -33,9 +33,14 @@ def keys_and_values(length: int, kv_heads: int, head_dim: int, value_dim: int, i
     return length * kv_heads * (head_dim + value_dim) * itemsize
 
 
-def with_gates(length: int, kv_heads: int, head_dim: int, value_dim: int, itemsize: int, *, heads: int) -> int:
+def with_gates(length: int, kv_heads: int, head_dim: int, value_dim: int, itemsize: int, *, heads: int, **_: Any) -> int:
     """Returns the bytes of all keys and values, and of a number per token and query head."""
     return keys_and_values(length, kv_heads, head_dim, value_dim, itemsize) + length * heads * itemsize
+
+
+def with_index(length: int, kv_heads: int, head_dim: int, value_dim: int, itemsize: int, *, index_dim: int, **_: Any) -> int:
+    """Returns the bytes of all keys and values, and of a key per token that all heads of an indexer share."""
+    return keys_and_values(length, kv_heads, head_dim, value_dim, itemsize) + length * index_dim * itemsize
 
 
 def ring(length: int, *sizes: int, window: int, keep_first: int = 0, slack: int = 0, **_: Any) -> int:
@@ -72,6 +77,7 @@ def state_of(features: Callable[[int], int]) -> Callable[[int, int, int, int, in
 KEYS_AND_VALUES = CacheSize("length kv_heads (head_dim + value_dim) itemsize", keys_and_values)
 KEYS_AND_VALUES_OF_ALL_HEADS = CacheSize("length heads (head_dim + value_dim) itemsize", keys_and_values)
 KEYS_VALUES_AND_GATES = CacheSize("length (kv_heads (head_dim + value_dim) + heads) itemsize", with_gates, by_heads=True)
+KEYS_VALUES_AND_INDEX = CacheSize("length (kv_heads (head_dim + value_dim) + index_dim) itemsize", with_index)
 ONE_HEAD = CacheSize("length (head_dim + value_dim) itemsize", keys_and_values)
 STATE = CacheSize("kv_heads head_dim value_dim itemsize",
                   lambda length, kv_heads, head_dim, value_dim, itemsize: kv_heads * head_dim * value_dim * itemsize)

@@ -8,14 +8,16 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from tinyattn import caches, definitions
+from tinyattn import caches, definitions, fastest
 from tinyattn.catalog import cache_size as size
+from tinyattn.catalog import calls
 from tinyattn.catalog.cache_size import CacheSize
-from tinyattn.catalog.calls import ABSORBED
 from tinyattn.catalog.row import Paper
 from tinyattn.laws import cached, forgetful
+from tinyattn.laws.draw import factored, weighting
 from tinyattn.laws.draw.caches import CAUSAL, EVEN, ONE_BATCH, SCALED_BATCH
 from tinyattn.laws.draw.linear import always
+from tinyattn.laws.draw.options import given
 from tinyattn.laws.draw.softmax import softmax
 from tinyattn.laws.law import Law
 from tinyattn.laws.oracles.caches import heaviest, in_codes, keeping, last_and_first
@@ -91,6 +93,8 @@ KIVI = (Paper("Liu et al.", 2024, "2402.02750"),)
 NO_FORGOTTEN = ("truncate by more than slack", "attend with a query that sees a forgotten token")
 NO_CODES = ("truncate into a quantised group", "store NaN or inf")
 NO_CUT = ("append", "attend after a token was forgotten", "truncate to anything but 0 or its length", "use mask, bias or window")
+NO_GATES = ("store some tokens with gates and others without",)
+INDEXED = calls.indexed(definitions.deepseek_sparse_attention)
 SNAP = forgetful.SnapSizes(budget=4, window=2, kernel=3, decoded=2)
 ROWS: tuple[CacheRow, ...] = (
     CacheRow(cache=caches.GrowingCache, says="All keys and values, in buffers that double when they are full."),
@@ -126,7 +130,19 @@ ROWS: tuple[CacheRow, ...] = (
              papers=(Paper("Li et al.", 2024, "2404.14469"),),
              settings={"policy": caches.SnapKV(SNAP.budget, SNAP.window, SNAP.kernel)}),
     CacheRow(cache=caches.LatentCache, says="One latent vector and one rotated key per token, for all heads.", size=size.LATENTS,
-             mechanism=ABSORBED, laws_of=cached.latent_laws, papers=(Paper("DeepSeek-AI", 2024, "2405.04434"),)),
+             mechanism=calls.ABSORBED, laws_of=cached.latent_laws, papers=(Paper("DeepSeek-AI", 2024, "2405.04434"),)),
+    CacheRow(cache=caches.FactorCache, says="The factors of the keys and values of tensor product attention.", size=size.FACTORS,
+             mechanism=calls.of_factors(definitions.tensor_product_attention),
+             laws_of=partial(cached.full_laws, draw=factored.CACHED, enter=factored.packed),
+             papers=(Paper("Zhang et al.", 2025, "2501.06425"),)),
+    CacheRow(cache=caches.TokenCache, says="All keys and values, each token with its gate.", size=size.KEYS_VALUES_AND_GATES,
+             cannot=NO_GATES, mechanism=calls.always_causal(definitions.forgetting_attention),
+             laws_of=partial(cached.full_laws, draw=given(weighting.FORGET, causal=True)),
+             papers=(Paper("Lin et al.", 2025, "2503.02130"),), settings={"mechanism": fastest.forgetting_attention}),
+    CacheRow(cache=caches.TokenCache, name="TokenCache, keys of an indexer", size=size.KEYS_VALUES_AND_INDEX, cannot=NO_GATES,
+             says="All keys and values, each token with its key for a lightning indexer.", mechanism=INDEXED,
+             laws_of=partial(cached.full_laws, draw=factored.INDEX_KEPT, enter=factored.without_index_heads),
+             papers=(Paper("DeepSeek-AI", 2025, "2512.02556"),), settings={"mechanism": fastest.deepseek_sparse_attention}),
     CacheRow(cache=caches.StateCache, says="A state into which all keys and values are summed.", size=size.STATE_WITH_CHECKPOINTS,
              cannot=("truncate by more than slack", "attend with several queries"), mechanism=definitions.linear_attention,
              laws_of=partial(cached.full_laws, draw=always(causal=True, normalize=True)),

@@ -102,7 +102,7 @@ ROWS = (
                      says="It is the gated delta rule over all steps, which decays at each first step and is read at each last."),
               agrees("no_decay", oracles.several, draw=draw.UNDECAYED_STEPS, says="Without log_decay the state does not decay."),
               waits(draw.several), *recurrence_laws(draw.several)),
-        bad_inputs=(refused.GROWING_DECAY, refused.SCALE), inputs=calls.INPUTS["delta_product"],
+        bad_inputs=(refused.BETA, refused.GROWING_DECAY, refused.SCALE), inputs=calls.INPUTS["delta_product"],
         mixer=always_causal(calls.two_steps), cache=partial(StateCache, calls.two_steps), cache_size=STATE),
     recurrence(
         name="rwkv7",

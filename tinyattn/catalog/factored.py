@@ -7,9 +7,10 @@ from functools import partial
 
 import numpy as np
 
-from tinyattn import definitions
+from tinyattn import definitions, fastest
 from tinyattn.caches.factored import FactorCache, packed
 from tinyattn.caches.growing import GrowingCache
+from tinyattn.caches.tokens import TokenCache
 from tinyattn.catalog import calls, refused
 from tinyattn.catalog.cache_size import FACTORS
 from tinyattn.catalog.row import BadInput, Paper, Row
@@ -76,7 +77,10 @@ ROWS = (
                      says="With one head, whose own queries and keys, all positive, are also the indexer's, it is top-k attention."),
               unchanged("a_factor_changes_no_choice", "Multiplying weights or index queries by a positive number changes nothing.",
                         draw.INDEXED, lambda p: p.but(weights=4.0 * p.options["weights"], q_index=0.5 * p.options["q_index"])),
+              cached(partial(TokenCache, fastest.deepseek_sparse_attention), draw.INDEX_KEPT, draw.without_index_heads),
               replace(cached(partial(GrowingCache, partial(calls.indexed_by_itself, keep=2)), draw.SELVES),
+                      name="decoded_with_mean_keys",
+                      says="An indexer whose keys are the mean keys of all heads needs no cache of its own.",
                       left=lambda f, p: plain(partial(calls.indexed_by_itself, mechanism=f), p.but(keep=2))),
               causal(draw.INDEXED_CAUSAL), *mixing_laws(draw.INDEXED, heads=False)),
         bad_inputs=(*BAD_INDEX, BadInput({"k_index": np.ones((1, 1, 9, 5))}, ValueError, ("k_index", "(1, 9, 5)")),

@@ -37,6 +37,7 @@ ROWS = (
                      says="With orthonormal keys, beta 1 and no decay it is linear attention divided by 1 plus the ridge."),
               cached(partial(StateCache, definitions.mesa), long(draw.MESA)), waits(draw.MESA), *recurrence_laws(draw.MESA)),
         bad_inputs=(refused.BETA, refused.GROWING_DECAY, refused.SCALE, refused.shape("ridge", 1, 1),
+                    BadInput({"beta": np.full((1, 2, 7), -0.5)}, ValueError, ("beta", "at least 0")),
                     BadInput({"ridge": np.zeros((2, 4))}, ValueError, ("ridge", "above 0"))),
         inputs=(STRENGTH, DECAY, Parameter("ridge", "kv_heads head_dim", 0.5)),
         mixer=calls.always_causal(calls.mesa_mixer), cache=partial(StateCache, calls.mesa_mixer), cache_size=SUMS),

@@ -68,6 +68,9 @@ def minimax_slopes(heads: int) -> Array:
 
 
 def minimax(q: Array, k: Array, v: Array, **options: Any) -> Any:
-    """Returns lightning attention with MiniMax's slopes."""
+    """Returns lightning attention with the slopes of MiniMax's first layer and queries scaled by d^-1/2.
+
+    A decoder here gives all layers the same slopes; in MiniMax's models those of a later layer are smaller.
+    """
     return fastest.lightning_attention(q, k, v, slopes=minimax_slopes(k.shape[-3]).astype(k.dtype), scale=k.shape[-1] ** -0.5,
                                        **options)

@@ -30,7 +30,7 @@ from tinyattn.models import text as texts
 from tinyattn.models.config import DecoderConfig
 
 # With these, two mechanisms take under two minutes on two slow cores and end well below the bigram.
-WIDTH, LAYERS, CONTEXT, STEPS, RATE = 64, 2, 128, 640, 8e-3
+WIDTH, LAYERS, CONTEXT, STEPS, RATE = 64, 2, 128, 1000, 8e-3
 # Two heads of 32 channels learn more in the same time than four of 16; a base of 10,000 hardly turns them within 128 tokens.
 HEADS, KV_HEADS, BASE = 2, 1, 1000.0
 # Bytes of text per step, unless a batch is given.

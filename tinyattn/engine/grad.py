@@ -32,6 +32,7 @@ class Trace:
             self.out = f(self.entered, *rest, **options)
         finally:
             mode.current = previous
+        self.known: tuple[list[Node], list[Node]] = [], []
         self.inputs = [t.node for t in leaves(self.entered) if isinstance(t, Tensor) and t.node is not None]
 
     def pull(self, pairs: list[tuple[Any, Any]], *, keep: bool) -> Any:
@@ -40,7 +41,7 @@ class Trace:
         They are arrays, or Tensors where x or f holds Tensors of a graph outside.
         """
         pairs = [(out, seed) for out, seed in pairs if isinstance(out, Tensor) and out.node is not None]
-        order = ancestry([out.node for out, _ in pairs], self.start)
+        order = self.order([out.node for out, _ in pairs])
         outer = self.reaches_out(order) or any(isinstance(seed, Tensor) for _, seed in pairs)
         seeds = [(out.node, Tensor.of(seed, None) if outer and not isinstance(seed, Tensor) else seed) for out, seed in pairs]
         found = walk(seeds, self.inputs, order=order, keep=keep or outer, graph=outer)
@@ -57,16 +58,22 @@ class Trace:
         result = map_tree(gradient, self.entered, self.x)
         return float(result) if self.scalar and not outer else result
 
+    def order(self, roots: list[Node]) -> list[Node]:
+        """Returns the ancestry of nodes of this run; that of the last ones that were asked for is known."""
+        if self.known[0] != roots:
+            self.known = roots, ancestry(roots, self.start)
+        return [*self.known[1]]
+
     def reaches_out(self, order: list[Node]) -> bool:
         """Returns whether a Tensor made before this run is among the ancestors: then a graph outside needs ours."""
-        return any(node.born < self.start for node in order)
+        return any([node.born < self.start for node in order])
 
     def leave(self, tree: Any) -> Any:
         """Returns a tree of results in which the Tensors that belong only to this run are replaced by their arrays."""
         def value(leaf: Any) -> Any:
             if not isinstance(leaf, Tensor):
                 return leaf
-            if leaf.node is not None and self.reaches_out(ancestry([leaf.node], self.start)):
+            if leaf.node is not None and self.reaches_out(self.order([leaf.node])):
                 return leaf
             return leaf._value[()]
 

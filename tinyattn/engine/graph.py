@@ -71,7 +71,7 @@ def ancestry(roots: Sequence[Node], start: int = 0) -> list[Node]:
             seen.add(id(node))
             stack.append((node, True))
             if node.born >= start:
-                stack.extend((parent, False) for parent in node.parents if id(parent) not in seen)
+                stack += [(parent, False) for parent in node.parents if id(parent) not in seen]
     return order
 
 
@@ -85,12 +85,12 @@ def walk(seeds: Sequence[tuple[Node, Any]], targets: Iterable[Node], *, order: l
     computation, and can be differentiated again.
     """
     order = ancestry([node for node, _ in seeds]) if order is None else order
-    if any(node.pullback is _spent for node in order):
+    if any([node.pullback is _spent for node in order]):
         _spent(seeds)
     wanted = set(targets)
     useful: set[Node] = set()
     for node in order:
-        if node in wanted or any(parent in useful for parent in node.parents):
+        if node in wanted or not useful.isdisjoint(node.parents):
             useful.add(node)
     previous, mode.current = mode.current, RECORD if graph else PLAIN
     try:

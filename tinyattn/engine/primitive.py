@@ -31,6 +31,9 @@ class Primitive(Generic[P, R]):
     def __init__(self, function: Callable[P, tuple[R, Any]]) -> None:
         self.function = function
         self.signature = inspect.signature(function)
+        # The names of arguments that may all be given by position: binding a call by `inspect` takes 40 us, of 44 calls per step.
+        kinds = {parameter.kind for parameter in self.signature.parameters.values()}
+        self.names = tuple(self.signature.parameters) if kinds == {inspect.Parameter.POSITIONAL_OR_KEYWORD} else ()
         self.name = function.__name__
         self.pullback: Callable[[Any, Any], Mapping[str, Any]] | None = None
         self.definition: Callable[..., Any] | None = None
@@ -58,8 +61,8 @@ class Primitive(Generic[P, R]):
         return made
 
     def __call__(self, *args: P.args, **options: P.kwargs) -> R:
-        bound = self.signature.bind(*args, **options)
-        given = bound.arguments
+        bound = None if len(args) == len(self.names) and not options else self.signature.bind(*args, **options)
+        given = dict(zip(self.names, args, strict=True)) if bound is None else bound.arguments
         tensors = {name: a for name, a in given.items() if isinstance(a, Tensor)}
         if not tensors:
             return self.computed(args, options)[0]
@@ -72,7 +75,7 @@ class Primitive(Generic[P, R]):
         inputs = {} if definition is None else dict(given)
         given.update({name: t._value for name, t in tensors.items()})
         out: Any
-        out, saved = self.computed(bound.args, bound.kwargs)
+        out, saved = self.computed(tuple(given.values()), {}) if bound is None else self.computed(bound.args, bound.kwargs)
         if mode.current is PLAIN:
             return out
         outs = [np.asarray(o) for o in (out if isinstance(out, tuple) else (out,))]

@@ -95,15 +95,14 @@ def cache_laws(make: Make, draw: Draw, enter: Enter = same) -> tuple[Law, ...]:
                 long(draw, 8), both, forked))
 
 
-def full_laws(make: Make, draw: Draw = CAUSAL) -> tuple[Law, ...]:
+def full_laws(make: Make, draw: Draw = CAUSAL, enter: Enter = same) -> tuple[Law, ...]:
     """Returns the laws of a cache that supports every operation."""
-    return (*cache_laws(make, draw), truncated(make, draw), reordered(make, draw))
+    return (*cache_laws(make, draw, enter), truncated(make, draw, enter), reordered(make, draw, enter))
 
 
 def latent_laws(make: Make) -> tuple[Law, ...]:
     """Returns the laws of a cache of latent vectors."""
-    enter = with_joined_queries
-    return (*cache_laws(make, latent, enter), truncated(make, latent, enter), reordered(make, latent, enter))
+    return full_laws(make, latent, with_joined_queries)
 
 
 def changed(p: Problem) -> Problem:

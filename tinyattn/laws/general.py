@@ -21,13 +21,13 @@ def agrees(name: str, other: Mechanism, *, draw: Draw | None = None, says: str |
 
     `to` is the other mechanism's name, if it has a row of its own, and `kind` says how close both are.
     """
-    return Law(f"equals_{name}", says or f"It gives the same as {name}.", softmax(*ALL) if draw is None else draw,
+    return Law(f"equals_{name}", says or f"It gives the same as {name.replace('_', ' ')}.", softmax(*ALL) if draw is None else draw,
                plain, lambda f, p: plain(other, p), to=to, kind=kind)
 
 
 def gradients_agree(name: str, other: Mechanism, *, draw: Draw | None = None) -> Law:
     """Returns the law that a mechanism has the gradients of another form."""
-    return Law(f"gradients_equal_{name}", f"Its gradients are those of {name}.", SLOPES if draw is None else draw,
+    return Law(f"gradients_equal_{name}", f"Its gradients are those of {name.replace('_', ' ')}.", SLOPES if draw is None else draw,
                gradients, lambda f, p: gradients(other, p), pool=anywhere)
 
 

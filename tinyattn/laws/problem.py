@@ -84,7 +84,7 @@ class Problem:
     def per_token(self) -> dict[str, int]:
         """Returns the axis of the tokens, -2 or -1, for every option with one entry per token."""
         ndim = self.k.ndim
-        return {name: -2 if x.ndim >= ndim else -1 for name, x in self.options.items()
+        return {name: -2 if x.ndim >= ndim or name in BY_NAME else -1 for name, x in self.options.items()
                 if name in TOKENS and isinstance(x, np.ndarray) and x.ndim >= ndim - 1}
 
     def tokens(self, at: slice | Array) -> Problem:

@@ -17,7 +17,7 @@ from tinyattn.layers.mixed import same
 from tinyattn.ops.activation import sigmoid
 from tinyattn.ops.checks import integers, real, truth, whole
 from tinyattn.ops.heads import merge_heads, split_heads
-from tinyattn.ops.positions.frequencies import Frequencies
+from tinyattn.ops.positions.frequencies import Frequencies, FrequenciesByLength
 from tinyattn.ops.positions.rotary import RUN, rotary, turn_pairs
 from tinyattn.ops.types import Array
 
@@ -63,7 +63,7 @@ class TrainedAttention:
     heads: int
     kv_heads: int
     mechanism: Callable[..., Any]
-    frequencies: Frequencies | None = None
+    frequencies: Frequencies | FrequenciesByLength | None = None
     interleaved: bool = False
     q_norm: Callable[[Array], Array] = field(default_factory=lambda: same)
     k_norm: Callable[[Array], Array] = field(default_factory=lambda: same)
@@ -84,7 +84,7 @@ class TrainedAttention:
             object.__setattr__(self, name, truth(name, getattr(self, name)))
         if self.clip is not None:
             object.__setattr__(self, "clip", real("clip", self.clip, least=0.0))
-        if not isinstance(self.frequencies, (Frequencies, NoneType)):
+        if not isinstance(self.frequencies, (Frequencies, FrequenciesByLength, NoneType)):
             raise TypeError(f"frequencies: expected Frequencies or None, got {type(self.frequencies).__name__}")
         if not isinstance(self.options, Mapping):
             raise TypeError(f"options: expected a mapping from names, got {type(self.options).__name__}")
@@ -104,14 +104,27 @@ class TrainedAttention:
 
     def _rotated(self, x: Array, start: int, positions: Array | None) -> Array:
         """Returns queries or keys (..., heads, length, head_dim), the first channels rotated."""
-        if self.frequencies is None:
-            return x
         if positions is None:
-            cos, sin = tables(self.frequencies, start, x.shape[-2], x.dtype)
+            frequencies = self._frequencies_of(start, start + x.shape[-2])
+            if frequencies is None:
+                return x
+            cos, sin = tables(frequencies, start, x.shape[-2], x.dtype)
             return turn_pairs(x, cos, sin, self.interleaved)
         at = integers("positions", positions)[..., None, :]
-        return rotary(x, at, dims=2 * len(self.frequencies.values), frequencies=self.frequencies,
-                      interleaved=self.interleaved)
+        frequencies = self._frequencies_of(start, int(at.max(initial=-1)) + 1)
+        if frequencies is None:
+            return x
+        return rotary(x, at, dims=2 * len(frequencies.values), frequencies=frequencies, interleaved=self.interleaved)
+
+    def _frequencies_of(self, start: int, stop: int) -> Frequencies | None:
+        """Returns the frequencies of a text of `stop` tokens, of which a cache holds `start`."""
+        given = self.frequencies
+        if not isinstance(given, FrequenciesByLength):
+            return given
+        if 0 < start <= given.original_length < stop:
+            raise ValueError(f"cache: its {start} tokens were rotated as those of a text of at most {given.original_length}, and with "
+                             f"{stop} tokens all are rotated by other frequencies; give the whole text again with new caches")
+        return given.of(stop)
 
     def _headed(self, x: Array, weights: Affine, norm: Callable[[Array], Array], heads: int) -> Array:
         """Returns the projected and normed tokens as heads."""

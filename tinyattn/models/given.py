@@ -26,20 +26,21 @@ def check_given(name: str, value: Any, expected: str, *attributes: str) -> None:
         raise TypeError(f"{name}: expected {expected}, got {type(value).__name__}")
 
 
-def check_tree(name: str, tree: Any) -> None:
-    """Raises TypeError unless a tree holds at least one floating array, and no Tensor or masked array.
+def check_tree(name: str, tree: Any) -> dict[str, Any]:
+    """Returns the leaves of a tree by name; TypeError unless it holds at least one floating array, and no Tensor or masked array.
 
     >>> check_tree("params", {"w": 1})
     Traceback (most recent call last):
         ...
     TypeError: params: expected a tree with at least one floating array, got dict
     """
-    found = [*named_leaves(tree)]
-    if not any(differentiable(leaf) for _, leaf in found):
+    found = dict(named_leaves(tree))
+    if not any(differentiable(leaf) for leaf in found.values()):
         raise TypeError(f"{name}: expected a tree with at least one floating array, got {type(tree).__name__}")
-    for place, leaf in found:
+    for place, leaf in found.items():
         if isinstance(leaf, (Tensor, np.ma.MaskedArray)):
             raise TypeError(f"{name}: expected plain arrays, got a {type(leaf).__name__}" + (f" at {place!r}" if place else ""))
+    return found
 
 
 def check_blocks(blocks: Any) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tinyattn.engine.tree import differentiable, leaves, map_tree, named_leaves
+from tinyattn.engine.tree import differentiable, leaves, map_tree
 from tinyattn.layers.fused import LEAST as LEAST_SIZE
 from tinyattn.layers.fused import step
 from tinyattn.models.given import check_tree
@@ -72,9 +72,9 @@ def update(params: Any, gradients: Any, state: AdamW, *, rate: float, decay: flo
         raise TypeError(f"state: expected an AdamW, got {type(state).__name__}")
     rate, decay = real("rate", rate, least=0.0), real("decay", decay, least=0.0)
     beta1, beta2, epsilon = check_beta("beta1", beta1), check_beta("beta2", beta2), real("epsilon", epsilon, least=LEAST)
-    check_tree("params", params)
+    named = check_tree("params", params)
     for name, tree in (("gradients", gradients), ("state.first", state.first), ("state.second", state.second)):
-        check_like(name, tree, params)
+        check_like(name, tree, params, named)
     if limit is not None:
         limit = real("limit", limit, above=0.0)
     compiled = moved_by_kernel(params, gradients, state, limit, rate=rate, decay=decay, beta1=beta1, beta2=beta2, epsilon=epsilon)
@@ -146,10 +146,9 @@ def check_beta(name: str, beta: Any) -> float:
     return number
 
 
-def check_like(name: str, tree: Any, params: Any) -> None:
+def check_like(name: str, tree: Any, params: Any, named: dict[str, Any]) -> None:
     """Raises TypeError for a tree without arrays, ValueError unless its arrays have the names and shapes of the parameters."""
-    check_tree(name, tree)
-    both = dict(named_leaves(tree)), dict(named_leaves(params))
+    both = check_tree(name, tree), named
     missing = both[1].keys() - both[0].keys()
     given, wanted = ({place: leaf for place, leaf in each.items() if differentiable(leaf)} for each in both)
     if len(given) != len(wanted):

@@ -154,11 +154,11 @@ def check_index(q_index: Any, k_index: Any, q: Array, k: Array) -> tuple[Array, 
     """Returns the queries (..., index heads, i, c) and keys (..., j, c) of an indexer; their axes must be those of q and k.
 
     Raises:
-        TypeError: no floating array. ValueError: other leading axes, lengths or channels.
+        TypeError: no floating array. ValueError: other leading axes, lengths or channels; no index head.
     """
     q_index, k_index = floating("q_index", q_index), floating("k_index", k_index)
     lead = q.shape[:-3]
-    if q_index.ndim != q.ndim or (q_index.shape[:-3], q_index.shape[-2]) != (lead, q.shape[-2]):
+    if q_index.ndim != q.ndim or (q_index.shape[:-3], q_index.shape[-2]) != (lead, q.shape[-2]) or not q_index.shape[-3]:
         raise ValueError(f"q_index: expected {(*lead, 'index heads', q.shape[-2], 'c')} for q {q.shape}, got shape {q_index.shape}")
     if k_index.shape != (wanted := (*lead, k.shape[-2], q_index.shape[-1])):
         raise ValueError(f"k_index: expected shape {wanted} for k {k.shape} and q_index {q_index.shape}, got shape {k_index.shape}")

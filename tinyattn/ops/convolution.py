@@ -21,10 +21,11 @@ def causal_convolution(x: Array, weight: Array, *, bias: Array | None = None, in
     the first are 0 or those of the state. No activation is applied. The state is the last width - 1 inputs.
 
     Shapes: x (..., channels, length), weight (channels, width), bias (channels,), initial_state (..., channels, width - 1) -> as x,
-    with `return_state` also the state after the last token.
+    with `return_state` also the state after the last token. Weight and bias are taken in the dtype of x.
 
     Raises:
-        TypeError: an array is not floating. ValueError: an array of another shape, or a weight without taps.
+        TypeError: an array is not floating, or a state of another dtype than x. ValueError: an array of another shape, or a weight
+            without taps.
 
     Paper: Dao and Gu 2024, arXiv:2405.21060, which puts it before keys, queries and values.
 
@@ -44,7 +45,8 @@ def check_convolution(x: Any, weight: Any, bias: Any, initial_state: Any) -> tup
     """Returns x (..., channels, length), weight (channels, width), bias (channels,) or None, and the state, of zeros if none is given.
 
     Raises:
-        TypeError: an array is not floating. ValueError: an array of another shape, or a weight without taps.
+        TypeError: an array is not floating, or a state of another dtype than x. ValueError: an array of another shape, or a weight
+            without taps.
     """
     x, weight = floating("x", x), floating("weight", weight)
     *leading, channels, _ = has_axes("x", x, 2)
@@ -52,4 +54,6 @@ def check_convolution(x: Any, weight: Any, bias: Any, initial_state: Any) -> tup
         raise ValueError(f"weight: expected shape (channels, width) with {channels} channels for x {x.shape}, got {weight.shape}")
     before, note = (*leading, channels, weight.shape[1] - 1), f" for x {x.shape}"
     state = np.zeros(before, x.dtype) if initial_state is None else of_shape("initial_state", initial_state, before, note)
-    return x, weight, None if bias is None else of_shape("bias", bias, (channels,), note), state
+    if state.dtype != x.dtype:
+        raise TypeError(f"initial_state: expected dtype {x.dtype} as x, got {state.dtype}")
+    return x, weight.astype(x.dtype), None if bias is None else of_shape("bias", bias, (channels,), note).astype(x.dtype), state

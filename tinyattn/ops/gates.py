@@ -24,6 +24,14 @@ def check_gate(name: str, gate: Any, shape: tuple[int, ...], dtype: Any) -> Arra
     return checked
 
 
+def check_strength(beta: Any, shape: tuple[int, ...], dtype: Any) -> Array:
+    """Returns the weights of squared errors, of exactly this shape; ValueError for one below 0, as larger errors would be better."""
+    checked = check_gate("beta", beta, shape, dtype)
+    if np.any(checked < 0):
+        raise ValueError("beta: expected numbers of at least 0, as each weighs the squared error of its token")
+    return checked
+
+
 def check_log_decay(log_decay: Any, shape: tuple[int, ...], dtype: Any) -> Array:
     """Returns log decays of this shape; ValueError for one above 0, with which the state would grow without bound.
 

@@ -35,8 +35,9 @@ def shapes(signature: str, *, per_token: Mapping[str, str] = MappingProxyType({}
 
     `per_token` declares the options with one entry per token and their core axes, as in `{"log_decay": "(j)"}`. `shared`
     names the arrays that all heads read: callers give them without a heads axis, and the mechanism gets them with a heads
-    axis of length 1. `waiting` names the gates whose values in a token that only waits, and leaves the state as it is, are not 0;
-    None says that no token reads from the state what the last token read.
+    axis of length 1; an option of `per_token` among them reaches the mechanism as it was given. `waiting` names the gates whose
+    values in a token that only waits, and leaves the state as it is, are not 0; None says that no token reads from the state what
+    the last token read.
 
     float16 and bfloat16 arrays and options are computed in float32, and the first result is returned in the dtype of the
     arrays. Any byte order is accepted; results have the native one. Scores that overflow are inf or NaN in the result,
@@ -92,7 +93,7 @@ def shapes(signature: str, *, per_token: Mapping[str, str] = MappingProxyType({}
             if single and all(array.ndim == len(core) for array, core in zip(given, cores, strict=True)):
                 given = [array[None] for array in given]
                 for name in (*per_token, *states):
-                    if options.get(name) is not None:
+                    if name not in shared and options.get(name) is not None:
                         options[name] = each(options[name], lambda state: state[None] if hasattr(state, "ndim") else state)
             elif shared:
                 given = [np.expand_dims(array, -3) if name in shared and array.ndim > 1 else array
@@ -138,6 +139,9 @@ def refuse_unknown(function: str, options: Iterable[str], known: Collection[str]
     name = next(name for name in options if name not in known)
     if name in names:
         raise TypeError(f"{function}: {name} is given twice, by position and by name")
+    if name == "score":
+        raise TypeError(f"{function}: unexpected keyword 'score'; "
+                        f"only attention, its grouped forms and streaming_attention take a rule")
     near = get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]}?" if near else f"it takes {', '.join(sorted(known)) or 'none'}"
     raise TypeError(f"{function}: unexpected keyword {name!r}; {hint}")

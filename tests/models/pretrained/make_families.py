@@ -28,6 +28,8 @@ CASES = {
     "gemma": {"head_dim": 8}, "gemma2": {"head_dim": 8, "sliding_window": 5, "query_pre_attn_scalar": 5, "final_logit_softcapping": 2.0, "attn_logit_softcapping": 3.0},
     "gemma3_text": {"head_dim": 8, "sliding_window": 5, "query_pre_attn_scalar": 5, "layer_types": ["sliding_attention", "full_attention"]},
     "olmo": {"clip_qkv": 0.5}, "olmo2": {}, "phi": {"num_key_value_heads": 4}, "phi3": {"sliding_window": 6}, "gpt2": {},
+    **{f"phi3-longrope-{name}": {"original_max_position_embeddings": length, "rope_parameters": {**ROPE, "rope_type": "longrope", "short_factor": [1.1, 1.3], "long_factor": [1.7, 9.5], "original_max_position_embeddings": length}}
+       for name, length in (("long", 8), ("short", 16))},
     "gpt_neox": {"rope_parameters": {**ROPE, "partial_rotary_factor": 0.5, "rope_type": "default"}}, "gpt_neox-serial": {"use_parallel_residual": False, "rope_parameters": {**ROPE, "partial_rotary_factor": 0.5, "rope_type": "default"}},
     "cohere": {"logit_scale": 0.5}, "starcoder2": {}, "stablelm": {"use_qkv_bias": True, "rope_parameters": {**ROPE, "partial_rotary_factor": 0.5, "rope_type": "default"}},
     "bert": {"hidden_act": "gelu", "num_key_value_heads": None},

@@ -10,7 +10,9 @@ import pytest
 from tinyattn import grad
 from tinyattn.caches import GrowingCache
 from tinyattn.models.pretrained.build import Builder, build
+from tinyattn.models.pretrained.compared import extended
 from tinyattn.models.pretrained.families import FAMILIES
+from tinyattn.models.pretrained.model import Model
 from tinyattn.models.pretrained.scaling import frequencies_of
 from tinyattn.ops.files.shards import read_folder
 from tinyattn.ops.files.stored import Stored
@@ -40,6 +42,7 @@ def test_logits_are_those_of_transformers(case):
     model = build(config, tensors, dtype=np.float64)
     full = model(tokens)
     assert np.abs(full - logits).max() <= 1e-13  # 7.4e-15 was the most that was measured
+    model = model.of_length(tokens.shape[1])
     caches = [GrowingCache() for _ in model.blocks]
     pieces = [model(tokens[:, :5], caches=caches), *(model(tokens[:, i : i + 1], caches=caches) for i in range(5, tokens.shape[1]))]
     assert np.abs(np.concatenate(pieces, axis=1) - full).max() <= 1e-13
@@ -70,6 +73,9 @@ TWINS = {
     "window off by one": ("mistral", lambda config: {**config, "sliding_window": config["sliding_window"] + 1}),
     "base 10000": ("llama-linear", lambda config: {**config, "rope_parameters": {**config["rope_parameters"], "rope_theta": 10000.0}}),
     "scaling parsed and unused": ("llama-yarn", lambda config: {**config, "rope_parameters": {"rope_type": "default", "rope_theta": 1000.0}}),
+    "factors of short texts": ("phi3-longrope-long", lambda config: {**config, "rope_parameters": {**config["rope_parameters"], "long_factor": config["rope_parameters"]["short_factor"]}}),
+    "factors of long texts": ("phi3-longrope-short", lambda config: {**config, "rope_parameters": {**config["rope_parameters"], "short_factor": config["rope_parameters"]["long_factor"]}}),
+    "no factor of the angles": ("phi3-longrope-long", lambda config: {**config, "rope_parameters": {**config["rope_parameters"], "factor": 1.0}}),
     "no cap": ("gemma2", lambda config: {**config, "attn_logit_softcapping": None}),
     "rotated everywhere": ("smollm3", lambda config: {**config, "no_rope_layers": [1, 1]}),
     "serial": ("gpt_neox", lambda config: {**config, "use_parallel_residual": False}),
@@ -137,7 +143,12 @@ def test_an_untied_head_must_be_there():
 @pytest.mark.parametrize(("case", "change", "words"), [
     ("llama", {"model_type": "mamba"}, "the model type 'mamba' is not known; llama, "), ("llama", {"model_type": None}, "model type 'None'"),
     ("llama", {"hidden_act": "mish"}, "the activation 'mish' is not known"), ("llama", {"num_hidden_layers": 1 << 23}, "8388608 layers, and the file holds 20 tensors"),
-    ("llama", {"rope_parameters": {"rope_type": "longrope"}}, "the rotary scaling 'longrope' is not known"),
+    ("llama", {"rope_parameters": {"rope_type": "spiral"}}, "the rotary scaling 'spiral' is not known"),
+    ("phi3", {"rope_parameters": {"rope_type": "longrope", "long_factor": [1, 2]}}, "the rotary scaling 'longrope' lacks 'short_factor'"),
+    ("phi3", {"rope_parameters": {"rope_type": "longrope", "short_factor": [1, 1], "long_factor": [1, 2, 3]}}, "long_factor: expected 2 finite numbers above 0, got shape"),
+    ("phi3", {"rope_parameters": {"rope_type": "longrope", "short_factor": [1, 0], "long_factor": [1, 2]}}, "short_factor: expected 2 finite numbers above 0"),
+    ("phi3", {"rope_parameters": {"rope_type": "longrope", "short_factor": ["many", 1], "long_factor": [1, 2]}}, "short_factor: expected 2 numbers above 0, got .'many', 1"),
+    ("phi3", {"rope_parameters": {"rope_type": "longrope", "short_factor": [1, 1], "long_factor": [1, 2], "phase": 1}}, "'longrope' has the unknown parameters phase"),
     ("llama", {"rope_parameters": {"rope_type": "linear"}}, "the rotary scaling 'linear' lacks 'factor'"),
     ("llama", {"rope_parameters": {"rope_type": "linear", "factor": 2.0, "phase": 1}}, "'linear' has the unknown parameters phase"),
     ("qwen3", {"layer_types": ["full_attention", "linear_attention"]}, "layer_types: expected 2 of sliding_attention and full_attention"),
@@ -148,14 +159,6 @@ def test_what_is_not_known_is_refused_by_name(case, change, words):
     config, tensors = read(case)
     with pytest.raises(ValueError, match=words):
         build({**config, **change}, tensors)
-
-
-def test_sizes_that_are_missing_or_no_ints_are_named():
-    config, tensors = read("llama")
-    with pytest.raises(ValueError, match="config: lacks hidden_size"):
-        build({key: value for key, value in config.items() if key != "hidden_size"}, tensors)
-    with pytest.raises(TypeError, match="config: vocab_size"):
-        build({**config, "vocab_size": "40"}, tensors)
 
 
 def test_scalings_are_read_from_both_places():
@@ -181,3 +184,32 @@ def test_positions_that_were_not_learned_are_refused():
     config, tensors = read("gpt2")
     with pytest.raises(ValueError, match="tokens: expected at most 64 positions, which the model has learned, got 65"):
         build(config, tensors)(np.zeros((1, 65), int))
+
+
+def test_a_text_that_grows_beyond_the_short_factors_is_rotated_anew():
+    config, tensors = read("phi3-longrope-long")
+    tokens, logits = expected("phi3-longrope-long")
+    network = build(config, tensors, dtype=np.float64)
+    assert network.of_length(8).blocks[0].attention.frequencies is not network.of_length(9).blocks[0].attention.frequencies
+    caches = [GrowingCache() for _ in network.blocks]
+    first = network(tokens[:, :8], caches=caches)
+    np.testing.assert_array_equal(first, network(tokens[:, :8]))
+    assert np.abs(first - logits[:, :8]).max() > 1e-3
+    with pytest.raises(ValueError, match="its 8 tokens were rotated as those of a text of at most 8, and with 9 tokens all are"):
+        network(tokens[:, 8:9], caches=caches)
+    model = Model(network, "phi3", 64, frozenset(), lambda: None)
+    assert [*model.generate(tokens[0, :5], 7)] == [*model.generate(tokens[0, :5], 7, cache=None)]
+    assert np.abs(model.losses(tokens[0], cache=GrowingCache) - model.losses(tokens[0])).max() <= 1e-13
+    with pytest.raises(ValueError, match="scales its rotary positions already"):
+        extended(model, "yarn", 2.0)
+
+
+def test_older_configs_call_longrope_su():
+    config, _ = read("phi3-longrope-long")
+    lists = {name: config["rope_parameters"][f"{name}_factor"] for name in ("short", "long")}
+    old = {"max_position_embeddings": 64, "original_max_position_embeddings": 8, "rope_theta": 1000.0,
+           "rope_scaling": {"type": "su", **{f"{name}_factor": factors for name, factors in lists.items()}}}
+    for length in (8, 9):
+        found, same = (frequencies_of(one, 4).of(length) for one in (old, config))
+        np.testing.assert_array_equal(found.values, same.values)
+        assert found.attention_factor == same.attention_factor == (1 + np.log(8) / np.log(8)) ** 0.5

@@ -1,12 +1,10 @@
-"""Loading models: folders, GGUF files and our own; what each is refused for, in one line; and what a loaded model does."""
+"""Loading models: folders and our own files; what each is refused for, in one line; and what a loaded model does."""
 
 import json
 import shutil
-import struct
 import warnings
 from dataclasses import replace
 from functools import partial
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import numpy as np
@@ -24,53 +22,7 @@ from tinyattn.ops.masks import sliding_window
 
 HERE = Path(__file__).parent
 FAMILIES = HERE / "families"
-spec = spec_from_file_location("written", HERE.parent.parent / "ops" / "files" / "written.py")
-written = module_from_spec(spec)
-spec.loader.exec_module(written)
-
 TOKENS, LOGITS = (np.load(FAMILIES / "llama" / "expected.npz")[name] for name in ("tokens", "logits"))
-VOCABULARY = ["<end>", "Ġ", *"abcdefghijklmnopqrstuvwxyz", *"0123456789", "ab", "Ġa"]
-THEIRS = {"self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output",
-          "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down", "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm"}
-
-
-def number(key, kind, value):
-    return written.entry(key, kind, struct.pack({4: "<I", 6: "<f", 7: "<?"}[kind], value))
-
-
-def texts(key, values):
-    return written.entry(key, 9, struct.pack("<IQ", 8, len(values)) + b"".join(map(written.text, values)))
-
-
-def gguf_of(path, tokenizer=(), extra=(), heads=4, kv_heads=2, change=lambda tensors: tensors):
-    """The llama of the fixtures as a GGUF file, its rows of queries and keys interleaved as such files have them."""
-    arrays = dict(safetensors.load(FAMILIES / "llama" / "model.safetensors"))
-    tensors = {}
-    for name, array in arrays.items():
-        if "layers" in name:
-            layer, part = name.removeprefix("model.layers.").removesuffix(".weight").split(".", 1)
-            if part in ("self_attn.q_proj", "self_attn.k_proj"):
-                count = 4 if "q_proj" in part else 2
-                array = array.reshape(count, 2, -1, array.shape[1]).swapaxes(1, 2).reshape(array.shape)
-            tensors[f"blk.{layer}.{THEIRS[part]}.weight"] = array
-        else:
-            tensors[{"model.embed_tokens.weight": "token_embd.weight", "model.norm.weight": "output_norm.weight"}[name]] = array
-    sizes = {"embedding_length": 16, "block_count": 2, "feed_forward_length": 24, "attention.head_count": heads, "attention.head_count_kv": kv_heads, "context_length": 64}
-    base, epsilon = 10000.0, 1e-6
-    entries = [written.entry("general.architecture", 8, written.text("llama")), *(number(f"llama.{key}", 4, value) for key, value in sizes.items()),
-               number("llama.rope.freq_base", 6, base), number("llama.attention.layer_norm_rms_epsilon", 6, epsilon), *tokenizer, *extra]
-    data, places = b"", []
-    for name, array in change(tensors).items():
-        data += b"\0" * (-len(data) % 32)
-        places.append(written.tensor(name, array.shape[::-1], 0, len(data)))
-        data += np.ascontiguousarray(array, "<f4").tobytes()
-    path.write_bytes(written.gguf(entries, places, data))
-    return path
-
-
-def tokenizer_of(pre="smollm", kind="gpt2", vocabulary=VOCABULARY, merges=("a b", "Ġ a"), **numbers):
-    return [written.entry("tokenizer.ggml.model", 8, written.text(kind)), written.entry("tokenizer.ggml.pre", 8, written.text(pre)),
-            texts("tokenizer.ggml.tokens", vocabulary), texts("tokenizer.ggml.merges", merges), number("tokenizer.ggml.eos_token_id", 4, 0)]
 
 
 def copied(tmp_path, case="llama", **changes):
@@ -99,83 +51,6 @@ def test_a_folder_gives_the_logits_of_its_model():
         held[len(stored.shape)] += stored.nbytes
     assert model.nbytes == held[2] + 4 * held[1]  # matrices stay float16, norms are float64
     assert model.end == {2} and model.context == 64
-
-
-def test_a_gguf_file_gives_the_same_model_and_its_tokenizer(tmp_path):
-    model = load(gguf_of(tmp_path / "a.gguf", tokenizer_of()), dtype=np.float64)
-    assert np.abs(model(TOKENS) - LOGITS).max() <= 1e-6  # the epsilon and the base of the file are float32
-    assert model.tokenizer.encode("ab a12").tolist() == [VOCABULARY.index(token) for token in ("ab", "Ġa", "1", "2")]
-    assert model.tokenizer.decode(model.tokenizer.encode("ab a12")) == "ab a12"
-    assert model.loss("ab a12") == pytest.approx(model.loss(model.tokenizer.encode("ab a12")))
-    with pytest.raises(ValueError, match="no chat template"):
-        model.tokenizer.chat([])
-
-
-def other(tmp_path, **options):
-    return np.abs(load(gguf_of(tmp_path / "b.gguf", **options), dtype=np.float64)(TOKENS) - LOGITS).max()
-
-
-# What a wrong reading of a GGUF file would compute, each far from the right logits.
-def test_rows_of_queries_and_keys_are_put_in_order_each_by_its_own_heads(tmp_path, monkeypatch):
-    module = "tinyattn.models.pretrained.gguf_models"
-    from tinyattn.models.pretrained import gguf_models
-    right = gguf_models.in_halves
-    for wrong in (lambda stored, heads: stored, lambda stored, heads: right(stored, 4) if stored.shape[0] == 8 else right(stored, heads)):
-        monkeypatch.setattr(f"{module}.in_halves", wrong)
-        assert other(tmp_path) > 1e-3
-
-
-def test_the_divisors_of_a_gguf_file_scale_its_frequencies(tmp_path):
-    divisors = np.array([1.0, 4.0])
-    def with_divisors(tensors):
-        return {**tensors, "rope_freqs.weight": divisors}
-    assert other(tmp_path) <= 1e-6
-    assert other(tmp_path, change=with_divisors) > 1e-3
-    model = load(tmp_path / "b.gguf")
-    np.testing.assert_allclose(model.attention(1).frequencies.values, np.array([1.0, 0.01]) / divisors)
-
-
-def scaled(kind, **numbers):
-    return [written.entry("llama.rope.scaling.type", 8, written.text(kind)), *(number(f"llama.rope.scaling.{key}", 6, value) for key, value in numbers.items())]
-
-
-@pytest.mark.parametrize(("make", "words"), [
-    (lambda path: path.write_bytes(b""), "too few|truncated|not"), (lambda path: path.write_bytes(b"GGUF"), "4 bytes are too few"),
-    (lambda path: gguf_of(path, extra=scaled("longrope", factor=2.0)), "the rotary scaling 'longrope' is not known"),
-    (lambda path: gguf_of(path, extra=scaled("linear")), "the rotary scaling 'linear' lacks 'factor'"),
-    (lambda path: gguf_of(path, heads=5), "heads"),
-    (lambda path: gguf_of(path, kv_heads=3), "multiple of twice the 3 heads"),
-    (lambda path: gguf_of(path, extra=[number("llama.rope.dimension_count", 4, 2)]), "rope.dimension_count: 2 is not built"),
-    (lambda path: gguf_of(path, change=lambda tensors: {**tensors, "blk.0.odd.weight": np.ones((1, 4))}), "a.gguf: tensors do not fit the config: unused blk.0.odd.weight"),
-    (lambda path: gguf_of(path, change=lambda tensors: {name: x for name, x in tensors.items() if name not in ("output_norm.weight", "blk.1.ffn_up.weight")}),
-     "missing model.layers.1.mlp.up_proj.weight .24, 16.; missing model.norm.weight"),
-    (lambda path: gguf_of(path, change=lambda tensors: {**tensors, "token_embd.weight": np.ones((40, 17))}), "model.embed_tokens.weight: expected .40, 16., got .40, 17."),
-    (lambda path: path.write_bytes(written.gguf([written.entry("general.architecture", 8, written.text("mamba"))])), "general.architecture: 'mamba' is not known"),
-    (lambda path: path.write_bytes(written.gguf([written.entry("general.architecture", 8, written.text("llama"))])), "metadata: missing llama.embedding_length"),
-])
-def test_a_gguf_file_that_is_no_model_of_ours_is_refused(tmp_path, make, words):
-    make(tmp_path / "a.gguf")
-    with pytest.raises(ValueError, match=words):
-        load(tmp_path / "a.gguf")
-
-
-@pytest.mark.parametrize(("options", "words"), [
-    ({"pre": "mine"}, "tokenizer.ggml.pre: 'mine' is not known; gpt-2, smollm, llama-bpe, qwen2 are"), ({"kind": "llama"}, "tokenizer.ggml.model: 'llama' is not known"),
-    ({"merges": ["a b c"]}, "two pieces"), ({"merges": ["a ü"]}, "tokenizer.ggml.merges: "),
-    ({"vocabulary": [*VOCABULARY, "zz"]}, "the tokenizer has 41 tokens and the embedding 40"),
-])
-def test_a_tokenizer_that_is_not_known_is_refused_when_it_is_needed(tmp_path, options, words):
-    model = load(gguf_of(tmp_path / "a.gguf", tokenizer_of(**options)))
-    assert model(TOKENS).shape == LOGITS.shape
-    with pytest.raises(ValueError, match=words):
-        model.loss("ab")
-
-
-@pytest.mark.parametrize(("pre", "pieces"), [("gpt-2", ["a", "12", "34"]), ("smollm", ["a", "1", "2", "3", "4"]), ("llama-bpe", ["a", "12", "3", "4"]), ("qwen2", ["a", "1", "2", "3", "4"])])
-def test_digits_are_cut_as_the_file_says(tmp_path, pre, pieces):
-    vocabulary = ["12" if token == "ab" else "34" if token == "Ġa" else token for token in VOCABULARY]
-    model = load(gguf_of(tmp_path / "a.gguf", tokenizer_of(pre=pre, vocabulary=vocabulary, merges=("1 2", "3 4"))))
-    assert model.tokenizer.encode("a1234").tolist() == [vocabulary.index(piece) for piece in pieces]
 
 
 @pytest.mark.parametrize(("change", "words"), [

@@ -21,10 +21,11 @@ def causal_convolution_recurrent(x: Array, weight: Array, *, bias: Array | None 
     before the first are 0 or those of the state, which holds the last width - 1 inputs as they came. No activation is applied.
 
     Shapes: x (..., channels, length), weight (channels, width), bias (channels,), initial_state (..., channels, width - 1) -> as x;
-    with return_state also the state after the last token.
+    with return_state also the state after the last token. Weight and bias are taken in the dtype of x.
 
     Raises:
-        TypeError: an array is not floating. ValueError: an array of another shape, or a weight without taps.
+        TypeError: an array is not floating, or a state of another dtype than x. ValueError: an array of another shape, or a weight
+            without taps.
 
     Paper: Dao and Gu 2024, arXiv:2405.21060, which puts it before keys, queries and values.
 

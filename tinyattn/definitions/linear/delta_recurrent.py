@@ -20,7 +20,7 @@ def delta_rule_recurrent(q: Array, k: Array, v: Array, *, beta: Array, scale: fl
     without decay. The keys are not normalised here; the rule is stable for 0 <= beta |k|^2 <= 2.
 
     Shapes: q (..., heads, i, d), k (..., kv_heads, j, d), v (..., kv_heads, j, e), beta (..., kv_heads, j)
-    -> (..., heads, i, e); the state (..., kv_heads, d, e).
+    -> (..., heads, i, e); with return_state also the state (..., kv_heads, d, e).
 
     Raises:
         TypeError, ValueError: arrays of another dtype or shape, a beta that is not finite, more queries than keys.

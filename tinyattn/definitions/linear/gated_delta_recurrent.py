@@ -21,7 +21,8 @@ def gated_delta_rule_recurrent(q: Array, k: Array, v: Array, *, beta: Array, log
 
     Formula: S' = exp(log_decay_t) S_{t-1}, S_t = S' + beta_t k_t (v_t - S'^T k_t)^T, out_t = scale S_t^T q_t.
 
-    Shapes: as `delta_rule_recurrent`; log_decay as beta, at most 0.
+    Shapes: q (..., heads, i, d), k (..., kv_heads, j, d), v (..., kv_heads, j, e), beta and log_decay, at most 0,
+    (..., kv_heads, j) -> (..., heads, i, e); with return_state also the state (..., kv_heads, d, e).
 
     Raises:
         TypeError, ValueError: as `delta_rule_recurrent`; a log_decay above 0.

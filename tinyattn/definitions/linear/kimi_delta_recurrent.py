@@ -21,7 +21,8 @@ def kimi_delta_attention_recurrent(q: Array, k: Array, v: Array, *, beta: Array,
 
     Formula: S' = diag(exp(log_decay_t)) S_{t-1}, S_t = S' + beta_t k_t (v_t - S'^T k_t)^T, out_t = scale S_t^T q_t.
 
-    Shapes: as `delta_rule_recurrent`; log_decay as k, at most 0.
+    Shapes: q (..., heads, i, d), k (..., kv_heads, j, d), v (..., kv_heads, j, e), beta (..., kv_heads, j), log_decay
+    (..., kv_heads, j, d), at most 0 -> (..., heads, i, e); with return_state also the state (..., kv_heads, d, e).
 
     Raises:
         TypeError, ValueError: as `delta_rule_recurrent`; a log_decay above 0 or of another shape than k.

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tinyattn.ops.gates import check_gate, check_log_decay
+from tinyattn.ops.gates import check_log_decay, check_strength
 from tinyattn.ops.heads import split_group
 from tinyattn.ops.linear_options import check_ridge, check_sums, solved
 from tinyattn.ops.options import check_scale, first_position
@@ -27,8 +27,8 @@ def mesa_recurrent(q: Array, k: Array, v: Array, *, log_decay: Array, beta: Arra
     ridge (kv_heads, d) -> (..., heads, i, e); with return_state also the pair G (..., kv_heads, d, e), H (..., kv_heads, d, d).
 
     Raises:
-        TypeError, ValueError: a ridge that is not above 0, or so small beside the keys that the regression has no solution in
-            this dtype; otherwise as `gated_delta_rule`.
+        TypeError, ValueError: a beta below 0, a ridge that is not above 0, or so small beside the keys that the regression has no
+            solution in this dtype; otherwise as `gated_delta_rule`.
 
     Paper: von Oswald et al. 2025, arXiv:2506.05233.
 
@@ -37,7 +37,7 @@ def mesa_recurrent(q: Array, k: Array, v: Array, *, log_decay: Array, beta: Arra
     array([[1.],
            [2.]])
     """
-    log_decay, beta = check_log_decay(log_decay, k.shape[:-1], k.dtype), check_gate("beta", beta, k.shape[:-1], k.dtype)
+    log_decay, beta = check_log_decay(log_decay, k.shape[:-1], k.dtype), check_strength(beta, k.shape[:-1], k.dtype)
     ridge, (values, keys) = check_ridge(ridge, k), check_sums(initial_state, k, v)
     first, queries, decay = first_position(q, k), split_group(q * check_scale(scale), k.shape[-3]), np.exp(log_decay)
     rows, shape = [], (*q.shape[:-1], v.shape[-1])

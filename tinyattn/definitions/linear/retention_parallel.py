@@ -20,7 +20,8 @@ def retention_parallel(q: Array, k: Array, v: Array, *, log_decay: Array, scale:
     Formula: out_i = scale sum_{j <= i} gamma^(i - j) (q_i . k_j) v_j, gamma = exp(log_decay); no normaliser. It is
     `simple_gated_linear_attention` with the same decay at every token. RetNet's heads h = 0, 1, ... take gamma = 1 - 2^(-5 - h).
 
-    Shapes: as `gated_linear_attention_parallel`, but log_decay (kv_heads,), one number per head.
+    Shapes: q (..., heads, i, d), k (..., kv_heads, j, d), v (..., kv_heads, j, e), log_decay (kv_heads,), at most 0
+    -> (..., heads, i, e); with return_state also the state (..., kv_heads, d, e).
 
     Raises:
         TypeError, ValueError: as `gated_linear_attention_parallel`.

@@ -18,7 +18,8 @@ def simple_gated_linear_attention_parallel(q: Array, k: Array, v: Array, *, log_
     Formula: out_i = scale sum_{j <= i} exp(b_i - b_j) (q_i . k_j) v_j, b the running sum of log_decay. SSD's names:
     q = C, k = B, v = dt x, log_decay = dt A.
 
-    Shapes: as `gated_linear_attention_parallel`, but log_decay (..., kv_heads, j).
+    Shapes: q (..., heads, i, d), k (..., kv_heads, j, d), v (..., kv_heads, j, e), log_decay (..., kv_heads, j), at most 0
+    -> (..., heads, i, e); with return_state also the state (..., kv_heads, d, e).
 
     Raises:
         TypeError, ValueError: as `gated_linear_attention_parallel`.

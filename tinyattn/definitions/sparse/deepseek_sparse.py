@@ -9,7 +9,7 @@ from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array
 
 
-@shapes("(i,d),(j,d),(j,e)->(i,e)", per_token={"q_index": "(i,c)", "weights": "(i)"})
+@shapes("(i,d),(j,d),(j,e)->(i,e)", per_token={"q_index": "(i,c)", "k_index": "(j,c)", "weights": "(i)"}, shared=("k_index",))
 def deepseek_sparse_attention(q: Array, k: Array, v: Array, *, q_index: Array, k_index: Array, weights: Array, keep: int,
                               causal: bool = True, scale: float | None = None) -> Array:
     """Returns attention in which the heads of a query all read the same `keep` keys, those that `lightning_indexer` chooses.

@@ -184,13 +184,12 @@ def pulled(d_outs: tuple[Array, Array], saved: Saved, whole: bool) -> dict[str, 
     """Returns the gradients by argument; `whole` is whether the keys are all that the queries see, and not a part of them."""
     sizes, options = saved.sizes, saved.options
     q, k, v = filled(*saved.arrays, sizes)
-    out, tops, totals = saved.out, saved.tops, saved.totals
+    out, tops, totals, (d_out, d_lse) = saved.out, saved.tops, saved.totals, d_outs
     dtype, lead, full = q.dtype, out.shape[:-3], (*out.shape[:-1], sizes.kv_len)
     if tops is None or totals is None:
         # Decoding sums products in another order, and a top must be the largest of the very scores that stand here.
         out, _, tops, totals = tiled(saved.arrays, saved.bias, saved.distance, saved.sinks, options, saved.seen, full, sizes,
                                       saved.values)
-    d_out, d_lse = d_outs
     heads, blocks = sizes.batch * sizes.kv_heads, -(-sizes.q_len // sizes.q_tile) * (sizes.heads // max(sizes.kv_heads, 1))
     splits = max(1, min(-(-TASKS // max(heads, 1)), blocks))
     tasks = heads * splits
@@ -198,7 +197,8 @@ def pulled(d_outs: tuple[Array, Array], saved: Saved, whole: bool) -> dict[str, 
     learned = options.learned and tasks > 0
     counted = 0 if saved.values is None else saved.values.size
     slots = min(tasks, TASKS) if learned or counted else tasks
-    d_values = np.zeros((slots, counted + SPARE))
+    slots, copies = (slots, 1) if options.rule is None else options.rule.copies(slots)
+    d_values = np.zeros((copies, counted + SPARE))
     d_table = np.zeros(0 if saved.table is None else saved.table.shape, dtype)
     d_bias = np.zeros((slots, arrays[LISTS + 2].size if learned else 0), dtype)
     d_distance = np.zeros((slots, arrays[LISTS + 4].size if learned else 0), dtype)
@@ -206,7 +206,7 @@ def pulled(d_outs: tuple[Array, Array], saved: Saved, whole: bool) -> dict[str, 
     d_k, d_v = (np.zeros((splits, *lead, sizes.kv_heads, rounded_up(sizes.kv_rows, ROWS), width), dtype)
                 for width in (sizes.head_width, sizes.value_width))
     run(backward, slots, 3 * work(sizes), slots, splits, whole, sizes, rules, *arrays, options.scale,
-        *arguments_of(options.rule, saved.values, dtype, backward=True), d_values.reshape(-1), d_values.shape[1],
+        *arguments_of(options.rule, saved.values, dtype, backward=True), d_values.reshape(-1), 0 if copies == 1 else d_values.shape[1],
         *counting(saved.table, saved.counts, dtype), d_table.reshape(-1), q, k, v,
         out.reshape(-1), tops.reshape(-1), totals.reshape(-1), padded(d_out, sizes.q_len, sizes.value_width),
         padded(d_lse[..., None], sizes.q_len, 1), d_q.reshape(-1), d_k.reshape(-1),
@@ -227,7 +227,7 @@ def pulled(d_outs: tuple[Array, Array], saved: Saved, whole: bool) -> dict[str, 
     if saved.table is not None:
         gradients["table"] = d_table
     if saved.values is not None:
-        gradients["values"] = d_values.sum(axis=0)[:counted].astype(dtype)
+        gradients["values"] = (d_values[0] if copies == 1 else d_values.sum(axis=0))[:counted].astype(dtype)
     return gradients
 
 

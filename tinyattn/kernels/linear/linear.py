@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tinyattn.kernels.states.features import elu_plus_one as compiled_elu
-from tinyattn.kernels.states.primitive import states
+import numpy as np
+
+from tinyattn.kernels.states.features import NONE, number_of
+from tinyattn.kernels.states.linear_primitive import features_of, linear_states
 from tinyattn.ops.features import elu_plus_one
 from tinyattn.ops.heads import fold_group, unfold_group
-from tinyattn.ops.linear_options import check_state, divided, featured, state_pair, with_ones
-from tinyattn.ops.options import first_position
+from tinyattn.ops.linear_options import check_state, divided, featured, state_pair
+from tinyattn.ops.options import check_scale, first_position
 from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array
 
@@ -34,14 +36,18 @@ def linear_attention(q: Array, k: Array, v: Array, *, feature_map: Callable[[Arr
     array([[1.],
            [2.]])
     """
-    feature_map = compiled_elu if feature_map is elu_plus_one else feature_map
-    q, k = featured(q, k, feature_map, scale)
-    state, values = check_state(initial_state, k, v, normalize), with_ones(v) if normalize else v
+    feature, factor = number_of(feature_map), check_scale(scale)
+    if feature is None:
+        (q, k), feature, factor = featured(q, k, feature_map, scale), NONE, 1.0
+    state, total = check_state(initial_state, k, v, normalize), np.zeros(0, k.dtype)
+    if normalize:
+        state, total = state_pair(state)
     if causal:
         first_position(q, k)
-        sums, state = states(q, k, values, None, None, state, 1.0)
+        out, state, total = linear_states(q, k, v, state, total, factor, feature)
     else:
-        _, state = states(q[..., :0, :], k, values, None, None, state, 1.0)
-        sums = unfold_group(fold_group(q, k.shape[-3]) @ state, q.shape[-3])
-    out = divided(sums) if normalize else sums
-    return (out, state_pair(state) if normalize else state) if return_state else out
+        _, state, total = linear_states(q[..., :0, :], k, v, state, total, factor, feature)
+        both = np.concatenate((state, total[..., None]), axis=-1) if normalize else state
+        out = unfold_group(factor * fold_group(features_of(q, feature), k.shape[-3]) @ both, q.shape[-3])
+        out = divided(out) if normalize else out
+    return (out, (state, total) if normalize else state) if return_state else out

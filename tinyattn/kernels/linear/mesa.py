@@ -9,7 +9,7 @@ import numpy as np
 from tinyattn.engine.primitive import primitive
 from tinyattn.kernels.states.primitive import states
 from tinyattn.kernels.tiles.once import once
-from tinyattn.ops.gates import check_gate, check_log_decay, decays_between
+from tinyattn.ops.gates import check_log_decay, check_strength, decays_between
 from tinyattn.ops.heads import split_group
 from tinyattn.ops.linear_options import check_ridge, check_sums, solved
 from tinyattn.ops.options import check_scale, first_position
@@ -37,7 +37,7 @@ def mesa(q: Array, k: Array, v: Array, *, log_decay: Array, beta: Array, ridge: 
     array([[1.],
            [2.]])
     """
-    log_decay, beta = check_log_decay(log_decay, k.shape[:-1], k.dtype), check_gate("beta", beta, k.shape[:-1], k.dtype)
+    log_decay, beta = check_log_decay(log_decay, k.shape[:-1], k.dtype), check_strength(beta, k.shape[:-1], k.dtype)
     ridge, (values, keys) = check_ridge(ridge, k), check_sums(initial_state, k, v)
     first_position(q, k)
     asked, given = q * check_scale(scale), (k, log_decay, beta, ridge, keys)

@@ -8,6 +8,7 @@ import os
 import tempfile
 import threading
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import llvmlite
@@ -25,9 +26,7 @@ ENGINES: list[Any] = []
 
 def address(text: str, build: Callable[[], ir.Module]) -> int:
     """Returns the address of the function "rule" that `text` stands for, compiled, read from the disk or known already."""
-    features = ",".join(sorted(name for name, there in cpu_features().items() if there))
-    whole = f"{llvmlite.__version__} {binding.get_process_triple()} {binding.get_host_cpu_name()} {features} {VECTOR_BYTES}\n{text}"
-    key = hashlib.sha256(whole.encode()).hexdigest()[:32]
+    key = hashlib.sha256(f"{compiler()}\n{text}".encode()).hexdigest()[:32]
     with LOCK:
         if key not in ADDRESSES:
             code = read(key)
@@ -36,6 +35,13 @@ def address(text: str, build: Callable[[], ir.Module]) -> int:
                 write(key, code)
             ADDRESSES[key] = loaded(code)
         return ADDRESSES[key]
+
+
+@cache
+def compiler() -> str:
+    """Returns what compiles and for which processor; asking for it takes as long as tracing a rule."""
+    features = ",".join(sorted(name for name, there in cpu_features().items() if there))
+    return f"{llvmlite.__version__} {binding.get_process_triple()} {binding.get_host_cpu_name()} {features} {VECTOR_BYTES}"
 
 
 def machine() -> Any:

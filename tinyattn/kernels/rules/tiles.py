@@ -24,6 +24,8 @@ from tinyattn.ops.types import Array
 
 # What is read behind the end of an array of numbers per query: a register at most, of the smallest dtype.
 SPARE = VECTOR_BYTES // 4
+# Copies of the gradients of a number per pair.
+FEW = 2
 # Without the JIT: the expressions by numbers that stand for addresses.
 PLAIN: list[tuple[list[Node], str]] = [([], "")]
 
@@ -45,6 +47,22 @@ class Compiled:
     q_positions: Array
     kv_positions: Array
 
+    @property
+    def per_pair(self) -> bool:
+        """Whether every parameter has a number per query and key: then none is read behind the end of their array."""
+        return self.steps.size > 0 and bool((self.steps > 0).all())
+
+    def copies(self, slots: int) -> tuple[int, int]:
+        """Returns in how many slots the gradients of the parameters are added up, at most this many, and in how many copies of them.
+
+        Of numbers per pair that no two heads share, no two tiles add to the same one, and one copy serves all slots. Shared ones
+        have few slots, as each copy is a square array.
+        """
+        if not self.starts.size or (self.per_pair and len(np.unique(self.starts)) == len(self.starts)):
+            return slots, 1
+        slots = min(slots, FEW) if self.steps.reshape(-1, 2).all(axis=1).any() else slots
+        return slots, slots
+
     def of(self, values: Array) -> ScoreRule:
         """Returns the rule with its parameters out of one array of all, as `flat` makes it."""
         cuts = np.cumsum([0, *(x.size for x in self.rule.parameters)])
@@ -57,7 +75,8 @@ def arguments_of(rule: Compiled | None, values: Array | None, dtype: Any, *, bac
     if rule is None or values is None:
         whole, none = np.zeros(0, np.int64), np.zeros(0, dtype)
         return (0, *((0,) if backward else ()), none, whole, whole, none, none, none)
-    return (rule.forward, *((rule.backward,) if backward else ()), np.concatenate((values, np.zeros(SPARE, dtype))), rule.starts,
+    held = np.require(values, requirements=["C", "W"]) if rule.per_pair else np.concatenate((values, np.zeros(SPARE, dtype)))
+    return (rule.forward, *((rule.backward,) if backward else ()), held, rule.starts,
             rule.steps, rule.constants, rule.q_positions, rule.kv_positions)
 
 
@@ -65,11 +84,9 @@ def compiled_rule(rule: ScoreRule, full: tuple[int, ...], dtype: Any) -> Compile
     """Returns a rule, which knows its positions, compiled for calls of this shape.
 
     Raises:
-        TypeError: a rule that cannot be traced.
+        TypeError: as `expression_of`.
     """
-    root, constants, given = traced(rule, dtype)
-    if given != dtype:
-        raise TypeError(f"score: expected the rule to return the dtype of s, {np.dtype(dtype)}, got {given}; {KEEPS}")
+    root, constants = expression_of(rule, dtype)
     stands = [stand(x.shape, full) for x in rule.parameters]
     bases = np.cumsum([0, *(x.size for x in rule.parameters)])
     starts = np.array([start + base for (start, _, _), base in zip(stands, bases, strict=False)], np.int64).reshape(-1)
@@ -92,6 +109,18 @@ def compiled_rule(rule: ScoreRule, full: tuple[int, ...], dtype: Any) -> Compile
     return Compiled(rule, *codes, starts, steps, numbers, q_at, kv_at)
 
 
+def expression_of(rule: ScoreRule, dtype: Any) -> tuple[Node, tuple[float, ...]]:
+    """Returns a rule as an expression, and its constants.
+
+    Raises:
+        TypeError: a rule that cannot be traced, or returns another dtype.
+    """
+    root, constants, given = traced(rule, dtype)
+    if given != dtype:
+        raise TypeError(f"score: expected the rule to return the dtype of s, {np.dtype(dtype)}, got {given}; {KEEPS}")
+    return root, constants
+
+
 def stand(shape: tuple[int, ...], full: tuple[int, ...]) -> tuple[Array, int, int]:
     """Returns where an array of a shape has the elements of each head of the full shape, and its steps along queries and keys."""
     *lead, rows, width = (1,) * (len(full) - len(shape)) + tuple(shape)
@@ -101,6 +130,8 @@ def stand(shape: tuple[int, ...], full: tuple[int, ...]) -> tuple[Array, int, in
 
 def flat(rule: ScoreRule, dtype: Any) -> Array:
     """Returns the parameters of a rule one after the other, with gradients."""
+    if len(rule.parameters) == 1:
+        return rule.parameters[0].reshape(-1)
     return np.concatenate([x.reshape(-1) for x in rule.parameters]) if rule.parameters else np.zeros(0, dtype)
 
 

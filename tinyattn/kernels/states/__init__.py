@@ -4,8 +4,11 @@ Its files, in reading order:
 
     rows.py                 rows brought into tiles
     registers.py            steps on a row of a micro tile
+    chunk.py                what is the same for every chunk of tokens
     fading.py               how far a state has faded between two tokens
     solve.py                the triangular systems of the delta rule
+    features.py             feature maps of rows, elu + 1 and ReLU
+    normaliser.py           the running sum of keys that means are divided by
     forward.py              chunks of tokens
     correcting.py           the backward of the delta rule's corrections
     backward.py             the backward: its states computed again, chunks from the last to the first
@@ -15,8 +18,8 @@ Its files, in reading order:
     channel_backward.py     its backward
     step.py                 one token at a time
     primitive.py            forward and backward as one differentiable function
+    linear_primitive.py     the same with feature maps and normaliser, for linear attention
     reading.py              chunks of tokens, each of which reads the state along one vector and writes along another
     reading_step.py         the same, one token at a time
     reading_primitive.py    forward and backward of it as one differentiable function
-    features.py             elu + 1, compiled
 """

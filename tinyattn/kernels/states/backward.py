@@ -5,10 +5,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from tinyattn.kernels.states.chunk import end_of_chunk
 from tinyattn.kernels.states.correcting import correction_gradients
 from tinyattn.kernels.states.fading import decay_gradient, fade, fill_fading, flow_of
-from tinyattn.kernels.states.forward import end_of_chunk, write
+from tinyattn.kernels.states.features import before_features, load_features
+from tinyattn.kernels.states.forward import write
+from tinyattn.kernels.states.normaliser import add_keys, reciprocals, through_weights, weight_gradients
 from tinyattn.kernels.states.rows import (
+    add_scaled,
     dot,
     load_rows,
     load_state,
@@ -26,18 +30,23 @@ from tinyattn.kernels.tiles.vector import pack_rows, put_row, transpose_rows
 
 
 @inlined
-def fill_states(states, starts, head, initial, x, x_rows, keys, faded, since, until, between, running, k, k_at, k_step, source,
-                source_at, source_step, decay, sizes):
-    """Fills states with the state before each chunk and starts with the chunk's first token; returns how many chunks there are."""
+def fill_states(states, totals, starts, head, initial, initial_total, x, x_rows, keys, faded, since, until, between, running, feature,
+                k, k_at, k_step, source, source_at, source_step, decay, sizes):
+    """Fills states and totals with the state and the sum of keys before each chunk, and starts with the chunk's first token.
+
+    Returns how many chunks there are.
+    """
     chunk, head_width, value_width, micro = sizes.chunk, sizes.head_width, sizes.value_width, sizes.micro_columns
     one, size, count, start = keys.dtype.type(1), head_width * value_width, 0, 0
     load_state(states[:size], head_width, initial, head * sizes.head_dim * sizes.value_dim, sizes.head_dim, sizes.value_dim, micro)
+    for d in range(sizes.head_dim if initial_total.size else 0):
+        totals[d] = initial_total[head * sizes.head_dim + d]
     while start < sizes.kv_len:
         stop = end_of_chunk(start, sizes)
         rows, starts[count], count = stop - start, start, count + 1
         starts[count] = stop
         if stop < sizes.kv_len:
-            load_rows(keys, head_width, chunk, k, k_at[head] + start * k_step, k_step, rows, sizes.head_dim, one, micro)
+            load_features(keys, head_width, chunk, k, k_at[head] + start * k_step, k_step, rows, sizes.head_dim, feature, micro)
             load_rows(x_rows, value_width, chunk, source, source_at[head] + start * source_step, source_step, rows, sizes.value_dim,
                       one, micro)
             pack_rows(x, chunk, x_rows, 0, value_width, rows, one, micro)
@@ -47,21 +56,29 @@ def fill_states(states, starts, head, initial, x, x_rows, keys, faded, since, un
             for place in range(size):  # a copy of a slice would need counts of references
                 after[place] = states[(count - 1) * size + place]
             write(after, keys, faded, until, since[rows - 1], decay.size > 0, x, rows, sizes)
+            if initial_total.size:
+                total = totals[count * head_width : (count + 1) * head_width]
+                for d in range(head_width):
+                    total[d] = totals[(count - 1) * head_width + d]
+                add_keys(total, faded, keys, rows, head_width)
         start = stop
     return count
 
 
 @compiled
-def backward(counter, sizes, scale, q, q_at, q_step, k, k_at, k_step, v, v_at, v_step, source, source_at, source_step, decay, beta,
-             initial, d_out, d_last, d_q, d_k, d_v, d_log_decay, d_beta, d_initial):
+def backward(counter, sizes, scale, feature, q, q_at, q_step, k, k_at, k_step, v, v_at, v_step, source, source_at, source_step, decay,
+             beta, initial, initial_total, out, weights, d_out, d_last, d_last_total, d_q, d_k, d_v, d_log_decay, d_beta, d_initial,
+             d_initial_total):
     """Fills the gradients of all that `forward` reads; a task is one kv head. `source` is what was written: V, or the corrections.
 
     With M = Q K^T between and dM = dO X^T between, on and below the diagonal: dQ = since (dO S^T) + dM K,
-    dK = dM^T Q + until (X dS'^T), dX = M^T dO + (K until) dS', dS = total dS' + (Q since)^T dO.
+    dK = dM^T Q + until (X dS'^T), dX = M^T dO + (K until) dS', dS = total dS' + (Q since)^T dO. Where `forward` divides by the
+    total weights, dO is divided by them too, and what comes by them is added to dM, dQ, dK and the gradient of the sum of keys.
     """
     number = q.dtype.type
     chunk, head_width, value_width, micro = sizes.chunk, sizes.head_width, sizes.value_width, sizes.micro_columns
-    fades, corrects, one, size = decay.size > 0, beta.size > 0, number(1), head_width * value_width
+    fades, corrects, normalizes = decay.size > 0, beta.size > 0, initial_total.size > 0
+    one, size = number(1), head_width * value_width
     since, until, strength = np.ones(chunk, q.dtype), np.ones(chunk, q.dtype), np.zeros(chunk, q.dtype)
     running, between = np.ones(chunk), np.ones(chunk * chunk, q.dtype)
     flow, later = np.zeros(chunk), np.zeros(chunk)
@@ -76,18 +93,22 @@ def backward(counter, sizes, scale, q, q_at, q_step, k, k_at, k_step, v, v_at, v
     groups, first = sizes.heads // max(sizes.kv_heads, 1), sizes.kv_len - sizes.q_len
     most = first // chunk + sizes.q_len // chunk + 2
     states, starts = np.zeros(most * size, q.dtype), np.zeros(most + 1, np.int64)
+    totals = np.zeros(most * head_width if normalizes else 0, q.dtype)
+    factors, d_total, d_chunk = np.zeros(chunk, q.dtype), np.zeros(head_width, q.dtype), np.zeros(head_width, q.dtype)
     everywhere, nowhere = chunk + head_width + value_width, -chunk - head_width - value_width
     while True:
         head = next_task(counter)
         if head >= sizes.batch * sizes.kv_heads:
             break
-        count = fill_states(states, starts, head, initial, x, x_rows, keys, faded, since, until, between, running, k, k_at, k_step,
-                            source, source_at, source_step, decay, sizes)
+        count = fill_states(states, totals, starts, head, initial, initial_total, x, x_rows, keys, faded, since, until, between,
+                            running, feature, k, k_at, k_step, source, source_at, source_step, decay, sizes)
+        for d in range(sizes.head_dim if normalizes else 0):
+            d_total[d] = d_last_total[head * sizes.head_dim + d]
         load_state(d_state, head_width, d_last, head * sizes.head_dim * sizes.value_dim, sizes.head_dim, sizes.value_dim, micro)
         for n in range(count - 1, -1, -1):
             start, state = starts[n], states[n * size : (n + 1) * size]
             rows, token = starts[n + 1] - start, head * sizes.kv_len + start
-            load_rows(keys, head_width, chunk, k, k_at[head] + start * k_step, k_step, rows, sizes.head_dim, one, micro)
+            load_features(keys, head_width, chunk, k, k_at[head] + start * k_step, k_step, rows, sizes.head_dim, feature, micro)
             load_rows(x_rows, value_width, chunk, source, source_at[head] + start * source_step, source_step, rows, sizes.value_dim,
                       one, micro)
             pack_rows(x, chunk, x_rows, 0, value_width, rows, one, micro)
@@ -98,6 +119,8 @@ def backward(counter, sizes, scale, q, q_at, q_step, k, k_at, k_step, v, v_at, v
             turn_state(d_state_t, d_state, head_width, value_width, sizes.lanes, micro)
             product_set(d_keys, 0, head_width, micro, x_rows, 0, value_width, 1, d_state_t, value_width * micro, rows, head_width,
                         sizes.value_dim, micro, nowhere, everywhere)
+            for i in range(rows if normalizes else 0):
+                add_scaled(d_keys, i * head_width, d_total, 0, one, head_width)
             kept, bridge = keys, 0.0
             if fades:
                 fill_fading(since, until, between, decay, token, rows, chunk, running)
@@ -112,11 +135,16 @@ def backward(counter, sizes, scale, q, q_at, q_step, k, k_at, k_step, v, v_at, v
                 scale_all(d_state, since[rows - 1], micro)
             for group in range(groups if start >= first else 0):
                 line = head * groups + group
-                load_rows(queries, head_width, chunk, q, q_at[line] + (start - first) * q_step, q_step, rows, sizes.head_dim,
-                          number(scale), micro)
+                load_features(queries, head_width, chunk, q, q_at[line] + (start - first) * q_step, q_step, rows, sizes.head_dim,
+                              feature, micro)
                 pack_rows(query_panels, chunk, queries, 0, head_width, rows, one, micro)
                 at = line * sizes.q_len + start - first
-                load_rows(d_tile, value_width, chunk, d_out, at * sizes.value_dim, sizes.value_dim, rows, sizes.value_dim, one, micro)
+                load_rows(d_tile, value_width, chunk, d_out, at * sizes.value_dim, sizes.value_dim, rows, sizes.value_dim,
+                          one if normalizes else number(scale), micro)
+                if normalizes:
+                    reciprocals(factors, weights, at, number(scale), rows)
+                    scale_rows(d_tile, value_width, rows, factors, micro)
+                    weight_gradients(factors, d_tile, value_width, out, at * sizes.value_dim, sizes.value_dim, weights, at, rows)
                 pack_rows(d_panels, chunk, d_tile, 0, value_width, rows, one, micro)
                 product_set(scores, 0, chunk, micro, queries, 0, head_width, 1, keys_t, head_width * micro, rows, rows, sizes.head_dim,
                             micro, -chunk, 0)
@@ -130,10 +158,14 @@ def backward(counter, sizes, scale, q, q_at, q_step, k, k_at, k_step, v, v_at, v
                     scale_rows(d_queries, head_width, rows, since, micro)
                     for i in range(rows):
                         flow[i] += dot(queries, i * head_width, d_queries, i * head_width, head_width)
+                if normalizes:
+                    through_weights(d_scores, d_queries, d_total, d_chunk, factors, queries,
+                                    totals[n * head_width : (n + 1) * head_width], rows, chunk, head_width)
                 fade(d_scores, between, rows, chunk, micro)
                 product_add(d_queries, 0, head_width, micro, d_scores, 0, chunk, 1, key_panels, chunk * micro, rows, head_width, rows,
                             micro, -chunk, 0)
-                store_rows(d_q, at * sizes.head_dim, d_queries, head_width, rows, sizes.head_dim, number(scale), micro)
+                before_features(d_queries, queries, rows * head_width, feature, micro)
+                store_rows(d_q, at * sizes.head_dim, d_queries, head_width, rows, sizes.head_dim, one, micro)
                 product_add(d_x, 0, micro, chunk * micro, scores, 0, 1, chunk, d_panels, chunk * micro, rows, value_width, rows,
                             micro, 0, chunk)
                 product_add(d_keys, 0, head_width, micro, d_scores, 0, 1, chunk, query_panels, chunk * micro, rows, head_width, rows,
@@ -150,7 +182,10 @@ def backward(counter, sizes, scale, q, q_at, q_step, k, k_at, k_step, v, v_at, v
                                      key_panels, keys_t, faded, state_t, since, between, fades, strength, rows, sizes)
             for i in range(rows):
                 put_row(d_v, (token + i) * sizes.value_dim, sizes.value_dim, d_x, i * micro, chunk * micro, one, micro)
+            before_features(d_keys, keys, rows * head_width, feature, micro)
             store_rows(d_k, token * sizes.head_dim, d_keys, head_width, rows, sizes.head_dim, one, micro)
             if fades:
                 decay_gradient(d_log_decay, token, decay, flow, later, bridge, rows)
+        for d in range(sizes.head_dim if normalizes else 0):
+            d_initial_total[head * sizes.head_dim + d] = d_total[d]
         store_state(d_initial, head * sizes.head_dim * sizes.value_dim, d_state, head_width, sizes.head_dim, sizes.value_dim, micro)

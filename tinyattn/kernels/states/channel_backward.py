@@ -18,7 +18,7 @@ from tinyattn.kernels.states.channels import (
     times,
     whole_scores,
 )
-from tinyattn.kernels.states.forward import end_of_chunk
+from tinyattn.kernels.states.chunk import end_of_chunk
 from tinyattn.kernels.states.rows import add_all, load_rows, load_state, store_rows, store_state, turn_state
 from tinyattn.kernels.tiles.jit import compiled, inlined
 from tinyattn.kernels.tiles.product import product_add, product_set

@@ -14,10 +14,9 @@ from tinyattn.kernels.states.channels import (
     fill_channels,
     whole_scores,
 )
-from tinyattn.kernels.states.forward import end_of_chunk
+from tinyattn.kernels.states.chunk import add_tokens, end_of_chunk, read_state, read_tokens
 from tinyattn.kernels.states.rows import load_rows, load_state, store_rows, store_state
 from tinyattn.kernels.tiles.jit import compiled
-from tinyattn.kernels.tiles.product import product_add, product_set
 from tinyattn.kernels.tiles.threads import next_task
 from tinyattn.kernels.tiles.vector import pack_rows, transpose_rows
 
@@ -40,7 +39,6 @@ def channel_forward(counter, sizes, scale, q, q_at, q_step, k, k_at, k_step, v, 
                                np.zeros(head_width, q.dtype))
     scores, state = np.zeros(chunk * chunk, q.dtype), np.zeros(head_width * value_width, q.dtype)
     groups, first = sizes.heads // max(sizes.kv_heads, 1), sizes.kv_len - sizes.q_len
-    everywhere, nowhere = chunk + head_width + value_width, -chunk - head_width - value_width
     while True:
         head = next_task(counter)
         if head >= sizes.batch * sizes.kv_heads:
@@ -63,8 +61,7 @@ def channel_forward(counter, sizes, scale, q, q_at, q_step, k, k_at, k_step, v, 
                 load_rows(queries, head_width, chunk, q, q_at[line] + (start - first) * q_step, q_step, rows, sizes.head_dim,
                           number(scale), micro)
                 faded_rows(faded, queries, since, rows, head_width)
-                product_set(tile, 0, value_width, micro, faded, 0, head_width, 1, state, head_width * micro, rows, value_width,
-                            sizes.head_dim, micro, nowhere, everywhere)
+                read_state(tile, faded, state, rows, sizes)
                 if gentle:
                     whole_scores(scores, faded, kept_t, ones, rows, sizes)
                 else:
@@ -72,13 +69,11 @@ def channel_forward(counter, sizes, scale, q, q_at, q_step, k, k_at, k_step, v, 
                     for block in range(0, rows, BLOCK):
                         channel_scores(scores, queries, faded, kept, kept_t, keys, decay, key, ones, block, rows, sizes)
                         advance(kept, keys, within, ahead, block, rows, head_width)
-                product_add(tile, 0, value_width, micro, scores, 0, chunk, 1, x, chunk * micro, rows, value_width, rows, micro,
-                            -chunk, 0)
+                read_tokens(tile, scores, x, rows, sizes)
                 store_rows(out, (line * sizes.q_len + start - first) * sizes.value_dim, tile, value_width, rows, sizes.value_dim, one,
                            micro)
             fade_state(state, since, (rows - 1) * head_width, head_width, value_width, micro)
             faded_rows(faded, keys, until, rows, head_width)
-            product_add(state, 0, micro, head_width * micro, faded, 0, 1, head_width, x, chunk * micro, head_width, value_width, rows,
-                        micro, nowhere, everywhere)
+            add_tokens(state, faded, x, rows, sizes)
             start = stop
         store_state(last, head * sizes.head_dim * sizes.value_dim, state, head_width, sizes.head_dim, sizes.value_dim, micro)

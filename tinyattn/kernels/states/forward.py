@@ -5,33 +5,27 @@ from __future__ import annotations
 
 import numpy as np
 
+from tinyattn.kernels.states.chunk import add_tokens, end_of_chunk, read_state, read_tokens
 from tinyattn.kernels.states.fading import fade, fade_below, fill_fading
+from tinyattn.kernels.states.features import load_features
+from tinyattn.kernels.states.normaliser import add_keys, reciprocals, total_weights
 from tinyattn.kernels.states.rows import load_rows, load_state, scale_all, scale_rows, scaled_rows, store_rows, store_state
 from tinyattn.kernels.states.solve import substitute_down
 from tinyattn.kernels.tiles.jit import compiled, inlined
-from tinyattn.kernels.tiles.product import product_add, product_set
+from tinyattn.kernels.tiles.product import product_set
 from tinyattn.kernels.tiles.threads import next_task
 from tinyattn.kernels.tiles.vector import pack_rows, put_row, transpose_rows
 
 
 @inlined
-def end_of_chunk(start, sizes):
-    """Returns where the chunk ends that begins at a key: the first token that has a query begins a chunk too."""
-    first = sizes.kv_len - sizes.q_len
-    return min(start + sizes.chunk, first if start < first else sizes.kv_len)
-
-
-@inlined
 def write(state, keys, faded, until, total, fades, x, rows, sizes):
     """Replaces the state S by total S + (K until)^T X; `faded` is a tile for K until."""
-    chunk, head_width, micro = sizes.chunk, sizes.head_width, sizes.micro_columns
     source = keys
     if fades:
-        scale_all(state, state.dtype.type(total), micro)
-        scaled_rows(faded, keys, head_width, rows, until, micro)
+        scale_all(state, state.dtype.type(total), sizes.micro_columns)
+        scaled_rows(faded, keys, sizes.head_width, rows, until, sizes.micro_columns)
         source = faded
-    product_add(state, 0, micro, head_width * micro, source, 0, 1, head_width, x, chunk * micro, head_width, sizes.value_width, rows,
-                micro, -chunk - head_width, chunk)
+    add_tokens(state, source, x, rows, sizes)
 
 
 @inlined
@@ -44,8 +38,7 @@ def corrections(x, lower, keys, keys_t, values, tile, state, since, between, str
     product_set(lower, 0, chunk, micro, keys, 0, head_width, 1, keys_t, head_width * micro, rows, rows, sizes.head_dim, micro,
                 -chunk, 0)
     fade_below(lower, between, strength, rows, chunk, micro)
-    product_set(tile, 0, value_width, micro, keys, 0, head_width, 1, state, head_width * micro, rows, value_width, sizes.head_dim,
-                micro, -chunk - value_width, chunk + value_width)
+    read_state(tile, keys, state, rows, sizes)
     for i in range(rows):
         stored, wanted = tile[i * value_width : (i + 1) * value_width], values[i * value_width : (i + 1) * value_width]
         beta, factor = strength[i], since[i]
@@ -56,16 +49,18 @@ def corrections(x, lower, keys, keys_t, values, tile, state, since, between, str
 
 
 @compiled
-def forward(counter, sizes, scale, q, q_at, q_step, k, k_at, k_step, v, v_at, v_step, decay, beta, initial, out, last, written):
+def forward(counter, sizes, scale, feature, q, q_at, q_step, k, k_at, k_step, v, v_at, v_step, decay, beta, initial, initial_total,
+            out, last, last_total, weights, written):
     """Fills out (batch, heads, q_len, value_dim) and last (batch, kv_heads, head_dim, value_dim); a task is one kv head.
 
     For each chunk X = V, or what the delta rule corrects it to, O = since (Q S) + (Q K^T between) X, and
     S' = total S + (K until)^T X. `written` keeps the corrections. Without decays (of size 0) all the fading is 1; without
-    beta the state is added to only.
+    beta the state is added to only. Q and K are the features of q and k. With an initial_total (batch, kv_heads, head_dim), the sum
+    of earlier keys, out is divided by the total weights, which `weights` keeps; then there are neither decays nor corrections.
     """
     number = q.dtype.type
     chunk, head_width, value_width, micro = sizes.chunk, sizes.head_width, sizes.value_width, sizes.micro_columns
-    fades, corrects, one = decay.size > 0, beta.size > 0, number(1)
+    fades, corrects, normalizes, one = decay.size > 0, beta.size > 0, initial_total.size > 0, number(1)
     since, until, strength = np.ones(chunk, q.dtype), np.ones(chunk, q.dtype), np.zeros(chunk, q.dtype)
     running, between = np.ones(chunk), np.ones(chunk * chunk, q.dtype)
     scores, lower = np.zeros(chunk * chunk, q.dtype), np.zeros(chunk * chunk if corrects else 0, q.dtype)
@@ -74,17 +69,20 @@ def forward(counter, sizes, scale, q, q_at, q_step, k, k_at, k_step, v, v_at, v_
     values, tile, x = (np.zeros(chunk * value_width, q.dtype), np.zeros(chunk * value_width, q.dtype),
                        np.zeros(chunk * value_width, q.dtype))
     state = np.zeros(head_width * value_width, q.dtype)
+    total, chunk_total, factors = np.zeros(head_width, q.dtype), np.zeros(head_width, q.dtype), np.zeros(chunk, q.dtype)
     groups, first = sizes.heads // max(sizes.kv_heads, 1), sizes.kv_len - sizes.q_len
     while True:
         head = next_task(counter)
         if head >= sizes.batch * sizes.kv_heads:
             break
         load_state(state, head_width, initial, head * sizes.head_dim * sizes.value_dim, sizes.head_dim, sizes.value_dim, micro)
+        for d in range(sizes.head_dim if normalizes else 0):
+            total[d] = initial_total[head * sizes.head_dim + d]
         start = 0
         while start < sizes.kv_len:
             stop = end_of_chunk(start, sizes)
             rows, token = stop - start, head * sizes.kv_len + start
-            load_rows(keys, head_width, chunk, k, k_at[head] + start * k_step, k_step, rows, sizes.head_dim, one, micro)
+            load_features(keys, head_width, chunk, k, k_at[head] + start * k_step, k_step, rows, sizes.head_dim, feature, micro)
             load_rows(values, value_width, chunk, v, v_at[head] + start * v_step, v_step, rows, sizes.value_dim, one, micro)
             if fades:
                 fill_fading(since, until, between, decay, token, rows, chunk, running)
@@ -101,19 +99,28 @@ def forward(counter, sizes, scale, q, q_at, q_step, k, k_at, k_step, v, v_at, v_
             if start >= first:
                 for group in range(groups):
                     line = head * groups + group
-                    load_rows(queries, head_width, chunk, q, q_at[line] + (start - first) * q_step, q_step, rows, sizes.head_dim,
-                              number(scale), micro)
-                    product_set(tile, 0, value_width, micro, queries, 0, head_width, 1, state, head_width * micro, rows, value_width,
-                                sizes.head_dim, micro, -chunk - value_width, chunk + value_width)
+                    at = line * sizes.q_len + start - first
+                    load_features(queries, head_width, chunk, q, q_at[line] + (start - first) * q_step, q_step, rows, sizes.head_dim,
+                                  feature, micro)
+                    read_state(tile, queries, state, rows, sizes)
                     if fades:
                         scale_rows(tile, value_width, rows, since, micro)
                     product_set(scores, 0, chunk, micro, queries, 0, head_width, 1, keys_t, head_width * micro, rows, rows,
                                 sizes.head_dim, micro, -chunk, 0)
                     fade(scores, between, rows, chunk, micro)
-                    product_add(tile, 0, value_width, micro, scores, 0, chunk, 1, x, chunk * micro, rows, value_width, rows, micro,
-                                -chunk, 0)
-                    store_rows(out, (line * sizes.q_len + start - first) * sizes.value_dim, tile, value_width, rows, sizes.value_dim,
-                               one, micro)
+                    read_tokens(tile, scores, x, rows, sizes)
+                    if normalizes:
+                        total_weights(factors, scores, queries, total, rows, chunk, head_width)
+                        for i in range(rows):
+                            weights[at + i] = number(scale) * factors[i]
+                        reciprocals(factors, weights, at, number(scale), rows)
+                        scale_rows(tile, value_width, rows, factors, micro)
+                    store_rows(out, at * sizes.value_dim, tile, value_width, rows, sizes.value_dim,
+                               one if normalizes else number(scale), micro)
             write(state, keys, faded, until, since[rows - 1], fades, x, rows, sizes)
+            if normalizes:
+                add_keys(total, chunk_total, keys, rows, head_width)
             start = stop
+        for d in range(sizes.head_dim if normalizes else 0):
+            last_total[head * sizes.head_dim + d] = total[d]
         store_state(last, head * sizes.head_dim * sizes.value_dim, state, head_width, sizes.head_dim, sizes.value_dim, micro)

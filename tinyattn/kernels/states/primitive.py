@@ -11,6 +11,7 @@ from tinyattn.engine.primitive import primitive
 from tinyattn.kernels.states.backward import backward
 from tinyattn.kernels.states.channel_backward import channel_backward
 from tinyattn.kernels.states.channel_forward import channel_forward
+from tinyattn.kernels.states.features import NONE
 from tinyattn.kernels.states.forward import forward
 from tinyattn.kernels.states.step import step
 from tinyattn.kernels.tiles.lanes import columns, lanes
@@ -102,8 +103,9 @@ def states(q: Array, k: Array, v: Array, log_decay: Array | None, beta: Array | 
         elif channels:
             run(channel_forward, tasks, work(sizes), sizes, scale, *given, flat(log_decay), flat(state), *results)
         else:
-            run(forward, tasks, work(sizes), sizes, scale, *given, decays(log_decay), strength, flat(state), *results,
-                corrections)
+            nothing = np.zeros(0, q.dtype)
+            run(forward, tasks, work(sizes), sizes, scale, NONE, *given, decays(log_decay), strength, flat(state), nothing, *results,
+                nothing, nothing, corrections)
         # What is not finite reaches the other rows of its micro tile, as 0 times it is NaN. It stays in the state.
         if sizes.kv_len > FEW and not np.isfinite(last).all():
             by_token()
@@ -122,16 +124,17 @@ def _(d_outs: tuple[Array, Array], saved: Saved) -> dict[str, Array | None]:
     d_log_decay, d_beta = (np.zeros(0 if x is None else x.shape, dtype) for x in (saved.log_decay, saved.beta))
     beta = np.zeros(0, dtype) if saved.beta is None else flat(saved.beta)
     source = v if saved.written is None else saved.written
-    given = (sizes, saved.scale, *rows_of(q), *rows_of(k), *rows_of(v))
+    given, nothing = (*rows_of(q), *rows_of(k), *rows_of(v)), np.zeros(0, dtype)
     filled = [x.reshape(-1) for x in (d_q, d_k, d_v, d_log_decay)]
     tasks = sizes.batch * sizes.kv_heads
     with np.errstate(under="ignore"):
         if d_log_decay.ndim == k.ndim:
-            run(channel_backward, tasks, 3 * work(sizes), *given, flat(saved.log_decay), flat(saved.state), *map(flat, d_outs),
-                *filled, d_state.reshape(-1))
+            run(channel_backward, tasks, 3 * work(sizes), sizes, saved.scale, *given, flat(saved.log_decay), flat(saved.state),
+                *map(flat, d_outs), *filled, d_state.reshape(-1))
         else:
-            run(backward, tasks, 3 * work(sizes), *given, *rows_of(source), decays(saved.log_decay), beta, flat(saved.state),
-                *map(flat, d_outs), *filled, d_beta.reshape(-1), d_state.reshape(-1))
+            run(backward, tasks, 3 * work(sizes), sizes, saved.scale, NONE, *given, *rows_of(source), decays(saved.log_decay), beta,
+                flat(saved.state), nothing, nothing, nothing, *map(flat, d_outs), nothing, *filled, d_beta.reshape(-1),
+                d_state.reshape(-1), nothing)
     gradients: dict[str, Array | None] = {"q": d_q, "k": d_k, "v": d_v, "state": d_state}
     if saved.log_decay is not None:
         gradients["log_decay"] = d_log_decay

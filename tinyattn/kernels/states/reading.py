@@ -15,12 +15,11 @@ from tinyattn.kernels.states.channels import (
     times,
     whole_scores,
 )
-from tinyattn.kernels.states.forward import end_of_chunk
+from tinyattn.kernels.states.chunk import add_tokens, end_of_chunk, read_state, read_tokens
 from tinyattn.kernels.states.rows import load_rows, load_state, store_rows, store_state
 from tinyattn.kernels.states.solve import substitute_down
 from tinyattn.kernels.tiles.jit import compiled, inlined
 from tinyattn.kernels.tiles.lanes import ROWS
-from tinyattn.kernels.tiles.product import product_add, product_set
 from tinyattn.kernels.tiles.threads import next_task
 from tinyattn.kernels.tiles.vector import pack_rows, put_row, transpose_rows
 
@@ -51,10 +50,8 @@ def clear_above(scores, rows, width):
 @inlined
 def add_state(state, keys, until, faded, x, rows, sizes):
     """Adds (K until)^T X to the state."""
-    chunk, head_width, micro = sizes.chunk, sizes.head_width, sizes.micro_columns
-    faded_rows(faded, keys, until, rows, head_width)
-    product_add(state, 0, micro, head_width * micro, faded, 0, 1, head_width, x, chunk * micro, head_width, sizes.value_width, rows,
-                micro, -chunk - head_width, chunk)
+    faded_rows(faded, keys, until, rows, sizes.head_width)
+    add_tokens(state, faded, x, rows, sizes)
 
 
 @compiled
@@ -82,7 +79,6 @@ def reading(counter, sizes, scale, q, q_at, q_step, k, k_at, k_step, v, v_at, v_
     scores, lower, state = (np.zeros(chunk * chunk, q.dtype), np.zeros((chunk + ROWS) * chunk, q.dtype),
                             np.zeros(head_width * value_width, q.dtype))
     groups, first = sizes.heads // max(sizes.kv_heads, 1), sizes.kv_len - sizes.q_len
-    everywhere, nowhere = chunk + head_width + value_width, -chunk - head_width - value_width
     while True:
         head = next_task(counter)
         if head >= sizes.batch * sizes.kv_heads:
@@ -108,8 +104,7 @@ def reading(counter, sizes, scale, q, q_at, q_step, k, k_at, k_step, v, v_at, v_
                     transpose_rows(writes_t, chunk, kept, 0, head_width, rows, one, sizes.lanes, micro)
             times(recent, 0, reads, 0, ones, 0, head_width)
             times(recent, head_width, reads, head_width, since, 0, rows * head_width)
-            product_set(tile, 0, value_width, micro, recent, 0, head_width, 1, state, head_width * micro, rows, value_width,
-                        sizes.head_dim, micro, nowhere, everywhere)
+            read_state(tile, recent, state, rows, sizes)
             if tied:
                 for n in range(rows * value_width):
                     tile[n] += values[n]
@@ -118,8 +113,7 @@ def reading(counter, sizes, scale, q, q_at, q_step, k, k_at, k_step, v, v_at, v_
                 all_scores(lower[chunk:], reads[head_width:], recent[head_width:], kept, keys_t, keys, decay, within, ahead, key, ones,
                            rows, gentle, sizes)
                 clear_above(lower, rows, chunk)
-                product_add(tile, 0, value_width, micro, lower, 0, chunk, 1, x, chunk * micro, rows, value_width, rows, micro,
-                            -chunk, 0)
+                read_tokens(tile, lower, x, rows, sizes)
             all_scores(lower[chunk:], reads[head_width:], recent[head_width:], kept, own_t, own, decay, within, ahead, key, ones, rows,
                        gentle, sizes)
             pack_rows(y, chunk, tile, 0, value_width, rows, one, micro)
@@ -132,15 +126,12 @@ def reading(counter, sizes, scale, q, q_at, q_step, k, k_at, k_step, v, v_at, v_
                 load_rows(queries, head_width, chunk, q, q_at[line] + (start - first) * q_step, q_step, rows, sizes.head_dim,
                           number(scale), micro)
                 faded_rows(faded, queries, since, rows, head_width)
-                product_set(tile, 0, value_width, micro, faded, 0, head_width, 1, state, head_width * micro, rows, value_width,
-                            sizes.head_dim, micro, nowhere, everywhere)
+                read_state(tile, faded, state, rows, sizes)
                 all_scores(scores, queries, faded, kept, own_t, own, decay, within, ahead, key, ones, rows, gentle, sizes)
-                product_add(tile, 0, value_width, micro, scores, 0, chunk, 1, y, chunk * micro, rows, value_width, rows, micro,
-                            -chunk, 0)
+                read_tokens(tile, scores, y, rows, sizes)
                 if not tied:
                     all_scores(scores, queries, faded, kept, keys_t, keys, decay, within, ahead, key, ones, rows, gentle, sizes)
-                    product_add(tile, 0, value_width, micro, scores, 0, chunk, 1, x, chunk * micro, rows, value_width, rows, micro,
-                                -chunk, 0)
+                    read_tokens(tile, scores, x, rows, sizes)
                 store_rows(out, (line * sizes.q_len + start - first) * sizes.value_dim, tile, value_width, rows, sizes.value_dim, one,
                            micro)
             fade_state(state, since, (rows - 1) * head_width, head_width, value_width, micro)

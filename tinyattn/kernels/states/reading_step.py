@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinyattn.kernels.states.step import fold, fold_and_read, recall
+from tinyattn.kernels.states.step import fold, fold_and_answer, recall
 from tinyattn.kernels.tiles.jit import compiled
 from tinyattn.kernels.tiles.threads import next_task
 
@@ -15,7 +15,7 @@ def reading_step(counter, sizes, scale, q, q_at, q_step, k, k_at, k_step, v, v_a
                  written):
     """Fills what `reading` fills, token by token, with decays in the place of their logarithms; a task is one kv head."""
     number = q.dtype.type
-    groups, first, size = sizes.heads // max(sizes.kv_heads, 1), sizes.kv_len - sizes.q_len, sizes.head_dim * sizes.value_dim
+    size = sizes.head_dim * sizes.value_dim
     added, stored, factor = np.zeros(sizes.value_dim, q.dtype), np.zeros(sizes.value_dim, q.dtype), number(scale)
     unity, tied = np.ones(1, q.dtype), write.size == 0
     while True:
@@ -36,15 +36,5 @@ def reading_step(counter, sizes, scale, q, q_at, q_step, k, k_at, k_step, v, v_a
             if not tied:
                 fold(last, before, at, stored, write, place, decay, place, 1, sizes.head_dim, sizes.value_dim)
                 fading, fading_at, fading_step, old = unity, 0, 0, last
-            if t < first or groups == 0:
-                fold(last, old, at, added, k, key, fading, fading_at, fading_step, sizes.head_dim, sizes.value_dim)
-            for group in range(groups if t >= first else 0):
-                line = head * groups + group
-                query = q_at[line] + (t - first) * q_step
-                if group == 0:
-                    fold_and_read(last, old, at, added, k, key, fading, fading_at, fading_step, q, query, stored, sizes.head_dim,
-                                  sizes.value_dim)
-                else:
-                    recall(stored, last, at, q, query, unity, 0, 0, sizes.head_dim, sizes.value_dim)
-                for e in range(sizes.value_dim):
-                    out[(line * sizes.q_len + t - first) * sizes.value_dim + e] = factor * stored[e]
+            fold_and_answer(last, old, at, added, k, key, fading, fading_at, fading_step, q, q_at, q_step, head, t, out, stored,
+                            factor, unity, sizes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinyattn.kernels.tiles.jit import compiled, reassociated
+from tinyattn.kernels.tiles.jit import compiled, inlined, reassociated
 from tinyattn.kernels.tiles.threads import next_task
 
 
@@ -53,6 +53,25 @@ def fold_and_read(after, before, at, added, keys, key_at, fading, fading_at, fad
             total[e] += queries[query_at + d] * x
 
 
+@inlined
+def fold_and_answer(after, before, at, added, k, key_at, fading, fading_at, fading_step, q, q_at, q_step, head, t, out, stored, factor,
+                    unity, sizes):
+    """Fills the state after token t and what the token's queries read of it; `stored` is a row to work in, unity holds 1."""
+    groups, first = sizes.heads // max(sizes.kv_heads, 1), sizes.kv_len - sizes.q_len
+    if t < first or groups == 0:
+        fold(after, before, at, added, k, key_at, fading, fading_at, fading_step, sizes.head_dim, sizes.value_dim)
+    for group in range(groups if t >= first else 0):
+        line = head * groups + group
+        query = q_at[line] + (t - first) * q_step
+        if group == 0:
+            fold_and_read(after, before, at, added, k, key_at, fading, fading_at, fading_step, q, query, stored, sizes.head_dim,
+                          sizes.value_dim)
+        else:
+            recall(stored, after, at, q, query, unity, 0, 0, sizes.head_dim, sizes.value_dim)
+        for e in range(sizes.value_dim):
+            out[(line * sizes.q_len + t - first) * sizes.value_dim + e] = factor * stored[e]
+
+
 @compiled
 def step(counter, sizes, scale, q, q_at, q_step, k, k_at, k_step, v, v_at, v_step, decay, decay_step, beta, initial, out, last,
          written):
@@ -61,7 +80,7 @@ def step(counter, sizes, scale, q, q_at, q_step, k, k_at, k_step, v, v_at, v_ste
     decay_step is 1 where each channel fades by itself, else 0; a state that does not fade has a single decay of 1.
     """
     number = q.dtype.type
-    groups, first, size = sizes.heads // max(sizes.kv_heads, 1), sizes.kv_len - sizes.q_len, sizes.head_dim * sizes.value_dim
+    size = sizes.head_dim * sizes.value_dim
     added, stored, factor = np.zeros(sizes.value_dim, q.dtype), np.zeros(sizes.value_dim, q.dtype), number(scale)
     unity = np.ones(1, q.dtype)
     wide = sizes.head_dim if decay_step else 1
@@ -84,15 +103,5 @@ def step(counter, sizes, scale, q, q_at, q_step, k, k_at, k_step, v, v_at, v_ste
             else:
                 for e in range(sizes.value_dim):
                     added[e] = v[value + e]
-            if t < first or groups == 0:
-                fold(last, before, at, added, k, key, fading, place, decay_step, sizes.head_dim, sizes.value_dim)
-            for group in range(groups if t >= first else 0):
-                line = head * groups + group
-                query = q_at[line] + (t - first) * q_step
-                if group == 0:
-                    fold_and_read(last, before, at, added, k, key, fading, place, decay_step, q, query, stored, sizes.head_dim,
-                                  sizes.value_dim)
-                else:
-                    recall(stored, last, at, q, query, unity, 0, 0, sizes.head_dim, sizes.value_dim)
-                for e in range(sizes.value_dim):
-                    out[(line * sizes.q_len + t - first) * sizes.value_dim + e] = factor * stored[e]
+            fold_and_answer(last, before, at, added, k, key, fading, place, decay_step, q, q_at, q_step, head, t, out, stored, factor,
+                            unity, sizes)

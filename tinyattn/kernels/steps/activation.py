@@ -8,7 +8,7 @@ from typing import Any
 
 from tinyattn.engine.primitive import primitive
 from tinyattn.kernels.steps.registers import PART, again, alike, mapped, over
-from tinyattn.kernels.tiles.jit import compiled
+from tinyattn.kernels.tiles.jit import compiled, inlined
 from tinyattn.kernels.tiles.threads import next_task
 from tinyattn.ops import activation
 from tinyattn.ops.erf import FAR, FARTHEST, NEAR, series
@@ -71,64 +71,65 @@ swiglu_step, swiglu_back_step, gelu_step, gelu_back_step, exact_gelu_step, exact
     mapped(formula) for formula in (swiglu_of, swiglu_back, gelu_of, gelu_back, exact_gelu_of, exact_gelu_back))
 
 
+@inlined
+def next_part(counter, size):
+    """Returns where the next task begins and ends: PART elements, in all kernels of this file."""
+    start = next_task(counter) * PART
+    return start, min(size, start + PART)
+
+
 @compiled
 def swiglu_forward(counter, size, reads, writes):
-    """Fills silu(gate) up; a task is PART elements, as in all kernels of this file."""
-    while True:
-        start = next_task(counter) * PART
-        if start >= size:
-            break
-        swiglu_step(reads, writes, start, min(size, start + PART))
+    """Fills silu(gate) up."""
+    start, stop = next_part(counter, size)
+    while start < size:
+        swiglu_step(reads, writes, start, stop)
+        start, stop = next_part(counter, size)
 
 
 @compiled
 def swiglu_backward(counter, size, reads, writes):
     """Fills the gradients of gate and up."""
-    while True:
-        start = next_task(counter) * PART
-        if start >= size:
-            break
-        swiglu_back_step(reads, writes, start, min(size, start + PART))
+    start, stop = next_part(counter, size)
+    while start < size:
+        swiglu_back_step(reads, writes, start, stop)
+        start, stop = next_part(counter, size)
 
 
 @compiled
 def gelu_forward(counter, size, reads, writes):
     """Fills GELU in its tanh form."""
-    while True:
-        start = next_task(counter) * PART
-        if start >= size:
-            break
-        gelu_step(reads, writes, start, min(size, start + PART))
+    start, stop = next_part(counter, size)
+    while start < size:
+        gelu_step(reads, writes, start, stop)
+        start, stop = next_part(counter, size)
 
 
 @compiled
 def gelu_backward(counter, size, reads, writes):
     """Fills the gradient of GELU in its tanh form."""
-    while True:
-        start = next_task(counter) * PART
-        if start >= size:
-            break
-        gelu_back_step(reads, writes, start, min(size, start + PART))
+    start, stop = next_part(counter, size)
+    while start < size:
+        gelu_back_step(reads, writes, start, stop)
+        start, stop = next_part(counter, size)
 
 
 @compiled
 def exact_gelu_forward(counter, size, reads, writes):
     """Fills GELU."""
-    while True:
-        start = next_task(counter) * PART
-        if start >= size:
-            break
-        exact_gelu_step(reads, writes, start, min(size, start + PART))
+    start, stop = next_part(counter, size)
+    while start < size:
+        exact_gelu_step(reads, writes, start, stop)
+        start, stop = next_part(counter, size)
 
 
 @compiled
 def exact_gelu_backward(counter, size, reads, writes):
     """Fills the gradient of GELU."""
-    while True:
-        start = next_task(counter) * PART
-        if start >= size:
-            break
-        exact_gelu_back_step(reads, writes, start, min(size, start + PART))
+    start, stop = next_part(counter, size)
+    while start < size:
+        exact_gelu_back_step(reads, writes, start, stop)
+        start, stop = next_part(counter, size)
 
 
 @again(activation.swiglu)

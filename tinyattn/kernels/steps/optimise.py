@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tinyattn.kernels.steps.registers import flat
 from tinyattn.kernels.tiles.jit import compiled, reassociated
 from tinyattn.kernels.tiles.threads import each
 from tinyattn.ops.types import Array
@@ -37,11 +38,6 @@ def move(p, m, r, g, shrink, beta1, kept, gained, rate, unbias, epsilon, fade, n
         root = np.sqrt(far * far + near * near)
         new_m[n], new_r[n] = mean, root
         new_p[n] = fade * np.float64(p[n]) - rate * mean / (unbias * root + epsilon)
-
-
-def flat(x: Array) -> Array:
-    """Returns an array flat, contiguous and writable."""
-    return np.require(x, requirements=["C", "W"]).reshape(-1)
 
 
 def norm_of(arrays: list[Array]) -> float:

@@ -10,7 +10,7 @@ import numpy as np
 
 from tinyattn.engine.primitive import primitive
 from tinyattn.kernels.steps.registers import again, flat
-from tinyattn.kernels.tiles.jit import compiled
+from tinyattn.kernels.tiles.jit import compiled, inlined
 from tinyattn.kernels.tiles.lanes import ROWS, columns, lanes
 from tinyattn.kernels.tiles.product import micro_add, micro_set
 from tinyattn.kernels.tiles.threads import next_task, share
@@ -53,14 +53,43 @@ def rows_by_matrices(counter, rows, inputs, micro, x, panels, widths, outs):
                 at += inputs * micro
 
 
+@inlined
+def gradient_of_matrix(d_weight, x, d_out, rows, inputs, width, k0, column0, panel, micro):
+    """Adds x^T d_out to INPUTS rows and OUTPUTS columns of a matrix's gradient, all rows of x in order."""
+    one = x.dtype.type(1)
+    for row in range(0, rows, BLOCK):
+        depth = min(BLOCK, rows - row)
+        for column in range(column0, min(width, column0 + OUTPUTS), micro):
+            # Copied: rows of d_out a power of two apart would push each other out of the first cache.
+            for r in range(depth):
+                scale_row(panel, r * micro, d_out, (row + r) * width + column, one)
+            for k in range(k0, min(inputs, k0 + INPUTS), ROWS):
+                micro_add(d_weight, k * width + column, width, x, row * inputs + k, 1, inputs, panel, 0, micro, depth)
+
+
+@inlined
+def gradient_of_rows(d_x, d_out, first, last, inputs, width, panels, at, micro):
+    """Fills rows of d_x with d_out w^T."""
+    for column in range(0, inputs, micro):
+        for row in range(first, last, ROWS):
+            micro_set(d_x, row * inputs + column, inputs, d_out, row * width, width, 1, panels, at + column * width, micro, width)
+
+
+@inlined
+def gradient_of_rows_too(d_x, d_out, first, last, inputs, width, panels, at, micro):
+    """Adds d_out w^T of another matrix to rows of d_x."""
+    for column in range(0, inputs, micro):
+        for row in range(first, last, ROWS):
+            micro_add(d_x, row * inputs + column, inputs, d_out, row * width, width, 1, panels, at + column * width, micro, width)
+
+
 @compiled
 def gradients(counter, rows, inputs, micro, x, panels, widths, d_outs, d_x, d_weights):
     """Fills d_x = sum d_out w^T, and d_w = x^T d_out for each of three matrices.
 
     A task is a part of one d_w, for which it adds up all rows of x in order, or a block of rows of d_x.
     """
-    # Copied: rows of d_out a power of two apart would push each other out of the first cache.
-    panel, one = np.empty(BLOCK * micro, x.dtype), x.dtype.type(1)
+    panel = np.empty(BLOCK * micro, x.dtype)
     parts, tall = (inputs + INPUTS - 1) // INPUTS, 0
     for n in range(3):
         tall += (widths[n] + OUTPUTS - 1) // OUTPUTS * parts
@@ -71,35 +100,18 @@ def gradients(counter, rows, inputs, micro, x, panels, widths, d_outs, d_x, d_we
         if task < tall:
             part, k0 = task // parts, task % parts * INPUTS
             for n in range(3):
-                width, count = widths[n], (widths[n] + OUTPUTS - 1) // OUTPUTS
+                count = (widths[n] + OUTPUTS - 1) // OUTPUTS
                 if 0 <= part < count:
-                    for row in range(0, rows, BLOCK):
-                        depth = min(BLOCK, rows - row)
-                        for column in range(part * OUTPUTS, min(width, part * OUTPUTS + OUTPUTS), micro):
-                            for r in range(depth):
-                                scale_row(panel, r * micro, d_outs[n], (row + r) * width + column, one)
-                            for k in range(k0, min(inputs, k0 + INPUTS), ROWS):
-                                micro_add(d_weights[n], k * width + column, width, x, row * inputs + k, 1, inputs,
-                                          panel, 0, micro, depth)
+                    gradient_of_matrix(d_weights[n], x, d_outs[n], rows, inputs, widths[n], k0, part * OUTPUTS, panel, micro)
                 part -= count
         else:
             first = (task - tall) * BLOCK
-            last = min(rows, first + BLOCK)
-            at, begun = 0, False
-            for n in range(3):
-                width = widths[n]
-                if not width:
-                    continue
-                for column in range(0, inputs, micro):
-                    for row in range(first, last, ROWS):
-                        if begun:
-                            micro_add(d_x, row * inputs + column, inputs, d_outs[n], row * width, width, 1, panels,
-                                      at + column * width, micro, width)
-                        else:
-                            micro_set(d_x, row * inputs + column, inputs, d_outs[n], row * width, width, 1, panels,
-                                      at + column * width, micro, width)
-                begun = True
-                at += inputs * width
+            last, at = min(rows, first + BLOCK), inputs * widths[0]
+            gradient_of_rows(d_x, d_outs[0], first, last, inputs, widths[0], panels, 0, micro)
+            for n in range(1, 3):
+                if widths[n]:
+                    gradient_of_rows_too(d_x, d_outs[n], first, last, inputs, widths[n], panels, at, micro)
+                at += inputs * widths[n]
 
 
 def packed(weights: list[Array], turned: bool) -> Array:

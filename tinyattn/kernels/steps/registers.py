@@ -123,7 +123,8 @@ def mapped(formula: Callable[..., tuple[Any, ...]]) -> Callable[..., Any]:
 
 def flat(x: Array) -> Array:
     """Returns an array flat, contiguous and writable, as the kernels are compiled for: its own memory where that will do."""
-    return np.require(x, requirements=["C", "W"]).reshape(-1)
+    flags = x.flags
+    return (x if flags.c_contiguous and flags.writeable else np.require(x, requirements=["C", "W"])).reshape(-1)
 
 
 def over(kernel: Callable[..., Any], reads: tuple[Array, ...], results: int) -> tuple[Array, ...]:

@@ -85,15 +85,21 @@ def eighths(name: str) -> Callable[[np.random.Generator, Problem], Array]:
 
 
 INDEX: dict[str, Any] = {name: eighths(name) for name in ("q_index", "k_index", "weights")}
-INDEXED = with_options(softmax("scale", fit=both(few_rows, at_least(head_dim=2))), **INDEX, keep=one_of(1, 2, 3, 5),
-                       causal=one_of(True, True, False))
+CHOICE: dict[str, Any] = {**INDEX, "keep": one_of(1, 2, 3, 5)}
+INDEXED = with_options(softmax("scale", fit=both(few_rows, at_least(head_dim=2))), **CHOICE, causal=one_of(True, True, False))
 INDEXED_CAUSAL = given(INDEXED, causal=True)
+INDEX_KEPT = given(with_options(softmax("scale", fit=at_least(head_dim=2)), **CHOICE), causal=True)
 
 
 def own_index(p: Problem) -> Problem:
     """Returns the problem in which one head asks for itself: its indexer has the same queries and keys, all of them positive."""
     q, k = (np.round(8.0 * np.abs(x)) / 8.0 + 1.0 for x in (p.q, p.k))
     return p.but(q=q, k=k, q_index=q, k_index=k, weights=np.ones_like(q[..., 0]), scale=0.5)
+
+
+def without_index_heads(p: Problem) -> Problem:
+    """Returns the problem with the keys of an indexer as users give them: (..., j, c), for all its heads."""
+    return p.but(k_index=p.options["k_index"][..., 0, :, :])
 
 
 ALONE = but(on(INDEXED, fixed(kv_heads=1, groups=1)), own_index)

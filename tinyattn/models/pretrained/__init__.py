@@ -3,6 +3,7 @@
 Its files, in reading order:
 
     families.py             what each family of models is made of, as data
+    config_values.py        the values of a config, checked
     scaling.py              the rotary frequencies that a config asks for
     transformer.py          the model that all families are built into
     build.py                a model made from a config and tensors
@@ -10,6 +11,7 @@ Its files, in reading order:
     tokens.py               texts as tokens and back
     pooling.py              one vector for a text
     weights.py              the bytes of all weights, and which are not finite
+    losses.py               how surprised a model is by each token
     model.py                a loaded model
     compared.py             what a change of a model costs
     heads.py                what the heads of a model look at

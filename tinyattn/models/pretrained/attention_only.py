@@ -22,7 +22,7 @@ from tinyattn.models.pretrained.load import checked_dtype, read_json
 from tinyattn.models.pretrained.scaling import frequencies_of, parameters_of
 from tinyattn.ops.checks import whole
 from tinyattn.ops.files.shards import read_folder
-from tinyattn.ops.positions.frequencies import yarn_scale
+from tinyattn.ops.positions.frequencies import FrequenciesByLength, yarn_scale
 from tinyattn.ops.types import Array
 
 LINEAR = "linear_attention"
@@ -131,11 +131,14 @@ def latent(builder: Builder, layer: int, prefix: str) -> TrainedLatent:
     per_head = per_head.reshape(heads, nope + value, rank).swapaxes(1, 2)
     given = parameters_of(config, FULL)
     by = given.get("mscale_all_dim") if given["rope_type"] != "default" else None
+    frequencies = frequencies_of(config, rope)
+    if isinstance(frequencies, FrequenciesByLength):
+        raise ValueError(f"config: the rotary scaling {given['rope_type']!r} is not built for models of type deepseek_v3")
     scale = (nope + rope) ** -0.5 * (yarn_scale(given["factor"], by) ** 2 if by else 1.0)
     return TrainedLatent(builder.affine(first[0], prefix, first[1], builder.width), q_up, q_norm,
                          builder.affine("down", prefix, rank + rope, builder.width), norm("kv_a_layernorm", rank),
                          per_head[..., :nope], per_head[..., nope:], builder.affine("out", prefix, builder.width, heads * value),
-                         frequencies_of(config, rope), bool(config.get("rope_interleave", True)), scale)
+                         frequencies, bool(config.get("rope_interleave", True)), scale)
 
 
 MAKERS: dict[str, Callable[[Builder, int, str], Attention]] = {"gpt_oss": with_sinks, "qwen3_next": gated, "deepseek_v3": latent}

@@ -12,13 +12,14 @@ from tinyattn.layers.affine import Affine
 from tinyattn.layers.mixed import FeedForward, ResidualBlock, same
 from tinyattn.layers.norm import LayerNorm, RMSNorm
 from tinyattn.layers.trained_attention import TrainedAttention
+from tinyattn.models.pretrained.config_values import LARGEST, checked
 from tinyattn.models.pretrained.families import ATTENTION_ONLY, FAMILIES, Family
 from tinyattn.models.pretrained.scaling import frequencies_of
 from tinyattn.models.pretrained.transformer import Transformer
 from tinyattn.ops.activation import exact_gelu, gelu, relu, relu_squared, silu
 from tinyattn.ops.checks import whole
 from tinyattn.ops.files.stored import Stored
-from tinyattn.ops.positions.frequencies import Frequencies
+from tinyattn.ops.positions.frequencies import Frequencies, FrequenciesByLength
 from tinyattn.ops.types import Array
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
@@ -37,6 +38,7 @@ class Builder:
 
     def __init__(self, config: Mapping[str, Any], tensors: Mapping[str, Stored], dtype: Any,
                  families: Mapping[str, Family] = FAMILIES) -> None:
+        config = checked(config)
         kind = config.get("model_type")
         if kind in ATTENTION_ONLY and kind not in families:
             raise ValueError(f"config: the feed-forward layers of {kind} are experts, which are not built; load_attention gives its "
@@ -55,15 +57,17 @@ class Builder:
             raise ValueError(f"config: {self.layers} layers, and the file holds {len(tensors)} tensors")
         grouped = None if self.family.fused == "by head" else config.get("num_key_value_heads")
         self.kv_heads = whole("config: num_key_value_heads", grouped or self.heads, 1, self.heads)
-        self.head_dim = whole("head_dim", config.get("head_dim") or self.width // self.heads, 1)
-        self.rotations: dict[str, Frequencies] = {}
+        self.head_dim = config.get("head_dim") or whole("config: head_dim", self.width // self.heads, 1)
+        if self.heads * self.head_dim > LARGEST:
+            raise ValueError(f"config: {self.heads} heads of {self.head_dim} channels; at most {LARGEST} in all are built")
+        self.rotations: dict[str, Frequencies | FrequenciesByLength] = {}
         self.biases = self.family.biases(config)
 
     def size(self, name: str) -> int:
         """Returns a size of the config by our name for it."""
         for key in SIZES[name]:
             if key in self.config:
-                return whole(f"config: {key}", self.config[key], 1, 1 << 24)
+                return int(self.config[key])
         raise ValueError(f"config: lacks {SIZES[name][0]}")
 
     def take(self, name: str, shape: tuple[int, ...]) -> Stored:
@@ -93,8 +97,6 @@ class Builder:
         if part not in self.names:
             return same
         kind, key = self.family.norm, self.family.epsilon
-        if isinstance(key, str) and key not in self.config:
-            raise ValueError(f"config: lacks {key}")
         epsilon = self.config[key] if isinstance(key, str) else key
         if kind == "none":
             return LayerNorm(None, None, epsilon)
@@ -122,17 +124,20 @@ class Builder:
         window = self.config.get("sliding_window") if kind == WINDOWED else None
         options: dict[str, Any] = {"scale": self.family.scale(self.config), "softcap": self.config.get("attn_logit_softcapping")}
         if window is not None:
-            options["window"] = (whole("config: sliding_window", window, 1) - 1, 0)  # a config counts the token itself too
-        rotated = "positions" not in self.names and (self.config.get("no_rope_layers") or [1] * self.layers)[layer]
+            options["window"] = (window - 1, 0)  # a config counts the token itself too
+        turned = self.config.get("no_rope_layers") or [1] * self.layers
+        if len(turned) != self.layers:
+            raise ValueError(f"config: no_rope_layers: expected {self.layers} numbers, one per layer, got {len(turned)}")
         width = (self.heads * self.head_dim, self.kv_heads * self.head_dim) if self.family.norms_whole else (self.head_dim,) * 2
         return TrainedAttention(*self.projections(prefix), self.affine("out", prefix, self.width, self.heads * self.head_dim),
                                 self.heads, self.kv_heads, fastest.attention,
-                                self.frequencies(kind) if rotated else None, self.family.interleaved,
+                                self.frequencies(kind) if turned[layer] and "positions" not in self.names else None,
+                                self.family.interleaved,
                                 self.norm("q_norm", prefix, width[0]), self.norm("k_norm", prefix, width[1]),
                                 self.family.norms_whole, self.config.get("clip_qkv"),
                                 {name: option for name, option in options.items() if option is not None})
 
-    def frequencies(self, kind: str) -> Frequencies:
+    def frequencies(self, kind: str) -> Frequencies | FrequenciesByLength:
         """Returns the rotary frequencies of layers of a kind, one object for all of them, so that its tables are computed once."""
         if kind not in self.rotations:
             self.rotations[kind] = frequencies_of(self.config, self.head_dim, kind)
@@ -152,7 +157,7 @@ class Builder:
     def feed_forward(self, prefix: str) -> FeedForward:
         """Returns the feed-forward layer of a layer."""
         config = self.config
-        hidden = whole("config: intermediate_size", config.get("intermediate_size") or config.get("n_inner") or 4 * self.width, 1)
+        hidden = config.get("intermediate_size") or config.get("n_inner") or 4 * self.width
         name = self.family.activation or config.get("hidden_act") or config.get("activation_function")
         if name not in ACTIVATIONS:
             raise ValueError(f"config: the activation {str(name)[:60]!r} is not known; {', '.join(ACTIVATIONS)} are")
@@ -193,12 +198,12 @@ class Builder:
         if "positions" not in self.names:
             return None
         key = "n_positions" if "n_positions" in self.config else "max_position_embeddings"
-        length = whole(f"config: {key}", self.config.get(key, 1024), 1)
+        length = self.config.get(key, 1024)
         table = self.take(f"{self.names['positions']}.weight", (length, self.width))
         if "token_types" not in self.names:
             return table
         kinds = self.array(f"{self.names['token_types']}.weight",
-                           (whole("config: type_vocab_size", self.config.get("type_vocab_size", 2), 1), self.width))
+                           (self.config.get("type_vocab_size", 2), self.width))
         return np.zeros((0, self.width), self.dtype) if table.code == MISSING else table.array(self.dtype) + kinds[0]
 
     def head(self, embedding: Stored) -> Affine:

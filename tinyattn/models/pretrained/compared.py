@@ -15,6 +15,7 @@ from tinyattn.ops.checks import whole
 from tinyattn.ops.masks import first, sliding_window
 from tinyattn.ops.positions.frequencies import (
     Frequencies,
+    FrequenciesByLength,
     linear_frequencies,
     ntk_frequencies,
     plain_frequencies,
@@ -87,6 +88,8 @@ def base_of(model: Model) -> tuple[int, float]:
         ValueError: a model without rotary positions, or one that scales them already.
     """
     given = model.attention(0).frequencies
+    if isinstance(given, FrequenciesByLength):
+        raise ValueError(f"positions: {model.name} scales its rotary positions already")
     if given is None or len(given.values) < 2:
         raise ValueError(f"positions: {model.name} has no rotary positions to scale")
     dims = 2 * len(given.values)

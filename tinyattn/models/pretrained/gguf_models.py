@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from tinyattn.models.pretrained.config_values import CHECKS
 from tinyattn.models.pretrained.families import LLAMA, QK_NORMS
+from tinyattn.ops.checks import text
 from tinyattn.ops.files.gguf import Gguf
 from tinyattn.ops.files.stored import Stored
 
@@ -30,20 +32,23 @@ def config_of(content: Gguf) -> dict[str, Any]:
     """Returns the config of a GGUF file.
 
     Raises:
-        ValueError: an architecture or a scaling of rotary positions that is not known, a key that is missing.
+        TypeError, ValueError: an architecture or a scaling of rotary positions that is not known, a key that is missing or whose
+            value cannot be built from.
     """
     metadata, tensors = content
     kind = metadata.get("general.architecture")
-    if kind not in ARCHITECTURES:
+    if not isinstance(kind, str) or kind not in ARCHITECTURES:
         raise ValueError(f"general.architecture: {str(kind)[:60]!r} is not known; {', '.join(ARCHITECTURES)} are")
     found = {ours: metadata[f"{kind}.{theirs}"] for ours, theirs in KEYS.items() if f"{kind}.{theirs}" in metadata}
+    for ours, value in found.items():
+        CHECKS[ours](f"{kind}.{KEYS[ours]}", value)
     if missing := [f"{kind}.{theirs}" for ours, theirs in KEYS.items() if ours not in found and ours not in OPTIONAL]:
         raise ValueError(f"metadata: missing {', '.join(missing)}")
     if EMBEDDING not in tensors:
         raise ValueError(f"tensors: missing {EMBEDDING}")
     heads, width = found["num_attention_heads"], found["hidden_size"]
     dims = metadata.get(f"{kind}.rope.dimension_count")
-    if dims is not None and dims != found.get("head_dim", width // heads if type(heads) is int and heads > 0 else dims):
+    if dims is not None and (type(dims) is not int or dims != found.get("head_dim", width // heads)):
         raise ValueError(f"{kind}.rope.dimension_count: {dims} is not built for models of type {kind}, whose heads are rotated whole")
     return {**found, "model_type": ARCHITECTURES[kind], "vocab_size": tensors[EMBEDDING].shape[0], "hidden_act": "silu",
             "tie_word_embeddings": "output.weight" not in tensors, **scaling_of(content, kind)}
@@ -54,7 +59,7 @@ def scaling_of(content: Gguf, kind: str) -> dict[str, Any]:
     metadata, tensors = content
     prefix = f"{kind}.rope.scaling."
     given = {key.removeprefix(prefix): value for key, value in metadata.items() if key.startswith(prefix)}
-    name = given.pop("type", "none")
+    name = text(f"{prefix}type", given.pop("type", "none"))
     given.pop("finetuned", None)
     if DIVISORS in tensors:
         if name != "none":
@@ -94,12 +99,13 @@ def our_name(name: str) -> str:
     return f"{LLAMA['layers']}.{layer}.{LAYER_NAMES[part]}.{end}" if block == "blk" and part in LAYER_NAMES else name
 
 
-def in_halves(stored: Stored, heads: Any) -> Stored:
+def in_halves(stored: Stored, heads: int) -> Stored:
     """Returns the rows of each head with all first channels of its rotary pairs before all second ones.
 
     A GGUF file of a llama model has them alternating. Keys have their own number of heads.
     """
     rows = np.arange(stored.shape[0] if stored.shape else 0)
-    if type(heads) is not int or heads < 1 or not len(rows) or len(rows) % (2 * heads):
-        raise ValueError(f"{stored.name}: expected a multiple of twice the {str(heads)[:60]} heads as rows, got {stored.shape}")
+    if not len(rows) or len(rows) % (2 * heads):
+        name = stored.name.rpartition(": ")[2]
+        raise ValueError(f"{name}: expected a multiple of twice the {heads} heads as rows, got {stored.shape}")
     return stored.reordered(rows.reshape(heads, -1, 2).swapaxes(1, 2).reshape(-1))

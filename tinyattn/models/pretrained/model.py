@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from tinyattn.layers.trained_attention import TrainedAttention
 from tinyattn.models.decoder import check_tokens
 from tinyattn.models.generate import choosers, made_by
 from tinyattn.models.given import check_caches
+from tinyattn.models.pretrained.losses import of_targets
 from tinyattn.models.pretrained.pooling import Pooling
 from tinyattn.models.pretrained.tokens import Bytes, Tokenizer
 from tinyattn.models.pretrained.transformer import Transformer
@@ -75,12 +77,16 @@ class Model:
         """Returns a text as tokens (1, length); tokens (length,) are taken as they are.
 
         Raises:
-            TypeError, ValueError: neither a string nor an array of one axis, or no tokens.
+            TypeError, ValueError: neither a string nor an array of one axis, or no tokens, or a tokenizer that gives others than the
+                embedding has. IndexError: tokens outside the vocabulary.
         """
         found = self.tokenizer.encode(text) if isinstance(text, str) else index_array("text", text)
         if found.ndim != 1 or not len(found):
             raise ValueError(f"text: expected a string or tokens (length,), at least one, got shape {found.shape}")
-        return check_tokens(found[None], self.network.embedding.shape[0], "text")
+        rows = self.network.embedding.shape[0]
+        if isinstance(text, str) and not 0 <= found.min() <= found.max() < rows:
+            raise ValueError(f"{self.name}: the tokenizer gives {found.min()} to {found.max()}, and the embedding has {rows} tokens")
+        return check_tokens(found[None], rows, "text")
 
     def __call__(self, tokens: Array, *, caches: Sequence[Cache] | None = None) -> Array:
         tokens = index_array("tokens", tokens)
@@ -120,7 +126,8 @@ class Model:
         if self.network.head is None:
             raise ValueError(f"{self.name}: an encoder writes no text; embed gives its vectors")
         choose, = choosers(rng, 1, temperature, top_k, top_p)
-        return self._write_on(written, tokens, choose, self._caches(cache, written.shape[1] + tokens - 1))
+        make = partial(self._caches, cache, written.shape[1] + tokens - 1)
+        return self._write_on(written, tokens, choose, make(), make)
 
     def _caches(self, cache: Callable[[], Cache] | None, length: int) -> list[Cache] | None:
         """Returns one cache per layer with room for so many tokens, or None for None."""
@@ -135,13 +142,19 @@ class Model:
         check_room((held, length) for held in made)
         return made
 
-    def _write_on(self, text: Array, tokens: int, choose: Callable[[Array], Array], caches: Sequence[Cache] | None) -> Iterator[int]:
-        """Yields tokens that follow text (1, length), which no cache holds yet."""
+    def _write_on(self, text: Array, tokens: int, choose: Callable[[Array], Array], caches: list[Cache] | None,
+                  make: Callable[[], list[Cache] | None]) -> Iterator[int]:
+        """Yields tokens that follow text (1, length), which no cache holds yet; `make` replaces caches that are no longer valid."""
+        written = text
         try:
             for _ in range(tokens):
+                if caches and not self.network.reads_alike(caches[0].length, caches[0].length + text.shape[1]):
+                    release(caches)
+                    caches, text = make(), written
                 last = self.network.hidden(self._fitting(text, caches), caches=caches)[:, -1]
                 fresh = choose(self._checked(self.network.logits(last)))[:, None]
-                text = np.concatenate((text, fresh), axis=1) if caches is None else fresh
+                written = np.concatenate((written, fresh), axis=1)
+                text = written if caches is None else fresh
                 yield int(fresh[0, 0])
                 if int(fresh[0, 0]) in self.end:
                     return
@@ -152,15 +165,15 @@ class Model:
         """Yields (start, logits (n, vocab)) of the tokens of a text, some at a time; through a cache one token at a time."""
         tokens = self._fitting(self.tokens(text))
         length = tokens.shape[1]
-        caches = self._caches(cache, length)
+        caches, network = self._caches(cache, length), self.network.of_length(length)
         if caches is None:
-            hidden = self.network.hidden(tokens)[0]
+            hidden = network.hidden(tokens)[0]
             for start in range(0, length, AT_ONCE):
-                yield start, self._checked(self.network.logits(hidden[start : start + AT_ONCE]))
+                yield start, self._checked(network.logits(hidden[start : start + AT_ONCE]))
             return
         try:
             for start in range(length):
-                yield start, self._checked(self.network(tokens[:, start : start + 1], caches=caches)[0])
+                yield start, self._checked(network(tokens[:, start : start + 1], caches=caches)[0])
         finally:
             release(caches)
 
@@ -235,16 +248,3 @@ class Model:
         vectors = [self.pooling(self.network(self._fitting(self.tokens(text)))[0]) for text in each]
         empty = np.zeros((0, self.network.embedding.shape[1]), self.network.dtype)
         return self._checked(np.stack(vectors)) if vectors else empty
-
-
-def of_targets(logits: Array, targets: Array) -> Array:
-    """Returns -log p of targets (n,) from the first n rows of logits (n or more, vocab), in float64.
-
-    >>> of_targets(np.zeros((2, 4)), np.array([3])).round(3)
-    array([1.386])
-    """
-    rows = logits[: len(targets)].astype(np.float64)
-    top = rows.max(axis=-1, keepdims=True, initial=-np.inf)
-    with np.errstate(under="ignore"):
-        total = np.log(np.exp(rows - top).sum(axis=-1)) + top[:, 0]
-    return np.asarray(total - rows[np.arange(len(targets)), targets])

@@ -76,8 +76,8 @@ class Tokenizer:
         try:
             made = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True).from_string(self.template)
             return made.render(messages=[dict(message) for message in messages], add_generation_prompt=True)
-        except (TemplateError, TypeError, OverflowError) as error:
-            raise ValueError(f"chat: the model's template cannot be rendered: {error}") from None
+        except (TemplateError, ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+            raise ValueError(f"chat: the model's template cannot be rendered: {' '.join(str(error).split())[:200]}") from None
 
 
 @dataclass(frozen=True)
@@ -157,10 +157,10 @@ def tokenizer_of_gguf(metadata: Mapping[str, Any]) -> Tokenizer:
     """
     tokenizers = library()
     kind, cut = metadata.get("tokenizer.ggml.model"), metadata.get("tokenizer.ggml.pre")
-    if kind != "gpt2":
+    if not isinstance(kind, str) or kind != "gpt2":
         raise ValueError(f"tokenizer.ggml.model: {str(kind)[:60]!r} is not known; gpt2 is")
     known = (GPT_2, DIGITS_ALONE, *EXPRESSIONS)
-    if cut not in known:
+    if not isinstance(cut, str) or cut not in known:
         raise ValueError(f"tokenizer.ggml.pre: {str(cut)[:60]!r} is not known; {', '.join(known)} are")
     tokens, merges = metadata.get("tokenizer.ggml.tokens"), metadata.get("tokenizer.ggml.merges")
     if not is_texts(tokens) or not is_texts(merges):
@@ -176,6 +176,8 @@ def tokenizer_of_gguf(metadata: Mapping[str, Any]) -> Tokenizer:
         made.normalizer = tokenizers.normalizers.NFC()
     made.decoder = tokenizers.decoders.ByteLevel()
     kinds = metadata.get("tokenizer.ggml.token_type", ())
+    if len(np.shape(kinds)) != 1:
+        raise ValueError(f"tokenizer.ggml.token_type: expected a list of numbers, got {str(kinds)[:60]}")
     alone = [tokenizers.AddedToken(token, special=kind == CONTROL, normalized=False)
              for token, kind in zip(tokens, kinds, strict=False) if kind in (CONTROL, USER_DEFINED)]
     made.add_tokens([token for token in alone if not token.special])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,9 +11,11 @@ import numpy as np
 from tinyattn.layers.affine import Affine
 from tinyattn.layers.attention import Stepping
 from tinyattn.layers.mixed import ResidualBlock, same
+from tinyattn.layers.trained_attention import TrainedAttention
 from tinyattn.models.decoder import check_tokens
 from tinyattn.models.given import check_caches
 from tinyattn.ops.files.stored import Stored
+from tinyattn.ops.positions.frequencies import FrequenciesByLength
 from tinyattn.ops.types import Array
 
 
@@ -63,6 +65,17 @@ class Transformer:
             x = block(x, cache=None if caches is None else caches[i], causal=self.causal)
         return self.norm(x) if layers is None else x
 
+    def of_length(self, length: int) -> Transformer:
+        """Returns the model as it reads texts of this length; it is another one only if its frequencies depend on the length."""
+        if not any(map(by_length, self.blocks)):
+            return self
+        return replace(self, blocks=tuple(fixed(block, length) for block in self.blocks))
+
+    def reads_alike(self, length: int, longer: int) -> bool:
+        """Returns whether tokens that were cached in a text of the first length, unless it is 0, are valid in one of the second."""
+        found = (by_length(block) for block in self.blocks)
+        return length == 0 or all(each is None or each.of(length) is each.of(longer) for each in found)
+
     def logits(self, hidden: Array) -> Array:
         """Returns the logits of hidden states (..., width) -> (..., vocab).
 
@@ -85,3 +98,17 @@ class Transformer:
                 raise ValueError(f"tokens: expected at most {learned} positions, which the model has learned, got {stop}")
             x = x + rows_of(self.positions, np.arange(start, stop), self.dtype)
         return self.embedding_norm(x)
+
+
+def by_length(block: ResidualBlock) -> FrequenciesByLength | None:
+    """Returns the frequencies of a block if they depend on the length of the text."""
+    found = block.attention.frequencies if isinstance(block.attention, TrainedAttention) else None
+    return found if isinstance(found, FrequenciesByLength) else None
+
+
+def fixed(block: ResidualBlock, length: int) -> ResidualBlock:
+    """Returns a block with the frequencies of this length."""
+    attention = block.attention
+    if not isinstance(attention, TrainedAttention) or not isinstance(attention.frequencies, FrequenciesByLength):
+        return block
+    return replace(block, attention=replace(attention, frequencies=attention.frequencies.of(length)))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tinyattn.ops.files.stored import Stored
-from tinyattn.ops.positions.frequencies import Frequencies
+from tinyattn.ops.positions.frequencies import Frequencies, FrequenciesByLength
 from tinyattn.ops.types import Array
 
 # Rows that are dequantised at once.
@@ -25,7 +25,7 @@ def arrays_of(tree: Any) -> Iterator[Array]:
     elif isinstance(tree, tuple):
         for part in tree:
             yield from arrays_of(part)
-    elif is_dataclass(tree) and not isinstance(tree, (type, Frequencies)):  # frequencies are computed, not loaded
+    elif is_dataclass(tree) and not isinstance(tree, (type, Frequencies, FrequenciesByLength)):  # frequencies are computed, not loaded
         for part in fields(tree):
             yield from arrays_of(getattr(tree, part.name))
 

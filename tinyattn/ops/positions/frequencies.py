@@ -35,6 +35,35 @@ class Frequencies:
         object.__setattr__(self, "attention_factor", real("attention_factor", self.attention_factor))
 
 
+@dataclass(frozen=True, eq=False)
+class FrequenciesByLength:
+    """The frequencies of texts of at most `original_length` tokens, `short`, and those of longer texts, `long`.
+
+    Raises:
+        TypeError, ValueError: an original length that is not an int above 0, frequencies of different numbers of pairs.
+
+    >>> one, two = plain_frequencies(4), linear_frequencies(4, factor=2.0)
+    >>> FrequenciesByLength(one, two, 8).of(9) is two
+    True
+    """
+
+    short: Frequencies
+    long: Frequencies
+    original_length: int
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "original_length", whole("original_length", self.original_length, 1))
+        for name, each in (("short", self.short), ("long", self.long)):
+            if not isinstance(each, Frequencies):
+                raise TypeError(f"{name}: expected Frequencies, got {type(each).__name__}")
+        if self.short.values.shape != self.long.values.shape:
+            raise ValueError(f"long: expected {len(self.short.values)} pairs as in short, got {len(self.long.values)}")
+
+    def of(self, length: int) -> Frequencies:
+        """Returns the frequencies of a text of this length."""
+        return self.long if length > self.original_length else self.short
+
+
 def plain(dims: int, base: float) -> Array:
     """Returns base ** (-2 i / dims) for each pair i."""
     dims, base = whole("dims", dims, 0), real("base", base, above=1.0)

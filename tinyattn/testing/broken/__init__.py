@@ -35,6 +35,7 @@ Its files, in reading order:
     cache_ring.py           which token a ring sees
     cache_stored.py         pages and codes
     cache_rows.py           rows and forgotten tokens
+    cache_tokens.py         gates, keys of an indexer, factors
 """
 
 from tinyattn.testing.broken import (
@@ -43,6 +44,7 @@ from tinyattn.testing.broken import (
     cache_ring,
     cache_rows,
     cache_stored,
+    cache_tokens,
     contextual,
     delta,
     dual_chunk,
@@ -106,6 +108,7 @@ HALLS = (
     cache_ring,
     cache_stored,
     cache_rows,
+    cache_tokens,
 )
 MUSEUM: tuple[Twin, ...] = tuple(one for hall in HALLS for item in vars(hall).values()
                                  for one in (item if isinstance(item, tuple) else (item,)) if isinstance(one, Twin))

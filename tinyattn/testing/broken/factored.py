@@ -99,7 +99,7 @@ def chosen_before_hiding_later_keys(f: Mechanism, p: Problem) -> Any:
         Problem(q, k, v, options), lambda scores, visible: largest(scores + 0 * visible, p.options["keep"])))
 
 
-@twin("equals_attention", row=DSA)
+@twin("equals_attention", "decoded_with_mean_keys", row=DSA)
 def one_key_too_few(f: Mechanism, p: Problem) -> Any:
     """A query's own key takes one of the places, and is not among the keys read."""
     return p.but(keep=max(1, min(p.options["keep"], p.k.shape[-2]) - 1)).call(f)

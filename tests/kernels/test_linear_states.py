@@ -1,0 +1,116 @@
+"""The feature maps and the normaliser inside the kernel of states: lengths around chunks, totals of 0, tokens that are not finite."""
+
+import numpy as np
+import pytest
+
+from tinyattn import definitions, kernels, vjp
+from tinyattn.ops.features import elu_plus_one, relu_features
+
+MAPS = {"elu + 1": elu_plus_one, "relu": relu_features, "none": None}
+
+
+def drawn(q_len, kv_len, normalize, dtype=np.float64):
+    """Arguments by name, four query heads on two, with a state and its normaliser at first."""
+    rng = np.random.default_rng(0)
+    given = {name: rng.standard_normal((2, heads, n, d)) for name, heads, n, d in (("q", 4, q_len, 5), ("k", 2, kv_len, 5), ("v", 2, kv_len, 3))}
+    given["state"] = rng.standard_normal((2, 2, 5, 3))
+    if normalize:
+        given["total"] = 3 + rng.random((2, 2, 5))
+    return {name: x.astype(dtype) for name, x in given.items()}
+
+
+def slopes(f, p):
+    """All outputs and the gradients of everything, with a gradient of the last state too."""
+    outs, pull = vjp(f, p)
+    return (*outs, *pull(tuple(np.cos(np.arange(x.size)).reshape(x.shape).astype(x.dtype) for x in outs)).values())
+
+
+def close(got, want, dtype=np.float64):
+    """Asserts that each array is right to a few hundred units of the last place of its largest number."""
+    for a, b in zip(got, want, strict=True):
+        assert a.shape == b.shape
+        np.testing.assert_allclose(a, b, rtol=0, atol=400 * np.finfo(dtype).eps * max(1.0, np.abs(b).max(initial=0)))
+
+
+def side(door, **options):
+    def f(p):
+        state = (p["state"], p["total"]) if "total" in p else p["state"]
+        out, last = door(p["q"], p["k"], p["v"], initial_state=state, normalize="total" in p, return_state=True, **options)
+        return (out, *last) if "total" in p else (out, last)
+
+    return f
+
+
+def check(name, normalize, q_len, kv_len, dtype=np.float64):
+    """Compares outputs and gradients with those of the definitions in float64."""
+    p = drawn(q_len, kv_len, normalize, dtype)
+    if name == "none":  # features may be negative; the total weights of these are not near 0, where means are of any size
+        p["q"], p["k"] = 0.1 + np.abs(p["q"]), 0.1 + np.abs(p["k"])
+    for options in ({"causal": True, "scale": -0.7}, {"causal": False, "scale": 2.0}):
+        options["feature_map"] = MAPS[name]
+        definition = definitions.linear_attention_recurrent if options["causal"] else definitions.linear_attention
+        truth = slopes(side(definition, **options), {n: x.astype(np.float64) for n, x in p.items()})
+        close(slopes(side(kernels.linear_attention, **options), p), truth, dtype)
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+@pytest.mark.parametrize("name", MAPS)
+@pytest.mark.parametrize(("q_len", "kv_len"), [(0, 0), (1, 1), (8, 8), (9, 9), (64, 64), (65, 65), (40, 130)])
+def test_all_gradients_are_those_of_the_recurrence(name, normalize, q_len, kv_len):
+    check(name, normalize, q_len, kv_len)
+
+
+def check_all(dtype):
+    """What `test_states` runs uncompiled, and with narrow registers and bounds checked."""
+    for name in ("elu + 1", "relu"):
+        check(name, True, 40, 66, dtype)
+
+
+@pytest.mark.parametrize("name", ["elu + 1", "relu"])
+def test_in_float32_the_errors_are_those_of_float32(name):
+    check(name, True, 500, 700, np.float32)
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.0])
+@pytest.mark.parametrize("length", [8, 90])
+def test_a_total_weight_of_0_gives_0_and_finite_gradients(length, scale):
+    q, k, v = np.random.default_rng(0).standard_normal((3, 2, length, 4))
+    q[:, 3:7], k[:, :2] = -np.abs(q[:, 3:7]), -np.abs(k[:, :2])  # queries, and first keys, whose features are all 0
+    found = [vjp(lambda t, door=door: door.linear_attention(*t, feature_map=relu_features, causal=True, scale=scale), (q, k, v))
+             for door in (definitions, kernels)]
+    np.testing.assert_array_equal(found[1][0][:, :2], 0)
+    assert scale == 0 or found[1][0][:, 2:].any()
+    close((found[1][0], *found[1][1](np.cos(v))), (found[0][0], *found[0][1](np.cos(v))))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("which", [0, 1, 2], ids=["q", "k", "v"])
+@pytest.mark.parametrize("name", ["elu + 1", "relu"])
+def test_what_is_not_finite_changes_no_earlier_row(name, which, bad):
+    arrays, options = list(np.random.default_rng(0).standard_normal((3, 2, 130, 5))), {"feature_map": MAPS[name], "causal": True}
+    clean = kernels.linear_attention(*arrays, **options)
+    arrays[which] = arrays[which].copy()
+    arrays[which][:, 69, 2] = bad
+    with np.errstate(invalid="ignore"):
+        got, want = (door.linear_attention(*arrays, **options) for door in (kernels, definitions))
+    close((got[:, :69],), (clean[:, :69],))
+    np.testing.assert_array_equal(np.isfinite(got), np.isfinite(want))
+
+
+def test_a_feature_map_that_cannot_be_hashed_is_called():
+    class Doubled:
+        __hash__ = None  # type: ignore[assignment]
+
+        def __call__(self, x):
+            return x * x
+
+    q, k, v = np.random.default_rng(0).standard_normal((3, 2, 70, 4))
+    close((kernels.linear_attention(q, k, v, feature_map=Doubled()),), (definitions.linear_attention(q, k, v, feature_map=Doubled()),))
+
+
+def test_where_total_weights_cancel_sums_are_not_divided_and_weights_have_no_gradient():
+    signs = np.where(np.arange(90) % 2, -1.0, 1.0)[None, :, None]
+    v = np.random.default_rng(0).standard_normal((1, 90, 3))
+    found = [vjp(lambda t, door=door: door.linear_attention(*t, feature_map=None, causal=True), (np.abs(signs), signs, v))
+             for door in (definitions, kernels)]
+    close((found[1][0], *found[1][1](np.cos(v))), (found[0][0], *found[0][1](np.cos(v))))

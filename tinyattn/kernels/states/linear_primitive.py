@@ -1,0 +1,92 @@
+"""Linear attention on plain arrays, feature maps and normaliser inside the kernels, as one primitive of the engine."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from tinyattn.engine.primitive import primitive
+from tinyattn.kernels.states.backward import backward
+from tinyattn.kernels.states.features import ELU, NONE, elu_plus_one
+from tinyattn.kernels.states.forward import forward
+from tinyattn.kernels.states.primitive import FEW, Sizes, flat, sizes_of, work
+from tinyattn.kernels.states.step import step
+from tinyattn.kernels.tiles.once import once
+from tinyattn.kernels.tiles.storage import rows_of
+from tinyattn.kernels.tiles.threads import run
+from tinyattn.ops.activation import relu
+from tinyattn.ops.linear_options import with_ones
+from tinyattn.ops.softmax import nonzero
+from tinyattn.ops.types import Array
+
+
+class Saved(NamedTuple):
+    """What the backward reads; `weights` are the total weights that out was divided by, times the scale."""
+
+    sizes: Sizes
+    scale: float
+    feature: int
+    arrays: tuple[Array, Array, Array]
+    state: Array
+    total: Array
+    out: Array
+    weights: Array
+
+
+@once
+@primitive
+def linear_states(q: Array, k: Array, v: Array, state: Array, total: Array, scale: float,
+                  feature: int) -> tuple[tuple[Array, Array, Array], Saved]:
+    """Returns ((out, last state, last total), what the backward reads) of plain arrays (..., heads, length, dim), causal.
+
+    S_t = S_{t-1} + f(k_t) v_t^T, n_t = n_{t-1} + f(k_t), out_t = scale S_t^T f(q_t) / (scale n_t . f(q_t)), f being the map that
+    `feature` names. state (..., kv_heads, d, e), total (..., kv_heads, d); with a total of shape (0,) nothing is divided.
+    """
+    sizes, nothing = sizes_of(q, k, v), np.zeros(0, q.dtype)
+    shapes = (*q.shape[:-1], sizes.value_dim), state.shape, total.shape, q.shape[:-1] if total.ndim > 1 else (0,)
+    out, last, last_total, weights = (np.empty(shape, q.dtype) for shape in shapes)
+    with np.errstate(under="ignore"):
+        if sizes.kv_len > FEW:
+            run(forward, sizes.batch * sizes.kv_heads, work(sizes), sizes, scale, feature, *rows_of(q), *rows_of(k), *rows_of(v),
+                np.zeros(0), nothing, flat(state), flat(total), out.reshape(-1), last.reshape(-1), last_total.reshape(-1),
+                weights.reshape(-1), nothing)
+        # What is not finite reaches the other rows of its micro tile, as 0 times it is NaN. It stays in the state.
+        if sizes.kv_len <= FEW or not (np.isfinite(last).all() and np.isfinite(last_total).all()):
+            by_token(q, k, v, state, total, scale, feature, out, last, last_total, weights)
+    return (out, last, last_total), Saved(sizes, scale, feature, (q, k, v), state, total, out, weights)
+
+
+def by_token(q: Array, k: Array, v: Array, state: Array, total: Array, scale: float, feature: int, out: Array, last: Array,
+             last_total: Array, weights: Array) -> None:
+    """Fills the last four arrays token by token; the normaliser is one more column of the state."""
+    q, k = features_of(q, feature), features_of(k, feature)
+    if total.ndim > 1:
+        v, state = with_ones(v), np.concatenate((state, total[..., None]), axis=-1)
+    sizes, nothing = sizes_of(q, k, v), np.zeros(0, q.dtype)
+    sums, after = np.empty((*q.shape[:-1], v.shape[-1]), q.dtype), np.empty(state.shape, q.dtype)
+    run(step, sizes.batch * sizes.kv_heads, work(sizes) // 8, sizes, scale, *rows_of(q), *rows_of(k), *rows_of(v), nothing, 0, nothing,
+        flat(state), sums.reshape(-1), after.reshape(-1), nothing)
+    width = out.shape[-1]
+    out[:], last[:] = sums[..., :width], after[..., :width]
+    if total.ndim > 1:
+        weights[:], last_total[:] = sums[..., -1], after[..., -1]
+        with np.errstate(all="ignore"):
+            out /= nonzero(weights)[..., None]
+
+
+def features_of(x: Array, feature: int) -> Array:
+    """Returns the features of a whole array."""
+    return x if feature == NONE else elu_plus_one(x) if feature == ELU else relu(x)
+
+
+@linear_states.backward
+def _(d_outs: tuple[Array, Array, Array], saved: Saved) -> dict[str, Array | None]:
+    sizes, (q, k, v), state, total = saved.sizes, saved.arrays, saved.state, saved.total
+    d_q, d_k, d_v, d_state, d_total = (np.empty(x.shape, state.dtype) for x in (q, k, v, state, total))
+    nothing, filled = np.zeros(0, state.dtype), [x.reshape(-1) for x in (d_q, d_k, d_v)]
+    with np.errstate(under="ignore"):
+        run(backward, sizes.batch * sizes.kv_heads, 3 * work(sizes), sizes, saved.scale, saved.feature, *rows_of(q), *rows_of(k),
+            *rows_of(v), *rows_of(v), np.zeros(0), nothing, flat(state), flat(total), flat(saved.out), flat(saved.weights),
+            *map(flat, d_outs), *filled, nothing, nothing, d_state.reshape(-1), d_total.reshape(-1))
+    return {"q": d_q, "k": d_k, "v": d_v, "state": d_state, "total": d_total}
