@@ -183,7 +183,7 @@ def test_a_mechanism_chosen_in_the_graph_shows_its_own_laws(page, site):
     tied = {name for pair in ends for name in pair} - {"delta_rule"}
     assert page.inner_text("#edge-said") == f"delta_rule: {len(ends)} laws tie it to {len(tied)} other mechanisms."
     assert set(page.eval_on_selector_all(".graph .tied", "all => all.map(one => one.dataset.name)")) == tied
-    assert page.evaluate("document.getElementById('edge-said').getBoundingClientRect().bottom <= innerHeight")
+    page.wait_for_function("document.getElementById('edge-said').getBoundingClientRect().bottom <= innerHeight")  # the page scrolls smoothly
     page.locator(".families [data-family=grid]").press("Enter")
     assert page.locator(".graph .family:visible h3").all_inner_texts() == ["Grid"]
     assert page.eval_on_selector_all(".families [aria-pressed=true]", "all => all.map(one => one.textContent)") == ["grid"]
