@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tests.kernels.slopes import close, slopes
 from tinyattn import definitions, kernels, vjp
 from tinyattn.ops.features import elu_plus_one, relu_features
 
@@ -17,19 +18,6 @@ def drawn(q_len, kv_len, normalize, dtype=np.float64):
     if normalize:
         given["total"] = 3 + rng.random((2, 2, 5))
     return {name: x.astype(dtype) for name, x in given.items()}
-
-
-def slopes(f, p):
-    """All outputs and the gradients of everything, with a gradient of the last state too."""
-    outs, pull = vjp(f, p)
-    return (*outs, *pull(tuple(np.cos(np.arange(x.size)).reshape(x.shape).astype(x.dtype) for x in outs)).values())
-
-
-def close(got, want, dtype=np.float64):
-    """Asserts that each array is right to a few hundred units of the last place of its largest number."""
-    for a, b in zip(got, want, strict=True):
-        assert a.shape == b.shape
-        np.testing.assert_allclose(a, b, rtol=0, atol=400 * np.finfo(dtype).eps * max(1.0, np.abs(b).max(initial=0)))
 
 
 def side(door, **options):

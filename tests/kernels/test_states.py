@@ -10,6 +10,7 @@ from functools import partial
 import numpy as np
 import pytest
 
+from tests.kernels.slopes import close, slopes
 from tinyattn import definitions, kernels, vjp
 from tinyattn.kernels.states import primitive
 from tinyattn.kernels.states.primitive import states
@@ -59,19 +60,6 @@ def definition(p):
         return form(q, k, v, beta=p["beta"], log_decay=decay, **options)
     form = definitions.gated_linear_attention_recurrent if decay.ndim == k.ndim else definitions.simple_gated_linear_attention_recurrent
     return form(q, k, v, log_decay=decay, **options)
-
-
-def slopes(f, p):
-    """Both outputs and the gradients of everything, with a gradient of the last state too."""
-    outs, pull = vjp(f, p)
-    return (*outs, *pull(tuple(np.cos(np.arange(x.size)).reshape(x.shape).astype(x.dtype) for x in outs)).values())
-
-
-def close(got, want, dtype=np.float64):
-    """Asserts that each array is right to a few hundred units of the last place of its largest number."""
-    for a, b in zip(got, want, strict=True):
-        assert a.shape == b.shape
-        np.testing.assert_allclose(a, b, rtol=0, atol=400 * np.finfo(dtype).eps * max(1.0, np.abs(b).max(initial=0)))
 
 
 @pytest.mark.parametrize("kv_len", EDGES)
