@@ -43,6 +43,15 @@ def test_a_fault_that_few_calls_show_is_caught(name, question, monkeypatch):
     assert report.of(question), str(report)
 
 
+@pytest.mark.parametrize(("kernel", "question", "problems"), [
+    (wrong.random_numbers, "same again", 2), (wrong.changes_its_keys, "arguments", 2), (TWINS["sink_clipped"][0], "sinks", 2),
+    (wrong.last_block_dropped, "output", 32)])
+def test_sixteen_bits_hide_no_small_fault_that_is_not_rounding(kernel, question, problems, monkeypatch):
+    monkeypatch.setattr(judge, "PROBLEMS", problems)
+    report, _ = faults.judged(kernel, dtype="bfloat16", supports={"sinks", "causal"} if question == "sinks" else set())
+    assert report.of(question), str(report)
+
+
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 @pytest.mark.parametrize("name", ["last_block_dropped", "weights_do_not_add_up", "cap_not_multiplied_back"])
 def test_sixteen_bits_hide_no_large_fault(name, dtype):
