@@ -52,6 +52,12 @@ def test_sixteen_bits_hide_no_small_fault_that_is_not_rounding(kernel, question,
     assert report.of(question), str(report)
 
 
+@pytest.mark.parametrize(("inside", "verdict"), [("float32", "FAILS"), ("weights", "CONFORMS")])
+def test_scores_a_thousandth_too_large_show_in_bfloat16_where_float32_is_promised_inside(inside, verdict):
+    report, _ = faults.judged(wrong.WRONG["0.1 % too hot"], dtype="bfloat16", inside=inside, supports=set())
+    assert report.verdict == verdict, str(report)
+
+
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 @pytest.mark.parametrize("name", ["last_block_dropped", "weights_do_not_add_up", "cap_not_multiplied_back"])
 def test_sixteen_bits_hide_no_large_fault(name, dtype):
