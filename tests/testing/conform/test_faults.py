@@ -86,6 +86,22 @@ def test_a_kernel_that_rounds_each_difference_from_the_largest_score_is_no_false
         assert budget.spent((p.astype(np.float32).call(every_number_in_bfloat16).astype(np.float64),)) <= 1.0, seed
 
 
+def through_the_largest(q, k, v):
+    scores = q @ k.mT * np.float32(q.shape[-1] ** -0.5)
+    exps = np.exp(scores - np.max(scores, axis=-1, keepdims=True))
+    return exps / np.sum(exps, axis=-1, keepdims=True) @ v
+
+
+def test_reverse_mode_through_the_largest_score_is_no_false_alarm():
+    for seed in range(6):
+        case = Case(seed, 1, 1, 1, 9, 1500, 8, 8, offset=3.0)
+        p, d_out = case.problem("float32"), rounded(case.array(6, (1, 1, 9, 8)), "float32").astype(np.float64)
+        single = p.astype(np.float32)
+        got = vjp(lambda t: through_the_largest(*t), (single.q, single.k, single.v))[1](d_out.astype(np.float32))
+        budget = budgets.of_gradients(p, d_out, OURS, "float32", "float32", np.random.default_rng(0))
+        assert budget.spent(tuple(np.asarray(x, np.float64) for x in got)) <= 0.8, seed
+
+
 @pytest.mark.parametrize("name", ["base 2", "10 % too hot", "zeros"])
 def test_a_wrong_softmax_is_caught_in_the_first_second(name):
     report = conform(wrong.WRONG[name], seconds=1, gradients=False)
