@@ -213,7 +213,7 @@ def same_again(run: Run) -> None:
     """Checks that the same call gives the same bits, also after other calls, and that arguments stay unchanged."""
     p = plain_problem(run, seed=3)
     # Values of 0 and 1 would hide a small difference from 16-bit outputs.
-    p = p.but(v=np.random.default_rng(3).standard_normal(p.v.shape)).astype(np.float32).astype(np.float64)
+    p = p.but(v=np.asarray(np.random.default_rng(3).standard_normal(p.v.shape), np.float32).astype(np.float64))
     first = run.stranger.call(p)[0]
     run.stranger.call(p.but(q=2.0 * p.q))
     if not np.array_equal(first, run.stranger.call(p)[0], equal_nan=True):
