@@ -1,6 +1,7 @@
 """tinyattn check module:function: exit codes, files, programs."""
 
 import json
+import os
 import sys
 import time
 
@@ -51,7 +52,8 @@ def test_the_exit_code_is_the_verdict(target, more, code, capsys):
     (["tinyattn.definitions:__name__"], "not a function"), ([OURS, "--dialect", "causal"], "question=word"),
     ([OURS, "--dialect", "causal=topleft"], "did you mean top-left"), ([OURS, "--as", "pytorch"], "did you mean torch"),
     ([OURS, "--json", "/no/such/folder/x.json"], "/no/such/folder"), ([OURS, "--known", "/no/such/file"], "/no/such/file"),
-    (["--command", "./kernel"], "{in}")])
+    (["--command", "./kernel"], "{in}"), (["--command", "./kernel ' {in} {out}"], "command: No closing quotation"),
+    ([OURS, "--inside", "weights"], "inside, for float32")])
 def test_bad_input_is_one_line_and_code_2(arguments, words, capsys):
     with pytest.raises(SystemExit) as ended:
         sys.exit(main(["check", *arguments]))
@@ -59,6 +61,15 @@ def test_bad_input_is_one_line_and_code_2(arguments, words, capsys):
     said = capsys.readouterr().err
     assert words in said
     assert "Traceback" not in said
+
+
+def test_a_reader_that_stops_early_does_not_change_the_exit_code(monkeypatch, tmp_path):
+    read, written = os.pipe()
+    os.close(read)
+    with os.fdopen(written, "w") as nobody:
+        monkeypatch.setattr(sys, "stdout", nobody)
+        assert main(["check", WRONG, "--json", str(tmp_path / "report.json")]) == 1
+    assert json.loads((tmp_path / "report.json").read_text())["verdict"] == "FAILS"
 
 
 def test_known_failures_and_the_report_are_files(tmp_path, capsys):

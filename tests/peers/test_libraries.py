@@ -43,3 +43,10 @@ def test_its_arrays_and_its_gradients(monkeypatch, arrays, module, make, words):
     report = conform(make(library), arrays=arrays, dialect={"empty": "mean", **words}, supports=set() if few else {"causal"}, seconds=300)
     assert report.verdict == "CONFORMS", str(report)
     assert {"output", "gradients"} <= set(report.tested), str(report)
+
+
+@pytest.mark.parametrize("like", ["attention", "retention"])
+def test_an_output_on_a_device_without_numbers_is_said(like):
+    torch = pytest.importorskip("torch")
+    report = conform(lambda q, k, v, **options: torch.empty((*q.shape[:-1], v.shape[-1]), device="meta"), arrays="torch", like=like)
+    assert "cannot be read" in report.findings[0].says

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tinyattn.cli.ends import silence
 from tinyattn.cli.outputs import check_outputs, write_json
 from tinyattn.testing.conform import conform
 from tinyattn.testing.conform.command import program
@@ -40,9 +42,12 @@ def run(given: argparse.Namespace) -> int:
     report = conform(fn, arrays=given.arrays, dialect=dialect_from(given.preset, given.dialect), like=given.like,
                      supports=given.supports.split(",") if given.supports else None, dtype=given.dtype, inside=given.inside,
                      known=known_of(given.known), seconds=given.seconds, seed=given.seed, isolate=given.isolate)
-    print(report)
     if given.json:
         write_json(report.as_dict(), given.json)
+    try:
+        print(report, flush=True)
+    except BrokenPipeError:  # a reader that stops early, as head does, does not change the exit code
+        silence(sys.stdout)
     return 0 if report.verdict == "CONFORMS" else 1
 
 

@@ -26,14 +26,16 @@ def over_groups(x: Array, kv_heads: int) -> Array:
     return x.reshape(*x.shape[:-3], kv_heads, -1, *x.shape[-2:]).sum(axis=-3) if x.size else x[..., :kv_heads, :, :]
 
 
-def recomputed(storage: str = "float32", *, stored: str = "float32", every: str = "float32", absolute: bool = False) -> Mechanism:
+def recomputed(storage: str = "float32", *, stored: str = "float32", every: str = "float32", absolute: bool = False,
+               through_largest: bool = False) -> Mechanism:
     """Returns attention whose backward computes the weights again, in float32, and rounds them to `storage`.
 
     The output that the backward reads is rounded to `stored`, as a forward pass hands it over, and so are dO V^T and sum dO O.
     Every number in between, forward and backward, is rounded to `every`: so does a library that keeps them all in the storage dtype.
 
     With `absolute` the backward returns the sums of the absolute terms of each gradient instead, which bound the rounding
-    errors of a sum even if its terms cancel.
+    errors of a sum even if its terms cancel. With `through_largest` too, the largest score of a row has the terms of the whole
+    row: reverse mode through exp(score - max(score)) adds the sum of the row's d_scores to it, which is 0 but for rounding.
 
     Formula: P = exp(S - lse), dV = P^T dO, dP = dO V^T, dS = P (dP - sum dO O), dQ = scale dS K, dK = scale dS^T Q.
 
@@ -70,6 +72,9 @@ def recomputed(storage: str = "float32", *, stored: str = "float32", every: str 
             if stored != "float32":
                 d_weights, delta = (rounded(x, stored).astype(out.dtype) for x in (d_weights, delta))
             d_scores = step(weights * step(d_weights + delta if absolute else d_weights - delta))
+            if absolute and through_largest:
+                first = np.arange(scores.shape[-1]) == np.argmax(scores, axis=-1, keepdims=True)
+                d_scores = np.where(first, np.sum(d_scores, axis=-1, keepdims=True), d_scores)
             inner = d_scores
             if softcap is not None:
                 inner = inner * np.where(np.isfinite(capped), 1.0 - (capped / softcap) ** 2, 0.0)

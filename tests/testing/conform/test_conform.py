@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from tests.testing.conform import wrong
-from tinyattn.definitions import attention, attention_with_lse, streaming_attention
-from tinyattn.testing.conform import conform, judge
+from tinyattn.definitions import attention, attention_with_lse, retention, streaming_attention
+from tinyattn.testing.conform import conform, judge, likeness
 from tinyattn.testing.conform.report import VERDICTS
 
 
@@ -147,6 +147,20 @@ def test_what_is_no_attention_is_said(kernel, words):
     assert words in str(report)
 
 
+@pytest.mark.parametrize(("kernel", "like"), [(attention, "attention"), (retention, "retention")])
+@pytest.mark.parametrize(("given", "verdict", "words"), [
+    (lambda q, k, v: (q, k, v, q, k), "FAILS", "got 5"), (lambda q, k, v: (q, k), "FAILS", "got 2"), (lambda q, k, v: None, "FAILS", "got NoneType"),
+    (lambda q, k, v: {"q": q, "k": k}, "FAILS", "got q, k"), (lambda q, k, v: ("q", k, v), "FAILS", "got str"),
+    (lambda q, k, v: (q, np.stack([k, k]), v), "FAILS", "d_k of shape"), (lambda q, k, v: (q, k, v[..., None]), "FAILS", "d_v of shape"),
+    (lambda q, k, v: [][0], "REFUSES", "IndexError")])
+def test_a_backward_that_gives_something_else_is_said(kernel, like, given, verdict, words, monkeypatch):
+    monkeypatch.setattr(judge, "PROBLEMS", 1)
+    monkeypatch.setattr(likeness, "PROBLEMS", 1)
+    report = conform(kernel, like=like, supports=set(), backward=lambda q, k, v, d_out, **options: given(q, k, v))
+    assert report.verdict == verdict
+    assert [words in finding.says for finding in report.findings] == [True], str(report)
+
+
 def test_other_mechanisms_are_judged_by_their_definitions():
     from tinyattn.definitions import gated_delta_rule
 
@@ -157,7 +171,6 @@ def test_other_mechanisms_are_judged_by_their_definitions():
 
 @pytest.mark.parametrize("factor", [1.0, 1.001])
 def test_gradients_of_other_mechanisms_are_judged(factor):
-    from tinyattn.definitions import retention
     from tinyattn.engine import vjp
 
     def backward(q, k, v, d_out, **options):
@@ -225,4 +238,5 @@ def test_the_report_is_json():
     again = json.loads(json.dumps(report.as_dict()))
     assert again["verdict"] == report.verdict
     assert again["verdict"] in VERDICTS
+    assert json.loads(json.dumps(conform(lambda q, k, v: np.full((*q.shape[:-1], v.shape[-1]), np.nan)).as_dict(), allow_nan=False))["worst"] is None
     assert again["dialect"]["causal"] == "bottom-right"

@@ -43,6 +43,21 @@ def test_a_fault_that_few_calls_show_is_caught(name, question, monkeypatch):
     assert report.of(question), str(report)
 
 
+@pytest.mark.parametrize(("kernel", "question", "problems"), [
+    (wrong.random_numbers, "same again", 2), (wrong.changes_its_keys, "arguments", 2), (TWINS["sink_clipped"][0], "sinks", 2),
+    (wrong.last_block_dropped, "output", 32)])
+def test_sixteen_bits_hide_no_small_fault_that_is_not_rounding(kernel, question, problems, monkeypatch):
+    monkeypatch.setattr(judge, "PROBLEMS", problems)
+    report, _ = faults.judged(kernel, dtype="bfloat16", supports={"sinks", "causal"} if question == "sinks" else set())
+    assert report.of(question), str(report)
+
+
+@pytest.mark.parametrize(("inside", "verdict"), [("float32", "FAILS"), ("weights", "CONFORMS")])
+def test_scores_a_thousandth_too_large_show_in_bfloat16_where_float32_is_promised_inside(inside, verdict):
+    report, _ = faults.judged(wrong.WRONG["0.1 % too hot"], dtype="bfloat16", inside=inside, supports=set())
+    assert report.verdict == verdict, str(report)
+
+
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 @pytest.mark.parametrize("name", ["last_block_dropped", "weights_do_not_add_up", "cap_not_multiplied_back"])
 def test_sixteen_bits_hide_no_large_fault(name, dtype):
@@ -69,6 +84,22 @@ def test_a_kernel_that_rounds_each_difference_from_the_largest_score_is_no_false
         p = Case(seed, 1, 1, 1, 1, 1, options=(("sinks", 10.0),)).problem("bfloat16")
         budget = budgets.of_outputs(p, OURS, "all", "bfloat16", np.random.default_rng(seed))
         assert budget.spent((p.astype(np.float32).call(every_number_in_bfloat16).astype(np.float64),)) <= 1.0, seed
+
+
+def through_the_largest(q, k, v):
+    scores = q @ k.mT * np.float32(q.shape[-1] ** -0.5)
+    exps = np.exp(scores - np.max(scores, axis=-1, keepdims=True))
+    return exps / np.sum(exps, axis=-1, keepdims=True) @ v
+
+
+def test_reverse_mode_through_the_largest_score_is_no_false_alarm():
+    for seed in range(6):
+        case = Case(seed, 1, 1, 1, 9, 1500, 8, 8, offset=3.0)
+        p, d_out = case.problem("float32"), rounded(case.array(6, (1, 1, 9, 8)), "float32").astype(np.float64)
+        single = p.astype(np.float32)
+        got = vjp(lambda t: through_the_largest(*t), (single.q, single.k, single.v))[1](d_out.astype(np.float32))
+        budget = budgets.of_gradients(p, d_out, OURS, "float32", "float32", np.random.default_rng(0))
+        assert budget.spent(tuple(np.asarray(x, np.float64) for x in got)) <= 0.8, seed
 
 
 @pytest.mark.parametrize("name", ["base 2", "10 % too hot", "zeros"])

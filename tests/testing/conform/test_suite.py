@@ -18,6 +18,14 @@ test_mine = conformance(mine, gradients=False, {more})
 """
 
 
+def test_a_word_that_does_not_exist_is_said_without_a_traceback(pytester):
+    pytester.makepyfile(MINE.replace("{more}", "dialect='pytorch'"))
+    result = pytester.runpytest_inprocess("-q", "-p", "no:cacheprovider")
+    result.stdout.fnmatch_lines(["conformance: dialect: *did you mean torch*"])
+    assert "Traceback" not in result.stdout.str()
+    assert "suite.py" not in result.stdout.str()
+
+
 @pytest.mark.parametrize(("more", "passed", "failed", "xfailed"), [
     ("dialect={'causal': 'top-left'}", True, 0, 0), ("", True, 1, 0), ("known={'causal': 'https://example.org/1'}", True, 0, 1),
     ("dialect={'causal': 'top-left'}, known={'causal': 'https://example.org/1'}", True, 1, 0)])

@@ -4,6 +4,7 @@ Its files, in reading order:
 
     cases.py                calls described by a seed, sizes and options
     dialect.py              where right kernels differ, and the definition in a dialect
+    axes.py                 layouts of arrays
     libraries.py            arrays of other libraries
     stranger.py             the kernel that is judged, behind its arrays and layout
     budgets.py              how far a kernel may be off

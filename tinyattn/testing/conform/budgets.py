@@ -120,7 +120,8 @@ def of_gradients(p: Problem, d_out: Array, dialect: Mapping[str, str], inside: s
 
     E is the largest error of the definition's own gradients in float32, of a backward that computes the weights again as
     exp(score - lse), as kernels do that do not store them, and in the class that rounds all of one that rounds every number
-    in between; pooled relative to the sums of the absolute terms.
+    in between; pooled relative to the sums of the absolute terms. In 16 bits no error is allowed for a backward that goes
+    through the subtraction of the largest score: it would hide too much.
     """
     def side(core: Mechanism, problem: Problem, size: bool = False) -> Outputs:
         count = problem.q.shape[0] // p.q.shape[0]
@@ -135,7 +136,7 @@ def of_gradients(p: Problem, d_out: Array, dialect: Mapping[str, str], inside: s
     def alone(core: Mechanism, size: bool = False) -> Outputs:
         return tuple(x if name == "bias" else x[0] for name, x in zip(("q", "k", "v", "bias"), side(core, p, size), strict=False))
 
-    truth, terms = alone(attention), alone(recomputed(absolute=True), True)
+    truth, terms = alone(attention), alone(recomputed(absolute=True, through_largest=dtype in ("float32", "float64")), True)
     count = max(2, draws_for(truth[0]) // 2)
     unit = unit_inside(inside, dtype) if truth[0].size < FEW else EPS32
     many, single = copies(p, count, rng), copies(p, count, rng, unit).astype(np.float32)

@@ -29,7 +29,10 @@ def program(command: str, deadline: float) -> Callable[..., Any]:
     Raises:
         ValueError: a command without {in} or {out}, one that cannot be split into words, or a program that is not there.
     """
-    words = shlex.split(command)
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise ValueError(f"command: {error} in {command!r}") from error
     for place in ("{in}", "{out}"):
         if not any(place in word for word in words):
             raise ValueError(f"command: expected {place} in it, where the name of a file goes, got {command!r}")

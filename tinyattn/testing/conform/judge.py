@@ -14,6 +14,7 @@ from tinyattn.catalog import Row, find
 from tinyattn.laws.precision import CLASSES, classes_of
 from tinyattn.laws.problem import Problem
 from tinyattn.ops.checks import real, whole
+from tinyattn.testing.conform.axes import LETTERS
 from tinyattn.testing.conform.cases import FEATURES, OPTIONS, Room
 from tinyattn.testing.conform.dialect import QUESTIONS, dialect_of, known_word
 from tinyattn.testing.conform.hazards import hazards, plain_problem
@@ -24,7 +25,7 @@ from tinyattn.testing.conform.probe import base_of, layout_of, probes
 from tinyattn.testing.conform.report import Finding, Report
 from tinyattn.testing.conform.run import COMPILED, GRADIENTS, PROBLEMS, Run
 from tinyattn.testing.conform.shrink import liken
-from tinyattn.testing.conform.stranger import LETTERS, Died, Misshaped, Raised, Stranger
+from tinyattn.testing.conform.stranger import Died, Misshaped, Raised, Stranger
 
 DTYPES = ("float32", "float64", "float16", "bfloat16")
 SOFTMAX = ("attention", "attention_with_lse", "multi_head_attention", "grouped_query_attention",
@@ -74,7 +75,7 @@ def conform(fn: Callable[..., Any], *, arrays: str = "numpy", dialect: str | Map
             raise ValueError(f"known: expected questions among {', '.join(ASKED)}, got {question!r}"
                              + (f"; did you mean {' or '.join(near_words)}?" if near_words else ""))
     if inside is not None:
-        known_word("inside", inside, {name: CLASSES[name] for name in classes_of(dtype)})
+        known_word(f"inside, for {dtype}", inside, {name: CLASSES[name] for name in classes_of(dtype)})
     library = Library(arrays)
     if isolate:
         fn, backward = isolated(fn, backward, library, started + limit)
@@ -198,9 +199,12 @@ def differentiable(run: Run) -> None:
     try:
         run.stranger.gradients(p, np.ones((*p.q.shape[:-1], p.v.shape[-1])))
     except Raised as error:
+        if run.stranger.backward is not None:
+            run.findings.append(Finding("REFUSES", "gradients", f"`backward` is given and raises {error}"))
+            return
         # Of NumPy's arrays it is the kernel's complaint about a Tensor, which says nothing to its author.
         said = ("NumPy has no reverse mode, and the kernel does not take a tinyattn Tensor for an array"
-                if run.stranger.library.name == "numpy" and run.stranger.backward is None else str(error))
+                if run.stranger.library.name == "numpy" else str(error))
         run.untested.append(("gradients", f"{said}; pass backward= for a kernel with a backward of its own"))
         return
     except Misshaped as error:

@@ -42,7 +42,10 @@ def judge_like(run: Run, row: Row, gradients: bool) -> None:
         try:
             pulled(run, row, drawn(run, row, (0, sizes_of(run, row))))
         except Raised as error:
-            run.untested.append(("gradients", f"{error}; pass backward= for a kernel with a backward of its own"))
+            if run.stranger.backward is not None:
+                run.findings.append(Finding("REFUSES", "gradients", f"`backward` is given and raises {error}"))
+            else:
+                run.untested.append(("gradients", f"{error}; pass backward= for a kernel with a backward of its own"))
         except Misshaped as error:
             run.findings.append(Finding("FAILS", "gradients", str(error)))
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -76,11 +77,11 @@ class Report:
         return replace(self, findings=tuple(findings))
 
     def as_dict(self) -> dict[str, Any]:
-        """Returns the report as JSON has it."""
+        """Returns the report as JSON has it; `worst` is None where an output that should be finite is not."""
         return {"verdict": self.verdict, "dialect": dict(self.dialect), "findings": [vars(finding) for finding in self.findings],
                 "untested": [list(pair) for pair in self.untested], "tested": list(self.tested), "hazards": list(self.hazards),
-                "worst": self.worst, "inside": self.inside, "problems": self.problems, "failed": self.failed,
-                "seconds": self.seconds, "seed": self.seed}
+                "worst": self.worst if math.isfinite(self.worst) else None, "inside": self.inside, "problems": self.problems,
+                "failed": self.failed, "seconds": self.seconds, "seed": self.seed}
 
     def __str__(self) -> str:
         def said(text: str, indent: str = "  ") -> str:

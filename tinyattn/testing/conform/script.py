@@ -6,9 +6,9 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from tinyattn.testing.conform.axes import LETTERS
 from tinyattn.testing.conform.cases import Case
 from tinyattn.testing.conform.dialect import default_scale, scale_of
-from tinyattn.testing.conform.stranger import LETTERS
 
 GIVE = {"torch": "torch.tensor({})", "jax": "jnp.asarray({})", "mlx": "mx.array({})", "tinygrad": "Tensor({})",
         "mygrad": "mg.tensor({})", "cupy": "cp.asarray({})"}

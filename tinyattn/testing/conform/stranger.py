@@ -12,11 +12,8 @@ import numpy as np
 
 from tinyattn.laws.problem import Problem
 from tinyattn.ops.types import Array
+from tinyattn.testing.conform.axes import AXES, LETTERS, arranged, restored
 from tinyattn.testing.conform.libraries import Library
-
-# Axes of q, k, v and outputs in each layout, as einsum letters; our own arrays are bhtd.
-LETTERS = {"BHTD": "bhtd", "BTHD": "bthd", "HTD": "htd", "THD": "thd", "TD": "td"}
-AXES = {"b": "batch", "h": "heads", "t": "length", "d": "value_dim"}
 
 
 class Told(Exception):
@@ -103,6 +100,13 @@ class Stranger:
             self.noted.add("prints to standard output")
         return out
 
+    def taken(self, x: Any) -> Array:
+        """Returns an array that the kernel gave as NumPy's; raises Misshaped where its numbers cannot be read."""
+        try:
+            return np.asarray(self.run(self.library.take, x))
+        except Raised as error:
+            raise Misshaped(f"the result cannot be read ({error}); return an array with numbers on the device of q") from error
+
     def in_numpy(self, *args: Any, **options: Any) -> Any:
         """Returns the output, or a tuple of all outputs of the kernel, called with NumPy's arrays and giving them.
 
@@ -114,7 +118,7 @@ class Stranger:
         for x in found:
             if not self.library.owns(x):
                 raise Misshaped(f"expected arrays of {self.library.name}, got {type(x).__name__}")
-        return self.library.take(found[0]) if len(found) == 1 else tuple(self.library.take(x) for x in found)
+        return self.taken(found[0]) if len(found) == 1 else tuple(self.taken(x) for x in found)
 
     def pulled_as_is(self, p: Problem, d_out: Callable[[tuple[int, ...]], Array], called: Callable[..., Any]) -> tuple[Array, ...]:
         """Returns d_q, d_k, d_v and the gradients of floating options of a kernel of another mechanism, as `named_floats` orders them.
@@ -136,15 +140,35 @@ class Stranger:
             return self.library.give(d_out(tuple(out.shape)), self.library.dtype_of(out))
 
         if self.backward is not None:
-            found = self.run(self.backward, *arrays, cotangent(self.run(function, *arrays)), **options)
-            found = [found[name] for name in "qkv"] if isinstance(found, Mapping) else list(found)
+            found = self.own_gradients(self.run(self.backward, *arrays, cotangent(self.run(function, *arrays)), **options), floats)
         else:
             found = self.run(self.library.pull, function, arrays, cotangent)
         for name, x in zip(floats, found, strict=True):
             if x is None and name in "qkv":
                 raise Misshaped(f"expected a gradient of {name}, got None")
-        return tuple(np.zeros_like(named_floats(p)[name]) if x is None else self.library.take(x)
+        read = tuple(np.zeros_like(named_floats(p)[name]) if x is None else self.taken(x)
                      for name, x in zip(floats, found, strict=True))
+        for name, value in zip(floats, read, strict=True):
+            if value.shape != named_floats(p)[name].shape:
+                raise Misshaped(f"expected a gradient d_{name} of shape {named_floats(p)[name].shape}, got {value.shape}")
+        return read
+
+    def own_gradients(self, found: Any, names: list[str]) -> list[Any]:
+        """Returns what a backward of its own gave, in the order of `names`; gradients of options may be left out.
+
+        Raises:
+            Misshaped: other gradients than those of q, k and v and of the options in `names`, or something else than arrays.
+        """
+        named = isinstance(found, Mapping) and {"q", "k", "v"} <= set(found)
+        several = isinstance(found, (tuple, list))
+        given = [found[name] for name in names if name in found] if named else list(found) if several else [found]
+        if not 3 <= len(given) <= len(names):
+            what = ", ".join(map(str, found)) if isinstance(found, Mapping) else f"{len(given)}" if several else type(found).__name__
+            raise Misshaped(f"expected gradients of {', '.join(names)} from `backward`, got {what}")
+        for name, x in zip(names, given, strict=False):
+            if x is not None and not self.library.owns(x):
+                raise Misshaped(f"expected d_{name} to be an array of {self.library.name}, got {type(x).__name__}")
+        return given
 
     def read(self, out: Any, p: Problem) -> tuple[Array, ...]:
         """Returns outputs as NumPy arrays in our layout, after looking at their number, kind, dtype and shape."""
@@ -158,14 +182,14 @@ class Stranger:
         if "float" not in dtype:
             raise Misshaped(f"expected an output of floating numbers, got {dtype}")
         self.returned.add(dtype)
-        read = [self.run(self.library.take, outs[0])]
+        read = [self.taken(outs[0])]
         want = arranged(np.empty((*p.q.shape[:-1], p.v.shape[-1])), self.outer).shape
         if read[0].shape != want:
             axes = ", ".join(AXES[letter] for letter in self.outer)
             raise Misshaped(f"expected an output ({axes}) of shape {want}, got {read[0].shape}")
         read[0] = restored(read[0], self.outer)
         if self.outputs > 1:
-            rows = self.run(self.library.take, outs[1])
+            rows = self.taken(outs[1])
             own = arranged(np.empty(p.q.shape[:-1]), self.outer.removesuffix("d")).shape
             shapes = {own: self.outer.removesuffix("d"), p.q.shape[:-1]: "bht"}
             if rows.shape not in shapes:
@@ -189,8 +213,7 @@ class Stranger:
             return out[0] if isinstance(out, (tuple, list)) else out
 
         if self.backward is not None:
-            found = self.run(self.backward, *arrays, self.library.give(cotangent, self.dtype), **options)
-            found = [found[name] for name in names if name in found] if isinstance(found, Mapping) else list(found)
+            found = self.own_gradients(self.run(self.backward, *arrays, self.library.give(cotangent, self.dtype), **options), names)
             names, shapes = names[: len(found)], shapes[: len(found)]  # one that gives no d_bias is judged without it
         else:
             leaves = [*arrays, *(options[name] for name in names[3:])]
@@ -199,7 +222,7 @@ class Stranger:
         for name, x, shape in zip(names, found, shapes, strict=True):
             if x is None:
                 raise Misshaped(f"expected a gradient of {name}, got None")
-            value = self.library.take(x)
+            value = self.taken(x)
             if value.shape != shape:
                 raise Misshaped(f"expected a gradient d_{name} of shape {shape}, got {value.shape}")
             read.append(restored(value, self.inner) if name in "qkv" else value)
@@ -215,26 +238,3 @@ def named_floats(p: Problem) -> dict[str, Array]:
 def flat(out: Any) -> list[Any]:
     """Returns the arrays in a result, those of a tuple in a tuple too."""
     return [x for part in out for x in flat(part)] if isinstance(out, (tuple, list)) else [out]
-
-
-def arranged(x: Array, letters: str) -> Array:
-    """Returns an array (batch, heads, length, channels) with its axes in another order; axes of size 1 may be left out.
-
-    >>> arranged(np.zeros((1, 2, 3, 4)), "thd").shape
-    (3, 2, 4)
-    """
-    own = "bhtd"[: x.ndim]
-    gone = tuple(own.index(letter) for letter in own if letter not in letters)
-    kept = [letter for letter in own if letter in letters]
-    return np.transpose(np.squeeze(x, gone), [kept.index(letter) for letter in letters])
-
-
-def restored(x: Array, letters: str) -> Array:
-    """Returns an array with axes of these letters as (batch, heads, length, channels).
-
-    >>> restored(np.zeros((3, 2, 4)), "thd").shape
-    (1, 2, 3, 4)
-    """
-    own = "bhtd" if "d" in letters else "bht"
-    x = np.transpose(x, [letters.index(letter) for letter in own if letter in letters])
-    return np.expand_dims(x, tuple(own.index(letter) for letter in own if letter not in letters))

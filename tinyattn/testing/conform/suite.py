@@ -27,7 +27,10 @@ def conformance(fn: Callable[..., Any], *, known: Mapping[str, str] | None = Non
 
     @pytest.mark.parametrize("question", ASKED)
     def test_conforms(question: str) -> None:
-        report = judged()
+        try:
+            report = judged()
+        except (ValueError, TypeError) as error:
+            pytest.fail(f"conformance: {error}", pytrace=False)
         found = report.of(question)
         if found and all(finding.known for finding in found):
             pytest.xfail(f"known: {found[0].known}")
