@@ -11,10 +11,10 @@ import numpy as np
 from tinyattn.testing.conform import budgets
 from tinyattn.testing.conform.cases import Case, draw, smaller
 from tinyattn.testing.conform.dialect import OURS
+from tinyattn.testing.conform.failures import Late, Misshaped, Raised
 from tinyattn.testing.conform.nearest import NONE, Tried, nearest_bug
 from tinyattn.testing.conform.report import Finding
 from tinyattn.testing.conform.script import script_of
-from tinyattn.testing.conform.stranger import Misshaped, Raised
 
 # `run` is a Run of the file below, which calls these functions.
 MOST_FINDINGS, PATIENCE, SECONDS = 3, 150, 1.5
@@ -36,7 +36,7 @@ def explain(run: Any, question: str, failed: Judged, passed: Judged) -> None:
         small, why = shrunk(run, case, said, gradients)
         seen.setdefault(tuple(name for name, _ in small.options), (small, why))
     short = [pair for pair in failed if pair[0].kv_len <= failed[0][0].kv_len + SHORT][:MOST_COMPARED]
-    likeness = "" if gradients else nearest_bug(answers(run, short), answers(run, passed[:MOST_COMPARED]), run.found)
+    likeness = "" if gradients else nearest_bug(answers(run, short), answers(run, passed[:MOST_COMPARED]), run.found, run.late)
     for names, (small, why) in list(seen.items())[:MOST_FINDINGS]:
         says = (f"with {', '.join(names) or 'no option'} ({small.sizes}): {why}; "
                 f"{len(failed)} of {len(failed) + len(passed)} problems fail")
@@ -57,8 +57,6 @@ def liken(run: Any) -> None:
         question = finding.question
         if finding.verdict != "DIFFERS" or question in ("layout", "dtype", "lse") or run.declared[question] != OURS[question]:
             continue
-        if run.late():
-            return
         declared = replace(run, found={**run.found, question: OURS[question]})
         rng = np.random.default_rng((run.seed, n))
         failed: list[Tried] = []
@@ -69,15 +67,17 @@ def liken(run: Any) -> None:
                 spent, got, budget = declared.tried(case)
             except (Raised, Misshaped):
                 continue
+            except Late:
+                return
             (failed if spent > 1.0 else passed).append((case.problem(run.stranger.dtype), got, budget))
-        named = nearest_bug(failed, passed, declared.found)
+        named = nearest_bug(failed, passed, declared.found, run.late)
         run.findings[n] = replace(finding, nearest="" if named == NONE else named)
 
 
 def shrunk(run: Any, case: Case, said: str, gradients: bool, *, raising: bool = False) -> tuple[Case, str]:
     """Returns the smallest case that still fails, and what it says."""
     tries, going, until = 0, True, time.monotonic() + SECONDS
-    while going and tries < PATIENCE and not run.late():
+    while going and tries < PATIENCE:
         going = False
         for other in smaller(case, run.room):
             if time.monotonic() > until:
@@ -90,6 +90,8 @@ def shrunk(run: Any, case: Case, said: str, gradients: bool, *, raising: bool = 
                 worse, text = not raising, str(error)
             except Raised as error:
                 worse, text = raising, str(error)
+            except Late:
+                return case, said
             if worse:
                 case, said, going = other, text, True
                 break
@@ -104,12 +106,14 @@ def allowed(run: Any, case: Case) -> float:
 
 
 def answers(run: Any, cases: Judged) -> list[Tried]:
-    """Returns problem, answer and budget of the cases that give an answer."""
+    """Returns problem, answer and budget of the cases that give an answer before the time is over."""
     found: list[tuple[Any, Any, Any]] = []
     for case, _ in cases:
         try:
             _, got, budget = run.tried(case)
         except (Raised, Misshaped):
             continue
+        except Late:
+            break
         found.append((case.problem(run.stranger.dtype), got, budget))
     return found
