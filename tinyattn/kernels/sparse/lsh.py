@@ -1,18 +1,22 @@
-"""LSH attention: tokens sorted by a hash, the exact kernel on chunks of them, and the hashes merged."""
+"""LSH attention: tokens sorted by a hash, the exact kernel on the tiles of their chunks, and the hashes merged."""
 
 from __future__ import annotations
 
-from functools import reduce
+from functools import lru_cache, reduce
+from typing import Any
 
 import numpy as np
 
 from tinyattn.kernels.softmax.dot_product import attention_with_lse
+from tinyattn.kernels.tiles.listed import Constant
 from tinyattn.kernels.tiles.rows import in_order, merged
 from tinyattn.ops.arguments import SELF, check_rotations
 from tinyattn.ops.checks import whole
+from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.merge import Partial
 from tinyattn.ops.norm import unit
 from tinyattn.ops.options import check_causal, check_scale
+from tinyattn.ops.score_rule import ScoreRule
 from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array
 
@@ -36,7 +40,7 @@ def lsh_attention(qk: Array, v: Array, *, rotations: Array, chunk: int, causal: 
     if not qk.shape[-2]:
         return v
     keys, size = unit(qk), min(chunk, qk.shape[-2])
-    parts = [one_hash(qk, keys, v, buckets_of(qk @ rotation), size, is_causal, scale) for rotation in rotations]
+    parts = (one_hash(qk, keys, v, buckets_of(qk @ rotation), size, is_causal, scale) for rotation in rotations)
     return reduce(lambda a, b: merged(*a, *b), parts)[0]
 
 
@@ -46,34 +50,40 @@ def buckets_of(side: Array) -> Array:
 
 
 def one_hash(q: Array, k: Array, v: Array, bucket: Array, chunk: int, is_causal: bool, scale: float) -> Partial:
-    """Returns (out, lse) of one hash: a token sees those of its bucket in its chunk of sorted tokens and in the one before."""
+    """Returns (out, lse) of one hash: a token sees those of its bucket in its chunk of sorted tokens and in the one before.
+
+    Sorted by bucket, then by position, the tokens of a bucket stand next to each other, the earlier ones first: what a token
+    sees is a range of places, and a token sees no later place where it sees no later token.
+    """
     order = np.argsort(bucket, axis=-1, kind="stable")
-    length = order.shape[-1]
-    missing = -length % chunk  # the last chunk is filled up with tokens at position -1, which nobody sees
-    places, buckets = (np.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, missing)], constant_values=-1)
-                       for x in (order, np.take_along_axis(bucket, order, axis=-1)))
-
-    def chunks(x: Array) -> Array:
-        """(..., chunks, chunk, width) of rows in sorted order."""
-        rows = in_order(x, order)
-        if missing:
-            rows = np.concatenate((rows, np.zeros((*x.shape[:-2], missing, x.shape[-1]), x.dtype)), axis=-2)
-        return rows.reshape(*x.shape[:-2], (length + missing) // chunk, chunk, x.shape[-1])
-
-    place, kind = (x.reshape(*x.shape[:-1], -1, chunk) for x in (places, buckets))
-    near, near_kind = (with_chunk_before(x[..., None])[..., 0] for x in (place, kind))
-    seen = (near_kind[..., None, :] == kind[..., None]) & (near[..., None, :] >= 0) & (place[..., None] >= 0)
-    if is_causal:
-        seen = seen & (near[..., None, :] <= place[..., None])
-    itself = np.where(near[..., None, :] == place[..., None], -SELF, 0.0).astype(q.dtype)
-    keys, values = (with_chunk_before(chunks(x)) for x in (k, v))
-    out, lse = attention_with_lse(chunks(q), keys, values, mask=seen, bias=itself, scale=scale)
-    back = np.argsort(order, axis=-1)
-    out, lse = (x.reshape(*v.shape[:-2], length + missing, width)[..., :length, :] for x, width in ((out, v.shape[-1]), (lse, 1)))
-    return in_order(out, back), in_order(lse, back)[..., 0]
+    edges = (edge[..., None].astype(q.dtype) for edge in ends_of_runs(np.take_along_axis(bucket, order, axis=-1)))
+    out, lse = attention_with_lse(*(in_order(x, order) for x in (q, k, v)), mask=own_and_before(chunk), causal=is_causal, scale=scale,
+                                  score=ScoreRule(within_bucket, *edges))
+    back = np.empty_like(order)
+    np.put_along_axis(back, order, np.arange(order.shape[-1]), axis=-1)
+    return in_order(out, back), in_order(lse[..., None], back)[..., 0]
 
 
-def with_chunk_before(x: Array) -> Array:
-    """Returns each chunk of (..., chunks, chunk, width) behind the one before it, the first behind one of -1."""
-    first = np.full((*x.shape[:-3], 1, *x.shape[-2:]), -1, x.dtype)
-    return np.concatenate((np.concatenate((first, x[..., :-1, :, :]), axis=-3), x), axis=-2)
+def within_bucket(s: Array, i: Array, j: Array, first: Array, last: Array) -> Array:
+    """Returns the scores, -inf outside of the range of places that are a token's bucket; its own score is far lower."""
+    return np.where((j >= first) & (j <= last), np.where(i == j, s - SELF, s), -np.inf)
+
+
+def ends_of_runs(sorted_numbers: Array) -> tuple[Array, Array]:
+    """Returns for each entry of (..., length) the first and the last place of the equal numbers that it stands among."""
+    places = np.arange(sorted_numbers.shape[-1])
+    differs = sorted_numbers[..., 1:] != sorted_numbers[..., :-1]
+    edge = np.ones((*sorted_numbers.shape[:-1], 1), bool)
+    first = np.where(np.concatenate((edge, differs), axis=-1), places, 0)
+    last = np.where(np.concatenate((differs, edge), axis=-1), places, places[-1])
+    return np.maximum.accumulate(first, axis=-1), np.minimum.accumulate(last[..., ::-1], axis=-1)[..., ::-1]
+
+
+@lru_cache(maxsize=16)
+def own_and_before(chunk: int) -> Pattern:
+    """Returns whether the key stands in the query's chunk or in the one before."""
+    def corners(i0: Array, i1: Array, j0: Array, j1: Array) -> tuple[Any, Any]:
+        i0, i1, j0, j1 = (x // chunk for x in (i0, i1, j0, j1))
+        return (j1 >= i0 - 1) & (j0 <= i1), (j0 >= i1 - 1) & (j1 <= i0)
+
+    return Constant(Pattern(lambda i, j: (j // chunk <= i // chunk) & (j // chunk >= i // chunk - 1), corners=corners))
