@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -19,24 +19,14 @@ NAMES = frozenset({"based", "cosformer", "delta_rule", "gated_delta_rule", "gate
 def writes_over(mechanism: Callable[..., Any]) -> bool:
     """Returns whether a mechanism may write over a state that is donated to it, and does so in one call that nothing interrupts.
 
-    These are functions of this package, also with plain options bound. A function of the caller's own might keep the state.
+    These are functions of this package, also with options bound. A function of the caller's own might keep the state.
 
     >>> writes_over(fastest.retention), writes_over(lambda q, k, v, **options: fastest.retention(q, k, v, **options))
     (True, False)
     """
     found = getattr(mechanism, "func", mechanism)
     name = getattr(found, "__name__", "")
-    known = name in NAMES and any(getattr(place, name, None) is found for place in (fastest, sys.modules.get("tinyattn.kernels")))
-    return known and plain(getattr(mechanism, "keywords", {}))
-
-
-def plain(options: Mapping[str, Any]) -> bool:
-    """Returns whether no option is a Tensor: a walk back through what was computed from one would read the state again.
-
-    >>> plain({"scale": 0.5, "beta": np.ones(3)})
-    True
-    """
-    return all(isinstance(option, np.ndarray) or not hasattr(option, "__array_function__") for option in options.values())
+    return name in NAMES and any(getattr(place, name, None) is found for place in (fastest, sys.modules.get("tinyattn.kernels")))
 
 
 def alone(state: Iterable[Array], others: Iterable[Array]) -> bool:

@@ -14,7 +14,7 @@ from tinyattn.caches.checks import check_chunk, check_keys_values
 from tinyattn.caches.chunk import Chunk
 from tinyattn.caches.folded import Folded, State, since
 from tinyattn.caches.options import Names, check_options, gates_of, names_of, waiting_of
-from tinyattn.caches.overwriting import alone, plain, writes_over
+from tinyattn.caches.overwriting import alone, writes_over
 from tinyattn.caches.turns import exclusive
 from tinyattn.ops.checks import whole
 from tinyattn.ops.donated import donated
@@ -107,8 +107,7 @@ class StateCache(Base):
         before, length, state, outs = held.length, held.length + n, held.state, []
         last = length // self.slack * self.slack if self.slack else 0
         wanted = (last - self.slack, last) if self.slack else ()
-        over = self._over and plain(chunk.gates) and plain(chunk.options)
-        if over and held.owned and held.state and not any(before < at <= length for at in wanted):
+        if held.owned and held.state and not any(before < at <= length for at in wanted):
             after = Folded(held.state, length, still, *since(held, chunk, held.marks, wanted), owned=True)
             begun = np.zeros(1, np.int64)
             self._values = held, after, begun
@@ -123,7 +122,7 @@ class StateCache(Base):
             if before + stop in wanted and before + stop > marks[-1][0]:
                 marks.append((before + stop, state))
         out = outs[0] if len(outs) == 1 else np.concatenate(outs, axis=-2)
-        owned = (over and state is not None and not any(state is mark for _, mark in marks)
+        owned = (self._over and state is not None and not any(state is mark for _, mark in marks)
                  and alone(state, (q, k, v, out, *(held.state or ()))))
         return out, Folded(state, length, still, *since(held, chunk, tuple(marks), wanted), owned)
 
