@@ -40,6 +40,8 @@ Its files, in reading order:
     factored.py             factors of keys and values
     chunk.py                tokens with their gates
     tokens.py               keys and values with gates per token
+    folded.py               a state with check-points
+    overwriting.py          when a state may be written over
     state.py                only the state of a recurrence
     cross.py                an encoder's memory
     shared.py               the keys of another layer

@@ -11,7 +11,7 @@ from tinyattn.kernels.states.features import NONE, number_of
 from tinyattn.kernels.states.linear_primitive import features_of, linear_states
 from tinyattn.ops.features import elu_plus_one
 from tinyattn.ops.heads import fold_group, unfold_group
-from tinyattn.ops.linear_options import check_state, divided, featured, state_pair
+from tinyattn.ops.linear_options import check_pair, check_state, divided, featured, still_donated
 from tinyattn.ops.options import check_scale, first_position
 from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array
@@ -39,9 +39,12 @@ def linear_attention(q: Array, k: Array, v: Array, *, feature_map: Callable[[Arr
     feature, factor = number_of(feature_map), check_scale(scale)
     if feature is None:
         (q, k), feature, factor = featured(q, k, feature_map, scale), NONE, 1.0
-    state, total = check_state(initial_state, k, v, normalize), np.zeros(0, k.dtype)
     if normalize:
-        state, total = state_pair(state)
+        state, total = check_pair(initial_state, k, v)
+        if initial_state is not None:
+            state, total = still_donated(initial_state[0], state), still_donated(initial_state[1], total)
+    else:
+        state, total = still_donated(initial_state, check_state(initial_state, k, v)), np.zeros(0, k.dtype)
     if causal:
         first_position(q, k)
         out, state, total = linear_states(q, k, v, state, total, factor, feature)

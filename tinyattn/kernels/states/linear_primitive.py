@@ -10,14 +10,12 @@ from tinyattn.engine.primitive import primitive
 from tinyattn.kernels.states.backward import backward
 from tinyattn.kernels.states.features import ELU, NONE, elu_plus_one
 from tinyattn.kernels.states.forward import forward
-from tinyattn.kernels.states.primitive import FEW, Sizes, flat, sizes_of, work
-from tinyattn.kernels.states.step import step
+from tinyattn.kernels.states.primitive import FEW, Sizes, by_step, flat, next_state, sizes_of, work
 from tinyattn.kernels.tiles.once import once
 from tinyattn.kernels.tiles.storage import rows_of
 from tinyattn.kernels.tiles.threads import run
 from tinyattn.ops.activation import relu
-from tinyattn.ops.linear_options import with_ones
-from tinyattn.ops.softmax import nonzero
+from tinyattn.ops.donated import counter_of
 from tinyattn.ops.types import Array
 
 
@@ -41,11 +39,13 @@ def linear_states(q: Array, k: Array, v: Array, state: Array, total: Array, scal
     """Returns ((out, last state, last total), what the backward reads) of plain arrays (..., heads, length, dim), causal.
 
     S_t = S_{t-1} + f(k_t) v_t^T, n_t = n_{t-1} + f(k_t), out_t = scale S_t^T f(q_t) / (scale n_t . f(q_t)), f being the map that
-    `feature` names. state (..., kv_heads, d, e), total (..., kv_heads, d); with a total of shape (0,) nothing is divided.
+    `feature` names. state (..., kv_heads, d, e), total (..., kv_heads, d), over which a few tokens write if they are donated;
+    with a total of shape (0,) nothing is divided.
     """
     sizes, nothing = sizes_of(q, k, v), np.zeros(0, q.dtype)
-    shapes = (*q.shape[:-1], sizes.value_dim), state.shape, total.shape, q.shape[:-1] if total.ndim > 1 else (0,)
-    out, last, last_total, weights = (np.empty(shape, q.dtype) for shape in shapes)
+    counter = counter_of(state) if sizes.kv_len <= FEW and (total.ndim == 1 or counter_of(total) is not None) else None
+    out, weights = (np.empty(shape, q.dtype) for shape in ((*q.shape[:-1], sizes.value_dim), q.shape[:-1] if total.ndim > 1 else (0,)))
+    last, last_total = next_state(state, counter), next_state(total, counter)
     with np.errstate(under="ignore"):
         if sizes.kv_len > FEW:
             run(forward, sizes.batch * sizes.kv_heads, work(sizes), sizes, scale, feature, *rows_of(q), *rows_of(k), *rows_of(v),
@@ -53,26 +53,18 @@ def linear_states(q: Array, k: Array, v: Array, state: Array, total: Array, scal
                 weights.reshape(-1), nothing)
         # What is not finite reaches the other rows of its micro tile, as 0 times it is NaN. It stays in the state.
         if sizes.kv_len <= FEW or not (np.isfinite(last).all() and np.isfinite(last_total).all()):
-            by_token(q, k, v, state, total, scale, feature, out, last, last_total, weights)
+            by_token(q, k, v, state, total, scale, feature, counter, out, last, last_total, weights)
     return (out, last, last_total), Saved(sizes, scale, feature, (q, k, v), state, total, out, weights)
 
 
-def by_token(q: Array, k: Array, v: Array, state: Array, total: Array, scale: float, feature: int, out: Array, last: Array,
-             last_total: Array, weights: Array) -> None:
-    """Fills the last four arrays token by token; the normaliser is one more column of the state."""
+def by_token(q: Array, k: Array, v: Array, state: Array, total: Array, scale: float, feature: int, counter: Array | None,
+             *filled: Array) -> None:
+    """Fills out, the last state and total, and the total weights token by token."""
     q, k = features_of(q, feature), features_of(k, feature)
-    if total.ndim > 1:
-        v, state = with_ones(v), np.concatenate((state, total[..., None]), axis=-1)
     sizes, nothing = sizes_of(q, k, v), np.zeros(0, q.dtype)
-    sums, after = np.empty((*q.shape[:-1], v.shape[-1]), q.dtype), np.empty(state.shape, q.dtype)
-    run(step, sizes.batch * sizes.kv_heads, work(sizes) // 8, sizes, scale, *rows_of(q), *rows_of(k), *rows_of(v), nothing, 0, nothing,
-        flat(state), sums.reshape(-1), after.reshape(-1), nothing)
-    width = out.shape[-1]
-    out[:], last[:] = sums[..., :width], after[..., :width]
-    if total.ndim > 1:
-        weights[:], last_total[:] = sums[..., -1], after[..., -1]
-        with np.errstate(all="ignore"):
-            out /= nonzero(weights)[..., None]
+    with np.errstate(all="ignore"):
+        by_step(counter, sizes, scale, *rows_of(q), *rows_of(k), *rows_of(v), nothing, 0, nothing, flat(state), flat(total),
+                *(x.reshape(-1) for x in filled), nothing)
 
 
 def features_of(x: Array, feature: int) -> Array:
