@@ -47,6 +47,15 @@ def test_sticks_are_broken_alike_in_blocks(current, monkeypatch):
     close(rest(definitions.stick_breaking_attention_with_rest), rest(kernels.stick_breaking_attention_with_rest))
 
 
+@pytest.mark.parametrize("name", ["sparsemax_attention", "entmax_attention", "stick_breaking_attention", "sigmoid_attention"])
+def test_heads_that_a_layer_has_split_have_gradients(name):
+    heads = [np.ascontiguousarray(x.swapaxes(1, 2)).swapaxes(1, 2) for x in (Q, K, V)]
+    d_out = np.cos(np.arange(Q.size)).reshape(Q.shape)
+    got, want = (vjp(lambda t, f=getattr(kernels, name): f(*t), given)[1](d_out) for given in (heads, [Q, K, V]))
+    for a, b in zip(got, want, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11)
+
+
 @pytest.mark.parametrize(("q_len", "kv_len"), [(0, 3), (1, 5), (7, 5), (200, 200), (70, 141)])
 @pytest.mark.parametrize("mask", [None, masks.strided(3), np.arange(5)[:, None, None] % 2 == 0], ids=["none", "pattern", "heads"])
 def test_keys_are_counted_without_a_square(q_len, kv_len, mask):

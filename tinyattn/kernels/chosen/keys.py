@@ -74,7 +74,7 @@ def scattered(counter, kv_heads, shared, length, keep, width, weights, x, picks,
 
 
 def mapped(kernel: Any, first: Array, second: Array, picks: Array, out: Array, kv_heads: int, length: int) -> Array:
-    """Returns `out`, filled by one of the kernels from two arrays; picks (..., heads, i, keep)."""
+    """Returns `out`, an array in C order, filled by one of the kernels from two arrays; picks (..., heads, i, keep)."""
     heads, q_len, keep = picks.shape[-3:]
     if picks.size and out.size:
         rows, width = picks.size // keep, second.shape[-1]
@@ -103,8 +103,8 @@ def products_of_picks(q: Array, k: Array, picks: Array) -> tuple[Array, Any]:
 def _(d_out: Array, saved: Any) -> dict[str, Array]:
     q, k, picks = saved
     size = k.shape[-3:-1]
-    return {"q": mapped(sums, d_out, k, picks, np.zeros_like(q), *size),
-            "k": mapped(scattered, d_out, q, picks, np.zeros_like(k), *size)}
+    return {"q": mapped(sums, d_out, k, picks, np.zeros(q.shape, q.dtype), *size),
+            "k": mapped(scattered, d_out, q, picks, np.zeros(k.shape, k.dtype), *size)}
 
 
 @once
@@ -119,8 +119,8 @@ def sum_of_picks(weights: Array, v: Array, picks: Array) -> tuple[Array, Any]:
 def _(d_out: Array, saved: Any) -> dict[str, Array]:
     weights, v, picks = saved
     size = v.shape[-3:-1]
-    return {"weights": mapped(dots, d_out, v, picks, np.empty_like(weights), *size),
-            "v": mapped(scattered, weights, d_out, picks, np.zeros_like(v), *size)}
+    return {"weights": mapped(dots, d_out, v, picks, np.empty(weights.shape, weights.dtype), *size),
+            "v": mapped(scattered, weights, d_out, picks, np.zeros(v.shape, v.dtype), *size)}
 
 
 def products_in_numpy(q: Array, k: Array, picks: Array) -> Array:

@@ -84,7 +84,7 @@ def weighed_by_rows(q: Array, k: Array, v: Array, bias: Array | None, weighing: 
 @weighed_by_rows.backward
 def _(d_outs: tuple[Array, Array], saved: Any) -> dict[str, Array]:
     (d_out, d_rest), (q, k, v, bias, weighing, options) = d_outs, saved
-    d_q, d_k, d_v = np.zeros_like(q), np.zeros_like(k), np.zeros_like(v)
+    d_q, d_k, d_v = (np.zeros(x.shape, x.dtype) for x in (q, k, v))  # in C order, so that reshape gives views
     shape = (*k.shape[:-2], q.shape[-3] // k.shape[-3])
     queries, d_queries, slopes, d_rests = (grouped(x, k) for x in (q, d_q, d_out, d_rest[..., None]))
     keys, values, d_keys, d_values = (x.reshape(-1, *x.shape[-2:]) for x in (k, v, d_k, d_v))
