@@ -171,19 +171,28 @@ def test_a_search_finds_the_page_near_the_top(page, site, words, first):
 def test_formulas_are_set(page, site):
     page.goto(site + "mechanisms/attention.html")
     page.wait_for_selector("mjx-container[jax=CHTML] mjx-math", state="attached")
-    assert not page.query_selector("mjx-merror")
-    assert not page.troubles
+    assert page.query_selector("mjx-merror") is None and not page.troubles
 
 
 def test_a_mechanism_chosen_in_the_graph_shows_its_own_laws(page, site):
-    page.goto(site + "graph.html")
-    page.locator(".graph a[data-name=delta_rule]").first.focus()
-    page.keyboard.press("Enter")
+    page.goto(site + "graph.html#laws-of-mesa")
+    assert page.locator(".edges details[open]").count() == page.locator("#laws-of-mesa:visible").count() == 1  # a link unfolds its target
+    page.goto(site + "graph.html?again")
+    assert page.evaluate("document.documentElement.scrollHeight") < 4_000  # on a phone everything is folded
+    page.locator(".graph details:has(.node[data-name=delta_rule]) summary").press("Enter")
+    page.locator(".graph .node[data-name=delta_rule]").press("Enter")
     ends = page.eval_on_selector_all(".chosen-laws .edge", "all => all.map(one => one.dataset.ends.split(' '))")
     tied = {name for pair in ends for name in pair} - {"delta_rule"}
     assert page.inner_text("#edge-said") == f"delta_rule: {len(ends)} laws tie it to {len(tied)} other mechanisms."
     assert set(page.eval_on_selector_all(".graph .tied", "all => all.map(one => one.dataset.name)")) == tied
     page.wait_for_function("document.getElementById('edge-said').getBoundingClientRect().bottom <= innerHeight")  # the page scrolls smoothly
+    page.locator(".focus button").press("Enter")
+    visible = set(page.locator(".graph .node:visible").all_inner_texts())
+    assert visible >= tied | {"delta_rule"} and "axial_attention" not in visible
+    page.select_option(".focus select", "axial_attention")
+    assert page.inner_text("#edge-said").startswith("axial_attention: ")
+    assert {"axial_attention"} < set(page.locator(".graph .node:visible").all_inner_texts()) != visible
+    page.set_viewport_size({"width": 1280, "height": 800})
     page.locator(".families [data-family=grid]").press("Enter")
     assert page.locator(".graph .family:visible h3").all_inner_texts() == ["Grid"]
     assert page.eval_on_selector_all(".families [aria-pressed=true]", "all => all.map(one => one.textContent)") == ["grid"]
@@ -216,15 +225,11 @@ def test_the_first_picture_is_what_the_browser_computes(running):
     assert not running.troubles
 
 
-def settings(page) -> dict:
-    return json.loads(page.evaluate("JSON.stringify(settings())"))
-
-
 def test_numbers_are_those_of_the_library_for_every_mechanism(running):
     names = running.eval_on_selector_all("select[name=mechanism] option", "all => all.map(one => one.value)")
     for name in names:
         running.select_option("select[name=mechanism]", name)
-        there, here = running.evaluate("numbers"), live.compute(settings(running))
+        there, here = running.evaluate("numbers"), live.compute(json.loads(running.evaluate("JSON.stringify(settings())")))
         assert running.evaluate("document.getElementById('state').className") == "", running.inner_text("#state")
         assert (there["words"], there["cache_bytes"]) == (here["words"], here["cache_bytes"])
         for part in ("weights", "norms"):
