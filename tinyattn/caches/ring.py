@@ -109,7 +109,7 @@ class RingCache(base.Base):
         near, far = Part(keys, values, np.arange(begin, length)), Part(first[0], first[1], np.arange(early))
         if self.rotate is not None:
             places = np.minimum(at, self.keep_first + self.window - 1)
-            near, far = near._replace(q=self.rotate(q, at)), far._replace(q=self.rotate(q, places), at=places)
+            near, far = near._replace(q=self._rotated(q, at)), far._replace(q=self._rotated(q, places), at=places)
         if reads_all((near, far), q, options) and (read := one_query(q, [near, far])) is not None:
             return read
         return attend_parts(q, [near, far], length, **options)
@@ -117,6 +117,10 @@ class RingCache(base.Base):
     def _sees(self, i: Array, j: Array) -> Array:
         """Returns whether keys at positions j are among the first or in the window of queries at positions i."""
         return (j < self.keep_first) | (j > i - self.window)
+
+    def _rotated(self, q: Array, at: Array) -> Array:
+        """Returns queries rotated to positions."""
+        return q if self.rotate is None else self.rotate(q, at)
 
     def _check_kept(self, low: int, early: int, start: int, name: str) -> None:
         """Raises ValueError unless all positions from `start` on are held: the first `early`, and those from `low` on."""

@@ -70,7 +70,7 @@ def ring_programs(layout: Layout, shape: Shape, *, left: int | None = None, righ
         ops: Program = []
 
         def pass_on(sent: int, come: int, itemsize: int) -> None:
-            """Adds the messages with the keys and values, or gradients, of a rank to the next rank, and those that come from the last."""
+            """Adds messages with the keys and values, or gradients, of one rank to the next rank, and of another from the last."""
             for what, other, holder in (("receive", (rank - 1) % ranks, come), ("send", (rank + 1) % ranks, sent)):
                 ops.extend(Op(what, other, b * g * layout.count(holder) * width * itemsize) for width in (d, e))
 
