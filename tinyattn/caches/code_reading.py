@@ -48,10 +48,10 @@ def quantized_attention(q: Array, keys: Packed, values: Packed, new_keys: Array,
     return attend_parts(q, parts, held + new, **options)
 
 
-def packed_parts(keys: Packed, values: Packed, part: int = PART_KEYS) -> Iterator[Part]:
-    """Yields the numbers that the codes stand for, about `part` tokens at a time."""
+def packed_parts(keys: Packed, values: Packed) -> Iterator[Part]:
+    """Yields the numbers that the codes stand for, about PART_KEYS tokens at a time."""
     held = keys.codes.shape[-2]
-    step = keys.group * max(1, part // keys.group)
+    step = keys.group * max(1, PART_KEYS // keys.group)
     for start in range(0, held, step):
         stop = min(start + step, held)
         yield Part(dequantize(keys.rows(start, stop)), dequantize(values.rows(start, stop)), np.arange(start, stop))

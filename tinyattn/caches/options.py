@@ -19,6 +19,10 @@ class Names(NamedTuple):
     needed: frozenset[str] = frozenset()
     own: frozenset[str] = frozenset()
 
+    def setting(self, names: frozenset[str]) -> Names:
+        """Returns the options of a method for which the cache sets these options too."""
+        return Names(None if self.known is None else self.known - names, self.needed - names, self.own | names)
+
 
 READING = Names(frozenset({"mask", "bias", "window", "scale", "softcap", "sinks", "score"}), own=frozenset({"causal"}))
 

@@ -76,8 +76,7 @@ class StateCache(Base):
 
     @property
     def _attend_names(self) -> Names:
-        known, needed, own = self._names
-        return Names(None if known is None else known - self._gates, needed - self._gates, own | self._gates)
+        return self._names.setting(self._gates)
 
     def _tokens(self, k: Array) -> int:
         """Returns how many tokens keys (..., n, d) belong to."""

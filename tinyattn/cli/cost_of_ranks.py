@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
-import time
+import timeit
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -46,12 +46,7 @@ def measure() -> dict[str, float]:
 
     def fastest_of(step: Callable[[], Any]) -> float:
         step()
-        times = []
-        for _ in range(5):
-            started = time.perf_counter()
-            step()
-            times.append(time.perf_counter() - started)
-        return min(times)
+        return min(timeit.repeat(step, number=1, repeat=5))
 
     flops = 4 * 1024 * 1024 * 2 * 128 / fastest_of(lambda: attention(x, x, x))
 

@@ -105,8 +105,7 @@ def train_images(model: ImageModel, digits: Digits, *, steps: int, batch: int, r
 
     Raises:
         TypeError: what is not a model, a Digits or a Generator, numbers of another kind. ValueError: steps or a batch below 1,
-        a peak that
-            is not a finite number above 0, no images. FloatingPointError: a loss that is not finite.
+            a peak that is not a finite number above 0, no images. FloatingPointError: a loss that is not finite.
 
     >>> from functools import partial
     >>> from tinyattn import definitions

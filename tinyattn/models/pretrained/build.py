@@ -51,8 +51,7 @@ class Builder:
             if config.get(key, value) != value:
                 raise ValueError(f"config: {key} = {config[key]} is not built for models of type {kind}")
         self.names, self.taken, self.faults = self.family.names, set[str](), list[str]()
-        sizes = {name: self.size(name) for name in SIZES}
-        self.width, self.layers, self.heads, self.vocab = sizes["width"], sizes["layers"], sizes["heads"], sizes["vocab"]
+        self.width, self.layers, self.heads, self.vocab = map(self.size, SIZES)
         if self.layers > len(tensors):
             raise ValueError(f"config: {self.layers} layers, and the file holds {len(tensors)} tensors")
         grouped = None if self.family.fused == "by head" else config.get("num_key_value_heads")
@@ -110,13 +109,14 @@ class Builder:
         q, kv = self.heads * self.head_dim, self.kv_heads * self.head_dim
         if self.family.fused is None:
             made = [self.affine(part, prefix, outputs, self.width) for part, outputs in (("q", q), ("k", kv), ("v", kv))]
-            return made[0], made[1], made[2]
-        whole_matrix, rows = self.affine("qkv", prefix, q + 2 * kv, self.width), np.arange(q + 2 * kv)
-        if self.family.fused == "stacked":
-            order = np.split(rows, [q, q + kv])
-        else:  # the rows of a head are its queries, then its keys, then its values
-            order = list(rows.reshape(self.heads, 3, self.head_dim).transpose(1, 0, 2).reshape(3, -1))
-        return cut(whole_matrix, order[0]), cut(whole_matrix, order[1]), cut(whole_matrix, order[2])
+        else:
+            fused, rows = self.affine("qkv", prefix, q + 2 * kv, self.width), np.arange(q + 2 * kv)
+            if self.family.fused == "stacked":
+                order = np.split(rows, [q, q + kv])
+            else:  # the rows of a head are its queries, then its keys, then its values
+                order = list(rows.reshape(self.heads, 3, self.head_dim).transpose(1, 0, 2).reshape(3, -1))
+            made = [cut(fused, some) for some in order]
+        return made[0], made[1], made[2]
 
     def attention(self, layer: int, prefix: str) -> TrainedAttention:
         """Returns the attention of a layer."""

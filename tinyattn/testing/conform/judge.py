@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
@@ -73,10 +72,7 @@ def conform(fn: Callable[..., Any], *, arrays: str = "numpy", dialect: str | Map
             known_word("supports", option, dict.fromkeys((*options_of(row), *(FEATURES if softmax else ()))))
     known_word("dtype", dtype, dict.fromkeys(DTYPES))
     for question in known or {}:
-        if question not in ASKED:
-            near_words = difflib.get_close_matches(str(question), ASKED, n=2)
-            raise ValueError(f"known: expected questions among {', '.join(ASKED)}, got {question!r}"
-                             + (f"; did you mean {' or '.join(near_words)}?" if near_words else ""))
+        known_word("known", question, dict.fromkeys(ASKED))
     if inside is not None:
         known_word(f"inside, for {dtype}", inside, {name: CLASSES[name] for name in classes_of(dtype)})
     library = Library(arrays)
