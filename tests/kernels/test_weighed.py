@@ -33,13 +33,15 @@ def close(f, g, **options):
 @pytest.mark.parametrize("options", OPTIONS, ids=[" ".join(options) or "plain" for options in OPTIONS])
 @pytest.mark.parametrize("name", ["sparsemax_attention", "entmax_attention"])
 def test_blocks_of_eight_rows_give_what_one_gives(name, options, monkeypatch):
-    monkeypatch.setattr(sys.modules["tinyattn.kernels.softmax.weighed"], "BLOCK", 1)
+    monkeypatch.setattr(sys.modules["tinyattn.kernels.softmax.row_blocks"], "PART_BYTES", 1)
+    monkeypatch.setattr(sys.modules["tinyattn.kernels.softmax.row_blocks"], "LEAST", 8)
     close(getattr(definitions, name), getattr(kernels, name), **options)
 
 
 @pytest.mark.parametrize("current", [False, True])
 def test_sticks_are_broken_alike_in_blocks(current, monkeypatch):
-    monkeypatch.setattr(sys.modules["tinyattn.kernels.softmax.weighed"], "BLOCK", 1)
+    monkeypatch.setattr(sys.modules["tinyattn.kernels.softmax.row_blocks"], "PART_BYTES", 1)
+    monkeypatch.setattr(sys.modules["tinyattn.kernels.softmax.row_blocks"], "LEAST", 8)
     close(definitions.stick_breaking_attention, kernels.stick_breaking_attention, current=current)
     def rest(f):
         return lambda q, k, v: f(q, k, v, current=current)[1]
