@@ -30,14 +30,14 @@ def nearest_bug(failed: Sequence[Tried], passed: Sequence[Tried], dialect: Mappi
     ranked, both = [], len(failed[0][1]) > 1
     core, rows = (attention_with_lse if both else attention), ("attention", "attention_with_lse" if both else "streaming_attention")
     for twin in MUSEUM:
-        if late():
-            return UNKNOWN
         if twin.row in rows and twin.cache is None:
             broken = twin.breaks(spoken(dialect, core))
-            hit = [explains(broken, tried) for tried in failed]
+            hit = [explains(broken, tried) for tried in failed if not late()]
             if any(hit):
-                kept = [explains(broken, tried) for tried in passed]
+                kept = [explains(broken, tried) for tried in passed if not late()]
                 ranked.append((float(np.mean(hit)), float(np.mean(kept)) if kept else 1.0, twin.name, twin.says))
+    if late():
+        return UNKNOWN
     ranked.sort(key=lambda row: (-row[0], -row[1]))
     if not ranked or ranked[0][0] < PERHAPS:
         return NONE
