@@ -35,14 +35,21 @@ def add_row(out, at, weight, x, begin, width):
         out[at + np.uint64(c)] += weight * x[begin + np.uint64(c)]
 
 
+@inlined
+def rows_of_task(counter, rows):
+    """Returns the first row of the next task and the one after its last: equal ones where no task is left."""
+    first = min(rows, next_task(counter) * ROWS)
+    return first, min(rows, first + ROWS)
+
+
 @compiled
 def dots(counter, rows, shared, length, keep, width, q, k, picks, out):
     """Fills out [row][n] with q[row] . k[picks[row][n]], 0 for a pick of -1; `shared` rows read one kv head of `length` keys."""
     while True:
-        first = next_task(counter) * ROWS
-        if first >= rows:
+        first, last = rows_of_task(counter, rows)
+        if first == last:
             break
-        for row in range(first, min(rows, first + ROWS)):
+        for row in range(first, last):
             for n in range(row * keep, (row + 1) * keep):
                 out[n] = dot(q, row * width, k, (row // shared * length + picks[n]) * width, width) if picks[n] >= 0 else 0
 
@@ -51,10 +58,10 @@ def dots(counter, rows, shared, length, keep, width, q, k, picks, out):
 def sums(counter, rows, shared, length, keep, width, weights, v, picks, out):
     """Adds to out [row] the sum of weights[row][n] v[picks[row][n]] over the picks that are not -1."""
     while True:
-        first = next_task(counter) * ROWS
-        if first >= rows:
+        first, last = rows_of_task(counter, rows)
+        if first == last:
             break
-        for row in range(first, min(rows, first + ROWS)):
+        for row in range(first, last):
             for n in range(row * keep, (row + 1) * keep):
                 if picks[n] >= 0:
                     add_row(out, row * width, weights[n], v, (row // shared * length + picks[n]) * width, width)
