@@ -67,6 +67,18 @@ def test_more_queries_than_keys_stand_before_the_first_key_of_cosformer():
     close(kernels.cosformer(q, k, v, max_length=100), definitions.cosformer(q, k, v, max_length=100))
 
 
+@pytest.mark.parametrize("length", [0, 1, 40])
+def test_all_gradients_of_performer_are_those_of_the_definition_over_several_blocks(length):
+    rng = np.random.default_rng(0)
+    p = {"q": rng.standard_normal((2, length, 3)), "k": rng.standard_normal((1, length, 3)), "v": rng.standard_normal((1, length, 2)),
+         "projection": rng.standard_normal((4096, 3))}  # 8 rows of 4096 features are a block
+
+    def f(door):
+        return lambda p: (door.performer(p["q"], p["k"], p["v"], projection=p["projection"], causal=False),)
+
+    close(slopes(f(kernels), p), slopes(f(definitions), p))
+
+
 def check_all(dtype):
     """What `test_states` runs uncompiled, and with narrow registers and bounds checked."""
     for name in ("elu + 1", "relu"):
