@@ -118,8 +118,8 @@ def states(q: Array, k: Array, v: Array, log_decay: Array | None, beta: Array | 
         elif channels:
             run(channel_forward, tasks, work(sizes), sizes, scale, *given, flat(log_decay), flat(state), *results)
         else:
-            run(forward, tasks, work(sizes), sizes, scale, NONE, *given, decays(log_decay), strength, flat(state), nothing, *results,
-                nothing, nothing, corrections)
+            run(forward, tasks, work(sizes), sizes, scale, NONE, nothing, *given, decays(log_decay), strength, flat(state), nothing,
+                *results, nothing, nothing, corrections)
         # What is not finite reaches the other rows of its micro tile, as 0 times it is NaN. It stays in the state.
         if sizes.kv_len > FEW and not np.isfinite(last).all():
             by_token()
@@ -146,8 +146,8 @@ def _(d_outs: tuple[Array, Array], saved: Saved) -> dict[str, Array | None]:
             run(channel_backward, tasks, 3 * work(sizes), sizes, saved.scale, *given, flat(saved.log_decay), flat(saved.state),
                 *map(flat, d_outs), *filled, d_state.reshape(-1))
         else:
-            run(backward, tasks, 3 * work(sizes), sizes, saved.scale, NONE, *given, *rows_of(source), decays(saved.log_decay), beta,
-                flat(saved.state), nothing, nothing, nothing, *map(flat, d_outs), nothing, *filled, d_beta.reshape(-1),
+            run(backward, tasks, 3 * work(sizes), sizes, saved.scale, NONE, nothing, *given, *rows_of(source), decays(saved.log_decay),
+                beta, flat(saved.state), nothing, nothing, nothing, *map(flat, d_outs), nothing, *filled, d_beta.reshape(-1),
                 d_state.reshape(-1), nothing)
     gradients: dict[str, Array | None] = {"q": d_q, "k": d_k, "v": d_v, "state": d_state}
     if saved.log_decay is not None:
