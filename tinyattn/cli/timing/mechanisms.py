@@ -24,7 +24,7 @@ from tinyattn.cli.timing.table import Table
 # The length at which a mechanism is compared with dense attention and with other libraries.
 LENGTH = 2048
 # Seconds after which no further round begins: of the fast form, of the definition, and of a library.
-PATIENCE, PATIENCE_DEFINITION, PATIENCE_PEER = 2.0, 1.0, 10.0
+PATIENCE, PATIENCE_DEFINITION, PATIENCE_PEER = 1.5, 1.0, 10.0
 
 
 def time_mechanisms(rounds: int, names: Collection[str] = ()) -> Iterator[Line]:
