@@ -63,8 +63,10 @@ def table(row: Row, file: Path = FILE) -> str:
     head = [*(["form"] if several else []), "pass", *COLUMNS]
     align = ["---"] * (len(head) - len(COLUMNS)) + ["---:"] * len(COLUMNS)
     body = [[*([called(line)] if several else []), line["pass"], *figures(line)] for line in lines]
-    registers = f" with vector registers of {first['vector bits']} bits" if first["vector bits"] else ""
-    return (f"Measured {spread((line['date'] for line in lines), 'to')} on {first['cores']} cores{registers}: the fastest form in "
+    registers = f" and vector registers of {first['vector bits']} bits" if first["vector bits"] else ""
+    days = {line["date"] for line in lines}
+    when = f"{'on' if len(days) == 1 else 'from'} {spread(days, 'to')}"
+    return (f"Measured {when} with {first['cores']} cores{registers}: the fastest form in "
             "float32, on 8 heads of 64 channels, causal where the mechanism can be.\n\n"
             + "\n".join(f"| {' | '.join(cells)} |" for cells in (head, align, *body))
             + f"\n\n*ms* is the time of {first['tokens']:,} tokens in milliseconds. *Share of a product* is the speed at "

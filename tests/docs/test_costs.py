@@ -35,7 +35,7 @@ def test_a_row_becomes_a_line_per_pass(tmp_path):
                 line("attention"))
     assert cells(text) == [["pass", *costs.COLUMNS], ["---", *["---:"] * 5], ["forward", "1,234.5", "30 %", "17.3", "1.24", "15.9"],
                            ["with backward", "3.46", "1 %", "17.3", "1.24", "15.9"]]
-    for words in ("Measured 2026-01-31 on 2 cores with vector registers of 512 bits:", "for 1,024 tokens", "4 if it grows", "16 if with"):
+    for words in ("Measured on 2026-01-31 with 2 cores and vector registers of 512 bits:", "for 1,024 tokens", "4 if it grows", "16 if with"):
         assert words in text
     assert all(f"*{column[0].upper()}{column[1:]}*" in text or f"*{column}*" in text for column in costs.COLUMNS)
 
@@ -44,7 +44,7 @@ def test_forms_without_a_page_of_their_own_stand_on_the_page_of_their_mechanism(
     merged = line("dual_chunk_attention_merged", date="2026-02-01", **{"tokens of definition": 128})
     text = page(tmp_path, "dual_chunk_attention", line("dual_chunk_attention"), merged)
     assert [row[:2] for row in cells(text)[2:]] == [["`dual_chunk_attention`", "forward"], ["`dual_chunk_attention_merged`", "forward"]]
-    assert "Measured 2026-01-31 to 2026-02-01 on" in text
+    assert "Measured from 2026-01-31 to 2026-02-01 with" in text
     assert "for 128 to 1,024 tokens" in text
 
 
@@ -74,7 +74,7 @@ def test_rows_of_different_machines_are_refused(other, tmp_path):
 
 
 def test_without_numba_the_machine_is_told_by_its_cores(tmp_path):
-    assert "on 2 cores: the fastest" in page(tmp_path, "mesa", line("mesa", **{"vector bits": None}))
+    assert "with 2 cores: the fastest" in page(tmp_path, "mesa", line("mesa", **{"vector bits": None}))
 
 
 def test_every_mechanism_that_is_timed_stands_on_one_page():
