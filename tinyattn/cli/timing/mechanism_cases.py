@@ -89,7 +89,8 @@ CASES = (
          lambda q, k, v: {"q1": q, "k1": k, "q2": k, "k2": q, "v": v}, times=2),
     Case("latent_attention_expanded", {"causal": True}, latent),
     Case("latent_attention_absorbed", {"causal": True}, latent),
-    Case("dual_chunk_attention", {"chunk": 2048, "local": 512}),
+    # The definition adds the scores of one pair of channels after the other.
+    Case("dual_chunk_attention", {"chunk": 2048, "local": 512}, defined=256),
     Case("dual_chunk_attention_merged", {"chunk": 2048, "local": 512}),
     Case("multi_head_local_attention", {"window": 256}, seen=lambda length: masks.sliding_window(256)),
     Case("longformer_attention", {"window": 256, "global_tokens": range(64)},
@@ -137,7 +138,7 @@ CASES = (
     Case("generalized_delta_rule", {}, gated("channels", "read", "write"), products=6.5),
     Case("rwkv7", {}, gated("channels", "removal", "rate"), products=6.5),
     Case("log_linear_attention", {}, lambda q, k, v: gated("log_decay")(q, k, v) | {
-        "level_scales": sigmoid(q[..., :1] + np.zeros(1 + (q.shape[-2] - 1).bit_length(), q.dtype))}, products=4),
+        "level_scales": sigmoid(q[..., :1] + np.zeros(1 + (q.shape[-2] - 1).bit_length(), q.dtype))}, products=4, defined=256),
     Case("cosformer", {"causal": True, "max_length": LONG}, products=7),
     # 16 channels have 1 + 16 + 16 x 16 features, so that the state has 273 rows in place of 64.
     Case("based", {"causal": True}, lambda q, k, v: {"q": q[..., :16], "k": k[..., :16], "v": v}, products=9.8),

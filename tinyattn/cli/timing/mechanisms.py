@@ -23,9 +23,8 @@ from tinyattn.cli.timing.table import Table
 
 # The length at which a mechanism is compared with dense attention and with other libraries.
 LENGTH = 2048
-# Seconds after which no further round begins: of the fast form, of the definition, and of a library; so many rounds are run always.
-PATIENCE, PATIENCE_DEFINITION, PATIENCE_PEER = 3.0, 1.5, 10.0
-LEAST = 2
+# Seconds after which no further round begins: of the fast form, of the definition, and of a library.
+PATIENCE, PATIENCE_DEFINITION, PATIENCE_PEER = 1.5, 1.0, 10.0
 
 
 def time_mechanisms(rounds: int, names: Collection[str] = ()) -> Iterator[Line]:
@@ -58,17 +57,17 @@ def machine() -> dict[str, Any]:
 def measured(case: Case, rounds: int, product: float, *, backward: bool) -> Line:
     """Returns the columns of a row that are measured; `product` is the machine's own GFLOP/s."""
     now = partial(call, case, getattr(fastest, case.name), backward=backward)
-    dense = call(CASES[0], fastest.attention, LENGTH, backward=backward)
-    taken = interleaved({"fast": now(LENGTH), "dense": dense, "long": now(LONG)}, rounds, warm_up=1, rest=REST, seconds=PATIENCE,
-                        least=LEAST)
+    short, dense = now(LENGTH), call(CASES[0], fastest.attention, LENGTH, backward=backward)
+    short(), dense(), now(case.defined)()  # the first call of a kernel compiles it
+    taken = interleaved({"fast": short, "dense": dense, "long": now(LONG)}, rounds, warm_up=0, rest=REST, seconds=PATIENCE, least=1)
     defined = call(case, getattr(definitions, case.name), case.defined, backward=backward)
-    beside = interleaved({"fast": now(case.defined), "definition": defined}, rounds, warm_up=1, rest=REST,
-                         seconds=PATIENCE_DEFINITION, least=LEAST)
+    beside = interleaved({"fast": now(case.defined), "definition": defined}, rounds, warm_up=0, rest=REST,
+                         seconds=PATIENCE_DEFINITION, least=1)
     rate = work(case, LONG, backward=backward) / statistics.median(taken["long"]) / 1e9
     return {"ms": 1e3 * statistics.median(taken["fast"]), "tokens": LENGTH, "GFLOP/s": rate, "of the product": rate / product,
             "times definition": ratio(beside["definition"], beside["fast"]), "tokens of definition": case.defined,
             "of dense": ratio(taken["fast"], taken["dense"]), "growth": ratio(taken["long"], taken["fast"]), "long": LONG,
-            "times peers": beside_peers(case, now(LENGTH), rounds, backward=backward),
+            "times peers": beside_peers(case, short, rounds, backward=backward),
             "served by": "definition" if fastest.kernel() is None else "kernel"}
 
 
