@@ -37,7 +37,7 @@ def few(q: Array, kv_heads: int, most: int) -> bool:
 def part_tokens(keys_per_token: int, step: int) -> int:
     """Returns of how many tokens a part of the keys is, a multiple of `step`.
 
-    >>> part_tokens(1 << 16, 3)
+    >>> part_tokens(1 << 14, 3)
     6
     """
     return step * max(1, PART_NUMBERS // max(1, keys_per_token) // step)
