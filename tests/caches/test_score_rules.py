@@ -168,6 +168,19 @@ def test_a_rule_gets_the_positions_that_a_ring_rotates_to():
     np.testing.assert_allclose(np.concatenate(outs, axis=-2), want, rtol=1e-10, atol=1e-11)
 
 
+@pytest.mark.parametrize("policy", [caches.HeavyHitters(3, 2), caches.SnapKV(5, window=2)])
+def test_a_rule_gets_the_positions_of_the_tokens_that_were_kept(policy):
+    cache = caches.EvictingCache(policy)
+    cache.step(*(x[..., :9, :] for x in (Q, K, V)), score=SCORE)
+    held = np.repeat(cache.view()[2], 2, axis=1)
+    assert held.shape[-1] < 9 and (held != held[:, :1]).any()
+    token = slice(9, 10)
+    got = cache.step(*(x[..., token, :] for x in (Q, K, V)), score=SCORE, sinks=SINKS)
+    shown = (np.arange(10) == held[..., None]).any(axis=-2) | (np.arange(10) == 9)
+    want = definitions.attention(Q[..., token, :], K[..., :10, :], V[..., :10, :], mask=shown[..., None, :], score=SCORE, sinks=SINKS)
+    np.testing.assert_allclose(got, want, rtol=1e-10, atol=1e-11)
+
+
 ONLY = "only attention, its grouped forms and streaming_attention take a rule"
 OPTION = f"step: unexpected option 'score'; {ONLY}"
 WEIGHTS = {"w_uk": np.ones((4, 30, 2)), "w_uv": np.ones((4, 30, 5))}
