@@ -10,9 +10,11 @@ from tinyattn import caches, definitions, fastest
 from tinyattn.caches import code_reading
 from tinyattn.caches.factored import FactorCache
 from tinyattn.caches.latent import LatentCache
+from tinyattn.caches.scoring import products, products_with_codes
 from tinyattn.caches.sharded import ShardedCache
 from tinyattn.catalog import find
 from tinyattn.ops import ScoreRule, alibi, masks
+from tinyattn.ops.quantize import dequantize, quantize
 from tinyattn.parallel import threads
 
 RNG = np.random.default_rng
@@ -25,7 +27,7 @@ def rule(s, i, j, p):
 
 
 SCORE = ScoreRule(rule, np.linspace(0.1, 0.4, 4)[:, None, None])
-Q, K, V = (RNG(n).standard_normal((2, heads, LENGTH, width)) for n, (heads, width) in enumerate(((4, 4), (2, 4), (2, 3))))
+Q, K, V = (RNG(n).standard_normal((2, heads, LENGTH, width)) for n, (heads, width) in enumerate(((4, 32), (2, 32), (2, 16))))
 MASK, BIAS = RNG(3).random((2, 4, LENGTH, LENGTH)) < 0.7, RNG(4).standard_normal((2, 4, LENGTH, LENGTH))
 BIAS[..., 2] = -np.inf
 SINKS = np.linspace(-1.0, 1.0, 4)
@@ -40,11 +42,11 @@ OPTIONS = {
 CACHES = {
     "growing": caches.GrowingCache, "fixed": partial(caches.FixedCache, 16), "tokens": partial(caches.TokenCache, fastest.attention),
     "ring": partial(caches.RingCache, WINDOW, slack=LENGTH), "first and last": partial(caches.RingCache, WINDOW, keep_first=2, slack=LENGTH),
-    "paged": lambda: caches.PagePool(32, 2).sequence(), "batch": caches.BatchCache,
-    "batch of pages": lambda: caches.BatchCache(make=caches.PagePool(32, 2).sequence),
+    "paged": lambda: caches.PagePool(16, 4).sequence(), "batch": caches.BatchCache,
+    "batch of pages": lambda: caches.BatchCache(make=caches.PagePool(16, 4).sequence),
     "heavy hitters": partial(caches.EvictingCache, caches.HeavyHitters(LENGTH, LENGTH)),
     "SnapKV": partial(caches.EvictingCache, caches.SnapKV(2 * LENGTH, window=3)),
-    "in codes": partial(caches.QuantizedCache, group=4, residual=2),
+    "in codes": partial(caches.QuantizedCache, group=8, residual=2),
 }
 # What each cache refuses of the options, and in which words.
 OWN = (r"window: this ring's own is 4 tokens, got (3, None)", ("window", "all"))
@@ -122,6 +124,38 @@ def test_readers_of_other_tokens(option, door):
     np.testing.assert_allclose(read, both, rtol=1e-10, atol=1e-11)
 
 
+@pytest.mark.parametrize(("bits", "group", "dtype"), [(8, 2, "float64"), (4, 3, "float32"), (8, 6, "float32"), (4, 1, "float64")])
+def test_products_with_codes_are_those_with_the_numbers(bits, group, dtype):
+    packed = quantize(K[..., :6, :7].astype(dtype), bits=bits, group=group, axis=-2)
+    q = Q[..., :2, :7].astype(dtype)
+    for n in (0, group, 6):
+        keys = packed.rows(0, n)
+        want = q @ np.repeat(dequantize(keys), 2, axis=1).mT
+        np.testing.assert_allclose(products_with_codes(q, keys), want, rtol=0, atol=40 * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("n", [0, 1, 63, 64, 129])
+def test_products_by_blocks_are_the_product(n):
+    keys = RNG(n).standard_normal((2, n, 5))
+    np.testing.assert_allclose(products(Q[0, ..., :5], keys), Q[0, ..., :5] @ np.repeat(keys, 2, axis=0).mT, rtol=0, atol=1e-14)
+
+
+def test_a_window_reads_no_page_before_it_and_later_parts_are_others(monkeypatch, door):
+    monkeypatch.setattr("tinyattn.caches.scoring.PART_NUMBERS", 1)  # a page, or a group, at a time
+    paged, coded = caches.PagePool(16, 4).sequence(), caches.QuantizedCache(group=8, residual=2)
+    k = K.copy()
+    k[..., :4, :] = np.inf
+    paged.append(k, np.where(np.isinf(k[..., :16]), np.nan, V))
+    coded.append(K, V)
+    want = wanted("growing", "window")[..., -4:, :]
+    np.testing.assert_allclose(paged.attend(Q[..., -4:, :], score=SCORE, window=(3, None)), want, rtol=1e-10, atol=1e-11)
+    for options in ({}, {"score": lambda s, i, j: np.where(j == 3.0, np.inf, s)}, {"score": lambda s, i, j: s - np.inf}):
+        got = coded.attend(Q[..., -2:, :], **{"score": SCORE, **options})
+        keys, values, _ = coded.view()
+        np.testing.assert_allclose(got, definitions.attention(Q[..., -2:, :], keys, values, causal=True, **{"score": SCORE, **options}),
+                                   rtol=1e-10, atol=1e-11)
+
+
 def test_a_rule_gets_the_positions_that_a_ring_rotates_to():
     cache, first = caches.RingCache(WINDOW, keep_first=2, rotate=lambda x, positions: x), np.arange(LENGTH) < 2
 
@@ -134,15 +168,28 @@ def test_a_rule_gets_the_positions_that_a_ring_rotates_to():
     np.testing.assert_allclose(np.concatenate(outs, axis=-2), want, rtol=1e-10, atol=1e-11)
 
 
+@pytest.mark.parametrize("policy", [caches.HeavyHitters(3, 2), caches.SnapKV(5, window=2)])
+def test_a_rule_gets_the_positions_of_the_tokens_that_were_kept(policy):
+    cache = caches.EvictingCache(policy)
+    cache.step(*(x[..., :9, :] for x in (Q, K, V)), score=SCORE)
+    held = np.repeat(cache.view()[2], 2, axis=1)
+    assert held.shape[-1] < 9 and (held != held[:, :1]).any()
+    token = slice(9, 10)
+    got = cache.step(*(x[..., token, :] for x in (Q, K, V)), score=SCORE, sinks=SINKS)
+    shown = (np.arange(10) == held[..., None]).any(axis=-2) | (np.arange(10) == 9)
+    want = definitions.attention(Q[..., token, :], K[..., :10, :], V[..., :10, :], mask=shown[..., None, :], score=SCORE, sinks=SINKS)
+    np.testing.assert_allclose(got, want, rtol=1e-10, atol=1e-11)
+
+
 ONLY = "only attention, its grouped forms and streaming_attention take a rule"
 OPTION = f"step: unexpected option 'score'; {ONLY}"
-WEIGHTS = {"w_uk": np.ones((4, 3, 2)), "w_uv": np.ones((4, 3, 5))}
+WEIGHTS = {"w_uk": np.ones((4, 30, 2)), "w_uv": np.ones((4, 30, 5))}
 FACTORS = np.ones((2, 3, LENGTH, 4 + 8))
 WITHOUT = {
     "state": (OPTION, lambda: caches.StateCache().step(Q, K, V, score=SCORE)),
     "states of rows": (OPTION, lambda: caches.BatchCache(make=caches.StateCache).step(Q, K, V, score=SCORE)),
     "another mechanism": (OPTION, lambda: caches.GrowingCache(fastest.sigmoid_attention).step(Q, K, V, score=SCORE)),
-    "latents": (OPTION, lambda: LatentCache().step(Q, K[:, 0, :, :3], K[:, 0, :, :2], score=SCORE, **WEIGHTS)),
+    "latents": (OPTION, lambda: LatentCache().step(Q, K[:, 0, :, :30], K[:, 0, :, :2], score=SCORE, **WEIGHTS)),
     "gates": (f"forgetting_attention: unexpected keyword 'score'; {ONLY}",
               lambda: find("forgetting attention").cache().step(Q, K, V, log_forget=np.zeros((2, 4, LENGTH)), score=SCORE)),
     "factors": (f"tensor_product_attention: unexpected keyword 'score'; {ONLY}",
