@@ -5,8 +5,7 @@ import json
 import shutil
 import threading
 from functools import partial
-from html.parser import HTMLParser
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from itertools import pairwise
 from pathlib import Path
 from urllib.parse import quote_plus, unquote, urlsplit
@@ -14,6 +13,9 @@ from urllib.parse import quote_plus, unquote, urlsplit
 import live
 import numpy as np
 import pytest
+from anchors import Anchors
+from build import Quiet
+from test_questions import GUIDES, ROWS
 
 HTML = Path(__file__).resolve().parents[2] / "build" / "docs" / "html"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -25,11 +27,6 @@ KINDS = ("index", "live", "graph", "laws", "laws/softmax", "guides/index", "guid
          "conventions", "genindex", "_modules/tinyattn/plot")
 TALLEST = 15_000
 PAGES = sorted(path.relative_to(HTML).as_posix() for path in HTML.rglob("*.html") if "_static" not in path.parts)
-
-
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, format, *args):
-        pass
 
 
 @pytest.fixture(scope="module")
@@ -73,19 +70,6 @@ def page(browser, site):
     opened = phone(browser, site)
     yield opened
     opened.close()
-
-
-class Anchors(HTMLParser):
-    def __init__(self, text):
-        super().__init__()
-        self.ids, self.links = set(), []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        given = dict(attrs)
-        self.ids.add(given.get("id"))
-        if tag == "a" and given.get("href"):
-            self.links.append(given["href"])
 
 
 def test_every_link_leads_somewhere(site):
@@ -166,6 +150,16 @@ def test_a_search_finds_the_page_near_the_top(page, site, words, first):
     page.wait_for_function("document.querySelector('.search-summary')?.textContent.startsWith('Search finished')")
     found = page.eval_on_selector_all("#search-results li > a", "all => all.slice(0, 8).map(one => one.textContent)")
     assert any(first in title for title in found), found
+
+
+def test_a_question_as_it_is_typed_leads_to_its_answer_in_two_clicks(page, site):
+    page.goto(f"{site}search.html?q=mask", wait_until="load")
+    page.wait_for_function("Search.hasIndex()")
+    found = {question: page.evaluate("words => Search._performSearch(...Search._parseQuery(words)).reverse().slice(0, 8).map(one => one[0])",
+                                     question.rstrip("?")) for question, *_ in ROWS}
+    answers = {question: {"guides/questions", (GUIDES / more[more.index("(") + 1 : more.index(".md")]).resolve().relative_to(GUIDES.parent).as_posix()}
+               for question, _, more in ROWS}
+    assert {question for question, pages in found.items() if not answers[question] & set(pages)} == set()
 
 
 def test_formulas_are_set(page, site):

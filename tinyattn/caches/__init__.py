@@ -1,6 +1,6 @@
 """Caches: what decoding keeps of the tokens it has seen. All follow one protocol; `tinyattn.catalog.caches` has one row per cache.
 
-| | exact | memory per token | truncate | attends to |
+| cache | exact | memory per token | truncate | attends to |
 |---|---|---|---|---|
 | GrowingCache | yes | kv_heads (head_dim + value_dim) numbers | to any length | all keys |
 | FixedCache | yes | the same, in a buffer made once | to any length | all keys |
