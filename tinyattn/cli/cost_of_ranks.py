@@ -146,7 +146,7 @@ def run(given: argparse.Namespace, shapes: Mapping[str, Shape], in_units: Callab
             for line in lines]
     table(HEADER, rows,
           title=f"{given.length:,} tokens over {given.ranks} ranks in {given.dtype}: {machine.flops:.3g} FLOP/s, "
-                f"{machine.bandwidth:.3g} bytes/s, {machine.latency:.3g} s a message")
+                f"{machine.bandwidth:.3g} bytes/s, {machine.latency:.3g} s per message")
     print()
     here = given.length // given.ranks
     hidden = [f"{line['model']}, {line['scheme']} {line['hidden_from']:,} (here {here:,})" for line in lines if line["hidden_from"]]

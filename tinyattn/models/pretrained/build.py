@@ -202,8 +202,7 @@ class Builder:
         table = self.take(f"{self.names['positions']}.weight", (length, self.width))
         if "token_types" not in self.names:
             return table
-        kinds = self.array(f"{self.names['token_types']}.weight",
-                           (self.config.get("type_vocab_size", 2), self.width))
+        kinds = self.array(f"{self.names['token_types']}.weight", (self.config.get("type_vocab_size", 2), self.width))
         return np.zeros((0, self.width), self.dtype) if table.code == MISSING else table.array(self.dtype) + kinds[0]
 
     def head(self, embedding: Stored) -> Affine:

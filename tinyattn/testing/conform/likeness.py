@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -23,6 +22,7 @@ from tinyattn.testing.conform.failures import Late, Misshaped, Raised
 from tinyattn.testing.conform.report import Finding
 from tinyattn.testing.conform.run import LOOKING, Run
 from tinyattn.testing.conform.script import home
+from tinyattn.testing.conform.shrink import smallest
 from tinyattn.testing.conform.stranger import named_floats
 
 PROBLEMS, GRADIENTS, PATIENCE, SECONDS = 40, 12, 60, 3.0
@@ -154,24 +154,18 @@ def gradient_error(run: Run, row: Row, one: Drawn) -> float:
 
 def shrunk(run: Run, row: Row, one: Drawn, verdict: str, said: str, error_of: Callable[[Run, Row, Drawn], float]) -> tuple[Drawn, str]:
     """Returns the smallest sizes at which the same seed still fails in the same way, and what to say."""
-    tries, going, until = 0, True, time.monotonic() + SECONDS
-    while going and tries < PATIENCE and time.monotonic() < until:
-        going = False
-        for name in ("q_len", "kv_len", "groups", "kv_heads", "head_dim", "value_dim"):
-            have = getattr(one[1], name)
-            for fewer in dict.fromkeys((have // 2, have - 1)):
-                sizes = row.fit(replace(one[1], **{name: max(fewer, 1)}))
-                if sizes == one[1] or tries >= PATIENCE:
-                    continue
-                tries += 1
-                try:
-                    again, text = told(run, row, (one[0], sizes), error_of)
-                except Late:
-                    return one, said
-                if again == verdict:
-                    one, said, going = (one[0], sizes), text, True
-                    break
-    return one, said
+    def smaller(larger: Drawn) -> list[Drawn]:
+        seed, sizes = larger
+        names = ("q_len", "kv_len", "groups", "kv_heads", "head_dim", "value_dim")
+        fewer = [(name, max(count, 1)) for name in names for count in (getattr(sizes, name) // 2, getattr(sizes, name) - 1)]
+        fitting = dict.fromkeys(row.fit(replace(sizes, **{name: count})) for name, count in fewer)
+        return [(seed, other) for other in fitting if other != sizes]
+
+    def failing(other: Drawn) -> str | None:
+        again, text = told(run, row, other, error_of)
+        return text if again == verdict else None
+
+    return smallest(one, said, smaller, failing, SECONDS, PATIENCE)
 
 
 def script_of(run: Run, row: Row, one: Drawn) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -23,6 +24,7 @@ MOST_COMPARED, SHORT = 16, 200
 # Small problems on which a difference of dialect is compared with the known bugs.
 DRAWN = 24
 Judged = list[tuple[Case, str]]
+T = TypeVar("T")
 
 
 def explain(run: Any, question: str, failed: Judged, passed: Judged) -> None:
@@ -76,26 +78,36 @@ def liken(run: Any) -> None:
 
 def shrunk(run: Any, case: Case, said: str, gradients: bool, *, raising: bool = False) -> tuple[Case, str]:
     """Returns the smallest case that still fails, and what it says."""
-    tries, going, until = 0, True, time.monotonic() + SECONDS
-    while going and tries < PATIENCE:
-        going = False
-        for other in smaller(case, run.room):
-            if time.monotonic() > until:
-                break
-            tries += 1
+    def failing(other: Case) -> str | None:
+        try:
+            spent, _, _ = run.tried(other, gradients=gradients)
+        except Misshaped as error:
+            return None if raising else str(error)
+        except Raised as error:
+            return str(error) if raising else None
+        return f"{spent:.3g} budgets" if spent > 1.0 and not raising else None
+
+    return smallest(case, said, lambda one: smaller(one, run.room), failing, SECONDS, PATIENCE)
+
+
+def smallest(one: T, said: str, smaller: Callable[[T], Iterable[T]], failing: Callable[[T], str | None], seconds: float,
+             tries: int) -> tuple[T, str]:
+    """Returns the last of ever smaller cases that still fails, and what it says; `failing` says that, or None for a right one."""
+    until = time.monotonic() + seconds
+    while True:
+        for other in smaller(one):
+            if tries <= 0 or time.monotonic() > until:
+                return one, said
+            tries -= 1
             try:
-                spent, _, _ = run.tried(other, gradients=gradients)
-                worse, text = spent > 1.0 and not raising, f"{spent:.3g} budgets"
-            except Misshaped as error:
-                worse, text = not raising, str(error)
-            except Raised as error:
-                worse, text = raising, str(error)
+                text = failing(other)
             except Late:
-                return case, said
-            if worse:
-                case, said, going = other, text, True
+                return one, said
+            if text is not None:
+                one, said = other, text
                 break
-    return case, said
+        else:
+            return one, said
 
 
 def allowed(run: Any, case: Case) -> float:
