@@ -60,7 +60,8 @@ class Reflections(Scores):
         self.inner = self.inverse * self.beta.mT
         self.lower = np.tril(self.w @ self.keys.mT, -1)
         self.solved = self.inner @ self.w
-        self.met_keys, self.passed = self.keys - self.lower.mT @ self.solved, np.eye(q.shape[-1], dtype=q.dtype) - self.solved.mT @ self.w
+        self.met_keys = self.keys - self.lower.mT @ self.solved
+        self.passed = np.eye(q.shape[-1], dtype=q.dtype) - self.solved.mT @ self.w
         self.d_chunks = [np.zeros_like(x) for x in (self.keys, self.w, self.inner, self.lower, self.met_keys, self.passed)]
         self.d_sums = None if self.gates is None else np.zeros(self.gates.shape)
 
@@ -93,7 +94,8 @@ class Reflections(Scores):
     def pull(self, rows: slice, keys: slice, d_scores: Array) -> None:
         heads, count, stop = d_scores.shape
         positions = np.arange(rows.start, rows.stop) + self.first
-        d_z, (d_keys, d_w, d_inner, d_lower, d_met_keys, d_passed) = np.zeros((heads * count, self.q.shape[-1]), self.q.dtype), self.d_chunks
+        d_z = np.zeros((heads * count, self.q.shape[-1]), self.q.dtype)
+        d_keys, d_w, d_inner, d_lower, d_met_keys, d_passed = self.d_chunks
         if self.d_sums is not None:
             self.d_sums[:, positions] += d_scores.sum(axis=-1)
             self.d_sums[:, :stop] -= d_scores.sum(axis=1)

@@ -13,7 +13,7 @@ from tinyattn.ops.masks.pattern import Pattern, band
 from tinyattn.ops.types import Array
 
 # Bytes of the scores that are made at a time, which should stay in a core's own cache; at least LEAST rows, for the products.
-PART_BYTES, LEAST = 1 << 20, 16
+PART_BYTES, LEAST = 1 << 19, 16
 
 
 class Block(NamedTuple):
