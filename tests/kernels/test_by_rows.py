@@ -49,6 +49,25 @@ def test_blocks_of_few_rows_give_the_same(name, monkeypatch):
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11)
 
 
+@pytest.mark.parametrize("tables", [("q_relative",), ("k_relative",), ("q_relative", "k_relative")], ids=" ".join)
+@pytest.mark.parametrize("q_len", [1, 13, 29])
+def test_distances_of_any_kind_are_read(q_len, tables, monkeypatch):
+    arrays, options = arguments("disentangled_attention", 29)
+    arrays = {n: x[:, -q_len:] if n == "q" else x for n, x in arrays.items() if n in ("q", "k", "v", *tables)}
+    alike = options["distance"][-q_len:]
+    apart = alike.copy()
+    apart[-1, 20] = 0  # one pair that its diagonal does not tell
+    for distance in (alike, apart, RNG(0).integers(0, 6, alike.shape)):
+        given = options | {"distance": distance, "window": (9, 0)}
+        want = slopes(definitions.disentangled_attention, arrays, given)
+        with monkeypatch.context() as few:
+            few.setattr(BLOCKS, "PART_BYTES", 1)
+            few.setattr(BLOCKS, "LEAST", 5)
+            got = slopes(kernels.disentangled_attention, arrays, given)
+        for a, b in zip(got, want, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11)
+
+
 @pytest.mark.parametrize("options", [{"window": (5, 2)}, {"window": (4, 0)}, {"mask": masks.strided(3) | masks.first(2)}, {"sinks": np.array([0.5, -np.inf])},
                                      {"bias": RNG(1).standard_normal((45, 45)), "softcap": 2.0}, {"bias": np.where(np.arange(45) == 3, np.inf, 0.0)},
                                      {"mask": RNG(2).random((2, 1, 45)) < 0.5, "bias": RNG(3).standard_normal((2, 1, 1))}], ids=lambda o: "-".join(o))

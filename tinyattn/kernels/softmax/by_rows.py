@@ -13,7 +13,7 @@ import numpy as np
 
 from tinyattn.engine.primitive import primitive
 from tinyattn.kernels.softmax.row_blocks import blocks, tasks, widened
-from tinyattn.kernels.softmax.row_scores import Call, Scores, Task, fold, pairs, valued
+from tinyattn.kernels.softmax.row_scores import Call, Scores, Task, columns, fold, pairs, valued
 from tinyattn.kernels.tiles.once import once
 from tinyattn.kernels.tiles.seen import sides_of
 from tinyattn.kernels.tiles.threads import each
@@ -82,12 +82,13 @@ def _(d_out: Array, saved: Any) -> dict[str, Array | None]:
         task = every[n]
         head, kv_head = task.places()
         scores, values = call.scores(q[head], k[kv_head], parts_of(own, task, call), call), v[kv_head]
+        turned = columns(values)
         for rows, keys, capped, shown in blocks(task, scores, call, bias, full):
             given, logs = d_out[head][:, rows], lse[head][:, rows]
             with np.errstate(all="ignore"):
                 shown -= np.where(logs == -np.inf, 0, logs)[..., None]
                 weights = np.exp(shown, out=shown)
-                d_mixed = pairs(given, values[:, keys])
+                d_mixed = pairs(given, turned[..., keys])
                 d_v[kv_head][:, keys] += fold(scores.mixed_after(weights), len(values)).mT @ fold(given, len(values))
                 d_scores = scores.pull_after(d_mixed, weights)
                 delta = np.vecdot(weights, d_scores)

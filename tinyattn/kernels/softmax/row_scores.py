@@ -35,9 +35,14 @@ def fold(x: Array, kv_heads: int) -> Array:
     return x.reshape(kv_heads, len(x) // max(kv_heads, 1) * x.shape[1], x.shape[2])
 
 
-def pairs(q: Array, k: Array) -> Array:
-    """Returns the products (heads, rows, j) of queries (heads, rows, d) and keys (kv_heads, j, d)."""
-    return (fold(q, len(k)) @ k.mT).reshape(*q.shape[:2], k.shape[1])
+def columns(x: Array) -> Array:
+    """Returns rows (kv_heads, j, d) as (kv_heads, d, j) that stand side by side: products of few rows read them twice as fast."""
+    return np.ascontiguousarray(x.mT)
+
+
+def pairs(q: Array, keys: Array) -> Array:
+    """Returns the products (heads, rows, j) of queries (heads, rows, d) and the columns of keys (kv_heads, d, j)."""
+    return (fold(q, len(keys)) @ keys).reshape(*q.shape[:2], keys.shape[-1])
 
 
 def valued(weights: Array, values: Array) -> Array:
@@ -71,13 +76,13 @@ class Scores:
     together: ClassVar[bool] = False
 
     def __init__(self, q: Array, k: Array, own: tuple[Any, ...], call: Call) -> None:
-        self.q, self.k, self.own, self.call = q, k, own, call
+        self.q, self.k, self.own, self.call, self.columns = q, k, own, call, columns(k)
         self.d_q, self.d_k = np.zeros_like(q), np.zeros_like(k)
         self.d_own: list[Any] = [None if x is None else np.zeros_like(x) for x in own]
 
     def made(self, rows: slice, keys: slice) -> Array:
         """Returns the scores (heads, rows, keys) before the cap, in an array of its own."""
-        return pairs(self.q[:, rows] * self.q.dtype.type(self.call.scale), self.k[:, keys])
+        return pairs(self.q[:, rows] * self.q.dtype.type(self.call.scale), self.columns[..., keys])
 
     def pull(self, rows: slice, keys: slice, d_scores: Array) -> None:
         """Adds what a gradient of these scores gives to the gradients of all arrays; they are those that were made last."""

@@ -10,7 +10,7 @@ import numpy as np
 from tinyattn.engine.primitive import primitive
 from tinyattn.kernels.exact.primitive import Options, blank_hidden
 from tinyattn.kernels.softmax.row_blocks import blocks, tasks, widened
-from tinyattn.kernels.softmax.row_scores import Call, Scores, fold, pairs, valued
+from tinyattn.kernels.softmax.row_scores import Call, Scores, columns, fold, pairs, valued
 from tinyattn.kernels.tiles.rows import again
 from tinyattn.kernels.tiles.threads import each
 from tinyattn.ops.bias import Bias
@@ -86,9 +86,10 @@ def _(d_outs: tuple[Array, Array], saved: Any) -> dict[str, Array]:
     def run(n: int) -> None:
         head, kv_head = every[n].places()
         scores, values = Scores(q[head], k[kv_head], (), call), v[kv_head]
+        turned = columns(values)
         for rows, keys, capped, shown in blocks(every[n], scores, call, bias, full):
             given = d_out[head][:, rows]
-            weights, d_scores = weighing.backward(shown, rest[head][:, rows], pairs(given, values[:, keys]), d_rest[head][:, rows])
+            weights, d_scores = weighing.backward(shown, rest[head][:, rows], pairs(given, turned[..., keys]), d_rest[head][:, rows])
             d_v[kv_head][:, keys] += fold(weights, len(values)).mT @ fold(given, len(values))
             if call.softcap is not None:
                 d_scores *= 1 - (capped / call.softcap) ** 2
