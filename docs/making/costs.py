@@ -56,10 +56,12 @@ def table(row: Row, file: Path = FILE) -> str:
     lines = [line for line in measured(file) if line["mechanism"] in names(row)]
     if not lines:
         return ""
+    timed = {line["mechanism"] for line in lines}
     if len({(line["cores"], line["vector bits"], line["tokens"], line["long"]) for line in lines}) > 1:
+        anew = f"tinyattn time mechanisms --only {','.join(sorted(timed))} --json docs/measured/{file.name}"
         raise ValueError(f"the rows of {row.name} in {file.name} were measured on different machines or at different lengths; "
-                         f"measure them anew: tinyattn time mechanisms --only {','.join(sorted(names(row)))} --json {file.name}")
-    first, several = lines[0], len({(line["mechanism"], line["variant"]) for line in lines}) > 1
+                         f"measure them anew: {anew}")
+    first, several = lines[0], len({called(line) for line in lines}) > 1
     head = [*(["form"] if several else []), "pass", *COLUMNS]
     align = ["---"] * (len(head) - len(COLUMNS)) + ["---:"] * len(COLUMNS)
     body = [[*([called(line)] if several else []), line["pass"], *figures(line)] for line in lines]
