@@ -23,14 +23,24 @@ SHELVES = {"general": "Laws of many mechanisms", "softmax": "Laws of softmax att
            "spatial": "Laws of attention on images", "positions": "Laws of positions"}
 
 
-def readable(name: str) -> str:
-    """Returns a name as a title.
+# Names and compounds whose spelling in the field is not that of a Python name.
+SPELT = {"bigbird": "BigBird", "cosformer": "cosFormer", "deepseek": "DeepSeek", "delta product": "DeltaProduct",
+         "grouped query": "grouped-query", "llm": "LLM", "log linear": "log-linear", "lse": "LSE", "lsh": "LSH",
+         "mlstm": "mLSTM", "multi head": "multi-head", "multi query": "multi-query", "nystrom": "Nyström",
+         "path": "PaTH", "qk": "QK", "rotary 2d": "rotary 2D", "rwkv6": "RWKV-6", "rwkv7": "RWKV-7",
+         "stick breaking": "stick-breaking", "streaming llm": "StreamingLLM", "talking heads": "talking-heads",
+         "top k": "top-k"}
 
-    >>> readable("multi_head_attention")
-    'Multi head attention'
+
+def readable(name: str) -> str:
+    """Returns a name as a title, in the spelling of the field.
+
+    >>> readable("multi_head_attention"), readable("rwkv7"), readable("mlstm")
+    ('Multi-head attention', 'RWKV-7', 'mLSTM')
     """
-    words = name.replace("_", " ").capitalize()
-    return re.sub(r"\b(qk|lse|lsh|llm)\b", lambda found: found[1].upper(), words, flags=re.I)
+    known = "|".join(sorted(SPELT, key=len, reverse=True))
+    title = re.sub(rf"\b({known})\b", lambda found: SPELT[found[1]], name.replace("_", " "))
+    return title if title.partition(" ")[0].lower() != title.partition(" ")[0] else title[0].upper() + title[1:]
 
 
 @dataclass(frozen=True, eq=False)
