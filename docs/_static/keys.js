@@ -10,3 +10,13 @@ for (const label of document.querySelectorAll("label[for^='toctree-checkbox'], l
     label.click();
   });
 }
+
+// A long name in a table may break after a dot or an underscore, and nowhere else.
+for (const code of document.querySelectorAll("table.docutils td code")) {
+  const walk = document.createTreeWalker(code, NodeFilter.SHOW_TEXT), texts = [];
+  while (walk.nextNode()) texts.push(walk.currentNode);
+  for (const text of texts) {
+    const parts = text.data.split(/(?<=[._(,])(?=\w)/);
+    text.replaceWith(...parts.flatMap((part, at) => (at ? [document.createElement("wbr"), part] : [part])));
+  }
+}

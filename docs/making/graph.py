@@ -120,18 +120,31 @@ def laws_of(row: Row, numbered: list[tuple[int, Edge]]) -> str:
             f"{listed}{named or ('' if own else '<p>No law ties it to another mechanism.</p>')}</section>")
 
 
+def choices(found: list[Family]) -> str:
+    """Returns a list from which one mechanism is chosen, its families as groups; the page's script shows it."""
+    groups = "".join(f'<optgroup label="{family.name}">{"".join(f"<option>{row.name}</option>" for row in family.rows)}</optgroup>'
+                     for family in found)
+    return (f'<div class="focus" hidden><label>mechanism <select><option value="">choose one</option>{groups}</select></label>'
+            f'<button type="button" aria-pressed="false" disabled>show only what it is tied to</button></div>')
+
+
 def markup() -> str:
-    """Returns the legend, the families as trees, the place where the laws of a chosen mechanism are shown, and all laws."""
+    """Returns the legend, the families as trees, the place where the laws of a chosen mechanism are shown, and all laws.
+
+    A family folds. The page's script folds all trees on a phone; the laws are folded until a reader opens them.
+    """
     above, numbered, found = parents(), list(enumerate(edges())), families()
     legend = "".join(f'<li class="{kind.replace(" ", "-")}"><strong>{kind}</strong>: {html.escape(means)}</li>'
                      for kind, means in KINDS.items())
     buttons = "".join(f'<button type="button" data-family="{name}" aria-pressed="{str(not name).lower()}">{name or "all"}</button>'
                       for name in ("", *(family.name for family in found)))
-    groups = "".join(f'<section class="family" data-family="{family.name}"><h3>{family.name.capitalize()}</h3>'
-                     f"<p>{html.escape(family.says)}</p>{tree(family, above)}</section>" for family in found)
-    laws = "".join(f'<section data-family="{family.name}"><h3>Laws of the family {family.name}</h3>'
-                   f"{''.join(laws_of(row, numbered) for row in family.rows)}</section>" for family in found)
-    return (f'<ul class="legend">{legend}</ul><div class="families" role="group" aria-label="families shown" hidden>{buttons}</div>'
+    groups = "".join(f'<details class="family" data-family="{family.name}" open><summary><h3>{family.name.capitalize()}</h3> '
+                     f"<span>{html.escape(family.says)} ({len(family.rows)})</span></summary>{tree(family, above)}</details>"
+                     for family in found)
+    laws = "".join(f'<details data-family="{family.name}"><summary><h3>Laws of the family {family.name}</h3></summary>'
+                   f"{''.join(laws_of(row, numbered) for row in family.rows)}</details>" for family in found)
+    return (f'<ul class="legend">{legend}</ul>{choices(found)}'
+            f'<div class="families" role="group" aria-label="families shown" hidden>{buttons}</div>'
             f'<div class="graphed"><div class="graph">{groups}</div><div class="chosen-laws" tabindex="0" role="region" '
             f'aria-label="laws of the chosen mechanism" hidden><p id="edge-said" aria-live="polite">Choose a mechanism: its laws are '
             f'listed here, and those that it is tied to are marked.</p><ul></ul></div></div>'

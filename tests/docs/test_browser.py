@@ -5,8 +5,7 @@ import json
 import shutil
 import threading
 from functools import partial
-from html.parser import HTMLParser
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from itertools import pairwise
 from pathlib import Path
 from urllib.parse import quote_plus, unquote, urlsplit
@@ -14,6 +13,9 @@ from urllib.parse import quote_plus, unquote, urlsplit
 import live
 import numpy as np
 import pytest
+from anchors import Anchors
+from build import Quiet
+from test_questions import GUIDES, ROWS
 
 HTML = Path(__file__).resolve().parents[2] / "build" / "docs" / "html"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -25,11 +27,6 @@ KINDS = ("index", "live", "graph", "laws", "laws/softmax", "guides/index", "guid
          "conventions", "genindex", "_modules/tinyattn/plot")
 TALLEST = 15_000
 PAGES = sorted(path.relative_to(HTML).as_posix() for path in HTML.rglob("*.html") if "_static" not in path.parts)
-
-
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, format, *args):
-        pass
 
 
 @pytest.fixture(scope="module")
@@ -73,19 +70,6 @@ def page(browser, site):
     opened = phone(browser, site)
     yield opened
     opened.close()
-
-
-class Anchors(HTMLParser):
-    def __init__(self, text):
-        super().__init__()
-        self.ids, self.links = set(), []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        given = dict(attrs)
-        self.ids.add(given.get("id"))
-        if tag == "a" and given.get("href"):
-            self.links.append(given["href"])
 
 
 def test_every_link_leads_somewhere(site):
@@ -168,22 +152,41 @@ def test_a_search_finds_the_page_near_the_top(page, site, words, first):
     assert any(first in title for title in found), found
 
 
+def test_a_question_as_it_is_typed_leads_to_its_answer_in_two_clicks(page, site):
+    page.goto(f"{site}search.html?q=mask", wait_until="load")
+    page.wait_for_function("Search.hasIndex()")
+    found = {question: page.evaluate("words => Search._performSearch(...Search._parseQuery(words)).reverse().slice(0, 8).map(one => one[0])",
+                                     question.rstrip("?")) for question, *_ in ROWS}
+    answers = {question: {"guides/questions", (GUIDES / more[more.index("(") + 1 : more.index(".md")]).resolve().relative_to(GUIDES.parent).as_posix()}
+               for question, _, more in ROWS}
+    assert {question for question, pages in found.items() if not answers[question] & set(pages)} == set()
+
+
 def test_formulas_are_set(page, site):
     page.goto(site + "mechanisms/attention.html")
     page.wait_for_selector("mjx-container[jax=CHTML] mjx-math", state="attached")
-    assert not page.query_selector("mjx-merror")
-    assert not page.troubles
+    assert page.query_selector("mjx-merror") is None and not page.troubles
 
 
 def test_a_mechanism_chosen_in_the_graph_shows_its_own_laws(page, site):
-    page.goto(site + "graph.html")
-    page.locator(".graph a[data-name=delta_rule]").first.focus()
-    page.keyboard.press("Enter")
+    page.goto(site + "graph.html#laws-of-mesa")
+    assert page.locator(".edges details[open]").count() == page.locator("#laws-of-mesa:visible").count() == 1  # a link unfolds its target
+    page.goto(site + "graph.html?again")
+    assert page.evaluate("document.documentElement.scrollHeight") < 4_000  # on a phone everything is folded
+    page.locator(".graph details:has(.node[data-name=delta_rule]) summary").press("Enter")
+    page.locator(".graph .node[data-name=delta_rule]").press("Enter")
     ends = page.eval_on_selector_all(".chosen-laws .edge", "all => all.map(one => one.dataset.ends.split(' '))")
     tied = {name for pair in ends for name in pair} - {"delta_rule"}
     assert page.inner_text("#edge-said") == f"delta_rule: {len(ends)} laws tie it to {len(tied)} other mechanisms."
     assert set(page.eval_on_selector_all(".graph .tied", "all => all.map(one => one.dataset.name)")) == tied
     page.wait_for_function("document.getElementById('edge-said').getBoundingClientRect().bottom <= innerHeight")  # the page scrolls smoothly
+    page.locator(".focus button").press("Enter")
+    visible = set(page.locator(".graph .node:visible").all_inner_texts())
+    assert visible >= tied | {"delta_rule"} and "axial_attention" not in visible
+    page.select_option(".focus select", "axial_attention")
+    assert page.inner_text("#edge-said").startswith("axial_attention: ")
+    assert {"axial_attention"} < set(page.locator(".graph .node:visible").all_inner_texts()) != visible
+    page.set_viewport_size({"width": 1280, "height": 800})
     page.locator(".families [data-family=grid]").press("Enter")
     assert page.locator(".graph .family:visible h3").all_inner_texts() == ["Grid"]
     assert page.eval_on_selector_all(".families [aria-pressed=true]", "all => all.map(one => one.textContent)") == ["grid"]
@@ -216,15 +219,11 @@ def test_the_first_picture_is_what_the_browser_computes(running):
     assert not running.troubles
 
 
-def settings(page) -> dict:
-    return json.loads(page.evaluate("JSON.stringify(settings())"))
-
-
 def test_numbers_are_those_of_the_library_for_every_mechanism(running):
     names = running.eval_on_selector_all("select[name=mechanism] option", "all => all.map(one => one.value)")
     for name in names:
         running.select_option("select[name=mechanism]", name)
-        there, here = running.evaluate("numbers"), live.compute(settings(running))
+        there, here = running.evaluate("numbers"), live.compute(json.loads(running.evaluate("JSON.stringify(settings())")))
         assert running.evaluate("document.getElementById('state').className") == "", running.inner_text("#state")
         assert (there["words"], there["cache_bytes"]) == (here["words"], here["cache_bytes"])
         for part in ("weights", "norms"):

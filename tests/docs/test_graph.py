@@ -18,11 +18,12 @@ def markup(monkeypatch):
 
 
 def test_every_mechanism_stands_once_in_the_tree_of_its_family(markup):
-    trees = re.findall(r'<section class="family" data-family="(\w+)">(.*?)</section>', markup)
+    trees = re.findall(r'<details class="family" data-family="(\w+)" open>(.*?)</details>', markup)
     assert [name for name, _ in trees] == [family.name for family in graph.families()]
     for (_, tree), family in zip(trees, graph.families(), strict=True):
         assert sorted(re.findall(r'class="node"[^>]*>(\w+)<', tree)) == sorted(row.name for row in family.rows)
     assert [row for family in graph.families() for row in family.rows] == list(ROWS)
+    assert re.findall(r"<option>(\w+)<", markup) == [row.name for row in ROWS]
 
 
 def test_a_law_ties_each_mechanism_to_the_one_above_it_one_step_nearer_to_a_root():

@@ -63,10 +63,14 @@ def test_files_that_the_reading_path_names_are_there() -> None:
 
 
 @pytest.mark.parametrize("path", CHAPTERS, ids=[path.stem for path in CHAPTERS])
-def test_the_cells_of_a_chapter_run(path) -> None:
+def test_the_cells_of_a_chapter_run_and_show_the_pictures_that_they_draw(path) -> None:
+    import matplotlib.pyplot as plt
     known: dict[str, object] = {}
     for cell in blocks(path.read_text(), r"\{code-cell\} ipython3"):
         exec("\n".join(line for line in cell.splitlines() if not line.startswith("%") and "page.mplstyle" not in line), known)
+        shown = [bool(plt.figure(number).axes) for number in plt.get_fignums()]  # what the notebook shows below the cell
+        assert shown == [True] * bool(re.search(r"\bplot\.\w+\(|plt\.(?:subplots|gcf)\(", cell)), cell
+        plt.close("all")
 
 
 @pytest.mark.parametrize(("title", "parts", "text"), exercises(), ids=[title for title, *_ in exercises()])

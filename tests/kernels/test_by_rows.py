@@ -9,7 +9,7 @@ import pytest
 from tinyattn import definitions, kernels, vjp
 from tinyattn.ops import masks
 
-ROWS = sys.modules["tinyattn.kernels.softmax.by_rows"]
+BLOCKS = sys.modules["tinyattn.kernels.softmax.row_blocks"]
 RNG = np.random.default_rng
 
 
@@ -41,8 +41,8 @@ def slopes(f, arrays, options):
 def test_blocks_of_few_rows_give_the_same(name, monkeypatch):
     arrays, options = arguments(name, 45)
     want = slopes(getattr(definitions, name), arrays, options)
-    monkeypatch.setattr(ROWS, "PART_BYTES", 1)
-    monkeypatch.setattr(ROWS, "LEAST", 7)
+    monkeypatch.setattr(BLOCKS, "PART_BYTES", 1)
+    monkeypatch.setattr(BLOCKS, "LEAST", 7)
     if name == "path_attention":
         monkeypatch.setattr(sys.modules["tinyattn.kernels.softmax.path"], "CHUNK", 4)
     for a, b in zip(slopes(getattr(kernels, name), arrays, options), want, strict=True):
@@ -60,7 +60,7 @@ def test_options_reach_every_block(name, options, monkeypatch):
     options = given | {"causal": False} | options
     arrays |= {n: options.pop(n) for n in ("sinks", "bias") if n in options and np.isfinite(options[n]).all()}
     want = slopes(getattr(definitions, name), arrays, options)
-    monkeypatch.setattr(ROWS, "PART_BYTES", 1)
+    monkeypatch.setattr(BLOCKS, "PART_BYTES", 1)
     for a, b in zip(slopes(getattr(kernels, name), arrays, options), want, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11)
 

@@ -18,7 +18,14 @@ CALLS = {
     "nystrom_attention": {"landmarks": 32}, "block_mixture_attention": {"block": 512, "keep": 4},
     "native_sparse_attention": {"block": 64, "selected": 4, "window": 128, "gates": np.full((HEADS, LENGTH, 3), 0.5, np.float32)},
     "retention": {"log_decay": np.array([-0.1, -0.2], np.float32)},
+    "longformer_attention": {"window": 100, "global_tokens": range(5)},
+    "block_sparse_attention": {"blocks": (np.arange(512) - np.arange(512)[:, None]) % 64 == 0, "q_block": 64, "kv_block": 64},
+    "linformer_attention": dict.fromkeys(("project_k", "project_v"), np.full((64, LENGTH), 1.0 / LENGTH, np.float32)),
+    "lsh_attention": {"rotations": np.random.default_rng(1).standard_normal((4, DIM, 64), np.float32), "chunk": 64, "causal": True},
 }
+# Mechanisms that take other arrays than q, k and v.
+OWN = {"longformer_attention": lambda q, k, v: {"q": q, "k": k, "v": v, "q_global": q, "k_global": k, "v_global": v},
+       "lsh_attention": lambda q, k, v: {"qk": q, "v": v}}
 
 
 @pytest.mark.parametrize("name", CALLS)
@@ -26,7 +33,8 @@ def test_a_long_text_takes_little_beside_its_arrays(name):
     x = np.random.default_rng(0).standard_normal((HEADS, LENGTH, DIM), np.float32)
 
     def slopes(tree):
-        out, pull = vjp(lambda t: getattr(kernels, name)(*t, **CALLS[name]), tree)
+        arrays = OWN.get(name, lambda q, k, v: {"q": q, "k": k, "v": v})
+        out, pull = vjp(lambda t: getattr(kernels, name)(**arrays(*t), **CALLS[name]), tree)
         return pull(out)
 
     slopes((x, x, x))  # what is compiled, and what is kept for the next call, does not count

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from tinyattn import definitions
 from tinyattn.caches.checks import check_function
+from tinyattn.ops.signature import WITH_RULES
 
 
 class Names(NamedTuple):
@@ -48,6 +49,8 @@ def check_options(method: str, options: Mapping[str, Any], names: Names) -> None
             raise TypeError(f"{method}: {name} is set by the cache itself, which reads causally behind the tokens that it holds; "
                             f"leave it out")
         if names.known is not None and name not in names.known:
+            if name == "score":
+                raise TypeError(f"{method}: unexpected option 'score'; {WITH_RULES}")
             near = get_close_matches(name, names.known, n=1)
             hint = f"did you mean {near[0]}?" if near else f"this cache takes {', '.join(sorted(names.known)) or 'none'}"
             raise TypeError(f"{method}: unexpected option {name!r}; {hint}")

@@ -59,6 +59,12 @@ def test_blocks_tell_the_truth_about_the_dense_array(name, q_len, kv_len, q_bloc
         assert said == truth or (said == PARTIAL and name not in EXACT)
 
 
+def test_blocks_of_an_own_predicate_have_its_leading_axes():
+    heads = Pattern(lambda i, j: (i - j) % np.array([1, 2, 3])[:, None, None] == 0)
+    for pattern in (heads, ~heads, heads & masks.causal(), masks.first(1) | heads):
+        assert pattern.blocks(5, 7, 2, 3).shape == (3, 3, 3)
+
+
 @given(q_len=LENGTHS, kv_len=LENGTHS, a=st.sampled_from(sorted(CASES)), b=st.sampled_from(sorted(CASES)))
 def test_patterns_are_sets(q_len, kv_len, a, b):
     p, r = CASES[a][0], CASES[b][0]

@@ -60,14 +60,14 @@ class Tables(Scores):
             self.of_keys = (k * self.scale) @ self.of_q.mT  # (heads, j, rows of the table)
             self.d_of_keys = np.zeros_like(self.of_keys)
 
-    def places_of(self, rows: slice, stop: int) -> tuple[Array, Array]:
+    def places_of(self, rows: slice, keys: slice) -> tuple[Array, Array]:
         """Returns where the pairs of these queries and keys stand in flat products of the queries, and of the keys, with all rows."""
-        n = self.distance[rows, :stop]
+        n = self.distance[rows, keys]
         count = [0 if table is None else table.shape[1] for table in (self.of_k, self.of_q)]
-        return np.arange(len(n))[:, None] * count[0] + n, np.arange(stop) * count[1] + n
+        return np.arange(len(n))[:, None] * count[0] + n, np.arange(keys.start, keys.stop) * count[1] + n
 
-    def made(self, rows: slice, stop: int) -> Array:
-        scores, (by_query, by_key) = super().made(rows, stop), self.places_of(rows, stop)
+    def made(self, rows: slice, keys: slice) -> Array:
+        scores, (by_query, by_key) = super().made(rows, keys), self.places_of(rows, keys)
         for h in range(len(scores)):
             if self.of_k is not None:
                 scores[h] += np.take((self.q[h, rows] * self.scale) @ self.of_k[h].T, by_query)
@@ -75,9 +75,9 @@ class Tables(Scores):
                 scores[h] += np.take(self.of_keys[h], by_key)
         return scores
 
-    def pull(self, rows: slice, stop: int, d_scores: Array) -> None:
-        super().pull(rows, stop, d_scores)
-        by_query, by_key = self.places_of(rows, stop)
+    def pull(self, rows: slice, keys: slice, d_scores: Array) -> None:
+        super().pull(rows, keys, d_scores)
+        by_query, by_key = self.places_of(rows, keys)
         for h in range(len(d_scores)):
             if self.of_k is not None:
                 shape = rows.stop - rows.start, self.of_k.shape[1]

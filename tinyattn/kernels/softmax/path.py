@@ -67,8 +67,8 @@ class Reflections(Scores):
         queries, keys = task.places()
         return keys, keys, queries
 
-    def made(self, rows: slice, stop: int) -> Array:
-        heads, count = len(self.q), rows.stop - rows.start
+    def made(self, rows: slice, keys: slice) -> Array:
+        stop, heads, count = keys.stop, len(self.q), rows.stop - rows.start
         positions = np.arange(rows.start, rows.stop) + self.first
         scores = np.zeros((heads, count, stop), self.q.dtype)
         z, self.trail = fold(self.q[:, rows] * self.scale, 1)[0], []
@@ -88,8 +88,8 @@ class Reflections(Scores):
             forget(scores, self.gates, positions)
         return scores
 
-    def pull(self, rows: slice, stop: int, d_scores: Array) -> None:
-        heads, count = d_scores.shape[:2]
+    def pull(self, rows: slice, keys: slice, d_scores: Array) -> None:
+        heads, count, stop = d_scores.shape
         positions = np.arange(rows.start, rows.stop) + self.first
         d_z, d_w = np.zeros((heads * count, self.q.shape[-1]), self.q.dtype), self.d_own[0][0]
         if self.d_sums is not None:

@@ -1,4 +1,4 @@
-"""What stands around a kernel, head by head over threads: rows turned by positions, partial results merged, rows replaced."""
+"""What stands around a kernel, head by head over threads: rows turned by positions, results merged, rows replaced or sorted."""
 
 from __future__ import annotations
 
@@ -139,26 +139,19 @@ def _(d_out: Array, rows: Any) -> dict[str, Array]:
     return {"x": d_x, "y": d_out[..., rows, :]}
 
 
-def sorted_in_numpy(x: Array, order: Array) -> Array:
-    """Returns the same by functions that have rules."""
-    return np.take_along_axis(x, np.broadcast_to(order[..., None], (*order.shape, x.shape[-1])), axis=-2)
-
-
-@again(sorted_in_numpy)
-@primitive
-def in_order(x: Array, order: Array) -> tuple[Array, Any]:
-    """Returns the rows of x (..., length, width) in an order of their own for each head; order (..., length)."""
-    return rearranged(x, order), np.argsort(order, axis=-1)
-
-
-@in_order.backward
-def _(d_out: Array, back: Any) -> dict[str, Array]:
-    return {"x": rearranged(d_out, back)}
-
-
 def rearranged(x: Array, order: Array) -> Array:
-    """Returns the rows of each head in another order."""
+    """Returns the rows of x (..., length, width) in an order of their own for each head; order (..., length)."""
     out = np.empty(x.shape, x.dtype)
     heads, orders, outs = by_head(x), by_head(order, 1), by_head(out)
     each(lambda n: np.take(heads[n], orders[n], axis=0, out=outs[n], mode="clip"), len(heads), x.size)
     return out
+
+
+def add_rearranged(total: Array, order: Array, x: Array) -> None:
+    """Adds the rows of x, which stand in the order that `rearranged` gave them, to the rows of `total` that they were."""
+    heads, orders, totals = by_head(x), by_head(order, 1), by_head(total)
+
+    def task(n: int) -> None:
+        totals[n][orders[n]] += heads[n]
+
+    each(task, len(heads), x.size)
