@@ -16,9 +16,10 @@ from tinyattn.layers.mixed import same
 from tinyattn.layers.norm import RMSNorm
 from tinyattn.layers.trained_attention import TrainedAttention
 from tinyattn.layers.trained_latent import TrainedLatent
-from tinyattn.models.pretrained.build import FULL, Builder, cut
+from tinyattn.models.pretrained.build import FULL, Builder
 from tinyattn.models.pretrained.families import ATTENTION_ONLY, FAMILIES
 from tinyattn.models.pretrained.load import checked_dtype, read_json
+from tinyattn.models.pretrained.parts import cut
 from tinyattn.models.pretrained.scaling import frequencies_of, parameters_of
 from tinyattn.ops.checks import whole
 from tinyattn.ops.files.shards import read_folder
