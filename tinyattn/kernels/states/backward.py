@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinyattn.kernels.states.chunk import end_of_chunk
+from tinyattn.kernels.states.chunk import add_tokens, end_of_chunk, through_keys, through_reads, through_scores, through_state
 from tinyattn.kernels.states.correcting import correction_gradients
 from tinyattn.kernels.states.fading import decay_gradient, fade, fill_fading, flow_of
 from tinyattn.kernels.states.features import before_features, load_features, mapped_dim
@@ -96,7 +96,6 @@ def backward(counter, sizes, scale, feature, waves, q, q_at, q_step, k, k_at, k_
     states, starts = np.zeros(most * size, q.dtype), np.zeros(most + 1, np.int64)
     totals = np.zeros(most * head_width if normalizes else 0, q.dtype)
     factors, d_total, d_chunk = np.zeros(chunk, q.dtype), np.zeros(head_width, q.dtype), np.zeros(head_width, q.dtype)
-    everywhere, nowhere = chunk + head_width + value_width, -chunk - head_width - value_width
     while True:
         head = next_task(counter)
         if head >= sizes.batch * sizes.kv_heads:
@@ -119,8 +118,7 @@ def backward(counter, sizes, scale, feature, waves, q, q_at, q_step, k, k_at, k_
             transpose_rows(keys_t, chunk, keys, 0, head_width, rows, one, sizes.lanes, micro)
             turn_state(state_t, state, head_width, value_width, sizes.lanes, micro)
             turn_state(d_state_t, d_state, head_width, value_width, sizes.lanes, micro)
-            product_set(d_keys, 0, head_width, micro, x_rows, 0, value_width, 1, d_state_t, value_width * micro, rows, head_width,
-                        sizes.value_dim, micro, nowhere, everywhere)
+            through_state(d_keys, x_rows, d_state_t, rows, sizes)
             for i in range(rows if normalizes else 0):
                 add_scaled(d_keys, i * head_width, d_total, 0, one, head_width)
             kept, bridge = keys, 0.0
@@ -131,8 +129,7 @@ def backward(counter, sizes, scale, feature, waves, q, q_at, q_step, k, k_at, k_
                     flow[i], later[i] = 0, dot(keys, i * head_width, d_keys, i * head_width, head_width)
                 scaled_rows(faded, keys, head_width, rows, until, micro)
                 kept, bridge = faded, since[rows - 1] * float(dot(state, 0, d_state, 0, size))
-            product_set(d_x, 0, micro, chunk * micro, kept, 0, head_width, 1, d_state, head_width * micro, rows, value_width,
-                        sizes.head_dim, micro, nowhere, everywhere)
+            through_keys(d_x, kept, d_state, rows, sizes)
             if fades:
                 scale_all(d_state, since[rows - 1], micro)
             for group in range(groups if start >= first else 0):
@@ -151,10 +148,7 @@ def backward(counter, sizes, scale, feature, waves, q, q_at, q_step, k, k_at, k_
                 product_set(scores, 0, chunk, micro, queries, 0, head_width, 1, keys_t, head_width * micro, rows, rows, sizes.head_dim,
                             micro, -chunk, 0)
                 fade(scores, between, rows, chunk, micro)
-                product_set(d_scores, 0, chunk, micro, d_tile, 0, value_width, 1, x_t, value_width * micro, rows, rows,
-                            sizes.value_dim, micro, -chunk, 0)
-                product_set(d_queries, 0, head_width, micro, d_tile, 0, value_width, 1, state_t, value_width * micro, rows, head_width,
-                            sizes.value_dim, micro, nowhere, everywhere)
+                through_reads(d_scores, d_queries, d_tile, x_t, state_t, rows, sizes)
                 if fades:
                     flow_of(flow, scores, d_scores, rows, chunk)
                     scale_rows(d_queries, head_width, rows, since, micro)
@@ -168,14 +162,12 @@ def backward(counter, sizes, scale, feature, waves, q, q_at, q_step, k, k_at, k_
                             micro, -chunk, 0)
                 before_features(d_queries, queries, head_width, rows, sizes.head_dim, feature, waves, start, micro)
                 store_rows(d_q, at * dim, d_queries, head_width, rows, dim, one, micro)
-                product_add(d_x, 0, micro, chunk * micro, scores, 0, 1, chunk, d_panels, chunk * micro, rows, value_width, rows,
-                            micro, 0, chunk)
+                through_scores(d_x, scores, d_panels, rows, sizes)
                 product_add(d_keys, 0, head_width, micro, d_scores, 0, 1, chunk, query_panels, chunk * micro, rows, head_width, rows,
                             micro, 0, chunk)
                 if fades:
                     scale_rows(queries, head_width, rows, since, micro)
-                product_add(d_state, 0, micro, head_width * micro, queries, 0, 1, head_width, d_panels, chunk * micro, head_width,
-                            value_width, rows, micro, nowhere, everywhere)
+                add_tokens(d_state, queries, d_panels, rows, sizes)
             if corrects:
                 for i in range(rows):
                     strength[i] = beta[token + i]
