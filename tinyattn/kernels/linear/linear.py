@@ -48,7 +48,9 @@ def by_feature(q: Array, k: Array, v: Array, feature: int, waves: Array, width: 
 
     The last query and the last key stand at the last of the waves (2, positions), which only COSINE reads.
     """
-    like, total = np.broadcast_to(np.zeros(1, k.dtype), (*k.shape[:-1], width)), np.zeros(0, k.dtype)
+    # Whose errors name the shapes of the features, as those of the definitions do.
+    asks, like = (np.broadcast_to(np.zeros(1, k.dtype), (*x.shape[:-1], width)) for x in (q, k))
+    total = np.zeros(0, k.dtype)
     if normalize:
         state, total = check_pair(initial_state, like, v)
         if initial_state is not None:
@@ -57,7 +59,7 @@ def by_feature(q: Array, k: Array, v: Array, feature: int, waves: Array, width: 
         state = still_donated(initial_state, check_state(initial_state, like, v))
     of_keys = waves[..., max(0, waves.shape[-1] - k.shape[-2]) :]
     if causal:
-        first_position(q, k)
+        first_position(asks, like)
         out, state, total = linear_states(q, k, v, state, total, factor, feature, of_keys)
     else:
         _, state, total = linear_states(q[..., :0, :], k, v, state, total, factor, feature, of_keys)
