@@ -165,7 +165,7 @@ def home_of(app: object, module: str | None, name: str) -> str | None:
 
 
 def untyped(app: object, what: str, name: str, value: object, options: object, lines: list[str]) -> None:
-    """Begins the docstring of a property with an empty line: napoleon takes what stands before a colon in the first line for a type."""
+    """Begins the docstring of a property with an empty line: napoleon takes the words before a colon in the first one for a type."""
     if what in ("attribute", "property"):
         lines.insert(0, "")
 
