@@ -164,6 +164,12 @@ def home_of(app: object, module: str | None, name: str) -> str | None:
     return getattr(inspect.unwrap(value) if callable(value) else value, "__module__", None)
 
 
+def untyped(app: object, what: str, name: str, value: object, options: object, lines: list[str]) -> None:
+    """Begins the docstring of a property with an empty line: napoleon takes the words before a colon in the first one for a type."""
+    if what in ("attribute", "property"):
+        lines.insert(0, "")
+
+
 def as_rst(app: object, what: str, name: str, value: object, options: object, lines: list[str]) -> None:
     """Makes a docstring safe for reStructuredText: the * and | of a formula are escaped, and `x` becomes code."""
     told = False

@@ -117,6 +117,7 @@ def setup(app: Any) -> dict[str, bool]:
     """Registers with Sphinx; pages that depend on the catalog are read anew when a source changes."""
     app.connect("config-inited", prepare, priority=100)  # before Sphinx looks whether the static folder exists
     app.connect("source-read", fill)
+    app.connect("autodoc-process-docstring", api.untyped, priority=100)  # before napoleon reads the docstring
     app.connect("autodoc-process-docstring", api.as_rst)
     app.connect("autodoc-process-signature", api.short)
     app.connect("viewcode-follow-imported", api.home_of)

@@ -87,6 +87,10 @@ def test_every_link_leads_somewhere(site):
     assert not dead
 
 
+def test_words_before_a_colon_in_the_docstring_of_a_property_are_no_type(site):
+    assert not [name for name in PAGES if name.startswith("api/") and '>Type<span class="colon"' in (HTML / name).read_text()]
+
+
 def test_every_page_loads_without_errors_other_hosts_or_a_sideways_scroll(page, site):
     wide = []
     for name in (name for name in PAGES if not name.startswith("_modules/")):

@@ -215,7 +215,7 @@ def drawn(numbers: dict[str, Any]) -> str:
     """Returns the numbers as HTML."""
     rows, words, weights = numbers["rows"], numbers["words"], np.array(numbers["weights"])
     top = float(np.abs(weights).max()) or 1.0
-    label = "visible pairs, head 0: one row per query, one column per key"
+    label = "visible pairs, head 0"
     maps = [grid(np.array(numbers["mask"])[0].astype(float), rows, words, top=1.6, label=label)]
     maps += [grid(w, rows, words, top=top, label=f"weights of head {h}") for h, w in enumerate(weights)]
     if numbers["cache_bytes"] is None:
