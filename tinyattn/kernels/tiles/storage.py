@@ -81,11 +81,11 @@ def padded(x: Array, rows: int, width: int) -> Array:
 
 def all_finite(*arrays: Array) -> bool:
     """Returns whether no array (..., length, dim) holds NaN or inf, as far as sums tell: a sum that overflows says no."""
-    parts = []
+    parts: list[Array] = []
     for x in arrays:
         axis = int(np.argmax(x.shape[:-1]))
         parts += np.array_split(x, PARTS, axis=axis) if x.size >= LEAST_SIZE else [x]
-    found = np.zeros(len(parts), bool)
+    found = np.zeros(len(parts), np.bool_)
 
     def task(n: int) -> None:
         with np.errstate(all="ignore"):
