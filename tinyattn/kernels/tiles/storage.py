@@ -85,7 +85,7 @@ def all_finite(*arrays: Array) -> bool:
     for x in arrays:
         axis = int(np.argmax(x.shape[:-1]))
         parts += np.array_split(x, PARTS, axis=axis) if x.size >= LEAST_SIZE else [x]
-    found = np.zeros(len(parts), bool)
+    found = np.zeros(len(parts), np.bool_)
 
     def task(n: int) -> None:
         with np.errstate(all="ignore"):
