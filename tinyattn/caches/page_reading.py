@@ -119,5 +119,5 @@ def page_parts(keys: Array, values: Array, table: Array, length: int, part: int 
 def gathered(pool: Array, pages: Array) -> Array:
     """Returns the rows of some pages of a pool (pages, kv_heads, page_size, width), in their order: (kv_heads, n, width)."""
     kv_heads, size, width = pool.shape[1:]
-    rows = pool.reshape(-1, size * width)[pages * kv_heads + np.arange(kv_heads)[:, None]]
+    rows = pool.reshape(len(pool) * kv_heads, size * width)[pages * kv_heads + np.arange(kv_heads)[:, None]]
     return rows.reshape(kv_heads, len(pages) * size, width)

@@ -1,6 +1,7 @@
 """The conformance kit: right kernels conform, wrong ones do not, and other dialects differ until they are declared."""
 
 import json
+import multiprocessing
 import subprocess
 import sys
 import time
@@ -110,6 +111,7 @@ def test_a_crash_is_one_finding_and_the_run_goes_on():
     assert [(f.verdict, f.question) for f in report.findings] == [("CRASHED", "causal")]
     assert "SIGSEGV" in report.findings[0].says
     assert "output" in report.tested
+    assert not multiprocessing.active_children()
 
 
 def test_a_call_that_hangs_is_ended():

@@ -181,7 +181,7 @@ def _(d_out: Array, saved: Any) -> dict[str, Array]:
     def task(n: int) -> None:
         for m in range(3):
             np.multiply(weights[n][:, m : m + 1], g[n], out=d_heads[m][n])
-            d_weights[n][:, m] = np.vecdot(g[n], heads[m][n])
+            d_weights[n][:, m] = (g[n] * heads[m][n]).sum(axis=-1)
 
     each(task, len(g), d_out.size)
     return made | {"gates": d_gates}

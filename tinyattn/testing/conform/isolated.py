@@ -9,7 +9,8 @@ import multiprocessing.connection
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -79,8 +80,9 @@ class Child:
         return given if said["several"] else given[0]
 
 
-def isolated(fn: Function, backward: Function | None, library: Library, deadline: float) -> tuple[Function, Function | None]:
-    """Returns fn and backward as functions that run in a child process."""
+@contextmanager
+def isolated(fn: Function, backward: Function | None, library: Library, deadline: float) -> Iterator[tuple[Function, Function | None]]:
+    """Gives fn and backward as functions that run in a child process, which ends with the block."""
     child = Child({"fn": fn} | ({"backward": backward} if backward else {}), library, deadline)
 
     def remote(name: str) -> Function:
@@ -90,7 +92,10 @@ def isolated(fn: Function, backward: Function | None, library: Library, deadline
         run.__name__, run.__module__ = getattr(fn, "__name__", "kernel"), getattr(fn, "__module__", "")
         return run
 
-    return remote("fn"), remote("backward") if backward else None
+    try:
+        yield remote("fn"), remote("backward") if backward else None
+    finally:
+        child.end()
 
 
 def packed(head: dict[str, Any], args: list[Any], options: dict[str, Any]) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -76,22 +77,21 @@ def conform(fn: Callable[..., Any], *, arrays: str = "numpy", dialect: str | Map
     if inside is not None:
         known_word(f"inside, for {dtype}", inside, {name: CLASSES[name] for name in classes_of(dtype)})
     library = Library(arrays)
-    if isolate:
-        fn, backward = isolated(fn, backward, library, started + limit)
     outputs = 2 if row.name == "attention_with_lse" else 1
-    stranger = Stranger(fn, library, dtype, declared["layout"], outputs, backward, started + CALLING * limit)
-    run = Run(stranger, declared, supports, inside or loosest(dtype), started, CALLING * limit, np.random.default_rng(seed), seed,
-              dict(declared), options=[o for o in options_of(row) if supports is None or o in supports])
-    try:
-        if softmax:
-            judge_softmax(run, gradients)
-        else:
-            judge_like(run, row, gradients)
-    except Died as death:
-        run.findings.append(Finding("CRASHED", "runs", str(death)))
-    except Late:
-        run.untested.append(("all further questions", "the time was over"))
-        run.short = True
+    with isolated(fn, backward, library, started + limit) if isolate else nullcontext((fn, backward)) as (called, pulled):
+        stranger = Stranger(called, library, dtype, declared["layout"], outputs, pulled, started + CALLING * limit)
+        run = Run(stranger, declared, supports, inside or loosest(dtype), started, CALLING * limit, np.random.default_rng(seed), seed,
+                  dict(declared), options=[o for o in options_of(row) if supports is None or o in supports])
+        try:
+            if softmax:
+                judge_softmax(run, gradients)
+            else:
+                judge_like(run, row, gradients)
+        except Died as death:
+            run.findings.append(Finding("CRASHED", "runs", str(death)))
+        except Late:
+            run.untested.append(("all further questions", "the time was over"))
+            run.short = True
     if not run.findings and (run.short or not run.problems):
         run.findings.append(Finding("CRASHED", "runs", f"the time was over after {limit:g} s and {run.problems} problems, too few for "
                                     "a verdict: allow more seconds"))
