@@ -23,11 +23,12 @@ def walked() -> Mapping[Any, Callable[..., Any]]:
     from tinyattn.kernels.exact import primitive as exact
     from tinyattn.kernels.linear import mesa
     from tinyattn.kernels.softmax import by_rows
+    from tinyattn.kernels.sparse import lsh
     from tinyattn.kernels.states import primitive as folded
     from tinyattn.kernels.states import reading_primitive as reading
     return {exact.attention_with_lse: plain_attention, chosen.chosen_attention: plain_chosen, folded.states: plain_states,
             keys.products_of_picks: keys.products_in_numpy, keys.sum_of_picks: keys.sum_in_numpy,
-            by_rows.attention_by_rows: plain_rows,
+            by_rows.attention_by_rows: plain_rows, lsh.hashed: plain_hashed,
             mesa.solution: mesa.by_chunks, mesa.corrected: mesa.corrected_by_chunks,
             reading.reading_states: plain_reading_states}
 
@@ -56,6 +57,11 @@ def plain_chosen(q: Array, k: Array, v: Array, choice: Any) -> Array:
     gates = np.broadcast_to(np.array([0, 1, 0], q.dtype), (*q.shape[:-1], 3))
     return definitions.native_sparse_attention(q, k, v, gates=gates, block=choice.block, selected=choice.keep, window=1,
                                                scale=choice.scale)
+
+
+def plain_hashed(q: Array, _k: Array, v: Array, rotations: Array, chunk: int, is_causal: bool, scale: float) -> Array:
+    """Returns LSH attention by its definition, which makes the keys from the queries itself, so that these get the whole gradient."""
+    return definitions.lsh_attention(q, v, rotations=rotations, chunk=chunk, causal=is_causal, scale=scale)
 
 
 def plain_states(q: Array, k: Array, v: Array, log_decay: Array | None, beta: Array | None, state: Array,

@@ -13,7 +13,7 @@ from typing import Any
 import live
 
 import tinyattn
-from making import api, graph, lawbook, outside, pages, poster, told
+from making import api, costs, graph, lawbook, outside, pages, poster, told
 from tinyattn.catalog import ROWS
 
 HERE = Path(__file__).resolve().parent.parent
@@ -100,6 +100,8 @@ def stamp() -> str:
     for folder in (HERE.parent / "tinyattn", HERE / "making", HERE / "_static" / "live"):
         for path in sorted(folder.rglob("*.py")):
             total.update(path.read_bytes())
+    if costs.FILE.exists():
+        total.update(costs.FILE.read_bytes())
     return total.hexdigest()
 
 

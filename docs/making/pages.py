@@ -7,7 +7,7 @@ import inspect
 import re
 
 import tinyattn
-from making import lawbook, margin, pictures
+from making import costs, lawbook, margin, pictures
 from tinyattn import definitions
 from tinyattn.catalog import ROWS
 from tinyattn.catalog.row import Row
@@ -128,7 +128,7 @@ def mechanism(row: Row, written: str) -> str:
         f"{raw(flow)}\n\n{seen}",
         by_hand["Only here"],
         margin.code(row, by_hand["Line by line"]),
-        f"{ways(row)}\n\nTime: `{row.cost}`. {cache}\n\n{raw(growth)}\n\n{grew}",
+        "\n\n".join(filter(None, (ways(row), costs.table(row), f"Time: `{row.cost}`. {cache}", raw(growth), grew))),
         lawbook.of_row(row),
         differences(by_hand["Neighbours"]),
         by_hand["Elsewhere"],

@@ -55,7 +55,7 @@ def test_a_row_of_any_mechanism_is_read_as_if_it_were_alone(row, side):
     for b, text in enumerate(texts):
         alone = [row.cache() for _ in decoder.blocks]
         want = np.concatenate([decoder(text[None, :LENGTHS[b]], caches=alone)[0], decoder(text[None, LENGTHS[b]:], caches=alone)[0]])
-        np.testing.assert_allclose(np.concatenate([part[b] for part in found]), want, rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(np.concatenate([part[b] for part in found]), want, rtol=1e-12, atol=1e-13)
     assert [cache.lengths.tolist() for cache in held] == [[6, 2, 9]] * 2
 
 
@@ -70,7 +70,7 @@ def test_a_pattern_of_each_sequence_is_that_of_its_row(pattern):
     out = BatchCache([6, 3, 5]).step(q, k, v, mask=pattern, bias=alibi(np.array([0.1, 0.2, 0.3, 0.4])))
     want = definitions.attention(q, k, v, mask=pattern, causal=True, bias=alibi(np.array([0.1, 0.2, 0.3, 0.4])))
     for b, n in enumerate((6, 3, 5)):
-        np.testing.assert_allclose(out[b, :, :n], want[b, :, :n], rtol=1e-11, atol=1e-12)
+        np.testing.assert_allclose(out[b, :, :n], want[b, :, :n], rtol=1e-13, atol=1e-14)
         assert not out[b, :, n:].any()
 
 
@@ -98,7 +98,7 @@ def test_gates_that_are_the_same_for_all_rows_or_tokens_are_given_to_each():
         out = BatchCache([6, 2, 4], partial(StateCache, mechanism)).step(q, k, v, log_decay=given)
         for b, n in enumerate((6, 2, 4)):
             want = mechanism(*(x[b : b + 1, :, :n] for x in (q, k, v)), log_decay=full[b : b + 1, :, :n])
-            np.testing.assert_allclose(out[b : b + 1, :, :n], want, rtol=1e-11, atol=1e-12)
+            np.testing.assert_allclose(out[b : b + 1, :, :n], want, rtol=1e-13, atol=1e-14)
 
 
 def test_rows_that_are_there_already_go_on_from_what_they_hold():
@@ -113,7 +113,7 @@ def test_rows_that_are_there_already_go_on_from_what_they_hold():
     out = batch.step(*chunk)
     want = definitions.attention(q, k, v, causal=True)
     for b, (start, n) in enumerate(zip(starts, (3, 2, 1), strict=True)):
-        np.testing.assert_allclose(out[b, :, :n], want[b, :, start : start + n], rtol=1e-11, atol=1e-12)
+        np.testing.assert_allclose(out[b, :, :n], want[b, :, start : start + n], rtol=1e-13, atol=1e-14)
     assert batch.lengths.tolist() == [3, 5, 6]
     assert [row.length for row in rows] == [0, 3, 5]
 
@@ -141,7 +141,7 @@ def test_a_batch_in_a_pool_takes_no_page_that_its_rows_would_not_take_alone():
     pool = PagePool(9, 4)  # three rows of ten tokens fill it to the last page
     batch = BatchCache(make=pool.sequence)
     outs = [batch.step(*(x[:, :, t : t + 1] for x in (q, k, v))) for t in range(10)]
-    np.testing.assert_allclose(np.concatenate(outs, axis=-2), definitions.attention(q, k, v, causal=True), rtol=1e-11, atol=1e-12)
+    np.testing.assert_allclose(np.concatenate(outs, axis=-2), definitions.attention(q, k, v, causal=True), rtol=1e-13, atol=1e-14)
     assert pool.free_pages == 0
     del batch
     assert pool.free_pages == 9

@@ -15,7 +15,7 @@ _spec = importlib.util.spec_from_file_location("tokens", Path(__file__).with_nam
 tokens = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(tokens)
 RNG, drawn, filled = tokens.RNG, tokens.drawn, tokens.filled
-CLOSE = dict(rtol=1e-11, atol=1e-12)
+CLOSE = dict(rtol=1e-13, atol=1e-14)
 
 
 def test_a_state_is_asked_without_its_keys():

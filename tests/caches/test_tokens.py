@@ -106,11 +106,11 @@ def test_the_keys_of_an_indexer_are_kept_beside_the_keys(mechanism):
     want, cache = definitions.deepseek_sparse_attention(Q, K, V, keep=2, **INDEX), TokenCache(mechanism)
     for a, b in ((0, 1), (1, 3)):
         q, k, v, index = part(a, b)
-        np.testing.assert_allclose(cache.step(q, k, v, keep=2, **index), want[..., a:b, :], rtol=1e-11)
+        np.testing.assert_allclose(cache.step(q, k, v, keep=2, **index), want[..., a:b, :], rtol=1e-13)
     assert cache.nbytes == 3 * find("TokenCache, keys of an indexer").nbytes(3, 2, 4, 5, 8, index_dim=6) == 3 * 3 * (2 * 9 + 6) * 8
     q, k, v, index = part(3, 6)
     cache.append(k, v, k_index=index.pop("k_index"))
-    np.testing.assert_allclose(cache.attend(q, keep=2, **index), want[..., 3:, :], rtol=1e-11)
+    np.testing.assert_allclose(cache.attend(q, keep=2, **index), want[..., 3:, :], rtol=1e-13)
     with pytest.raises(TypeError, match="append: k_index: missing"):
         cache.append(k, v)
     with pytest.raises(ValueError, match=r"k_index: expected one entry for each of the chunk's 3 tokens, got \(3, 2, 6\)"):
@@ -125,7 +125,7 @@ def test_each_row_of_a_batch_keeps_its_own_keys_of_an_indexer():
     for row, n in enumerate((6, 2, 4)):
         q, k, v, index = part(0, n)
         alone = definitions.deepseek_sparse_attention(q[row], k[row], v[row], keep=2, **{name: x[row] for name, x in index.items()})
-        np.testing.assert_allclose(out[row, :, :n], alone, rtol=1e-11)
+        np.testing.assert_allclose(out[row, :, :n], alone, rtol=1e-13)
 
 
 def test_a_file_without_a_gate_that_the_mechanism_needs_is_refused(tmp_path):

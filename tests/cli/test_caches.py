@@ -8,7 +8,7 @@ import pytest
 
 from tinyattn.caches import GrowingCache
 from tinyattn.catalog import caches, find
-from tinyattn.cli import cache_names, cost, main
+from tinyattn.cli import cache_names, cost, main, threads
 from tinyattn.cli.comparing.caches import chosen, through
 from tinyattn.cli.generate import readable
 from tinyattn.cli.presets import PRESETS
@@ -40,8 +40,9 @@ def text(tmp_path):
     return str(path)
 
 
-def test_every_cache_is_compared_on_the_same_trained_model(text, tmp_path, capsys):
+def test_every_cache_is_compared_on_the_same_trained_model(text, tmp_path, capsys, monkeypatch):
     out = tmp_path / "report"
+    monkeypatch.setattr(threads, "cores", lambda: 1)
     assert main(["compare", "--caches", "all", "--text", text, "--json", str(out), *SMALL]) == 0
     report = json.loads(out.read_text())
     assert [(row["mechanism"], row["cache"]) for row in report["rows"]] == [

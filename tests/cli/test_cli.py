@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from tinyattn.cli import main
+from tinyattn.cli import main, threads
 
 
 def test_list_show_check_and_pictures(capsys, tmp_path):
@@ -31,21 +31,26 @@ def test_bad_input_is_one_line_and_exit_two(capsys, arguments, words):
     assert words in capsys.readouterr().err
 
 
-def test_compare_writes_what_it_measured_and_repeats_itself(capsys, tmp_path):
+def test_compare_writes_what_it_measured_and_finds_the_same_with_any_number_of_processes(capsys, tmp_path, monkeypatch):
     text = tmp_path / "t"
     text.write_bytes(b"the quick brown fox jumps over the lazy dog. " * 60)
-    losses = []
-    for name in ("a", "b"):
-        out = tmp_path / name
+    found = []
+    for processes in (1, 2):
+        out = tmp_path / str(processes)
+        monkeypatch.setattr(threads, "cores", lambda number=processes: number)
         assert main(["compare", "--steps", "3", "--context", "16", "--batch", "2", "--text", str(text), "--json", str(out)]) == 0
         report = json.loads(out.read_text())
         assert set(report) == {"settings", "machine", "rows"}
         assert set(report["rows"][0]) == {"mechanism", "bits_per_byte", "train_tokens_per_s", "decode_cached_tokens_per_s",
                                           "decode_uncached_tokens_per_s", "cache_bytes_per_token", "gap_budgets", "sample", "losses"}
         assert all(row["gap_budgets"] <= 1.0 and math.isfinite(row["bits_per_byte"]) for row in report["rows"])
-        losses.append([row["losses"] for row in report["rows"]])
-    assert losses[0] == losses[1]
-    assert "bits per byte" in capsys.readouterr().out
+        assert report["settings"]["processes"] == processes
+        found.append([(row["mechanism"], row["losses"], row["bits_per_byte"], row["sample"]) for row in report["rows"]])
+    assert found[0] == found[1]
+    shown = capsys.readouterr()
+    assert "bits per byte" in shown.out
+    assert shown.out.count("speeds: of one thread, while 2 models were at work") == 1
+    assert "training: 2/2" in shown.err
 
 
 def test_train_resume_generate(capsys, tmp_path):

@@ -134,6 +134,24 @@ def test_the_sample_is_drawn_from_the_seed_at_a_temperature(text, tmp_path, monk
     assert "attention writes:" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("error", [None, KeyboardInterrupt(), FloatingPointError("linear_attention: the loss is nan")])
+def test_rows_are_in_the_order_asked_and_kept_whatever_ends_the_work(error, text, tmp_path, monkeypatch, capsys):
+    def lines(plan, processes, clock):
+        yield from map(line_of, ("retention", "attention"))
+        if error is not None:
+            raise error
+
+    monkeypatch.setattr(compare, "processes_for", lambda jobs: 2)
+    monkeypatch.setattr(compare, "lines_of_workers", lines)
+    out, names = tmp_path / "r", "attention,linear_attention,retention"
+    code = main(["compare", "--mechanisms", names, "--text", text, "--json", str(out), *SMALL])
+    assert code == {type(None): 0, KeyboardInterrupt: 130, FloatingPointError: 2}[type(error)]
+    assert [row["mechanism"] for row in json.loads(out.read_text())["rows"]] == ["attention", "retention"]
+    shown = capsys.readouterr()
+    assert shown.out.index("\nattention") < shown.out.index("\nretention")
+    assert shown.err.count("tinyattn compare: linear_attention: the loss is nan") == (code == 2)
+
+
 def test_the_machine_says_whether_kernels_ran(monkeypatch):
     assert compare.machine()["kernels"] == (fastest.kernel() is not None)
 

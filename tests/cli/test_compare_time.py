@@ -14,7 +14,7 @@ def jobs(*names, steps=3, log=None):
 
 
 def planned(*names, **options):
-    return plan.Plan({}, "title", DecoderConfig(), 8, jobs(*names, **options), print)
+    return plan.Plan({}, "title", DecoderConfig(), 8, jobs(*names, **options), print, lambda: None)
 
 
 def test_the_estimate_adds_up_steps_and_the_rest(monkeypatch, capsys):

@@ -30,6 +30,7 @@ def test_an_interrupt_prints_the_table_so_far(text, tmp_path, monkeypatch, capsy
             raise KeyboardInterrupt
 
     monkeypatch.setattr("tinyattn.cli.terminal.say", interrupted)
+    monkeypatch.setattr("tinyattn.cli.threads.cores", lambda: 1)
     out = tmp_path / "report.json"
     assert main(["compare", "--steps", "2", "--text", text, "--json", str(out), *SMALL]) == 130
     shown = capsys.readouterr().out

@@ -84,9 +84,64 @@ def test_the_table_and_the_report_have_every_model(shorter, capsys, tmp_path):
     assert len(report["rows"]) == 3 * 2 * 2
     assert {row["seed"] for row in report["rows"]} == {5, 6}
     assert report["settings"]["tasks"]["parity"]["chance"] == 0.5
+    assert report["settings"]["model"]["batch"] == learner.BATCH
+    assert [(line["mechanism"], line["task"]) for line in report["table"]][:3] == [
+        ("attention", "parity"), ("attention", "recall"), ("delta_rule", "parity")]
+    for line in report["table"]:
+        rows = [row["accuracy"] for row in report["rows"] if (row["mechanism"], row["task"]) == (line["mechanism"], line["task"])]
+        assert line["accuracy"] == sum(rows) / 2
+        assert line["verdict"] == recall.verdict(rows, report["settings"]["tasks"][line["task"]]["chance"], 2)
     for line in ("attention", "delta_rule, beta to 2", "(chance)", "solved: at least 0.95"):
         assert line in shown
     assert max(map(len, shown.split("\nparity")[0].splitlines())) <= 80
+
+
+def test_an_interrupted_table_says_what_is_unfinished_and_is_resumed(shorter, monkeypatch, capsys, tmp_path):
+    words, out = ["--mechanisms", "attention", "--tasks", "parity,needle"], tmp_path / "a.json"
+    real, done = recall.learnt, []
+
+    def interrupted(job):
+        if len(done) == 4:
+            raise KeyboardInterrupt
+        done.append(job)
+        return real(job)
+
+    monkeypatch.setattr(recall, "learnt", interrupted)
+    assert main(["compare", "--task", "recall", *words, "--json", str(out)]) == 130
+    shown, report = capsys.readouterr().out, json.loads(out.read_text())
+    assert [line["verdict"] for line in report["table"]][1] == "unfinished"
+    assert [line.split()[-1] for line in shown.splitlines() if line.startswith("attention ")] == ["?"]
+    assert len(report["rows"]) == 4
+    done.clear()
+    monkeypatch.setattr(recall, "learnt", lambda job: done.append(job) or real(job))
+    assert main(["compare", "--task", "recall", *words, "--resume", str(out), "--json", str(out)]) == 0
+    assert [(job.task, job.seed) for job in done] == [("needle", 1), ("needle", 2)]
+    whole = json.loads(out.read_text())
+    assert whole["rows"][:4] == report["rows"] and len(whole["rows"]) == 6
+    assert "unfinished" not in [line["verdict"] for line in whole["table"]]
+    done.clear()
+    assert main(["compare", "--task", "recall", *words, "--resume", str(out)]) == 0
+    assert done == []
+    capsys.readouterr()
+    for changed, error in ((["--pairs", "2"], "its pairs are 4, these have 2"), ([], "is not a report")):
+        if not changed:
+            out.write_text("{}")
+        assert main(["compare", "--task", "recall", *words, *changed, "--resume", str(out)]) == 2
+        assert error in capsys.readouterr().err
+
+
+def test_the_report_is_written_while_models_are_trained(shorter, monkeypatch, tmp_path):
+    out, seen, real = tmp_path / "a.json", [], recall.learnt
+    out.write_text("{}")
+
+    def watched(job):
+        seen.append(len(json.loads(out.read_text()).get("rows", ())))
+        return real(job)
+
+    monkeypatch.setattr(recall, "PATIENCE", 0.0)
+    monkeypatch.setattr(recall, "learnt", watched)
+    assert main(["compare", "--task", "recall", "--mechanisms", "attention", "--tasks", "parity", "--json", str(out)]) == 0
+    assert seen == [0, 1, 2]
 
 
 def test_a_seed_gives_the_same_model_again(shorter):

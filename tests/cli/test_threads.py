@@ -22,7 +22,7 @@ def text(tmp_path):
 
 
 def planned(step, work):
-    return plan.Plan({}, "title", DecoderConfig(), 8, [plan.Job("a", step, 1, lambda: 0.0, lambda: iter([work()]))], print)
+    return plan.Plan({}, "title", DecoderConfig(), 8, [plan.Job("a", step, 1, lambda: 0.0, lambda: iter([work()]))], print, lambda: None)
 
 
 def test_threads_are_timed_one_and_all_and_the_faster_kept(monkeypatch, capsys):

@@ -34,6 +34,8 @@ def test_rounds_are_interleaved_after_a_warm_up():
     assert {name: len(seconds) for name, seconds in taken.items()} == {"a": 3, "b": 3}
     slow = measure.interleaved({"a": lambda: time.sleep(0.01)}, 100, seconds=0.001)
     assert len(slow["a"]) == measure.LEAST_ROUNDS
+    once = measure.interleaved({"a": lambda: time.sleep(0.01)}, 100, warm_up=0, seconds=0.001, least=1)
+    assert len(once["a"]) == 1
     assert measure.ratio([2.0, 9.0, 4.0], [1.0, 3.0, 1.0]) == 3.0
 
 

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-CLOSE = {"rtol": 1e-11, "atol": 1e-12}
+CLOSE = {"rtol": 1e-13, "atol": 1e-14}
 LENGTHS = [(4, 4), (1, 5), (3, 9), (9, 9), (0, 3), (5, 2)]
 
 

@@ -178,8 +178,8 @@ def test_extreme_scores_stay_finite(name):
     with np.errstate(all="raise"):
         for size in (1e2, 1e10, 1e75):
             k = np.array([[[size], [-size]]])
-            np.testing.assert_allclose(FORMS[name](np.array([[[size]]]), k, v), [[[1.0]]])
-            np.testing.assert_allclose(FORMS[name](np.array([[[size]]]), np.full((1, 2, 1), size), v), [[[2.0]]])
-        np.testing.assert_allclose(FORMS[name](np.full((1, 1, 1), 5e-310), np.full((1, 2, 1), 5e-310), v), [[[2.0]]])
+            np.testing.assert_allclose(FORMS[name](np.array([[[size]]]), k, v), [[[1.0]]], rtol=1e-15)
+            np.testing.assert_allclose(FORMS[name](np.array([[[size]]]), np.full((1, 2, 1), size), v), [[[2.0]]], rtol=1e-15)
+        np.testing.assert_allclose(FORMS[name](np.full((1, 1, 1), 5e-310), np.full((1, 2, 1), 5e-310), v), [[[2.0]]], rtol=1e-15)
     with np.errstate(over="ignore"):  # a product beyond float64 has no right answer, and does not get a finite one
         assert np.isnan(FORMS[name](np.array([[[1e200]]]), np.array([[[1e200], [0.0]]]), v)).all()

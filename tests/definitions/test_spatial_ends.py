@@ -12,7 +12,7 @@ from tinyattn.engine.check import directional
 from tinyattn.engine.graph import ancestry
 from tinyattn.ops import rotary_2d
 
-CLOSE = {"rtol": 1e-11, "atol": 1e-12}
+CLOSE = {"rtol": 1e-13, "atol": 1e-14}
 
 
 CALLS = {

@@ -58,8 +58,8 @@ def test_a_stick_of_many_shares_is_not_zero_too_early():
     x = np.full((2000, 1), -6.0)
     weights, rest = definitions.stick_breaking_attention_with_rest(np.ones((1, 1)), x, np.eye(2000), current=True)
     share = 1 / (1 + np.exp(6.0))
-    np.testing.assert_allclose(weights[0, ::-1], share * (1 - share) ** np.arange(2000), rtol=1e-10)
-    np.testing.assert_allclose(rest, (1 - share) ** 2000, rtol=1e-10)
+    np.testing.assert_allclose(weights[0, ::-1], share * (1 - share) ** np.arange(2000), rtol=1e-12)
+    np.testing.assert_allclose(rest, (1 - share) ** 2000, rtol=1e-12)
 
 
 def test_a_token_with_a_closed_gate_reads_itself_whatever_stands_before():

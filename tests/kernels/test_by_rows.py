@@ -9,7 +9,7 @@ import pytest
 from tinyattn import definitions, kernels, vjp
 from tinyattn.ops import masks
 
-ROWS = sys.modules["tinyattn.kernels.softmax.by_rows"]
+BLOCKS = sys.modules["tinyattn.kernels.softmax.row_blocks"]
 RNG = np.random.default_rng
 
 
@@ -41,12 +41,31 @@ def slopes(f, arrays, options):
 def test_blocks_of_few_rows_give_the_same(name, monkeypatch):
     arrays, options = arguments(name, 45)
     want = slopes(getattr(definitions, name), arrays, options)
-    monkeypatch.setattr(ROWS, "PART_BYTES", 1)
-    monkeypatch.setattr(ROWS, "LEAST", 7)
+    monkeypatch.setattr(BLOCKS, "PART_BYTES", 1)
+    monkeypatch.setattr(BLOCKS, "LEAST", 7)
     if name == "path_attention":
         monkeypatch.setattr(sys.modules["tinyattn.kernels.softmax.path"], "CHUNK", 4)
     for a, b in zip(slopes(getattr(kernels, name), arrays, options), want, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("tables", [("q_relative",), ("k_relative",), ("q_relative", "k_relative")], ids=" ".join)
+@pytest.mark.parametrize("q_len", [1, 13, 29])
+def test_distances_of_any_kind_are_read(q_len, tables, monkeypatch):
+    arrays, options = arguments("disentangled_attention", 29)
+    arrays = {n: x[:, -q_len:] if n == "q" else x for n, x in arrays.items() if n in ("q", "k", "v", *tables)}
+    alike = options["distance"][-q_len:]
+    apart = alike.copy()
+    apart[-1, 20] = 0  # one pair that its diagonal does not tell
+    for distance in (alike, apart, RNG(0).integers(0, 6, alike.shape)):
+        given = options | {"distance": distance, "window": (9, 0)}
+        want = slopes(definitions.disentangled_attention, arrays, given)
+        with monkeypatch.context() as few:
+            few.setattr(BLOCKS, "PART_BYTES", 1)
+            few.setattr(BLOCKS, "LEAST", 5)
+            got = slopes(kernels.disentangled_attention, arrays, given)
+        for a, b in zip(got, want, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11)
 
 
 @pytest.mark.parametrize("options", [{"window": (5, 2)}, {"window": (4, 0)}, {"mask": masks.strided(3) | masks.first(2)}, {"sinks": np.array([0.5, -np.inf])},
@@ -60,7 +79,7 @@ def test_options_reach_every_block(name, options, monkeypatch):
     options = given | {"causal": False} | options
     arrays |= {n: options.pop(n) for n in ("sinks", "bias") if n in options and np.isfinite(options[n]).all()}
     want = slopes(getattr(definitions, name), arrays, options)
-    monkeypatch.setattr(ROWS, "PART_BYTES", 1)
+    monkeypatch.setattr(BLOCKS, "PART_BYTES", 1)
     for a, b in zip(slopes(getattr(kernels, name), arrays, options), want, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11)
 

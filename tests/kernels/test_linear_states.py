@@ -48,10 +48,42 @@ def test_all_gradients_are_those_of_the_recurrence(name, normalize, q_len, kv_le
     check(name, normalize, q_len, kv_len)
 
 
+def check_waves(q_len, kv_len, dtype=np.float64):
+    """Compares cosFormer, whose kernel maps one number to two features, with the definition in float64."""
+    p = drawn(q_len, kv_len, True, dtype)
+    p["state"], p["total"] = np.concatenate((p["state"], -p["state"]), axis=-2), np.concatenate((p["total"], p["total"]), axis=-1)
+    for options in ({"causal": True, "max_length": 200, "start": 7}, {"causal": False, "max_length": 300}):
+        truth = slopes(side(definitions.cosformer, **options), {n: x.astype(np.float64) for n, x in p.items()})
+        close(slopes(side(kernels.cosformer, **options), p), truth, dtype)
+
+
+@pytest.mark.parametrize(("q_len", "kv_len"), [(0, 0), (8, 8), (9, 9), (65, 65), (40, 130)])
+def test_all_gradients_of_cosformer_are_those_of_the_definition(q_len, kv_len):
+    check_waves(q_len, kv_len)
+
+
+def test_more_queries_than_keys_stand_before_the_first_key_of_cosformer():
+    q, k, v = (np.random.default_rng(0).standard_normal((2, n, 4)) for n in (70, 65, 65))
+    close(kernels.cosformer(q, k, v, max_length=100), definitions.cosformer(q, k, v, max_length=100))
+
+
+@pytest.mark.parametrize("length", [0, 1, 40])
+def test_all_gradients_of_performer_are_those_of_the_definition_over_several_blocks(length):
+    rng = np.random.default_rng(0)
+    p = {"q": rng.standard_normal((2, length, 3)), "k": rng.standard_normal((1, length, 3)), "v": rng.standard_normal((1, length, 2)),
+         "projection": rng.standard_normal((4096, 3))}  # 8 rows of 4096 features are a block
+
+    def f(door):
+        return lambda p: (door.performer(p["q"], p["k"], p["v"], projection=p["projection"], causal=False),)
+
+    close(slopes(f(kernels), p), slopes(f(definitions), p))
+
+
 def check_all(dtype):
     """What `test_states` runs uncompiled, and with narrow registers and bounds checked."""
     for name in ("elu + 1", "relu"):
         check(name, True, 40, 66, dtype)
+    check_waves(40, 66, dtype)
 
 
 @pytest.mark.parametrize("name", ["elu + 1", "relu"])

@@ -10,6 +10,7 @@ from tinyattn.engine.tree import map_tree
 from tinyattn.layers.inputs import Input, identity
 
 RNG = np.random.default_rng
+EPS = float(np.finfo(np.float32).eps)
 X = RNG(1).standard_normal((2, 6, 8)).astype(np.float32)
 IMAGES = RNG(2).standard_normal((3, 4, 6)).astype(np.float32)
 MADE = {
@@ -52,7 +53,7 @@ def test_damaged_positions_are_named(name, positions, error):
         MADE[name](X, positions=positions)
     whole = MADE[name](X, causal=True)
     for given in (np.arange(6, dtype=np.uint8)[None], np.arange(6)[None], np.tile(np.arange(6), (2, 1))):
-        np.testing.assert_allclose(MADE[name](X, positions=given, causal=True), whole, rtol=1e-5, atol=1e-7)
+        np.testing.assert_allclose(MADE[name](X, positions=given, causal=True), whole, rtol=4 * EPS, atol=EPS)
 
 
 @pytest.mark.parametrize(("sizes", "words"), [((9, 4, 2), "heads: expected a divisor of the width 9, got 4"), ((8, 4, 3), "kv_heads: expected a divisor of the 4 heads"),

@@ -64,7 +64,7 @@ def test_a_distance_is_all_that_rotary_attention_knows_of_positions():
     layer = wide(SelfAttention.create(RNG(0), 8, 4, 2, mechanism=definitions.attention, deviation=0.5))
     x = RNG(1).standard_normal((1, 6, 8))
     here, there = (layer(x, positions=np.arange(6) + start, causal=True) for start in (0, 100))
-    np.testing.assert_allclose(here, there, rtol=1e-10)
+    np.testing.assert_allclose(here, there, rtol=1e-13)
     assert not np.allclose(here, layer(x, positions=2 * np.arange(6), causal=True))
 
 

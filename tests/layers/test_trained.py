@@ -30,7 +30,7 @@ def test_norms_use_their_epsilon():
     np.testing.assert_array_equal(RMSNorm(weight, 1e-5)(small), rms_norm(small, weight, epsilon=1e-5))
     assert np.abs(RMSNorm(weight, 1e-5)(small) - RMSNorm(weight)(small)).max() > 0.1
     mean, variance = small.mean(-1, keepdims=True), small.var(-1, keepdims=True)
-    np.testing.assert_allclose(LayerNorm(weight, bias, 1e-3)(small), (small - mean) / np.sqrt(variance + 1e-3) * weight + bias, atol=1e-15)
+    np.testing.assert_allclose(LayerNorm(weight, bias, 1e-3)(small), (small - mean) / np.sqrt(variance + 1e-3) * weight + bias, rtol=0, atol=1e-15)
     np.testing.assert_array_equal(LayerNorm(None)(small), layer_norm(small))
     np.testing.assert_array_equal(LayerNorm.create(6)(small), layer_norm(small))
     for make in (lambda: RMSNorm(weight, -1.0), lambda: LayerNorm(weight, None, -1.0)):
@@ -81,10 +81,10 @@ def test_blocks_in_three_orders():
     def made(order):
         return ResidualBlock(norms[0], attention, norms[1], norms[2], forward, norms[3], order, 0.5)(X)
     middle = X + 0.5 * (10 * (X + 1) + 2)
-    np.testing.assert_allclose(made("serial"), middle + 0.5 * (100 * (middle + 3) + 4))
-    np.testing.assert_allclose(made("parallel"), X + 0.5 * (10 * (X + 1) + 2) + 0.5 * (100 * (X + 3) + 4))
+    np.testing.assert_allclose(made("serial"), middle + 0.5 * (100 * (middle + 3) + 4), rtol=1e-15)
+    np.testing.assert_allclose(made("parallel"), X + 0.5 * (10 * (X + 1) + 2) + 0.5 * (100 * (X + 3) + 4), rtol=1e-15)
     middle = X + 10 * X + 1
-    np.testing.assert_allclose(made("after"), middle + 100 * middle + 3)
+    np.testing.assert_allclose(made("after"), middle + 100 * middle + 3, rtol=1e-15)
 
 
 def layer(heads=4, kv_heads=2, **options):

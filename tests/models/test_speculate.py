@@ -102,7 +102,7 @@ def test_a_rejected_token_is_followed_by_what_is_left():
 
     guess, true = np.array([0.5, 0.5, 0.0]), np.array([0.1, 0.6, 0.3])
     assert judge([0, 1], [guess, guess], np.stack([true, true, true]), pick) == [2]
-    np.testing.assert_allclose(np.concatenate(picked), [0.8, 0.2, 0.0, 0.1, 0.3], atol=1e-15)
+    np.testing.assert_allclose(np.concatenate(picked), [0.8, 0.2, 0.0, 0.1, 0.3], rtol=0, atol=1e-15)
     assert judge([1], [guess], np.stack([true, true[::-1]]), pick) == [1, 1]
     assert judge([], [], true[None], pick) == [1]
 

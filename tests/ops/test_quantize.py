@@ -41,7 +41,7 @@ def test_groups_are_one_by_one(bits, axis):
             group = line[start : start + 3]
             low, step = min(group), (max(group) - min(group)) / levels
             want = [low + round((number - low) / step) * step if step else number for number in group]
-            np.testing.assert_allclose(got[start : start + 3], want, rtol=1e-11, atol=1e-12)
+            np.testing.assert_allclose(got[start : start + 3], want, rtol=1e-14, atol=1e-15)
 
 
 @pytest.mark.parametrize(("bits", "axis"), CASES)

@@ -42,7 +42,7 @@ def main():
             for counts in ((outputs, 0), (0, gradients)):
                 problems, failed, worst, report = counted(make, arrays, preset, given.seed + len(cells), *counts)
                 cells += [str(problems), str(failed), f"{worst:.2f}" if problems else "-"]
-                found += [f"{name}: {finding.verdict} {finding.question}: {finding.says}" for finding in report.findings]
+                found += [f"{name}: {finding.verdict} {finding.question}: {finding.says}" for finding in report.findings if problems]
         except ImportError as error:
             print(f"| {name} | not run: {error} |")
             continue

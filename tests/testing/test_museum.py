@@ -63,4 +63,5 @@ def test_a_law_is_a_value_that_can_be_tried_by_others() -> None:
     law: Law = find("attention").laws[0]
     p = law.draw(np.random.default_rng(0), Sizes())
     assert p.q.shape == arrays(np.random.default_rng(0), Sizes()).q.shape
-    np.testing.assert_array_equal(p.call(attention), p.call(attention))
+    for left, right in zip(law.left(attention, p), law.right(attention, p), strict=True):
+        np.testing.assert_allclose(left, right, rtol=1e-13, atol=1e-14)

@@ -26,6 +26,7 @@ Its files, in reading order:
     base.py                 compute first, then store; copies and files
     tape.py                 rows written behind rows
     parts.py                attention over keys in several parts
+    scoring.py              scores of keys in several parts
     growing.py              all keys and values
     fixed.py                a buffer of fixed capacity
     ring.py                 the last tokens, and the first
@@ -40,6 +41,8 @@ Its files, in reading order:
     factored.py             factors of keys and values
     chunk.py                tokens with their gates
     tokens.py               keys and values with gates per token
+    folded.py               a state with check-points
+    overwriting.py          when a state may be written over
     state.py                only the state of a recurrence
     cross.py                an encoder's memory
     shared.py               the keys of another layer

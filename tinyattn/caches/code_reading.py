@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import Any
 
@@ -11,6 +11,8 @@ import numpy as np
 
 from tinyattn import fastest
 from tinyattn.caches.parts import PART_KEYS, Part, attend_parts, computed
+from tinyattn.caches.scoring import WIDTH, few, part_tokens, products, products_with_codes, scores_by_parts
+from tinyattn.ops.options import Window, check_scale
 from tinyattn.ops.quantize import Packed, dequantize
 from tinyattn.ops.types import Array
 
@@ -39,19 +41,41 @@ def quantized_attention(q: Array, keys: Packed, values: Packed, new_keys: Array,
         out: Array = fastest.attention(q.astype(compute, copy=False), k, v, causal=True, **options)
         return out.astype(q.dtype, copy=False)
     kernels = fastest.kernel("exact.reading")
-    plain = options.get("mask") is None and options.get("score") is None
-    if kernels is not None and plain and kernels.reads_packed(q, keys, values, new_keys, new_values):
-        out = kernels.quantized_attention(q, keys, values, new_keys, new_values,
-                                          **{name: option for name, option in options.items() if name not in ("mask", "score")})
-        return out
+    if kernels is not None and kernels.reads_packed(q, keys, values, new_keys, new_values):
+        read = kernels.quantized_attention
+        if options.get("mask") is None and options.get("score") is None:
+            out = read(q, keys, values, new_keys, new_values,
+                       **{name: option for name, option in options.items() if name not in ("mask", "score")})
+            return out
+        if few(q, new_keys.shape[-3], kernels.MOST_LINES):
+            return weighed_by(read, q, keys, values, new_keys, new_values, **options)
     parts = chain([Part(new_keys, new_values, np.arange(held, held + new))], packed_parts(keys, values))
     return attend_parts(q, parts, held + new, **options)
 
 
-def packed_parts(keys: Packed, values: Packed, part: int = PART_KEYS) -> Iterator[Part]:
-    """Yields the numbers that the codes stand for, about `part` tokens at a time."""
+def weighed_by(read: Callable[..., Array], q: Array, keys: Packed, values: Packed, new_keys: Array, new_values: Array, *,
+               window: Window | None = None, scale: float | None = None, sinks: Array | None = None, **options: Any) -> Array:
+    """Returns the attention of a few queries by the kernel `read`, which takes neither a mask nor a rule.
+
+    It gets the scores as a bias to those of keys of zeros. Measured in 8 bits: 1.9 times its own time after 2048 tokens with 8 heads
+    on 2, 3.4 times after 8192 with 32 on 8. Unpacking the values too and attending by parts took 6 and 13 times.
+    """
     held = keys.codes.shape[-2]
-    step = keys.group * max(1, part // keys.group)
+    step = part_tokens(math.prod(keys.codes.shape[:-2]) * keys.width, keys.group)
+    scaled = q * check_scale(scale, q.shape[-1])
+    old = ((products_with_codes(scaled, keys.rows(start, min(start + step, held))), start) for start in range(0, held, step))
+    full = *q.shape[:-1], held + new_keys.shape[-2]
+    scores = scores_by_parts(chain(old, [(products(scaled, new_keys), held)]), full, q.dtype, window=window, **options)
+    none = np.zeros((*keys.scale.shape[:-1], WIDTH), keys.scale.dtype)
+    blank = Packed(np.zeros((*keys.codes.shape[:-1], WIDTH * keys.bits // 8), np.uint8), none, none, keys.bits, keys.group, -2, WIDTH)
+    return read(np.zeros((*q.shape[:-1], WIDTH), q.dtype), blank, values, np.zeros((*new_keys.shape[:-1], WIDTH), q.dtype), new_values,
+                bias=scores, window=window, sinks=sinks)
+
+
+def packed_parts(keys: Packed, values: Packed) -> Iterator[Part]:
+    """Yields the numbers that the codes stand for, about PART_KEYS tokens at a time."""
+    held = keys.codes.shape[-2]
+    step = keys.group * max(1, PART_KEYS // keys.group)
     for start in range(0, held, step):
         stop = min(start + step, held)
         yield Part(dequantize(keys.rows(start, stop)), dequantize(values.rows(start, stop)), np.arange(start, stop))

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from tinyattn import definitions
 from tinyattn.caches.checks import check_function
+from tinyattn.ops.signature import WITH_RULES
 
 
 class Names(NamedTuple):
@@ -17,6 +18,10 @@ class Names(NamedTuple):
     known: frozenset[str] | None
     needed: frozenset[str] = frozenset()
     own: frozenset[str] = frozenset()
+
+    def setting(self, names: frozenset[str]) -> Names:
+        """Returns the options of a method for which the cache sets these options too."""
+        return Names(None if self.known is None else self.known - names, self.needed - names, self.own | names)
 
 
 READING = Names(frozenset({"mask", "bias", "window", "scale", "softcap", "sinks", "score"}), own=frozenset({"causal"}))
@@ -44,6 +49,8 @@ def check_options(method: str, options: Mapping[str, Any], names: Names) -> None
             raise TypeError(f"{method}: {name} is set by the cache itself, which reads causally behind the tokens that it holds; "
                             f"leave it out")
         if names.known is not None and name not in names.known:
+            if name == "score":
+                raise TypeError(f"{method}: unexpected option 'score'; {WITH_RULES}")
             near = get_close_matches(name, names.known, n=1)
             hint = f"did you mean {near[0]}?" if near else f"this cache takes {', '.join(sorted(names.known)) or 'none'}"
             raise TypeError(f"{method}: unexpected option {name!r}; {hint}")

@@ -47,11 +47,6 @@ class Placed(NamedTuple):
         """Bytes of the pages of the table; a page that several rows share counts once."""
         return len(np.unique(self.table.pages)) * sum(pool[:1].nbytes for pool in self.pools)
 
-    def truncated(self, length: int) -> Placed:
-        """Returns the table without the pages behind a length."""
-        pages = self.table.pages[:, : -(-length // self.pools[0].shape[2])]
-        return self._replace(table=self.table._replace(pages=pages, length=length))
-
     def reordered(self, rows: Array) -> Placed:
         """Returns the table with these rows of the first axis."""
         table, lead = self.table, (len(rows), *self.table.lead[1:])

@@ -138,7 +138,8 @@ class PagedCache(base.Base):
         return arrays["keys"], arrays["values"], np.arange(held.length)
 
     def _truncated(self, held: Placed, length: int) -> Placed:
-        return held.truncated(length)
+        pages = held.table.pages[:, : -(-length // self.pool.page_size)]
+        return held._replace(table=held.table._replace(pages=pages, length=length))
 
     @exclusive
     def fork(self) -> Self:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -12,69 +12,18 @@ from tinyattn import fastest
 from tinyattn.caches.base import Base
 from tinyattn.caches.checks import check_chunk, check_keys_values
 from tinyattn.caches.chunk import Chunk
+from tinyattn.caches.folded import Folded, State, since
 from tinyattn.caches.options import Names, check_options, gates_of, names_of, waiting_of
+from tinyattn.caches.overwriting import alone, writes_over
 from tinyattn.caches.turns import exclusive
 from tinyattn.ops.checks import whole
+from tinyattn.ops.donated import donated
 from tinyattn.ops.types import Array
 
-State = tuple[Array, ...]
 # The options that the cache itself sets.
 OWN = frozenset({"causal", "start", "initial_state", "return_state"})
-
-
-class Folded(NamedTuple):
-    """The state after `length` tokens; check-points (position, state); the tokens since the first check-point.
-
-    A state of None is that of no tokens. `still` is a dummy token that reads the state without changing it.
-    """
-
-    state: State | None
-    length: int
-    still: Chunk
-    marks: tuple[tuple[int, State | None], ...]
-    recent: Chunk
-
-    @property
-    def like(self) -> tuple[Array, Array]:
-        """Keys and values of the shape and dtype of the tokens."""
-        return self.still.k, self.still.v
-
-    @property
-    def states(self) -> dict[str, State]:
-        """The state and those of the check-points, by the names that they have in a file."""
-        named = {"state": self.state} | {f"mark.{at}": state for at, state in self.marks}
-        return {name: state for name, state in named.items() if state is not None}
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the state, and of the check-points and tokens that truncating needs."""
-        states = sum(array.nbytes for state in self.states.values() for array in state)
-        return states + (self.recent.nbytes if self.marks else 0)
-
-    def forked(self) -> tuple[Folded, Folded]:
-        """Returns the values of a cache and of its fork: the same, as neither is ever written."""
-        return self, self
-
-    def reordered(self, rows: Array) -> Folded:
-        """Returns the states and tokens of these rows of the first axis."""
-        def picked(state: State | None) -> State | None:
-            return None if state is None else tuple(array[rows] for array in state)
-
-        return Folded(picked(self.state), self.length, self.still.reordered(rows),
-                      tuple((at, picked(state)) for at, state in self.marks), self.recent.reordered(rows))
-
-    def saved(self) -> dict[str, Array]:
-        """Returns all arrays by name."""
-        if self.marks and self.recent.options:
-            raise ValueError(f"save: {', '.join(sorted(self.recent.options))}: was given to step and would be lost; bind it to the "
-                             f"mechanism")
-        arrays = {"length": np.array(self.length, np.int64), "states": np.array(len(self.state or ()), np.int64),
-                  "marks": np.array([at for at, _ in self.marks], np.int64)}
-        arrays |= {f"{name}.{i}": array for name, state in self.states.items() for i, array in enumerate(state)}
-        for name, chunk in (("still", self.still), ("recent", self.recent)):
-            arrays |= {f"{name}.keys": chunk.k, f"{name}.values": chunk.v}
-            arrays |= {f"{name}.{gate}": np.asarray(array) for gate, array in chunk.gates.items()}
-        return arrays
+# What stands in the place of a counter while nothing is written over; it stays 0.
+STILL = np.zeros(1, np.int64)
 
 
 class StateCache(Base):
@@ -85,6 +34,7 @@ class StateCache(Base):
     `slack`, the states at the last two multiples of it and the tokens since the older one are kept, so that truncating by at
     most `slack` (from the greatest length so far) is exact, by folding in again the tokens that stay. A mechanism with several
     steps per token has their number bound, as `partial(delta_product, steps=2)`, and takes so many keys and values per token.
+    A kernel of this package writes the state after a few tokens over the one before, unless a check-point or a fork has it too.
 
     nbytes = kv_heads features (value_dim + 1) max(4, itemsize) for the normalised form, times the leading axes; with slack as
     much for each of two check-points, and the tokens since the older one.
@@ -96,10 +46,10 @@ class StateCache(Base):
     ((1, 2, 3, 4), 3, 320)
     """
 
-    _held: Folded | None
     allocated = Base.nbytes
 
     def __init__(self, mechanism: Callable[..., Any] | None = None, *, slack: int = 0) -> None:
+        self._values: tuple[Folded | None, Folded | None, Array] = (None, None, STILL)
         super().__init__()
         self.mechanism = fastest.linear_attention if mechanism is None else mechanism
         self.slack = whole("slack", slack, 0)
@@ -108,15 +58,25 @@ class StateCache(Base):
         self._waiting = waiting_of(self.mechanism)
         self._causal: dict[str, Any] = {"causal": True} if "causal" in takes else {}
         self._starts = "start" in takes
+        self._over = writes_over(self.mechanism)
         self._each = whole("steps", getattr(self.mechanism, "keywords", {}).get("steps", 1), 1)
+
+    @property
+    def _held(self) -> Folded | None:
+        """The value; while tokens are written over its state, the earlier one until that begins, then at once the later one."""
+        earlier, later, begun = self._values
+        return later if begun[0] else earlier
+
+    @_held.setter
+    def _held(self, value: Folded | None) -> None:
+        self._values = value, value, STILL
 
     def _settings(self) -> dict[str, int]:
         return {"slack": self.slack}
 
     @property
     def _attend_names(self) -> Names:
-        known, needed, own = self._names
-        return Names(None if known is None else known - self._gates, needed - self._gates, own | self._gates)
+        return self._names.setting(self._gates)
 
     def _tokens(self, k: Array) -> int:
         """Returns how many tokens keys (..., n, d) belong to."""
@@ -146,6 +106,12 @@ class StateCache(Base):
         before, length, state, outs = held.length, held.length + n, held.state, []
         last = length // self.slack * self.slack if self.slack else 0
         wanted = (last - self.slack, last) if self.slack else ()
+        if held.owned and held.state and not any(before < at <= length for at in wanted):
+            after = Folded(held.state, length, still, *since(held, chunk, held.marks, wanted), owned=True)
+            begun = np.zeros(1, np.int64)
+            self._values = held, after, begun
+            out, state = self._run(q, chunk, tuple(donated(array, begun) for array in held.state), before)
+            return out, after if begun[0] else after._replace(state=state, owned=alone(state, (q, k, v, out, *held.state)))
         marks, start = list(held.marks), 0
         for stop in sorted({n, *(at - before for at in wanted if before < at < length)}):
             queries = q[..., max(0, q.shape[-2] - n + start) : max(0, q.shape[-2] - n + stop), :]
@@ -154,11 +120,10 @@ class StateCache(Base):
             start = stop
             if before + stop in wanted and before + stop > marks[-1][0]:
                 marks.append((before + stop, state))
-        kept, recent = tuple(mark for mark in marks if wanted and mark[0] >= wanted[0]), held.recent
-        if kept:
-            first = held.marks[0][0]
-            recent = recent.followed_by(chunk).part(kept[0][0] - first, length - first)
-        return outs[0] if len(outs) == 1 else np.concatenate(outs, axis=-2), Folded(state, length, still, kept, recent)
+        out = outs[0] if len(outs) == 1 else np.concatenate(outs, axis=-2)
+        owned = (self._over and state is not None and not any(state is mark for _, mark in marks)
+                 and alone(state, (q, k, v, out, *(held.state or ()))))
+        return out, Folded(state, length, still, *since(held, chunk, tuple(marks), wanted), owned)
 
     @exclusive
     def append(self, k: Array, v: Array, log_decay: Array | None = None, beta: Array | None = None, **gates: Any) -> None:
@@ -218,7 +183,7 @@ class StateCache(Base):
         begin, state = marks[-1]
         tokens = held.recent.part(begin - first, length - first)
         _, state = self._run(tokens.k[..., :0, :], tokens, state, begin)
-        return held._replace(state=state, length=length, marks=marks, recent=held.recent.part(0, length - first))
+        return Folded(state, length, held.still, marks, held.recent.part(0, length - first))
 
     def _loaded(self, arrays: dict[str, Array]) -> Folded:
         def state(name: str, length: int) -> State | None:

@@ -49,8 +49,7 @@ class TokenCache(GrowingCache):
 
     @property
     def _attend_names(self) -> Names:
-        known, needed, own = self._names
-        return Names(None if known is None else known - self._gates, needed - self._gates, own | self._gates)
+        return self._names.setting(self._gates)
 
     def _with_gates(self, k: Array, v: Array, options: dict[str, Any]) -> tuple[Tapes, dict[str, Any]]:
         """Returns the tapes with a chunk's tokens and their gates, and the options that are not gates."""

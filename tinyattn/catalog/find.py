@@ -25,21 +25,7 @@ from tinyattn.catalog.row import Row
 from tinyattn.models import checkpoint
 from tinyattn.models.checkpoint import Saved
 
-FAMILIES = (
-    softmax,
-    weighting,
-    positions,
-    relative,
-    sparse,
-    selected,
-    factored,
-    linear,
-    states,
-    delta,
-    solved,
-    lowrank,
-    grid,
-)
+FAMILIES = (softmax, weighting, positions, relative, sparse, selected, factored, linear, states, delta, solved, lowrank, grid)
 ROWS: tuple[Row, ...] = tuple(row for family in FAMILIES for row in family.ROWS)
 MIXERS: tuple[Row, ...] = tuple(row for row in ROWS if row.mixer is not None)
 

@@ -18,11 +18,12 @@ from tinyattn.cli.comparing.caches import caches_plan
 from tinyattn.cli.comparing.caches import chosen as chosen_caches
 from tinyattn.cli.comparing.decoders import Task
 from tinyattn.cli.comparing.digits import digits_plan
-from tinyattn.cli.comparing.plan import Clock, Plan, first_steps, lines
+from tinyattn.cli.comparing.plan import Clock, Plan, first_steps, lines, lines_of_workers
+from tinyattn.cli.comparing.pool import processes_for
 from tinyattn.cli.comparing.recall import SEEDS, compare_recall
 from tinyattn.cli.comparing.tasks import PAIRS
 from tinyattn.cli.comparing.text import text_plan
-from tinyattn.cli.ends import say
+from tinyattn.cli.ends import REFUSED, reason, say
 from tinyattn.cli.names import each
 from tinyattn.cli.outputs import check_outputs, check_picture, write_json, write_picture
 from tinyattn.cli.terminal import positive, seed
@@ -48,6 +49,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tasks", metavar="A,B", help="on recall: some of recall, copy, induction, parity, s3, needle (default: all)")
     parser.add_argument("--pairs", type=positive, metavar="N", help=f"on recall: keys of a text (default {PAIRS})")
     parser.add_argument("--seeds", type=positive, metavar="N", help=f"on recall: models per mechanism and task (default {SEEDS})")
+    parser.add_argument("--resume", metavar="FILE", help="on recall: a report of --json, whose models are not trained again")
     parser.add_argument("--caches", metavar="A,B", help="decode through each of these caches, or 'all', and compare them")
     parser.add_argument("--steps", type=positive, metavar="N", help=f"training steps (default {STEPS}; on digits {DIGITS['steps']})")
     parser.add_argument("--context", type=positive, metavar="N", help=f"bytes per sequence (default {CONTEXT})")
@@ -89,15 +91,29 @@ def run(given: argparse.Namespace) -> int:
     plan = digits_plan(with_defaults(given)) if given.task == "digits" else planned(with_defaults(given))
     report: dict[str, Any] = {"settings": plan.settings, "machine": machine(), "rows": []}
     code = 0
+    clock.processes = plan.settings["processes"] = processes_for(len(plan.jobs))
     try:
-        taken = first_steps(plan)
-        if not threads.limitable() and len(taken) > 1 and threads.chosen(taken) == 1:
-            return threads.again(given)
-        for line in lines(plan, taken, clock):
+        if clock.processes > 1:
+            rows = lines_of_workers(plan, clock.processes, clock)
+        else:
+            taken = first_steps(plan)
+            if not threads.limitable() and len(taken) > 1 and threads.chosen(taken) == 1:
+                return threads.again(given)
+            rows = lines(plan, taken, clock)
+        for line in rows:
             report["rows"].append(line)
     except KeyboardInterrupt:
         code = 130
+    except (FloatingPointError, ChildProcessError) as error:
+        if not report["rows"]:
+            raise
+        code = REFUSED
+        say(f"tinyattn compare: {reason(error)}")
+    names = [job.name for job in plan.jobs]
+    report["rows"].sort(key=lambda line: names.index(line["mechanism"]))
     print(plan.title)
+    if clock.processes > 1:
+        print(f"speeds: of one thread, while {clock.processes} models were at work")
     plan.show(report)
     if given.json:
         write_json(report, given.json)
@@ -122,7 +138,7 @@ def check(given: argparse.Namespace) -> None:
     if given.plot and given.caches:
         raise ValueError("--plot: draws losses, which --caches does not compare; leave one of them out")
     of_text = ("caches", "text", "context", "width", "layers")
-    only = [name for name in ("tasks", "pairs", "seeds") if getattr(given, name)]
+    only = [name for name in ("tasks", "pairs", "seeds", "resume") if getattr(given, name)]
     if only and given.task != "recall":
         raise ValueError(f"--{only[0]}: is an option of --task recall")
     fixed = [name for name in (*of_text, "steps", "batch", "rate", "plot") if getattr(given, name)]
@@ -163,7 +179,8 @@ def planned(given: argparse.Namespace) -> Plan:
                 "parameters": config.parameters, "bigram_bits_per_byte": texts.bigram_bits_per_byte(training, held)}
     title = (f"{config.parameters:,} parameters, {given.steps} steps of {given.batch} x {config.context} bytes, seed {given.seed}\n"
              f"text: {settings['text']}")
-    return (caches_plan if given.caches else text_plan)(rows, Task(config, training, held, given), settings, title)
+    made = caches_plan if given.caches else text_plan
+    return made([row.name for row in rows], Task(config, training, held, given), settings, title)
 
 
 def machine() -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
-import time
+import timeit
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -46,12 +46,7 @@ def measure() -> dict[str, float]:
 
     def fastest_of(step: Callable[[], Any]) -> float:
         step()
-        times = []
-        for _ in range(5):
-            started = time.perf_counter()
-            step()
-            times.append(time.perf_counter() - started)
-        return min(times)
+        return min(timeit.repeat(step, number=1, repeat=5))
 
     flops = 4 * 1024 * 1024 * 2 * 128 / fastest_of(lambda: attention(x, x, x))
 
@@ -151,7 +146,7 @@ def run(given: argparse.Namespace, shapes: Mapping[str, Shape], in_units: Callab
             for line in lines]
     table(HEADER, rows,
           title=f"{given.length:,} tokens over {given.ranks} ranks in {given.dtype}: {machine.flops:.3g} FLOP/s, "
-                f"{machine.bandwidth:.3g} bytes/s, {machine.latency:.3g} s a message")
+                f"{machine.bandwidth:.3g} bytes/s, {machine.latency:.3g} s per message")
     print()
     here = given.length // given.ranks
     hidden = [f"{line['model']}, {line['scheme']} {line['hidden_from']:,} (here {here:,})" for line in lines if line["hidden_from"]]

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 
+import numpy as np
+
 from tinyattn.cli.outputs import check_outputs, write_json
 from tinyattn.cli.real import opened_model, said, text_of
 from tinyattn.cli.terminal import progress, table
+from tinyattn.ops.norm import unit
 
 # Characters of a text that stand in the table.
 SHOWN = 24
@@ -30,11 +33,10 @@ def run(given: argparse.Namespace) -> int:
             vectors.append(model.embed(text)[0])
             bar.step(number, "")
     print(f"{model.name}: vectors of {len(vectors[0])} numbers; the cosine of the angle between each two texts")
-    sizes = [float(vector @ vector) ** 0.5 or 1.0 for vector in vectors]
-    units = [vector / size for vector, size in zip(vectors, sizes, strict=True)]
+    units = unit(np.stack(vectors))
     numbered = [f"{number}  {' '.join(text.split())[:SHOWN]}" for number, text in enumerate(texts, 1)]
     table(["text", *map(str, range(1, len(texts) + 1))],
-          [[name, *(f"{float(a @ b):.3f}" for b in units)] for name, a in zip(numbered, units, strict=True)])
+          [[name, *(f"{cosine:.3f}" for cosine in row)] for name, row in zip(numbered, units @ units.T, strict=True)])
     if given.json is not None:
         pairs = zip(texts, vectors, strict=True)
         write_json([{"text": text, "vector": vector.tolist()} for text, vector in pairs], given.json)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
+from collections.abc import Callable
+from typing import TypeVar
 
 from tinyattn.catalog import load_model
 from tinyattn.cli.ends import reason
 from tinyattn.models import Saved
+
+T = TypeVar("T")
 
 
 def opened(path: str) -> Saved:
@@ -15,10 +20,17 @@ def opened(path: str) -> Saved:
         raise ValueError(f"{path}: does not exist; make it with tinyattn train --out {path}")
     if not os.path.isfile(path):  # opening a FIFO would wait for a writer
         raise ValueError(f"{path}: not a model file: it is {'a folder' if os.path.isdir(path) else 'not a regular file'}")
+    return read(path, lambda: load_model(path))
+
+
+def read(path: str, load: Callable[[], T]) -> T:
+    """Returns what `load` makes of a file or folder; ValueError that names it where it refuses, MemoryError for one too large."""
     try:
-        return load_model(path)
+        return load()
     except OSError as error:
-        raise ValueError(f"{path}: not a model file that can be read: {error.strerror or error}") from None
-    except ValueError as error:
+        if error.errno == errno.ENOMEM:
+            raise MemoryError(f"{path} cannot be mapped") from None
+        raise ValueError(f"{path}: not a model file that can be read: {reason(error).removeprefix(f'{path}: ')}") from None
+    except (ValueError, TypeError) as error:
         says = reason(error).removeprefix(f"{path}: ").removeprefix(f"{os.path.basename(path)}: ")
-        raise ValueError(f"{path}: not a model file: {says}") from None
+        raise ValueError(f"{path}: not a model file that can be read: {says}") from None

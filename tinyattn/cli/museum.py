@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from itertools import count
 
 from tinyattn.cli.names import canonical
 from tinyattn.cli.terminal import paragraph, positive, progress, seed
@@ -21,14 +22,9 @@ def run(given: argparse.Namespace) -> int:
     """Prints the matrix of twins and laws; returns 1 if a twin is killed by no law."""
     twins = {twin.name: twin for twin in MUSEUM}
     museum = [*MUSEUM] if given.name is None else [twins[canonical(given.name, twins, "wrong attention")]]
-    done = 0
+    done = count(1)
     with progress("museum", len(museum)) as bar:
-        def tell(twin: object) -> None:
-            nonlocal done
-            done += 1
-            bar.step(done, "")
-
-        matrix = kills(museum, seed=given.seed, examples=given.examples, tell=tell)
+        matrix = kills(museum, seed=given.seed, examples=given.examples, tell=lambda twin: bar.step(next(done), ""))
     print(render(matrix, museum))
     print()
     paragraph("● killed by a law about its own fault; ○ by another; · lives; ! its own law lets it live at so few examples")

@@ -6,10 +6,11 @@ import importlib.util
 import io
 import json
 import os
+import stat
 from pathlib import Path
 from typing import Any
 
-from tinyattn.ops.files.atomic import check_writable, replacing
+from tinyattn.ops.files.atomic import check_writable, place_of, replacing, standard_stream
 
 # A row of a table as --json writes it.
 Line = dict[str, Any]
@@ -55,6 +56,12 @@ def write_picture(figure: Any, file: str) -> None:
     figure.savefig(drawn, format=format_of(file))
     with replacing(file) as out:
         out.write(drawn.getvalue())
+
+
+def replaceable(file: str) -> bool:
+    """Returns whether a file may be written again and again: a pipe or the standard output would get everything several times."""
+    _, old = place_of(file)
+    return old is None or (stat.S_ISREG(old.st_mode) and standard_stream(old) is None)
 
 
 def write_json(content: Any, file: str) -> None:

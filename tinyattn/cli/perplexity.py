@@ -6,6 +6,7 @@ import argparse
 import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from statistics import fmean
 
 from tinyattn.caches.protocol import Cache
 from tinyattn.catalog import find_mixer
@@ -47,7 +48,7 @@ def run(given: argparse.Namespace) -> int:
         for token in compared(model, changed, tokens, cache=cache):
             found.append(token)
             bar.step(len(found), "")
-    told(found, "as it is" if changed is model and cache is None else None)
+    told(found, alone=changed is model and cache is None)
     if given.json is not None:
         write_json([token._asdict() for token in found], given.json)
     return 0
@@ -82,21 +83,19 @@ def kind_of(text: str) -> tuple[str, float]:
     return kind, factor
 
 
-def told(found: Sequence[Token], alone: str | None) -> None:
-    """Prints the means over all tokens and over ranges of positions, each twice as long as the one before."""
+def told(found: Sequence[Token], *, alone: bool) -> None:
+    """Prints the means over all tokens and over ranges of positions, each twice as long as the one before.
+
+    `alone` leaves out what compares the model with a changed one.
+    """
     edges = [0, *(edge for edge in (64 << n for n in range(24)) if edge < len(found)), len(found)]
-    rows = [row_of(f"{start} to {stop - 1}", found[start:stop], alone) for start, stop in pairwise(edges)]
+    rows = [row_of(f"{start} to {stop - 1}", found[start:stop], alone=alone) for start, stop in pairwise(edges)]
     header = ["positions", "nats per token"] if alone else ["positions", "as it is", "changed", "KL", "same best token"]
-    table(header, [*rows, row_of("all", found, alone)])
+    table(header, [*rows, row_of("all", found, alone=alone)])
 
 
-def row_of(name: str, part: Sequence[Token], alone: str | None) -> list[str]:
+def row_of(name: str, part: Sequence[Token], *, alone: bool) -> list[str]:
     """Returns a row of the table."""
-    def mean(values: Sequence[float]) -> float:
-        return sum(values) / len(values)
-
-    plain = mean([token.loss for token in part])
-    if alone:
-        return [name, f"{plain:.4f}"]
-    changed, divergence, agrees = (mean(list(column)) for column in list(zip(*part, strict=True))[1:])
-    return [name, f"{plain:.4f}", f"{changed:.4f}", f"{divergence:.2e}", f"{100 * agrees:.1f} %"]
+    plain, changed, divergence, agrees = map(fmean, zip(*part, strict=True))
+    others = [] if alone else [f"{changed:.4f}", f"{divergence:.2e}", f"{100 * agrees:.1f} %"]
+    return [name, f"{plain:.4f}", *others]

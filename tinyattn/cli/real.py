@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import sys
 import warnings
@@ -11,6 +10,7 @@ from collections.abc import Iterable, Iterator
 
 from tinyattn.catalog import find_mixer
 from tinyattn.cli.ends import reason, say
+from tinyattn.cli.model_file import read
 from tinyattn.models import Model, load
 
 # The most bytes of a text.
@@ -37,15 +37,7 @@ def opened_model(path: str) -> Model:
         raise ValueError(f"{path}: does not exist")
     if not os.path.isdir(path) and not os.path.isfile(path):
         raise ValueError(f"{path}: not a model file: it is neither a folder nor a regular file")
-    try:
-        return load(path, mixing=lambda name: find_mixer(name).mixing)
-    except OSError as error:
-        if error.errno == errno.ENOMEM:
-            raise MemoryError(f"{path} cannot be mapped") from None
-        raise ValueError(f"{path}: not a model file that can be read: {reason(error).removeprefix(f'{path}: ')}") from None
-    except (ValueError, TypeError) as error:
-        says = reason(error).removeprefix(f"{path}: ").removeprefix(f"{os.path.basename(path)}: ")
-        raise ValueError(f"{path}: not a model file that can be read: {says}") from None
+    return read(path, lambda: load(path, mixing=lambda name: find_mixer(name).mixing))
 
 
 def text_of(given: str, option: str) -> str:

@@ -9,10 +9,12 @@ import sys
 from functools import partial
 
 from tinyattn.cli.ends import INTERRUPTED
+from tinyattn.cli.names import canonical, each
 from tinyattn.cli.outputs import check_outputs, check_picture, write_json
 from tinyattn.cli.parser import arguments_of
 from tinyattn.cli.terminal import positive, table
 from tinyattn.cli.timing import attention, caches, generate, import_time, kernels, mechanisms, model, step, train
+from tinyattn.cli.timing.kept import can_be_replaced, kept
 from tinyattn.cli.timing.table import Table
 
 TABLES = {"train": train.TABLE, "step": step.TABLE, "generate": generate.TABLE, "caches": caches.TABLE, "attention": attention.TABLE,
@@ -27,8 +29,10 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", type=str.lower, choices=[*TABLES, MODEL], metavar="WHAT",
                         help="; ".join([*(f"{name}: {known.says}" for name, known in TABLES.items()), f"{MODEL}: {model.SAYS}"]))
     parser.add_argument("--file", metavar="FILE", help="model: a GGUF file, a folder with config.json, or a file of tinyattn train")
-    parser.add_argument("--rounds", type=positive, default=15, metavar="N", help="how often each is measured, in turns (default 15)")
-    parser.add_argument("--json", metavar="FILE", help="write what was measured")
+    parser.add_argument("--rounds", type=positive, metavar="N",
+                        help="how often each is measured, in turns (default 15; mechanisms: 7, fewer where they take long)")
+    parser.add_argument("--only", metavar="NAMES", help="mechanisms: measure these alone, names separated by commas")
+    parser.add_argument("--json", metavar="FILE", help="write what was measured; mechanisms: row by row, and other rows of FILE stay")
     parser.add_argument("--plot", metavar="FILE", help="kernels, mechanisms: draw what was measured (png, svg, pdf)")
 
 
@@ -42,19 +46,26 @@ def run(given: argparse.Namespace) -> int:
     if given.plot is not None and chosen.draw is None:
         drawn = " and ".join(name for name, known in TABLES.items() if known.draw is not None)
         raise ValueError(f"--plot: only {drawn} are drawn, not {given.what!r}")
+    if given.only is not None and not chosen.names:
+        raise ValueError(f"--only: only mechanisms has rows to choose from, not {given.what!r}")
     check_outputs(json=given.json, plot=given.plot)
     check_picture(given.plot)
+    rounds = chosen.rounds if given.rounds is None else given.rounds
+    measured = partial(chosen.rows, rounds)
+    if given.only is not None:
+        measured = partial(measured, each(given.only, lambda name: canonical(name, chosen.names, "mechanism"), "--only"))
+    by_row = given.json is not None and chosen.key and can_be_replaced(given.json)
     try:
-        lines = chosen.rows(given.rounds)
+        lines = kept(measured(), given.json, chosen.key) if by_row else list(measured())
     except subprocess.CalledProcessError as failed:
         says = os.fsdecode(failed.stderr)[-200:]
         raise ValueError(f"a process that measures failed with code {failed.returncode}: {says}") from None
     texts = [chosen.shown(line) for line in lines]
     table(list(texts[0]), [list(text.values()) for text in texts])
-    if given.json is not None:
+    if given.json is not None and not by_row:
         write_json(lines, given.json)
     if given.plot is not None and chosen.draw is not None:
-        chosen.draw(given.plot, lines, given.rounds)
+        chosen.draw(given.plot, lines, rounds)
     return 0
 
 

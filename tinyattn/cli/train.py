@@ -18,6 +18,7 @@ from tinyattn.cli.terminal import positive, seed
 from tinyattn.cli.training import Training
 from tinyattn.models import Decoder, DecoderConfig, Saved, Step, checkpoint, evaluate, train
 from tinyattn.models import text as texts
+from tinyattn.models.optimise import AdamW
 from tinyattn.models.sharded import SCHEMES, sharded, train_sharded
 from tinyattn.ops.types import Array
 from tinyattn.parallel.agree import Together
@@ -46,8 +47,7 @@ def run(given: argparse.Namespace) -> int:
     memory.keep()
 
     def begin(steps: int) -> Iterator[Step[Decoder]]:
-        rng = np.random.default_rng([given.seed, 0 if state is None else state.steps])
-        return train(decoder, text, steps=steps, context=config.context, batch=given.batch, rng=rng, state=state)
+        return train(decoder, text, steps=steps, context=config.context, batch=given.batch, rng=generator(given, state), state=state)
 
     training = Training(name, given.steps, begin)
     with threads.fitting(threads.timed(training.timed(), name), name):
@@ -65,9 +65,8 @@ def on_ranks(given: argparse.Namespace) -> int:
     memory.keep()
 
     def begin(steps: int) -> Iterator[Step[Decoder]]:
-        rng = np.random.default_rng([given.seed, 0 if state is None else state.steps])
-        return train_sharded(decoder, text, steps=steps, context=config.context, batch=given.batch, rng=rng, state=state, comm=comm,
-                             scheme=given.parallel)
+        return train_sharded(decoder, text, steps=steps, context=config.context, batch=given.batch, rng=generator(given, state),
+                             state=state, comm=comm, scheme=given.parallel)
 
     with Together(comm, "tinyattn train"), threads.limited(1):
         if first:
@@ -76,6 +75,11 @@ def on_ranks(given: argparse.Namespace) -> int:
             for _ in begin(given.steps):
                 pass
     return 0
+
+
+def generator(given: argparse.Namespace, state: AdamW | None) -> np.random.Generator:
+    """Returns the generator of the batches; a training that is continued draws other ones than before."""
+    return np.random.default_rng([given.seed, 0 if state is None else state.steps])
 
 
 def over_ranks(given: argparse.Namespace, comm: Any) -> tuple[Saved, Array, Array]:

@@ -99,14 +99,14 @@ def map_tree(f: Callable[..., Any], tree: Any, *rest: Any) -> Any:
     return made
 
 
-def named_leaves(tree: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+def named_leaves(tree: Any) -> Iterator[tuple[str, Any]]:
     """Returns every leaf with its dotted name, in order.
 
     >>> list(named_leaves({"w": 1, "b": [2, 3]}))
     [('w', 1), ('b.0', 2), ('b.1', 3)]
     """
     found: list[tuple[str, Any]] = []
-    gather(tree, name, found)
+    gather(tree, "", found)
     return iter(found)
 
 

@@ -53,7 +53,8 @@ def nearest_mean_accuracy(digits: Digits) -> float:
     """Returns the share of held-out digits whose nearest mean image is that of their own digit: the accuracy that a model must beat.
 
     Raises:
-        TypeError: what is not a Digits, labels that are not integers. ValueError: no held-out images, or a digit without an image.
+        TypeError: an object that is not a Digits, labels that are not integers. ValueError: no held-out images, or a digit without an
+            image.
 
     >>> images, labels = np.arange(640.0).reshape(10, 8, 8), np.arange(10)
     >>> nearest_mean_accuracy(Digits(images, labels, images, labels))
@@ -76,7 +77,7 @@ def accuracy(model: ImageModel, images: Array, labels: Array) -> float:
     """Returns the share of images whose largest logit is that of their label.
 
     Raises:
-        TypeError: what is not a model, labels that are not integers. ValueError: no images, or labels of another shape.
+        TypeError: an object that is not a model, labels that are not integers. ValueError: no images, or labels of another shape.
         IndexError: a label that is not a class.
 
     >>> images = np.zeros((2, 8, 8), np.float32)
@@ -104,9 +105,8 @@ def train_images(model: ImageModel, digits: Digits, *, steps: int, batch: int, r
     The learning rate is that of `train`.
 
     Raises:
-        TypeError: what is not a model, a Digits or a Generator, numbers of another kind. ValueError: steps or a batch below 1,
-        a peak that
-            is not a finite number above 0, no images. FloatingPointError: a loss that is not finite.
+        TypeError: an object that is not a model, a Digits or a Generator, numbers of another kind. ValueError: steps or a batch below
+            1, a peak that is not a finite number above 0, no images. FloatingPointError: a loss that is not finite.
 
     >>> from functools import partial
     >>> from tinyattn import definitions

@@ -89,7 +89,8 @@ def made_by(cache: Callable[[], Cache], count: int, name: str = "cache") -> list
     """Returns so many caches, made by the function that makes one.
 
     Raises:
-        TypeError: what is not a function, or a function that makes no cache. ValueError: one that gives the same cache twice.
+        TypeError: an object that is not a function, or a function that makes no cache. ValueError: one that gives the same cache
+            twice.
     """
     if not callable(cache):
         raise TypeError(f"{name}: expected a function that makes a cache, as GrowingCache is one, got {type(cache).__name__}")

@@ -52,7 +52,7 @@ def check_blocks(blocks: Any) -> None:
 
 
 def check_caches(caches: Any, layers: int) -> None:
-    """Raises TypeError for what is not a list of caches, ValueError unless there is one per layer, none of them twice."""
+    """Raises TypeError for an object that is not a list of caches, ValueError unless there is one per layer, none of them twice."""
     if not isinstance(caches, Sequence):
         raise TypeError(f"caches: expected a list of {layers}, one for each layer, got {type(caches).__name__}")
     for number, cache in enumerate(caches):
@@ -66,7 +66,7 @@ def check_caches(caches: Any, layers: int) -> None:
 
 
 def check_some(images: Any, name: str) -> None:
-    """Raises TypeError for what is not an array of images, ValueError for an array without images."""
+    """Raises TypeError for an object that is not an array of images, ValueError for an array without images."""
     if not has_axes(name, images, 3)[0]:
         raise ValueError(f"{name}: expected at least one, got shape {images.shape}")
 

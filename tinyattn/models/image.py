@@ -111,9 +111,8 @@ def image_loss(model: ImageModel, images: Array, labels: Array) -> Array:
     """Returns the mean cross-entropy of the logits of the model, in nats.
 
     Raises:
-        TypeError: what is not a model, images that are not a floating array, labels that are not integers. ValueError: images
-        that do not
-            fit the model, labels of another shape. IndexError: a label that is not a class.
+        TypeError: an object that is not a model, images that are not a floating array, labels that are not integers. ValueError:
+            images that do not fit the model, labels of another shape. IndexError: a label that is not a class.
 
     >>> round(float(image_loss(lambda images: np.zeros((1, 2)), np.zeros((1, 8, 8)), np.array([0]))), 4)
     0.6931

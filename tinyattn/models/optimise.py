@@ -148,9 +148,8 @@ def check_beta(name: str, beta: Any) -> float:
 
 def check_like(name: str, tree: Any, params: Any, named: dict[str, Any]) -> None:
     """Raises TypeError for a tree without arrays, ValueError unless its arrays have the names and shapes of the parameters."""
-    both = check_tree(name, tree), named
-    missing = both[1].keys() - both[0].keys()
-    given, wanted = ({place: leaf for place, leaf in each.items() if differentiable(leaf)} for each in both)
+    found = check_tree(name, tree)
+    given, wanted = ({place: leaf for place, leaf in each.items() if differentiable(leaf)} for each in (found, named))
     if len(given) != len(wanted):
         raise ValueError(f"{name}: expected {len(wanted)} arrays, one for each of the parameters, got {len(given)}")
     if isinstance(tree, dict) != isinstance(params, dict):
@@ -161,7 +160,7 @@ def check_like(name: str, tree: Any, params: Any, named: dict[str, Any]) -> None
         if np.shape(given[place]) != np.shape(want):
             raise ValueError(f"{name}: expected shape {np.shape(want)} at {place!r}, as the parameter has, "
                              f"got {np.shape(given[place])}")
-    if missing:
+    if missing := named.keys() - found.keys():
         raise ValueError(f"{name}: expected every leaf of the parameters, arrays or not; missing: {', '.join(sorted(missing))}")
 
 

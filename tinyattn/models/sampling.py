@@ -104,7 +104,7 @@ def check_logits(logits: Array) -> Array:
     The logits of a model whose numbers overflowed are +inf, and the greedy choice would be the same token for ever.
 
     Raises:
-        TypeError: what is not a floating array. ValueError: NaN or +inf, a row of -inf, no axis or no tokens.
+        TypeError: an object that is not a floating array. ValueError: NaN or +inf, a row of -inf, no axis or no tokens.
     """
     if not isinstance(floating("logits", logits), np.ndarray):
         raise TypeError(f"logits: expected an array, as choosing has no gradient; got {type(logits).__name__}")

@@ -34,6 +34,7 @@ Its files, in reading order:
     gates.py                the gates of recurrences, checked
     arguments.py            the arguments that only one mechanism has, checked
     relation_arguments.py   scales and mixtures of heads, tables of distances, checked
+    donated.py              a state whose memory may be written over
     linear_options.py       the options of the linear family, checked
     levels.py               the levels of log-linear attention
     exponential_gates.py    logs of exponential gates, taken relative to a running maximum

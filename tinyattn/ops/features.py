@@ -74,12 +74,19 @@ def performer_features(x: Array, *, projection: Array) -> Array:
     >>> performer_features(np.zeros((1, 2)), projection=np.ones((4, 2)))
     array([[0.5, 0.5, 0.5, 0.5]])
     """
-    x, projection = floating("x", x), floating("projection", projection)
-    if projection.ndim != 2 or projection.shape[-1] != channels("x", x) or not projection.shape[0]:
-        raise ValueError(f"projection: expected shape (features, {x.shape[-1]}), got shape {projection.shape}")
+    x = floating("x", x)
+    projection = check_projection(x, projection)
     x = x * x.shape[-1] ** -0.25
     exponents = x @ projection.T.astype(x.dtype) - np.sum(x * x, axis=-1, keepdims=True) * 0.5
     return np.exp(exponents) * projection.shape[0] ** -0.5
+
+
+def check_projection(x: Array, projection: Array) -> Array:
+    """Returns the directions of the Performer's features; TypeError or ValueError unless they are (features, d) for x (..., d)."""
+    projection = floating("projection", projection)
+    if projection.ndim != 2 or projection.shape[-1] != channels("x", x) or not projection.shape[0]:
+        raise ValueError(f"projection: expected shape (features, {x.shape[-1]}), got shape {projection.shape}")
+    return projection
 
 
 def channels(name: str, x: Array) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinyattn.ops.checks import function_or_none
+from tinyattn.ops.donated import Donated
 from tinyattn.ops.options import check_scale
 from tinyattn.ops.signature import mapped, of_shape
 from tinyattn.ops.softmax import nonzero
@@ -33,11 +34,19 @@ def check_state(state: Any, k: Array, v: Array, normalize: bool = False) -> Arra
         return np.zeros((*shape[:-1], shape[-1] + bool(normalize)), k.dtype)
     if not normalize:
         return one_state("initial_state", state, shape, k.dtype)
+    summed, total = check_pair(state, k, v)
+    return np.concatenate((summed, total[..., None]), axis=-1)
+
+
+def check_pair(state: Any, k: Array, v: Array) -> tuple[Array, Array]:
+    """Returns the initial pair (state (..., kv_heads, d, e), normaliser (..., kv_heads, d)), or zeros where none is given."""
+    shape = (*k.shape[:-2], k.shape[-1], v.shape[-1])
+    if state is None:
+        return np.zeros(shape, k.dtype), np.zeros(shape[:-1], k.dtype)
     if not isinstance(state, tuple) or len(state) != 2:
         raise TypeError(f"initial_state: expected the pair (state, normaliser), got {type(state).__name__}")
-    summed = one_state("initial_state (state)", state[0], shape, k.dtype)
-    total = one_state("initial_state (normaliser)", state[1], shape[:-1], k.dtype)
-    return np.concatenate((summed, total[..., None]), axis=-1)
+    return (one_state("initial_state (state)", state[0], shape, k.dtype),
+            one_state("initial_state (normaliser)", state[1], shape[:-1], k.dtype))
 
 
 def check_sums(state: Any, k: Array, v: Array) -> tuple[Array, Array]:
@@ -75,6 +84,11 @@ def one_state(name: str, state: Any, shape: tuple[int, ...], dtype: Any) -> Arra
     if checked.dtype != dtype:
         raise TypeError(f"{name}: expected dtype {dtype}, got {checked.dtype}")
     return checked
+
+
+def still_donated(given: Any, checked: Array) -> Array:
+    """Returns the state as it was checked, or as it was given where the caller gives its memory away."""
+    return given if isinstance(given, Donated) else checked
 
 
 def with_ones(v: Array) -> Array:

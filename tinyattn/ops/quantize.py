@@ -90,10 +90,29 @@ def dequantize(packed: Packed) -> Array:
     """
     if not isinstance(packed, Packed):
         raise TypeError(f"packed: expected what `quantize` returned, got {type(packed).__name__}")
-    codes = unpack(packed.codes, packed.width) if packed.bits == 4 else packed.codes
-    size = codes.shape[packed.axis]
-    scale, zero = (spread(x, size, packed.group, packed.axis) for x in (packed.scale, packed.zero))
-    return codes.astype(packed.scale.dtype) * scale + zero
+    made = code_numbers(packed)
+    size, at = made.shape[packed.axis], made.ndim + packed.axis
+    if size % packed.group:
+        scale, zero = (spread(x, size, packed.group, packed.axis) for x in (packed.scale, packed.zero))
+        return made * scale + zero
+    # A scale for each number is an array as large as the result; read for a whole group it takes a third of the time.
+    groups = made.reshape(*made.shape[:at], size // packed.group, packed.group, *made.shape[at + 1 :])
+    groups *= np.expand_dims(packed.scale, at + 1)
+    groups += np.expand_dims(packed.zero, at + 1)
+    return made
+
+
+def code_numbers(packed: Packed) -> Array:
+    """Returns the codes themselves (..., n, width), contiguous, as numbers of the dtype of the scale.
+
+    >>> code_numbers(quantize(np.array([[1.0, 4.0, 16.0]]), bits=4, group=3, axis=-1))
+    array([[ 0.,  3., 15.]])
+    """
+    if packed.bits == 8:
+        return packed.codes.astype(packed.scale.dtype, order="C")
+    made = np.empty((*packed.codes.shape[:-1], packed.width), packed.scale.dtype)
+    made[..., 0::2], made[..., 1::2] = packed.codes & 15, (packed.codes >> 4)[..., : packed.width // 2]
+    return made
 
 
 def spread(x: Array, size: int, group: int, axis: int) -> Array:

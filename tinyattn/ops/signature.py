@@ -21,6 +21,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 CHECKS: dict[str, Callable[[str, Any], Any]] = {"bool": truth, "str": text, "Callable[[Array], Array] | None": function_or_none}
 # The forms in which the linear family is computed.
 FORMS = {"parallel", "recurrent", "chunked"}
+WITH_RULES = "only attention, its grouped forms and streaming_attention take a rule"
 FLOATING = {np.dtype(kind) for kind in (np.float16, np.float32, np.float64)}
 
 
@@ -140,8 +141,7 @@ def refuse_unknown(function: str, options: Iterable[str], known: Collection[str]
     if name in names:
         raise TypeError(f"{function}: {name} is given twice, by position and by name")
     if name == "score":
-        raise TypeError(f"{function}: unexpected keyword 'score'; "
-                        f"only attention, its grouped forms and streaming_attention take a rule")
+        raise TypeError(f"{function}: unexpected keyword 'score'; {WITH_RULES}")
     near = get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]}?" if near else f"it takes {', '.join(sorted(known)) or 'none'}"
     raise TypeError(f"{function}: unexpected keyword {name!r}; {hint}")

@@ -13,11 +13,12 @@ from tinyattn.fastest import attention_with_lse
 from tinyattn.ops.masks import Pattern
 from tinyattn.ops.merge import Partial
 from tinyattn.ops.options import Window
-from tinyattn.ops.storage import is_half, to_single
+from tinyattn.ops.storage import to_single
 from tinyattn.ops.types import Array
 from tinyattn.parallel.agree import Together, agreed, refuse_again
 from tinyattn.parallel.layout import Layout, Span
 from tinyattn.parallel.messages import exchanged, raw
+from tinyattn.parallel.part import by_heads
 from tinyattn.parallel.ring import checks_of
 
 
@@ -91,17 +92,14 @@ def solved(name: str, q: Array, k: Array, v: Array, comm: Any, layout: Any, mask
         return facts, value
 
     (rule, logits), _ = agreed(comm, checked_heads, name)
-    single = q.ndim == 2
-    arrays = [x[None] if single else x for x in (q, k, v)]
-    stored = q.dtype
-    plan = plan_of(comm, layout, arrays[0].shape[-3], arrays[1].shape[-3])
-    with Together(comm, name):
-        q, k, v = to_heads_again(arrays[0], arrays[1], arrays[2], plan)
-        options = {"mask": mask, "causal": causal, "window": window, "scale": rule.scale, "softcap": softcap}
-        out, lse = by_group(q, k, v, logits, plan, options)
-        out, lse = from_heads_again(out, lse, plan)
-    out = out.astype(stored) if is_half(stored) else out
-    return (out[0], lse[0]) if single else (out, lse)
+    options = {"mask": mask, "causal": causal, "window": window, "scale": rule.scale, "softcap": softcap}
+
+    def run(q: Array, k: Array, v: Array) -> Partial:
+        plan = plan_of(comm, layout, q.shape[-3], k.shape[-3])
+        with Together(comm, name):
+            return from_heads_again(*by_group(*to_heads_again(q, k, v, plan), logits, plan, options), plan)
+
+    return by_heads(run, q, k, v)
 
 
 def by_group(q: Array, k: Array, v: Array, sinks: Array | None, plan: Plan, options: dict[str, Any]) -> Partial:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from tinyattn.ops.masks.constructors import window as band
 from tinyattn.ops.merge import Partial, merge
 from tinyattn.ops.options import Window, blank_unseen, check_causal, check_scale, check_softcap, check_window, visible_keys
 from tinyattn.ops.signature import shapes
+from tinyattn.ops.storage import is_half
 from tinyattn.ops.types import Array
 from tinyattn.parallel.layout import Span
 
@@ -133,6 +135,14 @@ def gradients(q: Array, k: Array, v: Array, out: Array, lse: Array, d_out: Array
         d_q = unfold_group(folded @ k, heads) * scale
         d_k, d_v = folded.mT @ fold_group(q, kv_heads) * scale, fold_group(weights, kv_heads).mT @ fold_group(d_out, kv_heads)
     return d_q, d_k, d_v
+
+
+def by_heads(run: Callable[[Array, Array, Array], Partial], q: Array, k: Array, v: Array) -> Partial:
+    """Returns the (out, lse) of `run`, which needs an axis of heads, for arrays with or without one; 16-bit ones give 16-bit out."""
+    single = q.ndim == 2
+    out, lse = run(*(x[None] if single else x for x in (q, k, v)))
+    out = out.astype(q.dtype) if is_half(q.dtype) else out
+    return (out[0], lse[0]) if single else (out, lse)
 
 
 def with_sinks(out: Array, lse: Array, sinks: Array | None) -> Partial:

@@ -17,7 +17,7 @@ from tinyattn.ops.types import Array
 from tinyattn.parallel.agree import Together, agreed, check_layout, differentiated, refuse_again, refuse_options
 from tinyattn.parallel.layout import Layout
 from tinyattn.parallel.messages import advance, finish, post
-from tinyattn.parallel.part import Rule, attend, check_arrays, check_rule, gradients, sees, sink_gradient, with_sinks
+from tinyattn.parallel.part import Rule, attend, by_heads, check_arrays, check_rule, gradients, sees, sink_gradient, with_sinks
 
 TAKEN = "mask (a Pattern), causal, window, scale, softcap and sinks"
 
@@ -81,11 +81,7 @@ def solved(name: str, q: Array, k: Array, v: Array, comm: Any, layout: Any, mask
     """Returns (out, lse) after all ranks have agreed on what they were given."""
     checked = checks_of(q, k, v, comm, layout, mask, causal, window, scale, softcap, sinks, unsupported)
     (rule, logits), _ = agreed(comm, checked, name)
-    single = q.ndim == 2
-    arrays = [x[None] if single else x for x in (q, k, v)]
-    out, lse = ring_again(arrays[0], arrays[1], arrays[2], logits, Call(comm, layout, rule))
-    out = out.astype(q.dtype) if is_half(q.dtype) else out
-    return (out[0], lse[0]) if single else (out, lse)
+    return by_heads(lambda q, k, v: ring_again(q, k, v, logits, Call(comm, layout, rule)), q, k, v)
 
 
 def checks_of(q: Array, k: Array, v: Array, comm: Any, layout: Any, mask: Any, causal: Any, window: Any, scale: Any, softcap: Any,

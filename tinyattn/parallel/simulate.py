@@ -63,32 +63,37 @@ def staircase(n: int) -> int:
 def ring_programs(layout: Layout, shape: Shape, *, left: int | None = None, right: int | None = None,
                   backward: bool = False) -> list[Program]:
     """Returns what each rank does in `ring_attention`, or in its backward, in order."""
-    ranks, programs = layout.ranks, []
-    b, h, g, d, e, s = shape
-    per_pair = b * h * (2 * (3 * d + 2 * e) if backward else 2 * (d + e))
-    wide = max(s, 4)
-    for rank in range(ranks):
-        ops: Program = []
-        after, before = (rank + 1) % ranks, (rank - 1) % ranks
+    ranks, (b, h, g, d, e, s) = layout.ranks, shape
+    per_pair, wide = b * h * flops_of_a_pair(d, e, backward), max(s, 4)
 
-        def pass_on(ops: Program, sent: int, come: int, itemsize: int, after: int = after, before: int = before) -> None:
-            for what, other, count in (("receive", before, come), ("send", after, sent)):
-                ops += [Op(what, other, b * g * layout.count(count) * width * itemsize) for width in (d, e)]
+    def program(rank: int) -> Program:
+        ops: Program = []
+
+        def pass_on(sent: int, come: int, itemsize: int) -> None:
+            """Adds messages with the keys and values, or gradients, of one rank to the next rank, and of another from the last."""
+            for what, other, holder in (("receive", (rank - 1) % ranks, come), ("send", (rank + 1) % ranks, sent)):
+                ops.extend(Op(what, other, b * g * layout.count(holder) * width * itemsize) for width in (d, e))
 
         for step in range(ranks):
             source = (rank - step) % ranks
             if step < ranks - 1:
-                pass_on(ops, source, (source - 1) % ranks, s)
+                pass_on(source, (source - 1) % ranks, s)
             if backward and step:
-                pass_on(ops, (source + 1) % ranks, source, wide)
+                pass_on((source + 1) % ranks, source, wide)
             pairs = [pairs_between(i, j, left, right) for i in layout.spans[rank] for j in layout.spans[source]]
-            ops += [Op("compute", size=count * per_pair) for count in pairs if count]
+            ops.extend(Op("compute", size=count * per_pair) for count in pairs if count)
             ops.append(Op("wait"))
         if backward and ranks > 1:
-            pass_on(ops, (rank + 1) % ranks, rank, wide)
+            pass_on((rank + 1) % ranks, rank, wide)
             ops.append(Op("wait"))
-        programs.append(ops)
-    return programs
+        return ops
+
+    return [program(rank) for rank in range(ranks)]
+
+
+def flops_of_a_pair(head_dim: int, value_dim: int, backward: bool) -> int:
+    """Returns the operations per head and pair of query and key: two products, or the five of the backward."""
+    return 2 * (3 * head_dim + 2 * value_dim) if backward else 2 * (head_dim + value_dim)
 
 
 def heads_programs(layout: Layout, shape: Shape, *, left: int | None = None, right: int | None = None,
@@ -99,37 +104,34 @@ def heads_programs(layout: Layout, shape: Shape, *, left: int | None = None, rig
     own, held = ([b - a for a, b in shares] for shares in (plan.heads, plan.kv_heads))
     pairs = sum(layout.pairs(rank, left, right) for rank in range(layout.ranks))
     wide = max(s, 4)
-    programs = []
-    for rank in range(layout.ranks):
-        ops: Program = []
-        others = [other for other in range(layout.ranks) if other != rank]
 
-        def exchange(ops: Program, forward: bool, rank: int = rank, others: Sequence[int] = tuple(others)) -> None:
-            """Adds tokens for heads (q, k, v) or heads for tokens (out, lse), and in the backward the gradients of these."""
-            def size(holder: int, reader: int) -> int:
-                width = own[reader] * d + held[reader] * (d + e) if forward else own[reader] * (e + 1)
-                return b * layout.count(holder) * width * (wide if backward or not forward else s)
+    def exchange(rank: int, forward: bool) -> Program:
+        """Returns tokens for heads (q, k, v) or heads for tokens (out, lse), and in the backward the gradients of these."""
+        def size(holder: int, reader: int) -> int:
+            width = own[reader] * d + held[reader] * (d + e) if forward else own[reader] * (e + 1)
+            return b * layout.count(holder) * width * (wide if backward or not forward else s)
 
-            to_heads = forward != backward
-            ops += [Op("receive", other, size(other, rank) if to_heads else size(rank, other)) for other in others]
-            ops += [Op("send", other, size(rank, other) if to_heads else size(other, rank)) for other in others]
-            ops.append(Op("wait"))
+        to_heads, others = forward != backward, others_of(layout, rank)
+        return [*(Op("receive", other, size(other, rank) if to_heads else size(rank, other)) for other in others),
+                *(Op("send", other, size(rank, other) if to_heads else size(other, rank)) for other in others), Op("wait")]
 
-        exchange(ops, forward=not backward)
-        ops.append(Op("compute", size=b * own[rank] * pairs * (2 * (3 * d + 2 * e) if backward else 2 * (d + e))))
-        exchange(ops, forward=backward)
-        programs.append(ops)
-    return programs
+    return [[*exchange(rank, not backward), Op("compute", size=b * own[rank] * pairs * flops_of_a_pair(d, e, backward)),
+             *exchange(rank, backward)] for rank in range(layout.ranks)]
 
 
-def tree_programs(layout: Layout, shape: Shape, q_len: int = 1) -> list[Program]:
-    """Returns what each rank does in `tree_attention` of queries that see all tokens, in order."""
+def others_of(layout: Layout, rank: int) -> list[int]:
+    """Returns all ranks but one."""
+    return [other for other in range(layout.ranks) if other != rank]
+
+
+def tree_programs(layout: Layout, shape: Shape) -> list[Program]:
+    """Returns what each rank does in `tree_attention` of one query per head, which sees all tokens, in order."""
     b, h, _, d, e, _ = shape
-    ranks, size = layout.ranks, b * h * q_len * (e + 1) * 4
+    ranks, size = layout.ranks, b * h * (e + 1) * 4
     steps = [1 << n for n in range((ranks - 1).bit_length())]
     programs = []
     for rank in range(ranks):
-        ops = [Op("compute", size=b * h * q_len * layout.count(rank) * 2 * (d + e))]
+        ops = [Op("compute", size=b * h * layout.count(rank) * 2 * (d + e))]
         for step in steps:
             if rank % (2 * step) == step:
                 ops += [Op("send", rank - step, size), Op("wait")]
@@ -150,7 +152,7 @@ def states_programs(layout: Layout, shape: Shape) -> list[Program]:
     b, h, g, d, e, _ = shape
     size, programs = b * g * d * (d + e) * 4, []
     for rank in range(layout.ranks):
-        others = [other for other in range(layout.ranks) if other != rank]
+        others = others_of(layout, rank)
         ops = [Op("compute", size=b * layout.count(rank) * 2 * (h + g) * d * (d + e))]
         ops += [Op("receive", other, size * max(len(layout.spans[other]), 1)) for other in others]
         ops += [Op("send", other, size * max(len(layout.spans[rank]), 1)) for other in others]

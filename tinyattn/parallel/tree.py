@@ -11,12 +11,12 @@ from tinyattn.engine.primitive import primitive
 from tinyattn.ops.masks import Pattern
 from tinyattn.ops.merge import Partial, merge
 from tinyattn.ops.options import Window, check_sinks
-from tinyattn.ops.storage import is_half, to_single
+from tinyattn.ops.storage import to_single
 from tinyattn.ops.types import Array
 from tinyattn.parallel.agree import Together, agreed, check_layout, refuse_again, refuse_options
 from tinyattn.parallel.layout import Layout
 from tinyattn.parallel.messages import total, up_and_down
-from tinyattn.parallel.part import Sees, attend, check_arrays, check_rule, gradients, sees, sink_gradient, with_sinks
+from tinyattn.parallel.part import Sees, attend, by_heads, check_arrays, check_rule, gradients, sees, sink_gradient, with_sinks
 from tinyattn.parallel.ring import TAKEN, Call, facts_of, unseen
 
 
@@ -76,11 +76,7 @@ def solved(name: str, q: Array, k: Array, v: Array, comm: Any, layout: Any, mask
     (rule, logits), facts = agreed(comm, checked, name)
     ends = np.cumsum([0, *(theirs["count_here"] for theirs in facts)]).tolist()
     spans = layout or Layout(ends[-1], tuple(((a, b),) for a, b in pairwise(ends)))
-    single = q.ndim == 2
-    arrays = [x[None] if single else x for x in (q, k, v)]
-    out, lse = tree_again(arrays[0], arrays[1], arrays[2], logits, Call(comm, spans, rule))
-    out = out.astype(q.dtype) if is_half(q.dtype) else out
-    return (out[0], lse[0]) if single else (out, lse)
+    return by_heads(lambda q, k, v: tree_again(q, k, v, logits, Call(comm, spans, rule)), q, k, v)
 
 
 def joined(a: Array, b: Array) -> Array:

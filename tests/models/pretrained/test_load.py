@@ -161,7 +161,7 @@ def test_weights_are_those_that_the_layer_uses():
         model = load(FAMILIES / case, dtype=np.float64)
         weights = model.attention_weights(TOKENS[0], 1)
         assert weights.shape == (4, 12, 12)
-        np.testing.assert_allclose(weights.sum(-1), 1.0)
+        np.testing.assert_allclose(weights.sum(-1), 1.0, rtol=1e-14)
         layer, block = model.attention(1), model.network.blocks[1]
         x = model.network.hidden(TOKENS[:1], layers=1)
         x = x if block.order == "after" else block.attention_norm(x)

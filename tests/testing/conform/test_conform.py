@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -116,6 +117,17 @@ def test_a_call_that_hangs_is_ended():
     assert report.verdict == "CRASHED"
     assert "does not return" in str(report)
     assert report.seconds < 30  # the limit and what it takes to end a process on a busy machine
+
+
+def test_a_run_whose_time_is_over_is_no_crash_and_keeps_what_it_found():
+    def slow_and_hot(q, k, v):
+        time.sleep(0.05)
+        return attention(q, k, v, scale=1.1 * q.shape[-1] ** -0.5)
+
+    report = conform(slow_and_hot, isolate=True, seconds=2.0)
+    assert report.verdict == "FAILS"
+    assert {finding.verdict for finding in report.findings} == {"FAILS"}, str(report)
+    assert "the time was over" in str(report)
 
 
 def test_a_known_failure_must_fail():

@@ -1,5 +1,7 @@
 """Wrong kernels are caught, named and caught fast; `python -m tests.testing.conform.faults` prints the whole table."""
 
+import time
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -148,6 +150,16 @@ def test_no_time_is_no_verdict_in_favour():
     assert report.verdict == "CRASHED"
     assert "allow more seconds" in str(report)
     assert "output" not in report.tested
+
+
+def test_too_few_problems_are_no_verdict_in_favour():
+    def slow(q, k, v):
+        time.sleep(0.1)
+        return attention(q, k, v)
+
+    report = conform(slow, seconds=1.0, gradients=False)
+    assert report.verdict == "CRASHED"
+    assert "allow more seconds" in str(report)
 
 
 def hot(row):

@@ -3,6 +3,7 @@
 Its files, in reading order:
 
     decoders.py             a decoder per mechanism: made, trained, timed while it writes
+    pool.py                 worker processes that train several models at a time
     plan.py                 the jobs of a comparison and how long they take
     table.py                a table of 80 columns with its legend
     text.py                 the comparison on text

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tinyattn.caches.rows import release
+from tinyattn.catalog import find_mixer
 from tinyattn.catalog.row import Row
 from tinyattn.cli.cache_names import Make, caches_of
 from tinyattn.cli.comparing.decoders import Task, decoding
@@ -44,11 +45,11 @@ def chosen(rows: Sequence[Row], names: str, length: int) -> list[tuple[Row, dict
     return [(row, {name: caches[name] for name in wanted if name in caches}) for row, caches in known]
 
 
-def caches_plan(rows: Sequence[Row], task: Task, settings: dict[str, Any], title: str) -> Plan:
+def caches_plan(names: Sequence[str], task: Task, settings: dict[str, Any], title: str) -> Plan:
     """Returns the plan: each mechanism is trained once, and decodes through each of its caches that were asked for."""
     jobs = [Job.of(task.training(row), partial(rest, row, caches, task), partial(measured, row, caches, task))
-            for row, caches in chosen(rows, task.given.caches, task.config.context) if caches]
-    return Plan(settings, title, task.config, task.given.batch, jobs, print_caches)
+            for row, caches in chosen([find_mixer(name) for name in names], task.given.caches, task.config.context) if caches]
+    return Plan(settings, title, task.config, task.given.batch, jobs, print_caches, partial(caches_plan, names, task, settings, title))
 
 
 def measured(row: Row, caches: Mapping[str, Make], task: Task, trained: Trained) -> Iterator[Line]:

@@ -53,7 +53,7 @@ def digits_plan(given: argparse.Namespace) -> Plan:
                 "nearest_mean_accuracy": nearest_mean_accuracy(digits)}
     title = f"{held} held digits of {images + held}, {given.steps} steps of {given.batch} images, seed {given.seed}"
     jobs = [Job.of(training(name, digits, given), lambda: 0.0, partial(measured, name, digits, given.batch)) for name in names]
-    return Plan(settings, title, LIKE, given.batch, jobs, print_digits)
+    return Plan(settings, title, LIKE, given.batch, jobs, print_digits, partial(digits_plan, given))
 
 
 def training(name: str, digits: Digits, given: argparse.Namespace) -> Training:

@@ -23,6 +23,9 @@ WIDTH, HEADS, HIDDEN, BATCH, RATE, BASE = 32, 2, 64, 32, 1e-2, 1000.0
 LARGER = 6.0
 # Texts on which a model is judged, after how many steps, and the share of right answers at which its training may end.
 HELD, EVERY, ENOUGH = 256, 25, 0.97
+# What the report says of the models.
+SIZES = {"width": WIDTH, "heads": HEADS, "hidden": HIDDEN, "batch": BATCH, "rate": RATE, "held": HELD, "every": EVERY,
+         "enough": ENOUGH}
 
 
 @dataclass(frozen=True, eq=False)

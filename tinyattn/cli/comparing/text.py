@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 
+from tinyattn.catalog import find_mixer
 from tinyattn.catalog.row import Row
 from tinyattn.cli.comparing.decoders import Task, decoding
 from tinyattn.cli.comparing.plan import Job, Plan, Report
@@ -41,12 +42,12 @@ LEGEND = {
 }
 
 
-def text_plan(rows: list[Row], task: Task, settings: dict[str, Any], title: str) -> Plan:
+def text_plan(names: Sequence[str], task: Task, settings: dict[str, Any], title: str) -> Plan:
     """Returns the plan: each mechanism is trained once and measured."""
-    jobs = [Job.of(task.training(row), partial(rest, row, task), partial(measured, row, task)) for row in rows]
+    jobs = [Job.of(task.training(row), partial(rest, row, task), partial(measured, row, task)) for row in map(find_mixer, names)]
     settings = {**settings, "behind": len(long_prompt(task.held, task.config)), "temperature": TEMPERATURE,
                 "prompt": short_prompt(task.held, task.config).decode("utf-8", "replace")}
-    return Plan(settings, title, task.config, task.given.batch, jobs, print_text)
+    return Plan(settings, title, task.config, task.given.batch, jobs, print_text, partial(text_plan, names, task, settings, title))
 
 
 def long_prompt(held: Array, config: DecoderConfig) -> bytes:

@@ -6,6 +6,7 @@ Its files, in reading order:
 
     measure.py              seconds, taken in turns
     table.py                what a table is
+    kept.py                 rows that are written as they are measured, beside those of earlier runs
     torch_step.py           the same training step in PyTorch
     train.py                a training step
     step_parts.py           the parts of a training step
@@ -23,7 +24,9 @@ Its files, in reading order:
     fresh.py                what only a new process can measure
     kernels.py              the kernels beside other libraries and the machine
     linear_peers.py         linear mechanisms in other libraries
-    mechanism_cases.py      the mechanisms, and the work that their visible pairs take
+    mechanism_case.py       one mechanism as it is timed, and the work that its visible pairs take
+    mechanism_arguments.py  what the mechanisms take beside queries, keys and values
+    mechanism_cases.py      the mechanisms that are timed
     mechanism_peers.py      the mechanisms in other libraries
     mechanisms.py           every mechanism beside its definition and dense attention
 """

@@ -17,12 +17,15 @@ LEAST_ROUNDS = 3
 
 
 def interleaved(functions: Mapping[str, Callable[[], Any]], rounds: int, *, warm_up: int = 2, rest: float = 0.0,
-                seconds: float = float("inf")) -> dict[str, list[float]]:
-    """Returns the seconds of each function in each round; a round runs each once. No round begins after so many `seconds`."""
+                seconds: float = float("inf"), least: int = LEAST_ROUNDS) -> dict[str, list[float]]:
+    """Returns the seconds of each function in each round; a round runs each once.
+
+    No round begins after so many `seconds`, but the `least` rounds are always run.
+    """
     taken: dict[str, list[float]] = {name: [] for name in functions}
     begun = time.perf_counter()
     for number in range(rounds + warm_up):
-        if number >= warm_up + LEAST_ROUNDS and time.perf_counter() - begun > seconds:
+        if number >= warm_up + least and time.perf_counter() - begun > seconds:
             break
         for name, function in functions.items():
             time.sleep(rest)

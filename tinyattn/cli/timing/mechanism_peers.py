@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tinyattn.cli.timing.mechanism_cases import DIM, HEADS, Case, grid_of
+from tinyattn.cli.timing.mechanism_case import DIM, HEADS, Case, grid_of
 
 # A peer takes the tensors q, k, v (1, heads, length, dim) and the case's mask, and returns its result.
 Peer = Callable[[Any, Any, Any, Any], Any]
@@ -56,7 +56,7 @@ def forms_of(case: Case, length: int) -> dict[str, Peer]:
     functional = torch.nn.functional
     attend = functional.scaled_dot_product_attention
     forms: dict[str, Peer] = {}
-    if case.name in MASKED and not case.label:
+    if case.name in MASKED and not case.variant:
         forms["PyTorch"] = lambda q, k, v, mask: attend(q, k, v, attn_mask=mask, is_causal=mask is None)
     elif case.name == "qk_norm_attention":
         forms["PyTorch"] = lambda q, k, v, _: attend(*(functional.rms_norm(x, (DIM,)) for x in (q, k)), v, is_causal=True)

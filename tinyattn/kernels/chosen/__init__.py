@@ -3,7 +3,7 @@
 Its files, in reading order:
 
     choose.py               which blocks each query reads
-    gather.py               the rows that chose each block, and which pairs of them are hidden
+    gather.py               the rows that chose each block, and their scores with its keys
     forward.py              blocks of keys with an online softmax per row
     backward.py             the backward: five products per tile of gathered rows
     primitive.py            forward and backward as one differentiable function

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinyattn.kernels.chosen.gather import gather, hide, positions, rows_by_block
+from tinyattn.kernels.chosen.gather import gather, positions, rows_by_block, scores_of_block
 from tinyattn.kernels.exact.backward import dot
 from tinyattn.kernels.tiles.jit import compiled
 from tinyattn.kernels.tiles.lanes import ROWS
@@ -76,9 +76,7 @@ def backward(counter, splits, sizes, parts, scale, picks, q, k, v, out, tops, to
                         there = min(sizes.kv_tile, end - j0)
                         keys = (there + ROWS - 1) // ROWS * ROWS
                         at = kv_head * sizes.kv_rows + j0
-                        product_set(p, 0, width, micro, k, at * head_width, head_width, 1, q_t, head_width * micro, keys, width,
-                                    sizes.head_dim, micro, -UNBOUNDED, UNBOUNDED)
-                        hide(p, j0, there, keys, rows, width, low, places)
+                        scores_of_block(p, q_t, k, at, j0, there, keys, rows, width, low, places, sizes)
                         column_exp(p, keys, width, shift, spare)
                         product_add(d_v, (copy_at + j0) * value_width, value_width, micro, p, 0, width, 1, d_out_panels, width * micro,
                                     keys, value_width, rows, micro, -UNBOUNDED, UNBOUNDED)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tinyattn.kernels.tiles.jit import compiled
-from tinyattn.kernels.tiles.threads import next_task, run
+from tinyattn.kernels.tiles.threads import each, next_task
 from tinyattn.ops.types import Array
 
 # Scores of queries and blocks that are held at once.
@@ -40,17 +40,23 @@ def picks_of(q: Array, k: Array, choice: Choice) -> Array:
     means = k[..., : complete * block, :].reshape(*k.shape[:-2], complete, block, k.shape[-1]).mean(axis=-2)
     lead = (*q.shape[:-3], kv_heads if choice.shared else q.shape[-3])
     picks = np.empty((*lead, q_len, choice.keep), np.int32)
-    rows = max(1, TOGETHER // max(1, complete * q.size // max(1, q_len * q.shape[-1])))
-    for start in range(0, q_len, rows):
+    scores, errors = complete * q.size // max(1, q.shape[-1]), np.geterr()
+    rows = max(1, TOGETHER // max(1, scores // max(1, q_len)))
+
+    def some(n: int) -> None:
+        start = n * rows
         positions = np.arange(start, min(q_len, start + rows)) + first
         # Blocks that no query of these may choose are left out: all but those before the last query's own.
         past = means[..., : positions[-1] // block + (1 if choice.shared and (positions[-1] + 1) % block == 0 else 0), :]
-        worth = choice.worth(q[..., start : start + rows, :], past, positions, choice)
+        with np.errstate(**errors):  # a thread does not have its caller's
+            worth = choice.worth(q[..., start : start + rows, :], past, positions, choice)
         own = (positions // block).astype(np.int32)
         made = np.empty((*lead, len(own), choice.keep), np.int32)
-        run(choose, made.size // max(1, len(own) * choice.keep), worth.size * 4, len(own), worth.shape[-1], choice.keep,
-            choice.shared, np.require(worth, requirements=["C", "W"]).reshape(-1), own, made.reshape(-1))
+        choose(np.zeros(1, np.int64), len(own), worth.shape[-1], choice.keep, choice.shared,
+               np.require(worth, requirements=["C", "W"]).reshape(-1), own, made.reshape(-1))
         picks[..., start : start + rows, :] = made
+
+    each(some, -(-q_len // rows), scores)
     return picks
 
 

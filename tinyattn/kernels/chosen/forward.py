@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinyattn.kernels.chosen.gather import gather, hide, positions, rows_by_block
+from tinyattn.kernels.chosen.gather import gather, positions, rows_by_block, scores_of_block
 from tinyattn.kernels.tiles.jit import compiled
 from tinyattn.kernels.tiles.lanes import ROWS
-from tinyattn.kernels.tiles.product import product_add, product_set
+from tinyattn.kernels.tiles.online import exponentials
+from tinyattn.kernels.tiles.product import product_add
 from tinyattn.kernels.tiles.seen import UNBOUNDED
 from tinyattn.kernels.tiles.threads import next_task
-from tinyattn.kernels.tiles.vector import column_exp, column_max, pack_rows, put_row, scale_row, transpose_rows
+from tinyattn.kernels.tiles.vector import pack_rows, put_row, transpose_rows
 
 
 @compiled
@@ -68,30 +69,8 @@ def forward(counter, sizes, parts, scale, picks, q, k, v, out, tops, totals):
                     there = min(sizes.kv_tile, end - j0)
                     keys = (there + ROWS - 1) // ROWS * ROWS
                     at = kv_head * sizes.kv_rows + j0
-                    product_set(s, 0, width, micro, k, at * head_width, head_width, 1, q_t, head_width * micro, keys, width,
-                                sizes.head_dim, micro, -UNBOUNDED, UNBOUNDED)
-                    hide(s, j0, there, keys, rows, width, low, places)
-                    for i in range(width):
-                        kept[i] = top[i]
-                    column_max(s, keys, width, top, top)
-                    risen = False
-                    for i in range(width):
-                        shift[i] = top[i] if top[i] > nowhere else kind_of(0)  # exp(-inf - -inf) would be NaN
-                        risen |= kept[i] != top[i]
-                        kept[i] -= shift[i]
-                    if risen:
-                        column_exp(kept, 1, width, none, spare)
-                        for i in range(width):
-                            total[i] *= kept[i]
-                        for i in range(width):
-                            if kept[i] != 1:
-                                for panel in range(i * micro, width * value_width, width * micro):
-                                    scale_row(a, panel, a, panel, kept[i])
-                    for i in range(width):
-                        part[i] = 0
-                    column_exp(s, keys, width, shift, part)
-                    for i in range(width):
-                        total[i] += part[i]
+                    scores_of_block(s, q_t, k, at, j0, there, keys, rows, width, low, places, sizes)
+                    exponentials(s, keys, width, top, total, a, value_width, micro, True, shift, kept, part, none, spare)
                     pack_rows(v_panels, sizes.kv_tile, v, at * value_width, value_width, there, one, micro)
                     product_add(a, 0, micro, width * micro, s, 0, 1, width, v_panels, sizes.kv_tile * micro, width, value_width,
                                 there, micro, -UNBOUNDED, UNBOUNDED)

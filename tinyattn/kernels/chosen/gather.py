@@ -1,4 +1,4 @@
-"""The rows of a part of the queries that chose each block, and which of their pairs with its keys are hidden."""
+"""The rows of a part of the queries that chose each block, and their scores with its keys."""
 # mypy: disable-error-code="no-untyped-def"
 
 from __future__ import annotations
@@ -8,6 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from tinyattn.kernels.tiles.jit import inlined
+from tinyattn.kernels.tiles.product import product_set
+from tinyattn.kernels.tiles.seen import UNBOUNDED
 from tinyattn.kernels.tiles.vector import scale_row
 
 
@@ -64,6 +66,14 @@ def positions(places, members, start, rows, sizes):
         places[i] = members[start + i] % sizes.q_len + sizes.kv_len - sizes.q_len
         low, high = min(low, places[i]), max(high, places[i])
     return low, high
+
+
+@inlined
+def scores_of_block(s, q_t, k, at, j0, there, keys, rows, width, low, places, sizes):
+    """Fills s [key][row] with the scores of some keys of a block, the first being j0, whose row of k is `at`, -inf where hidden."""
+    product_set(s, 0, width, sizes.micro_columns, k, at * sizes.head_width, sizes.head_width, 1, q_t,
+                sizes.head_width * sizes.micro_columns, keys, width, sizes.head_dim, sizes.micro_columns, -UNBOUNDED, UNBOUNDED)
+    hide(s, j0, there, keys, rows, width, low, places)
 
 
 @inlined

@@ -35,14 +35,21 @@ def add_row(out, at, weight, x, begin, width):
         out[at + np.uint64(c)] += weight * x[begin + np.uint64(c)]
 
 
+@inlined
+def rows_of_task(counter, rows):
+    """Returns the first row of the next task and the one after its last: equal ones where no task is left."""
+    first = min(rows, next_task(counter) * ROWS)
+    return first, min(rows, first + ROWS)
+
+
 @compiled
 def dots(counter, rows, shared, length, keep, width, q, k, picks, out):
     """Fills out [row][n] with q[row] . k[picks[row][n]], 0 for a pick of -1; `shared` rows read one kv head of `length` keys."""
     while True:
-        first = next_task(counter) * ROWS
-        if first >= rows:
+        first, last = rows_of_task(counter, rows)
+        if first == last:
             break
-        for row in range(first, min(rows, first + ROWS)):
+        for row in range(first, last):
             for n in range(row * keep, (row + 1) * keep):
                 out[n] = dot(q, row * width, k, (row // shared * length + picks[n]) * width, width) if picks[n] >= 0 else 0
 
@@ -51,10 +58,10 @@ def dots(counter, rows, shared, length, keep, width, q, k, picks, out):
 def sums(counter, rows, shared, length, keep, width, weights, v, picks, out):
     """Adds to out [row] the sum of weights[row][n] v[picks[row][n]] over the picks that are not -1."""
     while True:
-        first = next_task(counter) * ROWS
-        if first >= rows:
+        first, last = rows_of_task(counter, rows)
+        if first == last:
             break
-        for row in range(first, min(rows, first + ROWS)):
+        for row in range(first, last):
             for n in range(row * keep, (row + 1) * keep):
                 if picks[n] >= 0:
                     add_row(out, row * width, weights[n], v, (row // shared * length + picks[n]) * width, width)
@@ -74,7 +81,7 @@ def scattered(counter, kv_heads, shared, length, keep, width, weights, x, picks,
 
 
 def mapped(kernel: Any, first: Array, second: Array, picks: Array, out: Array, kv_heads: int, length: int) -> Array:
-    """Returns `out`, filled by one of the kernels from two arrays; picks (..., heads, i, keep)."""
+    """Returns `out`, an array in C order, filled by one of the kernels from two arrays; picks (..., heads, i, keep)."""
     heads, q_len, keep = picks.shape[-3:]
     if picks.size and out.size:
         rows, width = picks.size // keep, second.shape[-1]
@@ -103,8 +110,8 @@ def products_of_picks(q: Array, k: Array, picks: Array) -> tuple[Array, Any]:
 def _(d_out: Array, saved: Any) -> dict[str, Array]:
     q, k, picks = saved
     size = k.shape[-3:-1]
-    return {"q": mapped(sums, d_out, k, picks, np.zeros_like(q), *size),
-            "k": mapped(scattered, d_out, q, picks, np.zeros_like(k), *size)}
+    return {"q": mapped(sums, d_out, k, picks, np.zeros(q.shape, q.dtype), *size),
+            "k": mapped(scattered, d_out, q, picks, np.zeros(k.shape, k.dtype), *size)}
 
 
 @once
@@ -119,8 +126,8 @@ def sum_of_picks(weights: Array, v: Array, picks: Array) -> tuple[Array, Any]:
 def _(d_out: Array, saved: Any) -> dict[str, Array]:
     weights, v, picks = saved
     size = v.shape[-3:-1]
-    return {"weights": mapped(dots, d_out, v, picks, np.empty_like(weights), *size),
-            "v": mapped(scattered, weights, d_out, picks, np.zeros_like(v), *size)}
+    return {"weights": mapped(dots, d_out, v, picks, np.empty(weights.shape, weights.dtype), *size),
+            "v": mapped(scattered, weights, d_out, picks, np.zeros(v.shape, v.dtype), *size)}
 
 
 def products_in_numpy(q: Array, k: Array, picks: Array) -> Array:

@@ -49,8 +49,13 @@ def score_lines(s, j0, keys, first, lines, kv_head, sizes, rules, mask, mask_at,
 
 
 @inlined
-def weigh(s, keys, lines, width, task, shift, part_top, part_total):
-    """Turns a chunk's scores into exp(s - top), a line's top being its largest, and keeps the line's top and total."""
+def weigh(s, j0, keys, first, lines, kv_head, task, sizes, rules, mask, mask_at, bias, bias_at, distance, shift, spare, part_top,
+          part_total):
+    """Turns a chunk's products into exp(s - top), a line's top being its largest score, and keeps the line's top and total."""
+    width = sizes.q_tile
+    if rules.cap:
+        cap(s, keys, sizes, rules, spare)
+    score_lines(s, j0, keys, first, lines, kv_head, sizes, rules, mask, mask_at, bias, bias_at, distance)
     top, part = shift[width:], shift[2 * width :]
     for i in range(width):
         top[i] = -np.inf
@@ -80,8 +85,7 @@ def decode(counter, chunks, held, origin, first, sizes, rules, mask, mask_at, bi
     width, value_dim = sizes.q_tile, sizes.value_dim
     lines = sizes.heads // sizes.kv_heads * sizes.q_len
     s = np.zeros((held // chunks + KEYS) * width, q.dtype)
-    a = np.empty(width * value_dim, q.dtype)
-    shift, spare = np.empty(3 * width, q.dtype), np.zeros(width, q.dtype)
+    a, shift, spare = np.empty(width * value_dim, q.dtype), np.empty(3 * width, q.dtype), np.zeros(width, q.dtype)
     while True:
         task = next_task(counter)
         if task >= sizes.batch * sizes.kv_heads * chunks:
@@ -98,10 +102,8 @@ def decode(counter, chunks, held, origin, first, sizes, rules, mask, mask_at, bi
             for line in range(0, lines, LINES):
                 dots(s, begin * width + line, width, q, (kv_head * width + line) * sizes.head_dim, sizes.head_dim,
                      k, k_at[kv_head] + (j0 + begin) * k_row, k_row, sizes.head_dim)
-        if rules.cap:
-            cap(s, keys, sizes, rules, spare)
-        score_lines(s, origin + j0, keys, first, lines, kv_head, sizes, rules, mask, mask_at, bias, bias_at, distance)
-        weigh(s, keys, lines, width, task, shift, part_top, part_total)
+        weigh(s, origin + j0, keys, first, lines, kv_head, task, sizes, rules, mask, mask_at, bias, bias_at, distance, shift, spare,
+              part_top, part_total)
         for j in range(0, keys, sizes.kv_tile):
             for x in range(sizes.kv_tile):
                 for y in range(0, value_dim, sizes.lanes):

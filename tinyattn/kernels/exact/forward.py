@@ -10,9 +10,10 @@ from tinyattn.kernels.exact.scores import cap, key_range, keys_of_tile, score, t
 from tinyattn.kernels.rules.tiles import call_rule, stand_at
 from tinyattn.kernels.tiles.flush import flush_small, restore
 from tinyattn.kernels.tiles.jit import compiled, inlined
+from tinyattn.kernels.tiles.online import exponentials
 from tinyattn.kernels.tiles.product import product_add, product_set
 from tinyattn.kernels.tiles.threads import next_task
-from tinyattn.kernels.tiles.vector import column_exp, column_max, pack_rows, put_rows, scale_row, transpose_rows
+from tinyattn.kernels.tiles.vector import pack_rows, put_rows, transpose_rows
 
 
 @inlined
@@ -49,7 +50,7 @@ def in_turn(counter, sizes, rules, heads, row_at, entries, bands, tiles, mask, m
             take_ends(ends, table, (head * sizes.q_len + i0) * positions, rows, positions)
         counted, lowest = False, sizes.kv_len
         low, high = key_range(i0, rows, sizes, rules)
-        begun = False
+        begun = sinks.size > 0
         start, stop = tiles_of(head, i0, low, high, heads, row_at, sizes, rules)
         for turn in range(start, stop):
             n = start + stop - 1 - turn if positions else turn
@@ -76,27 +77,7 @@ def in_turn(counter, sizes, rules, heads, row_at, entries, bands, tiles, mask, m
             elif positions:
                 add_counted(s, c, table, (head * sizes.q_len + i0) * positions, keys, rows, width, positions)
             score(s, head, kind, i0, j0, rows, keys, sizes, rules, tiles, mask, mask_at, bias, bias_at, distance)
-            for i in range(width):
-                kept[i] = top[i]
-            column_max(s, keys, width, top, top)
-            risen = False
-            for i in range(width):
-                shift[i] = top[i] if top[i] > nowhere else kind_of(0)  # exp(-inf - -inf) would be NaN
-                risen |= kept[i] != top[i]
-                kept[i] -= shift[i]
-            if risen and (begun or sinks.size):
-                column_exp(kept, 1, width, none, spare)
-                for i in range(width):
-                    total[i] *= kept[i]
-                for i in range(width):
-                    if kept[i] != 1:
-                        for panel in range(i * micro, width * value_width, width * micro):
-                            scale_row(a, panel, a, panel, kept[i])
-            for i in range(width):
-                part[i] = 0
-            column_exp(s, keys, width, shift, part)
-            for i in range(width):
-                total[i] += part[i]
+            exponentials(s, keys, width, top, total, a, value_width, micro, begun, shift, kept, part, none, spare)
             begun = True
             pack_rows(v_panels, sizes.kv_tile, v, (kv_at + j0) * value_width, value_width, keys, kind_of(1), micro)
             product_add(a, 0, micro, width * micro, s, 0, 1, width, v_panels, sizes.kv_tile * micro, width, value_width, keys, micro,

@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinyattn.kernels.exact.decode import score_lines, weigh
-from tinyattn.kernels.exact.scores import cap
+from tinyattn.kernels.exact.decode import weigh
 from tinyattn.kernels.exact.unpack import bytes_by_channel, bytes_by_group, halves_by_channel, halves_by_group
 from tinyattn.kernels.tiles.dots import KEYS, LINES, dots
 from tinyattn.kernels.tiles.jit import compiled
@@ -28,8 +27,7 @@ def decode_packed(counter, chunks, groups, group, channels, bits, held, first, s
     rows = (group + KEYS - 1) // KEYS * KEYS
     s = np.zeros((groups * group + KEYS) * width, q.dtype)
     tile = np.zeros(rows * max(head_dim, value_dim), q.dtype)
-    a = np.empty(width * value_dim, q.dtype)
-    shift, spare = np.empty(3 * width, q.dtype), np.zeros(width, q.dtype)
+    a, shift, spare = np.empty(width * value_dim, q.dtype), np.empty(3 * width, q.dtype), np.zeros(width, q.dtype)
     value_groups = (value_dim + channels - 1) // channels
     while True:
         task = next_task(counter)
@@ -50,10 +48,8 @@ def decode_packed(counter, chunks, groups, group, channels, bits, held, first, s
                 for line in range(0, lines, LINES):
                     dots(s, (j + x) * width + line, width, q, (kv_head * width + line) * head_dim, head_dim, tile, x * head_dim,
                          head_dim, head_dim)
-        if rules.cap:
-            cap(s, keys, sizes, rules, spare)
-        score_lines(s, j0, keys, first, lines, kv_head, sizes, rules, mask, mask_at, bias, bias_at, distance)
-        weigh(s, keys, lines, width, task, shift, part_top, part_total)
+        weigh(s, j0, keys, first, lines, kv_head, task, sizes, rules, mask, mask_at, bias, bias_at, distance, shift, spare, part_top,
+              part_total)
         for j in range(0, keys, group):
             for t in range(group):
                 code, scale = v_at[kv_head] + (j0 + j + t) * v_row, v_scale_at[kv_head] + (j0 + j + t) * value_groups

@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinyattn.kernels.exact.decode import score_lines, weigh
-from tinyattn.kernels.exact.scores import cap
+from tinyattn.kernels.exact.decode import weigh
 from tinyattn.kernels.tiles.dots import KEYS, LINES, dots, prefetch
 from tinyattn.kernels.tiles.jit import compiled
 from tinyattn.kernels.tiles.product import product_add_few
@@ -24,8 +23,7 @@ def decode_paged(counter, chunks, blocks, size, tables, lengths, sizes, rules, m
     width, value_dim, head_dim = sizes.q_tile, sizes.value_dim, sizes.head_dim
     lines = sizes.heads // sizes.kv_heads * sizes.q_len
     s = np.zeros(blocks * size * width, q.dtype)
-    a = np.empty(width * value_dim, q.dtype)
-    shift, spare = np.empty(3 * width, q.dtype), np.zeros(width, q.dtype)
+    a, shift, spare = np.empty(width * value_dim, q.dtype), np.empty(3 * width, q.dtype), np.zeros(width, q.dtype)
     while True:
         task = next_task(counter)
         if task >= sizes.batch * sizes.kv_heads * chunks:
@@ -49,10 +47,8 @@ def decode_paged(counter, chunks, blocks, size, tables, lengths, sizes, rules, m
                 for line in range(0, lines, LINES):
                     dots(s, (j + x) * width + line, width, q, (kv_head * width + line) * head_dim, head_dim, k, at + x * head_dim,
                          head_dim, head_dim)
-        if rules.cap:
-            cap(s, keys, sizes, rules, spare)
-        score_lines(s, j0, keys, first, lines, kv_head, sizes, rules, mask, mask_at, bias, bias_at, distance)
-        weigh(s, keys, lines, width, task, shift, part_top, part_total)
+        weigh(s, j0, keys, first, lines, kv_head, task, sizes, rules, mask, mask_at, bias, bias_at, distance, shift, spare, part_top,
+              part_total)
         for j in range(0, keys, size):
             at = (tables[table + j // size] * sizes.kv_heads + head) * size * value_dim
             begin = min(size, max(0, hidden - j))

@@ -17,7 +17,7 @@ from tinyattn.kernels.tiles.lanes import ROWS
 from tinyattn.kernels.tiles.listed import Constant, Listed
 from tinyattn.kernels.tiles.once import once
 from tinyattn.kernels.tiles.seen import Seen, seen_edges, seen_of
-from tinyattn.kernels.tiles.storage import Sizes, nothing, padded, places, rounded_up, rows_of, sizes_of
+from tinyattn.kernels.tiles.storage import Sizes, all_finite, nothing, padded, places, rounded_up, rows_of, sizes_of
 from tinyattn.kernels.tiles.threads import run
 from tinyattn.ops.checks import check_broadcast
 from tinyattn.ops.masks import Pattern
@@ -91,9 +91,8 @@ def blank_hidden(q: Array, k: Array, v: Array, options: Options, full: tuple[int
         return q, k, v
     if full[-2] == full[-1] and isinstance(options.mask, Constant) and options.mask.sees_itself(full[-1]):
         return q, k, v
-    with np.errstate(all="ignore"):
-        if all(np.isfinite(x.sum()) for x in (q, k, v)):
-            return q, k, v
+    if all_finite(q, k, v):
+        return q, k, v
     sees, used = seen_edges(options.mask, options.left, options.right, full, k.shape[-3])
     return np.where(sees[..., None], q, 0), np.where(used[..., None], k, 0), np.where(used[..., None], v, 0)
 

@@ -21,5 +21,6 @@ Its files, in reading order:
     delta_product.py        several corrections per token
     based.py                linear attention with the first terms of an exponential
     cosformer.py            with positive features that fade with the distance
+    random_features.py      random features, block by block
     performer.py            with random features
 """

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from tinyattn.kernels.linear.linear import linear_attention
+from tinyattn.kernels.linear.linear import by_feature
+from tinyattn.kernels.states.features import COSINE
 from tinyattn.ops.checks import whole
-from tinyattn.ops.features import cosformer_features
 from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array
 
@@ -30,8 +30,7 @@ def cosformer(q: Array, k: Array, v: Array, *, max_length: int, start: int = 0, 
     array([[1.],
            [3.]])
     """
-    first, length = whole("start", start, 0), k.shape[-2]
-    q_at, k_at = first + np.arange(length - q.shape[-2], length), first + np.arange(length)
-    q, k = cosformer_features(q, q_at, max_length), cosformer_features(k, k_at, max_length)
-    return linear_attention(q, k, v, feature_map=None, normalize=normalize, causal=causal, initial_state=initial_state,
-                            return_state=return_state)
+    stop = whole("start", start, 0) + k.shape[-2]
+    angles = np.pi / 2 / whole("max_length", max_length, 1) * np.arange(stop - max(q.shape[-2], k.shape[-2]), stop)
+    waves = np.stack((np.cos(angles), np.sin(angles))).astype(k.dtype)
+    return by_feature(q, k, v, COSINE, waves, 2 * k.shape[-1], 1.0, normalize, causal, initial_state, return_state)

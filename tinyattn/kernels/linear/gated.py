@@ -7,7 +7,7 @@ from typing import Any
 from tinyattn.kernels.states.primitive import states
 from tinyattn.ops.checks import whole
 from tinyattn.ops.gates import check_channel_decay
-from tinyattn.ops.linear_options import check_state
+from tinyattn.ops.linear_options import check_state, still_donated
 from tinyattn.ops.options import check_scale, first_position
 from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array
@@ -35,5 +35,5 @@ def gated_linear_attention(q: Array, k: Array, v: Array, *, log_decay: Array, sc
     log_decay = check_channel_decay(log_decay, k)
     if log_decay.shape[-1] == 1 < k.shape[-1]:
         log_decay = log_decay[..., 0]  # one decay for all channels
-    out, state = states(q, k, v, log_decay, None, check_state(initial_state, k, v), check_scale(scale))
+    out, state = states(q, k, v, log_decay, None, still_donated(initial_state, check_state(initial_state, k, v)), check_scale(scale))
     return (out, state) if return_state else out

@@ -6,7 +6,7 @@ from typing import Any
 
 from tinyattn.kernels.states.primitive import states
 from tinyattn.ops.gates import check_gate, check_log_decay
-from tinyattn.ops.linear_options import check_state
+from tinyattn.ops.linear_options import check_state, still_donated
 from tinyattn.ops.options import check_scale, first_position
 from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array
@@ -31,5 +31,5 @@ def gated_delta_rule(q: Array, k: Array, v: Array, *, beta: Array, log_decay: Ar
     """
     log_decay, beta = check_log_decay(log_decay, k.shape[:-1], k.dtype), check_gate("beta", beta, k.shape[:-1], k.dtype)
     first_position(q, k)
-    out, state = states(q, k, v, log_decay, beta, check_state(initial_state, k, v), check_scale(scale))
+    out, state = states(q, k, v, log_decay, beta, still_donated(initial_state, check_state(initial_state, k, v)), check_scale(scale))
     return (out, state) if return_state else out

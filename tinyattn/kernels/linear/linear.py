@@ -11,7 +11,7 @@ from tinyattn.kernels.states.features import NONE, number_of
 from tinyattn.kernels.states.linear_primitive import features_of, linear_states
 from tinyattn.ops.features import elu_plus_one
 from tinyattn.ops.heads import fold_group, unfold_group
-from tinyattn.ops.linear_options import check_state, divided, featured, state_pair
+from tinyattn.ops.linear_options import check_pair, check_state, divided, featured, still_donated
 from tinyattn.ops.options import check_scale, first_position
 from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array
@@ -39,15 +39,31 @@ def linear_attention(q: Array, k: Array, v: Array, *, feature_map: Callable[[Arr
     feature, factor = number_of(feature_map), check_scale(scale)
     if feature is None:
         (q, k), feature, factor = featured(q, k, feature_map, scale), NONE, 1.0
-    state, total = check_state(initial_state, k, v, normalize), np.zeros(0, k.dtype)
+    return by_feature(q, k, v, feature, np.zeros(0, k.dtype), k.shape[-1], factor, normalize, causal, initial_state, return_state)
+
+
+def by_feature(q: Array, k: Array, v: Array, feature: int, waves: Array, width: int, factor: float, normalize: bool, causal: bool,
+               initial_state: Any, return_state: bool) -> Any:
+    """Returns linear attention with a feature map that the kernels have, of `width` features.
+
+    The last query and the last key stand at the last of the waves (2, positions), which only COSINE reads.
+    """
+    # Whose errors name the shapes of the features, as those of the definitions do.
+    asks, like = (np.broadcast_to(np.zeros(1, k.dtype), (*x.shape[:-1], width)) for x in (q, k))
+    total = np.zeros(0, k.dtype)
     if normalize:
-        state, total = state_pair(state)
-    if causal:
-        first_position(q, k)
-        out, state, total = linear_states(q, k, v, state, total, factor, feature)
+        state, total = check_pair(initial_state, like, v)
+        if initial_state is not None:
+            state, total = still_donated(initial_state[0], state), still_donated(initial_state[1], total)
     else:
-        _, state, total = linear_states(q[..., :0, :], k, v, state, total, factor, feature)
+        state = still_donated(initial_state, check_state(initial_state, like, v))
+    of_keys = waves[..., max(0, waves.shape[-1] - k.shape[-2]) :]
+    if causal:
+        first_position(asks, like)
+        out, state, total = linear_states(q, k, v, state, total, factor, feature, of_keys)
+    else:
+        _, state, total = linear_states(q[..., :0, :], k, v, state, total, factor, feature, of_keys)
         both = np.concatenate((state, total[..., None]), axis=-1) if normalize else state
-        out = unfold_group(factor * fold_group(features_of(q, feature), k.shape[-3]) @ both, q.shape[-3])
+        out = unfold_group(factor * fold_group(features_of(q, feature, waves), k.shape[-3]) @ both, q.shape[-3])
         out = divided(out) if normalize else out
     return (out, (state, total) if normalize else state) if return_state else out

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 from tinyattn.kernels.linear.linear import linear_attention
-from tinyattn.ops.features import performer_features
+from tinyattn.kernels.linear.random_features import random_features
+from tinyattn.ops.features import check_projection
 from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array
 
@@ -27,5 +27,6 @@ def performer(q: Array, k: Array, v: Array, *, projection: Array, normalize: boo
     >>> performer(np.zeros((1, 2)), np.zeros((2, 2)), np.array([[1.0], [3.0]]), projection=np.ones((4, 2)))
     array([[2.]])
     """
-    return linear_attention(q, k, v, feature_map=partial(performer_features, projection=projection), normalize=normalize,
+    projection = check_projection(q, projection).astype(q.dtype)
+    return linear_attention(random_features(q, projection), random_features(k, projection), v, feature_map=None, normalize=normalize,
                             causal=causal, initial_state=initial_state, return_state=return_state)

@@ -6,7 +6,7 @@ from typing import Any
 
 from tinyattn.kernels.states.primitive import states
 from tinyattn.ops.gates import check_log_decay
-from tinyattn.ops.linear_options import check_state
+from tinyattn.ops.linear_options import check_state, still_donated
 from tinyattn.ops.options import check_scale, first_position
 from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array
@@ -30,7 +30,7 @@ def simple_gated_linear_attention(q: Array, k: Array, v: Array, *, log_decay: Ar
            [3.5]])
     """
     log_decay = check_log_decay(log_decay, k.shape[:-1], k.dtype)
-    state = check_state(initial_state, k, v)
+    state = still_donated(initial_state, check_state(initial_state, k, v))
     first_position(q, k)
     out, state = states(q, k, v, log_decay, None, state, check_scale(scale))
     return (out, state) if return_state else out

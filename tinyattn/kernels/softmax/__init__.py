@@ -12,6 +12,7 @@ Its files, in reading order:
     qk_norm.py              queries and keys normalised first
     cosine.py               unit queries and keys, and a scale per head
     row_scores.py           what scores are made of, for some rows of queries
+    row_blocks.py           the rows that are made at a time, and the keys that they see
     by_rows.py              attention by such scores, some rows at a time
     talking_heads.py        heads mixed before the softmax and after it
     relative_position.py    products with vectors of distances, along diagonals

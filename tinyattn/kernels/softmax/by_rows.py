@@ -7,19 +7,18 @@ queries and the keys before `stop`; bias, mask, softmax and values are the same 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from tinyattn.engine.primitive import primitive
-from tinyattn.kernels.softmax.row_scores import Call, Scores, Task, fold, pairs
+from tinyattn.kernels.softmax.row_blocks import blocks, tasks, widened
+from tinyattn.kernels.softmax.row_scores import Call, Scores, Task, columns, fold, pairs, valued
 from tinyattn.kernels.tiles.once import once
 from tinyattn.kernels.tiles.seen import sides_of
 from tinyattn.kernels.tiles.threads import each
 from tinyattn.ops.bias import Bias
-from tinyattn.ops.checks import check_broadcast
-from tinyattn.ops.masks.pattern import Pattern, band
+from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.options import (
     Window,
     check_bias,
@@ -31,59 +30,6 @@ from tinyattn.ops.options import (
     visible_keys,
 )
 from tinyattn.ops.types import Array
-
-# Bytes of the scores that are made at a time, which should stay in a core's own cache; at least LEAST rows, for the products.
-PART_BYTES, LEAST = 1 << 18, 16
-
-
-def tasks(q: Array, k: Array, together: bool) -> list[Task]:
-    """Returns the tasks of a call: one per sequence and kv head, or one per sequence."""
-    heads, kv_heads = q.shape[-3], k.shape[-3]
-    groups = heads // max(kv_heads, 1)
-    parts = [(slice(0, heads), slice(0, kv_heads))] if together else [
-        (slice(h * groups, (h + 1) * groups), slice(h, h + 1)) for h in range(kv_heads)]
-    return [Task(at, *part) for at in np.ndindex(q.shape[:-3]) for part in parts]
-
-
-def widened(x: Array | None, full: tuple[int, ...]) -> Array | None:
-    """Returns a mask or bias with as many axes as (..., heads, i, j)."""
-    return None if x is None else x.reshape((1,) * (len(full) - x.ndim) + x.shape)
-
-
-def blocks(task: Task, scores: Scores, call: Call, bias: Array | None, full: tuple[int, ...]) -> Iterator[tuple[Any, ...]]:
-    """Yields rows, the end of the keys that they may see, their capped scores and these as the softmax takes them."""
-    q_len, kv_len = full[-2:]
-    size = max(1, len(scores.q) * kv_len * scores.q.itemsize)
-    step = max(LEAST, PART_BYTES // size)
-    for start in range(0, q_len, step):
-        rows = slice(start, min(start + step, q_len))
-        positions = np.arange(rows.start, rows.stop) + (kv_len - q_len)
-        stop = kv_len if call.right is None else min(max(int(positions[-1]) + call.right + 1, 0), kv_len)
-        capped = scores.made(rows, stop)
-        if call.softcap is not None:
-            capped = call.softcap * np.tanh(capped / call.softcap)
-        shown = scores.mixed_before(capped)
-        if bias is not None:
-            shown = shown + bias[task.of(bias, rows, stop)]
-        elif shown is capped and call.softcap is not None:
-            shown = capped.copy()
-        hide(shown, positions, call, task, rows, full)
-        yield rows, stop, capped, shown
-
-
-def hide(scores: Array, positions: Array, call: Call, task: Task, rows: slice, full: tuple[int, ...]) -> None:
-    """Writes -inf over the scores (heads, rows, stop) of pairs that are not visible."""
-    stop = scores.shape[-1]
-    low = 0 if call.left is not None or call.right is None else min(max(int(positions[0]) + call.right + 1, 0), stop)
-    if call.left is not None or call.right is not None:
-        np.copyto(scores[..., low:], -np.inf, where=~band(positions[:, None], np.arange(low, stop), call.left, call.right))
-    if isinstance(call.mask, Pattern):
-        made = call.mask.visible(positions, np.arange(stop))
-        check_broadcast("mask", (*made.shape[:-2], *full[-2:]), full)
-        seen = widened(made, full)
-        np.copyto(scores, -np.inf, where=~seen[task.of(seen, slice(None), stop)])  # type: ignore[index, union-attr, arg-type]
-    elif call.mask is not None:
-        np.copyto(scores, -np.inf, where=~call.mask[task.of(call.mask, rows, stop)])
 
 
 @once
@@ -99,19 +45,24 @@ def attention_by_rows(q: Array, k: Array, v: Array, bias: Array | None, sinks: A
         task = every[n]
         head, kv_head = task.places()
         scores, values = call.scores(q[head], k[kv_head], parts_of(own, task, call), call), v[kv_head]
-        for rows, stop, _, shown in blocks(task, scores, call, bias, full):
+        for rows, keys, _, shown in blocks(task, scores, call, bias, full):
             top = shown.max(axis=-1, initial=-np.inf)
             if sinks is not None:
                 top = np.maximum(top, sinks[task.heads, None])
             top = np.where(top == -np.inf, 0, top)
             with np.errstate(all="ignore"):
-                weights = np.exp(shown - top[..., None], out=shown)
+                shown -= top[..., None]
+                weights = np.exp(shown, out=shown)
                 total = weights.sum(axis=-1)
                 if sinks is not None:
                     total += np.exp(sinks[task.heads, None] - top)
                 lse[head][:, rows] = np.log(total) + top
-                weights /= np.where(total == 0, 1, total)[..., None]
-                out[head][:, rows] = valued(scores.mixed_after(weights), values[:, :stop])
+                share = (1 / np.where(total == 0, 1, total))[..., None]
+                if scores.together:  # what is mixed are weights that sum to 1
+                    weights *= share
+                    out[head][:, rows] = valued(scores.mixed_after(weights), values[:, keys])
+                else:
+                    np.multiply(valued(weights, values[:, keys]), share, out=out[head][:, rows])
 
     with np.errstate(all="ignore"):
         each(run, len(every), out.size * full[-1])
@@ -131,26 +82,29 @@ def _(d_out: Array, saved: Any) -> dict[str, Array | None]:
         task = every[n]
         head, kv_head = task.places()
         scores, values = call.scores(q[head], k[kv_head], parts_of(own, task, call), call), v[kv_head]
-        for rows, stop, capped, shown in blocks(task, scores, call, bias, full):
+        turned = columns(values)
+        for rows, keys, capped, shown in blocks(task, scores, call, bias, full):
             given, logs = d_out[head][:, rows], lse[head][:, rows]
             with np.errstate(all="ignore"):
-                weights = np.exp(shown - np.where(logs == -np.inf, 0, logs)[..., None], out=shown)
-                d_mixed = pairs(given, values[:, :stop])
-                d_v[kv_head][:, :stop] += fold(scores.mixed_after(weights), len(values)).mT @ fold(given, len(values))
+                shown -= np.where(logs == -np.inf, 0, logs)[..., None]
+                weights = np.exp(shown, out=shown)
+                d_mixed = pairs(given, turned[..., keys])
+                d_v[kv_head][:, keys] += fold(scores.mixed_after(weights), len(values)).mT @ fold(given, len(values))
                 d_scores = scores.pull_after(d_mixed, weights)
-                delta = np.einsum("hij,hij->hi", weights, d_scores)
-                d_scores = weights * (d_scores - delta[..., None])
+                delta = np.vecdot(weights, d_scores)
+                d_scores -= delta[..., None]
+                d_scores *= weights
                 if sinks is not None:
                     top = np.where(logs == -np.inf, 0, logs)
                     d_sinks[head] -= (np.exp(sinks[task.heads, None] - top) * delta).sum(axis=-1)
                 if d_bias is not None:
-                    place = task.of(d_bias, rows, stop)
+                    place = task.of(d_bias, rows, keys)
                     axes = tuple(axis for axis in range(3) if d_bias.shape[axis - 3] == 1)
                     d_bias[place] += d_scores.sum(axis=axes, keepdims=True)
                 d_scores = scores.pull_before(d_scores, capped)
                 if call.softcap is not None:
                     d_scores = d_scores * (1 - (capped / call.softcap) ** 2)
-                scores.pull(rows, stop, d_scores)
+                scores.pull(rows, keys, d_scores)
         scores.finish()
         d_q[head], d_k[kv_head], d_owns[n] = scores.d_q, scores.d_k, scores.d_own
 
@@ -163,11 +117,6 @@ def _(d_out: Array, saved: Any) -> dict[str, Array | None]:
     if d_bias is not None:
         gradients["bias"] = d_bias
     return gradients | joined(own, every, d_owns, call)
-
-
-def valued(weights: Array, values: Array) -> Array:
-    """Returns weights (heads, rows, j) times values (kv_heads, j, e), (heads, rows, e)."""
-    return (fold(weights, len(values)) @ values).reshape(*weights.shape[:2], values.shape[-1])
 
 
 def parts_of(own: tuple[Array | None, ...], task: Task, call: Call) -> tuple[Array | None, ...]:

@@ -43,7 +43,7 @@ def disentangled_attention(q: Array, k: Array, v: Array, *, q_relative: Array | 
     scale, own = check_scale(scale, (1 + len(tables)) * q.shape[-1]), (tables.get("q_relative"), tables.get("k_relative"))
     q, k, v = without_hidden(q, k, v, mask, causal, window)
     return by_rows(Tables, q, k, v, own, mask=mask, bias=bias, causal=causal, window=window, scale=scale, softcap=softcap, sinks=sinks,
-                   distance=distance)
+                   distance=distance, diagonals=diagonals(distance))
 
 
 class Tables(Scores):
@@ -55,40 +55,64 @@ class Tables(Scores):
     def __init__(self, q: Array, k: Array, own: tuple[Any, ...], call: Call) -> None:
         super().__init__(q, k, own, call)
         self.of_q, self.of_k = own
-        self.scale, self.distance = q.dtype.type(call.scale), dict(call.more)["distance"]
+        self.scale, self.more = q.dtype.type(call.scale), dict(call.more)
         if self.of_q is not None:
-            self.of_keys = (k * self.scale) @ self.of_q.mT  # (heads, j, rows of the table)
+            # Keys side by side: what the pairs of one query read then stands together, which takes a quarter of the time.
+            self.of_keys = self.of_q @ (k * self.scale).mT  # (heads, rows of the table, j)
             self.d_of_keys = np.zeros_like(self.of_keys)
 
-    def places_of(self, rows: slice, stop: int) -> tuple[Array, Array]:
-        """Returns where the pairs of these queries and keys stand in flat products of the queries, and of the keys, with all rows."""
-        n = self.distance[rows, :stop]
-        count = [0 if table is None else table.shape[1] for table in (self.of_k, self.of_q)]
-        return np.arange(len(n))[:, None] * count[0] + n, np.arange(stop) * count[1] + n
+    def numbers(self, rows: slice, keys: slice, times: int) -> Array:
+        """Returns the table's row of each of these pairs, times a whole number."""
+        line, width, low = self.more["diagonals"], keys.stop - keys.start, self.q.shape[1] - rows.stop
+        if line is None:
+            return self.more["distance"][rows, keys].astype(np.intp) * times
+        part = line[low + keys.start : low + keys.stop + rows.stop - rows.start - 1]
+        return np.lib.stride_tricks.sliding_window_view(part * times, width)[::-1]
 
-    def made(self, rows: slice, stop: int) -> Array:
-        scores, (by_query, by_key) = super().made(rows, stop), self.places_of(rows, stop)
-        for h in range(len(scores)):
-            if self.of_k is not None:
-                scores[h] += np.take((self.q[h, rows] * self.scale) @ self.of_k[h].T, by_query)
-            if self.of_q is not None:
-                scores[h] += np.take(self.of_keys[h], by_key)
+    def by_query(self, rows: slice, keys: slice) -> Array:
+        """Returns where these pairs stand in the flat products of these queries with k_relative."""
+        return self.numbers(rows, keys, 1) + np.arange(rows.stop - rows.start)[:, None] * self.of_k.shape[1]
+
+    def by_key(self, rows: slice, keys: slice) -> Array:
+        """Returns where these pairs stand in the flat products of q_relative with all keys."""
+        return self.numbers(rows, keys, self.k.shape[1]) + np.arange(keys.start, keys.stop)
+
+    def made(self, rows: slice, keys: slice) -> Array:
+        scores = super().made(rows, keys)
+        if self.of_k is not None:
+            places = self.by_query(rows, keys)
+            for h in range(len(scores)):
+                scores[h] += np.take((self.q[h, rows] * self.scale) @ self.of_k[h].T, places)
+        if self.of_q is not None:
+            places = self.by_key(rows, keys)
+            for h in range(len(scores)):
+                scores[h] += np.take(self.of_keys[h], places)
         return scores
 
-    def pull(self, rows: slice, stop: int, d_scores: Array) -> None:
-        super().pull(rows, stop, d_scores)
-        by_query, by_key = self.places_of(rows, stop)
-        for h in range(len(d_scores)):
-            if self.of_k is not None:
-                shape = rows.stop - rows.start, self.of_k.shape[1]
-                d_products = np.bincount(by_query.reshape(-1), d_scores[h].reshape(-1), shape[0] * shape[1]).reshape(shape)
-                d_products = d_products.astype(d_scores.dtype, copy=False) * self.scale
+    def pull(self, rows: slice, keys: slice, d_scores: Array) -> None:
+        super().pull(rows, keys, d_scores)
+        flat = d_scores.reshape(len(d_scores), -1)
+        if self.of_k is not None:
+            places = self.by_query(rows, keys).reshape(-1)
+            for h in range(len(flat)):
+                d_products = np.zeros((rows.stop - rows.start, self.of_k.shape[1]), d_scores.dtype)
+                np.add.at(d_products.reshape(-1), places, flat[h])
+                d_products *= self.scale
                 self.d_q[h, rows] += d_products @ self.of_k[h]
                 self.d_own[1][h] += d_products.T @ self.q[h, rows]
-            if self.of_q is not None:
-                np.add.at(self.d_of_keys[h].reshape(-1), by_key.reshape(-1), d_scores[h].reshape(-1))
+        if self.of_q is not None:
+            places = self.by_key(rows, keys).reshape(-1)
+            for h in range(len(flat)):
+                np.add.at(self.d_of_keys[h].reshape(-1), places, flat[h])
 
     def finish(self) -> None:
         if self.of_q is not None:
-            self.d_k += (self.d_of_keys @ self.of_q).sum(axis=0) * self.scale
-            self.d_own[0] += self.d_of_keys.mT @ self.k * self.scale
+            self.d_k += (self.d_of_keys.mT @ self.of_q).sum(axis=0) * self.scale
+            self.d_own[0] += self.d_of_keys @ self.k * self.scale
+
+
+def diagonals(distance: Array) -> Array | None:
+    """Returns one number per diagonal, (i + j - 1,), from the last query's first key on; None unless all pairs of each are alike."""
+    if not distance.size or not np.array_equal(distance[1:, 1:], distance[:-1, :-1]):
+        return None
+    return np.concatenate((distance[::-1, 0], distance[0, 1:])).astype(np.intp)

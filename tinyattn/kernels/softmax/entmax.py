@@ -8,7 +8,7 @@ from tinyattn.kernels.exact.primitive import Options
 from tinyattn.kernels.softmax.weighed import Weighing, weighed
 from tinyattn.kernels.tiles.seen import sides_of
 from tinyattn.ops.bias import Bias
-from tinyattn.ops.entmax import check_alpha, entmax
+from tinyattn.ops.entmax import check_alpha, entmax, largest_weight, weights_of
 from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.options import (
     Window,
@@ -53,18 +53,72 @@ def entmax_attention(q: Array, k: Array, v: Array, *, alpha: float = 1.5, mask: 
 
 
 def weighing(alpha: float) -> Weighing:
-    """Returns entmax as weights of a row, with nothing left."""
-    def form(scores: Array) -> tuple[Array, Array]:
+    """Returns entmax as weights of a row; the rest is the row's largest weight, from which the backward makes the others."""
+    def plain(scores: Array) -> tuple[Array, Array]:
         weights = entmax(scores, alpha)
         return weights, np.zeros(scores.shape[:-1], scores.dtype)
 
-    def backward(scores: Array, d_weights: Array, d_rest: Array) -> Array:
-        weights = entmax(scores, alpha)
-        some = weights > 0
-        slopes = np.where(some, np.where(some, weights, 1) ** scores.dtype.type(2.0 - alpha), 0)
-        total = slopes.sum(axis=-1, keepdims=True)
-        mean = (slopes * d_weights).sum(axis=-1, keepdims=True) / np.where(total == 0, 1, total)
-        d_scores: Array = slopes * (d_weights - mean)
-        return d_scores
+    def form(scores: Array) -> tuple[Array, Array]:
+        if alpha == 1.0:
+            return plain(scores)
+        top = tops(scores)
+        with np.errstate(all="ignore"):
+            largest = largest_of(scores, top, alpha)
+            scores -= top
+            return powers(scores, largest[..., None], alpha)[0], largest
 
-    return Weighing(form, backward)
+    def backward(scores: Array, rest: Array, d_weights: Array, d_rest: Array) -> tuple[Array, Array]:
+        if alpha == 1.0:
+            weights = slopes = entmax(scores, alpha)
+        else:
+            with np.errstate(all="ignore"):
+                scores -= tops(scores)
+                weights, slopes = powers(scores, rest[..., None], alpha)
+        total = slopes.sum(axis=-1)
+        d_weights -= (np.vecdot(slopes, d_weights) / np.where(total == 0, 1, total))[..., None]
+        d_weights *= slopes
+        return weights, d_weights
+
+    return Weighing(plain, form, backward)
+
+
+def tops(scores: Array) -> Array:
+    """Returns the largest score of each row, (heads, rows, 1), 0 where all are hidden."""
+    top = scores.max(axis=-1, keepdims=True, initial=-np.inf)
+    return np.where(np.isneginf(top), 0, top)
+
+
+def largest_of(scores: Array, top: Array, alpha: float) -> Array:
+    """Returns the largest weight of each row, from the few scores that are near enough to the largest one to have a weight."""
+    width = scores.shape[-1]
+    near = 1.0 / (alpha - 1.0)  # a score that is so far below has no weight
+    edge = top - scores.dtype.type(near)
+    edge -= np.abs(edge) * (4 * np.finfo(scores.dtype).eps)  # rounding must lose none: one more changes nothing
+    flat = np.flatnonzero(scores > edge)
+    rows = flat // max(width, 1)
+    count = np.bincount(rows, minlength=top.size)
+    most = int(count.max(initial=1))
+    if 2 * most > width or not np.isfinite(top).all():
+        below = scores - top
+    else:
+        place = np.arange(len(flat)) - (np.cumsum(count) - count)[rows]
+        below = np.full((top.size, most), -np.inf, scores.dtype)
+        below[rows, place] = scores.reshape(-1)[flat] - top.reshape(-1)[rows]
+    largest: Array = largest_weight(below, alpha).reshape(top.shape[:-1]).astype(scores.dtype)
+    return largest
+
+
+def powers(below: Array, largest: Array, alpha: float) -> tuple[Array, Array]:
+    """Returns the weights of scores less the largest of their row, and their derivatives up to a factor per row; writes over them."""
+    if alpha == 2.0:
+        below += largest
+        np.maximum(below, 0, out=below)
+        return below, (below > 0).astype(below.dtype)
+    if alpha == 1.5:
+        below *= 0.5
+        below += np.sqrt(largest)
+        np.maximum(below, 0, out=below)
+        return below * below, below
+    weights = np.where(below == -np.inf, 0, weights_of(below, largest, alpha)[0])
+    some = weights > 0
+    return weights, np.where(some, np.where(some, weights, 1) ** below.dtype.type(2.0 - alpha), 0)

@@ -42,24 +42,27 @@ def path_attention(q: Array, k: Array, v: Array, *, w: Array, beta: Array, log_f
 
 
 class Reflections(Scores):
-    """Scores of queries that the tokens after each key have turned."""
+    """Scores of queries that the tokens after each key have turned.
+
+    Queries after a whole chunk meet its keys as Z K'^T, with K' = K - L^T A W and L = tril(W K^T, -1), and pass it as Z T, with
+    T = I - (A W)^T W: two products in the place of five.
+    """
 
     definition: ClassVar[str] = "path_attention"
     names: ClassVar[tuple[str, ...]] = ("w", "beta", "log_forget")
 
     def __init__(self, q: Array, k: Array, own: tuple[Any, ...], call: Call) -> None:
         super().__init__(q, k, own, call)
-        self.keys, self.w, self.beta, self.gates = k[0], own[0][0], own[1][0], own[2]
-        self.first, self.scale = len(self.keys) - q.shape[1], q.dtype.type(call.scale)
-        self.starts = range(0, len(self.keys), CHUNK)
-        self.inner, self.lower = (np.zeros((len(self.starts), CHUNK, CHUNK), q.dtype) for _ in range(2))
-        for n, start in enumerate(self.starts):
-            chunk, size = slice(start, start + CHUNK), min(CHUNK, len(self.keys) - start)
-            upper = np.triu(self.w[chunk] @ self.w[chunk].T, 1) * self.beta[chunk, None]
-            # An upper triangle of ones on its diagonal is solved without an exchange of rows: later tokens change no earlier row.
-            self.inner[n, :size, :size] = np.linalg.solve(np.eye(size, dtype=q.dtype) + upper, np.diag(self.beta[chunk]))
-            self.lower[n, :size, :size] = np.tril(self.w[chunk] @ self.keys[chunk].T, -1)
-        self.d_inner, self.d_lower = np.zeros_like(self.inner), np.zeros_like(self.lower)
+        self.gates, self.first, self.scale = own[2], k.shape[1] - q.shape[1], q.dtype.type(call.scale)
+        self.keys, self.w, self.beta = in_chunks(k[0]), in_chunks(own[0][0]), in_chunks(own[1][0][:, None])
+        self.upper = np.triu(self.w @ self.w.mT, 1)
+        self.inverse = inverse_of_unit_upper(np.eye(CHUNK, dtype=q.dtype) + self.beta * self.upper)
+        self.inner = self.inverse * self.beta.mT
+        self.lower = np.tril(self.w @ self.keys.mT, -1)
+        self.solved = self.inner @ self.w
+        self.met_keys = self.keys - self.lower.mT @ self.solved
+        self.passed = np.eye(q.shape[-1], dtype=q.dtype) - self.solved.mT @ self.w
+        self.d_chunks = [np.zeros_like(x) for x in (self.keys, self.w, self.inner, self.lower, self.met_keys, self.passed)]
         self.d_sums = None if self.gates is None else np.zeros(self.gates.shape)
 
     @classmethod
@@ -67,70 +70,101 @@ class Reflections(Scores):
         queries, keys = task.places()
         return keys, keys, queries
 
-    def made(self, rows: slice, stop: int) -> Array:
-        heads, count = len(self.q), rows.stop - rows.start
+    def made(self, rows: slice, keys: slice) -> Array:
+        stop, heads, count = keys.stop, len(self.q), rows.stop - rows.start
         positions = np.arange(rows.start, rows.stop) + self.first
-        scores = np.zeros((heads, count, stop), self.q.dtype)
+        scores = np.empty((heads, count, stop), self.q.dtype)
         z, self.trail = fold(self.q[:, rows] * self.scale, 1)[0], []
         for n in range((stop - 1) // CHUNK, -1, -1):
-            start, end = n * CHUNK, min(n * CHUNK + CHUNK, len(self.keys))
-            chunk, size, shown = slice(start, end), end - start, min(end, stop) - start
-            met = z @ self.w[chunk].T
-            if end - 1 > positions[0]:
-                met = met.reshape(heads, count, size) * (np.arange(start, end) <= positions[:, None])
-                met = met.reshape(heads * count, size)
-            taken = met @ self.inner[n, :size, :size].T
-            self.trail.append((n, z, met, taken))
-            products = z @ self.keys[chunk].T - taken @ self.lower[n, :size, :size]
-            scores[..., start : start + shown] = products.reshape(heads, count, size)[..., :shown]
-            z = z - taken @ self.w[chunk]
+            start, shown = n * CHUNK, min(n * CHUNK + CHUNK, stop) - n * CHUNK
+            if start + CHUNK - 1 <= positions[0]:
+                self.trail.append((n, z, None, None))
+                products, z = z @ self.met_keys[n].T, z @ self.passed[n]
+            else:
+                met = (z @ self.w[n].T).reshape(heads, count, CHUNK) * (np.arange(start, start + CHUNK) <= positions[:, None])
+                met = met.reshape(heads * count, CHUNK)
+                taken = met @ self.inner[n].T
+                self.trail.append((n, z, met, taken))
+                products, z = z @ self.keys[n].T - taken @ self.lower[n], z - taken @ self.w[n]
+            scores[..., start : start + shown] = products.reshape(heads, count, CHUNK)[..., :shown]
         if self.gates is not None:
             forget(scores, self.gates, positions)
         return scores
 
-    def pull(self, rows: slice, stop: int, d_scores: Array) -> None:
-        heads, count = d_scores.shape[:2]
+    def pull(self, rows: slice, keys: slice, d_scores: Array) -> None:
+        heads, count, stop = d_scores.shape
         positions = np.arange(rows.start, rows.stop) + self.first
-        d_z, d_w = np.zeros((heads * count, self.q.shape[-1]), self.q.dtype), self.d_own[0][0]
+        d_z = np.zeros((heads * count, self.q.shape[-1]), self.q.dtype)
+        d_keys, d_w, d_inner, d_lower, d_met_keys, d_passed = self.d_chunks
         if self.d_sums is not None:
             self.d_sums[:, positions] += d_scores.sum(axis=-1)
             self.d_sums[:, :stop] -= d_scores.sum(axis=1)
         for n, z, met, taken in reversed(self.trail):
-            start, end = n * CHUNK, min(n * CHUNK + CHUNK, len(self.keys))
-            chunk, size, shown = slice(start, end), end - start, min(end, stop) - start
-            d_products = np.zeros((heads, count, size), self.q.dtype)
-            d_products[..., :shown] = d_scores[..., start : start + shown]
-            d_products = d_products.reshape(heads * count, size)
-            d_taken = -d_products @ self.lower[n, :size, :size].T - d_z @ self.w[chunk].T
-            self.d_lower[n, :size, :size] -= taken.T @ d_products
-            d_w[chunk] -= taken.T @ d_z
-            self.d_inner[n, :size, :size] += d_taken.T @ met
-            d_met = d_taken @ self.inner[n, :size, :size]
-            if end - 1 > positions[0]:
-                d_met = d_met.reshape(heads, count, size) * (np.arange(start, end) <= positions[:, None])
-                d_met = d_met.reshape(heads * count, size)
-            d_w[chunk] += d_met.T @ z
-            self.d_k[0, chunk] += d_products.T @ z
-            d_z = d_z + d_products @ self.keys[chunk] + d_met @ self.w[chunk]
+            start = n * CHUNK
+            if met is None:
+                d_products = d_scores[..., start : start + CHUNK].reshape(heads * count, CHUNK)
+                d_met_keys[n] += d_products.T @ z
+                d_passed[n] += z.T @ d_z
+                d_z = d_z @ self.passed[n].T + d_products @ self.met_keys[n]
+                continue
+            d_products = np.zeros((heads, count, CHUNK), self.q.dtype)
+            d_products[..., : stop - start] = d_scores[..., start : start + CHUNK]
+            d_products = d_products.reshape(heads * count, CHUNK)
+            d_taken = -d_products @ self.lower[n].T - d_z @ self.w[n].T
+            d_lower[n] -= taken.T @ d_products
+            d_w[n] -= taken.T @ d_z
+            d_inner[n] += d_taken.T @ met
+            d_met = (d_taken @ self.inner[n]).reshape(heads, count, CHUNK) * (np.arange(start, start + CHUNK) <= positions[:, None])
+            d_met = d_met.reshape(heads * count, CHUNK)
+            d_w[n] += d_met.T @ z
+            d_keys[n] += d_products.T @ z
+            d_z = d_z + d_products @ self.keys[n] + d_met @ self.w[n]
         self.d_q[:, rows] += d_z.reshape(heads, count, -1) * self.scale
 
     def finish(self) -> None:
-        d_w, d_beta = self.d_own[0][0], self.d_own[1][0]
-        for n, start in enumerate(self.starts):
-            chunk, size = slice(start, start + CHUNK), min(CHUNK, len(self.keys) - start)
-            w, beta = self.w[chunk], self.beta[chunk, None]
-            d_lower = np.tril(self.d_lower[n, :size, :size], -1)
-            d_w[chunk] += d_lower @ self.keys[chunk]
-            self.d_k[0, chunk] += d_lower.T @ w
-            # Of A = M^-1 D, M = I + D U: with X = M^-T d_A, d_M = -X A^T, d_D = diag(X) + rows of d_M U, d_U = D d_M.
-            upper = np.triu(w @ w.T, 1)
-            x = np.linalg.solve((np.eye(size, dtype=w.dtype) + beta * upper).T, self.d_inner[n, :size, :size])
-            d_system = np.triu(-x @ self.inner[n, :size, :size].T, 1)
-            d_beta[chunk] += np.diag(x) + (d_system * upper).sum(axis=1)
-            d_upper = beta * d_system
-            d_w[chunk] += (d_upper + d_upper.T) @ w
+        d_keys, d_w, d_inner, d_lower, d_met_keys, d_passed = self.d_chunks
+        length = self.k.shape[1]
+        d_solved = -(self.lower @ d_met_keys + self.w @ d_passed.mT)
+        d_w += self.inner.mT @ d_solved - self.solved @ d_passed
+        d_inner += d_solved @ self.w.mT
+        d_lower = np.tril(d_lower - self.solved @ d_met_keys.mT, -1)
+        d_w += d_lower @ self.keys
+        d_keys += d_met_keys + d_lower.mT @ self.w
+        # Of A = M^-1 D, M = I + D U: with X = M^-T d_A, d_M = -X A^T, d_D = diag(X) + rows of d_M U, d_U = D d_M.
+        x = self.inverse.mT @ d_inner
+        d_system = np.triu(-x @ self.inner.mT, 1)
+        d_beta = np.diagonal(x, axis1=-2, axis2=-1) + (d_system * self.upper).sum(axis=-1)
+        d_upper = self.beta * d_system
+        d_w += (d_upper + d_upper.mT) @ self.w
+        self.d_k[0] += d_keys.reshape(-1, d_keys.shape[-1])[:length]
+        self.d_own[0][0] += d_w.reshape(-1, d_w.shape[-1])[:length]
+        self.d_own[1][0] += d_beta.reshape(-1)[:length]
         if self.d_sums is not None:
             self.d_own[2] += np.flip(np.cumsum(np.flip(self.d_sums, axis=-1), axis=-1), axis=-1)
+
+
+def in_chunks(x: Array) -> Array:
+    """Returns rows (j, width) as (chunks, CHUNK, width), with zeros after the last one."""
+    chunks = np.zeros((-(-len(x) // CHUNK), CHUNK, x.shape[-1]), x.dtype)
+    chunks.reshape(-1, x.shape[-1])[: len(x)] = x
+    return chunks
+
+
+def inverse_of_unit_upper(x: Array) -> Array:
+    """Returns the inverses of upper triangles (chunks, n, n) with ones on the diagonal, n a power of two.
+
+    Of two blocks on the diagonal, A and D, with B beside A, the inverse has -A^-1 B D^-1 beside A^-1: later tokens change no earlier
+    row, as they would where rows are exchanged.
+    """
+    out = np.zeros_like(x)
+    np.einsum("cii->ci", out)[...] = 1
+    size = 1
+    while size < x.shape[-1]:
+        for start in range(0, x.shape[-1], 2 * size):
+            first, second = np.s_[start : start + size], np.s_[start + size : start + 2 * size]
+            out[:, first, second] = -(out[:, first, first] @ x[:, first, second] @ out[:, second, second])
+        size *= 2
+    return out
 
 
 def forget(scores: Array, gates: Array, positions: Array) -> None:

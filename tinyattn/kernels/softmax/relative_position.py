@@ -56,22 +56,23 @@ class Distances(Scores):
         self.positional = (q + w[:, None, :]) * q.dtype.type(call.scale)
         self.d_positional = np.zeros_like(q)
 
-    def read(self, rows: slice, stop: int) -> slice:
+    def read(self, rows: slice, keys: slice) -> slice:
         """Returns the rows of the table that these queries and keys read; a causal table ends before those of later keys."""
         low = self.q.shape[1] - rows.stop
-        return slice(min(low, self.table.shape[1]), min(low + stop + rows.stop - rows.start - 1, self.table.shape[1]))
+        first, last = low + keys.start, low + keys.stop + rows.stop - rows.start - 1
+        return slice(min(first, self.table.shape[1]), min(last, self.table.shape[1]))
 
-    def made(self, rows: slice, stop: int) -> Array:
-        scores, read = super().made(rows, stop), self.read(rows, stop)
-        products, along = diagonals(len(scores), rows.stop - rows.start, stop, scores.dtype)
+    def made(self, rows: slice, keys: slice) -> Array:
+        scores, read = super().made(rows, keys), self.read(rows, keys)
+        products, along = diagonals(scores)
         np.matmul(self.positional[:, rows], self.table[:, read].mT, out=products[..., : read.stop - read.start])
         scores += along
         return scores
 
-    def pull(self, rows: slice, stop: int, d_scores: Array) -> None:
-        super().pull(rows, stop, d_scores)
-        read = self.read(rows, stop)
-        d_products, along = diagonals(len(d_scores), rows.stop - rows.start, stop, d_scores.dtype)
+    def pull(self, rows: slice, keys: slice, d_scores: Array) -> None:
+        super().pull(rows, keys, d_scores)
+        read = self.read(rows, keys)
+        d_products, along = diagonals(d_scores)
         along[...] = d_scores
         d_products = d_products[..., : read.stop - read.start]
         self.d_positional[:, rows] += d_products @ self.table[:, read]
@@ -84,11 +85,11 @@ class Distances(Scores):
         self.d_q += positional
 
 
-def diagonals(heads: int, rows: int, stop: int, dtype: Any) -> tuple[Array, Array]:
-    """Returns zeros (heads, rows, n) and a view of them, (heads, rows, stop), in which [h, i, j] is their [h, i, j + rows - 1 - i]."""
-    width = max(stop + rows - 1, 0)
-    products = np.zeros((heads, rows, width), dtype)
-    size = products.itemsize
-    view = np.lib.stride_tricks.as_strided(products[:, 0, min(rows - 1, width) :] if width else products[..., :0], (heads, rows, stop),
+def diagonals(scores: Array) -> tuple[Array, Array]:
+    """Returns zeros (heads, rows, n) and a view of them like the scores, in which [h, i, j] is their [h, i, j + rows - 1 - i]."""
+    heads, rows, keys = scores.shape
+    width, size = max(keys + rows - 1, 0), scores.itemsize
+    products = np.zeros((heads, rows, width), scores.dtype)
+    view = np.lib.stride_tricks.as_strided(products[:, 0, min(rows - 1, width) :] if width else products[..., :0], scores.shape,
                                            (rows * width * size, (width - 1) * size, size))
     return products, view

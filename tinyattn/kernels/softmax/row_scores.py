@@ -23,10 +23,10 @@ class Task(NamedTuple):
         """Returns where its queries, and its keys and values, stand in the arrays of the call."""
         return (*self.at, self.heads), (*self.at, self.kv_heads)
 
-    def of(self, x: Array, rows: slice, stop: int) -> Index:
+    def of(self, x: Array, rows: slice, keys: slice) -> Index:
         """Returns the place of these heads, rows and keys in an array with all axes, which broadcasts to (..., heads, i, j)."""
         lead = tuple(n if size > 1 else 0 for n, size in zip(self.at, x.shape[:-3], strict=True))
-        core = zip((self.heads, rows, slice(0, stop)), x.shape[-3:], strict=True)
+        core = zip((self.heads, rows, keys), x.shape[-3:], strict=True)
         return (*lead, *(part if size > 1 else slice(None) for part, size in core))
 
 
@@ -35,9 +35,19 @@ def fold(x: Array, kv_heads: int) -> Array:
     return x.reshape(kv_heads, len(x) // max(kv_heads, 1) * x.shape[1], x.shape[2])
 
 
-def pairs(q: Array, k: Array) -> Array:
-    """Returns the products (heads, rows, j) of queries (heads, rows, d) and keys (kv_heads, j, d)."""
-    return (fold(q, len(k)) @ k.mT).reshape(*q.shape[:2], k.shape[1])
+def columns(x: Array) -> Array:
+    """Returns rows (kv_heads, j, d) as (kv_heads, d, j) that stand side by side: products of few rows read them twice as fast."""
+    return np.ascontiguousarray(x.mT)
+
+
+def pairs(q: Array, keys: Array) -> Array:
+    """Returns the products (heads, rows, j) of queries (heads, rows, d) and the columns of keys (kv_heads, d, j)."""
+    return (fold(q, len(keys)) @ keys).reshape(*q.shape[:2], keys.shape[-1])
+
+
+def valued(weights: Array, values: Array) -> Array:
+    """Returns weights (heads, rows, j) times values (kv_heads, j, e), (heads, rows, e)."""
+    return (fold(weights, len(values)) @ values).reshape(*weights.shape[:2], values.shape[-1])
 
 
 class Call(NamedTuple):
@@ -57,28 +67,28 @@ class Scores:
     """The scores of some heads of one sequence: made from q (heads, i, d), k (kv_heads, j, d), and the mechanism's own arrays.
 
     A subclass makes the scores before the cap and takes their gradient; one that mixes heads does so before and after the softmax.
-    `definition` is the name of the mechanism, `names` those of its own arrays, and `together` says that all heads are one task.
-    `finish` is called after the last rows of a backward.
+    `definition` is the name of the mechanism, `names` those of its own arrays, and `together` says that heads are mixed, so that all
+    of them are one task. `finish` is called after the last rows of a backward.
     """
 
     definition: ClassVar[str]
-    names: ClassVar[tuple[str, ...]]
+    names: ClassVar[tuple[str, ...]] = ()
     together: ClassVar[bool] = False
 
     def __init__(self, q: Array, k: Array, own: tuple[Any, ...], call: Call) -> None:
-        self.q, self.k, self.own, self.call = q, k, own, call
+        self.q, self.k, self.own, self.call, self.columns = q, k, own, call, columns(k)
         self.d_q, self.d_k = np.zeros_like(q), np.zeros_like(k)
         self.d_own: list[Any] = [None if x is None else np.zeros_like(x) for x in own]
 
-    def made(self, rows: slice, stop: int) -> Array:
-        """Returns the scores (heads, rows, stop) before the cap, in an array of its own."""
-        return pairs(self.q[:, rows] * self.q.dtype.type(self.call.scale), self.k[:, :stop])
+    def made(self, rows: slice, keys: slice) -> Array:
+        """Returns the scores (heads, rows, keys) before the cap, in an array of its own."""
+        return pairs(self.q[:, rows] * self.q.dtype.type(self.call.scale), self.columns[..., keys])
 
-    def pull(self, rows: slice, stop: int, d_scores: Array) -> None:
-        """Adds what a gradient of these scores gives to the gradients of all arrays."""
+    def pull(self, rows: slice, keys: slice, d_scores: Array) -> None:
+        """Adds what a gradient of these scores gives to the gradients of all arrays; they are those that were made last."""
         scale, folded = self.q.dtype.type(self.call.scale), fold(d_scores, len(self.k))
-        self.d_q[:, rows] += (folded @ self.k[:, :stop]).reshape(*d_scores.shape[:2], self.q.shape[-1]) * scale
-        self.d_k[:, :stop] += folded.mT @ fold(self.q[:, rows], len(self.k)) * scale
+        self.d_q[:, rows] += valued(d_scores, self.k[:, keys]) * scale
+        self.d_k[:, keys] += folded.mT @ (fold(self.q[:, rows], len(self.k)) * scale)
 
     def finish(self) -> None:
         """Adds what is left to the gradients."""

@@ -6,6 +6,7 @@ import numpy as np
 
 from tinyattn.kernels.exact.primitive import Options
 from tinyattn.kernels.softmax.weighed import Weighing, weighed
+from tinyattn.kernels.tiles.seen import without_hidden
 from tinyattn.ops.checks import truth
 from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.options import check_scale, first_position
@@ -56,32 +57,60 @@ def stick_breaking_attention_with_rest(q: Array, k: Array, v: Array, *, current:
 def broken(q: Array, k: Array, v: Array, current: bool, scale: float | None) -> tuple[Array, Array]:
     """Returns (out, rest)."""
     first_position(q, k)
-    mask = None if truth("current", current) else Pattern(lambda i, j: j < i, text="earlier")
-    return weighed(q, k, v, None, STICK, Options(mask, None, 0, check_scale(scale, q.shape[-1]), None, learned=False))
+    right = 0 if truth("current", current) else -1
+    mask = None if right == 0 else Pattern(lambda i, j: j < i, text="earlier")
+    q, k, v = without_hidden(q, k, v, mask, True, None)
+    return weighed(q, k, v, None, STICK, Options(None, None, right, check_scale(scale, q.shape[-1]), None, learned=False))
 
 
-def logs(scores: Array) -> tuple[Array, Array]:
-    """Returns the logs of the weights, and of what all keys leave."""
+def plain(scores: Array) -> tuple[Array, Array]:
+    """Returns the weights and what they leave, in logs."""
     left = np.where(scores == -np.inf, 0.0, -np.logaddexp(0.0, scores))
     after = np.flip(np.cumsum(np.flip(left, axis=-1), axis=-1), axis=-1)
     nearer = np.concatenate((after[..., 1:], np.zeros_like(after[..., :1])), axis=-1)
-    return nearer - np.logaddexp(0.0, -scores), left.sum(axis=-1)
+    return np.exp(nearer - np.logaddexp(0.0, -scores)), np.exp(left.sum(axis=-1))
+
+
+def shares(scores: Array) -> tuple[Array, Array, Array]:
+    """Returns each key's share, what it leaves, and what it and all nearer keys leave.
+
+    By products and not in logs, which take five times as long: where a product is too small for a number, so is the weight. The
+    exponential of a score of `most` is still a number, and the share is 1 from there on.
+    """
+    most = 0.9 * np.log(np.finfo(scores.dtype).max)
+    with np.errstate(under="ignore"):
+        odds = np.exp(np.minimum(scores, most, out=scores), out=scores)
+        left = odds + 1
+        np.divide(1, left, out=left)
+        odds *= left
+        after = np.empty_like(left)
+        np.multiply.accumulate(left[..., ::-1], axis=-1, out=after[..., ::-1])
+    return odds, left, after
 
 
 def form(scores: Array) -> tuple[Array, Array]:
     """Returns the weights and what they leave."""
-    weights, rest = logs(scores)
-    return np.exp(weights), np.exp(rest)
+    weights, _, after = shares(scores)
+    with np.errstate(under="ignore"):
+        weights[..., :-1] *= after[..., 1:]
+    return weights, after[..., 0] if after.shape[-1] else np.ones(after.shape[:-1], after.dtype)
 
 
-def backward(scores: Array, d_weights: Array, d_rest: Array) -> Array:
-    """Returns the gradient of the scores: a score moves its own weight, and against it those of all keys farther away."""
-    log_weights, rest = logs(scores)
-    weighted = np.exp(log_weights) * d_weights
-    farther = np.cumsum(weighted, axis=-1) - weighted + (np.exp(rest) * d_rest)[..., None]
-    share = np.exp(-np.logaddexp(0.0, -scores))
-    d_scores: Array = weighted * (1 - share) - share * farther
-    return d_scores
+def backward(scores: Array, rest: Array, d_weights: Array, d_rest: Array) -> tuple[Array, Array]:
+    """Returns the weights and the gradient of the scores: a score moves its own weight, and against it those of all farther keys."""
+    share, left, weights = shares(scores)
+    with np.errstate(under="ignore"):
+        weights[..., :-1] = weights[..., 1:]
+        weights[..., -1:] = 1
+        weights *= share
+        d_weights *= weights
+        farther = np.cumsum(d_weights, axis=-1)
+        farther -= d_weights
+        farther += (rest * d_rest)[..., None]
+        farther *= share
+        d_weights *= left
+        d_weights -= farther
+    return weights, d_weights
 
 
-STICK = Weighing(form, backward)
+STICK = Weighing(plain, form, backward)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import numpy as np
-
 from tinyattn.kernels.softmax.by_rows import by_rows
 from tinyattn.kernels.softmax.row_scores import Index, Scores, Task
 from tinyattn.kernels.tiles.seen import without_hidden
@@ -67,5 +65,5 @@ class Mixtures(Scores):
 
     def pulled(self, n: int, d_mixed: Array, x: Array) -> Array:
         """Returns the gradient of what a matrix mixes, and adds that of the matrix."""
-        self.d_own[n] += np.tensordot(d_mixed, x, axes=((1, 2), (1, 2)))
+        self.d_own[n] += d_mixed.reshape(len(d_mixed), -1) @ x.reshape(len(x), -1).T
         return mixed_heads(self.own[n].T, d_mixed)

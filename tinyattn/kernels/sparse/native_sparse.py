@@ -11,6 +11,7 @@ from tinyattn.kernels.chosen.choose import Choice
 from tinyattn.kernels.chosen.primitive import chosen_attention
 from tinyattn.kernels.softmax.dot_product import attention
 from tinyattn.kernels.tiles.listed import Constant
+from tinyattn.kernels.tiles.rows import blended
 from tinyattn.ops.checks import whole
 from tinyattn.ops.gates import check_gate
 from tinyattn.ops.heads import split_group
@@ -48,7 +49,7 @@ def native_sparse_attention(q: Array, k: Array, v: Array, *, gates: Array, block
     count = min(selected, -(-kv_len // block)) or 1
     fine = chosen_attention(q, k, v, Choice(block, count, True, factor, importance))
     near = attention(q, k, v, causal=True, window=(window - 1, 0), scale=scale)
-    return gates[..., :1] * compressed + gates[..., 1:2] * fine + gates[..., 2:] * near
+    return blended(gates, compressed, fine, near)
 
 
 def importance(q: Array, means: Array, positions: Array, choice: Choice) -> Array:

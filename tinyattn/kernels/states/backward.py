@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinyattn.kernels.states.chunk import end_of_chunk
+from tinyattn.kernels.states.chunk import add_tokens, end_of_chunk, through_keys, through_reads, through_scores, through_state
 from tinyattn.kernels.states.correcting import correction_gradients
 from tinyattn.kernels.states.fading import decay_gradient, fade, fill_fading, flow_of
-from tinyattn.kernels.states.features import before_features, load_features
+from tinyattn.kernels.states.features import before_features, load_features, mapped_dim
 from tinyattn.kernels.states.forward import write
 from tinyattn.kernels.states.normaliser import add_keys, reciprocals, through_weights, weight_gradients
 from tinyattn.kernels.states.rows import (
@@ -31,7 +31,7 @@ from tinyattn.kernels.tiles.vector import pack_rows, put_row, transpose_rows
 
 @inlined
 def fill_states(states, totals, starts, head, initial, initial_total, x, x_rows, keys, faded, since, until, between, running, feature,
-                k, k_at, k_step, source, source_at, source_step, decay, sizes):
+                waves, k, k_at, k_step, source, source_at, source_step, decay, sizes):
     """Fills states and totals with the state and the sum of keys before each chunk, and starts with the chunk's first token.
 
     Returns how many chunks there are.
@@ -46,7 +46,8 @@ def fill_states(states, totals, starts, head, initial, initial_total, x, x_rows,
         rows, starts[count], count = stop - start, start, count + 1
         starts[count] = stop
         if stop < sizes.kv_len:
-            load_features(keys, head_width, chunk, k, k_at[head] + start * k_step, k_step, rows, sizes.head_dim, feature, micro)
+            load_features(keys, head_width, chunk, k, k_at[head] + start * k_step, k_step, rows, sizes.head_dim, feature, waves,
+                          start, micro)
             load_rows(x_rows, value_width, chunk, source, source_at[head] + start * source_step, source_step, rows, sizes.value_dim,
                       one, micro)
             pack_rows(x, chunk, x_rows, 0, value_width, rows, one, micro)
@@ -66,9 +67,9 @@ def fill_states(states, totals, starts, head, initial, initial_total, x, x_rows,
 
 
 @compiled
-def backward(counter, sizes, scale, feature, q, q_at, q_step, k, k_at, k_step, v, v_at, v_step, source, source_at, source_step, decay,
-             beta, initial, initial_total, out, weights, d_out, d_last, d_last_total, d_q, d_k, d_v, d_log_decay, d_beta, d_initial,
-             d_initial_total):
+def backward(counter, sizes, scale, feature, waves, q, q_at, q_step, k, k_at, k_step, v, v_at, v_step, source, source_at,
+             source_step, decay, beta, initial, initial_total, out, weights, d_out, d_last, d_last_total, d_q, d_k, d_v, d_log_decay,
+             d_beta, d_initial, d_initial_total):
     """Fills the gradients of all that `forward` reads; a task is one kv head. `source` is what was written: V, or the corrections.
 
     With M = Q K^T between and dM = dO X^T between, on and below the diagonal: dQ = since (dO S^T) + dM K,
@@ -78,7 +79,7 @@ def backward(counter, sizes, scale, feature, q, q_at, q_step, k, k_at, k_step, v
     number = q.dtype.type
     chunk, head_width, value_width, micro = sizes.chunk, sizes.head_width, sizes.value_width, sizes.micro_columns
     fades, corrects, normalizes = decay.size > 0, beta.size > 0, initial_total.size > 0
-    one, size = number(1), head_width * value_width
+    one, size, dim = number(1), head_width * value_width, mapped_dim(sizes.head_dim, feature)
     since, until, strength = np.ones(chunk, q.dtype), np.ones(chunk, q.dtype), np.zeros(chunk, q.dtype)
     running, between = np.ones(chunk), np.ones(chunk * chunk, q.dtype)
     flow, later = np.zeros(chunk), np.zeros(chunk)
@@ -95,20 +96,20 @@ def backward(counter, sizes, scale, feature, q, q_at, q_step, k, k_at, k_step, v
     states, starts = np.zeros(most * size, q.dtype), np.zeros(most + 1, np.int64)
     totals = np.zeros(most * head_width if normalizes else 0, q.dtype)
     factors, d_total, d_chunk = np.zeros(chunk, q.dtype), np.zeros(head_width, q.dtype), np.zeros(head_width, q.dtype)
-    everywhere, nowhere = chunk + head_width + value_width, -chunk - head_width - value_width
     while True:
         head = next_task(counter)
         if head >= sizes.batch * sizes.kv_heads:
             break
         count = fill_states(states, totals, starts, head, initial, initial_total, x, x_rows, keys, faded, since, until, between,
-                            running, feature, k, k_at, k_step, source, source_at, source_step, decay, sizes)
+                            running, feature, waves, k, k_at, k_step, source, source_at, source_step, decay, sizes)
         for d in range(sizes.head_dim if normalizes else 0):
             d_total[d] = d_last_total[head * sizes.head_dim + d]
         load_state(d_state, head_width, d_last, head * sizes.head_dim * sizes.value_dim, sizes.head_dim, sizes.value_dim, micro)
         for n in range(count - 1, -1, -1):
             start, state = starts[n], states[n * size : (n + 1) * size]
             rows, token = starts[n + 1] - start, head * sizes.kv_len + start
-            load_features(keys, head_width, chunk, k, k_at[head] + start * k_step, k_step, rows, sizes.head_dim, feature, micro)
+            load_features(keys, head_width, chunk, k, k_at[head] + start * k_step, k_step, rows, sizes.head_dim, feature, waves,
+                          start, micro)
             load_rows(x_rows, value_width, chunk, source, source_at[head] + start * source_step, source_step, rows, sizes.value_dim,
                       one, micro)
             pack_rows(x, chunk, x_rows, 0, value_width, rows, one, micro)
@@ -117,8 +118,7 @@ def backward(counter, sizes, scale, feature, q, q_at, q_step, k, k_at, k_step, v
             transpose_rows(keys_t, chunk, keys, 0, head_width, rows, one, sizes.lanes, micro)
             turn_state(state_t, state, head_width, value_width, sizes.lanes, micro)
             turn_state(d_state_t, d_state, head_width, value_width, sizes.lanes, micro)
-            product_set(d_keys, 0, head_width, micro, x_rows, 0, value_width, 1, d_state_t, value_width * micro, rows, head_width,
-                        sizes.value_dim, micro, nowhere, everywhere)
+            through_state(d_keys, x_rows, d_state_t, rows, sizes)
             for i in range(rows if normalizes else 0):
                 add_scaled(d_keys, i * head_width, d_total, 0, one, head_width)
             kept, bridge = keys, 0.0
@@ -129,14 +129,13 @@ def backward(counter, sizes, scale, feature, q, q_at, q_step, k, k_at, k_step, v
                     flow[i], later[i] = 0, dot(keys, i * head_width, d_keys, i * head_width, head_width)
                 scaled_rows(faded, keys, head_width, rows, until, micro)
                 kept, bridge = faded, since[rows - 1] * float(dot(state, 0, d_state, 0, size))
-            product_set(d_x, 0, micro, chunk * micro, kept, 0, head_width, 1, d_state, head_width * micro, rows, value_width,
-                        sizes.head_dim, micro, nowhere, everywhere)
+            through_keys(d_x, kept, d_state, rows, sizes)
             if fades:
                 scale_all(d_state, since[rows - 1], micro)
             for group in range(groups if start >= first else 0):
                 line = head * groups + group
                 load_features(queries, head_width, chunk, q, q_at[line] + (start - first) * q_step, q_step, rows, sizes.head_dim,
-                              feature, micro)
+                              feature, waves, start, micro)
                 pack_rows(query_panels, chunk, queries, 0, head_width, rows, one, micro)
                 at = line * sizes.q_len + start - first
                 load_rows(d_tile, value_width, chunk, d_out, at * sizes.value_dim, sizes.value_dim, rows, sizes.value_dim,
@@ -149,10 +148,7 @@ def backward(counter, sizes, scale, feature, q, q_at, q_step, k, k_at, k_step, v
                 product_set(scores, 0, chunk, micro, queries, 0, head_width, 1, keys_t, head_width * micro, rows, rows, sizes.head_dim,
                             micro, -chunk, 0)
                 fade(scores, between, rows, chunk, micro)
-                product_set(d_scores, 0, chunk, micro, d_tile, 0, value_width, 1, x_t, value_width * micro, rows, rows,
-                            sizes.value_dim, micro, -chunk, 0)
-                product_set(d_queries, 0, head_width, micro, d_tile, 0, value_width, 1, state_t, value_width * micro, rows, head_width,
-                            sizes.value_dim, micro, nowhere, everywhere)
+                through_reads(d_scores, d_queries, d_tile, x_t, state_t, rows, sizes)
                 if fades:
                     flow_of(flow, scores, d_scores, rows, chunk)
                     scale_rows(d_queries, head_width, rows, since, micro)
@@ -164,16 +160,14 @@ def backward(counter, sizes, scale, feature, q, q_at, q_step, k, k_at, k_step, v
                 fade(d_scores, between, rows, chunk, micro)
                 product_add(d_queries, 0, head_width, micro, d_scores, 0, chunk, 1, key_panels, chunk * micro, rows, head_width, rows,
                             micro, -chunk, 0)
-                before_features(d_queries, queries, rows * head_width, feature, micro)
-                store_rows(d_q, at * sizes.head_dim, d_queries, head_width, rows, sizes.head_dim, one, micro)
-                product_add(d_x, 0, micro, chunk * micro, scores, 0, 1, chunk, d_panels, chunk * micro, rows, value_width, rows,
-                            micro, 0, chunk)
+                before_features(d_queries, queries, head_width, rows, sizes.head_dim, feature, waves, start, micro)
+                store_rows(d_q, at * dim, d_queries, head_width, rows, dim, one, micro)
+                through_scores(d_x, scores, d_panels, rows, sizes)
                 product_add(d_keys, 0, head_width, micro, d_scores, 0, 1, chunk, query_panels, chunk * micro, rows, head_width, rows,
                             micro, 0, chunk)
                 if fades:
                     scale_rows(queries, head_width, rows, since, micro)
-                product_add(d_state, 0, micro, head_width * micro, queries, 0, 1, head_width, d_panels, chunk * micro, head_width,
-                            value_width, rows, micro, nowhere, everywhere)
+                add_tokens(d_state, queries, d_panels, rows, sizes)
             if corrects:
                 for i in range(rows):
                     strength[i] = beta[token + i]
@@ -182,8 +176,8 @@ def backward(counter, sizes, scale, feature, q, q_at, q_step, k, k_at, k_step, v
                                      key_panels, keys_t, faded, state_t, since, between, fades, strength, rows, sizes)
             for i in range(rows):
                 put_row(d_v, (token + i) * sizes.value_dim, sizes.value_dim, d_x, i * micro, chunk * micro, one, micro)
-            before_features(d_keys, keys, rows * head_width, feature, micro)
-            store_rows(d_k, token * sizes.head_dim, d_keys, head_width, rows, sizes.head_dim, one, micro)
+            before_features(d_keys, keys, head_width, rows, sizes.head_dim, feature, waves, start, micro)
+            store_rows(d_k, token * dim, d_keys, head_width, rows, dim, one, micro)
             if fades:
                 decay_gradient(d_log_decay, token, decay, flow, later, bridge, rows)
         for d in range(sizes.head_dim if normalizes else 0):

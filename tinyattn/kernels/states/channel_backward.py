@@ -18,7 +18,7 @@ from tinyattn.kernels.states.channels import (
     times,
     whole_scores,
 )
-from tinyattn.kernels.states.chunk import end_of_chunk
+from tinyattn.kernels.states.chunk import add_tokens, end_of_chunk, through_keys, through_reads, through_scores, through_state
 from tinyattn.kernels.states.rows import add_all, load_rows, load_state, store_rows, store_state, turn_state
 from tinyattn.kernels.tiles.jit import compiled, inlined
 from tinyattn.kernels.tiles.product import product_add, product_set
@@ -105,12 +105,10 @@ def channel_backward(counter, sizes, scale, q, q_at, q_step, k, k_at, k_step, v,
                 pack_rows(panels, chunk, kept, 0, head_width, rows, one, micro)
             turn_state(state_t, state, head_width, value_width, sizes.lanes, micro)
             turn_state(d_state_t, d_state, head_width, value_width, sizes.lanes, micro)
-            product_set(d_state_keys, 0, head_width, micro, x_rows, 0, value_width, 1, d_state_t, value_width * micro, rows,
-                        head_width, sizes.value_dim, micro, nowhere, everywhere)
+            through_state(d_state_keys, x_rows, d_state_t, rows, sizes)
             faded_rows(d_state_keys, d_state_keys, until, rows, head_width)
             faded_rows(faded, keys, until, rows, head_width)
-            product_set(d_x, 0, micro, chunk * micro, faded, 0, head_width, 1, d_state, head_width * micro, rows, value_width,
-                        sizes.head_dim, micro, nowhere, everywhere)
+            through_keys(d_x, faded, d_state, rows, sizes)
             state_slope(bridge, since, (rows - 1) * head_width, state, d_state, head_width, value_width, micro)
             fade_state(d_state, since, (rows - 1) * head_width, head_width, value_width, micro)
             for at in range(rows * head_width):
@@ -122,10 +120,7 @@ def channel_backward(counter, sizes, scale, q, q_at, q_step, k, k_at, k_step, v,
                           number(scale), micro)
                 load_rows(d_tile, value_width, chunk, d_out, at * sizes.value_dim, sizes.value_dim, rows, sizes.value_dim, one, micro)
                 pack_rows(d_panels, chunk, d_tile, 0, value_width, rows, one, micro)
-                product_set(d_scores, 0, chunk, micro, d_tile, 0, value_width, 1, x_t, value_width * micro, rows, rows,
-                            sizes.value_dim, micro, -chunk, 0)
-                product_set(d_queries, 0, head_width, micro, d_tile, 0, value_width, 1, state_t, value_width * micro, rows, head_width,
-                            sizes.value_dim, micro, nowhere, everywhere)
+                through_reads(d_scores, d_queries, d_tile, x_t, state_t, rows, sizes)
                 for i in range(rows):
                     own[i] = d_scores[i * chunk + i]
                 if gentle:
@@ -134,8 +129,7 @@ def channel_backward(counter, sizes, scale, q, q_at, q_step, k, k_at, k_step, v,
                                 micro, -chunk, 0)
                 faded_rows(d_queries, d_queries, since, rows, head_width)
                 faded_rows(faded, queries, since, rows, head_width)
-                product_add(d_state, 0, micro, head_width * micro, faded, 0, 1, head_width, d_panels, chunk * micro, head_width,
-                            value_width, rows, micro, nowhere, everywhere)
+                add_tokens(d_state, faded, d_panels, rows, sizes)
                 if gentle:
                     whole_scores(scores, faded, kept_t, ones, rows, sizes)
                 else:
@@ -150,8 +144,7 @@ def channel_backward(counter, sizes, scale, q, q_at, q_step, k, k_at, k_step, v,
                             add_product(d_queries, block * head_width, d_kept, block * head_width, within, block * head_width, one,
                                         there * head_width)
                         advance(kept, keys, within, ahead, block, rows, head_width)
-                product_add(d_x, 0, micro, chunk * micro, scores, 0, 1, chunk, d_panels, chunk * micro, rows, value_width, rows, micro,
-                            0, chunk)
+                through_scores(d_x, scores, d_panels, rows, sizes)
                 for at_ in range(d_kept.size):
                     d_kept[at_] = 0
                 if gentle:

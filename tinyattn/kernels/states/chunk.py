@@ -1,4 +1,4 @@
-"""What every kernel does with a chunk of tokens: where it ends, what its queries read, and what its tokens add to the state."""
+"""What every kernel does with a chunk of tokens: where it ends, what its queries read, what its tokens add, and the backward."""
 # mypy: disable-error-code="no-untyped-def"
 
 from __future__ import annotations
@@ -35,3 +35,39 @@ def add_tokens(state, keys, x, rows, sizes):
     chunk, head_width, micro = sizes.chunk, sizes.head_width, sizes.micro_columns
     product_add(state, 0, micro, head_width * micro, keys, 0, 1, head_width, x, chunk * micro, head_width, sizes.value_width, rows,
                 micro, -chunk - head_width, chunk)
+
+
+@inlined
+def through_reads(d_scores, d_queries, d_tile, x_t, state_t, rows, sizes):
+    """Fills the gradients of what was read: dO X^T of the scores, on and below the diagonal, and dO S^T of the queries."""
+    chunk, head_width, value_width, micro = sizes.chunk, sizes.head_width, sizes.value_width, sizes.micro_columns
+    everywhere = chunk + head_width + value_width
+    product_set(d_scores, 0, chunk, micro, d_tile, 0, value_width, 1, x_t, value_width * micro, rows, rows, sizes.value_dim, micro,
+                -chunk, 0)
+    product_set(d_queries, 0, head_width, micro, d_tile, 0, value_width, 1, state_t, value_width * micro, rows, head_width,
+                sizes.value_dim, micro, -everywhere, everywhere)
+
+
+@inlined
+def through_state(d_keys, x_rows, d_state_t, rows, sizes):
+    """Fills the gradient of the keys by the state, X dS^T."""
+    head_width, value_width, micro = sizes.head_width, sizes.value_width, sizes.micro_columns
+    everywhere = sizes.chunk + head_width + value_width
+    product_set(d_keys, 0, head_width, micro, x_rows, 0, value_width, 1, d_state_t, value_width * micro, rows, head_width,
+                sizes.value_dim, micro, -everywhere, everywhere)
+
+
+@inlined
+def through_keys(d_x, keys, d_state, rows, sizes):
+    """Fills the panels d_x with the gradient of X by the state, K dS."""
+    chunk, head_width, value_width, micro = sizes.chunk, sizes.head_width, sizes.value_width, sizes.micro_columns
+    everywhere = chunk + head_width + value_width
+    product_set(d_x, 0, micro, chunk * micro, keys, 0, head_width, 1, d_state, head_width * micro, rows, value_width,
+                sizes.head_dim, micro, -everywhere, everywhere)
+
+
+@inlined
+def through_scores(d_x, scores, d_panels, rows, sizes):
+    """Adds M^T dO to the panels d_x, with the scores M on and below the diagonal."""
+    chunk, value_width, micro = sizes.chunk, sizes.value_width, sizes.micro_columns
+    product_add(d_x, 0, micro, chunk * micro, scores, 0, 1, chunk, d_panels, chunk * micro, rows, value_width, rows, micro, 0, chunk)

@@ -14,7 +14,7 @@ from numba.extending import intrinsic
 from tinyattn.engine.primitive import primitive
 from tinyattn.kernels.states.rows import load_rows
 from tinyattn.kernels.tiles import lanes
-from tinyattn.kernels.tiles.jit import DISABLED, compiled, inlined
+from tinyattn.kernels.tiles.jit import DISABLED, compiled, inlined, reassociated
 from tinyattn.kernels.tiles.lanes import INT, columns
 from tinyattn.kernels.tiles.rows import again
 from tinyattn.kernels.tiles.threads import next_task, run
@@ -22,7 +22,7 @@ from tinyattn.ops import activation, features
 from tinyattn.ops.types import Array
 
 # What the kernels are told of the feature map: these numbers.
-NONE, ELU, RELU = 0, 1, 2
+NONE, ELU, RELU, COSINE = 0, 1, 2, 3
 # Numbers of one task, few enough to stay in the first cache.
 BLOCK = 4096
 
@@ -120,14 +120,43 @@ else:
     elu_slope_row, relu_slope_row = intrinsic(slope_by(elu_slope)), intrinsic(slope_by(relu_slope))
 
 
+@reassociated
+def wave_row(target, first, source, at, half, cos, sin):
+    """Fills two halves of a row of features with the positive parts of the source's row times cos and times sin."""
+    x, left, right = source[at : at + half], target[first : first + half], target[first + half : first + 2 * half]
+    zero = target.dtype.type(0)
+    for c in range(half):
+        positive = x[c] if x[c] > 0 else zero
+        left[c] = positive * cos
+        right[c] = positive * sin
+
+
+@reassociated
+def before_wave_row(d, mapped, first, half, cos, sin):
+    """Replaces the first half of a row of gradients of such features by the gradient of what was mapped."""
+    d_left, d_right = d[first : first + half], d[first + half : first + 2 * half]
+    left, right, zero = mapped[first : first + half], mapped[first + half : first + 2 * half], d.dtype.type(0)
+    for c in range(half):
+        d_left[c] = cos * d_left[c] + sin * d_right[c] if left[c] != 0 or right[c] != 0 else zero
+
+
 @inlined
-def load_features(target, width, filled, source, at, step, rows, dim, feature, micro):
-    """Fills target [filled][width] with the features of the rows of source, and with zeros where there are none."""
-    load_rows(target, width, filled, source, at, step, rows, dim, target.dtype.type(1), micro)
+def load_features(target, width, filled, source, at, step, rows, dim, feature, waves, place, micro):
+    """Fills target [filled][width] with the `dim` features of the rows of source, and with zeros where there are none.
+
+    `waves` holds the cosine of every position and then the sine; the first row stands at number `place` of them.
+    """
+    if feature == COSINE:
+        for r in range(rows):
+            wave_row(target, r * width, source, at + r * step, dim // 2, waves[place + r], waves[waves.size // 2 + place + r])
+        for x in range(rows * width, filled * width):
+            target[x] = 0
+    else:
+        load_rows(target, width, filled, source, at, step, rows, dim, target.dtype.type(1), micro)
     if feature == NONE:
         return
     for r in range(rows):
-        for c in range(r * width, (r + 1) * width, micro):
+        for c in range(r * width, (r + 1) * width if feature != COSINE else 0, micro):
             if feature == ELU:
                 elu_row(target, c)
             else:
@@ -137,13 +166,23 @@ def load_features(target, width, filled, source, at, step, rows, dim, feature, m
 
 
 @inlined
-def before_features(d, mapped, count, feature, micro):
-    """Replaces the gradient of `count` features, whole micro tiles, by that of what was mapped."""
-    for c in range(0, count if feature != NONE else 0, micro):
+def before_features(d, mapped, width, rows, dim, feature, waves, place, micro):
+    """Replaces the gradient of rows of `dim` features by that of what was mapped: for waves the first half of each row."""
+    if feature == COSINE:
+        for r in range(rows):
+            before_wave_row(d, mapped, r * width, dim // 2, waves[place + r], waves[waves.size // 2 + place + r])
+        return
+    for c in range(0, rows * width if feature != NONE else 0, micro):
         if feature == ELU:
             elu_slope_row(d, c, mapped, c)
         else:
             relu_slope_row(d, c, mapped, c)
+
+
+@inlined
+def mapped_dim(dim, feature):
+    """Returns how many numbers `dim` features are made of."""
+    return dim // 2 if feature == COSINE else dim
 
 
 @compiled
@@ -155,7 +194,7 @@ def map_blocks(counter, x, out, micro):
         if start >= x.size:
             break
         count = min(BLOCK, x.size - start)
-        load_features(block, BLOCK, 1, x, start, BLOCK, 1, count, ELU, micro)
+        load_features(block, BLOCK, 1, x, start, BLOCK, 1, count, ELU, x, 0, micro)
         for i in range(count):
             out[start + i] = block[i]
 

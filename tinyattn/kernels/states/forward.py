@@ -49,14 +49,15 @@ def corrections(x, lower, keys, keys_t, values, tile, state, since, between, str
 
 
 @compiled
-def forward(counter, sizes, scale, feature, q, q_at, q_step, k, k_at, k_step, v, v_at, v_step, decay, beta, initial, initial_total,
-            out, last, last_total, weights, written):
+def forward(counter, sizes, scale, feature, waves, q, q_at, q_step, k, k_at, k_step, v, v_at, v_step, decay, beta, initial,
+            initial_total, out, last, last_total, weights, written):
     """Fills out (batch, heads, q_len, value_dim) and last (batch, kv_heads, head_dim, value_dim); a task is one kv head.
 
     For each chunk X = V, or what the delta rule corrects it to, O = since (Q S) + (Q K^T between) X, and
     S' = total S + (K until)^T X. `written` keeps the corrections. Without decays (of size 0) all the fading is 1; without
-    beta the state is added to only. Q and K are the features of q and k. With an initial_total (batch, kv_heads, head_dim), the sum
-    of earlier keys, out is divided by the total weights, which `weights` keeps; then there are neither decays nor corrections.
+    beta the state is added to only. Q and K are the features of q and k, for which `waves` are read. With an initial_total (batch,
+    kv_heads, head_dim), the sum of earlier keys, out is divided by the total weights, which `weights` keeps; then there are neither
+    decays nor corrections.
     """
     number = q.dtype.type
     chunk, head_width, value_width, micro = sizes.chunk, sizes.head_width, sizes.value_width, sizes.micro_columns
@@ -82,7 +83,8 @@ def forward(counter, sizes, scale, feature, q, q_at, q_step, k, k_at, k_step, v,
         while start < sizes.kv_len:
             stop = end_of_chunk(start, sizes)
             rows, token = stop - start, head * sizes.kv_len + start
-            load_features(keys, head_width, chunk, k, k_at[head] + start * k_step, k_step, rows, sizes.head_dim, feature, micro)
+            load_features(keys, head_width, chunk, k, k_at[head] + start * k_step, k_step, rows, sizes.head_dim, feature, waves,
+                          start, micro)
             load_rows(values, value_width, chunk, v, v_at[head] + start * v_step, v_step, rows, sizes.value_dim, one, micro)
             if fades:
                 fill_fading(since, until, between, decay, token, rows, chunk, running)
@@ -101,7 +103,7 @@ def forward(counter, sizes, scale, feature, q, q_at, q_step, k, k_at, k_step, v,
                     line = head * groups + group
                     at = line * sizes.q_len + start - first
                     load_features(queries, head_width, chunk, q, q_at[line] + (start - first) * q_step, q_step, rows, sizes.head_dim,
-                                  feature, micro)
+                                  feature, waves, start, micro)
                     read_state(tile, queries, state, rows, sizes)
                     if fades:
                         scale_rows(tile, value_width, rows, since, micro)

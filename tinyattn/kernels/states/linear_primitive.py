@@ -8,16 +8,14 @@ import numpy as np
 
 from tinyattn.engine.primitive import primitive
 from tinyattn.kernels.states.backward import backward
-from tinyattn.kernels.states.features import ELU, NONE, elu_plus_one
+from tinyattn.kernels.states.features import COSINE, ELU, NONE, elu_plus_one
 from tinyattn.kernels.states.forward import forward
-from tinyattn.kernels.states.primitive import FEW, Sizes, flat, sizes_of, work
-from tinyattn.kernels.states.step import step
+from tinyattn.kernels.states.primitive import FEW, Sizes, by_step, flat, next_state, sizes_of, work
 from tinyattn.kernels.tiles.once import once
-from tinyattn.kernels.tiles.storage import rows_of
+from tinyattn.kernels.tiles.storage import rounded_up, rows_of
 from tinyattn.kernels.tiles.threads import run
 from tinyattn.ops.activation import relu
-from tinyattn.ops.linear_options import with_ones
-from tinyattn.ops.softmax import nonzero
+from tinyattn.ops.donated import counter_of
 from tinyattn.ops.types import Array
 
 
@@ -27,6 +25,7 @@ class Saved(NamedTuple):
     sizes: Sizes
     scale: float
     feature: int
+    waves: Array
     arrays: tuple[Array, Array, Array]
     state: Array
     total: Array
@@ -36,47 +35,53 @@ class Saved(NamedTuple):
 
 @once
 @primitive
-def linear_states(q: Array, k: Array, v: Array, state: Array, total: Array, scale: float,
-                  feature: int) -> tuple[tuple[Array, Array, Array], Saved]:
+def linear_states(q: Array, k: Array, v: Array, state: Array, total: Array, scale: float, feature: int,
+                  waves: Array) -> tuple[tuple[Array, Array, Array], Saved]:
     """Returns ((out, last state, last total), what the backward reads) of plain arrays (..., heads, length, dim), causal.
 
     S_t = S_{t-1} + f(k_t) v_t^T, n_t = n_{t-1} + f(k_t), out_t = scale S_t^T f(q_t) / (scale n_t . f(q_t)), f being the map that
-    `feature` names. state (..., kv_heads, d, e), total (..., kv_heads, d); with a total of shape (0,) nothing is divided.
+    `feature` names; for COSINE, `waves` (2, kv_len) are the cosines and sines of the keys' positions, else (0,).
+    state (..., kv_heads, d, e), total (..., kv_heads, d), over which a few tokens write if they are donated; with a
+    total of shape (0,) nothing is divided.
     """
-    sizes, nothing = sizes_of(q, k, v), np.zeros(0, q.dtype)
-    shapes = (*q.shape[:-1], sizes.value_dim), state.shape, total.shape, q.shape[:-1] if total.ndim > 1 else (0,)
-    out, last, last_total, weights = (np.empty(shape, q.dtype) for shape in shapes)
+    sizes, nothing = featured_sizes(q, k, v, feature), np.zeros(0, q.dtype)
+    counter = counter_of(state) if sizes.kv_len <= FEW and (total.ndim == 1 or counter_of(total) is not None) else None
+    out, weights = (np.empty(shape, q.dtype) for shape in ((*q.shape[:-1], sizes.value_dim), q.shape[:-1] if total.ndim > 1 else (0,)))
+    last, last_total = next_state(state, counter), next_state(total, counter)
     with np.errstate(under="ignore"):
         if sizes.kv_len > FEW:
-            run(forward, sizes.batch * sizes.kv_heads, work(sizes), sizes, scale, feature, *rows_of(q), *rows_of(k), *rows_of(v),
-                np.zeros(0), nothing, flat(state), flat(total), out.reshape(-1), last.reshape(-1), last_total.reshape(-1),
+            run(forward, sizes.batch * sizes.kv_heads, work(sizes), sizes, scale, feature, flat(waves), *rows_of(q), *rows_of(k),
+                *rows_of(v), np.zeros(0), nothing, flat(state), flat(total), out.reshape(-1), last.reshape(-1), last_total.reshape(-1),
                 weights.reshape(-1), nothing)
         # What is not finite reaches the other rows of its micro tile, as 0 times it is NaN. It stays in the state.
         if sizes.kv_len <= FEW or not (np.isfinite(last).all() and np.isfinite(last_total).all()):
-            by_token(q, k, v, state, total, scale, feature, out, last, last_total, weights)
-    return (out, last, last_total), Saved(sizes, scale, feature, (q, k, v), state, total, out, weights)
+            by_token(q, k, v, state, total, scale, feature, waves, counter, out, last, last_total, weights)
+    return (out, last, last_total), Saved(sizes, scale, feature, waves, (q, k, v), state, total, out, weights)
 
 
-def by_token(q: Array, k: Array, v: Array, state: Array, total: Array, scale: float, feature: int, out: Array, last: Array,
-             last_total: Array, weights: Array) -> None:
-    """Fills the last four arrays token by token; the normaliser is one more column of the state."""
-    q, k = features_of(q, feature), features_of(k, feature)
-    if total.ndim > 1:
-        v, state = with_ones(v), np.concatenate((state, total[..., None]), axis=-1)
+def by_token(q: Array, k: Array, v: Array, state: Array, total: Array, scale: float, feature: int, waves: Array,
+             counter: Array | None, *filled: Array) -> None:
+    """Fills out, the last state and total, and the total weights token by token."""
+    q, k = features_of(q, feature, waves), features_of(k, feature, waves)
     sizes, nothing = sizes_of(q, k, v), np.zeros(0, q.dtype)
-    sums, after = np.empty((*q.shape[:-1], v.shape[-1]), q.dtype), np.empty(state.shape, q.dtype)
-    run(step, sizes.batch * sizes.kv_heads, work(sizes) // 8, sizes, scale, *rows_of(q), *rows_of(k), *rows_of(v), nothing, 0, nothing,
-        flat(state), sums.reshape(-1), after.reshape(-1), nothing)
-    width = out.shape[-1]
-    out[:], last[:] = sums[..., :width], after[..., :width]
-    if total.ndim > 1:
-        weights[:], last_total[:] = sums[..., -1], after[..., -1]
-        with np.errstate(all="ignore"):
-            out /= nonzero(weights)[..., None]
+    with np.errstate(all="ignore"):
+        by_step(counter, sizes, scale, *rows_of(q), *rows_of(k), *rows_of(v), nothing, 0, nothing, flat(state), flat(total),
+                *(x.reshape(-1) for x in filled), nothing)
 
 
-def features_of(x: Array, feature: int) -> Array:
-    """Returns the features of a whole array."""
+def featured_sizes(q: Array, k: Array, v: Array, feature: int) -> Sizes:
+    """Returns the sizes of a call whose head_dim is the number of features."""
+    sizes = sizes_of(q, k, v)
+    if feature != COSINE:
+        return sizes
+    return sizes._replace(head_dim=2 * sizes.head_dim, head_width=rounded_up(2 * sizes.head_dim, sizes.micro_columns))
+
+
+def features_of(x: Array, feature: int, waves: Array) -> Array:
+    """Returns the features of a whole array, whose last row stands at the last of the waves."""
+    if feature == COSINE:
+        positive = relu(x)
+        return np.concatenate([positive * wave[len(wave) - x.shape[-2] :, None] for wave in waves], axis=-1)
     return x if feature == NONE else elu_plus_one(x) if feature == ELU else relu(x)
 
 
@@ -86,7 +91,7 @@ def _(d_outs: tuple[Array, Array, Array], saved: Saved) -> dict[str, Array | Non
     d_q, d_k, d_v, d_state, d_total = (np.empty(x.shape, state.dtype) for x in (q, k, v, state, total))
     nothing, filled = np.zeros(0, state.dtype), [x.reshape(-1) for x in (d_q, d_k, d_v)]
     with np.errstate(under="ignore"):
-        run(backward, sizes.batch * sizes.kv_heads, 3 * work(sizes), sizes, saved.scale, saved.feature, *rows_of(q), *rows_of(k),
-            *rows_of(v), *rows_of(v), np.zeros(0), nothing, flat(state), flat(total), flat(saved.out), flat(saved.weights),
-            *map(flat, d_outs), *filled, nothing, nothing, d_state.reshape(-1), d_total.reshape(-1))
+        run(backward, sizes.batch * sizes.kv_heads, 3 * work(sizes), sizes, saved.scale, saved.feature, flat(saved.waves), *rows_of(q),
+            *rows_of(k), *rows_of(v), *rows_of(v), np.zeros(0), nothing, flat(state), flat(total), flat(saved.out),
+            flat(saved.weights), *map(flat, d_outs), *filled, nothing, nothing, d_state.reshape(-1), d_total.reshape(-1))
     return {"q": d_q, "k": d_k, "v": d_v, "state": d_state, "total": d_total}

@@ -18,6 +18,7 @@ from tinyattn.kernels.tiles.lanes import columns, lanes
 from tinyattn.kernels.tiles.once import once
 from tinyattn.kernels.tiles.storage import rounded_up, rows_of
 from tinyattn.kernels.tiles.threads import run
+from tinyattn.ops.donated import counter_of
 from tinyattn.ops.types import Array
 
 # Tokens of a chunk. Measured at head_dim 64: 32 is a tenth faster for the delta rule, 128 and 256 are slower for all.
@@ -74,6 +75,19 @@ def work(sizes: Sizes) -> int:
     return sizes.batch * sizes.heads * sizes.kv_len * products
 
 
+def next_state(state: Array, counter: Array | None) -> Array:
+    """Returns where the state after some tokens is written: over the one before them where that has a counter."""
+    return np.empty(state.shape, state.dtype) if counter is None else np.asarray(state)
+
+
+def by_step(counter: Array | None, sizes: Sizes, *arguments: Any) -> None:
+    """Folds tokens one by one, over threads or, if a counter is given, in one call that nothing interrupts."""
+    if counter is None:
+        run(step, sizes.batch * sizes.kv_heads, work(sizes) // 8, sizes, *arguments)
+    else:
+        step(counter, sizes, *arguments)
+
+
 @once
 @primitive
 def states(q: Array, k: Array, v: Array, log_decay: Array | None, beta: Array | None, state: Array,
@@ -82,20 +96,21 @@ def states(q: Array, k: Array, v: Array, log_decay: Array | None, beta: Array | 
 
     S_t = exp(log_decay_t) S_{t-1} + k_t x_t^T, out_t = scale S_t^T q_t, with x_t = v_t, or where there is a beta (..., kv_heads, j)
     x_t = beta_t (v_t - exp(log_decay_t) S_{t-1}^T k_t). log_decay (..., kv_heads, j), or (..., kv_heads, j, d) where each channel
-    fades by itself and there is no beta; state (..., kv_heads, d, e).
+    fades by itself and there is no beta; state (..., kv_heads, d, e), over which a few tokens write if it is donated.
     """
     sizes = sizes_of(q, k, v)
-    out, last = np.empty((*q.shape[:-1], sizes.value_dim), q.dtype), np.empty(state.shape, q.dtype)
+    counter = counter_of(state) if sizes.kv_len <= FEW else None
+    out, last = np.empty((*q.shape[:-1], sizes.value_dim), q.dtype), next_state(state, counter)
     written = None if beta is None else np.empty(v.shape, q.dtype)
     given = (*rows_of(q), *rows_of(k), *rows_of(v))
     strength, corrections = (np.zeros(0, q.dtype) if x is None else flat(x) for x in (beta, written))
-    results = out.reshape(-1), last.reshape(-1)
+    results, nothing = (out.reshape(-1), last.reshape(-1)), np.zeros(0, q.dtype)
     tasks, channels = sizes.batch * sizes.kv_heads, log_decay is not None and log_decay.ndim == k.ndim
 
     def by_token() -> None:
         decay = np.zeros(0, q.dtype) if log_decay is None else np.exp(log_decay)
-        run(step, tasks, work(sizes) // 8, sizes, scale, *given, flat(decay), int(channels), strength, flat(state), *results,
-            corrections)
+        by_step(counter, sizes, scale, *given, flat(decay), int(channels), strength, flat(state), nothing, *results, nothing, nothing,
+                corrections)
 
     with np.errstate(under="ignore"):
         if sizes.kv_len <= FEW:
@@ -103,9 +118,8 @@ def states(q: Array, k: Array, v: Array, log_decay: Array | None, beta: Array | 
         elif channels:
             run(channel_forward, tasks, work(sizes), sizes, scale, *given, flat(log_decay), flat(state), *results)
         else:
-            nothing = np.zeros(0, q.dtype)
-            run(forward, tasks, work(sizes), sizes, scale, NONE, *given, decays(log_decay), strength, flat(state), nothing, *results,
-                nothing, nothing, corrections)
+            run(forward, tasks, work(sizes), sizes, scale, NONE, nothing, *given, decays(log_decay), strength, flat(state), nothing,
+                *results, nothing, nothing, corrections)
         # What is not finite reaches the other rows of its micro tile, as 0 times it is NaN. It stays in the state.
         if sizes.kv_len > FEW and not np.isfinite(last).all():
             by_token()
@@ -132,8 +146,8 @@ def _(d_outs: tuple[Array, Array], saved: Saved) -> dict[str, Array | None]:
             run(channel_backward, tasks, 3 * work(sizes), sizes, saved.scale, *given, flat(saved.log_decay), flat(saved.state),
                 *map(flat, d_outs), *filled, d_state.reshape(-1))
         else:
-            run(backward, tasks, 3 * work(sizes), sizes, saved.scale, NONE, *given, *rows_of(source), decays(saved.log_decay), beta,
-                flat(saved.state), nothing, nothing, nothing, *map(flat, d_outs), nothing, *filled, d_beta.reshape(-1),
+            run(backward, tasks, 3 * work(sizes), sizes, saved.scale, NONE, nothing, *given, *rows_of(source), decays(saved.log_decay),
+                beta, flat(saved.state), nothing, nothing, nothing, *map(flat, d_outs), nothing, *filled, d_beta.reshape(-1),
                 d_state.reshape(-1), nothing)
     gradients: dict[str, Array | None] = {"q": d_q, "k": d_k, "v": d_v, "state": d_state}
     if saved.log_decay is not None:

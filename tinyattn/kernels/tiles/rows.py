@@ -1,4 +1,4 @@
-"""What stands around a kernel, head by head over threads: rows turned by positions, partial results merged, rows replaced."""
+"""What stands around a kernel, head by head over threads: rows turned by positions, results merged, rows replaced or sorted."""
 
 from __future__ import annotations
 
@@ -127,38 +127,79 @@ def placed_in_numpy(x: Array, rows: Array, y: Array) -> Array:
 @primitive
 def placed(x: Array, rows: Array, y: Array) -> tuple[Array, Any]:
     """Returns x (..., length, width) with y (..., count, width) in the place of some of its rows."""
-    out = x.copy()
-    out[..., rows, :] = y
-    return out, rows
+    return with_rows(x, rows, by_head(y)), rows
 
 
 @placed.backward
 def _(d_out: Array, rows: Any) -> dict[str, Array]:
-    d_x = d_out.copy()
-    d_x[..., rows, :] = 0
-    return {"x": d_x, "y": d_out[..., rows, :]}
+    return {"x": with_rows(d_out, rows, np.zeros((math.prod(d_out.shape[:-2]), 1, 1), d_out.dtype)), "y": d_out[..., rows, :]}
 
 
-def sorted_in_numpy(x: Array, order: Array) -> Array:
+def with_rows(x: Array, rows: Array, y: Array) -> Array:
+    """Returns a copy of x (..., length, width) with other rows, y (heads, count, width), in some places."""
+    out = np.empty(x.shape, x.dtype)
+    heads, outs = by_head(x), by_head(out)
+
+    def task(n: int) -> None:
+        outs[n] = heads[n]
+        outs[n][rows] = y[n]
+
+    each(task, len(outs), x.size)
+    return out
+
+
+def blended_in_numpy(gates: Array, a: Array, b: Array, c: Array) -> Array:
     """Returns the same by functions that have rules."""
-    return np.take_along_axis(x, np.broadcast_to(order[..., None], (*order.shape, x.shape[-1])), axis=-2)
+    return gates[..., :1] * a + gates[..., 1:2] * b + gates[..., 2:] * c
 
 
-@again(sorted_in_numpy)
+@again(blended_in_numpy)
 @primitive
-def in_order(x: Array, order: Array) -> tuple[Array, Any]:
-    """Returns the rows of x (..., length, width) in an order of their own for each head; order (..., length)."""
-    return rearranged(x, order), np.argsort(order, axis=-1)
+def blended(gates: Array, a: Array, b: Array, c: Array) -> tuple[Array, Any]:
+    """Returns the sum of three arrays (..., length, width), each times one of the three gates (..., length, 3) of its row."""
+    out = np.empty(a.shape, a.dtype)
+    outs, weights, parts = by_head(out), by_head(gates), [by_head(x) for x in (a, b, c)]
+
+    def task(n: int) -> None:
+        with np.errstate(invalid="ignore", over="ignore"):
+            np.multiply(weights[n][:, :1], parts[0][n], out=outs[n])
+            for m in (1, 2):
+                outs[n] += weights[n][:, m : m + 1] * parts[m][n]
+
+    each(task, len(outs), out.size)
+    return out, (gates, a, b, c)
 
 
-@in_order.backward
-def _(d_out: Array, back: Any) -> dict[str, Array]:
-    return {"x": rearranged(d_out, back)}
+@blended.backward
+def _(d_out: Array, saved: Any) -> dict[str, Array]:
+    gates, *parts = saved
+    names, d_gates = ("a", "b", "c"), np.empty(gates.shape, gates.dtype)
+    made = {name: np.empty(d_out.shape, d_out.dtype) for name in names}
+    g, weights, d_weights, heads = by_head(d_out), by_head(gates), by_head(d_gates), [by_head(x) for x in parts]
+    d_heads = [by_head(made[name]) for name in names]
+
+    def task(n: int) -> None:
+        for m in range(3):
+            np.multiply(weights[n][:, m : m + 1], g[n], out=d_heads[m][n])
+            d_weights[n][:, m] = np.vecdot(g[n], heads[m][n])
+
+    each(task, len(g), d_out.size)
+    return made | {"gates": d_gates}
 
 
 def rearranged(x: Array, order: Array) -> Array:
-    """Returns the rows of each head in another order."""
+    """Returns the rows of x (..., length, width) in an order of their own for each head; order (..., length)."""
     out = np.empty(x.shape, x.dtype)
     heads, orders, outs = by_head(x), by_head(order, 1), by_head(out)
     each(lambda n: np.take(heads[n], orders[n], axis=0, out=outs[n], mode="clip"), len(heads), x.size)
     return out
+
+
+def add_rearranged(total: Array, order: Array, x: Array) -> None:
+    """Adds the rows of x, which stand in the order that `rearranged` gave them, to the rows of `total` that they were."""
+    heads, orders, totals = by_head(x), by_head(order, 1), by_head(total)
+
+    def task(n: int) -> None:
+        totals[n][orders[n]] += heads[n]
+
+    each(task, len(heads), x.size)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinyattn.kernels.tiles.lanes import ROWS, columns, lanes
-from tinyattn.kernels.tiles.threads import each
+from tinyattn.kernels.tiles.threads import LEAST_SIZE, each
 from tinyattn.ops.bias import Bias
 from tinyattn.ops.signature import floating
 from tinyattn.ops.types import Array
@@ -20,6 +20,8 @@ Q_TILE, KV_TILE = 64, 64
 SHARED = 16
 # Entries of an axis that are copied at once.
 PART = 64
+# Parts of a large array that are summed one by one.
+PARTS = 8
 
 
 class Sizes(NamedTuple):
@@ -75,6 +77,22 @@ def padded(x: Array, rows: int, width: int) -> Array:
 
     each(copy, len(parts), x.size)
     return filled.reshape(-1)
+
+
+def all_finite(*arrays: Array) -> bool:
+    """Returns whether no array (..., length, dim) holds NaN or inf, as far as sums tell: a sum that overflows says no."""
+    parts: list[Array] = []
+    for x in arrays:
+        axis = int(np.argmax(x.shape[:-1]))
+        parts += np.array_split(x, PARTS, axis=axis) if x.size >= LEAST_SIZE else [x]
+    found = np.zeros(len(parts), np.bool_)
+
+    def task(n: int) -> None:
+        with np.errstate(all="ignore"):
+            found[n] = np.isfinite(parts[n].sum())
+
+    each(task, len(parts), sum(x.size for x in arrays))
+    return bool(found.all())
 
 
 class Rows(NamedTuple):

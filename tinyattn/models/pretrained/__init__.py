@@ -6,6 +6,7 @@ Its files, in reading order:
     config_values.py        the values of a config, checked
     scaling.py              the rotary frequencies that a config asks for
     transformer.py          the model that all families are built into
+    parts.py                matrices and norms by their names in a file
     build.py                a model made from a config and tensors
     gguf_models.py          the config and the tensors in a GGUF file
     tokens.py               texts as tokens and back

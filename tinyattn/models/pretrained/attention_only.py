@@ -16,9 +16,10 @@ from tinyattn.layers.mixed import same
 from tinyattn.layers.norm import RMSNorm
 from tinyattn.layers.trained_attention import TrainedAttention
 from tinyattn.layers.trained_latent import TrainedLatent
-from tinyattn.models.pretrained.build import FULL, MISSING, Builder, cut
+from tinyattn.models.pretrained.build import FULL, Builder
 from tinyattn.models.pretrained.families import ATTENTION_ONLY, FAMILIES
 from tinyattn.models.pretrained.load import checked_dtype, read_json
+from tinyattn.models.pretrained.parts import cut
 from tinyattn.models.pretrained.scaling import frequencies_of, parameters_of
 from tinyattn.ops.checks import whole
 from tinyattn.ops.files.shards import read_folder
@@ -124,11 +125,8 @@ def latent(builder: Builder, layer: int, prefix: str) -> TrainedLatent:
     q_norm: Callable[[Array], Array] = same
     if inner is not None:
         first, q_up, q_norm = ("q_down", inner), builder.affine("q_up", prefix, outputs, inner), norm("q_a_layernorm", inner)
-    up = builder.affine("up", prefix, heads * (nope + value), rank)
-    per_head = up.weight if isinstance(up.weight, np.ndarray) or up.weight.code == MISSING else up.weight.array(builder.dtype)
-    if not isinstance(per_head, np.ndarray):  # it is missing, and named at the end
-        per_head = np.zeros(up.weight.shape, builder.dtype)
-    per_head = per_head.reshape(heads, nope + value, rank).swapaxes(1, 2)
+    up = builder.array(f"{prefix}{builder.names['up']}.weight", (heads * (nope + value), rank))
+    per_head = up.reshape(heads, nope + value, rank).swapaxes(1, 2)
     given = parameters_of(config, FULL)
     by = given.get("mscale_all_dim") if given["rope_type"] != "default" else None
     frequencies = frequencies_of(config, rope)

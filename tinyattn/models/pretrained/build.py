@@ -9,11 +9,11 @@ import numpy as np
 
 from tinyattn import fastest
 from tinyattn.layers.affine import Affine
-from tinyattn.layers.mixed import FeedForward, ResidualBlock, same
-from tinyattn.layers.norm import LayerNorm, RMSNorm
+from tinyattn.layers.mixed import FeedForward, ResidualBlock
 from tinyattn.layers.trained_attention import TrainedAttention
 from tinyattn.models.pretrained.config_values import LARGEST, checked
 from tinyattn.models.pretrained.families import ATTENTION_ONLY, FAMILIES, Family
+from tinyattn.models.pretrained.parts import MISSING, Parts, cut
 from tinyattn.models.pretrained.scaling import frequencies_of
 from tinyattn.models.pretrained.transformer import Transformer
 from tinyattn.ops.activation import exact_gelu, gelu, relu, relu_squared, silu
@@ -28,13 +28,11 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 # The names of sizes in configs, ours first, then those that families have.
 SIZES = {"width": ("hidden_size", "n_embd"), "layers": ("num_hidden_layers", "n_layer"), "heads": ("num_attention_heads", "n_head"),
          "vocab": ("vocab_size",)}
-# The code of a placeholder for a missing tensor, so that one error can name all that are missing.
-MISSING = "missing"
 WINDOWED, FULL = "sliding_attention", "full_attention"
 
 
-class Builder:
-    """Takes tensors by the names of their parts, and notes those that are missing, have a wrong shape, or are never taken."""
+class Builder(Parts):
+    """Builds the layers of a model from a config and the parts that its tensors give."""
 
     def __init__(self, config: Mapping[str, Any], tensors: Mapping[str, Stored], dtype: Any,
                  families: Mapping[str, Family] = FAMILIES) -> None:
@@ -45,14 +43,11 @@ class Builder:
                              f"attention")
         if not isinstance(kind, str) or kind not in families:
             raise ValueError(f"config: the model type {str(kind)[:60]!r} is not known; {', '.join(families)} are")
-        self.config, self.family, self.dtype = config, families[kind], np.dtype(dtype)
-        self.tensors = prefixed(tensors, self.family)
+        super().__init__(config, tensors, dtype, families[kind])
         for key, value in self.family.refused.items():
             if config.get(key, value) != value:
                 raise ValueError(f"config: {key} = {config[key]} is not built for models of type {kind}")
-        self.names, self.taken, self.faults = self.family.names, set[str](), list[str]()
-        sizes = {name: self.size(name) for name in SIZES}
-        self.width, self.layers, self.heads, self.vocab = sizes["width"], sizes["layers"], sizes["heads"], sizes["vocab"]
+        self.width, self.layers, self.heads, self.vocab = map(self.size, SIZES)
         if self.layers > len(tensors):
             raise ValueError(f"config: {self.layers} layers, and the file holds {len(tensors)} tensors")
         grouped = None if self.family.fused == "by head" else config.get("num_key_value_heads")
@@ -61,7 +56,6 @@ class Builder:
         if self.heads * self.head_dim > LARGEST:
             raise ValueError(f"config: {self.heads} heads of {self.head_dim} channels; at most {LARGEST} in all are built")
         self.rotations: dict[str, Frequencies | FrequenciesByLength] = {}
-        self.biases = self.family.biases(config)
 
     def size(self, name: str) -> int:
         """Returns a size of the config by our name for it."""
@@ -70,53 +64,19 @@ class Builder:
                 return int(self.config[key])
         raise ValueError(f"config: lacks {SIZES[name][0]}")
 
-    def take(self, name: str, shape: tuple[int, ...]) -> Stored:
-        """Returns a tensor; where it is missing or has another shape, that is noted, and an empty one stands in its place."""
-        self.taken.add(name)
-        stored = self.tensors.get(name)
-        if stored is not None and stored.shape == shape:
-            return stored
-        self.faults.append(f"missing {name} {shape}" if stored is None else f"{name}: expected {shape}, got {stored.shape}")
-        return Stored(name, MISSING, shape, np.zeros(0, np.uint8))
-
-    def array(self, name: str, shape: tuple[int, ...]) -> Array:
-        """Returns a small tensor as an array of the dtype in which the model computes."""
-        stored = self.take(name, shape)
-        return np.broadcast_to(self.dtype.type(0), shape) if stored.code == MISSING else stored.array(self.dtype)
-
-    def affine(self, part: str, prefix: str, outputs: int, inputs: int) -> Affine:
-        """Returns a matrix with its bias, if this part has one."""
-        name = prefix + self.names[part]
-        shape = (inputs, outputs) if self.family.transposed else (outputs, inputs)
-        weight = self.array(f"{name}.weight", shape).T if self.family.transposed else self.take(f"{name}.weight", shape)
-        fused = {"qkv": "q", "gate_up": "up"}.get(part, part)
-        return Affine(weight, self.array(f"{name}.bias", (outputs,)) if fused in self.biases else None)
-
-    def norm(self, part: str, prefix: str, width: int) -> Callable[[Array], Array]:
-        """Returns a norm, or `same` where the family has none in this place."""
-        if part not in self.names:
-            return same
-        kind, key = self.family.norm, self.family.epsilon
-        epsilon = self.config[key] if isinstance(key, str) else key
-        if kind == "none":
-            return LayerNorm(None, None, epsilon)
-        weight = self.array(f"{prefix}{self.names[part]}.weight", (width,))
-        if kind.startswith("rms"):
-            return RMSNorm(weight + 1 if kind == "rms + 1" else weight, epsilon)
-        return LayerNorm(weight, self.array(f"{prefix}{self.names[part]}.bias", (width,)) if kind == "layer" else None, epsilon)
-
     def projections(self, prefix: str) -> tuple[Affine, Affine, Affine]:
         """Returns the matrices of queries, keys and values, cut out of one where a family has them in one."""
         q, kv = self.heads * self.head_dim, self.kv_heads * self.head_dim
         if self.family.fused is None:
             made = [self.affine(part, prefix, outputs, self.width) for part, outputs in (("q", q), ("k", kv), ("v", kv))]
-            return made[0], made[1], made[2]
-        whole_matrix, rows = self.affine("qkv", prefix, q + 2 * kv, self.width), np.arange(q + 2 * kv)
-        if self.family.fused == "stacked":
-            order = np.split(rows, [q, q + kv])
-        else:  # the rows of a head are its queries, then its keys, then its values
-            order = list(rows.reshape(self.heads, 3, self.head_dim).transpose(1, 0, 2).reshape(3, -1))
-        return cut(whole_matrix, order[0]), cut(whole_matrix, order[1]), cut(whole_matrix, order[2])
+        else:
+            fused, rows = self.affine("qkv", prefix, q + 2 * kv, self.width), np.arange(q + 2 * kv)
+            if self.family.fused == "stacked":
+                order = np.split(rows, [q, q + kv])
+            else:  # the rows of a head are its queries, then its keys, then its values
+                order = list(rows.reshape(self.heads, 3, self.head_dim).transpose(1, 0, 2).reshape(3, -1))
+            made = [cut(fused, some) for some in order]
+        return made[0], made[1], made[2]
 
     def attention(self, layer: int, prefix: str) -> TrainedAttention:
         """Returns the attention of a layer."""
@@ -202,8 +162,7 @@ class Builder:
         table = self.take(f"{self.names['positions']}.weight", (length, self.width))
         if "token_types" not in self.names:
             return table
-        kinds = self.array(f"{self.names['token_types']}.weight",
-                           (self.config.get("type_vocab_size", 2), self.width))
+        kinds = self.array(f"{self.names['token_types']}.weight", (self.config.get("type_vocab_size", 2), self.width))
         return np.zeros((0, self.width), self.dtype) if table.code == MISSING else table.array(self.dtype) + kinds[0]
 
     def head(self, embedding: Stored) -> Affine:
@@ -218,25 +177,6 @@ class Builder:
             if copy.code != embedding.code or not np.array_equal(copy.raw, embedding.raw):
                 self.faults.append(f"{name}: differs from the embedding, and the config ties both")
         return Affine(embedding)
-
-
-def prefixed(tensors: Mapping[str, Stored], family: Family) -> Mapping[str, Stored]:
-    """Returns the tensors by their full names: some files leave out the prefix that all names of a family have."""
-    if any(name.startswith(family.prefix) for name in tensors):
-        return tensors
-    heads = {f"{family.names['head']}.weight"} if "head" in family.names else set[str]()
-    return {name if name in heads else family.prefix + name: stored for name, stored in tensors.items()}
-
-
-def cut(matrix: Affine, rows: Array) -> Affine:
-    """Returns some of the outputs of a matrix.
-
-    >>> cut(Affine(np.eye(3), np.arange(3.0)), np.array([2]))(np.ones(3))
-    array([3.])
-    """
-    weight = matrix.weight
-    return Affine(weight.reordered(rows) if isinstance(weight, Stored) else weight[rows],
-                  None if matrix.bias is None else matrix.bias[rows])
 
 
 def build(config: Mapping[str, Any], tensors: Mapping[str, Stored], *, dtype: Any = np.float32) -> Transformer:

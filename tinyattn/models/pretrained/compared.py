@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +22,7 @@ from tinyattn.ops.positions.frequencies import (
     plain_frequencies,
     yarn_frequencies,
 )
+from tinyattn.ops.softmax import log_softmax
 from tinyattn.ops.types import Array
 
 
@@ -42,30 +44,21 @@ def compared(model: Model, changed: Model, text: str | Array, *, cache: Callable
     tokens = model.tokens(text)[0]
     if len(tokens) < 2:
         raise ValueError(f"text: expected at least two tokens, so that one of them is predicted, got {len(tokens)}")
-    rows = (rows_of(one.logits_of(tokens, cache=through)) for one, through in ((model, None), (changed, cache)))
+    rows = (chain.from_iterable(logits for _, logits in one.logits_of(tokens, cache=through))
+            for one, through in ((model, None), (changed, cache)))
     for target, plain, other in zip(tokens[1:], *rows, strict=False):
-        log_p, log_q = log_softmax(plain), log_softmax(other)
+        log_p, log_q = log_softmax(plain.astype(np.float64)), log_softmax(other.astype(np.float64))
         p = np.exp(log_p)
         yield Token(-float(log_p[target]), -float(log_q[target]), max(0.0, float(np.sum(p * (log_p - log_q)))),
                     bool(plain.argmax() == other.argmax()))
 
 
-def rows_of(parts: Iterator[tuple[int, Array]]) -> Iterator[Array]:
-    """Yields the logits of each token."""
-    for _, logits in parts:
-        yield from logits
-
-
-def log_softmax(logits: Array) -> Array:
-    """Returns the logarithms of probabilities (vocab,), in float64.
-
-    >>> log_softmax(np.zeros(4)).round(3).tolist()
-    [-1.386, -1.386, -1.386, -1.386]
-    """
-    wide = logits.astype(np.float64)
-    wide = wide - wide.max()
-    with np.errstate(under="ignore"):
-        return np.asarray(wide - np.log(np.exp(wide).sum()))
+def check_kept(window: int, first: int) -> tuple[int, int]:
+    """Returns a window and how many first tokens it keeps; ValueError unless it holds more tokens than these."""
+    first, window = whole("first", first, 0), whole("window", window, 1)
+    if first >= window:
+        raise ValueError(f"window: expected more than the {first} first tokens that are kept, got {window}")
+    return window, first
 
 
 def windowed(model: Model, window: int, keep: int) -> Model:
@@ -74,9 +67,7 @@ def windowed(model: Model, window: int, keep: int) -> Model:
     Raises:
         TypeError, ValueError: numbers that are not ints, or a window that is not longer than `keep`.
     """
-    keep, window = whole("first", keep, 0), whole("window", window, 1)
-    if keep >= window:
-        raise ValueError(f"window: expected more than the {keep} first tokens that are kept, got {window}")
+    window, keep = check_kept(window, keep)
     pattern = sliding_window(window - keep)
     return model.replace(mechanism=partial(fastest.attention, mask=pattern | first(keep) if keep else pattern))
 

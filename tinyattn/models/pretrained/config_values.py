@@ -20,13 +20,13 @@ class Config(dict[str, Any]):
 
 
 def a_list(name: str, value: Any) -> None:
-    """Raises TypeError for what is not a list."""
+    """Raises TypeError for a value that is not a list."""
     if not isinstance(value, list):
         raise TypeError(f"{name}: expected a list, got {type(value).__name__}")
 
 
 def an_object(name: str, value: Any) -> None:
-    """Raises TypeError for what is not an object of JSON."""
+    """Raises TypeError for a value that is not a JSON object."""
     if not isinstance(value, Mapping):
         raise TypeError(f"{name}: expected an object, got {type(value).__name__}")
 

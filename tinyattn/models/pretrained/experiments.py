@@ -11,9 +11,8 @@ import numpy as np
 
 from tinyattn import definitions, fastest
 from tinyattn.caches.quantized import QuantizedCache
-from tinyattn.models.pretrained.compared import base_of, compared, extended, windowed
+from tinyattn.models.pretrained.compared import base_of, check_kept, compared, extended, windowed
 from tinyattn.models.pretrained.model import Model
-from tinyattn.ops.checks import whole
 from tinyattn.ops.types import Array
 
 # The scalings of positions that are compared beyond the trained length.
@@ -58,9 +57,7 @@ def streaming(model: Model, window: int, first: int) -> Model:
         TypeError, ValueError: numbers that are not ints, a window that is not longer than `first`, a model that does not rotate
             whole heads by plain frequencies, in halves.
     """
-    first, window = whole("first", first, 0), whole("window", window, 1)
-    if first >= window:
-        raise ValueError(f"window: expected more than the {first} first tokens that are kept, got {window}")
+    window, first = check_kept(window, first)
     (dims, base), attention = base_of(model), model.attention(0)
     if attention.interleaved or dims != attention.q.weight.shape[0] // attention.heads:
         raise ValueError(f"positions: {model.name} does not rotate the halves of whole heads")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from tinyattn.ops.softmax import logsumexp
 from tinyattn.ops.types import Array
 
 
@@ -14,7 +15,4 @@ def of_targets(logits: Array, targets: Array) -> Array:
     array([1.386])
     """
     rows = logits[: len(targets)].astype(np.float64)
-    top = rows.max(axis=-1, keepdims=True, initial=-np.inf)
-    with np.errstate(under="ignore"):
-        total = np.log(np.exp(rows - top).sum(axis=-1)) + top[:, 0]
-    return np.asarray(total - rows[np.arange(len(targets)), targets])
+    return logsumexp(rows) - rows[np.arange(len(targets)), targets]

@@ -46,7 +46,7 @@ class Tokenizer:
         """Returns the tokens of a text, (length,) of int64.
 
         Raises:
-            TypeError: what is not a string.
+            TypeError: an object that is not a string.
         """
         tokens: Array = np.array([*self.first, *self.made.encode(checked_text("text", text)).ids], np.int64)
         return tokens

@@ -19,9 +19,16 @@ See = Callable[[Array, Array], Any]
 Corners = Callable[[Array, Array, Array, Array], tuple[Any, Any]]
 
 
-def unsure(i0: Array, i1: Array, j0: Array, j1: Array) -> tuple[Any, Any]:
-    """Returns the cautious answers, some True and every False, for a predicate about which nothing is known."""
-    return np.ones(np.broadcast_shapes(i0.shape, j0.shape), bool), np.zeros((), bool)
+def unsure(see: See) -> Corners:
+    """Returns the cautious answers, some True and every False, for a predicate about which nothing else is known.
+
+    They have the leading axes of what the predicate gives, which one pair tells.
+    """
+    def corners(i0: Array, i1: Array, j0: Array, j1: Array) -> tuple[Any, Any]:
+        one = np.shape(see(i0.reshape(-1)[:1, None], j0.reshape(-1)[None, :1]))
+        return np.ones((*one[:-2], *np.broadcast_shapes(i0.shape, j0.shape)), bool), np.zeros((), bool)
+
+    return corners
 
 
 def band(i: Array, j: Array, left: int | None, right: int | None) -> Array:
@@ -57,13 +64,13 @@ class Pattern:
     __slots__ = ("corners", "see", "text", "weight")
     __array_ufunc__ = None  # array & pattern raises an error that names both, and does not make an array of objects
 
-    def __init__(self, see: See, *, corners: Corners = unsure, text: str = "Pattern(...)", weight: int = 3) -> None:
+    def __init__(self, see: See, *, corners: Corners | None = None, text: str = "Pattern(...)", weight: int = 3) -> None:
         if not callable(see):
             raise TypeError(f"see: expected a function of query and key positions, got {type(see).__name__}")
         if not isinstance(text, str):
             raise TypeError(f"text: expected a str, got {type(text).__name__}")
         weight = whole("weight", weight, 0)
-        self.see, self.corners, self.text, self.weight = see, corners, text, weight
+        self.see, self.corners, self.text, self.weight = see, corners or unsure(see), text, weight
 
     def visible(self, q_positions: Array, kv_positions: Array) -> Array:
         """Returns whether the query at each position sees the key at each position: (*leading, i, j).

@@ -10,7 +10,7 @@ import numpy as np
 
 from tinyattn.caches import GrowingCache, LatentCache, StateCache
 from tinyattn.caches.chunk import Chunk
-from tinyattn.caches.state import Folded
+from tinyattn.caches.folded import Folded
 from tinyattn.caches.tape import Tapes
 from tinyattn.catalog import caches
 from tinyattn.laws.problem import Mechanism, Problem

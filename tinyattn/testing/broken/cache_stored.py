@@ -33,7 +33,7 @@ class Rewound(PagedCache):
     """A paged cache that forgets one page too many when it is truncated."""
 
     def _truncated(self, held: Placed, length: int) -> Placed:
-        return held.truncated(length - length % self.pool.page_size)
+        return super()._truncated(held, length - length % self.pool.page_size)
 
 
 @cache_twin("drafts_leave_no_trace", row="PagedCache")

@@ -6,6 +6,7 @@ Its files, in reading order:
     dialect.py              where right kernels differ, and the definition in a dialect
     axes.py                 layouts of arrays
     libraries.py            arrays of other libraries
+    failures.py             how a call fails
     stranger.py             the kernel that is judged, behind its arrays and layout
     budgets.py              how far a kernel may be off
     probe.py                small calls that tell dialects apart

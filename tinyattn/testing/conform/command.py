@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from tinyattn.ops.files.safetensors import load, save
-from tinyattn.testing.conform.stranger import Died
+from tinyattn.testing.conform.failures import Died
 
 NOT_SUPPORTED = 64
 

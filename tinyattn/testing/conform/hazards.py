@@ -8,9 +8,9 @@ import numpy as np
 
 from tinyattn.laws.problem import Problem
 from tinyattn.testing.conform.dialect import visible
+from tinyattn.testing.conform.failures import Misshaped, Raised
 from tinyattn.testing.conform.probe import made, near
 from tinyattn.testing.conform.run import Run
-from tinyattn.testing.conform.stranger import Misshaped, Raised
 
 
 def plain_problem(run: Run, seed: int = 0, q_len: int = 3, **options: Any) -> Problem:

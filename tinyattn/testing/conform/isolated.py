@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from tinyattn.testing.conform.failures import Died, Told
 from tinyattn.testing.conform.libraries import Library
-from tinyattn.testing.conform.stranger import Died, Told
 
 Function = Callable[..., Any]
 
@@ -58,7 +58,7 @@ class Child:
         """Returns what a function gives in the child.
 
         Raises:
-            Died: the child ended, or the time was over. Told: what the function raised, by kind and text.
+            Died: the child ended, or the call did not return in time. Told: what the function raised, by kind and text.
         """
         pipe = self.start()
         pipe.send_bytes(packed({"name": name}, [self.library.take(x) if self.library.owns(x) else x for x in args],

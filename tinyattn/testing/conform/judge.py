@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
@@ -17,6 +16,7 @@ from tinyattn.ops.checks import real, whole
 from tinyattn.testing.conform.axes import LETTERS
 from tinyattn.testing.conform.cases import FEATURES, OPTIONS, Room
 from tinyattn.testing.conform.dialect import QUESTIONS, dialect_of, known_word
+from tinyattn.testing.conform.failures import Died, Late, Misshaped, Raised
 from tinyattn.testing.conform.hazards import hazards, plain_problem
 from tinyattn.testing.conform.isolated import isolated
 from tinyattn.testing.conform.libraries import Library
@@ -25,8 +25,10 @@ from tinyattn.testing.conform.probe import base_of, layout_of, probes
 from tinyattn.testing.conform.report import Finding, Report
 from tinyattn.testing.conform.run import COMPILED, GRADIENTS, PROBLEMS, Run
 from tinyattn.testing.conform.shrink import liken
-from tinyattn.testing.conform.stranger import Died, Misshaped, Raised, Stranger
+from tinyattn.testing.conform.stranger import Stranger
 
+# Of the seconds, the share after which no call begins, so that the verdict comes in time.
+CALLING = 0.8
 DTYPES = ("float32", "float64", "float16", "bfloat16")
 SOFTMAX = ("attention", "attention_with_lse", "multi_head_attention", "grouped_query_attention",
            "streaming_attention")
@@ -46,15 +48,15 @@ def conform(fn: Callable[..., Any], *, arrays: str = "numpy", dialect: str | Map
     (values of another width than keys), which are tried in any case.
     `inside` names the class of arithmetic whose budget judges the kernel. Gradients come from the library's own reverse
     mode, or from `backward(q, k, v, d_out, **options)`, which gives d_q, d_k, d_v, and d_bias if it has one. `known` maps
-    questions that are known to fail to a link. `seconds` limits the run between calls, and with `isolate`, in a child
-    process, also within a call.
+    questions that are known to fail to a link. No call begins after four fifths of `seconds`, and with `isolate`, in a child
+    process, a call that does not return within `seconds` is ended.
 
     Raises:
         TypeError: fn is not callable, or an argument is of another kind. ValueError: an unknown library, word, option,
             dtype, class, mechanism or question; the message names the nearest ones.
 
     >>> from tinyattn.definitions import attention
-    >>> conform(attention, supports={"causal"}, gradients=False, seconds=20).verdict
+    >>> conform(attention, supports={"causal"}, gradients=False).verdict
     'CONFORMS'
     """
     started = time.monotonic()
@@ -70,18 +72,15 @@ def conform(fn: Callable[..., Any], *, arrays: str = "numpy", dialect: str | Map
             known_word("supports", option, dict.fromkeys((*options_of(row), *(FEATURES if softmax else ()))))
     known_word("dtype", dtype, dict.fromkeys(DTYPES))
     for question in known or {}:
-        if question not in ASKED:
-            near_words = difflib.get_close_matches(str(question), ASKED, n=2)
-            raise ValueError(f"known: expected questions among {', '.join(ASKED)}, got {question!r}"
-                             + (f"; did you mean {' or '.join(near_words)}?" if near_words else ""))
+        known_word("known", question, dict.fromkeys(ASKED))
     if inside is not None:
         known_word(f"inside, for {dtype}", inside, {name: CLASSES[name] for name in classes_of(dtype)})
     library = Library(arrays)
     if isolate:
         fn, backward = isolated(fn, backward, library, started + limit)
     outputs = 2 if row.name == "attention_with_lse" else 1
-    stranger = Stranger(fn, library, dtype, declared["layout"], outputs, backward)
-    run = Run(stranger, declared, supports, inside or loosest(dtype), started + limit, np.random.default_rng(seed), seed,
+    stranger = Stranger(fn, library, dtype, declared["layout"], outputs, backward, started + CALLING * limit)
+    run = Run(stranger, declared, supports, inside or loosest(dtype), started, CALLING * limit, np.random.default_rng(seed), seed,
               dict(declared), options=[o for o in options_of(row) if supports is None or o in supports])
     try:
         if softmax:
@@ -90,9 +89,12 @@ def conform(fn: Callable[..., Any], *, arrays: str = "numpy", dialect: str | Map
             judge_like(run, row, gradients)
     except Died as death:
         run.findings.append(Finding("CRASHED", "runs", str(death)))
-    if not run.findings and not run.problems:
-        run.findings.append(Finding("CRASHED", "runs", f"the time was over after {limit:g} s, before an output was compared: "
-                                    "allow more seconds"))
+    except Late:
+        run.untested.append(("all further questions", "the time was over"))
+        run.short = True
+    if not run.findings and (run.short or not run.problems):
+        run.findings.append(Finding("CRASHED", "runs", f"the time was over after {limit:g} s and {run.problems} problems, too few for "
+                                    "a verdict: allow more seconds"))
     if supports is not None:
         run.untested += [(option, "is not declared in `supports`") for option in options_of(row) if option not in supports]
     report = Report(run.found, tuple(run.findings), tuple(dict.fromkeys(run.untested)), tuple(run.tested),
@@ -131,9 +133,6 @@ def judge_softmax(run: Run, gradients: bool) -> None:
     else:
         run.tested.append("lengths")
     for probe in probes("h" in letters, lengths):
-        if run.late():
-            run.untested.append((probe.question, "the time was over"))
-            continue
         run.ask(probe)
     if run.stranger.outputs == 2:
         p = plain_problem(run)

@@ -36,7 +36,7 @@ class Library:
             raise ValueError(f"arrays: {name} has no from_dlpack, through which arrays could be exchanged")
 
     def give(self, x: Any, dtype: str) -> Any:
-        """Returns an array of the library, floating numbers in `dtype`; what is not an array stays as it is."""
+        """Returns an array of the library, floating numbers in `dtype`; an object that is not an array stays as it is."""
         if not isinstance(x, np.ndarray):
             return x
         floats = x.dtype.kind == "f"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -19,10 +18,12 @@ from tinyattn.laws.precision import ROUNDOFF, rounded
 from tinyattn.laws.problem import Problem, Sizes
 from tinyattn.ops.types import Array
 from tinyattn.testing.conform.budgets import ROUNDED, STEP
+from tinyattn.testing.conform.failures import Late, Misshaped, Raised
 from tinyattn.testing.conform.report import Finding
-from tinyattn.testing.conform.run import Run
+from tinyattn.testing.conform.run import LOOKING, Run
 from tinyattn.testing.conform.script import home
-from tinyattn.testing.conform.stranger import Misshaped, Raised, named_floats
+from tinyattn.testing.conform.shrink import smallest
+from tinyattn.testing.conform.stranger import named_floats
 
 PROBLEMS, GRADIENTS, PATIENCE, SECONDS = 40, 12, 60, 3.0
 Drawn = tuple[int, Sizes]
@@ -55,12 +56,16 @@ def judge_like(run: Run, row: Row, gradients: bool) -> None:
 def compared(run: Run, row: Row, question: str, count: int, error_of: Callable[[Run, Row, Drawn], float]) -> bool:
     """Judges a number of problems and makes one finding of what fails, on the smallest sizes; False if a plain call raises."""
     failed: list[tuple[Drawn, str, str]] = []
+    before = run.problems
     for number in range(count):
-        if run.late():
-            run.untested.append((question, f"the time was over after {number} problems"))
-            break
         one = (int(run.rng.integers(1 << 30)), sizes_of(run, row))
-        verdict, said = told(run, row, one, error_of)
+        try:
+            if failed and run.late(LOOKING):
+                raise Late
+            verdict, said = told(run, row, one, error_of)
+        except Late:
+            run.stopped(question, number, count)
+            break
         if verdict == "REFUSES" and number == 0 and question == "output":
             run.findings.append(Finding("CRASHED", "runs", f"a plain call {said}"))
             return False
@@ -68,12 +73,12 @@ def compared(run: Run, row: Row, question: str, count: int, error_of: Callable[[
         if verdict:
             failed.append((one, verdict, said))
     run.failed += len(failed)
-    run.tested.append(question)
+    run.tested += [question] if run.problems > before else []
     if failed:
         one, verdict, said = failed[0]
         small, said = shrunk(run, row, one, verdict, said, error_of)
-        run.findings.append(Finding(verdict, question, f"with {small[1]}: {said}; {len(failed)} of {count} problems fail",
-                                    script_of(run, row, small) if question == "output" else ""))
+        says = f"with {small[1]}: {said}; {len(failed)} of {run.problems - before} problems fail"
+        run.findings.append(Finding(verdict, question, says, script_of(run, row, small) if question == "output" else ""))
     return True
 
 
@@ -149,21 +154,18 @@ def gradient_error(run: Run, row: Row, one: Drawn) -> float:
 
 def shrunk(run: Run, row: Row, one: Drawn, verdict: str, said: str, error_of: Callable[[Run, Row, Drawn], float]) -> tuple[Drawn, str]:
     """Returns the smallest sizes at which the same seed still fails in the same way, and what to say."""
-    tries, going, until = 0, True, time.monotonic() + SECONDS
-    while going and tries < PATIENCE and time.monotonic() < until and not run.late():
-        going = False
-        for name in ("q_len", "kv_len", "groups", "kv_heads", "head_dim", "value_dim"):
-            have = getattr(one[1], name)
-            for fewer in dict.fromkeys((have // 2, have - 1)):
-                sizes = row.fit(replace(one[1], **{name: max(fewer, 1)}))
-                if sizes == one[1] or tries >= PATIENCE:
-                    continue
-                tries += 1
-                again, text = told(run, row, (one[0], sizes), error_of)
-                if again == verdict:
-                    one, said, going = (one[0], sizes), text, True
-                    break
-    return one, said
+    def smaller(larger: Drawn) -> list[Drawn]:
+        seed, sizes = larger
+        names = ("q_len", "kv_len", "groups", "kv_heads", "head_dim", "value_dim")
+        fewer = [(name, max(count, 1)) for name in names for count in (getattr(sizes, name) // 2, getattr(sizes, name) - 1)]
+        fitting = dict.fromkeys(row.fit(replace(sizes, **{name: count})) for name, count in fewer)
+        return [(seed, other) for other in fitting if other != sizes]
+
+    def failing(other: Drawn) -> str | None:
+        again, text = told(run, row, other, error_of)
+        return text if again == verdict else None
+
+    return smallest(one, said, smaller, failing, SECONDS, PATIENCE)
 
 
 def script_of(run: Run, row: Row, one: Drawn) -> str:

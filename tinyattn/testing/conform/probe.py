@@ -12,7 +12,8 @@ from tinyattn.definitions import attention, attention_with_lse
 from tinyattn.laws.law import outputs
 from tinyattn.laws.problem import Problem
 from tinyattn.testing.conform.dialect import QUESTIONS, spoken
-from tinyattn.testing.conform.stranger import Misshaped, Raised, Stranger
+from tinyattn.testing.conform.failures import Misshaped, Raised
+from tinyattn.testing.conform.stranger import Stranger
 
 # Answers to a probe differ by more than a tenth, and 16-bit arithmetic errs by less than a hundredth.
 NEAR = 0.03

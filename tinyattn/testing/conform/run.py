@@ -12,12 +12,15 @@ from tinyattn.laws.precision import classes_of, rounded
 from tinyattn.testing.conform import budgets
 from tinyattn.testing.conform.cases import FEATURES, Case, Room, draw
 from tinyattn.testing.conform.dialect import QUESTIONS
+from tinyattn.testing.conform.failures import Died, Late, Misshaped, Raised
 from tinyattn.testing.conform.probe import Probe, near, word_of
 from tinyattn.testing.conform.report import Finding
 from tinyattn.testing.conform.shrink import explain, shrunk
-from tinyattn.testing.conform.stranger import Died, Misshaped, Raised, Stranger
+from tinyattn.testing.conform.stranger import Stranger
 
 PROBLEMS, GRADIENTS = 40, 12
+# Of the time, the share after which a kernel that failed is not given more problems: the rest makes the failures small.
+LOOKING = 0.5
 # Libraries that compile every shape anew.
 COMPILED = ("jax", "tinygrad")
 
@@ -30,7 +33,8 @@ class Run:
     declared: dict[str, str]
     supports: frozenset[str] | None
     inside: str
-    deadline: float
+    started: float
+    seconds: float
     rng: np.random.Generator
     seed: int
     found: dict[str, str] = field(default_factory=dict)
@@ -45,10 +49,16 @@ class Run:
     fits: str = "not measured"
     problems: int = 0
     failed: int = 0
+    short: bool = False
 
-    def late(self) -> bool:
-        """Returns whether the time is over."""
-        return time.monotonic() > self.deadline
+    def late(self, share: float = 1.0) -> bool:
+        """Returns whether a share of the time is over."""
+        return time.monotonic() > self.started + share * self.seconds
+
+    def stopped(self, question: str, number: int, count: int) -> None:
+        """Notes that the time was over after some of `count` problems; fewer than half of them are too few for a verdict."""
+        self.untested.append((question, f"the time was over after {number} of {count} problems"))
+        self.short |= number < count / 2
 
     def differs(self, question: str, word: str) -> None:
         """Notes the word that a kernel speaks, and a finding where another one is declared."""
@@ -178,12 +188,14 @@ class Run:
         failed: list[tuple[Case, str]] = []
         passed: list[tuple[Case, str]] = []
         for number in range(count):
-            if self.late():
-                self.untested.append((question, f"the time was over after {number} problems"))
-                break
             case = self.drawn(number)
             try:
+                if failed and self.late(LOOKING):
+                    raise Late
                 spent, _, _ = self.tried(case, gradients=gradients)
+            except Late:
+                self.stopped(question, number, count)
+                break
             except Raised as error:
                 self.refused_together(question, case, str(error))
                 continue
@@ -221,4 +233,6 @@ class Run:
                     return name
             except (Raised, Misshaped):
                 return self.inside
+            except Late:
+                return "not measured"
         return "none of the classes"

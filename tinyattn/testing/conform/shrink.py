@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from tinyattn.testing.conform import budgets
 from tinyattn.testing.conform.cases import Case, draw, smaller
 from tinyattn.testing.conform.dialect import OURS
+from tinyattn.testing.conform.failures import Late, Misshaped, Raised
 from tinyattn.testing.conform.nearest import NONE, Tried, nearest_bug
 from tinyattn.testing.conform.report import Finding
 from tinyattn.testing.conform.script import script_of
-from tinyattn.testing.conform.stranger import Misshaped, Raised
 
 # `run` is a Run of the file below, which calls these functions.
 MOST_FINDINGS, PATIENCE, SECONDS = 3, 150, 1.5
@@ -23,6 +24,7 @@ MOST_COMPARED, SHORT = 16, 200
 # Small problems on which a difference of dialect is compared with the known bugs.
 DRAWN = 24
 Judged = list[tuple[Case, str]]
+T = TypeVar("T")
 
 
 def explain(run: Any, question: str, failed: Judged, passed: Judged) -> None:
@@ -36,7 +38,7 @@ def explain(run: Any, question: str, failed: Judged, passed: Judged) -> None:
         small, why = shrunk(run, case, said, gradients)
         seen.setdefault(tuple(name for name, _ in small.options), (small, why))
     short = [pair for pair in failed if pair[0].kv_len <= failed[0][0].kv_len + SHORT][:MOST_COMPARED]
-    likeness = "" if gradients else nearest_bug(answers(run, short), answers(run, passed[:MOST_COMPARED]), run.found)
+    likeness = "" if gradients else nearest_bug(answers(run, short), answers(run, passed[:MOST_COMPARED]), run.found, run.late)
     for names, (small, why) in list(seen.items())[:MOST_FINDINGS]:
         says = (f"with {', '.join(names) or 'no option'} ({small.sizes}): {why}; "
                 f"{len(failed)} of {len(failed) + len(passed)} problems fail")
@@ -57,8 +59,6 @@ def liken(run: Any) -> None:
         question = finding.question
         if finding.verdict != "DIFFERS" or question in ("layout", "dtype", "lse") or run.declared[question] != OURS[question]:
             continue
-        if run.late():
-            return
         declared = replace(run, found={**run.found, question: OURS[question]})
         rng = np.random.default_rng((run.seed, n))
         failed: list[Tried] = []
@@ -69,31 +69,45 @@ def liken(run: Any) -> None:
                 spent, got, budget = declared.tried(case)
             except (Raised, Misshaped):
                 continue
+            except Late:
+                return
             (failed if spent > 1.0 else passed).append((case.problem(run.stranger.dtype), got, budget))
-        named = nearest_bug(failed, passed, declared.found)
+        named = nearest_bug(failed, passed, declared.found, run.late)
         run.findings[n] = replace(finding, nearest="" if named == NONE else named)
 
 
 def shrunk(run: Any, case: Case, said: str, gradients: bool, *, raising: bool = False) -> tuple[Case, str]:
     """Returns the smallest case that still fails, and what it says."""
-    tries, going, until = 0, True, time.monotonic() + SECONDS
-    while going and tries < PATIENCE and not run.late():
-        going = False
-        for other in smaller(case, run.room):
-            if time.monotonic() > until:
-                break
-            tries += 1
+    def failing(other: Case) -> str | None:
+        try:
+            spent, _, _ = run.tried(other, gradients=gradients)
+        except Misshaped as error:
+            return None if raising else str(error)
+        except Raised as error:
+            return str(error) if raising else None
+        return f"{spent:.3g} budgets" if spent > 1.0 and not raising else None
+
+    return smallest(case, said, lambda one: smaller(one, run.room), failing, SECONDS, PATIENCE)
+
+
+def smallest(one: T, said: str, smaller: Callable[[T], Iterable[T]], failing: Callable[[T], str | None], seconds: float,
+             tries: int) -> tuple[T, str]:
+    """Returns the last of ever smaller cases that still fails, and what it says; `failing` says that, or None for a right one."""
+    until = time.monotonic() + seconds
+    while True:
+        for other in smaller(one):
+            if tries <= 0 or time.monotonic() > until:
+                return one, said
+            tries -= 1
             try:
-                spent, _, _ = run.tried(other, gradients=gradients)
-                worse, text = spent > 1.0 and not raising, f"{spent:.3g} budgets"
-            except Misshaped as error:
-                worse, text = not raising, str(error)
-            except Raised as error:
-                worse, text = raising, str(error)
-            if worse:
-                case, said, going = other, text, True
+                text = failing(other)
+            except Late:
+                return one, said
+            if text is not None:
+                one, said = other, text
                 break
-    return case, said
+        else:
+            return one, said
 
 
 def allowed(run: Any, case: Case) -> float:
@@ -104,12 +118,14 @@ def allowed(run: Any, case: Case) -> float:
 
 
 def answers(run: Any, cases: Judged) -> list[Tried]:
-    """Returns problem, answer and budget of the cases that give an answer."""
+    """Returns problem, answer and budget of the cases that give an answer before the time is over."""
     found: list[tuple[Any, Any, Any]] = []
     for case, _ in cases:
         try:
             _, got, budget = run.tried(case)
         except (Raised, Misshaped):
             continue
+        except Late:
+            break
         found.append((case.problem(run.stranger.dtype), got, budget))
     return found

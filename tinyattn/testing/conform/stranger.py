@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,27 +15,8 @@ import numpy as np
 from tinyattn.laws.problem import Problem
 from tinyattn.ops.types import Array
 from tinyattn.testing.conform.axes import AXES, LETTERS, arranged, restored
+from tinyattn.testing.conform.failures import Died, Late, Misshaped, Raised
 from tinyattn.testing.conform.libraries import Library
-
-
-class Told(Exception):
-    """An error of another process, whose kind stands in its text."""
-
-
-class Raised(Exception):
-    """The kernel raised an error, whose kind and text are the message."""
-
-    def __init__(self, error: BaseException) -> None:
-        text = " ".join(str(error).split())
-        super().__init__(text if isinstance(error, Told) else f"{type(error).__name__}: {text}" if text else type(error).__name__)
-
-
-class Misshaped(Exception):
-    """The kernel returned something that is not the expected array; the message says what came and what was expected."""
-
-
-class Died(Exception):
-    """The process in which the kernel ran ended, or its time was over."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +24,7 @@ class Stranger:
     """A function of somebody else: fn(q, k, v, **options) in arrays of a library, in a dtype and a layout.
 
     `like` is the signature of outputs: 'out', or 'out, lse'. `noted` collects what was seen besides the numbers, and `returned` the
-    dtypes of outputs.
+    dtypes of outputs. After `deadline`, in seconds of the monotonic clock, no call begins.
     """
 
     fn: Callable[..., Any]
@@ -50,6 +33,7 @@ class Stranger:
     layout: str
     outputs: int = 1
     backward: Callable[..., Any] | None = None
+    deadline: float = math.inf
     noted: set[str] = field(default_factory=set)
     returned: set[str] = field(default_factory=set)
 
@@ -87,7 +71,13 @@ class Stranger:
         return self.read(out, p)
 
     def run(self, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
-        """Returns what a function of the kernel's author gives; whatever it raises is Raised, and what it prints is noted."""
+        """Returns what a function of the kernel's author gives; whatever it raises is Raised, and what it prints is noted.
+
+        Raises:
+            Raised: the function raised an error. Died: its process ended. Late: the time was over before the call.
+        """
+        if time.monotonic() > self.deadline:
+            raise Late
         printed = io.StringIO()
         try:
             with contextlib.redirect_stdout(printed), np.errstate(all="ignore"):

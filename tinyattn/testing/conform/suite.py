@@ -17,7 +17,7 @@ def conformance(fn: Callable[..., Any], *, known: Mapping[str, str] | None = Non
     that cites the link, and an error where it passes. A question that was not tested is skipped with its reason.
 
     >>> from tinyattn.definitions import attention
-    >>> test_mine = conformance(attention, seconds=20)  # in a file that pytest collects
+    >>> test_mine = conformance(attention)  # in a file that pytest collects
     """
     import pytest
 
