@@ -106,6 +106,11 @@ def test_growth_draws_each_curve_at_its_lengths():
     assert (ax.get_xscale(), ax.get_yscale(), ax.get_ylabel()) == ("log", "log", "s")
 
 
+def test_lengths_that_are_near_each_other_have_one_label():
+    ax = plot.growth({"a": {36: 1.0, 72: 3.0, 144: 4.0}, "b": {64: 2.0, 1024: 3.0}}, ylabel="s", ax=axes())
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["36", "64", "144", "1,024"]
+
+
 def test_a_pattern_shows_itself_in_a_notebook_escaped():
     shown = (masks.Pattern(lambda i, j: i == j, text="<b>&")._repr_html_())
     assert shown.startswith("<svg")

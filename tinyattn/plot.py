@@ -82,7 +82,10 @@ def growth(curves: Mapping[str, Mapping[int, float]], *, ylabel: str, ax: Any = 
     ax = without_frame(ax or page(1).axes[0])
     for name, curve in curves.items():
         ax.plot(list(curve), list(curve.values()), marker="o", markersize=3, linewidth=1.2, label=name)
-    lengths = sorted({length for curve in curves.values() for length in curve})
+    lengths: list[int] = []
+    for length in sorted({length for curve in curves.values() for length in curve}):
+        if not lengths or length >= 1.4 * lengths[-1]:  # the labels of nearer ones would overlap
+            lengths.append(length)
     ax.set_xscale("log", base=2)
     ax.set_yscale("log")
     ax.set_xticks(lengths, [f"{length:,}" for length in lengths])

@@ -15,6 +15,7 @@ PARTS = (
     "tinyattn.engine", "tinyattn.ops", "tinyattn.ops.masks", "tinyattn.ops.positions", "tinyattn.definitions", "tinyattn.fastest",
     "tinyattn.parallel", "tinyattn.caches", "tinyattn.layers", "tinyattn.models", "tinyattn.laws",
     "tinyattn.catalog", "tinyattn.testing", "tinyattn.plot")
+COLON = "\ue000"  # stands for a colon while napoleon reads
 
 
 def public(module: ModuleType) -> list[str]:
@@ -165,14 +166,14 @@ def home_of(app: object, module: str | None, name: str) -> str | None:
 
 
 def untyped(app: object, what: str, name: str, value: object, options: object, lines: list[str]) -> None:
-    """Begins the docstring of a property with an empty line: napoleon takes the words before a colon in the first one for a type."""
-    if what in ("attribute", "property"):
-        lines.insert(0, "")
+    """Hides the colons of a property's first line until `as_rst`: napoleon takes the words before one for a type."""
+    if what in ("attribute", "property") and lines:
+        lines[0] = lines[0].replace(":", COLON)
 
 
 def as_rst(app: object, what: str, name: str, value: object, options: object, lines: list[str]) -> None:
     """Makes a docstring safe for reStructuredText: the * and | of a formula are escaped, and `x` becomes code."""
-    told = False
+    told, lines[:] = False, [line.replace(COLON, ":") for line in lines]
     for at, line in enumerate(lines):
         told = line.lstrip().startswith(">>>") or (told and bool(line.strip()))
         if not told:

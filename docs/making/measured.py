@@ -118,7 +118,7 @@ def longer(model: Model, tokens: Array) -> str:
     edges = [0, *range(trained, length - 1, max(trained // PART, 1)), length - 1]
     lines = [[found.kind, *(f"{loss:.3f}" for loss in found.losses)] for found in beyond(model, tokens[:length], edges)]
     return (LONGER.format(count=length, trained=trained, factor=length / max(trained, 1))
-            + table(["", *(f"{start:,} to {stop:,}" for start, stop in pairwise(edges))], lines))
+            + table(["positions", *(f"{start:,} to {stop:,}" for start, stop in pairwise(edges))], lines))
 
 
 SECTIONS: dict[str, Callable[[Model, Array], str]] = {"heads": heads, "sinks": sinks, "caches": caches, "longer": longer}

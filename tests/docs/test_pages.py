@@ -204,7 +204,7 @@ def test_the_page_of_measurements_has_every_section_with_its_numbers(monkeypatch
     assert [page.startswith(step) for step in steps] == [True] * 4
     assert "| window | 4 of" not in page and "| 12 | 2 | " in page and "| 64 | " not in page  # a window as long as the text shows nothing
     assert f"Full attention: {model.losses(tokens[:40])[19:].mean():.3f}." in page
-    assert "|  | 0 to 64 | 64 to 80 | 80 to 95 |\n|---|---|---|---|\n| plain | " in page
+    assert "| positions | 0 to 64 | 64 to 80 | 80 to 95 |\n|---|---|---|---|\n| plain | " in page
     claims = re.findall(r"^Claim\b", page, re.M), re.findall(r"^Measured\b", page, re.M)
     assert [len(found) for found in claims] == [4, 4]
     assert re.search(r"on \d{4}-\d\d-\d\d with Python \d", written)
