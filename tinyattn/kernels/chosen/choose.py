@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tinyattn.kernels.tiles.blas import each_multiplying
 from tinyattn.kernels.tiles.jit import compiled
-from tinyattn.kernels.tiles.threads import each, next_task
+from tinyattn.kernels.tiles.threads import next_task
 from tinyattn.ops.types import Array
 
 # Scores of queries and blocks that are held at once.
@@ -56,7 +57,7 @@ def picks_of(q: Array, k: Array, choice: Choice) -> Array:
                np.require(worth, requirements=["C", "W"]).reshape(-1), own, made.reshape(-1))
         picks[..., start : start + rows, :] = made
 
-    each(some, -(-q_len // rows), scores)
+    each_multiplying(some, -(-q_len // rows), scores)
     return picks
 
 

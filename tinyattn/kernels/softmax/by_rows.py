@@ -14,9 +14,9 @@ import numpy as np
 from tinyattn.engine.primitive import primitive
 from tinyattn.kernels.softmax.row_blocks import blocks, tasks, widened
 from tinyattn.kernels.softmax.row_scores import Call, Scores, Task, columns, fold, pairs, valued
+from tinyattn.kernels.tiles.blas import each_multiplying
 from tinyattn.kernels.tiles.once import once
 from tinyattn.kernels.tiles.seen import sides_of
-from tinyattn.kernels.tiles.threads import each
 from tinyattn.ops.bias import Bias
 from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.options import (
@@ -65,7 +65,7 @@ def attention_by_rows(q: Array, k: Array, v: Array, bias: Array | None, sinks: A
                     np.multiply(valued(weights, values[:, keys]), share, out=out[head][:, rows])
 
     with np.errstate(all="ignore"):
-        each(run, len(every), out.size * full[-1])
+        each_multiplying(run, len(every), out.size * full[-1])
     return out, ((q, k, v, bias, sinks), own, call, lse, out)
 
 
@@ -110,7 +110,7 @@ def _(d_out: Array, saved: Any) -> dict[str, Array | None]:
 
     # Heads that share a bias add to one gradient, one after the other.
     shared = d_bias is not None and math.prod(d_bias.shape[:-2]) < math.prod(full[:-2])
-    each(run, len(every), 0 if shared else out.size * full[-1])
+    each_multiplying(run, len(every), 0 if shared else out.size * full[-1])
     gradients: dict[str, Array | None] = {"q": d_q, "k": d_k, "v": d_v}
     if sinks is not None:
         gradients["sinks"] = d_sinks.sum(axis=tuple(range(d_sinks.ndim - 1)))

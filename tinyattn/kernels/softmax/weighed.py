@@ -11,8 +11,8 @@ from tinyattn.engine.primitive import primitive
 from tinyattn.kernels.exact.primitive import Options, blank_hidden
 from tinyattn.kernels.softmax.row_blocks import blocks, tasks, widened
 from tinyattn.kernels.softmax.row_scores import Call, Scores, columns, fold, pairs, valued
+from tinyattn.kernels.tiles.blas import each_multiplying
 from tinyattn.kernels.tiles.rows import again
-from tinyattn.kernels.tiles.threads import each
 from tinyattn.ops.bias import Bias
 from tinyattn.ops.masks.pattern import band
 from tinyattn.ops.options import blank_unseen, visible_keys
@@ -73,7 +73,7 @@ def weighed_by_rows(q: Array, k: Array, v: Array, bias: Array | None, weighing: 
             weights, rest[head][:, rows] = weighing.form(shown)
             out[head][:, rows] = valued(weights, values[:, keys])
 
-    each(run, len(every), out.size * full[-1])
+    each_multiplying(run, len(every), out.size * full[-1])
     return (out, rest), (q, k, v, bias, rest, weighing, call)
 
 
@@ -96,5 +96,5 @@ def _(d_outs: tuple[Array, Array], saved: Any) -> dict[str, Array]:
             scores.pull(rows, keys, d_scores)
         d_q[head], d_k[kv_head] = scores.d_q, scores.d_k
 
-    each(run, len(every), d_out.size * full[-1])
+    each_multiplying(run, len(every), d_out.size * full[-1])
     return {"q": d_q, "k": d_k, "v": d_v}

@@ -12,6 +12,7 @@ Its files, in reading order:
     dots.py                 inner products, for few queries
     blocks.py               weights as files store them, as registers
     threads.py              runs tasks over threads
+    blas.py                 tasks over threads that multiply by NumPy
     storage.py              arrays as kernels read them
     once.py                 primitives with a first derivative only
     listed.py               the visible tiles of a pattern

@@ -129,9 +129,14 @@ def share(kernel: Callable[..., Any], tasks: int, work: int, *arguments: Any) ->
         job.result()
 
 
+def workers_for(count: int, size: int) -> int:
+    """Returns how many threads `each` uses for so many tasks on arrays of so many numbers."""
+    return max(min(thread_count(), count), 1) if size >= LEAST_SIZE else 1
+
+
 def each(task: Callable[[int], None], count: int, size: int) -> None:
     """Calls task(0) to task(count - 1), each of which writes to a place of its own, over threads if the arrays are large."""
-    workers = min(thread_count(), count) if size >= LEAST_SIZE else 1
+    workers = workers_for(count, size)
 
     def some(first: int) -> None:
         for n in range(first, count, workers):
