@@ -1,12 +1,12 @@
 """What fails, is stopped or is asked of the wrong cache leaves every byte as it was."""
 
 import importlib.util
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.interrupts import interrupted
 from tinyattn import caches
 from tinyattn.caches import PagePool
 from tinyattn.ops.files import safetensors
@@ -52,33 +52,17 @@ def test_an_act_that_is_stopped_anywhere_has_happened_or_not(row):
     after = filled(row)
     write(row, after)
     before, after = digest(filled(row)), digest(after)
-    cache, stopped, nth = filled(row), 0, 0
-
-    def trace(frame, event, _):
-        nonlocal stopped
-        if not frame.f_code.co_filename.startswith(HOME):
-            return None
-        if event == "line":
-            stopped += 1
-            if stopped == nth:
-                raise KeyboardInterrupt
-        return trace
-
-    old = sys.gettrace()
-    done = False
+    cache, nth, done = filled(row), 0, False
     while not done:
-        nth, stopped = nth + 1, 0
-        sys.settrace(trace)
+        nth += 1
         try:
-            write(row, cache)
+            with interrupted(nth, (HOME,)):
+                write(row, cache)
             done = True
         except KeyboardInterrupt:
-            sys.settrace(old)
             now = digest(cache)
             assert now in (before, after)
             cache = filled(row) if now == after else cache
-        finally:
-            sys.settrace(old)
     assert digest(cache) == after
     assert nth > 15
 

@@ -1,11 +1,11 @@
 """The state of a cache written over by a kernel: the same bits as anew, and never where a fork, a check-point or a walk has it too."""
 
-import sys
 from functools import partial
 
 import numpy as np
 import pytest
 
+from tests.interrupts import interrupted
 from tinyattn import kernels, vjp
 from tinyattn.caches import StateCache
 from tinyattn.ops.donated import Donated
@@ -148,36 +148,22 @@ def test_a_step_over_the_state_that_is_stopped_anywhere_has_happened_or_not(name
     mechanism, gates = CASES[name]
     start = StateCache(mechanism)
     stepped(start, gates, 0, 3)
-    before, lengths, stopped, nth = [x.copy() for x in start._held.state], set(), 0, 0
+    before, lengths, nth, done = [x.copy() for x in start._held.state], set(), 0, False
     end = start.fork()
     stepped(end, gates, 3, 4)
 
-    def trace(frame, event, _):
-        nonlocal stopped
-        if "/tinyattn/caches/" not in frame.f_code.co_filename and "/tinyattn/kernels/" not in frame.f_code.co_filename:
-            return None
-        if event == "line":
-            stopped += 1
-            if stopped == nth:
-                raise KeyboardInterrupt
-        return trace
-
-    old, done = sys.gettrace(), False
     while not done:
-        nth, stopped, cache = nth + 1, 0, start.fork()
+        nth, cache = nth + 1, start.fork()
         stepped(cache, gates, 3, 4)
         cache._held = cache._held._replace(length=3)
         for array, value in zip(cache._held.state, before, strict=True):
             array[...] = value
-        sys.settrace(trace)
         try:
-            stepped(cache, gates, 3, 4)
+            with interrupted(nth, ("/tinyattn/caches/", "/tinyattn/kernels/")):
+                stepped(cache, gates, 3, 4)
             done = True
         except KeyboardInterrupt:
-            sys.settrace(old)
             lengths.add(cache.length)
             same(cache._held.state, end._held.state if cache.length == 4 else before)
-        finally:
-            sys.settrace(old)
     assert lengths == {3, 4}
     assert nth > 60

@@ -23,7 +23,7 @@ def blocks(rows: int, width: int) -> Iterator[slice]:
 
 
 def features_in_numpy(x: Array, projection: Array) -> Array:
-    """Returns the same by functions that have rules."""
+    """Returns `random_features` by functions that have rules."""
     return performer_features(x, projection=projection)
 
 
