@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from tinyattn import kernels
+from tinyattn import kernels, vjp
 from tinyattn.kernels.tiles.blas import controller, each_multiplying, one_thread_per_product
-from tinyattn.kernels.tiles.threads import LEAST_SIZE, threads
+from tinyattn.kernels.tiles.threads import LEAST_SIZE, each, threads
 from tinyattn.laws.problem import Sizes, arrays
 
 RNG = np.random.default_rng
@@ -64,3 +64,19 @@ def test_without_threadpoolctl_tasks_run_as_they_are(monkeypatch):
         each_multiplying(done.append, 3, LEAST_SIZE)
     controller.cache_clear()
     assert sorted(done) == [0, 1, 2]
+
+
+def test_tasks_ignore_what_their_caller_ignores():
+    seen = []
+    with np.errstate(over="raise", under="ignore", divide="ignore", invalid="raise"), threads(3):
+        each(lambda n: seen.append(np.geterr()), 3, LEAST_SIZE)
+        assert seen == [np.geterr()] * 3
+
+
+@pytest.mark.parametrize("name", ["sparsemax_attention", "stick_breaking_attention", "sigmoid_attention"])
+def test_infinite_keys_of_a_long_text_warn_of_nothing(name):
+    q, k = RNG(0).standard_normal((2, 2, 300, 16)).astype(np.float32)
+    k[0, 5] = np.inf
+    with threads(2):
+        out, pull = vjp(lambda t: getattr(kernels, name)(*t), (q, k, k))
+        assert np.isnan(pull(out)[0][0]).any()

@@ -41,7 +41,7 @@ def picks_of(q: Array, k: Array, choice: Choice) -> Array:
     means = k[..., : complete * block, :].reshape(*k.shape[:-2], complete, block, k.shape[-1]).mean(axis=-2)
     lead = (*q.shape[:-3], kv_heads if choice.shared else q.shape[-3])
     picks = np.empty((*lead, q_len, choice.keep), np.int32)
-    scores, errors = complete * q.size // max(1, q.shape[-1]), np.geterr()
+    scores = complete * q.size // max(1, q.shape[-1])
     rows = max(1, TOGETHER // max(1, scores // max(1, q_len)))
 
     def some(n: int) -> None:
@@ -49,8 +49,7 @@ def picks_of(q: Array, k: Array, choice: Choice) -> Array:
         positions = np.arange(start, min(q_len, start + rows)) + first
         # Blocks that no query of these may choose are left out: all but those before the last query's own.
         past = means[..., : positions[-1] // block + (1 if choice.shared and (positions[-1] + 1) % block == 0 else 0), :]
-        with np.errstate(**errors):  # a thread does not have its caller's
-            worth = choice.worth(q[..., start : start + rows, :], past, positions, choice)
+        worth = choice.worth(q[..., start : start + rows, :], past, positions, choice)
         own = (positions // block).astype(np.int32)
         made = np.empty((*lead, len(own), choice.keep), np.int32)
         choose(np.zeros(1, np.int64), len(own), worth.shape[-1], choice.keep, choice.shared,

@@ -110,7 +110,8 @@ def _(d_out: Array, saved: Any) -> dict[str, Array | None]:
 
     # Heads that share a bias add to one gradient, one after the other.
     shared = d_bias is not None and math.prod(d_bias.shape[:-2]) < math.prod(full[:-2])
-    each_multiplying(run, len(every), 0 if shared else out.size * full[-1])
+    with np.errstate(all="ignore"):
+        each_multiplying(run, len(every), 0 if shared else out.size * full[-1])
     gradients: dict[str, Array | None] = {"q": d_q, "k": d_k, "v": d_v}
     if sinks is not None:
         gradients["sinks"] = d_sinks.sum(axis=tuple(range(d_sinks.ndim - 1)))

@@ -73,7 +73,8 @@ def weighed_by_rows(q: Array, k: Array, v: Array, bias: Array | None, weighing: 
             weights, rest[head][:, rows] = weighing.form(shown)
             out[head][:, rows] = valued(weights, values[:, keys])
 
-    each_multiplying(run, len(every), out.size * full[-1])
+    with np.errstate(all="ignore"):
+        each_multiplying(run, len(every), out.size * full[-1])
     return (out, rest), (q, k, v, bias, rest, weighing, call)
 
 
@@ -96,5 +97,6 @@ def _(d_outs: tuple[Array, Array], saved: Any) -> dict[str, Array]:
             scores.pull(rows, keys, d_scores)
         d_q[head], d_k[kv_head] = scores.d_q, scores.d_k
 
-    each_multiplying(run, len(every), d_out.size * full[-1])
+    with np.errstate(all="ignore"):
+        each_multiplying(run, len(every), d_out.size * full[-1])
     return {"q": d_q, "k": d_k, "v": d_v}

@@ -135,14 +135,17 @@ def workers_for(count: int, size: int) -> int:
 
 
 def each(task: Callable[[int], None], count: int, size: int) -> None:
-    """Calls task(0) to task(count - 1), each of which writes to a place of its own, over threads if the arrays are large."""
+    """Calls task(0) to task(count - 1), each of which writes to a place of its own, over threads if the arrays are large.
+
+    Every thread has the context of the caller, and so what its `np.errstate` ignores.
+    """
     workers = workers_for(count, size)
 
     def some(first: int) -> None:
         for n in range(first, count, workers):
             task(n)
 
-    jobs = [POOL.submit(some, first) for first in range(1, workers)]
+    jobs = [POOL.submit(contextvars.copy_context().run, some, first) for first in range(1, workers)]
     some(0)
     for job in jobs:
         job.result()
