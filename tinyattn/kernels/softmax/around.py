@@ -32,7 +32,7 @@ def as_rows(x: Array) -> Array:
 
 
 def norm_of_rows(x: Array, weight: Array | None, epsilon: float) -> Array:
-    """Returns the same by functions that have rules."""
+    """Returns `normed` by functions that have rules."""
     return rms_norm(x, weight, epsilon=epsilon)
 
 
@@ -92,7 +92,7 @@ def _(d_out: Array, saved: Any) -> dict[str, Array | None]:
 
 
 def gated_in_numpy(x: Array, gate: Array) -> Array:
-    """Returns the same by functions that have rules."""
+    """Returns `gated` by functions that have rules."""
     return x * sigmoid(gate)
 
 
@@ -129,7 +129,7 @@ def _(d_out: Array, saved: Any) -> dict[str, Array]:
 
 
 def difference_in_numpy(a: Array, b: Array, factor: Any) -> Array:
-    """Returns the same by functions that have rules."""
+    """Returns `difference` by functions that have rules."""
     return a - factor * b
 
 

@@ -42,7 +42,7 @@ def weighed(q: Array, k: Array, v: Array, bias: Array | None, weighing: Weighing
 
 def weighed_in_numpy(q: Array, k: Array, v: Array, bias: Array | Bias | None, weighing: Weighing,
                      options: Options) -> tuple[Array, Array]:
-    """Returns the same by functions that have rules."""
+    """Returns `weighed_by_rows` by functions that have rules."""
     full = (*q.shape[:-1], k.shape[-2])
     q_len, kv_len = full[-2:]
     # A band may end before a query's own position, which no window does.

@@ -53,7 +53,7 @@ def turn(x: Array, positions: Array, base: float, interleaved: bool, sign: int) 
 
 
 def turned_in_numpy(x: Array, positions: Array, base: float, interleaved: bool) -> Array:
-    """Returns the same by functions that have rules."""
+    """Returns `turned` by functions that have rules."""
     return rotary(x, positions, base=base, interleaved=interleaved)
 
 
@@ -71,7 +71,7 @@ def _(d_out: Array, saved: Any) -> dict[str, Array]:
 
 
 def merged_in_numpy(out_a: Array, lse_a: Array, out_b: Array, lse_b: Array) -> Partial:
-    """Returns the same by functions that have rules."""
+    """Returns `merged` by functions that have rules."""
     return merge((out_a, lse_a), (out_b, lse_b))
 
 
@@ -117,7 +117,7 @@ def _(d_outs: Partial, saved: Any) -> dict[str, Array]:
 
 
 def placed_in_numpy(x: Array, rows: Array, y: Array) -> Array:
-    """Returns the same by functions that have rules."""
+    """Returns `placed` by functions that have rules."""
     place = np.arange(x.shape[-2])
     place[rows] = x.shape[-2] + np.arange(len(rows))
     return np.concatenate((x, y), axis=-2)[..., place, :]
@@ -149,7 +149,7 @@ def with_rows(x: Array, rows: Array, y: Array) -> Array:
 
 
 def blended_in_numpy(gates: Array, a: Array, b: Array, c: Array) -> Array:
-    """Returns the same by functions that have rules."""
+    """Returns `blended` by functions that have rules."""
     return gates[..., :1] * a + gates[..., 1:2] * b + gates[..., 2:] * c
 
 

@@ -75,9 +75,10 @@ class Pool:
         self.executor = None
 
     def submit(self, task: Callable[..., Any], *arguments: Any) -> Any:
+        """Begins a task in the context of the caller, so that it ignores what the caller's `np.errstate` ignores."""
         if self.executor is None:
             self.executor = ThreadPoolExecutor(MOST, thread_name_prefix="tinyattn")
-        return self.executor.submit(task, *arguments)
+        return self.executor.submit(contextvars.copy_context().run, task, *arguments)
 
 
 POOL = Pool()
@@ -135,17 +136,14 @@ def workers_for(count: int, size: int) -> int:
 
 
 def each(task: Callable[[int], None], count: int, size: int) -> None:
-    """Calls task(0) to task(count - 1), each of which writes to a place of its own, over threads if the arrays are large.
-
-    Every thread has the context of the caller, and so what its `np.errstate` ignores.
-    """
+    """Calls task(0) to task(count - 1), each of which writes to a place of its own, over threads if the arrays are large."""
     workers = workers_for(count, size)
 
     def some(first: int) -> None:
         for n in range(first, count, workers):
             task(n)
 
-    jobs = [POOL.submit(contextvars.copy_context().run, some, first) for first in range(1, workers)]
+    jobs = [POOL.submit(some, first) for first in range(1, workers)]
     some(0)
     for job in jobs:
         job.result()
