@@ -57,8 +57,9 @@ def weighed_by(read: Callable[..., Array], q: Array, keys: Packed, values: Packe
                window: Window | None = None, scale: float | None = None, sinks: Array | None = None, **options: Any) -> Array:
     """Returns the attention of a few queries by the kernel `read`, which takes neither a mask nor a rule.
 
-    It gets the scores as a bias to those of keys of zeros. Measured in 8 bits: 1.9 times its own time after 2048 tokens with 8 heads
-    on 2, 3.4 times after 8192 with 32 on 8. Unpacking the values too and attending by parts took 6 and 13 times.
+    The kernel reads keys of zeros, whose products are 0, and gets the scores as a bias. Measured in 8 bits: 1.9 times the time of the
+    kernel alone after 2048 tokens with 8 heads on 2, 3.4 times after 8192 with 32 on 8; with unpacked values, part by part, it took
+    6 and 13 times.
     """
     held = keys.codes.shape[-2]
     step = part_tokens(math.prod(keys.codes.shape[:-2]) * keys.width, keys.group)
