@@ -65,7 +65,8 @@ def weighed_by(read: Callable[..., Array], q: Array, keys: Array, values: Array,
                score: Score | None) -> Array:
     """Returns the attention of a few queries by the kernel `read`, which takes no rule.
 
-    The kernel reads keys of zeros, whose products are 0, and gets the scores as a bias. Only pages that the kernel reads too are gathered: a key that no query sees may hold anything, and its value is not read.
+    The kernel reads keys of zeros, whose products are 0, and gets the scores as a bias. Only pages that it reads are gathered:
+    a key that no query sees may hold anything, and its value is not read.
     """
     longest, (pages, kv_heads, size, dim) = int(lengths.max(initial=0)), keys.shape
     scaled, scores = q * check_scale(scale, dim), np.full((*q.shape[:-1], longest), -np.inf, q.dtype)
