@@ -9,6 +9,7 @@ what the mechanisms stand on.
     chosen/                 attention to blocks of keys that each query chose
     states/                 a state that tokens are folded into
     steps/                  what a training step has beside attention
+    rows/                   rows of scores between two products
     weights.py              matrices as files store them
     softmax/                the softmax mechanisms
     sparse/                 mechanisms that visit some of the tiles

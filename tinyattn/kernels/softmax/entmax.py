@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from tinyattn.kernels.exact.primitive import Options
+from tinyattn.kernels.rows.few import Few
+from tinyattn.kernels.rows.threshold import above_threshold
 from tinyattn.kernels.softmax.weighed import Weighing, weighed
 from tinyattn.kernels.tiles.seen import sides_of
 from tinyattn.ops.bias import Bias
@@ -23,6 +25,9 @@ from tinyattn.ops.options import (
 )
 from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array
+
+# Of so many keys of a block at most one may have a weight for the others to be left out of the products.
+FEW = 8
 
 
 @shapes("(i,d),(j,d),(j,e)->(i,e)")
@@ -53,7 +58,7 @@ def entmax_attention(q: Array, k: Array, v: Array, *, alpha: float = 1.5, mask: 
 
 
 def weighing(alpha: float) -> Weighing:
-    """Returns entmax as weights of a row; the rest is the row's largest weight, from which the backward makes the others."""
+    """Returns entmax as weights of a row; the rest is what the backward makes the weights from, if alpha is not 1.5 or 2."""
     def plain(scores: Array) -> tuple[Array, Array]:
         weights = entmax(scores, alpha)
         return weights, np.zeros(scores.shape[:-1], scores.dtype)
@@ -61,6 +66,8 @@ def weighing(alpha: float) -> Weighing:
     def form(scores: Array) -> tuple[Array, Array]:
         if alpha == 1.0:
             return plain(scores)
+        if alpha in (1.5, 2.0):
+            return found(scores, alpha)[0].dense(scores.shape), np.zeros(scores.shape[:-1], scores.dtype)
         top = tops(scores)
         with np.errstate(all="ignore"):
             largest = largest_of(scores, top, alpha)
@@ -70,6 +77,8 @@ def weighing(alpha: float) -> Weighing:
     def backward(scores: Array, rest: Array, d_weights: Array, d_rest: Array) -> tuple[Array, Array]:
         if alpha == 1.0:
             weights = slopes = entmax(scores, alpha)
+        elif alpha in (1.5, 2.0):
+            weights, slopes = (part.dense(scores.shape) for part in found(scores, alpha))
         else:
             with np.errstate(all="ignore"):
                 scores -= tops(scores)
@@ -79,7 +88,20 @@ def weighing(alpha: float) -> Weighing:
         d_weights *= slopes
         return weights, d_weights
 
-    return Weighing(plain, form, backward)
+    def few(scores: Array) -> tuple[Few, Few] | None:
+        parts = found(scores, alpha) if alpha in (1.5, 2.0) else None
+        return None if parts is None or parts[0].numbers.size * FEW > scores.size else parts
+
+    return Weighing(plain, form, backward, few)
+
+
+def found(scores: Array, alpha: float) -> tuple[Few, Few]:
+    """Returns the weights of alpha 1.5 or 2, and their derivatives up to a factor per row."""
+    square = alpha == 1.5
+    keys = above_threshold(scores, square)
+    if square:
+        return keys._replace(numbers=keys.numbers ** 2), keys
+    return keys, keys._replace(numbers=np.where(np.isnan(keys.numbers), keys.numbers, 1).astype(scores.dtype))
 
 
 def tops(scores: Array) -> Array:
@@ -109,16 +131,7 @@ def largest_of(scores: Array, top: Array, alpha: float) -> Array:
 
 
 def powers(below: Array, largest: Array, alpha: float) -> tuple[Array, Array]:
-    """Returns the weights of scores less the largest of their row, and their derivatives up to a factor per row; writes over them."""
-    if alpha == 2.0:
-        below += largest
-        np.maximum(below, 0, out=below)
-        return below, (below > 0).astype(below.dtype)
-    if alpha == 1.5:
-        below *= 0.5
-        below += np.sqrt(largest)
-        np.maximum(below, 0, out=below)
-        return below * below, below
+    """Returns the weights of scores less the largest of their row, and their derivatives up to a factor per row."""
     weights = np.where(below == -np.inf, 0, weights_of(below, largest, alpha)[0])
     some = weights > 0
     return weights, np.where(some, np.where(some, weights, 1) ** below.dtype.type(2.0 - alpha), 0)

@@ -9,6 +9,7 @@ import numpy as np
 
 from tinyattn.engine.primitive import primitive
 from tinyattn.kernels.exact.primitive import Options, blank_hidden
+from tinyattn.kernels.rows.few import Few
 from tinyattn.kernels.softmax.row_blocks import blocks, tasks, widened
 from tinyattn.kernels.softmax.row_scores import Call, Scores, columns, fold, pairs, valued
 from tinyattn.kernels.tiles.blas import each_multiplying
@@ -26,11 +27,13 @@ class Weighing(NamedTuple):
     `plain(scores)` gives (weights, rest) by functions that have rules, rest one number per row. `form(scores)` gives the same of
     plain arrays and `backward(scores, rest, d_weights, d_rest)` the weights and the gradient of the scores; both may write over
     scores and d_weights. The rest may also be what the backward needs of a row and no caller sees: then no gradient of it comes.
+    `few(scores)` gives the weights and their derivatives, up to a factor per row, where most are 0, and None where they are not.
     """
 
     plain: Callable[[Array], tuple[Array, Array]]
     form: Callable[[Array], tuple[Array, Array]]
     backward: Callable[[Array, Array, Array, Array], tuple[Array, Array]]
+    few: Callable[[Array], tuple[Few, Few] | None] = lambda scores: None
 
 
 def weighed(q: Array, k: Array, v: Array, bias: Array | None, weighing: Weighing, options: Options) -> tuple[Array, Array]:
@@ -69,9 +72,14 @@ def weighed_by_rows(q: Array, k: Array, v: Array, bias: Array | None, weighing: 
     def run(n: int) -> None:
         head, kv_head = every[n].places()
         scores, values = Scores(q[head], k[kv_head], (), call), v[kv_head]
+        sparse = all_finite(values)
         for rows, keys, _, shown in blocks(every[n], scores, call, bias, full):
-            weights, rest[head][:, rows] = weighing.form(shown)
-            out[head][:, rows] = valued(weights, values[:, keys])
+            found = weighing.few(shown) if sparse else None
+            if found is None:
+                weights, rest[head][:, rows] = weighing.form(shown)
+                out[head][:, rows] = valued(weights, values[:, keys])
+            else:
+                out[head][:, rows] = found[0].gathered(values[0, keys]).reshape(*shown.shape[:2], -1)
 
     with np.errstate(all="ignore"):
         each_multiplying(run, len(every), out.size * full[-1])
@@ -82,21 +90,39 @@ def weighed_by_rows(q: Array, k: Array, v: Array, bias: Array | None, weighing: 
 def _(d_outs: tuple[Array, Array], saved: Any) -> dict[str, Array]:
     (d_out, d_rest), (q, k, v, bias, rest, weighing, call) = d_outs, saved
     full, every = (*q.shape[:-1], k.shape[-2]), tasks(q, k, together=False)
-    d_q, d_k, d_v = np.zeros_like(q), np.zeros_like(k), np.zeros_like(v)
+    d_q, d_k, d_v = np.zeros_like(q), np.zeros_like(k), np.zeros(v.shape, v.dtype)
 
     def run(n: int) -> None:
         head, kv_head = every[n].places()
-        scores, values = Scores(q[head], k[kv_head], (), call), v[kv_head]
-        turned = columns(values)
+        scores, values, d_values = Scores(q[head], k[kv_head], (), call), v[kv_head], d_v[kv_head]
+        turned, d_keys = columns(values), np.zeros(k.shape[-2:], k.dtype)
+        sparse = all_finite(values, k[kv_head], q[head], d_out[head])
         for rows, keys, capped, shown in blocks(every[n], scores, call, bias, full):
             given = d_out[head][:, rows]
+            found = weighing.few(shown) if sparse else None
+            if found is not None:
+                weights, slopes = found
+                one = fold(given, 1)[0]
+                weights.scatter(one, d_values[0, keys])
+                d_few = slopes.pulled(one, values[0, keys])
+                if call.softcap is not None:
+                    d_few = d_few.times(1 - (capped.reshape(-1)[d_few.places(capped.shape[-1])] / call.softcap) ** 2)
+                scale = q.dtype.type(call.scale)
+                scores.d_q[:, rows] += d_few.gathered(scores.k[0, keys]).reshape(*shown.shape[:2], -1) * scale
+                d_few.scatter(fold(scores.q[:, rows], 1)[0] * scale, d_keys[keys])
+                continue
             weights, d_scores = weighing.backward(shown, rest[head][:, rows], pairs(given, turned[..., keys]), d_rest[head][:, rows])
-            d_v[kv_head][:, keys] += fold(weights, len(values)).mT @ fold(given, len(values))
+            d_values[:, keys] += fold(weights, len(values)).mT @ fold(given, len(values))
             if call.softcap is not None:
                 d_scores *= 1 - (capped / call.softcap) ** 2
             scores.pull(rows, keys, d_scores)
-        d_q[head], d_k[kv_head] = scores.d_q, scores.d_k
+        d_q[head], d_k[kv_head] = scores.d_q, scores.d_k + d_keys
 
     with np.errstate(all="ignore"):
         each_multiplying(run, len(every), d_out.size * full[-1])
     return {"q": d_q, "k": d_k, "v": d_v}
+
+
+def all_finite(*arrays: Array) -> bool:
+    """Returns whether all numbers are finite, so that a weight of 0 can be left out of a product; False also where sums overflow."""
+    return all(bool(np.isfinite(x.sum())) for x in arrays)

@@ -1,0 +1,7 @@
+"""What is done to a row of scores between the product with the keys and that with the values.
+
+Its files, in reading order:
+
+    few.py                  rows of which few keys have a weight, and their products
+    threshold.py            the keys above the threshold of sparsemax and of entmax
+"""
