@@ -4,4 +4,6 @@ Its files, in reading order:
 
     few.py                  rows of which few keys have a weight, and their products
     threshold.py            the keys above the threshold of sparsemax and of entmax
+    scan.py                 products and sums of all numbers on one side of each
+    sticks.py               sticks broken from the right
 """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from tinyattn.kernels.exact.primitive import Options
@@ -63,7 +65,7 @@ def weighing(alpha: float) -> Weighing:
         weights = entmax(scores, alpha)
         return weights, np.zeros(scores.shape[:-1], scores.dtype)
 
-    def form(scores: Array) -> tuple[Array, Array]:
+    def form(scores: Array, skip: bool) -> tuple[Array, Array]:
         if alpha == 1.0:
             return plain(scores)
         if alpha in (1.5, 2.0):
@@ -74,7 +76,7 @@ def weighing(alpha: float) -> Weighing:
             scores -= top
             return powers(scores, largest[..., None], alpha)[0], largest
 
-    def backward(scores: Array, rest: Array, d_weights: Array, d_rest: Array) -> tuple[Array, Array]:
+    def backward(scores: Array, rest: Array, d_weights: Callable[[int], Array], d_rest: Array, skip: bool) -> tuple[Array, Array]:
         if alpha == 1.0:
             weights = slopes = entmax(scores, alpha)
         elif alpha in (1.5, 2.0):
@@ -83,10 +85,10 @@ def weighing(alpha: float) -> Weighing:
             with np.errstate(all="ignore"):
                 scores -= tops(scores)
                 weights, slopes = powers(scores, rest[..., None], alpha)
-        total = slopes.sum(axis=-1)
-        d_weights -= (np.vecdot(slopes, d_weights) / np.where(total == 0, 1, total))[..., None]
-        d_weights *= slopes
-        return weights, d_weights
+        total, d_scores = slopes.sum(axis=-1), d_weights(0)
+        d_scores -= (np.vecdot(slopes, d_scores) / np.where(total == 0, 1, total))[..., None]
+        d_scores *= slopes
+        return weights, d_scores
 
     def few(scores: Array) -> tuple[Few, Few] | None:
         parts = found(scores, alpha) if alpha in (1.5, 2.0) else None

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from tinyattn.kernels.exact.primitive import Options
+from tinyattn.kernels.rows.sticks import broken_sticks, pulled_sticks
 from tinyattn.kernels.softmax.weighed import Weighing, weighed
 from tinyattn.kernels.tiles.seen import without_hidden
 from tinyattn.ops.checks import truth
@@ -71,46 +74,18 @@ def plain(scores: Array) -> tuple[Array, Array]:
     return np.exp(nearer - np.logaddexp(0.0, -scores)), np.exp(left.sum(axis=-1))
 
 
-def shares(scores: Array) -> tuple[Array, Array, Array]:
-    """Returns each key's share, what it leaves, and what it and all nearer keys leave.
-
-    By products and not in logs, which take five times as long: where a product is too small for a number, so is the weight. The
-    exponential of a score of `most` is still a number, and the share is 1 from there on.
-    """
-    most = 0.9 * np.log(np.finfo(scores.dtype).max)
-    with np.errstate(under="ignore"):
-        odds = np.exp(np.minimum(scores, most, out=scores), out=scores)
-        left = odds + 1
-        np.divide(1, left, out=left)
-        odds *= left
-        after = np.empty_like(left)
-        np.multiply.accumulate(left[..., ::-1], axis=-1, out=after[..., ::-1])
-    return odds, left, after
-
-
-def form(scores: Array) -> tuple[Array, Array]:
+def form(scores: Array, skip: bool) -> tuple[Array, Array]:
     """Returns the weights and what they leave."""
-    weights, _, after = shares(scores)
-    with np.errstate(under="ignore"):
-        weights[..., :-1] *= after[..., 1:]
-    return weights, after[..., 0] if after.shape[-1] else np.ones(after.shape[:-1], after.dtype)
+    _, weights, rest, low = broken_sticks(scores, skip)
+    return weights[..., low:], rest
 
 
-def backward(scores: Array, rest: Array, d_weights: Array, d_rest: Array) -> tuple[Array, Array]:
-    """Returns the weights and the gradient of the scores: a score moves its own weight, and against it those of all farther keys."""
-    share, left, weights = shares(scores)
+def backward(scores: Array, rest: Array, d_weights: Callable[[int], Array], d_rest: Array, skip: bool) -> tuple[Array, Array]:
+    """Returns the weights and the gradient of the scores."""
+    left, weights, _, low = broken_sticks(scores, skip)
     with np.errstate(under="ignore"):
-        weights[..., :-1] = weights[..., 1:]
-        weights[..., -1:] = 1
-        weights *= share
-        d_weights *= weights
-        farther = np.cumsum(d_weights, axis=-1)
-        farther -= d_weights
-        farther += (rest * d_rest)[..., None]
-        farther *= share
-        d_weights *= left
-        d_weights -= farther
-    return weights, d_weights
+        d_scores = pulled_sticks(scores, left, weights, low, rest * d_rest, d_weights(low))
+    return weights[..., low:], d_scores
 
 
 STICK = Weighing(plain, form, backward)

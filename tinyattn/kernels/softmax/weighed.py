@@ -24,15 +24,17 @@ from tinyattn.ops.types import Array
 class Weighing(NamedTuple):
     """How scores (heads, rows, keys), -inf where hidden, become weights.
 
-    `plain(scores)` gives (weights, rest) by functions that have rules, rest one number per row. `form(scores)` gives the same of
-    plain arrays and `backward(scores, rest, d_weights, d_rest)` the weights and the gradient of the scores; both may write over
-    scores and d_weights. The rest may also be what the backward needs of a row and no caller sees: then no gradient of it comes.
-    `few(scores)` gives the weights and their derivatives, up to a factor per row, where most are 0, and None where they are not.
+    `plain(scores)` gives (weights, rest) by functions that have rules, rest one number per row. `form(scores, skip)` gives the same
+    of plain arrays and `backward(scores, rest, d_weights, d_rest, skip)` the weights and the gradient of the scores, where
+    `d_weights(low)` gives the gradient of the weights of the keys from `low` on; both may write over scores and d_weights. With
+    `skip` what they return may be of the last keys only, if none before these has a weight. The rest may also be what the backward
+    needs of a row and no caller sees: then no gradient of it comes. `few(scores)` gives the weights and their derivatives, up to a
+    factor per row, where most are 0, and None where they are not.
     """
 
     plain: Callable[[Array], tuple[Array, Array]]
-    form: Callable[[Array], tuple[Array, Array]]
-    backward: Callable[[Array, Array, Array, Array], tuple[Array, Array]]
+    form: Callable[[Array, bool], tuple[Array, Array]]
+    backward: Callable[[Array, Array, Callable[[int], Array], Array, bool], tuple[Array, Array]]
     few: Callable[[Array], tuple[Few, Few] | None] = lambda scores: None
 
 
@@ -72,12 +74,12 @@ def weighed_by_rows(q: Array, k: Array, v: Array, bias: Array | None, weighing: 
     def run(n: int) -> None:
         head, kv_head = every[n].places()
         scores, values = Scores(q[head], k[kv_head], (), call), v[kv_head]
-        sparse = all_finite(values)
+        skip = all_finite(q[head], k[kv_head], values)
         for rows, keys, _, shown in blocks(every[n], scores, call, bias, full):
-            found = weighing.few(shown) if sparse else None
+            found = weighing.few(shown) if skip else None
             if found is None:
-                weights, rest[head][:, rows] = weighing.form(shown)
-                out[head][:, rows] = valued(weights, values[:, keys])
+                weights, rest[head][:, rows] = weighing.form(shown, skip)
+                out[head][:, rows] = valued(weights, values[:, last(keys, weights)])
             else:
                 out[head][:, rows] = found[0].gathered(values[0, keys]).reshape(*shown.shape[:2], -1)
 
@@ -96,10 +98,10 @@ def _(d_outs: tuple[Array, Array], saved: Any) -> dict[str, Array]:
         head, kv_head = every[n].places()
         scores, values, d_values = Scores(q[head], k[kv_head], (), call), v[kv_head], d_v[kv_head]
         turned, d_keys = columns(values), np.zeros(k.shape[-2:], k.dtype)
-        sparse = all_finite(values, k[kv_head], q[head], d_out[head])
+        skip = all_finite(q[head], k[kv_head], values, d_out[head])
         for rows, keys, capped, shown in blocks(every[n], scores, call, bias, full):
             given = d_out[head][:, rows]
-            found = weighing.few(shown) if sparse else None
+            found = weighing.few(shown) if skip else None
             if found is not None:
                 weights, slopes = found
                 one = fold(given, 1)[0]
@@ -111,16 +113,24 @@ def _(d_outs: tuple[Array, Array], saved: Any) -> dict[str, Array]:
                 scores.d_q[:, rows] += d_few.gathered(scores.k[0, keys]).reshape(*shown.shape[:2], -1) * scale
                 d_few.scatter(fold(scores.q[:, rows], 1)[0] * scale, d_keys[keys])
                 continue
-            weights, d_scores = weighing.backward(shown, rest[head][:, rows], pairs(given, turned[..., keys]), d_rest[head][:, rows])
+            weights, d_scores = weighing.backward(
+                shown, rest[head][:, rows], lambda low, at=keys, d=given: pairs(d, turned[..., at.start + low : at.stop]),
+                d_rest[head][:, rows], skip)
+            keys = last(keys, weights)
             d_values[:, keys] += fold(weights, len(values)).mT @ fold(given, len(values))
             if call.softcap is not None:
-                d_scores *= 1 - (capped / call.softcap) ** 2
+                d_scores *= 1 - (capped[..., capped.shape[-1] - weights.shape[-1] :] / call.softcap) ** 2
             scores.pull(rows, keys, d_scores)
         d_q[head], d_k[kv_head] = scores.d_q, scores.d_k + d_keys
 
     with np.errstate(all="ignore"):
         each_multiplying(run, len(every), d_out.size * full[-1])
     return {"q": d_q, "k": d_k, "v": d_v}
+
+
+def last(keys: slice, weights: Array) -> slice:
+    """Returns the last of the keys, as many as there are weights."""
+    return slice(keys.stop - weights.shape[-1], keys.stop)
 
 
 def all_finite(*arrays: Array) -> bool:
