@@ -89,8 +89,8 @@ for bits, error in ((8, 0.02), (4, 0.3)):
 """
 
 
-STEPS = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import numpy as np, test_chosen, test_steps, test_top_k; " \
-        "test_chosen.check_all(np.float64); test_top_k.check_all(np.float64); test_steps.check_all(np.float64)"
+STEPS = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import numpy as np, test_chosen, test_steps, test_rows, test_top_k; " \
+        "test_chosen.check_all(np.float64); test_top_k.check_all(np.float64); test_rows.check_all(np.float64); test_steps.check_all(np.float64)"
 
 
 # The bounds of exact attention and of the steps are checked in test_ends.py, as they are compiled there anyway.

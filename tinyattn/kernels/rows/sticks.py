@@ -19,12 +19,12 @@ PART = 64
 
 
 @compiled
-def break_sticks(scores, width, count, most, skip, left, weights, rest):
-    """Writes each key's share over its score, fills what it leaves, its weight, and what all leave; returns the first key with a weight.
+def break_sticks(scores, width, count, most, least, skip, left, weights, rest):
+    """Writes each key's share over its score, fills what it leaves, its weight and the rest; returns the first key with a weight.
 
-    By products and not by sums of logs, which take longer: where a product is too small for a number, so is the weight. The
-    exponential of a score of `most` is still a number, and the share is 1 from there on. With `skip` no key is read from which on
-    nothing is left, and what is returned holds for all rows; keys before it are not filled.
+    By products and not by sums of logs, which take longer. The exponential of a score of `most` is still a number, and the share is 1
+    from there on. What is left after some keys counts as nothing below `least`. With `skip` no key is read from which on nothing is
+    left, and what is returned holds for all rows; keys before it are not filled.
     """
     control, kind = flush_small(), scores.dtype.type
     odds, kept, none, spare = (np.empty(PART, scores.dtype), np.empty(PART, scores.dtype), np.zeros(count, scores.dtype),
@@ -48,8 +48,10 @@ def break_sticks(scores, width, count, most, skip, left, weights, rest):
             for c in range(there):
                 scores[at + c], left[at + c] = odds[c], kept[c]
             carry = products_right(kept, carry)
+            if carry < least:
+                carry = kind(0)
             for c in range(there):
-                weights[at + c] = odds[c] * kept[c]
+                weights[at + c] = kind(0) if kept[c] < least else odds[c] * kept[c]
             end = first
         rest[row], ends[row] = carry, end
         low = min(low, end)
@@ -85,15 +87,18 @@ def pull_sticks(shares, left, weights, width, low, rest, d_weights):
 
 
 def broken_sticks(scores: Array, skip: bool) -> tuple[Array, Array, Array, int]:
-    """Returns what each key leaves, the weights, what all keys leave, and the first key that has a weight; shares stand over the scores."""
+    """Returns what each key leaves, the weights, the rest, and the first key that has a weight; writes the shares over the scores."""
     left, weights, rest = np.empty_like(scores), np.empty_like(scores), np.empty(scores.shape[:-1], scores.dtype)
-    most = scores.dtype.type(0.9 * math.log(np.finfo(scores.dtype).max))
-    low = break_sticks(scores.reshape(-1), scores.shape[-1], lanes.lanes(scores.itemsize), most, skip, left.reshape(-1),
+    kind, finest = scores.dtype.type, np.finfo(scores.dtype)
+    # Weights near the least normal number, times values, would be too small for one: products of NumPy took four times as long.
+    most, least = kind(0.9 * math.log(finest.max)), kind(finest.tiny / finest.eps)
+    low = break_sticks(scores.reshape(-1), scores.shape[-1], lanes.lanes(scores.itemsize), most, least, skip, left.reshape(-1),
                        weights.reshape(-1), rest.reshape(-1))
     return left, weights, rest, low
 
 
 def pulled_sticks(shares: Array, left: Array, weights: Array, low: int, rest: Array, d_weights: Array) -> Array:
     """Returns the gradient of the scores of the keys from `low` on, written over d_weights; rest holds its own gradient times it."""
-    pull_sticks(shares.reshape(-1), left.reshape(-1), weights.reshape(-1), shares.shape[-1], low, rest.reshape(-1), d_weights.reshape(-1))
+    pull_sticks(shares.reshape(-1), left.reshape(-1), weights.reshape(-1), shares.shape[-1], low, rest.reshape(-1),
+                d_weights.reshape(-1))
     return d_weights

@@ -1,0 +1,126 @@
+"""Rows of scores between two products: thresholds, keys that alone have a weight, scans over registers, sticks broken until nothing is left."""
+
+import numpy as np
+import pytest
+
+from tinyattn import definitions, kernels, vjp
+from tinyattn.kernels.rows import scan, sticks, threshold
+from tinyattn.kernels.softmax import entmax as mechanism
+from tinyattn.kernels.tiles import lanes
+from tinyattn.kernels.tiles.jit import compiled
+from tinyattn.ops.entmax import entmax
+
+RNG = np.random.default_rng
+
+
+@compiled
+def scanned(x, carry, right):
+    """Returns the scan of one kind."""
+    return scan.products_right(x, carry) if right else scan.sums_left(x, carry)
+
+
+def check_scans(dtype):
+    for registers in (0, 1, 3):
+        x = RNG(registers).uniform(0.5, 1.5, registers * lanes.lanes(np.dtype(dtype).itemsize)).astype(dtype)
+        sums, products = np.cumsum(np.r_[dtype(2), x]), np.cumprod(np.r_[dtype(2), x[::-1]])
+        for right, every in ((False, sums), (True, products)):
+            got = x.copy()
+            end = scanned(got, dtype(2), right)
+            np.testing.assert_allclose(got[::-1] if right else got, every[:-1], rtol=100 * np.finfo(dtype).eps)
+            np.testing.assert_allclose(end, every[-1], rtol=100 * np.finfo(dtype).eps)
+
+
+def check_thresholds(dtype):
+    for shape, size in (((2, 3, 0), 1.0), ((1, 5, 1), 1.0), ((2, 3, 7), 3.0), ((1, 4, 75), 0.1), ((1, 4, 75), 1.0), ((1, 4, 75), 1e4)):
+        scores = (RNG(shape[-1]).standard_normal(shape) * size).astype(dtype)
+        scores[..., ::3] = -np.inf
+        scores[0, 2] = -np.inf
+        for alpha in (1.5, 2.0):
+            got, _ = mechanism.found(scores, alpha)
+            want = entmax(scores.astype(np.float64), alpha)
+            np.testing.assert_allclose(got.dense(shape), want, rtol=0, atol=40 * np.finfo(dtype).eps)
+            assert got.keys.size == np.count_nonzero(want) == got.starts[-1]
+    for odd in (np.nan, np.inf):
+        scores = np.zeros((1, 3, 40), dtype)
+        scores[0, 0, 3], scores[0, 1] = odd, odd
+        for square in (False, True):
+            assert np.isnan(threshold.above_threshold(scores, square).dense(scores.shape)).all(axis=-1).tolist() == [[True, True, False]]
+
+
+def check_sticks(dtype):
+    for width, size in ((0, 1.0), (1, 1.0), (63, 1.0), (150, 1.0), (150, 30.0)):
+        scores = (RNG(width).standard_normal((2, 3, width)) * size - 2).astype(dtype)
+        scores[..., 1:, width - 1 :] = -np.inf
+        shares, fast = scores.copy(), scores.copy()
+        odds = np.exp(-np.logaddexp(0, -scores.astype(np.float64)))
+        before = np.cumprod(np.concatenate((np.ones((2, 3, 1)), 1 - odds[..., ::-1]), axis=-1), axis=-1)[..., ::-1]
+        left, weights, rest, low = sticks.broken_sticks(shares, False)
+        assert low == 0
+        for got, want in ((shares, odds), (left, 1 - odds), (weights, odds * before[..., 1:]), (rest, before[..., 0])):
+            np.testing.assert_allclose(got, want, rtol=0, atol=40 * np.finfo(dtype).eps)
+        some, part, ending, low = sticks.broken_sticks(fast, True)
+        assert (low > 0) == (size > 1)
+        np.testing.assert_array_equal(part[..., low:], weights[..., low:])
+        np.testing.assert_array_equal(ending, rest)
+        assert not weights[..., :low].any()
+        d = RNG(1).standard_normal(scores.shape).astype(dtype)
+        whole = sticks.pulled_sticks(shares, left, weights, 0, rest, d.copy())
+        np.testing.assert_allclose(sticks.pulled_sticks(fast, some, part, low, rest, d[..., low:].copy()), whole[..., low:],
+                                   rtol=0, atol=40 * np.finfo(dtype).eps)
+
+
+def check_all(dtype):
+    with np.errstate(all="ignore"):  # as in the tasks of a kernel, whatever is compiled
+        check_scans(dtype)
+        check_thresholds(dtype)
+        check_sticks(dtype)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("check", [check_scans, check_thresholds, check_sticks])
+def test_rows(check, dtype):
+    check(dtype)
+
+
+def slopes(f, arrays, **options):
+    """Returns the output and all gradients."""
+    out, pull = vjp(lambda t: f(**t, **options), arrays)
+    return [out, *pull(np.cos(np.arange(out.size)).reshape(out.shape)).values()]
+
+
+def arrays_of(size, q_len=50, kv_len=70):
+    rng = RNG(0)
+    return {n: rng.standard_normal((2, heads, length, 6)) * factor
+            for n, heads, length, factor in (("q", 4, q_len, size), ("k", 2, kv_len, size), ("v", 2, kv_len, 1.0))}
+
+
+@pytest.mark.parametrize("options", [{"causal": True}, {"window": (20, 3), "softcap": 9.0}, {"mask": RNG(2).random((4, 50, 70)) < 0.7}],
+                         ids=lambda options: "-".join(options))
+@pytest.mark.parametrize("alpha", [1.5, 2.0])
+def test_keys_without_a_weight_are_left_out_of_the_products(alpha, options, monkeypatch):
+    arrays, ran = arrays_of(3.0), []
+    want = slopes(definitions.entmax_attention, arrays, alpha=alpha, **options)
+    monkeypatch.setattr(mechanism.Few, "gathered", lambda self, x, f=mechanism.Few.gathered: ran.append(x) or f(self, x))
+    got = slopes(kernels.entmax_attention, arrays, alpha=alpha, **options)
+    assert len(ran) == 2 * 4  # forward and backward, one block for each kv head
+    for a, b in zip(got, want, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("name", ["sparsemax_attention", "stick_breaking_attention"])
+def test_an_infinite_value_with_hardly_a_weight_is_not_left_out(name):
+    q = np.full((1, 200, 1), 9.0)
+    k, v = q.copy(), np.arange(200.0)[:, None] * np.ones((1, 1, 1))
+    k[0, 3], v[0, 3] = -9.0, np.inf
+    options = {"causal": True} if name == "sparsemax_attention" else {"current": True}
+    got, want = (getattr(door, name)(q, k, v, **options) for door in (kernels, definitions))
+    np.testing.assert_array_equal(np.isfinite(got), np.isfinite(want))
+    assert not np.isfinite(want[:, 3:]).any()
+
+
+@pytest.mark.parametrize("current", [False, True])
+def test_long_sticks_of_which_nothing_is_left(current):
+    arrays = arrays_of(6.0, 300, 300)
+    got, want = (slopes(door.stick_breaking_attention, arrays, current=current) for door in (kernels, definitions))
+    for a, b in zip(got, want, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11)
