@@ -7,6 +7,7 @@ Its files, in reading order:
     forward.py              blocks of keys with an online softmax per row
     backward.py             the backward: five products per tile of gathered rows
     primitive.py            forward and backward as one differentiable function
-    largest.py              the keys with the largest scores of each row
+    above.py                which scores of a tile's row are above the bounds of their queries
+    largest.py              the keys with the largest scores of each row, tile by tile
     keys.py                 products with single keys, and sums of their values
 """

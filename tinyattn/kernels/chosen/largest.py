@@ -1,49 +1,40 @@
-"""The keys with the largest scores of each row, found for some rows at a time; of equal scores the earlier key is picked."""
+"""The keys with the largest scores of each row, found tile by tile; of equal scores the earlier key is picked."""
 # mypy: disable-error-code="no-untyped-def"
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-
 import numpy as np
 
+from tinyattn.kernels.chosen.above import lowest_bit, scores_above
+from tinyattn.kernels.exact.primitive import Options, filled, scoring, work
+from tinyattn.kernels.exact.scores import cap, key_range, keys_of_tile, score, tile_at, tiles_of
 from tinyattn.kernels.tiles.jit import compiled, inlined
+from tinyattn.kernels.tiles.product import product_set
+from tinyattn.kernels.tiles.seen import seen_of
+from tinyattn.kernels.tiles.storage import sizes_of
 from tinyattn.kernels.tiles.threads import next_task, run
-from tinyattn.kernels.tiles.vector import column_max
-from tinyattn.ops.options import Window
+from tinyattn.kernels.tiles.vector import column_max, transpose_rows
 from tinyattn.ops.types import Array
 
-# Scores that are held at once.
-TOGETHER = 1 << 22
-# A group is some scores of a row that stand a register's width apart; the threshold is found among the largest of each group.
-GROUP, LANES = 16, 16
 # Halvings of the range of a row's numbers before it is given up.
-HALVINGS = 16
-# Rows of one task.
-ROWS = 16
+HALVINGS = 24
+# Numbers whose largest is found side by side.
+LANES = 16
 
 
-def largest_keys(scores_of_rows: Callable[[int, int, int], Array], full: tuple[int, ...], keep: int, sides: Window) -> Array:
-    """Returns the keys with the `keep` largest scores of each row, (..., i, keep) in no order, -1 where fewer are not -inf.
+def largest_keys(q: Array, k: Array, keep: int, bias: Array | None, distance: Array | None, options: Options) -> Array:
+    """Returns the keys with the `keep` largest scores of each row, (..., i, keep) in order, -1 where fewer are not -inf.
 
-    `scores_of_rows(start, stop, keys)` returns the scores (..., stop - start, keys) of some rows and the first `keys` keys;
-    `full` is the shape of all scores, (..., i, j), and `sides` is how far a row sees to the left and to the right of its own
-    position, in which the last row and the last key agree. NaN counts as the largest number.
+    NaN counts as the largest number.
     """
-    (left, right), (q_len, kv_len) = sides, full[-2:]
-    picks = np.full((*full[:-1], keep), -1, np.int32)
-    rows = max(1, TOGETHER // max(1, math.prod(full[:-2]) * kv_len))
-    for start in range(0, q_len, rows):
-        at = np.arange(start, min(q_len, start + rows)) + kv_len - q_len
-        lows = np.clip(0 if left is None else at - left, 0, kv_len) + np.zeros_like(at)
-        highs = np.clip(kv_len if right is None else at + right + 1, 0, kv_len) + np.zeros_like(at)
-        scores = np.require(scores_of_rows(start, start + len(at), int(highs.max())), requirements=["C", "W"])
-        if scores.size:
-            made = np.empty((*scores.shape[:-1], keep), np.int32)
-            run(pick, -(-made.size // (keep * ROWS)), scores.size, scores.shape[-1], keep, lows, highs, scores.reshape(-1),
-                made.reshape(-1))
-            picks[..., start : start + len(at), :] = made
+    full = (*q.shape[:-1], k.shape[-2])
+    picks, sizes = np.full((*full[:-1], keep), -1, np.int32), sizes_of(q, k, k)
+    if picks.size and full[-1]:
+        seen = seen_of(options.mask, options.left, options.right, full, sizes)
+        room = min(2 * keep, full[-1]) + sizes.kv_tile
+        padded_q, padded_k, _ = filled(q, k, k, sizes)
+        run(pick, sizes.batch * sizes.heads * -(-sizes.q_len // sizes.q_tile), work(sizes) // 2, sizes,
+            *scoring(options, seen, bias, distance, full, q.dtype), keep, room, padded_q, padded_k, picks.reshape(-1))
     return picks
 
 
@@ -72,27 +63,6 @@ def kth_largest(x, count, k):
 
 
 @inlined
-def tops_of(scores, at, groups, tops):
-    """Fills tops with the largest number of each group of a row: group LANES * b + c has b * GROUP * LANES + n * LANES + c."""
-    for g in range(groups):
-        tops[g] = -np.inf
-    for g in range(0, groups, LANES):
-        column_max(scores[at + g * GROUP :], GROUP, LANES, tops[g:], tops[g:])
-
-
-@inlined
-def without_nan(scores, at, count):
-    """Writes inf in the place of NaN. They are counted first, by unsigned places, which takes registers of them at a time."""
-    begin, odd = np.uint64(at), 0
-    for x in range(np.uint64(count)):
-        odd += scores[begin + x] != scores[begin + x]
-    if odd:
-        for x in range(at, at + count):
-            if np.isnan(scores[x]):
-                scores[x] = np.inf
-
-
-@inlined
 def reached(x, count, bound):
     """Returns how many of the first `count` numbers are at least the bound."""
     found = 0
@@ -102,82 +72,135 @@ def reached(x, count, bound):
 
 
 @inlined
-def bound_of(x, count, k, spare):
-    """Returns a number that is reached by k of the first `count` numbers, or a few more.
+def exceeded(x, count, bound):
+    """Returns how many of the first `count` numbers are above the bound."""
+    found = 0
+    for n in range(np.uint64(count)):
+        found += x[n] > bound
+    return found
+
+
+@inlined
+def top_of(x, count, spare):
+    """Returns the largest of the first `count` numbers, taken in registers."""
+    top, whole = x.dtype.type(-np.inf), count // LANES
+    for n in range(LANES):
+        spare[n] = top
+    column_max(x, whole, LANES, spare, spare)
+    for n in range(LANES):
+        top = max(top, spare[n])
+    for n in range(whole * LANES, count):
+        top = max(top, x[n])
+    return top
+
+
+@inlined
+def bound_of(x, count, keep, most, low, spare):
+    """Returns a number that is reached by `keep` to `most` of the first `count` numbers, none of them below `low`.
 
     It is found by halving the range of the numbers: counting takes registers at a time, and is some ten times as fast as the
     exchanges of `kth_largest`, which does what halving cannot.
     """
-    low, high, half = x[0], x[0], x.dtype.type(0.5)
-    for n in range(count):
-        low, high = min(low, x[n]), max(high, x[n])
+    high, half = top_of(x, count, spare), x.dtype.type(0.5)
+    if low == -np.inf:
+        low = x[0]
+        for n in range(count):
+            low = min(low, x[n])
     if low > -np.inf and high < np.inf:
         for _ in range(HALVINGS):
             middle = low * half + high * half
             found = reached(x, count, middle)
-            if k <= found <= k + k // 8:
+            if keep <= found <= most:
                 return middle
-            if found < k:
+            if found < keep:
                 high = middle
             else:
                 low = middle
     for n in range(count):
         spare[n] = x[n]
-    return kth_largest(spare, count, k)
+    return kth_largest(spare, count, keep)
+
+
+@inlined
+def thinned(values, places, count, keep, most, low, spare):
+    """Leaves the `keep` largest of the first `count` numbers, or up to `most`, in order: of equal ones the earlier.
+
+    Returns how many are left, and a number that `keep` of them reach. No number is below `low`.
+    """
+    bound = bound_of(values, count, keep, most, low, spare)
+    ties = keep - exceeded(values, count, bound)
+    left = np.uint64(0)
+    if ties <= 0:
+        for n in range(np.uint64(count)):
+            value = values[n]
+            values[left], places[left] = value, places[n]
+            left += np.uint64(value > bound)
+    else:
+        for n in range(np.uint64(count)):
+            value = values[n]
+            equal = value == bound and ties > 0
+            values[left], places[left] = value, places[n]
+            left += np.uint64(value > bound or equal)
+            ties -= equal
+    return np.int64(left), bound
 
 
 @compiled
-def pick(counter, keys, keep, lows, highs, scores, picks):
-    """Fills picks [row][keep] from scores [row][keys], of which row r sees those from lows[r] to highs[r], NaN overwritten by inf.
+def pick(counter, sizes, rules, heads, row_at, entries, bands, tiles, mask, mask_at, bias, bias_at, distance, keep, room,
+         q, k, picks):
+    """Fills picks [row][keep] with the keys of each row's largest scores; a task is one tile of queries.
 
-    A number that `keep` of the groups reach is no larger than the keep-th largest score, and few scores are above it.
+    A row holds the scores that were above its bound and their keys, in order. When its `room` is nearly full they are thinned to
+    the largest, or a few more, and the bound rises to one that `keep` of them reach: a later score that is no larger than the
+    bound is not among the largest.
     """
-    rows, nowhere = picks.size // keep, scores.dtype.type(-np.inf)
-    step = GROUP * LANES
-    tops, values, places = np.empty(keys // GROUP + LANES, scores.dtype), np.empty(keys, scores.dtype), np.empty(keys, np.int32)
+    width, micro = sizes.q_tile, sizes.micro_columns
+    nowhere, infinite = q.dtype.type(-np.inf), q.dtype.type(np.inf)
+    s, q_t = np.empty(sizes.kv_tile * width, q.dtype), np.empty(sizes.head_width * width, q.dtype)
+    values, places, spare = np.empty(width * room, q.dtype), np.empty(width * room, np.int32), np.empty(max(room, width), q.dtype)
+    bounds, found = np.empty(width, q.dtype), np.empty(width, np.int64)
+    count = (sizes.q_len + width - 1) // width
     while True:
-        first = next_task(counter) * ROWS
-        if first >= rows:
+        task = next_task(counter)
+        if task >= sizes.batch * sizes.heads * count:
             break
-        for row in range(first, min(rows, first + ROWS)):
-            low, high = lows[row % lows.size], highs[row % lows.size]
-            at, count = row * keys + low, max(high - low, 0)
-            wide = count // step
-            bound, groups = nowhere, wide * LANES
-            without_nan(scores, at, count)
-            tops_of(scores, at, groups, tops)
-            if groups > keep:
-                bound = bound_of(tops, groups, keep, values)
-            found = 0
-            for g in range(groups):
-                if tops[g] >= bound:
-                    begin = g // LANES * step + g % LANES
-                    for x in range(begin, begin + step, LANES):
-                        if scores[at + x] >= bound and scores[at + x] > nowhere:
-                            values[found], places[found] = scores[at + x], x
-                            found += 1
-            for x in range(wide * step, count):
-                if scores[at + x] >= bound and scores[at + x] > nowhere:
-                    values[found], places[found] = scores[at + x], x
-                    found += 1
-            least, last = nowhere, keys
-            if found > keep:
-                least = kth_largest(values, found, keep)
-                # Of what equals the least there may be more than there is room for: the places up to `last` are picked.
-                ties, room = 0, keep
-                for n in range(found):
-                    score = scores[at + places[n]]
-                    room -= score > least
-                    if score == least:
-                        values[ties] = -places[n]
-                        ties += 1
-                if ties > room:
-                    last = -int(kth_largest(values, ties, room))
-            taken = 0
-            for n in range(found):
-                score = scores[at + places[n]]
-                if score > least or (score == least and places[n] <= last):
-                    picks[row * keep + taken] = low + places[n]
-                    taken += 1
-            for n in range(taken, keep):
-                picks[row * keep + n] = -1
+        head = task // count
+        i0 = (count - 1 - task % count) * width  # with a causal mask the last tiles are the longest: they go first
+        rows = min(width, sizes.q_len - i0)
+        kv_at = head // (sizes.heads // sizes.kv_heads) * sizes.kv_rows
+        transpose_rows(q_t, width, q, (head * sizes.q_len + i0) * sizes.head_width, sizes.head_width, rows,
+                       q.dtype.type(rules.factor), sizes.lanes, micro)
+        for i in range(width):
+            bounds[i] = nowhere if i < rows else infinite
+            found[i] = 0
+        low, high = key_range(i0, rows, sizes, rules)
+        start, stop = tiles_of(head, i0, low, high, heads, row_at, sizes, rules)
+        for n in range(start, stop):
+            j0, kind, below, above = tile_at(n, i0, entries, bands, sizes, rules)
+            if j0 >= high or j0 + sizes.kv_tile <= low:
+                continue
+            keys = keys_of_tile(j0, high, sizes)
+            product_set(s, 0, width, micro, k, (kv_at + j0) * sizes.head_width, sizes.head_width, 1, q_t, sizes.head_width * micro,
+                        keys, width, sizes.head_dim, micro, -above, -below)
+            if rules.cap:
+                cap(s, keys, sizes, rules, spare)
+            score(s, head, kind, i0, j0, rows, keys, sizes, rules, tiles, mask, mask_at, bias, bias_at, distance)
+            for i in range(width):
+                if found[i] + keys > room:
+                    at = i * room
+                    found[i], bounds[i] = thinned(values[at:], places[at:], found[i], keep, keep + keep // 8, bounds[i], spare)
+            for j in range(keys):
+                bits = scores_above(s, j * width, width, bounds)
+                while bits:
+                    i = lowest_bit(bits)
+                    bits &= bits - 1
+                    x, at = s[j * width + i], i * room + found[i]
+                    values[at] = infinite if np.isnan(x) else x
+                    places[at] = j0 + j
+                    found[i] += 1
+        for i in range(rows):
+            at, taken = i * room, (head * sizes.q_len + i0 + i) * keep
+            if found[i] > keep:
+                found[i], _ = thinned(values[at:], places[at:], found[i], keep, keep, bounds[i], spare)
+            for n in range(found[i]):
+                picks[taken + n] = places[at + n]

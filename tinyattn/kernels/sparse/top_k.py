@@ -1,4 +1,4 @@
-"""Top-k attention: the keys are found for some rows at a time, and only their products are differentiated."""
+"""Top-k attention: the keys are found tile by tile, and only their products are differentiated."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ import numpy as np
 
 from tinyattn.kernels.chosen.keys import products_of_picks, sum_of_picks
 from tinyattn.kernels.chosen.largest import largest_keys
+from tinyattn.kernels.exact.primitive import Options
+from tinyattn.kernels.tiles.seen import sides_of
+from tinyattn.kernels.tiles.storage import distances
 from tinyattn.ops.bias import Bias
-from tinyattn.ops.checks import check_broadcast, whole
-from tinyattn.ops.heads import fold_group, unfold_group
+from tinyattn.ops.checks import whole
 from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.options import (
     Window,
@@ -20,7 +22,6 @@ from tinyattn.ops.options import (
     check_scale,
     check_sinks,
     check_softcap,
-    check_window,
     visible_keys,
 )
 from tinyattn.ops.scores import scores_from
@@ -50,23 +51,13 @@ def top_k_attention(q: Array, k: Array, v: Array, *, keep: int, mask: Array | Pa
     """
     keep, full = whole("keep", keep, 1), (*q.shape[:-1], k.shape[-2])
     mask = check_mask(mask, full)
-    left, right = check_window(window)
+    left, right = sides_of(window)
     right = 0 if check_causal(causal) else right
     bias = check_bias(bias, full, q.dtype, lambda: visible_keys(mask, causal, window, full))
-    sinks, softcap = check_sinks(sinks, full[-3], q.dtype), check_softcap(softcap)
-    scaled = q * check_scale(scale, q.shape[-1])
-    seen, read, added = (plain(x) for x in (scaled, k, bias))
-
-    def scores(start: int, stop: int, keys: int) -> Array:
-        """Returns the scores of some rows and the first keys, -inf where the mask hides them."""
-        at = np.arange(start, stop) + full[-1] - full[-2]
-        products = unfold_group(fold_group(seen[..., start:stop, :], k.shape[-3]) @ read[..., :keys, :].mT, full[-3])
-        found = scores_from(products, softcap, None, None, None)
-        found = found if added is None else found + cut("bias", added, at, (start, stop, keys), full)
-        return found if mask is None else np.where(cut("mask", mask, at, (start, stop, keys), full), found, -np.inf)
-
-    with np.errstate(invalid="ignore", over="ignore"):
-        picks = largest_keys(scores, full, min(keep, full[-1]) or 1, (left, right))
+    scale, sinks, softcap = check_scale(scale, q.shape[-1]), check_sinks(sinks, full[-3], q.dtype), check_softcap(softcap)
+    options = Options(mask, left, right, scale, softcap, learned=False)
+    picks = largest_keys(plain(q), plain(k), min(keep, full[-1]) or 1, *biases(plain(bias), full, q.dtype), options)
+    scaled = q * scale
     products = scores_from(products_of_picks(scaled, k, picks), softcap, None, None, None)
     if bias is not None and full[-1]:
         products = products + bias_of(bias, picks, full)
@@ -78,16 +69,10 @@ def plain(x: Any) -> Any:
     return getattr(x, "value", x)
 
 
-def cut(name: str, x: Any, at: Array, part: tuple[int, int, int], full: tuple[int, ...]) -> Any:
-    """Returns a mask or bias for a part, (start, stop, keys): the rows from start to stop, at positions `at`, and the first keys."""
-    start, stop, keys = part
-    if isinstance(x, (Pattern, Bias)):
-        made = x.visible(at, np.arange(keys)) if isinstance(x, Pattern) else plain(x.tile(at, np.arange(keys)))
-        check_broadcast(name, (*made.shape[:-2], *full[-2:]), full)
-        return made
-    x = np.atleast_2d(x)
-    rows = x if x.shape[-2] == 1 else x[..., start:stop, :]
-    return rows if rows.shape[-1] == 1 else rows[..., :keys]
+def biases(bias: Any, full: tuple[int, ...], dtype: Any) -> tuple[Any, Any]:
+    """Returns a bias as the kernels read it: an array of pairs or None, and of a rule on distances an array of them or None."""
+    heads, q_len, kv_len = full[-3:]
+    return (None, plain(distances(bias, heads, q_len, kv_len, dtype))) if isinstance(bias, Bias) else (bias, None)
 
 
 def bias_of(bias: Array | Bias, picks: Array, full: tuple[int, ...]) -> Array:
