@@ -5,7 +5,7 @@ import pytest
 
 from tests.kernels.slopes import close, slopes
 from tinyattn import definitions, kernels, vjp
-from tinyattn.ops.features import elu_plus_one, relu_features
+from tinyattn.ops.features import elu_plus_one, relu_features, taylor_features
 
 MAPS = {"elu + 1": elu_plus_one, "relu": relu_features, "none": None}
 
@@ -62,6 +62,36 @@ def test_all_gradients_of_cosformer_are_those_of_the_definition(q_len, kv_len):
     check_waves(q_len, kv_len)
 
 
+def check_taylor(q_len, kv_len, normalize=True, dtype=np.float64, dim=5):
+    """Compares Based, whose kernel holds each pair of channels once, with the definition, on a state whose two halves differ."""
+    p, rng = drawn(q_len, kv_len, normalize, dtype), np.random.default_rng(1)
+    p["q"], p["k"] = (rng.standard_normal((*p[name].shape[:-1], dim)).astype(dtype) for name in ("q", "k"))
+    p["state"] = rng.standard_normal((2, 2, 1 + dim + dim * dim, 3)).astype(dtype)
+    if normalize:
+        p["total"] = rng.standard_normal(p["state"].shape[:-1]).astype(dtype)
+        p["total"][..., 0] = 20 * dim  # so that no total weight is near 0
+    for causal in (True, False) if q_len <= kv_len else (False,):
+        truth = slopes(side(definitions.based, causal=causal), {n: x.astype(np.float64) for n, x in p.items()})
+        close(slopes(side(kernels.based, causal=causal), p), truth, dtype)
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+@pytest.mark.parametrize(("q_len", "kv_len"), [(0, 0), (1, 1), (8, 8), (9, 9), (65, 65), (40, 130), (70, 3)])
+def test_all_gradients_of_based_are_those_of_the_definition(q_len, kv_len, normalize):
+    check_taylor(q_len, kv_len, normalize)
+
+
+@pytest.mark.parametrize("dim", [1, 2, 33])
+def test_all_gradients_of_based_are_right_for_any_number_of_channels(dim):
+    check_taylor(70, 70, dim=dim)
+
+
+def test_the_features_of_based_can_be_scaled():
+    q, k, v = np.random.default_rng(0).standard_normal((3, 2, 70, 4))
+    options = {"feature_map": taylor_features, "causal": True, "normalize": False, "scale": -0.7}
+    close((kernels.linear_attention(q, k, v, **options),), (definitions.linear_attention(q, k, v, **options),))
+
+
 def test_more_queries_than_keys_stand_before_the_first_key_of_cosformer():
     q, k, v = (np.random.default_rng(0).standard_normal((2, n, 4)) for n in (70, 65, 65))
     close(kernels.cosformer(q, k, v, max_length=100), definitions.cosformer(q, k, v, max_length=100))
@@ -84,11 +114,16 @@ def check_all(dtype):
     for name in ("elu + 1", "relu"):
         check(name, True, 40, 66, dtype)
     check_waves(40, 66, dtype)
+    check_taylor(40, 66, dtype=dtype)
 
 
 @pytest.mark.parametrize("name", ["elu + 1", "relu"])
 def test_in_float32_the_errors_are_those_of_float32(name):
     check(name, True, 500, 700, np.float32)
+
+
+def test_in_float32_the_errors_of_based_are_those_of_float32():
+    check_taylor(200, 300, dtype=np.float32)
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.0])
@@ -105,9 +140,9 @@ def test_a_total_weight_of_0_gives_0_and_finite_gradients(length, scale):
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("which", [0, 1, 2], ids=["q", "k", "v"])
-@pytest.mark.parametrize("name", ["elu + 1", "relu"])
+@pytest.mark.parametrize("name", ["elu + 1", "relu", "taylor"])
 def test_what_is_not_finite_changes_no_earlier_row(name, which, bad):
-    arrays, options = list(np.random.default_rng(0).standard_normal((3, 2, 130, 5))), {"feature_map": MAPS[name], "causal": True}
+    arrays, options = list(np.random.default_rng(0).standard_normal((3, 2, 130, 5))), {"feature_map": {**MAPS, "taylor": taylor_features}[name], "causal": True}
     clean = kernels.linear_attention(*arrays, **options)
     arrays[which] = arrays[which].copy()
     arrays[which][:, 69, 2] = bad

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from tinyattn.kernels.states.features import NONE, number_of
+from tinyattn.kernels.states.features import NONE, TAYLOR, number_of
 from tinyattn.kernels.states.linear_primitive import features_of, linear_states
-from tinyattn.ops.features import elu_plus_one
+from tinyattn.kernels.states.taylor_primitive import taylor_states
+from tinyattn.ops.features import channels, elu_plus_one
 from tinyattn.ops.heads import fold_group, unfold_group
 from tinyattn.ops.linear_options import check_pair, check_state, divided, featured, still_donated
 from tinyattn.ops.options import check_scale, first_position
@@ -39,7 +40,8 @@ def linear_attention(q: Array, k: Array, v: Array, *, feature_map: Callable[[Arr
     feature, factor = number_of(feature_map), check_scale(scale)
     if feature is None:
         (q, k), feature, factor = featured(q, k, feature_map, scale), NONE, 1.0
-    return by_feature(q, k, v, feature, np.zeros(0, k.dtype), k.shape[-1], factor, normalize, causal, initial_state, return_state)
+    width = 1 + channels("x", k) * (k.shape[-1] + 1) if feature == TAYLOR else k.shape[-1]
+    return by_feature(q, k, v, feature, np.zeros(0, k.dtype), width, factor, normalize, causal, initial_state, return_state)
 
 
 def by_feature(q: Array, k: Array, v: Array, feature: int, waves: Array, width: int, factor: float, normalize: bool, causal: bool,
@@ -60,6 +62,9 @@ def by_feature(q: Array, k: Array, v: Array, feature: int, waves: Array, width: 
     of_keys = waves[..., max(0, waves.shape[-1] - k.shape[-2]) :]
     if causal:
         first_position(asks, like)
+    if feature == TAYLOR:
+        out, state, total = taylor_states(q, k, v, state, total, factor, causal)
+    elif causal:
         out, state, total = linear_states(q, k, v, state, total, factor, feature, of_keys)
     else:
         _, state, total = linear_states(q[..., :0, :], k, v, state, total, factor, feature, of_keys)

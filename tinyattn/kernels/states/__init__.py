@@ -19,6 +19,10 @@ Its files, in reading order:
     step.py                 one token at a time
     primitive.py            forward and backward as one differentiable function
     linear_primitive.py     the same with feature maps and normaliser, for linear attention
+    taylor.py               the features whose products are the first terms of an exponential, channel by channel
+    taylor_forward.py       linear attention with them
+    taylor_backward.py      its backward
+    taylor_primitive.py     both as one differentiable function
     reading.py              chunks of tokens, each of which reads the state along one vector and writes along another
     reading_step.py         the same, one token at a time
     reading_primitive.py    forward and backward of it as one differentiable function

@@ -22,7 +22,7 @@ from tinyattn.ops import activation, features
 from tinyattn.ops.types import Array
 
 # What the kernels are told of the feature map: these numbers.
-NONE, ELU, RELU, COSINE = 0, 1, 2, 3
+NONE, ELU, RELU, COSINE, TAYLOR = 0, 1, 2, 3, 4
 # Numbers of one task, few enough to stay in the first cache.
 BLOCK = 4096
 
@@ -31,7 +31,8 @@ def number_of(feature_map: Any) -> int | None:
     """Returns the number of a feature map, or None where the kernels do not have it."""
     if feature_map is None:
         return NONE
-    return ELU if feature_map is features.elu_plus_one else RELU if feature_map is activation.relu else None
+    known = ((features.elu_plus_one, ELU), (activation.relu, RELU), (features.taylor_features, TAYLOR))
+    return next((number for known_map, number in known if feature_map is known_map), None)
 
 
 def row_by(step: Callable[[ir.IRBuilder, ir.Value], ir.Value]) -> Callable[..., Any]:

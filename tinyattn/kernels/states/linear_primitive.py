@@ -8,7 +8,7 @@ import numpy as np
 
 from tinyattn.engine.primitive import primitive
 from tinyattn.kernels.states.backward import backward
-from tinyattn.kernels.states.features import COSINE, ELU, NONE, elu_plus_one
+from tinyattn.kernels.states.features import COSINE, ELU, NONE, TAYLOR, elu_plus_one
 from tinyattn.kernels.states.forward import forward
 from tinyattn.kernels.states.primitive import FEW, Sizes, by_step, flat, next_state, sizes_of, work
 from tinyattn.kernels.tiles.once import once
@@ -16,6 +16,7 @@ from tinyattn.kernels.tiles.storage import rounded_up, rows_of
 from tinyattn.kernels.tiles.threads import run
 from tinyattn.ops.activation import relu
 from tinyattn.ops.donated import counter_of
+from tinyattn.ops.features import taylor_features
 from tinyattn.ops.types import Array
 
 
@@ -82,6 +83,8 @@ def features_of(x: Array, feature: int, waves: Array) -> Array:
     if feature == COSINE:
         positive = relu(x)
         return np.concatenate([positive * wave[len(wave) - x.shape[-2] :, None] for wave in waves], axis=-1)
+    if feature == TAYLOR:
+        return taylor_features(x)
     return x if feature == NONE else elu_plus_one(x) if feature == ELU else relu(x)
 
 
