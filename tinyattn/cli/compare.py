@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import datetime
 import math
 import os
 import platform
@@ -184,9 +185,9 @@ def planned(given: argparse.Namespace) -> Plan:
 
 
 def machine() -> dict[str, Any]:
-    """Returns the machine and the versions that the report names."""
-    return {"processor": platform.machine(), "processors": os.cpu_count(), "python": platform.python_version(),
-            "numpy": np.__version__, "kernels": fastest.kernel() is not None}
+    """Returns the date, the machine and the versions that the report names."""
+    return {"date": f"{datetime.date.today()}", "processor": platform.machine(), "processors": os.cpu_count(),
+            "python": platform.python_version(), "numpy": np.__version__, "kernels": fastest.kernel() is not None}
 
 
 def plot(report: dict[str, Any], path: str) -> None:
