@@ -31,9 +31,9 @@ def settings(read: Report) -> str:
     seen = given["steps"] * given["batch"] * given["context"] / 1e6
     return (f"Measured on {machine['date']} with Python {machine['python']}, NumPy {machine['numpy']} and "
             f"{machine['processors']} cores, {given['processes']} models at a time with one thread each. "
-            f"Every model has {given['layers']} layers of width {given['width']} ({given['parameters']:,} parameters with attention) and "
-            f"reads single bytes. It is trained on the {given['text']}'s source code for {given['steps']:,} steps of {given['batch']} pieces of {given['context']} bytes, "
-            f"{seen:.1f} million bytes in all, with seed {given['seed']}.")
+            f"Every model has {given['layers']} layers of width {given['width']} ({given['parameters']:,} parameters with attention) "
+            f"and reads single bytes. It is trained on the {given['text']}'s source code for {given['steps']:,} steps of "
+            f"{given['batch']} pieces of {given['context']} bytes, {seen:.1f} million bytes in all, with seed {given['seed']}.")
 
 
 def table(read: Report) -> str:
