@@ -13,7 +13,7 @@ from typing import Any
 import live
 
 import tinyattn
-from making import api, costs, graph, lawbook, outside, pages, poster, told
+from making import api, costs, formulas, graph, lawbook, learned, outside, pages, poster, told
 from tinyattn.catalog import ROWS
 
 HERE = Path(__file__).resolve().parent.parent
@@ -57,7 +57,8 @@ loads Python and NumPy, 17 MB, from this site.</p>"""
 
 MAKERS: dict[str, Callable[[], str]] = {
     "mechanisms": pages.index, "laws": lawbook.index, "graph": lambda: pages.raw(graph.markup()),
-    "kernels": api.kernels, "poster": lambda: pages.raw(poster.panels(poster.measured((HERE.parent / "README.md").read_text()))),
+    "kernels": api.kernels, "learned": learned.section,
+    "poster": lambda: pages.raw(poster.panels(poster.measured((HERE.parent / "README.md").read_text()))),
     "first picture": lambda: pages.raw(first_picture()), "controls": lambda: pages.raw(controls()),
     **{f"laws {name}": partial(lawbook.page, name) for name in lawbook.SHELVES}}
 
@@ -85,6 +86,7 @@ def fill(app: Any, docname: str, source: list[str]) -> None:
     if docname == "equivalences":  # the diagram and its legend are for readers of Markdown; the site draws its own
         source[0] = DIAGRAM.sub("[A page of its own](graph.md) draws these laws as a graph.", source[0])
     source[0] = re.sub(r"\n\n```$", "\n```", source[0], flags=re.M)  # an example's last empty line is for doctest alone
+    source[0] = formulas.broken(source[0])
     source[0] = MADE.sub(lambda found: made(found[1], found[2]), source[0])
 
 
@@ -100,8 +102,8 @@ def stamp() -> str:
     for folder in (HERE.parent / "tinyattn", HERE / "making", HERE / "_static" / "live"):
         for path in sorted(folder.rglob("*.py")):
             total.update(path.read_bytes())
-    if costs.FILE.exists():
-        total.update(costs.FILE.read_bytes())
+    for path in sorted(costs.FILE.parent.glob("*.json")):
+        total.update(path.read_bytes())
     return total.hexdigest()
 
 

@@ -26,7 +26,10 @@ WHERE = {
     "1911.02150": "section 3", "1901.02860": "section 3.3", "1602.02068": "section 2", "2006.16236": "section 3.2",
     "2006.03654": "section 3.1", "2111.09883": "section 3.2", "2104.09864": "section 3.2", "1905.07799": "section 2.2",
     "2405.04517": "section 2.3", "2104.13840": "section 3.2", "1508.04025": "section 3.2", "1904.10509": "section 4",
-    "2204.07143": "section 3.1", "2003.07853": "section 3", "2112.01526": "section 4.1"}
+    "2204.07143": "section 3.1", "2003.07853": "section 3", "2112.01526": "section 4.1",
+    "2505.06708": "section 2.2, equation (5)", "2505.16381": "section 2", "2501.06425": "section 3.1", "2102.11174": "section 4.2",
+    "2512.02556": "section 2.1, equations (1) and (2)", "2501.08313": "section 2.2.1", "2404.05892": "section 4.2.2",
+    "2503.14456": "section 4.1", "2510.26692": "section 3, equation (1)", "2403.13298": "section 3.2"}
 SECTIONS = ("The idea", "When to use it", "Formula", "Picture", "Only here", "Definition", "What it costs",
             "Laws", "Neighbours", "Elsewhere", "Papers")
 

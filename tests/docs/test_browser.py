@@ -97,6 +97,12 @@ def test_every_page_loads_without_errors_other_hosts_or_a_sideways_scroll(page, 
         page.goto(site + name, wait_until="load")
         if page.evaluate("document.documentElement.scrollWidth") > 390:
             wide.append(name)
+    for width in (1020, 1100, 1400):  # just above the widths at which the theme shows its bars
+        page.set_viewport_size({"width": width, "height": 800})
+        for name in KINDS:
+            page.goto(f"{site}{name}.html", wait_until="load")
+            if page.evaluate("document.documentElement.scrollWidth") > width:
+                wide.append(f"{name} at {width}")
     assert not page.troubles
     assert not wide
 

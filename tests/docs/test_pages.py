@@ -8,7 +8,7 @@ from pathlib import Path
 import build
 import numpy as np
 import pytest
-from making import api, costs, graph, lawbook, margin, measured, pages, pictures, poster, told
+from making import api, costs, formulas, graph, lawbook, learned, margin, measured, pages, pictures, poster, told
 
 import tinyattn
 from tinyattn.catalog import ROWS, find
@@ -186,7 +186,7 @@ def test_a_function_with_the_docstring_of_its_definition_is_one_row():
     assert "Another name of :py:func:`tinyattn.definitions.delta_rule_recurrent`" in api.part("tinyattn.definitions", "linear")
 
 
-@pytest.mark.parametrize("module", [pages, costs, margin, api, graph, lawbook, measured, poster, told, build], ids=lambda module: module.__name__)
+@pytest.mark.parametrize("module", [pages, costs, formulas, margin, api, graph, lawbook, learned, measured, poster, told, build], ids=lambda module: module.__name__)
 def test_the_examples_of_the_makers_run(module):
     assert doctest.testmod(module).failed == 0
 

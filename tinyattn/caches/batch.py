@@ -50,12 +50,12 @@ class Rows(NamedTuple):
 
 
 class BatchCache(Base):
-    """Keeps one cache per row, made by `make`; exact if those are: each row is as it would be alone.
+    """Keeps one cache per row, made by `make`; each row gives what it would give alone, exact if its cache is.
 
     Chunks are padded to one length, (rows, ..., n, dim). Only the first `lengths[b]` tokens of row b are its own, or the last
     with padding="left"; the others are not stored, and their output is 0. `lengths` given here are those of the first chunk;
     later chunks are full unless lengths are given with them, with 0 for a row that has ended. Options are the same for all rows,
-    except those with one entry per row and token, as gates and spans, and Patterns per sequence: each row gets its own part.
+    except those with one entry per row and token, such as gates and spans, and Patterns per sequence: each row gets its own part.
 
     nbytes = the sum over the rows. `length` is that of the longest row, `lengths` are those of all.
 

@@ -36,8 +36,8 @@ packed.per_token = {}  # type: ignore[attr-defined]  # as `@shapes` declares it:
 class FactorCache(GrowingCache):
     """Keeps k (..., rank, n, kv_heads + d) and v (..., rank, n, kv_heads + e) of every token, head factors first; exact.
 
-    nbytes = length rank (2 kv_heads + d + e) itemsize, times the leading axes, however many heads there are where the head factors
-    are for few. Queries are (..., q_rank, n, heads + d); the numbers of `heads` and `kv_heads` are given with them.
+    nbytes = length rank (2 kv_heads + d + e) itemsize, times the leading axes. It does not depend on the number of query heads.
+    Queries are (..., q_rank, n, heads + d); the numbers of `heads` and `kv_heads` are given with them.
 
     >>> cache = FactorCache()
     >>> q, k = np.ones((6, 1, 4 + 8)), np.ones((2, 1, 2 + 8))

@@ -55,7 +55,7 @@ class FixedCache(GrowingCache):
 
         The length becomes the largest position + 1 where that is more, and a slot that was never written holds 0: it is seen unless
         the caller's mask hides it. positions (n,) are those of all sequences, or (..., n), one row per sequence. Tokens behind the
-        length are written in place; a position before it copies the buffer, since views and forks keep what they show.
+        length are written in place; writing before it copies the buffer, since views and forks keep what they show.
 
         Raises:
             TypeError: positions that are no array of integers; keys and values as for `append`. CapacityError: a position that is

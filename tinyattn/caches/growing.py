@@ -20,8 +20,8 @@ NAMES = ("keys", "values")
 class GrowingCache(base.Base):
     """Keeps every key and value; exact: decoding through it equals the full computation.
 
-    nbytes = length kv_heads (head_dim + value_dim) itemsize, times the leading axes. Queries attend by
-    `mechanism(q, k, v, causal=True)`, `attention` unless given.
+    nbytes = length kv_heads (head_dim + value_dim) itemsize, times the leading axes. The attention is
+    `mechanism(q, k, v, causal=True)`; the mechanism is `attention` unless another one is given.
 
     >>> cache = GrowingCache()
     >>> x = np.ones((1, 2, 3, 4))

@@ -42,7 +42,7 @@ class PagePool(Pool):
     def sequence(self, tokens: Array | Sequence[int] | None = None, *, scope: str = "") -> PagedCache:
         """Returns a new sequence that starts with the published pages of `tokens`; its length says how many tokens were found.
 
-        Leave out the last token, whose logits are wanted: a query must be computed for it. `scope` names the model or adapter,
+        Leave out the last token: its logits are wanted, so that its query must be computed. `scope` names the model or adapter,
         since keys depend on it and not only on the tokens.
         """
         found = self._book.found(chain(check_ids([] if tokens is None else tokens), self.page_size, scope), self.page_size)

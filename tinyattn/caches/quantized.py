@@ -33,16 +33,16 @@ class QuantizedCache(base.Base):
     chunks. While they are read, codes are unpacked a part at a time.
 
     No key or value is off by more than half a scale. With scores off by at most e = scale |q|_1 max(key scales) / 2, an
-    output is off by at most (exp(2 e) - 1) max |v| + max(value scales) / 2. Up to group + residual - 1 tokens none is quantised:
-    the result is exact.
+    output is off by at most (exp(2 e) - 1) max |v| + max(value scales) / 2. With up to group + residual - 1 tokens nothing is
+    quantised, and the result is exact.
 
     nbytes = kv_heads (q (ceil(head_dim bits / 8) + ceil(value_dim bits / 8)) + 2 s (q / group head_dim + q ceil(value_dim /
     group)) + (length - q) (head_dim + value_dim) itemsize), where q = group floor(max(0, length - residual) / group) and
     s = max(4, itemsize), times the leading axes.
 
     Raises:
-        ValueError: NaN or inf in a token; truncating to a length inside a group of codes. Tokens that are not in codes can be
-            removed, at least `residual`, and then whole groups.
+        ValueError: NaN or inf in a token; truncating to a length inside a group of codes. What can be removed are the tokens that are
+            not in codes, which are at least `residual`, and then whole groups.
 
     >>> cache = QuantizedCache(bits=4, group=2, residual=1)
     >>> x = np.arange(5.0).reshape(1, 5, 1)
@@ -118,7 +118,7 @@ class QuantizedCache(base.Base):
 
     @exclusive
     def step(self, q: Array, k: Array, v: Array, **options: Any) -> Array:
-        """Appends a chunk and returns the attention of its queries; each reads the codes from when its token was the newest."""
+        """Appends a chunk and returns the attention of its queries; each reads the codes as they were when its token was newest."""
         check_options("step", options, self._names)
         k, v = self._checked(k, v)
         n = k.shape[-2]
@@ -139,7 +139,7 @@ class QuantizedCache(base.Base):
         return out
 
     def _attended_growing(self, q: Array, held: Tapes, new: tuple[Array, Array], grown: Tapes, options: dict[str, Any]) -> Array:
-        """Returns the attention of queries while groups become codes; each reads the codes from when its token was the newest."""
+        """Returns the attention of queries while groups become codes; each reads the codes as they were when its token was newest."""
         length, before = grown.length, held.low
         at = np.arange(length - q.shape[-2], length)
         if not at.size or max(before, self._quantised(at[0] + 1)) == grown.low:

@@ -30,7 +30,7 @@ class RingCache(base.Base):
     in order on a tape and not in the slots of a circle: they are read where they lie, and nothing is ever written over.
 
     Positions are those in the text. With `rotate(x, positions)`, for instance `tinyattn.ops.rotary`, they are those in the
-    cache (arXiv:2309.17453): queries and keys come in unrotated, and a first token is never farther away than
+    cache (arXiv:2309.17453): queries and keys are given unrotated, and a first token is never farther away than
     keep_first + window. Keys are rotated once, to their positions in the text, since distances within the window are the same;
     for the first tokens the query is rotated to its position in the cache instead.
 
@@ -61,7 +61,7 @@ class RingCache(base.Base):
 
     @property
     def nbytes(self) -> int:
-        """Bytes that the tokens held need; one that is among the first and the last is counted once."""
+        """Bytes that the tokens held need; a token that is among both the first and the last is counted once."""
         held = self._held
         if held is None:
             return 0

@@ -29,11 +29,12 @@ STILL = np.zeros(1, np.int64)
 class StateCache(Base):
     """Keeps the state of a linear recurrence; exact, and as large after a million tokens as after one.
 
-    `mechanism(q, k, v, initial_state=..., return_state=True)` is `tinyattn.linear_attention` unless given. If it has these
-    options it also gets `causal=True`, and `start`, the position of the first key. No token can be taken out of a state: with
-    `slack`, the states at the last two multiples of it and the tokens since the older one are kept, so that truncating by at
-    most `slack` (from the greatest length so far) is exact, by folding in again the tokens that stay. A mechanism with several
-    steps per token has their number bound, as `partial(delta_product, steps=2)`, and takes so many keys and values per token.
+    `mechanism(q, k, v, initial_state=..., return_state=True)` is `tinyattn.linear_attention` unless given. If it
+    has the options `causal` and `start`, it also gets `causal=True` and the position of the first key. Where it takes several
+    steps per token, bind their number, as in `partial(delta_product, steps=2)`; a token then brings that many keys and values.
+    No token can be taken out of a state: with `slack`, the states at the last two multiples of it and the tokens since the
+    older one are kept, so that truncating by at most `slack` (from the greatest length so far) is exact, by folding in again
+    the tokens that stay.
     A kernel of this package writes the state after a few tokens over the one before, unless a check-point or a fork has it too.
 
     nbytes = kv_heads features (value_dim + 1) max(4, itemsize) for the normalised form, times the leading axes; with slack as

@@ -16,7 +16,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     """Adds the command's options."""
     parser.add_argument("name", nargs="?", help="a mechanism (default: all), or module:function, a kernel of your own")
     parser.add_argument("--examples", type=positive, default=10, metavar="N", help="problems per law (default 10)")
-    parser.add_argument("--seed", type=seed, default=0, metavar="S", help="seed of the generator (default 0)")
+    parser.add_argument("--seed", type=seed, default=0, metavar="S", help="seed of the problems that are drawn (default 0)")
     check_kernel.options(parser)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import datetime
 import math
 import os
 import platform
@@ -46,22 +47,26 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mechanisms", metavar="A,B",
                         help="names separated by commas, or 'all'; default: attention,linear_attention; "
                         "on digits and recall: all")
-    parser.add_argument("--tasks", metavar="A,B", help="on recall: some of recall, copy, induction, parity, s3, needle (default: all)")
-    parser.add_argument("--pairs", type=positive, metavar="N", help=f"on recall: keys of a text (default {PAIRS})")
-    parser.add_argument("--seeds", type=positive, metavar="N", help=f"on recall: models per mechanism and task (default {SEEDS})")
-    parser.add_argument("--resume", metavar="FILE", help="on recall: a report of --json, whose models are not trained again")
+    parser.add_argument("--tasks", metavar="A,B",
+                        help="with --task recall: some of recall, copy, induction, parity, s3, needle (default: all)")
+    parser.add_argument("--pairs", type=positive, metavar="N", help=f"with --task recall: keys in a text (default {PAIRS})")
+    parser.add_argument("--seeds", type=positive, metavar="N",
+                        help=f"with --task recall: models per mechanism and task (default {SEEDS})")
+    parser.add_argument("--resume", metavar="FILE",
+                        help="with --task recall: a report written by --json, whose models are not trained again")
     parser.add_argument("--caches", metavar="A,B", help="decode through each of these caches, or 'all', and compare them")
     parser.add_argument("--steps", type=positive, metavar="N", help=f"training steps (default {STEPS}; on digits {DIGITS['steps']})")
     parser.add_argument("--context", type=positive, metavar="N", help=f"bytes per sequence (default {CONTEXT})")
     parser.add_argument("--batch", type=positive, metavar="N",
-                        help=f"sequences per step (default: {BYTES:,} bytes); on digits images (default {DIGITS['batch']})")
+                        help=f"sequences per step (default: as many as have {BYTES:,} bytes); on digits, images per step "
+                        f"(default {DIGITS['batch']})")
     parser.add_argument("--width", type=positive, metavar="N", help=f"width of the model, a multiple of {2 * HEADS} (default {WIDTH})")
     parser.add_argument("--layers", type=positive, metavar="N", help=f"layers of the model (default {LAYERS})")
     parser.add_argument("--rate", type=rate, metavar="R",
                         help=f"highest learning rate (default {RATE:g}; on digits {DIGITS['rate']:g})")
     parser.add_argument("--seed", type=seed, default=0, metavar="S", help="seed of weights, batches and samples (default 0)")
     parser.add_argument("--text", metavar="FILE", help="a file, or 'shakespeare'; default: the standard library's source")
-    parser.add_argument("--json", metavar="FILE", help="write everything that is measured")
+    parser.add_argument("--json", metavar="FILE", help="write everything that is measured to this file")
     parser.add_argument("--plot", metavar="FILE.png", help="draw the losses (needs matplotlib)")
 
 
@@ -184,9 +189,9 @@ def planned(given: argparse.Namespace) -> Plan:
 
 
 def machine() -> dict[str, Any]:
-    """Returns the machine and the versions that the report names."""
-    return {"processor": platform.machine(), "processors": os.cpu_count(), "python": platform.python_version(),
-            "numpy": np.__version__, "kernels": fastest.kernel() is not None}
+    """Returns the date, the machine and the versions that the report names."""
+    return {"date": f"{datetime.date.today()}", "processor": platform.machine(), "processors": os.cpu_count(),
+            "python": platform.python_version(), "numpy": np.__version__, "kernels": fastest.kernel() is not None}
 
 
 def plot(report: dict[str, Any], path: str) -> None:

@@ -33,8 +33,9 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--value-dim", type=positive, metavar="E", help="channels of a value (default: as many as of a key)")
     parser.add_argument("--layers", type=positive, metavar="L", help="number of layers")
     parser.add_argument("--window", type=positive, metavar="W", help="number of last tokens that a layer sees (default: all)")
-    parser.add_argument("--ranks", type=positive, metavar="P", help="one sequence over this many ranks: bytes, seconds")
-    parser.add_argument("--flops", type=number, metavar="F", help="with --ranks: FLOP per second of a rank, as 400e12")
+    parser.add_argument("--ranks", type=positive, metavar="P",
+                        help="spread one sequence over P processes: the bytes and seconds of their messages")
+    parser.add_argument("--flops", type=number, metavar="F", help="with --ranks: FLOP per second of a rank, such as 400e12")
     parser.add_argument("--bandwidth", type=number, metavar="B", help="with --ranks: bytes per second that a rank sends")
     parser.add_argument("--latency", type=number, metavar="L", help="with --ranks: seconds of a message")
     parser.add_argument("--measure", action="store_const", const=True,

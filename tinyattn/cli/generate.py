@@ -31,7 +31,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--temperature", type=float, default=0.8, metavar="T", help="0 takes the likeliest byte (default 0.8)")
     parser.add_argument("--top-k", type=positive, metavar="K", help="choose among the K likeliest bytes")
     parser.add_argument("--top-p", type=float, metavar="P", help="choose among the fewest bytes whose probabilities reach P")
-    parser.add_argument("--seed", type=seed, default=0, metavar="S", help="seed of the generator (default 0)")
+    parser.add_argument("--seed", type=seed, default=0, metavar="S", help="seed of the choices (default 0)")
     parser.add_argument("--cache", nargs="?", const=OWN, metavar="NAME",
                         help="decode through this cache (default: the mechanism's own)")
     parser.add_argument("--chat", action="store_true", help="give the prompt as a message, by the chat template of the model")

@@ -13,9 +13,9 @@ from tinyattn.testing.matrix import kills, render
 
 def options(parser: argparse.ArgumentParser) -> None:
     """Adds the command's options."""
-    parser.add_argument("name", nargs="?", metavar="TWIN", help="one wrong attention (default: all)")
+    parser.add_argument("name", nargs="?", metavar="TWIN", help="one wrong attention, by its name (default: all)")
     parser.add_argument("--examples", type=positive, default=10, metavar="N", help="problems per law (default 10)")
-    parser.add_argument("--seed", type=seed, default=0, metavar="S", help="seed of the generator (default 0)")
+    parser.add_argument("--seed", type=seed, default=0, metavar="S", help="seed of the problems that are drawn (default 0)")
 
 
 def run(given: argparse.Namespace) -> int:

@@ -33,7 +33,7 @@ def parsed(arguments: Sequence[str], commands: Mapping[str, str]) -> argparse.Na
     Raises:
         ValueError: an unknown command. SystemExit: refused options (code 2) and --help (code 0).
     """
-    parser = Parser(prog="tinyattn", description="Attention: definitions, kernels, laws.")
+    parser = Parser(prog="tinyattn", description="Attention mechanisms in NumPy: read, compare and test them.")
     parser.add_argument("--version", action="store_true", help="print the version and exit")
     places = parser.add_subparsers(dest="command", metavar="COMMAND")
     first = canonical(arguments[0], commands, "command") if arguments and not arguments[0].startswith("-") else None

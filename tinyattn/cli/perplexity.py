@@ -24,7 +24,8 @@ def options(parser: argparse.ArgumentParser) -> None:
     """Adds the command's options."""
     parser.add_argument("file", metavar="FILE", help="a GGUF file, a folder with config.json, or a model written by tinyattn train")
     parser.add_argument("text", metavar="TEXT", help="the text; @FILE reads it")
-    parser.add_argument("--window", type=positive, metavar="N", help="tokens see N tokens at most, the first and the last ones")
+    parser.add_argument("--window", type=positive, metavar="N",
+                        help="every token sees at most N tokens: the first ones of the text, and the last ones")
     parser.add_argument("--first", type=lambda text: integer(text, 0), metavar="N", help="how many of these come first (default 4)")
     parser.add_argument("--cache", metavar="NAME", help="decode through this cache, such as int8")
     parser.add_argument("--positions", metavar="KIND", help="yarn:2, ntk:2, linear:2 (scaled for twice the length) or dual-chunk")

@@ -33,10 +33,11 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=positive, default=300, metavar="N", help="steps to train (default 300)")
     parser.add_argument("--context", type=positive, metavar="N", help="bytes per sequence (default 256)")
     parser.add_argument("--batch", type=positive, default=8, metavar="N", help="sequences per step (default 8)")
-    parser.add_argument("--mechanism", metavar="NAME", help="its mechanism (default: attention)")
-    parser.add_argument("--seed", type=seed, default=0, metavar="S", help="seed of the generator (default 0)")
+    parser.add_argument("--mechanism", metavar="NAME", help="the mechanism of the model (default: attention)")
+    parser.add_argument("--seed", type=seed, default=0, metavar="S", help="seed of weights and batches (default 0)")
     parser.add_argument("--resume", metavar="FILE", help="continue the training of a saved model, with its mechanism and context")
-    parser.add_argument("--parallel", choices=list(SCHEMES), help="over the ranks of mpiexec -n N python -m mpi4py -m tinyattn train")
+    parser.add_argument("--parallel", choices=list(SCHEMES),
+                        help="spread each sequence over N processes, started by mpiexec -n N python -m mpi4py -m tinyattn train")
 
 
 def run(given: argparse.Namespace) -> int:

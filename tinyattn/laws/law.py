@@ -21,7 +21,7 @@ class Law:
 
     `left(f, problem)` and `right(f, problem)` give tuples of arrays that must be equal: bit for bit if `exact`, else
     within the budget that is measured on the problem. `says` is the law as a sentence. `reorder` says that the outputs do
-    not depend on the order of the keys, so that the budget may try several orders, and `pool` over which numbers its
+    not depend on the order of the keys, so that the budget may try several orders. `pool` says over which numbers the
     largest error is taken. `to` names another mechanism if the law compares with it, and `kind` says how: exact,
     approximate (the error falls as something grows), or in distribution (an average over draws).
 
@@ -66,7 +66,7 @@ def judge(law: Law, mechanism: Mechanism, problem: Problem, *, honest: Mechanism
           rng: np.random.Generator) -> Verdict:
     """Returns the verdict on one problem; the rounding of `honest`, the definition, sets the budget.
 
-    The budget is measured as far as it takes for the error to fit, and in full before a law is called violated.
+    The measurement of the budget stops as soon as the error fits; a law is called violated only after a full one.
 
     >>> from tinyattn.definitions import attention
     >>> from tinyattn.laws import SOFTMAX_LAWS

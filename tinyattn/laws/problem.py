@@ -113,7 +113,7 @@ class Problem:
         return self.map(lambda array: array.astype(dtype))
 
     def full(self) -> tuple[int, ...]:
-        """Returns (..., heads, q_len, kv_len)."""
+        """Returns the shape of the scores, (..., heads, q_len, kv_len)."""
         return (*self.q.shape[:-1], self.k.shape[-2])
 
     def visible(self) -> Array:

@@ -17,7 +17,7 @@ MOST_REDRAWN = 20
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """The result of trying a law: how many examples, how many problems were drawn again, the worst error in budgets.
+    """The result of trying a law: how many examples, how many problems were drawn again, the worst error as a multiple of the budget.
 
     `crashed` says that the mechanism raised an error, which is no verdict on what it computes.
 

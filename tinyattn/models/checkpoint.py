@@ -76,7 +76,7 @@ class Saved(NamedTuple):
 
 
 def load(path: str | os.PathLike[str], *, mixing: Callable[[str], Mapping[str, Any]] | None = None) -> Saved:
-    """Returns (decoder, config, mechanism, state) of a file written by `save`.
+    """Returns (decoder, config, mechanism, state) of a file written by `save_training`.
 
     `mixing` returns for the name of a mechanism the options of `Decoder.create` that make it: mechanism, inputs, rotary, layer.
     Without it only a model of softmax attention can be built; `tinyattn.catalog.load_model` knows every mechanism by name.

@@ -53,7 +53,7 @@ class Decoder:
     def create(cls, config: DecoderConfig, rng: np.random.Generator, *,
                mechanism: Callable[..., Any] = fastest.attention, inputs: tuple[Input | Parameter, ...] = (),
                rotary: bool = True, layer: Callable[..., Any] = SelfAttention.create, deviation: float = DEVIATION) -> Decoder:
-        """Returns the model with normal weights of this deviation, smaller in matrices whose product is added to their input.
+        """Returns the model with normal weights of this standard deviation, smaller in matrices whose product is added to their input.
 
         `inputs` compute further arguments of the mechanism; `rotary` is False for a mechanism that applies positions itself;
         `layer` makes the attention layer, called as `SelfAttention.create` is.

@@ -16,7 +16,7 @@ from tinyattn.ops.types import Array
 
 
 class Digits(NamedTuple):
-    """Images (n, 8, 8) from 0 to 1, less their mean, with the digit of each; every fifth is held out.
+    """Images (n, 8, 8) of pixels from 0 to 1 with their mean subtracted, and the digit of each; every fifth is held out.
 
     >>> images = np.zeros((2, 8, 8), np.float32)
     >>> Digits(images, np.array([3, 5]), images[:1], np.array([3])).labels

@@ -54,11 +54,9 @@ def train(decoder: Decoder, text: Array, *, steps: int, context: int, batch: int
     the `state` of an earlier training, counting goes on after its steps.
 
     Raises:
-        TypeError: an object that is not a decoder, steps that are not an int, a peak that is not a number; a text, context, batch or
-            rng
-        as `batch_of`
-            refuses it. ValueError: steps below 1, a peak that is not a finite number above 0, a text outside the vocabulary;
-            a text, context or batch as in `batch_of`.
+        TypeError: an object that is not a decoder, steps that are not an int, a peak that is not a number; a text,
+            context, batch or rng as in `batch_of`. ValueError: steps below 1, a peak that is not a finite
+            number above 0, a text outside the vocabulary; a text, context or batch as in `batch_of`.
         FloatingPointError: a loss that is not finite.
 
     >>> from tinyattn.models.config import DecoderConfig

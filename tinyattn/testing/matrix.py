@@ -39,7 +39,7 @@ def killed(twin: Twin, law: Law, *, seed: int = 0, examples: int = EXAMPLES, mec
 
 def kills(museum: Iterable[Twin] = MUSEUM, *, seed: int = 0, examples: int = EXAMPLES,
           tell: Callable[[Twin], None] = lambda twin: None) -> dict[str, dict[str, bool]]:
-    """Returns, by the name of each twin, which laws of its row detect it; `tell` is called with each twin when it is done.
+    """Returns by the name of each twin, a wrong implementation, which laws detect it; `tell` is called with each one that is done.
 
     >>> matrix = kills([twin for twin in MUSEUM if twin.name == "windows_of_the_text"], examples=4)
     >>> matrix["windows_of_the_text"]["equals_ragged_windows"], matrix["windows_of_the_text"]["inputs_are_not_written"]
@@ -55,7 +55,7 @@ def kills(museum: Iterable[Twin] = MUSEUM, *, seed: int = 0, examples: int = EXA
 def render(matrix: Mapping[str, Mapping[str, bool]], museum: Iterable[Twin] = MUSEUM) -> str:
     """Returns the matrix as text, with one table per row of the catalog: laws down, twins across.
 
-    ● a law about the twin's fault detects it, ○ another law does, · the law does not, ! a law about its fault does not.
+    ● a law about the twin's fault detects it, ○ another law detects it, · the law does not, ! a law about its fault does not.
 
     >>> matrix = {"windows_of_the_text": {law.name: False for law in find("locally grouped attention").laws}}
     >>> print(render(matrix).splitlines()[0])

@@ -46,7 +46,7 @@ def load(path: str | os.PathLike[str], *, dtype: Any = np.float32, check_finite:
     A folder holds config.json and safetensors files, as transformers writes them; a file is a GGUF file or one that tinyattn has
     written. Matrices stay in their mapped files as they are stored, and `dtype`, float32 or float64, is that of the computation.
     Another program that shortens a mapped file can end this process. Numbers that are not finite are named when they are first
-    met, or at once with `check_finite`. `mixing` is that of `checkpoint.load`, for tinyattn's files of other mechanisms.
+    met, or at once with `check_finite`. `mixing` is that of `load_training`, for tinyattn's files of other mechanisms.
 
     Raises:
         ValueError: a file that is not valid; a type of model, scaling, activation or layer that is not known; in one error all
