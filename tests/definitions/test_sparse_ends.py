@@ -103,6 +103,8 @@ def test_arguments_are_named_as_they_were_given():
     g = {"q_global": q, "k_global": k, "v_global": v}
     for call, error, words in (
             (lambda: definitions.longformer_attention(q, k, v, **g, global_tokens=3, window=1), TypeError, "global_tokens.*int"),
+            (lambda: definitions.longformer_attention(q, k, v, **g, global_tokens=np.array(3), window=1), ValueError, "global_tokens.*one axis"),
+            (lambda: definitions.multi_head_local_attention(q, k, v, window=np.array(3)), TypeError, "window.*int.*ndarray"),
             (lambda: definitions.longformer_attention(q, k, v, **g, global_tokens=[0], window=None), TypeError, "window.*NoneType"),
             (lambda: definitions.longformer_attention(q, k, v, global_tokens=[0], window=1), TypeError, "q_global, k_global, v_global"),
             (lambda: definitions.bigbird_attention(q, k, v, block=2, random=-1, seed=0), ValueError, "random.*-1"),

@@ -114,3 +114,12 @@ def test_what_nobody_sees_may_hold_anything(name, door):
     hidden = {n: np.where((np.arange(30) == (5 if n == "q" else 4))[:, None], np.nan, x) if n in "qkv" else x for n, x in arrays.items()}
     for a, b in zip(slopes(getattr(door, name), hidden, options), slopes(getattr(door, name), arrays, options), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("mechanism", [definitions.path_attention, kernels.path_attention], ids=["definition", "kernel"])
+@pytest.mark.parametrize("name", ["w", "beta"])
+def test_a_reflection_that_is_not_finite_is_refused(name, mechanism):
+    arrays, _ = arguments("path_attention", 5)
+    arrays[name][:, -1] = np.nan
+    with pytest.raises(ValueError, match=f"{name}: expected finite numbers"):
+        mechanism(**arrays)

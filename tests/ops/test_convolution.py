@@ -72,3 +72,12 @@ def test_weights_are_taken_in_the_dtype_of_x_and_a_state_must_have_it(convolve):
     slopes = grad(lambda w: convolve(x, w).sum())(weight)
     np.testing.assert_allclose(slopes, np.stack((x[:, :-1].sum(axis=1), x.sum(axis=1)), axis=1), rtol=1e-6)
     assert slopes.dtype == np.float64
+
+
+@pytest.mark.parametrize("form", [causal_convolution, definitions.causal_convolution], ids=["at once", "by tokens"])
+@pytest.mark.parametrize("token", [np.inf, np.nan])
+def test_a_token_that_is_not_finite_reaches_its_window_and_warns_of_nothing(form, token):
+    x, weight = np.ones((1, 6)), np.array([[1.0, -1.0]])
+    x[0, 2:4] = token
+    with np.errstate(all="raise"):
+        np.testing.assert_array_equal(np.isfinite(form(x, weight)), [[True, True, False, False, False, True]])

@@ -99,7 +99,7 @@ def check_widths(window: Any, mode: str, heads: int) -> int | tuple[int, ...]:
     """Returns the width of the windows of all heads, or that of each."""
     if mode not in MODES:
         raise ValueError(f"mode: expected one of {', '.join(MODES)}, got {mode!r}")
-    if not isinstance(window, (list, tuple, np.ndarray)):
+    if not isinstance(window, (list, tuple, np.ndarray)) or getattr(window, "shape", None) == ():
         return whole("window", window, 1)
     if len(window) != heads:
         raise ValueError(f"window: expected a number or one for each of {heads} heads, got {len(window)} of them")

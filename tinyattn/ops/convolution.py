@@ -13,6 +13,7 @@ from tinyattn.ops.types import Array
 
 
 @widened
+@np.errstate(over="ignore", under="ignore", invalid="ignore")
 def causal_convolution(x: Array, weight: Array, *, bias: Array | None = None, initial_state: Array | None = None,
                        return_state: bool = False) -> Array | tuple[Array, Array]:
     """Returns every channel convolved with its own taps over the tokens up to each one: a depthwise convolution.

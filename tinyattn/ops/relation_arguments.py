@@ -95,8 +95,11 @@ def check_grid_tables(grid: Any, table_y: Any, table_x: Any, q: Array) -> tuple[
 
 
 def check_reflections(w: Any, beta: Any, log_forget: Any, q: Array, k: Array) -> tuple[Array, Array, Array | None]:
-    """Returns the directions (..., kv_heads, j, d) and strengths (..., kv_heads, j) in the dtype of k, the log gates in float64."""
-    checked = shaped("w", w, k.shape, k.dtype), shaped("beta", beta, k.shape[:-1], k.dtype)
+    """Returns the directions (..., kv_heads, j, d) and strengths (..., kv_heads, j) in the dtype of k, the log gates in float64.
+
+    Directions and strengths are finite: a token turns the queries of all later tokens, and of no earlier one.
+    """
+    checked = check_gate("w", w, k.shape, k.dtype), check_gate("beta", beta, k.shape[:-1], k.dtype)
     if log_forget is None:
         return *checked, None
     return *checked, check_log_share("log_forget", log_forget, (*q.shape[:-2], k.shape[-2]), np.float64)

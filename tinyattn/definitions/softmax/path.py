@@ -28,8 +28,8 @@ def path_attention(q: Array, k: Array, v: Array, *, w: Array, beta: Array, log_f
     per query head and token; None is f = 1. `scale` is that of `attention`.
 
     Raises:
-        TypeError, ValueError: w, beta or log_forget of another shape, log_forget above 0 or NaN; more queries than keys;
-            otherwise as `attention`.
+        TypeError, ValueError: w, beta or log_forget of another shape, w or beta that is not finite, log_forget above 0 or NaN; more
+            queries than keys; otherwise as `attention`.
 
     Paper: Yang et al. 2025, arXiv:2505.16381.
 

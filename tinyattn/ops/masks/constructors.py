@@ -162,7 +162,8 @@ def tokens(name: str, positions: Sequence[int] | Array) -> Array:
     """Returns the positions of tokens sorted, without repetitions."""
     if not isinstance(positions, (Sequence, np.ndarray)) or isinstance(positions, str):
         raise TypeError(f"{name}: expected a sequence of ints, got {type(positions).__name__}")
-    chosen = one_axis(name, integers(name, positions if len(positions) else np.zeros(0, np.int64)))
+    given = positions if getattr(positions, "shape", None) == () or len(positions) else np.zeros(0, np.int64)
+    chosen = one_axis(name, integers(name, given))
     if chosen.size and chosen.min() < 0:
         raise ValueError(f"{name}: expected positions of 0 or more, got {int(chosen.min())}")
     return np.unique(chosen)
