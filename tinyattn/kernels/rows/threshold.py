@@ -1,4 +1,4 @@
-"""The keys above a row's threshold, for weights that are a power of what lies above it: sparsemax, and entmax with alpha 1.5."""
+"""The keys above a row's threshold, for weights that are a power of what lies above it: sparsemax and entmax."""
 # mypy: disable-error-code="no-untyped-def"
 
 from __future__ import annotations
@@ -165,10 +165,34 @@ def find(scores, width, count, square, starts, keys, roots):
         starts[row + 1] = n
 
 
+@compiled
+def find_near(scores, width, count, gap, starts, keys, below):
+    """Fills the keys of each row whose score is less than `gap` below the largest one, and how far below it is: a number up to 0."""
+    one, spare, tops = scores.dtype.type(1), np.zeros(count, scores.dtype), np.zeros(count, scores.dtype)
+    n = 0
+    for row in range(starts.size - 1):
+        line = scores[row * width : (row + 1) * width]
+        top = highest(line, width, count, spare, tops)
+        if top == -np.inf:
+            top = scores.dtype.type(0)
+        total, _ = sums(line, width, top, one, gap, False)
+        n = candidates(line, width, count, top, one, gap + (total - total), n, keys, below)  # all keys of a row with NaN or inf
+        starts[row + 1] = n
+
+
 def above_threshold(scores: Array, square: bool) -> Few:
     """Returns the keys of rows (..., rows, keys) that have a weight, and their weights or, of alpha 1.5, the roots of these."""
-    width = scores.shape[-1]
+    return filled(find, scores, square)
+
+
+def near_top(scores: Array, gap: float) -> Few:
+    """Returns the keys of rows (..., rows, keys) whose score is less than `gap` below the largest of its row, less that one."""
+    return filled(find_near, scores, scores.dtype.type(gap))
+
+
+def filled(kernel: Any, scores: Array, option: Any) -> Few:
+    """Returns what one of these kernels finds in all rows."""
     starts = np.zeros(math.prod(scores.shape[:-1]) + 1, np.int64)
-    keys, roots = np.empty(scores.size, np.int32), np.empty(scores.size, scores.dtype)
-    find(scores.reshape(-1), width, lanes.lanes(scores.itemsize), square, starts, keys, roots)
-    return Few(starts, keys[: starts[-1]], roots[: starts[-1]])
+    keys, numbers = np.empty(scores.size, np.int32), np.empty(scores.size, scores.dtype)
+    kernel(scores.reshape(-1), scores.shape[-1], lanes.lanes(scores.itemsize), option, starts, keys, numbers)
+    return Few(starts, keys[: starts[-1]], numbers[: starts[-1]])
