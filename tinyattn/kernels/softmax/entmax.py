@@ -9,7 +9,7 @@ import numpy as np
 from tinyattn.kernels.exact.primitive import Options
 from tinyattn.kernels.rows.few import Few
 from tinyattn.kernels.rows.threshold import above_threshold, near_top
-from tinyattn.kernels.softmax.weighed import Weighing, weighed
+from tinyattn.kernels.softmax.weighed import Weighing, pulled, weighed
 from tinyattn.kernels.tiles.seen import sides_of
 from tinyattn.ops.bias import Bias
 from tinyattn.ops.entmax import check_alpha, entmax, largest_weight, weights_of
@@ -26,10 +26,8 @@ from tinyattn.ops.options import (
     visible_keys,
 )
 from tinyattn.ops.signature import shapes
+from tinyattn.ops.softmax import softmax
 from tinyattn.ops.types import Array
-
-# Of so many keys of a block at most one may have a weight for the others to be left out of the products.
-FEW = 8
 
 
 @shapes("(i,d),(j,d),(j,e)->(i,e)")
@@ -60,29 +58,19 @@ def entmax_attention(q: Array, k: Array, v: Array, *, alpha: float = 1.5, mask: 
 
 
 def weighing(alpha: float) -> Weighing:
-    """Returns entmax as weights of a row; there is no rest."""
+    """Returns entmax as weights of a row; there is no rest. All keys have a weight by alpha 1, which is softmax."""
     def plain(scores: Array) -> tuple[Array, Array]:
-        weights = entmax(scores, alpha)
-        return weights, np.zeros(scores.shape[:-1], scores.dtype)
+        return entmax(scores, alpha), np.zeros(scores.shape[:-1], scores.dtype)
 
     def form(scores: Array, skip: bool) -> tuple[Array, Array]:
-        if alpha == 1.0:
-            return plain(scores)
-        return found(scores, alpha)[0].dense(scores.shape), np.zeros(scores.shape[:-1], scores.dtype)
+        return plain(scores)
 
     def backward(scores: Array, rest: Array, d_weights: Callable[[int], Array], d_rest: Array, skip: bool) -> tuple[Array, Array]:
-        if alpha == 1.0:
-            weights = slopes = entmax(scores, alpha)
-        else:
-            weights, slopes = (part.dense(scores.shape) for part in found(scores, alpha))
-        total, d_scores = slopes.sum(axis=-1), d_weights(0)
-        d_scores -= (np.vecdot(slopes, d_scores) / np.where(total == 0, 1, total))[..., None]
-        d_scores *= slopes
-        return weights, d_scores
+        weights = softmax(scores)
+        return weights, pulled(weights, d_weights(0))
 
     def few(scores: Array) -> tuple[Few, Few] | None:
-        parts = None if alpha == 1.0 else found(scores, alpha)
-        return None if parts is None or parts[0].numbers.size * FEW > scores.size else parts
+        return None if alpha == 1.0 else found(scores, alpha)
 
     return Weighing(plain, form, backward, few)
 
