@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tinyattn import definitions, kernels, vjp
-from tinyattn.kernels.rows import scan, sticks, threshold
+from tinyattn.kernels.rows import scan, sticks
 from tinyattn.kernels.softmax import entmax as mechanism
 from tinyattn.kernels.tiles import lanes
 from tinyattn.kernels.tiles.jit import compiled
@@ -35,21 +35,23 @@ def check_thresholds(dtype):
         scores = (RNG(shape[-1]).standard_normal(shape) * size).astype(dtype)
         scores[..., ::3] = -np.inf
         scores[0, 2] = -np.inf
-        for alpha in (1.5, 2.0):
+        for alpha in (1.2, 1.5, 2.0, 3.0):
             got, _ = mechanism.found(scores, alpha)
             want = entmax(scores.astype(np.float64), alpha)
             np.testing.assert_allclose(got.dense(shape), want, rtol=0, atol=40 * np.finfo(dtype).eps)
-            assert got.keys.size == np.count_nonzero(want) == got.starts[-1]
+            assert got.keys.size == got.starts[-1] >= np.count_nonzero(want)
     for odd in (np.nan, np.inf):
         scores = np.zeros((1, 3, 40), dtype)
         scores[..., ::5] = -50.0
         scores[0, 0, 3], scores[0, 1] = odd, odd
-        for square in (False, True):
-            assert np.isnan(threshold.above_threshold(scores, square).dense(scores.shape)).all(axis=-1).tolist() == [[True, True, False]]
+        for alpha in (1.2, 1.5, 2.0, 3.0):
+            for part in mechanism.found(scores, alpha):
+                odd_keys = np.isnan(part.dense(scores.shape))
+                assert (odd_keys.all(axis=-1) if alpha in (1.5, 2.0) else odd_keys.any(axis=-1)).tolist() == [[True, True, False]]
 
 
 def check_sticks(dtype):
-    for width, size in ((0, 1.0), (1, 1.0), (63, 1.0), (150, 1.0), (150, 30.0)):
+    for width, size in ((0, 1.0), (1, 1.0), (63, 1.0), (150, 1.0), (600, 30.0)):
         scores = (RNG(width).standard_normal((2, 3, width)) * size - 2).astype(dtype)
         scores[..., 1:, width - 1 :] = -np.inf
         shares, fast = scores.copy(), scores.copy()
@@ -97,7 +99,7 @@ def arrays_of(size, q_len=50, kv_len=70):
 
 @pytest.mark.parametrize("options", [{"causal": True}, {"window": (20, 3), "softcap": 9.0}, {"mask": RNG(2).random((4, 50, 70)) < 0.7}],
                          ids=lambda options: "-".join(options))
-@pytest.mark.parametrize("alpha", [1.5, 2.0])
+@pytest.mark.parametrize("alpha", [1.5, 1.8, 2.0])
 def test_keys_without_a_weight_are_left_out_of_the_products(alpha, options, monkeypatch):
     arrays, ran = arrays_of(3.0), []
     want = slopes(definitions.entmax_attention, arrays, alpha=alpha, **options)
@@ -110,7 +112,7 @@ def test_keys_without_a_weight_are_left_out_of_the_products(alpha, options, monk
 
 @pytest.mark.parametrize("name", ["sparsemax_attention", "stick_breaking_attention"])
 def test_an_infinite_value_with_hardly_a_weight_is_not_left_out(name):
-    q, k, v = np.full((1, 3, 1), 9.0), np.arange(200.0)[:, None] / 20, np.arange(200.0)[:, None]
+    q, k, v = np.full((1, 3, 1), 9.0), np.arange(600.0)[:, None] / 20, np.arange(600.0)[:, None]
     finite = getattr(kernels, name)(q, k[None], v[None])
     v[3] = np.inf
     got, want = (getattr(door, name)(q, k[None], v[None]) for door in (kernels, definitions))
@@ -119,7 +121,7 @@ def test_an_infinite_value_with_hardly_a_weight_is_not_left_out(name):
 
 @pytest.mark.parametrize("current", [False, True])
 def test_long_sticks_of_which_nothing_is_left(current):
-    arrays = arrays_of(6.0, 300, 300)
+    arrays = arrays_of(6.0, 20, 600)
     got, want = (slopes(door.stick_breaking_attention, arrays, current=current) for door in (kernels, definitions))
     for a, b in zip(got, want, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11)

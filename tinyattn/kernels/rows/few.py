@@ -79,6 +79,9 @@ class Few(NamedTuple):
 
     def places(self, width: int) -> Array:
         """Returns where each number stands in an array of `width` keys per row."""
-        rows = np.repeat(np.arange(self.starts.size - 1), np.diff(self.starts))
-        places: Array = rows * width + self.keys
+        places: Array = self.rows() * width + self.keys
         return places
+
+    def rows(self) -> Array:
+        """Returns the row of each number."""
+        return np.repeat(np.arange(self.starts.size - 1), np.diff(self.starts))

@@ -20,6 +20,9 @@ from tinyattn.ops.options import blank_unseen, visible_keys
 from tinyattn.ops.scores import scores_of, weighted_values
 from tinyattn.ops.types import Array
 
+# Of so many keys of a block at most one may have a weight for the others to be left out of the products.
+FEW = 8
+
 
 class Weighing(NamedTuple):
     """How scores (heads, rows, keys), -inf where hidden, become weights.
@@ -28,8 +31,8 @@ class Weighing(NamedTuple):
     of plain arrays and `backward(scores, rest, d_weights, d_rest, skip)` the weights and the gradient of the scores, where
     `d_weights(low)` gives the gradient of the weights of the keys from `low` on; both may write over scores and d_weights. With
     `skip` what they return may be of the last keys only, if none before these has a weight. The rest may also be what the backward
-    needs of a row and no caller sees: then no gradient of it comes. `few(scores)` gives the weights and their derivatives, up to a
-    factor per row, where most are 0, and None where they are not.
+    needs of a row and no caller sees: then no gradient of it comes. `few(scores)` gives, in their place, the keys that have a weight
+    with their weights and with the slopes of these, up to a factor per row; None from a weighing that gives all keys one.
     """
 
     plain: Callable[[Array], tuple[Array, Array]]
@@ -76,12 +79,15 @@ def weighed_by_rows(q: Array, k: Array, v: Array, bias: Array | None, weighing: 
         scores, values = Scores(q[head], k[kv_head], (), call), v[kv_head]
         skip = all_finite(q[head], k[kv_head], values)
         for rows, keys, _, shown in blocks(every[n], scores, call, bias, full):
-            found = weighing.few(shown) if skip else None
+            found = weighing.few(shown)
+            if found is not None and skip and found[0].numbers.size * FEW <= shown.size:
+                out[head][:, rows] = found[0].gathered(values[0, keys]).reshape(*shown.shape[:2], -1)
+                continue
             if found is None:
                 weights, rest[head][:, rows] = weighing.form(shown, skip)
-                out[head][:, rows] = valued(weights, values[:, last(keys, weights)])
             else:
-                out[head][:, rows] = found[0].gathered(values[0, keys]).reshape(*shown.shape[:2], -1)
+                weights = found[0].dense(shown.shape)
+            out[head][:, rows] = valued(weights, values[:, last(keys, weights)])
 
     with np.errstate(all="ignore"):
         each_multiplying(run, len(every), out.size * full[-1])
@@ -101,21 +107,24 @@ def _(d_outs: tuple[Array, Array], saved: Any) -> dict[str, Array]:
         skip = all_finite(q[head], k[kv_head], values, d_out[head])
         for rows, keys, capped, shown in blocks(every[n], scores, call, bias, full):
             given = d_out[head][:, rows]
-            found = weighing.few(shown) if skip else None
-            if found is not None:
-                weights, slopes = found
+            found = weighing.few(shown)
+            if found is not None and skip and found[0].numbers.size * FEW <= shown.size:
                 one = fold(given, 1)[0]
-                weights.scatter(one, d_values[0, keys])
-                d_few = slopes.pulled(one, values[0, keys])
+                found[0].scatter(one, d_values[0, keys])
+                d_few = found[1].pulled(one, values[0, keys])
                 if call.softcap is not None:
                     d_few = d_few.times(1 - (capped.reshape(-1)[d_few.places(capped.shape[-1])] / call.softcap) ** 2)
                 scale = q.dtype.type(call.scale)
                 scores.d_q[:, rows] += d_few.gathered(scores.k[0, keys]).reshape(*shown.shape[:2], -1) * scale
                 d_few.scatter(fold(scores.q[:, rows], 1)[0] * scale, d_keys[keys])
                 continue
-            weights, d_scores = weighing.backward(
-                shown, rest[head][:, rows], lambda low, at=keys, d=given: pairs(d, turned[..., at.start + low : at.stop]),
-                d_rest[head][:, rows], skip)
+            if found is None:
+                weights, d_scores = weighing.backward(
+                    shown, rest[head][:, rows], lambda low, at=keys, d=given: pairs(d, turned[..., at.start + low : at.stop]),
+                    d_rest[head][:, rows], skip)
+            else:
+                weights, slopes = (part.dense(shown.shape) for part in found)
+                d_scores = pulled(slopes, pairs(given, turned[..., keys]))
             keys = last(keys, weights)
             d_values[:, keys] += fold(weights, len(values)).mT @ fold(given, len(values))
             if call.softcap is not None:
@@ -126,6 +135,14 @@ def _(d_outs: tuple[Array, Array], saved: Any) -> dict[str, Array]:
     with np.errstate(all="ignore"):
         each_multiplying(run, len(every), d_out.size * full[-1])
     return {"q": d_q, "k": d_k, "v": d_v}
+
+
+def pulled(slopes: Array, d_weights: Array) -> Array:
+    """Returns the gradient of the scores of weights that sum to 1 and have these slopes, up to a factor; writes over d_weights."""
+    total = slopes.sum(axis=-1)
+    d_weights -= (np.vecdot(slopes, d_weights) / np.where(total == 0, 1, total))[..., None]
+    d_weights *= slopes
+    return d_weights
 
 
 def last(keys: slice, weights: Array) -> slice:
