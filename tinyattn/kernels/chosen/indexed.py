@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinyattn.kernels.chosen.candidates import LANES, admit, begin, settled
+from tinyattn.kernels.chosen.candidates import LANES, admit, begin, room_of, settled
 from tinyattn.kernels.exact.primitive import Options, filled, scoring, work
 from tinyattn.kernels.exact.scores import hide_far, is_cut, key_range, keys_of_tile
 from tinyattn.kernels.tiles.jit import compiled, inlined
@@ -30,9 +30,9 @@ def indexed_keys(q: Array, k: Array, weights: Array, keep: int, causal: bool) ->
         options = Options(None, None, 0 if causal else None, 1.0, None, learned=False)
         rules = scoring(options, seen_of(None, None, options.right, full, sizes), None, None, full, q.dtype)[0]
         padded_q, padded_k, _ = filled(q, k, k, sizes)
-        run(pick_indexed, sizes.batch * -(-q_len // sizes.q_tile), work(sizes) // 2, sizes, rules, keep,
-            min(2 * keep, kv_len) + sizes.kv_tile, np.require(weights, requirements=["C", "W"]).reshape(-1), padded_q, padded_k,
-            np.finfo(q.dtype).min, mask.view(np.uint8).reshape(-1))
+        run(pick_indexed, sizes.batch * -(-q_len // sizes.q_tile), work(sizes) // 2, sizes, rules, keep, room_of(keep, sizes),
+            np.require(weights, requirements=["C", "W"]).reshape(-1), padded_q, padded_k, np.finfo(q.dtype).min,
+            mask.view(np.uint8).reshape(-1))
     return mask.mT
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinyattn.kernels.chosen.candidates import LANES, admit, begin, settled
+from tinyattn.kernels.chosen.candidates import LANES, admit, begin, room_of, settled
 from tinyattn.kernels.exact.primitive import Options, filled, scoring, work
 from tinyattn.kernels.exact.scores import cap, key_range, keys_of_tile, score, tile_at, tiles_of
 from tinyattn.kernels.tiles.jit import compiled
@@ -26,10 +26,9 @@ def largest_keys(q: Array, k: Array, keep: int, bias: Array | None, distance: Ar
     picks, sizes = np.full((*full[:-1], keep), -1, np.int32), sizes_of(q, k, k)
     if picks.size and full[-1]:
         seen = seen_of(options.mask, options.left, options.right, full, sizes)
-        room = min(2 * keep, full[-1]) + sizes.kv_tile
         padded_q, padded_k, _ = filled(q, k, k, sizes)
         run(pick, sizes.batch * sizes.heads * -(-sizes.q_len // sizes.q_tile), work(sizes) // 2, sizes,
-            *scoring(options, seen, bias, distance, full, q.dtype), keep, room, padded_q, padded_k, picks.reshape(-1))
+            *scoring(options, seen, bias, distance, full, q.dtype), keep, room_of(keep, sizes), padded_q, padded_k, picks.reshape(-1))
     return picks
 
 
