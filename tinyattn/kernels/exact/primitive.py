@@ -174,7 +174,7 @@ def decoded(q: Array, k: Array, v: Array, bias: Array | None, distance: Array | 
     return (out, lse), Saved(options, sizes, seen, (q, k, v), bias, distance, sinks, out, None, None)
 
 
-@attention_with_lse.backward
+@attention_with_lse.backward_giving
 def _(d_outs: tuple[Array, Array], saved: Saved) -> dict[str, Array | None]:
     return pulled(d_outs, saved, whole=True)
 
@@ -202,7 +202,7 @@ def pulled(d_outs: tuple[Array, Array], saved: Saved, whole: bool) -> dict[str, 
     d_bias = np.zeros((slots, arrays[LISTS + 2].size if learned else 0), dtype)
     d_distance = np.zeros((slots, arrays[LISTS + 4].size if learned else 0), dtype)
     d_q, delta = np.empty((*full[:-1], sizes.head_dim), dtype), np.empty(full[:-1], dtype)
-    d_k, d_v = (np.zeros((splits, *lead, sizes.kv_heads, rounded_up(sizes.kv_rows, ROWS), width), dtype)
+    d_k, d_v = (np.zeros((splits, *lead, sizes.kv_heads, sizes.kv_len, width), dtype)
                 for width in (sizes.head_width, sizes.value_width))
     run(backward, slots, 3 * work(sizes), slots, splits, whole, sizes, rules, *arrays, options.scale,
         *arguments_of(options.rule, saved.values, dtype, backward=True), d_values.reshape(-1), 0 if copies == 1 else d_values.shape[1],
@@ -210,9 +210,8 @@ def pulled(d_outs: tuple[Array, Array], saved: Saved, whole: bool) -> dict[str, 
         out.reshape(-1), tops.reshape(-1), totals.reshape(-1), padded(d_out, sizes.q_len, sizes.value_width),
         padded(d_lse[..., None], sizes.q_len, 1), d_q.reshape(-1), d_k.reshape(-1),
         d_v.reshape(-1), delta.reshape(-1), d_bias.reshape(-1), d_bias.shape[1], d_distance.reshape(-1), d_distance.shape[1])
-    # Rows after the last key hold what micro tiles write past it, perhaps NaN: they are cut off before the sum.
-    d_k, d_v = d_k[..., : sizes.kv_len, : sizes.head_dim], d_v[..., : sizes.kv_len, : sizes.value_dim]
-    d_k, d_v = (x[0] if splits == 1 else x.sum(axis=0) for x in (d_k, d_v))
+    d_k, d_v = d_k[..., : sizes.head_dim], d_v[..., : sizes.value_dim]
+    d_k, d_v = (np.ascontiguousarray(x[0]) if splits == 1 else x.sum(axis=0) for x in (d_k, d_v))
     gradients: dict[str, Array | None] = {"q": d_q, "k": d_k, "v": d_v}
     if saved.sinks is not None:
         shift = np.where(np.isneginf(tops), dtype.type(0), tops)
