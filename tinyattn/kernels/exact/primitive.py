@@ -14,7 +14,7 @@ from tinyattn.kernels.exact.forward import forward
 from tinyattn.kernels.exact.scores import Rules
 from tinyattn.kernels.rules.tiles import SPARE, Compiled, arguments_of
 from tinyattn.kernels.tiles.lanes import ROWS
-from tinyattn.kernels.tiles.listed import Constant, Listed
+from tinyattn.kernels.tiles.listed import Listed, all_see_themselves
 from tinyattn.kernels.tiles.once import once
 from tinyattn.kernels.tiles.seen import Seen, seen_edges, seen_of
 from tinyattn.kernels.tiles.storage import Sizes, all_finite, nothing, padded, places, rounded_up, rows_of, sizes_of
@@ -81,17 +81,17 @@ def filled(q: Array, k: Array, v: Array, sizes: Sizes) -> tuple[Array, Array, Ar
             padded(v, sizes.kv_rows, sizes.value_width))
 
 
-def blank_hidden(q: Array, k: Array, v: Array, options: Options, full: tuple[int, ...]) -> tuple[Array, Array, Array]:
+def blank_hidden(q: Array, k: Array, v: Array, options: Options, full: tuple[int, ...],
+                 seen: Seen | None = None) -> tuple[Array, Array, Array]:
     """Returns q, k, v with 0 in every query that sees no key and every key or value that no query of its head sees.
 
     A hidden slot may hold NaN or inf, and 0 * NaN is NaN in a product. What is finite needs no blanking, and a sum
-    tells: it is the only pass over the arrays, and only where something can be hidden.
+    tells: it is the only pass over the arrays, and only where something can be hidden. What is `seen` may say that nothing is.
     """
     if full[-2] <= full[-1] and options.mask is None:
         return q, k, v
-    if full[-2] == full[-1] and isinstance(options.mask, Constant) and options.mask.sees_itself(full[-1]):
-        return q, k, v
-    if all_finite(q, k, v):
+    listed = isinstance(options.mask, Pattern) and full[-2] == full[-1]
+    if (seen and listed and all_see_themselves(seen.tiles, full[-1], sizes_of(q, k, v))) or all_finite(q, k, v):
         return q, k, v
     sees, used = seen_edges(options.mask, options.left, options.right, full, k.shape[-3])
     return np.where(sees[..., None], q, 0), np.where(used[..., None], k, 0), np.where(used[..., None], v, 0)
@@ -109,10 +109,10 @@ def attention_with_lse(q: Array, k: Array, v: Array, bias: Array | None, distanc
     """
     full = (*q.shape[:-1], k.shape[-2])
     sizes = sizes_of(q, k, v)
-    q, k, v = blank_hidden(q, k, v, options, full)
     if few(sizes) and options.rule is None and table is None:
-        return decoded(q, k, v, bias, distance, sinks, options, full, sizes)
+        return decoded(*blank_hidden(q, k, v, options, full), bias, distance, sinks, options, full, sizes)
     seen = seen_of(options.mask, options.left, options.right, full, sizes)
+    q, k, v = blank_hidden(q, k, v, options, full, seen)
     counts = np.empty(0 if table is None else (*full[:-1], 3))
     out, lse, tops, totals = tiled((q, k, v), bias, distance, sinks, options, seen, full, sizes, values, table, counts)
     return (out, lse), Saved(options, sizes, seen, (q, k, v), bias, distance, sinks, out, tops, totals, values, table, counts)
@@ -238,11 +238,11 @@ def part_gradients(q: Array, k: Array, v: Array, out: Array, lse: Array, d_out: 
     """
     full = (*q.shape[:-1], k.shape[-2])
     sizes = sizes_of(q, k, v)
-    q, k, v = blank_hidden(q, k, v, options, full)
+    seen = seen_of(options.mask, options.left, options.right, full, sizes)
+    q, k, v = blank_hidden(q, k, v, options, full, seen)
     tops = np.ascontiguousarray(lse, q.dtype)
     with np.errstate(invalid="ignore"):
         totals = np.where(np.isneginf(lse), 0.0, np.exp(lse - tops))
-    saved = Saved(options, sizes, seen_of(options.mask, options.left, options.right, full, sizes), (q, k, v), None, None, None,
-                  np.ascontiguousarray(out), tops, totals)
+    saved = Saved(options, sizes, seen, (q, k, v), None, None, None, np.ascontiguousarray(out), tops, totals)
     gradients: Any = pulled((d_out, d_lse), saved, whole=False)
     return gradients["q"], gradients["k"], gradients["v"]
