@@ -198,3 +198,35 @@ def test_a_backward_that_returns_no_dict_is_refused(gradients):
     f.backward(lambda d_out, saved: gradients)
     with pytest.raises(TypeError, match=f"the backward of <lambda> must return a dict of gradients by argument, got {type(gradients).__name__}"):
         grad(lambda x: f(x).sum())(np.ones(2))
+
+
+def test_gradients_that_are_given_away_are_handed_out_as_they_are_and_others_are_copied():
+    made = []
+
+    def twice(x):
+        return x * 2.0, None
+
+    def backward(d_out, saved):
+        made.append(d_out * 2.0)
+        return {"x": made[-1]}
+
+    giving, keeping = primitive(twice), primitive(twice)
+    giving.backward_giving(backward)
+    keeping.backward(backward)
+    d_out = np.ones(3)
+    for f, shared in ((giving, True), (keeping, False)):
+        _, pullback = vjp(f, np.ones(3))
+        first, second = pullback(d_out), pullback(d_out)
+        assert np.shares_memory(first, made[-2]) == shared and not np.shares_memory(first, second)
+        # What passes through another function is copied: reshape hands on what it gets.
+        _, pullback = vjp(lambda t: f(t["a"] + t["b"]) + f(t["a"].reshape(3)), {"a": np.ones(3), "b": np.ones(3)})
+        found = pullback(d_out)
+        np.testing.assert_array_equal(found["a"], np.full(3, 4.0))
+        np.testing.assert_array_equal(found["b"], np.full(3, 2.0))
+        assert not np.shares_memory(found["a"], found["b"])
+        x = Tensor(np.ones(3))
+        f(x).backward(d_out)
+        assert np.shares_memory(x.grad, made[-1]) == shared
+        f(x).backward(d_out)
+        np.testing.assert_array_equal(x.grad, np.full(3, 4.0))
+    np.testing.assert_array_equal(d_out, np.ones(3))

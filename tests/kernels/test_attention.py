@@ -201,6 +201,17 @@ def test_arrays_that_stand_oddly_in_memory(q_len):
         np.testing.assert_array_equal(p.but(q=other(p.q), k=other(p.k), v=other(p.v)).call(kernels.attention), want)
 
 
+@pytest.mark.parametrize("dim", [16, 20])
+def test_gradients_are_arrays_of_their_own(dim):
+    p = arrays(RNG(0), Sizes((2,), 2, 2, 49, 49, dim, dim), causal=True)
+    given = {"q": p.q, "k": p.k, "v": p.v, "bias": RNG(1).standard_normal((49, 49))}
+    out, pullback = vjp(lambda t: p.but(**t).call(kernels.attention), given)
+    found = [*pullback(out).values(), *pullback(out).values()]
+    assert all(x.flags.c_contiguous and x.flags.writeable for x in found)
+    others = [*found, *given.values(), out]
+    assert not any(np.shares_memory(x, y) for n, x in enumerate(found) for y in others[n + 1 :])
+
+
 def test_more_queries_than_keys():
     p = arrays(RNG(0), Sizes((2,), 2, 2, 90, 70, 8, 8), causal=True)
     (want, lse), d_want = gradients(definitions.attention_with_lse, p, 0)

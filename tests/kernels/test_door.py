@@ -143,6 +143,33 @@ def test_equal_tiles_of_a_pattern_are_stored_once():
     assert told.tiles.band.reshape(-1, 2).tolist() == [[-63, 0], [-35, 63], [29, 63]]
 
 
+def test_a_predicate_is_not_asked_about_tiles_out_of_reach():
+    asked = []
+
+    def see(i, j):
+        asked.append((i.max() - j.min(), j.max() - i.min()))
+        return i - j >= -200
+
+    q = np.zeros((1, 2, 512, 16), np.float32)
+    told = exact.seen_of(masks.Pattern(see), 100, 0, (1, 2, 512, 512), exact.sizes_of(q, q, q))
+    row, columns = told.tiles.row, told.tiles.entries[::2]
+    assert all((columns[row[r] : row[r + 1]] == np.arange(max(0, r - 2), r + 1)).all() for r in range(8))
+    assert max(far for far, _ in asked) < 100 + 2 * 64
+    assert max(ahead for _, ahead in asked) < 64
+
+
+@pytest.mark.parametrize("length", [64, 129, 200])
+@pytest.mark.parametrize("alone", [None, 0, 63, 64, 128, 199])
+def test_a_token_that_does_not_see_itself_is_found_in_the_list_of_tiles(length, alone):
+    if alone is not None:
+        length = max(length, alone + 1)
+    q = np.zeros((1, 2, length, 16), np.float32)
+    pattern = masks.per_head([masks.causal(), masks.Pattern(lambda i, j: (j <= i) & ~((i == alone) & (j == alone)))])
+    sizes = exact.sizes_of(q, q, q)
+    tiles = exact.seen_of(pattern, None, None, (1, 2, length, length), sizes).tiles
+    assert exact.all_see_themselves(tiles, length, sizes) == (alone is None)
+
+
 def test_on_tensors():
     x = RNG(3).standard_normal((2, 70, 16))
     t = Tensor(x)

@@ -44,7 +44,7 @@ class Trace:
         order = self.order([out.node for out, _ in pairs])
         outer = self.reaches_out(order) or any(isinstance(seed, Tensor) for _, seed in pairs)
         seeds = [(out.node, Tensor.of(seed, None) if outer and not isinstance(seed, Tensor) else seed) for out, seed in pairs]
-        found = walk(seeds, self.inputs, order=order, keep=keep or outer, graph=outer)
+        found, alone = walk(seeds, self.inputs, order=order, keep=keep or outer, graph=outer)
 
         def gradient(leaf: Any, given: Any) -> Any:
             if not isinstance(leaf, Tensor):
@@ -52,7 +52,7 @@ class Trace:
             g = None if leaf.node is None else found.get(leaf.node)
             if outer and g is not None:
                 return g
-            g = np.zeros(leaf.shape, leaf.dtype) if g is None else np.array(g)
+            g = np.zeros(leaf.shape, leaf.dtype) if g is None else g if leaf.node in alone else np.array(g)
             return g[()] if isinstance(given, np.generic) else g
 
         result = map_tree(gradient, self.entered, self.x)

@@ -76,8 +76,8 @@ def ancestry(roots: Sequence[Node], start: int = 0) -> list[Node]:
 
 
 def walk(seeds: Sequence[tuple[Node, Any]], targets: Iterable[Node], *, order: list[Node] | None = None,
-         keep: bool = False, graph: bool = False) -> dict[Node, Any]:
-    """Returns the gradient of each target that a seeded node depends on.
+         keep: bool = False, graph: bool = False) -> tuple[dict[Node, Any], set[Node]]:
+    """Returns the gradient of each target that a seeded node depends on, and the targets whose gradient nobody else holds.
 
     `seeds` are pairs of a node and the gradient to start with there. Each node is visited once, after all nodes that
     were computed from it, so that a diamond of n levels costs n visits. Unless `keep`, a node gives up its pullback,
@@ -101,15 +101,18 @@ def walk(seeds: Sequence[tuple[Node, Any]], targets: Iterable[Node], *, order: l
 
 
 def _walk_back(order: list[Node], sums: Sums, wanted: set[Node], useful: set[Node], *, keep: bool,
-               graph: bool) -> dict[Node, Any]:
+               graph: bool) -> tuple[dict[Node, Any], set[Node]]:
     found: dict[Node, Any] = {}
+    alone: set[Node] = set()
     while order:
         node = order.pop()
-        gradient = sums.pop(node)
+        gradient, owned = sums.pop(node)
         if gradient is None:
             continue
         if node in wanted:
             found[node] = gradient if gradient.dtype == node.dtype else gradient.astype(node.dtype)
+            if owned and node.pullback is None:  # a pullback may hand on what it gets, in whole or in part
+                alone.add(node)
         if node.pullback is None:
             continue
         if graph and node.result is not None:
@@ -119,4 +122,4 @@ def _walk_back(order: list[Node], sums: Sums, wanted: set[Node], useful: set[Nod
                 sums.add(parent, part)
         if not keep:
             node.pullback, node.parents, node.result = _spent, (), None
-    return found
+    return found, alone

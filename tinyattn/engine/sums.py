@@ -23,6 +23,15 @@ class Placed:
         self.parts = parts
 
 
+class Given:
+    """A gradient that has just been made and that nobody else holds: it may be added to in place, and handed out as it is."""
+
+    __slots__ = ("gradient",)
+
+    def __init__(self, gradient: Any) -> None:
+        self.gradient = gradient
+
+
 def add_at(total: Any, index: Any, part: Any) -> None:
     """Adds part to total[index] in place; where an index is repeated, all of its parts are added."""
     axes = index if isinstance(index, tuple) else (index,)
@@ -67,7 +76,8 @@ def fit(gradient: Any, node: Any) -> Any:
 class Sums:
     """The sum of the gradients that have arrived at each node so far.
 
-    A part may share memory with other arrays, so that the first sum is a new array; that one is then added to in place.
+    A part may share memory with other arrays, unless it was given away, so that the first sum is a new array; that one is
+    then added to in place.
     """
 
     def __init__(self, seeds: Iterable[tuple[Any, Any]]) -> None:
@@ -84,9 +94,12 @@ class Sums:
         elif type(part) is dict:  # gradients of single outputs, by their number; each output gives its own once
             self.totals.setdefault(node, {}).update(part)
         else:
-            part = fit(part, node)
+            given = type(part) is Given
+            part = fit(part.gradient if given else part, node)
             if node not in self.totals:
                 self.totals[node] = part
+                if given:
+                    self.owned.add(node)
             elif node in self.owned and type(part) is np.ndarray:
                 np.add(self.totals[node], part, out=self.totals[node])
             else:
@@ -105,7 +118,8 @@ class Sums:
         if type(total) is np.ndarray:
             self.owned.add(node)
 
-    def pop(self, node: Any) -> Any:
-        """Returns the node's sum and forgets it; None if nothing has arrived."""
+    def pop(self, node: Any) -> tuple[Any, bool]:
+        """Returns the node's sum, None if nothing has arrived, and whether nobody else holds it; forgets both."""
+        owned = node in self.owned
         self.owned.discard(node)
-        return self.totals.pop(node, None)
+        return self.totals.pop(node, None), owned

@@ -98,11 +98,11 @@ class Tensor(Methods, Operators):  # type: ignore[misc]
             raise RuntimeError("backward: this Tensor was computed under no_grad, there is no graph to walk")
         order = ancestry([self.node])
         leaves = [node for node in order if node.pullback is None]
-        found = walk([(self.node, seed)], leaves, order=order)
+        found, alone = walk([(self.node, seed)], leaves, order=order)
         before = [(node, node.grad) for node in found]
         try:
             for node, gradient in found.items():
-                node.grad = np.array(gradient) if node.grad is None else node.grad + gradient
+                node.grad = node.grad + gradient if node.grad is not None else gradient if node in alone else np.array(gradient)
         except BaseException:
             for node, gradient in before:
                 node.grad = gradient

@@ -42,7 +42,7 @@ def pull_through(body: Callable[..., Any], args: Sequence[Any], options: dict[st
         pairs = zip(out, g, strict=True) if isinstance(out, (tuple, list)) else [(out, g)]
         seeds = [(o.node, d) for o, d in pairs if d is not None and type(o) is tensor_kind() and o.node is not None]
         order = ancestry([node for node, _ in seeds], start)
-        found = walk(seeds, inputs, order=order, keep=graph, graph=graph)
+        found, _ = walk(seeds, inputs, order=order, keep=graph, graph=graph)
         return [found.get(node) for node in inputs]
 
     return pull

@@ -10,8 +10,7 @@ from tinyattn.kernels.exact.scores import add_row, distance_at, key_range, keys_
 from tinyattn.kernels.rules.tiles import call_rule, call_slopes, stand_at
 from tinyattn.kernels.tiles.flush import flush_small, restore
 from tinyattn.kernels.tiles.jit import compiled, inlined, reassociated
-from tinyattn.kernels.tiles.lanes import ROWS
-from tinyattn.kernels.tiles.product import product_add, product_set
+from tinyattn.kernels.tiles.product import product_add, product_add_within, product_set
 from tinyattn.kernels.tiles.seen import UNBOUNDED
 from tinyattn.kernels.tiles.threads import next_task
 from tinyattn.kernels.tiles.vector import (
@@ -75,7 +74,7 @@ def in_turn(counter, slots, splits, whole, sizes, rules, heads, row_at, entries,
         for task in range(slot, tasks, slots):
             kv_head = task // splits
             kv_at = kv_head * sizes.kv_rows
-            copy_at = (task % splits * sizes.batch * sizes.kv_heads + kv_head) * ((sizes.kv_rows + ROWS - 1) // ROWS * ROWS)
+            copy_at = (task % splits * sizes.batch * sizes.kv_heads + kv_head) * sizes.kv_len
             for unit in range(groups * count):
                 # Splits take the tiles in turn, forth and back, so that long and short ones are shared alike.
                 turn = unit % (2 * splits)
@@ -144,8 +143,8 @@ def in_turn(counter, slots, splits, whole, sizes, rules, heads, row_at, entries,
                         add_counted(p, c, table, table_at, keys, rows, width, positions)
                     score(p, head, kind, i0, j0, rows, keys, sizes, rules, tiles, mask, mask_at, bias, bias_at, distance)
                     column_exp(p, keys, width, shift, spare)
-                    product_add(d_v, (copy_at + j0) * value_width, value_width, micro, p, 0, width, 1, d_out_panels, width * micro,
-                                keys, value_width, rows, micro, -above, -below)
+                    product_add_within(d_v, (copy_at + j0) * value_width, value_width, d_out_tile, p, 0, width, 1, d_out_panels,
+                                       width * micro, keys, value_width, rows, micro, -above, -below)
                     product_set(d_s, 0, width, micro, v, v_at, value_width, 1, d_out_t, value_width * micro, keys, width,
                                 sizes.value_dim, micro, -above, -below)
                     if alone:
@@ -173,10 +172,10 @@ def in_turn(counter, slots, splits, whole, sizes, rules, heads, row_at, entries,
                     if positions and not counted:
                         for x in range(keys * width):
                             d_s[x] += d_raw[x]
-                    product_add(d_k, (copy_at + j0) * head_width, head_width, micro, d_s, 0, width, 1, q_panels, width * micro,
-                                keys, head_width, rows, micro, -above, -below)
+                    product_add_within(d_k, (copy_at + j0) * head_width, head_width, k_panels, d_s, 0, width, 1, q_panels,
+                                       width * micro, keys, head_width, rows, micro, -above, -below)
                     pack_rows(k_panels, sizes.kv_tile, k, k_at, head_width, keys, kind_of(1), micro)
-                    product_add(d_q_tile, 0, micro, width * micro, d_s, 0, 1, width, k_panels, sizes.kv_tile * micro, width,
+                    product_add(d_q_tile, 0, micro, width * micro, d_s, 0, 1, width, k_panels, sizes.kv_tile * micro, rows,
                                 head_width, keys, micro, below, above)
                 for i in range(rows):
                     low_delta[i] = scale

@@ -80,7 +80,7 @@ def in_turn(counter, sizes, rules, heads, row_at, entries, bands, tiles, mask, m
             exponentials(s, keys, width, top, total, a, value_width, micro, begun, shift, kept, part, none, spare)
             begun = True
             pack_rows(v_panels, sizes.kv_tile, v, (kv_at + j0) * value_width, value_width, keys, kind_of(1), micro)
-            product_add(a, 0, micro, width * micro, s, 0, 1, width, v_panels, sizes.kv_tile * micro, width, value_width, keys, micro,
+            product_add(a, 0, micro, width * micro, s, 0, 1, width, v_panels, sizes.kv_tile * micro, rows, value_width, keys, micro,
                         below, above)
         for i in range(rows):
             row = head * sizes.q_len + i0 + i

@@ -14,7 +14,7 @@ from tinyattn.kernels.exact.forward import forward
 from tinyattn.kernels.exact.scores import Rules
 from tinyattn.kernels.rules.tiles import SPARE, Compiled, arguments_of
 from tinyattn.kernels.tiles.lanes import ROWS
-from tinyattn.kernels.tiles.listed import Constant, Listed
+from tinyattn.kernels.tiles.listed import Listed, all_see_themselves
 from tinyattn.kernels.tiles.once import once
 from tinyattn.kernels.tiles.seen import Seen, seen_edges, seen_of
 from tinyattn.kernels.tiles.storage import Sizes, all_finite, nothing, padded, places, rounded_up, rows_of, sizes_of
@@ -81,17 +81,17 @@ def filled(q: Array, k: Array, v: Array, sizes: Sizes) -> tuple[Array, Array, Ar
             padded(v, sizes.kv_rows, sizes.value_width))
 
 
-def blank_hidden(q: Array, k: Array, v: Array, options: Options, full: tuple[int, ...]) -> tuple[Array, Array, Array]:
+def blank_hidden(q: Array, k: Array, v: Array, options: Options, full: tuple[int, ...],
+                 seen: Seen | None = None) -> tuple[Array, Array, Array]:
     """Returns q, k, v with 0 in every query that sees no key and every key or value that no query of its head sees.
 
     A hidden slot may hold NaN or inf, and 0 * NaN is NaN in a product. What is finite needs no blanking, and a sum
-    tells: it is the only pass over the arrays, and only where something can be hidden.
+    tells: it is the only pass over the arrays, and only where something can be hidden. What is `seen` may say that nothing is.
     """
     if full[-2] <= full[-1] and options.mask is None:
         return q, k, v
-    if full[-2] == full[-1] and isinstance(options.mask, Constant) and options.mask.sees_itself(full[-1]):
-        return q, k, v
-    if all_finite(q, k, v):
+    listed = isinstance(options.mask, Pattern) and full[-2] == full[-1]
+    if (seen and listed and all_see_themselves(seen.tiles, full[-1], sizes_of(q, k, v))) or all_finite(q, k, v):
         return q, k, v
     sees, used = seen_edges(options.mask, options.left, options.right, full, k.shape[-3])
     return np.where(sees[..., None], q, 0), np.where(used[..., None], k, 0), np.where(used[..., None], v, 0)
@@ -109,10 +109,10 @@ def attention_with_lse(q: Array, k: Array, v: Array, bias: Array | None, distanc
     """
     full = (*q.shape[:-1], k.shape[-2])
     sizes = sizes_of(q, k, v)
-    q, k, v = blank_hidden(q, k, v, options, full)
     if few(sizes) and options.rule is None and table is None:
-        return decoded(q, k, v, bias, distance, sinks, options, full, sizes)
+        return decoded(*blank_hidden(q, k, v, options, full), bias, distance, sinks, options, full, sizes)
     seen = seen_of(options.mask, options.left, options.right, full, sizes)
+    q, k, v = blank_hidden(q, k, v, options, full, seen)
     counts = np.empty(0 if table is None else (*full[:-1], 3))
     out, lse, tops, totals = tiled((q, k, v), bias, distance, sinks, options, seen, full, sizes, values, table, counts)
     return (out, lse), Saved(options, sizes, seen, (q, k, v), bias, distance, sinks, out, tops, totals, values, table, counts)
@@ -174,7 +174,7 @@ def decoded(q: Array, k: Array, v: Array, bias: Array | None, distance: Array | 
     return (out, lse), Saved(options, sizes, seen, (q, k, v), bias, distance, sinks, out, None, None)
 
 
-@attention_with_lse.backward
+@attention_with_lse.backward_giving
 def _(d_outs: tuple[Array, Array], saved: Saved) -> dict[str, Array | None]:
     return pulled(d_outs, saved, whole=True)
 
@@ -202,7 +202,7 @@ def pulled(d_outs: tuple[Array, Array], saved: Saved, whole: bool) -> dict[str, 
     d_bias = np.zeros((slots, arrays[LISTS + 2].size if learned else 0), dtype)
     d_distance = np.zeros((slots, arrays[LISTS + 4].size if learned else 0), dtype)
     d_q, delta = np.empty((*full[:-1], sizes.head_dim), dtype), np.empty(full[:-1], dtype)
-    d_k, d_v = (np.zeros((splits, *lead, sizes.kv_heads, rounded_up(sizes.kv_rows, ROWS), width), dtype)
+    d_k, d_v = (np.zeros((splits, *lead, sizes.kv_heads, sizes.kv_len, width), dtype)
                 for width in (sizes.head_width, sizes.value_width))
     run(backward, slots, 3 * work(sizes), slots, splits, whole, sizes, rules, *arrays, options.scale,
         *arguments_of(options.rule, saved.values, dtype, backward=True), d_values.reshape(-1), 0 if copies == 1 else d_values.shape[1],
@@ -210,9 +210,8 @@ def pulled(d_outs: tuple[Array, Array], saved: Saved, whole: bool) -> dict[str, 
         out.reshape(-1), tops.reshape(-1), totals.reshape(-1), padded(d_out, sizes.q_len, sizes.value_width),
         padded(d_lse[..., None], sizes.q_len, 1), d_q.reshape(-1), d_k.reshape(-1),
         d_v.reshape(-1), delta.reshape(-1), d_bias.reshape(-1), d_bias.shape[1], d_distance.reshape(-1), d_distance.shape[1])
-    # Rows after the last key hold what micro tiles write past it, perhaps NaN: they are cut off before the sum.
-    d_k, d_v = d_k[..., : sizes.kv_len, : sizes.head_dim], d_v[..., : sizes.kv_len, : sizes.value_dim]
-    d_k, d_v = (x[0] if splits == 1 else x.sum(axis=0) for x in (d_k, d_v))
+    d_k, d_v = d_k[..., : sizes.head_dim], d_v[..., : sizes.value_dim]
+    d_k, d_v = (np.ascontiguousarray(x[0]) if splits == 1 else x.sum(axis=0) for x in (d_k, d_v))
     gradients: dict[str, Array | None] = {"q": d_q, "k": d_k, "v": d_v}
     if saved.sinks is not None:
         shift = np.where(np.isneginf(tops), dtype.type(0), tops)
@@ -239,11 +238,11 @@ def part_gradients(q: Array, k: Array, v: Array, out: Array, lse: Array, d_out: 
     """
     full = (*q.shape[:-1], k.shape[-2])
     sizes = sizes_of(q, k, v)
-    q, k, v = blank_hidden(q, k, v, options, full)
+    seen = seen_of(options.mask, options.left, options.right, full, sizes)
+    q, k, v = blank_hidden(q, k, v, options, full, seen)
     tops = np.ascontiguousarray(lse, q.dtype)
     with np.errstate(invalid="ignore"):
         totals = np.where(np.isneginf(lse), 0.0, np.exp(lse - tops))
-    saved = Saved(options, sizes, seen_of(options.mask, options.left, options.right, full, sizes), (q, k, v), None, None, None,
-                  np.ascontiguousarray(out), tops, totals)
+    saved = Saved(options, sizes, seen, (q, k, v), None, None, None, np.ascontiguousarray(out), tops, totals)
     gradients: Any = pulled((d_out, d_lse), saved, whole=False)
     return gradients["q"], gradients["k"], gradients["v"]

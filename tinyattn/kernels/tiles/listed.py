@@ -45,35 +45,29 @@ def all_tiles() -> Listed:
 class Constant(Pattern):
     """A pattern that is made of numbers alone and never changes, so that its tiles are listed once and kept with it."""
 
-    __slots__ = ("lists", "reflexive")
+    __slots__ = ("lists",)
 
     def __init__(self, pattern: Pattern) -> None:
         super().__init__(pattern.see, corners=pattern.corners, text=pattern.text, weight=pattern.weight)
         self.lists: dict[tuple[Any, ...], Listed] = {}
-        self.reflexive: dict[int, bool] = {}
-
-    def sees_itself(self, length: int) -> bool:
-        """Returns whether every token of a text sees itself: then no query and no key of the text is without a partner."""
-        if length not in self.reflexive:
-            places = np.arange(length)[:, None]
-            self.reflexive[length] = bool(np.all(self.see(places, places)))
-        return self.reflexive[length]
 
 
-def listed(pattern: Pattern, full: tuple[int, ...], sizes: Sizes) -> Listed:
-    """Returns the tiles of a pattern, of one that is constant those that are kept with it."""
+def listed(pattern: Pattern, left: int, right: int, full: tuple[int, ...], sizes: Sizes) -> Listed:
+    """Returns the tiles of a pattern, of one that is constant those that are kept with it.
+
+    A tile is left out where no query p may see a key from p - left to p + right, which the pattern is then not asked about.
+    """
     if not isinstance(pattern, Constant):
-        return found(pattern, full, sizes)
-    key = (full, sizes.q_tile, sizes.kv_tile)
+        return found(pattern, left, right, full, sizes)
+    key = (left, right, full, sizes.q_tile, sizes.kv_tile)
     if key not in pattern.lists:
         if len(pattern.lists) >= KEPT:
             pattern.lists.clear()
-            pattern.reflexive.clear()
-        pattern.lists[key] = found(pattern, full, sizes)
+        pattern.lists[key] = found(pattern, left, right, full, sizes)
     return pattern.lists[key]
 
 
-def found(pattern: Pattern, full: tuple[int, ...], sizes: Sizes) -> Listed:
+def found(pattern: Pattern, left: int, right: int, full: tuple[int, ...], sizes: Sizes) -> Listed:
     """Returns the tiles of a pattern; only those that may be cut are evaluated pair by pair, and equal ones are stored once."""
     q_len, kv_len = full[-2:]
     q_blocks, kv_blocks = -(-q_len // sizes.q_tile), -(-kv_len // sizes.kv_tile)
@@ -84,7 +78,7 @@ def found(pattern: Pattern, full: tuple[int, ...], sizes: Sizes) -> Listed:
     strip = max(1, TOGETHER // max(kv_blocks, 1))
     for first in range(0, max(q_blocks, 1), strip):
         rows = np.arange(first, min(q_blocks, first + strip))
-        some, every = corners_of(pattern, rows, q_len, kv_len, sizes)
+        some, every = corners_of(pattern, left, right, rows, q_len, kv_len, sizes)
         lead = np.broadcast_shapes(some.shape, every.shape, (len(rows), kv_blocks))[:-2]
         check_broadcast("mask", (*lead, q_len, kv_len), full)
         shape = (math.prod(lead), len(rows), kv_blocks)
@@ -108,12 +102,31 @@ def found(pattern: Pattern, full: tuple[int, ...], sizes: Sizes) -> Listed:
                   bands.reshape(-1), pairs.reshape(-1))
 
 
-def corners_of(pattern: Pattern, rows: Array, q_len: int, kv_len: int, sizes: Sizes) -> tuple[Array, Array]:
-    """Returns what a pattern says of some rows of tiles: whether some pair of each is visible, and whether every pair is."""
-    i0, j0 = rows[:, None] * sizes.q_tile, np.arange(0, kv_len, sizes.kv_tile)[None]
-    i1, j1 = np.minimum(i0 + sizes.q_tile, q_len) - 1, np.minimum(j0 + sizes.kv_tile, kv_len) - 1
-    some, every = pattern.corners(i0 + kv_len - q_len, i1 + kv_len - q_len, j0, j1)
-    return np.asarray(some), np.asarray(every)
+def corners_of(pattern: Pattern, left: int, right: int, rows: Array, q_len: int, kv_len: int,
+               sizes: Sizes) -> tuple[Array, Array]:
+    """Returns what a pattern says of some rows of tiles: whether some pair of each is visible, and whether every pair is.
+
+    Tiles that no query reaches by its position have neither.
+    """
+    first, j0 = rows[:, None] * sizes.q_tile, np.arange(0, kv_len, sizes.kv_tile)[None]
+    last, j1 = np.minimum(first + sizes.q_tile, q_len) - 1, np.minimum(j0 + sizes.kv_tile, kv_len) - 1
+    i0, i1 = first + (kv_len - q_len), last + (kv_len - q_len)
+    some, every = pattern.corners(i0, i1, j0, j1)
+    reached = (j1 >= i0 - left) & (j0 <= i1 + right)
+    return some & reached, every & reached
+
+
+def all_see_themselves(tiles: Listed, length: int, sizes: Sizes) -> bool:
+    """Returns whether the tiles show that every token of a text sees itself: then no query and no key is without a partner."""
+    count, side = -(-length // sizes.kv_tile), sizes.kv_tile
+    if side != sizes.q_tile or not count:
+        return False
+    columns, kinds = tiles.entries.reshape(-1, 2).T
+    rows = np.repeat(np.arange(len(tiles.row) - 1) % count, np.diff(tiles.row))
+    # How many tokens see themselves in a tile of each kind; the last number is that of a tile that all see whole.
+    seen = np.append(tiles.pairs.reshape(-1, side, side).diagonal(axis1=1, axis2=2).sum(axis=1), side)
+    own = rows == columns
+    return bool(own.sum() == len(tiles.row) - 1 and np.all(seen[kinds[own]] >= np.minimum(side, length - side * rows[own])))
 
 
 def cut_tiles(pattern: Pattern, cut: Array, rows: Array, lead: tuple[int, ...], full: tuple[int, ...],

@@ -107,6 +107,26 @@ def product_add(c, c_at, ldc, c_panel, a, a_at, a_row, a_col, b, b_panel, rows, 
 
 
 @inlined
+def product_add_within(c, c_at, ldc, spare, a, a_at, a_row, a_col, b, b_panel, rows, columns, depth, micro_columns, below, above):  # type: ignore[no-untyped-def]
+    """C += A B, as `product_add` on C whose panels stand side by side, and no row after the last is written to.
+
+    A micro tile that reaches beyond is computed in `spare`, and the rows that there are are added to C.
+    """
+    whole = rows // ROWS * ROWS
+    product_add(c, c_at, ldc, micro_columns, a, a_at, a_row, a_col, b, b_panel, whole, columns, depth, micro_columns, below, above)
+    if whole == rows:
+        return
+    start, stop = max(0, whole + below), min(depth, rows + above)
+    for column in range(0, columns, micro_columns):
+        micro_set(spare, 0, micro_columns, a, a_at + whole * a_row + start * a_col, a_row, a_col, b,
+                  column // micro_columns * b_panel + start * micro_columns, micro_columns, stop - start)
+        for row in range(rows - whole):
+            into, out_of = np.uintp(c_at + (whole + row) * ldc + column), np.uintp(row * micro_columns)
+            for x in range(np.uintp(micro_columns)):
+                c[into + x] += spare[out_of + x]
+
+
+@inlined
 def product_set(c, c_at, ldc, c_panel, a, a_at, a_row, a_col, b, b_panel, rows, columns, depth, micro_columns, below, above):  # type: ignore[no-untyped-def]
     """C = A B, as `product_add`; of row r of C only the columns r + below to r + above are needed, and others may be left.
 

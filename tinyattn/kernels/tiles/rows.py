@@ -64,7 +64,7 @@ def turned(x: Array, positions: Array, base: float, interleaved: bool) -> tuple[
     return turn(x, positions, base, interleaved, 1), (positions, base, interleaved)
 
 
-@turned.backward
+@turned.backward_giving
 def _(d_out: Array, saved: Any) -> dict[str, Array]:
     positions, base, interleaved = saved
     return {"x": turn(d_out, positions, base, interleaved, -1)}
@@ -98,7 +98,7 @@ def merged(out_a: Array, lse_a: Array, out_b: Array, lse_b: Array) -> tuple[Part
     return (out, lse), (out_a, out_b, out, share_a, share_b)
 
 
-@merged.backward
+@merged.backward_giving
 def _(d_outs: Partial, saved: Any) -> dict[str, Array]:
     # lse = log(exp(lse_a) + exp(lse_b)), whose slopes are the shares; a share's slope in its own lse is share (out_a - out).
     (d_out, d_lse), (out_a, out_b, out, share_a, share_b) = d_outs, saved
@@ -130,7 +130,7 @@ def placed(x: Array, rows: Array, y: Array) -> tuple[Array, Any]:
     return with_rows(x, rows, by_head(y)), rows
 
 
-@placed.backward
+@placed.backward_giving
 def _(d_out: Array, rows: Any) -> dict[str, Array]:
     return {"x": with_rows(d_out, rows, np.zeros((math.prod(d_out.shape[:-2]), 1, 1), d_out.dtype)), "y": d_out[..., rows, :]}
 
@@ -170,7 +170,7 @@ def blended(gates: Array, a: Array, b: Array, c: Array) -> tuple[Array, Any]:
     return out, (gates, a, b, c)
 
 
-@blended.backward
+@blended.backward_giving
 def _(d_out: Array, saved: Any) -> dict[str, Array]:
     gates, *parts = saved
     names, d_gates = ("a", "b", "c"), np.empty(gates.shape, gates.dtype)

@@ -33,7 +33,7 @@ def sides_of(window: Window | None) -> tuple[int | None, int | None]:
 def seen_of(mask: Array | Pattern | None, left: int | None, right: int | None, full: tuple[int, ...], sizes: Sizes) -> Seen:
     """Returns a call's mask, causality and window as the kernels read them."""
     low, high = (UNBOUNDED if side is None else side for side in (left, right))
-    tiles = listed(mask, full, sizes) if isinstance(mask, Pattern) else all_tiles()
+    tiles = listed(mask, low, high, full, sizes) if isinstance(mask, Pattern) else all_tiles()
     shown = places(mask.view(np.uint8), full) if isinstance(mask, np.ndarray) else nothing(np.uint8)
     return Seen(low, high, tiles, shown)
 
