@@ -48,10 +48,11 @@ def fastest(definition: F, plain: Callable[..., Any] | None = None, worth: Calla
     @wraps(definition)
     def best(*arrays: Any, **options: Any) -> Any:
         first, read = (tuple(getattr(arrays[at] if at < len(arrays) else options.get(names[at]), "shape", ())) for at in (0, keys))
-        if options.get("score") is not None and (trace := kernel("rules.tracer.check")) is not None:
-            trace(options["score"])
         compiled = kernel(name) if enough(first, read) else None
         if compiled is None:
+            # A kernel traces its rule itself; what it would refuse is refused here too, so that no size of a call decides.
+            if options.get("score") is not None and (trace := kernel("rules.tracer.check")) is not None:
+                trace(options["score"])
             return (small if options.keys() <= known else definition)(*arrays, **options)
         from tinyattn.engine.primitive import walking
         from tinyattn.twice import walked

@@ -8,6 +8,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
+import tinyattn
 from tinyattn import definitions, kernels, vjp
 from tinyattn.kernels.exact.primitive import few
 from tinyattn.kernels.rules import native, tiles
@@ -106,3 +107,15 @@ def test_a_number_per_pair_is_not_copied_for_every_task(shape, most):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < most * parameter.nbytes
+
+
+def test_a_rule_is_traced_once_per_call():
+    calls = []
+
+    def rule(s, i, j):
+        calls.append(s)
+        return s - abs(i - j) * 0.1
+
+    x = np.ones((2, 64, 32), np.float32)
+    tinyattn.attention(x, x, x, score=rule)
+    assert len(calls) == 1
