@@ -91,6 +91,14 @@ def test_a_state_can_be_handed_over_at_any_cut(kind, cut):
     close((np.concatenate((first, second), axis=-2), end), (out, last))
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_token_of_wide_values_is_folded_as_the_recurrence_does(dtype):
+    q, k = RNG(0).standard_normal((2, 3, 2, 5)).astype(dtype)
+    v, state = (RNG(1).standard_normal((3, n, 301)).astype(dtype) for n in (2, 5))  # several micro tiles at once, one by one, and a rest
+    options = {"log_decay": np.full(3, -0.5, dtype), "initial_state": state, "return_state": True}
+    close(kernels.retention(q, k, v, **options), definitions.retention_recurrent(q, k, v, **options), dtype)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_step_after_step_is_the_chunk(kind):
     p = drawn(kind, 70)

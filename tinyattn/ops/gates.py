@@ -19,7 +19,7 @@ def shaped(name: str, gate: Any, shape: tuple[int, ...], dtype: Any) -> Array:
 def check_gate(name: str, gate: Any, shape: tuple[int, ...], dtype: Any) -> Array:
     """Returns a gate of exactly this shape in the compute dtype; ValueError for one that is not finite."""
     checked = shaped(name, gate, shape, dtype)
-    if not np.all(np.isfinite(checked)):
+    if not np.isfinite(checked).all():
         raise ValueError(f"{name}: expected finite numbers, got NaN or inf")
     return checked
 
@@ -43,9 +43,9 @@ def check_log_decay(log_decay: Any, shape: tuple[int, ...], dtype: Any) -> Array
 def check_log_share(name: str, logs: Any, shape: tuple[int, ...], dtype: Any) -> Array:
     """Returns logs of shares of at most 1, of exactly this shape; -inf is a share of 0."""
     checked = shaped(name, logs, shape, dtype)
-    if np.any(np.isnan(checked)):
-        raise ValueError(f"{name}: expected numbers of at most 0, got NaN")
-    if np.any(checked > 0):
+    if not (checked <= 0).all():
+        if np.any(np.isnan(checked)):
+            raise ValueError(f"{name}: expected numbers of at most 0, got NaN")
         raise ValueError(f"{name}: expected numbers of at most 0, as {'a decay' if name == 'log_decay' else 'a gate'} is at most 1")
     return checked
 

@@ -66,6 +66,8 @@ def shapes(signature: str, *, per_token: Mapping[str, str] = MappingProxyType({}
         options_of = by_name(mechanism)
         known = options_of.keys() - set(names)
         plain = {name: CHECKS[kind] for name, kind in options_of.items() if kind in CHECKS}
+        # Shapes and dtypes of the last call that fitted: a decoding step often has the same, and comparing takes a fifth of checking.
+        fitting: list[tuple[tuple[int, ...], Any]] = []
 
         def shown() -> str:
             heads = ["" if name in shared else "heads, " if core[0] == cores[0][0] else "kv_heads, "
@@ -76,6 +78,7 @@ def shapes(signature: str, *, per_token: Mapping[str, str] = MappingProxyType({}
 
         @wraps(mechanism)
         def checked(*arrays: Any, **options: Any) -> Any:
+            nonlocal fitting
             if len(arrays) > by_place:
                 raise TypeError(f"{called}: everything after {', '.join(names[:by_place])} is given by name")
             if len(arrays) < len(names):
@@ -89,7 +92,9 @@ def shapes(signature: str, *, per_token: Mapping[str, str] = MappingProxyType({}
                 if name in options:
                     check(name, options[name])
             given = [floating(name, array) for name, array in zip(names, arrays, strict=True)]
-            check_dtypes(names, given)
+            kinds = [(array.shape, array.dtype) for array in given]
+            if kinds != fitting:
+                check_dtypes(names, given)
             single = given[0].ndim == len(cores[0])
             if single and all(array.ndim == len(core) for array, core in zip(given, cores, strict=True)):
                 given = [array[None] for array in given]
@@ -99,7 +104,9 @@ def shapes(signature: str, *, per_token: Mapping[str, str] = MappingProxyType({}
             elif shared:
                 given = [np.expand_dims(array, -3) if name in shared and array.ndim > 1 else array
                          for name, array in zip(names, given, strict=True)]
-            check_axes(names, given, cores, shown)
+            if kinds != fitting:
+                check_axes(names, given, cores, shown)
+                fitting = kinds
             stored = given[0].dtype
             half = is_half(stored)
             if half:

@@ -140,8 +140,8 @@ CASES = (
     Case("log_linear_attention", {}, lambda q, k, v: gated("log_decay")(q, k, v) | {
         "level_scales": sigmoid(q[..., :1] + np.zeros(1 + (q.shape[-2] - 1).bit_length(), q.dtype))}, products=4, defined=256),
     Case("cosformer", {"causal": True, "max_length": LONG}, products=7),
-    # 16 channels have 1 + 16 + 16 x 16 features, so that the state has 273 rows in place of 64.
-    Case("based", {"causal": True}, lambda q, k, v: {"q": q[..., :16], "k": k[..., :16], "v": v}, products=9.8),
+    # 16 channels have 1 + 16 + 16 x 17 / 2 features, so that the state has 153 rows in place of 64; scores are products of channels.
+    Case("based", {"causal": True}, lambda q, k, v: {"q": q[..., :16], "k": k[..., :16], "v": v}, products=6.0),
     # 128 features take twice the products with the state (4) and with each other (2), and to be made (4); the values take 1.
     Case("performer", {"causal": True}, directions, products=11),
     # A solution per token takes 2 / 3 of 64 x 64 x 64 multiply-adds, as 21 products do; the sums and what reads them take 5.

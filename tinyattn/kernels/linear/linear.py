@@ -51,7 +51,7 @@ def by_feature(q: Array, k: Array, v: Array, feature: int, waves: Array, width: 
     The last query and the last key stand at the last of the waves (2, positions), which only COSINE reads.
     """
     # Whose errors name the shapes of the features, as those of the definitions do.
-    asks, like = (np.broadcast_to(np.zeros(1, k.dtype), (*x.shape[:-1], width)) for x in (q, k))
+    asks, like = (x if x.shape[-1] == width else np.broadcast_to(np.zeros(1, k.dtype), (*x.shape[:-1], width)) for x in (q, k))
     total = np.zeros(0, k.dtype)
     if normalize:
         state, total = check_pair(initial_state, like, v)

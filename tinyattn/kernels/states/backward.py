@@ -36,7 +36,7 @@ def fill_states(states, totals, starts, head, initial, initial_total, x, x_rows,
 
     Returns how many chunks there are.
     """
-    chunk, head_width, value_width, micro = sizes.chunk, sizes.head_width, sizes.value_width, sizes.micro_columns
+    chunk, head_width, value_width, micro = sizes.kv_tile, sizes.head_width, sizes.value_width, sizes.micro_columns
     one, size, count, start = keys.dtype.type(1), head_width * value_width, 0, 0
     load_state(states[:size], head_width, initial, head * sizes.head_dim * sizes.value_dim, sizes.head_dim, sizes.value_dim, micro)
     for d in range(sizes.head_dim if initial_total.size else 0):
@@ -77,7 +77,7 @@ def backward(counter, sizes, scale, feature, waves, q, q_at, q_step, k, k_at, k_
     total weights, dO is divided by them too, and what comes by them is added to dM, dQ, dK and the gradient of the sum of keys.
     """
     number = q.dtype.type
-    chunk, head_width, value_width, micro = sizes.chunk, sizes.head_width, sizes.value_width, sizes.micro_columns
+    chunk, head_width, value_width, micro = sizes.kv_tile, sizes.head_width, sizes.value_width, sizes.micro_columns
     fades, corrects, normalizes = decay.size > 0, beta.size > 0, initial_total.size > 0
     one, size, dim = number(1), head_width * value_width, mapped_dim(sizes.head_dim, feature)
     since, until, strength = np.ones(chunk, q.dtype), np.ones(chunk, q.dtype), np.zeros(chunk, q.dtype)

@@ -30,7 +30,7 @@ from tinyattn.kernels.tiles.vector import pack_rows, put_row, transpose_rows
 def fill_channel_states(states, starts, head, initial, x, x_rows, keys, faded, decay, since, until, within, ahead, inverse, shift,
                         spare, k, k_at, k_step, v, v_at, v_step, log_decay, sizes):
     """Fills states with the state before each chunk and starts with the chunk's first token; returns how many chunks there are."""
-    chunk, head_width, value_width, micro = sizes.chunk, sizes.head_width, sizes.value_width, sizes.micro_columns
+    chunk, head_width, value_width, micro = sizes.kv_tile, sizes.head_width, sizes.value_width, sizes.micro_columns
     one, size, count, start = keys.dtype.type(1), head_width * value_width, 0, 0
     load_state(states[:size], head_width, initial, head * sizes.head_dim * sizes.value_dim, sizes.head_dim, sizes.value_dim, micro)
     while start < sizes.kv_len:
@@ -63,7 +63,7 @@ def channel_backward(counter, sizes, scale, q, q_at, q_step, k, k_at, k_step, v,
     upwards over the blocks dQ gains dM times the keys kept until there, downwards the kept keys gain dM^T times the queries.
     """
     number = q.dtype.type
-    chunk, head_width, value_width, micro = sizes.chunk, sizes.head_width, sizes.value_width, sizes.micro_columns
+    chunk, head_width, value_width, micro = sizes.kv_tile, sizes.head_width, sizes.value_width, sizes.micro_columns
     wide, tall, one, size = chunk * head_width, chunk * value_width, number(1), head_width * value_width
     decay, since, until, within, ahead, inverse = (np.zeros(wide, q.dtype), np.zeros(wide, q.dtype), np.zeros(wide, q.dtype),
                                                    np.zeros(wide, q.dtype), np.zeros(wide, q.dtype), np.zeros(wide, q.dtype))

@@ -28,7 +28,7 @@ def channel_forward(counter, sizes, scale, q, q_at, q_step, k, k_at, k_step, v, 
     O = (Q since) S + M V and S' = diag(total) S + (K until)^T V, M_ij = sum_d q_id k_jd times the decays between.
     """
     number = q.dtype.type
-    chunk, head_width, value_width, micro = sizes.chunk, sizes.head_width, sizes.value_width, sizes.micro_columns
+    chunk, head_width, value_width, micro = sizes.kv_tile, sizes.head_width, sizes.value_width, sizes.micro_columns
     wide, tall, one = chunk * head_width, chunk * value_width, number(1)
     decay, since, until, within, ahead, inverse = (np.zeros(wide, q.dtype), np.zeros(wide, q.dtype), np.zeros(wide, q.dtype),
                                                    np.zeros(wide, q.dtype), np.zeros(wide, q.dtype), np.zeros(wide, q.dtype))

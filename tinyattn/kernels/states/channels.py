@@ -47,7 +47,8 @@ def fill_channels(decay, since, until, within, ahead, inverse, log_decay, at, ro
     `inverse` then; else `within` and `ahead`, since the start and until the end of a token's block.
     """
     width, last = sizes.head_width, (rows - 1) * sizes.head_width
-    load_rows(decay, width, sizes.chunk, log_decay, at, sizes.head_dim, rows, sizes.head_dim, decay.dtype.type(1), sizes.micro_columns)
+    load_rows(decay, width, sizes.kv_tile, log_decay, at, sizes.head_dim, rows, sizes.head_dim, decay.dtype.type(1),
+              sizes.micro_columns)
     column_exp(decay, rows, width, shift, spare)
     for x in range(width):
         since[x] = within[x] = decay[x]
@@ -131,7 +132,7 @@ def block_scores(scores, queries, keys, decay, key, ones, start, rows, chunk, wi
 @inlined
 def channel_scores(scores, queries, recent, kept, kept_t, keys, decay, key, ones, start, rows, sizes):
     """Fills the rows of scores of one block: `recent` are the queries faded since its start, `kept` the earlier keys until there."""
-    chunk, width, micro = sizes.chunk, sizes.head_width, sizes.micro_columns
+    chunk, width, micro = sizes.kv_tile, sizes.head_width, sizes.micro_columns
     if start:
         reach = (start + micro - 1) // micro * micro
         transpose_rows(kept_t, reach, kept, 0, width, start, kept.dtype.type(1), sizes.lanes, micro)
@@ -151,6 +152,6 @@ def keep_below(scores, ones, ahead, rows, chunk, micro):
 @inlined
 def whole_scores(scores, recent, kept_t, ones, rows, sizes):
     """Fills scores on and below the diagonal: `recent` are the queries faded since the start, kept_t the divided keys, turned."""
-    chunk, width, micro = sizes.chunk, sizes.head_width, sizes.micro_columns
+    chunk, width, micro = sizes.kv_tile, sizes.head_width, sizes.micro_columns
     product_set(scores, 0, chunk, micro, recent, 0, width, 1, kept_t, width * micro, rows, rows, sizes.head_dim, micro, -chunk, 0)
     keep_below(scores, ones, 1, rows, chunk, micro)

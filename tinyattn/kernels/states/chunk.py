@@ -11,13 +11,13 @@ from tinyattn.kernels.tiles.product import product_add, product_set
 def end_of_chunk(start, sizes):
     """Returns where the chunk ends that begins at a key: the first token that has a query begins a chunk too."""
     first = sizes.kv_len - sizes.q_len
-    return min(start + sizes.chunk, first if start < first else sizes.kv_len)
+    return min(start + sizes.kv_tile, first if start < first else sizes.kv_len)
 
 
 @inlined
 def read_state(tile, queries, state, rows, sizes):
     """Fills the tile with Q S."""
-    chunk, head_width, value_width, micro = sizes.chunk, sizes.head_width, sizes.value_width, sizes.micro_columns
+    chunk, head_width, value_width, micro = sizes.kv_tile, sizes.head_width, sizes.value_width, sizes.micro_columns
     product_set(tile, 0, value_width, micro, queries, 0, head_width, 1, state, head_width * micro, rows, value_width, sizes.head_dim,
                 micro, -chunk - value_width, chunk + value_width)
 
@@ -25,14 +25,14 @@ def read_state(tile, queries, state, rows, sizes):
 @inlined
 def read_tokens(tile, scores, x, rows, sizes):
     """Adds M X to the tile, with the scores M on and below the diagonal and X in panels."""
-    chunk, value_width, micro = sizes.chunk, sizes.value_width, sizes.micro_columns
+    chunk, value_width, micro = sizes.kv_tile, sizes.value_width, sizes.micro_columns
     product_add(tile, 0, value_width, micro, scores, 0, chunk, 1, x, chunk * micro, rows, value_width, rows, micro, -chunk, 0)
 
 
 @inlined
 def add_tokens(state, keys, x, rows, sizes):
     """Adds K^T X to the state."""
-    chunk, head_width, micro = sizes.chunk, sizes.head_width, sizes.micro_columns
+    chunk, head_width, micro = sizes.kv_tile, sizes.head_width, sizes.micro_columns
     product_add(state, 0, micro, head_width * micro, keys, 0, 1, head_width, x, chunk * micro, head_width, sizes.value_width, rows,
                 micro, -chunk - head_width, chunk)
 
@@ -40,7 +40,7 @@ def add_tokens(state, keys, x, rows, sizes):
 @inlined
 def through_reads(d_scores, d_queries, d_tile, x_t, state_t, rows, sizes):
     """Fills the gradients of what was read: dO X^T of the scores, on and below the diagonal, and dO S^T of the queries."""
-    chunk, head_width, value_width, micro = sizes.chunk, sizes.head_width, sizes.value_width, sizes.micro_columns
+    chunk, head_width, value_width, micro = sizes.kv_tile, sizes.head_width, sizes.value_width, sizes.micro_columns
     everywhere = chunk + head_width + value_width
     product_set(d_scores, 0, chunk, micro, d_tile, 0, value_width, 1, x_t, value_width * micro, rows, rows, sizes.value_dim, micro,
                 -chunk, 0)
@@ -52,7 +52,7 @@ def through_reads(d_scores, d_queries, d_tile, x_t, state_t, rows, sizes):
 def through_state(d_keys, x_rows, d_state_t, rows, sizes):
     """Fills the gradient of the keys by the state, X dS^T."""
     head_width, value_width, micro = sizes.head_width, sizes.value_width, sizes.micro_columns
-    everywhere = sizes.chunk + head_width + value_width
+    everywhere = sizes.kv_tile + head_width + value_width
     product_set(d_keys, 0, head_width, micro, x_rows, 0, value_width, 1, d_state_t, value_width * micro, rows, head_width,
                 sizes.value_dim, micro, -everywhere, everywhere)
 
@@ -60,7 +60,7 @@ def through_state(d_keys, x_rows, d_state_t, rows, sizes):
 @inlined
 def through_keys(d_x, keys, d_state, rows, sizes):
     """Fills the panels d_x with the gradient of X by the state, K dS."""
-    chunk, head_width, value_width, micro = sizes.chunk, sizes.head_width, sizes.value_width, sizes.micro_columns
+    chunk, head_width, value_width, micro = sizes.kv_tile, sizes.head_width, sizes.value_width, sizes.micro_columns
     everywhere = chunk + head_width + value_width
     product_set(d_x, 0, micro, chunk * micro, keys, 0, head_width, 1, d_state, head_width * micro, rows, value_width,
                 sizes.head_dim, micro, -everywhere, everywhere)
@@ -69,5 +69,5 @@ def through_keys(d_x, keys, d_state, rows, sizes):
 @inlined
 def through_scores(d_x, scores, d_panels, rows, sizes):
     """Adds M^T dO to the panels d_x, with the scores M on and below the diagonal."""
-    chunk, value_width, micro = sizes.chunk, sizes.value_width, sizes.micro_columns
+    chunk, value_width, micro = sizes.kv_tile, sizes.value_width, sizes.micro_columns
     product_add(d_x, 0, micro, chunk * micro, scores, 0, 1, chunk, d_panels, chunk * micro, rows, value_width, rows, micro, 0, chunk)

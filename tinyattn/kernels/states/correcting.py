@@ -34,7 +34,7 @@ def correction_gradients(d_x, d_keys, d_state, d_beta, token, flow, gram, pairs,
     d_beta_i = dR_i . v_i - since_i k_i . (dR S^T)_i - sum_j gram_ij pairs_ij: no division by beta. `tile` comes as V; gram, pairs
     and read are tiles to work in.
     """
-    chunk, head_width, value_width, micro = sizes.chunk, sizes.head_width, sizes.value_width, sizes.micro_columns
+    chunk, head_width, value_width, micro = sizes.kv_tile, sizes.head_width, sizes.value_width, sizes.micro_columns
     number = keys.dtype.type
     everywhere, nowhere = chunk + head_width + value_width, -chunk - head_width - value_width
     product_set(gram, 0, chunk, micro, keys, 0, head_width, 1, keys_t, head_width * micro, rows, rows, sizes.head_dim, micro,

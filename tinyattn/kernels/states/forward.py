@@ -34,7 +34,7 @@ def corrections(x, lower, keys, keys_t, values, tile, state, since, between, str
 
     `lower` becomes -A, A_ij = beta_i (k_i . k_j) between_ij for j < i. `values` is V row by row; `tile` is a tile as large.
     """
-    chunk, head_width, value_width, micro = sizes.chunk, sizes.head_width, sizes.value_width, sizes.micro_columns
+    chunk, head_width, value_width, micro = sizes.kv_tile, sizes.head_width, sizes.value_width, sizes.micro_columns
     product_set(lower, 0, chunk, micro, keys, 0, head_width, 1, keys_t, head_width * micro, rows, rows, sizes.head_dim, micro,
                 -chunk, 0)
     fade_below(lower, between, strength, rows, chunk, micro)
@@ -60,7 +60,7 @@ def forward(counter, sizes, scale, feature, waves, q, q_at, q_step, k, k_at, k_s
     decays nor corrections.
     """
     number = q.dtype.type
-    chunk, head_width, value_width, micro = sizes.chunk, sizes.head_width, sizes.value_width, sizes.micro_columns
+    chunk, head_width, value_width, micro = sizes.kv_tile, sizes.head_width, sizes.value_width, sizes.micro_columns
     fades, corrects, normalizes, one = decay.size > 0, beta.size > 0, initial_total.size > 0, number(1)
     since, until, strength = np.ones(chunk, q.dtype), np.ones(chunk, q.dtype), np.zeros(chunk, q.dtype)
     running, between = np.ones(chunk), np.ones(chunk * chunk, q.dtype)

@@ -10,9 +10,9 @@ from tinyattn.engine.primitive import primitive
 from tinyattn.kernels.states.backward import backward
 from tinyattn.kernels.states.features import COSINE, ELU, NONE, TAYLOR, elu_plus_one
 from tinyattn.kernels.states.forward import forward
-from tinyattn.kernels.states.primitive import FEW, Sizes, by_step, flat, next_state, sizes_of, work
+from tinyattn.kernels.states.primitive import FEW, by_step, flat, next_state, sizes_of, work
 from tinyattn.kernels.tiles.once import once
-from tinyattn.kernels.tiles.storage import rounded_up, rows_of
+from tinyattn.kernels.tiles.storage import Sizes, rounded_up, rows_of
 from tinyattn.kernels.tiles.threads import run
 from tinyattn.ops.activation import relu
 from tinyattn.ops.donated import counter_of

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,34 +13,18 @@ from tinyattn.kernels.states.channel_forward import channel_forward
 from tinyattn.kernels.states.features import NONE
 from tinyattn.kernels.states.forward import forward
 from tinyattn.kernels.states.step import step
-from tinyattn.kernels.tiles.lanes import columns, lanes
+from tinyattn.kernels.tiles import storage
 from tinyattn.kernels.tiles.once import once
-from tinyattn.kernels.tiles.storage import rounded_up, rows_of
+from tinyattn.kernels.tiles.storage import Sizes, rounded_up, rows_of
 from tinyattn.kernels.tiles.threads import run
 from tinyattn.ops.donated import counter_of
 from tinyattn.ops.types import Array
 
-# Tokens of a chunk. Measured at head_dim 64: 32 is a tenth faster for the delta rule, 128 and 256 are slower for all.
-CHUNK = 64
+# Tokens of a chunk where keys and values are at most so wide; elsewhere a tile of keys. Measured at 16, 32 and 64: forward 32 takes
+# 0.85 to 0.93 of the time of 64, and 96 and 128 more than both; backward they differ by less. At 96 and 128, 64 is as fast or faster.
+CHUNK, NARROW = 32, 64
 # Up to so many tokens are taken one by one.
 FEW = 8
-
-
-class Sizes(NamedTuple):
-    """The sizes of one call; widths are whole micro tiles."""
-
-    batch: int
-    heads: int
-    kv_heads: int
-    q_len: int
-    kv_len: int
-    head_dim: int
-    value_dim: int
-    head_width: int
-    value_width: int
-    chunk: int
-    micro_columns: int
-    lanes: int
 
 
 class Saved(NamedTuple):
@@ -57,21 +40,20 @@ class Saved(NamedTuple):
 
 
 def sizes_of(q: Array, k: Array, v: Array) -> Sizes:
-    """Returns the sizes of a call on (..., heads, length, dim) arrays."""
-    width = columns(q.dtype.itemsize)
-    (*lead, heads, q_len, head_dim), (kv_heads, kv_len, value_dim) = q.shape, v.shape[-3:]
-    return Sizes(math.prod(lead), heads, kv_heads, q_len, kv_len, head_dim, value_dim, rounded_up(head_dim, width),
-                 rounded_up(value_dim, width), CHUNK, width, lanes(q.dtype.itemsize))
+    """Returns the sizes of a call on (..., heads, length, dim) arrays, whose tiles of keys are the chunks."""
+    sizes = storage.sizes_of(q, k, v)
+    return sizes._replace(kv_tile=rounded_up(CHUNK, sizes.micro_columns)) if max(sizes.head_dim, sizes.value_dim) <= NARROW else sizes
 
 
 def flat(x: Any) -> Array:
     """Returns an array as one contiguous axis that kernels can read."""
-    return np.require(x, requirements=["C", "W"]).reshape(-1)
+    ready = x.flags.c_contiguous and x.flags.writeable  # which `np.require` takes longer to find out than all else here
+    return (x if ready else np.require(x, requirements=["C", "W"])).reshape(-1)
 
 
 def work(sizes: Sizes) -> int:
     """Returns the multiply-adds of a forward."""
-    products = 2 * sizes.head_dim * sizes.value_dim + CHUNK * (sizes.head_dim + sizes.value_dim)
+    products = 2 * sizes.head_dim * sizes.value_dim + sizes.kv_tile * (sizes.head_dim + sizes.value_dim)
     return sizes.batch * sizes.heads * sizes.kv_len * products
 
 

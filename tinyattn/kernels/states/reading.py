@@ -64,7 +64,7 @@ def reading(counter, sizes, scale, q, q_at, q_step, k, k_at, k_step, v, v_at, v_
     Where write has size 0 it is k, and X = V + Y takes the place of both: X = V + A S + (A, K) X. `written` keeps Y, or X.
     """
     number = q.dtype.type
-    chunk, head_width, value_width, micro = sizes.chunk, sizes.head_width, sizes.value_width, sizes.micro_columns
+    chunk, head_width, value_width, micro = sizes.kv_tile, sizes.head_width, sizes.value_width, sizes.micro_columns
     wide, tall, one, tied = chunk * head_width, chunk * value_width, number(1), write.size == 0
     decay, since, until, within, ahead, inverse = (np.zeros(wide, q.dtype), np.zeros(wide, q.dtype), np.zeros(wide, q.dtype),
                                                    np.zeros(wide, q.dtype), np.zeros(wide, q.dtype), np.zeros(wide, q.dtype))

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinyattn.kernels.states.registers import fold_columns
+from tinyattn.kernels.states.registers import WIDE, fold_columns, fold_wide
 from tinyattn.kernels.states.rows import dot
 from tinyattn.kernels.tiles.jit import compiled, inlined, reassociated
 from tinyattn.kernels.tiles.threads import next_task
@@ -36,8 +36,11 @@ def fold(after, before, at, added, keys, key_at, fading, fading_at, fading_step,
 def fold_and_read(after, before, at, added, keys, key_at, fading, fading_at, fading_step, queries, query_at, total, rows, columns,
                   micro):
     """Fills the new state as `fold`, and total with q^T S, in one walk over the state; `after` may be `before` itself."""
-    wide = columns // micro * micro
-    for column in range(0, wide, micro):
+    several, wide = columns // (WIDE * micro) * WIDE * micro, columns // micro * micro
+    for column in range(0, several, WIDE * micro):
+        fold_wide(after, before, at, columns, rows, added, column, keys, key_at, fading, fading_at, fading_step, queries, query_at,
+                  total)
+    for column in range(several, wide, micro):
         fold_columns(after, before, at, columns, rows, added, column, keys, key_at, fading, fading_at, fading_step, queries, query_at,
                      total)
     for e in range(wide, columns):

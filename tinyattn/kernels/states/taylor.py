@@ -48,7 +48,7 @@ def load_channels(y, rows_tile, source, at, step, rows, sizes):
     """Fills y [channels][chunk] with the channels of the rows of source times d^(-1/4); `rows_tile` is a tile to work in."""
     number, dim = y.dtype.type, sizes.head_dim
     load_rows(rows_tile, sizes.head_width, rows, source, at, step, rows, dim, number(dim ** -0.25), sizes.micro_columns)
-    transpose_rows(y, sizes.chunk, rows_tile, 0, sizes.head_width, rows, number(1), sizes.lanes, sizes.chunk)
+    transpose_rows(y, sizes.kv_tile, rows_tile, 0, sizes.head_width, rows, number(1), sizes.lanes, sizes.kv_tile)
 
 
 @reassociated
@@ -96,7 +96,7 @@ def before_features(d_y, d_features, y, slopes, total, dim, chunk):
 def store_channels(target, at, d_y, rows_tile, rows, sizes):
     """Fills rows of target with d^(-1/4) times d_y [channels][chunk]; `rows_tile` is a tile to work in."""
     width, dim, factor = sizes.head_width, sizes.head_dim, d_y.dtype.type(sizes.head_dim ** -0.25)
-    transpose_rows(rows_tile, width, d_y, 0, sizes.chunk, dim, d_y.dtype.type(1), sizes.lanes, width)
+    transpose_rows(rows_tile, width, d_y, 0, sizes.kv_tile, dim, d_y.dtype.type(1), sizes.lanes, width)
     for r in range(rows):
         for c in range(dim):
             target[at + r * dim + c] = rows_tile[r * width + c] * factor

@@ -45,7 +45,7 @@ def add_slopes(d_total, features, slopes, count, rows, chunk):
 def load_gradients(d_tile, slopes, factors, d_out, out, weights, at, scale, normalizes, rows, sizes):
     """Fills d_tile with the gradients of what was read, before the division, and slopes with those of the total weights."""
     number, dim, width, micro = d_tile.dtype.type, sizes.value_dim, sizes.value_width, sizes.micro_columns
-    load_rows(d_tile, width, sizes.chunk, d_out, at * dim, dim, rows, dim, number(1) if normalizes else number(scale), micro)
+    load_rows(d_tile, width, sizes.kv_tile, d_out, at * dim, dim, rows, dim, number(1) if normalizes else number(scale), micro)
     if normalizes:
         reciprocals(factors, weights, at, number(scale), rows)
         scale_rows(d_tile, width, rows, factors, micro)
@@ -60,7 +60,7 @@ def taylor_backward(counter, sizes, scale, causal, q, q_at, q_step, k, k_at, k_s
     With W = f(Q) f(K)^T and dW = (dO X^T + slopes) (1 + Q K^T), on and below the diagonal: dQ = f'(dO S^T + slopes n^T) + dW K,
     dK = f'(X dS'^T + dn') + dW^T Q, dX = W^T dO + f(K) dS'; dS = dS' + f(Q)^T dO and dn = dn' + f(Q)^T slopes.
     """
-    number, chunk, width, micro = q.dtype.type, sizes.chunk, sizes.value_width, sizes.micro_columns
+    number, chunk, width, micro = q.dtype.type, sizes.kv_tile, sizes.value_width, sizes.micro_columns
     one, dim, value_dim, normalizes = number(1), sizes.head_dim, sizes.value_dim, initial_total.size > 0
     count, given, wide, tall = feature_count(dim), 1 + dim + dim * dim, chunk * sizes.head_width, chunk * width
     padded = (count + ROWS - 1) // ROWS * ROWS

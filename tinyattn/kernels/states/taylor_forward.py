@@ -47,10 +47,10 @@ def past_weights(weights, features, total, count, chunk):
 @inlined
 def add_chunk(state, total, features, values, rows, count, sizes):
     """Adds the keys of a chunk and their values to the state, and to the sum of keys if there is one."""
-    add_product(state, sizes.value_width, features, sizes.chunk, 1, values, sizes.value_width, count, sizes.value_width, rows,
+    add_product(state, sizes.value_width, features, sizes.kv_tile, 1, values, sizes.value_width, count, sizes.value_width, rows,
                 sizes.micro_columns, -count - ROWS, rows)
     if total.size:
-        add_features(total, features, count, rows, sizes.chunk)
+        add_features(total, features, count, rows, sizes.kv_tile)
 
 
 @compiled
@@ -60,7 +60,7 @@ def taylor_forward(counter, sizes, scale, causal, q, q_at, q_step, k, k_at, k_st
 
     If not `causal` every query reads what all keys have written.
     """
-    number, chunk, width, micro = q.dtype.type, sizes.chunk, sizes.value_width, sizes.micro_columns
+    number, chunk, width, micro = q.dtype.type, sizes.kv_tile, sizes.value_width, sizes.micro_columns
     one, dim, value_dim, normalizes = number(1), sizes.head_dim, sizes.value_dim, initial_total.size > 0
     count, given, wide = feature_count(dim), 1 + dim + dim * dim, chunk * sizes.head_width
     padded = (count + ROWS - 1) // ROWS * ROWS

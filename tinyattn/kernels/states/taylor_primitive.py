@@ -9,11 +9,11 @@ import numpy as np
 from tinyattn.engine.primitive import primitive
 from tinyattn.kernels.states.features import TAYLOR
 from tinyattn.kernels.states.linear_primitive import by_token
-from tinyattn.kernels.states.primitive import FEW, Sizes, flat, next_state, sizes_of
+from tinyattn.kernels.states.primitive import FEW, flat, next_state
 from tinyattn.kernels.states.taylor_backward import taylor_backward
 from tinyattn.kernels.states.taylor_forward import taylor_forward
 from tinyattn.kernels.tiles.once import once
-from tinyattn.kernels.tiles.storage import rows_of
+from tinyattn.kernels.tiles.storage import Sizes, rows_of, sizes_of
 from tinyattn.kernels.tiles.threads import run
 from tinyattn.ops.donated import counter_of
 from tinyattn.ops.types import Array
