@@ -29,7 +29,8 @@ WHERE = {
     "2204.07143": "section 3.1", "2003.07853": "section 3", "2112.01526": "section 4.1",
     "2505.06708": "section 2.2, equation (5)", "2505.16381": "section 2", "2501.06425": "section 3.1", "2102.11174": "section 4.2",
     "2512.02556": "section 2.1, equations (1) and (2)", "2501.08313": "section 2.2.1", "2404.05892": "section 4.2.2",
-    "2503.14456": "section 4.1", "2510.26692": "section 3, equation (1)", "2403.13298": "section 3.2"}
+    "2503.14456": "section 4.1", "2510.26692": "section 3, equation (1)", "2403.13298": "section 3.2",
+    "2506.05233": "section 2", "2506.04761": "section 3", "1906.08237": "section 2.4"}
 SECTIONS = ("The idea", "When to use it", "Formula", "Picture", "Only here", "Definition", "What it costs",
             "Laws", "Neighbours", "Elsewhere", "Papers")
 

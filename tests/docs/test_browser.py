@@ -172,10 +172,13 @@ def test_a_question_as_it_is_typed_leads_to_its_answer_in_two_clicks(page, site)
     assert {question for question, pages in found.items() if not answers[question] & set(pages)} == set()
 
 
-def test_formulas_are_set(page, site):
-    page.goto(site + "mechanisms/attention.html")
-    page.wait_for_selector("mjx-container[jax=CHTML] mjx-math", state="attached")
-    assert page.query_selector("mjx-merror") is None and not page.troubles
+def test_formulas_are_set_and_fit_on_a_phone(page, site):
+    for name in ("attention", "bigbird_attention", "latent_attention_expanded", "native_sparse_attention", "shifted_window_attention"):
+        page.goto(f"{site}mechanisms/{name}.html")
+        page.wait_for_selector("mjx-container[jax=CHTML] mjx-math", state="attached")
+        page.wait_for_function("MathJax.startup.promise.then(() => true)")
+        assert page.query_selector("mjx-merror") is None and not page.troubles
+        assert page.evaluate("[...document.querySelectorAll('div.math')].filter(one => one.scrollWidth > one.clientWidth).length") == 0, name
 
 
 def test_a_mechanism_chosen_in_the_graph_shows_its_own_laws(page, site):
