@@ -114,6 +114,11 @@ def test_a_file_has_one_idea_and_at_most_250_lines(name: str) -> None:
     assert doc, f"{name}: no first line that says what it is"
 
 
+@pytest.mark.parametrize("path", sorted(Path(__file__).parent.rglob("*.py")), ids=lambda path: path.name)
+def test_a_file_of_tests_has_at_most_250_lines_too(path: Path) -> None:
+    assert path.read_text().count("\n") <= 250
+
+
 def test_layers_stand_in_order() -> None:
     seen = list(dict.fromkeys(entry.split("/")[0].removesuffix(".py") for entry in map_entries()))
     named = [layer for layer in seen if layer in LAYERS]

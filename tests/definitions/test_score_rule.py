@@ -186,8 +186,7 @@ def test_rules_through_caches(name, kind):
         outs[0] = outs[0][..., -1:, :]
     want = definitions.attention(q, *held, causal=True, score=RULES[kind](11))
     np.testing.assert_allclose(np.concatenate(outs, axis=-2), want, rtol=1e-13, atol=1e-14)
-    last = cache.attend(q[..., -1:, :], score=RULES[kind](11))
-    np.testing.assert_allclose(last, want[..., -1:, :], rtol=1e-13, atol=1e-14)
+    np.testing.assert_allclose(cache.attend(q[..., -1:, :], score=RULES[kind](11)), want[..., -1:, :], rtol=1e-13, atol=1e-14)
 
 
 def stored(s, i, j):

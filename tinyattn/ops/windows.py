@@ -58,6 +58,17 @@ def check_sides(name: str, value: Any, grid: Grid) -> Grid:
     return sides
 
 
+def check_shifted(q: Array, k: Array, grid: Any, window: Any, shift: Any) -> tuple[Grid, Grid, Grid]:
+    """Returns the sizes of a grid that q and k fill, the sides of its windows, and by how many cells they are shifted.
+
+    Only the remainder of a shift by the side matters, and a window as long as an axis is not shifted along it.
+    """
+    grid = check_grid(grid, q)
+    check_grid(grid, k, name="k")
+    window, shift = check_sides("window", window, grid), per_axis("shift", shift, grid, least=0)
+    return grid, window, tuple(0 if w == n else s % w for n, w, s in zip(grid, window, shift, strict=True))
+
+
 def to_windows(x: Array, grid: Grid, window: Grid) -> Array:
     """Returns (..., heads, length, dim) as (..., windows, heads, tokens of a window, dim).
 

@@ -1,4 +1,7 @@
-"""conformance() in a run of pytest: one test per question, known failures strict, reasons for what is not tested."""
+"""conformance() in a run of pytest: one test per question, known failures strict, reasons for what is not tested; and what an import loads."""
+
+import subprocess
+import sys
 
 import pytest
 
@@ -42,3 +45,12 @@ def test_one_test_per_question(pytester, monkeypatch, more, passed, failed, xfai
         result.stdout.fnmatch_lines(["*remove it from*"])
     if failed and not more:
         result.stdout.fnmatch_lines(["*DIFFERS*first query sees the first key alone*"])
+
+
+def test_the_function_and_its_folder_share_a_name_and_no_hypothesis_is_loaded():
+    code = ("import sys; import tinyattn.testing; from tinyattn.testing import conform, conformance; "
+            "from tinyattn.testing.conform.judge import conform as inner; import tinyattn.testing.conform; "
+            "print(conform is inner is tinyattn.testing.conform, 'hypothesis' in sys.modules)")
+    printed = subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": ":".join(sys.path)}, text=True, capture_output=True,
+                             check=True).stdout
+    assert printed.split() == ["True", "False"]

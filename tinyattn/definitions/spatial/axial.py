@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import math
-
-import numpy as np
-
 from tinyattn.definitions.softmax.dot_product import attention
 from tinyattn.ops.bias import Bias
 from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.options import Window
 from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array
-from tinyattn.ops.windows import Grid, check_axis, check_grid
+from tinyattn.ops.windows import Grid, check_axis, check_grid, from_windows, to_windows
 
 
 @shapes("(i,d),(j,d),(j,e)->(i,e)")
@@ -34,6 +30,7 @@ def axial_attention(q: Array, k: Array, v: Array, *, grid: Grid, axis: int, mask
 
     Paper: Ho et al. 2019, arXiv:1912.12180.
 
+    >>> import numpy as np
     >>> x = np.arange(4.0)[:, None]
     >>> axial_attention(x * 0, x * 0, x, grid=(2, 2), axis=0)[:, 0]
     array([1., 2., 1., 2.])
@@ -41,15 +38,7 @@ def axial_attention(q: Array, k: Array, v: Array, *, grid: Grid, axis: int, mask
     grid = check_grid(grid, q)
     check_grid(grid, k, name="k")
     axis = check_axis(axis, grid)
-    place, others = axis - len(grid) - 1, grid[:axis] + grid[axis + 1 :]  # the place of the axis in (..., *grid, dim)
-
-    def lines(x: Array) -> Array:
-        """Returns (..., lines, heads, cells of a line, dim)."""
-        cells = np.moveaxis(x.reshape(*x.shape[:-2], *grid, x.shape[-1]), place, -2)
-        return np.swapaxes(cells.reshape(*x.shape[:-2], math.prod(others), grid[axis], x.shape[-1]), -4, -3)
-
-    attended = attention(lines(q), lines(k), lines(v), mask=mask, bias=bias, causal=causal, window=window, scale=scale,
-                         softcap=softcap, sinks=sinks)
-    out = np.swapaxes(attended, -4, -3)
-    cells = np.moveaxis(out.reshape(*q.shape[:-2], *others, grid[axis], v.shape[-1]), -2, place)
-    return cells.reshape(*q.shape[:-1], v.shape[-1])
+    line = tuple(n if at == axis else 1 for at, n in enumerate(grid))  # a line of cells along the axis
+    attended = attention(*(to_windows(x, grid, line) for x in (q, k, v)), mask=mask, bias=bias, causal=causal, window=window,
+                         scale=scale, softcap=softcap, sinks=sinks)
+    return from_windows(attended, grid, line)

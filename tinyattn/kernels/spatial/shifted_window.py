@@ -5,7 +5,7 @@ from __future__ import annotations
 from tinyattn.kernels.softmax.dot_product import attention
 from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array
-from tinyattn.ops.windows import Grid, check_grid, check_sides, from_windows, per_axis, regions, relative_bias, roll_grid, to_windows
+from tinyattn.ops.windows import Grid, check_shifted, from_windows, regions, relative_bias, roll_grid, to_windows
 
 
 @shapes("(i,d),(j,d),(j,e)->(i,e)")
@@ -25,12 +25,8 @@ def shifted_window_attention(q: Array, k: Array, v: Array, *, grid: Grid, window
     >>> shifted_window_attention(x * 0, x * 0, x, grid=(4,), window=2, shift=1)[:, 0]
     array([0. , 1.5, 1.5, 3. ])
     """
-    grid = check_grid(grid, q)
-    check_grid(grid, k, name="k")
-    window, shift = check_sides("window", window, grid), per_axis("shift", shift, grid, least=0)
-    shift = tuple(0 if w == n else s % w for n, w, s in zip(grid, window, shift, strict=True))
+    grid, window, shift = check_shifted(q, k, grid, window, shift)
     bias = None if bias_table is None else relative_bias(bias_table, window, q.shape[-3])
-    seen = regions(grid, window, shift) if any(shift) else None
     q, k, v = (to_windows(roll_grid(x, grid, tuple(-s for s in shift)), grid, window) for x in (q, k, v))
-    out = attention(q, k, v, mask=seen, bias=bias, scale=scale)
+    out = attention(q, k, v, mask=regions(grid, window, shift) if any(shift) else None, bias=bias, scale=scale)
     return roll_grid(from_windows(out, grid, window), grid, shift)
