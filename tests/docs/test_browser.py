@@ -223,8 +223,7 @@ def running(started):
 
 
 def test_the_first_picture_is_what_the_browser_computes(running):
-    assert running.inner_html("#shown") == running.first
-    assert not running.troubles
+    assert running.inner_html("#shown") == running.first and not running.troubles
 
 
 def test_numbers_are_those_of_the_library_for_every_mechanism(running):
