@@ -51,7 +51,7 @@ def dual_chunk_attention(q: Array, k: Array, v: Array, *, chunk: int, local: int
 def chunks_apart(chunks: Array, least: int, most: int | None) -> Pattern:
     """Returns whether the key's chunk is `least` to `most` chunks before the query's; `chunks` are those of the positions."""
     def between(near: Array, far: Array) -> Array:
-        return (far >= least) & (near == near if most is None else near <= most)
+        return (far >= least) & (most is None or near <= most)
 
     def see(i: Array, j: Array) -> Array:
         apart = chunks[i] - chunks[j]

@@ -65,9 +65,6 @@ def among(chosen: Array, length: int) -> tuple[Pattern, Pattern]:
         number = count[np.maximum(high + 1, 0)] - count[np.maximum(low, 0)]
         return number > 0, number == high - low + 1
 
-    def both(some: Any, other: Array) -> Any:
-        return some & (other == other)  # in the shape of the tiles
-
-    keys = Pattern(lambda i, j: both(is_chosen(j), i), corners=lambda i0, i1, j0, j1: tuple(both(x, i0) for x in held(j0, j1)))
-    queries = Pattern(lambda i, j: both(is_chosen(i), j), corners=lambda i0, i1, j0, j1: tuple(both(x, j0) for x in held(i0, i1)))
+    keys = Pattern(lambda i, j: is_chosen(j), corners=lambda i0, i1, j0, j1: held(j0, j1))
+    queries = Pattern(lambda i, j: is_chosen(i), corners=lambda i0, i1, j0, j1: held(i0, i1))
     return keys, queries
