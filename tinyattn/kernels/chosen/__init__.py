@@ -7,7 +7,6 @@ Its files, in reading order:
     forward.py              blocks of keys with an online softmax per row
     backward.py             the backward: five products per tile of gathered rows
     primitive.py            forward and backward as one differentiable function
-    above.py                which scores of a tile's row are above the bounds of their queries
     candidates.py           the largest numbers of a row that are known so far
     largest.py              the keys with the largest scores of each row, tile by tile
     indexed.py              the keys that a lightning indexer chooses, as a mask

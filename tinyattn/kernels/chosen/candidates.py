@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinyattn.kernels.chosen.above import lowest_bit, scores_above
+from tinyattn.kernels.tiles.above import lowest_bit, scores_above
 from tinyattn.kernels.tiles.jit import inlined
 from tinyattn.kernels.tiles.storage import Sizes, rounded_up
 from tinyattn.kernels.tiles.vector import column_max

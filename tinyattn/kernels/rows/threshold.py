@@ -7,14 +7,11 @@ import math
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 
 from tinyattn.kernels.rows.few import Few
 from tinyattn.kernels.tiles import lanes
-from tinyattn.kernels.tiles.jit import DISABLED, compiled, inlined, reassociated
-from tinyattn.kernels.tiles.lanes import INT
+from tinyattn.kernels.tiles.above import lowest_bit, scores_above
+from tinyattn.kernels.tiles.jit import compiled, inlined, reassociated
 from tinyattn.kernels.tiles.vector import column_max
 from tinyattn.ops.types import Array
 
@@ -23,39 +20,8 @@ from tinyattn.ops.types import Array
 STEPS, LONG = 63, 0.125
 # What the rounding of a sum in float32 may take from a threshold, as a share of it: one key more changes nothing.
 SLACK = 1 + 2.0 ** -12
-
-
-def above(_context: Any, x: Any, at: Any, edge: Any) -> Any:
-    """Returns the intrinsic of a number with a bit for each lane of a register at x[at] that is above the edge, or NaN."""
-    def generate(context: Any, builder: ir.IRBuilder, _signature: Any, arguments: Any) -> Any:
-        array, place, least = arguments
-        held = lanes.load(builder, builder.gep(context.make_array(x)(context, builder, array).data, [place]), vector)
-        bits = builder.bitcast(builder.fcmp_unordered(">", held, lanes.splat(builder, least, vector)), ir.IntType(vector.count))
-        return builder.zext(bits, INT)
-
-    vector = lanes.vector_type(x.dtype)
-    return types.intp(x, types.intp, x.dtype), generate
-
-
-def above_in_numpy(x: Array, at: int, edge: Any) -> int:
-    """Returns the same in NumPy, for when nothing is compiled."""
-    return sum(1 << lane for lane, low in enumerate(x[at : at + lanes.lanes(x.itemsize)] <= edge) if not low)
-
-
-def lowest(_context: Any, bits: Any) -> Any:
-    """Returns the intrinsic of the place of the lowest bit of a number that is not 0."""
-    def generate(_context: Any, builder: ir.IRBuilder, _signature: Any, arguments: Any) -> Any:
-        return builder.cttz(arguments[0], ir.IntType(1)(1))
-
-    return types.intp(types.intp), generate
-
-
-def lowest_in_python(bits: int) -> int:
-    """Returns the same in Python, for when nothing is compiled."""
-    return (bits & -bits).bit_length() - 1
-
-
-lanes_above, lowest_bit = (above_in_numpy, lowest_in_python) if DISABLED else (intrinsic(above), intrinsic(lowest))
+# Scores that are compared with their bound at once.
+TOGETHER = 64
 
 
 @inlined
@@ -106,14 +72,16 @@ def sums_of_few(below, first, last, level, square):
 
 
 @inlined
-def candidates(scores, width, count, top, factor, level, n, keys, below):
-    """Writes the keys that are less than level / factor below the top from n on, and returns where they end."""
+def candidates(scores, width, count, top, factor, level, n, keys, below, edges):
+    """Writes the keys that are less than level / factor below the top from n on, and returns where they end; `edges` is spare."""
     kind = scores.dtype.type
     edge = top - level / factor
     edge -= abs(edge) * kind(4 * np.finfo(scores.dtype).eps)
     whole = width // count * count
-    for first in range(0, whole, count):
-        bits = lanes_above(scores, first, edge)
+    for lane in range(TOGETHER):
+        edges[lane] = edge
+    for first in range(0, whole, TOGETHER):
+        bits = scores_above(scores, first, min(TOGETHER, whole - first), edges)
         while bits:
             key = first + lowest_bit(bits)
             keys[n], below[n] = key, (scores[key] - top) * factor
@@ -134,6 +102,7 @@ def find(scores, width, count, square, starts, keys, roots):
     """
     kind = scores.dtype.type
     factor, spare, tops = kind(0.5 if square else 1.0), np.zeros(count, scores.dtype), np.zeros(count, scores.dtype)
+    edges = np.empty(TOGETHER, scores.dtype)
     n = 0
     for row in range(starts.size - 1):
         line = scores[row * width : (row + 1) * width]
@@ -148,7 +117,7 @@ def find(scores, width, count, square, starts, keys, roots):
             level -= step
             if not step > kind(LONG) * level:
                 break
-        end = candidates(line, width, count, top, factor, level * kind(SLACK), n, keys, roots)
+        end = candidates(line, width, count, top, factor, level * kind(SLACK), n, keys, roots, edges)
         exact = np.float64(level * kind(SLACK))
         for _ in range(STEPS):
             fine_total, fine_slope = sums_of_few(roots, n, end, exact, square)
@@ -169,6 +138,7 @@ def find(scores, width, count, square, starts, keys, roots):
 def find_near(scores, width, count, gap, starts, keys, below):
     """Fills the keys of each row whose score is less than `gap` below the largest one, and how far below it is: a number up to 0."""
     one, spare, tops = scores.dtype.type(1), np.zeros(count, scores.dtype), np.zeros(count, scores.dtype)
+    edges = np.empty(TOGETHER, scores.dtype)
     n = 0
     for row in range(starts.size - 1):
         line = scores[row * width : (row + 1) * width]
@@ -176,7 +146,7 @@ def find_near(scores, width, count, gap, starts, keys, below):
         if top == -np.inf:
             top = scores.dtype.type(0)
         total, _ = sums(line, width, top, one, gap, False)
-        n = candidates(line, width, count, top, one, gap + (total - total), n, keys, below)  # all keys of a row with NaN or inf
+        n = candidates(line, width, count, top, one, gap + (total - total), n, keys, below, edges)  # all keys of a row with NaN or inf
         starts[row + 1] = n
 
 

@@ -1,4 +1,4 @@
-"""Which scores of a tile's row are above the bounds of their queries, a register at a time: as the bits of one number."""
+"""Which of up to 64 scores are above their bounds, a register at a time: as the bits of one number."""
 
 from __future__ import annotations
 
