@@ -6,12 +6,12 @@ from __future__ import annotations
 import numpy as np
 
 from tinyattn.kernels.chosen.candidates import LANES, admit, begin, room_of, settled
-from tinyattn.kernels.exact.primitive import Options, filled, scoring, work
+from tinyattn.kernels.exact.primitive import Options, scoring
 from tinyattn.kernels.exact.scores import hide_far, is_cut, key_range, keys_of_tile
 from tinyattn.kernels.tiles.jit import compiled, inlined
 from tinyattn.kernels.tiles.product import product_set
 from tinyattn.kernels.tiles.seen import UNBOUNDED, seen_of
-from tinyattn.kernels.tiles.storage import sizes_of
+from tinyattn.kernels.tiles.storage import filled, sizes_of, work
 from tinyattn.kernels.tiles.threads import next_task, run
 from tinyattn.kernels.tiles.vector import transpose_rows
 from tinyattn.ops.types import Array

@@ -6,6 +6,8 @@ Its files, in reading order:
     counted.py              contextual positions: running sums of gates
     forward.py              tiles of keys with an online softmax
     backward.py             the backward: five products per tile
+    one_tile.py             heads that are one tile, such as windows
+    one_tile_calls.py       which heads those are
     decode.py               few queries over many keys
     paged.py                the same through block tables
     unpack.py               codes as numbers again

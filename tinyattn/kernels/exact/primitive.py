@@ -11,13 +11,14 @@ from tinyattn.kernels.exact.backward import backward
 from tinyattn.kernels.exact.counted import counting
 from tinyattn.kernels.exact.decode import decode, join
 from tinyattn.kernels.exact.forward import forward
+from tinyattn.kernels.exact.one_tile_calls import fits, pull_one_tile, solve_one_tile
 from tinyattn.kernels.exact.scores import Rules
 from tinyattn.kernels.rules.tiles import SPARE, Compiled, arguments_of
 from tinyattn.kernels.tiles.lanes import ROWS
-from tinyattn.kernels.tiles.listed import Listed, all_see_themselves
+from tinyattn.kernels.tiles.listed import LISTS, all_see_themselves
 from tinyattn.kernels.tiles.once import once
 from tinyattn.kernels.tiles.seen import Seen, seen_edges, seen_of
-from tinyattn.kernels.tiles.storage import Sizes, all_finite, nothing, padded, places, rounded_up, rows_of, sizes_of
+from tinyattn.kernels.tiles.storage import Sizes, all_finite, filled, nothing, padded, places, rounded_up, rows_of, sizes_of, work
 from tinyattn.kernels.tiles.threads import run
 from tinyattn.ops.checks import check_broadcast
 from tinyattn.ops.masks import Pattern
@@ -70,17 +71,6 @@ def scoring(options: Options, seen: Seen, bias: Array | None, distance: Array | 
     return rules, *seen.tiles, seen.mask.values, seen.mask.start, held.values, held.start, far
 
 
-def work(sizes: Sizes) -> int:
-    """Returns the multiply-adds of a forward in which every query sees every key."""
-    return sizes.batch * sizes.heads * sizes.q_len * sizes.kv_len * (sizes.head_dim + sizes.value_dim)
-
-
-def filled(q: Array, k: Array, v: Array, sizes: Sizes) -> tuple[Array, Array, Array]:
-    """Returns q, k, v flat, filled up to whole micro tiles."""
-    return (padded(q, sizes.q_len, sizes.head_width), padded(k, sizes.kv_rows, sizes.head_width),
-            padded(v, sizes.kv_rows, sizes.value_width))
-
-
 def blank_hidden(q: Array, k: Array, v: Array, options: Options, full: tuple[int, ...],
                  seen: Seen | None = None) -> tuple[Array, Array, Array]:
     """Returns q, k, v with 0 in every query that sees no key and every key or value that no query of its head sees.
@@ -125,17 +115,18 @@ def tiled(arrays: tuple[Array, Array, Array], bias: Array | None, distance: Arra
     dtype = arrays[0].dtype
     out, tops, totals = np.empty((*full[:-1], sizes.value_dim), dtype), np.empty(full[:-1], dtype), np.empty(full[:-1])
     logits = np.zeros(0, dtype) if sinks is None else np.require(sinks, requirements=["C", "W"])
-    tasks = sizes.batch * sizes.heads * -(-sizes.q_len // sizes.q_tile)
-    run(forward, tasks, work(sizes), sizes, *scoring(options, seen, bias, distance, full, dtype), logits,
-        *arguments_of(options.rule, values, dtype), *counting(table, counts, dtype), *filled(*arrays, sizes), out.reshape(-1),
-        tops.reshape(-1), totals.reshape(-1))
+    rules, *places_of = scoring(options, seen, bias, distance, full, dtype)
+    rest = (*filled(*arrays, sizes), out.reshape(-1), tops.reshape(-1), totals.reshape(-1))
+    if fits(sizes, rules) and options.rule is None and table is None:
+        solve_one_tile(sizes, rules, places_of, logits, *rest)
+    else:
+        run(forward, sizes.batch * sizes.heads * -(-sizes.q_len // sizes.q_tile), work(sizes), sizes, rules, *places_of, logits,
+            *arguments_of(options.rule, values, dtype), *counting(table, counts, dtype), *rest)
     with np.errstate(divide="ignore", invalid="ignore"):
         lse = np.log(totals) + tops
     return out, lse.astype(dtype, copy=False), tops, totals
 
 
-# How many of the arrays that `scoring` returns are a list of tiles, which decoding does not read.
-LISTS = len(Listed._fields)
 # A few lines against at least this many keys: below, a tile product does as well.
 LEAST_KEYS, MOST_LINES, CHUNK = 128, 16, 1024
 
@@ -204,12 +195,15 @@ def pulled(d_outs: tuple[Array, Array], saved: Saved, whole: bool) -> dict[str, 
     d_q, delta = np.empty((*full[:-1], sizes.head_dim), dtype), np.empty(full[:-1], dtype)
     d_k, d_v = (np.zeros((splits, *lead, sizes.kv_heads, sizes.kv_len, width), dtype)
                 for width in (sizes.head_width, sizes.value_width))
-    run(backward, slots, 3 * work(sizes), slots, splits, whole, sizes, rules, *arrays, options.scale,
-        *arguments_of(options.rule, saved.values, dtype, backward=True), d_values.reshape(-1), 0 if copies == 1 else d_values.shape[1],
-        *counting(saved.table, saved.counts, dtype), d_table.reshape(-1), q, k, v,
-        out.reshape(-1), tops.reshape(-1), totals.reshape(-1), padded(d_out, sizes.q_len, sizes.value_width),
-        padded(d_lse[..., None], sizes.q_len, 1), d_q.reshape(-1), d_k.reshape(-1),
-        d_v.reshape(-1), delta.reshape(-1), d_bias.reshape(-1), d_bias.shape[1], d_distance.reshape(-1), d_distance.shape[1])
+    rows = (q, k, v, out.reshape(-1), tops.reshape(-1), totals.reshape(-1), padded(d_out, sizes.q_len, sizes.value_width),
+            padded(d_lse[..., None], sizes.q_len, 1), d_q.reshape(-1), d_k.reshape(-1), d_v.reshape(-1), delta.reshape(-1))
+    if whole and fits(sizes, rules) and options.rule is None and saved.table is None:
+        d_bias = pull_one_tile(sizes, rules, arrays, TASKS if learned else 0, options.scale, *rows[:3], *rows[4:])
+    else:
+        run(backward, slots, 3 * work(sizes), slots, splits, whole, sizes, rules, *arrays, options.scale,
+            *arguments_of(options.rule, saved.values, dtype, backward=True), d_values.reshape(-1),
+            0 if copies == 1 else d_values.shape[1], *counting(saved.table, saved.counts, dtype), d_table.reshape(-1), *rows,
+            d_bias.reshape(-1), d_bias.shape[1], d_distance.reshape(-1), d_distance.shape[1])
     d_k, d_v = d_k[..., : sizes.head_dim], d_v[..., : sizes.value_dim]
     d_k, d_v = (np.ascontiguousarray(x[0]) if splits == 1 else x.sum(axis=0) for x in (d_k, d_v))
     gradients: dict[str, Array | None] = {"q": d_q, "k": d_k, "v": d_v}

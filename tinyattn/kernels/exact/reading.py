@@ -16,11 +16,12 @@ import numpy as np
 from tinyattn.kernels.exact.decode import decode, join
 from tinyattn.kernels.exact.packed import decode_packed
 from tinyattn.kernels.exact.paged import decode_paged
-from tinyattn.kernels.exact.primitive import CHUNK, LISTS, MOST_LINES, Options, scoring, work
+from tinyattn.kernels.exact.primitive import CHUNK, MOST_LINES, Options, scoring
 from tinyattn.kernels.tiles.dots import KEYS
 from tinyattn.kernels.tiles.lanes import ROWS, columns, lanes
+from tinyattn.kernels.tiles.listed import LISTS
 from tinyattn.kernels.tiles.seen import seen_of, sides_of
-from tinyattn.kernels.tiles.storage import KV_TILE, Sizes, distances, rounded_up, rows_of
+from tinyattn.kernels.tiles.storage import KV_TILE, Sizes, distances, rounded_up, rows_of, work
 from tinyattn.kernels.tiles.threads import run
 from tinyattn.ops.bias import Bias
 from tinyattn.ops.options import Window, check_bias, check_scale, check_sinks, check_softcap, visible_keys

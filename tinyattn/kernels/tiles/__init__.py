@@ -7,6 +7,7 @@ Its files, in reading order:
     product.py              the product of two tiles
     flush.py                numbers too small to be normal
     vector.py               softmax on a tile, one register at a time
+    small.py                the product of two matrices that fit the first cache
     above.py                which scores are above their bounds, one register at a time
     online.py               a step of an online softmax
     hidden.py               what is not seen, hidden in a row of a tile

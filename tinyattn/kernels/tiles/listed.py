@@ -36,6 +36,10 @@ class Listed(NamedTuple):
     pairs: Array
 
 
+# How many of the arrays that a kernel reads are a list of tiles.
+LISTS = len(Listed._fields)
+
+
 def all_tiles() -> Listed:
     """Returns the list that is not there."""
     none = np.zeros(0, np.int64)

@@ -79,6 +79,17 @@ def padded(x: Array, rows: int, width: int) -> Array:
     return filled.reshape(-1)
 
 
+def filled(q: Array, k: Array, v: Array, sizes: Sizes) -> tuple[Array, Array, Array]:
+    """Returns q, k, v flat, filled up to whole micro tiles."""
+    return (padded(q, sizes.q_len, sizes.head_width), padded(k, sizes.kv_rows, sizes.head_width),
+            padded(v, sizes.kv_rows, sizes.value_width))
+
+
+def work(sizes: Sizes) -> int:
+    """Returns the multiply-adds of a forward in which every query sees every key."""
+    return sizes.batch * sizes.heads * sizes.q_len * sizes.kv_len * (sizes.head_dim + sizes.value_dim)
+
+
 def all_finite(*arrays: Array) -> bool:
     """Returns whether no array (..., length, dim) holds NaN or inf, as far as sums tell: a sum that overflows says no."""
     parts: list[Array] = []
