@@ -7,15 +7,21 @@ from tinyattn import definitions
 from tinyattn.kernels.exact import reading
 from tinyattn.kernels.tiles.threads import threads
 from tinyattn.laws.problem import Problem
-from tinyattn.ops import alibi
+from tinyattn.ops import ScoreRule, alibi
 from tinyattn.ops.quantize import dequantize, quantize
 from tinyattn.testing import assert_within_budget
 
 RNG = np.random.default_rng
 # (rows, heads, kv_heads, q_len, kv_len): 1, a block's edge, more lines than a kernel takes, rows == heads, q_len == head_dim.
 SHAPES = [(1, 2, 2, 1, 1), (2, 2, 1, 2, 5), (1, 4, 2, 3, 1100), (2, 4, 2, 1, 300), (2, 8, 2, 21, 64), (1, 2, 2, 32, 33)]
-OPTIONS = {"plain": {}, "window": {"window": (7, 0)}, "softcap-sinks": {"softcap": 2.0, "sinks": 1}, "alibi": {"bias": 1}, "bias": {"bias": 2}}
+OPTIONS = {"plain": {}, "window": {"window": (7, 0)}, "softcap-sinks": {"softcap": 2.0, "sinks": 1}, "alibi": {"bias": 1}, "bias": {"bias": 2}, "rule": {"score": 1},
+           "rule-window": {"score": 1, "window": (7, 0), "softcap": 2.0}}
 CASES = pytest.mark.parametrize(("shape", "options"), [(s, o) for s in SHAPES for o in OPTIONS])
+
+
+def rule(s, i, j, head, query, key, pair, row, both):
+    """Another number for every pair, NaN where a key is later than the query."""
+    return s * head + np.sqrt(i - j) * query - key * pair * np.tanh(s) + row * both * np.cos(i * j)
 
 
 def drawn(shape, options, dtype=np.float64):
@@ -24,7 +30,9 @@ def drawn(shape, options, dtype=np.float64):
     q = rng.standard_normal((rows, heads, q_len, 32)).astype(dtype)
     k, v = rng.standard_normal((2, rows, kv_heads, kv_len, 32)).astype(dtype)
     made = {"sinks": rng.standard_normal(heads), "alibi": alibi(np.linspace(0.1, 1.0, heads)), "bias": rng.standard_normal((heads, q_len, kv_len))}
-    given = {n: made["sinks"] if n == "sinks" else made[options] if n == "bias" else o for n, o in OPTIONS[options].items()}
+    numbers = [rng.random(size) for size in ((heads, 1, 1), (q_len, 1), (kv_len,), (heads, q_len, kv_len), (rows, 1, q_len, 1), (q_len, kv_len))]
+    made |= dict.fromkeys(("rule", "rule-window"), ScoreRule(rule, *numbers))
+    given = {n: made["sinks"] if n == "sinks" else made[options] if n in ("bias", "score") else o for n, o in OPTIONS[options].items()}
     return Problem(q, k, v, given)
 
 
@@ -66,8 +74,10 @@ def test_pages_behind_which_lies_nan(shape, options, size):
     close(reading.paged_attention(p.q, *pools, tables, np.full(shape[0], shape[-1]), **p.options), p)
 
 
-def test_rows_of_other_lengths():
-    p = drawn((3, 4, 2, 2, 70), "alibi")
+@pytest.mark.parametrize("options", [{"bias": alibi(np.linspace(0.1, 1.0, 4))},
+                                     {"score": ScoreRule(lambda s, i, j, p: s * p + np.cos(i * j), np.linspace(0.5, 1.0, 4)[:, None, None])}])
+def test_rows_of_other_lengths(options):
+    p = drawn((3, 4, 2, 2, 70), "plain").but(**options)
     lengths = np.array([70, 2, 33])
     tables = np.arange(3 * 18).reshape(3, 18)
     got = reading.paged_attention(p.q, in_pages(p.k, 4, tables), in_pages(p.v, 4, tables), tables, lengths, **p.options)

@@ -42,12 +42,11 @@ def quantized_attention(q: Array, keys: Packed, values: Packed, new_keys: Array,
         return out.astype(q.dtype, copy=False)
     kernels = fastest.kernel("exact.reading")
     if kernels is not None and kernels.reads_packed(q, keys, values, new_keys, new_values):
-        read = kernels.quantized_attention
-        if options.get("mask") is None and options.get("score") is None:
-            out = read(q, keys, values, new_keys, new_values,
-                       **{name: option for name, option in options.items() if name not in ("mask", "score")})
+        some, read = few(q, new_keys.shape[-3], kernels.MOST_LINES), kernels.quantized_attention
+        if options.get("mask") is None and (some or options.get("score") is None):
+            out = read(q, keys, values, new_keys, new_values, **{name: option for name, option in options.items() if name != "mask"})
             return out
-        if few(q, new_keys.shape[-3], kernels.MOST_LINES):
+        if some:
             return weighed_by(read, q, keys, values, new_keys, new_values, **options)
     parts = chain([Part(new_keys, new_values, np.arange(held, held + new))], packed_parts(keys, values))
     return attend_parts(q, parts, held + new, **options)
@@ -55,7 +54,7 @@ def quantized_attention(q: Array, keys: Packed, values: Packed, new_keys: Array,
 
 def weighed_by(read: Callable[..., Array], q: Array, keys: Packed, values: Packed, new_keys: Array, new_values: Array, *,
                window: Window | None = None, scale: float | None = None, sinks: Array | None = None, **options: Any) -> Array:
-    """Returns the attention of a few queries by the kernel `read`, which takes neither a mask nor a rule.
+    """Returns the attention of a few queries under a mask by the kernel `read`, which takes none.
 
     The kernel reads keys of zeros, whose products are 0, and gets the scores as a bias. Measured in 8 bits: 1.9 times the time of the
     kernel alone after 2048 tokens with 8 heads on 2, 3.4 times after 8192 with 32 on 8; with unpacked values, part by part, it took

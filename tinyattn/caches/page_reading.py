@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from tinyattn import fastest
 from tinyattn.caches.parts import PART_KEYS, Part, attend_parts, computed
-from tinyattn.caches.scoring import WIDTH, few, part_tokens, products, scores_by_parts
+from tinyattn.caches.scoring import few
 from tinyattn.ops.bias import Bias
 from tinyattn.ops.masks.pattern import Pattern
-from tinyattn.ops.options import Window, check_mask, check_scale, check_window, dense_bias, has_infinite
+from tinyattn.ops.options import Window, check_mask, dense_bias, has_infinite
 from tinyattn.ops.score_rule import Score, ScoreRule, check_score, with_parts
 from tinyattn.ops.signature import floating
 from tinyattn.ops.types import Array
@@ -42,44 +42,18 @@ def paged_attention(q: Array, keys: Array, values: Array, tables: Array, lengths
     # Which queries see a +inf depends on the length of their row.
     settled = bias is None or isinstance(bias, Bias) or not has_infinite(floating("bias", bias))
     reads = kernels is not None and mask is None and settled and kernels.reads_pages(q, keys, values)
-    if reads and score is None:
+    if reads and (score is None or few(q, keys.shape[1], kernels.MOST_LINES)):
         out: Array = kernels.paged_attention(q, keys, values, tables, lengths, bias=bias, window=window, scale=scale, softcap=softcap,
-                                             sinks=sinks)
+                                             sinks=sinks, score=score)
         return out
     full = (*q.shape[:-1], int(lengths.max(initial=0)))
     mask, bias = check_mask(mask, full), bias if isinstance(bias, Bias) else dense_bias(bias, full, computed(q.dtype))
     check_score(score, full, computed(q.dtype))
-    if reads and few(q, keys.shape[1], kernels.MOST_LINES):
-        return weighed_by(kernels.paged_attention, q, keys, values, tables, lengths, bias=bias, window=window, scale=scale,
-                          softcap=softcap, sinks=sinks, score=score)
     outs = [attend_parts(q[row], page_parts(keys, values, tables[row], int(lengths[row])), int(lengths[row]),
                          mask=row_of(mask, row, int(lengths[row])), bias=row_of(bias, row, int(lengths[row])), window=window,
                          scale=scale, softcap=softcap, sinks=sinks, score=row_of(score, row, int(lengths[row])))
             for row in range(len(q))]
     return np.stack(outs) if outs else np.zeros((*q.shape[:-1], values.shape[-1]), q.dtype)
-
-
-@np.errstate(invalid="ignore")
-def weighed_by(read: Callable[..., Array], q: Array, keys: Array, values: Array, tables: Array, lengths: Array, *,
-               bias: Array | Bias | None, window: Window | None, scale: float | None, softcap: float | None, sinks: Array | None,
-               score: Score | None) -> Array:
-    """Returns the attention of a few queries by the kernel `read`, which takes no rule.
-
-    The kernel reads keys of zeros, whose products are 0, and gets the scores as a bias. Only pages that it reads are gathered:
-    a key that no query sees may hold anything, and its value is not read.
-    """
-    longest, (pages, kv_heads, size, dim) = int(lengths.max(initial=0)), keys.shape
-    scaled, scores = q * check_scale(scale, dim), np.full((*q.shape[:-1], longest), -np.inf, q.dtype)
-    left, step = check_window(window)[0], part_tokens(kv_heads * dim, size)
-    for row, length in enumerate(lengths.tolist()):
-        first = 0 if left is None else max(0, length - q.shape[-2] - left) // size * size
-        blocks = ((start, tables[row, start // size : -(-min(start + step, length) // size)]) for start in range(first, length, step))
-        parts = ((products(scaled[row], gathered(keys, some)[:, : length - start]), start) for start, some in blocks)
-        scores[row, ..., :length] = scores_by_parts(parts, (*q.shape[1:-1], length), q.dtype, bias=row_of(bias, row, length),
-                                                    window=window, softcap=softcap, score=row_of(score, row, length))
-    # Zeros that are never written take no memory.
-    return read(np.zeros((*q.shape[:-1], WIDTH), q.dtype), np.zeros((pages, kv_heads, size, WIDTH), q.dtype), values, tables, lengths,
-                bias=scores, window=window, sinks=sinks)
 
 
 def check_tables(q: Array, keys: Array, tables: Array, lengths: Array) -> None:

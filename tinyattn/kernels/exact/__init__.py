@@ -12,6 +12,7 @@ Its files, in reading order:
     paged.py                the same through block tables
     unpack.py               codes as numbers again
     packed.py               the same over quantised keys and values
+    line_rules.py           a score rule for few queries: the heads of a group together
     primitive.py            forward and backward as one differentiable function
     reading.py              keys in parts, in pages, quantised
     stored.py               the public functions for stored keys, with their checks

@@ -6,6 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 from tinyattn.kernels.exact.scores import cap
+from tinyattn.kernels.rules.tiles import call_rule, stand_at
 from tinyattn.kernels.tiles.dots import KEYS, LINES, dots, prefetch
 from tinyattn.kernels.tiles.jit import compiled, inlined
 from tinyattn.kernels.tiles.product import product_add_few
@@ -49,12 +50,26 @@ def score_lines(s, j0, keys, first, lines, kv_head, sizes, rules, mask, mask_at,
 
 
 @inlined
-def weigh(s, j0, keys, first, lines, kv_head, task, sizes, rules, mask, mask_at, bias, bias_at, distance, shift, spare, part_top,
-          part_total):
+def apply_rule(s, j0, keys, first, lines, kv_head, sizes, rule, values, starts, steps, constants, parameters_at, places):
+    """Replaces capped products by what a rule gives; to the rule the lines of a group are the queries of one head."""
+    width = sizes.q_tile
+    for c in range(lines):
+        places[c] = first + c % sizes.q_len
+    for j in range(keys):
+        places[width + j] = j0 + j
+    stand_at(parameters_at, kv_head, 0, j0, sizes.batch * sizes.kv_heads, starts, steps)
+    call_rule(rule, s, keys, lines, width, places, places[width:], values, parameters_at, steps, constants)
+
+
+@inlined
+def weigh(s, j0, keys, first, lines, kv_head, task, sizes, rules, mask, mask_at, bias, bias_at, distance,
+          rule, values, starts, steps, constants, parameters_at, places, shift, spare, part_top, part_total):
     """Turns a chunk's products into exp(s - top), a line's top being its largest score, and keeps the line's top and total."""
     width = sizes.q_tile
     if rules.cap:
         cap(s, keys, sizes, rules, spare)
+    if rule:
+        apply_rule(s, j0, keys, first, lines, kv_head, sizes, rule, values, starts, steps, constants, parameters_at, places)
     score_lines(s, j0, keys, first, lines, kv_head, sizes, rules, mask, mask_at, bias, bias_at, distance)
     top, part = shift[width:], shift[2 * width :]
     for i in range(width):
@@ -74,8 +89,8 @@ def weigh(s, j0, keys, first, lines, kv_head, task, sizes, rules, mask, mask_at,
 
 
 @compiled
-def decode(counter, chunks, held, origin, first, sizes, rules, mask, mask_at, bias, bias_at, distance, q, k, k_at, k_row,
-           v, v_at, v_row, part, part_top, part_total):
+def decode(counter, chunks, held, origin, first, sizes, rules, mask, mask_at, bias, bias_at, distance,
+           rule, values, starts, steps, constants, q, k, k_at, k_row, v, v_at, v_row, part, part_top, part_total):
     """Fills the partial results of every chunk of `held` keys: part [kv head][chunk][line][value_dim], its top and total.
 
     A task is a chunk of one kv head's keys. Its lines are the queries of all heads of the group: q [kv head][line]
@@ -85,6 +100,7 @@ def decode(counter, chunks, held, origin, first, sizes, rules, mask, mask_at, bi
     width, value_dim = sizes.q_tile, sizes.value_dim
     lines = sizes.heads // sizes.kv_heads * sizes.q_len
     s = np.zeros((held // chunks + KEYS) * width, q.dtype)
+    parameters_at, places = np.empty(steps.size // 2, np.int64), np.zeros(width + s.size // width, q.dtype)
     a, shift, spare = np.empty(width * value_dim, q.dtype), np.empty(3 * width, q.dtype), np.zeros(width, q.dtype)
     while True:
         task = next_task(counter)
@@ -102,8 +118,8 @@ def decode(counter, chunks, held, origin, first, sizes, rules, mask, mask_at, bi
             for line in range(0, lines, LINES):
                 dots(s, begin * width + line, width, q, (kv_head * width + line) * sizes.head_dim, sizes.head_dim,
                      k, k_at[kv_head] + (j0 + begin) * k_row, k_row, sizes.head_dim)
-        weigh(s, origin + j0, keys, first, lines, kv_head, task, sizes, rules, mask, mask_at, bias, bias_at, distance, shift, spare,
-              part_top, part_total)
+        weigh(s, origin + j0, keys, first, lines, kv_head, task, sizes, rules, mask, mask_at, bias, bias_at, distance,
+              rule, values, starts, steps, constants, parameters_at, places, shift, spare, part_top, part_total)
         for j in range(0, keys, sizes.kv_tile):
             for x in range(sizes.kv_tile):
                 for y in range(0, value_dim, sizes.lanes):

@@ -15,6 +15,7 @@ from tinyattn.kernels.tiles.threads import next_task
 
 @compiled
 def decode_packed(counter, chunks, groups, group, channels, bits, held, first, sizes, rules, mask, mask_at, bias, bias_at, distance,
+                  rule, values, starts, steps, constants,
                   q, k, k_at, k_row, k_scale, k_zero, k_scale_at, v, v_at, v_row, v_scale, v_zero, v_scale_at,
                   part, part_top, part_total):
     """Fills the partial results of every chunk of `groups` groups, as `decode` does of keys that are not packed.
@@ -27,6 +28,7 @@ def decode_packed(counter, chunks, groups, group, channels, bits, held, first, s
     rows = (group + KEYS - 1) // KEYS * KEYS
     s = np.zeros((groups * group + KEYS) * width, q.dtype)
     tile = np.zeros(rows * max(head_dim, value_dim), q.dtype)
+    parameters_at, places = np.empty(steps.size // 2, np.int64), np.zeros(width + s.size // width, q.dtype)
     a, shift, spare = np.empty(width * value_dim, q.dtype), np.empty(3 * width, q.dtype), np.zeros(width, q.dtype)
     value_groups = (value_dim + channels - 1) // channels
     while True:
@@ -48,8 +50,8 @@ def decode_packed(counter, chunks, groups, group, channels, bits, held, first, s
                 for line in range(0, lines, LINES):
                     dots(s, (j + x) * width + line, width, q, (kv_head * width + line) * head_dim, head_dim, tile, x * head_dim,
                          head_dim, head_dim)
-        weigh(s, j0, keys, first, lines, kv_head, task, sizes, rules, mask, mask_at, bias, bias_at, distance, shift, spare, part_top,
-              part_total)
+        weigh(s, j0, keys, first, lines, kv_head, task, sizes, rules, mask, mask_at, bias, bias_at, distance,
+              rule, values, starts, steps, constants, parameters_at, places, shift, spare, part_top, part_total)
         for j in range(0, keys, group):
             for t in range(group):
                 code, scale = v_at[kv_head] + (j0 + j + t) * v_row, v_scale_at[kv_head] + (j0 + j + t) * value_groups

@@ -13,8 +13,8 @@ from tinyattn.kernels.tiles.threads import next_task
 
 
 @compiled
-def decode_paged(counter, chunks, blocks, size, tables, lengths, sizes, rules, mask, mask_at, bias, bias_at, distance, q, k, v,
-                 part, part_top, part_total):
+def decode_paged(counter, chunks, blocks, size, tables, lengths, sizes, rules, mask, mask_at, bias, bias_at, distance,
+                 rule, values, starts, steps, constants, q, k, v, part, part_top, part_total):
     """Fills the partial results of every chunk of `blocks` pages, as `decode` does of keys that lie side by side.
 
     k [page][kv head][token][head_dim], v the same; `tables` [row][block] says where a row's pages are, `lengths` how many
@@ -23,6 +23,7 @@ def decode_paged(counter, chunks, blocks, size, tables, lengths, sizes, rules, m
     width, value_dim, head_dim = sizes.q_tile, sizes.value_dim, sizes.head_dim
     lines = sizes.heads // sizes.kv_heads * sizes.q_len
     s = np.zeros(blocks * size * width, q.dtype)
+    parameters_at, places = np.empty(steps.size // 2, np.int64), np.zeros(width + s.size // width, q.dtype)
     a, shift, spare = np.empty(width * value_dim, q.dtype), np.empty(3 * width, q.dtype), np.zeros(width, q.dtype)
     while True:
         task = next_task(counter)
@@ -47,8 +48,8 @@ def decode_paged(counter, chunks, blocks, size, tables, lengths, sizes, rules, m
                 for line in range(0, lines, LINES):
                     dots(s, (j + x) * width + line, width, q, (kv_head * width + line) * head_dim, head_dim, k, at + x * head_dim,
                          head_dim, head_dim)
-        weigh(s, j0, keys, first, lines, kv_head, task, sizes, rules, mask, mask_at, bias, bias_at, distance, shift, spare, part_top,
-              part_total)
+        weigh(s, j0, keys, first, lines, kv_head, task, sizes, rules, mask, mask_at, bias, bias_at, distance,
+              rule, values, starts, steps, constants, parameters_at, places, shift, spare, part_top, part_total)
         for j in range(0, keys, size):
             at = (tables[table + j // size] * sizes.kv_heads + head) * size * value_dim
             begin = min(size, max(0, hidden - j))

@@ -11,6 +11,7 @@ from tinyattn.kernels.exact.backward import backward
 from tinyattn.kernels.exact.counted import counting
 from tinyattn.kernels.exact.decode import decode, join
 from tinyattn.kernels.exact.forward import forward
+from tinyattn.kernels.exact.line_rules import of_lines
 from tinyattn.kernels.exact.one_tile_calls import fits, pull_one_tile, solve_one_tile
 from tinyattn.kernels.exact.scores import Rules
 from tinyattn.kernels.rules.tiles import SPARE, Compiled, arguments_of
@@ -158,8 +159,8 @@ def decoded(q: Array, k: Array, v: Array, bias: Array | None, distance: Array | 
     out, lse = np.empty((*q.shape[:-1], sizes.value_dim), q.dtype), np.empty(q.shape[:-1], q.dtype)
     logits = np.zeros(0, q.dtype) if sinks is None else np.repeat(np.tile(sinks, sizes.batch), sizes.q_len)
     run(decode, count * chunks, 4 * work(sizes), chunks, sizes.kv_len, 0, sizes.kv_len - sizes.q_len,
-        sizes._replace(q_tile=width), rules, *arrays[LISTS:], padded_q.reshape(-1), *rows_of(k), *rows_of(v), part.reshape(-1),
-        top.reshape(-1), total.reshape(-1))
+        sizes._replace(q_tile=width), rules, *arrays[LISTS:], *of_lines(None, full, sizes.kv_heads, q.dtype), padded_q.reshape(-1),
+        *rows_of(k), *rows_of(v), part.reshape(-1), top.reshape(-1), total.reshape(-1))
     join(chunks, lines, sizes.value_dim, logits, part.reshape(-1), top.reshape(-1), total.reshape(-1), out.reshape(-1),
          lse.reshape(-1))
     return (out, lse), Saved(options, sizes, seen, (q, k, v), bias, distance, sinks, out, None, None)

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinyattn.kernels.exact.decode import decode, join
+from tinyattn.kernels.exact.line_rules import of_lines
 from tinyattn.kernels.exact.packed import decode_packed
 from tinyattn.kernels.exact.paged import decode_paged
 from tinyattn.kernels.exact.primitive import CHUNK, MOST_LINES, Options, scoring
@@ -26,6 +27,7 @@ from tinyattn.kernels.tiles.threads import run
 from tinyattn.ops.bias import Bias
 from tinyattn.ops.options import Window, check_bias, check_scale, check_sinks, check_softcap, visible_keys
 from tinyattn.ops.quantize import Packed
+from tinyattn.ops.score_rule import Score, ScoreRule, check_score, with_parts
 from tinyattn.ops.types import Array
 
 
@@ -74,26 +76,27 @@ def reads_packed(q: Array, keys: Packed, values: Packed, new_keys: Array, new_va
 
 
 def in_lines(q: Array, kv_heads: int, value_dim: int, length: int, bias: Array | Bias | None, window: Window | None,
-             scale: float | None, softcap: float | None, sinks: Array | None, read: Callable[[Lines], Sequence[PartialSums]]) -> Array:
+             scale: float | None, softcap: float | None, sinks: Array | None, score: Score | None,
+             read: Callable[[Lines], Sequence[PartialSums]]) -> Array:
     """Returns the attention of all queries, `read` giving partial results of as many at a time as the kernels take."""
     full = (*q.shape[:-1], length)
     heads, q_len = full[-3:-1]
     bias = check_bias(bias, full, q.dtype, lambda: visible_keys(None, True, window, full))
     sinks, left = check_sinks(sinks, heads, q.dtype), sides_of(window)[0]
-    scale, softcap = check_scale(scale, q.shape[-1]), check_softcap(softcap)
+    scale, softcap, rule = check_scale(scale, q.shape[-1]), check_softcap(softcap), check_score(score, full, q.dtype)
     if not q.size:
         return np.zeros((*q.shape[:-1], value_dim), q.dtype)
     outs, step = [], max(1, MOST_LINES * kv_heads // heads)
     for start in range(0, q_len, step):
-        some = q[..., start : start + step, :]
-        near = bias[..., start : start + step, :] if isinstance(bias, np.ndarray) and bias.ndim > 1 and bias.shape[-2] > 1 else bias
-        lines = told(some, kv_heads, value_dim, length, near, left, scale, softcap, q_len - start - some.shape[-2])
+        rows = slice(start, start + step)
+        some, near, own = (of_queries(option, rows) for option in (q, bias, rule))
+        lines = told(some, kv_heads, value_dim, length, near, left, scale, softcap, own, q_len - start - some.shape[-2])
         outs.append(merged(lines, read(lines), sinks).reshape(*some.shape[:-1], value_dim))
     return outs[0] if len(outs) == 1 else np.concatenate(outs, axis=-2)
 
 
 def told(q: Array, kv_heads: int, value_dim: int, length: int, bias: Array | Bias | None, left: int | None, scale: float,
-         softcap: float | None, behind: int) -> Lines:
+         softcap: float | None, rule: ScoreRule | None, behind: int) -> Lines:
     """Returns what the kernels are told of a few queries, `behind` of a call's queries coming after them."""
     *lead, heads, q_len, head_dim = q.shape
     lines = q_len * heads // kv_heads
@@ -108,7 +111,14 @@ def told(q: Array, kv_heads: int, value_dim: int, length: int, bias: Array | Bia
     rules, *arrays = scoring(Options(None, left, 0, scale, softcap, False), seen, bias, distance, full, q.dtype)
     queries = np.zeros((sizes.batch * kv_heads, width, head_dim), q.dtype)
     np.multiply(q.reshape(-1, lines, head_dim), q.dtype.type(rules.factor), out=queries[:, :lines])
-    return Lines(sizes, (sizes, rules, *arrays[LISTS:]), queries, seen.left, behind)
+    return Lines(sizes, (sizes, rules, *arrays[LISTS:], *of_lines(rule, full, kv_heads, q.dtype)), queries, seen.left, behind)
+
+
+def of_queries(option: Any, rows: slice) -> Any:
+    """Returns the part for some queries of arrays that broadcast to the scores, and anything else as it is."""
+    if isinstance(option, ScoreRule):
+        return with_parts(option, lambda x: of_queries(x, rows))
+    return option[..., rows, :] if isinstance(option, np.ndarray) and option.ndim > 1 and option.shape[-2] > 1 else option
 
 
 def merged(lines: Lines, partials: Sequence[PartialSums], sinks: Array | None) -> Array:
@@ -148,7 +158,7 @@ def side_by_side(lines: Lines, keys: Array, values: Array, origin: int) -> Parti
 
 def attend_parts(q: Array, parts: Sequence[tuple[Array, Array, int]], length: int, *, bias: Array | Bias | None = None,
                  window: Window | None = None, scale: float | None = None, softcap: float | None = None,
-                 sinks: Array | None = None) -> Array:
+                 sinks: Array | None = None, score: Score | None = None) -> Array:
     """Returns attention over keys that come in parts: keys, values and the position of the first; the others follow it.
 
     q (..., heads, i, d) at the last i of `length` positions, keys (..., kv_heads, n, d), values (..., kv_heads, n, e).
@@ -158,13 +168,13 @@ def attend_parts(q: Array, parts: Sequence[tuple[Array, Array, int]], length: in
     array([1., 1.])
     """
     kv_heads, value_dim = parts[0][0].shape[-3], parts[0][1].shape[-1]
-    return in_lines(q, kv_heads, value_dim, length, bias, window, scale, softcap, sinks,
+    return in_lines(q, kv_heads, value_dim, length, bias, window, scale, softcap, sinks, score,
                     lambda lines: [side_by_side(lines, *part) for part in parts])
 
 
 def paged_attention(q: Array, keys: Array, values: Array, tables: Array, lengths: Array, *, bias: Array | Bias | None = None,
                     window: Window | None = None, scale: float | None = None, softcap: float | None = None,
-                    sinks: Array | None = None) -> Array:
+                    sinks: Array | None = None, score: Score | None = None) -> Array:
     """Returns attention over keys and values in pages, found through a table a row; nothing is gathered.
 
     q (rows, heads, i, d), keys (pages, kv_heads, page_size, d), values (pages, kv_heads, page_size, e), contiguous,
@@ -184,12 +194,12 @@ def paged_attention(q: Array, keys: Array, values: Array, tables: Array, lengths
             lengths - lines.behind, *lines.rules, lines.queries.reshape(-1), keys.reshape(-1), values.reshape(-1), *flat(partial))
         return [partial]
 
-    return in_lines(q, keys.shape[1], values.shape[-1], longest, bias, window, scale, softcap, sinks, read)
+    return in_lines(q, keys.shape[1], values.shape[-1], longest, bias, window, scale, softcap, sinks, score, read)
 
 
 def quantized_attention(q: Array, keys: Packed, values: Packed, new_keys: Array, new_values: Array, *,
                         bias: Array | Bias | None = None, window: Window | None = None, scale: float | None = None,
-                        softcap: float | None = None, sinks: Array | None = None) -> Array:
+                        softcap: float | None = None, sinks: Array | None = None, score: Score | None = None) -> Array:
     """Returns attention over older tokens that are packed, unpacked a group at a time, and newer ones that are not.
 
     q (..., heads, i, d); keys in groups of tokens, (..., kv_heads, n, d), values in groups of channels, (..., kv_heads, n, e);
@@ -215,7 +225,8 @@ def quantized_attention(q: Array, keys: Packed, values: Packed, new_keys: Array,
             held, sizes.kv_len - lines.behind - sizes.q_len, *lines.rules, lines.queries.reshape(-1), *packed, *flat(partial))
         return [partial, new]
 
-    return in_lines(q, new_keys.shape[-3], new_values.shape[-1], held + new_keys.shape[-2], bias, window, scale, softcap, sinks, read)
+    length = held + new_keys.shape[-2]
+    return in_lines(q, new_keys.shape[-3], new_values.shape[-1], length, bias, window, scale, softcap, sinks, score, read)
 
 
 def grouped(packed: Packed) -> tuple[Array, Array, Array]:

@@ -53,11 +53,11 @@ def ordered(roots: Iterable[Node]) -> list[Node]:
     stack = [(root, False) for root in roots]
     while stack:
         node, done = stack.pop()
-        if done:
+        if done or not node.arguments:
             order.setdefault(id(node), node)
         elif id(node) not in order:
             stack.append((node, True))
-            stack.extend((a, False) for a in node.arguments if a is not None)
+            stack.extend([(a, False) for a in node.arguments if a is not None])
     return list(order.values())
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -32,7 +32,7 @@ PLAIN: list[tuple[list[Node], str]] = [([], "")]
 
 @dataclass(frozen=True, eq=False)
 class Compiled:
-    """A rule for one call: addresses of its code, where each parameter stands, its constants, and the positions.
+    """A rule for one call: addresses of its code, how and where each parameter stands, its constants, and the positions.
 
     The parameters stand one after the other in one array: element (b, h, i, j) of parameter n is at starts[n, b heads + h] +
     i steps[n, 0] + j steps[n, 1].
@@ -41,6 +41,7 @@ class Compiled:
     rule: ScoreRule
     forward: int
     backward: int
+    kinds: str
     starts: Array
     steps: Array
     constants: Array
@@ -87,26 +88,44 @@ def compiled_rule(rule: ScoreRule, full: tuple[int, ...], dtype: Any) -> Compile
         TypeError: as `expression_of`.
     """
     root, constants = expression_of(rule, dtype)
+    made = placed(rule, root, constants, full, dtype)
+    leaves = {node.value: node for node in ordered([root]) if node.op == "p"}
+    wanted = [next((node for node in ordered([root]) if node.op == "s"), Node("s")),
+              *(leaves.get(float(n), Node("p", value=float(n))) for n in range(len(made.kinds)))]
+    with np.errstate(all="ignore"):
+        pulled = slopes(root, wanted, dtype)
+    if DISABLED:
+        PLAIN.append((pulled, made.kinds))
+        return replace(made, backward=len(PLAIN) - 1)
+    return replace(made, backward=code_of_slopes(pulled, made.kinds, np.dtype(dtype).itemsize))
+
+
+def compiled_forward(rule: ScoreRule, full: tuple[int, ...], dtype: Any) -> Compiled:
+    """Returns what `compiled_rule` does, without derivatives: half the time, where no gradient is asked for.
+
+    Raises:
+        TypeError: as `expression_of`.
+    """
+    return placed(rule, *expression_of(rule, dtype), full, dtype)
+
+
+def placed(rule: ScoreRule, root: Node, constants: tuple[float, ...], full: tuple[int, ...], dtype: Any) -> Compiled:
+    """Returns the rule of an expression, compiled forward, for calls of this shape."""
     stands = [stand(x.shape, full) for x in rule.parameters]
     bases = np.cumsum([0, *(x.size for x in rule.parameters)])
     starts = np.array([start + base for (start, _, _), base in zip(stands, bases, strict=False)], np.int64).reshape(-1)
     steps = np.array([(row, column) for _, row, column in stands], np.int64).reshape(-1)
     kinds = "".join(PAIR if row and column else QUERY if row else KEY if column else SAME for _, row, column in stands)
-    leaves = {node.value: node for node in ordered([root]) if node.op == "p"}
-    wanted = [next((node for node in ordered([root]) if node.op == "s"), Node("s")),
-              *(leaves.get(float(n), Node("p", value=float(n))) for n in range(len(kinds)))]
     with np.errstate(all="ignore"):
-        pulled = slopes(root, wanted, dtype)
         numbers = np.array([*constants, 0.0], dtype)
-    itemsize = np.dtype(dtype).itemsize
     places = rule.positions or (np.arange(0), np.arange(0))
     q_at, kv_at = (np.concatenate((x, np.zeros(SPARE, x.dtype))).astype(dtype) for x in places)
     if DISABLED:
-        PLAIN.extend((([root], kinds), (pulled, kinds)))
-        codes = len(PLAIN) - 2, len(PLAIN) - 1
+        PLAIN.append(([root], kinds))
+        code = len(PLAIN) - 1
     else:
-        codes = code_of(root, kinds, itemsize), code_of_slopes(pulled, kinds, itemsize)
-    return Compiled(rule, *codes, starts, steps, numbers, q_at, kv_at)
+        code = code_of(root, kinds, np.dtype(dtype).itemsize)
+    return Compiled(rule, code, 0, kinds, starts, steps, numbers, q_at, kv_at)
 
 
 def expression_of(rule: ScoreRule, dtype: Any) -> tuple[Node, tuple[float, ...]]:

@@ -170,6 +170,8 @@ def traced(rule: ScoreRule, dtype: Any) -> Traced:
     if not isinstance(out, Tracer) or out.node.boolean:
         refuse(f"returns {'a bool' if isinstance(out, Tracer) else type(out).__name__}, and not one number for each score")
     used = [int(node.value or 0) for node in ordered([out.node]) if node.op == "c"]
+    if len(set(used)) == len(constants):
+        return Traced(out.node, tuple(constants), out.dtype)
     return renumbered(out.node, used, constants, out.dtype)
 
 
