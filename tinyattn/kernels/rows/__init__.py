@@ -6,4 +6,7 @@ Its files, in reading order:
     threshold.py            the keys above the threshold of sparsemax and of entmax
     scan.py                 products and sums of all numbers on one side of each
     sticks.py               sticks broken from the right
+    mixed.py                heads mixed before and after the softmax, forward
+    mixed_backward.py       the same, backward
+    mixtures.py             both on plain arrays
 """

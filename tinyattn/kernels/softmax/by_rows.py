@@ -37,7 +37,10 @@ from tinyattn.ops.types import Array
 def attention_by_rows(q: Array, k: Array, v: Array, bias: Array | None, sinks: Array | None, first: Array | None,
                       second: Array | None, third: Array | None, call: Call) -> tuple[Array, Any]:
     """Returns attention of plain arrays (..., heads, length, dim); `first` to `third` are the mechanism's own arrays."""
-    full, own = (*q.shape[:-1], k.shape[-2]), (first, second, third)
+    full, own, tiled = (*q.shape[:-1], k.shape[-2]), (first, second, third), call.scores.tiled
+    if tiled is not None and tiled.fits(q, k, v, bias, call):
+        made, read = tiled.forward(q, k, v, bias, sinks, own, call)
+        return made, (tiled.backward, read)
     out, lse = np.zeros((*full[:-1], v.shape[-1]), q.dtype), np.full(full[:-1], -np.inf, q.dtype)
     every = tasks(q, k, call.scores.together)
 
@@ -66,11 +69,18 @@ def attention_by_rows(q: Array, k: Array, v: Array, bias: Array | None, sinks: A
 
     with np.errstate(all="ignore"):
         each_multiplying(run, len(every), out.size * full[-1])
-    return out, ((q, k, v, bias, sinks), own, call, lse, out)
+    return out, (gradients_by_rows, ((q, k, v, bias, sinks), own, call, lse, out))
 
 
 @attention_by_rows.backward
 def _(d_out: Array, saved: Any) -> dict[str, Array | None]:
+    backward, read = saved
+    gradients: dict[str, Array | None] = backward(d_out, read)
+    return gradients
+
+
+def gradients_by_rows(d_out: Array, saved: Any) -> dict[str, Array | None]:
+    """Returns the gradients by argument of what was made by rows."""
     (q, k, v, bias, sinks), own, call, lse, out = saved
     full, every = (*q.shape[:-1], k.shape[-2]), tasks(q, k, call.scores.together)
     d_q, d_k, d_v, d_bias = np.zeros_like(q), np.zeros_like(k), np.zeros_like(v), None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -63,17 +64,29 @@ class Call(NamedTuple):
     more: tuple[tuple[str, Any], ...] = ()
 
 
+class Tiled(NamedTuple):
+    """Kernels of one mechanism for the calls that they take: `fits(q, k, v, bias, call)`.
+
+    `forward(q, k, v, bias, sinks, own, call)` returns (out, what the backward reads), `backward(d_out, saved)` gradients by argument.
+    """
+
+    fits: Callable[..., bool]
+    forward: Callable[..., tuple[Array, Any]]
+    backward: Callable[..., dict[str, Array | None]]
+
+
 class Scores:
     """The scores of some heads of one sequence: made from q (heads, i, d), k (kv_heads, j, d), and the mechanism's own arrays.
 
     A subclass makes the scores before the cap and takes their gradient; one that mixes heads does so before and after the softmax.
     `definition` is the name of the mechanism, `names` those of its own arrays, and `together` says that heads are mixed, so that all
-    of them are one task. `finish` is called after the last rows of a backward.
+    of them are one task. `finish` is called after the last rows of a backward. `tiled` are kernels that take the place of all this.
     """
 
     definition: ClassVar[str]
     names: ClassVar[tuple[str, ...]] = ()
     together: ClassVar[bool] = False
+    tiled: ClassVar[Tiled | None] = None
 
     def __init__(self, q: Array, k: Array, own: tuple[Any, ...], call: Call) -> None:
         self.q, self.k, self.own, self.call, self.columns = q, k, own, call, columns(k)

@@ -1,0 +1,77 @@
+"""Talking heads in tiles: what is held between two turns over the keys and what is made again are alike, for any number of threads."""
+
+import numpy as np
+import pytest
+
+from tinyattn import definitions, kernels, vjp
+from tinyattn.kernels.rows import mixtures
+from tinyattn.kernels.softmax import row_blocks
+from tinyattn.ops import masks
+
+RNG = np.random.default_rng
+
+
+def arguments(q_len, kv_len, heads, kv_heads, dtype=np.float64):
+    rng = RNG(q_len)
+    shapes = {"q": (2, heads, q_len, 6), "k": (2, kv_heads, kv_len, 6), "v": (2, kv_heads, kv_len, 5), "before": (heads, heads),
+              "after": (heads, heads)}
+    return {name: rng.standard_normal(shape).astype(dtype) for name, shape in shapes.items()}
+
+
+def slopes(f, arrays, options):
+    out, pull = vjp(lambda t: f(**t, **options), arrays)
+    return [out, *pull(np.cos(np.arange(out.size)).reshape(out.shape).astype(out.dtype)).values()]
+
+
+OPTIONS = {"causal": {"causal": True}, "window": {"window": (70, 3), "softcap": 1.5}, "mask": {"mask": RNG(0).random((9, 1, 200)) < 0.6},
+           "bias": {"bias": RNG(1).standard_normal((9, 150, 200)), "causal": True, "sinks": np.array([0.5, -np.inf, *range(-3, 4)])}}
+
+
+@pytest.mark.parametrize("room", [0, 1, 9])
+@pytest.mark.parametrize("name", OPTIONS)
+def test_tiles_that_are_made_again_give_the_same(name, room, monkeypatch):
+    arrays, ran = arguments(150, 200, 9, 3), []
+    options = OPTIONS[name]
+    want = slopes(definitions.talking_heads_attention, arrays, options)
+    monkeypatch.setattr(row_blocks, "blocks", None)
+    monkeypatch.setattr(mixtures, "room_of", lambda sizes, dtype, f=mixtures.room_of: ran.append(f(sizes, dtype)) or (room, f(sizes, dtype)[1]))
+    got = slopes(kernels.talking_heads_attention, arrays, options)
+    assert [held for held, _ in ran] == [4, 4]  # of 200 keys, forward and backward
+    for a, b in zip(got, want, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11)
+
+
+def test_the_gradient_of_sinks():
+    arrays = arguments(40, 70, 4, 4) | {"sinks": np.array([0.5, -np.inf, 2.0, 0.0])}
+    got, want = (slopes(door.talking_heads_attention, arrays, {"causal": True}) for door in (kernels, definitions))
+    for a, b in zip(got, want, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11)
+
+
+def test_any_number_of_threads_gives_the_same_bits():
+    arrays, every = arguments(300, 300, 8, 8, np.float32), []
+    for number in (1, 2, 3):
+        with kernels.threads(number):
+            every.append(slopes(kernels.talking_heads_attention, arrays, {"causal": True}))
+    for other in every[1:]:
+        for a, b in zip(other, every[0], strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("options", [{"mask": masks.strided(3)}, {"bias": RNG(0).standard_normal((30, 30))}], ids=["pattern", "learned bias"])
+def test_what_the_kernels_do_not_take_goes_by_rows(options, monkeypatch):
+    arrays = arguments(30, 30, 4, 2)
+    arrays |= {"bias": options["bias"]} if "bias" in options else {}
+    given = {"mask": options["mask"]} if "mask" in options else {"causal": True}
+    want = slopes(definitions.talking_heads_attention, arrays, given)
+    monkeypatch.setattr(mixtures, "run", None)
+    monkeypatch.setattr(row_blocks, "PART_BYTES", 1)
+    for a, b in zip(slopes(kernels.talking_heads_attention, arrays, given), want, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11)
+
+
+def test_a_task_holds_no_more_for_long_texts():
+    shapes = [np.empty((1, 8, length, 64), np.float32) for length in (2048, 1 << 20)]
+    rooms = [mixtures.room_of(mixtures.sizes_of(x, x, x), x.dtype)[0] for x in shapes]
+    assert rooms[0] == 2048 // 64
+    assert rooms[1] * 8 * 64 * 64 * 4 <= mixtures.HELD_BYTES

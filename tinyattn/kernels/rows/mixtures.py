@@ -1,0 +1,103 @@
+"""Attention whose heads are mixed before and after the softmax, on plain arrays: what its kernels read, and sums of gradients."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tinyattn.kernels.exact.primitive import LISTS, Options, filled, scoring, work
+from tinyattn.kernels.exact.scores import Rules
+from tinyattn.kernels.rows.mixed import mixed_forward
+from tinyattn.kernels.rows.mixed_backward import mixed_backward
+from tinyattn.kernels.tiles.lanes import ROWS
+from tinyattn.kernels.tiles.seen import seen_of
+from tinyattn.kernels.tiles.storage import Sizes, padded, rounded_up, sizes_of
+from tinyattn.kernels.tiles.threads import run
+from tinyattn.ops.types import Array
+
+# Bytes of the tiles that a thread holds between two turns over the keys; the backward holds two kinds. 2,048 tokens of 8 heads take
+# 4 MiB; with room for half of them a forward took 1.12 times as long, and with none 1.45 times.
+HELD_BYTES = 1 << 24
+# Splits of the query tiles, each with copies of d_k and d_v: fixed, so that the sums are taken in one order whatever the machine.
+TASKS = 4
+# More heads have tiles too large for what a thread may hold.
+MOST_HEADS = 64
+
+
+class Saved(NamedTuple):
+    """What the backward reads."""
+
+    options: Options
+    sizes: Sizes
+    rules: Rules
+    arrays: tuple[Array, ...]
+    inputs: tuple[Array, Array, Array]
+    shapes: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
+    matrices: tuple[Array, Array]
+    sinks: Array | None
+    tops: Array
+    totals: Array
+
+
+def fits(q: Array, k: Array, v: Array, options: Options) -> bool:
+    """Returns whether the kernels take a call: a mask that is no pattern, a bias without a gradient, and not too many heads."""
+    plain = options.mask is None or isinstance(options.mask, np.ndarray)
+    return plain and not options.learned and q.shape[-3] <= MOST_HEADS and q.size > 0 and k.size > 0 and v.size > 0
+
+
+def mixed(q: Array, k: Array, v: Array, bias: Array | None, sinks: Array | None, before: Array, after: Array,
+          options: Options) -> tuple[Array, Saved]:
+    """Returns (out, what the backward reads)."""
+    full, sizes, dtype = (*q.shape[:-1], k.shape[-2]), sizes_of(q, k, v), q.dtype
+    rules, *arrays = scoring(options, seen_of(options.mask, options.left, options.right, full, sizes), bias, None, full, dtype)
+    matrices, parts = (in_micro_tiles(before), in_micro_tiles(after)), tuple(arrays[LISTS - 1 :])
+    out, tops, totals = np.empty((*full[:-1], sizes.value_dim), dtype), np.empty(full[:-1], dtype), np.empty(full[:-1])
+    inputs = filled(q, k, v, sizes)
+    run(mixed_forward, sizes.batch * -(-sizes.q_len // sizes.q_tile), work(sizes), sizes, rules, *room_of(sizes, dtype), *parts,
+        np.zeros(0, dtype) if sinks is None else np.require(sinks, requirements=["C", "W"]), *matrices, *inputs[:2],
+        panels(v, sizes, sizes.value_width), out.reshape(-1), tops.reshape(-1), totals.reshape(-1))
+    return out, Saved(options, sizes, rules, parts, inputs, (q.shape, k.shape, v.shape), matrices, sinks, tops, totals)
+
+
+def mixed_gradients(d_out: Array, saved: Saved) -> dict[str, Array | None]:
+    """Returns the gradients by argument, `first` and `second` those of the two matrices."""
+    sizes, dtype, heads, (of_q, of_k, of_v) = saved.sizes, d_out.dtype, saved.sizes.heads, saved.shapes
+    splits = min(-(-TASKS // sizes.batch), -(-sizes.q_len // sizes.q_tile))
+    d_q, delta = np.empty(of_q, dtype), np.empty(of_q[:-1])
+    d_k, d_v = (np.zeros((splits, *of_k[:-1], width), dtype) for width in (sizes.head_width, sizes.value_width))
+    keys = saved.inputs[1].reshape(-1, sizes.kv_rows, sizes.head_width)[:, : sizes.kv_len]
+    d_matrices = np.zeros((2, sizes.batch * splits, heads, heads))
+    run(mixed_backward, sizes.batch * splits, 3 * work(sizes), splits, sizes, saved.rules, *room_of(sizes, dtype), *saved.arrays,
+        saved.options.scale, *saved.matrices, *saved.inputs, panels(keys, sizes, sizes.head_width), saved.tops.reshape(-1),
+        saved.totals.reshape(-1), padded(d_out, sizes.q_len, sizes.value_width), d_q.reshape(-1), d_k.reshape(-1), d_v.reshape(-1),
+        delta.reshape(-1), *d_matrices.reshape(2, -1))
+    first, second = d_matrices.sum(axis=1).astype(dtype)
+    gradients: dict[str, Array | None] = {"q": d_q, "k": d_k.sum(axis=0)[..., : of_k[-1]], "v": d_v.sum(axis=0)[..., : of_v[-1]],
+                                          "first": first, "second": second}
+    if saved.sinks is not None:
+        shift = np.where(np.isneginf(saved.tops), dtype.type(0), saved.tops)
+        share = np.exp(saved.sinks[:, None] - shift) / np.where(saved.totals == 0, 1, saved.totals) * delta
+        gradients["sinks"] = -share.sum(axis=(*range(share.ndim - 2), -1)).astype(dtype)
+    return gradients
+
+
+def room_of(sizes: Sizes, dtype: Any) -> tuple[int, int]:
+    """Returns how many tiles of keys a thread holds, and how many rows the matrices have."""
+    tile = sizes.heads * (sizes.kv_tile * sizes.q_tile + sizes.micro_columns) * dtype.itemsize
+    return min(-(-sizes.kv_len // sizes.kv_tile), HELD_BYTES // tile), rounded_up(sizes.heads, ROWS)
+
+
+def in_micro_tiles(matrix: Array) -> Array:
+    """Returns a matrix flat, filled up with zeros to whole micro tiles."""
+    size, whole = len(matrix), rounded_up(len(matrix), ROWS)
+    filled_up = np.zeros((whole, whole), matrix.dtype)
+    filled_up[:size, :size] = matrix
+    return filled_up.reshape(-1)
+
+
+def panels(x: Array, sizes: Sizes, width: int) -> Array:
+    """Returns keys or values as panels [head][tile][width // micro_columns][kv_tile][micro_columns], filled up with zeros."""
+    tiles, micro = -(-sizes.kv_len // sizes.kv_tile), sizes.micro_columns
+    rows = padded(x, tiles * sizes.kv_tile, width).reshape(-1, tiles, sizes.kv_tile, width // micro, micro)
+    return np.ascontiguousarray(rows.swapaxes(2, 3)).reshape(-1)
