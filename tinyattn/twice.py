@@ -29,7 +29,7 @@ def walked() -> Mapping[Any, Callable[..., Any]]:
     return {exact.attention_with_lse: plain_attention, chosen.chosen_attention: plain_chosen, folded.states: plain_states,
             keys.products_of_picks: keys.products_in_numpy, keys.sum_of_picks: keys.sum_in_numpy,
             by_rows.attention_by_rows: plain_rows, lsh.hashed: plain_hashed,
-            mesa.solution: mesa.by_chunks, mesa.corrected: mesa.corrected_by_chunks,
+            mesa.solution: mesa.by_chunks,
             reading.reading_states: plain_reading_states}
 
 

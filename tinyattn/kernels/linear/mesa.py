@@ -1,4 +1,4 @@
-"""Mesa over the kernel of states: the regressions of a chunk of tokens are solved at once, and what reads them is linear attention."""
+"""Mesa over two kernels: the regressions of all tokens are solved, and what reads the solutions is linear attention."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from typing import Any
 import numpy as np
 
 from tinyattn.engine.primitive import primitive
-from tinyattn.kernels.states.primitive import states
+from tinyattn.kernels.states.primitive import Saved, decays, flat, sizes_of, states
+from tinyattn.kernels.states.regression import regressions
 from tinyattn.kernels.tiles.once import once
+from tinyattn.kernels.tiles.storage import rows_of
+from tinyattn.kernels.tiles.threads import run
 from tinyattn.ops.gates import check_log_decay, check_strength, decays_between
 from tinyattn.ops.heads import split_group
 from tinyattn.ops.linear_options import check_ridge, check_sums, solved
@@ -18,6 +21,8 @@ from tinyattn.ops.types import Array
 
 # The matrices of a chunk should stay in the cache of a core: 16 of 64 x 64 channels take 256 KiB in float32.
 CHUNK = 16
+# Differences of an H from its transpose that count as rounding, in units of it.
+ASYMMETRY = 64
 
 
 @shapes("(i,d),(j,d),(j,e)->(i,e)", per_token={"log_decay": "(j)", "beta": "(j)"}, states=("ridge", "initial_state"))
@@ -26,7 +31,7 @@ def mesa(q: Array, k: Array, v: Array, *, log_decay: Array, beta: Array, ridge: 
     """Returns what a linear map from keys to values, fitted anew at every token to all tokens so far, says of the queries; compiled.
 
     Formula: out_t = G_t^T x_t with x_t = (H_t + diag(ridge))^-1 scale q_t: simple gated linear attention with x for queries. Only
-    x needs H for every token, a chunk at a time, and its gradient another solution with the same matrices.
+    x needs H for every token, and its gradient another solution with the same matrices.
 
     Shapes, options and errors are those of `tinyattn.definitions.mesa`.
 
@@ -40,18 +45,16 @@ def mesa(q: Array, k: Array, v: Array, *, log_decay: Array, beta: Array, ridge: 
     log_decay, beta = check_log_decay(log_decay, k.shape[:-1], k.dtype), check_strength(beta, k.shape[:-1], k.dtype)
     ridge, (values, keys) = check_ridge(ridge, k), check_sums(initial_state, k, v)
     first_position(q, k)
-    asked, given = q * check_scale(scale), (k, log_decay, beta, ridge, keys)
-    x, weighed = solution(asked, *given), beta[..., None]
-    # H x is linear attention too. What it lacks to q is 0, but has the gradients of all that H is made of.
-    # The kernel reads S^T x, so S is the transpose of H: H is symmetric, but its gradient, entry by entry, is not.
-    summed, turned = states(x, k * weighed, k, log_decay, None, keys.mT, 1.0)
-    damped = (split_group(x, k.shape[-3]) @ ridge[:, None, :, :]).reshape(x.shape)
-    out, values = states(corrected(asked - summed - damped, x, *given), k, v * weighed, log_decay, None, values, 1.0)
-    return (out, (values, turned.mT)) if return_state else out
+    x, keys = solution(q * check_scale(scale), k, log_decay, beta, ridge, keys)
+    out, values = states(x, k, v * beta[..., None], log_decay, None, values, 1.0)
+    return (out, (values, keys)) if return_state else out
 
 
-def by_chunks(q: Array, k: Array, log_decay: Array, beta: Array, ridge: Array, keys: Array) -> Array:
-    """Returns x_t = (H_t + ridge)^-1 q_t of queries (..., heads, i, d), from the sum H of k k^T before the first token."""
+def by_chunks(q: Array, k: Array, log_decay: Array, beta: Array, ridge: Array, keys: Array) -> tuple[Array, Array]:
+    """Returns x_t = (H_t + ridge)^-1 q_t of queries (..., heads, i, d) and the last H, from the sum H of k k^T before the first token.
+
+    Any H will do, and all of it can be differentiated; each takes far longer than by Cholesky factors.
+    """
     # In a product of a chunk 0 times NaN would reach tokens before the NaN.
     size, rows, width, first = CHUNK if np.isfinite(k).all() else 1, [], k.shape[-1], k.shape[-2] - q.shape[-2]
     queries = split_group(q, k.shape[-3])
@@ -66,34 +69,48 @@ def by_chunks(q: Array, k: Array, log_decay: Array, beta: Array, ridge: Array, k
             asked = queries[..., max(0, start - first) : max(0, start + size - first), :]  # (..., kv_heads, groups, i, d)
             rows.append(np.moveaxis(solved(summed, np.moveaxis(asked, -3, -1)), -1, -3))
         keys = since[..., -1:, :] * keys + (weigh[..., -1, :, None] * told).mT @ told
-    return np.concatenate(rows, axis=-2).reshape(q.shape) if rows else np.zeros(q.shape, q.dtype)
+    return np.concatenate(rows, axis=-2).reshape(q.shape) if rows else np.zeros(q.shape, q.dtype), keys
+
+
+def by_lanes(q: Array, k: Array, log_decay: Array, beta: Array, ridge: Array, keys: Array) -> tuple[Array, Array] | None:
+    """Returns what `by_chunks` does, by Cholesky factors, or None where a matrix has none: it must be symmetric and positive."""
+    diagonal = np.abs(np.diagonal(keys, axis1=-2, axis2=-1))
+    with np.errstate(all="ignore"):
+        # Two ways of summing the same tokens differ by rounding; an H of a caller's own may be anything.
+        rounding = ASYMMETRY * np.finfo(keys.dtype).eps * np.sqrt(diagonal[..., None] * diagonal[..., None, :])
+        if (np.abs(keys - keys.mT) > rounding).any():
+            return None
+        initial = (keys + keys.mT) / 2
+    sizes = sizes_of(q, k, k)
+    segments = max(1, min(sizes.lanes, sizes.q_len))
+    tasks = -(-sizes.batch * sizes.kv_heads * segments // sizes.lanes)
+    out, last, least = np.empty(q.shape, q.dtype), np.empty(keys.shape, q.dtype), np.full(tasks * sizes.lanes, np.inf, q.dtype)
+    with np.errstate(under="ignore"):
+        run(regressions, tasks, q.size * k.shape[-1] ** 2 // 6, sizes, segments, *rows_of(q), *rows_of(k), decays(log_decay),
+            flat(beta), flat(np.diagonal(ridge, axis1=-2, axis2=-1)), flat(initial), out.reshape(-1), last.reshape(-1), least)
+    return (out, last) if (least > 0).all() else None
 
 
 @once
 @primitive
-def solution(q: Array, k: Array, log_decay: Array, beta: Array, ridge: Array, keys: Array) -> tuple[Array, None]:
-    """Returns `by_chunks` as a constant."""
-    return by_chunks(q, k, log_decay, beta, ridge, keys), None
+def solution(q: Array, k: Array, log_decay: Array, beta: Array, ridge: Array, keys: Array) -> tuple[tuple[Array, Array], Any]:
+    """Returns what `by_chunks` does."""
+    given = k, log_decay, beta, ridge, keys
+    x, last = by_lanes(q, *given) or by_chunks(q, *given)
+    return (x, last), (x, *given)
 
 
 @solution.backward
-def _(d_x: Array, saved: None) -> dict[str, Array]:
-    return {}
-
-
-@once
-@primitive
-def corrected(lack: Array, x: Array, k: Array, log_decay: Array, beta: Array, ridge: Array, keys: Array) -> tuple[Array, Any]:
-    """Returns x + (H + ridge)^-1 lack, for a lack of 0."""
-    return x.copy(), (k, log_decay, beta, ridge, keys.mT)
-
-
-@corrected.backward
-def _(d_x: Array, saved: Any) -> dict[str, Array]:
+def _(d_outs: tuple[Array, Array], saved: Any) -> dict[str, Array | None]:
+    (d_x, d_last), (x, k, log_decay, beta, ridge, keys) = d_outs, saved
     # With the transposed matrices, made anew: they would take d times the memory of the keys.
-    return {"lack": by_chunks(d_x, *saved)}
-
-
-def corrected_by_chunks(lack: Array, x: Array, *given: Array) -> Array:
-    """Returns what `corrected` does, with all derivatives."""
-    return x + by_chunks(lack, *given)
+    given = k, log_decay, beta, ridge, keys.mT
+    d_q, _ = by_lanes(d_x, *given) or by_chunks(d_x, *given)
+    # The gradient of H_t is -d_q_t x_t^T. It flows as if linear attention had given H_t x_t, and -d_q_t were the gradient of that.
+    # The kernel reads S^T x, so S is the transpose of H: H is symmetric, but its gradient, entry by entry, is not.
+    weighed = k * beta[..., None]
+    flows = states.pulled((-d_q, d_last.mT), Saved(sizes_of(x, k, k), 1.0, (x, weighed, k), log_decay, None, keys.mT, None))
+    d_ridge = -np.sum(split_group(d_q * x, k.shape[-3]), axis=(-3, -2))
+    return {"q": d_q, "k": flows["k"] * beta[..., None] + flows["v"], "log_decay": flows["log_decay"],
+            "beta": np.vecdot(flows["k"], k), "keys": flows["state"].mT,
+            "ridge": d_ridge.sum(axis=tuple(range(d_ridge.ndim - 2)))[..., None] * np.eye(k.shape[-1], dtype=k.dtype)}

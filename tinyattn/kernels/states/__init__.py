@@ -26,4 +26,7 @@ Its files, in reading order:
     reading.py              chunks of tokens, each of which reads the state along one vector and writes along another
     reading_step.py         the same, one token at a time
     reading_primitive.py    forward and backward of it as one differentiable function
+    code.py                 what intrinsics on registers side by side are written in
+    cholesky.py             Cholesky factors of many matrices, one per lane of a register
+    regression.py           ridge regressions of every token on all tokens so far
 """
