@@ -83,3 +83,63 @@ def test_options_that_a_file_would_lose_are_not_saved(tmp_path):
     with pytest.raises(ValueError, match="save: normalize: was given to step and would be lost"):
         cache.save(tmp_path / "x")
     assert not list(tmp_path.iterdir())
+
+
+def token():
+    q, k, v, gates = gated(1)
+    return {"q": q, "k": k, "v": v, **gates}
+
+
+WRONG = {
+    "a dtype": lambda given: {**given, "k": given["k"].astype(np.float32), "v": given["v"].astype(np.float32)},
+    "queries of a dtype": lambda given: {**given, "q": given["q"].astype(np.float32)},
+    "wider values of another batch": lambda given: {**given, "v": given["v"][:1]},
+    "channels": lambda given: {**given, "q": given["q"][..., :-1]},
+    "more queries than tokens": lambda given: {**given, "q": np.repeat(given["q"], 2, axis=-2)},
+    "a list": lambda given: {**given, "k": given["k"].tolist()},
+    "a masked array": lambda given: {**given, "v": np.ma.masked_array(given["v"])},
+    "a gate of two tokens": lambda given: {**given, "beta": np.repeat(given["beta"], 2, axis=-1)},
+    "a gate of a batch": lambda given: {**given, "beta": given["beta"][:1]},
+    "a gate of integers": lambda given: {**given, "beta": given["beta"].astype(np.int64)},
+    "a missing gate": lambda given: {name: x for name, x in given.items() if name != "beta"},
+    "an option that there is not": lambda given: {**given, "decay": given["beta"]},
+    "an option of the cache's own": lambda given: {**given, "return_state": True},
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_token_unlike_the_one_before_it_is_checked_as_the_first_is(name):
+    anew, cache = StateCache(GATED), StateCache(GATED)
+    for each in (anew, cache, cache, cache):
+        each.step(**token())
+    anew._held = anew._held._replace(kinds=None)
+    errors = []
+    for each in (anew, cache):
+        with pytest.raises((TypeError, ValueError)) as error:
+            each.step(**WRONG[name](token()))
+        errors.append((error.type, str(error.value)))
+    assert errors[0] == errors[1]
+    assert cache.length == 3
+
+
+def test_what_fitted_before_a_reorder_is_checked_after_it():
+    cache = StateCache(GATED)
+    for _ in range(3):
+        cache.step(**token())
+    cache.reorder([0])
+    with pytest.raises(ValueError, match=r"k: this cache holds \(1, 2, 'n', 4\)"):
+        cache.step(**token())
+
+
+def test_a_mechanism_gets_plain_numbers_however_often_they_come_in_another_byte_order():
+    seen = []
+
+    def spy(q, k, v, **options):
+        seen.extend((type(x), x.dtype.isnative) for x in (q, k, v))
+        return definitions.linear_attention_chunked(q, k, v, **options)
+
+    spy.__signature__ = inspect.signature(definitions.linear_attention_chunked)
+    cache = StateCache(spy)
+    for _ in range(3):
+        cache.step(*(x.astype(x.dtype.newbyteorder()) for x in drawn(1)))
+    assert set(seen) == {(np.ndarray, True)}

@@ -30,11 +30,8 @@ class Chunk(NamedTuple):
         Raises:
             TypeError, ValueError: a gate that is no number and no floating array with one entry per token or none at all.
         """
-        gates: dict[str, Any] = {}
-        others: dict[str, Any] = {}
-        for name, option in options.items():
-            (gates if name in names else others)[name] = option
-        for name, gate in gates.items():
+        made = cls.sorted(k, v, options, names, each)
+        for name, gate in made.gates.items():
             if gate is None or isinstance(gate, (int, float)):
                 continue
             floating(name, gate)
@@ -42,6 +39,15 @@ class Chunk(NamedTuple):
             if gate.ndim > k.ndim or (axis is not None and gate.shape[axis] not in (1, k.shape[-2], k.shape[-2] // each)):
                 raise ValueError(f"{name}: expected one entry for each of the chunk's {k.shape[-2] // each} tokens, got shape "
                                  f"{gate.shape}")
+        return made
+
+    @classmethod
+    def sorted(cls, k: Array, v: Array, options: dict[str, Any], names: Collection[str], each: int = 1) -> Chunk:
+        """Returns what `of` returns, of options that are known to fit."""
+        gates: dict[str, Any] = {}
+        others: dict[str, Any] = {}
+        for name, option in options.items():
+            (gates if name in names else others)[name] = option
         return cls(k, v, gates, others, each)
 
     @property

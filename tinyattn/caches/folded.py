@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,13 +12,15 @@ from tinyattn.ops.types import Array
 State = tuple[Array, ...]
 # Positions and the states there.
 Marks = tuple[tuple[int, State | None], ...]
+# The types, shapes and dtypes of the arrays and options of a chunk, which decide whether it fits.
+Kinds = tuple[Any, ...]
 
 
 class Folded(NamedTuple):
     """The state after `length` tokens; check-points (position, state); the tokens since the first check-point.
 
     A state of None is that of no tokens. `still` is a dummy token that reads the state without changing it. An `owned` state
-    is in this value alone: neither a check-point nor a fork has the same arrays.
+    is in this value alone: neither a check-point nor a fork has the same arrays. Chunks of these `kinds` fit, as the last one did.
     """
 
     state: State | None
@@ -27,6 +29,7 @@ class Folded(NamedTuple):
     marks: Marks
     recent: Chunk
     owned: bool = False
+    kinds: Kinds | None = None
 
     @property
     def like(self) -> tuple[Array, Array]:
@@ -72,9 +75,20 @@ class Folded(NamedTuple):
         return arrays
 
 
+def kinds_of(q: Array, k: Array, v: Array, options: dict[str, Any]) -> Kinds:
+    """Returns what the checks of a chunk read of its arrays and options: those of the next token are mostly the same.
+
+    >>> x = np.ones((1, 1, 4))
+    >>> kinds_of(x, x, x, {"scale": 2.0}) == kinds_of(2 * x, x, x, {"scale": 3.0})
+    True
+    """
+    kinds = [(type(x), getattr(x, "shape", None), getattr(x, "dtype", None)) for x in (q, k, v, *options.values())]
+    return (*options, *kinds)
+
+
 def since(held: Folded, chunk: Chunk, marks: Marks, wanted: tuple[int, ...]) -> tuple[Marks, Chunk]:
     """Returns the check-points that stay after a chunk, those from the first wanted position on, and the tokens since."""
-    kept = tuple(mark for mark in marks if wanted and mark[0] >= wanted[0])
+    kept = tuple(mark for mark in marks if mark[0] >= wanted[0]) if wanted else ()
     if not kept:
         return kept, held.recent
     recent, first = held.recent.followed_by(chunk), held.marks[0][0]

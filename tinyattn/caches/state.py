@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from operator import is_
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from tinyattn import fastest
 from tinyattn.caches.base import Base
 from tinyattn.caches.checks import check_chunk, check_keys_values
 from tinyattn.caches.chunk import Chunk
-from tinyattn.caches.folded import Folded, State, since
+from tinyattn.caches.folded import Folded, Kinds, State, kinds_of, since
 from tinyattn.caches.options import Names, check_options, gates_of, names_of, waiting_of
 from tinyattn.caches.overwriting import alone, writes_over
 from tinyattn.caches.turns import exclusive
@@ -94,37 +95,50 @@ class StateCache(Base):
                                     **{**self._causal, **start, **chunk.gates, **chunk.options})
         return out, after if isinstance(after, tuple) else (after,)
 
-    def _folded(self, q: Array, k: Array, v: Array, options: dict[str, Any]) -> tuple[Array, Folded]:
-        """Returns the output of a chunk's queries, and the value after the chunk, which is cut at new check-points."""
+    def _checked(self, q: Array, k: Array, v: Array, options: dict[str, Any], kinds: Kinds) -> tuple[Array, Chunk, Folded]:
+        """Returns the queries, the chunk, and the value before it with a dummy token that has the gates of the chunk.
+
+        Of `kinds` that were found to fit the value before it nothing is checked again.
+        """
         held = self._held
+        if held is not None and held.kinds == kinds:
+            return q, Chunk.sorted(k, v, options, self._gates, self._each), held
+        given = q, k, v
         k, v = check_keys_values(k, v, held and held.like)
-        n = self._tokens(k)
-        check_chunk(q, n)
+        check_chunk(q, self._tokens(k))
         chunk, q = Chunk.of(k, v, options, self._gates, self._each), self._fitting(q, k)
         if held is None:
             held = Folded(None, 0, chunk.still(self._waiting or {}), ((0, None),) if self.slack else (), chunk.part(0, 0))
-        still = held.still if held.length and held.still.gates.keys() >= chunk.gates.keys() else chunk.still(self._waiting or {})
+        elif not held.length or not held.still.gates.keys() >= chunk.gates.keys():
+            held = held._replace(still=chunk.still(self._waiting or {}))
+        return q, chunk, held._replace(kinds=kinds if all(map(is_, given, (q, k, v))) else None)
+
+    def _folded(self, q: Array, k: Array, v: Array, options: dict[str, Any], kinds: Kinds) -> tuple[Array, Folded]:
+        """Returns the output of a chunk's queries, and the value after the chunk, which is cut at new check-points."""
+        q, chunk, held = self._checked(q, k, v, options, kinds)
+        k, v, n = chunk.k, chunk.v, self._tokens(chunk.k)
         before, length, state, outs = held.length, held.length + n, held.state, []
         last = length // self.slack * self.slack if self.slack else 0
         wanted = (last - self.slack, last) if self.slack else ()
         if held.owned and held.state and not any(before < at <= length for at in wanted):
-            after = Folded(held.state, length, still, *since(held, chunk, held.marks, wanted), owned=True)
+            marks, recent = since(held, chunk, held.marks, wanted)
+            after = Folded(held.state, length, held.still, marks, recent, True, held.kinds)
             begun = np.zeros(1, np.int64)
-            self._values = held, after, begun
-            out, state = self._run(q, chunk, tuple(donated(array, begun) for array in held.state), before)
+            self._values = self._held, after, begun
+            out, state = self._run(q, chunk, tuple([donated(array, begun) for array in held.state]), before)
             return out, after if begun[0] else after._replace(state=state, owned=alone(state, (q, k, v, out, *held.state)))
-        marks, start = list(held.marks), 0
+        points, start = list(held.marks), 0
         for stop in sorted({n, *(at - before for at in wanted if before < at < length)}):
             queries = q[..., max(0, q.shape[-2] - n + start) : max(0, q.shape[-2] - n + stop), :]
             out, state = self._run(queries, chunk if stop - start == n else chunk.part(start, stop), state, before + start)
             outs.append(out)
             start = stop
-            if before + stop in wanted and before + stop > marks[-1][0]:
-                marks.append((before + stop, state))
+            if before + stop in wanted and before + stop > points[-1][0]:
+                points.append((before + stop, state))
         out = outs[0] if len(outs) == 1 else np.concatenate(outs, axis=-2)
-        owned = (self._over and state is not None and not any(state is mark for _, mark in marks)
+        owned = (self._over and state is not None and not any(state is mark for _, mark in points)
                  and alone(state, (q, k, v, out, *(held.state or ()))))
-        return out, Folded(state, length, still, *since(held, chunk, tuple(marks), wanted), owned)
+        return out, Folded(state, length, held.still, *since(held, chunk, tuple(points), wanted), owned, held.kinds)
 
     @exclusive
     def append(self, k: Array, v: Array, log_decay: Array | None = None, beta: Array | None = None, **gates: Any) -> None:
@@ -135,13 +149,16 @@ class StateCache(Base):
             raise ValueError(f"{', '.join(sorted(foreign))}: {name} takes no such gate")
         check_options("append", options, self._names)
         k, v = check_keys_values(k, v, self._held and self._held.like)
-        self._held = self._folded(k[..., :0, :], k, v, options)[1]
+        q = k[..., :0, :]
+        self._held = self._folded(q, k, v, options, kinds_of(q, k, v, options))[1]
 
     @exclusive
     def step(self, q: Array, k: Array, v: Array, **options: Any) -> Array:
         """Folds a chunk into the state and returns the output of its queries."""
-        check_options("step", options, self._names)
-        out, self._held = self._folded(q, k, v, options)
+        held, kinds = self._held, kinds_of(q, k, v, options)
+        if held is None or held.kinds != kinds:
+            check_options("step", options, self._names)
+        out, self._held = self._folded(q, k, v, options, kinds)
         return out
 
     def _attended(self, q: Array, held: Folded, options: dict[str, Any]) -> Array:

@@ -48,26 +48,18 @@ def linear_states(q: Array, k: Array, v: Array, state: Array, total: Array, scal
     sizes, nothing = featured_sizes(q, k, v, feature), np.zeros(0, q.dtype)
     counter = counter_of(state) if sizes.kv_len <= FEW and (total.ndim == 1 or counter_of(total) is not None) else None
     out, weights = (np.empty(shape, q.dtype) for shape in ((*q.shape[:-1], sizes.value_dim), q.shape[:-1] if total.ndim > 1 else (0,)))
+    state, total = np.asarray(state), np.asarray(total)  # Numba takes microseconds to tell the type of a subclass
     last, last_total = next_state(state, counter), next_state(total, counter)
-    with np.errstate(under="ignore"):
-        if sizes.kv_len > FEW:
+    if sizes.kv_len > FEW:
+        with np.errstate(under="ignore"):
             run(forward, sizes.batch * sizes.kv_heads, work(sizes), sizes, scale, feature, flat(waves), *rows_of(q), *rows_of(k),
                 *rows_of(v), np.zeros(0), nothing, flat(state), flat(total), out.reshape(-1), last.reshape(-1), last_total.reshape(-1),
                 weights.reshape(-1), nothing)
-        # What is not finite reaches the other rows of its micro tile, as 0 times it is NaN. It stays in the state.
-        if sizes.kv_len <= FEW or not (np.isfinite(last).all() and np.isfinite(last_total).all()):
-            by_token(q, k, v, state, total, scale, feature, waves, counter, out, last, last_total, weights)
+    # What is not finite reaches the other rows of its micro tile, as 0 times it is NaN. It stays in the state.
+    if sizes.kv_len <= FEW or not (np.isfinite(last).all() and np.isfinite(last_total).all()):
+        by_step(counter, sizes, scale, feature, flat(waves), q, k, v, nothing, 0, nothing, state, total, out, last, last_total,
+                weights, nothing)
     return (out, last, last_total), Saved(sizes, scale, feature, waves, (q, k, v), state, total, out, weights)
-
-
-def by_token(q: Array, k: Array, v: Array, state: Array, total: Array, scale: float, feature: int, waves: Array,
-             counter: Array | None, *filled: Array) -> None:
-    """Fills out, the last state and total, and the total weights token by token."""
-    q, k = features_of(q, feature, waves), features_of(k, feature, waves)
-    sizes, nothing = sizes_of(q, k, v), np.zeros(0, q.dtype)
-    with np.errstate(all="ignore"):
-        by_step(counter, sizes, scale, *rows_of(q), *rows_of(k), *rows_of(v), nothing, 0, nothing, flat(state), flat(total),
-                *(x.reshape(-1) for x in filled), nothing)
 
 
 def featured_sizes(q: Array, k: Array, v: Array, feature: int) -> Sizes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -41,14 +42,21 @@ class Saved(NamedTuple):
 
 def sizes_of(q: Array, k: Array, v: Array) -> Sizes:
     """Returns the sizes of a call on (..., heads, length, dim) arrays, whose tiles of keys are the chunks."""
-    sizes = storage.sizes_of(q, k, v)
+    return sizes_of_shapes(q.dtype, q.shape, k.shape, v.shape)
+
+
+@lru_cache(maxsize=64)
+def sizes_of_shapes(dtype: Any, *shapes: tuple[int, ...]) -> Sizes:
+    """Returns the sizes for arrays of these shapes. Kept: a token has those of the token before it."""
+    one = np.zeros((), dtype)
+    sizes = storage.sizes_of(*(np.broadcast_to(one, shape) for shape in shapes))
     return sizes._replace(kv_tile=rounded_up(CHUNK, sizes.micro_columns)) if max(sizes.head_dim, sizes.value_dim) <= NARROW else sizes
 
 
 def flat(x: Any) -> Array:
-    """Returns an array as one contiguous axis that kernels can read."""
-    ready = x.flags.c_contiguous and x.flags.writeable  # which `np.require` takes longer to find out than all else here
-    return (x if ready else np.require(x, requirements=["C", "W"])).reshape(-1)
+    """Returns an array as one contiguous axis that kernels can read: its own memory where it may be written to, else a copy."""
+    line: Array = x.ravel()
+    return line if line.flags.writeable else line.copy()
 
 
 def work(sizes: Sizes) -> int:
@@ -59,15 +67,17 @@ def work(sizes: Sizes) -> int:
 
 def next_state(state: Array, counter: Array | None) -> Array:
     """Returns where the state after some tokens is written: over the one before them where that has a counter."""
-    return np.empty(state.shape, state.dtype) if counter is None else np.asarray(state)
+    return np.empty(state.shape, state.dtype) if counter is None else state
 
 
-def by_step(counter: Array | None, sizes: Sizes, *arguments: Any) -> None:
+def by_step(counter: Array | None, sizes: Sizes, scale: float, feature: int, waves: Array, q: Array, k: Array, v: Array, decay: Array,
+            channels: int, *arrays: Array) -> None:
     """Folds tokens one by one, over threads or, if a counter is given, in one call that nothing interrupts."""
+    given = (tuple(sizes), scale, feature, waves, flat(q), flat(k), flat(v), flat(decay), channels, *[flat(x) for x in arrays])
     if counter is None:
-        run(step, sizes.batch * sizes.kv_heads, work(sizes) // 8, sizes, *arguments)
+        run(step, sizes.batch * sizes.kv_heads, work(sizes) // 8, *given)
     else:
-        step(counter, sizes, *arguments)
+        step(counter, *given)
 
 
 @once
@@ -82,29 +92,26 @@ def states(q: Array, k: Array, v: Array, log_decay: Array | None, beta: Array | 
     """
     sizes = sizes_of(q, k, v)
     counter = counter_of(state) if sizes.kv_len <= FEW else None
+    state = np.asarray(state)  # Numba takes microseconds to tell the type of a subclass
     out, last = np.empty((*q.shape[:-1], sizes.value_dim), q.dtype), next_state(state, counter)
-    written = None if beta is None else np.empty(v.shape, q.dtype)
-    given = (*rows_of(q), *rows_of(k), *rows_of(v))
-    strength, corrections = (np.zeros(0, q.dtype) if x is None else flat(x) for x in (beta, written))
-    results, nothing = (out.reshape(-1), last.reshape(-1)), np.zeros(0, q.dtype)
-    tasks, channels = sizes.batch * sizes.kv_heads, log_decay is not None and log_decay.ndim == k.ndim
-
-    def by_token() -> None:
-        decay = np.zeros(0, q.dtype) if log_decay is None else np.exp(log_decay)
-        by_step(counter, sizes, scale, *given, flat(decay), int(channels), strength, flat(state), nothing, *results, nothing, nothing,
-                corrections)
-
-    with np.errstate(under="ignore"):
-        if sizes.kv_len <= FEW:
-            by_token()
-        elif channels:
-            run(channel_forward, tasks, work(sizes), sizes, scale, *given, flat(log_decay), flat(state), *results)
-        else:
-            run(forward, tasks, work(sizes), sizes, scale, NONE, nothing, *given, decays(log_decay), strength, flat(state), nothing,
-                *results, nothing, nothing, corrections)
-        # What is not finite reaches the other rows of its micro tile, as 0 times it is NaN. It stays in the state.
-        if sizes.kv_len > FEW and not np.isfinite(last).all():
-            by_token()
+    nothing = np.zeros(0, q.dtype)
+    strength, written = (nothing, None) if beta is None else (beta, np.empty(v.shape, q.dtype))
+    corrections = nothing if written is None else written
+    channels = log_decay is not None and log_decay.ndim == k.ndim
+    if sizes.kv_len > FEW:
+        given = (*rows_of(q), *rows_of(k), *rows_of(v))
+        tasks, results = sizes.batch * sizes.kv_heads, (out.reshape(-1), last.reshape(-1))
+        with np.errstate(under="ignore"):
+            if channels:
+                run(channel_forward, tasks, work(sizes), sizes, scale, *given, flat(log_decay), flat(state), *results)
+            else:
+                run(forward, tasks, work(sizes), sizes, scale, NONE, nothing, *given, decays(log_decay), flat(strength), flat(state),
+                    nothing, *results, nothing, nothing, flat(corrections))
+    # What is not finite reaches the other rows of its micro tile, as 0 times it is NaN. It stays in the state.
+    if sizes.kv_len <= FEW or not np.isfinite(last).all():
+        decay = nothing if log_decay is None else np.exp(log_decay)
+        by_step(counter, sizes, scale, NONE, nothing, q, k, v, decay, int(channels), strength, state, nothing, out, last, nothing,
+                nothing, corrections)
     return (out, last), Saved(sizes, scale, (q, k, v), log_decay, beta, state, written)
 
 

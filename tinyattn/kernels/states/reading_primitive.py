@@ -64,16 +64,15 @@ def folded(q: Array, k: Array, v: Array, log_decay: Array, read: Array, write: A
     """Returns the output, the last state, and what was read or added."""
     sizes = sizes_of(q, k, v)
     out, last, written = (np.empty(shape, q.dtype) for shape in ((*q.shape[:-1], sizes.value_dim), state.shape, v.shape))
-    given = (sizes, scale, *rows_of(q), *rows_of(k), *rows_of(v))
     rest = (flat(read), np.zeros(0, q.dtype) if write is None else flat(write), flat(state), out.reshape(-1), last.reshape(-1),
             written.reshape(-1))
     tasks, amount = sizes.batch * sizes.kv_heads, 2 * work(sizes)
     with np.errstate(under="ignore", over="ignore", invalid="ignore"):
         if sizes.kv_len > FEW:
-            run(reading, tasks, amount, *given, flat(log_decay), *rest)
+            run(reading, tasks, amount, sizes, scale, *rows_of(q), *rows_of(k), *rows_of(v), flat(log_decay), *rest)
         # What is not finite reaches the other rows of its micro tile, as 0 times it is NaN. It stays in the state.
         if sizes.kv_len <= FEW or not np.isfinite(last).all():
-            run(reading_step, tasks, amount // 8, *given, flat(np.exp(log_decay)), *rest)
+            run(reading_step, tasks, amount // 8, tuple(sizes), scale, flat(q), flat(k), flat(v), flat(np.exp(log_decay)), *rest)
     return out, last, written
 
 

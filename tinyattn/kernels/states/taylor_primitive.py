@@ -7,15 +7,15 @@ from typing import NamedTuple
 import numpy as np
 
 from tinyattn.engine.primitive import primitive
-from tinyattn.kernels.states.features import TAYLOR
-from tinyattn.kernels.states.linear_primitive import by_token
-from tinyattn.kernels.states.primitive import FEW, flat, next_state
+from tinyattn.kernels.states.features import NONE
+from tinyattn.kernels.states.primitive import FEW, by_step, flat, next_state
 from tinyattn.kernels.states.taylor_backward import taylor_backward
 from tinyattn.kernels.states.taylor_forward import taylor_forward
 from tinyattn.kernels.tiles.once import once
 from tinyattn.kernels.tiles.storage import Sizes, rows_of, sizes_of
 from tinyattn.kernels.tiles.threads import run
 from tinyattn.ops.donated import counter_of
+from tinyattn.ops.features import taylor_features
 from tinyattn.ops.types import Array
 
 
@@ -50,6 +50,7 @@ def taylor_states(q: Array, k: Array, v: Array, state: Array, total: Array, scal
     few = causal and sizes.kv_len <= FEW
     counter = counter_of(state) if few and (total.ndim == 1 or counter_of(total) is not None) else None
     out, weights = (np.empty(shape, q.dtype) for shape in ((*q.shape[:-1], sizes.value_dim), q.shape[:-1] if total.ndim > 1 else (0,)))
+    state, total = np.asarray(state), np.asarray(total)  # Numba takes microseconds to tell the type of a subclass
     last, last_total = next_state(state, counter), next_state(total, counter)
     with np.errstate(all="ignore"):
         if not few:
@@ -57,7 +58,9 @@ def taylor_states(q: Array, k: Array, v: Array, state: Array, total: Array, scal
                 flat(state), flat(total), out.reshape(-1), last.reshape(-1), last_total.reshape(-1), weights.reshape(-1))
         # What is not finite reaches the other rows of its micro tile, as 0 times it is NaN. It stays in the state.
         if few or (causal and not (np.isfinite(last).all() and np.isfinite(last_total).all())):
-            by_token(q, k, v, state, total, scale, TAYLOR, total[:0], counter, out, last, last_total, weights)
+            asks, keys, nothing = taylor_features(q), taylor_features(k), np.zeros(0, q.dtype)
+            by_step(counter, sizes_of(asks, keys, v), scale, NONE, nothing, asks, keys, v, nothing, 0, nothing, state, total, out,
+                    last, last_total, weights, nothing)
     return (out, last, last_total), Saved(sizes, scale, causal, (q, k, v), state, total, out, weights)
 
 
