@@ -50,11 +50,9 @@ def forward_in_turn(counter, share, sizes, rules, pairs, mask, mask_at, bias, bi
         last = min(first + share, heads)
         for head in range(first, last):
             q_at, k_at, v_at, out_at = head * q_len * d, head * kv_len * d, head * kv_len * e, head * q_len * e
-            following = int(head + 1 < last)
             transpose_rows(q_t, width, q, q_at, d, q_len, kind_of(rules.factor), sizes.lanes, micro)
             product_small(s, 0, width, micro, k, k_at, d, 1, q_t, 0, micro, d * micro, kv_len, width, d, micro, TOGETHER,
-                          q, q_at + q_len * d, k, k_at + kv_len * d,
-                          following * lines_each(max(q_len, kv_len) * d, q.itemsize, scoring))
+                          out, out_at, k, k_at + kv_len * d, lines_each(max(q_len * e, kv_len * d), q.itemsize, scoring))
             score(s, head, sizes, rules, none, pairs, mask, mask_at, bias, bias_at)
             begin = sinks[head % sizes.heads] if sinks.size else nowhere
             for i in range(width):
@@ -65,7 +63,7 @@ def forward_in_turn(counter, share, sizes, rules, pairs, mask, mask_at, bias, bi
                 shift[i] = top[i] if top[i] > nowhere else kind_of(0)  # exp(-inf - -inf) would be NaN
             column_exp(s, kv_len, width, shift, part)
             product_small(out, out_at, e, micro, s, 0, 1, width, v, v_at, e, micro, q_len, e, kv_len, micro, kv_len,
-                          v, v_at + kv_len * e, v, v_at + kv_len * e, following * lines_each(kv_len * e, q.itemsize, mixing))
+                          q, q_at + q_len * d, v, v_at + kv_len * e, lines_each(max(q_len * d, kv_len * e), q.itemsize, mixing))
             for i in range(q_len):
                 row, total = head * q_len + i, np.float64(part[i])
                 if sinks.size:
@@ -101,7 +99,6 @@ def backward_in_turn(counter, share, sizes, rules, pairs, mask, mask_at, bias, b
         last = min(first + share, heads)
         for head in range(first, last):
             q_at, k_at, v_at, out_at = head * q_len * d, head * kv_len * d, head * kv_len * e, head * q_len * e
-            following = int(head + 1 < last)
             transpose_rows(q_t, width, q, q_at, d, q_len, kind_of(rules.factor), sizes.lanes, micro)
             transpose_rows(d_out_t, width, d_out, out_at, e, q_len, kind_of(1), sizes.lanes, micro)
             for i in range(q_len):
@@ -109,14 +106,13 @@ def backward_in_turn(counter, share, sizes, rules, pairs, mask, mask_at, bias, b
                 shift[i] = tops[row] if tops[row] > -np.inf else kind_of(0)
                 weights[i] = 1 / totals[row] if totals[row] != 0 else 0.0
             product_small(p, 0, width, micro, k, k_at, d, 1, q_t, 0, micro, d * micro, kv_len, width, d, micro, TOGETHER,
-                          q, q_at + q_len * d, k, k_at + kv_len * d,
-                          following * lines_each(max(q_len, kv_len) * d, q.itemsize, scoring))
+                          d_v, v_at, k, k_at + kv_len * d, lines_each(kv_len * max(d, e), q.itemsize, scoring))
             score(p, head, sizes, rules, none, pairs, mask, mask_at, bias, bias_at)
             column_weight(p, kv_len, width, shift, weights)
             product_small(d_v, v_at, e, micro, p, 0, width, 1, d_out, out_at, e, micro, kv_len, e, q_len, micro, q_len,
-                          v, v_at + kv_len * e, v, v_at + kv_len * e, following * lines_each(kv_len * e, q.itemsize, by_key))
+                          q, q_at + q_len * d, v, v_at + kv_len * e, lines_each(max(q_len * d, kv_len * e), q.itemsize, by_key))
             product_small(d_s, 0, width, micro, v, v_at, e, 1, d_out_t, 0, micro, e * micro, kv_len, width, e, micro, TOGETHER,
-                          d_out, out_at + q_len * e, d_out, out_at + q_len * e, following * lines_each(q_len * e, q.itemsize, scoring))
+                          d_q, q_at, d_k, k_at, lines_each(max(q_len, kv_len) * d, q.itemsize, scoring))
             for i in range(width):
                 sums[i] = 0
             column_weighed(p, d_s, kv_len, width, none, sums)
@@ -131,7 +127,8 @@ def backward_in_turn(counter, share, sizes, rules, pairs, mask, mask_at, bias, b
                     column_plus(d_bias[at:], d_s, kv_len, width, none, none)
                 else:
                     add_bias_gradient(d_s, d_bias, at, q_len, kv_len, sizes, rules)
-            product_small(d_k, k_at, d, micro, d_s, 0, width, 1, q, q_at, d, micro, kv_len, d, q_len, micro, q_len, q, 0, q, 0, 0)
+            product_small(d_k, k_at, d, micro, d_s, 0, width, 1, q, q_at, d, micro, kv_len, d, q_len, micro, q_len,
+                          d_out, out_at + q_len * e, d_out, out_at + q_len * e, lines_each(q_len * e, q.itemsize, by_key))
             product_small(d_q, q_at, d, micro, d_s, 0, 1, width, k, k_at, d, micro, q_len, d, kv_len, micro, kv_len, q, 0, q, 0, 0)
             scale_rows(d_k, k_at, kv_len * d, kind_of(scale), micro)
             scale_rows(d_q, q_at, q_len * d, kind_of(scale), micro)

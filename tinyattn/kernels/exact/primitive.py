@@ -194,11 +194,12 @@ def pulled(d_outs: tuple[Array, Array], saved: Saved, whole: bool) -> dict[str, 
     d_bias = np.zeros((slots, arrays[LISTS + 2].size if learned else 0), dtype)
     d_distance = np.zeros((slots, arrays[LISTS + 4].size if learned else 0), dtype)
     d_q, delta = np.empty((*full[:-1], sizes.head_dim), dtype), np.empty(full[:-1], dtype)
-    d_k, d_v = (np.zeros((splits, *lead, sizes.kv_heads, sizes.kv_len, width), dtype)
+    one_tile = whole and fits(sizes, rules) and options.rule is None and saved.table is None
+    d_k, d_v = ((np.empty if one_tile else np.zeros)((splits, *lead, sizes.kv_heads, sizes.kv_len, width), dtype)
                 for width in (sizes.head_width, sizes.value_width))
     rows = (q, k, v, out.reshape(-1), tops.reshape(-1), totals.reshape(-1), padded(d_out, sizes.q_len, sizes.value_width),
             padded(d_lse[..., None], sizes.q_len, 1), d_q.reshape(-1), d_k.reshape(-1), d_v.reshape(-1), delta.reshape(-1))
-    if whole and fits(sizes, rules) and options.rule is None and saved.table is None:
+    if one_tile:
         d_bias = pull_one_tile(sizes, rules, arrays, TASKS if learned else 0, options.scale, *rows[:3], *rows[4:])
     else:
         run(backward, slots, 3 * work(sizes), slots, splits, whole, sizes, rules, *arrays, options.scale,
