@@ -10,6 +10,7 @@ Its files, in reading order:
     sampling.py             the next token from its logits
     decoder.py              a byte-level language model
     optimise.py             AdamW, schedule, clipping
+    halves.py               the gradient of a batch, half of it per thread
     train.py                the training loop
     sharded.py              the same over many ranks
     generate.py             the continuation of a prompt

@@ -14,6 +14,7 @@ import numpy as np
 from tinyattn.engine.grad import value_and_grad
 from tinyattn.models.decoder import Decoder, loss
 from tinyattn.models.given import check_given
+from tinyattn.models.halves import by_halves
 from tinyattn.models.optimise import AdamW, schedule, update
 from tinyattn.models.text import batch_of, check_cut, check_range
 from tinyattn.ops.checks import check_rng, real, whole
@@ -74,7 +75,7 @@ def train(decoder: Decoder, text: Array, *, steps: int, context: int, batch: int
     if not isinstance(state, (AdamW, NoneType)):
         raise TypeError(f"state: expected an AdamW or None, got {type(state).__name__}")
     return descend(decoder, loss, lambda: batch_of(text, context=context, batch=batch, rng=rng),
-                   AdamW.create(decoder) if state is None else state, steps=steps, peak=peak)
+                   AdamW.create(decoder) if state is None else state, steps=steps, peak=peak, gradient=by_halves)
 
 
 def descend(model: M, loss: Callable[..., Any], draw: Callable[[], tuple[Array, ...]], state: AdamW, *, steps: int,

@@ -13,4 +13,5 @@ Its files, in reading order:
     loss.py                 softmax cross-entropy
     embedding.py            rows of a table
     optimise.py             a step of AdamW on one array
+    beside.py               two functions at the same time
 """
