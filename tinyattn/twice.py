@@ -10,8 +10,7 @@ from typing import Any, cast
 import numpy as np
 
 from tinyattn import definitions
-from tinyattn.definitions.softmax.contextual_position import bias_of_counts
-from tinyattn.ops.options import visible_keys
+from tinyattn.definitions.softmax.contextual_position import contextual_position_bias
 from tinyattn.ops.types import Array
 
 
@@ -34,16 +33,16 @@ def walked() -> Mapping[Any, Callable[..., Any]]:
 
 
 def plain_attention(q: Array, k: Array, v: Array, bias: Array | None, distance: Array | None, sinks: Array | None,
-                    options: Any, values: Array | None = None, table: Array | None = None) -> tuple[Array, Array]:
+                    options: Any, values: Array | None = None, embedding: Array | None = None) -> tuple[Array, Array]:
     """Returns by the definition what the kernel's primitive computes from the same arguments.
 
     `distance` (heads, q_len + kv_len - 1) is a bias of distances, `values` are the parameters of a score rule, and
-    `table` (..., heads, q_len, positions) holds the numbers that contextual positions interpolate.
+    `embedding` (positions, head_dim) holds the vectors of contextual positions.
     """
     score = None if values is None else options.rule.of(values)
-    if table is not None:
-        bias = bias_of_counts(
-            q, k, table, visible_keys(options.mask, False, (options.left, options.right), (*q.shape[:-1], k.shape[-2])), options.scale)
+    if embedding is not None:
+        bias = contextual_position_bias(q, k, embedding=embedding, causal=False, mask=options.mask,
+                                        window=(options.left, options.right), scale=options.scale)
     if distance is not None:
         bias = distance[:, np.arange(q.shape[-2])[:, None] - np.arange(k.shape[-2]) + k.shape[-2] - 1]
     return definitions.attention_with_lse(q, k, v, mask=options.mask, bias=bias, window=(options.left, options.right),

@@ -3,7 +3,8 @@
 Its files, in reading order:
 
     scores.py               from products of queries and keys to scores
-    counted.py              contextual positions: running sums of gates
+    gates.py                contextual positions: registers of gates, and reading between two positions
+    counted.py              contextual positions on a tile: running sums of gates, and the table of its queries
     forward.py              tiles of keys with an online softmax
     backward.py             the backward: five products per tile
     one_tile.py             heads that are one tile, such as windows

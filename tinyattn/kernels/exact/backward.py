@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinyattn.kernels.exact.counted import add_counted, add_ends, count_from_left, count_slopes, end_slopes, gates_of, take_ends
-from tinyattn.kernels.exact.scores import add_row, distance_at, key_range, keys_of_tile, score, tile_at, tiles_of
+from tinyattn.kernels.exact.counted import add_ends, count_from_left, end_slopes, extended, table_rows, table_slopes
+from tinyattn.kernels.exact.gates import column_between, column_slopes
+from tinyattn.kernels.exact.scores import add_row, distance_at, hide, key_range, keys_of_tile, score, tile_at, tiles_of
 from tinyattn.kernels.rules.tiles import call_rule, call_slopes, stand_at
 from tinyattn.kernels.tiles.flush import flush_small, restore
 from tinyattn.kernels.tiles.jit import compiled, inlined, reassociated
@@ -56,15 +57,16 @@ def add_distance_gradient(d_s, d_distance, at, rows, keys, sizes):
 @inlined
 def in_turn(counter, slots, splits, whole, sizes, rules, heads, row_at, entries, bands, tiles, mask, mask_at, bias, bias_at,
             distance, scale, rule, slopes, values, starts, steps, constants, q_positions, kv_positions, d_values, d_values_step,
-            positions, table, counts, d_table,
+            positions, embedding, counts, d_embedding, d_embedding_step,
             q, k, v, out, tops, totals, d_out, d_lse, d_q, d_k, d_v, delta, d_bias, d_bias_step, d_distance, d_distance_step, spaces):
     """Does the tasks of `backward` that no other thread has taken, in the spaces that it made for them."""
     kind_of = q.dtype.type
+    uncapped = kind_of(rules.cap if rules.cap else 1.0)
     width, head_width, value_width, micro = sizes.q_tile, sizes.head_width, sizes.value_width, sizes.micro_columns
     groups = sizes.heads // sizes.kv_heads
     (p, d_s, tanhs, given, q_t, d_out_t, d_out_tile, q_panels, d_out_panels, k_panels, d_q_tile, shift, low_delta, spare, sums,
-     weights, parameters_at, g, c, d_raw, run, rest, rest_low, carry, none, ends) = spaces
-    lowest, table_at = 0.0, 0
+     weights, parameters_at, table, d_table, g, c, run, stands, shares, limits, rest, rest_low, carry) = spaces
+    lowest, last, made = 0.0, positions - 1, 0
     count = (sizes.q_len + width - 1) // width
     tasks = sizes.batch * sizes.kv_heads * splits
     while True:
@@ -84,8 +86,6 @@ def in_turn(counter, slots, splits, whole, sizes, rules, heads, row_at, entries,
                 i0 = (count - 1 - unit % count) * width
                 rows = min(width, sizes.q_len - i0)
                 q_at, d_out_at = (head * sizes.q_len + i0) * head_width, (head * sizes.q_len + i0) * value_width
-                transpose_rows(q_t, width, q, q_at, head_width, rows, kind_of(rules.factor), sizes.lanes, micro)
-                pack_rows(q_panels, width, q, q_at, head_width, rows, kind_of(scale), micro)
                 for i in range(width):
                     shift[i] = 0
                     low_delta[i] = 0
@@ -106,8 +106,12 @@ def in_turn(counter, slots, splits, whole, sizes, rules, heads, row_at, entries,
                 for x in range(width * head_width):
                     d_q_tile[x] = 0
                 if positions:
-                    table_at = (head * sizes.q_len + i0) * positions
-                    take_ends(ends, table, table_at, rows, positions)
+                    transpose_rows(q_t, width, q, q_at, head_width, rows, kind_of(1), sizes.lanes, micro)
+                    made = extended(table, 0, rest, rest_low, embedding, q_t, rows, width, last, sizes)
+                    for x in range(made * width):
+                        d_table[x] = 0
+                transpose_rows(q_t, width, q, q_at, head_width, rows, kind_of(rules.factor), sizes.lanes, micro)
+                pack_rows(q_panels, width, q, q_at, head_width, rows, kind_of(scale), micro)
                 low, high = key_range(i0, rows, sizes, rules)
                 start, stop = tiles_of(head, i0, low, high, heads, row_at, sizes, rules)
                 for n in range(start, stop):
@@ -123,9 +127,8 @@ def in_turn(counter, slots, splits, whole, sizes, rules, heads, row_at, entries,
                                 micro, -above, -below)
                     counted = positions > 0 and j0 < lowest
                     if positions and not counted:
-                        gates_of(g, c, p, kind_of(rules.cap if rules.cap else 1.0), head, kind, i0, j0, rows, keys, sizes, rules,
-                                 tiles, mask, mask_at, none, spare)
-                        count_from_left(c, g, rest, rest_low, run, keys, width)
+                        hide(p, head, kind, i0, j0, rows, keys, sizes, rules, tiles, mask, mask_at)
+                        count_from_left(p, g, c, run, stands, shares, limits, rest, rest_low, uncapped, keys, rows, width, last)
                     if rules.cap:
                         column_tanh(p, keys, width, spare, spare)
                         for x in range(keys * width):
@@ -138,9 +141,9 @@ def in_turn(counter, slots, splits, whole, sizes, rules, heads, row_at, entries,
                         call_rule(rule, p, keys, rows, width, q_positions[i0:], kv_positions[j0:], values, parameters_at, steps,
                                   constants)
                     if counted:
-                        add_ends(p, ends, keys, width)
+                        add_ends(p, table, last * width, keys, width)
                     elif positions:
-                        add_counted(p, c, table, table_at, keys, rows, width, positions)
+                        column_between(p, c, table, stands, shares, limits, keys, width)
                     score(p, head, kind, i0, j0, rows, keys, sizes, rules, tiles, mask, mask_at, bias, bias_at, distance)
                     column_exp(p, keys, width, shift, spare)
                     product_add_within(d_v, (copy_at + j0) * value_width, value_width, d_out_tile, p, 0, width, 1, d_out_panels,
@@ -161,9 +164,9 @@ def in_turn(counter, slots, splits, whole, sizes, rules, heads, row_at, entries,
                         at = slot * d_distance_step + distance_at(head, i0, j0, sizes)
                         add_distance_gradient(d_s, d_distance, at, rows, keys, sizes)
                     if counted:
-                        end_slopes(d_s, d_table, table_at, run, keys, rows, width, positions)
+                        end_slopes(d_s, d_table, last * width, run, keys, width)
                     elif positions:
-                        count_slopes(d_raw, d_s, c, g, table, d_table, table_at, carry, run, keys, rows, width, positions)
+                        column_slopes(d_s, c, g, table, d_table, stands, carry, keys, width)
                     if rule:
                         call_slopes(slopes, d_s, given, keys, rows, width, q_positions[i0:], kv_positions[j0:], values,
                                     parameters_at, steps, constants, d_values[slot * d_values_step :])
@@ -171,21 +174,29 @@ def in_turn(counter, slots, splits, whole, sizes, rules, heads, row_at, entries,
                         slope_of_cap(d_s, tanhs, keys * width)
                     if positions and not counted:
                         for x in range(keys * width):
-                            d_s[x] += d_raw[x]
+                            d_s[x] += g[x]
                     product_add_within(d_k, (copy_at + j0) * head_width, head_width, k_panels, d_s, 0, width, 1, q_panels,
                                        width * micro, keys, head_width, rows, micro, -above, -below)
                     pack_rows(k_panels, sizes.kv_tile, k, k_at, head_width, keys, kind_of(1), micro)
                     product_add(d_q_tile, 0, micro, width * micro, d_s, 0, 1, width, k_panels, sizes.kv_tile * micro, rows,
                                 head_width, keys, micro, below, above)
+                factor = kind_of(scale)
+                if positions:
+                    for x in range(width * head_width):
+                        d_q_tile[x] *= factor
+                    factor = kind_of(1)
+                    pack_rows(q_panels, width, q, q_at, head_width, rows, factor, micro)
+                    table_slopes(d_table, made, d_q_tile, embedding, k_panels, q_panels, d_embedding, slot * d_embedding_step, rows,
+                                 width, sizes)
                 for i in range(rows):
-                    low_delta[i] = scale
+                    low_delta[i] = factor
                 put_rows(d_q, (head * sizes.q_len + i0) * sizes.head_dim, sizes.head_dim, d_q_tile, width, rows, low_delta, micro)
 
 
 @compiled
 def backward(counter, slots, splits, whole, sizes, rules, heads, row_at, entries, bands, tiles, mask, mask_at, bias, bias_at,
              distance, scale, rule, slopes, values, starts, steps, constants, q_positions, kv_positions, d_values, d_values_step,
-             positions, table, counts, d_table,
+             positions, embedding, counts, d_embedding, d_embedding_step,
             q, k, v, out, tops, totals, d_out, d_lse, d_q, d_k, d_v, delta, d_bias, d_bias_step, d_distance, d_distance_step):
     """Fills d_q, d_k, d_v, and delta = d_out . out - d_lse of every row; adds to the gradients of biases and rule parameters.
 
@@ -196,9 +207,11 @@ def backward(counter, slots, splits, whole, sizes, rules, heads, row_at, entries
     these are all keys of the queries: of a part of them the weights do not sum to 1.
     """
     control, width, head_width, value_width, dtype = flush_small(), sizes.q_tile, sizes.head_width, sizes.value_width, q.dtype
-    room = sizes.kv_tile * width if positions else 0
-    counting_spaces = (np.empty(room, dtype), np.empty(room, dtype), np.zeros(room, dtype), np.empty(width, dtype), np.zeros(width),
-                       np.zeros(width), np.zeros(width), np.zeros(width, dtype), np.zeros(width, dtype))
+    room = width if positions else 0
+    numbers = table_rows(positions, sizes) * room
+    counting_spaces = (np.empty(numbers, dtype), np.empty(numbers, dtype), np.empty(sizes.kv_tile * room, dtype),
+                       np.empty(sizes.kv_tile * room, dtype), np.empty(width, dtype), np.empty(width, np.int32),
+                       np.empty(width, dtype), np.empty(width, dtype), np.zeros(width), np.zeros(width), np.zeros(width, dtype))
     # What a band leaves out is weighed with the rest, and must not begin as NaN: uncompiled, NumPy would warn of it.
     spaces = (np.zeros(sizes.kv_tile * width, dtype), np.zeros(sizes.kv_tile * width, dtype),
               np.empty(sizes.kv_tile * width if rules.cap else 0, dtype), np.empty(sizes.kv_tile * width if rule else 0, dtype),
@@ -209,7 +222,7 @@ def backward(counter, slots, splits, whole, sizes, rules, heads, row_at, entries
               np.empty(steps.size // 2, np.int64), *counting_spaces)
     in_turn(counter, slots, splits, whole, sizes, rules, heads, row_at, entries, bands, tiles, mask, mask_at, bias, bias_at,
             distance, scale, rule, slopes, values, starts, steps, constants, q_positions, kv_positions, d_values,
-            d_values_step, positions, table, counts, d_table,
+            d_values_step, positions, embedding, counts, d_embedding, d_embedding_step,
             q, k, v, out, tops, totals, d_out, d_lse, d_q, d_k, d_v, delta, d_bias, d_bias_step,
             d_distance, d_distance_step, spaces)
     restore(control)

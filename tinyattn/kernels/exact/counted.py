@@ -4,6 +4,9 @@ Forward, tiles of keys come from the right, and each query carries the sum of th
 what a query counts at a key is its whole sum less that of the earlier gates, and the gradient of a gate is the sum of those of
 the counts at earlier keys. Once all queries of a tile have counted to the last position, the gates of earlier keys have no effect,
 and are not computed: forward and backward, the bias is there one number per query.
+
+The table of a tile of queries, [position][query], is their product with the embedding, a few positions at a time as counts grow. The
+embedding ends with its last position twice: from there on a count has no slope.
 """
 # mypy: disable-error-code="no-untyped-def"
 
@@ -13,31 +16,30 @@ from typing import Any
 
 import numpy as np
 
-from tinyattn.kernels.exact.scores import hide
+from tinyattn.kernels.exact.gates import column_count
 from tinyattn.kernels.tiles.jit import inlined
-from tinyattn.kernels.tiles.vector import column_exp
+from tinyattn.kernels.tiles.product import product_add, product_set
+from tinyattn.kernels.tiles.seen import UNBOUNDED
+from tinyattn.kernels.tiles.storage import Sizes, rounded_up
+from tinyattn.kernels.tiles.vector import pack_rows
 from tinyattn.ops.types import Array
 
 
-def counting(table: Array | None, counts: Array | None, dtype: Any) -> tuple[int, Array, Array]:
-    """Returns what the kernels read of contextual positions: how many there are, 0 for none, the tables, and the sums of gates."""
-    if table is None or counts is None:
+def counting(embedding: Array | None, counts: Array | None, sizes: Sizes, dtype: Any) -> tuple[int, Array, Array]:
+    """Returns what the kernels read of contextual positions: how many there are, 0 for none, the embedding, and the sums of gates."""
+    if embedding is None or counts is None:
         return 0, np.zeros(0, dtype), np.zeros(0)
-    return table.shape[-1], np.require(table, requirements=["C", "W"]).reshape(-1), counts.reshape(-1)
+    positions = len(embedding)
+    held = np.zeros((rounded_up(positions + 1, sizes.kv_tile), sizes.head_width), dtype)
+    held[:positions, : sizes.head_dim] = embedding
+    held[positions] = held[positions - 1]
+    return positions, held.reshape(-1), counts.reshape(-1)
 
 
 @inlined
-def gates_of(g, e, s, factor, head, kind, i0, j0, rows, keys, sizes, rules, tiles, mask, mask_at, none, spare):
-    """Fills g with sigmoid(factor s) where a query sees a key, and with 0 elsewhere; e is scratch."""
-    count = keys * sizes.q_tile
-    for x in range(count):
-        g[x] = factor * s[x]
-    hide(g, head, kind, i0, j0, rows, keys, sizes, rules, tiles, mask, mask_at)
-    for x in range(count):
-        e[x] = -abs(g[x])
-    column_exp(e, keys, sizes.q_tile, none, spare)
-    for x in range(count):
-        g[x] = (g.dtype.type(1) if g[x] >= 0 else e[x]) / (1 + e[x])
+def table_rows(positions, sizes):
+    """Returns how many positions the table of a tile has room for: one after the last, in whole tiles."""
+    return (positions // sizes.kv_tile + 1) * sizes.kv_tile
 
 
 @inlined
@@ -49,38 +51,37 @@ def add_exactly(total, low, i, x):
 
 
 @inlined
-def count_in_tile(c, g, run, keys, width):
-    """Fills c with the sums of each query's gates from a key on, of this tile alone, and run with those of all its keys."""
+def stand_at_counts(stands, shares, limits, carry, low, rows, width, last):
+    """Fills stands with where each query has the position below its count, shares with the rest, limits with how far the last is."""
     for i in range(width):
-        run[i] = 0
-    for below in range(keys):
-        j = keys - 1 - below
-        for i in range(width):
-            run[i] += g[j * width + i]
-            c[j * width + i] = run[i]
+        stands[i], shares[i], limits[i] = i, 0, 0
+    for i in range(rows):
+        count = carry[i] + low[i]
+        if not count < last:
+            stands[i] = last * width + i
+        elif count > 0:
+            whole = int(count)
+            stands[i], shares[i], limits[i] = whole * width + i, count - whole, last - whole
+        else:
+            limits[i] = last
 
 
 @inlined
-def count_from_right(c, g, carry, low, run, keys, width):
-    """Fills c with the sum of each query's gates from a key on, and adds those of the tile to what the query carries."""
-    count_in_tile(c, g, run, keys, width)
-    for j in range(keys):
-        for i in range(width):
-            c[j * width + i] += g.dtype.type(carry[i] + low[i])
+def count_from_right(s, c, run, stands, shares, limits, carry, low, factor, keys, rows, width, last):
+    """Fills c with the sum of each query's gates in the tile from a key on, and adds those of all to what the query carries."""
+    column_count(s, c, c, run, factor, keys, width)
+    stand_at_counts(stands, shares, limits, carry, low, rows, width, last)
     for i in range(width):
         add_exactly(carry, low, i, run[i])
 
 
 @inlined
-def count_from_left(c, g, rest, low, run, keys, width):
-    """Fills c with the same from what remains of each query's sum, `rest`, which then loses the gates of the tile."""
-    count_in_tile(c, g, run, keys, width)
+def count_from_left(s, g, c, run, stands, shares, limits, rest, low, factor, keys, rows, width, last):
+    """Fills g with gates and c with their sums, and takes those of the tile from what remains of each query's sum, `rest`."""
+    column_count(s, g, c, run, factor, keys, width)
     for i in range(width):
         add_exactly(rest, low, i, -run[i])
-        run[i] = max(rest[i] + low[i], 0.0)
-    for j in range(keys):
-        for i in range(width):
-            c[j * width + i] += run[i]
+    stand_at_counts(stands, shares, limits, rest, low, rows, width, last)
 
 
 @inlined
@@ -93,73 +94,48 @@ def all_counted(carry, rows, last):
 
 
 @inlined
-def take_ends(ends, table, at, rows, positions):
-    """Fills ends with the last number of each query's table."""
+def extended(table, made, carry, low, embedding, q_t, rows, width, last, sizes):
+    """Fills the table from row `made` on as far as the queries have counted; returns how many rows it has then."""
+    wanted = 0
     for i in range(rows):
-        ends[i] = table[at + i * positions + positions - 1]
+        count = carry[i] + low[i]
+        # Of a count and the places around it: one above, and one more where a place is rounded up.
+        wanted = max(wanted, min(int(count) + 3, last + 2) if count < last else last + 2)
+    micro = sizes.micro_columns
+    while made < wanted:
+        product_set(table, made * width, width, micro, embedding, made * sizes.head_width, sizes.head_width, 1, q_t,
+                    sizes.head_width * micro, sizes.kv_tile, width, sizes.head_dim, micro, -UNBOUNDED, UNBOUNDED)
+        made += sizes.kv_tile
+    return made
 
 
 @inlined
-def add_ends(s, ends, keys, width):
-    """Adds to each score what its query's table ends with."""
+def add_ends(s, table, at, keys, width):
+    """Adds to each score what its query's table ends with, from table[at] on."""
     for j in range(keys):
         for i in range(width):
-            s[j * width + i] += ends[i]
+            s[j * width + i] += table[at + i]
 
 
 @inlined
-def end_slopes(d_s, d_table, at, run, keys, rows, width, positions):
+def end_slopes(d_s, d_table, at, run, keys, width):
     """Adds d_s to the gradient of what the tables end with."""
     for i in range(width):
         run[i] = 0
     for j in range(keys):
         for i in range(width):
             run[i] += d_s[j * width + i]
-    for i in range(rows):
-        d_table[at + i * positions + positions - 1] += run[i]
+    for i in range(width):
+        d_table[at + i] += run[i]
 
 
 @inlined
-def add_counted(s, c, table, at, keys, rows, width, positions):
-    """Adds to each score its query's table between the two positions around the count; table[at] is the first query's."""
-    last = positions - 1
-    for j in range(keys):
-        for i in range(rows):
-            count = c[j * width + i]
-            low = last
-            part = s.dtype.type(0)
-            if count < last:
-                low = int(count)
-                part = count - low
-            below = table[at + i * positions + low]
-            above = table[at + i * positions + min(low + 1, last)]
-            s[j * width + i] += below + part * (above - below)
-
-
-@inlined
-def count_slopes(d, d_s, c, g, table, d_table, at, carry, run, keys, rows, width, positions):
-    """Adds d_s to the gradient of the tables, and fills d with the gradient of what the gates are the sigmoid of."""
-    last = positions - 1
-    for j in range(keys):
-        for i in range(rows):
-            x = j * width + i
-            gradient, count = d_s[x], c[x]
-            d[x] = 0
-            if count < last:
-                low = int(count)
-                part = count - low
-                here = at + i * positions + low
-                d_table[here] += gradient * (1 - part)
-                d_table[here + 1] += gradient * part
-                d[x] = gradient * (table[here + 1] - table[here])
-            else:
-                d_table[at + i * positions + last] += gradient
-    for i in range(rows):
-        run[i] = 0
-    for j in range(keys):
-        for i in range(rows):
-            x = j * width + i
-            run[i] += d[x]
-            d[x] = (d.dtype.type(carry[i]) + run[i]) * g[x] * (1 - g[x])
-    for i in range(rows):
-        carry[i] += run[i]
+def table_slopes(d_table, made, d_q_tile, embedding, panels, q_panels, d_embedding, at, rows, width, sizes):
+    """Adds what the gradient of a tile's table gives: to that of the queries, and from d_embedding[at] on to that of the embedding."""
+    micro, tile, head_width = sizes.micro_columns, sizes.kv_tile, sizes.head_width
+    for row in range(0, made, tile):
+        product_add(d_embedding, at + row * head_width, head_width, micro, d_table, row * width, width, 1, q_panels, width * micro,
+                    tile, head_width, rows, micro, -UNBOUNDED, UNBOUNDED)
+        pack_rows(panels, tile, embedding, row * head_width, head_width, tile, embedding.dtype.type(1), micro)
+        product_add(d_q_tile, 0, micro, width * micro, d_table, row * width, 1, width, panels, tile * micro, rows, head_width, tile,
+                    micro, -UNBOUNDED, UNBOUNDED)

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinyattn.kernels.exact.counted import add_counted, add_ends, all_counted, count_from_right, gates_of, take_ends
-from tinyattn.kernels.exact.scores import cap, key_range, keys_of_tile, score, tile_at, tiles_of
+from tinyattn.kernels.exact.counted import add_ends, all_counted, count_from_right, extended, table_rows
+from tinyattn.kernels.exact.gates import column_between
+from tinyattn.kernels.exact.scores import cap, hide, key_range, keys_of_tile, score, tile_at, tiles_of
 from tinyattn.kernels.rules.tiles import call_rule, stand_at
 from tinyattn.kernels.tiles.flush import flush_small, restore
 from tinyattn.kernels.tiles.jit import compiled, inlined
@@ -18,13 +19,14 @@ from tinyattn.kernels.tiles.vector import pack_rows, put_rows, transpose_rows
 
 @inlined
 def in_turn(counter, sizes, rules, heads, row_at, entries, bands, tiles, mask, mask_at, bias, bias_at, distance, sinks,
-            rule, values, starts, steps, constants, q_positions, kv_positions, positions, table, counts,
+            rule, values, starts, steps, constants, q_positions, kv_positions, positions, embedding, counts,
             q, k, v, out, tops, totals, spaces):
     """Does the tasks of `forward` that no other thread has taken, in the spaces that it made for them."""
     kind_of = q.dtype.type
-    nowhere = kind_of(-np.inf)
+    nowhere, uncapped = kind_of(-np.inf), kind_of(rules.cap if rules.cap else 1.0)
     width, value_width, micro = sizes.q_tile, sizes.value_width, sizes.micro_columns
-    s, q_t, a, v_panels, top, shift, kept, part, none, spare, total, parameters_at, g, c, run, carry, carry_low, ends = spaces
+    (s, q_t, a, v_panels, top, shift, kept, part, none, spare, total, parameters_at, table, plain_t, c, run, stands, shares, limits,
+     carry, carry_low) = spaces
     count = (sizes.q_len + width - 1) // width
     while True:
         task = next_task(counter)
@@ -46,9 +48,11 @@ def in_turn(counter, sizes, rules, heads, row_at, entries, bands, tiles, mask, m
             carry_low[i] = 0
         for x in range(width * value_width):
             a[x] = 0
+        counted, lowest, last, made = False, sizes.kv_len, positions - 1, 0
         if positions:
-            take_ends(ends, table, (head * sizes.q_len + i0) * positions, rows, positions)
-        counted, lowest = False, sizes.kv_len
+            transpose_rows(plain_t, width, q, (head * sizes.q_len + i0) * sizes.head_width, sizes.head_width, rows, kind_of(1),
+                           sizes.lanes, micro)
+            made = extended(table, 0, carry, carry_low, embedding, plain_t, rows, width, last, sizes)
         low, high = key_range(i0, rows, sizes, rules)
         begun = sinks.size > 0
         start, stop = tiles_of(head, i0, low, high, heads, row_at, sizes, rules)
@@ -60,12 +64,12 @@ def in_turn(counter, sizes, rules, heads, row_at, entries, bands, tiles, mask, m
             keys = keys_of_tile(j0, high, sizes)
             product_set(s, 0, width, micro, k, (kv_at + j0) * sizes.head_width, sizes.head_width, 1, q_t, sizes.head_width * micro,
                         keys, width, sizes.head_dim, micro, -above, -below)
-            counted = counted or (positions > 0 and all_counted(carry, rows, positions - 1))
+            counted = counted or (positions > 0 and all_counted(carry, rows, last))
             if positions and not counted:
                 lowest = j0
-                gates_of(g, c, s, kind_of(rules.cap if rules.cap else 1.0), head, kind, i0, j0, rows, keys, sizes, rules, tiles, mask,
-                         mask_at, none, spare)
-                count_from_right(c, g, carry, carry_low, run, keys, width)
+                hide(s, head, kind, i0, j0, rows, keys, sizes, rules, tiles, mask, mask_at)  # a gate of what is hidden is 0
+                count_from_right(s, c, run, stands, shares, limits, carry, carry_low, uncapped, keys, rows, width, last)
+                made = extended(table, made, carry, carry_low, embedding, plain_t, rows, width, last, sizes)
             if rules.cap:
                 cap(s, keys, sizes, rules, spare)
             if rule:
@@ -73,9 +77,9 @@ def in_turn(counter, sizes, rules, heads, row_at, entries, bands, tiles, mask, m
                 call_rule(rule, s, keys, rows, width, q_positions[i0:], kv_positions[j0:], values,
                           parameters_at, steps, constants)
             if counted:
-                add_ends(s, ends, keys, width)
+                add_ends(s, table, last * width, keys, width)
             elif positions:
-                add_counted(s, c, table, (head * sizes.q_len + i0) * positions, keys, rows, width, positions)
+                column_between(s, c, table, stands, shares, limits, keys, width)
             score(s, head, kind, i0, j0, rows, keys, sizes, rules, tiles, mask, mask_at, bias, bias_at, distance)
             exponentials(s, keys, width, top, total, a, value_width, micro, begun, shift, kept, part, none, spare)
             begun = True
@@ -93,25 +97,26 @@ def in_turn(counter, sizes, rules, heads, row_at, entries, bands, tiles, mask, m
 
 @compiled
 def forward(counter, sizes, rules, heads, row_at, entries, bands, tiles, mask, mask_at, bias, bias_at, distance, sinks,
-            rule, values, starts, steps, constants, q_positions, kv_positions, positions, table, counts,
+            rule, values, starts, steps, constants, q_positions, kv_positions, positions, embedding, counts,
             q, k, v, out, tops, totals):
     """Fills out (batch, heads, q_len, value_dim), and tops, totals (batch, heads, q_len); a task is one tile of queries.
 
     For each block of keys, S^T = K Q^T, then m' = max(m, max S), P = exp(S - m'), l = exp(m - m') l + sum P,
     a = exp(m - m') a + P V. A sink is the start (m, l) = (sink, 1). tops and totals are the last m and l. With
-    `positions`, the length of each query's table, tiles come from the right, and counts are the sums of the gates.
+    `positions`, how many vectors the embedding has, tiles come from the right, and counts are the sums of the gates.
     """
     control, width, dtype = flush_small(), sizes.q_tile, q.dtype
     scores, queries = np.empty(sizes.kv_tile * width, dtype), np.empty(sizes.head_width * width, dtype)
     sums, values_of_tile = np.empty(width * sizes.value_width, dtype), np.empty(sizes.kv_tile * sizes.value_width, dtype)
     tops_of_tile, shift, kept, part = np.empty(width, dtype), np.empty(width, dtype), np.empty(width, dtype), np.empty(width, dtype)
-    room = sizes.kv_tile * width if positions else 0
-    counting_spaces = (np.empty(room, dtype), np.empty(room, dtype), np.empty(width, dtype), np.zeros(width), np.zeros(width),
-                       np.zeros(width, dtype))
+    room = width if positions else 0
+    counting_spaces = (np.empty(table_rows(positions, sizes) * room, dtype), np.empty(sizes.head_width * room, dtype),
+                       np.empty(sizes.kv_tile * room, dtype), np.empty(width, dtype), np.empty(width, np.int32),
+                       np.empty(width, dtype), np.empty(width, dtype), np.zeros(width), np.zeros(width))
     # The totals in float64: of many tiles the sum would lose more than all the rest.
     spaces = (scores, queries, sums, values_of_tile, tops_of_tile, shift, kept, part, np.zeros(width, dtype), np.zeros(width, dtype),
               np.empty(width), np.empty(steps.size // 2, np.int64), *counting_spaces)
     in_turn(counter, sizes, rules, heads, row_at, entries, bands, tiles, mask, mask_at, bias, bias_at, distance, sinks,
-            rule, values, starts, steps, constants, q_positions, kv_positions, positions, table, counts,
+            rule, values, starts, steps, constants, q_positions, kv_positions, positions, embedding, counts,
             q, k, v, out, tops, totals, spaces)
     restore(control)

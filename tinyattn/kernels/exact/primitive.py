@@ -56,7 +56,7 @@ class Saved(NamedTuple):
     tops: Array | None
     totals: Array | None
     values: Array | None = None
-    table: Array | None = None
+    embedding: Array | None = None
     counts: Array | None = None
 
 
@@ -92,37 +92,37 @@ def blank_hidden(q: Array, k: Array, v: Array, options: Options, full: tuple[int
 @primitive
 def attention_with_lse(q: Array, k: Array, v: Array, bias: Array | None, distance: Array | None, sinks: Array | None,
                        options: Options, values: Array | None = None,
-                       table: Array | None = None) -> tuple[tuple[Array, Array], Saved]:
+                       embedding: Array | None = None) -> tuple[tuple[Array, Array], Saved]:
     """Returns ((out, lse), what the backward reads) of plain arrays (..., heads, length, dim).
 
-    `values` are the parameters of the score rule, one after the other, `table` (..., heads, q_len, positions) the numbers that
-    contextual positions read.
+    `values` are the parameters of the score rule, one after the other, `embedding` (positions, head_dim) the vectors of
+    contextual positions.
     """
     full = (*q.shape[:-1], k.shape[-2])
     sizes = sizes_of(q, k, v)
-    if few(sizes) and options.rule is None and table is None:
+    if few(sizes) and options.rule is None and embedding is None:
         return decoded(*blank_hidden(q, k, v, options, full), bias, distance, sinks, options, full, sizes)
     seen = seen_of(options.mask, options.left, options.right, full, sizes)
     q, k, v = blank_hidden(q, k, v, options, full, seen)
-    counts = np.empty(0 if table is None else (*full[:-1], 3))
-    out, lse, tops, totals = tiled((q, k, v), bias, distance, sinks, options, seen, full, sizes, values, table, counts)
-    return (out, lse), Saved(options, sizes, seen, (q, k, v), bias, distance, sinks, out, tops, totals, values, table, counts)
+    counts = np.empty(0 if embedding is None else (*full[:-1], 3))
+    out, lse, tops, totals = tiled((q, k, v), bias, distance, sinks, options, seen, full, sizes, values, embedding, counts)
+    return (out, lse), Saved(options, sizes, seen, (q, k, v), bias, distance, sinks, out, tops, totals, values, embedding, counts)
 
 
 def tiled(arrays: tuple[Array, Array, Array], bias: Array | None, distance: Array | None, sinks: Array | None,
           options: Options, seen: Seen, full: tuple[int, ...], sizes: Sizes, values: Array | None = None,
-          table: Array | None = None, counts: Array | None = None) -> tuple[Array, Array, Array, Array]:
+          embedding: Array | None = None, counts: Array | None = None) -> tuple[Array, Array, Array, Array]:
     """Returns out, lse, and each row's largest score and sum of exponentials below it, by tiles of queries."""
     dtype = arrays[0].dtype
     out, tops, totals = np.empty((*full[:-1], sizes.value_dim), dtype), np.empty(full[:-1], dtype), np.empty(full[:-1])
     logits = np.zeros(0, dtype) if sinks is None else np.require(sinks, requirements=["C", "W"])
     rules, *places_of = scoring(options, seen, bias, distance, full, dtype)
     rest = (*filled(*arrays, sizes), out.reshape(-1), tops.reshape(-1), totals.reshape(-1))
-    if fits(sizes, rules) and options.rule is None and table is None:
+    if fits(sizes, rules) and options.rule is None and embedding is None:
         solve_one_tile(sizes, rules, places_of, logits, *rest)
     else:
         run(forward, sizes.batch * sizes.heads * -(-sizes.q_len // sizes.q_tile), work(sizes), sizes, rules, *places_of, logits,
-            *arguments_of(options.rule, values, dtype), *counting(table, counts, dtype), *rest)
+            *arguments_of(options.rule, values, dtype), *counting(embedding, counts, sizes, dtype), *rest)
     with np.errstate(divide="ignore", invalid="ignore"):
         lse = np.log(totals) + tops
     return out, lse.astype(dtype, copy=False), tops, totals
@@ -187,14 +187,15 @@ def pulled(d_outs: tuple[Array, Array], saved: Saved, whole: bool) -> dict[str, 
     rules, *arrays = scoring(options, saved.seen, saved.bias, saved.distance, full, dtype)
     learned = options.learned and tasks > 0
     counted = 0 if saved.values is None else saved.values.size
-    slots = min(tasks, TASKS) if learned or counted else tasks
+    slots = min(tasks, TASKS) if learned or counted or saved.embedding is not None else tasks
     slots, copies = (slots, 1) if options.rule is None else options.rule.copies(slots)
     d_values = np.zeros((copies, counted + SPARE))
-    d_table = np.zeros(0 if saved.table is None else saved.table.shape, dtype)
+    positions, embedding, counts = counting(saved.embedding, saved.counts, sizes, dtype)
+    d_embedding = np.zeros((slots, embedding.size // max(sizes.head_width, 1), sizes.head_width), dtype)
     d_bias = np.zeros((slots, arrays[LISTS + 2].size if learned else 0), dtype)
     d_distance = np.zeros((slots, arrays[LISTS + 4].size if learned else 0), dtype)
     d_q, delta = np.empty((*full[:-1], sizes.head_dim), dtype), np.empty(full[:-1], dtype)
-    one_tile = whole and fits(sizes, rules) and options.rule is None and saved.table is None
+    one_tile = whole and fits(sizes, rules) and options.rule is None and saved.embedding is None
     d_k, d_v = ((np.empty if one_tile else np.zeros)((splits, *lead, sizes.kv_heads, sizes.kv_len, width), dtype)
                 for width in (sizes.head_width, sizes.value_width))
     rows = (q, k, v, out.reshape(-1), tops.reshape(-1), totals.reshape(-1), padded(d_out, sizes.q_len, sizes.value_width),
@@ -204,7 +205,7 @@ def pulled(d_outs: tuple[Array, Array], saved: Saved, whole: bool) -> dict[str, 
     else:
         run(backward, slots, 3 * work(sizes), slots, splits, whole, sizes, rules, *arrays, options.scale,
             *arguments_of(options.rule, saved.values, dtype, backward=True), d_values.reshape(-1),
-            0 if copies == 1 else d_values.shape[1], *counting(saved.table, saved.counts, dtype), d_table.reshape(-1), *rows,
+            0 if copies == 1 else d_values.shape[1], positions, embedding, counts, d_embedding.reshape(-1), embedding.size, *rows,
             d_bias.reshape(-1), d_bias.shape[1], d_distance.reshape(-1), d_distance.shape[1])
     d_k, d_v = d_k[..., : sizes.head_dim], d_v[..., : sizes.value_dim]
     d_k, d_v = (np.ascontiguousarray(x[0]) if splits == 1 else x.sum(axis=0) for x in (d_k, d_v))
@@ -218,8 +219,8 @@ def pulled(d_outs: tuple[Array, Array], saved: Saved, whole: bool) -> dict[str, 
         gradients["bias"] = total.reshape(*shape[:-2], shape[-1], shape[-2]).mT if rules.bias_column > 1 else total.reshape(shape)
     if learned and saved.distance is not None:
         gradients["distance"] = d_distance.sum(axis=0).reshape(saved.distance.shape)
-    if saved.table is not None:
-        gradients["table"] = d_table
+    if saved.embedding is not None:
+        gradients["embedding"] = d_embedding.sum(axis=0)[:positions, : sizes.head_dim]
     if saved.values is not None:
         gradients["values"] = (d_values[0] if copies == 1 else d_values.sum(axis=0))[:counted].astype(dtype)
     return gradients
