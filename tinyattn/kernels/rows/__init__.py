@@ -9,4 +9,9 @@ Its files, in reading order:
     mixed.py                heads mixed before and after the softmax, forward
     mixed_backward.py       the same, backward
     mixtures.py             both on plain arrays
+    skew.py                 tiles read along their diagonals
+    distance_tiles.py       products with vectors of distances, on one tile
+    distant.py              attention whose scores add such products, forward
+    distant_backward.py     the same, backward
+    distances.py            both on plain arrays
 """

@@ -1,4 +1,4 @@
-"""Disentangled attention by rows of queries: products with the tables are gathered by the distance of each pair."""
+"""Disentangled attention: products with the tables are read along diagonals in tiles, or gathered by rows of queries."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from tinyattn.kernels.rows import distances
 from tinyattn.kernels.softmax.by_rows import by_rows
-from tinyattn.kernels.softmax.row_scores import Call, Scores
+from tinyattn.kernels.softmax.row_scores import Call, Scores, Tiled
 from tinyattn.kernels.tiles.seen import without_hidden
 from tinyattn.ops.bias import Bias
 from tinyattn.ops.masks.pattern import Pattern
@@ -46,11 +47,32 @@ def disentangled_attention(q: Array, k: Array, v: Array, *, q_relative: Array | 
                    distance=distance, diagonals=diagonals(distance))
 
 
+def fits(q: Array, k: Array, v: Array, bias: Array | None, call: Call) -> bool:
+    """Returns whether the kernels of tiles take a call: one whose pairs of each diagonal are alike."""
+    return dict(call.more)["diagonals"] is not None and distances.fits(q, k, v, call.options)
+
+
+def in_tiles(q: Array, k: Array, v: Array, bias: Array | None, sinks: Array | None, own: tuple[Any, ...],
+             call: Call) -> tuple[Array, distances.Saved]:
+    """Returns (out, what the backward reads)."""
+    of_key, of_query, _ = own
+    tables = distances.Tables(dict(call.more)["diagonals"], of_query, of_key)
+    return distances.distant(q, q, k, v, bias, sinks, tables, call.options)
+
+
+def gradients_in_tiles(d_out: Array, saved: distances.Saved) -> dict[str, Array | None]:
+    """Returns the gradients by argument."""
+    found = distances.distant_gradients(d_out, saved)
+    d_q = found.q if found.of_query is None else found.q + found.placed
+    return {"q": d_q, "k": found.k, "v": found.v, "first": found.of_key, "second": found.of_query, "sinks": found.sinks}
+
+
 class Tables(Scores):
     """Scores with products of the query, and of the key, and a vector of the distance."""
 
     definition: ClassVar[str] = "disentangled_attention"
     names: ClassVar[tuple[str, ...]] = ("q_relative", "k_relative")
+    tiled = Tiled(fits, in_tiles, gradients_in_tiles)
 
     def __init__(self, q: Array, k: Array, own: tuple[Any, ...], call: Call) -> None:
         super().__init__(q, k, own, call)

@@ -1,4 +1,4 @@
-"""Relative positions by rows of queries: the products with a part of the table are read along its diagonals."""
+"""Relative positions, in tiles or by rows of queries: the products with a part of the table are read along its diagonals."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from tinyattn.kernels.rows.distances import Saved, Tables, distant, distant_gradients, fits
 from tinyattn.kernels.softmax.by_rows import by_rows
-from tinyattn.kernels.softmax.row_scores import Call, Scores
+from tinyattn.kernels.softmax.row_scores import Call, Scores, Tiled
 from tinyattn.kernels.tiles.seen import without_hidden
 from tinyattn.ops.bias import Bias
 from tinyattn.ops.masks.pattern import Pattern
@@ -44,11 +45,29 @@ def relative_position_attention(q: Array, k: Array, v: Array, *, relative: Array
                    sinks=sinks)
 
 
+def in_tiles(q: Array, k: Array, v: Array, bias: Array | None, sinks: Array | None, own: tuple[Any, ...],
+             call: Call) -> tuple[Array, Saved]:
+    """Returns (out, what the backward reads)."""
+    relative, u, w = own
+    # What a table that ends early lacks is of later keys, which nobody sees.
+    line = np.minimum(np.arange(q.shape[-2] + k.shape[-2] - 1), relative.shape[1] - 1)
+    return distant(q + u[:, None], q + w[:, None], k, v, bias, sinks, Tables(line, relative, None), call.options)
+
+
+def gradients_in_tiles(d_out: Array, saved: Saved) -> dict[str, Array | None]:
+    """Returns the gradients by argument."""
+    found = distant_gradients(d_out, saved)
+    axes = (*range(found.q.ndim - 3), -2)
+    return {"q": found.q + found.placed, "k": found.k, "v": found.v, "first": found.of_query, "second": found.q.sum(axis=axes),
+            "third": found.placed.sum(axis=axes), "sinks": found.sinks}
+
+
 class Distances(Scores):
     """Scores with a product of the query and a vector of the distance."""
 
     definition: ClassVar[str] = "relative_position_attention"
     names: ClassVar[tuple[str, ...]] = ("relative", "u", "w")
+    tiled = Tiled(lambda q, k, v, bias, call: fits(q, k, v, call.options), in_tiles, gradients_in_tiles)
 
     def __init__(self, q: Array, k: Array, own: tuple[Any, ...], call: Call) -> None:
         self.table, u, w = own

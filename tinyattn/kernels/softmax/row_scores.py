@@ -7,6 +7,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from tinyattn.kernels.exact.primitive import Options
 from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.types import Array
 
@@ -62,6 +63,11 @@ class Call(NamedTuple):
     softcap: float | None
     learned: bool
     more: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def options(self) -> Options:
+        """The options that kernels of tiles read."""
+        return Options(self.mask, self.left, self.right, self.scale, self.softcap, self.learned)
 
 
 class Tiled(NamedTuple):

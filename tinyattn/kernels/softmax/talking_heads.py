@@ -6,10 +6,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from tinyattn.kernels.exact.primitive import Options
 from tinyattn.kernels.rows.mixtures import fits, mixed, mixed_gradients
 from tinyattn.kernels.softmax.by_rows import by_rows
-from tinyattn.kernels.softmax.row_scores import Call, Index, Scores, Task, Tiled
+from tinyattn.kernels.softmax.row_scores import Index, Scores, Task, Tiled
 from tinyattn.kernels.tiles.seen import without_hidden
 from tinyattn.ops.bias import Bias
 from tinyattn.ops.masks.pattern import Pattern
@@ -44,19 +43,14 @@ def talking_heads_attention(q: Array, k: Array, v: Array, *, before: Array, afte
                    scale=check_scale(scale, q.shape[-1]), softcap=softcap, sinks=sinks)
 
 
-def options_of(call: Call) -> Options:
-    """Returns what the kernels of tiles read of a call."""
-    return Options(call.mask, call.left, call.right, call.scale, call.softcap, call.learned)
-
-
 class Mixtures(Scores):
     """Scores and weights of all heads, mixed by two matrices."""
 
     definition: ClassVar[str] = "talking_heads_attention"
     names: ClassVar[tuple[str, ...]] = ("before", "after")
     together: ClassVar[bool] = True
-    tiled = Tiled(lambda q, k, v, bias, call: fits(q, k, v, options_of(call)),
-                  lambda q, k, v, bias, sinks, own, call: mixed(q, k, v, bias, sinks, own[0], own[1], options_of(call)),
+    tiled = Tiled(lambda q, k, v, bias, call: fits(q, k, v, call.options),
+                  lambda q, k, v, bias, sinks, own, call: mixed(q, k, v, bias, sinks, own[0], own[1], call.options),
                   mixed_gradients)
 
     @classmethod
