@@ -5,15 +5,15 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-import numpy as np
-
 from tinyattn.kernels.softmax.dot_product import attention_with_lse
+from tinyattn.kernels.steps.rotary import rotary_primitive
 from tinyattn.kernels.tiles.listed import Constant
-from tinyattn.kernels.tiles.rows import merged, turned
+from tinyattn.kernels.tiles.rows import merged
 from tinyattn.ops import masks
 from tinyattn.ops.checks import whole
 from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.options import first_position
+from tinyattn.ops.positions.frequencies import plain
 from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array
 
@@ -40,12 +40,13 @@ def streaming_llm_attention(q: Array, k: Array, v: Array, *, first: int, window:
     first, window = whole("first", first, 0), whole("window", window, 1)
     if q.shape[-1] % 2:
         raise ValueError(f"q: rotary positions turn pairs and need an even head_dim, got shape {q.shape}")
+    plain(q.shape[-1], base)  # refuses by name what the lookup of kept angles could not hash
     start, kv_len = first_position(q, k), k.shape[-2]
-    queries, keys = turned(q, np.arange(start, kv_len), base, False), turned(k, np.arange(kv_len), base, False)
+    queries, keys = rotary_primitive(q, start, base), rotary_primitive(k, 0, base)
     near = attention_with_lse(queries, keys, v, mask=last_or_all(window, first + window), causal=True, scale=scale)
     if not first or kv_len <= first + window:
         return near[0]
-    kept = turned(k[..., :first, :], np.arange(first) - (first + window - 1), base, False)
+    kept = rotary_primitive(k[..., :first, :], 1 - first - window, base)
     # Of these keys alone, the last query stands at first - 1.
     far = attention_with_lse(q, kept, v[..., :first, :], mask=from_position(2 * first + window - kv_len), scale=scale)
     return merged(*near, *far)[0]
