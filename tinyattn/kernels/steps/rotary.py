@@ -64,7 +64,7 @@ def rotary_primitive(x: Array, start: int, base: float) -> tuple[Array, Any]:
     return turned(x, np.empty(x.shape, x.dtype), start, base, 1), (x.strides, start, base)
 
 
-@rotary_primitive.backward
+@rotary_primitive.backward_giving
 def _(d_out: Array, saved: Any) -> dict[str, Array]:
     strides, start, base = saved
     # In the order of axes that x had: the heads are then merged without another copy.
