@@ -230,3 +230,20 @@ def test_gradients_that_are_given_away_are_handed_out_as_they_are_and_others_are
         f(x).backward(d_out)
         np.testing.assert_array_equal(x.grad, np.full(3, 4.0))
     np.testing.assert_array_equal(d_out, np.ones(3))
+
+
+def test_a_gradient_that_is_given_away_takes_in_one_that_others_hold():
+    made = []
+
+    def backward(d_out, saved):
+        made.append(d_out * 2.0)
+        return {"x": made[-1]}
+
+    giving = primitive(lambda x: (x * 2.0, None))
+    giving.backward_giving(backward)
+    d_out = np.ones(3)
+    for f in (lambda x: x + giving(x), lambda x: giving(x) + x):
+        found = vjp(f, np.ones(3))[1](d_out)
+        np.testing.assert_array_equal(found, np.full(3, 3.0))
+        np.testing.assert_array_equal(d_out, np.ones(3))
+        assert np.shares_memory(found, made[-1])

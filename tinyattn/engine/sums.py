@@ -96,14 +96,17 @@ class Sums:
         else:
             given = type(part) is Given
             part = fit(part.gradient if given else part, node)
-            if node not in self.totals:
+            total = self.totals.get(node)
+            if total is None:
                 self.totals[node] = part
                 if given:
                     self.owned.add(node)
-            elif node in self.owned and type(part) is np.ndarray:
-                np.add(self.totals[node], part, out=self.totals[node])
+            elif type(part) is not np.ndarray or type(total) is not np.ndarray:
+                self.own(node, total + part)
+            elif node in self.owned:
+                np.add(total, part, out=total)
             else:
-                self.own(node, self.totals[node] + part)
+                self.own(node, np.add(total, part, out=part) if given else total + part)
 
     def writable(self, node: Any) -> Any:
         """Returns the node's sum as an array that may be written to."""

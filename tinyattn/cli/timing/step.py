@@ -22,7 +22,8 @@ def time_step(rounds: int) -> list[Line]:
     """Returns a row per part of the step, one for the rest of the step, and one for the whole step.
 
     A part is measured alone, forward and backward, as often as a step has it. What is left of the whole step is the
-    engine, additions, copies between the parts, and the reading of text.
+    engine, additions, copies between the parts, and the reading of text; it is negative where the step, which computes two
+    halves of its batch at the same time, takes less than all parts do one after the other.
     """
     memory.keep()
     whole = train_seconds(rounds)

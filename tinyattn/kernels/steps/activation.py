@@ -139,7 +139,7 @@ def swiglu_primitive(gate: Array, up: Array) -> tuple[Array, Any]:
     return over(swiglu_forward, (gate, up), 1)[0], (gate, up)
 
 
-@swiglu_primitive.backward
+@swiglu_primitive.backward_giving
 def _(d_out: Array, saved: Any) -> dict[str, Array]:
     return dict(zip(("gate", "up"), over(swiglu_backward, (d_out, *saved), 2), strict=True))
 
@@ -151,7 +151,7 @@ def gelu_primitive(x: Array) -> tuple[Array, Any]:
     return over(gelu_forward, (x,), 1)[0], x
 
 
-@gelu_primitive.backward
+@gelu_primitive.backward_giving
 def _(d_out: Array, saved: Any) -> dict[str, Array]:
     return {"x": over(gelu_backward, (d_out, saved), 1)[0]}
 
@@ -163,7 +163,7 @@ def exact_gelu_primitive(x: Array) -> tuple[Array, Any]:
     return over(exact_gelu_forward, (x,), 1)[0], x
 
 
-@exact_gelu_primitive.backward
+@exact_gelu_primitive.backward_giving
 def _(d_out: Array, saved: Any) -> dict[str, Array]:
     return {"x": over(exact_gelu_backward, (d_out, saved), 1)[0]}
 

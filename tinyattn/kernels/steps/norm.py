@@ -135,7 +135,7 @@ def rms_norm_primitive(x: Array, weight: Array | None, epsilon: float) -> tuple[
     return normed(x, weight, None, epsilon, False)
 
 
-@rms_norm_primitive.backward
+@rms_norm_primitive.backward_giving
 def _(d_out: Array, saved: Any) -> dict[str, Array]:
     return {name: slope for name, slope in slopes(d_out, saved).items() if name != "bias"}
 
@@ -152,7 +152,7 @@ def layer_norm_primitive(x: Array, weight: Array | None, bias: Array | None, eps
     return normed(x, weight, bias, epsilon, True)
 
 
-@layer_norm_primitive.backward
+@layer_norm_primitive.backward_giving
 def _(d_out: Array, saved: Any) -> dict[str, Array]:
     return slopes(d_out, saved)
 

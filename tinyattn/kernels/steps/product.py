@@ -144,7 +144,7 @@ def products(x: Array, a: Array, b: Array | None, c: Array | None) -> tuple[tupl
     return made, (x_flat, x.shape, weights, widths)
 
 
-@products.backward
+@products.backward_giving
 def _(d_outs: tuple[Array, ...], saved: Any) -> dict[str, Array]:
     x, shape, weights, widths = saved
     inputs, size = shape[-1], x.itemsize

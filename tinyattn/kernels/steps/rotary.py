@@ -22,25 +22,25 @@ from tinyattn.ops.types import Array
 @compiled
 def turn_rows(counter, heads, length, cos, sin, x, x_at, x_row, out, out_at, out_row):
     """Fills (a cos - b sin, b cos + a sin) for the halves a and b of every row; a task is one head."""
-    half = cos.shape[1]
+    half = np.uintp(cos.size // length)
     while True:
         head = next_task(counter)
         if head >= heads:
             break
         for n in range(length):
-            at, to = x_at[head] + n * x_row, out_at[head] + n * out_row
-            a, b, c, s = x[at : at + half], x[at + half : at + 2 * half], cos[n], sin[n]
-            left, right = out[to : to + half], out[to + half : to + 2 * half]
+            # Indices without a sign rather than slices, six of which per row take 0.7 of the time again.
+            at, to, turn = np.uintp(x_at[head] + n * x_row), np.uintp(out_at[head] + n * out_row), np.uintp(n) * half
             for i in range(half):
-                left[i] = a[i] * c[i] - b[i] * s[i]
-                right[i] = b[i] * c[i] + a[i] * s[i]
+                a, b, c, s = x[at + i], x[at + half + i], cos[turn + i], sin[turn + i]
+                out[to + i] = a * c - b * s
+                out[to + half + i] = b * c + a * s
 
 
 @lru_cache(maxsize=4)
 def turns(start: int, length: int, dims: int, base: float, dtype: Any, sign: int) -> tuple[Array, Array]:
-    """Returns cos and sin (length, dims / 2) of all positions; kept, as the layers of a model share them."""
+    """Returns cos and sin of all positions, dims / 2 each, side by side; kept, as the layers of a model share them."""
     angles = np.arange(start, start + length)[:, None] * plain(dims, base)
-    return np.cos(angles).astype(dtype), (sign * np.sin(angles)).astype(dtype)
+    return np.cos(angles).astype(dtype).reshape(-1), (sign * np.sin(angles)).astype(dtype).reshape(-1)
 
 
 def turned(x: Array, out: Array, start: int, base: float, sign: int) -> Array:
@@ -64,7 +64,7 @@ def rotary_primitive(x: Array, start: int, base: float) -> tuple[Array, Any]:
     return turned(x, np.empty(x.shape, x.dtype), start, base, 1), (x.strides, start, base)
 
 
-@rotary_primitive.backward
+@rotary_primitive.backward_giving
 def _(d_out: Array, saved: Any) -> dict[str, Array]:
     strides, start, base = saved
     # In the order of axes that x had: the heads are then merged without another copy.
