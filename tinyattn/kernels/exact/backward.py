@@ -54,18 +54,39 @@ def add_distance_gradient(d_s, d_distance, at, rows, keys, sizes):
         add_row(d_distance, at - j, d_s, j * sizes.q_tile, rows)
 
 
-@inlined
-def in_turn(counter, slots, splits, whole, sizes, rules, heads, row_at, entries, bands, tiles, mask, mask_at, bias, bias_at,
-            distance, scale, rule, slopes, values, starts, steps, constants, q_positions, kv_positions, d_values, d_values_step,
-            positions, embedding, counts, d_embedding, d_embedding_step,
-            q, k, v, out, tops, totals, d_out, d_lse, d_q, d_k, d_v, delta, d_bias, d_bias_step, d_distance, d_distance_step, spaces):
-    """Does the tasks of `backward` that no other thread has taken, in the spaces that it made for them."""
-    kind_of = q.dtype.type
-    uncapped = kind_of(rules.cap if rules.cap else 1.0)
+@compiled
+def backward(counter, slots, splits, whole, sizes, rules, heads, row_at, entries, bands, tiles, mask, mask_at, bias, bias_at,
+             distance, scale, rule, slopes, values, starts, steps, constants, q_positions, kv_positions, d_values, d_values_step,
+             positions, embedding, counts, d_embedding, d_embedding_step,
+            q, k, v, out, tops, totals, d_out, d_lse, d_q, d_k, d_v, delta, d_bias, d_bias_step, d_distance, d_distance_step):
+    """Fills d_q, d_k, d_v, and delta = d_out . out - d_lse of every row; adds to the gradients of biases and rule parameters.
+
+    A task is a kv head and a split of its query tiles: it owns their d_q, and a copy of d_k and d_v, which the caller
+    sums. Slot s does tasks s, s + slots, ... in order, and owns a copy of what is added to. For each tile
+    P = exp(S - m), dP^T = V dO^T, dS = P (dP - delta), dV += P^T dO, dK += dS^T Q, dQ += dS K, where dO and delta are
+    divided by l beforehand: through m + log l, rounded, the weights of large scores would not sum to 1. `whole` is whether
+    these are all keys of the queries: of a part of them the weights do not sum to 1.
+    """
+    control, kind_of, dtype = flush_small(), q.dtype.type, q.dtype
     width, head_width, value_width, micro = sizes.q_tile, sizes.head_width, sizes.value_width, sizes.micro_columns
+    uncapped = kind_of(rules.cap if rules.cap else 1.0)
     groups = sizes.heads // sizes.kv_heads
-    (p, d_s, tanhs, given, q_t, d_out_t, d_out_tile, q_panels, d_out_panels, k_panels, d_q_tile, shift, low_delta, spare, sums,
-     weights, parameters_at, table, d_table, g, c, run, stands, shares, limits, rest, rest_low, carry) = spaces
+    tile = sizes.kv_tile * width
+    # What a band leaves out is weighed with the rest, and must not begin as NaN: uncompiled, NumPy would warn of it.
+    p, d_s = np.zeros(tile, dtype), np.zeros(tile, dtype)
+    tanhs, given = np.empty(tile if rules.cap else 0, dtype), np.empty(tile if rule else 0, dtype)
+    q_t, d_out_t = np.empty(width * head_width, dtype), np.empty(width * value_width, dtype)
+    d_q_tile, d_out_tile = np.empty(width * head_width, dtype), np.empty(width * value_width, dtype)
+    q_panels, d_out_panels = np.empty(width * head_width, dtype), np.empty(width * value_width, dtype)
+    k_panels, parameters_at = np.empty(sizes.kv_tile * head_width, dtype), np.empty(steps.size // 2, np.int64)
+    shift, low_delta, spare = np.empty(width, dtype), np.empty(width, dtype), np.zeros(width, dtype)
+    sums, weights = np.empty(width, dtype), np.empty(width)
+    room = 0 if embedding is None else width
+    numbers = table_rows(positions, sizes) * room
+    table, d_table = np.empty(numbers, dtype), np.empty(numbers, dtype)
+    g, c, run = np.empty(sizes.kv_tile * room, dtype), np.empty(sizes.kv_tile * room, dtype), np.empty(width, dtype)
+    stands, shares, limits = np.empty(width, np.int32), np.empty(width, dtype), np.empty(width, dtype)
+    rest, rest_low, carry = np.zeros(width), np.zeros(width), np.zeros(width, dtype)
     lowest, last, made = 0.0, positions - 1, 0
     count = (sizes.q_len + width - 1) // width
     tasks = sizes.batch * sizes.kv_heads * splits
@@ -97,7 +118,7 @@ def in_turn(counter, slots, splits, whole, sizes, rules, heads, row_at, entries,
                     for e in range(0, value_width, micro):
                         scale_row(d_out_tile, i * value_width + e, d_out, d_out_at + i * value_width + e, weight)
                     carry[i] = 0
-                    if positions:
+                    if embedding is not None:
                         rest[i], rest_low[i], lowest = counts[3 * row], counts[3 * row + 1], counts[3 * row + 2]
                     if tops[row] > -np.inf:
                         shift[i] = tops[row]
@@ -105,7 +126,7 @@ def in_turn(counter, slots, splits, whole, sizes, rules, heads, row_at, entries,
                 pack_rows(d_out_panels, width, d_out_tile, 0, value_width, rows, kind_of(1), micro)
                 for x in range(width * head_width):
                     d_q_tile[x] = 0
-                if positions:
+                if embedding is not None:
                     transpose_rows(q_t, width, q, q_at, head_width, rows, kind_of(1), sizes.lanes, micro)
                     made = extended(table, 0, rest, rest_low, embedding, q_t, rows, width, last, sizes)
                     for x in range(made * width):
@@ -125,8 +146,7 @@ def in_turn(counter, slots, splits, whole, sizes, rules, heads, row_at, entries,
                         below, above = -UNBOUNDED, UNBOUNDED
                     product_set(p, 0, width, micro, k, k_at, head_width, 1, q_t, head_width * micro, keys, width, sizes.head_dim,
                                 micro, -above, -below)
-                    counted = positions > 0 and j0 < lowest
-                    if positions and not counted:
+                    if embedding is not None and j0 >= lowest:
                         hide(p, head, kind, i0, j0, rows, keys, sizes, rules, tiles, mask, mask_at)
                         count_from_left(p, g, c, run, stands, shares, limits, rest, rest_low, uncapped, keys, rows, width, last)
                     if rules.cap:
@@ -140,10 +160,11 @@ def in_turn(counter, slots, splits, whole, sizes, rules, heads, row_at, entries,
                         stand_at(parameters_at, head, i0, j0, sizes.batch * sizes.heads, starts, steps)
                         call_rule(rule, p, keys, rows, width, q_positions[i0:], kv_positions[j0:], values, parameters_at, steps,
                                   constants)
-                    if counted:
-                        add_ends(p, table, last * width, keys, width)
-                    elif positions:
-                        column_between(p, c, table, stands, shares, limits, keys, width)
+                    if embedding is not None:
+                        if j0 < lowest:
+                            add_ends(p, table, last * width, keys, width)
+                        else:
+                            column_between(p, c, table, stands, shares, limits, keys, width)
                     score(p, head, kind, i0, j0, rows, keys, sizes, rules, tiles, mask, mask_at, bias, bias_at, distance)
                     column_exp(p, keys, width, shift, spare)
                     product_add_within(d_v, (copy_at + j0) * value_width, value_width, d_out_tile, p, 0, width, 1, d_out_panels,
@@ -163,16 +184,17 @@ def in_turn(counter, slots, splits, whole, sizes, rules, heads, row_at, entries,
                     if d_distance_step:
                         at = slot * d_distance_step + distance_at(head, i0, j0, sizes)
                         add_distance_gradient(d_s, d_distance, at, rows, keys, sizes)
-                    if counted:
-                        end_slopes(d_s, d_table, last * width, run, keys, width)
-                    elif positions:
-                        column_slopes(d_s, c, g, table, d_table, stands, carry, keys, width)
+                    if embedding is not None:
+                        if j0 < lowest:
+                            end_slopes(d_s, d_table, last * width, run, keys, width)
+                        else:
+                            column_slopes(d_s, c, g, table, d_table, stands, carry, keys, width)
                     if rule:
                         call_slopes(slopes, d_s, given, keys, rows, width, q_positions[i0:], kv_positions[j0:], values,
                                     parameters_at, steps, constants, d_values[slot * d_values_step :])
                     if rules.cap:
                         slope_of_cap(d_s, tanhs, keys * width)
-                    if positions and not counted:
+                    if embedding is not None and j0 >= lowest:
                         for x in range(keys * width):
                             d_s[x] += g[x]
                     product_add_within(d_k, (copy_at + j0) * head_width, head_width, k_panels, d_s, 0, width, 1, q_panels,
@@ -181,7 +203,7 @@ def in_turn(counter, slots, splits, whole, sizes, rules, heads, row_at, entries,
                     product_add(d_q_tile, 0, micro, width * micro, d_s, 0, 1, width, k_panels, sizes.kv_tile * micro, rows,
                                 head_width, keys, micro, below, above)
                 factor = kind_of(scale)
-                if positions:
+                if embedding is not None:
                     for x in range(width * head_width):
                         d_q_tile[x] *= factor
                     factor = kind_of(1)
@@ -191,40 +213,6 @@ def in_turn(counter, slots, splits, whole, sizes, rules, heads, row_at, entries,
                 for i in range(rows):
                     low_delta[i] = factor
                 put_rows(d_q, (head * sizes.q_len + i0) * sizes.head_dim, sizes.head_dim, d_q_tile, width, rows, low_delta, micro)
-
-
-@compiled
-def backward(counter, slots, splits, whole, sizes, rules, heads, row_at, entries, bands, tiles, mask, mask_at, bias, bias_at,
-             distance, scale, rule, slopes, values, starts, steps, constants, q_positions, kv_positions, d_values, d_values_step,
-             positions, embedding, counts, d_embedding, d_embedding_step,
-            q, k, v, out, tops, totals, d_out, d_lse, d_q, d_k, d_v, delta, d_bias, d_bias_step, d_distance, d_distance_step):
-    """Fills d_q, d_k, d_v, and delta = d_out . out - d_lse of every row; adds to the gradients of biases and rule parameters.
-
-    A task is a kv head and a split of its query tiles: it owns their d_q, and a copy of d_k and d_v, which the caller
-    sums. Slot s does tasks s, s + slots, ... in order, and owns a copy of what is added to. For each tile
-    P = exp(S - m), dP^T = V dO^T, dS = P (dP - delta), dV += P^T dO, dK += dS^T Q, dQ += dS K, where dO and delta are
-    divided by l beforehand: through m + log l, rounded, the weights of large scores would not sum to 1. `whole` is whether
-    these are all keys of the queries: of a part of them the weights do not sum to 1.
-    """
-    control, width, head_width, value_width, dtype = flush_small(), sizes.q_tile, sizes.head_width, sizes.value_width, q.dtype
-    room = width if positions else 0
-    numbers = table_rows(positions, sizes) * room
-    counting_spaces = (np.empty(numbers, dtype), np.empty(numbers, dtype), np.empty(sizes.kv_tile * room, dtype),
-                       np.empty(sizes.kv_tile * room, dtype), np.empty(width, dtype), np.empty(width, np.int32),
-                       np.empty(width, dtype), np.empty(width, dtype), np.zeros(width), np.zeros(width), np.zeros(width, dtype))
-    # What a band leaves out is weighed with the rest, and must not begin as NaN: uncompiled, NumPy would warn of it.
-    spaces = (np.zeros(sizes.kv_tile * width, dtype), np.zeros(sizes.kv_tile * width, dtype),
-              np.empty(sizes.kv_tile * width if rules.cap else 0, dtype), np.empty(sizes.kv_tile * width if rule else 0, dtype),
-              np.empty(width * head_width, dtype), np.empty(width * value_width, dtype), np.empty(width * value_width, dtype),
-              np.empty(width * head_width, dtype), np.empty(width * value_width, dtype), np.empty(sizes.kv_tile * head_width, dtype),
-              np.empty(width * head_width, dtype), np.empty(width, dtype),
-              np.empty(width, dtype), np.zeros(width, dtype), np.empty(width, dtype), np.empty(width),
-              np.empty(steps.size // 2, np.int64), *counting_spaces)
-    in_turn(counter, slots, splits, whole, sizes, rules, heads, row_at, entries, bands, tiles, mask, mask_at, bias, bias_at,
-            distance, scale, rule, slopes, values, starts, steps, constants, q_positions, kv_positions, d_values,
-            d_values_step, positions, embedding, counts, d_embedding, d_embedding_step,
-            q, k, v, out, tops, totals, d_out, d_lse, d_q, d_k, d_v, delta, d_bias, d_bias_step,
-            d_distance, d_distance_step, spaces)
     restore(control)
 
 

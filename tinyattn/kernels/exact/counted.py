@@ -25,10 +25,10 @@ from tinyattn.kernels.tiles.vector import pack_rows
 from tinyattn.ops.types import Array
 
 
-def counting(embedding: Array | None, counts: Array | None, sizes: Sizes, dtype: Any) -> tuple[int, Array, Array]:
-    """Returns what the kernels read of contextual positions: how many there are, 0 for none, the embedding, and the sums of gates."""
+def counting(embedding: Array | None, counts: Array | None, sizes: Sizes, dtype: Any) -> tuple[int, Array | None, Array]:
+    """Returns what the kernels read of contextual positions: how many there are, their embedding if any, and the sums of gates."""
     if embedding is None or counts is None:
-        return 0, np.zeros(0, dtype), np.zeros(0)
+        return 0, None, np.zeros(0)
     positions = len(embedding)
     held = np.zeros((rounded_up(positions + 1, sizes.kv_tile), sizes.head_width), dtype)
     held[:positions, : sizes.head_dim] = embedding

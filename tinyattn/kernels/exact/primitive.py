@@ -191,7 +191,7 @@ def pulled(d_outs: tuple[Array, Array], saved: Saved, whole: bool) -> dict[str, 
     slots, copies = (slots, 1) if options.rule is None else options.rule.copies(slots)
     d_values = np.zeros((copies, counted + SPARE))
     positions, embedding, counts = counting(saved.embedding, saved.counts, sizes, dtype)
-    d_embedding = np.zeros((slots, embedding.size // max(sizes.head_width, 1), sizes.head_width), dtype)
+    d_embedding = np.zeros((slots, 0 if embedding is None else embedding.size), dtype)
     d_bias = np.zeros((slots, arrays[LISTS + 2].size if learned else 0), dtype)
     d_distance = np.zeros((slots, arrays[LISTS + 4].size if learned else 0), dtype)
     d_q, delta = np.empty((*full[:-1], sizes.head_dim), dtype), np.empty(full[:-1], dtype)
@@ -205,8 +205,8 @@ def pulled(d_outs: tuple[Array, Array], saved: Saved, whole: bool) -> dict[str, 
     else:
         run(backward, slots, 3 * work(sizes), slots, splits, whole, sizes, rules, *arrays, options.scale,
             *arguments_of(options.rule, saved.values, dtype, backward=True), d_values.reshape(-1),
-            0 if copies == 1 else d_values.shape[1], positions, embedding, counts, d_embedding.reshape(-1), embedding.size, *rows,
-            d_bias.reshape(-1), d_bias.shape[1], d_distance.reshape(-1), d_distance.shape[1])
+            0 if copies == 1 else d_values.shape[1], positions, embedding, counts, d_embedding.reshape(-1), d_embedding.shape[1],
+            *rows, d_bias.reshape(-1), d_bias.shape[1], d_distance.reshape(-1), d_distance.shape[1])
     d_k, d_v = d_k[..., : sizes.head_dim], d_v[..., : sizes.value_dim]
     d_k, d_v = (np.ascontiguousarray(x[0]) if splits == 1 else x.sum(axis=0) for x in (d_k, d_v))
     gradients: dict[str, Array | None] = {"q": d_q, "k": d_k, "v": d_v}
@@ -220,7 +220,7 @@ def pulled(d_outs: tuple[Array, Array], saved: Saved, whole: bool) -> dict[str, 
     if learned and saved.distance is not None:
         gradients["distance"] = d_distance.sum(axis=0).reshape(saved.distance.shape)
     if saved.embedding is not None:
-        gradients["embedding"] = d_embedding.sum(axis=0)[:positions, : sizes.head_dim]
+        gradients["embedding"] = d_embedding.sum(axis=0).reshape(-1, max(sizes.head_width, 1))[:positions, : sizes.head_dim]
     if saved.values is not None:
         gradients["values"] = (d_values[0] if copies == 1 else d_values.sum(axis=0))[:counted].astype(dtype)
     return gradients

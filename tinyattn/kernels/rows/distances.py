@@ -6,12 +6,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tinyattn.kernels.exact.primitive import LISTS, TASKS, Options, filled, scoring, work
+from tinyattn.kernels.exact.primitive import TASKS, Options, scoring
 from tinyattn.kernels.exact.scores import Rules
 from tinyattn.kernels.rows.distant import distant_forward
 from tinyattn.kernels.rows.distant_backward import distant_backward
+from tinyattn.kernels.tiles.listed import LISTS
 from tinyattn.kernels.tiles.seen import seen_of
-from tinyattn.kernels.tiles.storage import Sizes, padded, sizes_of
+from tinyattn.kernels.tiles.storage import Sizes, filled, padded, sizes_of, work
 from tinyattn.kernels.tiles.threads import run
 from tinyattn.ops.types import Array
 

@@ -6,13 +6,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinyattn.kernels.exact.primitive import LISTS, Options, filled, scoring, work
+from tinyattn.kernels.exact.primitive import Options, scoring
 from tinyattn.kernels.exact.scores import Rules
 from tinyattn.kernels.rows.mixed import mixed_forward
 from tinyattn.kernels.rows.mixed_backward import mixed_backward
 from tinyattn.kernels.tiles.lanes import ROWS
+from tinyattn.kernels.tiles.listed import LISTS
 from tinyattn.kernels.tiles.seen import seen_of
-from tinyattn.kernels.tiles.storage import Sizes, padded, rounded_up, sizes_of
+from tinyattn.kernels.tiles.storage import Sizes, filled, padded, rounded_up, sizes_of, work
 from tinyattn.kernels.tiles.threads import run
 from tinyattn.ops.types import Array
 
