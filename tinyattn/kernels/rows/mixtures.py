@@ -14,7 +14,7 @@ from tinyattn.kernels.tiles.lanes import ROWS
 from tinyattn.kernels.tiles.listed import LISTS
 from tinyattn.kernels.tiles.seen import seen_of
 from tinyattn.kernels.tiles.storage import Sizes, filled, padded, rounded_up, sizes_of, work
-from tinyattn.kernels.tiles.threads import run
+from tinyattn.kernels.tiles.threads import LEAST_WORK, run, thread_count
 from tinyattn.ops.types import Array
 
 # Bytes of the tiles that a thread holds between two turns over the keys; the backward holds two kinds. 2,048 tokens of 8 heads take
@@ -55,7 +55,8 @@ def mixed(q: Array, k: Array, v: Array, bias: Array | None, sinks: Array | None,
     matrices, parts = (in_micro_tiles(before), in_micro_tiles(after)), tuple(arrays[LISTS - 1 :])
     out, tops, totals = np.empty((*full[:-1], sizes.value_dim), dtype), np.empty(full[:-1], dtype), np.empty(full[:-1])
     inputs = filled(q, k, v, sizes)
-    run(mixed_forward, sizes.batch * -(-sizes.q_len // sizes.q_tile), work(sizes), sizes, rules, *room_of(sizes, dtype), *parts,
+    tasks = sizes.batch * -(-sizes.q_len // sizes.q_tile)
+    run(mixed_forward, tasks, work(sizes), *held_by(tasks, work(sizes), sizes, dtype), sizes, rules, *room_of(sizes, dtype), *parts,
         np.zeros(0, dtype) if sinks is None else np.require(sinks, requirements=["C", "W"]), *matrices, *inputs[:2],
         panels(v, sizes, sizes.value_width), out.reshape(-1), tops.reshape(-1), totals.reshape(-1))
     return out, Saved(options, sizes, rules, parts, inputs, (q.shape, k.shape, v.shape), matrices, sinks, tops, totals)
@@ -69,7 +70,8 @@ def mixed_gradients(d_out: Array, saved: Saved) -> dict[str, Array | None]:
     d_k, d_v = (np.zeros((splits, *of_k[:-1], width), dtype) for width in (sizes.head_width, sizes.value_width))
     keys = saved.inputs[1].reshape(-1, sizes.kv_rows, sizes.head_width)[:, : sizes.kv_len]
     d_matrices = np.zeros((2, sizes.batch * splits, heads, heads))
-    run(mixed_backward, sizes.batch * splits, 3 * work(sizes), splits, sizes, saved.rules, *room_of(sizes, dtype), *saved.arrays,
+    tasks, held = sizes.batch * splits, held_by(sizes.batch * splits, 3 * work(sizes), sizes, dtype, kinds=2)
+    run(mixed_backward, tasks, 3 * work(sizes), *held, splits, sizes, saved.rules, *room_of(sizes, dtype), *saved.arrays,
         saved.options.scale, *saved.matrices, *saved.inputs, panels(keys, sizes, sizes.head_width), saved.tops.reshape(-1),
         saved.totals.reshape(-1), padded(d_out, sizes.q_len, sizes.value_width), d_q.reshape(-1), d_k.reshape(-1), d_v.reshape(-1),
         delta.reshape(-1), *d_matrices.reshape(2, -1))
@@ -87,6 +89,18 @@ def room_of(sizes: Sizes, dtype: Any) -> tuple[int, int]:
     """Returns how many tiles of keys a thread holds, and how many rows the matrices have."""
     tile = sizes.heads * (sizes.kv_tile * sizes.q_tile + sizes.micro_columns) * dtype.itemsize
     return min(-(-sizes.kv_len // sizes.kv_tile), HELD_BYTES // tile), rounded_up(sizes.heads, ROWS)
+
+
+def held_by(tasks: int, multiplied: int, sizes: Sizes, dtype: Any, kinds: int = 1) -> tuple[Array, Array]:
+    """Returns a count of the threads that have begun, none, and what each of them holds: tiles of so many kinds."""
+    room, rows = room_of(sizes, dtype)
+    tiles, tile = room * sizes.heads + rows, sizes.kv_tile * sizes.q_tile + sizes.micro_columns
+    return np.zeros(1, np.int64), np.zeros(workers_of(tasks, multiplied) * kinds * tiles * tile, dtype)
+
+
+def workers_of(tasks: int, multiplied: int) -> int:
+    """Returns how many threads `run` starts at most."""
+    return max(1, min(thread_count(), tasks, 1 + multiplied // LEAST_WORK))
 
 
 def in_micro_tiles(matrix: Array) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +14,7 @@ from tinyattn.ops.masks.pattern import Pattern, band
 from tinyattn.ops.types import Array
 
 # Bytes of the scores that are made at a time, which should stay in a core's own cache; at least LEAST rows, for the products.
-PART_BYTES, LEAST = 1 << 19, 16
+PART_BYTES, LEAST = 1 << 20, 16
 
 
 class Block(NamedTuple):
@@ -65,14 +66,21 @@ def blocks(task: Task, scores: Scores, call: Call, bias: Array | None, full: tup
         yield Block(rows, keys, capped, shown)
 
 
+@lru_cache(maxsize=2)
+def out_of_band(rows: int, width: int, left: int | None, right: int | None) -> Array:
+    """Returns which pairs lie out of a band, (rows, width): kept, as most blocks of a call have the same."""
+    return ~band(np.arange(rows)[:, None], np.arange(width), left, right)
+
+
 def hide(shown: Array, rows: slice, keys: slice, call: Call, task: Task, full: tuple[int, ...]) -> None:
     """Writes -inf over the scores (heads, rows, keys) of pairs that are not visible."""
     positions = np.arange(rows.start, rows.stop) + (full[-1] - full[-2])
     if call.left is not None or call.right is not None:
         # Without a left side all rows see the keys before those that the first row does not see.
         low = keys.start if call.left is not None or call.right is None else min(max(int(positions[0]) + call.right + 1, 0), keys.stop)
-        unseen = ~band(positions[:, None], np.arange(low, keys.stop), call.left, call.right)
-        np.copyto(shown[..., low - keys.start :], -np.inf, where=unseen)
+        ahead = call.right if call.right is None else call.right + int(positions[0]) - low
+        behind = call.left if call.left is None else call.left - int(positions[0]) + low
+        np.copyto(shown[..., low - keys.start :], -np.inf, where=out_of_band(len(positions), keys.stop - low, behind, ahead))
     if isinstance(call.mask, Pattern):
         made = call.mask.visible(positions, np.arange(keys.start, keys.stop))
         check_broadcast("mask", (*made.shape[:-2], *full[-2:]), full)
