@@ -11,6 +11,7 @@ Its files, in reading order:
     unpack.py               codes as numbers again
     packed.py               the same over quantised keys and values
     primitive.py            forward and backward as one differentiable function
+    turning.py              queries that are turned from one chunk of keys to the one before
     reading.py              keys in parts, in pages, quantised
     stored.py               the public functions for stored keys, with their checks
 """
