@@ -8,7 +8,7 @@ Its files, in reading order:
     retention.py            a fixed decay per head
     gated_delta.py          a state that decays and is corrected
     delta.py                a state that is corrected, without decay
-    mesa.py                 a regression solved for all tokens of a chunk at once
+    mesa.py                 a regression solved for many tokens at once
     generalized_delta.py    a state that each token reads along one vector and writes along another
     kimi_delta.py           a state that decays per channel and is corrected
     rwkv7.py                a state from which each token removes at a rate per channel

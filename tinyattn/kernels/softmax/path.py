@@ -8,6 +8,7 @@ import numpy as np
 
 from tinyattn.kernels.softmax.by_rows import by_rows
 from tinyattn.kernels.softmax.row_scores import Call, Index, Scores, Task, fold
+from tinyattn.kernels.softmax.turned import turned_attention
 from tinyattn.ops.options import check_scale, first_position
 from tinyattn.ops.relation_arguments import check_reflections
 from tinyattn.ops.signature import shapes
@@ -36,9 +37,10 @@ def path_attention(q: Array, k: Array, v: Array, *, w: Array, beta: Array, log_f
     >>> path_attention(50.0 * k[:1], k, v, w=k[::-1], beta=np.full(2, 2.0))
     array([[3.]])
     """
-    _, own = first_position(q, k), check_reflections(w, beta, log_forget, q, k)
-    return by_rows(Reflections, q, k, v, own, mask=None, bias=None, causal=True, window=None, scale=check_scale(scale, q.shape[-1]),
-                   softcap=None, sinks=None)
+    _, own, factor = first_position(q, k), check_reflections(w, beta, log_forget, q, k), check_scale(scale, q.shape[-1])
+    if log_forget is None:
+        return turned_attention(q, k, v, None, None, *own, Call(Reflections, None, None, 0, factor, None, False))
+    return by_rows(Reflections, q, k, v, own, mask=None, bias=None, causal=True, window=None, scale=factor, softcap=None, sinks=None)
 
 
 class Reflections(Scores):
@@ -69,6 +71,21 @@ class Reflections(Scores):
     def places(cls, task: Task) -> tuple[Index, ...]:
         queries, keys = task.places()
         return keys, keys, queries
+
+    def near(self) -> tuple[Array, Array, Array, Array]:
+        """Returns the scores (heads, blocks, key, query) of the chunks that hold queries, the queries as they leave them, K' and T.
+
+        Rows (heads, blocks, query, d) without a query are 0.
+        """
+        heads, count, dim = self.q.shape
+        skipped = self.first // CHUNK
+        z = np.zeros((heads, (len(self.keys) - skipped) * CHUNK, dim), self.q.dtype)
+        z[:, self.first % CHUNK :][:, :count] = self.q * self.scale
+        z = z.reshape(heads, -1, CHUNK, dim)
+        keys, w, inner, lower = (x[skipped:] for x in (self.keys, self.w, self.inner, self.lower))
+        taken = np.tril(z @ w.mT) @ inner.mT
+        scores = (z @ keys.mT - taken @ lower).mT
+        return np.where(np.tri(CHUNK, dtype=bool).T, scores, -np.inf).astype(z.dtype), z - taken @ w, self.met_keys, self.passed
 
     def made(self, rows: slice, keys: slice) -> Array:
         stop, heads, count = keys.stop, len(self.q), rows.stop - rows.start
