@@ -47,16 +47,15 @@ def fastest(definition: F, plain: Callable[..., Any] | None = None, worth: Calla
 
     @wraps(definition)
     def best(*arrays: Any, **options: Any) -> Any:
-        first, read = (tuple(getattr(arrays[at] if at < len(arrays) else options.get(names[at]), "shape", ())) for at in (0, keys))
+        first, read = [tuple(getattr(arrays[at] if at < len(arrays) else options.get(names[at]), "shape", ())) for at in (0, keys)]
         compiled = kernel(name) if enough(first, read) else None
         if compiled is None:
             # A kernel traces its rule itself; what it would refuse is refused here too, so that no size of a call decides.
             if options.get("score") is not None and (trace := kernel("rules.tracer.check")) is not None:
                 trace(options["score"])
             return (small if options.keys() <= known else definition)(*arrays, **options)
-        from tinyattn.engine.primitive import walking
-        from tinyattn.twice import walked
-        with walking(walked()):
+        walking, walked = _walks()
+        with walking(walked):
             return compiled(*arrays, **options)
 
     best.__module__, best.__name__, best.__qualname__ = __name__, name, name  # where pickle finds it
@@ -108,6 +107,17 @@ def chunks(queries: tuple[int, ...], keys: tuple[int, ...]) -> bool:
     (True, False)
     """
     return len(queries) > 1 and len(keys) > 1 and keys[-2] >= 32
+
+
+@cache
+def _walks() -> tuple[Any, Any]:
+    """Returns the context in which kernels are called, and what second derivatives walk in it.
+
+    To name an import inside a call costs a microsecond, a twentieth of a step on a state.
+    """
+    from tinyattn.engine.primitive import walking
+    from tinyattn.twice import walked
+    return walking, walked()
 
 
 @cache

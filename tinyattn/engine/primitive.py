@@ -71,7 +71,10 @@ class Primitive(Generic[P, R]):
         return made
 
     def __call__(self, *args: P.args, **options: P.kwargs) -> R:
-        bound = None if len(args) == len(self.names) and not options else self.signature.bind(*args, **options)
+        by_place = len(args) == len(self.names) and not options
+        if by_place and not any([isinstance(a, Tensor) for a in args]):
+            return self.computed(args, options)[0]
+        bound = None if by_place else self.signature.bind(*args, **options)
         given = dict(zip(self.names, args, strict=True)) if bound is None else bound.arguments
         tensors = {name: a for name, a in given.items() if isinstance(a, Tensor)}
         if not tensors:

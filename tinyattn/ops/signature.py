@@ -93,7 +93,8 @@ def shapes(signature: str, *, per_token: Mapping[str, str] = MappingProxyType({}
                     check(name, options[name])
             given = [floating(name, array) for name, array in zip(names, arrays, strict=True)]
             kinds = [(array.shape, array.dtype) for array in given]
-            if kinds != fitting:
+            fits = kinds == fitting
+            if not fits:
                 check_dtypes(names, given)
             single = given[0].ndim == len(cores[0])
             if single and all(array.ndim == len(core) for array, core in zip(given, cores, strict=True)):
@@ -104,7 +105,7 @@ def shapes(signature: str, *, per_token: Mapping[str, str] = MappingProxyType({}
             elif shared:
                 given = [np.expand_dims(array, -3) if name in shared and array.ndim > 1 else array
                          for name, array in zip(names, given, strict=True)]
-            if kinds != fitting:
+            if not fits:
                 check_axes(names, given, cores, shown)
                 fitting = kinds
             stored = given[0].dtype
@@ -115,7 +116,8 @@ def shapes(signature: str, *, per_token: Mapping[str, str] = MappingProxyType({}
                 options = {name: to_single(option) for name, option in options.items()}
             # Whatever np.seterr says: exp of a far smaller score is 0, and an overflow shows as inf or NaN in the result.
             with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-                out = mechanism(*given[:by_place], **dict(zip(names[by_place:], given[by_place:], strict=True)), **options)
+                named = dict(zip(names[by_place:], given[by_place:], strict=True)) if by_place < len(names) else {}
+                out = mechanism(*given[:by_place], **named, **options)
             if single:
                 out = each(out, lambda result: result[0])
             if half:

@@ -80,7 +80,7 @@ def features_of(x: Array, feature: int, waves: Array) -> Array:
     return x if feature == NONE else elu_plus_one(x) if feature == ELU else relu(x)
 
 
-@linear_states.backward
+@linear_states.backward_giving
 def _(d_outs: tuple[Array, Array, Array], saved: Saved) -> dict[str, Array | None]:
     sizes, (q, k, v), state, total = saved.sizes, saved.arrays, saved.state, saved.total
     d_q, d_k, d_v, d_state, d_total = (np.empty(x.shape, state.dtype) for x in (q, k, v, state, total))

@@ -120,7 +120,7 @@ def decays(log_decay: Array | None) -> Array:
     return np.zeros(0) if log_decay is None else np.exp(flat(log_decay), dtype=np.float64)
 
 
-@states.backward
+@states.backward_giving
 def _(d_outs: tuple[Array, Array], saved: Saved) -> dict[str, Array | None]:
     sizes, (q, k, v), dtype = saved.sizes, saved.arrays, saved.state.dtype
     d_q, d_k, d_v, d_state = (np.empty(x.shape, dtype) for x in (q, k, v, saved.state))

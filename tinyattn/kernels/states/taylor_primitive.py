@@ -64,7 +64,7 @@ def taylor_states(q: Array, k: Array, v: Array, state: Array, total: Array, scal
     return (out, last, last_total), Saved(sizes, scale, causal, (q, k, v), state, total, out, weights)
 
 
-@taylor_states.backward
+@taylor_states.backward_giving
 def _(d_outs: tuple[Array, Array, Array], saved: Saved) -> dict[str, Array | None]:
     sizes, (q, k, v), state, total = saved.sizes, saved.arrays, saved.state, saved.total
     d_q, d_k, d_v, d_state, d_total = (np.empty(x.shape, state.dtype) for x in (q, k, v, state, total))
