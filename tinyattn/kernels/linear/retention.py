@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from tinyattn.kernels.linear.simple_gated import simple_gated_linear_attention
+from tinyattn.kernels.states.primitive import states
 from tinyattn.ops.gates import check_log_decay
+from tinyattn.ops.linear_options import check_state, still_donated
+from tinyattn.ops.options import check_scale, first_position
 from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array
 
@@ -29,5 +31,7 @@ def retention(q: Array, k: Array, v: Array, *, log_decay: Array, scale: float | 
            [3.5]])
     """
     log_decay = check_log_decay(log_decay, k.shape[-3:-2], k.dtype)[:, None] + np.zeros(k.shape[:-1], k.dtype)
-    return simple_gated_linear_attention(q, k, v, log_decay=log_decay, scale=scale, initial_state=initial_state,
-                                         return_state=return_state)
+    state = still_donated(initial_state, check_state(initial_state, k, v))
+    first_position(q, k)
+    out, state = states(q, k, v, log_decay, None, state, check_scale(scale))
+    return (out, state) if return_state else out
