@@ -155,12 +155,13 @@ def places(x: Array, full: tuple[int, ...]) -> Places:
     """Returns where the elements of an array stand that broadcasts to the full shape (..., heads, i, j).
 
     One that many heads share is turned first, as tiles are, unless it stands so in memory: its rows are then read as whole
-    registers.
+    registers. Of a single tile, which the caches hold while it is turned, each byte needs one head.
     """
     x = x.reshape((1,) * (len(full) - x.ndim) + x.shape)
     *lead, rows, width = x.shape
     start = np.arange(math.prod(lead)).reshape(lead) * (rows * width)
-    if min(rows, width) > 1 and (x.mT.flags.c_contiguous or math.prod(full) >= SHARED * x.size):
+    least = SHARED * x.size if max(rows, width) > max(Q_TILE, KV_TILE) else x.nbytes
+    if min(rows, width) > 1 and (x.mT.flags.c_contiguous or math.prod(full) >= least):
         x = np.require(x.mT, requirements=["C", "W"])
         return Places(x.reshape(-1), np.broadcast_to(start, full[:-2]).flatten(), 1, rows)
     return Places(np.require(x, requirements=["C", "W"]).reshape(-1), np.broadcast_to(start, full[:-2]).flatten(),
