@@ -9,7 +9,7 @@ import numpy as np
 
 from tinyattn.engine.primitive import primitive
 from tinyattn.kernels.exact.turning import Turns, turning
-from tinyattn.kernels.softmax.by_rows import attention_by_rows, parts_of
+from tinyattn.kernels.softmax.by_rows import attention_by_rows, gradients_by_rows, parts_of
 from tinyattn.kernels.softmax.row_blocks import tasks
 from tinyattn.kernels.softmax.row_scores import Call
 from tinyattn.kernels.tiles import lanes
@@ -50,7 +50,7 @@ def turned_attention(q: Array, k: Array, v: Array, bias: Array | None, sinks: Ar
     begin = (k.shape[-2] - q.shape[-2]) % chunk
     rows = slice(begin, begin + q.shape[-2])
     result, logs = np.ascontiguousarray(out[..., rows, : v.shape[-1]]), np.ascontiguousarray(lse[..., rows])
-    return result, ((q, k, v, bias, sinks), own, call, logs, result)
+    return result, (gradients_by_rows, ((q, k, v, bias, sinks), own, call, logs, result))
 
 
 @turned_attention.backward
