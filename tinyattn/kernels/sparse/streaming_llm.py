@@ -33,6 +33,7 @@ def streaming_llm_attention(q: Array, k: Array, v: Array, *, first: int, window:
 
     Paper: Xiao et al. 2023, arXiv:2309.17453.
 
+    >>> import numpy as np
     >>> x = np.array([[1.0, 0.0], [2.0, 0.0], [4.0, 0.0]])
     >>> streaming_llm_attention(x * 0, x * 0, x, first=1, window=1)[2]
     array([2.5, 0. ])
