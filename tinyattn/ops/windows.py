@@ -104,8 +104,10 @@ def roll_grid(x: Array, grid: Grid, shift: Grid) -> Array:
     >>> roll_grid(np.arange(4.0)[:, None], (4,), (-1,))[:, 0]
     array([1., 2., 3., 0.])
     """
-    cells = np.arange(math.prod(grid)).reshape(grid)
-    return x[..., np.roll(cells, shift, axis=tuple(range(len(grid)))).reshape(-1), :]
+    if not any(shift):
+        return x
+    cells = x.reshape(*x.shape[:-2], *grid, x.shape[-1])
+    return np.roll(cells, shift, axis=tuple(range(-1 - len(grid), -1))).reshape(x.shape)
 
 
 def coordinates(grid: Grid) -> Array:
