@@ -14,7 +14,7 @@ from tinyattn.kernels.tiles.lanes import ROWS
 from tinyattn.kernels.tiles.listed import LISTS
 from tinyattn.kernels.tiles.seen import seen_of
 from tinyattn.kernels.tiles.storage import Sizes, filled, padded, rounded_up, sizes_of, work
-from tinyattn.kernels.tiles.threads import LEAST_WORK, run, thread_count
+from tinyattn.kernels.tiles.threads import run, workers_of
 from tinyattn.ops.types import Array
 
 # Bytes of the tiles that a thread holds between two turns over the keys; the backward holds two kinds. 2,048 tokens of 8 heads take
@@ -96,11 +96,6 @@ def held_by(tasks: int, multiplied: int, sizes: Sizes, dtype: Any, kinds: int = 
     room, rows = room_of(sizes, dtype)
     tiles, tile = room * sizes.heads + rows, sizes.kv_tile * sizes.q_tile + sizes.micro_columns
     return np.zeros(1, np.int64), np.zeros(workers_of(tasks, multiplied) * kinds * tiles * tile, dtype)
-
-
-def workers_of(tasks: int, multiplied: int) -> int:
-    """Returns how many threads `run` starts at most."""
-    return max(1, min(thread_count(), tasks, 1 + multiplied // LEAST_WORK))
 
 
 def in_micro_tiles(matrix: Array) -> Array:

@@ -84,6 +84,11 @@ class Pool:
 POOL = Pool()
 
 
+def workers_of(tasks: int, work: int) -> int:
+    """Returns how many threads `run` starts at most for so many tasks and multiply-adds, at least one."""
+    return max(1, min(thread_count(), tasks, 1 + work // LEAST_WORK))
+
+
 def run(kernel: Callable[..., Any], tasks: int, work: int, *arguments: Any) -> None:
     """Calls kernel(counter, *arguments) in as many threads as there is work for; each takes tasks until none is left.
 
@@ -91,7 +96,7 @@ def run(kernel: Callable[..., Any], tasks: int, work: int, *arguments: Any) -> N
     When the caller is interrupted or a task fails, tasks that have begun are finished and no other is.
     """
     counter = np.zeros(1, np.int64)
-    workers = min(thread_count(), tasks, 1 + work // LEAST_WORK)
+    workers = workers_of(tasks, work)
     if workers < 2:
         kernel(counter, *arguments)
         return
@@ -118,7 +123,7 @@ def share(kernel: Callable[..., Any], tasks: int, work: int, *arguments: Any) ->
     counter = np.zeros(1, np.int64)
     jobs: list[Any] = []
     with contextlib.suppress(RuntimeError):  # the interpreter is shutting down and starts no threads
-        jobs += [POOL.submit(kernel, counter, *arguments) for _ in range(min(thread_count(), tasks, 1 + work // LEAST_WORK) - 1)]
+        jobs += [POOL.submit(kernel, counter, *arguments) for _ in range(workers_of(tasks, work) - 1)]
     try:
         kernel(counter, *arguments)
     finally:
