@@ -1,5 +1,7 @@
 """Talking heads in tiles: what is held between two turns over the keys and what is made again are alike, for any number of threads."""
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -75,3 +77,20 @@ def test_a_task_holds_no_more_for_long_texts():
     rooms = [mixtures.room_of(mixtures.sizes_of(x, x, x), x.dtype)[0] for x in shapes]
     assert rooms[0] == 2048 // 64
     assert rooms[1] * 8 * 64 * 64 * 4 <= mixtures.HELD_BYTES
+
+
+def test_every_thread_that_starts_has_room_of_its_own(monkeypatch):
+    monkeypatch.setattr(sys.modules["tinyattn.kernels.tiles.threads"], "LEAST_WORK", 1)  # the package's attribute is the function
+    run, rooms = mixtures.run, {}
+
+    def spy(kernel, tasks, work, taken, held, *rest):
+        begun = []
+        run(lambda *_: begun.append(1), tasks, work, taken, held, *rest)
+        rooms[len(begun)] = held.size
+
+    monkeypatch.setattr(mixtures, "run", spy)
+    q = np.ones((2, 400, 16), np.float32)
+    for number in (1, 3):
+        with kernels.threads(number):
+            kernels.talking_heads_attention(q, q, q, before=np.eye(2, dtype=q.dtype), after=np.eye(2, dtype=q.dtype))
+    assert rooms == {1: rooms[1], 3: 3 * rooms[1]}

@@ -65,7 +65,8 @@ def backward(counter, slots, splits, whole, sizes, rules, heads, row_at, entries
     sums. Slot s does tasks s, s + slots, ... in order, and owns a copy of what is added to. For each tile
     P = exp(S - m), dP^T = V dO^T, dS = P (dP - delta), dV += P^T dO, dK += dS^T Q, dQ += dS K, where dO and delta are
     divided by l beforehand: through m + log l, rounded, the weights of large scores would not sum to 1. `whole` is whether
-    these are all keys of the queries: of a part of them the weights do not sum to 1.
+    these are all keys of the queries: of a part of them the weights do not sum to 1. Without contextual positions the
+    embedding is None, and Numba compiles nothing of them.
     """
     control, kind_of, dtype = flush_small(), q.dtype.type, q.dtype
     width, head_width, value_width, micro = sizes.q_tile, sizes.head_width, sizes.value_width, sizes.micro_columns
