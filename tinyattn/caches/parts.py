@@ -66,6 +66,15 @@ def attend_parts(q: Array, parts: Iterable[tuple[Any, ...]], length: int, *, mas
     return with_sinks(total, sinks).astype(q.dtype, copy=False)
 
 
+def few(q: Array, kv_heads: int, most: int) -> bool:
+    """Returns whether each key head is read by at most `most` rows of queries: those of all heads of its group.
+
+    >>> few(np.zeros((8, 1, 4)), 2, 4), few(np.zeros((8, 2, 4)), 2, 4)
+    (True, False)
+    """
+    return q.shape[-2] * q.shape[-3] <= most * kv_heads
+
+
 def reads_all(parts: Sequence[Part], queries: Array, options: dict[str, Any]) -> bool:
     """Returns whether parts can be read as they are: one query per head, too few keys for a kernel, and no option in use."""
     if queries.shape[-2] != 1 or any(option is not None for option in options.values()):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, NoReturn
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
@@ -10,6 +11,7 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 from tinyattn.engine.table import KINDS, ROWS
 from tinyattn.kernels.rules.expression import K, Node, Q, S, number, operation, ordered
 from tinyattn.kernels.rules.functions import compiles
+from tinyattn.kernels.rules.same import identity
 from tinyattn.ops.score_rule import ScoreRule
 
 WAY_OUT = "the definition, tinyattn.definitions.attention, takes any function of arrays"
@@ -24,12 +26,24 @@ SAME = {"abs": "absolute", "fabs": "absolute", "true_divide": "divide", "float_p
 EXPONENTS = frozenset({-3.0, -2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0, 3.0, 4.0})
 
 
-class Traced(NamedTuple):
-    """A rule as an expression, the values of its constants in their order, and the dtype that it returns."""
+# Expressions of rules that were traced, at most; a rule with another constant is another.
+MOST = 256
+
+
+@dataclass(frozen=True, eq=False)
+class Traced:
+    """A rule as an expression, the values of its constants in their order, and the dtype that it returns.
+
+    `kept` holds what was made of it, by a name: to ask for machine code by the expression's text takes as long as tracing it.
+    """
 
     root: Node
     constants: tuple[float, ...]
     dtype: Any
+    kept: dict[str, Any] = field(default_factory=dict)
+
+
+KNOWN: dict[Any, Traced] = {}
 
 
 def refuse(what: str) -> NoReturn:
@@ -158,7 +172,26 @@ def named(function: Any) -> str:
 
 
 def traced(rule: ScoreRule, dtype: Any) -> Traced:
-    """Returns the expression of a rule on scores of a dtype.
+    """Returns the expression of a rule on scores of a dtype, the one that is known where the rule is provably the same.
+
+    Raises:
+        TypeError: as `traced_anew`.
+    """
+    same = identity(rule.function)
+    if same is None:
+        return traced_anew(rule, dtype)
+    key = same, len(rule.parameters), np.dtype(dtype)
+    found = KNOWN.get(key)
+    if found is None:
+        found = traced_anew(rule, dtype)
+        if len(KNOWN) >= MOST:
+            KNOWN.clear()
+        KNOWN[key] = found
+    return found
+
+
+def traced_anew(rule: ScoreRule, dtype: Any) -> Traced:
+    """Returns the expression of a rule on scores of a dtype, by calling it.
 
     Raises:
         TypeError: a rule that is no expression: a branch on data, an unknown function, one without a derivative, an array from
