@@ -68,8 +68,8 @@ ROWS = (
         stated=draw.with_memory, cache_size=MEMORY,
         laws=(agrees("simple_gated_linear_attention", oracles.strengths_in_the_keys, to="simple_gated_linear_attention",
                      draw=draw.EXPONENTIAL,
-                     says="It is simple gated linear attention with keys exp(input_gate) k, divided by what values of 1 give, or by "
-                          "1 if that is more."),
+                     says="It is simple gated linear attention with keys exp(input_gate) k, divided by the absolute value of "
+                          "what values of 1 give, or by 1 if that is more."),
               agrees("linear_attention", oracles.means_of_all, to="linear_attention", draw=but(draw.EXPONENTIAL, draw.open_gates),
                      says="With input gates of 0, forget gates wide open and weights that sum to 1 or more it is normalised linear "
                           "attention."),
