@@ -30,7 +30,8 @@ ROWS = (
         laws=(*form_agrees("ridge_regression", oracles.ridge_regression, draw.MESA,
                            "It is ridge regression over all past tokens, each weighed by its beta and the decays after it."),
               Law("a_large_ridge_tends_to_simple_gated_linear_attention",
-                  "The larger the ridge, the nearer ridge times output is to simple gated linear attention over beta v.",
+                  "The larger the ridge, the nearer the output times the ridge is to simple gated linear attention over the values "
+                  "times beta.",
                   but(draw.MESA, draw.large_ridge), oracles.times_ridge, lambda f, p: plain(oracles.weighed_and_gated, p),
                   to="simple_gated_linear_attention", kind="approximate"),
               agrees("linear_attention", oracles.less_linear, draw=but(draw.MESA, draw.orthonormal_and_kept), to="linear_attention",
@@ -46,12 +47,14 @@ ROWS = (
         says="A token's past lies in few states, of one token, two, four and so on, and each query weighs them by itself.",
         aliases=("log-linear", "log linear mamba-2", "fenwick attention"), sample=draw.LEVELS,
         laws=(*form_agrees("pair_by_pair", oracles.pair_by_pair, draw.LEVELS,
-                           "Every pair weighed by the level of the highest bit in which the two positions differ gives the same."),
+                           "Weighing each pair by the scale of its level, which is the highest bit in which both positions differ, "
+                           "gives the same."),
               agrees("simple_gated_linear_attention", oracles.without_levels, draw=but(draw.LEVELS, draw.scales_of(rest=1.0)),
-                     to="simple_gated_linear_attention", says="With scales of 1 it is simple gated linear attention."),
+                     to="simple_gated_linear_attention", says="With level scales of 1 it is simple gated linear attention."),
               agrees("blocks_of_four", oracles.blocks_of_four, to="simple_gated_linear_attention",
                      draw=but(on(draw.LEVELS, square), draw.scales_of(1.0, 1.0, 1.0, rest=0.0)),
-                     says="With scales of 1 for three levels and 0 for all others, every four tokens are a text of their own."),
+                     says="With level scales of 1 for the first three levels and 0 for all others, every four tokens are a separate "
+                          "text."),
               cached(partial(StateCache, definitions.log_linear_attention), long(draw.LEVELS)), *recurrence_laws(draw.LEVELS)),
         bad_inputs=(refused.GROWING_DECAY, refused.SCALE, refused.shape("level_scales", 1, 2, 7, 3),
                     BadInput({"initial_state": np.ones((1, 2, 1, 4, 3))}, TypeError, ("initial_state", "pair"))),

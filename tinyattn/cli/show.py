@@ -23,13 +23,14 @@ def run(given: argparse.Namespace) -> int:
     paragraph(f"{row.name}: {row.says}")
     print()
     source = inspect.unwrap(row.definition)
-    facts = {"kind": [row.kind], "cost": [row.cost], "cache": [row.cache_formula],
+    facts = {"kind": [row.kind], "time": [f"grows with {row.cost}"],
+             "cache": [f"{row.cache_formula}{' (bytes)' if row.cache_bytes else ''}"],
              "signature": [getattr(row.definition, "signature", "")], "file": [inspect.getsourcefile(source)],
              "kernel": [f"tinyattn.kernels.{row.kernel}"] if row.kernel else [], "paper": row.papers,
              "also": [", ".join(row.aliases)] if row.aliases else [], "form": row.forms, "input": row.inputs}
     for name, values in facts.items():
         for value in values:
-            print(f"{name:<11}{value}")
+            paragraph(f"{name:<11}{value}", hanging=" " * 11)
     if row.pattern is not None:
         print(f"\nwhich query sees which key, of 16 tokens: {row.pattern}\n")
         print(textwrap.indent(picture.text(row.pattern.dense(16, 16).reshape(-1, 16, 16)[0]), "    "))
