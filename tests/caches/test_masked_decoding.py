@@ -8,6 +8,8 @@ import pytest
 
 from tinyattn import caches, definitions, fastest, kernels, vjp
 from tinyattn.caches import code_reading, page_reading, parts
+from tinyattn.engine import Tensor
+from tinyattn.kernels.exact import primitive
 from tinyattn.kernels.softmax import dot_product
 from tinyattn.ops import ScoreRule, alibi, masks
 
@@ -154,6 +156,18 @@ def test_hidden_nan_changes_no_bit_of_a_few_queries_with_a_rule(name):
     assert not seen.all()
     found = [kernels.attention(queries, np.where(seen, K, x), np.where(seen, V, x), score=EVEN, **options) for x in (0.0, np.nan, np.inf)]
     assert found[0].tobytes() == found[1].tobytes() == found[2].tobytes() and np.isfinite(found[0]).all()
+
+
+@pytest.mark.parametrize("name", ["mask", "pattern"])
+def test_a_mask_over_plain_keys_is_no_pass_over_them_and_gives_the_bits_of_the_call_with_gradients(name, monkeypatch):
+    options, queries = CALLS[name], Q[..., :2, :]
+    want = kernels.attention_with_lse(Tensor(queries), K, V, **options)
+    monkeypatch.setattr(primitive, "all_finite", refuse)
+    got = kernels.attention_with_lse(queries, K, V, **options)
+    assert all(x.value.tobytes() == y.tobytes() for x, y in zip(want, got, strict=True))
+    seen = definitions.attention_weights(queries, K, **options).reshape(2, KV_HEADS, 4, LENGTH).any(axis=2)[..., None]
+    for x in (np.nan, np.inf):
+        assert kernels.attention(queries, np.where(seen, K, x), np.where(seen, V, x), **options).tobytes() == got[0].tobytes()
 
 
 def test_parts_at_their_own_positions_are_read_where_they_stand(monkeypatch):

@@ -40,6 +40,14 @@ def with_attribute(s, i, j):
     return s - with_attribute.slope * (i - j)
 
 
+def of_helper(s, i, j):
+    return s * helped.slope
+
+
+def helped(s):
+    return s
+
+
 def imports(s, i, j):
     import math as inside
 
@@ -88,12 +96,12 @@ class Slope:
 
 
 UNKNOWN = {
-    "list": global_list, "dict": global_dict, "attribute": with_attribute, "import": imports, "random numbers": draws, "a module": draws_by_itself,
+    "list": global_list, "dict": global_dict, "attribute": with_attribute, "attribute of a helper": of_helper, "import": imports, "random numbers": draws, "a module": draws_by_itself,
     "its globals": looks_around, "a global": writes, "a count": counting(), "an object": Slope(), "a method": Slope().__call__,
     "partial": partial(lambda s, i, j, slope: s * slope, slope=0.5), "array": lambda s, i, j, x=np.ones(()): s * x,
     "tuple of a list": lambda s, i, j, x=(TABLE,): s * x[0][0], "a class": lambda s, i, j: s * Slope.slope, "a name without value": lambda s, i, j: s * nothing,  # noqa: F821
 }
-with_attribute.slope = 0.5
+with_attribute.slope = helped.slope = 0.5
 
 
 @pytest.mark.parametrize("name", UNKNOWN)

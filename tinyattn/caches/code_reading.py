@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tinyattn import fastest
-from tinyattn.caches.parts import PART_KEYS, Part, attend_parts, computed, few
+from tinyattn.caches.parts import PART_KEYS, Part, attend_parts, computed, few, is_learned
 from tinyattn.ops.quantize import Packed, dequantize
 from tinyattn.ops.types import Array
 
@@ -39,7 +39,8 @@ def quantized_attention(q: Array, keys: Packed, values: Packed, new_keys: Array,
         out: Array = fastest.attention(q.astype(compute, copy=False), k, v, causal=True, **options)
         return out.astype(q.dtype, copy=False)
     kernels = fastest.kernel("exact.reading")
-    if kernels is not None and kernels.reads_packed(q, keys, values, new_keys, new_values):
+    learned = any(map(is_learned, options.values()))
+    if kernels is not None and not learned and kernels.reads_packed(q, keys, values, new_keys, new_values):
         if options.get("score") is None or few(q, new_keys.shape[-3], kernels.MOST_LINES):
             read: Array = kernels.quantized_attention(q, keys, values, new_keys, new_values, **options)
             return read

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinyattn import fastest
-from tinyattn.caches.parts import PART_KEYS, Part, attend_parts, computed, few
+from tinyattn.caches.parts import PART_KEYS, Part, attend_parts, computed, few, is_learned
 from tinyattn.ops.bias import Bias
 from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.options import Window, check_mask, dense_bias, has_infinite
@@ -42,7 +42,8 @@ def paged_attention(q: Array, keys: Array, values: Array, tables: Array, lengths
     settled = bias is None or isinstance(bias, Bias) or not has_infinite(floating("bias", bias))
     # A predicate on positions is another array for queries at other positions.
     one_mask = not isinstance(mask, Pattern) or (lengths == lengths[:1]).all()
-    reads = kernels is not None and one_mask and settled and kernels.reads_pages(q, keys, values)
+    learned = any(map(is_learned, (bias, sinks, score)))
+    reads = kernels is not None and one_mask and settled and not learned and kernels.reads_pages(q, keys, values)
     if reads and (score is None or few(q, keys.shape[1], kernels.MOST_LINES)):
         out: Array = kernels.paged_attention(q, keys, values, tables, lengths, mask=mask, bias=bias, window=window, scale=scale,
                                              softcap=softcap, sinks=sinks, score=score)
@@ -76,9 +77,9 @@ def row_of(option: Any, row: int, length: int) -> Any:
         return with_parts(option, lambda x: row_of(x, row, length))
     if isinstance(option, Pattern):
         return Pattern(lambda i, j: row_of(np.asarray(option.see(i, j)), row, length), text=option.text)
-    if not isinstance(option, np.ndarray) or not option.ndim:
+    if not getattr(option, "shape", ()):
         return option
-    one = option[min(row, len(option) - 1)] if option.ndim == 4 else option
+    one = option[min(row, option.shape[0] - 1)] if option.ndim == 4 else option
     return one[..., :length] if one.shape[-1] > 1 else one
 
 

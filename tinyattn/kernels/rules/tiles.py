@@ -21,7 +21,7 @@ from tinyattn.kernels.rules.tracer import Traced, traced
 from tinyattn.kernels.rules.uncompiled import backward_in_numpy, forward_in_numpy, plain
 from tinyattn.kernels.tiles.jit import DISABLED, inlined
 from tinyattn.kernels.tiles.lanes import VECTOR_BYTES
-from tinyattn.ops.score_rule import KEEPS, ScoreRule, with_parts
+from tinyattn.ops.score_rule import ScoreRule, other_dtype, with_parts
 from tinyattn.ops.types import Array
 
 # What is read behind the end of an array of numbers per query: a register at most, of the smallest dtype.
@@ -134,7 +134,7 @@ def expression_of(rule: ScoreRule, dtype: Any) -> Traced:
     """
     made = traced(rule, dtype)
     if made.dtype != dtype:
-        raise TypeError(f"score: expected the rule to return the dtype of s, {np.dtype(dtype)}, got {made.dtype}; {KEEPS}")
+        raise other_dtype(np.dtype(dtype), made.dtype)
     return made
 
 

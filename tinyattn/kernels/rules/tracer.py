@@ -12,7 +12,7 @@ from tinyattn.engine.table import KINDS, ROWS
 from tinyattn.kernels.rules.expression import K, Node, Q, S, number, operation, ordered
 from tinyattn.kernels.rules.functions import compiles
 from tinyattn.kernels.rules.same import identity
-from tinyattn.ops.score_rule import ScoreRule
+from tinyattn.ops.score_rule import ScoreRule, failure
 
 WAY_OUT = "the definition, tinyattn.definitions.attention, takes any function of arrays"
 # NumPy functions that are not ufuncs and work on each element by itself.
@@ -151,9 +151,9 @@ class Tracer(NDArrayOperatorsMixin):  # type: ignore[misc]
         refuse("branches on data; np.where chooses for each element")
 
     def _leave(self, *_: Any) -> NoReturn:
-        refuse("makes a Python number of its arguments, as functions of math do; NumPy's work on arrays")
+        refuse("makes a Python number of its arguments, as round and functions of math do; NumPy's work on arrays")
 
-    __float__ = __int__ = __index__ = __complex__ = _leave
+    __float__ = __int__ = __index__ = __complex__ = __round__ = _leave
 
     def _index(self, *_: Any) -> NoReturn:
         refuse("takes or sets elements of its arguments, which is not elementwise")
@@ -168,7 +168,10 @@ class Tracer(NDArrayOperatorsMixin):  # type: ignore[misc]
 
 def named(function: Any) -> str:
     """Returns the name of a NumPy function as a rule calls it."""
-    return f"np.{function.__name__}" if hasattr(function, "__name__") else repr(function)
+    if not hasattr(function, "__name__"):
+        return repr(function)
+    module = getattr(function, "__module__", None) or "numpy"
+    return f"{module.replace('numpy', 'np', 1)}.{function.__name__}"
 
 
 def traced(rule: ScoreRule, dtype: Any) -> Traced:
@@ -199,7 +202,10 @@ def traced_anew(rule: ScoreRule, dtype: Any) -> Traced:
     """
     constants: list[float] = []
     leaves = [S, Q, K, *(Node("p", value=float(n)) for n in range(len(rule.parameters)))]
-    out = rule.function(*(Tracer(leaf, np.dtype(dtype), constants) for leaf in leaves))
+    try:
+        out = rule.function(*(Tracer(leaf, np.dtype(dtype), constants) for leaf in leaves))
+    except (TypeError, ValueError) as error:
+        raise failure(error, "numbers that stand for all pairs, to be compiled") from error
     if not isinstance(out, Tracer) or out.node.boolean:
         refuse(f"returns {'a bool' if isinstance(out, Tracer) else type(out).__name__}, and not one number for each score")
     used = [int(node.value or 0) for node in ordered([out.node]) if node.op == "c"]

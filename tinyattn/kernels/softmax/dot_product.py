@@ -102,14 +102,17 @@ def solve(q: Array, k: Array, v: Array, mask: Array | Pattern | None, bias: Arra
             bias = bias[..., start:]
         rule = None if rule is None else of_keys(rule, np.arange(start, start + kv_len))
     few = exact.few(sizes_of(q, k, v))
-    if rule is not None and few:
-        expression_of(rule, q.dtype)  # what the kernel refuses is refused at every size
-        origin = origin_of(rule, q_len, kv_len)
-        if origin is None or not all(map(is_plain, (q, k, v, bias, sinks, *rule.parameters))):
+    if few and (rule is not None or mask is not None):
+        if rule is not None:
+            expression_of(rule, q.dtype)  # what the kernel refuses is refused at every size
+        parameters = () if rule is None else rule.parameters
+        origin = 0 if rule is None else origin_of(rule, q_len, kv_len)
+        if origin is not None and all(map(is_plain, (q, k, v, bias, sinks, *parameters))):
+            seen = lines.shown(mask, slice(None), kv_len - q_len, (*full[:-1], kv_len))
+            return lines.attention_with_lse(q, k, v, lines.Scoring(seen, bias, left, right, scale, softcap, rule), sinks, origin)
+        if rule is not None:
             visible = visible_keys(mask, causal, window, (*full[:-1], kv_len))
             return by_lines(q, k, v, visible, bias, scale, softcap, sinks, rule)
-        seen = lines.shown(mask, slice(None), kv_len - q_len, (*full[:-1], kv_len))
-        return lines.attention_with_lse(q, k, v, lines.Scoring(seen, bias, left, right, scale, softcap, rule), sinks, origin)
     if isinstance(bias, Bias) and not few:
         bias, rule = slopes_in_rule(bias, rule, (*full[:-1], kv_len), q.dtype)
     distance = None
