@@ -66,6 +66,17 @@ def test_a_long_list_is_cut(capsys):
     assert names.some("x" * names.SHOWN).count("x") == names.SHOWN
 
 
+def test_an_unknown_option_leads_to_the_help_of_its_command(capsys):
+    assert main(["vectors", "NEW", "--nosuch", "1"]) == 2
+    assert capsys.readouterr().err == "tinyattn vectors: unknown arguments: --nosuch 1; see tinyattn vectors --help\n"
+
+
+def test_show_prints_what_the_definition_calls_in_its_file(capsys):
+    assert main(["show", "reformer"]) == 0
+    shown = capsys.readouterr().out
+    assert [shown.count(f"    def {name}(") for name in ("lsh_attention", "one_hash", "rows_at", "with_chunk_before")] == [1, 1, 1, 1]
+
+
 @pytest.mark.parametrize(("arguments", "words"), [
     (["generate", "MODEL", "--cache", "state", "--no-cache"], "--no-cache: --cache was given too"),
     (["generate", "MODEL", "--cache", "--no-cache"], "--no-cache: --cache was given too"),
