@@ -98,8 +98,8 @@ def test_show_prints_what_the_definition_calls_in_its_file(capsys):
     (["compare", "--caches", "growin"], "unknown cache 'growin'; did you mean growing"), (["compare", "--context", "1"], "--context: expected 2 or more"),
     (["compare", "--text", "TEXT", "--batch", "100000000000"], "GiB of logits"), (["compare", "--mechanisms", "atention"], "did you mean attention"),
     (["compare", "--task", "DIGITS", "--mechanisms", "retention"], "retention: no image model is built of it"),
-    (["compare", "--json", ""], "json: expected a name, got an empty one; see tinyattn compare"), (["compare", "--caches", ""], "caches: expected a name"),
-    (["compare", "--plot", ""], "plot: expected a name"), (["train", "--out", ""], "out: expected a name"), (["generate", ""], "file: expected a name"),
+    (["compare", "--json", ""], "json: expected at least one character, got none; see tinyattn compare"), (["compare", "--caches", ""], "caches: expected at least one"),
+    (["compare", "--plot", ""], "plot: expected at least one"), (["train", "--out", ""], "out: expected at least one"), (["generate", ""], "file: expected at least one"),
     (["equivalences", "--out", "FOLDER"], "FOLDER is a folder"), (["picture", "padding([])"], "padding: lengths"),
 ])
 def test_what_is_refused_is_one_line_before_any_work(arguments, words, model, text, tmp_path, capsys, monkeypatch):

@@ -46,7 +46,7 @@ def parsed(arguments: Sequence[str], commands: Mapping[str, str]) -> argparse.Na
         (places.choices[first] if first else parser).error(f"unknown arguments: {' '.join(unknown)}")
     for name, value in vars(given).items():
         if value == "" and name != "prompt":  # an empty prompt is refused by its command
-            places.choices[given.command].error(f"{name}: expected a name, got an empty one")
+            places.choices[given.command].error(f"{name}: expected at least one character, got none")
     if given.command is None and not given.version:
         parser.print_help()
     return given

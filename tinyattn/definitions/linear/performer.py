@@ -14,7 +14,7 @@ from tinyattn.ops.types import Array
 @shapes("(i,d),(j,d),(j,e)->(i,e)", states=("initial_state",))
 def performer(q: Array, k: Array, v: Array, *, projection: Array, normalize: bool = True, causal: bool = False,
               initial_state: Any = None, return_state: bool = False) -> Any:
-    """Returns linear attention with FAVOR+ features, whose products are on average exp(q . k / sqrt(d)).
+    """Returns linear attention with random features (FAVOR+), whose products are on average exp(q . k / sqrt(d)).
 
     Formula: out_i = sum_j w_ij v_j / sum_j w_ij, w_ij = f(q_i) . f(k_j), over j <= i if causal. The features f are
     `performer_features`: f(x) = exp(W y - |y|^2 / 2) / sqrt(features) with y = x d^(-1/4) and W the random directions `projection`.
