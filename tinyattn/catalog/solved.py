@@ -25,7 +25,7 @@ from tinyattn.layers.inputs import Input, Parameter, between
 ROWS = (
     Row(name="mesa", definition=definitions.mesa, papers=(Paper("von Oswald et al.", 2025, "2506.05233"),),
         cost="heads i d (d^2 + e)",
-        says="Queries read the ridge regression of all values so far on their keys, solved anew at every token.",
+        says="Each query is answered by a ridge regression of all values so far on their keys, solved anew at every token.",
         aliases=("mesanet", "mesa layer"), sample=draw.MESA,
         laws=(*form_agrees("ridge_regression", oracles.ridge_regression, draw.MESA,
                            "It is ridge regression over all past tokens, each weighed by its beta and the decays after it."),
@@ -44,7 +44,7 @@ ROWS = (
         mixer=calls.always_causal(calls.mesa_mixer), cache=partial(StateCache, calls.mesa_mixer), cache_size=SUMS),
     Row(name="log_linear_attention", definition=definitions.log_linear_attention, papers=(Paper("Guo et al.", 2025, "2506.04761"),),
         cost="heads i log(i) d e",
-        says="A token's past lies in few states, of one token, two, four and so on, and each query weighs them by itself.",
+        says="The past is held in few states, of one token, two, four and so on; each query sets how much each of them counts.",
         aliases=("log-linear", "log linear mamba-2", "fenwick attention"), sample=draw.LEVELS,
         laws=(*form_agrees("pair_by_pair", oracles.pair_by_pair, draw.LEVELS,
                            "Weighing each pair by the scale of its level, which is the highest bit in which both positions differ, "

@@ -32,7 +32,7 @@ GATES = tuple(Input.of(definitions.mlstm, name, identity, initial) for name, ini
 ROWS = (
     recurrence(
         name="lightning_attention",
-        says="The state decays by a fixed slope per head, with slopes that are a rule of head and layer.",
+        says="The state decays by the fixed factor exp(-slope) of each head; a rule sets the slopes of all heads and layers.",
         papers=(Paper("Qin et al.", 2024, "2401.04658"), Paper("MiniMax", 2025, "2501.08313")),
         aliases=("minimax", "transnormer"), sample=draw.SLOPES,
         laws=(agrees("retention", oracles.retention_by_slopes, to="retention", draw=draw.SLOPES,
@@ -45,7 +45,7 @@ ROWS = (
                     refused.SCALE), mixer=minimax),
     recurrence(
         name="rwkv6",
-        says="Each token reads a state that decays per channel before it writes, and reads itself by a bonus.",
+        says="Each token reads the state before it writes into it, and its own value through a bonus; the state decays per channel.",
         papers=(Paper("Peng et al.", 2024, "2404.05892"),), aliases=("rwkv-6", "finch"), sample=draw.BONUS,
         laws=(agrees("gated_linear_attention", oracles.read_a_token_later, to="gated_linear_attention", draw=draw.BONUS,
                      says="Each query reads the state of gated linear attention after the token before it, and its own token through "
@@ -63,7 +63,8 @@ ROWS = (
         inputs=(Input.of(definitions.rwkv6, "log_decay", log_sigmoid, 4.0), Parameter("bonus", "kv_heads head_dim", 1.0))),
     recurrence(
         name="mlstm",
-        says="Tokens are written by the exponential of a gate; the result is divided by a sum of keys, or by 1 where that is more.",
+        says="Tokens are written with the exponential of a gate; what is read is divided by what values of 1 would give, or by 1 if "
+             "that is more.",
         papers=(Paper("Beck et al.", 2024, "2405.04517"),), aliases=("xlstm", "matrix lstm"), sample=draw.EXPONENTIAL,
         stated=draw.with_memory, cache_size=MEMORY,
         laws=(agrees("simple_gated_linear_attention", oracles.strengths_in_the_keys, to="simple_gated_linear_attention",

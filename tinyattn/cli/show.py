@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import inspect
 import textwrap
+from collections.abc import Callable
+from typing import Any
 
 from tinyattn.catalog import find
 from tinyattn.catalog.graph import neighbours
@@ -15,6 +17,25 @@ from tinyattn.ops.masks import picture
 def options(parser: argparse.ArgumentParser) -> None:
     """Adds the command's options."""
     parser.add_argument("name", help="a mechanism, by any of its names")
+
+
+def parts(function: Callable[..., Any]) -> list[Callable[..., Any]]:
+    """Returns a function and the functions of its file that it calls, also those that these call.
+
+    >>> from tinyattn.definitions import lsh_attention
+    >>> [part.__name__ for part in parts(inspect.unwrap(lsh_attention))]
+    ['lsh_attention', 'one_hash', 'rows_at', 'with_chunk_before']
+    """
+    file, found, codes = inspect.getmodule(function), [function], [function.__code__]
+    while codes:
+        code = codes.pop(0)
+        codes += [constant for constant in code.co_consts if inspect.iscode(constant)]
+        for name in code.co_names:
+            called = inspect.unwrap(getattr(file, name, len))
+            if inspect.isfunction(called) and inspect.getmodule(called) is file and called not in found:
+                found.append(called)
+                codes.append(called.__code__)
+    return found
 
 
 def run(given: argparse.Namespace) -> int:
@@ -35,7 +56,7 @@ def run(given: argparse.Namespace) -> int:
         print(f"\nwhich query sees which key, of 16 tokens: {row.pattern}\n")
         print(textwrap.indent(picture.text(row.pattern.dense(16, 16).reshape(-1, 16, 16)[0]), "    "))
     print("\ndefinition\n")
-    print(textwrap.indent(inspect.getsource(source).rstrip(), "    "))
+    print(textwrap.indent("\n\n\n".join(inspect.getsource(part).rstrip() for part in parts(source)), "    "))
     print("\nlaws\n")
     for law in row.laws:
         paragraph(f"{law.name}: {law.says}", indent="    ", hanging="    ")
