@@ -16,8 +16,8 @@ from tinyattn.kernels.tiles.storage import Sizes, all_finite, filled, padded, si
 from tinyattn.kernels.tiles.threads import run
 from tinyattn.ops.types import Array
 
-# Bytes of the tiles that a thread of the backward holds between its two turns, 16 tiles of float32. Where something is left of all sticks
-# of 2,048 tokens, a backward that holds none took 1.07 times as long, and one that holds all of them 0.98 times as long.
+# Bytes of the tiles that a thread of the backward holds between its two turns, 16 tiles of float32. Where something is left of all
+# sticks of 2,048 tokens, a backward that holds none took 1.07 times as long, and one that holds all of them 0.98 times as long.
 HELD_BYTES = 1 << 18
 
 

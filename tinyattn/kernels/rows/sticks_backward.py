@@ -39,7 +39,8 @@ def sticks_backward(counter, splits, room, sizes, rules, skip, most, least, scal
     control, kind_of, dtype = flush_small(), q.dtype.type, q.dtype
     width, head_width, value_width, micro = sizes.q_tile, sizes.head_width, sizes.value_width, sizes.micro_columns
     groups, count, tile = sizes.heads // sizes.kv_heads, (sizes.q_len + width - 1) // width, sizes.kv_tile * width
-    held, d_s, weights, left = np.zeros((room + 1) * tile, dtype), np.zeros(tile, dtype), np.zeros(tile, dtype), np.zeros(tile, dtype)
+    held, d_s = np.zeros((room + 1) * tile, dtype), np.zeros(tile, dtype)
+    weights, left = np.zeros(tile, dtype), np.zeros(tile, dtype)
     found = np.empty((sizes.kv_len + sizes.kv_tile - 1) // sizes.kv_tile * width, dtype)
     q_t, q_panels, d_q_tile = (np.empty(width * head_width, dtype), np.empty(width * head_width, dtype),
                                np.empty(width * head_width, dtype))
