@@ -1,33 +1,13 @@
-"""Rows of scores between two products: thresholds, keys that alone have a weight, scans over registers, sticks broken until nothing is left."""
+"""Rows of scores between two products: thresholds, and keys that alone have a weight."""
 
 import numpy as np
 import pytest
 
 from tinyattn import definitions, kernels, vjp
-from tinyattn.kernels.rows import scan, sticks
 from tinyattn.kernels.softmax import entmax as mechanism
-from tinyattn.kernels.tiles import lanes
-from tinyattn.kernels.tiles.jit import compiled
 from tinyattn.ops.entmax import entmax
 
 RNG = np.random.default_rng
-
-
-@compiled
-def scanned(x, carry, right):
-    """Returns the scan of one kind."""
-    return scan.products_right(x, carry) if right else scan.sums_left(x, carry)
-
-
-def check_scans(dtype):
-    for registers in (0, 1, 3):
-        x = RNG(registers).uniform(0.5, 1.5, registers * lanes.lanes(np.dtype(dtype).itemsize)).astype(dtype)
-        sums, products = np.cumsum(np.r_[dtype(2), x]), np.cumprod(np.r_[dtype(2), x[::-1]])
-        for right, every in ((False, sums), (True, products)):
-            got = x.copy()
-            end = scanned(got, dtype(2), right)
-            np.testing.assert_allclose(got[::-1] if right else got, every[:-1], rtol=100 * np.finfo(dtype).eps)
-            np.testing.assert_allclose(end, every[-1], rtol=100 * np.finfo(dtype).eps)
 
 
 def check_thresholds(dtype):
@@ -50,37 +30,13 @@ def check_thresholds(dtype):
                 assert (odd_keys.all(axis=-1) if alpha in (1.5, 2.0) else odd_keys.any(axis=-1)).tolist() == [[True, True, False]]
 
 
-def check_sticks(dtype):
-    for width, size in ((0, 1.0), (1, 1.0), (63, 1.0), (150, 1.0), (600, 30.0)):
-        scores = (RNG(width).standard_normal((2, 3, width)) * size - 2).astype(dtype)
-        scores[..., 1:, width - 1 :] = -np.inf
-        shares, fast = scores.copy(), scores.copy()
-        odds = np.exp(-np.logaddexp(0, -scores.astype(np.float64)))
-        before = np.cumprod(np.concatenate((np.ones((2, 3, 1)), 1 - odds[..., ::-1]), axis=-1), axis=-1)[..., ::-1]
-        left, weights, rest, low = sticks.broken_sticks(shares, False)
-        assert low == 0
-        for got, want in ((shares, odds), (left, 1 - odds), (weights, odds * before[..., 1:]), (rest, before[..., 0])):
-            np.testing.assert_allclose(got, want, rtol=0, atol=40 * np.finfo(dtype).eps)
-        some, part, ending, low = sticks.broken_sticks(fast, True)
-        assert (low > 0) == (size > 1)
-        np.testing.assert_array_equal(part[..., low:], weights[..., low:])
-        np.testing.assert_array_equal(ending, rest)
-        assert not weights[..., :low].any()
-        d = RNG(1).standard_normal(scores.shape).astype(dtype)
-        whole = sticks.pulled_sticks(shares, left, weights, 0, rest, d.copy())
-        np.testing.assert_allclose(sticks.pulled_sticks(fast, some, part, low, rest, d[..., low:].copy()), whole[..., low:],
-                                   rtol=0, atol=40 * np.finfo(dtype).eps)
-
-
 def check_all(dtype):
     with np.errstate(all="ignore"):  # as in the tasks of a kernel, whatever is compiled
-        check_scans(dtype)
         check_thresholds(dtype)
-        check_sticks(dtype)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("check", [check_scans, check_thresholds, check_sticks])
+@pytest.mark.parametrize("check", [check_thresholds])
 def test_rows(check, dtype):
     check(dtype)
 

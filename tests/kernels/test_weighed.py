@@ -38,17 +38,6 @@ def test_blocks_of_eight_rows_give_what_one_gives(name, options, monkeypatch):
     close(getattr(definitions, name), getattr(kernels, name), **options)
 
 
-@pytest.mark.parametrize("current", [False, True])
-def test_sticks_are_broken_alike_in_blocks(current, monkeypatch):
-    monkeypatch.setattr(sys.modules["tinyattn.kernels.softmax.row_blocks"], "PART_BYTES", 1)
-    monkeypatch.setattr(sys.modules["tinyattn.kernels.softmax.row_blocks"], "LEAST", 8)
-    close(definitions.stick_breaking_attention, kernels.stick_breaking_attention, current=current)
-    def rest(f):
-        return lambda q, k, v: f(q, k, v, current=current)[1]
-
-    close(rest(definitions.stick_breaking_attention_with_rest), rest(kernels.stick_breaking_attention_with_rest))
-
-
 @pytest.mark.parametrize("name", ["sparsemax_attention", "entmax_attention", "stick_breaking_attention", "sigmoid_attention"])
 def test_heads_that_a_layer_has_split_have_gradients(name):
     heads = [np.ascontiguousarray(x.swapaxes(1, 2)).swapaxes(1, 2) for x in (Q, K, V)]

@@ -4,8 +4,9 @@ Its files, in reading order:
 
     few.py                  rows of which few keys have a weight, and their products
     threshold.py            the keys above the threshold of sparsemax and of entmax
-    scan.py                 products and sums of all numbers on one side of each
-    sticks.py               sticks broken from the right
+    sticks.py               sticks broken from the right, forward
+    sticks_backward.py      the same, backward
+    breaking.py             both on plain arrays
     mixed.py                heads mixed before and after the softmax, forward
     mixed_backward.py       the same, backward
     mixtures.py             both on plain arrays

@@ -1,104 +1,101 @@
-"""Sticks broken from the right: the share of each key in what nearer keys leave, until nothing is left."""
+"""Sticks broken from the right, forward: tiles of keys from the nearest on, until nothing is left of any stick."""
 # mypy: disable-error-code="no-untyped-def"
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
-from tinyattn.kernels.rows.scan import products_right, sums_left
-from tinyattn.kernels.tiles import lanes
+from tinyattn.kernels.exact.scores import band, hide_far, is_cut, key_range, keys_of_tile
 from tinyattn.kernels.tiles.flush import flush_small, restore
-from tinyattn.kernels.tiles.jit import compiled
-from tinyattn.kernels.tiles.vector import column_exp
-from tinyattn.ops.types import Array
+from tinyattn.kernels.tiles.jit import compiled, inlined
+from tinyattn.kernels.tiles.product import product_add, product_set
+from tinyattn.kernels.tiles.threads import next_task
+from tinyattn.kernels.tiles.vector import column_exp, pack_rows, put_rows, transpose_rows
 
-# Keys taken together: where something is left of all sticks, 64 took almost twice as long.
-PART = 256
+
+@inlined
+def odds_of(s, s_at, i0, j0, rows, keys, most, q_t, k, k_at, sizes, rules, none, spare):
+    """Fills a tile with exp(s) of the scores, 0 where unseen; those above `most` count as `most`, and their share is 1."""
+    width, micro, count = sizes.q_tile, sizes.micro_columns, keys * sizes.q_tile
+    s = s[s_at : s_at + sizes.kv_tile * width]
+    below, above = band(i0, j0, sizes, rules)
+    product_set(s, 0, width, micro, k, k_at, sizes.head_width, 1, q_t, sizes.head_width * micro, keys, width, sizes.head_dim, micro,
+                -above, -below)
+    if is_cut(i0, j0, rows, keys, sizes, rules):
+        hide_far(s, i0, j0, rows, keys, sizes, rules)
+    for x in range(np.uintp(count)):
+        s[x] = most if s[x] > most else s[x]
+    column_exp(s, keys, width, none, spare)
+
+
+@inlined
+def none_left(carry, width, least):
+    """Returns whether less than `least` is left of every stick; False where one is NaN."""
+    for i in range(width):
+        if not carry[i] < least:
+            return False
+    return True
+
+
+@inlined
+def break_tile(odds, at, weights, left, carry, keys, width):
+    """Fills the weight of each key and what it leaves, from the last key on; carry becomes what all of them leave.
+
+    By products and not by sums of logs, which take longer.
+    """
+    one = odds.dtype.type(1)
+    for n in range(keys):
+        into = np.uintp((keys - 1 - n) * width)
+        from_ = np.uintp(at) + into
+        for i in range(np.uintp(width)):
+            kept = one / (one + odds[from_ + i])
+            left[into + i] = kept
+            weights[into + i] = odds[from_ + i] * kept * carry[i]
+            carry[i] *= kept
 
 
 @compiled
-def break_sticks(scores, width, count, most, least, skip, left, weights, rest):
-    """Writes each key's share over its score, fills what it leaves, its weight and the rest; returns the first key with a weight.
+def sticks_forward(counter, sizes, rules, skip, most, least, q, k, v, out, rest):
+    """Fills out (batch, heads, q_len, value_dim) and rest (batch, heads, q_len); a task is one tile of queries.
 
-    By products and not by sums of logs, which take longer. The exponential of a score of `most` is still a number, and the share is 1
-    from there on. What is left after some keys counts as nothing below `least`. With `skip` no key is read from which on nothing is
-    left, and what is returned holds for all rows; keys before it are not filled.
+    What is left after some keys counts as nothing below `least`; with `skip` no key is read from which on nothing is left.
     """
-    control, kind = flush_small(), scores.dtype.type
-    odds, kept, none, spare = (np.empty(PART, scores.dtype), np.empty(PART, scores.dtype), np.zeros(count, scores.dtype),
-                               np.zeros(count, scores.dtype))
-    ends = np.empty(rest.size, np.int64)
-    low = width if skip else 0
-    for row in range(rest.size):
-        carry, end = kind(1), width
-        while end > 0 and not (skip and carry == 0):
-            first = max(end - PART, 0)
-            there, at = end - first, row * width + first
-            for c in range(there, PART):
-                odds[c] = -np.inf
-            for c in range(there):
-                score = scores[at + c]
-                odds[c] = most if score > most else score
-            column_exp(odds, PART // count, count, none, spare)
-            for c in range(PART):
-                kept[c] = kind(1) / (odds[c] + kind(1))
-                odds[c] *= kept[c]
-            for c in range(there):
-                scores[at + c], left[at + c] = odds[c], kept[c]
-            carry = products_right(kept, carry)
-            if carry < least:
-                carry = kind(0)
-            for c in range(there):
-                weights[at + c] = kind(0) if kept[c] < least else odds[c] * kept[c]
-            end = first
-        rest[row], ends[row] = carry, end
-        low = min(low, end)
-    for row in range(rest.size):
-        for x in range(row * width + low, row * width + ends[row]):
-            scores[x] = left[x] = weights[x] = 0
+    control, kind_of, dtype = flush_small(), q.dtype.type, q.dtype
+    width, head_width, value_width, micro = sizes.q_tile, sizes.head_width, sizes.value_width, sizes.micro_columns
+    tile = sizes.kv_tile * width
+    s, weights, left = np.zeros(tile, dtype), np.zeros(tile, dtype), np.zeros(tile, dtype)
+    q_t, a = np.empty(head_width * width, dtype), np.empty(width * value_width, dtype)
+    v_panels = np.empty(sizes.kv_tile * value_width, dtype)
+    carry, ones, none, spare = np.empty(width, dtype), np.ones(width, dtype), np.zeros(width, dtype), np.zeros(width, dtype)
+    count = (sizes.q_len + width - 1) // width
+    while True:
+        task = next_task(counter)
+        if task >= sizes.batch * sizes.heads * count:
+            break
+        head, i0 = task // count, (count - 1 - task % count) * width
+        rows = min(width, sizes.q_len - i0)
+        kv_at = head // (sizes.heads // sizes.kv_heads) * sizes.kv_rows
+        transpose_rows(q_t, width, q, (head * sizes.q_len + i0) * head_width, head_width, rows, kind_of(rules.factor),
+                       sizes.lanes, micro)
+        for i in range(width):
+            carry[i] = i < rows
+        for x in range(width * value_width):
+            a[x] = 0
+        low, high = key_range(i0, rows, sizes, rules)
+        start, stop = low // sizes.kv_tile, (high + sizes.kv_tile - 1) // sizes.kv_tile
+        for turn in range(stop - start):
+            if skip and none_left(carry, width, least):
+                break
+            j0 = (stop - 1 - turn) * sizes.kv_tile
+            keys = keys_of_tile(j0, high, sizes)
+            below, above = band(i0, j0, sizes, rules)
+            odds_of(s, 0, i0, j0, rows, keys, most, q_t, k, (kv_at + j0) * head_width, sizes, rules, none, spare)
+            break_tile(s, 0, weights, left, carry, keys, width)
+            pack_rows(v_panels, sizes.kv_tile, v, (kv_at + j0) * value_width, value_width, keys, kind_of(1), micro)
+            product_add(a, 0, micro, width * micro, weights, 0, 1, width, v_panels, sizes.kv_tile * micro, rows, value_width, keys,
+                        micro, below, above)
+        line = head * sizes.q_len + i0
+        for i in range(rows):
+            rest[line + i] = kind_of(0) if carry[i] < least else carry[i]
+        put_rows(out, line * sizes.value_dim, sizes.value_dim, a, width, rows, ones, micro)
     restore(control)
-    return low
-
-
-@compiled
-def pull_sticks(shares, left, weights, width, low, rest, d_weights):
-    """Writes the gradient of the scores over d_weights, which has the keys from `low` on; rest holds its own gradient times it.
-
-    A score moves its own weight, and against it those of all farther keys.
-    """
-    control = flush_small()
-    farther = np.empty(PART, d_weights.dtype)
-    for row in range(rest.size):
-        carry = rest[row]
-        for first in range(low, width, PART):
-            there, at = min(PART, width - first), row * width + first
-            d_at = row * (width - low) + first - low
-            for c in range(there):
-                d_weights[d_at + c] *= weights[at + c]
-                farther[c] = d_weights[d_at + c]
-            for c in range(there, PART):
-                farther[c] = 0
-            carry = sums_left(farther, carry)
-            for c in range(there):
-                d_weights[d_at + c] = d_weights[d_at + c] * left[at + c] - farther[c] * shares[at + c]
-    restore(control)
-
-
-def broken_sticks(scores: Array, skip: bool) -> tuple[Array, Array, Array, int]:
-    """Returns what each key leaves, the weights, the rest, and the first key that has a weight; writes the shares over the scores."""
-    left, weights, rest = np.empty_like(scores), np.empty_like(scores), np.empty(scores.shape[:-1], scores.dtype)
-    kind, finest = scores.dtype.type, np.finfo(scores.dtype)
-    # Weights near the least normal number, times values, would be too small for one: products of NumPy took four times as long.
-    most, least = kind(0.9 * math.log(finest.max)), kind(finest.tiny / finest.eps)
-    low = break_sticks(scores.reshape(-1), scores.shape[-1], lanes.lanes(scores.itemsize), most, least, skip, left.reshape(-1),
-                       weights.reshape(-1), rest.reshape(-1))
-    return left, weights, rest, low
-
-
-def pulled_sticks(shares: Array, left: Array, weights: Array, low: int, rest: Array, d_weights: Array) -> Array:
-    """Returns the gradient of the scores of the keys from `low` on, written over d_weights; rest holds its own gradient times it."""
-    pull_sticks(shares.reshape(-1), left.reshape(-1), weights.reshape(-1), shares.shape[-1], low, rest.reshape(-1),
-                d_weights.reshape(-1))
-    return d_weights

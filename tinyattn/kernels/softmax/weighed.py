@@ -51,6 +51,12 @@ def weighed(q: Array, k: Array, v: Array, bias: Array | None, weighing: Weighing
 def weighed_in_numpy(q: Array, k: Array, v: Array, bias: Array | Bias | None, weighing: Weighing,
                      options: Options) -> tuple[Array, Array]:
     """Returns `weighed_by_rows` by functions that have rules."""
+    return weighed_by_rules(q, k, v, bias, weighing.plain, options)
+
+
+def weighed_by_rules(q: Array, k: Array, v: Array, bias: Array | Bias | None, plain: Callable[[Array], tuple[Array, Array]],
+                     options: Options) -> tuple[Array, Array]:
+    """Returns (out, rest) of weights that functions with rules make of the scores (heads, rows, keys), -inf where hidden."""
     full = (*q.shape[:-1], k.shape[-2])
     q_len, kv_len = full[-2:]
     # A band may end before a query's own position, which no window does.
@@ -59,7 +65,7 @@ def weighed_in_numpy(q: Array, k: Array, v: Array, bias: Array | Bias | None, we
     visible = near if shown is None else near & shown
     q, k, v = blank_unseen(q, k, v, visible)
     scores = scores_of(q, k, scale=options.scale, softcap=options.softcap, bias=bias, visible=visible)
-    weights, rest = weighing.plain(scores)
+    weights, rest = plain(scores)
     return weighted_values(weights, v), rest
 
 
