@@ -1,4 +1,4 @@
-"""Entmax attention, a block of rows at a time."""
+"""Entmax attention: with alpha 1.5 and 2 in tiles, else, or with a cap or a pattern, a block of rows at a time."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ from collections.abc import Callable
 
 import numpy as np
 
+from tinyattn.engine.primitive import primitive
 from tinyattn.kernels.exact.primitive import Options
 from tinyattn.kernels.rows.few import Few
 from tinyattn.kernels.rows.threshold import above_threshold, near_top
-from tinyattn.kernels.softmax.weighed import Weighing, pulled, weighed
+from tinyattn.kernels.rows.thresholds import Saved, above, above_gradients, fits
+from tinyattn.kernels.softmax.weighed import Weighing, pulled, weighed, weighed_in_numpy
+from tinyattn.kernels.tiles.rows import again
 from tinyattn.kernels.tiles.seen import sides_of
 from tinyattn.ops.bias import Bias
 from tinyattn.ops.entmax import check_alpha, entmax, largest_weight, weights_of
@@ -54,7 +57,26 @@ def entmax_attention(q: Array, k: Array, v: Array, *, alpha: float = 1.5, mask: 
     if added is not None and has_infinite(added):
         added = infinite_settled(added, visible_keys(mask, causal, window, full), full)
     options = Options(mask, left, right, check_scale(scale, q.shape[-1]), check_softcap(softcap), learned=False)
-    return weighed(q, k, v, added, weighing(check_alpha(alpha)), options)[0]
+    if check_alpha(alpha) in (1.5, 2.0) and (added is None or isinstance(added, np.ndarray)) and fits(q, k, v, options):
+        return above_in_tiles(q, k, v, added, alpha, options)
+    return weighed(q, k, v, added, weighing(alpha), options)[0]
+
+
+def entmax_in_numpy(q: Array, k: Array, v: Array, bias: Array | None, alpha: float, options: Options) -> Array:
+    """Returns `above_in_tiles` by functions that have rules."""
+    return weighed_in_numpy(q, k, v, bias, weighing(alpha), options)[0]
+
+
+@again(entmax_in_numpy)
+@primitive
+def above_in_tiles(q: Array, k: Array, v: Array, bias: Array | None, alpha: float, options: Options) -> tuple[Array, Saved]:
+    """Returns (out, what the backward reads) of plain arrays, for an alpha of 1.5 or 2."""
+    return above(q, k, v, bias, alpha == 1.5, options)
+
+
+@above_in_tiles.backward_giving
+def _(d_out: Array, saved: Saved) -> dict[str, Array]:
+    return above_gradients(d_out, saved)
 
 
 def weighing(alpha: float) -> Weighing:
