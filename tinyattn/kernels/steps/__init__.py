@@ -10,6 +10,7 @@ Its files, in reading order:
     product.py              the product with up to three matrices
     norm.py                 RMS norm and layer norm
     activation.py           gates and activation functions
+    feed_forward.py         products and the gate between them, in one
     rotary.py               consecutive positions, written head by head
     loss.py                 softmax cross-entropy
     embedding.py            rows of a table

@@ -40,11 +40,11 @@ def pack(target, weight, rows, width, turned, micro, block):
 
 
 @inlined
-def row_by_panel(out, row, column, width, x, inputs, panels, at, micro):
-    """Fills a micro tile of out with rows of x times a panel."""
+def row_by_panel(out, row, column, width, x, x_row, inputs, panels, at, micro):
+    """Fills the micro tile of out at a row and a column with the rows of x from x_row on, times a panel."""
     for r in range(row, row + ROWS):
         fetch_to_write(out, r * width + column)
-    micro_set(out, row * width + column, width, x, row * inputs, inputs, 1, panels, at, micro, inputs)
+    micro_set(out, row * width + column, width, x, x_row * inputs, inputs, 1, panels, at, micro, inputs)
 
 
 @compiled
@@ -61,7 +61,7 @@ def rows_by_matrices(counter, rows, inputs, micro, x, panels, widths, outs):
             for n in range(3):
                 out, width = outs[n], widths[n]
                 for column in range(0, width, micro):
-                    row_by_panel(out, row, column, width, x, inputs, panels, at, micro)
+                    row_by_panel(out, row, column, width, x, row, inputs, panels, at, micro)
                     at += inputs * micro
 
 
@@ -92,7 +92,7 @@ def gradient_of_matrix(d_weight, x, d_out, rows, inputs, width, k0, column0, pan
 def gradient_of_rows(d_x, d_out, row, inputs, width, panels, at, micro):
     """Fills ROWS rows of d_x with d_out w^T."""
     for column in range(0, inputs, micro):
-        row_by_panel(d_x, row, column, inputs, d_out, width, panels, at + column * width, micro)
+        row_by_panel(d_x, row, column, inputs, d_out, row, width, panels, at + column * width, micro)
 
 
 @inlined
@@ -144,6 +144,11 @@ def packed(weights: list[Array], turned: bool) -> Array:
     return target
 
 
+def parts_of(inputs: int, width: int) -> int:
+    """Returns in how many tasks the gradient of a matrix (inputs, width) is computed."""
+    return -(-inputs // INPUTS) * -(-width // OUTPUTS)
+
+
 def in_numpy(x: Array, a: Array, b: Array | None, c: Array | None) -> tuple[Array, ...]:
     """Returns the same by functions that have rules."""
     rows = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
@@ -173,7 +178,7 @@ def _(d_outs: tuple[Array, ...], saved: Any) -> dict[str, Array]:
     d_x, d_weights = fresh(x.size, x.dtype), [fresh(inputs * width, x.dtype) for width in widths]
     for d_weight in d_weights:
         d_weight[:] = 0
-    tasks = -(-rows // BLOCK) + sum(-(-width // OUTPUTS) for width in widths) * -(-inputs // INPUTS)
+    tasks = -(-rows // BLOCK) + sum(parts_of(inputs, width) for width in widths)
     share(gradients, tasks, 2 * rows * inputs * sum(widths), rows, inputs, columns(size), x, packed(weights, True), tuple(widths),
           flats, d_x, tuple(d_weights))
     slopes = {name: d_w.reshape(weight.shape) for name, d_w, weight in zip("abc", d_weights, weights, strict=False)}
