@@ -43,7 +43,7 @@ def rwkv7_recurrent(q: Array, k: Array, v: Array, *, log_decay: Array, removal: 
     queries, decay = split_group(q * check_scale(scale), k.shape[-3]), np.exp(log_decay)
     rows, shape = [], (*q.shape[:-1], v.shape[-1])
     for t in range(k.shape[-2]):
-        removed = (rate * removal)[..., t, :, None] * (removal[..., t, None, :] @ state)
+        removed = rate[..., t, :, None] * removal[..., t, :, None] * (removal[..., t, None, :] @ state)
         state = decay[..., t, :, None] * state - removed + k[..., t, :, None] * v[..., t, None, :]
         if t >= first:
             rows.append(queries[..., t - first, :] @ state)
