@@ -156,3 +156,16 @@ def test_a_tensor_beside_stored_keys_gets_its_gradient(door, name, monkeypatch):
         found.append((out, pull(np.cos(out))))
     for want, got in zip(*found, strict=True):
         np.testing.assert_allclose(got, want, rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 4, 1, 1), (3, 1, 1, 9), (1, 1, 4, 1, 9)])
+@pytest.mark.parametrize("options", [lambda x: {"bias": x}, lambda x: {"score": ScoreRule(lambda s, i, j, p: s * p, x)}], ids=["bias", "parameter"])
+def test_a_tensor_with_several_axes_of_sequences_beside_pages(shape, options):
+    q, k, v = (RNG(n).standard_normal((2, 3, heads, 9, 32)) for n, heads in enumerate((4, 2, 2)))
+    cache, number, found = caches.PagePool(20, 8).sequence(), RNG(3).standard_normal(shape), []
+    cache.append(k, v)
+    for attend in (lambda x: definitions.attention(q, k, v, causal=True, **options(x)), lambda x: cache.attend(q, **options(x))):
+        out, pull = vjp(attend, number)
+        found.append((out, pull(np.cos(out))))
+    for want, got in zip(*found, strict=True):
+        np.testing.assert_allclose(got, want, rtol=0, atol=1e-12)

@@ -12,6 +12,7 @@ from tinyattn.engine import Tensor
 from tinyattn.kernels.exact import primitive
 from tinyattn.kernels.softmax import dot_product
 from tinyattn.ops import ScoreRule, alibi, masks
+from tinyattn.ops.score_rule import with_parts
 
 RNG = np.random.default_rng
 LENGTH, HEADS, KV_HEADS, DIM = 1100, 4, 2, 32
@@ -174,3 +175,10 @@ def test_parts_at_their_own_positions_are_read_where_they_stand(monkeypatch):
     monkeypatch.setattr(fastest, "DECODE_SCORES", 0)
     got = parts.attend_parts(Q, [(K[..., n::2, :], V[..., n::2, :], np.arange(n, LENGTH, 2)) for n in (0, 1)], LENGTH, score=RULE)
     np.testing.assert_allclose(got, definitions.attention(Q, K, V, causal=True, score=RULE), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(("queries", "keys", "want"), [([5], [2, 3, 4, 5], 2), ([4, 5], [2, 3, 4, 5], 2), ([5], [2, 4, 3, 5], None), ([4], [2, 3, 4, 5], None),
+                                                       ([5], [1, 3, 4, 5], None)])
+def test_keys_are_counted_only_where_they_follow_each_other_up_to_the_last_query(queries, keys, want):
+    rule = with_parts(RULE, lambda x: x, (np.array(queries), np.array(keys)))
+    assert dot_product.origin_of(rule, len(queries), len(keys)) == want
