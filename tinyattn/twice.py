@@ -79,12 +79,14 @@ def plain_states(q: Array, k: Array, v: Array, log_decay: Array | None, beta: Ar
     return cast(tuple[Array, Array], solved)
 
 
-def plain_reading_states(q: Array, k: Array, v: Array, log_decay: Array, read: Array, write: Array | None, beta: Array | None,
+def plain_reading_states(q: Array, k: Array, v: Array, log_decay: Array, read: Array | None, write: Array | None, beta: Any,
                          state: Array, scale: float) -> tuple[Array, Array]:
     """Returns by the definitions what the kernel of states of which tokens read computes from the same arguments."""
     given: dict[str, Any] = {"log_decay": log_decay, "scale": scale, "initial_state": state, "return_state": True}
-    if beta is not None:
+    if read is None:
         solved = definitions.kimi_delta_attention_chunked(q, k, v, beta=beta, **given)
+    elif beta is not None:
+        solved = definitions.rwkv7_chunked(q, k, v, removal=read, rate=beta, **given)
     else:
         solved = definitions.generalized_delta_rule_chunked(q, k, v, read=read, write=k if write is None else write, **given)
     return cast(tuple[Array, Array], solved)
