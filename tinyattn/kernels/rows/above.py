@@ -60,8 +60,8 @@ def square_of(weights, held, at, count, square):
 
 
 @inlined
-def bits_above(held, at, keys, rows, width, edge, bits, bits_at):
-    """Fills, for each key of a tile, which queries give it a weight, as the bits of one number; returns how many pairs these are."""
+def count_above(held, at, keys, rows, width, edge):
+    """Returns how many pairs of a tile have a weight; fills the edges above which `scores_above` finds their roots."""
     count = 0
     for i in range(rows, width):
         edge[i] = np.inf
@@ -69,7 +69,6 @@ def bits_above(held, at, keys, rows, width, edge, bits, bits_at):
         edge[i] = 0
     for j in range(keys):
         some = scores_above(held, at + j * width, width, edge)
-        bits[bits_at + j] = some
         while some:
             some &= some - 1
             count += 1
@@ -82,7 +81,7 @@ def in_turn(counter, sizes, rules, finite, square, eps, tiles, mask, mask_at, bi
     """Does the tasks of `above_forward` that no other thread has taken."""
     kind_of, width, micro = q.dtype.type, sizes.q_tile, sizes.micro_columns
     head_width, value_width, tile = sizes.head_width, sizes.value_width, sizes.kv_tile * sizes.q_tile
-    held, weights, q_t, a, v_panels, top, level, total, slope, ones, exact, exact_slope, starts, counts, bits = spaces
+    held, weights, q_t, a, v_panels, top, level, total, slope, ones, exact, exact_slope, starts, counts = spaces
     factor, count = kind_of(0.5 if square else 1.0), (sizes.q_len + width - 1) // width
     while True:
         task = next_task(counter)
@@ -117,10 +116,10 @@ def in_turn(counter, sizes, rules, finite, square, eps, tiles, mask, mask_at, bi
             below, above = band(i0, j0, sizes, rules)
             lift(held, at, keys, width, level)
             if finite:
-                found = bits_above(held, at, keys, rows, width, total, bits, 0)
+                found = count_above(held, at, keys, rows, width, total)
                 if found * FEW <= keys * rows:
                     for j in range(keys):
-                        some = bits[j]
+                        some = scores_above(held, at + j * width, width, total)
                         while some:
                             i = lowest_bit(some)
                             some &= some - 1
@@ -152,7 +151,7 @@ def above_forward(counter, taken, all_held, room, sizes, rules, finite, square, 
     spaces = (all_held[begin : begin + room * tile], np.zeros(tile, dtype), np.empty(sizes.head_width * width, dtype),
               np.empty(width * sizes.value_width, dtype), np.empty(sizes.kv_tile * sizes.value_width, dtype), np.empty(width, dtype),
               np.empty(width, dtype), np.empty(width, dtype), np.empty(width, dtype), np.ones(width, dtype), np.empty(width),
-              np.empty(width), np.empty(room, np.int64), np.empty(room, np.int64), np.empty(sizes.kv_tile, np.int64))
+              np.empty(width), np.empty(room, np.int64), np.empty(room, np.int64))
     in_turn(counter, sizes, rules, finite, square, eps, tiles, mask, mask_at, bias, bias_at, distance, q, k, v, out, tops, levels,
             spaces)
     restore(control)

@@ -7,8 +7,8 @@ import numpy as np
 
 from tinyattn.kernels.chosen.keys import add_row, dot
 from tinyattn.kernels.exact.scores import band, key_range, keys_of_tile
-from tinyattn.kernels.rows.above import FEW, bits_above, lift, lower, scores_of_tile, square_of
-from tinyattn.kernels.tiles.above import lowest_bit
+from tinyattn.kernels.rows.above import FEW, count_above, lift, lower, scores_of_tile, square_of
+from tinyattn.kernels.tiles.above import lowest_bit, scores_above
 from tinyattn.kernels.tiles.flush import flush_small, restore
 from tinyattn.kernels.tiles.jit import compiled, inlined
 from tinyattn.kernels.tiles.product import product_add, product_add_within, product_set
@@ -37,7 +37,7 @@ def in_turn(counter, splits, sizes, rules, finite, square, tiles, mask, mask_at,
     head_width, value_width, tile = sizes.head_width, sizes.value_width, sizes.kv_tile * sizes.q_tile
     groups, count = sizes.heads // sizes.kv_heads, (sizes.q_len + width - 1) // width
     (held, d_held, weights, q_t, q_panels, d_q_tile, d_out_t, d_out_panels, k_panels, within, top, level, mean, total, edge, spare,
-     scales, bits, few) = spaces
+     scales, few) = spaces
     factor = kind_of(0.5 if square else 1.0)
     while True:
         task = next_task(counter)
@@ -72,10 +72,10 @@ def in_turn(counter, splits, sizes, rules, finite, square, tiles, mask, mask_at,
                                mask_at, bias, bias_at, distance)
                 lower(held, at, keys, width, top, factor)
                 lift(held, at, keys, width, level)
-                few[n] = finite and bits_above(held, at, keys, rows, width, edge, bits, n * sizes.kv_tile) * FEW <= keys * rows
+                few[n] = finite and count_above(held, at, keys, rows, width, edge) * FEW <= keys * rows
                 if few[n]:
                     for j in range(keys):
-                        some = bits[n * sizes.kv_tile + j]
+                        some = scores_above(held, at + j * width, width, edge)
                         while some:
                             i = lowest_bit(some)
                             some &= some - 1
@@ -104,7 +104,7 @@ def in_turn(counter, splits, sizes, rules, finite, square, tiles, mask, mask_at,
                 below, above = band(i0, j0, sizes, rules)
                 if few[n]:
                     for j in range(keys):
-                        some = bits[n * sizes.kv_tile + j]
+                        some = scores_above(held, at + j * width, width, edge)
                         while some:
                             i = lowest_bit(some)
                             some &= some - 1
@@ -141,7 +141,7 @@ def above_backward(counter, taken, all_held, room, splits, sizes, rules, finite,
               np.empty(width * value_width, dtype), np.empty(width * value_width, dtype), np.empty(sizes.kv_tile * head_width, dtype),
               np.empty(width * max(head_width, value_width), dtype), np.empty(width, dtype), np.empty(width, dtype),
               np.empty(width, dtype), np.empty(width, dtype), np.empty(width, dtype), np.zeros(width, dtype),
-              np.full(width, dtype.type(scale)), np.empty(room * sizes.kv_tile, np.int64), np.empty(room, np.bool_))
+              np.full(width, dtype.type(scale)), np.empty(room, np.bool_))
     in_turn(counter, splits, sizes, rules, finite, square, tiles, mask, mask_at, bias, bias_at, distance, scale, q, k, v, tops, levels,
             d_out, d_q, d_k, d_v, spaces)
     restore(control)

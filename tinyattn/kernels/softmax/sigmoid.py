@@ -1,15 +1,20 @@
-"""Sigmoid attention by the exact kernel: a softmax over the logs of sigmoids, times the sum that the softmax divides by."""
+"""Sigmoid attention in tiles; with a cap, a pattern or a learned bias by the exact kernel, as a softmax over the logs of sigmoids."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from tinyattn.engine.primitive import primitive
+from tinyattn.kernels.exact.primitive import Options
+from tinyattn.kernels.rows.weighings import Saved, fits, sigmoid_gradients, sigmoids
 from tinyattn.kernels.softmax.counts import counts_of
 from tinyattn.kernels.softmax.dot_product import attention_with_lse
+from tinyattn.kernels.tiles.once import once
+from tinyattn.kernels.tiles.seen import sides_of
 from tinyattn.ops.arguments import check_per_head
 from tinyattn.ops.bias import Bias
 from tinyattn.ops.masks.pattern import Pattern
-from tinyattn.ops.options import Window, dense_bias, visible_keys
+from tinyattn.ops.options import Window, check_causal, check_mask, check_scale, check_softcap, dense_bias, visible_keys
 from tinyattn.ops.score_rule import ScoreRule
 from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array
@@ -21,7 +26,7 @@ def sigmoid_attention(q: Array, k: Array, v: Array, *, offset: Array | float | N
                       scale: float | None = None, softcap: float | None = None) -> Array:
     """Returns the sum of the visible values, each weighted by the sigmoid of its score plus an offset; compiled.
 
-    Formula: out_i = exp(lse_i) softmax(x_i) v with x_ij = log sigmoid(s_ij + offset), so that exp(lse_i) is the sum of sigmoids.
+    Formula: out_i = sum_j sigmoid(s_ij + offset) v_j.
 
     Shapes: q (..., heads, i, d), k (..., kv_heads, j, d), v (..., kv_heads, j, e) -> (..., heads, i, e).
 
@@ -35,13 +40,37 @@ def sigmoid_attention(q: Array, k: Array, v: Array, *, offset: Array | float | N
     full = (*q.shape[:-1], k.shape[-2])
     seen = counts_of(mask, causal, window, full, q.dtype)
     shift = -np.log(np.maximum(seen, 1)) if offset is None else check_per_head("offset", offset, q)
-    added, lost = dense_bias(bias, full, q.dtype), None
+    shift = np.asarray(shift, q.dtype) if isinstance(shift, float) else shift
+    added, shown, (left, right) = dense_bias(bias, full, q.dtype), check_mask(mask, full), sides_of(window)
+    options = Options(shown, left, 0 if check_causal(causal) else right, check_scale(scale, q.shape[-1]), check_softcap(softcap),
+                      learned=added is not None and not isinstance(added, np.ndarray))
+    if fits(q, k, v, options):
+        return in_tiles(q, k, v, np.broadcast_to(shift, (*full[:-1], 1))[..., 0], added, options)
+    return by_logs(q, k, v, shift, added, mask, causal, window, scale, softcap)
+
+
+@once
+@primitive
+def in_tiles(q: Array, k: Array, v: Array, shift: Array, bias: Array | None, options: Options) -> tuple[Array, Saved]:
+    """Returns (out, what the backward reads) of plain arrays, shift (..., heads, i)."""
+    return sigmoids(q, k, v, shift, bias, options)
+
+
+@in_tiles.backward_giving
+def _(d_out: Array, saved: Saved) -> dict[str, Array]:
+    return sigmoid_gradients(d_out, saved)
+
+
+def by_logs(q: Array, k: Array, v: Array, shift: Array, added: Array | None, mask: Array | Pattern | None, causal: bool,
+            window: Window | None, scale: float | None, softcap: float | None) -> Array:
+    """Returns exp(lse_i) softmax(x_i) v with x_ij = log sigmoid(s_ij + shift), so that exp(lse_i) is the sum of sigmoids."""
+    full, lost = (*q.shape[:-1], k.shape[-2]), None
     if added is not None and np.isnan(added).any():
         # A rule takes no NaN: the rows that see one are NaN afterwards.
         visible, odd = visible_keys(mask, causal, window, full), np.isnan(added)
         added = np.where(odd, 0.0, added).astype(q.dtype)
         lost = np.any(np.broadcast_to(odd if visible is None else odd & visible, full), axis=-1)
-    parts = (np.asarray(shift, q.dtype) if isinstance(shift, float) else shift, *(() if added is None else (added,)))
+    parts = (shift, *(() if added is None else (added,)))
     out, lse = attention_with_lse(q, k, v, mask=mask, causal=causal, window=window, scale=scale, softcap=softcap,
                                   score=ScoreRule(log_of_sigmoid if added is None else log_of_biased, *parts))
     out = out * np.exp(lse)[..., None]
