@@ -21,14 +21,13 @@ def walked() -> Mapping[Any, Callable[..., Any]]:
     from tinyattn.kernels.chosen import primitive as chosen
     from tinyattn.kernels.exact import primitive as exact
     from tinyattn.kernels.linear import mesa
-    from tinyattn.kernels.softmax import by_rows, turned
+    from tinyattn.kernels.softmax import by_rows
     from tinyattn.kernels.sparse import lsh
     from tinyattn.kernels.states import primitive as folded
     from tinyattn.kernels.states import reading_primitive as reading
     return {exact.attention_with_lse: plain_attention, chosen.chosen_attention: plain_chosen, folded.states: plain_states,
             keys.products_of_picks: keys.products_in_numpy, keys.sum_of_picks: keys.sum_in_numpy,
-            by_rows.attention_by_rows: plain_rows, turned.turned_attention: plain_rows, lsh.hashed: plain_hashed,
-            mesa.solution: mesa.by_chunks,
+            by_rows.attention_by_rows: plain_rows, lsh.hashed: plain_hashed, mesa.solution: mesa.by_chunks,
             reading.reading_states: plain_reading_states}
 
 
