@@ -8,13 +8,14 @@ import numpy as np
 from tinyattn.kernels.exact.backward import dot
 from tinyattn.kernels.rows.reflect_forward import leave_own, meet_own
 from tinyattn.kernels.rows.reflect_tiles import FAR, add_gate_slopes, forget, forget_near, keep_upper, plus, times
+from tinyattn.kernels.states.within import within
 from tinyattn.kernels.tiles.flush import flush_small, restore
-from tinyattn.kernels.tiles.jit import compiled, inlined
+from tinyattn.kernels.tiles.jit import compiled
 from tinyattn.kernels.tiles.threads import next_task
 from tinyattn.kernels.tiles.vector import column_exp, column_slope, pack_rows, scale_row, transpose_rows
 
 
-@inlined
+@within
 def score_slopes(s, d_s, v, v_at, d_v, d_v_at, given, shift, delta, spare, chunk, value_width, micro, above):
     """Turns scores into weights P, adds P^T dO to dV, and fills d_s with P (dP - delta); `given` are dO turned and dO in panels."""
     column_exp(s, chunk, chunk, shift, spare)
@@ -23,7 +24,7 @@ def score_slopes(s, d_s, v, v_at, d_v, d_v_at, given, shift, delta, spare, chunk
     column_slope(d_s, s, chunk, chunk, delta, spare)
 
 
-@inlined
+@within
 def pull_own(d_s, met, taken, spaces, z_panels, d_z, d_left, left_there, k, w, at, taking, lower, square_at, d_k, d_w, d_at,
              d_taking, d_lower, d_square_at, chunk, width, lanes, micro):
     """Adds to the gradients of a chunk what its own queries give, and to d_z; d_left is that of the queries as they leave it."""
@@ -54,7 +55,7 @@ def pull_own(d_s, met, taken, spaces, z_panels, d_z, d_left, left_there, k, w, a
     plus(d_z, 0, d_met, 0, 1, chunk, panels, chunk, width, chunk, micro, -FAR, 0)
 
 
-@inlined
+@within
 def pull_turn(d_z, d_left, left_there, turn_t, z, z_at, d_turn, d_turn_at, panels, chunk, width, micro):
     """Fills d_z with the gradient of the queries before Z T, and adds Z^T dZ' to that of T."""
     for x in range(chunk * width):
@@ -121,14 +122,12 @@ def reflect_backward(counter, splits, sizes, factor, q, k, v, w, taking, lower, 
             if own > 0:
                 leave_own(kept, tile, kept, 0, taken, w, there * tile, panels, chunk, width, micro)
                 stage = 1
-            for n in range(own - 1, max(begin, 1) - 1, -1):
-                turn_at = (kv_head * sizes.chunks + n) * turn
-                times(kept, (stage + 1) * tile, kept, stage * tile, width, 1, turns[turn_at : turn_at + turn], chunk, width, width,
-                      micro)
-                stage += 1
-            for n in range(step - 1, 0, -1):
-                turn_at = (kv_head * steps + n) * turn
-                times(kept, (stage + 1) * tile, kept, stage * tile, width, 1, far_turns[turn_at : turn_at + turn], chunk, width, width,
+            for n in range(own - 1, 0, -1):
+                if n < begin and n % sizes.together:
+                    continue
+                passed, turn_at = (turns, (kv_head * sizes.chunks + n) * turn) if n >= begin else (
+                    far_turns, (kv_head * steps + n // sizes.together) * turn)
+                times(kept, (stage + 1) * tile, kept, stage * tile, width, 1, passed[turn_at : turn_at + turn], chunk, width, width,
                       micro)
                 stage += 1
             left_there = False
@@ -140,27 +139,28 @@ def reflect_backward(counter, splits, sizes, factor, q, k, v, w, taking, lower, 
                     if n == own:
                         for x in range(tile):
                             d_z[x] = 0
-                    elif n >= begin:
-                        pull_turn(d_z, d_left, left_there, turns_t[there * turn : (there + 1) * turn], kept, stage * tile, d_turns,
-                                  here * turn, panels, chunk, width, micro)
                     else:
-                        turn_at = (kv_head * steps + n // sizes.together) * turn
-                        pull_turn(d_z, d_left, left_there, far_turns_t[turn_at : turn_at + turn], kept, stage * tile, d_far_turns,
-                                  (copy_of * steps + n // sizes.together) * turn, panels, chunk, width, micro)
+                        passed, d_passed, turn_at, d_turn_at = (turns_t, d_turns, there * turn, here * turn) if n >= begin else (
+                            far_turns_t, d_far_turns, (kv_head * steps + n // sizes.together) * turn,
+                            (copy_of * steps + n // sizes.together) * turn)
+                        pull_turn(d_z, d_left, left_there, passed[turn_at : turn_at + turn], kept, stage * tile, d_passed, d_turn_at,
+                                  panels, chunk, width, micro)
                     transpose_rows(z_t, chunk, kept, stage * tile, width, chunk, one, sizes.lanes, micro)
                     pack_rows(z_panels, chunk, kept, stage * tile, width, chunk, one, micro)
                     stage -= 1
+                keys, d_keys = (near, d_near) if n >= begin else (far, d_far)
                 if n == own:
                     forget_near(own_s, sums, cleared, gates + own * chunk, chunk, gated)
-                    score_slopes(own_s, d_s, v, v_at, d_v, d_v_at, given, shift, delta, spare, chunk, value_width, micro, 0)
-                    pull_own(d_s, met, taken, spaces, z_panels, d_z, d_left, left_there, k, w, there * tile, taking, lower,
-                             there * square, d_k, d_w, here * tile, d_taking, d_lower, here * square, chunk, width, sizes.lanes, micro)
                 else:
-                    keys, d_keys = (near, d_near) if n >= begin else (far, d_far)
                     times(s, 0, keys, there * tile, width, 1, z_t, chunk, chunk, width, micro)
                     if gated:
                         forget(s, sums, cleared, gates + n * chunk, gates + own * chunk, chunk, row)
-                    score_slopes(s, d_s, v, v_at, d_v, d_v_at, given, shift, delta, spare, chunk, value_width, micro, FAR)
+                scores, above = (own_s, 0) if n == own else (s, FAR)
+                score_slopes(scores, d_s, v, v_at, d_v, d_v_at, given, shift, delta, spare, chunk, value_width, micro, above)
+                if n == own:
+                    pull_own(d_s, met, taken, spaces, z_panels, d_z, d_left, left_there, k, w, there * tile, taking, lower,
+                             there * square, d_k, d_w, here * tile, d_taking, d_lower, here * square, chunk, width, sizes.lanes, micro)
+                else:
                     plus(d_keys, here * tile, d_s, 0, chunk, 1, z_panels, chunk, width, chunk, micro, -FAR, FAR)
                     pack_rows(panels, chunk, keys, there * tile, width, chunk, one, micro)
                     plus(d_z, 0, d_s, 0, 1, chunk, panels, chunk, width, chunk, micro, -FAR, FAR)

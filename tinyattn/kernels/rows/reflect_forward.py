@@ -6,15 +6,16 @@ from __future__ import annotations
 import numpy as np
 
 from tinyattn.kernels.rows.reflect_tiles import FAR, copy, forget, forget_near, keep_upper, plus, times
+from tinyattn.kernels.states.within import within
 from tinyattn.kernels.tiles.flush import flush_small, restore
-from tinyattn.kernels.tiles.jit import compiled, inlined
+from tinyattn.kernels.tiles.jit import compiled
 from tinyattn.kernels.tiles.online import exponentials
 from tinyattn.kernels.tiles.product import product_add
 from tinyattn.kernels.tiles.threads import next_task
 from tinyattn.kernels.tiles.vector import pack_rows, put_rows, transpose_rows
 
 
-@inlined
+@within
 def meet_own(s, met, taken, square, z_t, k, w, at, taking, lower, square_at, chunk, width, micro):
     """Fills s [key][query] with the scores of a chunk with itself, met with triu(W Z^T) and taken with N met, both [token][query].
 
@@ -31,7 +32,7 @@ def meet_own(s, met, taken, square, z_t, k, w, at, taking, lower, square_at, chu
     plus(s, 0, lower, square_at, 1, chunk, square, chunk, chunk, chunk, micro, 1, FAR)
 
 
-@inlined
+@within
 def leave_own(out, out_at, z, z_at, taken, w, at, panels, chunk, width, micro):
     """Fills out with the queries as they leave their own chunk, Z + (N met)^T W."""
     copy(out, out_at, z, z_at, chunk * width)
@@ -39,7 +40,7 @@ def leave_own(out, out_at, z, z_at, taken, w, at, panels, chunk, width, micro):
     plus(out, out_at, taken, 0, 1, chunk, panels, chunk, width, chunk, micro, -FAR, FAR)
 
 
-@inlined
+@within
 def add_values(s, n, own, query_at, key_at, sums, cleared, gated, chunk, value_width, micro, top, total, a, panels, spaces):
     """Turns a tile of scores into exponentials and adds their products with the values."""
     shift, kept, part, none, spare = spaces
@@ -48,8 +49,9 @@ def add_values(s, n, own, query_at, key_at, sums, cleared, gated, chunk, value_w
     elif gated:
         forget(s, sums, cleared, key_at, query_at, chunk, part)
     exponentials(s, chunk, chunk, top, total, a, value_width, micro, n < own, shift, kept, part, none, spare)
-    below, above = (-FAR, 0) if n == own else (-FAR, FAR)
-    product_add(a, 0, micro, chunk * micro, s, 0, 1, chunk, panels, chunk * micro, chunk, value_width, chunk, micro, below, above)
+    zero, above = np.intp(0), 0 if n == own else FAR
+    product_add(a, zero, micro, chunk * micro, s, zero, 1, chunk, panels, chunk * micro, chunk, value_width, chunk, micro,
+                np.intp(-FAR), np.intp(above))
 
 
 @compiled
@@ -83,10 +85,9 @@ def reflect_forward(counter, sizes, factor, q, k, v, w, taking, lower, near, far
                 transpose_rows(z_t, chunk, z, 0, width, chunk, one, sizes.lanes, micro)
             if n == own:
                 meet_own(s, met, taken, packed, z_t, k, w, there * tile, taking, lower, there * square, chunk, width, micro)
-            elif n >= begin:
-                times(s, 0, near, there * tile, width, 1, z_t, chunk, chunk, width, micro)
             else:
-                times(s, 0, far, there * tile, width, 1, z_t, chunk, chunk, width, micro)
+                keys = near if n >= begin else far
+                times(s, 0, keys, there * tile, width, 1, z_t, chunk, chunk, width, micro)
             pack_rows(panels, chunk, v, there * chunk * value_width, value_width, chunk, one, micro)
             add_values(s, n, own, gates + own * chunk, gates + n * chunk, sums, cleared, gated, chunk, value_width, micro, top, total,
                        a, panels, spaces)
@@ -94,11 +95,9 @@ def reflect_forward(counter, sizes, factor, q, k, v, w, taking, lower, near, far
                 continue
             if n == own:
                 leave_own(turned, 0, z, 0, taken, w, there * tile, w_panels, chunk, width, micro)
-            elif n >= begin:
-                times(turned, 0, z, 0, width, 1, turns[there * turn : (there + 1) * turn], chunk, width, width, micro)
             else:
-                far_at = (kv_head * steps + n // sizes.together) * turn
-                times(turned, 0, z, 0, width, 1, far_turns[far_at : far_at + turn], chunk, width, width, micro)
+                passed, turn_at = (turns, there * turn) if n >= begin else (far_turns, (kv_head * steps + n // sizes.together) * turn)
+                times(turned, 0, z, 0, width, 1, passed[turn_at : turn_at + turn], chunk, width, width, micro)
             z, turned = turned, z
         for i in range(chunk):
             tops[place * chunk + i], totals[place * chunk + i] = top[i], total[i]

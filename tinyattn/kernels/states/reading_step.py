@@ -28,7 +28,8 @@ def reading_step(counter, numbers, scale, q, k, v, decay, read, write, initial, 
             break
         at = head * size
         if sizes.kv_len == 0:
-            last[at : at + size] = initial[at : at + size]
+            for x in range(at, at + size):  # an assignment to a slice compiles the text of its error
+                last[x] = initial[x]
         for t in range(sizes.kv_len):
             token, before = head * sizes.kv_len + t, initial if t == 0 else last
             place, value = token * dim, token * sizes.value_dim

@@ -123,8 +123,10 @@ def step(counter, numbers, scale, feature, waves, q, k, v, decay, decay_step, be
             break
         at = head * size
         if sizes.kv_len == 0:
-            last[at : at + size] = initial[at : at + size]
-            last_total[head * counted : (head + 1) * counted] = initial_total[head * counted : (head + 1) * counted]
+            for x in range(at, at + size):  # an assignment to a slice compiles the text of its error
+                last[x] = initial[x]
+            for x in range(head * counted, (head + 1) * counted):
+                last_total[x] = initial_total[x]
         for t in range(sizes.kv_len):
             token, before = head * sizes.kv_len + t, initial if t == 0 else last
             fading, place = (decay, token * wide) if decay.size else (unity, 0)
