@@ -17,7 +17,7 @@ from tinyattn.ops.types import Array
 @cache
 def walked() -> Mapping[Any, Callable[..., Any]]:
     """Returns the function that second derivatives use in place of each primitive of the kernels."""
-    from tinyattn.kernels.chosen import keys
+    from tinyattn.kernels.chosen import by_index, keys
     from tinyattn.kernels.chosen import primitive as chosen
     from tinyattn.kernels.exact import primitive as exact
     from tinyattn.kernels.linear import mesa
@@ -27,8 +27,8 @@ def walked() -> Mapping[Any, Callable[..., Any]]:
     from tinyattn.kernels.states import reading_primitive as reading
     return {exact.attention_with_lse: plain_attention, chosen.chosen_attention: plain_chosen, folded.states: plain_states,
             keys.products_of_picks: keys.products_in_numpy, keys.sum_of_picks: keys.sum_in_numpy,
-            by_rows.attention_by_rows: plain_rows, lsh.hashed: plain_hashed, mesa.solution: mesa.by_chunks,
-            reading.reading_states: plain_reading_states}
+            by_rows.attention_by_rows: plain_rows, lsh.hashed: plain_hashed, by_index.attention_by_index: plain_by_index,
+            mesa.solution: mesa.by_chunks, reading.reading_states: plain_reading_states}
 
 
 def plain_attention(q: Array, k: Array, v: Array, bias: Array | None, distance: Array | None, sinks: Array | None,
@@ -55,6 +55,12 @@ def plain_chosen(q: Array, k: Array, v: Array, choice: Any) -> Array:
     gates = np.broadcast_to(np.array([0, 1, 0], q.dtype), (*q.shape[:-1], 3))
     return definitions.native_sparse_attention(q, k, v, gates=gates, block=choice.block, selected=choice.keep, window=1,
                                                scale=choice.scale)
+
+
+def plain_by_index(q: Array, k: Array, v: Array, index: Any, scale: float) -> Array:
+    """Returns sparse attention to the choice of an indexer by its definition."""
+    return definitions.deepseek_sparse_attention(q, k, v, q_index=index.q, k_index=index.k[..., 0, :, :], weights=index.weights,
+                                                 keep=index.keep, causal=index.causal, scale=scale)
 
 
 def plain_hashed(q: Array, _k: Array, v: Array, rotations: Array, chunk: int, is_causal: bool, scale: float) -> Array:

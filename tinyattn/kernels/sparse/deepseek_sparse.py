@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
+
+from tinyattn.kernels.chosen.by_index import Index, attention_by_index
 from tinyattn.kernels.softmax.dot_product import attention
 from tinyattn.kernels.sparse.lightning_indexer import lightning_indexer
 from tinyattn.ops.arguments import check_index
+from tinyattn.ops.checks import whole
+from tinyattn.ops.gates import check_gate
+from tinyattn.ops.options import check_causal, check_scale
 from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array
+
+# Bytes of a mask, one per pair, above which the queries are taken in parts; and queries of a part, at least.
+MOST_BYTES, LEAST_ROWS = 1 << 26, 64
 
 
 @shapes("(i,d),(j,d),(j,e)->(i,e)", per_token={"q_index": "(i,c)", "k_index": "(j,c)", "weights": "(i)"}, shared=("k_index",))
@@ -15,6 +26,7 @@ def deepseek_sparse_attention(q: Array, k: Array, v: Array, *, q_index: Array, k
     """Returns attention in which the heads of a query all read the same `keep` keys, those that `lightning_indexer` chooses.
 
     Formula: out_hi = softmax over j in T_i of (scale q_hi . k_j) v_j. The choice takes one byte per pair, for all heads together.
+    Where that would be more than 64 MiB, the queries are taken in parts, whose choice is made again for the backward.
 
     Shapes, options and errors are those of `tinyattn.definitions.deepseek_sparse_attention`.
 
@@ -26,6 +38,18 @@ def deepseek_sparse_attention(q: Array, k: Array, v: Array, *, q_index: Array, k
     array([[4.]])
     """
     q_index, k_index = check_index(q_index, k_index, q, k)
-    chosen = lightning_indexer(q_index, k_index, weights=weights, keep=keep, causal=causal)
-    # Said again, `causal` spares the kernel the tiles that the mask hides.
-    return attention(q, k, v, mask=chosen, causal=causal, scale=scale)
+    row, q_len, kv_len = math.prod(q.shape[:-3]) * k.shape[-2], q.shape[-2], k.shape[-2]
+    if q_len * row <= MOST_BYTES:
+        chosen = lightning_indexer(q_index, k_index, weights=weights, keep=keep, causal=causal)
+        # Said again, `causal` spares the kernel the tiles that the mask hides.
+        return attention(q, k, v, mask=chosen, causal=causal, scale=scale)
+    keep, causal, scale = whole("keep", keep, 1), check_causal(causal), check_scale(scale, q.shape[-1])
+    weights = check_gate("weights", weights, q_index.shape[:-1], q_index.dtype)
+    q_index, k_index, weights = (getattr(x, "value", x) for x in (q_index, k_index, weights))  # the choice has no gradient
+    outs, step = [], max(LEAST_ROWS, MOST_BYTES // row)
+    for start in range(0, q_len, step):
+        # Keys behind the part's last query are left out, so that it stands where the last key does.
+        rows, keys = slice(start, start + step), slice(max(0, kv_len - q_len + start + step) if causal else kv_len)
+        index = Index(q_index[..., rows, :], k_index[..., None, keys, :], weights[..., rows], keep, causal)
+        outs.append(attention_by_index(q[..., rows, :], k[..., keys, :], v[..., keys, :], index, scale))
+    return np.concatenate(outs, axis=-2)
