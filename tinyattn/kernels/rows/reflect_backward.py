@@ -68,7 +68,7 @@ def pull_turn(d_z, d_left, left_there, turn_t, z, z_at, d_turn, d_turn_at, panel
 
 @compiled
 def reflect_backward(counter, splits, sizes, factor, q, k, v, w, taking, lower, near, far, turns, turns_t, far_turns, far_turns_t,
-                     sums, cleared, out, tops, totals, d_out, d_q, d_k, d_v, d_w, d_taking, d_lower, d_near, d_far, d_turns,
+                     logs, before, cleared, out, tops, totals, d_out, d_q, d_k, d_v, d_w, d_taking, d_lower, d_near, d_far, d_turns,
                      d_far_turns, d_sums):
     """Fills d_q, and adds to the gradients of all that `reflections` made, of keys, values, w and the sums of gates.
 
@@ -88,7 +88,7 @@ def reflect_backward(counter, splits, sizes, factor, q, k, v, w, taking, lower, 
     given = (np.empty(chunk * value_width, dtype), np.empty(chunk * value_width, dtype))
     spaces = (np.empty(square, dtype), np.empty(square, dtype), np.empty(tile, dtype), np.empty(tile, dtype), np.empty(square, dtype))
     shift, delta, row, spare = np.empty(chunk, dtype), np.empty(chunk, dtype), np.empty(chunk, dtype), np.zeros(chunk, dtype)
-    gated, kv_heads, length = sums.size > 0, sizes.heads // sizes.groups, sizes.chunks * chunk
+    gated, kv_heads, length = logs.size > 0, sizes.heads // sizes.groups, sizes.chunks * chunk
     while True:
         task = next_task(counter)
         if task >= kv_heads * splits:
@@ -150,11 +150,11 @@ def reflect_backward(counter, splits, sizes, factor, q, k, v, w, taking, lower, 
                     stage -= 1
                 keys, d_keys = (near, d_near) if n >= begin else (far, d_far)
                 if n == own:
-                    forget_near(own_s, sums, cleared, gates + own * chunk, chunk, gated)
+                    forget_near(own_s, logs, cleared, gates + own * chunk, chunk, gated)
                 else:
                     times(s, 0, keys, there * tile, width, 1, z_t, chunk, chunk, width, micro)
                     if gated:
-                        forget(s, sums, cleared, gates + n * chunk, gates + own * chunk, chunk, row)
+                        forget(s, logs, before, cleared, gates + n * chunk, gates + own * chunk, chunk, row)
                 scores, above = (own_s, 0) if n == own else (s, FAR)
                 score_slopes(scores, d_s, v, v_at, d_v, d_v_at, given, shift, delta, spare, chunk, value_width, micro, above)
                 if n == own:

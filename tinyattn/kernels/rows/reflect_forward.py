@@ -41,13 +41,13 @@ def leave_own(out, out_at, z, z_at, taken, w, at, panels, chunk, width, micro):
 
 
 @within
-def add_values(s, n, own, query_at, key_at, sums, cleared, gated, chunk, value_width, micro, top, total, a, panels, spaces):
+def add_values(s, n, own, query_at, key_at, logs, before, cleared, gated, chunk, value_width, micro, top, total, a, panels, spaces):
     """Turns a tile of scores into exponentials and adds their products with the values."""
     shift, kept, part, none, spare = spaces
     if n == own:
-        forget_near(s, sums, cleared, query_at, chunk, gated)
+        forget_near(s, logs, cleared, query_at, chunk, gated)
     elif gated:
-        forget(s, sums, cleared, key_at, query_at, chunk, part)
+        forget(s, logs, before, cleared, key_at, query_at, chunk, part)
     exponentials(s, chunk, chunk, top, total, a, value_width, micro, n < own, shift, kept, part, none, spare)
     zero, above = np.intp(0), 0 if n == own else FAR
     product_add(a, zero, micro, chunk * micro, s, zero, 1, chunk, panels, chunk * micro, chunk, value_width, chunk, micro,
@@ -55,11 +55,13 @@ def add_values(s, n, own, query_at, key_at, sums, cleared, gated, chunk, value_w
 
 
 @compiled
-def reflect_forward(counter, sizes, factor, q, k, v, w, taking, lower, near, far, turns, far_turns, sums, cleared, out, tops, totals):
+def reflect_forward(counter, sizes, factor, q, k, v, w, taking, lower, near, far, turns, far_turns, logs, before, cleared, out, tops,
+                    totals):
     """Fills out (heads, blocks, chunk, value_width), and tops, totals (heads, blocks, chunk); a task is the queries of a chunk.
 
     Of each chunk before, S^T = K' Z^T and Z becomes Z T; before the `together` chunks that the queries stand in, so many chunks have
-    one T. sums and cleared (heads, chunks, chunk) are the sums of finite log gates and the counts of others, or have no elements.
+    one T. logs (heads, chunks, chunk) are the finite log gates, before (heads, chunks) their sums over all earlier chunks, and cleared
+    the running counts of the other gates; they have no elements where there are no gates.
     """
     control, chunk, width, value_width, micro = (flush_small(), sizes.chunk, sizes.head_width, sizes.value_width, sizes.micro_columns)
     dtype, one, tile, square, turn = q.dtype, q.dtype.type(1), sizes.chunk * width, sizes.chunk * sizes.chunk, width * width
@@ -68,7 +70,7 @@ def reflect_forward(counter, sizes, factor, q, k, v, w, taking, lower, near, far
     a, panels = np.empty(chunk * value_width, dtype), np.empty(chunk * value_width, dtype)
     top, total = np.empty(chunk, dtype), np.empty(chunk)
     spaces = (np.empty(chunk, dtype), np.empty(chunk, dtype), np.empty(chunk, dtype), np.zeros(chunk, dtype), np.zeros(chunk, dtype))
-    kept, gated, steps = spaces[1], sums.size > 0, (sizes.chunks + sizes.together - 1) // sizes.together
+    kept, gated, steps = spaces[1], logs.size > 0, (sizes.chunks + sizes.together - 1) // sizes.together
     while True:
         task = next_task(counter)
         if task >= sizes.heads * sizes.blocks:
@@ -89,8 +91,8 @@ def reflect_forward(counter, sizes, factor, q, k, v, w, taking, lower, near, far
                 keys = near if n >= begin else far
                 times(s, 0, keys, there * tile, width, 1, z_t, chunk, chunk, width, micro)
             pack_rows(panels, chunk, v, there * chunk * value_width, value_width, chunk, one, micro)
-            add_values(s, n, own, gates + own * chunk, gates + n * chunk, sums, cleared, gated, chunk, value_width, micro, top, total,
-                       a, panels, spaces)
+            add_values(s, n, own, gates + own * chunk, gates + n * chunk, logs, before, cleared, gated, chunk, value_width, micro, top,
+                       total, a, panels, spaces)
             if n == 0 or (n < begin and n % sizes.together):
                 continue
             if n == own:

@@ -64,31 +64,37 @@ def keep_upper(x, size, first):
 
 
 @within
-def forget(s, sums, cleared, key_at, query_at, size, row):
+def forget(s, logs, before, cleared, key_at, query_at, size, row):
     """Adds to scores [key][query] of an earlier chunk the gates between; -inf where one of them is.
 
-    Both the gates up to the chunk's last key and those from it on are at most 0, so that their sum loses no digits.
+    Summed from the key to the end of its chunk, over the chunks between, and from the start of the query's chunk: all are at most 0,
+    so that their sum loses no digits, as the difference of two sums from the first token on would.
     """
     kind_of, last = s.dtype.type, key_at + size - 1
+    total = before[query_at // size] - before[key_at // size + 1]
     for i in range(size):
-        same = cleared[query_at + i] == cleared[last]
-        row[i] = sums[query_at + i] - sums[last] if same else -np.inf
-    for j in range(size):
-        key = kind_of(sums[last] - sums[key_at + j] if cleared[last] == cleared[key_at + j] else -np.inf)
+        total += logs[query_at + i]
+        row[i] = total if cleared[query_at + i] == cleared[last] else -np.inf
+    total = 0.0
+    for j in range(size - 1, -1, -1):
+        key = kind_of(total if cleared[last] == cleared[key_at + j] else -np.inf)
         into = np.uintp(j * size)
         for i in range(np.uintp(size)):
             s[into + i] += row[i] + key
+        total += logs[key_at + j]
 
 
 @within
-def forget_near(s, sums, cleared, at, size, gated):
+def forget_near(s, logs, cleared, at, size, gated):
     """Does the same to the scores of a chunk with itself, and hides later keys."""
     for j in range(size):
         for i in range(j):
             s[j * size + i] = -np.inf
         if gated:
-            for i in range(j, size):
-                s[j * size + i] += sums[at + i] - sums[at + j] if cleared[at + i] == cleared[at + j] else -np.inf
+            total = 0.0
+            for i in range(j + 1, size):
+                total += logs[at + i]
+                s[j * size + i] += total if cleared[at + i] == cleared[at + j] else -np.inf
 
 
 @reassociated

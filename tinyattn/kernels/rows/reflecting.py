@@ -35,7 +35,7 @@ class Saved(NamedTuple):
     begin: int
     tokens: tuple[Array, ...]
     made: dict[str, Array]
-    gates: tuple[Array, Array]
+    gates: tuple[Array, Array, Array]
     out: Array
     tops: Array
     totals: Array
@@ -57,11 +57,11 @@ def reflected(q: Array, k: Array, v: Array, w: Array, beta: Array, gates: Array 
     run(reflections, kv_heads * steps, 8 * count * CHUNK * turn, sizes, tokens[1], *tokens[3:], *made.values())
     out, tops, totals = np.empty(sizes.heads * rows * sizes.value_width, dtype), np.empty(sizes.heads * rows, dtype), np.empty(
         sizes.heads * rows)
-    factor, sums = dtype.type(scale), running(gates, length)
+    factor, logs = dtype.type(scale), in_float64(gates, length)
     run(reflect_forward, sizes.heads * sizes.blocks, work(sizes), sizes, factor, *tokens[:4],
-        *(made[name] for name in ("taking", "lower", "near", "far", "turns", "far_turns")), *sums, out, tops, totals)
+        *(made[name] for name in ("taking", "lower", "near", "far", "turns", "far_turns")), *logs, out, tops, totals)
     shown = out.reshape(*q.shape[:-2], rows, sizes.value_width)[..., begin : begin + q.shape[-2], : v.shape[-1]]
-    return np.ascontiguousarray(shown), Saved(sizes, factor, (q.shape, k.shape, v.shape), begin, tokens, made, sums, out, tops, totals)
+    return np.ascontiguousarray(shown), Saved(sizes, factor, (q.shape, k.shape, v.shape), begin, tokens, made, logs, out, tops, totals)
 
 
 def reflected_gradients(d_out: Array, saved: Saved) -> dict[str, Array | None]:
@@ -119,11 +119,14 @@ def whole(x: Array, shape: tuple[int, ...], rows: int, begin: int = 0) -> Array:
     return np.ascontiguousarray(x.reshape(*shape[:-2], rows, -1)[..., begin : begin + shape[-2], : shape[-1]])
 
 
-def running(gates: Array | None, length: int) -> tuple[Array, Array]:
-    """Returns the running sums of finite log gates and the counts of the others, flat, filled up with their last ones."""
+def in_float64(gates: Array | None, length: int) -> tuple[Array, Array, Array]:
+    """Returns the finite log gates, their sums over all chunks before a chunk, and the running counts of gates of -inf; all flat."""
     if gates is None:
-        return np.zeros(0), np.zeros(0, np.int64)
-    closed = np.isneginf(gates)
-    more = [(0, 0)] * (gates.ndim - 1) + [(0, length - gates.shape[-1])]
-    both = np.cumsum(np.where(closed, 0.0, gates), axis=-1), np.cumsum(closed, axis=-1, dtype=np.int64)
-    return np.pad(both[0], more, "edge").reshape(-1), np.pad(both[1], more, "edge").reshape(-1)
+        return np.zeros(0), np.zeros(0), np.zeros(0, np.int64)
+    padded_gates = np.pad(gates.astype(np.float64), [(0, 0)] * (gates.ndim - 1) + [(0, length - gates.shape[-1])])
+    closed = np.isneginf(padded_gates)
+    logs = np.where(closed, 0.0, padded_gates)
+    of_chunks = logs.reshape(*logs.shape[:-1], length // CHUNK, CHUNK).sum(axis=-1)
+    before = np.cumsum(of_chunks, axis=-1)
+    before[..., 1:], before[..., :1] = before[..., :-1].copy(), 0.0
+    return logs.reshape(-1), before.reshape(-1), np.cumsum(closed, axis=-1, dtype=np.int64).reshape(-1)
