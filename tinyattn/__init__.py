@@ -23,6 +23,7 @@ lines of each folder's `__init__.py` are the map of its files.
 """
 
 from importlib import import_module
+from sys import modules
 
 TYPE_CHECKING = False  # importing typing costs more than all of this file
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def __getattr__(name: str) -> "Any":
     elif name == "kernels" or name in _PARTS:
         value = import_module(f"tinyattn.{name}")
     else:
-        raise AttributeError(f"module 'tinyattn' has no attribute {name!r}")
+        raise AttributeError(f"module 'tinyattn' has no attribute {name!r}", name=name, obj=modules[__name__])
     globals()[name] = value
     return value
 

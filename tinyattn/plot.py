@@ -39,7 +39,10 @@ def page(panels: int) -> Any:
     >>> len(page(2).axes)
     2
     """
-    from matplotlib.figure import Figure
+    try:
+        from matplotlib.figure import Figure
+    except ModuleNotFoundError:
+        raise ImportError("tinyattn.plot needs matplotlib: pip install matplotlib") from None
 
     figure = Figure(figsize=(6.4 * panels, 4.6), layout="constrained")
     figure.subplots(1, panels)

@@ -21,14 +21,13 @@ def walked() -> Mapping[Any, Callable[..., Any]]:
     from tinyattn.kernels.chosen import primitive as chosen
     from tinyattn.kernels.exact import primitive as exact
     from tinyattn.kernels.linear import mesa
-    from tinyattn.kernels.softmax import by_rows, turned
+    from tinyattn.kernels.softmax import by_rows
     from tinyattn.kernels.sparse import lsh
     from tinyattn.kernels.states import primitive as folded
     from tinyattn.kernels.states import reading_primitive as reading
     return {exact.attention_with_lse: plain_attention, chosen.chosen_attention: plain_chosen, folded.states: plain_states,
             keys.products_of_picks: keys.products_in_numpy, keys.sum_of_picks: keys.sum_in_numpy,
-            by_rows.attention_by_rows: plain_rows, turned.turned_attention: plain_rows, lsh.hashed: plain_hashed,
-            mesa.solution: mesa.by_chunks,
+            by_rows.attention_by_rows: plain_rows, lsh.hashed: plain_hashed, mesa.solution: mesa.by_chunks,
             reading.reading_states: plain_reading_states}
 
 
@@ -79,12 +78,14 @@ def plain_states(q: Array, k: Array, v: Array, log_decay: Array | None, beta: Ar
     return cast(tuple[Array, Array], solved)
 
 
-def plain_reading_states(q: Array, k: Array, v: Array, log_decay: Array, read: Array, write: Array | None, beta: Array | None,
+def plain_reading_states(q: Array, k: Array, v: Array, log_decay: Array, read: Array | None, write: Array | None, beta: Any,
                          state: Array, scale: float) -> tuple[Array, Array]:
     """Returns by the definitions what the kernel of states of which tokens read computes from the same arguments."""
     given: dict[str, Any] = {"log_decay": log_decay, "scale": scale, "initial_state": state, "return_state": True}
-    if beta is not None:
+    if read is None:
         solved = definitions.kimi_delta_attention_chunked(q, k, v, beta=beta, **given)
+    elif beta is not None:
+        solved = definitions.rwkv7_chunked(q, k, v, removal=read, rate=beta, **given)
     else:
         solved = definitions.generalized_delta_rule_chunked(q, k, v, read=read, write=k if write is None else write, **given)
     return cast(tuple[Array, Array], solved)

@@ -148,6 +148,8 @@ def test_numbers_that_a_cache_is_made_with_are_checked(make, error, words, numbe
 
 @pytest.mark.parametrize(("make", "error", "words"), [
     (lambda: GrowingCache(5), TypeError, "mechanism: expected a function"), (lambda: StateCache("linear"), TypeError, "mechanism: expected a function"),
+    (lambda: GrowingCache(definitions.delta_rule), TypeError, "mechanism: expected a function with the option causal, which a GrowingCache sets; delta_rule_recurrent has"),
+    (lambda: StateCache(definitions.attention), TypeError, "mechanism: expected a function with the options initial_state and return_state, which a StateCache"),
     (lambda: RingCache(2, rotate=1.0), TypeError, "rotate: expected a function"), (lambda: EvictingCache(None), TypeError, "policy: expected one with"),
     (lambda: BatchCache(make=GrowingCache()), TypeError, "make: expected a function"), (lambda: BatchCache([1.0]), TypeError, "lengths: expected integers"),
     (lambda: BatchCache([-1]), ValueError, "lengths: expected 0 or more"), (lambda: BatchCache([[1]]), ValueError, "lengths: expected as many"),

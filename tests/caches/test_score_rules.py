@@ -10,11 +10,9 @@ from tinyattn import caches, definitions, fastest
 from tinyattn.caches import code_reading
 from tinyattn.caches.factored import FactorCache
 from tinyattn.caches.latent import LatentCache
-from tinyattn.caches.scoring import products, products_with_codes
 from tinyattn.caches.sharded import ShardedCache
 from tinyattn.catalog import find
 from tinyattn.ops import ScoreRule, alibi, masks
-from tinyattn.ops.quantize import dequantize, quantize
 from tinyattn.parallel import threads
 
 RNG = np.random.default_rng
@@ -124,24 +122,7 @@ def test_readers_of_other_tokens(option, door):
     np.testing.assert_allclose(read, both, rtol=1e-10, atol=1e-11)
 
 
-@pytest.mark.parametrize(("bits", "group", "dtype"), [(8, 2, "float64"), (4, 3, "float32"), (8, 6, "float32"), (4, 1, "float64")])
-def test_products_with_codes_are_those_with_the_numbers(bits, group, dtype):
-    packed = quantize(K[..., :6, :7].astype(dtype), bits=bits, group=group, axis=-2)
-    q = Q[..., :2, :7].astype(dtype)
-    for n in (0, group, 6):
-        keys = packed.rows(0, n)
-        want = q @ np.repeat(dequantize(keys), 2, axis=1).mT
-        np.testing.assert_allclose(products_with_codes(q, keys), want, rtol=0, atol=40 * np.finfo(dtype).eps)
-
-
-@pytest.mark.parametrize("n", [0, 1, 63, 64, 129])
-def test_products_by_blocks_are_the_product(n):
-    keys = RNG(n).standard_normal((2, n, 5))
-    np.testing.assert_allclose(products(Q[0, ..., :5], keys), Q[0, ..., :5] @ np.repeat(keys, 2, axis=0).mT, rtol=0, atol=1e-14)
-
-
-def test_a_window_reads_no_page_before_it_and_later_parts_are_others(monkeypatch, door):
-    monkeypatch.setattr("tinyattn.caches.scoring.PART_NUMBERS", 1)  # a page, or a group, at a time
+def test_a_window_reads_no_page_before_it_and_later_parts_are_others(door):
     paged, coded = caches.PagePool(16, 4).sequence(), caches.QuantizedCache(group=8, residual=2)
     k = K.copy()
     k[..., :4, :] = np.inf

@@ -87,5 +87,5 @@ def test_the_module_is_the_command():
 
 def test_the_museum_of_one(capsys):
     assert main(["museum", "mask_inverted", "--examples", "1"]) == 0
-    assert "twins: 1; killed by no law: none" in capsys.readouterr().out
+    assert "wrong versions: 1; caught by no law: none" in capsys.readouterr().out
     assert main(["museum", "no_such"]) == 2

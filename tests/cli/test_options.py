@@ -66,6 +66,17 @@ def test_a_long_list_is_cut(capsys):
     assert names.some("x" * names.SHOWN).count("x") == names.SHOWN
 
 
+def test_an_unknown_option_leads_to_the_help_of_its_command(capsys):
+    assert main(["vectors", "NEW", "--nosuch", "1"]) == 2
+    assert capsys.readouterr().err == "tinyattn vectors: unknown arguments: --nosuch 1; see tinyattn vectors --help\n"
+
+
+def test_show_prints_what_the_definition_calls_in_its_file(capsys):
+    assert main(["show", "reformer"]) == 0
+    shown = capsys.readouterr().out
+    assert [shown.count(f"    def {name}(") for name in ("lsh_attention", "one_hash", "rows_at", "with_chunk_before")] == [1, 1, 1, 1]
+
+
 @pytest.mark.parametrize(("arguments", "words"), [
     (["generate", "MODEL", "--cache", "state", "--no-cache"], "--no-cache: --cache was given too"),
     (["generate", "MODEL", "--cache", "--no-cache"], "--no-cache: --cache was given too"),
@@ -87,8 +98,8 @@ def test_a_long_list_is_cut(capsys):
     (["compare", "--caches", "growin"], "unknown cache 'growin'; did you mean growing"), (["compare", "--context", "1"], "--context: expected 2 or more"),
     (["compare", "--text", "TEXT", "--batch", "100000000000"], "GiB of logits"), (["compare", "--mechanisms", "atention"], "did you mean attention"),
     (["compare", "--task", "DIGITS", "--mechanisms", "retention"], "retention: no image model is built of it"),
-    (["compare", "--json", ""], "json: expected a name, got an empty one; see tinyattn compare"), (["compare", "--caches", ""], "caches: expected a name"),
-    (["compare", "--plot", ""], "plot: expected a name"), (["train", "--out", ""], "out: expected a name"), (["generate", ""], "file: expected a name"),
+    (["compare", "--json", ""], "json: expected at least one character, got none; see tinyattn compare"), (["compare", "--caches", ""], "caches: expected at least one"),
+    (["compare", "--plot", ""], "plot: expected at least one"), (["train", "--out", ""], "out: expected at least one"), (["generate", ""], "file: expected at least one"),
     (["equivalences", "--out", "FOLDER"], "FOLDER is a folder"), (["picture", "padding([])"], "padding: lengths"),
 ])
 def test_what_is_refused_is_one_line_before_any_work(arguments, words, model, text, tmp_path, capsys, monkeypatch):

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tinyattn.catalog.find import find_mixer
 from tinyattn.cli import main
-from tinyattn.models import load
+from tinyattn.models import Decoder, DecoderConfig, load, save_training
 
 HERE = Path(__file__).parent
 FAMILIES = HERE.parent / "models" / "pretrained" / "families"
@@ -81,6 +82,15 @@ def test_embed_prints_similarities(capsys, monkeypatch, tmp_path):
     assert code == 0
     assert [line.split() for line in out.splitlines()[3:]] == [["1", "a", "1.000", "0.000", "1.000"], ["2", "b", "0.000", "1.000", "0.000"], ["3", "@", "1.000", "0.000", "1.000"]]
     assert json.loads((tmp_path / "out.json").read_text())[2] == {"text": "@", "vector": [6.0, 8.0]}
+
+
+@pytest.mark.parametrize("option", [["--window", "8"], ["--cache", "int8"], ["--positions", "yarn:2"]])
+def test_a_change_of_attention_is_refused_for_a_model_without_it(capsys, tmp_path, option):
+    config, row = DecoderConfig(width=16, layers=1, heads=2, hidden=24, context=16), find_mixer("gated_delta_rule")
+    path = str(tmp_path / "model.safetensors")
+    save_training(path, Decoder.create(config, np.random.default_rng(0), **row.mixing), config, mechanism=row.name)
+    assert ran(capsys, "perplexity", path, "ab abc", *option) == (
+        2, "", f"tinyattn perplexity: {option[0]}: layer 0 of model.safetensors mixes its tokens by another mechanism than attention\n")
 
 
 @pytest.mark.parametrize("place", ["FILE", "FOLDER"])

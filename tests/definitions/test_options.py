@@ -9,6 +9,7 @@ from tinyattn import definitions
 from tinyattn.catalog import ROWS
 from tinyattn.engine import Tensor, grad
 from tinyattn.laws.problem import Sizes
+from tinyattn.ops import masks
 from tinyattn.ops.options import check_window
 from tinyattn.ops.signature import mechanism_name
 
@@ -60,6 +61,28 @@ def test_an_array_that_is_given_twice():
     np.testing.assert_array_equal(definitions.attention(X, k=X, v=X), definitions.attention(X, X, X))
     with pytest.raises(TypeError, match="v: missing"):
         definitions.attention(X, X)
+
+
+def test_an_option_that_is_missing_is_named_whatever_the_form():
+    for mechanism in (definitions.gated_linear_attention, definitions.gated_linear_attention_recurrent):
+        with pytest.raises(TypeError, match="^log_decay: missing; gated_linear_attention takes it by name$"):
+            mechanism(X, X, X)
+    with pytest.raises(TypeError, match="^beta, log_decay: missing; gated_delta_rule takes them by name$"):
+        definitions.gated_delta_rule(X, X, X)
+
+
+def test_a_message_shows_shapes_as_they_were_given():
+    weights = {"w_uk": np.ones((2, 4, 4)), "w_uv": np.ones((2, 4, 4))}
+    latent = np.ones((3, 5, 4))
+    with pytest.raises(ValueError, match=r"latent: expected the leading axes of q_nope \(2, 5, 4\), got shape \(3, 5, 4\);"):
+        definitions.latent_attention_expanded(np.ones((2, 5, 4)), np.ones((2, 5, 4)), latent, latent, **weights)
+    with pytest.raises(ValueError, match=r"v: expected j = 5 as in k \(5, 4\), got shape \(6, 4\);"):
+        definitions.attention(np.ones((5, 4)), np.ones((5, 4)), np.ones((6, 4)))
+
+
+def test_a_pattern_that_was_not_called_is_refused():
+    with pytest.raises(TypeError, match=r"^mask: .*got a function; calling it makes a Pattern, as in causal\(\)$"):
+        definitions.attention(X, X, X, mask=masks.causal)
 
 
 @pytest.mark.parametrize("number", [0.25, np.float32(0.25), np.array(0.25), np.array(0.25, np.float32), np.full(2, 0.25), np.array(0.25, np.float16)])

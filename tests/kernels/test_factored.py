@@ -155,7 +155,7 @@ def test_an_indexer_of_any_dtype_gives_booleans_and_no_token_a_result(door, dtyp
     ({"keep": 0}, ValueError, "keep: expected 1 or more, got 0"), ({"keep": 2.0}, TypeError, "keep: expected an int, got float"),
     ({"weights": INDEX["weights"][:, :2]}, ValueError, r"weights: expected shape \(2, 3, 5\), got \(2, 2, 5\)"),
     ({"weights": np.full((2, 3, 5), np.inf)}, ValueError, "weights: expected finite numbers"),
-    ({"q_index": INDEX["q_index"][:, 0]}, ValueError, r"q_index: expected \(2, 'index heads', 5, 'c'\)"),
+    ({"q_index": INDEX["q_index"][:, 0]}, ValueError, r"q_index: expected shape \(2, index heads, 5, c\)"),
     ({"k_index": INDEX["k_index"][..., :3]}, ValueError, r"k_index: expected shape \(2, 7, 4\)"),
     ({"k_index": INDEX["k_index"].astype(np.float32)}, TypeError, "k_index: expected the dtype of q_index, float64, got float32"),
     ({"q_index": None}, TypeError, "q_index: expected"), ({"causal": 1}, TypeError, "causal")])

@@ -14,7 +14,7 @@ from tinyattn.models.optimise import AdamW, clip, update
 
 RNG = np.random.default_rng
 CONFIG = DecoderConfig(width=64, layers=1, heads=2, kv_heads=1, hidden=96, context=32)
-KERNELS = {"rms_norm", "swiglu", "rotary_from", "cross_entropy", "embedding", "project"}
+KERNELS = {"rms_norm", "feed_forward", "rotary_from", "cross_entropy", "embedding", "project"}
 
 
 def arrays(tree):
@@ -43,7 +43,8 @@ def test_a_large_model_takes_every_kernel_and_a_small_one_none(monkeypatch):
     LayerNorm.create(64)(np.ones((512, 64), np.float32))
     fused.gelu(np.ones(1 << 14))
     fused.exact_gelu(np.ones(1 << 14))
-    assert taken - {"fits"} == KERNELS | {"layer_norm", "gelu", "exact_gelu"}
+    fused.swiglu(np.ones(1 << 14), np.ones(1 << 14))
+    assert taken - {"fits"} == KERNELS | {"layer_norm", "gelu", "exact_gelu", "swiglu"}
     assert all(found(module, name) is not None for module, name in (("norm", "rms_norm"), ("product", "project"), ("loss", "cross_entropy")))
 
 

@@ -59,6 +59,16 @@ def test_the_matrix_says_who_kills_whom() -> None:
     assert "!" in render(blind, museum).split("within_the_hull")[0]
 
 
+def test_the_matrix_fits_into_its_room() -> None:
+    museum = [twin for twin in MUSEUM if twin.row == "attention"]
+    assert len(museum) > 30
+    matrix = {twin.name: {law.name: False for law in laws_on(twin)} for twin in museum}
+    lines = render(matrix, museum, room=80).splitlines()
+    assert max(map(len, lines)) <= 80
+    tables = [line for line in lines if line.startswith("inputs_are_not_written")]
+    assert sum(line.count("·") + line.count("!") for line in tables) == len(museum)
+
+
 def test_a_law_is_a_value_that_can_be_tried_by_others() -> None:
     law: Law = find("attention").laws[0]
     p = law.draw(np.random.default_rng(0), Sizes())

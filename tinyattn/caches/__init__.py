@@ -26,7 +26,6 @@ Its files, in reading order:
     base.py                 compute first, then store; copies and files
     tape.py                 rows written behind rows
     parts.py                attention over keys in several parts
-    scoring.py              scores of keys in several parts
     growing.py              all keys and values
     fixed.py                a buffer of fixed capacity
     ring.py                 the last tokens, and the first

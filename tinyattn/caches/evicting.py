@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinyattn import definitions
+from tinyattn import definitions, fastest
 from tinyattn.caches import base
 from tinyattn.caches.checks import check_chunk, check_keys_values
 from tinyattn.caches.options import READING, check_options
@@ -177,6 +177,8 @@ def weighed(q: Array, held: Weighed, options: dict[str, Any]) -> tuple[Array, Ar
 def placed(score: Score, q: Array, held: Weighed) -> ScoreRule:
     """Returns the rule at the positions of the tokens that each head holds, for queries at the last positions."""
     rule = score if isinstance(score, ScoreRule) else ScoreRule(score)
+    if (trace := fastest.kernel("rules.tracer.check")) is not None:
+        trace(rule)  # what the kernels of other caches refuse is refused here too
     for x in rule.parameters:
         if any(n > 1 for n in x.shape[-2:]):
             raise ValueError(f"score: an evicting cache takes no parameter per query or key, got one of shape {x.shape}")

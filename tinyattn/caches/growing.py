@@ -10,7 +10,7 @@ import numpy as np
 from tinyattn import fastest
 from tinyattn.caches import base
 from tinyattn.caches.checks import check_keys_values
-from tinyattn.caches.options import names_of
+from tinyattn.caches.options import check_sets, names_of
 from tinyattn.caches.tape import Tape, Tapes
 from tinyattn.ops.types import Array
 
@@ -22,6 +22,9 @@ class GrowingCache(base.Base):
 
     nbytes = length kv_heads (head_dim + value_dim) itemsize, times the leading axes. The attention is
     `mechanism(q, k, v, causal=True)`; the mechanism is `attention` unless another one is given.
+
+    Raises:
+        TypeError: a mechanism that is no function, or without the option `causal`.
 
     >>> cache = GrowingCache()
     >>> x = np.ones((1, 2, 3, 4))
@@ -37,6 +40,7 @@ class GrowingCache(base.Base):
         super().__init__()
         self.mechanism = fastest.attention if mechanism is None else mechanism
         self._names = names_of(self.mechanism, {"causal": True, **self.always})
+        check_sets(self.mechanism, self.always, f"a {type(self).__name__}")
 
     def _room(self, length: int) -> int | None:
         """Returns the rows of a new buffer for this number of tokens; None means twice the number held."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any, NamedTuple
 
@@ -40,6 +40,23 @@ def names_of(mechanism: Callable[..., Any], own: Mapping[str, Any] | frozenset[s
         return Names(None, own=own)
     options = [one for one in found[3:] if one.kind in (one.KEYWORD_ONLY, one.POSITIONAL_OR_KEYWORD) and one.name not in own]
     return Names(frozenset(one.name for one in options), frozenset(one.name for one in options if one.default is one.empty), own)
+
+
+def check_sets(mechanism: Callable[..., Any], options: Iterable[str], made: str) -> None:
+    """Raises TypeError unless a mechanism has the options that its cache sets in every call.
+
+    >>> check_sets(definitions.linear_attention, ["initial_state", "return_state"], "a StateCache")
+    >>> check_sets(definitions.attention, ["initial_state"], "a StateCache")
+    Traceback (most recent call last):
+        ...
+    TypeError: mechanism: expected a function with the option initial_state, which a StateCache sets; attention has none
+    """
+    takes = inspect.signature(mechanism).parameters
+    missing = [] if any(one.kind is one.VAR_KEYWORD for one in takes.values()) else [name for name in options if name not in takes]
+    if missing:
+        plural = "s" if len(missing) > 1 else ""
+        raise TypeError(f"mechanism: expected a function with the option{plural} {' and '.join(missing)}, which {made} sets; "
+                        f"{getattr(mechanism, '__name__', type(mechanism).__name__)} has none")
 
 
 def check_options(method: str, options: Mapping[str, Any], names: Names) -> None:

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinyattn import fastest
-from tinyattn.caches.parts import PART_KEYS, Part, attend_parts, computed
-from tinyattn.caches.scoring import few
+from tinyattn.caches.parts import PART_KEYS, Part, attend_parts, computed, few, is_learned
 from tinyattn.ops.bias import Bias
 from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.options import Window, check_mask, dense_bias, has_infinite
@@ -41,10 +40,13 @@ def paged_attention(q: Array, keys: Array, values: Array, tables: Array, lengths
     kernels = fastest.kernel("exact.reading")
     # Which queries see a +inf depends on the length of their row.
     settled = bias is None or isinstance(bias, Bias) or not has_infinite(floating("bias", bias))
-    reads = kernels is not None and mask is None and settled and kernels.reads_pages(q, keys, values)
+    # A predicate on positions is another array for queries at other positions.
+    one_mask = not isinstance(mask, Pattern) or (lengths == lengths[:1]).all()
+    learned = any(map(is_learned, (bias, sinks, score)))
+    reads = kernels is not None and one_mask and settled and not learned and kernels.reads_pages(q, keys, values)
     if reads and (score is None or few(q, keys.shape[1], kernels.MOST_LINES)):
-        out: Array = kernels.paged_attention(q, keys, values, tables, lengths, bias=bias, window=window, scale=scale, softcap=softcap,
-                                             sinks=sinks, score=score)
+        out: Array = kernels.paged_attention(q, keys, values, tables, lengths, mask=mask, bias=bias, window=window, scale=scale,
+                                             softcap=softcap, sinks=sinks, score=score)
         return out
     full = (*q.shape[:-1], int(lengths.max(initial=0)))
     mask, bias = check_mask(mask, full), bias if isinstance(bias, Bias) else dense_bias(bias, full, computed(q.dtype))
@@ -75,9 +77,9 @@ def row_of(option: Any, row: int, length: int) -> Any:
         return with_parts(option, lambda x: row_of(x, row, length))
     if isinstance(option, Pattern):
         return Pattern(lambda i, j: row_of(np.asarray(option.see(i, j)), row, length), text=option.text)
-    if not isinstance(option, np.ndarray) or not option.ndim:
+    if not getattr(option, "shape", ()):
         return option
-    one = option[min(row, len(option) - 1)] if option.ndim == 4 else option
+    one = option[min(row, option.shape[0] - 1)] if option.ndim == 4 else option
     return one[..., :length] if one.shape[-1] > 1 else one
 
 

@@ -128,7 +128,7 @@ class PagedCache(base.Base):
 
     def _attended(self, q: Array, held: Placed, options: dict[str, Any]) -> Array:
         table, (keys, values) = held.table, held.pools
-        squares = {name: option_in_rows(option, table.lead) for name, option in options.items() if name in ("mask", "bias", "score")}
+        squares = {name: option_in_rows(name, options[name], table.lead) for name in options.keys() & {"mask", "bias", "score"}}
         lengths = np.full(len(table.pages), table.length, np.int64)
         out = paged_attention(in_rows(q), keys, values, table.pages, lengths, **options | squares)
         return out.reshape(*table.lead, *out.shape[1:])
@@ -182,13 +182,13 @@ def in_rows(x: Array) -> Array:
     return x.reshape(math.prod(x.shape[:-3]), *x.shape[-3:])
 
 
-def option_in_rows(option: Any, lead: tuple[int, ...]) -> Any:
+def option_in_rows(name: str, option: Any, lead: tuple[int, ...]) -> Any:
     """Returns a mask, bias or score rule, an array or a Pattern, with all leading axes as one where it has such axes."""
     if isinstance(option, ScoreRule):
-        return with_parts(option, lambda x: option_in_rows(x, lead))
+        return with_parts(option, lambda x: option_in_rows("a score parameter", x, lead))
     if isinstance(option, Pattern):
-        return Pattern(lambda i, j: option_in_rows(np.asarray(option.see(i, j)), lead), text=option.text)
-    if not isinstance(option, np.ndarray) or option.ndim <= 3:
+        return Pattern(lambda i, j: option_in_rows(name, np.asarray(option.see(i, j)), lead), text=option.text)
+    if len(getattr(option, "shape", ())) <= 3:
         return option
-    check_broadcast("mask, bias or score parameter", option.shape[:-3], lead, "the leading axes")
+    check_broadcast(name, option.shape[:-3], lead, "the leading axes")
     return in_rows(np.broadcast_to(option, (*lead, *option.shape[-3:])))

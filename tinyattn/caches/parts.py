@@ -66,6 +66,15 @@ def attend_parts(q: Array, parts: Iterable[tuple[Any, ...]], length: int, *, mas
     return with_sinks(total, sinks).astype(q.dtype, copy=False)
 
 
+def few(q: Array, kv_heads: int, most: int) -> bool:
+    """Returns whether each key head is read by at most `most` rows of queries: those of all heads of its group.
+
+    >>> few(np.zeros((8, 1, 4)), 2, 4), few(np.zeros((8, 2, 4)), 2, 4)
+    (True, False)
+    """
+    return q.shape[-2] * q.shape[-3] <= most * kv_heads
+
+
 def reads_all(parts: Sequence[Part], queries: Array, options: dict[str, Any]) -> bool:
     """Returns whether parts can be read as they are: one query per head, too few keys for a kernel, and no option in use."""
     if queries.shape[-2] != 1 or any(option is not None for option in options.values()):
@@ -155,11 +164,25 @@ def bias_part(bias: Array | Bias | None, at: Array, positions: Array) -> Array |
     return bias[..., positions] if bias is not None and bias.ndim and bias.shape[-1] > 1 else bias
 
 
-def narrowed(mask: Array | Pattern | None, pattern: Pattern, at: Array, length: int) -> Array | Pattern:
-    """Returns a mask that also hides what a pattern hides, for queries at these positions."""
+def narrowed(mask: Array | Pattern | None, pattern: Pattern, full: tuple[int, ...]) -> Array | Pattern:
+    """Returns a mask that also hides what a pattern hides, for queries at the last of all positions."""
+    mask = check_mask(mask, full)
     if isinstance(mask, np.ndarray):
-        return mask & pattern.visible(at, np.arange(length))
+        return mask & pattern.dense(*full[-2:])
     return pattern if mask is None else mask & pattern
+
+
+def is_learned(option: Any) -> bool:
+    """Returns whether an option is, or computes with, something else than plain arrays: a Tensor, which wants gradients.
+
+    The kernels that read pages and codes in place have no backward.
+
+    >>> is_learned(np.ones(3)), is_learned(ScoreRule(lambda s, i, j, p: s, np.ones(3)))
+    (False, False)
+    """
+    if isinstance(option, ScoreRule):
+        return any(map(is_learned, option.parameters))
+    return hasattr(option.of(np.zeros(1, np.int64)) if isinstance(option, Bias) else option, "value")
 
 
 def option_of_queries(name: str, option: Any, rows: slice, length: int, full: tuple[int, ...]) -> Any:

@@ -105,7 +105,7 @@ class RingCache(base.Base):
             return out
         at = np.arange(length - queries, length)
         if queries > 1 or options.get("bias") is not None:
-            options["mask"] = narrowed(options.get("mask"), Pattern(self._sees), at, length)
+            options["mask"] = narrowed(options.get("mask"), Pattern(self._sees), (*q.shape[:-1], length))
         near, far = Part(keys, values, np.arange(begin, length)), Part(first[0], first[1], np.arange(early))
         if self.rotate is not None:
             places = np.minimum(at, self.keep_first + self.window - 1)

@@ -14,7 +14,7 @@ from tinyattn.caches.base import Base
 from tinyattn.caches.checks import check_chunk, check_keys_values
 from tinyattn.caches.chunk import Chunk
 from tinyattn.caches.folded import Folded, Kinds, State, kinds_of, since
-from tinyattn.caches.options import Names, check_options, gates_of, names_of, waiting_of
+from tinyattn.caches.options import Names, check_options, check_sets, gates_of, names_of, waiting_of
 from tinyattn.caches.overwriting import alone, writes_over
 from tinyattn.caches.turns import exclusive
 from tinyattn.ops.checks import whole
@@ -41,6 +41,9 @@ class StateCache(Base):
     nbytes = kv_heads features (value_dim + 1) max(4, itemsize) for the normalised form, times the leading axes; with slack as
     much for each of two check-points, and the tokens since the older one.
 
+    Raises:
+        TypeError: a mechanism that is no function, or without the options `initial_state` and `return_state`.
+
     >>> import numpy as np
     >>> cache = StateCache()
     >>> x = np.ones((1, 2, 3, 4))
@@ -56,6 +59,7 @@ class StateCache(Base):
         self.mechanism = fastest.linear_attention if mechanism is None else mechanism
         self.slack = whole("slack", slack, 0)
         self._names, self._gates = names_of(self.mechanism, OWN), gates_of(self.mechanism)
+        check_sets(self.mechanism, ("initial_state", "return_state"), "a StateCache")
         takes = inspect.signature(self.mechanism).parameters
         self._waiting = waiting_of(self.mechanism)
         self._causal: dict[str, Any] = {"causal": True} if "causal" in takes else {}

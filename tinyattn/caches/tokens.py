@@ -42,10 +42,10 @@ class TokenCache(GrowingCache):
 
     def __init__(self, mechanism: Callable[..., Any]) -> None:
         check_function("mechanism", mechanism, "q, k, v")
-        super().__init__(mechanism)
-        self._gates = gates_of(mechanism)
         if declared(mechanism) and "causal" not in inspect.signature(mechanism).parameters:
             self.always = {}  # a definition with gates per token and without this option is causal by its formula
+        super().__init__(mechanism)
+        self._gates = gates_of(mechanism)
 
     @property
     def _attend_names(self) -> Names:

@@ -43,7 +43,7 @@ def generalizes(name: str, sample: Draw, says: str, other: Mechanism | None = No
 def transitions(oracle: Mechanism, sample: Draw) -> tuple[Law, ...]:
     """Returns the law of a product of transitions."""
     return (agrees("a_product_of_transitions", oracle, draw=sample,
-                   says="What a query reads of a key has passed through one matrix for each token after that key."),)
+                   says="Multiplying what a token writes by one matrix for each later token, up to the query, gives the same."),)
 
 
 ROWS = (
@@ -52,11 +52,12 @@ ROWS = (
         says="Each token reads the decaying state along one vector and writes what it read along another.",
         papers=(RWKV,), aliases=("dplr", "iplr", "diagonal plus low rank"), sample=draw.GENERAL, fit=few_heads,
         laws=(*transitions(oracles.generalized, draw.GENERAL),
-              *generalizes("linear_attention", linear.gated(), "With neither decay nor read it is linear attention.", UNNORMALISED),
-              *generalizes("retention", linear.HEADS, "With one decay per head and no read it is retention."),
+              *generalizes("linear_attention", linear.gated(),
+                           "Without decay and with read vectors of 0 it is linear attention.", UNNORMALISED),
+              *generalizes("retention", linear.HEADS, "With one decay per head and read vectors of 0 it is retention."),
               *generalizes("simple_gated_linear_attention", linear.SCALAR,
-                           "With one decay per token and no read it is simple gated linear attention."),
-              *generalizes("gated_linear_attention", linear.CHANNELS, "Without a read it is gated linear attention."),
+                           "With one decay per token and read vectors of 0 it is simple gated linear attention."),
+              *generalizes("gated_linear_attention", linear.CHANNELS, "With read vectors of 0 it is gated linear attention."),
               *generalizes("delta_rule", linear.BETA, "With read -beta k, write k, values beta v and no decay it is the delta rule."),
               *generalizes("gated_delta_rule", linear.BOTH,
                            "With read -beta exp(log_decay) k, write k and values beta v it is the gated delta rule."),
@@ -65,10 +66,11 @@ ROWS = (
               *becomes("gated_deltanet_2", oracles.erasing, draw.ERASING, draw.generalized_of_erasing,
                        "With read -exp(log_decay) erase k, write k and values keep v it is gated DeltaNet 2."),
               *becomes("kimi_delta_attention", definitions.kimi_delta_attention, draw.KIMI, draw.generalized_of_erasing_as_writing,
-                       "Gated DeltaNet 2 that erases and keeps by the same strength is Kimi delta attention.",
+                       "Gated DeltaNet 2 with the same strength for erasing and for writing is Kimi delta attention.",
                        to="kimi_delta_attention"),
               *becomes("comba", oracles.comba, draw.COMBA, draw.generalized_of_comba,
-                       "With a read vector of its own times -beta, write k and values beta v it is Comba in its chunked form."),
+                       "With read vectors of -beta times vectors other than k, write k and values beta v it is Comba in its chunked "
+                       "form."),
               strong_decay("generalized_delta_rule", draw.GENERAL), waits(draw.GENERAL)),
         bad_inputs=(refused.shape("read", 1, 1), refused.shape("write", 1, 1), refused.GROWING_DECAY, refused.SCALE),
         inputs=calls.INPUTS["generalized_delta_rule"], mixer=calls.generalized),
@@ -91,15 +93,19 @@ ROWS = (
         says="Each token decays the state once and then corrects it several times, before it is read.",
         aliases=("deltaproduct", "gated deltaproduct", "householder products"), sample=draw.several, fit=few_heads,
         forms={form: getattr(definitions, f"delta_product_{form}") for form in PRODUCT}, called=calls.side_by_side,
-        laws=(*form_agrees("delta_product_chunked", PRODUCT["chunked"], draw.several, slopes=draw.several),
-              agrees("delta_product_chunked_with_its_state", PRODUCT["chunked"], draw=but(draw.several, draw.with_state_of_a_step)),
-              agrees("delta_product_chunked_by_three", partial(PRODUCT["chunked"], chunk=3), draw=draw.several),
+        laws=(*form_agrees("delta_product_chunked", PRODUCT["chunked"], draw.several, "Its chunked form gives the same.",
+                           slopes=draw.several),
+              agrees("delta_product_chunked_with_its_state", PRODUCT["chunked"], draw=but(draw.several, draw.with_state_of_a_step),
+                     says="From the same initial state, its chunked form gives the same output and the same last state."),
+              agrees("delta_product_chunked_by_three", partial(PRODUCT["chunked"], chunk=3), draw=draw.several,
+                     says="Its chunked form gives the same with chunks of three steps."),
               cached(calls.cache_of_steps(definitions.delta_product_chunked), long(draw.several)),
               *transitions(oracles.several, draw.several),
               agrees("gated_delta_rule", oracles.gated_delta_of_one_step, to="gated_delta_rule", draw=draw.ONE_STEP,
                      says="With one step per token it is the gated delta rule."),
               agrees("gated_delta_rule_over_all_steps", oracles.gated_delta_of_steps, to="gated_delta_rule", draw=draw.several,
-                     says="It is the gated delta rule over all steps, which decays at each first step and is read at each last."),
+                     says="It is the gated delta rule over the steps of all tokens, with a decay before each token's first step and "
+                          "a read after its last."),
               agrees("no_decay", oracles.several, draw=draw.UNDECAYED_STEPS, says="Without log_decay the state does not decay."),
               waits(draw.several), *recurrence_laws(draw.several)),
         bad_inputs=(refused.BETA, refused.GROWING_DECAY, refused.SCALE), inputs=calls.INPUTS["delta_product"],

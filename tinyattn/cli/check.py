@@ -34,8 +34,10 @@ def run(given: argparse.Namespace) -> int:
             lines.append([law.name, str(report.examples), str(report.redrawn), worst, "holds" if report.holds else "FAILS"])
             if not report.holds:
                 broken.append(f"{law.name} (seed {given.seed}): {law.says}\n    {report.failing}")
-        table(["law", "tried", "redrawn", "worst, in budgets", ""], lines, title=row.name)
+        table(["law", "tried", "redrawn", "worst", "result"], lines, title=row.name)
         print("\n".join(broken) + "\n" if broken else "")
         failed += len(broken)
-    paragraph("Inputs are drawn by a seeded generator; the test suite draws them by hypothesis, which also shrinks a failing one.")
+    paragraph("tried: problems that were drawn. redrawn: problems thrown away, as a wrong result would have passed on them. worst: "
+              "the largest error as a part of the error budget that was measured on the same problem; a law holds if it is at most 1. "
+              "Inputs are drawn by a seeded generator; the test suite draws them by hypothesis, which also shrinks a failing one.")
     return 1 if failed else 0

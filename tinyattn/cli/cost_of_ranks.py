@@ -18,12 +18,12 @@ from tinyattn.fastest import attention
 from tinyattn.parallel import Layout, contiguous, zigzag
 from tinyattn.parallel import simulate as sim
 
-HEADER = ["model", "scheme", "sends", "messages", "balance", "seconds", "no overlap", "memory per rank"]
+HEADER = ["scheme", "sends", "messages", "balance", "seconds", "unhidden", "memory"]
 STATES = {"states gathered": sim.states_programs, "states in turn": sim.turns_programs}
 NUMBERS = ("flops", "bandwidth", "latency")
 LEGEND = ("All layers of one sequence, forward and backward: bytes that the busiest rank sends, mean over largest work, seconds if "
-          "messages are hidden behind the computation and if not, and the bytes of one layer's tokens, messages under way and "
-          "gradients. The ring can hide its messages from this many tokens per rank on:")
+          "messages are hidden behind the computation and if they are unhidden, and the bytes that a rank needs for one layer's "
+          "tokens, messages under way and gradients. The ring can hide its messages from this many tokens per rank on:")
 
 
 def machine_of(given: argparse.Namespace) -> sim.Machine:
@@ -141,13 +141,13 @@ def run(given: argparse.Namespace, shapes: Mapping[str, Shape], in_units: Callab
     if given.measure and world("--measure").Get_rank():
         return 0
     lines = lines_of(shapes, given.length, given.ranks, itemsize, machine)
-    rows = [[line["model"], line["scheme"] + (" (best)" if line.get("best") else ""), in_units(line["sends"]), f"{line['messages']:,}",
-             f"{line['balance']:.2f}", f"{line['seconds']:.3g}", f"{line['no_overlap']:.3g}", in_units(line["memory"])]
-            for line in lines]
-    table(HEADER, rows,
-          title=f"{given.length:,} tokens over {given.ranks} ranks in {given.dtype}: {machine.flops:.3g} FLOP/s, "
-                f"{machine.bandwidth:.3g} bytes/s, {machine.latency:.3g} s per message")
-    print()
+    paragraph(f"{given.length:,} tokens over {given.ranks} ranks in {given.dtype}: {machine.flops:.3g} FLOP/s, "
+              f"{machine.bandwidth:.3g} bytes/s, {machine.latency:.3g} s per message")
+    for model in dict.fromkeys(line["model"] for line in lines):
+        table(HEADER, [[line["scheme"] + (" (best)" if line.get("best") else ""), in_units(line["sends"]), f"{line['messages']:,}",
+                        f"{line['balance']:.2f}", f"{line['seconds']:.3g}", f"{line['no_overlap']:.3g}", in_units(line["memory"])]
+                       for line in lines if line["model"] == model], title=model)
+        print()
     here = given.length // given.ranks
     hidden = [f"{line['model']}, {line['scheme']} {line['hidden_from']:,} (here {here:,})" for line in lines if line["hidden_from"]]
     paragraph(f"{LEGEND} {'; '.join(hidden)}.")

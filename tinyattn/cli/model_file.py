@@ -17,7 +17,8 @@ T = TypeVar("T")
 def opened(path: str) -> Saved:
     """Returns the model in a file; ValueError for a file that does not exist or is not a model."""
     if not os.path.exists(path):
-        raise ValueError(f"{path}: does not exist; make it with tinyattn train --out {path}")
+        made = "" if path.endswith((".gguf", ".safetensors")) else f"; tinyattn train --out {path} makes a model in this file"
+        raise ValueError(f"{path}: does not exist{made}")
     if not os.path.isfile(path):  # opening a FIFO would wait for a writer
         raise ValueError(f"{path}: not a model file: it is {'a folder' if os.path.isdir(path) else 'not a regular file'}")
     return read(path, lambda: load_model(path))

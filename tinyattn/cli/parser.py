@@ -41,10 +41,12 @@ def parsed(arguments: Sequence[str], commands: Mapping[str, str]) -> argparse.Na
         command = places.add_parser(name, help=says, description=says)
         if name == first:
             importlib.import_module(f"tinyattn.cli.{name}").options(command)
-    given = parser.parse_args([*([] if first is None else [first]), *arguments[first is not None :]])
+    given, unknown = parser.parse_known_args([*([] if first is None else [first]), *arguments[first is not None :]])
+    if unknown:  # argparse would name the help of all commands
+        (places.choices[first] if first else parser).error(f"unknown arguments: {' '.join(unknown)}")
     for name, value in vars(given).items():
         if value == "" and name != "prompt":  # an empty prompt is refused by its command
-            places.choices[given.command].error(f"{name}: expected a name, got an empty one")
+            places.choices[given.command].error(f"{name}: expected at least one character, got none")
     if given.command is None and not given.version:
         parser.print_help()
     return given

@@ -56,8 +56,14 @@ def run(given: argparse.Namespace) -> int:
 
 
 def changed_by(model: Model, given: argparse.Namespace, length: int) -> tuple[Model, Callable[[], Cache] | None]:
-    """Returns the model with what the options change, and its cache."""
+    """Returns the model with what the options change, and its cache; ValueError for a change of attention in a model without it."""
     changed = model
+    for option in ("window", "positions", "cache"):
+        if getattr(given, option) is not None:
+            try:
+                model.attention(0)
+            except ValueError as error:
+                raise ValueError(f"--{option}: {str(error).removeprefix('layer: ')}") from None
     if given.positions is not None:
         changed = extended(changed, *kind_of(given.positions))
     if given.window is not None:

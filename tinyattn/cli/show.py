@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import inspect
 import textwrap
+from collections.abc import Callable
+from typing import Any
 
 from tinyattn.catalog import find
 from tinyattn.catalog.graph import neighbours
@@ -17,24 +19,44 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", help="a mechanism, by any of its names")
 
 
+def parts(function: Callable[..., Any]) -> list[Callable[..., Any]]:
+    """Returns a function and the functions of its file that it calls, also those that these call.
+
+    >>> from tinyattn.definitions import lsh_attention
+    >>> [part.__name__ for part in parts(inspect.unwrap(lsh_attention))]
+    ['lsh_attention', 'one_hash', 'rows_at', 'with_chunk_before']
+    """
+    file, found, codes = inspect.getmodule(function), [function], [function.__code__]
+    while codes:
+        code = codes.pop(0)
+        codes += [constant for constant in code.co_consts if inspect.iscode(constant)]
+        for name in code.co_names:
+            called = inspect.unwrap(getattr(file, name, len))
+            if inspect.isfunction(called) and inspect.getmodule(called) is file and called not in found:
+                found.append(called)
+                codes.append(called.__code__)
+    return found
+
+
 def run(given: argparse.Namespace) -> int:
     """Prints a mechanism's definition and its row of the catalog."""
     row = find(given.name)
     paragraph(f"{row.name}: {row.says}")
     print()
     source = inspect.unwrap(row.definition)
-    facts = {"kind": [row.kind], "cost": [row.cost], "cache": [row.cache_formula],
+    facts = {"kind": [row.kind], "time": [f"grows with {row.cost}"],
+             "cache": [f"{row.cache_formula}{' (bytes)' if row.cache_bytes else ''}"],
              "signature": [getattr(row.definition, "signature", "")], "file": [inspect.getsourcefile(source)],
              "kernel": [f"tinyattn.kernels.{row.kernel}"] if row.kernel else [], "paper": row.papers,
              "also": [", ".join(row.aliases)] if row.aliases else [], "form": row.forms, "input": row.inputs}
     for name, values in facts.items():
         for value in values:
-            print(f"{name:<11}{value}")
+            paragraph(f"{name:<11}{value}", hanging=" " * 11)
     if row.pattern is not None:
         print(f"\nwhich query sees which key, of 16 tokens: {row.pattern}\n")
         print(textwrap.indent(picture.text(row.pattern.dense(16, 16).reshape(-1, 16, 16)[0]), "    "))
     print("\ndefinition\n")
-    print(textwrap.indent(inspect.getsource(source).rstrip(), "    "))
+    print(textwrap.indent("\n\n\n".join(inspect.getsource(part).rstrip() for part in parts(source)), "    "))
     print("\nlaws\n")
     for law in row.laws:
         paragraph(f"{law.name}: {law.says}", indent="    ", hanging="    ")

@@ -6,8 +6,10 @@ import argparse
 import os
 import subprocess
 import sys
+from collections.abc import Collection
 from functools import partial
 
+from tinyattn.catalog import ROWS
 from tinyattn.cli.ends import INTERRUPTED
 from tinyattn.cli.names import canonical, each
 from tinyattn.cli.outputs import check_outputs, check_picture, write_json
@@ -36,6 +38,17 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--plot", metavar="FILE", help="kernels, mechanisms: draw what was measured (png, svg, pdf)")
 
 
+def row_named(name: str, known: Collection[str]) -> str:
+    """Returns the row of a table that is meant, by its own name or by any name of its mechanism.
+
+    >>> row_named("GQA", ("attention", "grouped_query_attention"))
+    'grouped_query_attention'
+    """
+    aliases = {alias: row.name for row in ROWS for alias in row.aliases if row.name in known}
+    meant = canonical(name, [*known, *aliases], "mechanism")
+    return aliases.get(meant, meant)
+
+
 def run(given: argparse.Namespace) -> int:
     """Measures and prints; where variables slow NumPy down, a child process without them does it."""
     slowing = [name for name in SLOWING if name in os.environ]
@@ -53,7 +66,7 @@ def run(given: argparse.Namespace) -> int:
     rounds = chosen.rounds if given.rounds is None else given.rounds
     measured = partial(chosen.rows, rounds)
     if given.only is not None:
-        measured = partial(measured, each(given.only, lambda name: canonical(name, chosen.names, "mechanism"), "--only"))
+        measured = partial(measured, each(given.only, partial(row_named, known=chosen.names), "--only"))
     by_row = given.json is not None and chosen.key and can_be_replaced(given.json)
     try:
         lines = kept(measured(), given.json, chosen.key) if by_row else list(measured())

@@ -14,7 +14,7 @@ from tinyattn.cli import memory, threads
 from tinyattn.cli.model_file import opened
 from tinyattn.cli.outputs import check_outputs
 from tinyattn.cli.ranks import prepared, world
-from tinyattn.cli.terminal import positive, seed
+from tinyattn.cli.terminal import paragraph, positive, seed
 from tinyattn.cli.training import Training
 from tinyattn.models import Decoder, DecoderConfig, Saved, Step, checkpoint, evaluate, train
 from tinyattn.models import text as texts
@@ -105,7 +105,7 @@ def finish(given: argparse.Namespace, last: Step[Decoder], config: DecoderConfig
     """Saves the model, and prints how good it is."""
     checkpoint.save(given.out, last.model, config, mechanism=name, state=last.state)
     bits = evaluate.bits_per_byte(last.model, *texts.windows(held, context=config.context, limit=32))
-    print(f"{given.out}: {config.parameters:,} parameters, {last.state.steps} steps, {bits:.3f} bits per byte on held-out text")
+    paragraph(f"{given.out}: {config.parameters:,} parameters, {last.state.steps} steps, {bits:.3f} bits per byte on held-out text")
 
 
 def fresh(row: Row, given: argparse.Namespace) -> Saved:

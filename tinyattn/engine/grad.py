@@ -127,11 +127,11 @@ def value_and_grad(f: Callable[Concatenate[X, P], R], *, has_aux: bool = False) 
         loss, aux = trace.out if has_aux else (trace.out, None)
         if isinstance(loss, (Tensor, np.ndarray, np.generic)):
             if loss.shape != ():
-                raise ValueError(f"f must return a scalar to have a gradient, got shape {loss.shape}; use vjp for the rest")
+                raise ValueError(f"f must return a scalar to have a gradient, got shape {loss.shape}; vjp takes results of any shape")
             if not floating(loss.dtype):
                 raise TypeError(f"f must return a floating scalar, got {loss.dtype}")
         elif isinstance(loss, bool) or not isinstance(loss, (int, float)):
-            raise ValueError(f"f must return a scalar to have a gradient, got {described(loss)}; use vjp for the rest")
+            raise ValueError(f"f must return a scalar to have a gradient, got {described(loss)}; vjp takes other results")
         value = trace.leave((loss, aux) if has_aux else loss)
         pairs = [(loss, np.ones((), loss.dtype))] if isinstance(loss, Tensor) else []
         return value, trace.pull(pairs, keep=False)

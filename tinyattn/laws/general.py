@@ -25,17 +25,18 @@ def agrees(name: str, other: Mechanism, *, draw: Draw | None = None, says: str |
                plain, lambda f, p: plain(other, p), to=to, kind=kind)
 
 
-def gradients_agree(name: str, other: Mechanism, *, draw: Draw | None = None) -> Law:
+def gradients_agree(name: str, other: Mechanism, *, draw: Draw | None = None, says: str | None = None) -> Law:
     """Returns the law that a mechanism has the gradients of another form."""
-    return Law(f"gradients_equal_{name}", f"Its gradients are those of {name.replace('_', ' ')}.", SLOPES if draw is None else draw,
-               gradients, lambda f, p: gradients(other, p), pool=anywhere)
+    return Law(f"gradients_equal_{name}", says or f"Its gradients are those of {name.replace('_', ' ')}.",
+               SLOPES if draw is None else draw, gradients, lambda f, p: gradients(other, p), pool=anywhere)
 
 
 def form_agrees(name: str, other: Mechanism, draw: Draw, says: str | None = None, *, slopes: Draw | None = None,
                 to: str | None = None) -> tuple[Law, Law]:
     """Returns the laws that another form gives the same outputs and the same gradients, those on `slopes` or four tokens."""
     return (agrees(name, other, draw=draw, says=says, to=to),
-            gradients_agree(name, other, draw=on(draw, four_tokens) if slopes is None else slopes))
+            gradients_agree(name, other, draw=on(draw, four_tokens) if slopes is None else slopes,
+                            says=f"The law equals_{name} holds for the gradients too."))
 
 
 def definition_first(definition: Mechanism, draw: Draw, laws: tuple[Law, ...]) -> tuple[Law, ...]:

@@ -86,7 +86,8 @@ BIASED = with_options(sloped(*without(["sinks", "bias"])), bias=normal(Problem.f
 LAWS = (
     Law("d_k_is_the_sum_over_its_group", "The gradient of shared keys and values is the sum over the heads that share them.",
         softmax(*ALL, fit=shared_heads), of_keys_and_values, group_sums, pool=anywhere),
-    Law("queries_and_keys_share_a_slope", "For every kv head, q . d_q equals k . d_k.", SLOPES, q_times_its_gradient,
+    Law("queries_and_keys_share_a_slope",
+        "For every kv head, q . d_q summed over its queries equals k . d_k summed over its keys.", SLOPES, q_times_its_gradient,
         k_times_its_gradient, pool=anywhere),
     Law("the_values_slope_is_the_output", "The sum of v . d_v equals the sum of out . d_out.", SLOPES, v_times_its_gradient,
         out_times_its_gradient, pool=anywhere),

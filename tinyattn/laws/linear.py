@@ -134,10 +134,13 @@ def form_laws(name: str, draw: Draw, stated: Callable[[Problem], Problem] = with
     `stated` gives a problem an initial state, and asks for the last one.
     """
     others = {form: f for form, f in forms(name).items() if f is not getattr(definitions, name)}
-    ruled = tuple(law for form, f in others.items() for law in form_agrees(f"{name}_{form}", f, draw, slopes=draw))
-    states = tuple(agrees(f"{name}_{form}_with_its_state", partial(f, return_state=True), draw=but(draw, stated))
+    ruled = tuple(law for form, f in others.items()
+                  for law in form_agrees(f"{name}_{form}", f, draw, f"Its {form} form gives the same.", slopes=draw))
+    states = tuple(agrees(f"{name}_{form}_with_its_state", partial(f, return_state=True), draw=but(draw, stated),
+                          says=f"From the same initial state, its {form} form gives the same output and the same last state.")
                    for form, f in others.items())
-    return (*ruled, *states, agrees(f"{name}_chunked_by_three", partial(forms(name)["chunked"], chunk=3), draw=draw))
+    return (*ruled, *states, agrees(f"{name}_chunked_by_three", partial(forms(name)["chunked"], chunk=3), draw=draw,
+                                    says="Its chunked form gives the same with chunks of three tokens."))
 
 
 def strong_decay(name: str, draw: Draw) -> Law:

@@ -40,7 +40,8 @@ def masked_by_bias(p: Problem) -> Problem:
 
 LAWS = (
     unchanged("scores_are_scale_cap_bias_in_that_order",
-              "Scores are scaled, then capped, then the bias is added: computed so and given as a bias, they give the same.",
+              "Scores are scaled, then capped, then the bias is added: computed by hand in this order, and given as a bias, they "
+              "give the same.",
               softmax(*ALL), scores_as_bias),
     unchanged("default_scale_is_the_root_of_head_dim", "Without a scale, head_dim ** -0.5 is used.",
               softmax(*without(["scale"]), fit=at_least(head_dim=2, kv_len=2)), lambda p: p.but(scale=p.q.shape[-1] ** -0.5)),

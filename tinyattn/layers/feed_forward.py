@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy import ndarray
 
-from tinyattn.layers.fused import swiglu
+from tinyattn.layers.fused import feed_forward, swiglu
 from tinyattn.layers.linear import normal, project, projections
 from tinyattn.ops.checks import whole
 from tinyattn.ops.signature import floating
@@ -52,4 +52,5 @@ class SwiGLU:
 
     def _computed(self, x: Array) -> Array:
         """Returns the output, computed in the dtype of the tokens."""
-        return project(swiglu(*projections(x, self.gate, self.up)), self.down)
+        made = feed_forward(x, self.gate, self.up, self.down)
+        return project(swiglu(*projections(x, self.gate, self.up)), self.down) if made is None else made

@@ -68,3 +68,16 @@ def products(x: Array, *weights: Array) -> tuple[Array, ...] | None:
     project, fits = step("product", "project"), step("product", "fits")
     made: tuple[Array, ...] | None = project(x, *weights) if project is not None and fits(x, *weights) else None
     return made
+
+
+def feed_forward(x: Array, gate: Array, up: Array, down: Array) -> Array | None:
+    """Returns swiglu(x gate, x up) down by one kernel; None where it does not take the matrices or they are small.
+
+    >>> feed_forward(np.ones((2, 3)), np.ones((3, 4)), np.ones((3, 4)), np.ones((4, 3))) is None
+    True
+    """
+    if getattr(x, "size", 0) < LEAST or x.dtype not in WIDE or any(w.ndim != 2 or w.dtype != x.dtype for w in (gate, up, down)):
+        return None
+    found, fits = step("feed_forward", "feed_forward"), step("feed_forward", "fits")
+    made: Array | None = found(x, gate, up, down) if found is not None and fits(x, gate, up, down) else None
+    return made

@@ -159,7 +159,8 @@ def check_index(q_index: Any, k_index: Any, q: Array, k: Array) -> tuple[Array, 
     q_index, k_index = floating("q_index", q_index), floating("k_index", k_index)
     lead = q.shape[:-3]
     if q_index.ndim != q.ndim or (q_index.shape[:-3], q_index.shape[-2]) != (lead, q.shape[-2]) or not q_index.shape[-3]:
-        raise ValueError(f"q_index: expected {(*lead, 'index heads', q.shape[-2], 'c')} for q {q.shape}, got shape {q_index.shape}")
+        raise ValueError(f"q_index: expected shape ({', '.join(map(str, (*lead, 'index heads', q.shape[-2], 'c')))}) for q {q.shape}, "
+                         f"got shape {q_index.shape}")
     if k_index.shape != (wanted := (*lead, k.shape[-2], q_index.shape[-1])):
         raise ValueError(f"k_index: expected shape {wanted} for k {k.shape} and q_index {q_index.shape}, got shape {k_index.shape}")
     if k_index.dtype != q_index.dtype:

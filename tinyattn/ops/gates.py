@@ -46,7 +46,9 @@ def check_log_share(name: str, logs: Any, shape: tuple[int, ...], dtype: Any) ->
     if not (checked <= 0).all():
         if np.any(np.isnan(checked)):
             raise ValueError(f"{name}: expected numbers of at most 0, got NaN")
-        raise ValueError(f"{name}: expected numbers of at most 0, as {'a decay' if name == 'log_decay' else 'a gate'} is at most 1")
+        what = "decay" if name == "log_decay" else "gate"
+        raise ValueError(f"{name}: expected numbers of at most 0, the logs of {what}s of at most 1, "
+                         f"got up to {np.max(checked).item()}")
     return checked
 
 

@@ -65,7 +65,8 @@ def check_ridge(ridge: Any, k: Array) -> Array:
     """Returns the ridge (kv_heads, d) as diagonal matrices (kv_heads, d, d); ValueError unless every number is finite and above 0."""
     checked = of_shape("ridge", ridge, (k.shape[-3], k.shape[-1])).astype(k.dtype)
     if not np.all(np.isfinite(checked) & (checked > 0)):
-        raise ValueError("ridge: expected finite numbers above 0, as the regression may have no solution without it")
+        raise ValueError(f"ridge: expected finite numbers above 0, without which the regression may have no solution, "
+                         f"got {np.min(checked).item()} to {np.max(checked).item()}")
     return checked[..., None] * np.eye(k.shape[-1], dtype=k.dtype)
 
 

@@ -51,6 +51,7 @@ def merge(a: Partial, b: Partial) -> Partial:
 def check_partial(name: str, pair: Any) -> Partial:
     """Returns a pair (out, lse) of floating arrays; raises TypeError for anything else."""
     if not isinstance(pair, (tuple, list)) or len(pair) != 2:
-        raise TypeError(f"{name}: expected a pair (out, lse), got {type(pair).__name__}")
+        count = f" of {len(pair)}" if isinstance(pair, (tuple, list)) else ""
+        raise TypeError(f"{name}: expected a pair (out, lse), got {type(pair).__name__}{count}")
     out, lse = (floating(f"{name} ({part})", array) for part, array in zip(("out", "lse"), pair, strict=True))
     return out, lse

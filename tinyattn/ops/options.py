@@ -77,6 +77,9 @@ def check_mask(mask: Array | Pattern | None, full: tuple[int, ...]) -> Array | P
     """Returns the mask: None, a Pattern, or a boolean array that broadcasts to the full shape."""
     if mask is None or isinstance(mask, Pattern):
         return mask
+    if callable(mask):
+        raise TypeError("mask: expected a boolean array (True attends) or a Pattern, got a function; calling it makes a Pattern, "
+                        "as in causal()")
     mask = booleans("mask", mask, "a boolean array (True attends) or a Pattern")
     check_broadcast("mask", mask.shape, full)
     return mask

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,9 @@ from tinyattn.ops.checks import check_broadcast
 from tinyattn.ops.signature import floating
 from tinyattn.ops.types import Array
 
-KEEPS = "a Python number keeps the dtype, a NumPy float64 does not"
+# What to write instead, by words of NumPy's message.
+HINTS = {"truth value": "; np.where chooses for each element",
+         "converted to Python scalars": "; NumPy's functions work on arrays, those of math do not"}
 TAKES = "a function rule(s, i, j, *parameters)"
 
 
@@ -42,8 +45,9 @@ class ScoreRule:
     positions: tuple[Array, Array] | None
 
     def __init__(self, function: Callable[..., Array], *parameters: Array) -> None:
-        if not callable(function):
-            raise TypeError(f"score: expected {TAKES}, got {type(function).__name__}")
+        if not callable(function) or isinstance(function, type):
+            came = f"the class {function.__name__}" if isinstance(function, type) else type(function).__name__
+            raise TypeError(f"score: expected {TAKES}, got {came}")
         # One number of an array of shape () is a NumPy scalar as soon as anything is added to it.
         arrays = [np.asarray(x) if isinstance(x, np.floating) else x for x in parameters]
         given = tuple(owned(floating(f"score parameter {n}", x)) for n, x in enumerate(arrays, 1))
@@ -100,20 +104,45 @@ def result_of(rule: ScoreRule, inputs: list[Array]) -> Array:
     scores = inputs[0]
     try:
         out = rule.function(*map(read_only, inputs))
-    except ValueError as error:
-        if "read-only" in str(error):
-            raise TypeError(f"score: the rule writes into an array that it is given ({error}); it must return a new one") from None
-        raise
+    except (TypeError, ValueError) as error:
+        raise failure(error, f"arrays of shape {scores.shape}") from error
     out = floating("score: what the rule returns", out)
     if out.shape != scores.shape:
         raise ValueError(f"score: expected the rule to return the shape of s, {scores.shape}, got shape {out.shape}")
     if out.dtype != scores.dtype:
-        raise TypeError(f"score: expected the rule to return the dtype of s, {scores.dtype}, got {out.dtype}; {KEEPS}")
+        raise other_dtype(scores.dtype, out.dtype)
     return out
+
+
+def other_dtype(wanted: Any, got: Any) -> TypeError:
+    """Returns the error of a rule that returns another dtype."""
+    hint = "; a Python number keeps the dtype, a NumPy float64 does not" if got == np.float64 else ""
+    return TypeError(f"score: expected the rule to return the dtype of s, {wanted}, got {got}{hint}")
+
+
+def failure(error: TypeError | ValueError, given: str) -> TypeError | ValueError:
+    """Returns the error of a rule that fails on what it is given: it says whose the error is, which a message of NumPy's does not.
+
+    >>> failure(ValueError("no fit"), "arrays of shape (2, 3)")
+    ValueError('score: the rule raised ValueError: no fit; it gets s, i, j and its parameters as arrays of shape (2, 3)')
+    """
+    text, kind = str(error).strip(), type(error).__name__
+    if text.startswith("score"):
+        return error
+    if "read-only" in text:
+        return TypeError(f"score: the rule writes into an array that it is given ({text}); it must return a new one")
+    hint = next((hint for words, hint in HINTS.items() if words in text), "")
+    said = f"score: the rule raised {kind}: {text}; it gets s, i, j and its parameters as {given}{hint}"
+    return TypeError(said) if isinstance(error, TypeError) else ValueError(said)
 
 
 def check_count(function: Callable[..., Any], count: int) -> None:
     """Raises TypeError unless a function takes s, i, j and `count` parameters."""
+    if type(function) is FunctionType and not function.__dict__ and not function.__code__.co_kwonlyargcount:
+        # Of a plain function the numbers tell; asking for its signature takes as long as tracing a rule.
+        most = function.__code__.co_argcount
+        if most - len(function.__defaults__ or ()) <= 3 + count <= most:
+            return
     try:
         signature = inspect.signature(function)
     except ValueError:  # a function written in C that does not tell its arguments

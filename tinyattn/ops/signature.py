@@ -58,13 +58,13 @@ def shapes(signature: str, *, per_token: Mapping[str, str] = MappingProxyType({}
     '(i,d),(j,d)->(i,j)'
     """
     cores = [tuple(core.split(",")) for core in signature.split("->")[0].strip("()").split("),(")]
-    outs = signature.split("->")[1]
 
     def declare(mechanism: F) -> F:
         code, called = mechanism.__code__, mechanism_name(mechanism)
         names, by_place = code.co_varnames[: len(cores)], min(len(cores), code.co_argcount)
         options_of = by_name(mechanism)
         known = options_of.keys() - set(names)
+        required = {name for name in known if inspect.signature(mechanism).parameters[name].default is inspect.Parameter.empty}
         plain = {name: CHECKS[kind] for name, kind in options_of.items() if kind in CHECKS}
         # Shapes and dtypes of the last call that fitted: a decoding step often has the same, and comparing takes a fifth of checking.
         fitting: list[tuple[tuple[int, ...], Any]] = []
@@ -74,7 +74,7 @@ def shapes(signature: str, *, per_token: Mapping[str, str] = MappingProxyType({}
                      for name, core in zip(names, cores, strict=True)]
             given = ", ".join(f"{name} (..., {head}{', '.join(core)})"
                               for name, head, core in zip(names, heads, cores, strict=True))
-            return f"{called} takes {given} and gives {outs}"
+            return f"{called} takes {given}"
 
         @wraps(mechanism)
         def checked(*arrays: Any, **options: Any) -> Any:
@@ -88,6 +88,9 @@ def shapes(signature: str, *, per_token: Mapping[str, str] = MappingProxyType({}
                 arrays += tuple(options.pop(name) for name in names[len(arrays):])
             if not options.keys() <= known:
                 refuse_unknown(called, options, known, names)
+            if not required <= options.keys():
+                missing = sorted(required - options.keys())
+                raise TypeError(f"{', '.join(missing)}: missing; {called} takes {'it' if len(missing) == 1 else 'them'} by name")
             for name, check in plain.items():
                 if name in options:
                     check(name, options[name])
@@ -106,7 +109,7 @@ def shapes(signature: str, *, per_token: Mapping[str, str] = MappingProxyType({}
                 given = [np.expand_dims(array, -3) if name in shared and array.ndim > 1 else array
                          for name, array in zip(names, given, strict=True)]
             if not fits:
-                check_axes(names, given, cores, shown)
+                check_axes(names, given, cores, [shape for shape, _ in kinds], shown)
                 fitting = kinds
             stored = given[0].dtype
             half = is_half(stored)
@@ -194,7 +197,8 @@ def mapped(name: str, function: Callable[[Array], Array], x: Array) -> Array:
     """Returns function(x) for x (..., length, width); the result must have as many rows, in the same dtype."""
     out = floating(f"{name}(x)", function(x))
     if out.shape[:-1] != x.shape[:-1] or out.ndim != x.ndim:
-        raise ValueError(f"{name}(x): expected a result of shape {(*x.shape[:-1], '...')} for x {x.shape}, got shape {out.shape}")
+        raise ValueError(f"{name}(x): expected a result of shape ({', '.join(map(str, x.shape[:-1]))}, ...) for x {x.shape}, "
+                         f"got shape {out.shape}")
     if out.dtype != x.dtype:
         raise TypeError(f"{name}(x): expected a result of dtype {x.dtype} as x, got {out.dtype}")
     return out
@@ -208,38 +212,38 @@ def check_dtypes(names: Sequence[str], arrays: Sequence[Array]) -> None:
 
 
 def check_axes(names: Sequence[str], arrays: Sequence[Array], cores: Sequence[tuple[str, ...]],
-               shown: Callable[[], str]) -> None:
-    """Raises ValueError unless the leading axes, the heads and the core axes agree."""
-    first = arrays[0]
+               given: Sequence[tuple[int, ...]], shown: Callable[[], str]) -> None:
+    """Raises ValueError unless the leading axes, the heads and the core axes agree; it names the shapes as the caller gave them."""
+    first, as_given = arrays[0], dict(zip(names, given, strict=True))
     sizes: dict[str, tuple[int, str]] = {}
     for name, array, core in zip(names, arrays, cores, strict=True):
         shape = array.shape
         rank = len(core) + 1
         if len(shape) < rank:
-            raise ValueError(f"{name}: expected at least {rank} axes, got shape {shape}; {shown()}")
+            raise ValueError(f"{name}: expected at least {rank} axes, got shape {as_given[name]}; {shown()}")
         if shape[:-rank] != first.shape[: -len(cores[0]) - 1]:
-            raise ValueError(f"{name}: expected the leading axes of {names[0]} {first.shape}, got shape {shape}; {shown()}")
+            raise ValueError(f"{name}: expected the leading axes of {names[0]} {given[0]}, got shape {as_given[name]}; {shown()}")
         for axis, size in zip(core, shape[-len(core):], strict=True):
             if axis not in sizes:
                 sizes[axis] = (size, name)
             elif sizes[axis][0] != size:
                 known, other = sizes[axis]
-                raise ValueError(f"{name}: expected {axis} = {known} as in {other} "
-                                 f"{arrays[list(names).index(other)].shape}, got shape {shape}; {shown()}")
+                raise ValueError(f"{name}: expected {axis} = {known} as in {other} {as_given[other]}, "
+                                 f"got shape {as_given[name]}; {shown()}")
     if "d" in sizes and sizes["d"][0] == 0:
-        raise ValueError(f"{names[0]}: head_dim 0 has no scores, got shape {first.shape}; {shown()}")
+        raise ValueError(f"{names[0]}: head_dim 0 has no scores, got shape {given[0]}; {shown()}")
     heads = first.shape[-len(cores[0]) - 1]
     key = ""
     for name, array, core in zip(names[1:], arrays[1:], cores[1:], strict=True):
         kv_heads = array.shape[-len(core) - 1]
         if core[0] == cores[0][0]:
             if kv_heads != heads:
-                raise ValueError(f"{name}: expected the heads of {names[0]} {first.shape}, got shape {array.shape}; {shown()}")
+                raise ValueError(f"{name}: expected the heads of {names[0]} {given[0]}, got shape {as_given[name]}; {shown()}")
             continue
         key = key or name
         keys = arrays[list(names).index(key)]
         if kv_heads != keys.shape[-len(core) - 1]:
-            raise ValueError(f"{name}: expected the kv_heads of {key} {keys.shape}, got shape {array.shape}; {shown()}")
+            raise ValueError(f"{name}: expected the kv_heads of {key} {as_given[key]}, got shape {as_given[name]}; {shown()}")
         if heads % kv_heads if heads and kv_heads else heads != kv_heads:
-            raise ValueError(f"{name}: expected kv_heads dividing the {heads} heads of {names[0]} {first.shape}, "
-                             f"got {kv_heads} in shape {array.shape}; {shown()}")
+            raise ValueError(f"{name}: expected kv_heads dividing the {heads} heads of {names[0]} {given[0]}, "
+                             f"got {kv_heads} in shape {as_given[name]}; {shown()}")

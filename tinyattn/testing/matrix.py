@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
@@ -52,14 +53,14 @@ def kills(museum: Iterable[Twin] = MUSEUM, *, seed: int = 0, examples: int = EXA
     return matrix
 
 
-def render(matrix: Mapping[str, Mapping[str, bool]], museum: Iterable[Twin] = MUSEUM) -> str:
-    """Returns the matrix as text, with one table per row of the catalog: laws down, twins across.
+def render(matrix: Mapping[str, Mapping[str, bool]], museum: Iterable[Twin] = MUSEUM, *, room: int = 80) -> str:
+    """Returns the matrix as text: laws down and twins across, in tables of lines of at most `room` characters.
 
     ● a law about the twin's fault detects it, ○ another law detects it, · the law does not, ! a law about its fault does not.
 
     >>> matrix = {"windows_of_the_text": {law.name: False for law in find("locally grouped attention").laws}}
     >>> print(render(matrix).splitlines()[0])
-    locally_grouped_attention: 12 laws, 1 twins
+    locally_grouped_attention: 12 laws, wrong versions: 1
     """
     own = {twin.name: twin.killed_by for twin in museum}
     sign = {(True, True): "●", (False, True): "○", (False, False): "·", (True, False): "!"}
@@ -70,11 +71,15 @@ def render(matrix: Mapping[str, Mapping[str, bool]], museum: Iterable[Twin] = MU
         if not twins:
             continue
         width = max(len(law.name) for law in row.laws)
-        lines = [f"{row.name}: {len(row.laws)} laws, {len(twins)} twins"]
-        lines += [f"{n:>3}  {twin.name}: {twin.says}" for n, twin in enumerate(twins, 1)]
-        lines += ["", " " * width + "".join(f"{n:>3}" for n in range(1, len(twins) + 1))]
-        for law in row.laws:
-            cells = (sign[law.name in own[twin.name], matrix[twin.name][law.name]] for twin in twins)
-            lines.append(f"{law.name:<{width}}" + "".join(f"{cell:>3}" for cell in cells))
+        lines = [f"{row.name}: {len(row.laws)} laws, wrong versions: {len(twins)}"]
+        lines += [textwrap.fill(f"{n:>3}  {twin.name}: {twin.says}", room, subsequent_indent=" " * 5, break_long_words=False,
+                                break_on_hyphens=False) for n, twin in enumerate(twins, 1)]
+        across = max((room - width) // 4, 1)
+        for start in range(0, len(twins), across):
+            shown = twins[start : start + across]
+            lines += ["", " " * width + "".join(f"{n:>4}" for n in range(start + 1, start + len(shown) + 1))]
+            for law in row.laws:
+                cells = (sign[law.name in own[twin.name], matrix[twin.name][law.name]] for twin in shown)
+                lines.append(f"{law.name:<{width}}" + "".join(f"{cell:>4}" for cell in cells))
         parts.append("\n".join(lines))
     return "\n\n".join(parts)

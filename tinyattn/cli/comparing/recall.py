@@ -21,7 +21,7 @@ from tinyattn.cli.comparing.tasks import PAIRS, tasks
 from tinyattn.cli.ends import say
 from tinyattn.cli.names import canonical, each
 from tinyattn.cli.outputs import Line, replaceable, write_json
-from tinyattn.cli.terminal import progress
+from tinyattn.cli.terminal import paragraph, progress
 from tinyattn.layers.inputs import Input, Parameter, between
 from tinyattn.ops.activation import sigmoid
 
@@ -177,8 +177,10 @@ def print_recall(report: Mapping[str, Any]) -> None:
         lines.setdefault(line["mechanism"], [line["mechanism"]]).append(shown)
     legend = {name: f"{task.says}; a guess, {task.guess}, is right with {task.chance:.3f}" for name, task in known.items()}
     print_table("mechanism", legend, [*lines.values(), ["(chance)", *(f"{task.chance:.2f}  " for task in known.values())]])
-    print(f"\nThe mean share of right answers over {len(settings['seeds'])} seeds. + solved: at least {SOLVED} with every seed.\n"
-          f"- failed: at most {ABOVE} above chance with every seed. ~ between: neither.\n? not every seed is trained yet.")
+    print()
+    seeds = len(settings["seeds"])
+    paragraph(f"The mean share of right answers over {seeds} seed{'s' * (seeds > 1)}. + solved: at least {SOLVED} with every seed. "
+              f"- failed: at most {ABOVE} above chance with every seed. ~ between: neither. ? not every seed is trained yet.")
 
 
 def verdict(found: Sequence[float], chance: float, seeds: int) -> str:

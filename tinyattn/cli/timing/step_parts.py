@@ -10,6 +10,7 @@ import numpy as np
 from tinyattn import fastest
 from tinyattn.engine.grad import grad, vjp
 from tinyattn.layers import fused
+from tinyattn.layers.feed_forward import SwiGLU
 from tinyattn.layers.linear import projections
 from tinyattn.models.config import DecoderConfig
 from tinyattn.models.decoder import Decoder
@@ -23,7 +24,7 @@ class Shapes(NamedTuple):
     attention: tuple[int, list[tuple[int, ...]]]
     products: list[tuple[int, list[tuple[int, ...]]]]
     norms: tuple[int, list[tuple[int, ...]]]
-    gates: tuple[int, list[tuple[int, ...]]]
+    feed_forward: tuple[int, list[tuple[int, ...]]]
     rotary: list[tuple[int, list[tuple[int, ...]]]]
     embedding: tuple[int, ...]
     logits: tuple[int, ...]
@@ -37,11 +38,11 @@ def shapes(config: DecoderConfig, batch: int) -> Shapes:
     """
     layers, width, dim, kv_heads, tokens = config.layers, config.width, config.head_dim, config.kv_heads, (batch, config.context)
     q, k = (batch, config.heads, config.context, dim), (batch, kv_heads, config.context, dim)
-    x, inner = (*tokens, width), (*tokens, config.hidden)
+    x = (*tokens, width)
     products = [(layers, [x, (width, width), (width, kv_heads * dim), (width, kv_heads * dim)]), (layers, [x, (width, width)]),
-                (layers, [x, (width, config.hidden), (width, config.hidden)]), (layers, [inner, (config.hidden, width)]),
                 (1, [x, (width, config.vocab)])]
-    return Shapes((layers, [q, k, k]), products, (2 * layers + 1, [x, (width,)]), (layers, [inner, inner]),
+    feed_forward = layers, [x, (width, config.hidden), (width, config.hidden), (config.hidden, width)]
+    return Shapes((layers, [q, k, k]), products, (2 * layers + 1, [x, (width,)]), feed_forward,
                   [(layers, [q]), (layers, [k])], (config.vocab, width), (*tokens, config.vocab))
 
 
@@ -87,7 +88,7 @@ def parts(config: DecoderConfig, batch: int) -> dict[str, Callable[[], None]]:
         "attention": both_ways(sizes.attention[0], attend, drawn(sizes.attention[1])),
         "products": in_turn([both_ways(times, projections, drawn(arrays)) for times, arrays in sizes.products]),
         "norms": both_ways(sizes.norms[0], fused.rms_norm, drawn(sizes.norms[1])),
-        "SwiGLU": both_ways(sizes.gates[0], fused.swiglu, drawn(sizes.gates[1])),
+        "feed-forward": both_ways(sizes.feed_forward[0], lambda x, *weights: SwiGLU(*weights)(x), drawn(sizes.feed_forward[1])),
         "rotary": in_turn([both_ways(times, lambda x: fused.rotary_from(x, 0), drawn(arrays)) for times, arrays in sizes.rotary]),
         "embedding": both_ways(1, lambda table: fused.embedding(table, tokens), drawn([sizes.embedding])),
         "loss": both_ways(1, lambda logits: fused.cross_entropy(logits, tokens), drawn([sizes.logits])),

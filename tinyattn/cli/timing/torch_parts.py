@@ -33,6 +33,9 @@ def torch_parts(config: DecoderConfig, batch: int) -> dict[str, Callable[[], Non
         grouped = config.heads != config.kv_heads
         return [functional.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=grouped)]
 
+    def feed_forward(x: Any, gate: Any, up: Any, down: Any) -> Any:
+        return [(functional.silu(x @ gate) * (x @ up)) @ down]
+
     def norm(x: Any, weight: Any) -> Any:
         return [x * torch.rsqrt((x * x).mean(-1, keepdim=True) + 1e-6) * weight]
 
@@ -43,7 +46,8 @@ def torch_parts(config: DecoderConfig, batch: int) -> dict[str, Callable[[], Non
     def loss(logits: Any) -> Any:
         return [functional.cross_entropy(logits.reshape(-1, config.vocab), tokens.reshape(-1))]
 
-    matrices = [(times, shape) for times, arrays in sizes.products for shape in arrays[1:] for _ in range(times)]
+    layers = [*sizes.products, sizes.feed_forward]
+    matrices = [(times, shape) for times, arrays in layers for shape in arrays[1:] for _ in range(times)]
     parameters = [torch.nn.Parameter(torch.randn(shape)) for _, shape in matrices]
     parameters += [torch.nn.Parameter(torch.randn(sizes.embedding)), *(torch.nn.Parameter(torch.ones(config.width))
                                                                       for _ in range(sizes.norms[0]))]
@@ -60,7 +64,7 @@ def torch_parts(config: DecoderConfig, batch: int) -> dict[str, Callable[[], Non
         "products": in_turn([both_ways(times, lambda x, *weights: [x @ weight for weight in weights], arrays)
                              for times, arrays in sizes.products]),
         "norms": both_ways(sizes.norms[0], norm, sizes.norms[1]),
-        "SwiGLU": both_ways(sizes.gates[0], lambda gate, up: [functional.silu(gate) * up], sizes.gates[1]),
+        "feed-forward": both_ways(sizes.feed_forward[0], feed_forward, sizes.feed_forward[1]),
         "rotary": in_turn([both_ways(times, rotate, arrays) for times, arrays in sizes.rotary]),
         "embedding": both_ways(1, lambda table: [table[tokens]], [sizes.embedding]),
         "loss": both_ways(1, loss, [sizes.logits]),

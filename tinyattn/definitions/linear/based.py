@@ -15,8 +15,8 @@ def based(q: Array, k: Array, v: Array, *, normalize: bool = True, causal: bool 
           return_state: bool = False) -> Any:
     """Returns linear attention with features whose products are 1 + s + s^2 / 2, the first terms of exp(s).
 
-    Formula: out_i = sum_j w_ij v_j / sum_j w_ij, w_ij = f(q_i) . f(k_j) = 1 + s_ij + s_ij^2 / 2, s_ij = q_i . k_j / sqrt(d), f
-    being `taylor_features`, over j <= i if causal.
+    Formula: out_i = sum_j w_ij v_j / sum_j w_ij, w_ij = f(q_i) . f(k_j) = 1 + s_ij + s_ij^2 / 2, s_ij = q_i . k_j / sqrt(d), over
+    j <= i if causal. The features f are `taylor_features`: f(x) = [1, y, y y^T / sqrt(2)] with y = x d^(-1/4).
 
     Shapes: q (..., heads, i, d), k (..., kv_heads, j, d), v (..., kv_heads, j, e) -> (..., heads, i, e); the state as that of
     `linear_attention_chunked`, with 1 + d + d^2 features.

@@ -6,7 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from tinyattn.definitions.linear.gated_delta_recurrent import gated_delta_rule_recurrent
+from tinyattn.ops.gates import check_gate
+from tinyattn.ops.heads import split_group
+from tinyattn.ops.linear_options import check_state
+from tinyattn.ops.options import check_scale, first_position
 from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array
 
@@ -32,8 +35,16 @@ def delta_rule_recurrent(q: Array, k: Array, v: Array, *, beta: Array, scale: fl
     array([[1.],
            [2.]])
     """
-    return gated_delta_rule_recurrent(q, k, v, beta=beta, log_decay=np.zeros(k.shape[:-1], k.dtype), scale=scale,
-                                      initial_state=initial_state, return_state=return_state)
+    beta, state = check_gate("beta", beta, k.shape[:-1], k.dtype), check_state(initial_state, k, v)
+    first, queries = first_position(q, k), split_group(q * check_scale(scale), k.shape[-3])
+    rows, shape = [], (*q.shape[:-1], v.shape[-1])
+    for t in range(k.shape[-2]):
+        missing = v[..., t, :] - (k[..., t, None, :] @ state)[..., 0, :]
+        state = state + k[..., t, :, None] * (beta[..., t, None] * missing)[..., None, :]
+        if t >= first:
+            rows.append(queries[..., t - first, :] @ state)
+    out = np.stack(rows, axis=-2).reshape(shape) if rows else np.zeros(shape, q.dtype)
+    return (out, state) if return_state else out
 
 
 delta_rule = delta_rule_recurrent

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from tinyattn.definitions.linear.retention_recurrent import retention_recurrent
+import numpy as np
+
 from tinyattn.ops.gates import check_slopes
+from tinyattn.ops.heads import split_group
+from tinyattn.ops.linear_options import check_state
+from tinyattn.ops.options import check_scale, first_position
 from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array
 
@@ -25,14 +29,20 @@ def lightning_attention_recurrent(q: Array, k: Array, v: Array, *, slopes: Array
 
     Paper: Qin et al. 2024, arXiv:2401.04658; MiniMax 2025, arXiv:2501.08313.
 
-    >>> import numpy as np
     >>> k = np.ones((2, 1)); v = np.array([[1.0], [3.0]])
     >>> lightning_attention_recurrent(k, k, v, slopes=np.log(2.0))
     array([[1. ],
            [3.5]])
     """
-    return retention_recurrent(q, k, v, log_decay=-check_slopes(slopes, k.shape[-3:-2], k.dtype), scale=scale,
-                               initial_state=initial_state, return_state=return_state)
+    gamma = np.exp(-check_slopes(slopes, k.shape[-3:-2], k.dtype))[:, None, None]
+    first, state = first_position(q, k), check_state(initial_state, k, v)
+    queries, rows, shape = split_group(q * check_scale(scale), k.shape[-3]), [], (*q.shape[:-1], v.shape[-1])
+    for t in range(k.shape[-2]):
+        state = gamma * state + k[..., t, :, None] * v[..., t, None, :]
+        if t >= first:
+            rows.append(queries[..., t - first, :] @ state)
+    out = np.stack(rows, axis=-2).reshape(shape) if rows else np.zeros(shape, q.dtype)
+    return (out, state) if return_state else out
 
 
 lightning_attention = lightning_attention_recurrent

@@ -14,10 +14,10 @@ from tinyattn.ops.types import Array
 @shapes("(i,d),(j,d),(j,e)->(i,e)", states=("initial_state",))
 def performer(q: Array, k: Array, v: Array, *, projection: Array, normalize: bool = True, causal: bool = False,
               initial_state: Any = None, return_state: bool = False) -> Any:
-    """Returns linear attention with FAVOR+ features, whose products are on average exp(q . k / sqrt(d)).
+    """Returns linear attention with random features (FAVOR+), whose products are on average exp(q . k / sqrt(d)).
 
-    Formula: out_i = sum_j w_ij v_j / sum_j w_ij, w_ij = f(q_i) . f(k_j), f being `performer_features` with the directions
-    `projection`, over j <= i if causal.
+    Formula: out_i = sum_j w_ij v_j / sum_j w_ij, w_ij = f(q_i) . f(k_j), over j <= i if causal. The features f are
+    `performer_features`: f(x) = exp(W y - |y|^2 / 2) / sqrt(features) with y = x d^(-1/4) and W the random directions `projection`.
 
     Shapes: q (..., heads, i, d), k (..., kv_heads, j, d), v (..., kv_heads, j, e), projection (features, d), the draw of
     `performer_projection` -> (..., heads, i, e); the state as that of `linear_attention_chunked`.

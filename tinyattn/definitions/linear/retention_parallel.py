@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from tinyattn.definitions.linear.simple_gated_parallel import simple_gated_linear_attention_parallel
-from tinyattn.ops.gates import check_log_decay
+from tinyattn.ops.gates import causal_values, check_log_decay
+from tinyattn.ops.heads import split_group
+from tinyattn.ops.linear_options import check_state
+from tinyattn.ops.options import check_scale, first_position
 from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array
 
@@ -33,9 +35,21 @@ def retention_parallel(q: Array, k: Array, v: Array, *, log_decay: Array, scale:
     array([[1. ],
            [3.5]])
     """
-    log_decay = check_log_decay(log_decay, k.shape[-3:-2], k.dtype)[:, None] + np.zeros(k.shape[:-1], k.dtype)
-    return simple_gated_linear_attention_parallel(q, k, v, log_decay=log_decay, scale=scale, initial_state=initial_state,
-                                                  return_state=return_state)
+    log_gamma = check_log_decay(log_decay, k.shape[-3:-2], k.dtype)[:, None, None]
+    first, kv_len, state = first_position(q, k), k.shape[-2], check_state(initial_state, k, v)
+    queries, keys, values = split_group(q * check_scale(scale), k.shape[-3]), k[..., None, :, :], v[..., None, :, :]
+
+    def fading(steps: Array) -> Array:
+        """Returns gamma^steps, (kv_heads, 1, i, j), also for a gamma of 0, whose log times 0 steps is NaN."""
+        return np.exp(np.where(steps > 0, log_gamma * steps.astype(k.dtype), 0.0))[:, None]
+
+    i, j = np.arange(first, kv_len)[:, None], np.arange(kv_len)
+    weights = np.where(j <= i, fading(i - j) * (queries @ keys.mT), 0.0)
+    out = causal_values(weights, values) + fading(i + 1) * (queries @ state[..., None, :, :])
+    written = (fading(kv_len - 1 - j[:, None]) * keys).mT @ values
+    state = fading(np.full((1, 1), kv_len))[:, 0] * state + written[..., 0, :, :]
+    out = out.reshape(*q.shape[:-1], v.shape[-1])
+    return (out, state) if return_state else out
 
 
 retention = retention_parallel

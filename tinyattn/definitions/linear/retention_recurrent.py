@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from tinyattn.definitions.linear.simple_gated_recurrent import simple_gated_linear_attention_recurrent
 from tinyattn.ops.gates import check_log_decay
+from tinyattn.ops.heads import split_group
+from tinyattn.ops.linear_options import check_state
+from tinyattn.ops.options import check_scale, first_position
 from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array
 
@@ -31,6 +33,12 @@ def retention_recurrent(q: Array, k: Array, v: Array, *, log_decay: Array, scale
     array([[1. ],
            [3.5]])
     """
-    log_decay = check_log_decay(log_decay, k.shape[-3:-2], k.dtype)[:, None] + np.zeros(k.shape[:-1], k.dtype)
-    return simple_gated_linear_attention_recurrent(q, k, v, log_decay=log_decay, scale=scale, initial_state=initial_state,
-                                                   return_state=return_state)
+    gamma = np.exp(check_log_decay(log_decay, k.shape[-3:-2], k.dtype))[:, None, None]
+    first, state = first_position(q, k), check_state(initial_state, k, v)
+    queries, rows, shape = split_group(q * check_scale(scale), k.shape[-3]), [], (*q.shape[:-1], v.shape[-1])
+    for t in range(k.shape[-2]):
+        state = gamma * state + k[..., t, :, None] * v[..., t, None, :]
+        if t >= first:
+            rows.append(queries[..., t - first, :] @ state)
+    out = np.stack(rows, axis=-2).reshape(shape) if rows else np.zeros(shape, q.dtype)
+    return (out, state) if return_state else out

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from tinyattn.definitions.linear.generalized_delta_recurrent import generalized_delta_rule_recurrent
-from tinyattn.ops.gates import check_gate
+import numpy as np
+
+from tinyattn.ops.gates import check_gate, check_log_decay
+from tinyattn.ops.heads import split_group
+from tinyattn.ops.linear_options import check_state
+from tinyattn.ops.options import check_scale, first_position
 from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array
 
@@ -28,15 +32,23 @@ def rwkv7_recurrent(q: Array, k: Array, v: Array, *, log_decay: Array, removal: 
 
     Paper: Peng et al. 2025, arXiv:2503.14456.
 
-    >>> import numpy as np
     >>> k = np.ones((2, 1)); v = np.array([[8.0], [0.0]])
     >>> rwkv7_recurrent(k, k, v, log_decay=np.log([[1.0], [0.75]]), removal=k, rate=np.array([[0.0], [0.5]]))
     array([[8.],
            [2.]])
     """
+    log_decay = check_log_decay(log_decay, k.shape, k.dtype)
     removal, rate = check_gate("removal", removal, k.shape, k.dtype), check_gate("rate", rate, k.shape, k.dtype)
-    return generalized_delta_rule_recurrent(q, k, v, log_decay=log_decay, read=-removal, write=rate * removal, scale=scale,
-                                            initial_state=initial_state, return_state=return_state)
+    first, state = first_position(q, k), check_state(initial_state, k, v)
+    queries, decay = split_group(q * check_scale(scale), k.shape[-3]), np.exp(log_decay)
+    rows, shape = [], (*q.shape[:-1], v.shape[-1])
+    for t in range(k.shape[-2]):
+        removed = rate[..., t, :, None] * removal[..., t, :, None] * (removal[..., t, None, :] @ state)
+        state = decay[..., t, :, None] * state - removed + k[..., t, :, None] * v[..., t, None, :]
+        if t >= first:
+            rows.append(queries[..., t - first, :] @ state)
+    out = np.stack(rows, axis=-2).reshape(shape) if rows else np.zeros(shape, q.dtype)
+    return (out, state) if return_state else out
 
 
 rwkv7 = rwkv7_recurrent

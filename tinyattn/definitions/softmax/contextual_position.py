@@ -38,20 +38,15 @@ def contextual_position_bias(q: Array, k: Array, *, embedding: Array, causal: bo
     embedding = check_embedding(embedding, q)
     visible = visible_keys(mask, causal, window, (*q.shape[:-1], k.shape[-2]))
     q, k, _ = blank_unseen(q, k, k, visible)
-    return bias_of_counts(q, k, q @ embedding.T, visible, scale)
-
-
-def bias_of_counts(q: Array, k: Array, table: Array, visible: Array | None, scale: float | None) -> Array:
-    """Returns a table (..., heads, i, positions) interpolated at the position of each key, which each query counts by its gates."""
     gates = sigmoid(scores_of(q, k, scale=scale))
     if visible is not None:
         # Without this a query would also count the later tokens, which it must not see.
         gates = np.where(visible, gates, 0.0)
     counted = np.flip(np.cumsum(np.flip(gates, axis=-1), axis=-1), axis=-1)
-    last = table.shape[-1] - 1
+    last = embedding.shape[0] - 1
     place = np.where(counted < last, counted, float(last))
     low = np.floor(place)
-    at = low.astype(np.int64)
-    part = place - low
+    at, part = low.astype(np.int64), place - low
+    table = q @ embedding.T  # (..., heads, i, positions)
     below, above = (np.take_along_axis(table, np.minimum(index, last), axis=-1) for index in (at, at + 1))
     return (1.0 - part) * below + part * above

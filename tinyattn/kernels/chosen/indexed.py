@@ -77,11 +77,13 @@ def pick_indexed(counter, sizes, rules, keep, room, weights, q, k, least, mask):
         for h in range(sizes.heads):
             transpose_rows(q_t, width, q, ((batch * sizes.heads + h) * sizes.q_len + i0) * sizes.head_width, sizes.head_width, rows,
                            dtype.type(1), sizes.lanes, micro)
-            turned[h * size : (h + 1) * size] = q_t
+            for x in range(np.uint64(size)):
+                turned[np.uint64(h * size) + x] = q_t[x]
         begin(rows, width, bounds, found)
         for j0 in range(0, high, sizes.kv_tile):
             keys = keys_of_tile(j0, high, sizes)
-            s[:] = 0
+            for x in range(np.uint64(keys * width)):
+                s[x] = 0
             for h in range(sizes.heads):
                 product_set(products, 0, width, micro, k, (batch * sizes.kv_rows + j0) * sizes.head_width, sizes.head_width, 1,
                             turned[h * size :], sizes.head_width * micro, keys, width, sizes.head_dim, micro, -UNBOUNDED, UNBOUNDED)

@@ -15,7 +15,7 @@ Its files, in reading order:
     packed.py               the same over quantised keys and values
     line_rules.py           a score rule for few queries: the heads of a group together
     primitive.py            forward and backward as one differentiable function
-    turning.py              queries that are turned from one chunk of keys to the one before
+    lines.py                few queries side by side, and what their kernels are told
     reading.py              keys in parts, in pages, quantised
     stored.py               the public functions for stored keys, with their checks
 """

@@ -88,6 +88,37 @@ def weigh(s, j0, keys, first, lines, kv_head, task, sizes, rules, mask, mask_at,
             part_total[task * lines + i] += part[i]
 
 
+@inlined
+def all_finite(a, count):
+    """Returns whether the first numbers of an array are finite."""
+    for x in range(count):
+        if a[x] - a[x] != 0:
+            return False
+    return True
+
+
+@inlined
+def is_shown(j, first, lines, kv_head, sizes, rules, mask, mask_at):
+    """Returns whether some line sees the key at position j, by mask and window."""
+    for c in range(lines):
+        head, i = kv_head * (sizes.heads // sizes.kv_heads) + c // sizes.q_len, c % sizes.q_len
+        if -rules.left <= j - first - i <= rules.right and mask[mask_at[head] + i * rules.mask_row + j * rules.mask_column]:
+            return True
+    return False
+
+
+@inlined
+def take_shown(tile, v, at, v_row, value_dim, j0, keys, first, lines, kv_head, sizes, rules, mask, mask_at):
+    """Copies the values of some keys from position j0 on into a tile, those that no line sees as zeros.
+
+    The weight of such a value is 0, and 0 times NaN is NaN.
+    """
+    for x in range(keys):
+        seen = is_shown(j0 + x, first, lines, kv_head, sizes, rules, mask, mask_at)
+        for e in range(value_dim):
+            tile[x * value_dim + e] = v[at + x * v_row + e] if seen else v.dtype.type(0)
+
+
 @compiled
 def decode(counter, chunks, held, origin, first, sizes, rules, mask, mask_at, bias, bias_at, distance,
            rule, values, starts, steps, constants, q, k, k_at, k_row, v, v_at, v_row, part, part_top, part_total):
@@ -95,7 +126,8 @@ def decode(counter, chunks, held, origin, first, sizes, rules, mask, mask_at, bi
 
     A task is a chunk of one kv head's keys. Its lines are the queries of all heads of the group: q [kv head][line]
     [head_dim], padded with zeros to q_tile lines and scaled. Key 0 stands at position `origin`, query 0 at `first`; k has
-    KEYS rows at least.
+    KEYS rows at least. NaN in values that a mask hides is looked for in the result: a pass over all values would take as long
+    again as reading them.
     """
     width, value_dim = sizes.q_tile, sizes.value_dim
     lines = sizes.heads // sizes.kv_heads * sizes.q_len
@@ -126,6 +158,15 @@ def decode(counter, chunks, held, origin, first, sizes, rules, mask, mask_at, bi
                     prefetch(v, v_at[kv_head] + (j0 + j + sizes.kv_tile + x) * v_row + y)
             product_add_few(a, 0, value_dim, s, j * width, 1, width, v, v_at[kv_head] + (j0 + j) * v_row, v_row, lines, value_dim,
                             min(sizes.kv_tile, keys - j), sizes.micro_columns)
+        if rules.masked and not all_finite(a, lines * value_dim):
+            tile = np.zeros(sizes.kv_tile * value_dim, q.dtype)
+            for x in range(width * value_dim):
+                a[x] = 0
+            for j in range(0, keys, sizes.kv_tile):
+                take_shown(tile, v, v_at[kv_head] + (j0 + j) * v_row, v_row, value_dim, origin + j0 + j, min(sizes.kv_tile, keys - j),
+                           first, lines, kv_head, sizes, rules, mask, mask_at)
+                product_add_few(a, 0, value_dim, s, j * width, 1, width, tile, 0, value_dim, lines, value_dim,
+                                min(sizes.kv_tile, keys - j), sizes.micro_columns)
         for x in range(lines * value_dim):
             part[task * lines * value_dim + x] = a[x]
 

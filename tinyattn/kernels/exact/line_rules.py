@@ -6,26 +6,28 @@ from typing import Any
 
 import numpy as np
 
-from tinyattn.kernels.rules.tiles import arguments_of, compiled_forward, flat
-from tinyattn.ops.score_rule import ScoreRule, with_parts
+from tinyattn.kernels.rules.tiles import SPARE, arguments_of, constants_of, expression_of, forward_code, stands
+from tinyattn.ops.score_rule import ScoreRule
 from tinyattn.ops.types import Array
-
-NOWHERE = np.arange(0)
 
 
 def of_lines(rule: ScoreRule | None, full: tuple[int, ...], kv_heads: int, dtype: Any) -> tuple[Any, ...]:
     """Returns what the kernels read of a rule for scores of the full shape: its address, parameters, their places and constants.
+
+    The kernels count the positions themselves.
 
     Raises:
         TypeError: a rule that cannot be compiled.
     """
     if rule is None:
         return arguments_of(None, None, dtype)[:5]
-    *lead, heads, q_len, kv_len = full
-    # The kernels count the positions themselves.
-    lines = with_parts(rule, lambda x: in_groups(x, heads, kv_heads, q_len), (NOWHERE, NOWHERE))
-    made = compiled_forward(lines, (*lead, kv_heads, heads // kv_heads * q_len, kv_len), dtype)
-    return arguments_of(made, flat(lines, dtype), dtype)[:5]
+    *lead, heads, q_len, _ = full
+    made = expression_of(rule, dtype)
+    parameters = [in_groups(x, heads, kv_heads, q_len) for x in rule.parameters]
+    starts, steps, kinds = stands(tuple(x.shape for x in parameters), (*lead, kv_heads))
+    # Behind numbers per query a whole register is read.
+    values = np.concatenate([*(x.reshape(-1) for x in parameters), np.zeros(SPARE, dtype)])
+    return forward_code(made, kinds, dtype), values, starts, steps, constants_of(made, dtype)
 
 
 def in_groups(x: Array, heads: int, kv_heads: int, q_len: int) -> Array:

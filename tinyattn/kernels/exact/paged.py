@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinyattn.kernels.exact.decode import weigh
+from tinyattn.kernels.exact.decode import all_finite, take_shown, weigh
 from tinyattn.kernels.tiles.dots import KEYS, LINES, dots, prefetch
 from tinyattn.kernels.tiles.jit import compiled
 from tinyattn.kernels.tiles.product import product_add_few
@@ -55,5 +55,17 @@ def decode_paged(counter, chunks, blocks, size, tables, lengths, sizes, rules, m
             begin = min(size, max(0, hidden - j))
             product_add_few(a, 0, value_dim, s, (j + begin) * width, 1, width, v, at + begin * value_dim, value_dim, lines, value_dim,
                             min(size, keys - j) - begin, sizes.micro_columns)
+        if rules.masked and not all_finite(a, lines * value_dim):
+            tile = np.zeros(size * value_dim, q.dtype)
+            for x in range(width * value_dim):
+                a[x] = 0
+            for j in range(0, keys, size):
+                at = (tables[table + j // size] * sizes.kv_heads + head) * size * value_dim
+                begin = min(size, max(0, hidden - j))
+                count = min(size, keys - j) - begin
+                take_shown(tile, v, at + begin * value_dim, value_dim, value_dim, j0 + j + begin, count, first, lines, kv_head,
+                           sizes, rules, mask, mask_at)
+                product_add_few(a, 0, value_dim, s, (j + begin) * width, 1, width, tile, 0, value_dim, lines, value_dim, count,
+                                sizes.micro_columns)
         for x in range(lines * value_dim):
             part[task * lines * value_dim + x] = a[x]

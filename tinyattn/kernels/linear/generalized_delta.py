@@ -1,4 +1,4 @@
-"""The generalized delta rule over the kernel of states of which tokens read."""
+"""The generalized delta rule over the kernel of states that each token reads before it writes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Kimi delta attention (KDA) over the kernel of states of which tokens read."""
+"""Kimi delta attention (KDA) over the kernel of states that each token reads before it writes."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from tinyattn.ops.types import Array
 @shapes("(i,d),(j,d),(j,e)->(i,e)", states=("initial_state",))
 def performer(q: Array, k: Array, v: Array, *, projection: Array, normalize: bool = True, causal: bool = False,
               initial_state: Any = None, return_state: bool = False) -> Any:
-    """Returns linear attention with FAVOR+ features, whose products are on average exp(q . k / sqrt(d)); compiled.
+    """Returns linear attention with random features (FAVOR+), whose products are on average exp(q . k / sqrt(d)); compiled.
 
     Formula: out_i = sum_j w_ij v_j / sum_j w_ij, w_ij = f(q_i) . f(k_j), f being `performer_features` with the directions
     `projection`, over j <= i if causal.

@@ -33,6 +33,6 @@ def rwkv7(q: Array, k: Array, v: Array, *, log_decay: Array, removal: Array, rat
     log_decay = check_log_decay(log_decay, k.shape, k.dtype)
     removal, rate = check_gate("removal", removal, k.shape, k.dtype), check_gate("rate", rate, k.shape, k.dtype)
     first_position(q, k)
-    out, state = reading_states(q, k, v, log_decay, -removal, rate * removal, None, check_state(initial_state, k, v),
+    out, state = reading_states(q, k, v, log_decay, removal, None, rate, check_state(initial_state, k, v),
                                 check_scale(scale))
     return (out, state) if return_state else out

@@ -21,4 +21,10 @@ Its files, in reading order:
     distant.py              attention whose scores add such products, forward
     distant_backward.py     the same, backward
     distances.py            both on plain arrays
+    reflect_tiles.py        products and gates on one tile of attention whose tokens reflect the queries
+    reflect.py              what the tokens of a chunk do to the queries after it
+    reflect_forward.py      attention by that, forward
+    reflect_backward.py     the same, backward
+    reflect_slopes.py       the gradient of what the tokens of a chunk do
+    reflecting.py           all of them on plain arrays
 """

@@ -10,7 +10,7 @@ from numba.core import cgutils
 
 from tinyattn.kernels.rules.expression import Node, lines, ordered
 from tinyattn.kernels.rules.functions import BIT, emitted
-from tinyattn.kernels.rules.native import address
+from tinyattn.kernels.rules.native import address, key_of
 from tinyattn.kernels.tiles import lanes
 from tinyattn.kernels.tiles.lanes import INT
 
@@ -30,16 +30,16 @@ def function_type(element: ir.Type, *, backward: bool) -> ir.FunctionType:
     return ir.FunctionType(ir.VoidType(), [number, *arguments, DOUBLE.as_pointer()] if backward else arguments)
 
 
-def code_of(root: Node, kinds: str, itemsize: int) -> int:
-    """Returns the address of the code that replaces each score of a tile by what the rule gives."""
-    text = "\n".join(("rule", kinds, str(itemsize), *lines([root])))
-    return address(text, lambda: module_of([root], kinds, itemsize, backward=False))
+def code_of(roots: list[Node], kinds: str, itemsize: int, kept: dict[str, Any], *, backward: bool = False) -> int:
+    """Returns the address of the code that replaces each score of a tile by what the rule gives.
 
-
-def code_of_slopes(roots: list[Node], kinds: str, itemsize: int) -> int:
-    """Returns the address of the code that turns the gradient of what the rule gives into that of s and of the parameters."""
-    text = "\n".join(("slopes", kinds, str(itemsize), *lines(roots)))
-    return address(text, lambda: module_of(roots, kinds, itemsize, backward=True))
+    `backward` is that of the code that turns the gradient of what the rule gives into that of s and of the parameters. `kept` is
+    what is known of the expression in this dtype: there the name of the code is.
+    """
+    name = f"{'slopes' if backward else 'rule'} {kinds}"
+    if name not in kept:
+        kept[name] = key_of("\n".join((name, str(itemsize), *lines(roots))))
+    return address(kept[name], lambda: module_of(roots, kinds, itemsize, backward=backward))
 
 
 def module_of(roots: list[Node], kinds: str, itemsize: int, *, backward: bool) -> ir.Module:

@@ -24,9 +24,13 @@ ADDRESSES: dict[str, int] = {}
 ENGINES: list[Any] = []
 
 
-def address(text: str, build: Callable[[], ir.Module]) -> int:
-    """Returns the address of the function "rule" that `text` stands for, compiled, read from the disk or known already."""
-    key = hashlib.sha256(f"{compiler()}\n{text}".encode()).hexdigest()[:32]
+def key_of(text: str) -> str:
+    """Returns the name of the code that `text` stands for."""
+    return hashlib.sha256(f"{compiler()}\n{text}".encode()).hexdigest()[:32]
+
+
+def address(key: str, build: Callable[[], ir.Module]) -> int:
+    """Returns the address of the function "rule" of the code with this name, compiled, read from the disk or known already."""
     with LOCK:
         if key not in ADDRESSES:
             code = read(key)

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -13,21 +14,20 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from tinyattn.kernels.rules.code import KEY, PAIR, QUERY, SAME, code_of, code_of_slopes, function_type
+from tinyattn.kernels.rules.code import KEY, PAIR, QUERY, SAME, code_of, function_type
 from tinyattn.kernels.rules.expression import Node, ordered
 from tinyattn.kernels.rules.slopes import slopes
-from tinyattn.kernels.rules.tracer import traced
+from tinyattn.kernels.rules.tracer import Traced, traced
+from tinyattn.kernels.rules.uncompiled import backward_in_numpy, forward_in_numpy, plain
 from tinyattn.kernels.tiles.jit import DISABLED, inlined
 from tinyattn.kernels.tiles.lanes import VECTOR_BYTES
-from tinyattn.ops.score_rule import KEEPS, ScoreRule, with_parts
+from tinyattn.ops.score_rule import ScoreRule, other_dtype, with_parts
 from tinyattn.ops.types import Array
 
 # What is read behind the end of an array of numbers per query: a register at most, of the smallest dtype.
 SPARE = VECTOR_BYTES // 4
 # Copies of the gradients of a number per pair.
 FEW = 2
-# Without the JIT: the expressions by numbers that stand for addresses.
-PLAIN: list[tuple[list[Node], str]] = [([], "")]
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,64 +87,75 @@ def compiled_rule(rule: ScoreRule, full: tuple[int, ...], dtype: Any) -> Compile
     Raises:
         TypeError: as `expression_of`.
     """
-    root, constants = expression_of(rule, dtype)
-    made = placed(rule, root, constants, full, dtype)
-    leaves = {node.value: node for node in ordered([root]) if node.op == "p"}
-    wanted = [next((node for node in ordered([root]) if node.op == "s"), Node("s")),
-              *(leaves.get(float(n), Node("p", value=float(n))) for n in range(len(made.kinds)))]
-    with np.errstate(all="ignore"):
-        pulled = slopes(root, wanted, dtype)
-    if DISABLED:
-        PLAIN.append((pulled, made.kinds))
-        return replace(made, backward=len(PLAIN) - 1)
-    return replace(made, backward=code_of_slopes(pulled, made.kinds, np.dtype(dtype).itemsize))
-
-
-def compiled_forward(rule: ScoreRule, full: tuple[int, ...], dtype: Any) -> Compiled:
-    """Returns what `compiled_rule` does, without derivatives: half the time, where no gradient is asked for.
-
-    Raises:
-        TypeError: as `expression_of`.
-    """
-    return placed(rule, *expression_of(rule, dtype), full, dtype)
-
-
-def placed(rule: ScoreRule, root: Node, constants: tuple[float, ...], full: tuple[int, ...], dtype: Any) -> Compiled:
-    """Returns the rule of an expression, compiled forward, for calls of this shape."""
-    stands = [stand(x.shape, full) for x in rule.parameters]
-    bases = np.cumsum([0, *(x.size for x in rule.parameters)])
-    starts = np.array([start + base for (start, _, _), base in zip(stands, bases, strict=False)], np.int64).reshape(-1)
-    steps = np.array([(row, column) for _, row, column in stands], np.int64).reshape(-1)
-    kinds = "".join(PAIR if row and column else QUERY if row else KEY if column else SAME for _, row, column in stands)
-    with np.errstate(all="ignore"):
-        numbers = np.array([*constants, 0.0], dtype)
+    made = expression_of(rule, dtype)
+    starts, steps, kinds = stands(tuple(x.shape for x in rule.parameters), full[:-2])
     places = rule.positions or (np.arange(0), np.arange(0))
     q_at, kv_at = (np.concatenate((x, np.zeros(SPARE, x.dtype))).astype(dtype) for x in places)
+    return Compiled(rule, forward_code(made, kinds, dtype), backward_code(made, kinds, dtype), kinds, starts, steps,
+                    constants_of(made, dtype), q_at, kv_at)
+
+
+def forward_code(made: Traced, kinds: str, dtype: Any) -> int:
+    """Returns the address of a rule's code, for parameters of these kinds."""
     if DISABLED:
-        PLAIN.append(([root], kinds))
-        code = len(PLAIN) - 1
-    else:
-        code = code_of(root, kinds, np.dtype(dtype).itemsize)
-    return Compiled(rule, code, 0, kinds, starts, steps, numbers, q_at, kv_at)
+        return plain(made, [made.root], kinds, "rule")
+    return code_of([made.root], kinds, np.dtype(dtype).itemsize, made.kept)
 
 
-def expression_of(rule: ScoreRule, dtype: Any) -> tuple[Node, tuple[float, ...]]:
-    """Returns a rule as an expression, and its constants.
+def backward_code(made: Traced, kinds: str, dtype: Any) -> int:
+    """Returns the address of the code of a rule's derivatives."""
+    if "slopes" not in made.kept:
+        order = ordered([made.root])
+        leaves = {node.value: node for node in order if node.op == "p"}
+        wanted = [next((node for node in order if node.op == "s"), Node("s")),
+                  *(leaves.get(float(n), Node("p", value=float(n))) for n in range(len(kinds)))]
+        with np.errstate(all="ignore"):
+            made.kept["slopes"] = slopes(made.root, wanted, dtype)
+    pulled = made.kept["slopes"]
+    if DISABLED:
+        return plain(made, pulled, kinds, "slopes")
+    return code_of(pulled, kinds, np.dtype(dtype).itemsize, made.kept, backward=True)
+
+
+def constants_of(made: Traced, dtype: Any) -> Array:
+    """Returns the constants of a rule, and one more number, so that there is an array."""
+    if "constants" not in made.kept:
+        with np.errstate(all="ignore"):
+            made.kept["constants"] = np.array([*made.constants, 0.0], dtype)
+    found: Array = made.kept["constants"]
+    return found
+
+
+def expression_of(rule: ScoreRule, dtype: Any) -> Traced:
+    """Returns a rule as an expression.
 
     Raises:
         TypeError: a rule that cannot be traced, or returns another dtype.
     """
-    root, constants, given = traced(rule, dtype)
-    if given != dtype:
-        raise TypeError(f"score: expected the rule to return the dtype of s, {np.dtype(dtype)}, got {given}; {KEEPS}")
-    return root, constants
+    made = traced(rule, dtype)
+    if made.dtype != dtype:
+        raise other_dtype(np.dtype(dtype), made.dtype)
+    return made
 
 
-def stand(shape: tuple[int, ...], full: tuple[int, ...]) -> tuple[Array, int, int]:
-    """Returns where an array of a shape has the elements of each head of the full shape, and its steps along queries and keys."""
-    *lead, rows, width = (1,) * (len(full) - len(shape)) + tuple(shape)
+@lru_cache(64)
+def stands(shapes: tuple[tuple[int, ...], ...], lead: tuple[int, ...]) -> tuple[Array, Array, str]:
+    """Returns where parameters of these shapes, one after the other, have those of each head, their steps, and their kinds.
+
+    The kernels read the arrays, and nothing writes to them: a step of decoding asks for the same ones every time.
+    """
+    found = [stand(shape, lead) for shape in shapes]
+    bases = np.cumsum([0, *map(math.prod, shapes)])
+    starts = np.array([start + base for (start, _, _), base in zip(found, bases, strict=False)], np.int64).reshape(-1)
+    steps = np.array([(row, column) for _, row, column in found], np.int64).reshape(-1)
+    return starts, steps, "".join(PAIR if row and column else QUERY if row else KEY if column else SAME for _, row, column in found)
+
+
+def stand(shape: tuple[int, ...], heads: tuple[int, ...]) -> tuple[Array, int, int]:
+    """Returns where an array of a shape has the elements of each of (..., heads), and its steps along queries and keys."""
+    *lead, rows, width = (1,) * (len(heads) + 2 - len(shape)) + tuple(shape)
     start = np.arange(math.prod(lead)).reshape(lead) * (rows * width)
-    return np.broadcast_to(start, full[:-2]).flatten(), width if rows > 1 else 0, 1 if width > 1 else 0
+    return np.broadcast_to(start, heads).flatten(), width if rows > 1 else 0, 1 if width > 1 else 0
 
 
 def flat(rule: ScoreRule, dtype: Any) -> Array:
@@ -180,46 +191,6 @@ def forward_typed(context, address, s, keys, rows, width, i, j, values, at, step
 def backward_typed(context, address, d, s, keys, rows, width, i, j, values, at, steps, constants, d_values):
     """Returns the intrinsic that applies the derivatives of a rule to a tile."""
     return call(backward=True)(context, address, d, s, keys, rows, width, i, j, values, at, steps, constants, d_values)
-
-
-def in_numpy(address: int, s: Any, keys: int, rows: int, width: int, i: Any, j: Any, values: Any, at: Any, steps: Any, constants: Any,
-             d: Any = None) -> tuple[Any, list[Any], list[Any]]:
-    """Returns a tile of scores, what the expressions give for it, and where each parameter of it stands; nothing is compiled."""
-    roots, kinds = PLAIN[address]
-    tile = s[: keys * width].reshape(keys, width)[:, :rows]
-    key, query = np.arange(keys)[:, None], np.arange(rows)
-    stands = [at[n] + key * steps[2 * n + 1] + query * steps[2 * n] for n in range(len(kinds))]
-    leaves = {"s": tile.copy(), "i": i[:rows] + 0 * tile, "j": j[:keys, None] + 0 * tile, "d": d}
-    known: dict[int, Any] = {}
-    with np.errstate(all="ignore"):
-        for node in ordered(roots):
-            if node.op in leaves:
-                known[id(node)] = leaves[node.op]
-            elif node.op in "pcn":
-                value = node.value or 0.0
-                known[id(node)] = (values[stands[int(value)]] if node.op == "p" else constants[int(value)] if node.op == "c"
-                                   else bool(value) if node.boolean else s.dtype.type(value))
-            else:
-                known[id(node)] = getattr(np, node.op)(*[None if a is None else known[id(a)] for a in node.arguments])
-    return tile, [np.broadcast_to(known[id(root)], tile.shape) for root in roots], stands
-
-
-def forward_in_numpy(address: int, s: Any, *rest: Any) -> None:
-    """Does what the compiled code of a rule does."""
-    tile, (out,), _ = in_numpy(address, s, *rest)
-    tile[:] = out
-
-
-def backward_in_numpy(address: int, d: Any, s: Any, keys: int, rows: int, width: int, i: Any, j: Any, values: Any, at: Any, steps: Any,
-                      constants: Any, d_values: Any) -> None:
-    """Does what the compiled code of the derivatives does."""
-    arriving = d[: keys * width].reshape(keys, width)[:, :rows]
-    before = arriving.copy()
-    _, outs, stands = in_numpy(address, s, keys, rows, width, i, j, values, at, steps, constants, before)
-    outs = [np.where(before != 0, out, 0) for out in outs]
-    arriving[:] = outs[0]
-    for out, where in zip(outs[1:], stands, strict=True):
-        np.add.at(d_values, where, out)
 
 
 call_rule = forward_in_numpy if DISABLED else intrinsic(forward_typed)

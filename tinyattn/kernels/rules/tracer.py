@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, NoReturn
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
@@ -10,7 +11,8 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 from tinyattn.engine.table import KINDS, ROWS
 from tinyattn.kernels.rules.expression import K, Node, Q, S, number, operation, ordered
 from tinyattn.kernels.rules.functions import compiles
-from tinyattn.ops.score_rule import ScoreRule
+from tinyattn.kernels.rules.same import identity
+from tinyattn.ops.score_rule import ScoreRule, failure
 
 WAY_OUT = "the definition, tinyattn.definitions.attention, takes any function of arrays"
 # NumPy functions that are not ufuncs and work on each element by itself.
@@ -24,12 +26,24 @@ SAME = {"abs": "absolute", "fabs": "absolute", "true_divide": "divide", "float_p
 EXPONENTS = frozenset({-3.0, -2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0, 3.0, 4.0})
 
 
-class Traced(NamedTuple):
-    """A rule as an expression, the values of its constants in their order, and the dtype that it returns."""
+# Expressions of rules that were traced, at most; a rule with another constant is another.
+MOST = 256
+
+
+@dataclass(frozen=True, eq=False)
+class Traced:
+    """A rule as an expression, the values of its constants in their order, and the dtype that it returns.
+
+    `kept` holds what was made of it, by a name: to ask for machine code by the expression's text takes as long as tracing it.
+    """
 
     root: Node
     constants: tuple[float, ...]
     dtype: Any
+    kept: dict[str, Any] = field(default_factory=dict)
+
+
+KNOWN: dict[Any, Traced] = {}
 
 
 def refuse(what: str) -> NoReturn:
@@ -137,9 +151,9 @@ class Tracer(NDArrayOperatorsMixin):  # type: ignore[misc]
         refuse("branches on data; np.where chooses for each element")
 
     def _leave(self, *_: Any) -> NoReturn:
-        refuse("makes a Python number of its arguments, as functions of math do; NumPy's work on arrays")
+        refuse("makes a Python number of its arguments, as round and functions of math do; NumPy's work on arrays")
 
-    __float__ = __int__ = __index__ = __complex__ = _leave
+    __float__ = __int__ = __index__ = __complex__ = __round__ = _leave
 
     def _index(self, *_: Any) -> NoReturn:
         refuse("takes or sets elements of its arguments, which is not elementwise")
@@ -154,11 +168,33 @@ class Tracer(NDArrayOperatorsMixin):  # type: ignore[misc]
 
 def named(function: Any) -> str:
     """Returns the name of a NumPy function as a rule calls it."""
-    return f"np.{function.__name__}" if hasattr(function, "__name__") else repr(function)
+    if not hasattr(function, "__name__"):
+        return repr(function)
+    module = getattr(function, "__module__", None) or "numpy"
+    return f"{module.replace('numpy', 'np', 1)}.{function.__name__}"
 
 
 def traced(rule: ScoreRule, dtype: Any) -> Traced:
-    """Returns the expression of a rule on scores of a dtype.
+    """Returns the expression of a rule on scores of a dtype, the one that is known where the rule is provably the same.
+
+    Raises:
+        TypeError: as `traced_anew`.
+    """
+    same = identity(rule.function)
+    if same is None:
+        return traced_anew(rule, dtype)
+    key = same, len(rule.parameters), np.dtype(dtype)
+    found = KNOWN.get(key)
+    if found is None:
+        found = traced_anew(rule, dtype)
+        if len(KNOWN) >= MOST:
+            KNOWN.clear()
+        KNOWN[key] = found
+    return found
+
+
+def traced_anew(rule: ScoreRule, dtype: Any) -> Traced:
+    """Returns the expression of a rule on scores of a dtype, by calling it.
 
     Raises:
         TypeError: a rule that is no expression: a branch on data, an unknown function, one without a derivative, an array from
@@ -166,7 +202,10 @@ def traced(rule: ScoreRule, dtype: Any) -> Traced:
     """
     constants: list[float] = []
     leaves = [S, Q, K, *(Node("p", value=float(n)) for n in range(len(rule.parameters)))]
-    out = rule.function(*(Tracer(leaf, np.dtype(dtype), constants) for leaf in leaves))
+    try:
+        out = rule.function(*(Tracer(leaf, np.dtype(dtype), constants) for leaf in leaves))
+    except (TypeError, ValueError) as error:
+        raise failure(error, "numbers that stand for all pairs, to be compiled") from error
     if not isinstance(out, Tracer) or out.node.boolean:
         refuse(f"returns {'a bool' if isinstance(out, Tracer) else type(out).__name__}, and not one number for each score")
     used = [int(node.value or 0) for node in ordered([out.node]) if node.op == "c"]

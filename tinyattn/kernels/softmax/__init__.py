@@ -17,7 +17,6 @@ Its files, in reading order:
     talking_heads.py        heads mixed before the softmax and after it
     relative_position.py    products with vectors of distances, along diagonals
     disentangled.py         the same, gathered
-    turned.py               queries that every chunk of keys turns, the chunks before their own in one kernel
     path.py                 reflections, a chunk of keys at a time
     dynamic_contextual.py   each token sets how far back it looks
     counted.py              positions that gates count

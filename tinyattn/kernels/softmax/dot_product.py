@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tinyattn.kernels.exact import lines
 from tinyattn.kernels.exact import primitive as exact
 from tinyattn.kernels.rules.tiles import compiled_rule, expression_of, flat
 from tinyattn.kernels.tiles.seen import sides_of
@@ -101,9 +102,17 @@ def solve(q: Array, k: Array, v: Array, mask: Array | Pattern | None, bias: Arra
             bias = bias[..., start:]
         rule = None if rule is None else of_keys(rule, np.arange(start, start + kv_len))
     few = exact.few(sizes_of(q, k, v))
-    if rule is not None and few:
-        expression_of(rule, q.dtype)  # what the kernel refuses is refused at every size
-        return by_lines(q, k, v, visible_keys(mask, causal, window, (*full[:-1], kv_len)), bias, scale, softcap, sinks, rule)
+    if few and (rule is not None or mask is not None):
+        if rule is not None:
+            expression_of(rule, q.dtype)  # what the kernel refuses is refused at every size
+        parameters = () if rule is None else rule.parameters
+        origin = 0 if rule is None else origin_of(rule, q_len, kv_len)
+        if origin is not None and all(map(is_plain, (q, k, v, bias, sinks, *parameters))):
+            seen = lines.shown(mask, slice(None), kv_len - q_len, (*full[:-1], kv_len))
+            return lines.attention_with_lse(q, k, v, lines.Scoring(seen, bias, left, right, scale, softcap, rule), sinks, origin)
+        if rule is not None:
+            visible = visible_keys(mask, causal, window, (*full[:-1], kv_len))
+            return by_lines(q, k, v, visible, bias, scale, softcap, sinks, rule)
     if isinstance(bias, Bias) and not few:
         bias, rule = slopes_in_rule(bias, rule, (*full[:-1], kv_len), q.dtype)
     distance = None
@@ -119,14 +128,28 @@ def solve(q: Array, k: Array, v: Array, mask: Array | Pattern | None, bias: Arra
 
 def by_lines(q: Array, k: Array, v: Array, visible: Array | None, bias: Array | Bias | None, scale: float, softcap: float | None,
              sinks: Array | None, rule: ScoreRule) -> tuple[Array, Array]:
-    """Returns (out, lse) of a few queries, whose scores are an array no larger than a tile of keys: a third of the kernel's time.
+    """Returns (out, lse) of a few queries, with gradients; their scores are an array no larger than a tile of keys.
 
-    The kernel computes whole registers of queries per head, most of which would be empty here.
+    The kernel of tiles computes whole registers of queries per head, most of which would be empty here, and takes three times as
+    long. The one of decoding has no backward for a rule.
     """
     q, k, v = blank_unseen(q, k, v, visible)
     scores = scores_of(q, k, scale=scale, softcap=softcap, score=rule, bias=bias, visible=visible)
     exps, total, shift = exponentials(scores, sinks)
     return weighted_values(exps, v) / nonzero(total), log_total(total, shift)
+
+
+def origin_of(rule: ScoreRule, q_len: int, kv_len: int) -> int | None:
+    """Returns the position of the first key if the keys follow each other and the last query stands at the last; else None."""
+    queries, keys = rule.positions or bottom_right(q_len, kv_len)
+    origin = int(keys.flat[0])
+    stand = np.arange(origin, origin + kv_len)
+    return origin if np.array_equal(keys, stand) and np.array_equal(queries, stand[kv_len - q_len :]) else None
+
+
+def is_plain(x: Any) -> bool:
+    """Returns whether an argument wants no gradient: an array, nothing, or a bias whose numbers are an array."""
+    return x is None or isinstance(x.of(np.arange(1)) if isinstance(x, Bias) else x, np.ndarray)
 
 
 def slopes_in_rule(bias: Bias, rule: ScoreRule | None, full: tuple[int, ...],

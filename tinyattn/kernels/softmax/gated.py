@@ -16,7 +16,7 @@ from tinyattn.ops.types import Array
 def gated_attention(q: Array, k: Array, v: Array, *, gate: Array, mask: Array | Pattern | None = None,
                     bias: Array | Bias | None = None, causal: bool = False, window: Window | None = None,
                     scale: float | None = None, softcap: float | None = None, sinks: Array | None = None) -> Array:
-    """Returns attention times the sigmoid of a gate, one number a query or one a channel; compiled.
+    """Returns attention times the sigmoid of a gate, one number per query or one per channel; compiled.
 
     Formula: out = attention(q, k, v) sigmoid(gate).
 

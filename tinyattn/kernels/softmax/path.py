@@ -1,4 +1,4 @@
-"""PaTH by rows of queries and chunks of keys: the reflections of a chunk are one triangular system (the UT transform)."""
+"""PaTH by tiles, or by rows of queries where not all is finite: a chunk is one triangular system (the UT transform)."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from tinyattn.kernels.rows.reflecting import reflected, reflected_gradients
 from tinyattn.kernels.softmax.by_rows import by_rows
-from tinyattn.kernels.softmax.row_scores import Call, Index, Scores, Task, fold
-from tinyattn.kernels.softmax.turned import turned_attention
+from tinyattn.kernels.softmax.row_scores import Call, Index, Scores, Task, Tiled, fold
+from tinyattn.kernels.tiles.storage import all_finite
 from tinyattn.ops.options import check_scale, first_position
 from tinyattn.ops.relation_arguments import check_reflections
 from tinyattn.ops.signature import shapes
@@ -20,7 +21,7 @@ CHUNK, NEAR = 64, 8
 @shapes("(i,d),(j,d),(j,e)->(i,e)", per_token={"w": "(j,d)", "beta": "(j)", "log_forget": "(j)"})
 def path_attention(q: Array, k: Array, v: Array, *, w: Array, beta: Array, log_forget: Array | None = None,
                    scale: float | None = None) -> Array:
-    """Returns causal attention in which every token after a key changes how the query meets that key, by chunks of keys.
+    """Returns causal attention in which every token after a key changes how the query meets that key, by chunks of keys; compiled.
 
     Formula: s_ij = scale k_j^T H_{j+1} ... H_i q_i + sum_{j < l <= i} log f_l, H_l = I - beta_l w_l w_l^T. For a chunk with
     A = (I + D triu(W W^T, 1))^-1 D and rows Z that have passed all later chunks: C = tril(Z W^T) A^T,
@@ -38,9 +39,19 @@ def path_attention(q: Array, k: Array, v: Array, *, w: Array, beta: Array, log_f
     array([[3.]])
     """
     _, own, factor = first_position(q, k), check_reflections(w, beta, log_forget, q, k), check_scale(scale, q.shape[-1])
-    if log_forget is None:
-        return turned_attention(q, k, v, None, None, *own, Call(Reflections, None, None, 0, factor, None, False))
     return by_rows(Reflections, q, k, v, own, mask=None, bias=None, causal=True, window=None, scale=factor, softcap=None, sinks=None)
+
+
+def fits(q: Array, k: Array, v: Array, _bias: Array | None, _call: Call) -> bool:
+    """Returns whether the kernel takes a call: in a product of a chunk 0 times NaN would reach earlier rows."""
+    return q.size > 0 and v.size > 0 and all_finite(q, k, v)
+
+
+def forward(q: Array, k: Array, v: Array, _bias: Array | None, _sinks: Array | None, own: tuple[Any, ...],
+            call: Call) -> tuple[Array, Any]:
+    """Returns (out, what the backward reads)."""
+    w, beta, gates = own
+    return reflected(q, k, v, w, beta, gates, call.scale)
 
 
 class Reflections(Scores):
@@ -52,6 +63,7 @@ class Reflections(Scores):
 
     definition: ClassVar[str] = "path_attention"
     names: ClassVar[tuple[str, ...]] = ("w", "beta", "log_forget")
+    tiled: ClassVar[Tiled | None] = Tiled(fits, forward, reflected_gradients)
 
     def __init__(self, q: Array, k: Array, own: tuple[Any, ...], call: Call) -> None:
         super().__init__(q, k, own, call)
@@ -71,21 +83,6 @@ class Reflections(Scores):
     def places(cls, task: Task) -> tuple[Index, ...]:
         queries, keys = task.places()
         return keys, keys, queries
-
-    def near(self) -> tuple[Array, Array, Array, Array]:
-        """Returns the scores (heads, blocks, key, query) of the chunks that hold queries, the queries as they leave them, K' and T.
-
-        Rows (heads, blocks, query, d) without a query are 0.
-        """
-        heads, count, dim = self.q.shape
-        skipped = self.first // CHUNK
-        z = np.zeros((heads, (len(self.keys) - skipped) * CHUNK, dim), self.q.dtype)
-        z[:, self.first % CHUNK :][:, :count] = self.q * self.scale
-        z = z.reshape(heads, -1, CHUNK, dim)
-        keys, w, inner, lower = (x[skipped:] for x in (self.keys, self.w, self.inner, self.lower))
-        taken = np.tril(z @ w.mT) @ inner.mT
-        scores = (z @ keys.mT - taken @ lower).mT
-        return np.where(np.tri(CHUNK, dtype=bool).T, scores, -np.inf).astype(z.dtype), z - taken @ w, self.met_keys, self.passed
 
     def made(self, rows: slice, keys: slice) -> Array:
         stop, heads, count = keys.stop, len(self.q), rows.stop - rows.start

@@ -4,6 +4,7 @@ Its files, in reading order:
 
     rows.py                 rows brought into tiles
     registers.py            steps on a row of a micro tile
+    within.py               functions that are written into their caller before it is compiled
     chunk.py                what is the same for every chunk of tokens
     fading.py               how far a state has faded between two tokens
     solve.py                the triangular systems of the delta rule
@@ -25,6 +26,7 @@ Its files, in reading order:
     taylor_primitive.py     both as one differentiable function
     reading.py              chunks of tokens, each of which reads the state along one vector and writes along another
     reading_step.py         the same, one token at a time
+    heads.py                large arrays head by head
     reading_primitive.py    forward and backward of it as one differentiable function
     code.py                 what intrinsics on registers side by side are written in
     cholesky.py             Cholesky factors of many matrices, one per lane of a register

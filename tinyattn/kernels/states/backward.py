@@ -23,13 +23,14 @@ from tinyattn.kernels.states.rows import (
     store_state,
     turn_state,
 )
-from tinyattn.kernels.tiles.jit import compiled, inlined
+from tinyattn.kernels.states.within import within
+from tinyattn.kernels.tiles.jit import compiled
 from tinyattn.kernels.tiles.product import product_add, product_set
 from tinyattn.kernels.tiles.threads import next_task
 from tinyattn.kernels.tiles.vector import pack_rows, put_row, transpose_rows
 
 
-@inlined
+@within
 def fill_states(states, totals, starts, head, initial, initial_total, x, x_rows, keys, faded, since, until, between, running, feature,
                 waves, k, k_at, k_step, source, source_at, source_step, decay, sizes):
     """Fills states and totals with the state and the sum of keys before each chunk, and starts with the chunk's first token.
@@ -39,8 +40,9 @@ def fill_states(states, totals, starts, head, initial, initial_total, x, x_rows,
     chunk, head_width, value_width, micro = sizes.kv_tile, sizes.head_width, sizes.value_width, sizes.micro_columns
     one, size, count, start = keys.dtype.type(1), head_width * value_width, 0, 0
     load_state(states[:size], head_width, initial, head * sizes.head_dim * sizes.value_dim, sizes.head_dim, sizes.value_dim, micro)
-    for d in range(sizes.head_dim if initial_total.size else 0):
-        totals[d] = initial_total[head * sizes.head_dim + d]
+    if initial_total is not None:
+        for d in range(sizes.head_dim):
+            totals[d] = initial_total[head * sizes.head_dim + d]
     while start < sizes.kv_len:
         stop = end_of_chunk(start, sizes)
         rows, starts[count], count = stop - start, start, count + 1
@@ -57,7 +59,7 @@ def fill_states(states, totals, starts, head, initial, initial_total, x, x_rows,
             for place in range(size):  # a copy of a slice would need counts of references
                 after[place] = states[(count - 1) * size + place]
             write(after, keys, faded, until, since[rows - 1], decay.size > 0, x, rows, sizes)
-            if initial_total.size:
+            if initial_total is not None:
                 total = totals[count * head_width : (count + 1) * head_width]
                 for d in range(head_width):
                     total[d] = totals[(count - 1) * head_width + d]
@@ -75,11 +77,11 @@ def backward(counter, sizes, scale, feature, waves, q, q_at, q_step, k, k_at, k_
     With M = Q K^T between and dM = dO X^T between, on and below the diagonal: dQ = since (dO S^T) + dM K,
     dK = dM^T Q + until (X dS'^T), dX = M^T dO + (K until) dS', dS = total dS' + (Q since)^T dO. Where `forward` divides by the
     total weights, dO is divided by them too, and what comes by them is added to dM, dQ, dK and the gradient of the sum of keys.
+    Of beta, feature or initial_total that is None, Numba compiles nothing.
     """
     number = q.dtype.type
     chunk, head_width, value_width, micro = sizes.kv_tile, sizes.head_width, sizes.value_width, sizes.micro_columns
-    fades, corrects, normalizes = decay.size > 0, beta.size > 0, initial_total.size > 0
-    one, size, dim = number(1), head_width * value_width, mapped_dim(sizes.head_dim, feature)
+    fades, one, size, dim = decay.size > 0, number(1), head_width * value_width, mapped_dim(sizes.head_dim, feature)
     since, until, strength = np.ones(chunk, q.dtype), np.ones(chunk, q.dtype), np.zeros(chunk, q.dtype)
     running, between = np.ones(chunk), np.ones(chunk * chunk, q.dtype)
     flow, later = np.zeros(chunk), np.zeros(chunk)
@@ -94,7 +96,7 @@ def backward(counter, sizes, scale, feature, waves, q, q_at, q_step, k, k_at, k_
     groups, first = sizes.heads // max(sizes.kv_heads, 1), sizes.kv_len - sizes.q_len
     most = first // chunk + sizes.q_len // chunk + 2
     states, starts = np.zeros(most * size, q.dtype), np.zeros(most + 1, np.int64)
-    totals = np.zeros(most * head_width if normalizes else 0, q.dtype)
+    totals = np.zeros(0 if initial_total is None else most * head_width, q.dtype)
     factors, d_total, d_chunk = np.zeros(chunk, q.dtype), np.zeros(head_width, q.dtype), np.zeros(head_width, q.dtype)
     while True:
         head = next_task(counter)
@@ -102,8 +104,9 @@ def backward(counter, sizes, scale, feature, waves, q, q_at, q_step, k, k_at, k_
             break
         count = fill_states(states, totals, starts, head, initial, initial_total, x, x_rows, keys, faded, since, until, between,
                             running, feature, waves, k, k_at, k_step, source, source_at, source_step, decay, sizes)
-        for d in range(sizes.head_dim if normalizes else 0):
-            d_total[d] = d_last_total[head * sizes.head_dim + d]
+        if initial_total is not None:
+            for d in range(sizes.head_dim):
+                d_total[d] = d_last_total[head * sizes.head_dim + d]
         load_state(d_state, head_width, d_last, head * sizes.head_dim * sizes.value_dim, sizes.head_dim, sizes.value_dim, micro)
         for n in range(count - 1, -1, -1):
             start, state = starts[n], states[n * size : (n + 1) * size]
@@ -119,8 +122,9 @@ def backward(counter, sizes, scale, feature, waves, q, q_at, q_step, k, k_at, k_
             turn_state(state_t, state, head_width, value_width, sizes.lanes, micro)
             turn_state(d_state_t, d_state, head_width, value_width, sizes.lanes, micro)
             through_state(d_keys, x_rows, d_state_t, rows, sizes)
-            for i in range(rows if normalizes else 0):
-                add_scaled(d_keys, i * head_width, d_total, 0, one, head_width)
+            if initial_total is not None:
+                for i in range(rows):
+                    add_scaled(d_keys, i * head_width, d_total, 0, one, head_width)
             kept, bridge = keys, 0.0
             if fades:
                 fill_fading(since, until, between, decay, token, rows, chunk, running)
@@ -139,8 +143,8 @@ def backward(counter, sizes, scale, feature, waves, q, q_at, q_step, k, k_at, k_
                 pack_rows(query_panels, chunk, queries, 0, head_width, rows, one, micro)
                 at = line * sizes.q_len + start - first
                 load_rows(d_tile, value_width, chunk, d_out, at * sizes.value_dim, sizes.value_dim, rows, sizes.value_dim,
-                          one if normalizes else number(scale), micro)
-                if normalizes:
+                          number(scale) if initial_total is None else one, micro)
+                if initial_total is not None:
                     reciprocals(factors, weights, at, number(scale), rows)
                     scale_rows(d_tile, value_width, rows, factors, micro)
                     weight_gradients(factors, d_tile, value_width, out, at * sizes.value_dim, sizes.value_dim, weights, at, rows)
@@ -154,7 +158,7 @@ def backward(counter, sizes, scale, feature, waves, q, q_at, q_step, k, k_at, k_
                     scale_rows(d_queries, head_width, rows, since, micro)
                     for i in range(rows):
                         flow[i] += dot(queries, i * head_width, d_queries, i * head_width, head_width)
-                if normalizes:
+                if initial_total is not None:
                     through_weights(d_scores, d_queries, d_total, d_chunk, factors, queries,
                                     totals[n * head_width : (n + 1) * head_width], rows, chunk, head_width)
                 fade(d_scores, between, rows, chunk, micro)
@@ -168,7 +172,7 @@ def backward(counter, sizes, scale, feature, waves, q, q_at, q_step, k, k_at, k_
                 if fades:
                     scale_rows(queries, head_width, rows, since, micro)
                 add_tokens(d_state, queries, d_panels, rows, sizes)
-            if corrects:
+            if beta is not None:
                 for i in range(rows):
                     strength[i] = beta[token + i]
                 load_rows(d_tile, value_width, chunk, v, v_at[head] + start * v_step, v_step, rows, sizes.value_dim, one, micro)
@@ -180,6 +184,7 @@ def backward(counter, sizes, scale, feature, waves, q, q_at, q_step, k, k_at, k_
             store_rows(d_k, token * dim, d_keys, head_width, rows, dim, one, micro)
             if fades:
                 decay_gradient(d_log_decay, token, decay, flow, later, bridge, rows)
-        for d in range(sizes.head_dim if normalizes else 0):
-            d_initial_total[head * sizes.head_dim + d] = d_total[d]
+        if initial_total is not None:
+            for d in range(sizes.head_dim):
+                d_initial_total[head * sizes.head_dim + d] = d_total[d]
         store_state(d_initial, head * sizes.head_dim * sizes.value_dim, d_state, head_width, sizes.head_dim, sizes.value_dim, micro)

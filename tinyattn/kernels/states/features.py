@@ -13,6 +13,7 @@ from numba.extending import intrinsic
 
 from tinyattn.engine.primitive import primitive
 from tinyattn.kernels.states.rows import load_rows
+from tinyattn.kernels.states.within import within
 from tinyattn.kernels.tiles import lanes
 from tinyattn.kernels.tiles.jit import DISABLED, compiled, inlined, reassociated
 from tinyattn.kernels.tiles.lanes import INT, columns
@@ -145,8 +146,12 @@ def before_wave_row(d, mapped, first, half, cos, sin):
 def load_features(target, width, filled, source, at, step, rows, dim, feature, waves, place, micro):
     """Fills target [filled][width] with the `dim` features of the rows of source, and with zeros where there are none.
 
-    `waves` holds the cosine of every position and then the sine; the first row stands at number `place` of them.
+    `waves` holds the cosine of every position and then the sine; the first row stands at number `place` of them. Without a map
+    `feature` is NONE, or None where none is compiled.
     """
+    if feature is None:
+        load_rows(target, width, filled, source, at, step, rows, dim, target.dtype.type(1), micro)
+        return
     if feature == COSINE:
         for r in range(rows):
             wave_row(target, r * width, source, at + r * step, dim // 2, waves[place + r], waves[waves.size // 2 + place + r])
@@ -166,9 +171,11 @@ def load_features(target, width, filled, source, at, step, rows, dim, feature, w
             target[c] = 0
 
 
-@inlined
+@within
 def before_features(d, mapped, width, rows, dim, feature, waves, place, micro):
     """Replaces the gradient of rows of `dim` features by that of what was mapped: for waves the first half of each row."""
+    if feature is None:
+        return
     if feature == COSINE:
         for r in range(rows):
             before_wave_row(d, mapped, r * width, dim // 2, waves[place + r], waves[waves.size // 2 + place + r])
@@ -183,6 +190,8 @@ def before_features(d, mapped, width, rows, dim, feature, waves, place, micro):
 @inlined
 def mapped_dim(dim, feature):
     """Returns how many numbers `dim` features are made of."""
+    if feature is None:
+        return dim
     return dim // 2 if feature == COSINE else dim
 
 

@@ -11,13 +11,14 @@ from tinyattn.kernels.states.features import load_features
 from tinyattn.kernels.states.normaliser import add_keys, reciprocals, total_weights
 from tinyattn.kernels.states.rows import load_rows, load_state, scale_all, scale_rows, scaled_rows, store_rows, store_state
 from tinyattn.kernels.states.solve import substitute_down
-from tinyattn.kernels.tiles.jit import compiled, inlined
+from tinyattn.kernels.states.within import within
+from tinyattn.kernels.tiles.jit import compiled
 from tinyattn.kernels.tiles.product import product_set
 from tinyattn.kernels.tiles.threads import next_task
 from tinyattn.kernels.tiles.vector import pack_rows, put_row, transpose_rows
 
 
-@inlined
+@within
 def write(state, keys, faded, until, total, fades, x, rows, sizes):
     """Replaces the state S by total S + (K until)^T X; `faded` is a tile for K until."""
     source = keys
@@ -28,7 +29,7 @@ def write(state, keys, faded, until, total, fades, x, rows, sizes):
     add_tokens(state, source, x, rows, sizes)
 
 
-@inlined
+@within
 def corrections(x, lower, keys, keys_t, values, tile, state, since, between, strength, rows, sizes):
     """Fills the panels x with what the delta rule writes, the solution of (I + A) X = beta (V - since K S).
 
@@ -57,14 +58,14 @@ def forward(counter, sizes, scale, feature, waves, q, q_at, q_step, k, k_at, k_s
     S' = total S + (K until)^T X. `written` keeps the corrections. Without decays (of size 0) all the fading is 1; without
     beta the state is added to only. Q and K are the features of q and k, for which `waves` are read. With an initial_total (batch,
     kv_heads, head_dim), the sum of earlier keys, out is divided by the total weights, which `weights` keeps; then there are neither
-    decays nor corrections.
+    decays nor corrections. Of beta, feature or initial_total that is None, Numba compiles nothing.
     """
     number = q.dtype.type
     chunk, head_width, value_width, micro = sizes.kv_tile, sizes.head_width, sizes.value_width, sizes.micro_columns
-    fades, corrects, normalizes, one = decay.size > 0, beta.size > 0, initial_total.size > 0, number(1)
+    fades, one = decay.size > 0, number(1)
     since, until, strength = np.ones(chunk, q.dtype), np.ones(chunk, q.dtype), np.zeros(chunk, q.dtype)
     running, between = np.ones(chunk), np.ones(chunk * chunk, q.dtype)
-    scores, lower = np.zeros(chunk * chunk, q.dtype), np.zeros(chunk * chunk if corrects else 0, q.dtype)
+    scores, lower = np.zeros(chunk * chunk, q.dtype), np.zeros(0 if beta is None else chunk * chunk, q.dtype)
     queries, keys = np.zeros(chunk * head_width, q.dtype), np.zeros(chunk * head_width, q.dtype)
     keys_t, faded = np.zeros(chunk * head_width, q.dtype), np.zeros(chunk * head_width, q.dtype)
     values, tile, x = (np.zeros(chunk * value_width, q.dtype), np.zeros(chunk * value_width, q.dtype),
@@ -77,8 +78,9 @@ def forward(counter, sizes, scale, feature, waves, q, q_at, q_step, k, k_at, k_s
         if head >= sizes.batch * sizes.kv_heads:
             break
         load_state(state, head_width, initial, head * sizes.head_dim * sizes.value_dim, sizes.head_dim, sizes.value_dim, micro)
-        for d in range(sizes.head_dim if normalizes else 0):
-            total[d] = initial_total[head * sizes.head_dim + d]
+        if initial_total is not None:
+            for d in range(sizes.head_dim):
+                total[d] = initial_total[head * sizes.head_dim + d]
         start = 0
         while start < sizes.kv_len:
             stop = end_of_chunk(start, sizes)
@@ -88,9 +90,9 @@ def forward(counter, sizes, scale, feature, waves, q, q_at, q_step, k, k_at, k_s
             load_rows(values, value_width, chunk, v, v_at[head] + start * v_step, v_step, rows, sizes.value_dim, one, micro)
             if fades:
                 fill_fading(since, until, between, decay, token, rows, chunk, running)
-            if corrects or start >= first:
+            if beta is not None or start >= first:
                 transpose_rows(keys_t, chunk, keys, 0, head_width, rows, one, sizes.lanes, micro)
-            if corrects:
+            if beta is not None:
                 for i in range(rows):
                     strength[i] = beta[token + i]
                 corrections(x, lower, keys, keys_t, values, tile, state, since, between, strength, rows, sizes)
@@ -111,18 +113,19 @@ def forward(counter, sizes, scale, feature, waves, q, q_at, q_step, k, k_at, k_s
                                 sizes.head_dim, micro, -chunk, 0)
                     fade(scores, between, rows, chunk, micro)
                     read_tokens(tile, scores, x, rows, sizes)
-                    if normalizes:
+                    if initial_total is not None:
                         total_weights(factors, scores, queries, total, rows, chunk, head_width)
                         for i in range(rows):
                             weights[at + i] = number(scale) * factors[i]
                         reciprocals(factors, weights, at, number(scale), rows)
                         scale_rows(tile, value_width, rows, factors, micro)
                     store_rows(out, at * sizes.value_dim, tile, value_width, rows, sizes.value_dim,
-                               one if normalizes else number(scale), micro)
+                               number(scale) if initial_total is None else one, micro)
             write(state, keys, faded, until, since[rows - 1], fades, x, rows, sizes)
-            if normalizes:
+            if initial_total is not None:
                 add_keys(total, chunk_total, keys, rows, head_width)
             start = stop
-        for d in range(sizes.head_dim if normalizes else 0):
-            last_total[head * sizes.head_dim + d] = total[d]
+        if initial_total is not None:
+            for d in range(sizes.head_dim):
+                last_total[head * sizes.head_dim + d] = total[d]
         store_state(last, head * sizes.head_dim * sizes.value_dim, state, head_width, sizes.head_dim, sizes.value_dim, micro)

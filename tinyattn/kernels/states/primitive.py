@@ -105,8 +105,8 @@ def states(q: Array, k: Array, v: Array, log_decay: Array | None, beta: Array | 
             if channels:
                 run(channel_forward, tasks, work(sizes), sizes, scale, *given, flat(log_decay), flat(state), *results)
             else:
-                run(forward, tasks, work(sizes), sizes, scale, NONE, nothing, *given, decays(log_decay), flat(strength), flat(state),
-                    nothing, *results, nothing, nothing, flat(corrections))
+                run(forward, tasks, work(sizes), sizes, scale, None, None, *given, decays(log_decay),
+                    None if beta is None else flat(beta), flat(state), None, *results, None, None, flat(corrections))
     # What is not finite reaches the other rows of its micro tile, as 0 times it is NaN. It stays in the state.
     if sizes.kv_len <= FEW or not np.isfinite(last).all():
         decay = nothing if log_decay is None else np.exp(log_decay)
@@ -125,9 +125,9 @@ def _(d_outs: tuple[Array, Array], saved: Saved) -> dict[str, Array | None]:
     sizes, (q, k, v), dtype = saved.sizes, saved.arrays, saved.state.dtype
     d_q, d_k, d_v, d_state = (np.empty(x.shape, dtype) for x in (q, k, v, saved.state))
     d_log_decay, d_beta = (np.zeros(0 if x is None else x.shape, dtype) for x in (saved.log_decay, saved.beta))
-    beta = np.zeros(0, dtype) if saved.beta is None else flat(saved.beta)
+    beta = None if saved.beta is None else flat(saved.beta)
     source = v if saved.written is None else saved.written
-    given, nothing = (*rows_of(q), *rows_of(k), *rows_of(v)), np.zeros(0, dtype)
+    given = (*rows_of(q), *rows_of(k), *rows_of(v))
     filled = [x.reshape(-1) for x in (d_q, d_k, d_v, d_log_decay)]
     tasks = sizes.batch * sizes.kv_heads
     with np.errstate(under="ignore"):
@@ -135,9 +135,9 @@ def _(d_outs: tuple[Array, Array], saved: Saved) -> dict[str, Array | None]:
             run(channel_backward, tasks, 3 * work(sizes), sizes, saved.scale, *given, flat(saved.log_decay), flat(saved.state),
                 *map(flat, d_outs), *filled, d_state.reshape(-1))
         else:
-            run(backward, tasks, 3 * work(sizes), sizes, saved.scale, NONE, nothing, *given, *rows_of(source), decays(saved.log_decay),
-                beta, flat(saved.state), nothing, nothing, nothing, *map(flat, d_outs), nothing, *filled, d_beta.reshape(-1),
-                d_state.reshape(-1), nothing)
+            run(backward, tasks, 3 * work(sizes), sizes, saved.scale, None, None, *given, *rows_of(source), decays(saved.log_decay),
+                beta, flat(saved.state), None, None, None, *map(flat, d_outs), None, *filled, d_beta.reshape(-1), d_state.reshape(-1),
+                None)
     gradients: dict[str, Array | None] = {"q": d_q, "k": d_k, "v": d_v, "state": d_state}
     if saved.log_decay is not None:
         gradients["log_decay"] = d_log_decay

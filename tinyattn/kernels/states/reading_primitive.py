@@ -13,6 +13,7 @@ import numpy as np
 
 from tinyattn.engine.primitive import primitive
 from tinyattn.kernels.states.channel_backward import channel_backward
+from tinyattn.kernels.states.heads import head_by_head
 from tinyattn.kernels.states.primitive import FEW, flat, sizes_of, work
 from tinyattn.kernels.states.reading import reading
 from tinyattn.kernels.states.reading_step import reading_step
@@ -25,10 +26,10 @@ from tinyattn.ops.types import Array
 
 
 class Saved(NamedTuple):
-    """What the backward reads; `written` is what was added along k where that is what is written along, else what was read."""
+    """What the backward reads: what was given, and what was added along k where that is what is written along, else what was read."""
 
     arrays: tuple[Array, Array, Array, Array]
-    read: Array
+    read: Array | None
     write: Array | None
     beta: Array | None
     state: Array
@@ -44,19 +45,25 @@ def reading_states(q: Array, k: Array, v: Array, log_decay: Array, read: Array |
 
     S_t = diag(exp(log_decay_t)) S_{t-1} + write_t (read_t^T S_{t-1}) + k_t v_t^T, out_t = scale S_t^T q_t. log_decay, read and write
     are as k; where write is None it is k. With a beta (..., kv_heads, j) it is the delta rule: read is -beta exp(log_decay) k, write
-    is k, and v is times beta; both must be None.
+    is k, and v is times beta; both must be None. With a read and a beta as k, -read is read along, and beta read is written along.
     """
-    along, added = read_by_delta(k, log_decay, beta) if read is None else read, v if beta is None else beta[..., None] * v
-    out, last, written = folded(q, k, added, log_decay, along, write, state, scale)
-    return (out, last), Saved((q, k, v, log_decay), along, write, beta, state, scale, written)
+    def solve(q: Array, k: Array, v: Array, log_decay: Array, read: Any, write: Any, beta: Any, state: Array) -> tuple[Array, ...]:
+        along, own = vectors_of(k, log_decay, read, write, beta)
+        return folded(q, k, beta[..., None] * v if read is None else v, log_decay, along, own, state, scale)
+
+    shapes = (*q.shape[:-1], v.shape[-1]), state.shape, v.shape
+    out, last, written = head_by_head(solve, (q, k, v, log_decay, read, write, beta, state), shapes)
+    return (out, last), Saved((q, k, v, log_decay), read, write, beta, state, scale, written)
 
 
-def read_by_delta(k: Array, log_decay: Array, beta: Any) -> Array:
-    """Returns -beta exp(log_decay) k."""
-    read: Array = np.exp(log_decay)
-    read *= k
-    read *= -beta[..., None]
-    return read
+def vectors_of(k: Array, log_decay: Array, read: Array | None, write: Array | None, beta: Any) -> tuple[Array, Array | None]:
+    """Returns the vectors that are read along and those that are written along, None where they are k."""
+    if read is None:
+        made = np.exp(log_decay)
+        made *= k
+        made *= -beta[..., None]
+        return made, None
+    return (read, write) if beta is None else (-read, beta * read)
 
 
 def folded(q: Array, k: Array, v: Array, log_decay: Array, read: Array, write: Array | None, state: Array,
@@ -76,36 +83,57 @@ def folded(q: Array, k: Array, v: Array, log_decay: Array, read: Array, write: A
     return out, last, written
 
 
-@reading_states.backward
+@reading_states.backward_giving
 def _(d_outs: tuple[Array, Array], saved: Saved) -> dict[str, Array | None]:
-    (q, k, v, log_decay), read, write, beta, state, written = *saved[:5], saved.written
-    d_last, first, own = d_outs[1], k.shape[-2] - q.shape[-2], k if write is None else write
-    queries, d_queries = (split_group(behind(x, first), k.shape[-3]) for x in (scaled(q, saved.scale), d_outs[0]))
-    d_first, d_later = gradient_of_written(queries, d_queries, d_last, log_decay, read, own)
-    asked, d_asked = beside(queries, read[..., 1:, :]), beside(d_queries, d_later)
-    start = state if write is None else np.zeros_like(state)
+    given = {"q": saved.arrays[0], "k": saved.arrays[1], "v": saved.arrays[2], "log_decay": saved.arrays[3], "read": saved.read,
+             "write": saved.write, "beta": saved.beta, "state": saved.state}
+    names = [name for name, x in given.items() if x is not None]
+
+    def solve(*arrays: Any) -> list[Array]:
+        found = slopes_of(saved.scale, *arrays)
+        return [found[name] for name in names]
+
+    shapes = [x.shape for x in given.values() if x is not None]
+    return dict(zip(names, head_by_head(solve, (*given.values(), saved.written, *d_outs), shapes), strict=True))
+
+
+def slopes_of(scale: float, q: Array, k: Array, v: Array, log_decay: Array, read: Array | None, write: Array | None, beta: Any,
+              state: Array, written: Array, d_out: Array, d_last: Array) -> dict[str, Array]:
+    """Returns the gradients of what `reading_states` was given. What is no longer read is let go: there is little beside it."""
+    along, apart = vectors_of(k, log_decay, read, write, beta)
+    own, first = k if apart is None else apart, k.shape[-2] - q.shape[-2]
+    queries, d_queries = (split_group(behind(x, first), k.shape[-3]) for x in (scaled(q, scale), d_out))
+    d_first, d_later = gradient_of_written(queries, d_queries, d_last, log_decay, along, own)
+    asked, d_asked = beside(queries, along[..., 1:, :]), beside(d_queries, d_later)
+    del queries, d_queries, d_later
+    start = state if apart is None else np.zeros_like(state)
     d_q, d_own, d_x, d_log_decay, d_state = added_gradients(asked, own, written, log_decay, start, d_asked, d_last)
     d_k, d_v = d_own, d_x
-    if write is not None:
+    if apart is not None:
+        del d_x
         more, d_k, d_v, slopes, d_state = added_gradients(asked, k, v, log_decay, state, d_asked, d_last)
         d_q += more
         d_log_decay += slopes
+        del more, slopes
+    del asked, d_asked
     # The first token reads the state at first.
     d_read = np.concatenate((np.sum(state * d_first, axis=-1)[..., None, :], d_q[..., -1, :-1, :]), axis=-2)
-    d_state += read[..., 0, :, None] * d_first
-    d_q = scaled(d_q[..., :-1, first:, :].reshape(q.shape), saved.scale)
-    gradients: dict[str, Array | None] = {"q": d_q, "k": d_k, "v": d_v, "log_decay": d_log_decay, "state": d_state}
+    d_state += along[..., 0, :, None] * d_first
+    d_q = scaled(d_q[..., :-1, first:, :].reshape(q.shape), scale)
+    gradients = {"q": d_q, "k": d_k, "v": d_v, "log_decay": d_log_decay, "state": d_state}
+    if read is None:
+        strength, slopes = beta[..., None], np.exp(log_decay)
+        slopes *= d_read
+        gradients["beta"] = np.sum(d_v * v, axis=-1) - np.sum(slopes * k, axis=-1)
+        slopes *= strength
+        d_k -= slopes
+        d_v *= strength
+        d_read *= along
+        d_log_decay += d_read
+        return gradients
     if beta is None:
         return gradients | {"read": d_read} | ({} if write is None else {"write": d_own})
-    strength, slopes = beta[..., None], np.exp(log_decay)
-    slopes *= d_read
-    gradients["beta"] = np.sum(d_v * v, axis=-1) - np.sum(slopes * k, axis=-1)
-    slopes *= strength
-    d_k -= slopes
-    d_v *= strength
-    d_read *= read
-    d_log_decay += d_read
-    return gradients
+    return gradients | {"read": beta * d_own - d_read, "beta": read * d_own}
 
 
 def scaled(x: Array, scale: float) -> Array:

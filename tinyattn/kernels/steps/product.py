@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from tinyattn.engine.primitive import primitive
-from tinyattn.kernels.steps.registers import again, flat
+from tinyattn.kernels.steps.fetch import fetch_to_read, fetch_to_write
+from tinyattn.kernels.steps.registers import again, flat, fresh
 from tinyattn.kernels.tiles.jit import compiled, inlined
 from tinyattn.kernels.tiles.lanes import ROWS, columns, lanes
 from tinyattn.kernels.tiles.product import micro_add, micro_set
@@ -17,10 +18,13 @@ from tinyattn.kernels.tiles.threads import next_task, share
 from tinyattn.kernels.tiles.vector import pack_rows, scale_row, transpose_rows
 from tinyattn.ops.types import Array
 
-# Rows of one task: with 128 inputs they and a panel of the matrix stay in the first cache.
+# Rows of one task.
 BLOCK = 64
 # Rows and columns of a matrix's gradient that one task computes: they stay in the second cache while the rows of x pass by.
 INPUTS, OUTPUTS = 128, 256
+# Rows that one micro tile of a gradient asks for ahead, so that the tiles of INPUTS ask for a block: a block asked for at once
+# would be waited for.
+AHEAD = BLOCK * ROWS // INPUTS
 # Elements of all matrices: those of float32 stay in the second cache.
 LARGEST = 1 << 18
 
@@ -35,6 +39,14 @@ def pack(target, weight, rows, width, turned, micro, block):
         pack_rows(target, rows, weight, 0, width, rows, one, micro)
 
 
+@inlined
+def row_by_panel(out, row, column, width, x, x_row, inputs, panels, at, micro):
+    """Fills the micro tile of out at a row and a column with the rows of x from x_row on, times a panel."""
+    for r in range(row, row + ROWS):
+        fetch_to_write(out, r * width + column)
+    micro_set(out, row * width + column, width, x, x_row * inputs, inputs, 1, panels, at, micro, inputs)
+
+
 @compiled
 def rows_by_matrices(counter, rows, inputs, micro, x, panels, widths, outs):
     """Fills out = x w for each of three outs of these widths; the panels of the matrices follow each other."""
@@ -43,44 +55,51 @@ def rows_by_matrices(counter, rows, inputs, micro, x, panels, widths, outs):
         task = next_task(counter)
         if task >= tasks:
             break
-        first, last = task * BLOCK, min(rows, task * BLOCK + BLOCK)
-        at = 0
-        for n in range(3):
-            out, width = outs[n], widths[n]
-            for column in range(0, width, micro):
-                for row in range(first, last, ROWS):
-                    micro_set(out, row * width + column, width, x, row * inputs, inputs, 1, panels, at, micro, inputs)
-                at += inputs * micro
+        # All matrices pass by a few rows, rather than all rows by a panel: what is written to memory is then written in its order.
+        for row in range(task * BLOCK, min(rows, task * BLOCK + BLOCK), ROWS):
+            at = 0
+            for n in range(3):
+                out, width = outs[n], widths[n]
+                for column in range(0, width, micro):
+                    row_by_panel(out, row, column, width, x, row, inputs, panels, at, micro)
+                    at += inputs * micro
 
 
 @inlined
 def gradient_of_matrix(d_weight, x, d_out, rows, inputs, width, k0, column0, panel, micro):
     """Adds x^T d_out to INPUTS rows and OUTPUTS columns of a matrix's gradient, all rows of x in order."""
-    one = x.dtype.type(1)
+    one, last = x.dtype.type(1), min(width, column0 + OUTPUTS)
     for row in range(0, rows, BLOCK):
         depth = min(BLOCK, rows - row)
-        for column in range(column0, min(width, column0 + OUTPUTS), micro):
+        for column in range(column0, last, micro):
             # Copied: rows of d_out a power of two apart would push each other out of the first cache.
             for r in range(depth):
                 scale_row(panel, r * micro, d_out, (row + r) * width + column, one)
+            next_row, next_column, beside = row, column + micro, k0 + column - column0
+            if next_column >= last:
+                next_row, next_column = row + BLOCK, column0
             for k in range(k0, min(inputs, k0 + INPUTS), ROWS):
+                first = (k - k0) // ROWS * AHEAD
+                for r in range(next_row + first, min(rows, next_row + first + AHEAD)):
+                    fetch_to_read(d_out, r * width + next_column)
+                if beside < inputs:
+                    for r in range(row + BLOCK + first, min(rows, row + BLOCK + first + AHEAD)):
+                        fetch_to_read(x, r * inputs + beside)
                 micro_add(d_weight, k * width + column, width, x, row * inputs + k, 1, inputs, panel, 0, micro, depth)
 
 
 @inlined
-def gradient_of_rows(d_x, d_out, first, last, inputs, width, panels, at, micro):
-    """Fills rows of d_x with d_out w^T."""
+def gradient_of_rows(d_x, d_out, row, inputs, width, panels, at, micro):
+    """Fills ROWS rows of d_x with d_out w^T."""
     for column in range(0, inputs, micro):
-        for row in range(first, last, ROWS):
-            micro_set(d_x, row * inputs + column, inputs, d_out, row * width, width, 1, panels, at + column * width, micro, width)
+        row_by_panel(d_x, row, column, inputs, d_out, row, width, panels, at + column * width, micro)
 
 
 @inlined
-def gradient_of_rows_too(d_x, d_out, first, last, inputs, width, panels, at, micro):
-    """Adds d_out w^T of another matrix to rows of d_x."""
+def gradient_of_rows_too(d_x, d_out, row, inputs, width, panels, at, micro):
+    """Adds d_out w^T of another matrix to ROWS rows of d_x."""
     for column in range(0, inputs, micro):
-        for row in range(first, last, ROWS):
-            micro_add(d_x, row * inputs + column, inputs, d_out, row * width, width, 1, panels, at + column * width, micro, width)
+        micro_add(d_x, row * inputs + column, inputs, d_out, row * width, width, 1, panels, at + column * width, micro, width)
 
 
 @compiled
@@ -106,22 +125,28 @@ def gradients(counter, rows, inputs, micro, x, panels, widths, d_outs, d_x, d_we
                 part -= count
         else:
             first = (task - tall) * BLOCK
-            last, at = min(rows, first + BLOCK), inputs * widths[0]
-            gradient_of_rows(d_x, d_outs[0], first, last, inputs, widths[0], panels, 0, micro)
-            for n in range(1, 3):
-                if widths[n]:
-                    gradient_of_rows_too(d_x, d_outs[n], first, last, inputs, widths[n], panels, at, micro)
-                at += inputs * widths[n]
+            for row in range(first, min(rows, first + BLOCK), ROWS):
+                gradient_of_rows(d_x, d_outs[0], row, inputs, widths[0], panels, 0, micro)
+                at = inputs * widths[0]
+                for n in range(1, 3):
+                    if widths[n]:
+                        gradient_of_rows_too(d_x, d_outs[n], row, inputs, widths[n], panels, at, micro)
+                    at += inputs * widths[n]
 
 
 def packed(weights: list[Array], turned: bool) -> Array:
     """Returns the panels of the matrices (inputs, width), one matrix after the other, or those of their transposes."""
-    target, at = np.empty(sum(weight.size for weight in weights), weights[0].dtype), 0
+    target, at = fresh(sum(weight.size for weight in weights), weights[0].dtype), 0
     size = target.itemsize
     for weight in weights:
         pack(target[at : at + weight.size], flat(weight), *weight.shape, turned, columns(size), lanes(size))
         at += weight.size
     return target
+
+
+def parts_of(inputs: int, width: int) -> int:
+    """Returns in how many tasks the gradient of a matrix (inputs, width) is computed."""
+    return -(-inputs // INPUTS) * -(-width // OUTPUTS)
 
 
 def in_numpy(x: Array, a: Array, b: Array | None, c: Array | None) -> tuple[Array, ...]:
@@ -137,7 +162,7 @@ def products(x: Array, a: Array, b: Array | None, c: Array | None) -> tuple[tupl
     weights = [weight for weight in (a, b, c) if weight is not None]
     x_flat, inputs = flat(x), x.shape[-1]
     rows, widths = x.size // inputs, [weight.shape[1] for weight in weights] + [0] * (3 - len(weights))
-    outs = [np.empty(rows * width, x.dtype) for width in widths]
+    outs = [fresh(rows * width, x.dtype) for width in widths]
     share(rows_by_matrices, -(-rows // BLOCK), rows * inputs * sum(widths), rows, inputs, columns(x.itemsize), x_flat,
           packed(weights, False), tuple(widths), tuple(outs))
     made = tuple(out.reshape(*x.shape[:-1], width) for out, width in zip(outs, widths, strict=True) if width)
@@ -150,11 +175,14 @@ def _(d_outs: tuple[Array, ...], saved: Any) -> dict[str, Array]:
     inputs, size = shape[-1], x.itemsize
     rows, missing = x.size // inputs, 3 - len(weights)
     flats = tuple([flat(d_out) for d_out in d_outs] + [np.empty(0, x.dtype)] * missing)
-    d_x, d_weights = np.empty(shape, x.dtype), [np.zeros(inputs * width, x.dtype) for width in widths]
-    tasks = -(-rows // BLOCK) + sum(-(-width // OUTPUTS) for width in widths) * -(-inputs // INPUTS)
+    d_x, d_weights = fresh(x.size, x.dtype), [fresh(inputs * width, x.dtype) for width in widths]
+    for d_weight in d_weights:
+        d_weight[:] = 0
+    tasks = -(-rows // BLOCK) + sum(parts_of(inputs, width) for width in widths)
     share(gradients, tasks, 2 * rows * inputs * sum(widths), rows, inputs, columns(size), x, packed(weights, True), tuple(widths),
-          flats, d_x.reshape(-1), tuple(d_weights))
-    return {"x": d_x} | {name: d_w.reshape(weight.shape) for name, d_w, weight in zip("abc", d_weights, weights, strict=False)}
+          flats, d_x, tuple(d_weights))
+    slopes = {name: d_w.reshape(weight.shape) for name, d_w, weight in zip("abc", d_weights, weights, strict=False)}
+    return {"x": d_x.reshape(shape)} | slopes
 
 
 def fits(x: Any, *weights: Any) -> bool:

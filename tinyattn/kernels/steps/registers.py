@@ -127,6 +127,14 @@ def flat(x: Array) -> Array:
     return (x if flags.c_contiguous and flags.writeable else np.require(x, requirements=["C", "W"])).reshape(-1)
 
 
+def fresh(size: int, dtype: Any) -> Array:
+    """Returns a new flat array that begins where a register of memory does: others cross two lines of the cache at every step."""
+    step = lanes.VECTOR_BYTES
+    room = np.empty(size + step // np.dtype(dtype).itemsize, dtype)
+    start = -room.ctypes.data % step // room.itemsize
+    return room[start : start + size]
+
+
 def over(kernel: Callable[..., Any], reads: tuple[Array, ...], results: int) -> tuple[Array, ...]:
     """Returns as many results of a kernel as asked for, each an array like the first that it reads."""
     shape, dtype = reads[0].shape, reads[0].dtype

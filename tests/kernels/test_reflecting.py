@@ -1,4 +1,4 @@
-"""PaTH without gates, whose chunks of keys turn the queries of all later chunks in one kernel: any lengths, widths and threads."""
+"""PaTH in tiles, whose chunks of keys turn the queries of all later chunks: any lengths, widths, gates and threads."""
 
 import sys
 import tracemalloc
@@ -20,6 +20,10 @@ def drawn(batch=1, heads=2, kv_heads=2, q_len=70, kv_len=70, dim=8, value_dim=5,
             "w": unit(normal(batch, kv_heads, kv_len, dim)), "beta": 2 * rng.random((batch, kv_heads, kv_len)).astype(dtype)}
 
 
+def gates(heads, length):
+    return -np.abs(RNG(length).standard_normal((1, heads, length))) / 5
+
+
 def by(door):
     return lambda p: (door.path_attention(**p),)
 
@@ -33,10 +37,42 @@ def test_any_sizes_give_the_definition_and_its_slopes(sizes):
     close(slopes(by(kernels), p), slopes(by(definitions), p))
 
 
-def test_chunks_are_invisible(monkeypatch):
-    p = drawn(q_len=150, kv_len=200)
+@pytest.mark.parametrize(("together", "most"), [(1, 256), (2, 256), (4, 1)])
+def test_how_many_chunks_are_passed_at_once_is_invisible(together, most, monkeypatch):
+    p = drawn(q_len=340, kv_len=400) | {"log_forget": gates(2, 400)}
     want = slopes(by(kernels), p)
-    monkeypatch.setattr(sys.modules["tinyattn.kernels.softmax.path"], "CHUNK", 32)
+    monkeypatch.setattr(sys.modules["tinyattn.kernels.rows.reflecting"], "TOGETHER", together)
+    monkeypatch.setattr(sys.modules["tinyattn.kernels.rows.reflecting"], "MOST_STEPS", most)
+    close(slopes(by(kernels), p), want)
+
+
+def test_many_steps_of_several_chunks_give_the_definition():
+    p = drawn(q_len=700, kv_len=710, heads=2, kv_heads=1)
+    close(slopes(by(kernels), p), slopes(by(definitions), p))
+
+
+@pytest.mark.parametrize("sizes", [{"q_len": 70, "kv_len": 400, "heads": 4}, {"q_len": 400, "kv_len": 400, "batch": 2}], ids=str)
+def test_gates_give_the_definition_and_its_slopes(sizes):
+    p = drawn(**sizes)
+    p["log_forget"] = np.tile(gates(p["q"].shape[1], 400), (len(p["q"]), 1, 1))
+    p["log_forget"][:, 0, [10, 100, 101, 300]] = -np.inf
+    close(slopes(by(kernels), p), slopes(by(definitions), p))
+
+
+def test_gates_that_sum_to_large_numbers_lose_no_digits():
+    p = drawn(q_len=600, kv_len=600, heads=1, kv_heads=1, dtype=np.float32)
+    p["log_forget"] = np.where(np.arange(600) % 50 == 7, -1e5, -0.01)[None, None]
+    want = definitions.path_attention(**{n: x.astype(np.float64) for n, x in p.items()})
+    np.testing.assert_allclose(kernels.path_attention(**p), want, rtol=2e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize("gated", [False, True])
+def test_rows_give_the_same(gated, monkeypatch):
+    p = drawn(batch=1, q_len=130, kv_len=150, heads=4, kv_heads=2) | ({"log_forget": gates(4, 150)} if gated else {})
+    want = slopes(by(kernels), p)
+    path = sys.modules["tinyattn.kernels.softmax.path"]
+    monkeypatch.setattr(path.Reflections, "tiled", None)
+    monkeypatch.setattr(path, "CHUNK", 16)
     close(slopes(by(kernels), p), want)
 
 
@@ -60,10 +96,12 @@ def test_a_token_that_is_not_finite_reaches_no_other_head(name):
 def test_bits_are_the_same_for_any_number_of_threads(monkeypatch):
     monkeypatch.setattr(sys.modules["tinyattn.kernels.tiles.threads"], "LEAST_WORK", 1)
     p = drawn(q_len=200, kv_len=200, heads=4, kv_heads=2, dtype=np.float32)
+    p["log_forget"] = gates(4, 200)
     with kernels.threads(1):
-        want = kernels.path_attention(**p)
+        want = slopes(by(kernels), p)
     with kernels.threads(3):
-        np.testing.assert_array_equal(kernels.path_attention(**p), want)
+        for got, one in zip(slopes(by(kernels), p), want, strict=True):
+            np.testing.assert_array_equal(got, one)
 
 
 def test_memory_is_linear_in_the_length():
