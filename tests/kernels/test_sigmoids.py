@@ -53,6 +53,12 @@ def test_an_infinite_bias_opens_or_closes_a_gate(odd):
     np.testing.assert_allclose(got, want, rtol=1e-9, atol=1e-11)
 
 
+@pytest.mark.parametrize("offset", [1e4, -1e4, 1e30, -1e30])
+def test_an_offset_of_any_size(offset):
+    agree(arguments(70, 90), offset=offset)
+    agree(arguments(70, 90) | {"offset": np.full(4, offset)}, causal=True)
+
+
 @pytest.mark.parametrize("options", [{"mask": masks.strided(3)}, {"softcap": 1.5}, {}], ids=["pattern", "cap", "learned bias"])
 def test_what_the_kernels_do_not_take_goes_to_the_exact_one(options, monkeypatch):
     monkeypatch.setattr(weighings, "run", None)

@@ -15,8 +15,11 @@ from tinyattn.kernels.tiles.vector import column_exp, pack_rows, put_rows, trans
 
 @inlined
 def weights_of(s, left, head, i0, j0, rows, keys, most, back, q_t, k, k_at, sizes, rules, tiles, mask, mask_at, bias, bias_at,
-               distance, spare):
-    """Fills a tile with the sigmoids of scores minus `back` of their query, and `left` with 1 minus them; 0 where unseen."""
+               distance, none, spare):
+    """Fills a tile with the sigmoids of scores minus `back` of their query, and `left` with 1 minus them; 0 where unseen.
+
+    `back` is taken off before scores are cut to `most`: beside an offset of 1e30 `most` plus `back` were `back` itself.
+    """
     width, micro, one = sizes.q_tile, sizes.micro_columns, s.dtype.type(1)
     below, above = band(i0, j0, sizes, rules)
     product_set(s, 0, width, micro, k, k_at, sizes.head_width, 1, q_t, sizes.head_width * micro, keys, width, sizes.head_dim, micro,
@@ -25,9 +28,9 @@ def weights_of(s, left, head, i0, j0, rows, keys, most, back, q_t, k, k_at, size
     for j in range(keys):
         into = np.uintp(j * width)
         for i in range(np.uintp(width)):
-            edge = most + back[i]
-            s[into + i] = edge if s[into + i] > edge else s[into + i]
-    column_exp(s, keys, width, back, spare)
+            moved = s[into + i] - back[i]
+            s[into + i] = most if moved > most else moved
+    column_exp(s, keys, width, none, spare)
     for x in range(np.uintp(keys * width)):
         left[x] = one / (one + s[x])
         s[x] *= left[x]
@@ -51,7 +54,7 @@ def sigmoid_forward(counter, sizes, rules, most, tiles, mask, mask_at, bias, bia
     s, left = np.zeros(sizes.kv_tile * width, dtype), np.zeros(sizes.kv_tile * width, dtype)
     q_t, a = np.empty(head_width * width, dtype), np.empty(width * value_width, dtype)
     v_panels, own = np.empty(sizes.kv_tile * value_width, dtype), np.zeros(width, dtype)
-    ones, spare = np.ones(width, dtype), np.zeros(width, dtype)
+    ones, none, spare = np.ones(width, dtype), np.zeros(width, dtype), np.zeros(width, dtype)
     count = (sizes.q_len + width - 1) // width
     while True:
         task = next_task(counter)
@@ -71,7 +74,7 @@ def sigmoid_forward(counter, sizes, rules, most, tiles, mask, mask_at, bias, bia
             keys = keys_of_tile(j0, high, sizes)
             below, above = band(i0, j0, sizes, rules)
             weights_of(s, left, head, i0, j0, rows, keys, most, own, q_t, k, (kv_at + j0) * head_width, sizes, rules, tiles, mask,
-                       mask_at, bias, bias_at, distance, spare)
+                       mask_at, bias, bias_at, distance, none, spare)
             pack_rows(v_panels, sizes.kv_tile, v, (kv_at + j0) * value_width, value_width, keys, kind_of(1), micro)
             product_add(a, 0, micro, width * micro, s, 0, 1, width, v_panels, sizes.kv_tile * micro, rows, value_width, keys, micro,
                         below, above)
@@ -91,7 +94,8 @@ def sigmoid_backward(counter, splits, sizes, rules, most, tiles, mask, mask_at, 
     d_q_tile, k_panels = np.empty(width * head_width, dtype), np.empty(sizes.kv_tile * head_width, dtype)
     d_out_t, d_out_panels = np.empty(width * value_width, dtype), np.empty(width * value_width, dtype)
     within, own = np.empty(width * max(head_width, value_width), dtype), np.zeros(width, dtype)
-    sums, spare, scales = np.empty(width, dtype), np.zeros(width, dtype), np.full(width, kind_of(scale))
+    sums, none, spare = np.empty(width, dtype), np.zeros(width, dtype), np.zeros(width, dtype)
+    scales = np.full(width, kind_of(scale))
     while True:
         task = next_task(counter)
         if task >= sizes.batch * sizes.kv_heads * splits:
@@ -119,7 +123,7 @@ def sigmoid_backward(counter, splits, sizes, rules, most, tiles, mask, mask_at, 
                 keys = keys_of_tile(j0, high, sizes)
                 below, above = band(i0, j0, sizes, rules)
                 weights_of(p, left, head, i0, j0, rows, keys, most, own, q_t, k, (kv_at + j0) * head_width, sizes, rules, tiles, mask,
-                           mask_at, bias, bias_at, distance, spare)
+                           mask_at, bias, bias_at, distance, none, spare)
                 product_add_within(d_v, (copy_at + j0) * value_width, value_width, within, p, 0, width, 1, d_out_panels,
                                    width * micro, keys, value_width, rows, micro, -above, -below)
                 product_set(d_s, 0, width, micro, v, (kv_at + j0) * value_width, value_width, 1, d_out_t, value_width * micro, keys,
