@@ -127,3 +127,17 @@ def test_every_thread_that_starts_has_room_of_its_own(monkeypatch):
             pull(out)
         assert forward == (number * forward[1], forward[1])
         assert rooms.pop(number) == (2 * number * forward[1], forward[1])
+
+
+def test_a_thread_writes_only_into_the_room_of_its_own(monkeypatch):
+    run, written = thresholds.run, []
+
+    def spy(kernel, tasks, work, taken, held, room, *rest):
+        both, taken[0] = np.concatenate((held, held)), 1  # as the second of two threads
+        run(kernel, tasks, work, taken, both, room, *rest)
+        written.append((both[: held.size].any(), both[held.size :].any()))
+
+    monkeypatch.setattr(thresholds, "run", spy)
+    with kernels.threads(1):
+        slopes(kernels, arguments(1.0))
+    assert written == [(False, True)] * 2

@@ -59,6 +59,20 @@ def test_an_offset_of_any_size(offset):
     agree(arguments(70, 90) | {"offset": np.full(4, offset)}, causal=True)
 
 
+@pytest.mark.parametrize("odd", [np.nan, np.inf])
+def test_what_no_query_sees_reaches_nothing(odd):
+    mask = MASK.copy()
+    mask[..., 100] = False
+    arrays, every = arguments(), []
+    for far in (1.0, odd):
+        given = {name: x.copy() for name, x in arrays.items()}
+        given["q"][:, :, 5] = given["k"][:, :, 100] = given["v"][:, :, 100] = far
+        out, pull = vjp(lambda t: kernels.sigmoid_attention(**t, mask=mask), given)
+        every.append([out, *pull(np.ones_like(out)).values()])
+    for a, b in zip(*every, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 @pytest.mark.parametrize("options", [{"mask": masks.strided(3)}, {"softcap": 1.5}, {}], ids=["pattern", "cap", "learned bias"])
 def test_what_the_kernels_do_not_take_goes_to_the_exact_one(options, monkeypatch):
     monkeypatch.setattr(weighings, "run", None)
