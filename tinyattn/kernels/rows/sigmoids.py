@@ -6,6 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 from tinyattn.kernels.exact.scores import band, key_range, keys_of_tile, score
+from tinyattn.kernels.rows.queries import read_queries, takes
 from tinyattn.kernels.tiles.flush import flush_small, restore
 from tinyattn.kernels.tiles.jit import compiled, inlined
 from tinyattn.kernels.tiles.product import product_add, product_add_within, product_set
@@ -103,15 +104,11 @@ def sigmoid_backward(counter, splits, sizes, rules, most, tiles, mask, mask_at, 
         kv_head = task // splits
         kv_at, copy_at = kv_head * sizes.kv_rows, (task % splits * sizes.batch * sizes.kv_heads + kv_head) * sizes.kv_len
         for unit in range(groups * count):
-            turn = unit % (2 * splits)
-            if min(turn, 2 * splits - 1 - turn) != task % splits:
+            if not takes(task % splits, unit, splits):
                 continue
             head, i0 = kv_head * groups + unit // count, (count - 1 - unit % count) * width
             rows, line = min(width, sizes.q_len - i0), head * sizes.q_len + i0
-            transpose_rows(q_t, width, q, line * head_width, head_width, rows, kind_of(rules.factor), sizes.lanes, micro)
-            pack_rows(q_panels, width, q, line * head_width, head_width, rows, kind_of(scale), micro)
-            transpose_rows(d_out_t, width, d_out, line * value_width, value_width, rows, kind_of(1), sizes.lanes, micro)
-            pack_rows(d_out_panels, width, d_out, line * value_width, value_width, rows, kind_of(1), micro)
+            read_queries(q_t, q_panels, d_out_t, d_out_panels, q, d_out, line, rows, sizes, kind_of(rules.factor), kind_of(scale))
             for i in range(width):
                 own[i] = back[line + i] if i < rows else kind_of(0)
                 sums[i] = 0
