@@ -25,6 +25,7 @@ Its files, in reading order:
     rules_join.py           rules: arrays joined and cut
     rules_index.py          rules: selected and moved elements
     rules_refused.py        functions that refuse a Tensor, with the reason
+    rerun.py                gradients of a function that is run again for them
     tree.py                 trees of arrays
     grad.py                 grad, value_and_grad, vjp
     primitive.py            a function that brings its own backward

@@ -12,8 +12,12 @@ from tinyattn.ops.types import Array
 
 
 def shaped(name: str, gate: Any, shape: tuple[int, ...], dtype: Any) -> Array:
-    """Returns a gate of exactly this shape in the compute dtype, otherwise raises TypeError or ValueError."""
-    return of_shape(name, gate, shape).astype(dtype)
+    """Returns a gate of exactly this shape in the compute dtype, otherwise raises TypeError or ValueError.
+
+    One that has it is returned as it is: a gate with channels is as large as the keys, and a walk back would keep the copy.
+    """
+    checked = of_shape(name, gate, shape)
+    return checked if checked.dtype == dtype else checked.astype(dtype)
 
 
 def check_gate(name: str, gate: Any, shape: tuple[int, ...], dtype: Any) -> Array:

@@ -2,6 +2,7 @@
 
 Its files, in reading order:
 
+    parts.py                long texts part by part
     linear.py               linear attention
     gated.py                a state that decays per channel
     simple_gated.py         a decay that all channels share

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tinyattn.kernels.linear.parts import by_parts
 from tinyattn.kernels.states.primitive import states
 from tinyattn.ops.gates import check_gate, check_steps, in_steps
 from tinyattn.ops.linear_options import check_state
@@ -31,8 +32,12 @@ def delta_product(q: Array, k: Array, v: Array, *, beta: Array, log_decay: Array
     """
     steps, _, decays = check_steps(q, k, steps, log_decay)
     beta = check_gate("beta", beta, k.shape[:-1], k.dtype)
-    queries, fading = in_steps(q, decays, steps)
-    out, state = states(queries, k, v, None if log_decay is None else fading, beta, check_state(initial_state, k, v),
-                        check_scale(scale))
-    read = out[..., steps - 1 :: steps, :]
-    return (read, state) if return_state else read
+    factor, fades = check_scale(scale), log_decay is not None
+
+    def form(_start: int, q: Array, k: Array, v: Array, decays: Array, beta: Array, _: None, state: Array, *_none: None) -> Any:
+        queries, fading = in_steps(q, decays, steps)
+        read, state = states(queries, k, v, fading if fades else None, beta, state, factor)
+        return read[..., steps - 1 :: steps, :], state
+
+    out, state = by_parts(form, (q, k, v, decays, beta), (check_state(initial_state, k, v),))
+    return (out, state) if return_state else out

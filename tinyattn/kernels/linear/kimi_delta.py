@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tinyattn.kernels.linear.parts import by_parts
 from tinyattn.kernels.states.reading_primitive import reading_states
 from tinyattn.ops.gates import check_gate, check_log_decay
 from tinyattn.ops.linear_options import check_state
@@ -31,5 +32,10 @@ def kimi_delta_attention(q: Array, k: Array, v: Array, *, beta: Array, log_decay
     """
     log_decay, beta = check_log_decay(log_decay, k.shape, k.dtype), check_gate("beta", beta, k.shape[:-1], k.dtype)
     first_position(q, k)
-    out, state = reading_states(q, k, v, log_decay, None, None, beta, check_state(initial_state, k, v), check_scale(scale))
+    factor = check_scale(scale)
+
+    def form(_start: int, q: Array, k: Array, v: Array, log_decay: Array, beta: Array, _: None, state: Array, *_none: None) -> Any:
+        return reading_states(q, k, v, log_decay, None, None, beta, state, factor)
+
+    out, state = by_parts(form, (q, k, v, log_decay, beta), (check_state(initial_state, k, v),))
     return (out, state) if return_state else out

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tinyattn.kernels.linear.parts import by_parts, large
 from tinyattn.ops.gates import behind, causal_values, check_log_decay, decayed_products, decays_between
 from tinyattn.ops.heads import split_group
 from tinyattn.ops.levels import check_level_scales, check_level_states, closed_before, level_between, levels_of
@@ -23,7 +24,8 @@ def log_linear_attention(q: Array, k: Array, v: Array, *, log_decay: Array, leve
     """Returns simple gated linear attention in which a query weighs its past by levels; one product of blocks per level.
 
     Formula: out_i = scale sum_l level_scales_il S_il^T q_i. On level l, the tokens of every second block of 2^(l-1) tokens read
-    the state of the block before. Memory grows with j log(j), as each level has the queries once.
+    the state of the block before. Memory grows with j log(j) up to
+    the length of a part, as each level has the queries once; from part to part there is a state per level.
 
     Shapes, options and errors are those of `tinyattn.definitions.log_linear_attention`.
 
@@ -35,21 +37,37 @@ def log_linear_attention(q: Array, k: Array, v: Array, *, log_decay: Array, leve
     """
     states, seen = check_level_states(initial_state, k, v)
     scales, log_decay = check_level_scales(level_scales, k, seen), check_log_decay(log_decay, k.shape[:-1], k.dtype)
-    first, length = first_position(q, k), k.shape[-2]
-    queries = split_group(behind(q * check_scale(scale), first), k.shape[-3])
+    first_position(q, k)
+    factor = check_scale(scale)
+    if not (return_state or large(v)):
+        return read(q * factor, k, v, log_decay, scales, states, seen)
+
+    def form(start: int, q: Array, k: Array, v: Array, log_decay: Array, scales: Array, _: None, states: Array, *_none: None) -> Any:
+        return (read(q * factor, k, v, log_decay, scales, states, seen + start),
+                after(states, seen + start, k, v, log_decay) if k.shape[-2] else states)
+
+    out, held = by_parts(form, (q, k, v, log_decay, scales), (states,))
+    return (out, (held, np.full(k.shape[:-2], seen + k.shape[-2]))) if return_state else out
+
+
+def read(q: Array, k: Array, v: Array, log_decay: Array, scales: Array, states: Array, seen: int) -> Array:
+    """Returns what queries read of these tokens, of which the first stands at `seen`, and of the states before them."""
+    first, length = k.shape[-2] - q.shape[-2], k.shape[-2]
+    queries = split_group(behind(q, first), k.shape[-3])
     since = np.exp(np.cumsum(log_decay, axis=-1))
     out = among(queries, k, v, log_decay, scales, seen) if length else np.zeros((*queries.shape[:-1], v.shape[-1]), k.dtype)
-    # The level on which each token sees a segment that ended before: it only grows.
+    # The level on which each token sees a segment that ended before: it only grows. The lowest are one from the first token on.
     grown = np.maximum.accumulate(np.array([closed_before(seen + t) for t in range(length)], np.int64))
-    for level in range(0 if seen else 1, states.shape[-3]):
+    lowest, later = 1, states[..., 1:, :, :]
+    if seen and length:
+        lowest = min(int(grown[0]), states.shape[-3] - 1)
+        closed = np.sum(states[..., : lowest + 1, :, :], axis=-3, keepdims=True)
+        later = np.concatenate((closed, states[..., lowest + 1 :, :, :]), axis=-3)
+    for level in range(lowest, lowest + later.shape[-3]):
         at = np.broadcast_to(np.maximum(level, grown)[:, None], (*scales.shape[:-1], 1))
         share = np.take_along_axis(scales, at, axis=-1)[..., 0] * since
-        out = out + (queries * share[..., None, :, None]) @ states[..., level, None, :, :]
-    out = out[..., first:, :].reshape(*q.shape[:-1], v.shape[-1])
-    if not return_state:
-        return out
-    held = after(states, seen, k, v, log_decay, int(grown[-1])) if length else states
-    return out, (held, np.full(k.shape[:-2], seen + length))
+        out = out + (queries * share[..., None, :, None]) @ later[..., level - lowest, None, :, :]
+    return out[..., first:, :].reshape(*q.shape[:-1], v.shape[-1])
 
 
 def among(q: Array, k: Array, v: Array, log_decay: Array, scales: Array, seen: int) -> Array:
@@ -106,9 +124,11 @@ def until_the_end(log_decay: Array) -> Array:
     return np.exp(np.flip(np.cumsum(np.flip(later, axis=-1), axis=-1), axis=-1))
 
 
-def after(states: Array, seen: int, k: Array, v: Array, log_decay: Array, grown: int) -> Array:
-    """Returns the states after these tokens; the segments that had ended before are on the level `grown`, or above it."""
+def after(states: Array, seen: int, k: Array, v: Array, log_decay: Array) -> Array:
+    """Returns the states after these tokens, of which the first stands at `seen`."""
     length = k.shape[-2]
+    # The segments that had ended before are on this level, or above it.
+    grown = max(closed_before(seen + t) for t in range(length))
     kept, total = until_the_end(log_decay)[..., None], np.exp(np.sum(log_decay, axis=-1))[..., None, None]
     at = np.array([level_between(seen + length - 1, seen + t) for t in range(length)])
     held = []

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
 
 from tinyattn.engine.primitive import primitive
+from tinyattn.kernels.linear.parts import by_parts
 from tinyattn.kernels.states.primitive import Saved, decays, flat, sizes_of, states
 from tinyattn.kernels.states.regression import regressions
+from tinyattn.kernels.states.replay import replayed
 from tinyattn.kernels.tiles.once import once
 from tinyattn.kernels.tiles.storage import rows_of
 from tinyattn.kernels.tiles.threads import run
@@ -43,10 +46,16 @@ def mesa(q: Array, k: Array, v: Array, *, log_decay: Array, beta: Array, ridge: 
            [2.]])
     """
     log_decay, beta = check_log_decay(log_decay, k.shape[:-1], k.dtype), check_strength(beta, k.shape[:-1], k.dtype)
-    ridge, (values, keys) = check_ridge(ridge, k), check_sums(initial_state, k, v)
+    ridge, sums, factor = check_ridge(ridge, k), check_sums(initial_state, k, v), check_scale(scale)
     first_position(q, k)
-    x, keys = solution(q * check_scale(scale), k, log_decay, beta, ridge, keys)
-    out, values = states(x, k, v * beta[..., None], log_decay, None, values, 1.0)
+
+    def form(_start: int, q: Array, k: Array, v: Array, log_decay: Array, beta: Array, _: None, values: Array, keys: Array,
+             ridge: Array) -> Any:
+        x, keys = solution(q * factor, k, log_decay, beta, ridge, keys)
+        return *states(x, k, v * beta[..., None], log_decay, None, values, 1.0), keys
+
+    # The solutions are read of what a kernel gives.
+    out, values, keys = by_parts(form, (q, k, v, log_decay, beta), sums, ridge, outs=True)
     return (out, (values, keys)) if return_state else out
 
 
@@ -91,8 +100,14 @@ def by_lanes(q: Array, k: Array, log_decay: Array, beta: Array, ridge: Array, ke
     return (out, last) if (least > 0).all() else None
 
 
+def saved_of(x: Array, _q: Array, *given: Array) -> Any:
+    """Returns what the backward reads, from the solutions and the arguments."""
+    return x, *given
+
+
 @once
 @primitive
+@replayed(itemgetter(0), saved_of)
 def solution(q: Array, k: Array, log_decay: Array, beta: Array, ridge: Array, keys: Array) -> tuple[tuple[Array, Array], Any]:
     """Returns what `by_chunks` does."""
     given = k, log_decay, beta, ridge, keys

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinyattn.engine.primitive import primitive
+from tinyattn.kernels.states.replay import replayed
 from tinyattn.kernels.tiles.rows import again
 from tinyattn.ops.heads import split_group
 from tinyattn.ops.types import Array
@@ -30,8 +31,14 @@ def own_in_numpy(read: Array, before: Array, q: Array, k: Array, v: Array, bonus
     return np.concatenate((before, read), axis=-2)[..., : q.shape[-2], :] + mine.reshape(*q.shape[:-1], v.shape[-1])
 
 
+def saved_of(_: Any, read: Array, before: Array, *given: Array) -> Any:
+    """Returns what the backward reads: a shape, the number of rows before, and the arguments."""
+    return read.shape, before.shape[-2], *given
+
+
 @again(own_in_numpy)
 @primitive
+@replayed(lambda saved: None, saved_of)
 def with_own(read: Array, before: Array, q: Array, k: Array, v: Array, bonus: Array) -> tuple[Array, Any]:
     """Returns (out, what the backward reads): the rows of `before` and then of `read`, plus (q_i . bonus k_i) v_i.
 
@@ -46,13 +53,14 @@ def with_own(read: Array, before: Array, q: Array, k: Array, v: Array, bonus: Ar
     for part in blocks(q):
         keys, values = (k[..., part, :] * bonus[:, None, :])[..., None, :, :], v[..., None, part, :]
         outs[..., part, :] += np.einsum("...id,...id->...i", queries[..., part, :], keys)[..., None] * values
-    return out, (read.shape, first, q, k, v, bonus)
+    return out, saved_of(None, read, before, q, k, v, bonus)
 
 
-@with_own.backward
+@with_own.backward_giving
 def _(d_out: Array, saved: Any) -> dict[str, Array]:
     shape, first, q, k, v, bonus = saved
-    d_read, d_q, d_k, d_v, d_bonus = (np.zeros(x, q.dtype) for x in (shape, q.shape, k.shape, v.shape, bonus.shape))
+    d_read, d_bonus = np.zeros(shape, q.dtype), np.zeros(bonus.shape, q.dtype)
+    d_q, d_k, d_v = (np.empty(x.shape, q.dtype) for x in (q, k, v))
     d_read[..., : q.shape[-2] - first, :] = d_out[..., first:, :]
     queries, d_queries, d_outs = (split_group(x, k.shape[-3]) for x in (q, d_q, d_out))
     for part in blocks(q):
@@ -65,4 +73,4 @@ def _(d_out: Array, saved: Any) -> dict[str, Array]:
         of_part = np.einsum("...id,...id->...d", asks, k[..., part, :])
         d_bonus += of_part.sum(axis=tuple(range(of_part.ndim - bonus.ndim)))
         d_v[..., part, :] = np.einsum("...gi,...gie->...ie", np.einsum("...id,...id->...i", asked, keys), given)
-    return {"read": d_read, "before": d_out[..., :first, :], "q": d_q, "k": d_k, "v": d_v, "bonus": d_bonus}
+    return {"read": d_read, "before": d_out[..., :first, :].copy(), "q": d_q, "k": d_k, "v": d_v, "bonus": d_bonus}

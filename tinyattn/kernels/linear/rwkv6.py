@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from tinyattn.kernels.linear.own import with_own
+from tinyattn.kernels.linear.parts import by_parts
 from tinyattn.kernels.states.primitive import states
 from tinyattn.ops.gates import check_channel_decay, check_gate
 from tinyattn.ops.heads import fold_group, unfold_group
@@ -34,12 +35,24 @@ def rwkv6(q: Array, k: Array, v: Array, *, log_decay: Array, bonus: Array, scale
            [7.]])
     """
     log_decay, bonus = check_channel_decay(log_decay, k), check_gate("bonus", bonus, (k.shape[-3], k.shape[-1]), k.dtype)
-    initial, first, factor = check_state(initial_state, k, v), first_position(q, k), check_scale(scale)
+    first_position(q, k)
+    factor = check_scale(scale)
     if log_decay.shape[-1] == 1 < k.shape[-1]:
         log_decay = log_decay[..., 0]  # one decay for all channels
+
+    def form(_start: int, q: Array, k: Array, v: Array, log_decay: Array, _: None, _none: None, state: Array, _no: None,
+             bonus: Array) -> Any:
+        return read_before(q, k, v, log_decay, bonus, state, factor)
+
+    out, state = by_parts(form, (q, k, v, log_decay), (check_state(initial_state, k, v),), bonus)
+    return (out, state) if return_state else out
+
+
+def read_before(q: Array, k: Array, v: Array, log_decay: Array, bonus: Array, initial: Array, factor: float) -> tuple[Array, Array]:
+    """Returns what queries read before their own token is written, and by the bonus of that token, and the last state."""
+    first = k.shape[-2] - q.shape[-2]
     unread = np.zeros((*q.shape[:-2], min(1, k.shape[-2]), q.shape[-1]), q.dtype)
     read, state = states(np.concatenate((q if first else q[..., 1:, :], unread), axis=-2), k, v, log_decay, None, initial, factor)
     before = q[..., :0, :] if first else q[..., :1, :] * factor
     before = unfold_group(fold_group(before, k.shape[-3]) @ initial, q.shape[-3])
-    out = with_own(read, before, q, k[..., first:, :], v[..., first:, :], factor * bonus)
-    return (out, state) if return_state else out
+    return with_own(read, before, q, k[..., first:, :], v[..., first:, :], factor * bonus), state

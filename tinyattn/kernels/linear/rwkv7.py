@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tinyattn.kernels.linear.parts import by_parts
 from tinyattn.kernels.states.reading_primitive import reading_states
 from tinyattn.ops.gates import check_gate, check_log_decay
 from tinyattn.ops.linear_options import check_state
@@ -33,6 +34,10 @@ def rwkv7(q: Array, k: Array, v: Array, *, log_decay: Array, removal: Array, rat
     log_decay = check_log_decay(log_decay, k.shape, k.dtype)
     removal, rate = check_gate("removal", removal, k.shape, k.dtype), check_gate("rate", rate, k.shape, k.dtype)
     first_position(q, k)
-    out, state = reading_states(q, k, v, log_decay, removal, None, rate, check_state(initial_state, k, v),
-                                check_scale(scale))
+    factor = check_scale(scale)
+
+    def form(_start: int, q: Array, k: Array, v: Array, log_decay: Array, removal: Array, rate: Array, state: Array, *_: None) -> Any:
+        return reading_states(q, k, v, log_decay, removal, None, rate, state, factor)
+
+    out, state = by_parts(form, (q, k, v, log_decay, removal, rate), (check_state(initial_state, k, v),))
     return (out, state) if return_state else out

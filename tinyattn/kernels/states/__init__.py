@@ -18,6 +18,7 @@ Its files, in reading order:
     channel_slopes.py       the gradients of its decays
     channel_backward.py     its backward
     step.py                 one token at a time
+    replay.py               what kernels gave, kept and given again where a form runs a second time
     primitive.py            forward and backward as one differentiable function
     linear_primitive.py     the same with feature maps and normaliser, for linear attention
     taylor.py               the features whose products are the first terms of an exponential, channel by channel
@@ -26,7 +27,6 @@ Its files, in reading order:
     taylor_primitive.py     both as one differentiable function
     reading.py              chunks of tokens, each of which reads the state along one vector and writes along another
     reading_step.py         the same, one token at a time
-    heads.py                large arrays head by head
     reading_primitive.py    forward and backward of it as one differentiable function
     code.py                 what intrinsics on registers side by side are written in
     cholesky.py             Cholesky factors of many matrices, one per lane of a register

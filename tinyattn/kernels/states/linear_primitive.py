@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +12,7 @@ from tinyattn.kernels.states.backward import backward
 from tinyattn.kernels.states.features import COSINE, ELU, NONE, TAYLOR, elu_plus_one
 from tinyattn.kernels.states.forward import forward
 from tinyattn.kernels.states.primitive import FEW, by_step, flat, next_state, sizes_of, work
+from tinyattn.kernels.states.replay import replayed
 from tinyattn.kernels.tiles.once import once
 from tinyattn.kernels.tiles.storage import Sizes, rounded_up, rows_of
 from tinyattn.kernels.tiles.threads import run
@@ -34,8 +36,16 @@ class Saved(NamedTuple):
     weights: Array
 
 
+def saved_of(made: tuple[Array, Array], q: Array, k: Array, v: Array, state: Array, total: Array, scale: float, feature: int,
+             waves: Array) -> Saved:
+    """Returns what the backward reads, from the output, the total weights and the arguments."""
+    sizes = featured_sizes(q, k, v, feature)
+    return Saved(sizes, scale, feature, waves, (q, k, v), np.asarray(state), np.asarray(total), *made)
+
+
 @once
 @primitive
+@replayed(attrgetter("out", "weights"), saved_of)
 def linear_states(q: Array, k: Array, v: Array, state: Array, total: Array, scale: float, feature: int,
                   waves: Array) -> tuple[tuple[Array, Array, Array], Saved]:
     """Returns ((out, last state, last total), what the backward reads) of plain arrays (..., heads, length, dim), causal.

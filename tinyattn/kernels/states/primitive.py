@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from tinyattn.kernels.states.channel_backward import channel_backward
 from tinyattn.kernels.states.channel_forward import channel_forward
 from tinyattn.kernels.states.features import NONE
 from tinyattn.kernels.states.forward import forward
+from tinyattn.kernels.states.replay import replayed
 from tinyattn.kernels.states.step import step
 from tinyattn.kernels.tiles import storage
 from tinyattn.kernels.tiles.once import once
@@ -80,8 +82,15 @@ def by_step(counter: Array | None, sizes: Sizes, scale: float, feature: int, wav
         step(counter, *given)
 
 
+def saved_of(written: Array | None, q: Array, k: Array, v: Array, log_decay: Array | None, beta: Array | None, state: Array,
+             scale: float) -> Saved:
+    """Returns what the backward reads, from what was written where that is not v, and from the arguments."""
+    return Saved(sizes_of(q, k, v), scale, (q, k, v), log_decay, beta, np.asarray(state), written)
+
+
 @once
 @primitive
+@replayed(attrgetter("written"), saved_of)
 def states(q: Array, k: Array, v: Array, log_decay: Array | None, beta: Array | None, state: Array,
            scale: float) -> tuple[tuple[Array, Array], Saved]:
     """Returns ((out, last state), what the backward reads) of plain arrays (..., heads, length, dim), causal.

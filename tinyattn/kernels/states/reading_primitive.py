@@ -7,16 +7,17 @@ to, and all other gradients are those of a state whose channels fade by themselv
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from tinyattn.engine.primitive import primitive
 from tinyattn.kernels.states.channel_backward import channel_backward
-from tinyattn.kernels.states.heads import head_by_head
 from tinyattn.kernels.states.primitive import FEW, flat, sizes_of, work
 from tinyattn.kernels.states.reading import reading
 from tinyattn.kernels.states.reading_step import reading_step
+from tinyattn.kernels.states.replay import replayed
 from tinyattn.kernels.tiles.once import once
 from tinyattn.kernels.tiles.storage import rows_of
 from tinyattn.kernels.tiles.threads import run
@@ -37,8 +38,15 @@ class Saved(NamedTuple):
     written: Array
 
 
+def saved_of(written: Array, q: Array, k: Array, v: Array, log_decay: Array, read: Array | None, write: Array | None,
+             beta: Array | None, state: Array, scale: float) -> Saved:
+    """Returns what the backward reads, from what was read or added and from the arguments."""
+    return Saved((q, k, v, log_decay), read, write, beta, state, scale, written)
+
+
 @once
 @primitive
+@replayed(attrgetter("written"), saved_of)
 def reading_states(q: Array, k: Array, v: Array, log_decay: Array, read: Array | None, write: Array | None, beta: Array | None,
                    state: Array, scale: float) -> tuple[tuple[Array, Array], Saved]:
     """Returns ((out, last state), what the backward reads) of plain arrays (..., heads, length, dim), causal.
@@ -47,13 +55,10 @@ def reading_states(q: Array, k: Array, v: Array, log_decay: Array, read: Array |
     are as k; where write is None it is k. With a beta (..., kv_heads, j) it is the delta rule: read is -beta exp(log_decay) k, write
     is k, and v is times beta; both must be None. With a read and a beta as k, -read is read along, and beta read is written along.
     """
-    def solve(q: Array, k: Array, v: Array, log_decay: Array, read: Any, write: Any, beta: Any, state: Array) -> tuple[Array, ...]:
-        along, own = vectors_of(k, log_decay, read, write, beta)
-        return folded(q, k, beta[..., None] * v if read is None else v, log_decay, along, own, state, scale)
-
-    shapes = (*q.shape[:-1], v.shape[-1]), state.shape, v.shape
-    out, last, written = head_by_head(solve, (q, k, v, log_decay, read, write, beta, state), shapes)
-    return (out, last), Saved((q, k, v, log_decay), read, write, beta, state, scale, written)
+    along, own = vectors_of(k, log_decay, read, write, beta)
+    told = v if read is not None or beta is None else beta[..., None] * v
+    out, last, written = folded(q, k, told, log_decay, along, own, state, scale)
+    return (out, last), saved_of(written, q, k, v, log_decay, read, write, beta, state, scale)
 
 
 def vectors_of(k: Array, log_decay: Array, read: Array | None, write: Array | None, beta: Any) -> tuple[Array, Array | None]:
@@ -85,20 +90,11 @@ def folded(q: Array, k: Array, v: Array, log_decay: Array, read: Array, write: A
 
 @reading_states.backward_giving
 def _(d_outs: tuple[Array, Array], saved: Saved) -> dict[str, Array | None]:
-    given = {"q": saved.arrays[0], "k": saved.arrays[1], "v": saved.arrays[2], "log_decay": saved.arrays[3], "read": saved.read,
-             "write": saved.write, "beta": saved.beta, "state": saved.state}
-    names = [name for name, x in given.items() if x is not None]
-
-    def solve(*arrays: Any) -> list[Array]:
-        found = slopes_of(saved.scale, *arrays)
-        return [found[name] for name in names]
-
-    shapes = [x.shape for x in given.values() if x is not None]
-    return dict(zip(names, head_by_head(solve, (*given.values(), saved.written, *d_outs), shapes), strict=True))
+    return slopes_of(saved.scale, *saved.arrays, saved.read, saved.write, saved.beta, saved.state, saved.written, *d_outs)
 
 
 def slopes_of(scale: float, q: Array, k: Array, v: Array, log_decay: Array, read: Array | None, write: Array | None, beta: Any,
-              state: Array, written: Array, d_out: Array, d_last: Array) -> dict[str, Array]:
+              state: Array, written: Array, d_out: Array, d_last: Array) -> dict[str, Array | None]:
     """Returns the gradients of what `reading_states` was given. What is no longer read is let go: there is little beside it."""
     along, apart = vectors_of(k, log_decay, read, write, beta)
     own, first = k if apart is None else apart, k.shape[-2] - q.shape[-2]
@@ -120,7 +116,7 @@ def slopes_of(scale: float, q: Array, k: Array, v: Array, log_decay: Array, read
     d_read = np.concatenate((np.sum(state * d_first, axis=-1)[..., None, :], d_q[..., -1, :-1, :]), axis=-2)
     d_state += along[..., 0, :, None] * d_first
     d_q = scaled(d_q[..., :-1, first:, :].reshape(q.shape), scale)
-    gradients = {"q": d_q, "k": d_k, "v": d_v, "log_decay": d_log_decay, "state": d_state}
+    gradients: dict[str, Array | None] = {"q": d_q, "k": d_k, "v": d_v, "log_decay": d_log_decay, "state": d_state}
     if read is None:
         strength, slopes = beta[..., None], np.exp(log_decay)
         slopes *= d_read
