@@ -74,6 +74,18 @@ def test_what_the_kernels_do_not_take_goes_by_rows(options, monkeypatch):
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11)
 
 
+@pytest.mark.parametrize(("of_a_split", "splits"), [(1024, 2), (50, 4)])
+def test_copies_of_gradients_are_as_many_as_the_queries_are_worth(of_a_split, splits, monkeypatch):
+    arrays = {name: x[:1] if x.ndim == 4 else x for name, x in arguments(300, 300, 3, 3).items()}
+    copies, run = [], mixtures.run
+    monkeypatch.setattr(mixtures, "SPLIT", of_a_split)
+    monkeypatch.setattr(mixtures, "run", lambda kernel, tasks, *rest: copies.append(tasks) or run(kernel, tasks, *rest))
+    got = slopes(kernels.talking_heads_attention, arrays, {"causal": True})
+    assert copies == [5, splits]
+    for a, b in zip(got, slopes(definitions.talking_heads_attention, arrays, {"causal": True}), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11)
+
+
 @pytest.mark.parametrize("held", [mixtures.HELD_BYTES, mixtures.HELD_BYTES_BACK])
 def test_a_task_holds_no_more_for_long_texts(held):
     shapes = [np.empty((1, 8, length, 64), np.float32) for length in (2048, 1 << 20)]

@@ -25,6 +25,8 @@ HELD_BYTES, HELD_BYTES_BACK = 1 << 24, 10 << 20
 TILE_BYTES, MOST_KEYS = 1 << 20, 512
 # Splits of the query tiles, each with copies of d_k and d_v: fixed, so that the sums are taken in one order whatever the machine.
 TASKS = 4
+# Queries of a split, where there are more than two: four copies for 2,048 queries took 4 % of a call longer than two.
+SPLIT = 1024
 # More heads have tiles too large for what a thread may hold.
 MOST_HEADS = 64
 
@@ -69,7 +71,7 @@ def mixed(q: Array, k: Array, v: Array, bias: Array | None, sinks: Array | None,
 def mixed_gradients(d_out: Array, saved: Saved) -> dict[str, Array | None]:
     """Returns the gradients by argument, `first` and `second` those of the two matrices."""
     sizes, dtype, heads, (of_q, of_k, of_v) = saved.sizes, d_out.dtype, saved.sizes.heads, saved.shapes
-    splits = min(-(-TASKS // sizes.batch), -(-sizes.q_len // sizes.q_tile))
+    splits = min(-(-TASKS // sizes.batch), -(-sizes.q_len // sizes.q_tile), max(2, sizes.q_len // SPLIT))
     d_q, delta = np.empty(of_q, dtype), np.empty(of_q[:-1])
     d_k, d_v = (np.zeros((splits, *of_k[:-1], width), dtype) for width in (sizes.head_width, sizes.value_width))
     keys = saved.inputs[1].reshape(-1, sizes.kv_rows, sizes.head_width)[:, : sizes.kv_len]
