@@ -144,6 +144,15 @@ def test_a_damaged_option_is_named_or_taken(row, form):
             assert name in refusals[-1], (value, refusals[-1])
 
 
+@pytest.mark.parametrize(("steps", "error"), [("text", TypeError), (None, TypeError), (1.5, TypeError), (True, TypeError), ([2], TypeError),
+                                               (0, ValueError), (-1, ValueError), (5, ValueError), (1 << 70, ValueError)])
+@pytest.mark.parametrize("form", [definitions.delta_product_recurrent, definitions.delta_product_chunked])
+def test_steps_that_are_damaged_are_named(form, steps, error):
+    # The catalog's problems hold the steps of a token side by side, and its wrapper gives their number.
+    with pytest.raises(error, match="steps: expected|multiple of steps"):
+        form(X[:, :1], X[:, :2], X[:, :2], beta=np.ones((2, 2)), steps=steps)
+
+
 SCALED = [(row, form) for row, form in FORMS if "scale" in inspect.signature(row.definition).parameters]
 
 
