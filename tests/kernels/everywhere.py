@@ -32,7 +32,9 @@ def check_all(dtype, names, sizes):
             want = slopes(row.called(getattr(definitions, name)), p)
             got = slopes(row.called(getattr(kernels, name)), p.astype(dtype))
             for array, value in want.items():
-                np.testing.assert_allclose(got[array], value, rtol=near, atol=near, err_msg=f"{name}: {array}")
+                # Of the largest number of an array: where a normaliser is near 0, its small numbers are differences of large ones.
+                np.testing.assert_allclose(got[array], value, rtol=0, atol=near * max(1.0, np.abs(value).max(initial=0.0)),
+                                           err_msg=f"{name}: {array}")
 
 
 if __name__ == "__main__":
