@@ -181,7 +181,7 @@ def rows_at(x: Array, cells: Array) -> Array:
 
 def cut(x: Array, cells: Array) -> Array:
     """Returns some windows of x (..., heads, length, dim), contiguous: (..., windows, heads, cells, dim)."""
-    return np.take(x.reshape(-1, x.shape[-1]), rows_at(x, cells), axis=0, mode="clip")
+    return np.take(x.reshape(math.prod(x.shape[:-1]), x.shape[-1]), rows_at(x, cells), axis=0, mode="clip")
 
 
 def put(x: Array, cells: Array, part: Array) -> None:
