@@ -14,7 +14,6 @@ from tinyattn.ops.options import check_window
 from tinyattn.ops.signature import mechanism_name
 
 X = np.random.default_rng(0).standard_normal((2, 3, 4))
-DECLARED = [name for name in definitions.__all__ if name != "spatial_gate" and not name.startswith("causal_convolution")]
 
 
 def arrays(name):
@@ -26,7 +25,7 @@ def arrays(name):
     return [X] * len(placed), {p.name: X for p in parameters[len(placed):]}
 
 
-@pytest.mark.parametrize("name", DECLARED)
+@pytest.mark.parametrize("name", definitions.__all__)
 def test_an_unknown_option_is_refused_by_the_public_name(name):
     placed, named = arrays(name)
     function = getattr(definitions, name)  # which may be another name of a form, as retention is of retention_parallel
@@ -35,7 +34,7 @@ def test_an_unknown_option_is_refused_by_the_public_name(name):
         function(*placed, **named, colour=1)
 
 
-@pytest.mark.parametrize("name", [name for name in DECLARED if "causal" in inspect.signature(getattr(definitions, name)).parameters])
+@pytest.mark.parametrize("name", [name for name in definitions.__all__ if "causal" in inspect.signature(getattr(definitions, name)).parameters])
 def test_a_misspelt_option_is_told_the_nearest(name):
     (placed, named), function = arrays(name), getattr(definitions, name)
     with pytest.raises(TypeError, match=rf"^{mechanism_name(function)}: unexpected keyword 'casual'; did you mean causal\?$"):
@@ -143,6 +142,15 @@ def test_a_damaged_option_is_named_or_taken(row, form):
             except (TypeError, ValueError) as refusal:
                 refusals.append(str(refusal))
             assert name in refusals[-1], (value, refusals[-1])
+
+
+@pytest.mark.parametrize(("steps", "error"), [("text", TypeError), (None, TypeError), (1.5, TypeError), (True, TypeError), ([2], TypeError),
+                                               (0, ValueError), (-1, ValueError), (5, ValueError), (1 << 70, ValueError)])
+@pytest.mark.parametrize("form", [definitions.delta_product_recurrent, definitions.delta_product_chunked])
+def test_steps_that_are_damaged_are_named(form, steps, error):
+    # The catalog's problems hold the steps of a token side by side, and its wrapper gives their number.
+    with pytest.raises(error, match="steps: expected|multiple of steps"):
+        form(X[:, :1], X[:, :2], X[:, :2], beta=np.ones((2, 2)), steps=steps)
 
 
 SCALED = [(row, form) for row, form in FORMS if "scale" in inspect.signature(row.definition).parameters]

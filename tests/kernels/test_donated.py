@@ -67,9 +67,9 @@ def test_a_state_written_over_has_the_bits_of_one_written_anew_and_a_fork_keeps_
     mechanism, gates = CASES[name]
     outs, states = anew(mechanism, gates)
     cache = StateCache(mechanism)
-    np.testing.assert_array_equal(stepped(cache, gates, 0, 1), outs[:, :, :1])
+    np.testing.assert_array_equal(stepped(cache, gates, 0, 2), outs[:, :, :2])
     where = places(cache)
-    np.testing.assert_array_equal(stepped(cache, gates, 1, 4), outs[:, :, 1:4])
+    np.testing.assert_array_equal(stepped(cache, gates, 2, 4), outs[:, :, 2:4])
     assert places(cache) == where
     fork = cache.fork()
     np.testing.assert_array_equal(stepped(cache, gates, 4, LENGTH), outs[:, :, 4:])
@@ -142,9 +142,10 @@ def test_a_function_of_the_callers_own_gets_plain_states_that_stay_as_they_are()
         np.testing.assert_array_equal(given, copy)
 
 
-@pytest.mark.parametrize("name", ["linear_attention", "gated_delta_rule"])
-def test_a_step_over_the_state_that_is_stopped_anywhere_has_happened_or_not(name):
-    """KeyboardInterrupt at every line of the caches and of the kernels that a step runs through."""
+@pytest.mark.parametrize(("name", "steps", "lines"), [(name, steps, lines) for name in ("linear_attention", "gated_delta_rule")
+                                                      for steps, lines in ((1, 60), (2, 15))], ids=str)
+def test_a_step_over_the_state_that_is_stopped_anywhere_has_happened_or_not(name, steps, lines):
+    """KeyboardInterrupt at every line of the caches and kernels that a step runs through; after two it is one that was prepared."""
     mechanism, gates = CASES[name]
     start = StateCache(mechanism)
     stepped(start, gates, 0, 3)
@@ -154,7 +155,7 @@ def test_a_step_over_the_state_that_is_stopped_anywhere_has_happened_or_not(name
 
     while not done:
         nth, cache = nth + 1, start.fork()
-        stepped(cache, gates, 3, 4)
+        stepped(cache, gates, 3, 3 + steps)
         cache._held = cache._held._replace(length=3)
         for array, value in zip(cache._held.state, before, strict=True):
             array[...] = value
@@ -166,4 +167,4 @@ def test_a_step_over_the_state_that_is_stopped_anywhere_has_happened_or_not(name
             lengths.add(cache.length)
             same(cache._held.state, end._held.state if cache.length == 4 else before)
     assert lengths == {3, 4}
-    assert nth > 60
+    assert nth > lines

@@ -34,13 +34,13 @@ def visited(seen, sizes):
 
 def counted(monkeypatch, name, length):
     """Returns how many pairs lie in all tiles that a mechanism computes on so many tokens; its backward visits the same tiles."""
-    counts, made = [], primitive.seen_of
+    counts, solve = [], primitive.tiled
 
-    def seen_of(mask, left, right, full, sizes):
-        counts.append(visited(made(mask, left, right, full, sizes), sizes))
-        return made(mask, left, right, full, sizes)
+    def tiled(arrays, bias, distance, sinks, options, seen, full, sizes, *rest):
+        counts.append(visited(seen, sizes))
+        return solve(arrays, bias, distance, sinks, options, seen, full, sizes, *rest)
 
-    monkeypatch.setattr(primitive, "seen_of", seen_of)
+    monkeypatch.setattr(primitive, "tiled", tiled)
     x = np.random.default_rng(0).standard_normal((HEADS, length, DIM), np.float32)
     grid = {"grid": (length // 16, 16)} if name in ON_GRIDS else {}
     getattr(kernels, name)(x, x, x, **BANDED.get(name, {"causal": True}), **grid)

@@ -30,15 +30,17 @@ OPTIONS = {"causal": {"causal": True}, "window": {"window": (70, 3), "softcap": 
 
 
 @pytest.mark.parametrize("room", [0, 1, 9])
+@pytest.mark.parametrize(("tile_bytes", "tiles"), [(1, 4), (1 << 20, 2)], ids=["64 keys", "192 keys"])
 @pytest.mark.parametrize("name", OPTIONS)
-def test_tiles_that_are_made_again_give_the_same(name, room, monkeypatch):
+def test_tiles_that_are_made_again_give_the_same(name, tile_bytes, tiles, room, monkeypatch):
     arrays, ran = arguments(150, 200, 9, 3), []
     options = OPTIONS[name]
     want = slopes(definitions.talking_heads_attention, arrays, options)
     monkeypatch.setattr(row_blocks, "blocks", None)
-    monkeypatch.setattr(mixtures, "room_of", lambda sizes, dtype, f=mixtures.room_of: ran.append(f(sizes, dtype)) or (room, f(sizes, dtype)[1]))
+    monkeypatch.setattr(mixtures, "TILE_BYTES", tile_bytes)
+    monkeypatch.setattr(mixtures, "room_of", lambda *given, f=mixtures.room_of: ran.append(f(*given)) or (room, f(*given)[1]))
     got = slopes(kernels.talking_heads_attention, arrays, options)
-    assert {held for held, _ in ran} == {4}  # of 200 keys
+    assert {held for held, _ in ran} == {tiles}  # of 200 keys
     for a, b in zip(got, want, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11)
 
@@ -72,11 +74,36 @@ def test_what_the_kernels_do_not_take_goes_by_rows(options, monkeypatch):
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11)
 
 
-def test_a_task_holds_no_more_for_long_texts():
+@pytest.mark.parametrize(("of_a_split", "splits"), [(1024, 2), (50, 4)])
+def test_copies_of_gradients_are_as_many_as_the_queries_are_worth(of_a_split, splits, monkeypatch):
+    arrays = {name: x[:1] if x.ndim == 4 else x for name, x in arguments(300, 300, 3, 3).items()}
+    copies, run = [], mixtures.run
+    monkeypatch.setattr(mixtures, "SPLIT", of_a_split)
+    monkeypatch.setattr(mixtures, "run", lambda kernel, tasks, *rest: copies.append(tasks) or run(kernel, tasks, *rest))
+    got = slopes(kernels.talking_heads_attention, arrays, {"causal": True})
+    assert copies == [5, splits]
+    for a, b in zip(got, slopes(definitions.talking_heads_attention, arrays, {"causal": True}), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("held", [mixtures.HELD_BYTES, mixtures.HELD_BYTES_BACK])
+def test_a_task_holds_no_more_for_long_texts(held):
     shapes = [np.empty((1, 8, length, 64), np.float32) for length in (2048, 1 << 20)]
-    rooms = [mixtures.room_of(mixtures.sizes_of(x, x, x), x.dtype)[0] for x in shapes]
-    assert rooms[0] == 2048 // 64
-    assert rooms[1] * 8 * 64 * 64 * 4 <= mixtures.HELD_BYTES
+    sizes = [mixtures.long_tiles(mixtures.sizes_of(x, x, x), x.dtype) for x in shapes]
+    rooms = [mixtures.room_of(one, np.dtype(np.float32), held)[0] for one in sizes]
+    assert rooms[0] == 2048 // sizes[0].kv_tile
+    assert rooms[1] * 8 * sizes[1].kv_tile * 64 * 4 <= held
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("heads", [1, 7, 8, 9, 64])
+def test_the_tiles_of_all_heads_have_as_much_room_as_is_said(heads, dtype):
+    x = np.empty((1, heads, 4096, 64), dtype)
+    keys = mixtures.long_tiles(mixtures.sizes_of(x, x, x), x.dtype).kv_tile
+    assert keys % 64 == 0
+    assert keys == 64 or (keys <= 512 and heads * keys * 64 * x.itemsize <= 1 << 20)
+    few = mixtures.long_tiles(mixtures.sizes_of(x, x[:, :, :70], x[:, :, :70]), x.dtype).kv_tile
+    assert few <= 128
 
 
 def test_every_thread_that_starts_has_room_of_its_own(monkeypatch):

@@ -1,21 +1,39 @@
-"""The kernels' place on disk leans on private classes of Numba; this says which, and with which version they were last seen."""
+"""The kernels' place on disk and their libraries lean on private classes of Numba: which, and with what version they were last seen."""
 
 import numba
+import numpy as np
 import pytest
-from numba.core import caching
+from numba.core import caching, codegen, compiler
 
-from tinyattn.kernels.tiles import jit
+from tinyattn.kernels.tiles import jit, libraries
 
 SEEN = "0.68"
 NEEDED = {"_CacheLocator": ("ensure_cache_path", "from_function", "get_cache_path", "get_source_stamp", "get_disambiguator"),
-          "CompileResultCacheImpl": ("_locator_classes",), "FunctionCache": ("_impl_class", "load_overload", "save_overload")}
+          "CompileResultCacheImpl": ("_locator_classes",), "FunctionCache": ("_impl_class", "load_overload", "save_overload"),
+          "JITCodeLibrary": ("finalize", "get_pointer_to_function", "codegen", "enable_object_caching", "_ensure_finalized",
+                             "_get_module_for_linking", "_optimize_final_module"), "Compiler": ("compile_extra",)}
+
+
+def found(name):
+    return next((getattr(module, name) for module in (caching, codegen, compiler) if hasattr(module, name)), None)
 
 
 @pytest.mark.parametrize("name", NEEDED)
 def test_numba_still_has_what_the_cache_is_made_of(name):
-    missing = [attribute for attribute in NEEDED[name] if not hasattr(getattr(caching, name, None), attribute)]
-    assert not missing, f"Numba {numba.__version__} has no {name}.{missing[0]}; tiles/jit.py was last seen to work with Numba {SEEN}"
+    missing = [attribute for attribute in NEEDED[name] if not hasattr(found(name), attribute)]
+    assert not missing, f"Numba {numba.__version__} has no {name}.{missing[0]}; tiles/jit.py and tiles/libraries.py were last seen to work with Numba {SEEN}"
 
 
 def test_a_compiled_kernel_has_the_cache():
     assert isinstance(jit.compiled(lambda x: x)._cache, jit.KernelCache), f"last seen with Numba {SEEN}, now {numba.__version__}"
+
+
+@pytest.mark.skipif(jit.DISABLED, reason="nothing is compiled")
+def test_what_only_kernels_call_is_optimised_inside_them_and_has_no_machine_code_of_its_own():
+    part = jit.inlined(lambda x: x[0] + 1)
+    kernel = jit.compiled(lambda x: part(x) * 2)
+    assert kernel(np.ones(3)) == 4
+    (inner,), (outer,) = part.overloads.values(), kernel.overloads.values()
+    assert type(inner.library) is libraries.PartLibrary and type(outer.library) is libraries.KernelLibrary
+    engine, name = outer.library.codegen._engine, inner.fndesc.mangled_name
+    assert engine.is_symbol_defined(outer.fndesc.mangled_name) and not engine.is_symbol_defined(name)

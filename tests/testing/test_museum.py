@@ -1,9 +1,11 @@
 """Every twin is detected by the laws about its fault, every law detects one, and a right mechanism passes."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 
-from tinyattn.catalog import find
+from tinyattn.catalog import ROWS, find
 from tinyattn.definitions import attention, streaming_attention
 from tinyattn.laws import Law
 from tinyattn.laws.problem import Sizes, arrays
@@ -27,6 +29,13 @@ def test_a_law_that_kills_none_would_be_none() -> None:
 def test_names_are_unique_and_there_are_twenty_at_least() -> None:
     assert len({twin.name for twin in MUSEUM}) == len(MUSEUM) >= 20
     assert all(twin.says.endswith(".") for twin in MUSEUM)
+
+
+def test_every_mechanism_has_three_twins_or_is_attention() -> None:
+    twins = Counter(twin.row for twin in MUSEUM if twin.cache is None)
+    few = {row.name for row in ROWS if twins[row.name] < 3}
+    assert few == {"multi_head_attention", "multi_query_attention", "grouped_query_attention"}
+    assert all("equals_attention" in {law.name for law in find(name).laws} for name in few)
 
 
 @pytest.mark.parametrize("twin", [t for t in MUSEUM if t.row == "attention" and t.cache is None], ids=lambda t: t.name)

@@ -20,7 +20,8 @@ class Folded(NamedTuple):
     """The state after `length` tokens; check-points (position, state); the tokens since the first check-point.
 
     A state of None is that of no tokens. `still` is a dummy token that reads the state without changing it. An `owned` state
-    is in this value alone: neither a check-point nor a fork has the same arrays. Chunks of these `kinds` fit, as the last one did.
+    is in this value alone: neither a check-point nor a fork has the same arrays. Chunks of these `kinds` fit, as the last one did;
+    a token of them is folded in by `token`, where its mechanism has such a thing.
     """
 
     state: State | None
@@ -30,6 +31,7 @@ class Folded(NamedTuple):
     recent: Chunk
     owned: bool = False
     kinds: Kinds | None = None
+    token: Any = None
 
     @property
     def like(self) -> tuple[Array, Array]:
@@ -50,7 +52,7 @@ class Folded(NamedTuple):
 
     def forked(self) -> tuple[Folded, Folded]:
         """Returns the values of a cache and of its fork: the same, which neither writes over any more."""
-        shared = self._replace(owned=False)
+        shared = self._replace(owned=False, token=None)
         return shared, shared
 
     def reordered(self, rows: Array) -> Folded:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 from tinyattn import fastest
+from tinyattn.caches.folded import Folded
 from tinyattn.ops.types import Array
 
 # The mechanisms whose kernels write the next state over a donated one.
@@ -38,3 +39,11 @@ def alone(state: Iterable[Array], others: Iterable[Array]) -> bool:
     """
     others = tuple(others)
     return all(type(array) is np.ndarray and not any(np.may_share_memory(array, other) for other in others) for array in state)
+
+
+def prepared(held: Folded, mechanism: Callable[..., Any], q: Array, k: Array, v: Array, options: Mapping[str, Any]) -> Folded:
+    """Returns the value after a token that a kernel wrote over its state, with what folds in tokens like it, if anything does."""
+    from tinyattn.kernels.states.token import token_like
+    name, bound = getattr(mechanism, "func", mechanism).__name__, getattr(mechanism, "keywords", {})
+    found = token_like(name, bound, q, k, v, options, held.state or ())
+    return held if found is None else held._replace(token=found[0], state=found[1])

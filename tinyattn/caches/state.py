@@ -15,7 +15,7 @@ from tinyattn.caches.checks import check_chunk, check_keys_values
 from tinyattn.caches.chunk import Chunk
 from tinyattn.caches.folded import Folded, Kinds, State, kinds_of, since
 from tinyattn.caches.options import Names, check_options, check_sets, gates_of, names_of, waiting_of
-from tinyattn.caches.overwriting import alone, writes_over
+from tinyattn.caches.overwriting import alone, prepared, writes_over
 from tinyattn.caches.turns import exclusive
 from tinyattn.ops.checks import whole
 from tinyattn.ops.donated import donated
@@ -130,7 +130,9 @@ class StateCache(Base):
             begun = np.zeros(1, np.int64)
             self._values = self._held, after, begun
             out, state = self._run(q, chunk, tuple([donated(array, begun) for array in held.state]), before)
-            return out, after if begun[0] else after._replace(state=state, owned=alone(state, (q, k, v, out, *held.state)))
+            if not begun[0]:
+                return out, after._replace(state=state, owned=alone(state, (q, k, v, out, *held.state)))
+            return out, after if self.slack or after.kinds is None else prepared(after, self.mechanism, q, k, v, options)
         points, start = list(held.marks), 0
         for stop in sorted({n, *(at - before for at in wanted if before < at < length)}):
             queries = q[..., max(0, q.shape[-2] - n + start) : max(0, q.shape[-2] - n + stop), :]
@@ -162,6 +164,13 @@ class StateCache(Base):
         held, kinds = self._held, kinds_of(q, k, v, options)
         if held is None or held.kinds != kinds:
             check_options("step", options, self._names)
+        elif held.token is not None:
+            begun = np.zeros(1, np.int64)
+            later = Folded(held.state, held.length + 1, held.still, held.marks, held.recent, True, kinds, held.token)
+            self._values = held, later, begun
+            answer: Array | None = held.token.fold(begun, q, k, v, options)
+            if answer is not None:
+                return answer
         out, self._held = self._folded(q, k, v, options, kinds)
         return out
 

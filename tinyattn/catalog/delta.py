@@ -20,7 +20,7 @@ from tinyattn.laws.draw.options import but, long
 from tinyattn.laws.draw.sizes import few_heads
 from tinyattn.laws.general import agrees, form_agrees
 from tinyattn.laws.law import Draw, Law, plain
-from tinyattn.laws.linear import recurrence_laws, strong_decay, waits
+from tinyattn.laws.linear import is_generalized, recurrence_laws, strong_decay, waits
 from tinyattn.laws.oracles import delta as oracles
 from tinyattn.laws.oracles.linear import UNNORMALISED
 from tinyattn.laws.problem import Mechanism, Problem
@@ -82,9 +82,7 @@ ROWS = (
               agrees("gated_delta_rule", oracles.gated_delta_of_equal_channels, to="gated_delta_rule",
                      draw=but(draw.KIMI, linear.with_decay(linear.equal_channels)),
                      says="With the same decay in every channel it is the gated delta rule."),
-              agrees("generalized_delta_rule", lambda q, k, v, **gates: draw.generalized_of(Problem(q, k, v, gates)).call(
-                         definitions.generalized_delta_rule), to="generalized_delta_rule", draw=draw.KIMI,
-                     says="It is the generalized delta rule with read -beta exp(log_decay) k, write k and values beta v."),
+              is_generalized(draw.KIMI, "read -beta exp(log_decay) k, write k and values beta v"),
               strong_decay("kimi_delta_attention", draw.KIMI), waits(draw.KIMI)),
         bad_inputs=(refused.BETA, refused.GROWING_DECAY, refused.SCALE), inputs=calls.INPUTS["kimi_delta_attention"],
         mixer=with_unit_keys(fastest.kimi_delta_attention)),
@@ -103,9 +101,14 @@ ROWS = (
               *transitions(oracles.several, draw.several),
               agrees("gated_delta_rule", oracles.gated_delta_of_one_step, to="gated_delta_rule", draw=draw.ONE_STEP,
                      says="With one step per token it is the gated delta rule."),
-              agrees("gated_delta_rule_over_all_steps", oracles.gated_delta_of_steps, to="gated_delta_rule", draw=draw.several,
+              agrees("gated_delta_rule_over_all_steps", oracles.over_all_steps(definitions.gated_delta_rule),
+                     to="gated_delta_rule", draw=draw.several,
                      says="It is the gated delta rule over the steps of all tokens, with a decay before each token's first step and "
                           "a read after its last."),
+              agrees("generalized_delta_rule_over_all_steps", oracles.over_all_steps(oracles.as_generalized),
+                     to="generalized_delta_rule", draw=draw.several,
+                     says="It is the generalized delta rule over the steps of all tokens, with read -beta exp(log_decay) k, write k "
+                          "and values beta v."),
               agrees("no_decay", oracles.several, draw=draw.UNDECAYED_STEPS, says="Without log_decay the state does not decay."),
               waits(draw.several), *recurrence_laws(draw.several)),
         bad_inputs=(refused.BETA, refused.GROWING_DECAY, refused.SCALE), inputs=calls.INPUTS["delta_product"],

@@ -20,7 +20,7 @@ from tinyattn.laws.draw.options import but, given, long, on
 from tinyattn.laws.draw.sizes import few_heads, fixed, ordinary
 from tinyattn.laws.general import agrees, form_agrees
 from tinyattn.laws.law import Draw, Law, unchanged
-from tinyattn.laws.linear import form_laws, forms, recurrence_laws, strong_decay, true_everywhere, waits, within_sigmas
+from tinyattn.laws.linear import form_laws, forms, is_generalized, recurrence_laws, strong_decay, true_everywhere, waits, within_sigmas
 from tinyattn.laws.oracles import linear as oracles
 from tinyattn.laws.oracles import states
 from tinyattn.laws.oracles.calls import own_values, taking
@@ -61,8 +61,11 @@ ROWS = (
         laws=(*form_agrees("linear_attention_recurrent", RECURRENT, draw.linear, "Its recurrent form gives the same.",
                            slopes=draw.linear),
               *form_agrees("linear_attention_chunked", CHUNKED, draw.linear, "Its chunked form gives the same.", slopes=draw.linear),
-              agrees("squared_scores", oracles.by_weights(states.squared_scores), draw=given(draw.linear, feature_map=states.squares),
+              agrees("squared_scores", oracles.by_weights(states.squared_scores),
+                     draw=given(draw.linear, feature_map=states.squares, normalize=False),
                      says="With all products of two channels as features the weights are squares of scores: this is ReBased."),
+              is_generalized(given(draw.linear, causal=True, normalize=False, feature_map=None),
+                             "read vectors of 0 and no decay, where keys and queries are features already"),
               cached(StateCache, draw.always(causal=True, normalize=True)), *LINEAR_LAWS),
         bad_inputs=(refused.SCALE, refused.STATE), forms={"recurrent": RECURRENT, "chunked": CHUNKED},
         mixer=fastest.linear_attention, cache=StateCache, cache_size=NORMALISED_STATE),
@@ -117,6 +120,7 @@ ROWS = (
               agrees("forget_gates", states.forget_gates, draw=but(draw.CHANNELS, draw.keys_of_forget_gates),
                      says="With keys of 1 - exp(log_decay) a token replaces exactly what each channel of the state loses: this is "
                           "HGRN2."),
+              is_generalized(draw.CHANNELS, "read vectors of 0"),
               strong_decay("gated_linear_attention", draw.CHANNELS), waits(draw.CHANNELS)),
         bad_inputs=(refused.GROWING_DECAY, refused.SCALE), inputs=(DECAY_PER_CHANNEL,)),
     recurrence(
@@ -128,6 +132,7 @@ ROWS = (
               agrees("one_matrix", oracles.one_matrix, draw=draw.SCALAR,
                      says="Multiplying each q . k by the decays between its two tokens, and the resulting matrix by the values, "
                           "gives the same."),
+              is_generalized(draw.SCALAR, "read vectors of 0 and the same decay in every channel"),
               strong_decay("simple_gated_linear_attention", draw.SCALAR), waits(draw.SCALAR)),
         bad_inputs=(refused.GROWING_DECAY, refused.SCALE), inputs=(DECAY,)),
     recurrence(
@@ -136,6 +141,7 @@ ROWS = (
         papers=(Paper("Sun et al.", 2023, "2307.08621"),), aliases=("retnet",), sample=draw.HEADS,
         laws=(agrees("simple_gated_linear_attention", oracles.same_decay_at_every_token, to="simple_gated_linear_attention",
                      draw=draw.HEADS, says="It is simple gated linear attention with the same decay at every token."),
+              is_generalized(draw.HEADS, "read vectors of 0 and the same decay in every channel and at every token"),
               strong_decay("retention", draw.HEADS)),
         bad_inputs=(refused.GROWING_DECAY, refused.SCALE), mixer=calls.retnet),
     recurrence(
@@ -148,6 +154,7 @@ ROWS = (
               agrees("zero", oracles.zeros, draw=but(draw.BETA, draw.with_beta(0.0)), says="With beta 0 nothing is written."),
               agrees("the_value_just_written", own_values, draw=but(long(draw.BETA), draw.recall),
                      says="With beta 1 and keys of length 1 a query for the last key reads exactly its value."),
+              is_generalized(draw.BETA, "read -beta k, write k, values beta v and no decay"),
               waits(draw.BETA)),
         bad_inputs=(refused.BETA, refused.SCALE), inputs=(STRENGTH,), mixer=calls.with_unit_keys(fastest.delta_rule)),
     recurrence(
@@ -156,6 +163,7 @@ ROWS = (
         papers=(Paper("Yang et al.", 2024, "2412.06464"),), aliases=("gated deltanet", "qwen3-next"), sample=draw.BOTH,
         laws=(agrees("delta_rule", taking(definitions.delta_rule, "beta"), to="delta_rule",
                      draw=but(draw.BOTH, draw.with_decay(np.zeros_like)), says="Without decay it is the delta rule."),
+              is_generalized(draw.BOTH, "read -beta exp(log_decay) k, write k, values beta v and the same decay in every channel"),
               waits(draw.BOTH)),
         bad_inputs=(refused.BETA, refused.GROWING_DECAY, refused.SCALE), inputs=(STRENGTH, DECAY),
         mixer=calls.with_unit_keys(fastest.gated_delta_rule)),

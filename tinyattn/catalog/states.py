@@ -19,7 +19,7 @@ from tinyattn.laws.draw import states as draw
 from tinyattn.laws.draw.options import but, given, long
 from tinyattn.laws.general import agrees, form_agrees, mixing_laws
 from tinyattn.laws.law import Law, plain, unchanged
-from tinyattn.laws.linear import last_state, state_is_carried, strong_decay, waits
+from tinyattn.laws.linear import is_generalized, last_state, state_is_carried, strong_decay, waits
 from tinyattn.laws.masking import causal
 from tinyattn.laws.oracles import states as oracles
 from tinyattn.laws.oracles.calls import own_values
@@ -39,6 +39,7 @@ ROWS = (
                      says="It is retention whose log decays are the negative slopes."),
               agrees("linear_attention", oracles.sums_of_all, to="linear_attention", draw=but(draw.SLOPES, draw.with_slopes(0.0)),
                      says="With slopes of 0 it is linear attention."),
+              is_generalized(draw.SLOPES, "read vectors of 0 and the negative slope as the decay of every channel and token"),
               agrees("every_pair", oracles.fading_by_distance, draw=draw.SLOPES,
                      says="Summing over all pairs of tokens, without a state, gives the same.")),
         bad_inputs=(BadInput({"slopes": np.full(2, -1.0)}, ValueError, ("slopes", "at least 0")), refused.shape("slopes", 99),

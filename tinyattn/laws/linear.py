@@ -15,6 +15,7 @@ from tinyattn.laws.general import agrees, form_agrees, mixing_laws
 from tinyattn.laws.law import Draw, Law, outputs, plain, unchanged
 from tinyattn.laws.masking import causal, last_query
 from tinyattn.laws.mean import linear_in_the_values
+from tinyattn.laws.oracles.delta import as_generalized
 from tinyattn.laws.problem import Mechanism, Problem, repeat_heads
 from tinyattn.ops.types import Array
 
@@ -51,6 +52,12 @@ def appended_zeros(p: Problem) -> Problem:
     """Returns the problem with two more tokens, whose features are 0."""
     pad = [(0, 0)] * (p.k.ndim - 2) + [(0, 2), (0, 0)]
     return p.but(k=np.pad(p.k, pad), v=np.pad(p.v, pad, constant_values=1.0))
+
+
+def is_generalized(draw: Draw, how: str) -> Law:
+    """Returns the law that a state mechanism is the generalized delta rule with certain arguments."""
+    return agrees("generalized_delta_rule", as_generalized, draw=draw, to="generalized_delta_rule",
+                  says=f"It is the generalized delta rule with {how}.")
 
 
 SEEDS, SIGMAS = 300, 6.0

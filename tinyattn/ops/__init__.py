@@ -6,6 +6,7 @@ Its files, in reading order:
     storage.py              widening float16 and bfloat16, narrowing results
     checks.py               checks of numbers, texts and arrays
     signature.py            @shapes: the axes of a mechanism, declared and checked
+    named.py                @named: missing and unknown arguments, refused by name
     heads.py                splitting, merging and grouping heads
     softmax.py              softmax, log-softmax, log-sum-exp
     merge.py                merging two partial results of attention

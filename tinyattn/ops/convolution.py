@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 
 from tinyattn.ops.checks import has_axes, truth
+from tinyattn.ops.named import named
 from tinyattn.ops.signature import floating, of_shape
 from tinyattn.ops.storage import widened
 from tinyattn.ops.types import Array
 
 
+@named
 @widened
 @np.errstate(over="ignore", under="ignore", invalid="ignore")
 def causal_convolution(x: Array, weight: Array, *, bias: Array | None = None, initial_state: Array | None = None,

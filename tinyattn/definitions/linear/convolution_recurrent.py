@@ -8,10 +8,12 @@ import numpy as np
 
 from tinyattn.ops.checks import truth
 from tinyattn.ops.convolution import check_convolution
+from tinyattn.ops.named import named
 from tinyattn.ops.storage import widened
 from tinyattn.ops.types import Array
 
 
+@named
 @widened
 @np.errstate(over="ignore", under="ignore", invalid="ignore")
 def causal_convolution_recurrent(x: Array, weight: Array, *, bias: Array | None = None, initial_state: Array | None = None,

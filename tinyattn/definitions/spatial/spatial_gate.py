@@ -8,11 +8,13 @@ import numpy as np
 
 from tinyattn.ops.activation import sigmoid
 from tinyattn.ops.checks import is_number
+from tinyattn.ops.named import named
 from tinyattn.ops.signature import floating
 from tinyattn.ops.storage import widened
 from tinyattn.ops.types import Array
 
 
+@named
 @widened
 def spatial_gate(x: Array, *, kernel: Array, bias: float | Array = 0.0) -> Array:
     """Returns an image times a map of weights between 0 and 1, made by a convolution of the channels' mean and maximum.

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from tinyattn.ops import convolution
+from tinyattn.ops.named import named
 from tinyattn.ops.types import Array
 
 
+@named
 def causal_convolution(x: Array, weight: Array, *, bias: Array | None = None, initial_state: Array | None = None,
                        return_state: bool = False) -> Any:
     """Returns every channel convolved with its own taps over the tokens up to each one: a depthwise convolution.

@@ -14,6 +14,7 @@ Its files, in reading order:
     sticks.py               sticks broken from the right, forward
     sticks_backward.py      the same, backward
     breaking.py             both on plain arrays
+    shares.py               from scores to weights in one step
     mixed.py                heads mixed before and after the softmax, forward
     mixed_backward.py       the same, backward
     mixtures.py             both on plain arrays

@@ -32,24 +32,24 @@ def times_rows(s, at, keys, width, factors):
 
 
 @inlined
-def raw_scores(raw, step, i0, j0, keys, batch, q_t, k, sizes, rules, spare):
+def raw_scores(raw, raw_at, step, i0, j0, keys, batch, q_t, k, sizes, rules, spare):
     """Fills the tiles of all heads with capped products."""
     width, micro, groups = sizes.q_tile, sizes.micro_columns, sizes.heads // sizes.kv_heads
     first, at = sizes.head_width * width, j0 * sizes.head_width
     below, above = band(i0, j0, sizes, rules)
     for h in range(sizes.heads):
-        product_set(raw, h * step, width, micro, k, (batch * sizes.kv_heads + h // groups) * sizes.kv_rows * sizes.head_width + at,
-                    sizes.head_width, 1, q_t[h * first : (h + 1) * first], sizes.head_width * micro, keys, width, sizes.head_dim,
-                    micro, -above, -below)
+        k_at = (batch * sizes.kv_heads + h // groups) * sizes.kv_rows * sizes.head_width + at
+        product_set(raw, raw_at + h * step, width, micro, k, k_at, sizes.head_width, 1, q_t[h * first : (h + 1) * first],
+                    sizes.head_width * micro, keys, width, sizes.head_dim, micro, -above, -below)
         if rules.cap:
-            cap(raw[h * step : (h + 1) * step], keys, sizes, rules, spare)
+            cap(raw[raw_at + h * step : raw_at + (h + 1) * step], keys, sizes, rules, spare)
 
 
 @inlined
-def mixed_scores(x, x_at, step, i0, j0, rows, keys, batch, raw, before, matrix_row, sizes, rules, tiles, mask, mask_at, bias, bias_at,
-                 distance):
+def mixed_scores(x, x_at, step, i0, j0, rows, keys, batch, raw, raw_at, before, matrix_row, sizes, rules, tiles, mask, mask_at, bias,
+                 bias_at, distance):
     """Fills the tiles of all heads with mixed scores, -inf where unseen."""
-    mix(x, x_at, before, matrix_row, 1, raw, 0, step, sizes.heads, keys * sizes.q_tile, sizes.micro_columns)
+    mix(x, x_at, before, matrix_row, 1, raw, raw_at, step, sizes.heads, keys * sizes.q_tile, sizes.micro_columns)
     for h in range(sizes.heads):
         score(x[x_at + h * step : x_at + (h + 1) * step], batch * sizes.heads + h, -1, i0, j0, rows, keys, sizes, rules, tiles, mask,
               mask_at, bias, bias_at, distance)
@@ -86,8 +86,8 @@ def in_turn(counter, sizes, rules, room, matrix_row, tiles, mask, mask_at, bias,
             j0, slot = n * sizes.kv_tile, min(n - start, room)
             keys = keys_of_tile(j0, high, sizes)
             x_at = slot * heads * step
-            raw_scores(raw, step, i0, j0, keys, batch, q_t, k, sizes, rules, spare)
-            mixed_scores(held, x_at, step, i0, j0, rows, keys, batch, raw, before, matrix_row, sizes, rules, tiles, mask, mask_at,
+            raw_scores(raw, 0, step, i0, j0, keys, batch, q_t, k, sizes, rules, spare)
+            mixed_scores(held, x_at, step, i0, j0, rows, keys, batch, raw, 0, before, matrix_row, sizes, rules, tiles, mask, mask_at,
                          bias, bias_at, distance)
             for h in range(heads):
                 line, s = top[h * width : (h + 1) * width], held[x_at + h * step : x_at + (h + 1) * step]
@@ -103,14 +103,14 @@ def in_turn(counter, sizes, rules, room, matrix_row, tiles, mask, mask_at, bias,
                 column_exp(s, keys, width, shift, part)
                 for i in range(width):
                     total[h * width + i] = total[h * width + i] * kept[i] + part[i]
-        for n in range(start, stop):
+        for n in range(stop - 1, start - 1, -1):  # those made last first, which are still near
             j0, slot = n * sizes.kv_tile, min(n - start, room)
             keys = keys_of_tile(j0, high, sizes)
             x_at = slot * heads * step
             if slot == room:
-                raw_scores(raw, step, i0, j0, keys, batch, q_t, k, sizes, rules, spare)
-                mixed_scores(held, x_at, step, i0, j0, rows, keys, batch, raw, before, matrix_row, sizes, rules, tiles, mask, mask_at,
-                             bias, bias_at, distance)
+                raw_scores(raw, 0, step, i0, j0, keys, batch, q_t, k, sizes, rules, spare)
+                mixed_scores(held, x_at, step, i0, j0, rows, keys, batch, raw, 0, before, matrix_row, sizes, rules, tiles, mask,
+                             mask_at, bias, bias_at, distance)
             for h in range(heads):
                 for i in range(width):
                     x = h * width + i

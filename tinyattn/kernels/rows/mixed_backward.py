@@ -6,13 +6,14 @@ from __future__ import annotations
 import numpy as np
 
 from tinyattn.kernels.exact.scores import band, key_range, keys_of_tile
-from tinyattn.kernels.rows.mixed import mix, mixed_scores, raw_scores, times_rows
+from tinyattn.kernels.rows.mixed import mix, mixed_scores, raw_scores
+from tinyattn.kernels.rows.shares import column_share
 from tinyattn.kernels.tiles.dots import KEYS, LINES, dots
 from tinyattn.kernels.tiles.flush import flush_small, restore
 from tinyattn.kernels.tiles.jit import compiled, inlined
 from tinyattn.kernels.tiles.product import product_add, product_add_within, product_set
 from tinyattn.kernels.tiles.threads import next_task
-from tinyattn.kernels.tiles.vector import column_exp, column_slope, column_weighed, pack_rows, put_rows, transpose_rows
+from tinyattn.kernels.tiles.vector import column_slope, column_weighed, pack_rows, put_rows, transpose_rows
 
 
 @inlined
@@ -27,15 +28,16 @@ def add_products(total, total_at, a, a_at, b, b_at, step, heads, count, few):
 
 
 @inlined
-def weights_of(x, x_at, step, i0, j0, rows, keys, batch, raw, before, matrix_row, top, share, sizes, rules, tiles, mask, mask_at,
-               bias, bias_at, distance, part):
-    """Fills the tiles of all heads with weights, of the products in `raw`."""
+def weights_of(x, at, step, i0, j0, rows, keys, batch, raw, before, matrix_row, top, share, sizes, rules, tiles, mask, mask_at, bias,
+               bias_at, distance, q_t, k, spare):
+    """Fills the tiles of all heads with weights, and those of `raw` with the products that they are made of."""
     width = sizes.q_tile
-    mixed_scores(x, x_at, step, i0, j0, rows, keys, batch, raw, before, matrix_row, sizes, rules, tiles, mask, mask_at, bias, bias_at,
-                 distance)
+    raw_scores(raw, at, step, i0, j0, keys, batch, q_t, k, sizes, rules, spare)
+    mixed_scores(x, at, step, i0, j0, rows, keys, batch, raw, at, before, matrix_row, sizes, rules, tiles, mask, mask_at, bias,
+                 bias_at, distance)
     for h in range(sizes.heads):
-        column_exp(x[x_at + h * step : x_at + (h + 1) * step], keys, width, top[h * width : (h + 1) * width], part)
-        times_rows(x, x_at + h * step, keys, width, share[h * width : (h + 1) * width])
+        column_share(x[at + h * step : at + (h + 1) * step], keys, width, top[h * width : (h + 1) * width],
+                     share[h * width : (h + 1) * width])
 
 
 @inlined
@@ -60,7 +62,7 @@ def in_turn(counter, splits, sizes, rules, room, matrix_row, tiles, mask, mask_a
     heads, groups, count = sizes.heads, sizes.heads // sizes.kv_heads, (sizes.q_len + width - 1) // width
     blocks = (sizes.kv_len + sizes.kv_tile - 1) // sizes.kv_tile
     step = sizes.kv_tile * width + micro
-    (raw, other, held, d_held, q_t, q_panels, d_out_t, d_out_panels, d_q_tiles, top, share, part, spare, sums, exact, low_delta,
+    (raw, other, held, d_held, q_t, q_panels, d_out_t, d_out_panels, d_q_tiles, top, share, spare, sums, exact, low_delta,
      within, few) = spaces
     first, value_first, panel, nowhere = head_width * width, value_width * width, sizes.kv_tile * head_width, kind_of(-np.inf)
     while True:
@@ -96,9 +98,8 @@ def in_turn(counter, splits, sizes, rules, room, matrix_row, tiles, mask, mask_a
                 j0, at = n * sizes.kv_tile, min(n - start, room) * heads * step
                 keys = keys_of_tile(j0, high, sizes)
                 below, above = band(i0, j0, sizes, rules)
-                raw_scores(raw, step, i0, j0, keys, batch, q_t, k, sizes, rules, spare)
                 weights_of(held, at, step, i0, j0, rows, keys, batch, raw, before, matrix_row, top, share, sizes, rules, tiles, mask,
-                           mask_at, bias, bias_at, distance, part)
+                           mask_at, bias, bias_at, distance, q_t, k, spare)
                 mix(other, 0, after, matrix_row, 1, held, at, step, heads, keys * width, micro)
                 for g in range(heads):
                     kv_at = (task % splits * sizes.batch + batch) * sizes.kv_heads + g // groups
@@ -116,24 +117,24 @@ def in_turn(counter, splits, sizes, rules, room, matrix_row, tiles, mask, mask_a
                         exact[h * width + i] += sums[i]
             for x in range(heads * width):
                 low_delta[x] = exact[x]
-            for n in range(start, stop):
+            for n in range(stop - 1, start - 1, -1):  # those made last first, which are still near
                 j0, slot = n * sizes.kv_tile, min(n - start, room)
                 keys, at = keys_of_tile(j0, high, sizes), slot * heads * step
                 below, above = band(i0, j0, sizes, rules)
-                raw_scores(raw, step, i0, j0, keys, batch, q_t, k, sizes, rules, spare)
-                if slot == room:
+                if slot == room and n < stop - 1:
                     weights_of(held, at, step, i0, j0, rows, keys, batch, raw, before, matrix_row, top, share, sizes, rules, tiles,
-                               mask, mask_at, bias, bias_at, distance, part)
+                               mask, mask_at, bias, bias_at, distance, q_t, k, spare)
                     weight_slopes(d_held, at, step, i0, j0, keys, batch, other, after, matrix_row, d_out_t, v, sizes, rules)
                 for h in range(heads):
                     tile = slice(at + h * step, at + (h + 1) * step)
                     column_slope(d_held[tile], held[tile], keys, width, low_delta[h * width : (h + 1) * width], spare)
-                add_products(d_before, matrix_at, d_held, at, raw, 0, step, heads, keys * width, few)
+                add_products(d_before, matrix_at, d_held, at, raw, at, step, heads, keys * width, few)
                 mix(other, 0, before, 1, matrix_row, d_held, at, step, heads, keys * width, micro)
                 if rules.cap:
                     one, by = kind_of(1), kind_of(1 / rules.cap)
-                    for x in range(heads * step):
-                        other[x] *= one - (raw[x] * by) * (raw[x] * by)
+                    for h in range(heads):
+                        for x in range(h * step, h * step + keys * width):
+                            other[x] *= one - (raw[at + x] * by) * (raw[at + x] * by)
                 for h in range(heads):
                     part_of, kv_head = slice(h * first, (h + 1) * first), batch * sizes.kv_heads + h // groups
                     copy_at = ((task % splits * sizes.batch * sizes.kv_heads + kv_head) * sizes.kv_len + j0) * head_width
@@ -158,19 +159,19 @@ def mixed_backward(counter, taken, all_held, splits, sizes, rules, room, matrix_
 
     A task is a sequence and a split of its query tiles: it owns their d_q, and copies of all other gradients, which the caller sums.
     A first turn over the keys makes P_g and the mixed weights A = after P, adds A^T dO to dV, and makes dA = V dO^T, dP = after^T dA,
-    d_after += dA P^T and delta; the second makes dX = P (dP - delta), d_before += dX C^T, dC = before^T dX, dK and dQ. P and dP of
+    d_after += dA P^T and delta; the second makes dX = P (dP - delta), d_before += dX C^T, dC = before^T dX, dK and dQ. C, P and dP of
     the first `room` tiles of keys are held between the two, and those of the others are made again.
     """
     control, width, dtype, heads = flush_small(), sizes.q_tile, q.dtype, sizes.heads
     step = sizes.kv_tile * width + sizes.micro_columns
     tiles_of_all, size = matrix_row * step, (room * heads + matrix_row) * step
-    begin = next_task(taken) * 2 * size
+    begin = next_task(taken) * 3 * size
     first, value_first = heads * sizes.head_width * width, heads * sizes.value_width * width
-    spaces = (np.zeros(tiles_of_all, dtype), np.zeros(tiles_of_all, dtype), all_held[begin : begin + size],
+    spaces = (all_held[begin + 2 * size : begin + 3 * size], np.zeros(tiles_of_all, dtype), all_held[begin : begin + size],
               all_held[begin + size : begin + 2 * size],
               np.empty(first, dtype), np.empty(first, dtype), np.empty(value_first, dtype), np.empty(value_first, dtype),
               np.empty(first, dtype), np.empty(heads * width, dtype), np.empty(heads * width, dtype), np.zeros(width, dtype),
-              np.zeros(width, dtype), np.empty(width, dtype), np.empty(heads * width), np.empty(heads * width, dtype),
+              np.empty(width, dtype), np.empty(heads * width), np.empty(heads * width, dtype),
               np.empty(width * max(sizes.head_width, sizes.value_width), dtype), np.empty(KEYS * LINES, dtype))
     in_turn(counter, splits, sizes, rules, room, matrix_row, tiles, mask, mask_at, bias, bias_at, distance, scale, before, after,
             q, k, v, k_panels, tops, totals, d_out, d_q, d_k, d_v, delta, d_before, d_after, spaces)

@@ -14,14 +14,19 @@ from tinyattn.kernels.tiles.lanes import ROWS
 from tinyattn.kernels.tiles.listed import LISTS
 from tinyattn.kernels.tiles.seen import seen_of
 from tinyattn.kernels.tiles.storage import Sizes, filled, padded, rounded_up, sizes_of, work
-from tinyattn.kernels.tiles.threads import run, workers_of
+from tinyattn.kernels.tiles.threads import each, run, workers_of
 from tinyattn.ops.types import Array
 
-# Bytes of the tiles that a thread holds between two turns over the keys; the backward holds two kinds. 2,048 tokens of 8 heads take
-# 4 MiB; with room for half of them a forward took 1.12 times as long, and with none 1.45 times.
-HELD_BYTES = 1 << 24
+# Bytes of the tiles that a thread holds between two turns over the keys, forward, and of each of the three kinds of the backward.
+# 2,048 tokens of 8 heads take 4 MiB; with room for half of them a forward took 1.12 times as long, and with none 1.45 times.
+HELD_BYTES, HELD_BYTES_BACK = 1 << 24, 10 << 20
+# Bytes of one tile of all heads, and most of its keys. What is read of the queries of all heads fits into no near cache, and is read
+# once a tile: at 2,048 tokens of 8 heads a backward took 1.14 times as long with tiles of 64 keys, and 1.04 times with 256.
+TILE_BYTES, MOST_KEYS = 1 << 20, 512
 # Splits of the query tiles, each with copies of d_k and d_v: fixed, so that the sums are taken in one order whatever the machine.
 TASKS = 4
+# Queries of a split, where there are more than two: four copies for 2,048 queries took 4 % of a call longer than two.
+SPLIT = 1024
 # More heads have tiles too large for what a thread may hold.
 MOST_HEADS = 64
 
@@ -50,13 +55,14 @@ def fits(q: Array, k: Array, v: Array, options: Options) -> bool:
 def mixed(q: Array, k: Array, v: Array, bias: Array | None, sinks: Array | None, before: Array, after: Array,
           options: Options) -> tuple[Array, Saved]:
     """Returns (out, what the backward reads)."""
-    full, sizes, dtype = (*q.shape[:-1], k.shape[-2]), sizes_of(q, k, v), q.dtype
+    full, sizes, dtype = (*q.shape[:-1], k.shape[-2]), long_tiles(sizes_of(q, k, v), q.dtype), q.dtype
     rules, *arrays = scoring(options, seen_of(options.mask, options.left, options.right, full, sizes), bias, None, full, dtype)
     matrices, parts = (in_micro_tiles(before), in_micro_tiles(after)), tuple(arrays[LISTS - 1 :])
     out, tops, totals = np.empty((*full[:-1], sizes.value_dim), dtype), np.empty(full[:-1], dtype), np.empty(full[:-1])
     inputs = filled(q, k, v, sizes)
     tasks = sizes.batch * -(-sizes.q_len // sizes.q_tile)
-    run(mixed_forward, tasks, work(sizes), *held_by(tasks, work(sizes), sizes, dtype), sizes, rules, *room_of(sizes, dtype), *parts,
+    run(mixed_forward, tasks, work(sizes), *held_by(tasks, work(sizes), sizes, dtype), sizes, rules,
+        *room_of(sizes, dtype, HELD_BYTES), *parts,
         np.zeros(0, dtype) if sinks is None else np.require(sinks, requirements=["C", "W"]), *matrices, *inputs[:2],
         panels(v, sizes, sizes.value_width), out.reshape(-1), tops.reshape(-1), totals.reshape(-1))
     return out, Saved(options, sizes, rules, parts, inputs, (q.shape, k.shape, v.shape), matrices, sinks, tops, totals)
@@ -65,18 +71,18 @@ def mixed(q: Array, k: Array, v: Array, bias: Array | None, sinks: Array | None,
 def mixed_gradients(d_out: Array, saved: Saved) -> dict[str, Array | None]:
     """Returns the gradients by argument, `first` and `second` those of the two matrices."""
     sizes, dtype, heads, (of_q, of_k, of_v) = saved.sizes, d_out.dtype, saved.sizes.heads, saved.shapes
-    splits = min(-(-TASKS // sizes.batch), -(-sizes.q_len // sizes.q_tile))
+    splits = min(-(-TASKS // sizes.batch), -(-sizes.q_len // sizes.q_tile), max(2, sizes.q_len // SPLIT))
     d_q, delta = np.empty(of_q, dtype), np.empty(of_q[:-1])
     d_k, d_v = (np.zeros((splits, *of_k[:-1], width), dtype) for width in (sizes.head_width, sizes.value_width))
     keys = saved.inputs[1].reshape(-1, sizes.kv_rows, sizes.head_width)[:, : sizes.kv_len]
     d_matrices = np.zeros((2, sizes.batch * splits, heads, heads))
-    tasks, held = sizes.batch * splits, held_by(sizes.batch * splits, 3 * work(sizes), sizes, dtype, kinds=2)
-    run(mixed_backward, tasks, 3 * work(sizes), *held, splits, sizes, saved.rules, *room_of(sizes, dtype), *saved.arrays,
-        saved.options.scale, *saved.matrices, *saved.inputs, panels(keys, sizes, sizes.head_width), saved.tops.reshape(-1),
-        saved.totals.reshape(-1), padded(d_out, sizes.q_len, sizes.value_width), d_q.reshape(-1), d_k.reshape(-1), d_v.reshape(-1),
-        delta.reshape(-1), *d_matrices.reshape(2, -1))
+    tasks, held = sizes.batch * splits, held_by(sizes.batch * splits, 3 * work(sizes), sizes, dtype, backward=True)
+    run(mixed_backward, tasks, 3 * work(sizes), *held, splits, sizes, saved.rules, *room_of(sizes, dtype, HELD_BYTES_BACK),
+        *saved.arrays, saved.options.scale, *saved.matrices, *saved.inputs, panels(keys, sizes, sizes.head_width),
+        saved.tops.reshape(-1), saved.totals.reshape(-1), padded(d_out, sizes.q_len, sizes.value_width), d_q.reshape(-1),
+        d_k.reshape(-1), d_v.reshape(-1), delta.reshape(-1), *d_matrices.reshape(2, -1))
     first, second = d_matrices.sum(axis=1).astype(dtype)
-    gradients: dict[str, Array | None] = {"q": d_q, "k": d_k.sum(axis=0)[..., : of_k[-1]], "v": d_v.sum(axis=0)[..., : of_v[-1]],
+    gradients: dict[str, Array | None] = {"q": d_q, "k": sum_of(d_k)[..., : of_k[-1]], "v": sum_of(d_v)[..., : of_v[-1]],
                                           "first": first, "second": second}
     if saved.sinks is not None:
         shift = np.where(np.isneginf(saved.tops), dtype.type(0), saved.tops)
@@ -85,17 +91,37 @@ def mixed_gradients(d_out: Array, saved: Saved) -> dict[str, Array | None]:
     return gradients
 
 
-def room_of(sizes: Sizes, dtype: Any) -> tuple[int, int]:
-    """Returns how many tiles of keys a thread holds, and how many rows the matrices have."""
+def long_tiles(sizes: Sizes, dtype: Any) -> Sizes:
+    """Returns the sizes with as many keys in a tile as the tiles of all heads have room for, but no more than there are."""
+    least = sizes.kv_tile
+    room = TILE_BYTES // (sizes.heads * sizes.q_tile * dtype.itemsize) // least * least
+    return sizes._replace(kv_tile=max(least, min(room, MOST_KEYS, rounded_up(sizes.kv_len, least))))
+
+
+def room_of(sizes: Sizes, dtype: Any, held: int) -> tuple[int, int]:
+    """Returns how many tiles of keys a thread holds in so many bytes, and how many rows the matrices have."""
     tile = sizes.heads * (sizes.kv_tile * sizes.q_tile + sizes.micro_columns) * dtype.itemsize
-    return min(-(-sizes.kv_len // sizes.kv_tile), HELD_BYTES // tile), rounded_up(sizes.heads, ROWS)
+    return min(-(-sizes.kv_len // sizes.kv_tile), held // tile), rounded_up(sizes.heads, ROWS)
 
 
-def held_by(tasks: int, multiplied: int, sizes: Sizes, dtype: Any, kinds: int = 1) -> tuple[Array, Array]:
-    """Returns a count of the threads that have begun, none, and what each of them holds: tiles of so many kinds."""
-    room, rows = room_of(sizes, dtype)
+def held_by(tasks: int, multiplied: int, sizes: Sizes, dtype: Any, backward: bool = False) -> tuple[Array, Array]:
+    """Returns a count of the threads that have begun, none, and what each of them holds: one kind of tiles, or three."""
+    kinds, held = (3, HELD_BYTES_BACK) if backward else (1, HELD_BYTES)
+    room, rows = room_of(sizes, dtype, held)
     tiles, tile = room * sizes.heads + rows, sizes.kv_tile * sizes.q_tile + sizes.micro_columns
     return np.zeros(1, np.int64), np.zeros(workers_of(tasks, multiplied) * kinds * tiles * tile, dtype)
+
+
+def sum_of(copies: Array) -> Array:
+    """Returns the sum of copies (copies, ..., length, dim), over threads: head by head, each of which stays in a near cache."""
+    parts = copies.reshape(len(copies), -1, *copies.shape[-2:])
+    total = np.empty(parts.shape[1:], copies.dtype)
+
+    def add(n: int) -> None:
+        parts[:, n].sum(axis=0, out=total[n])
+
+    each(add, len(total), copies.size)
+    return total.reshape(copies.shape[1:])
 
 
 def in_micro_tiles(matrix: Array) -> Array:

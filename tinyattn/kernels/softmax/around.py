@@ -65,7 +65,7 @@ def normed(x: Array, weight: Array | None, epsilon: float) -> tuple[Array, Any]:
     return out, (x, weight, roots, sizes)
 
 
-@normed.backward
+@normed.backward_giving
 def _(d_out: Array, saved: Any) -> dict[str, Array | None]:
     # Of y = x / |x|: d_x = (d_y - y mean(d_y y)) / |x|, with d_y = d_out weight.
     x, weight, roots, sizes = saved
@@ -112,7 +112,7 @@ def gated(x: Array, gate: Array) -> tuple[Array, Any]:
     return out, (x, shares)
 
 
-@gated.backward
+@gated.backward_giving
 def _(d_out: Array, saved: Any) -> dict[str, Array]:
     x, shares = saved
     d_x, d_gate = np.empty(x.shape, x.dtype), np.empty(shares.shape, x.dtype)

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
+
+from tinyattn.engine.primitive import primitive
+from tinyattn.kernels.exact import primitive as exact
 from tinyattn.kernels.softmax.dot_product import attention_with_lse
-from tinyattn.kernels.steps.rotary import rotary_primitive
+from tinyattn.kernels.steps.rotary import rotary_primitive, turned
 from tinyattn.kernels.tiles.listed import Constant
-from tinyattn.kernels.tiles.rows import merged
+from tinyattn.kernels.tiles.once import once
+from tinyattn.kernels.tiles.rows import by_head, merged
+from tinyattn.kernels.tiles.seen import seen_of
+from tinyattn.kernels.tiles.storage import sizes_of
+from tinyattn.kernels.tiles.threads import each
 from tinyattn.ops import masks
 from tinyattn.ops.checks import whole
 from tinyattn.ops.masks.pattern import Pattern
-from tinyattn.ops.options import first_position
+from tinyattn.ops.options import check_scale, first_position
 from tinyattn.ops.positions.frequencies import plain
 from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array
@@ -42,15 +50,109 @@ def streaming_llm_attention(q: Array, k: Array, v: Array, *, first: int, window:
     if q.shape[-1] % 2:
         raise ValueError(f"q: rotary positions turn pairs and need an even head_dim, got shape {q.shape}")
     plain(q.shape[-1], base)  # refuses by name what the lookup of kept angles could not hash
-    start, kv_len = first_position(q, k), k.shape[-2]
+    start, kv_len, forgotten = first_position(q, k), k.shape[-2], first + window
+    if first and kv_len > forgotten and not exact.few(sizes_of(q, k, v)):
+        return streamed(q, k, v, first, window, base, check_scale(scale, q.shape[-1]))
     queries, keys = rotary_primitive(q, start, base), rotary_primitive(k, 0, base)
-    near = attention_with_lse(queries, keys, v, mask=last_or_all(window, first + window), causal=True, scale=scale)
-    if not first or kv_len <= first + window:
+    near = attention_with_lse(queries, keys, v, mask=last_or_all(window, forgotten), causal=True, scale=scale)
+    if not first or kv_len <= forgotten:
         return near[0]
-    kept = rotary_primitive(k[..., :first, :], 1 - first - window, base)
+    kept = rotary_primitive(k[..., :first, :], 1 - forgotten, base)
     # Of these keys alone, the last query stands at first - 1.
-    far = attention_with_lse(q, kept, v[..., :first, :], mask=from_position(2 * first + window - kv_len), scale=scale)
+    far = attention_with_lse(q, kept, v[..., :first, :], mask=from_position(forgotten + first - kv_len), scale=scale)
     return merged(*near, *far)[0]
+
+
+class Part(NamedTuple):
+    """Some of the keys as the exact kernel reads them: its options, and queries, keys and values with nothing hidden in them."""
+
+    options: exact.Options
+    arrays: tuple[Array, Array, Array]
+
+    def solved(self) -> tuple[Array, Array, Array]:
+        """Returns out, and each row's largest score and sum of exponentials below it."""
+        q, k, v = self.arrays
+        full, sizes = (*q.shape[:-1], k.shape[-2]), sizes_of(q, k, v)
+        seen = seen_of(self.options.mask, self.options.left, self.options.right, full, sizes)
+        out, _, tops, totals = exact.tiled(self.arrays, None, None, None, self.options, seen, full, sizes)
+        return out, tops, totals
+
+    def pulled(self, d_out: Array, out: Array, tops: Array, totals: Array) -> Any:
+        """Returns the gradients of its arrays, from the results of all keys together."""
+        q, k, v = self.arrays
+        sizes = sizes_of(q, k, v)
+        seen = seen_of(self.options.mask, self.options.left, self.options.right, (*q.shape[:-1], k.shape[-2]), sizes)
+        saved = exact.Saved(self.options, sizes, seen, self.arrays, None, None, None, out, tops, totals)
+        return exact.pulled((d_out, np.zeros_like(tops)), saved, whole=False)
+
+
+def part_of(q: Array, k: Array, v: Array, mask: Pattern, right: int | None, scale: float) -> Part:
+    """Returns some of the keys and what is seen of them."""
+    options = exact.Options(mask, None, right, scale, None, False)
+    return Part(options, exact.blank_hidden(q, k, v, options, (*q.shape[:-1], k.shape[-2])))
+
+
+class Saved(NamedTuple):
+    """What the backward reads: the last keys and the first ones, the results of both together, and how far keys are turned."""
+
+    near: Part
+    far: Part
+    out: Array
+    tops: Array
+    totals: Array
+    turn: tuple[int, int, float]
+
+
+@once
+@primitive
+def streamed(q: Array, k: Array, v: Array, first: int, window: int, base: float, scale: float) -> tuple[Array, Saved]:
+    """Returns attention to the last keys and the first ones, some of which are forgotten, and what the backward reads.
+
+    It keeps the result of both together, and not those of each: their weights follow from its largest scores and sums.
+    """
+    start, kv_len, turn = k.shape[-2] - q.shape[-2], k.shape[-2], 1 - first - window
+    queries, keys = turned(q, np.empty_like(q), start, base, 1), turned(k, np.empty_like(k), 0, base, 1)
+    near = part_of(queries, keys, v, last_or_all(window, first + window), 0, scale)
+    few = k[..., :first, :]
+    # Of these keys alone, the last query stands at first - 1.
+    far = part_of(q, turned(few, np.empty(few.shape, k.dtype), turn, base, 1), v[..., :first, :],
+                  from_position(2 * first + window - kv_len), None, scale)
+    out, tops, totals = near.solved()
+    merge_into(out, tops, totals, *far.solved())
+    return out, Saved(near, far, out, tops, totals, (start, turn, base))
+
+
+@streamed.backward_giving
+def _(d_out: Array, saved: Saved) -> dict[str, Array]:
+    (start, turn, base), results = saved.turn, (d_out, saved.out, saved.tops, saved.totals)
+    near = saved.near.pulled(*results)
+    for name, place in (("q", start), ("k", 0)):
+        near[name] = turned(near[name], np.empty_like(near[name]), place, base, -1)
+    far = saved.far.pulled(*results)
+    first = far["k"].shape[-2]
+    near["q"] += far["q"]
+    near["k"][..., :first, :] += turned(far["k"], np.empty_like(far["k"]), turn, base, -1)
+    near["v"][..., :first, :] += far["v"]
+    return {name: near[name] for name in ("q", "k", "v")}
+
+
+def merge_into(out: Array, tops: Array, totals: Array, part: Array, part_tops: Array, part_totals: Array) -> None:
+    """Merges the results of some keys into those of others; each row's largest score may be -inf, where it sees none."""
+    top = np.maximum(tops, part_tops)
+    shift = np.where(np.isneginf(top), 0, top)
+    with np.errstate(invalid="ignore"):
+        mass, more = totals * np.exp(tops - shift), part_totals * np.exp(part_tops - shift)
+    total = mass + more
+    shares = [by_head((x / np.where(total == 0, 1, total)).astype(out.dtype), 1) for x in (mass, more)]
+    outs, parts = by_head(out), by_head(part)
+
+    def task(n: int) -> None:
+        for rows, share in zip((outs[n], parts[n]), shares, strict=True):
+            rows *= share[n][:, None]
+        outs[n] += parts[n]
+
+    each(task, len(outs), out.size)
+    tops[...], totals[...] = top, total
 
 
 @lru_cache(maxsize=16)

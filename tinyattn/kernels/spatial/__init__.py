@@ -2,6 +2,7 @@
 
 Its files, in reading order:
 
+    by_windows.py           some windows at a time, copied out of the text and back
     shifted_window.py       many small windows
     axial.py                lines of a grid
     neighborhood.py         the tiles that hold a neighbour

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from tinyattn.kernels.softmax.dot_product import attention
+from tinyattn.kernels.spatial.by_windows import attention_by_windows, cells_of
 from tinyattn.ops.bias import Bias
 from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.options import Window
 from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array
-from tinyattn.ops.windows import Grid, check_axis, check_grid, from_windows, to_windows
+from tinyattn.ops.windows import Grid, check_axis, check_grid
 
 
 @shapes("(i,d),(j,d),(j,e)->(i,e)")
@@ -33,6 +33,5 @@ def axial_attention(q: Array, k: Array, v: Array, *, grid: Grid, axis: int, mask
     check_grid(grid, k, name="k")
     axis = check_axis(axis, grid)
     line = tuple(n if at == axis else 1 for at, n in enumerate(grid))  # a line of cells along the axis
-    attended = attention(*(to_windows(x, grid, line) for x in (q, k, v)), mask=mask, bias=bias, causal=causal, window=window,
-                         scale=scale, softcap=softcap, sinks=sinks)
-    return from_windows(attended, grid, line)
+    return attention_by_windows(q, k, v, cells_of(grid, line, (0,) * len(grid)), mask=mask, bias=bias, causal=causal, window=window,
+                                scale=scale, softcap=softcap, sinks=sinks)

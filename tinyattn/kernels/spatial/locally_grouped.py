@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from tinyattn.kernels.softmax.dot_product import attention
+from tinyattn.kernels.spatial.by_windows import attention_by_windows, cells_of
 from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array
-from tinyattn.ops.windows import Grid, check_grid, check_sides, from_windows, to_windows
+from tinyattn.ops.windows import Grid, check_grid, check_sides
 
 
 @shapes("(i,d),(j,d),(j,e)->(i,e)")
@@ -27,4 +27,4 @@ def locally_grouped_attention(q: Array, k: Array, v: Array, *, grid: Grid, windo
     grid = check_grid(grid, q)
     check_grid(grid, k, name="k")
     window = check_sides("window", window, grid)
-    return from_windows(attention(*(to_windows(x, grid, window) for x in (q, k, v)), scale=scale), grid, window)
+    return attention_by_windows(q, k, v, cells_of(grid, window, (0,) * len(grid)), scale=scale)

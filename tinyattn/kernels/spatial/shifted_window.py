@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from tinyattn.kernels.softmax.dot_product import attention
+from tinyattn.kernels.spatial.by_windows import attention_by_windows, cells_of
 from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array
-from tinyattn.ops.windows import Grid, check_shifted, from_windows, regions, relative_bias, roll_grid, to_windows
+from tinyattn.ops.windows import Grid, check_shifted, regions, relative_bias
 
 
 @shapes("(i,d),(j,d),(j,e)->(i,e)")
@@ -27,6 +27,5 @@ def shifted_window_attention(q: Array, k: Array, v: Array, *, grid: Grid, window
     """
     grid, window, shift = check_shifted(q, k, grid, window, shift)
     bias = None if bias_table is None else relative_bias(bias_table, window, q.shape[-3])
-    q, k, v = (to_windows(roll_grid(x, grid, tuple(-s for s in shift)), grid, window) for x in (q, k, v))
-    out = attention(q, k, v, mask=regions(grid, window, shift) if any(shift) else None, bias=bias, scale=scale)
-    return roll_grid(from_windows(out, grid, window), grid, shift)
+    mask = regions(grid, window, shift) if any(shift) else None
+    return attention_by_windows(q, k, v, cells_of(grid, window, shift), mask=mask, bias=bias, scale=scale)

@@ -13,6 +13,8 @@ Its files, in reading order:
     forward.py              chunks of tokens
     correcting.py           the backward of the delta rule's corrections
     backward.py             the backward: its states computed again, chunks from the last to the first
+    code.py                 what intrinsics on registers side by side are written in
+    passes.py               walks over a whole state: read, written over, or both
     channels.py             fading per channel
     channel_forward.py      chunks of tokens, where each channel fades by itself
     channel_slopes.py       the gradients of its decays
@@ -21,6 +23,7 @@ Its files, in reading order:
     replay.py               what kernels gave, kept and given again where a form runs a second time
     primitive.py            forward and backward as one differentiable function
     linear_primitive.py     the same with feature maps and normaliser, for linear attention
+    token.py                one more token like the last, folded in without the checks that this one passed
     taylor.py               the features whose products are the first terms of an exponential, channel by channel
     taylor_forward.py       linear attention with them
     taylor_backward.py      its backward
@@ -28,7 +31,6 @@ Its files, in reading order:
     reading.py              chunks of tokens, each of which reads the state along one vector and writes along another
     reading_step.py         the same, one token at a time
     reading_primitive.py    forward and backward of it as one differentiable function
-    code.py                 what intrinsics on registers side by side are written in
     cholesky.py             Cholesky factors of many matrices, one per lane of a register
     regression.py           ridge regressions of every token on all tokens so far
 """

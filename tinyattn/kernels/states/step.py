@@ -5,103 +5,129 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinyattn.kernels.states.features import load_features, mapped_dim
-from tinyattn.kernels.states.registers import WIDE, fold_columns, fold_wide, recall_columns, recall_wide
+from tinyattn.kernels.states.features import NONE, load_features, mapped_dim
+from tinyattn.kernels.states.passes import WIDE, fold_columns, fold_wide, recall_columns, recall_wide, write_columns, write_wide
 from tinyattn.kernels.states.rows import dot
-from tinyattn.kernels.tiles.jit import compiled, inlined, reassociated
+from tinyattn.kernels.tiles.jit import compiled, inlined
 from tinyattn.kernels.tiles.storage import Sizes
 from tinyattn.kernels.tiles.threads import next_task
 
 
 @inlined
-def recall(total, state, at, keys, key_at, fading, fading_at, fading_step, rows, columns, micro):
-    """Fills total with k^T diag(fading) S: what the state stores under a key."""
+def recall(total, total_at, other, other_at, state, at, a, a_at, b, b_at, rows, columns, micro):
+    """Fills a row of total with a^T S, and one of other with b^T S, in one walk over the state."""
     several, wide = columns // (WIDE * micro) * WIDE * micro, columns // micro * micro
-    for column in range(0, several, WIDE * micro):
-        recall_wide(state, at, columns, rows, column, keys, key_at, fading, fading_at, fading_step, total)
-    for column in range(several, wide, micro):
-        recall_columns(state, at, columns, rows, column, keys, key_at, fading, fading_at, fading_step, total)
+    for c in range(0, several, WIDE * micro):
+        recall_wide(state, at + c, columns, rows, a, a_at, b, b_at, total, total_at + c, other, other_at + c)
+    for c in range(several, wide, micro):
+        recall_columns(state, at + c, columns, rows, a, a_at, b, b_at, total, total_at + c, other, other_at + c)
     for e in range(wide, columns):
-        total[e] = 0
+        total[total_at + e] = 0
+        other[other_at + e] = 0
     for d in range(rows if wide < columns else 0):
-        factor = keys[key_at + d] * fading[fading_at + d * fading_step]
         for e in range(wide, columns):
-            total[e] += factor * state[at + d * columns + e]
-
-
-@reassociated
-def fold(after, before, at, added, keys, key_at, fading, fading_at, fading_step, rows, columns):
-    """Fills the new state, diag(fading) S + k x^T."""
-    for d in range(rows):
-        old, new = before[at + d * columns : at + (d + 1) * columns], after[at + d * columns : at + (d + 1) * columns]
-        factor, key = fading[fading_at + d * fading_step], keys[key_at + d]
-        for e in range(columns):
-            new[e] = factor * old[e] + key * added[e]
+            held = state[at + d * columns + e]
+            total[total_at + e] += a[a_at + d] * held
+            other[other_at + e] += b[b_at + d] * held
 
 
 @inlined
-def fold_and_read(after, before, at, added, keys, key_at, fading, fading_at, fading_step, queries, query_at, total, rows, columns,
-                  micro):
-    """Fills the new state as `fold`, and total with q^T S, in one walk over the state; `after` may be `before` itself."""
+def write(after, before, at, added, added_at, keys, key_at, fading, fading_at, fading_step, rows, columns, micro):
+    """Fills the new state, diag(fading) S + k x^T; `after` may be `before` itself."""
     several, wide = columns // (WIDE * micro) * WIDE * micro, columns // micro * micro
-    for column in range(0, several, WIDE * micro):
-        fold_wide(after, before, at, columns, rows, added, column, keys, key_at, fading, fading_at, fading_step, queries, query_at,
-                  total)
-    for column in range(several, wide, micro):
-        fold_columns(after, before, at, columns, rows, added, column, keys, key_at, fading, fading_at, fading_step, queries, query_at,
-                     total)
+    for c in range(0, several, WIDE * micro):
+        write_wide(after, before, at + c, columns, rows, added, added_at + c, keys, key_at, fading, fading_at, fading_step, keys,
+                   key_at, added, added_at)
+    for c in range(several, wide, micro):
+        write_columns(after, before, at + c, columns, rows, added, added_at + c, keys, key_at, fading, fading_at, fading_step, keys,
+                      key_at, added, added_at)
+    for d in range(rows if wide < columns else 0):
+        factor, key = fading[fading_at + d * fading_step], keys[key_at + d]
+        for e in range(wide, columns):
+            after[at + d * columns + e] = factor * before[at + d * columns + e] + key * added[added_at + e]
+
+
+@inlined
+def fold_and_read(after, before, at, added, added_at, keys, key_at, fading, fading_at, fading_step, queries, query_at, total, total_at,
+                  rows, columns, micro):
+    """Fills the new state as `write`, and a row of total with q^T S, in one walk over the state."""
+    several, wide = columns // (WIDE * micro) * WIDE * micro, columns // micro * micro
+    for c in range(0, several, WIDE * micro):
+        fold_wide(after, before, at + c, columns, rows, added, added_at + c, keys, key_at, fading, fading_at, fading_step, queries,
+                  query_at, total, total_at + c)
+    for c in range(several, wide, micro):
+        fold_columns(after, before, at + c, columns, rows, added, added_at + c, keys, key_at, fading, fading_at, fading_step, queries,
+                     query_at, total, total_at + c)
     for e in range(wide, columns):
-        total[e] = 0
+        total[total_at + e] = 0
     for d in range(rows if wide < columns else 0):
         factor, key, query = fading[fading_at + d * fading_step], keys[key_at + d], queries[query_at + d]
         for e in range(wide, columns):
-            x = factor * before[at + d * columns + e] + key * added[e]
+            x = factor * before[at + d * columns + e] + key * added[added_at + e]
             after[at + d * columns + e] = x
-            total[e] += query * x
+            total[total_at + e] += query * x
 
 
 @inlined
-def fold_and_answer(after, before, at, added, keys, key_at, fading, fading_at, fading_step, q, head, t, query, feature, waves, out,
-                    stored, factor, unity, dim, sizes):
-    """Fills the state after token t and what the token's queries, the features of q (.., q_len, dim), read of it.
-
-    `stored` and `query` are rows to work in, unity holds 1.
-    """
-    groups, first = sizes.heads // max(sizes.kv_heads, 1), sizes.kv_len - sizes.q_len
-    if t < first or groups == 0:  # what is read is not asked for
-        fold_and_read(after, before, at, added, keys, key_at, fading, fading_at, fading_step, keys, key_at, stored, sizes.head_dim,
-                      sizes.value_dim, sizes.micro_columns)
-    for group in range(groups if t >= first else 0):
-        line = (head * groups + group) * sizes.q_len + t - first
-        load_features(query, sizes.head_width, 1, q, line * dim, dim, 1, sizes.head_dim, feature, waves, t, sizes.micro_columns)
-        if group == 0:
-            fold_and_read(after, before, at, added, keys, key_at, fading, fading_at, fading_step, query, 0, stored, sizes.head_dim,
-                          sizes.value_dim, sizes.micro_columns)
-        else:
-            recall(stored, after, at, query, 0, unity, 0, 0, sizes.head_dim, sizes.value_dim, sizes.micro_columns)
-        for e in range(sizes.value_dim):
-            out[line * sizes.value_dim + e] = factor * stored[e]
+def correct(added, value, at, strength, kept, stored, columns):
+    """Fills a row of added with strength (v - kept stored)."""
+    new, given = added[at : at + columns], value[at : at + columns]
+    for e in range(columns):
+        new[e] = strength * (given[e] - kept * stored[e])
 
 
 @inlined
-def count_key(after, before, at, keys, count):
-    """Fills the sum of keys after a token, `after` may be `before` itself."""
+def add_row(x, at, kept, added, added_at, factor, columns):
+    """Replaces a row of x by kept x + factor added."""
+    row, more = x[at : at + columns], added[added_at : added_at + columns]
+    for e in range(columns):
+        row[e] = kept * row[e] + factor * more[e]
+
+
+@inlined
+def count_key(after, before, at, keys, key_at, spare, count):
+    """Fills the sum of keys after a token, by a spare row: `after` may be `before` itself, which is added to number by number."""
+    old, more, new, to = before[at : at + count], keys[key_at : key_at + count], spare[:count], after[at : at + count]
     for d in range(count):
-        after[at + d] = before[at + d] + keys[d]
+        new[d] = old[d] + more[d]
+    for d in range(count):
+        to[d] = new[d]
 
 
 @inlined
-def divide_answer(out, weights, total, at, q, head, t, query, feature, waves, factor, dim, sizes):
-    """Divides what the queries of token t read by their total weights, and keeps these; a total weight of 0 counts as 1."""
-    groups, first = sizes.heads // max(sizes.kv_heads, 1), sizes.kv_len - sizes.q_len
-    for group in range(groups if t >= first else 0):
-        line = (head * groups + group) * sizes.q_len + t - first
-        load_features(query, sizes.head_width, 1, q, line * dim, dim, 1, sizes.head_dim, feature, waves, t, sizes.micro_columns)
-        weight = factor * dot(query, 0, total, at, sizes.head_dim)
+def finish(out, line, columns, factor, queries, query_at, total, total_at, weights, rows):
+    """Multiplies what a query read by a factor.
+
+    Where there are weights, it is divided by the total weight of the sum of keys, which is kept there; 0 counts as 1.
+    """
+    row = out[line * columns : (line + 1) * columns]
+    if factor != 1:
+        for e in range(columns):
+            row[e] *= factor
+    if weights.size:
+        weight = factor * dot(queries, query_at, total, total_at, rows)
         weights[line] = weight
-        if weight != 0:
-            for e in range(line * sizes.value_dim, (line + 1) * sizes.value_dim):
-                out[e] /= weight
+        for e in range(columns if weight != 0 else 0):
+            row[e] /= weight
+
+
+@inlined
+def ask_others(state, at, q, head, t, query, feature, waves, out, stored, factor, total, total_at, weights, dim, sizes):
+    """Fills what the queries of token t read of the state, but the first of the group, two in one walk."""
+    groups, first = sizes.heads // max(sizes.kv_heads, 1), sizes.kv_len - sizes.q_len
+    columns, width = sizes.value_dim, sizes.head_width
+    for group in range(1, groups if t >= first else 0, 2):
+        line, more = (head * groups + group) * sizes.q_len + t - first, group + 1 < groups
+        other = line + sizes.q_len if more else line
+        queries, a, b = (q, line * dim, other * dim) if feature == NONE else (query, 0, width)
+        if feature != NONE:
+            load_features(query, width, 1, q, line * dim, dim, 1, sizes.head_dim, feature, waves, t, sizes.micro_columns)
+            load_features(query[width:], width, 1, q, other * dim, dim, 1, sizes.head_dim, feature, waves, t, sizes.micro_columns)
+        recall(out, line * columns, out if more else stored, other * columns if more else 0, state, at, queries, a, queries, b,
+               sizes.head_dim, columns, sizes.micro_columns)
+        finish(out, line, columns, factor, queries, a, total, total_at, weights, sizes.head_dim)
+        if more:
+            finish(out, other, columns, factor, queries, b, total, total_at, weights, sizes.head_dim)
 
 
 @compiled
@@ -110,38 +136,51 @@ def step(counter, numbers, scale, feature, waves, q, k, v, decay, decay_step, be
     """Fills what the chunked kernel fills, token by token; a task is one kv head. `last` may be `initial`, and their totals too.
 
     `numbers` are those of the sizes: a tuple takes a quarter of the time of a named one to come in. Arrays are whole and flat.
-    decay_step is 1 where each channel fades by itself, else 0; a state that does not fade has a single decay of 1.
+    decay_step is 1 where each channel fades by itself, else 0; a state that does not fade has a single decay of 1. With a beta
+    the query reads the old state in the walk of the key, and of the new one nothing: q^T (a S + k x^T) = a q^T S + (q.k) x. Rows are
+    read and written where they stand: copying those of a head of 128 x 128 takes a fifth of its time.
     """
     sizes, number = Sizes(*numbers), q.dtype.type
     size, dim, micro = sizes.head_dim * sizes.value_dim, mapped_dim(sizes.head_dim, feature), sizes.micro_columns
-    added, stored, factor = np.zeros(sizes.value_dim, q.dtype), np.zeros(sizes.value_dim, q.dtype), number(scale)
-    unity, key, query = np.ones(1, q.dtype), np.zeros(sizes.head_width, q.dtype), np.zeros(sizes.head_width, q.dtype)
-    wide, counted = sizes.head_dim if decay_step else 1, sizes.head_dim if initial_total.size else 0
+    rows, columns, width = sizes.head_dim, sizes.value_dim, sizes.head_width
+    groups, first = sizes.heads // max(sizes.kv_heads, 1), sizes.kv_len - sizes.q_len
+    stored, spare, factor = np.zeros(columns, q.dtype), np.zeros(columns, q.dtype), number(scale)
+    unity, key, query = np.ones(1, q.dtype), np.zeros(width, q.dtype), np.zeros(2 * width, q.dtype)
+    wide, counted = rows if decay_step else 1, rows if initial_total.size else 0
     while True:
         head = next_task(counter)
         if head >= sizes.batch * sizes.kv_heads:
             break
-        at = head * size
+        at, total_at = head * size, head * counted
         if sizes.kv_len == 0:
             for x in range(at, at + size):  # an assignment to a slice compiles the text of its error
                 last[x] = initial[x]
-            for x in range(head * counted, (head + 1) * counted):
+            for x in range(total_at, total_at + counted):
                 last_total[x] = initial_total[x]
         for t in range(sizes.kv_len):
             token, before = head * sizes.kv_len + t, initial if t == 0 else last
             fading, place = (decay, token * wide) if decay.size else (unity, 0)
-            value = token * sizes.value_dim
-            load_features(key, sizes.head_width, 1, k, token * dim, dim, 1, sizes.head_dim, feature, waves, t, micro)
-            if beta.size:
-                recall(stored, before, at, key, 0, fading, place, decay_step, sizes.head_dim, sizes.value_dim, micro)
-                for e in range(sizes.value_dim):
-                    added[e] = beta[token] * (v[value + e] - stored[e])
-                    written[value + e] = added[e]
-            else:
-                for e in range(sizes.value_dim):
-                    added[e] = v[value + e]
-            fold_and_answer(last, before, at, added, key, 0, fading, place, decay_step, q, head, t, query, feature, waves, out, stored,
-                            factor, unity, dim, sizes)
+            value, line = token * columns, head * groups * sizes.q_len + t - first
+            asked = t >= first and groups > 0
+            keys, key_at = (k, token * dim) if feature == NONE else (key, 0)
+            if feature != NONE:
+                load_features(key, width, 1, k, token * dim, dim, 1, rows, feature, waves, t, micro)
             if counted:
-                count_key(last_total, initial_total if t == 0 else last_total, head * counted, key, counted)
-                divide_answer(out, weights, last_total, head * counted, q, head, t, query, feature, waves, factor, dim, sizes)
+                count_key(last_total, initial_total if t == 0 else last_total, total_at, keys, key_at, query, counted)
+            queries, query_at = (query, 0) if feature != NONE else (q, line * dim) if asked else (keys, key_at)
+            if feature != NONE and asked:
+                load_features(query, width, 1, q, line * dim, dim, 1, rows, feature, waves, t, micro)
+            if beta.size:
+                answers, answer_at = (out, line * columns) if asked else (spare, 0)
+                recall(stored, 0, answers, answer_at, before, at, keys, key_at, queries, query_at, rows, columns, micro)
+                correct(written, v, value, beta[token], fading[place], stored, columns)
+                write(last, before, at, written, value, keys, key_at, fading, place, decay_step, rows, columns, micro)
+                add_row(answers, answer_at, fading[place], written, value, dot(queries, query_at, keys, key_at, rows), columns)
+            elif asked:
+                fold_and_read(last, before, at, v, value, keys, key_at, fading, place, decay_step, queries, query_at, out,
+                              line * columns, rows, columns, micro)
+            else:
+                write(last, before, at, v, value, keys, key_at, fading, place, decay_step, rows, columns, micro)
+            if asked:
+                finish(out, line, columns, factor, queries, query_at, last_total, total_at, weights, rows)
+                ask_others(last, at, q, head, t, query, feature, waves, out, stored, factor, last_total, total_at, weights, dim, sizes)

@@ -2,6 +2,7 @@
 
 Its files, in reading order:
 
+    libraries.py            what Numba optimises, and when
     jit.py                  compiles a function when it is first called and keeps the result on disk
     lanes.py                the registers of this machine; exp and tanh on them
     product.py              the product of two tiles

@@ -21,6 +21,8 @@ try:
 except ImportError as missing:
     raise ImportError("tinyattn.kernels needs Numba: pip install 'numba>=0.61'") from missing
 
+from tinyattn.kernels.tiles.libraries import KernelCompiler, PartCompiler
+
 DISABLED = bool(numba.config.DISABLE_JIT)
 # contract, reassoc and nsz are harmless to NaN and inf; nnan and ninf, which fastmath=True adds, are not.
 REASSOCIATED = {"reassoc", "contract", "nsz"}
@@ -31,7 +33,8 @@ MECHANISMS = {"softmax", "sparse", "linear", "lowrank", "spatial"}
 # Without entries from Python and C, which a function that only kernels call has no use for, compiling takes a third less.
 # Without counts of references, which are atomic: a kernel's arrays outlive what it calls, and of a window of 49 tokens the
 # counts were a fifth of the time. Such a function makes no arrays.
-INNER: dict[str, Any] = {"nogil": True, "error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True, "_nrt": False}
+INNER: dict[str, Any] = {"nogil": True, "error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True, "_nrt": False,
+                         "pipeline_class": PartCompiler}
 
 inlined: Callable[..., Any] = numba.njit(**INNER)
 reassociated: Callable[..., Any] = numba.njit(**INNER, fastmath=REASSOCIATED)
@@ -39,7 +42,7 @@ reassociated: Callable[..., Any] = numba.njit(**INNER, fastmath=REASSOCIATED)
 
 def compiled(kernel: Callable[..., Any]) -> Any:
     """Returns the kernel, compiled at its first call or read from the disk; in memory alone where no folder is writable."""
-    made = numba.njit(nogil=True, error_model="numpy", no_cfunc_wrapper=True)(kernel)
+    made = numba.njit(nogil=True, error_model="numpy", no_cfunc_wrapper=True, pipeline_class=KernelCompiler)(kernel)
     if not DISABLED:
         with contextlib.suppress(OSError, RuntimeError):
             made._cache = KernelCache(kernel)

@@ -6,9 +6,13 @@ written from each mechanism's own formula.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from tinyattn import definitions
+from tinyattn.laws.draw.delta import generalized_of
+from tinyattn.laws.problem import Mechanism, Problem
 from tinyattn.ops.types import Array
 
 
@@ -78,13 +82,25 @@ def gated_delta_of_one_step(q: Array, k: Array, v: Array, *, beta: Array, log_de
     return out
 
 
-def gated_delta_of_steps(q: Array, k: Array, v: Array, *, beta: Array, log_decay: Array) -> Array:
-    """Returns the gated delta rule over all steps as tokens of their own, with other queries between the last steps."""
-    steps = beta.shape[-1]
-    decays = np.concatenate((log_decay[..., None], np.zeros((*log_decay.shape, steps - 1), k.dtype)), axis=-1)
-    out: Array = definitions.gated_delta_rule(np.repeat(q, steps, axis=-2), in_turn(k, steps), in_turn(v, steps),
-                                              beta=in_turn(beta, steps)[..., 0], log_decay=decays.reshape(*k.shape[:-2], -1))
-    return out[..., steps - 1 :: steps, :]
+def as_generalized(q: Array, k: Array, v: Array, *, slopes: Array | None = None, **options: Any) -> Array:
+    """Returns the generalized delta rule with the arguments that make it an older state mechanism."""
+    gates: dict[str, Any] = {name: options[name] for name in ("log_decay", "beta", "scale") if name in options}
+    if slopes is not None:
+        gates["log_decay"] = -slopes
+    out: Array = generalized_of(Problem(q, k, v, gates)).call(definitions.generalized_delta_rule)
+    return out
+
+
+def over_all_steps(mechanism: Mechanism) -> Mechanism:
+    """Returns a delta rule over all steps as tokens of their own, with other queries between the last steps."""
+    def stepped(q: Array, k: Array, v: Array, *, beta: Array, log_decay: Array) -> Array:
+        steps = beta.shape[-1]
+        decays = np.concatenate((log_decay[..., None], np.zeros((*log_decay.shape, steps - 1), k.dtype)), axis=-1)
+        out: Array = mechanism(np.repeat(q, steps, axis=-2), in_turn(k, steps), in_turn(v, steps),
+                               beta=in_turn(beta, steps)[..., 0], log_decay=decays.reshape(*k.shape[:-2], -1))
+        return out[..., steps - 1 :: steps, :]
+
+    return stepped
 
 
 def gated_delta_of_equal_channels(q: Array, k: Array, v: Array, *, beta: Array, log_decay: Array) -> Array:

@@ -11,7 +11,7 @@ from tinyattn.laws.problem import Mechanism, Problem
 from tinyattn.testing.broken.gradient import stopped
 from tinyattn.testing.broken.twin import twin
 
-SPAN, COUNT = "dynamic_contextual_attention", "contextual_position_bias"
+SPAN, COUNT, FUSED = "dynamic_contextual_attention", "contextual_position_bias", "contextual_position_attention"
 
 
 def simply(p: Problem, f: Mechanism = attention, **changes: Any) -> Any:
@@ -139,3 +139,29 @@ def counts_do_not_learn(f: Mechanism, p: Problem) -> Any:
     same = {name: p.options[name] for name in ("causal", "mask", "window", "scale") if name in p.options}
     bias = contextual_position_bias(stopped(p.q), stopped(p.k), embedding=p.options["embedding"], **same)
     return simply(p, bias=bias)
+
+
+@twin("equals_attention_with_the_bias", row=FUSED)
+def counted_from_the_first_key(f: Mechanism, p: Problem) -> Any:
+    """Gates are summed in the order in which keys are read, from the first one on, so that a position counts what stands before it."""
+    return placed(p, np.cumsum(gates(p), axis=-1))
+
+
+@twin("equals_attention_with_the_bias", row=FUSED)
+def counted_anew_in_each_tile(f: Mechanism, p: Problem) -> Any:
+    """A tile of two keys begins to count at 0, and the sum of the tiles to its right is not carried over."""
+    g = gates(p)
+    tiles = [np.cumsum(g[..., start : start + 2][..., ::-1], axis=-1)[..., ::-1] for start in range(0, g.shape[-1], 2)]
+    return placed(p, np.concatenate(tiles, axis=-1)) if tiles else p.call(f)
+
+
+@twin("embeddings_of_zero_are_none", row=FUSED)
+def scaled_for_gates_and_for_scores(f: Mechanism, p: Problem) -> Any:
+    """The scores are kept from the gates, which were scaled, and scaled once more."""
+    return query_scaled_twice.fault(f, p)
+
+
+@twin("gradients_equal_attention_with_the_bias", row=FUSED)
+def gates_get_no_gradient(f: Mechanism, p: Problem) -> Any:
+    """The backward treats positions as constants: queries and keys learn from the scores alone."""
+    return counts_do_not_learn.fault(f, p)

@@ -101,7 +101,7 @@ def apart(x: Array, count: int) -> Array:
     return x.reshape(*x.shape[:-1], count, x.shape[-1] // count)
 
 
-@twin(WALKED, *chunked(PRODUCT), "equals_gated_delta_rule_over_all_steps", row=PRODUCT)
+@twin(WALKED, *chunked(PRODUCT), "equals_gated_delta_rule_over_all_steps", "equals_generalized_delta_rule_over_all_steps", row=PRODUCT)
 def decays_at_every_step(f: Mechanism, p: Problem) -> Any:
     """The state decays before each step of a token instead of once per token."""
     decay, count = p.options["log_decay"], steps(p)

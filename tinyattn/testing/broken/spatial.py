@@ -152,3 +152,20 @@ def row_and_column_exchanged(f: Mechanism, p: Problem) -> Any:
 def turned_by_the_place_in_the_text(f: Mechanism, p: Problem) -> Any:
     """Both halves are rotated by the number of the token, as rotary positions along a line."""
     return p.but(grid=(p.q.shape[-2], 1)).call(f)
+
+
+@twin("equals_rotary_of_one_half", "gradients_equal_rotary_of_one_half", row=TURN)
+def angles_of_the_whole_width(f: Mechanism, p: Problem) -> Any:
+    """The frequencies are those of the whole width, shared out between both axes: the column turns by the slow ones alone."""
+    grid, options = p.options["grid"], {name: given for name, given in p.options.items() if name != "grid"}
+    row, column = np.divmod(np.arange(p.q.shape[-2]), grid[1])
+    half = p.q.shape[-1] // 2
+    speeds = 10000.0 ** (-2.0 * np.arange(half) / p.q.shape[-1])
+    angles = np.concatenate((row[:, None] * speeds[: half // 2], column[:, None] * speeds[half // 2 :]), axis=-1)
+
+    def turned(x: Any) -> Any:
+        parts = (ops.rotary_by(x[..., at : at + half], np.cos(angles[:, n]), np.sin(angles[:, n]))
+                 for at, n in ((0, slice(None, half // 2)), (half, slice(half // 2, None))))
+        return np.concatenate(tuple(parts), axis=-1)
+
+    return definitions.attention(turned(p.q), turned(p.k), p.v, **options)

@@ -33,6 +33,13 @@ def gate_of_a_saved_lse(f: Mechanism, p: Problem) -> Any:
     return out * np.exp(-np.logaddexp(0.0, -stopped(lse)))[..., None]
 
 
+@twin("equals_attention_with_sinks_of_0", "one_more_key_of_0", row=OFF_BY_ONE)
+def one_for_each_block(f: Mechanism, p: Problem) -> Any:
+    """Keys are read in blocks of two, and each block adds the 1 to its own sum."""
+    blocks = max(-(-p.k.shape[-2] // 2), 1)
+    return p.call(attention, sinks=np.full(p.q.shape[-3], np.log(blocks), p.q.dtype))
+
+
 def normed(p: Problem, norm: Any, *, rotated_first: bool = False) -> Any:
     """Returns attention on queries and keys with another norm."""
     given = dict(p.options)

@@ -11,6 +11,7 @@ from tinyattn import definitions
 from tinyattn.laws.oracles.grid import Rule, cells, masked, shared_window, shifts
 from tinyattn.laws.problem import Mechanism, Problem
 from tinyattn.ops.types import Array
+from tinyattn.ops.windows import to_windows
 from tinyattn.testing.broken.twin import twin
 
 SWIN, LSA, GSA = "shifted_window_attention", "locally_grouped_attention", "global_subsampled_attention"
@@ -117,6 +118,12 @@ def windows_of_the_text(f: Mechanism, p: Problem) -> Any:
     return p.but(grid=p.q.shape[-2:-1], window=math.prod(p.options["window"])).call(f)
 
 
+@twin("equals_ragged_windows", row=LSA)
+def equal_places_of_all_windows(f: Mechanism, p: Problem) -> Any:
+    """A cell sees the cells that stand at its own place in every window, as in the other half of MaxViT's blocks."""
+    return seen_by(p, lambda axis, a, b: a % p.options["window"][axis] == b % p.options["window"][axis])
+
+
 @twin("equals_attention", row=LSA)
 def causal_in_the_text(f: Mechanism, p: Problem) -> Any:
     """A decoder's mask stays on: cells see only those before them in row-major order."""
@@ -132,6 +139,14 @@ def one_cell_for_its_block(f: Mechanism, p: Problem) -> Any:
     first = np.arange(math.prod(grid)).reshape(grid)[tuple(slice(None, None, r) for r in ratio)]
     some = first.reshape(-1)
     return p.but(k=p.k[..., some, :], v=p.v[..., some, :], grid=first.shape, ratio=1).call(f)
+
+
+@twin("equals_linformer_attention", "gradients_equal_linformer_attention", row=GSA)
+def largest_of_a_block(f: Mechanism, p: Problem) -> Any:
+    """Blocks are pooled by their largest number in each channel instead of their mean."""
+    grid, ratio = p.options["grid"], p.options["ratio"]
+    k, v = (np.swapaxes(np.max(to_windows(x, grid, ratio), axis=-2), -3, -2) for x in (p.k, p.v))
+    return definitions.attention(p.q, k, v, scale=p.options.get("scale"))
 
 
 @twin("equals_attention", "equals_mean_of_all", row=GSA)
