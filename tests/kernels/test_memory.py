@@ -34,6 +34,15 @@ DENSE = {
     "relative_position_attention": lambda q: {"relative": q, "u": q[:, 0], "w": q[:, 1]},
     "path_attention": lambda q: {"w": q / 8, "beta": q[..., 0], "log_forget": -abs(q[..., 1])},
 }
+# Mechanisms that choose keys, or hold more than the bound of a long text: their options, and what they take in place of q, k and v.
+CHOOSING = {
+    "top_k_attention": ({"keep": 16, "causal": True}, lambda q: dict.fromkeys("qkv", q)),
+    "native_sparse_attention": ({"block": 32, "selected": 2, "window": 64}, lambda q: dict.fromkeys("qkv", q) | {"gates": q[..., :3] ** 2}),
+    "lsh_attention": ({"chunk": 32, "causal": True, "rotations": np.random.default_rng(1).standard_normal((2, 16, 8), np.float32)},
+                      lambda q: {"qk": q, "v": q}),
+    "neighborhood_attention": ({"kernel": 3}, lambda q: dict.fromkeys("qkv", q)),
+    "dual_chunk_attention": ({"chunk": 256, "local": 64}, lambda q: dict.fromkeys("qkv", q)),
+}
 CAUSAL = DENSE.keys() - {"forgetting_attention", "stick_breaking_attention", "path_attention"}
 
 
@@ -55,6 +64,16 @@ def test_four_times_the_tokens_take_at_most_four_times_the_memory(name):
         q = np.random.default_rng(0).standard_normal((2, length, 16), np.float32)
         options = {"causal": True} if name in CAUSAL else {}
         peaks.append(peak_of(lambda t: getattr(kernels, name)(**t, **options), {"q": q, "k": q, "v": q} | DENSE[name](q)))
+    assert peaks[2] <= 4.1 * peaks[1], f"{peaks[1]} and {peaks[2]} bytes"
+
+
+@pytest.mark.parametrize("name", CHOOSING)
+def test_four_times_the_tokens_take_at_most_four_times_the_memory_to_choose(name):
+    (options, arrays), peaks = CHOOSING[name], []
+    for length, grid in ((2048, (32, 64)), (2048, (32, 64)), (8192, (64, 128))):
+        tree = arrays(np.random.default_rng(0).standard_normal((2, length, 16), np.float32))
+        more = {"grid": grid} if name == "neighborhood_attention" else {}
+        peaks.append(peak_of(lambda t, more=more: getattr(kernels, name)(**t, **options, **more), tree))
     assert peaks[2] <= 4.1 * peaks[1], f"{peaks[1]} and {peaks[2]} bytes"
 
 
