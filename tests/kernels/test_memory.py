@@ -73,7 +73,8 @@ def test_four_times_the_tokens_take_at_most_four_times_the_memory_to_choose(name
     for length, grid in ((2048, (32, 64)), (2048, (32, 64)), (8192, (64, 128))):
         tree = arrays(np.random.default_rng(0).standard_normal((2, length, 16), np.float32))
         more = {"grid": grid} if name == "neighborhood_attention" else {}
-        peaks.append(peak_of(lambda t, more=more: getattr(kernels, name)(**t, **options, **more), tree))
+        with kernels.threads(1):  # several hold their pieces at the same time by chance
+            peaks.append(peak_of(lambda t, more=more: getattr(kernels, name)(**t, **options, **more), tree))
     assert peaks[2] <= 4.1 * peaks[1], f"{peaks[1]} and {peaks[2]} bytes"
 
 

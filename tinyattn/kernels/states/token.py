@@ -65,7 +65,7 @@ class Token(NamedTuple):
                 decay = np.tile(decay, self.copies)
         if "beta" in self.gates:
             beta = flat(options.get("beta", self.gates["beta"]))
-            if not math.isfinite(beta.dot(beta)):
+            if not (math.isfinite(beta.item(beta.argmax())) and math.isfinite(beta.item(beta.argmin()))):
                 return None
         out, state, total = np.empty(self.shape, q.dtype), self.state, self.total
         step(counter, self.numbers, self.scale, self.feature, self.nothing, flat(q), flat(k), flat(v), decay, self.channels, beta,
