@@ -41,7 +41,6 @@ CHOOSING = {
     "lsh_attention": ({"chunk": 32, "causal": True, "rotations": np.random.default_rng(1).standard_normal((2, 16, 8), np.float32)},
                       lambda q: {"qk": q, "v": q}),
     "neighborhood_attention": ({"kernel": 3}, lambda q: dict.fromkeys("qkv", q)),
-    "dual_chunk_attention": ({"chunk": 64, "local": 16}, lambda q: dict.fromkeys("qkv", q)),
 }
 CAUSAL = DENSE.keys() - {"forgetting_attention", "stick_breaking_attention", "path_attention"}
 
