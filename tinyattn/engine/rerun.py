@@ -16,8 +16,8 @@ def rerun(function: Callable[..., Sequence[Any]], arrays: Sequence[Any], d_outs:
     What is None among the arrays is given as it is, and has no gradient. The arrays are not copied.
 
     >>> import numpy as np
-    >>> rerun(lambda x, y, none: (x * y, x), [np.array(3.0), np.array(5.0), None], [np.array(1.0), np.array(10.0)])
-    [array(15.), array(3.), None]
+    >>> rerun(lambda x, y, none: (x * y, x), [np.array([3.0]), np.array([5.0]), None], [np.ones(1), np.array([10.0])])
+    [array([15.]), array([3.]), None]
     """
     given = [None if x is None else Tensor.of(x, Node(x.shape, x.dtype)) for x in arrays]
     previous, mode.current = mode.current, PLAIN
