@@ -18,7 +18,7 @@ from tinyattn.kernels.tiles.threads import each, run, workers_of
 from tinyattn.ops.types import Array
 
 # Bytes of the tiles that a thread holds between two turns over the keys, forward, and of each of the three kinds of the backward.
-# 2,048 tokens of 8 heads take 4 MiB; with room for half of them a forward took 1.12 times as long, and with none 1.45 times.
+# 2,048 tokens of 8 heads take 4 MiB; with room for half of them a forward took 1.21 times as long, and with none 1.42 times.
 HELD_BYTES, HELD_BYTES_BACK = 1 << 24, 10 << 20
 # Bytes of one tile of all heads, and most of its keys. What is read of the queries of all heads fits into no near cache, and is read
 # once a tile: at 2,048 tokens of 8 heads a backward took 1.14 times as long with tiles of 64 keys, and 1.04 times with 256.
