@@ -24,6 +24,15 @@ def of(door, name, tree, rest):
     return vjp(lambda t: getattr(door, name)(**t, **rest), tree)
 
 
+def agrees(name, tree, rest):
+    """Asserts that a kernel gives the output and the gradients of the definition."""
+    (got, pull), (want, pull_want) = (of(door, name, tree, rest) for door in (kernels, definitions))
+    np.testing.assert_allclose(got, want, rtol=1e-11, atol=1e-13)
+    slopes, wanted = pull(np.cos(want)), pull_want(np.cos(want))
+    for each in tree:
+        np.testing.assert_allclose(slopes[each], wanted[each], rtol=1e-10, atol=1e-12, err_msg=each)
+
+
 @pytest.mark.parametrize("together", [1, 1 << 19])
 @pytest.mark.parametrize("beside", BESIDE)
 def test_axial_attention_some_windows_at_a_time_is_that_of_the_definition(beside, together, monkeypatch):
@@ -33,11 +42,7 @@ def test_axial_attention_some_windows_at_a_time_is_that_of_the_definition(beside
     lead = () if "per window" in beside else (2,)
     tree = {name: rng.standard_normal((*lead, heads, 24, 5)) for name, heads in (("q", 4), ("k", 2), ("v", 2))} | learned
     rest = {"grid": GRID, "axis": 0} | {name: x for name, x in options.items() if name not in learned}
-    (got, pull), (want, pull_want) = (of(door, "axial_attention", tree, rest) for door in (kernels, definitions))
-    np.testing.assert_allclose(got, want, rtol=1e-11, atol=1e-13)
-    slopes, wanted = pull(np.cos(want)), pull_want(np.cos(want))
-    for name in tree:
-        np.testing.assert_allclose(slopes[name], wanted[name], rtol=1e-10, atol=1e-12, err_msg=name)
+    agrees("axial_attention", tree, rest)
 
 
 def test_learned_distances_have_the_gradient_of_all_windows(monkeypatch):
@@ -57,11 +62,7 @@ def test_shifted_windows_some_at_a_time_are_those_of_the_definition(together, mo
     rng = RNG(7)
     tree = {name: rng.standard_normal((2, 2, 8 * 12, 5)) for name in "qkv"} | {"bias_table": rng.standard_normal((49, 2))}
     rest = {"grid": (8, 12), "window": 4, "shift": (1, 3)}
-    (got, pull), (want, pull_want) = (of(door, "shifted_window_attention", tree, rest) for door in (kernels, definitions))
-    np.testing.assert_allclose(got, want, rtol=1e-11, atol=1e-13)
-    slopes, wanted = pull(np.cos(want)), pull_want(np.cos(want))
-    for name in tree:
-        np.testing.assert_allclose(slopes[name], wanted[name], rtol=1e-10, atol=1e-12, err_msg=name)
+    agrees("shifted_window_attention", tree, rest)
 
 
 def test_what_is_hidden_in_a_window_reaches_nobody_when_windows_are_taken_one_by_one(monkeypatch):
