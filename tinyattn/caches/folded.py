@@ -21,7 +21,7 @@ class Folded(NamedTuple):
 
     A state of None is that of no tokens. `still` is a dummy token that reads the state without changing it. An `owned` state
     is in this value alone: neither a check-point nor a fork has the same arrays. Chunks of these `kinds` fit, as the last one did;
-    a token of them is folded in by `token`, where its mechanism has such a thing.
+    `token` folds in one more token of them; it is None where the mechanism has no prepared form.
     """
 
     state: State | None
