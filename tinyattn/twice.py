@@ -17,7 +17,7 @@ from tinyattn.ops.types import Array
 @cache
 def walked() -> Mapping[Any, Callable[..., Any]]:
     """Returns the function that second derivatives use in place of each primitive of the kernels."""
-    from tinyattn.kernels.chosen import by_index, keys
+    from tinyattn.kernels.chosen import branches, by_index, keys
     from tinyattn.kernels.chosen import primitive as chosen
     from tinyattn.kernels.exact import primitive as exact
     from tinyattn.kernels.linear import mesa
@@ -25,7 +25,8 @@ def walked() -> Mapping[Any, Callable[..., Any]]:
     from tinyattn.kernels.sparse import lsh
     from tinyattn.kernels.states import primitive as folded
     from tinyattn.kernels.states import reading_primitive as reading
-    return {exact.attention_with_lse: plain_attention, chosen.chosen_attention: plain_chosen, folded.states: plain_states,
+    return {exact.attention_with_lse: plain_attention, chosen.chosen_attention: plain_chosen,
+            branches.branched_attention: plain_branched, folded.states: plain_states,
             keys.products_of_picks: keys.products_in_numpy, keys.sum_of_picks: keys.sum_in_numpy,
             by_rows.attention_by_rows: plain_rows, lsh.hashed: plain_hashed, by_index.attention_by_index: plain_by_index,
             mesa.solution: mesa.by_chunks, reading.reading_states: plain_reading_states}
@@ -49,11 +50,13 @@ def plain_attention(q: Array, k: Array, v: Array, bias: Array | None, distance: 
 
 
 def plain_chosen(q: Array, k: Array, v: Array, choice: Any) -> Array:
-    """Returns attention to chosen blocks by the definitions: native sparse attention without its other two parts, or MoBA."""
-    if not choice.shared:
-        return definitions.block_mixture_attention(q, k, v, block=choice.block, keep=choice.keep, scale=choice.scale)
-    gates = np.broadcast_to(np.array([0, 1, 0], q.dtype), (*q.shape[:-1], 3))
-    return definitions.native_sparse_attention(q, k, v, gates=gates, block=choice.block, selected=choice.keep, window=1,
+    """Returns attention to chosen blocks by its definition."""
+    return definitions.block_mixture_attention(q, k, v, block=choice.block, keep=choice.keep, scale=choice.scale)
+
+
+def plain_branched(q: Array, k: Array, v: Array, gates: Array, choice: Any, window: int) -> Array:
+    """Returns native sparse attention by its definition."""
+    return definitions.native_sparse_attention(q, k, v, gates=gates, block=choice.block, selected=choice.keep, window=window,
                                                scale=choice.scale)
 
 

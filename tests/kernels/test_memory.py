@@ -16,6 +16,7 @@ CALLS = {
     "gathered_attention": {"mask": masks.sliding_window(100) | masks.first(3)},
     "block_sparse_attention": {"blocks": (np.arange(512) - np.arange(512)[:, None]) % 64 == 0, "q_block": 64, "kv_block": 64},
     "longformer_attention": {"window": 100, "global_tokens": range(5)}, "streaming_llm_attention": {"first": 4, "window": 128},
+    "native_sparse_attention": {"block": 64, "selected": 4, "window": 128},
     "block_mixture_attention": {"block": 256, "keep": 2}, "axial_attention": GRID | {"axis": 0},
     "shifted_window_attention": GRID | {"window": 8, "shift": 4}, "locally_grouped_attention": GRID | {"window": 8},
     "global_subsampled_attention": GRID | {"ratio": 16}, "nystrom_attention": {"landmarks": 32}, "linformer_attention": {},
@@ -23,6 +24,7 @@ CALLS = {
 # Mechanisms that take other arrays than q, k and v, or more.
 PROJECTION = np.full((256, LENGTH), 1.0 / LENGTH, np.float32)
 OWN = {"longformer_attention": lambda x: {name + end: x for end in ("", "_global") for name in "qkv"},
+       "native_sparse_attention": lambda x: dict.fromkeys("qkv", x) | {"gates": x[..., :3]},
        "linformer_attention": lambda x: dict.fromkeys("qkv", x) | dict.fromkeys(("project_k", "project_v"), PROJECTION),
        "shifted_window_attention": lambda x: dict.fromkeys("qkv", x) | {"bias_table": np.zeros((225, HEADS), np.float32)}}
 # Softmax mechanisms that see every earlier token take too long for such a text; what arrays they take beside q, k and v.

@@ -148,43 +148,17 @@ def with_rows(x: Array, rows: Array, y: Array) -> Array:
     return out
 
 
-def blended_in_numpy(gates: Array, a: Array, b: Array, c: Array) -> Array:
-    """Returns `blended` by functions that have rules."""
-    return gates[..., :1] * a + gates[..., 1:2] * b + gates[..., 2:] * c
-
-
-@again(blended_in_numpy)
-@primitive
-def blended(gates: Array, a: Array, b: Array, c: Array) -> tuple[Array, Any]:
-    """Returns the sum of three arrays (..., length, width), each times one of the three gates (..., length, 3) of its row."""
-    out = np.empty(a.shape, a.dtype)
-    outs, weights, parts = by_head(out), by_head(gates), [by_head(x) for x in (a, b, c)]
+def row_products(x: Array, y: Array) -> Array:
+    """Returns the product of each row of x (..., length, width) with the same row of y: (..., length)."""
+    out = np.empty(x.shape[:-1], x.dtype)
+    ours, theirs, outs = by_head(x), by_head(y), by_head(out, 1)
 
     def task(n: int) -> None:
         with np.errstate(invalid="ignore", over="ignore"):
-            np.multiply(weights[n][:, :1], parts[0][n], out=outs[n])
-            for m in (1, 2):
-                outs[n] += weights[n][:, m : m + 1] * parts[m][n]
+            np.sum(ours[n] * theirs[n], axis=-1, out=outs[n])
 
-    each(task, len(outs), out.size)
-    return out, (gates, a, b, c)
-
-
-@blended.backward_giving
-def _(d_out: Array, saved: Any) -> dict[str, Array]:
-    gates, *parts = saved
-    names, d_gates = ("a", "b", "c"), np.empty(gates.shape, gates.dtype)
-    made = {name: np.empty(d_out.shape, d_out.dtype) for name in names}
-    g, weights, d_weights, heads = by_head(d_out), by_head(gates), by_head(d_gates), [by_head(x) for x in parts]
-    d_heads = [by_head(made[name]) for name in names]
-
-    def task(n: int) -> None:
-        for m in range(3):
-            np.multiply(weights[n][:, m : m + 1], g[n], out=d_heads[m][n])
-            d_weights[n][:, m] = (g[n] * heads[m][n]).sum(axis=-1)
-
-    each(task, len(g), d_out.size)
-    return made | {"gates": d_gates}
+    each(task, len(outs), x.size)
+    return out
 
 
 def rearranged(x: Array, order: Array) -> Array:
