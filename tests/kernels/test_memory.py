@@ -19,6 +19,7 @@ CALLS = {
     "block_mixture_attention": {"block": 256, "keep": 2}, "axial_attention": GRID | {"axis": 0},
     "shifted_window_attention": GRID | {"window": 8, "shift": 4}, "locally_grouped_attention": GRID | {"window": 8},
     "lsh_attention": {"chunk": 64, "rotations": np.random.default_rng(1).standard_normal((2, DIM, LENGTH // 128), np.float32)},
+    "neighborhood_attention": GRID | {"kernel": 7},
     "global_subsampled_attention": GRID | {"ratio": 16}, "nystrom_attention": {"landmarks": 32}, "linformer_attention": {},
 }
 # Mechanisms that take other arrays than q, k and v, or more.

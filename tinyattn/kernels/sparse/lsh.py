@@ -11,12 +11,11 @@ from tinyattn.engine.arguments import bare
 from tinyattn.engine.primitive import primitive
 from tinyattn.kernels.exact import primitive as exact
 from tinyattn.kernels.rules.tiles import compiled_rule
+from tinyattn.kernels.softmax.part import Call, Results, call_of
 from tinyattn.kernels.sparse.hashes import Hash, sorted_by_buckets
 from tinyattn.kernels.tiles.listed import Constant
 from tinyattn.kernels.tiles.once import once
 from tinyattn.kernels.tiles.rows import by_head, each_part, rows_put, rows_taken
-from tinyattn.kernels.tiles.seen import Seen, seen_of
-from tinyattn.kernels.tiles.storage import Sizes, sizes_of
 from tinyattn.ops.arguments import SELF, check_rotations
 from tinyattn.ops.checks import whole
 from tinyattn.ops.masks.pattern import Pattern
@@ -50,15 +49,6 @@ def lsh_attention(qk: Array, v: Array, *, rotations: Array, chunk: int, causal: 
     if not qk.shape[-2]:
         return v
     return hashed(qk, v, bare(rotations), min(chunk, qk.shape[-2]), is_causal, scale)
-
-
-class Call(NamedTuple):
-    """What the exact kernel reads of all parts of one shape."""
-
-    options: exact.Options
-    seen: Seen
-    full: tuple[int, ...]
-    sizes: Sizes
 
 
 class Part(NamedTuple):
@@ -100,16 +90,14 @@ class Lengths(NamedTuple):
 
 
 class Saved(NamedTuple):
-    """What the backward reads; out, tops and totals are those of all hashes together."""
+    """What the backward reads; the results are those of all hashes together, a row per token of each head."""
 
     parts: list[list[Part]]
     x: Array
     v: Array
     lengths: Lengths
     hashes: list[Hash]
-    out: Array
-    tops: Array
-    totals: Array
+    results: Results
 
 
 @once
@@ -122,18 +110,16 @@ def hashed(x: Array, v: Array, rotations: Array, chunk: int, is_causal: bool, sc
     """
     heads, out = by_head(x), np.zeros(v.shape, v.dtype)
     rows = flat(x), flat(v)
-    saved = Saved(parts_of(heads, v, chunk, is_causal, scale), *rows, lengths_of(rows[0]), sorted_by_buckets(heads, rotations), out,
-                  np.full(len(rows[0]), -np.inf, x.dtype), np.zeros(len(rows[0])))
+    results = Results(flat(out), np.full(len(rows[0]), -np.inf, x.dtype), np.zeros(len(rows[0])))
+    parts = parts_of(heads, v, chunk, is_causal, scale)
+    saved = Saved(parts, *rows, lengths_of(rows[0]), sorted_by_buckets(heads, rotations), results)
     for one in saved.hashes:
 
         def solve(part: Part, one: Hash = one) -> None:
             at, arrays, edges = part.taken(*rows, saved.lengths, one)
-            options, seen, full, sizes = part.call
-            found, _, tops, totals = exact.tiled(arrays, None, None, None, options, seen, full, sizes, edges)
-            merge_at(at[:, part.before :].reshape(-1), (flat(out), saved.tops, saved.totals),
-                     (flat(found), tops.reshape(-1), totals.reshape(-1)))
+            merge_at(at[:, part.before :].reshape(-1), saved.results, part.call.solved(arrays, edges))
 
-        each_part(solve, [part for parts in saved.parts for part in parts], x.size)
+        each_part(solve, [*parts[0], *parts[1]], x.size)
     return out, saved
 
 
@@ -146,10 +132,8 @@ def _(d_out: Array, saved: Saved) -> dict[str, Array]:
         def pull(part: Part, one: Hash = one) -> None:
             at, arrays, edges = part.taken(x, v, saved.lengths, one)
             own = at[:, part.before :]
-            options, seen, _, sizes = part.call
-            of_part = exact.Saved(options, sizes, seen, arrays, None, None, None, rows_taken(flat(saved.out), own), saved.tops[own],
-                                  saved.totals[own], edges)
-            found: Any = exact.pulled((rows_taken(d_rows, own), np.zeros(own.shape, x.dtype)), of_part, whole=False)
+            results = Results(rows_taken(saved.results.out, own), saved.results.tops[own], saved.results.totals[own])
+            found = part.call.pulled(arrays, rows_taken(d_rows, own), results, edges)
             with np.errstate(over="ignore", under="ignore", invalid="ignore"):
                 found["k"] = saved.lengths.pulled(found["k"], arrays[1], at)
                 found["k"][:, part.before :] += found["q"]
@@ -193,37 +177,35 @@ def parts_of(x: Array, v: Array, chunk: int, is_causal: bool, scale: float) -> l
             stop, first = min(start + step, length), max(0, start - chunk)
             full = (min(together, count - head), stop - start, stop - first)
             if full not in calls:
-                calls[full] = call_of(options, full, x, v)
+                calls[full] = call_of_part(options, full, x, v)
             parts[n % 2].append(Part(slice(head, head + full[0]), slice(start, stop), slice(first, stop), calls[full]))
     return list(parts)
 
 
-def call_of(options: exact.Options, full: tuple[int, ...], x: Array, v: Array) -> Call:
+def call_of_part(options: exact.Options, full: tuple[int, ...], x: Array, v: Array) -> Call:
     """Returns what the exact kernel reads of the parts that have scores of one shape."""
     heads, queries, keys = full
-    arrays = (queries, x.shape[-1]), (keys, x.shape[-1]), (keys, v.shape[-1])
-    sizes = sizes_of(*(np.empty((heads, *shape), x.dtype) for shape in arrays))
     rule: Any = check_score(ScoreRule(within_bucket, *np.zeros((2, heads, queries, 1), x.dtype)), full, x.dtype)
-    seen = seen_of(options.mask, options.left, options.right, full, sizes)
-    return Call(options._replace(rule=compiled_rule(rule, full, x.dtype)), seen, full, sizes)
+    return call_of(options._replace(rule=compiled_rule(rule, full, x.dtype)), x.dtype, (heads, queries, x.shape[-1]),
+                   (heads, keys, x.shape[-1]), (heads, keys, v.shape[-1]))
 
 
-def merge_at(at: Array, results: tuple[Array, Array, Array], part: tuple[Array, Array, Array]) -> None:
-    """Merges (out, tops, totals) of some rows by one hash into those by the hashes before it."""
-    (outs, all_tops, all_totals), (out, tops, totals) = results, part
-    old = all_tops[at]
+def merge_at(at: Array, results: Results, part: Results) -> None:
+    """Merges the results of some rows by one hash into those by the hashes before it."""
+    out, tops, totals = flat(part.out), part.tops.reshape(-1), part.totals.reshape(-1)
+    old = results.tops[at]
     both = np.maximum(old, tops)
     shift = np.where(np.isneginf(both), 0, both)
     with np.errstate(invalid="ignore", under="ignore"):
-        mass, more = all_totals[at] * np.exp(old - shift), totals * np.exp(tops - shift)
+        mass, more = results.totals[at] * np.exp(old - shift), totals * np.exp(tops - shift)
         whole = mass + more
         share, rest = ((x / np.where(whole == 0, 1, whole)).astype(out.dtype)[:, None] for x in (mass, more))
-        merged = rows_taken(outs, at)
+        merged = rows_taken(results.out, at)
         merged *= share
         out *= rest
         merged += out
-    rows_put(outs, at, merged)
-    all_tops[at], all_totals[at] = both, whole
+    rows_put(results.out, at, merged)
+    results.tops[at], results.totals[at] = both, whole
 
 
 def add_at(total: Array, at: Array, rows: Array) -> None:
