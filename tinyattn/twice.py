@@ -66,9 +66,9 @@ def plain_by_index(q: Array, k: Array, v: Array, index: Any, scale: float) -> Ar
                                                  keep=index.keep, causal=index.causal, scale=scale)
 
 
-def plain_hashed(q: Array, _k: Array, v: Array, rotations: Array, chunk: int, is_causal: bool, scale: float) -> Array:
-    """Returns LSH attention by its definition, which makes the keys from the queries itself, so that these get the whole gradient."""
-    return definitions.lsh_attention(q, v, rotations=rotations, chunk=chunk, causal=is_causal, scale=scale)
+def plain_hashed(x: Array, v: Array, rotations: Array, chunk: int, is_causal: bool, scale: float) -> Array:
+    """Returns LSH attention by its definition."""
+    return definitions.lsh_attention(x, v, rotations=rotations, chunk=chunk, causal=is_causal, scale=scale)
 
 
 def plain_states(q: Array, k: Array, v: Array, log_decay: Array | None, beta: Array | None, state: Array,

@@ -19,12 +19,16 @@ CALLS = {
     "native_sparse_attention": {"block": 64, "selected": 4, "window": 128},
     "block_mixture_attention": {"block": 256, "keep": 2}, "axial_attention": GRID | {"axis": 0},
     "shifted_window_attention": GRID | {"window": 8, "shift": 4}, "locally_grouped_attention": GRID | {"window": 8},
+    "lsh_attention": {"chunk": 64, "rotations": np.random.default_rng(1).standard_normal((2, DIM, LENGTH // 128), np.float32)},
+    "neighborhood_attention": GRID | {"kernel": 7},
     "global_subsampled_attention": GRID | {"ratio": 16}, "nystrom_attention": {"landmarks": 32}, "linformer_attention": {},
 }
 # Mechanisms that take other arrays than q, k and v, or more.
 PROJECTION = np.full((256, LENGTH), 1.0 / LENGTH, np.float32)
 OWN = {"longformer_attention": lambda x: {name + end: x for end in ("", "_global") for name in "qkv"},
        "native_sparse_attention": lambda x: dict.fromkeys("qkv", x) | {"gates": x[..., :3]},
+OWN = {"lsh_attention": lambda x: {"qk": x, "v": x},
+       "longformer_attention": lambda x: {name + end: x for end in ("", "_global") for name in "qkv"},
        "linformer_attention": lambda x: dict.fromkeys("qkv", x) | dict.fromkeys(("project_k", "project_v"), PROJECTION),
        "shifted_window_attention": lambda x: dict.fromkeys("qkv", x) | {"bias_table": np.zeros((225, HEADS), np.float32)}}
 # Softmax mechanisms that see every earlier token take too long for such a text; what arrays they take beside q, k and v.

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from tinyattn.engine.primitive import Primitive, primitive
-from tinyattn.kernels.tiles.threads import each
+from tinyattn.kernels.tiles.threads import each, thread_count, threads, workers_for
 from tinyattn.ops.merge import Partial, merge
 from tinyattn.ops.positions.frequencies import plain
 from tinyattn.ops.positions.rotary import rotary
@@ -161,19 +161,25 @@ def row_products(x: Array, y: Array) -> Array:
     return out
 
 
-def rearranged(x: Array, order: Array) -> Array:
-    """Returns the rows of x (..., length, width) in an order of their own for each head; order (..., length)."""
-    out = np.empty(x.shape, x.dtype)
-    heads, orders, outs = by_head(x), by_head(order, 1), by_head(out)
-    each(lambda n: np.take(heads[n], orders[n], axis=0, out=outs[n], mode="clip"), len(heads), x.size)
-    return out
+def each_part(task: Callable[[Any], None], parts: Sequence[Any], size: int) -> None:
+    """Calls the task for every part over threads, which share the rest of the threads among them; `size` is that of all parts."""
+    inner = max(1, thread_count() // workers_for(len(parts), size))
+
+    def one(n: int) -> None:
+        with threads(inner):
+            task(parts[n])
+
+    each(one, len(parts), size)
 
 
-def add_rearranged(total: Array, order: Array, x: Array) -> None:
-    """Adds the rows of x, which stand in the order that `rearranged` gave them, to the rows of `total` that they were."""
-    heads, orders, totals = by_head(x), by_head(order, 1), by_head(total)
+def rows_taken(x: Array, at: Array) -> Array:
+    """Returns the rows of x (rows, width) at some places, (*places, width)."""
+    return np.take(x, at, axis=0, mode="clip")
 
-    def task(n: int) -> None:
-        totals[n][orders[n]] += heads[n]
 
-    each(task, len(heads), x.size)
+def rows_put(x: Array, at: Array, rows: Array) -> None:
+    """Writes rows into some places of x (rows, width), which is contiguous."""
+    if x.size:
+        # A row as one element: assigned by an array of places, rows of numbers take up to twice as long.
+        row = np.dtype((np.void, x.shape[-1] * x.itemsize))
+        np.put(x.view(row), at, np.ascontiguousarray(rows).view(row))
