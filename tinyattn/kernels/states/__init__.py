@@ -31,6 +31,13 @@ Its files, in reading order:
     reading.py              chunks of tokens, each of which reads the state along one vector and writes along another
     reading_step.py         the same, one token at a time
     reading_primitive.py    forward and backward of it as one differentiable function
+    level_registers.py      micro tiles of products with the states of levels
+    level_tree.py           the past of a chunk as states of levels
+    level_forward.py        chunks of tokens, each of which reads one state per level
+    level_slopes.py         parts of its backward
+    level_backward.py       its backward
+    level_step.py           the same, one token at a time
+    level_primitive.py      forward and backward of it as one differentiable function
     cholesky.py             Cholesky factors of many matrices, one per lane of a register
     regression.py           ridge regressions of every token on all tokens so far
 """
