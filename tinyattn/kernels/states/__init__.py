@@ -28,7 +28,10 @@ Its files, in reading order:
     taylor_forward.py       linear attention with them
     taylor_backward.py      its backward
     taylor_primitive.py     both as one differentiable function
+    reading_tokens.py       what tokens read along and write along, made of what was given
     reading.py              chunks of tokens, each of which reads the state along one vector and writes along another
+    reading_slopes.py       the gradients of what was given
+    reading_backward.py     its backward
     reading_step.py         the same, one token at a time
     reading_primitive.py    forward and backward of it as one differentiable function
     level_registers.py      micro tiles of products with the states of levels

@@ -5,7 +5,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinyattn.kernels.states.chunk import add_tokens, end_of_chunk, through_keys, through_reads, through_scores, through_state
+from tinyattn.kernels.states.chunk import (
+    add_tokens,
+    end_of_chunk,
+    through_keys,
+    through_pairs,
+    through_reads,
+    through_scores,
+    through_state,
+)
 from tinyattn.kernels.states.correcting import correction_gradients
 from tinyattn.kernels.states.fading import decay_gradient, fade, fill_fading, flow_of
 from tinyattn.kernels.states.features import before_features, load_features, mapped_dim
@@ -152,7 +160,8 @@ def backward(counter, sizes, scale, feature, waves, q, q_at, q_step, k, k_at, k_
                 product_set(scores, 0, chunk, micro, queries, 0, head_width, 1, keys_t, head_width * micro, rows, rows, sizes.head_dim,
                             micro, -chunk, 0)
                 fade(scores, between, rows, chunk, micro)
-                through_reads(d_scores, d_queries, d_tile, x_t, state_t, rows, sizes)
+                through_pairs(d_scores, d_tile, x_t, rows, sizes)
+                through_reads(d_queries, d_tile, state_t, rows, sizes)
                 if fades:
                     flow_of(flow, scores, d_scores, rows, chunk)
                     scale_rows(d_queries, head_width, rows, since, micro)

@@ -1,13 +1,16 @@
-"""The gradients of decays per channel, and of the scores within a block."""
+"""The gradients of decays per channel, and of the queries and keys of scores between faded tokens."""
 # mypy: disable-error-code="no-untyped-def"
 
 from __future__ import annotations
 
 import numpy as np
 
-from tinyattn.kernels.states.channels import BLOCK, add_product, times
+from tinyattn.kernels.states.channels import BLOCK, add_product, advance, all_scores, faded_rows, keep_below, times
+from tinyattn.kernels.states.chunk import through_pairs, through_scores
 from tinyattn.kernels.states.within import within
-from tinyattn.kernels.tiles.jit import reassociated
+from tinyattn.kernels.tiles.jit import inlined, reassociated
+from tinyattn.kernels.tiles.product import product_add, product_set
+from tinyattn.kernels.tiles.vector import pack_rows
 
 
 @reassociated
@@ -46,8 +49,74 @@ def block_slopes(d_queries, d_keys, d_scores, queries, keys, decay, key, ones, s
         add_product(d_keys, j * width, key, 0, ones, 0, key.dtype.type(1), width)
 
 
+@inlined
+def score_slopes(d_queries, d_keys, own, d_scores, queries, recent, keys, divided, kept, d_kept, panels, decay, within, ahead, key,
+                 ones, rows, gentle, sizes):
+    """Adds to dQ and dK what the gradients of the scores of different tokens give them, and keeps those of one token in `own`.
+
+    They reach a query and a key as the scores did. Where no channel fades far, that is over the chunk's start: `divided` holds the
+    keys divided by what fades them, in panels, and what is added to dQ and dK is before either is faded. Elsewhere it is over the
+    start of the query's block: upwards over the blocks dQ gains dM times the keys kept until there, downwards the kept keys gain dM^T
+    times the queries. `recent` comes as the queries faded since the chunk's start.
+    """
+    chunk, width, micro, one = sizes.kv_tile, sizes.head_width, sizes.micro_columns, d_keys.dtype.type(1)
+    everywhere, nowhere = 2 * chunk + width, -2 * chunk - width
+    for i in range(rows):
+        own[i] = d_scores[i * chunk + i]
+    if gentle:
+        keep_below(d_scores, ones, 0, rows, chunk, micro)
+        product_add(d_queries, 0, width, micro, d_scores, 0, chunk, 1, divided, chunk * micro, rows, width, rows, micro, -chunk, 0)
+        pack_rows(panels, chunk, recent, 0, width, rows, one, micro)
+        product_add(d_keys, 0, width, micro, d_scores, 0, 1, chunk, panels, chunk * micro, rows, width, rows, micro, 0, chunk)
+        return
+    faded_rows(recent, queries, within, rows, width)
+    for block in range(0, rows, BLOCK):
+        there = min(BLOCK, rows - block)
+        if block:
+            pack_rows(panels, chunk, kept, 0, width, block, one, micro)
+            product_set(d_kept, block * width, width, micro, d_scores, block * chunk, chunk, 1, panels, chunk * micro, there, width,
+                        block, micro, nowhere, everywhere)
+            add_product(d_queries, block * width, d_kept, block * width, within, block * width, one, there * width)
+        advance(kept, keys, within, ahead, block, rows, width)
+    for at in range(d_kept.size):
+        d_kept[at] = 0
+    for block in range((rows - 1) // BLOCK * BLOCK, -1, -BLOCK):
+        there = min(BLOCK, rows - block)
+        add_product(d_keys, block * width, d_kept, block * width, ahead, block * width, one, there * width)
+        for j in range(block):
+            times(d_kept, j * width, d_kept, j * width, within, (block + there - 1) * width, width)
+        if block:
+            pack_rows(panels, chunk, recent, block * width, width, there, one, micro)
+            product_add(d_kept, 0, width, micro, d_scores, block * chunk, 1, chunk, panels, chunk * micro, block, width, there, micro,
+                        nowhere, everywhere)
+        block_slopes(d_queries, d_keys, d_scores, queries, keys, decay, key, ones, block, rows, chunk, width)
+
+
+@inlined
+def reader_slopes(d_x, d_queries, d_keys, own, scores, d_scores, queries, recent, d_tile, d_panels, x_t, keys, keys_t, divided, kept,
+                  d_kept, panels, decay, within, ahead, key, ones, rows, gentle, known, sizes):
+    """Adds to the panels dX, to dQ and dK what the scores of a tile of queries with the keys give them; see `score_slopes`.
+
+    The gradient of what the queries read comes in the tile and in panels. With `known`, dX has been computed otherwise.
+    """
+    if not known:
+        all_scores(scores, queries, recent, kept, keys_t, keys, decay, within, ahead, key, ones, rows, gentle, sizes)
+        through_scores(d_x, scores, d_panels, rows, sizes)
+    through_pairs(d_scores, d_tile, x_t, rows, sizes)
+    score_slopes(d_queries, d_keys, own, d_scores, queries, recent, keys, divided, kept, d_kept, panels, decay, within, ahead, key,
+                 ones, rows, gentle, sizes)
+
+
 @within
-def decay_slopes(d_log_decay, token, decay, flow, keys, d_state_keys, bridge, total, rows, width, dim):
+def own_slopes(d_queries, d_keys, own, queries, keys, ones, rows, width):
+    """Adds to dQ and dK what the scores between a token and itself give them, `own` of each."""
+    for i in range(rows):
+        add_product(d_queries, i * width, keys, i * width, ones, 0, own[i], width)
+        add_product(d_keys, i * width, queries, i * width, ones, 0, own[i], width)
+
+
+@within
+def decay_slopes(d_log_decay, token, decay, flow, later, bridge, total, rows, width, dim):
     """Fills the gradient of each log decay: the flow from its token on, what earlier keys leave to the next chunk, the state's.
 
     It is exactly 0 where the decay is 0.
@@ -64,4 +133,4 @@ def decay_slopes(d_log_decay, token, decay, flow, keys, d_state_keys, bridge, to
         for d in range(dim):
             at = (token + t) * dim + d
             d_log_decay[at] = d_log_decay[at] + total[d] if decay[t * width + d] > 0 else 0.0
-            total[d] += keys[t * width + d] * d_state_keys[t * width + d]
+            total[d] += later[t * width + d]

@@ -156,3 +156,18 @@ def whole_scores(scores, recent, kept_t, ones, rows, sizes):
     chunk, width, micro = sizes.kv_tile, sizes.head_width, sizes.micro_columns
     product_set(scores, 0, chunk, micro, recent, 0, width, 1, kept_t, width * micro, rows, rows, sizes.head_dim, micro, -chunk, 0)
     keep_below(scores, ones, 1, rows, chunk, micro)
+
+
+@inlined
+def all_scores(scores, tile, recent, kept, kept_t, keys, decay, within, ahead, key, ones, rows, gentle, sizes):
+    """Fills scores on and below the diagonal; `recent` comes as the tile faded since the chunk's start.
+
+    Where no channel fades far, kept_t comes as the keys divided by what fades them, turned; else it and kept are tiles to work in.
+    """
+    if gentle:
+        whole_scores(scores, recent, kept_t, ones, rows, sizes)
+        return
+    faded_rows(recent, tile, within, rows, sizes.head_width)
+    for block in range(0, rows, BLOCK):
+        channel_scores(scores, tile, recent, kept, kept_t, keys, decay, key, ones, block, rows, sizes)
+        advance(kept, keys, within, ahead, block, rows, sizes.head_width)

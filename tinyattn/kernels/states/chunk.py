@@ -39,12 +39,18 @@ def add_tokens(state, keys, x, rows, sizes):
 
 
 @within
-def through_reads(d_scores, d_queries, d_tile, x_t, state_t, rows, sizes):
-    """Fills the gradients of what was read: dO X^T of the scores, on and below the diagonal, and dO S^T of the queries."""
-    chunk, head_width, value_width, micro = sizes.kv_tile, sizes.head_width, sizes.value_width, sizes.micro_columns
-    everywhere = chunk + head_width + value_width
+def through_pairs(d_scores, d_tile, x_t, rows, sizes):
+    """Fills the gradients of the scores, dO X^T, on and below the diagonal."""
+    chunk, value_width, micro = sizes.kv_tile, sizes.value_width, sizes.micro_columns
     product_set(d_scores, 0, chunk, micro, d_tile, 0, value_width, 1, x_t, value_width * micro, rows, rows, sizes.value_dim, micro,
                 -chunk, 0)
+
+
+@within
+def through_reads(d_queries, d_tile, state_t, rows, sizes):
+    """Fills the gradients of the queries by the state, dO S^T."""
+    head_width, value_width, micro = sizes.head_width, sizes.value_width, sizes.micro_columns
+    everywhere = sizes.kv_tile + head_width + value_width
     product_set(d_queries, 0, head_width, micro, d_tile, 0, value_width, 1, state_t, value_width * micro, rows, head_width,
                 sizes.value_dim, micro, -everywhere, everywhere)
 
