@@ -25,9 +25,8 @@ CALLS = {
 }
 # Mechanisms that take other arrays than q, k and v, or more.
 PROJECTION = np.full((256, LENGTH), 1.0 / LENGTH, np.float32)
-OWN = {"longformer_attention": lambda x: {name + end: x for end in ("", "_global") for name in "qkv"},
-       "native_sparse_attention": lambda x: dict.fromkeys("qkv", x) | {"gates": x[..., :3]},
-OWN = {"lsh_attention": lambda x: {"qk": x, "v": x},
+OWN = {"native_sparse_attention": lambda x: dict.fromkeys("qkv", x) | {"gates": x[..., :3]},
+       "lsh_attention": lambda x: {"qk": x, "v": x},
        "longformer_attention": lambda x: {name + end: x for end in ("", "_global") for name in "qkv"},
        "linformer_attention": lambda x: dict.fromkeys("qkv", x) | dict.fromkeys(("project_k", "project_v"), PROJECTION),
        "shifted_window_attention": lambda x: dict.fromkeys("qkv", x) | {"bias_table": np.zeros((225, HEADS), np.float32)}}
