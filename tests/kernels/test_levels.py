@@ -172,12 +172,6 @@ def test_scales_of_levels_that_no_token_has_are_not_read(kv_len):
     np.testing.assert_array_equal(got[-1][..., -3:], 0)
 
 
-def test_a_state_of_more_levels_than_scales_is_refused_by_name():
-    p = {**drawn(9, seen=1), "state": np.zeros((2, 7, 5, 3))}
-    with pytest.raises(ValueError, match=r"level_scales: expected one for each of the 7 levels of the initial_state, got shape \(2, 9, 5\)"):
-        by(kernels, 1)(p)
-
-
 def test_few_tokens_run_one_by_one_and_many_in_chunks(monkeypatch):
     ran, run = [], level_primitive.run
     monkeypatch.setattr(level_primitive, "run", lambda kernel, *rest: (ran.append(kernel), run(kernel, *rest)))

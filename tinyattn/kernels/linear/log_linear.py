@@ -31,11 +31,9 @@ def log_linear_attention(q: Array, k: Array, v: Array, *, log_decay: Array, leve
     array([0., 0., 2., 2.])
     """
     states, seen = check_level_states(initial_state, k, v)
-    scales, log_decay = check_level_scales(level_scales, k, seen), check_log_decay(log_decay, k.shape[:-1], k.dtype)
+    scales, log_decay = check_level_scales(level_scales, k, states, seen), check_log_decay(log_decay, k.shape[:-1], k.dtype)
     first_position(q, k)
     factor, depth = check_scale(scale), depth_of(k, states, seen)
-    if k.shape[-2] and depth > scales.shape[-1]:
-        raise ValueError(f"level_scales: expected one for each of the {depth} levels of the initial_state, got shape {scales.shape}")
     if not k.shape[-2]:
         out, last = np.zeros((*q.shape[:-1], v.shape[-1]), q.dtype), states
     else:
