@@ -22,7 +22,7 @@ def walked() -> Mapping[Any, Callable[..., Any]]:
     from tinyattn.kernels.chosen import primitive as chosen
     from tinyattn.kernels.exact import primitive as exact
     from tinyattn.kernels.linear import mesa
-    from tinyattn.kernels.softmax import by_rows, dual_chunk
+    from tinyattn.kernels.softmax import by_rows, dual_chunk, some_heads
     from tinyattn.kernels.sparse import lsh
     from tinyattn.kernels.spatial import by_windows, neighborhood
     from tinyattn.kernels.states import primitive as folded
@@ -32,7 +32,8 @@ def walked() -> Mapping[Any, Callable[..., Any]]:
             by_rows.attention_by_rows: plain_rows, lsh.hashed: plain_hashed, by_index.attention_by_index: plain_by_index,
             mesa.solution: mesa.by_chunks, reading.reading_states: plain_reading_states,
             **{primitive: by_other_kernels(form) for primitive, form in (
-                (dual_chunk.some_heads_at_a_time, dual_chunk.one_by_one), (neighborhood.attention_in_order, neighborhood.all_in_order),
+                (dual_chunk.some_heads_at_a_time, dual_chunk.one_by_one), (some_heads.some_heads, some_heads.all_heads),
+                (neighborhood.attention_in_order, neighborhood.all_in_order),
                 (by_windows.windowed, by_windows.all_at_once))}}
 
 

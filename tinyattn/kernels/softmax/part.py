@@ -27,6 +27,10 @@ class Results(NamedTuple):
         """Returns those of some groups of heads."""
         return Results(*(x[some] for x in self))
 
+    def of_heads(self, heads: slice) -> Results:
+        """Returns those of some heads of every text, where they stand."""
+        return Results(self.out[..., heads, :, :], self.tops[..., heads, :], self.totals[..., heads, :])
+
     def put(self, found: Results) -> None:
         """Writes results into these."""
         for room, x in zip(self, found, strict=True):
@@ -71,6 +75,7 @@ class Call(NamedTuple):
     def pulled(self, arrays: tuple[Array, Array, Array], d_out: Array, results: Results, values: Array | None = None, *,
                whole: bool = False, beside: int = 1) -> Any:
         """Returns the gradients of q, k, v; `whole` is whether these are all their keys, `beside` the number of such parts."""
+        results = Results(*(np.ascontiguousarray(x) for x in results))
         saved = exact.Saved(self.options, self.sizes, self.seen, arrays, None, None, None, *results, values)
         return exact.pulled((d_out, np.zeros(results.tops.shape, d_out.dtype)), saved, whole, beside)
 
