@@ -11,6 +11,7 @@ import numpy as np
 
 from tinyattn import definitions
 from tinyattn.definitions.softmax.contextual_position import contextual_position_bias
+from tinyattn.engine.primitive import walking
 from tinyattn.ops.types import Array
 
 
@@ -21,15 +22,29 @@ def walked() -> Mapping[Any, Callable[..., Any]]:
     from tinyattn.kernels.chosen import primitive as chosen
     from tinyattn.kernels.exact import primitive as exact
     from tinyattn.kernels.linear import mesa
-    from tinyattn.kernels.softmax import by_rows
+    from tinyattn.kernels.softmax import by_rows, dual_chunk, some_heads
     from tinyattn.kernels.sparse import lsh
+    from tinyattn.kernels.spatial import by_windows, neighborhood
     from tinyattn.kernels.states import primitive as folded
     from tinyattn.kernels.states import reading_primitive as reading
     return {exact.attention_with_lse: plain_attention, chosen.chosen_attention: plain_chosen,
             branches.branched_attention: plain_branched, folded.states: plain_states,
             keys.products_of_picks: keys.products_in_numpy, keys.sum_of_picks: keys.sum_in_numpy,
             by_rows.attention_by_rows: plain_rows, lsh.hashed: plain_hashed, by_index.attention_by_index: plain_by_index,
-            mesa.solution: mesa.by_chunks, reading.reading_states: plain_reading_states}
+            mesa.solution: mesa.by_chunks, reading.reading_states: plain_reading_states,
+            **{primitive: by_other_kernels(form) for primitive, form in (
+                (dual_chunk.some_heads_at_a_time, dual_chunk.one_by_one), (some_heads.some_heads, some_heads.all_heads),
+                (neighborhood.attention_in_order, neighborhood.all_in_order),
+                (by_windows.windowed, by_windows.all_at_once))}}
+
+
+def by_other_kernels(form: Callable[..., Any]) -> Callable[..., Any]:
+    """Returns a form that calls other kernels as one that second derivatives can walk: in it they are walked in turn."""
+    def walkable(*arguments: Any) -> Any:
+        with walking(walked()):
+            return form(*arguments)
+
+    return walkable
 
 
 def plain_attention(q: Array, k: Array, v: Array, bias: Array | None, distance: Array | None, sinks: Array | None,

@@ -33,6 +33,7 @@ Its files, in reading order:
     differential.py         the difference of two calls
     dual_chunk.py           three parts, merged
     dual_chunk_merged.py    the same
+    some_heads.py           queries, keys and values made for some heads at a time
     latent_expanded.py      keys and values of every head from one latent vector
     latent_absorbed.py      the latent vectors as the one head of keys and values
     tensor_product.py       sums of outer products

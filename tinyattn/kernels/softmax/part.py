@@ -8,8 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinyattn.kernels.exact import primitive as exact
+from tinyattn.kernels.tiles.rows import by_head
 from tinyattn.kernels.tiles.seen import Seen, seen_of
 from tinyattn.kernels.tiles.storage import Sizes, sizes_of
+from tinyattn.kernels.tiles.threads import each
 from tinyattn.ops.types import Array
 
 
@@ -19,6 +21,38 @@ class Results(NamedTuple):
     out: Array
     tops: Array
     totals: Array
+
+
+    def of(self, some: slice) -> Results:
+        """Returns those of some groups of heads."""
+        return Results(*(x[some] for x in self))
+
+    def of_heads(self, heads: slice) -> Results:
+        """Returns those of some heads of every text, where they stand."""
+        return Results(self.out[..., heads, :, :], self.tops[..., heads, :], self.totals[..., heads, :])
+
+    def put(self, found: Results) -> None:
+        """Writes results into these."""
+        for room, x in zip(self, found, strict=True):
+            room[...] = x
+
+    def merge(self, part: Results) -> None:
+        """Adds what other keys give; each row's largest score may be -inf, where it sees none."""
+        top = np.maximum(self.tops, part.tops)
+        shift = np.where(np.isneginf(top), 0, top)
+        with np.errstate(under="ignore", invalid="ignore"):
+            mass, more = self.totals * np.exp(self.tops - shift), part.totals * np.exp(part.tops - shift)
+        total = mass + more
+        shares = [by_head((x / np.where(total == 0, 1, total)).astype(self.out.dtype), 1) for x in (mass, more)]
+        outs, parts = by_head(self.out), by_head(part.out)
+
+        def task(n: int) -> None:
+            for rows, share in zip((outs[n], parts[n]), shares, strict=True):
+                rows *= share[n][:, None]
+            outs[n] += parts[n]
+
+        each(task, len(outs), self.out.size)
+        self.tops[...], self.totals[...] = top, total
 
 
 class Call(NamedTuple):
@@ -41,6 +75,7 @@ class Call(NamedTuple):
     def pulled(self, arrays: tuple[Array, Array, Array], d_out: Array, results: Results, values: Array | None = None, *,
                whole: bool = False, beside: int = 1) -> Any:
         """Returns the gradients of q, k, v; `whole` is whether these are all their keys, `beside` the number of such parts."""
+        results = Results(*(np.ascontiguousarray(x) for x in results))
         saved = exact.Saved(self.options, self.sizes, self.seen, arrays, None, None, None, *results, values)
         return exact.pulled((d_out, np.zeros(results.tops.shape, d_out.dtype)), saved, whole, beside)
 
@@ -50,6 +85,11 @@ def call_of(options: exact.Options, dtype: Any, *shapes: tuple[int, ...]) -> Cal
     q, k, v = (np.empty(shape, dtype) for shape in shapes)
     full, sizes = (*q.shape[:-1], k.shape[-2]), sizes_of(q, k, v)
     return Call(options, seen_of(options.mask, options.left, options.right, full, sizes), full, sizes)
+
+
+def room_for(out: Array) -> Results:
+    """Returns room for the results of all parts beside `out`, where they are written."""
+    return Results(out, np.empty(out.shape[:-1], out.dtype), np.empty(out.shape[:-1]))
 
 
 def by_group(x: Array, kv_heads: int) -> Array:

@@ -76,6 +76,17 @@ class Windows(NamedTuple):
     cells: Array
 
 
+def all_at_once(q: Array, k: Array, v: Array, bias: Array | None, distance: Array | None, sinks: Array | None, values: Array | None,
+                windows: Windows) -> Array:
+    """Returns attention within windows, all of which are cut out at once."""
+    options, rule, cells = windows
+    q, k, v = (np.swapaxes(x[..., cells, :], -4, -3) for x in (q, k, v))
+    full = (*q.shape[:-1], cells.shape[-1])
+    options = options._replace(rule=None if rule is None else compiled_rule(rule, full, q.dtype))
+    out: Array = np.swapaxes(exact.attention_with_lse(q, k, v, bias, distance, sinks, options, values)[0], -4, -3)
+    return out.reshape(*out.shape[:-3], cells.size, out.shape[-1])[..., np.argsort(cells, axis=None), :]
+
+
 class Saved(NamedTuple):
     """What the backward reads: arrays in the order of the text, and each row's largest score and sum in that of the windows."""
 

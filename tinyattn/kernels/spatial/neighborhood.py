@@ -10,9 +10,10 @@ import numpy as np
 from tinyattn.engine.primitive import primitive
 from tinyattn.kernels.exact.primitive import Options
 from tinyattn.kernels.softmax.dot_product import attention
-from tinyattn.kernels.softmax.part import Call, Results, by_group, call_of, some_of
+from tinyattn.kernels.softmax.part import Call, Results, by_group, call_of, room_for, some_of
 from tinyattn.kernels.tiles.listed import Constant
-from tinyattn.kernels.tiles.rows import again, each_part
+from tinyattn.kernels.tiles.once import once
+from tinyattn.kernels.tiles.rows import each_part
 from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.neighbours import Axis, check_neighbourhood, neighbours
 from tinyattn.ops.options import check_scale
@@ -122,7 +123,7 @@ class Order(NamedTuple):
 
 
 class Saved(NamedTuple):
-    """What the backward reads: arrays by kv head and the result as the grid has them, each row's largest score and sum in the order."""
+    """What the backward reads: arrays by kv head and the result as the grid has them; each row's largest score and sum are sorted."""
 
     order: Order
     scale: float
@@ -131,19 +132,18 @@ class Saved(NamedTuple):
     results: Results
 
 
-def in_order_in_numpy(q: Array, k: Array, v: Array, order: Order, scale: float) -> Array:
-    """Returns the same by functions that have rules, around the kernel."""
+def all_in_order(q: Array, k: Array, v: Array, order: Order, scale: float) -> Array:
+    """Returns attention of cells that are sorted for the kernel, all heads at once."""
     return attention(*(x[..., order.order, :] for x in (q, k, v)), mask=order.seen, scale=scale)[..., order.back, :]
 
 
-@again(in_order_in_numpy)
+@once
 @primitive
 def attention_in_order(q: Array, k: Array, v: Array, order: Order, scale: float) -> tuple[Array, Saved]:
-    """Returns attention of cells that are sorted for the kernel, some heads at a time, and what the backward sorts once more."""
+    """Returns what `all_in_order` returns, some heads at a time, and what the backward reads, which sorts once more."""
     out = np.empty((*q.shape[:-1], v.shape[-1]), q.dtype)
     arrays = [by_group(x, k.shape[-3]) for x in (q, k, v)]
-    rows = arrays[0].shape[:-1]
-    saved = Saved(order, scale, [x.shape for x in (q, k, v)], arrays, Results(by_group(out, k.shape[-3]), np.empty(rows, q.dtype), np.empty(rows)))
+    saved = Saved(order, scale, [x.shape for x in (q, k, v)], arrays, room_for(by_group(out, k.shape[-3])))
     parts = parts_of(saved)
 
     def solve(part: tuple[slice, Call]) -> None:
