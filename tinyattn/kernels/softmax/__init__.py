@@ -7,7 +7,8 @@ Its files, in reading order:
     multi_query.py          one kv head for all query heads
     grouped_query.py        a kv head per group of query heads
     streaming.py            attention, a tile of keys at a time
-    around.py               norms, gates and a difference around the kernel, a part of the rows at a time
+    around.py               factors, gates and a difference around the kernel, a part of the rows at a time
+    norms.py                norms before it
     off_by_one.py           a sink of 0
     qk_norm.py              queries and keys normalised first
     cosine.py               unit queries and keys, and a scale per head
