@@ -9,6 +9,8 @@ import tinyattn
 from tinyattn import definitions, grad, kernels
 from tinyattn.caches import StateCache
 from tinyattn.catalog.state_calls import CONVOLUTION, minimax_slopes
+from tinyattn.laws.problem import Problem
+from tinyattn.testing import assert_within_budget
 
 NAMES = ("lightning_attention", "rwkv6", "mlstm")
 FORMS = [(name, form) for name in NAMES for form in ("recurrent", "chunked", "kernel")]
@@ -72,6 +74,12 @@ def test_gates_at_their_ends(form):
     np.testing.assert_allclose(f(q, k, v, **tiny), 0, atol=1e-290)
     slope = grad(lambda gate: np.sum(f(q, k, v, **{**tiny, "input_gate": gate})))(tiny["input_gate"])
     np.testing.assert_allclose(slope, 0, atol=1e-290)
+
+
+def test_a_long_memory_keeps_the_digits_of_its_definition():
+    q, k, v, gates = drawn("mlstm", 700, np.float32)
+    gates["forget_gate"] += 4
+    assert_within_budget(kernels.mlstm, Problem(q, k, v, gates), honest=definitions.mlstm, rng=np.random.default_rng(0))
 
 
 @pytest.mark.parametrize("form", ["recurrent", "chunked", "kernel"])

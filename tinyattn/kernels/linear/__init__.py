@@ -15,7 +15,6 @@ Its files, in reading order:
     rwkv7.py                a state from which each token removes at a rate per channel
     log_linear.py           one state per level
     lightning.py            a fixed slope per head
-    own.py                  what each token reads of itself
     rwkv6.py                a state that is read before the token is written
     mlstm.py                an exponential input gate and a normaliser
     convolution.py          each channel mixed with the tokens just before

@@ -16,6 +16,7 @@ Its files, in reading order:
     code.py                 what intrinsics on registers side by side are written in
     passes.py               walks over a whole state: read, written over, or both
     channels.py             fading per channel
+    bonus.py                what each token reads of itself, before it is written
     channel_forward.py      chunks of tokens, where each channel fades by itself
     channel_slopes.py       the gradients of its decays
     channel_backward.py     its backward
@@ -23,6 +24,10 @@ Its files, in reading order:
     replay.py               what kernels gave, kept and given again where a form runs a second time
     primitive.py            forward and backward as one differentiable function
     linear_primitive.py     the same with feature maps and normaliser, for linear attention
+    exponential.py          exponential gates relative to the running maxima of their logarithms
+    memory_primitive.py     a memory with them and a normaliser as one differentiable function
+    before_step.py          read before it is written, one token at a time
+    before_primitive.py     forward and backward of it as one differentiable function
     token.py                one more token like the last, folded in without the checks that this one passed
     taylor.py               the features whose products are the first terms of an exponential, channel by channel
     taylor_forward.py       linear attention with them

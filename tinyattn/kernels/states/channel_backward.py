@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinyattn.kernels.states.channel_slopes import decay_slopes, own_slopes, reader_slopes, state_slope
+from tinyattn.kernels.states.bonus import bonus_slopes
+from tinyattn.kernels.states.channel_slopes import decay_slopes, own_slopes, read_before_slopes, reader_slopes, state_slope
 from tinyattn.kernels.states.channels import add_product, fade_state, faded_rows, fill_channels, times
 from tinyattn.kernels.states.chunk import add_tokens, end_of_chunk, through_keys, through_reads, through_state
 from tinyattn.kernels.states.rows import add_all, load_rows, load_state, store_rows, store_state, turn_state
@@ -45,26 +46,28 @@ def fill_channel_states(states, starts, head, initial, x, x_rows, keys, faded, d
 
 
 @compiled
-def channel_backward(counter, sizes, scale, q, q_at, q_step, k, k_at, k_step, v, v_at, v_step, log_decay, initial, d_out, d_last,
-                     d_q, d_k, d_v, d_log_decay, d_initial):
-    """Fills the gradients of all that `channel_forward` reads; a task is one kv head."""
+def channel_backward(counter, sizes, scale, q, q_at, q_step, k, k_at, k_step, v, v_at, v_step, log_decay, bonus, initial, d_out,
+                     d_last, d_q, d_k, d_v, d_log_decay, d_bonus, d_initial):
+    """Fills the gradients of all that `channel_forward` reads; a task is one kv head, and d_bonus has a row per task."""
     number = q.dtype.type
     chunk, head_width, value_width, micro = sizes.kv_tile, sizes.head_width, sizes.value_width, sizes.micro_columns
     wide, tall, one, size = chunk * head_width, chunk * value_width, number(1), head_width * value_width
     decay, since, until, within, ahead, inverse = (np.zeros(wide, q.dtype), np.zeros(wide, q.dtype), np.zeros(wide, q.dtype),
                                                    np.zeros(wide, q.dtype), np.zeros(wide, q.dtype), np.zeros(wide, q.dtype))
-    queries, keys, faded, kept, kept_t = (np.zeros(wide, q.dtype), np.zeros(wide, q.dtype), np.zeros(wide, q.dtype),
-                                          np.zeros(wide, q.dtype), np.zeros(wide, q.dtype))
-    divided, d_queries, d_keys, d_rest, d_kept = (np.zeros(wide, q.dtype), np.zeros(wide, q.dtype), np.zeros(wide, q.dtype),
-                                                  np.zeros(wide, q.dtype), np.zeros(wide, q.dtype))
+    # One row more, as in the forward.
+    queries, faded, d_queries = (np.zeros(wide + head_width, q.dtype), np.zeros(wide + head_width, q.dtype),
+                                 np.zeros(wide + head_width, q.dtype))
+    keys, kept, kept_t, divided, d_keys, d_rest, d_kept = (np.zeros(wide, q.dtype), np.zeros(wide, q.dtype), np.zeros(wide, q.dtype),
+                                                           np.zeros(wide, q.dtype), np.zeros(wide, q.dtype), np.zeros(wide, q.dtype),
+                                                           np.zeros(wide, q.dtype))
     panels, flow, later, own = np.zeros(wide, q.dtype), np.zeros(wide, q.dtype), np.zeros(wide, q.dtype), np.zeros(chunk, q.dtype)
-    x, x_rows, x_t, d_x, d_tile, d_panels = (np.zeros(tall, q.dtype), np.zeros(tall, q.dtype), np.zeros(tall, q.dtype),
-                                             np.zeros(tall, q.dtype), np.zeros(tall, q.dtype), np.zeros(tall, q.dtype))
+    x, x_rows, x_t, d_x = np.zeros(tall, q.dtype), np.zeros(tall, q.dtype), np.zeros(tall, q.dtype), np.zeros(tall, q.dtype)
+    d_tile, d_panels, gained = np.zeros(tall + value_width, q.dtype), np.zeros(tall + micro, q.dtype), np.zeros(head_width, q.dtype)
     key, ones, shift, spare = (np.zeros(head_width, q.dtype), np.ones(head_width, q.dtype), np.zeros(head_width, q.dtype),
                                np.zeros(head_width, q.dtype))
     scores, d_scores = np.zeros(chunk * chunk, q.dtype), np.zeros(chunk * chunk, q.dtype)
     state_t, d_state, d_state_t = np.zeros(size, q.dtype), np.zeros(size, q.dtype), np.zeros(size, q.dtype)
-    bridge, total = np.zeros(head_width), np.zeros(head_width)
+    bridge, total, gains = np.zeros(head_width), np.zeros(head_width), np.zeros(head_width)
     groups, first = sizes.heads // max(sizes.kv_heads, 1), sizes.kv_len - sizes.q_len
     most = first // chunk + sizes.q_len // chunk + 2
     states, starts = np.zeros(most * size, q.dtype), np.zeros(most + 1, np.int64)
@@ -101,22 +104,33 @@ def channel_backward(counter, sizes, scale, q, q_at, q_step, k, k_at, k_step, v,
             for group in range(groups if start >= first else 0):
                 line = head * groups + group
                 at = line * sizes.q_len + start - first
-                load_rows(queries, head_width, chunk, q, q_at[line] + (start - first) * q_step, q_step, rows, sizes.head_dim,
+                load_rows(queries, head_width, chunk + 1, q, q_at[line] + (start - first) * q_step, q_step, rows, sizes.head_dim,
                           number(scale), micro)
                 load_rows(d_tile, value_width, chunk, d_out, at * sizes.value_dim, sizes.value_dim, rows, sizes.value_dim, one, micro)
                 pack_rows(d_panels, chunk, d_tile, 0, value_width, rows, one, micro)
-                through_reads(d_queries, d_tile, state_t, rows, sizes)
-                faded_rows(faded, queries, since, rows, head_width)
-                add_tokens(d_state, faded, d_panels, rows, sizes)
-                if not gentle:
-                    faded_rows(d_queries, d_queries, since, rows, head_width)
-                reader_slopes(d_x, d_queries, d_keys, own, scores, d_scores, queries, faded, d_tile, d_panels, x_t, keys, kept_t,
-                              divided, kept, d_kept, panels, decay, within, ahead, key, ones, rows, gentle, False, sizes)
-                if gentle:
-                    faded_rows(d_queries, d_queries, since, rows, head_width)
-                add_product(flow, 0, queries, 0, d_queries, 0, one, rows * head_width)
-                own_slopes(d_queries, d_rest, own, queries, keys, ones, rows, head_width)
+                if bonus is None:
+                    through_reads(d_queries, d_tile, state_t, rows, sizes)
+                    faded_rows(faded, queries, since, rows, head_width)
+                    add_tokens(d_state, faded, d_panels, rows, sizes)
+                    if not gentle:
+                        faded_rows(d_queries, d_queries, since, rows, head_width)
+                    reader_slopes(d_x, d_queries, d_keys, own, scores, d_scores, queries, faded, d_tile, d_panels, x_t, keys, kept_t,
+                                  divided, kept, d_kept, panels, decay, within, ahead, key, ones, rows, gentle, False, sizes)
+                    if gentle:
+                        faded_rows(d_queries, d_queries, since, rows, head_width)
+                    add_product(flow, 0, queries, 0, d_queries, 0, one, rows * head_width)
+                    own_slopes(d_queries, d_rest, own, queries, keys, ones, rows, head_width)
+                else:
+                    read_before_slopes(d_x, d_queries, d_keys, d_rest, d_state, flow, own, scores, d_scores, queries, faded, d_tile,
+                                       d_panels, x_t, keys, kept_t, divided, kept, d_kept, panels, state_t, decay, since, within,
+                                       ahead, key, ones, rows, gentle, False, 1, sizes)
+                    bonus_slopes(d_x, d_queries, d_rest, gained, queries, keys, x_rows, d_tile, bonus,
+                                 head % sizes.kv_heads * sizes.head_dim, rows, sizes)
                 store_rows(d_q, at * sizes.head_dim, d_queries, head_width, rows, sizes.head_dim, number(scale), micro)
+            if bonus is not None:
+                for d in range(sizes.head_dim):  # those of a chunk are summed first: in a long sum small numbers are rounded away
+                    gains[d] += gained[d]
+                    gained[d] = 0
             if gentle:
                 faded_rows(d_keys, d_keys, inverse, rows, head_width)
             add_product(flow, 0, keys, 0, d_keys, 0, -one, rows * head_width)
@@ -125,4 +139,8 @@ def channel_backward(counter, sizes, scale, q, q_at, q_step, k, k_at, k_step, v,
             store_rows(d_k, token * sizes.head_dim, d_keys, head_width, rows, sizes.head_dim, one, micro)
             for i in range(rows):
                 put_row(d_v, (token + i) * sizes.value_dim, sizes.value_dim, d_x, i * micro, chunk * micro, one, micro)
+        if bonus is not None:
+            for d in range(sizes.head_dim):
+                d_bonus[head * sizes.head_dim + d] = gains[d]
+                gains[d] = 0
         store_state(d_initial, head * sizes.head_dim * sizes.value_dim, d_state, head_width, sizes.head_dim, sizes.value_dim, micro)

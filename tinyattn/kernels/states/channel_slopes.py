@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinyattn.kernels.states.channels import BLOCK, add_product, advance, all_scores, faded_rows, keep_below, times
-from tinyattn.kernels.states.chunk import through_pairs, through_scores
+from tinyattn.kernels.states.channels import BLOCK, add_product, advance, all_scores, fade_reads, faded_rows, keep_below, times
+from tinyattn.kernels.states.chunk import add_tokens, through_pairs, through_reads, through_scores
 from tinyattn.kernels.states.within import within
 from tinyattn.kernels.tiles.jit import inlined, reassociated
 from tinyattn.kernels.tiles.product import product_add, product_set
@@ -113,6 +113,36 @@ def own_slopes(d_queries, d_keys, own, queries, keys, ones, rows, width):
     for i in range(rows):
         add_product(d_queries, i * width, keys, i * width, ones, 0, own[i], width)
         add_product(d_keys, i * width, queries, i * width, ones, 0, own[i], width)
+
+
+@inlined
+def read_before_slopes(d_x, d_reads, d_keys, d_rest, d_state, flow, own, scores, d_scores, reads, recent, d_tile, d_panels, x_t, keys,
+                       keys_t, divided, kept, d_kept, panels, state_t, decay, since, within, ahead, key, ones, rows, gentle, known,
+                       sides, sizes):
+    """Fills d_reads with the gradient of rows that read before their tokens are written, and adds what they give to all else.
+
+    The arrays of keys hold `sides` tiles. Of the first, dX is as `known` says. From the second row on, a row stands where the token
+    before reads; the first reads the state alone.
+    """
+    chunk, width, one = sizes.kv_tile, sizes.head_width, d_keys.dtype.type(1)
+    wide, tall = chunk * width, chunk * sizes.value_width
+    through_reads(d_reads, d_tile, state_t, rows, sizes)
+    fade_reads(recent, reads, since, rows, width)
+    add_tokens(d_state, recent, d_panels, rows, sizes)
+    if not gentle:
+        times(d_reads, width, d_reads, width, since, 0, (rows - 1) * width)
+    for side in range(sides):
+        fade_reads(recent, reads, since, rows, width)
+        reader_slopes(d_x[side * tall :], d_reads[width:], d_keys[side * wide :], own[side * chunk :], scores, d_scores,
+                      reads[width:], recent[width:], d_tile[sizes.value_width :], d_panels[sizes.micro_columns :], x_t[side * tall :],
+                      keys[side * wide :], keys_t[side * wide :], divided[side * wide :], kept, d_kept, panels, decay, within, ahead,
+                      key, ones, rows - 1, gentle, known and side == 0, sizes)
+    if gentle:
+        times(d_reads, width, d_reads, width, since, 0, (rows - 1) * width)
+    add_product(flow, 0, reads, width, d_reads, width, one, (rows - 1) * width)
+    for side in range(sides):
+        own_slopes(d_reads[width:], d_rest[side * wide :], own[side * chunk :], reads[width:], keys[side * wide :], ones, rows - 1,
+                   width)
 
 
 @within

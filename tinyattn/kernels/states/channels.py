@@ -15,6 +15,7 @@ from tinyattn.kernels.states.registers import keep_row
 from tinyattn.kernels.states.rows import load_rows
 from tinyattn.kernels.states.within import within
 from tinyattn.kernels.tiles.jit import inlined, reassociated
+from tinyattn.kernels.tiles.lanes import ROWS
 from tinyattn.kernels.tiles.product import product_set
 from tinyattn.kernels.tiles.vector import column_exp, scale_row, transpose_rows
 
@@ -171,3 +172,21 @@ def all_scores(scores, tile, recent, kept, kept_t, keys, decay, within, ahead, k
     for block in range(0, rows, BLOCK):
         channel_scores(scores, tile, recent, kept, kept_t, keys, decay, key, ones, block, rows, sizes)
         advance(kept, keys, within, ahead, block, rows, sizes.head_width)
+
+
+@inlined
+def clear_above(scores, rows, width):
+    """Clears row i from column i on, to the end of its micro tile, and the rows that fill up the last micro tile."""
+    for i in range(rows):
+        for j in range(i, min(i // ROWS * ROWS + ROWS, width)):
+            scores[i * width + j] = 0
+    for x in range(rows * width, (rows + ROWS - 1) // ROWS * ROWS * width):
+        scores[x] = 0
+
+
+@inlined
+def fade_reads(recent, reads, since, rows, width):
+    """Fills recent with rows that read before their tokens are written, each faded until just before its token."""
+    for c in range(width):
+        recent[c] = reads[c]
+    times(recent, width, reads, width, since, 0, (rows - 1) * width)

@@ -36,10 +36,10 @@ def sum_scores(scores, start, count):
 
 
 @within
-def total_weights(weights, scores, queries, total, rows, chunk, width):
-    """Fills weights with the total weight of each query: its scores in the chunk and its product with the keys before it."""
+def total_weights(weights, scores, queries, total, since, rows, chunk, width):
+    """Fills weights with the total weight of each query: its scores in the chunk and its product with the faded keys before it."""
     for i in range(rows):
-        weights[i] = sum_scores(scores, i * chunk, i + 1) + dot(queries, i * width, total, 0, width)
+        weights[i] = sum_scores(scores, i * chunk, i + 1) + since[i] * dot(queries, i * width, total, 0, width)
 
 
 @within
@@ -54,6 +54,22 @@ def reciprocals(factors, weights, weights_at, scale, rows):
 
 
 @within
+def bounded_reciprocals(factors, weights, weights_at, bounds, token, scale, rows):
+    """Fills factors with scale / max(|scale times the total weight|, the bound), computed in float64, where bounds are as wide."""
+    for i in range(rows):
+        factors[i] = scale / max(abs(float(weights[weights_at + i])), bounds[token + i])
+
+
+@within
+def bounded_gradients(d_weights, weights, weights_at, bounds, token, rows):
+    """Replaces the gradients of total weights that were not bounded by those of weights that were; half each where both are equal."""
+    for i in range(rows):
+        weight, bound = float(weights[weights_at + i]), bounds[token + i]
+        slope = -d_weights[i] if weight < 0 else d_weights[i]
+        d_weights[i] = slope if abs(weight) > bound else d_weights.dtype.type(0.5) * slope if abs(weight) == bound else 0
+
+
+@within
 def weight_gradients(d_weights, d_rows, width, out, out_at, dim, weights, weights_at, rows):
     """Fills d_weights with the gradient of each total weight, - out . d_out / weight; d_rows [..][width] holds d_out / weight."""
     for i in range(rows):
@@ -63,8 +79,11 @@ def weight_gradients(d_weights, d_rows, width, out, out_at, dim, weights, weight
 
 
 @within
-def through_weights(d_scores, d_queries, d_total, d_chunk, d_weights, queries, total, rows, chunk, width):
-    """Adds to the gradients of the scores, of the queries and of the sum of keys before the chunk what comes by the total weights."""
+def through_weights(d_scores, d_queries, d_total, d_chunk, d_weights, queries, total, since, rows, chunk, width):
+    """Adds to the gradients of the scores, of the queries and of the sum of keys before the chunk what comes by the total weights.
+
+    The scores and queries are those after their fading, which `since` is of the queries.
+    """
     for c in range(width):
         d_chunk[c] = 0
     for i in range(rows):
@@ -72,5 +91,5 @@ def through_weights(d_scores, d_queries, d_total, d_chunk, d_weights, queries, t
         for j in range(i * chunk, i * chunk + i + 1):
             d_scores[j] += slope
         add_scaled(d_queries, i * width, total, 0, slope, width)
-        add_scaled(d_chunk, 0, queries, i * width, slope, width)
+        add_scaled(d_chunk, 0, queries, i * width, since[i] * slope, width)
     add_all(d_total, d_chunk, width)

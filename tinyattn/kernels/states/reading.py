@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinyattn.kernels.states.channels import all_scores, fade_state, faded_rows, fill_channels, times
+from tinyattn.kernels.states.channels import all_scores, clear_above, fade_reads, fade_state, faded_rows, fill_channels
 from tinyattn.kernels.states.chunk import add_tokens, end_of_chunk, read_state, read_tokens
 from tinyattn.kernels.states.reading_tokens import load_values, load_vectors, sides_of
 from tinyattn.kernels.states.rows import load_rows, load_state, store_rows, store_state
@@ -14,24 +14,6 @@ from tinyattn.kernels.tiles.jit import compiled, inlined
 from tinyattn.kernels.tiles.lanes import ROWS
 from tinyattn.kernels.tiles.threads import next_task
 from tinyattn.kernels.tiles.vector import pack_rows, put_row, transpose_rows
-
-
-@inlined
-def clear_above(scores, rows, width):
-    """Clears row i from column i on, to the end of its micro tile, and the rows that fill up the last micro tile."""
-    for i in range(rows):
-        for j in range(i, min(i // ROWS * ROWS + ROWS, width)):
-            scores[i * width + j] = 0
-    for x in range(rows * width, (rows + ROWS - 1) // ROWS * ROWS * width):
-        scores[x] = 0
-
-
-@inlined
-def fade_reads(recent, reads, since, rows, width):
-    """Fills recent with what is read along, faded until just before its token."""
-    for c in range(width):
-        recent[c] = reads[c]
-    times(recent, width, reads, width, since, 0, (rows - 1) * width)
 
 
 @inlined

@@ -5,10 +5,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinyattn.kernels.states.channel_slopes import decay_slopes, own_slopes, reader_slopes, state_slope
-from tinyattn.kernels.states.channels import add_product, all_scores, fade_state, faded_rows, fill_channels, times
+from tinyattn.kernels.states.channel_slopes import decay_slopes, own_slopes, read_before_slopes, reader_slopes, state_slope
+from tinyattn.kernels.states.channels import (
+    add_product,
+    all_scores,
+    clear_above,
+    fade_reads,
+    fade_state,
+    faded_rows,
+    fill_channels,
+)
 from tinyattn.kernels.states.chunk import add_tokens, end_of_chunk, through_keys, through_reads, through_state
-from tinyattn.kernels.states.reading import add_state, clear_above, fade_reads
+from tinyattn.kernels.states.reading import add_state
 from tinyattn.kernels.states.reading_slopes import store_slopes
 from tinyattn.kernels.states.reading_tokens import load_values, load_vectors, sides_of
 from tinyattn.kernels.states.rows import add_all, load_rows, load_state, store_rows, store_state, turn_state
@@ -158,25 +166,11 @@ def reading_backward(counter, sizes, scale, q, q_at, q_step, k, k_at, k_step, v,
             for i in range(rows):
                 put_row(d_tile, i * value_width, value_width, d_x, i * micro, chunk * micro, one, micro)
             pack_rows(d_panels, chunk, d_tile, 0, value_width, rows, one, micro)
-            through_reads(d_reads, d_tile, state_t, rows, sizes)
-            fade_reads(recent, reads, since, rows, head_width)
-            add_tokens(d_state, recent, d_panels, rows, sizes)
-            if not gentle:
-                times(d_reads, head_width, d_reads, head_width, since, 0, (rows - 1) * head_width)
-            for side in range(sides):
-                at, tall_at = side * wide, side * tall
-                fade_reads(recent, reads, since, rows, head_width)
-                reader_slopes(d_x[tall_at:], d_reads[head_width:], d_keys[at:], own[side * chunk :], scores, d_scores,
-                              reads[head_width:], recent[head_width:], d_tile[value_width:], d_panels[micro:], x_t[tall_at:],
-                              keys[at:], keys_t[at:], divided[at:], kept, d_kept, panels, decay, within, ahead, key, ones,
-                              rows - 1, gentle, side == 0, sizes)
-            if gentle:
-                times(d_reads, head_width, d_reads, head_width, since, 0, (rows - 1) * head_width)
-            add_product(flow, 0, reads, head_width, d_reads, head_width, one, (rows - 1) * head_width)
+            read_before_slopes(d_x, d_reads, d_keys, d_rest, d_state, flow, own, scores, d_scores, reads, recent, d_tile, d_panels,
+                               x_t, keys, keys_t, divided, kept, d_kept, panels, state_t, decay, since, within, ahead, key, ones, rows,
+                               gentle, True, sides, sizes)
             for side in range(sides):
                 at = side * wide
-                own_slopes(d_reads[head_width:], d_rest[at:], own[side * chunk :], reads[head_width:], keys[at:], ones, rows - 1,
-                           head_width)
                 if gentle:
                     faded_rows(d_keys[at:], d_keys[at:], inverse, rows, head_width)
                 add_product(flow, 0, keys, at, d_keys, at, -one, rows * head_width)
