@@ -102,7 +102,7 @@ def test_show_prints_what_the_definition_calls_in_its_file(capsys):
     (["compare", "--plot", ""], "plot: expected at least one"), (["train", "--out", ""], "out: expected at least one"), (["generate", ""], "file: expected at least one"),
     (["equivalences", "--out", "FOLDER"], "FOLDER is a folder"), (["picture", "padding([])"], "padding: lengths"),
 ])
-def test_what_is_refused_is_one_line_before_any_work(arguments, words, model, text, tmp_path, capsys, monkeypatch):
+def test_what_is_refused_is_one_line_before_any_work(arguments, words, model, text, tmp_path, capfd, monkeypatch):
     def works(*args, **options):
         raise AssertionError("the work has begun")
 
@@ -113,7 +113,7 @@ def test_what_is_refused_is_one_line_before_any_work(arguments, words, model, te
         words = words.replace(name, place)
     before = {name: (tmp_path / name).read_bytes() for name in os.listdir(tmp_path)}
     assert main(arguments) == 2
-    error = capsys.readouterr().err
+    error = capfd.readouterr().err
     assert words in error
     assert error.count("\n") == 1
     assert {name: (tmp_path / name).read_bytes() for name in os.listdir(tmp_path)} == before

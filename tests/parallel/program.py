@@ -38,37 +38,57 @@ def spent(budget, layout, got, axes):
     return Budget(part(budget.truth), part([np.broadcast_to(a, np.shape(t)) for a, t in zip(budget.allowed, budget.truth, strict=True)])).spent(got)
 
 
-def schemes():
-    rng, worst = np.random.default_rng(0), {}
+def problems():
+    """Yields problems whose length is no multiple of the number of ranks, or smaller, each with its budgets in one process."""
+    rng = np.random.default_rng(0)
     for length, heads, kv_heads, causal, dtype in ((41, 6, 2, True, "float64"), (103, 4, 4, True, "float32"), (3, 2, 1, False, "float32")):
         sizes = Sizes(leading=(2,), kv_heads=kv_heads, groups=heads // kv_heads, q_len=length, kv_len=length, dtype=dtype)
         p = arrays(rng, sizes, causal=causal)
-        x = [p.q, p.k, p.v]
         both = [measure((side,), None, p, np.random.default_rng(1), reorder=False, pool=pool)
                 for side, pool in ((one_process, anywhere), (one_process, of_logs))]
         budget = Budget(both[0].truth, tuple(both[i == 1].allowed[i] for i in range(5)))
-        for layout in (contiguous(length, RANKS), zigzag(length, RANKS)):
+        last = p.but(q=p.q[..., -1:, :])
+        few = measure((lambda _, p: (p.call(definitions.attention),),), None, last, np.random.default_rng(1), reorder=False)
+        run = partial(definitions.retention_chunked, log_decay=np.linspace(-0.5, -0.1, kv_heads).astype(dtype))
+        states = measure((lambda f, p: (f(p.q, p.k, p.v),),), run, p, np.random.default_rng(1), reorder=False, pool=anywhere)
+        yield p, budget, last, few, run, states
+
+
+def schemes():
+    """Every scheme on the first 1, 2, ... ranks, up to all of them."""
+    groups = [COMM.Split(0 if RANK < ranks else MPI.UNDEFINED, RANK) for ranks in range(1, RANKS)]
+    drawn = list(problems())
+    for comm in (COMM, *reversed(groups)):
+        if comm != MPI.COMM_NULL:
+            on_ranks(comm, drawn)
+    done = COMM.Ibarrier()
+    while not done.Test():  # a rank that is in no smaller group would take a processor while it waits
+        time.sleep(0.01)
+
+
+def on_ranks(comm, drawn):
+    """Compares every scheme with one process on the ranks of a communicator."""
+    ranks, worst = comm.Get_size(), {}
+    for p, budget, last, few, run, states in drawn:
+        length, causal, x = p.k.shape[-2], p.options["causal"], [p.q, p.k, p.v]
+        for layout in (contiguous(length, ranks), zigzag(length, ranks)):
             mine = [layout.take(a, RANK) for a in x]
             d_out, d_lse = (layout.take(a, RANK, axis) for a, axis in zip(seeds_of(p), (-2, -1), strict=True))
             for scheme in (ring_attention_with_lse, head_parallel_attention_with_lse):
-                (out, lse), back = vjp(lambda t: scheme(*t, COMM, layout, causal=causal), mine)
+                (out, lse), back = vjp(lambda t: scheme(*t, comm, layout, causal=causal), mine)
                 error = spent(budget, layout, (out, lse, *back((d_out, d_lse))), (-2, -1, -2, -2, -2))
                 worst[scheme.__name__] = max(worst.get(scheme.__name__, 0.0), error)
-            last = p.but(q=p.q[..., -1:, :])
-            few = measure((lambda _, p: (p.call(definitions.attention),),), None, last, np.random.default_rng(1), reorder=False)
-            error = few.spent((tree_attention(last.q, *mine[1:], COMM, layout, causal=causal),))
+            error = few.spent((tree_attention(last.q, *mine[1:], comm, layout, causal=causal),))
             worst["tree_attention"] = max(worst.get("tree_attention", 0.0), error)
-            run = partial(definitions.retention_chunked, log_decay=np.linspace(-0.5, -0.1, kv_heads).astype(dtype))
-            states = measure((lambda f, p: (f(p.q, p.k, p.v),),), run, p, np.random.default_rng(1), reorder=False, pool=anywhere)
             for scheme in (recurrent, recurrent_in_turn):
-                error = spent(states, layout, (scheme(run, *mine, {}, None, COMM, layout),), (-2,))
+                error = spent(states, layout, (scheme(run, *mine, {}, None, comm, layout),), (-2,))
                 worst[scheme.__name__] = max(worst.get(scheme.__name__, 0.0), error)
-    every = COMM.allgather(worst)
+    every = comm.allgather(worst)
     found = {name: max(rank[name] for rank in every) for name in worst}
     if RANK == 0:
-        print(" ".join(f"{name} {error:.2f}" for name, error in found.items()))
+        print(ranks, "ranks:", " ".join(f"{name} {error:.2f}" for name, error in found.items()), flush=True)
     if not max(found.values()) <= 1.0:
-        raise ValueError(f"budgets exceeded: {found}")
+        raise ValueError(f"budgets exceeded on {ranks} ranks: {found}")
 
 
 def refused():

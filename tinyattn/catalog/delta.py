@@ -16,8 +16,8 @@ from tinyattn.catalog.row import Paper, Row
 from tinyattn.laws.cached import cached
 from tinyattn.laws.draw import delta as draw
 from tinyattn.laws.draw import linear
-from tinyattn.laws.draw.options import but, long
-from tinyattn.laws.draw.sizes import few_heads
+from tinyattn.laws.draw.options import but, long, on
+from tinyattn.laws.draw.sizes import at_least, few_heads
 from tinyattn.laws.general import agrees, form_agrees
 from tinyattn.laws.law import Draw, Law, plain
 from tinyattn.laws.linear import is_generalized, recurrence_laws, strong_decay, waits
@@ -92,7 +92,7 @@ ROWS = (
         aliases=("deltaproduct", "gated deltaproduct", "householder products"), sample=draw.several, fit=few_heads,
         forms={form: getattr(definitions, f"delta_product_{form}") for form in PRODUCT}, called=calls.side_by_side,
         laws=(*form_agrees("delta_product_chunked", PRODUCT["chunked"], draw.several, "Its chunked form gives the same.",
-                           slopes=draw.several),
+                           slopes=on(draw.several, at_least(kv_len=2))),  # the decay of a single token has no gradient but 0
               agrees("delta_product_chunked_with_its_state", PRODUCT["chunked"], draw=but(draw.several, draw.with_state_of_a_step),
                      says="From the same initial state, its chunked form gives the same output and the same last state."),
               agrees("delta_product_chunked_by_three", partial(PRODUCT["chunked"], chunk=3), draw=draw.several,
