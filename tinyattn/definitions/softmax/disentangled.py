@@ -6,7 +6,7 @@ from tinyattn.ops.bias import Bias
 from tinyattn.ops.heads import split_group
 from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.options import Window, blank_unseen, check_scale, check_sinks, visible_keys
-from tinyattn.ops.relation_arguments import at_rows, check_distance, narrowed
+from tinyattn.ops.relation_arguments import at_rows, check_distance
 from tinyattn.ops.scores import scores_from, scores_of, weighted_values
 from tinyattn.ops.signature import shapes
 from tinyattn.ops.softmax import exponentials, nonzero
@@ -42,7 +42,7 @@ def disentangled_attention(q: Array, k: Array, v: Array, *, q_relative: Array | 
     array([[2.5]])
     """
     distance, tables = check_distance(distance, {"q_relative": q_relative, "k_relative": k_relative}, q, k.shape[-2])
-    distance, scale = narrowed(distance), check_scale(scale, (1 + len(tables)) * q.shape[-1])
+    scale = check_scale(scale, (1 + len(tables)) * q.shape[-1])
     visible = visible_keys(mask, causal, window, (*q.shape[:-1], k.shape[-2]))
     q, k, v = blank_unseen(q, k, v, visible)
     products = scores_of(q, k, scale=scale)

@@ -8,7 +8,6 @@ Its files, in reading order:
     grouped_query.py        a kv head per group of query heads
     streaming.py            attention, a tile of keys at a time
     part.py                 some heads or keys of a call
-    around.py               norms, gates and a difference around the kernel, a part of the rows at a time
     around.py               factors, gates and a difference around the kernel, a part of the rows at a time
     norms.py                norms before it
     off_by_one.py           a sink of 0
