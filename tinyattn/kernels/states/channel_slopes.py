@@ -6,8 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 from tinyattn.kernels.states.channels import BLOCK, add_product, times
-from tinyattn.kernels.states.within import within
-from tinyattn.kernels.tiles.jit import reassociated
+from tinyattn.kernels.tiles.jit import inlined, reassociated
 
 
 @reassociated
@@ -30,7 +29,7 @@ def collect(total, d_score, query, query_at, decay, decay_at, count):
         total[n] = (total[n] + d_score * query[np.uint64(query_at) + n]) * decay[np.uint64(decay_at) + n]
 
 
-@within
+@inlined
 def block_slopes(d_queries, d_keys, d_scores, queries, keys, decay, key, ones, start, rows, chunk, width):
     """Adds to dQ and dK what the scores between different tokens of one block give them."""
     stop = min(start + BLOCK, rows)
@@ -46,7 +45,7 @@ def block_slopes(d_queries, d_keys, d_scores, queries, keys, decay, key, ones, s
         add_product(d_keys, j * width, key, 0, ones, 0, key.dtype.type(1), width)
 
 
-@within
+@inlined
 def decay_slopes(d_log_decay, token, decay, flow, keys, d_state_keys, bridge, total, rows, width, dim):
     """Fills the gradient of each log decay: the flow from its token on, what earlier keys leave to the next chunk, the state's.
 
