@@ -4,7 +4,6 @@ Its files, in reading order:
 
     rows.py                 rows brought into tiles
     registers.py            steps on a row of a micro tile
-    within.py               functions that are written into their caller before it is compiled
     chunk.py                what is the same for every chunk of tokens
     fading.py               how far a state has faded between two tokens
     solve.py                the triangular systems of the delta rule

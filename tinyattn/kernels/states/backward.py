@@ -38,14 +38,13 @@ from tinyattn.kernels.states.rows import (
     store_state,
     turn_state,
 )
-from tinyattn.kernels.states.within import within
-from tinyattn.kernels.tiles.jit import compiled
+from tinyattn.kernels.tiles.jit import compiled, inlined
 from tinyattn.kernels.tiles.product import product_add, product_set
 from tinyattn.kernels.tiles.threads import next_task
 from tinyattn.kernels.tiles.vector import pack_rows, put_row, transpose_rows
 
 
-@within
+@inlined
 def fill_states(states, totals, starts, head, initial, initial_total, x, x_rows, keys, faded, summed, since, until, between, running,
                 feature, waves, k, k_at, k_step, source, source_at, source_step, decay, gates, sizes):
     """Fills states and totals with the state and the sum of keys before each chunk, and starts with the chunk's first token.

@@ -10,14 +10,13 @@ from tinyattn.kernels.states.channel_slopes import decay_slopes, own_slopes, rea
 from tinyattn.kernels.states.channels import add_product, fade_state, faded_rows, fill_channels, times
 from tinyattn.kernels.states.chunk import add_tokens, end_of_chunk, through_keys, through_reads, through_state
 from tinyattn.kernels.states.rows import add_all, load_rows, load_state, store_rows, store_state, turn_state
-from tinyattn.kernels.states.within import within
-from tinyattn.kernels.tiles.jit import compiled
+from tinyattn.kernels.tiles.jit import compiled, inlined
 from tinyattn.kernels.tiles.product import product_add
 from tinyattn.kernels.tiles.threads import next_task
 from tinyattn.kernels.tiles.vector import pack_rows, put_row, transpose_rows
 
 
-@within
+@inlined
 def fill_channel_states(states, starts, head, initial, x, x_rows, keys, faded, decay, since, until, within, ahead, inverse, shift,
                         spare, k, k_at, k_step, v, v_at, v_step, log_decay, sizes):
     """Fills states with the state before each chunk and starts with the chunk's first token; returns how many chunks there are."""

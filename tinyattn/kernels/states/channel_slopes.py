@@ -7,7 +7,6 @@ import numpy as np
 
 from tinyattn.kernels.states.channels import BLOCK, add_product, advance, all_scores, fade_reads, faded_rows, keep_below, times
 from tinyattn.kernels.states.chunk import add_tokens, through_pairs, through_reads, through_scores
-from tinyattn.kernels.states.within import within
 from tinyattn.kernels.tiles.jit import inlined, reassociated
 from tinyattn.kernels.tiles.product import product_add, product_set
 from tinyattn.kernels.tiles.vector import pack_rows
@@ -33,7 +32,7 @@ def collect(total, d_score, query, query_at, decay, decay_at, count):
         total[n] = (total[n] + d_score * query[np.uint64(query_at) + n]) * decay[np.uint64(decay_at) + n]
 
 
-@within
+@inlined
 def block_slopes(d_queries, d_keys, d_scores, queries, keys, decay, key, ones, start, rows, chunk, width):
     """Adds to dQ and dK what the scores between different tokens of one block give them."""
     stop = min(start + BLOCK, rows)
@@ -107,7 +106,7 @@ def reader_slopes(d_x, d_queries, d_keys, own, scores, d_scores, queries, recent
                  ones, rows, gentle, sizes)
 
 
-@within
+@inlined
 def own_slopes(d_queries, d_keys, own, queries, keys, ones, rows, width):
     """Adds to dQ and dK what the scores between a token and itself give them, `own` of each."""
     for i in range(rows):
@@ -145,7 +144,7 @@ def read_before_slopes(d_x, d_reads, d_keys, d_rest, d_state, flow, own, scores,
                    width)
 
 
-@within
+@inlined
 def decay_slopes(d_log_decay, token, decay, flow, later, bridge, total, rows, width, dim):
     """Fills the gradient of each log decay: the flow from its token on, what earlier keys leave to the next chunk, the state's.
 

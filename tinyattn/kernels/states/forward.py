@@ -11,14 +11,13 @@ from tinyattn.kernels.states.features import load_features
 from tinyattn.kernels.states.normaliser import add_keys, bounded_reciprocals, reciprocals, total_weights
 from tinyattn.kernels.states.rows import load_rows, load_state, scale_all, scale_rows, scaled_rows, store_rows, store_state
 from tinyattn.kernels.states.solve import substitute_down
-from tinyattn.kernels.states.within import within
-from tinyattn.kernels.tiles.jit import compiled
+from tinyattn.kernels.tiles.jit import compiled, inlined
 from tinyattn.kernels.tiles.product import product_set
 from tinyattn.kernels.tiles.threads import next_task
 from tinyattn.kernels.tiles.vector import pack_rows, put_row, transpose_rows
 
 
-@within
+@inlined
 def write(state, keys, faded, until, total, fades, x, rows, sizes):
     """Replaces the state S by total S + (K until)^T X; `faded` is a tile for K until."""
     source = keys
@@ -29,7 +28,7 @@ def write(state, keys, faded, until, total, fades, x, rows, sizes):
     add_tokens(state, source, x, rows, sizes)
 
 
-@within
+@inlined
 def corrections(x, lower, keys, keys_t, values, tile, state, since, between, strength, rows, sizes):
     """Fills the panels x with what the delta rule writes, the solution of (I + A) X = beta (V - since K S).
 

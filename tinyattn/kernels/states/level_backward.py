@@ -29,14 +29,13 @@ from tinyattn.kernels.states.level_tree import (
     weigh_pairs,
 )
 from tinyattn.kernels.states.rows import dot, load_rows, scale_rows, store_rows
-from tinyattn.kernels.states.within import within
-from tinyattn.kernels.tiles.jit import compiled
+from tinyattn.kernels.tiles.jit import compiled, inlined
 from tinyattn.kernels.tiles.product import product_add, product_set
 from tinyattn.kernels.tiles.threads import next_task
 from tinyattn.kernels.tiles.vector import pack_rows, put_row, transpose_rows
 
 
-@within
+@inlined
 def fill_nodes(nodes, places, factors, head, seen, depth, initial, olds, x, x_rows, keys, faded, until, rates, k, k_at, k_step, v,
                v_at, v_step, decay, sizes):
     """Fills the nodes before all chunks, row by row, and of each chunk the places and the fading of the nodes that it reads.

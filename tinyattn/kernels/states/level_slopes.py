@@ -6,7 +6,6 @@ from __future__ import annotations
 from tinyattn.kernels.states.level_registers import slope_product
 from tinyattn.kernels.states.level_tree import BLOCK, DEPTH
 from tinyattn.kernels.states.rows import add_scaled, dot, scaled_rows
-from tinyattn.kernels.states.within import within
 from tinyattn.kernels.tiles.jit import inlined, reassociated
 from tinyattn.kernels.tiles.lanes import ROWS
 from tinyattn.kernels.tiles.product import product_add
@@ -34,7 +33,7 @@ def pair_slopes(d_scales, at, levels, scores, between, d_scores, heights, lead, 
             share[heights[i ^ j]] += scores[row + j] * between[row + j] * d_scores[row + j]
 
 
-@within
+@inlined
 def through_node(d_nodes, d_at, d_queries_t, total, scaled_t, queries_t, weights, nodes, at, d_tile_t, d_panels, span, sizes):
     """Adds what comes through O = diag(weights) Q S: to dQ^T, to dS, and for each row q_i^T S dO_i to total.
 
@@ -63,7 +62,7 @@ def through_weights(d_scales, at, levels, flow, total, weights, since, factor, l
         flow[i] += float(weights[i]) * total[i]
 
 
-@within
+@inlined
 def through_leaf(d_keys, d_x, d_leaf, d_leaf_t, d_leaf_panels, keys, faded, x_rows, until, span, sizes):
     """Adds what comes through the state (K until)^T X: X dS^T, still without `until`, to d_keys, and (K until) dS to d_x."""
     chunk, head_width, value_width, micro = sizes.kv_tile, sizes.head_width, sizes.value_width, sizes.micro_columns

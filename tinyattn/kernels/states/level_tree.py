@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from tinyattn.kernels.states.level_registers import weigh_product
 from tinyattn.kernels.states.rows import add_scaled, load_rows, scaled_rows
-from tinyattn.kernels.states.within import within
 from tinyattn.kernels.tiles.jit import inlined, reassociated
 from tinyattn.kernels.tiles.lanes import ROWS
 from tinyattn.kernels.tiles.product import micro_set, product_set
@@ -94,7 +93,7 @@ def fill_weights(weights, since, factor, scales, at, levels, level, grown, lead,
         weights[i] = since[i] * (factor * scales[at + (i - lead) * levels + here])
 
 
-@within
+@inlined
 def read_pairs(tile, scores, x, span, sizes):
     """Fills the tile with M X, with the scores M on and below the diagonal and X in panels."""
     chunk, value_width, micro = sizes.kv_tile, sizes.value_width, sizes.micro_columns
@@ -104,7 +103,7 @@ def read_pairs(tile, scores, x, span, sizes):
                       min(span, row + ROWS))
 
 
-@within
+@inlined
 def read_node(tile, queries, nodes, at, weights, span, sizes):
     """Adds diag(weights) Q S to the tile, with the state S in panels that begin at a place of `nodes`."""
     head_width, value_width, micro = sizes.head_width, sizes.value_width, sizes.micro_columns
@@ -115,7 +114,7 @@ def read_node(tile, queries, nodes, at, weights, span, sizes):
                               at + column * head_width + start * micro, micro, min(DEPTH, sizes.head_dim - start), weights, row)
 
 
-@within
+@inlined
 def fill_leaf(nodes, at, row, panel, keys, faded, until, x, span, sizes):
     """Fills a state with (K until)^T X; `row` and `panel` are the steps from one of its rows and panels to the next."""
     chunk, head_width, micro = sizes.kv_tile, sizes.head_width, sizes.micro_columns

@@ -21,14 +21,13 @@ from tinyattn.kernels.states.reading_slopes import store_slopes
 from tinyattn.kernels.states.reading_tokens import load_values, load_vectors, sides_of
 from tinyattn.kernels.states.rows import add_all, load_rows, load_state, store_rows, store_state, turn_state
 from tinyattn.kernels.states.solve import substitute_up
-from tinyattn.kernels.states.within import within
-from tinyattn.kernels.tiles.jit import compiled
+from tinyattn.kernels.tiles.jit import compiled, inlined
 from tinyattn.kernels.tiles.lanes import ROWS
 from tinyattn.kernels.tiles.threads import next_task
 from tinyattn.kernels.tiles.vector import pack_rows, put_row, transpose_rows
 
 
-@within
+@inlined
 def load_added(x_rows, written, v, v_at, v_step, read, write, beta, token, rows, sizes):
     """Fills x_rows [sides][chunk][value_width] with what is written along each side of the keys."""
     load_rows(x_rows, sizes.value_width, sizes.kv_tile, written, token * sizes.value_dim, sizes.value_dim, rows, sizes.value_dim,
@@ -37,7 +36,7 @@ def load_added(x_rows, written, v, v_at, v_step, read, write, beta, token, rows,
         load_values(x_rows[sizes.kv_tile * sizes.value_width :], v, v_at, v_step, read, beta, token, rows, sizes)
 
 
-@within
+@inlined
 def fill_reading_states(states, starts, head, initial, x, x_rows, keys, reads, faded, decay, since, until, tables, inverse, shift,
                         spare, k, k_at, k_step, v, v_at, v_step, log_decay, read, write, beta, written, sizes):
     """Fills states with the state before each chunk and starts with the chunk's first token; returns how many chunks there are."""
