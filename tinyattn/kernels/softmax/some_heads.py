@@ -104,22 +104,27 @@ def _(d_out: Array, saved: Saved) -> dict[str, Array]:
     form, arrays = saved.form, saved.arrays
     gradients = [(np.zeros if axis is None else np.empty)(x.shape, x.dtype) for x, axis in zip(arrays, form.axes, strict=True)]
     for some in parts_of(form, arrays, saved.size):
-        of_some = form.of_heads(arrays, some)
-        q, k, v = form.pulled(*of_some)
-        call = call_for(saved.options, some, form.kv_heads(arrays), q, k, v)
-        heads = scaled(some, q.shape[-3] // (some.stop - some.start))
-        # The gradients of the keys of a single head are summed from copies, of which there are half as many as usual.
-        beside = 2 if call.sizes.batch * call.sizes.kv_heads == 1 else 1
-        found = call.pulled(call.blanked(q, k, v), np.ascontiguousarray(d_out[..., heads, :, :]), saved.results.of_heads(heads),
-                            whole=True, beside=beside)
-        del q, k, v
-        slopes = rerun(form.pulled, of_some, [found.pop(name) for name in "qkv"])
-        for total, slope, axis in zip(form.of_heads(tuple(gradients), some), slopes, form.axes, strict=True):
+        slopes = slopes_of(some, d_out, saved)
+        for total, axis in zip(form.of_heads(tuple(gradients), some), form.axes, strict=True):
             if axis is None:
-                total += slope
+                total += slopes.pop(0)
             else:
-                total[...] = slope
+                total[...] = slopes.pop(0)
     return dict(zip("abcdef", gradients, strict=True))
+
+
+def slopes_of(some: slice, d_out: Array, saved: Saved) -> list[Array]:
+    """Returns what some kv heads give to the gradient of each array that they read."""
+    form, of_some = saved.form, saved.form.of_heads(saved.arrays, some)
+    q, k, v = form.pulled(*of_some)
+    call = call_for(saved.options, some, form.kv_heads(saved.arrays), q, k, v)
+    heads = scaled(some, q.shape[-3] // (some.stop - some.start))
+    # The gradients of the keys of a single head are summed from copies, of which there are half as many as usual.
+    beside = 2 if call.sizes.batch * call.sizes.kv_heads == 1 else 1
+    found = call.pulled(call.blanked(q, k, v), np.ascontiguousarray(d_out[..., heads, :, :]), saved.results.of_heads(heads),
+                        whole=True, beside=beside)
+    del q, k, v
+    return rerun(form.pulled, of_some, [found.pop(name) for name in "qkv"])
 
 
 def parts_of(form: Form, arrays: tuple[Array, ...], size: int) -> list[slice]:
