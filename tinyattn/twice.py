@@ -120,5 +120,6 @@ def plain_rows(q: Array, k: Array, v: Array, bias: Array | None, sinks: Array | 
     """Returns by its definition what a mechanism computes by rows of queries."""
     definition = getattr(definitions, call.scores.definition)
     shared = {"mask": call.mask, "window": (call.left, call.right), "scale": call.scale, "softcap": call.softcap, "bias": bias,
-              "sinks": sinks, **dict(zip(call.scores.names, (first, second, third), strict=False)), **dict(call.more)}
+              "sinks": sinks, **dict(zip(call.scores.names, (first, second, third), strict=False)),
+              **call.scores.given(call, k.shape[-2])}
     return cast(Array, definition(q, k, v, **{name: x for name, x in shared.items() if name in signature(definition).parameters}))

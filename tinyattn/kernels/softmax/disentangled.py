@@ -42,7 +42,8 @@ def disentangled_attention(q: Array, k: Array, v: Array, *, q_relative: Array | 
     """
     distance, tables = check_distance(distance, {"q_relative": q_relative, "k_relative": k_relative}, q, k.shape[-2])
     scale, own = check_scale(scale, (1 + len(tables)) * q.shape[-1]), (tables.get("q_relative"), tables.get("k_relative"))
-    q, k, v, line = *without_hidden(q, k, v, mask, causal, window), diagonals(distance)
+    q, k, v = without_hidden(q, k, v, mask, causal, window)
+    line = diagonals(distance)  # a few numbers in place of one per pair, of which a gradient would keep a copy
     return by_rows(Tables, q, k, v, own, mask=mask, bias=bias, causal=causal, window=window, scale=scale, softcap=softcap, sinks=sinks,
                    distance=narrowed(distance) if line is None else None, diagonals=line)
 
@@ -78,6 +79,13 @@ class Tables(Scores):
     definition: ClassVar[str] = "disentangled_attention"
     names: ClassVar[tuple[str, ...]] = ("q_relative", "k_relative")
     tiled = Tiled(fits, in_tiles, gradients_in_tiles)
+
+    @classmethod
+    def given(cls, call: Call, kv_len: int) -> dict[str, Any]:
+        more = dict(call.more)
+        if more["diagonals"] is not None:
+            more["distance"] = np.lib.stride_tricks.sliding_window_view(more["diagonals"], kv_len)[::-1]
+        return more
 
     def __init__(self, q: Array, k: Array, own: tuple[Any, ...], call: Call) -> None:
         super().__init__(q, k, own, call)
