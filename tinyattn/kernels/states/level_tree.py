@@ -115,7 +115,7 @@ def read_node(tile, queries, nodes, at, weights, span, sizes):
                               at + column * head_width + start * micro, micro, min(DEPTH, sizes.head_dim - start), weights, row)
 
 
-@within
+@inlined
 def fill_leaf(nodes, at, row, panel, keys, faded, until, x, span, sizes):
     """Fills a state with (K until)^T X; `row` and `panel` are the steps from one of its rows and panels to the next."""
     chunk, head_width, micro = sizes.kv_tile, sizes.head_width, sizes.micro_columns
