@@ -92,10 +92,8 @@ def level_backward(counter, sizes, scale, seen, depth, grown, q, q_at, q_step, k
     queries, query_panels, queries_t = np.zeros(wide, q.dtype), np.zeros(wide, q.dtype), np.zeros(wide, q.dtype)
     d_queries, d_queries_t, scaled_t = np.zeros(wide, q.dtype), np.zeros(wide, q.dtype), np.zeros(wide, q.dtype)
     keys, key_panels, keys_t = np.zeros(wide, q.dtype), np.zeros(wide, q.dtype), np.zeros(wide, q.dtype)
-    d_keys, faded, own_keys = np.zeros(wide, q.dtype), np.zeros(wide, q.dtype), np.zeros(wide, q.dtype)
-    x, x_rows, x_t, d_x = np.zeros(tall, q.dtype), np.zeros(tall, q.dtype), np.zeros(tall, q.dtype), np.zeros(tall, q.dtype)
-    own_rows, d_tile, d_panels, d_tile_t = (np.zeros(tall, q.dtype), np.zeros(tall, q.dtype), np.zeros(tall, q.dtype),
-                                            np.zeros(tall, q.dtype))
+    d_keys, x_rows, x_t, d_x = np.zeros(wide, q.dtype), np.zeros(tall, q.dtype), np.zeros(tall, q.dtype), np.zeros(tall, q.dtype)
+    d_tile, d_panels, d_tile_t = np.zeros(tall, q.dtype), np.zeros(tall, q.dtype), np.zeros(tall, q.dtype)
     d_leaf, d_leaf_t, d_leaf_panels = np.zeros(size, q.dtype), np.zeros(size, q.dtype), np.zeros(size, q.dtype)
     most, groups, first = sizes.kv_len // chunk + 2, sizes.heads // max(sizes.kv_heads, 1), sizes.kv_len - sizes.q_len
     nodes, d_nodes = np.zeros((olds + most) * size, q.dtype), np.zeros(depth * size, q.dtype)
@@ -105,8 +103,8 @@ def level_backward(counter, sizes, scale, seen, depth, grown, q, q_at, q_step, k
         head = next_task(counter)
         if head >= sizes.batch * sizes.kv_heads:
             break
-        count = fill_nodes(nodes, places, factors, head, seen, depth, initial, olds, x, x_rows, keys, faded, until, rates, k, k_at,
-                           k_step, v, v_at, v_step, decay, sizes)
+        count = fill_nodes(nodes, places, factors, head, seen, depth, initial, olds, d_panels, x_rows, keys, scaled_t, until, rates, k,
+                           k_at, k_step, v, v_at, v_step, decay, sizes)
         for at in range(depth * size):
             d_nodes[at] = 0
         stop = sizes.kv_len
@@ -116,24 +114,23 @@ def level_backward(counter, sizes, scale, seen, depth, grown, q, q_at, q_step, k
             span, ends = lead + rows, n == count - 1
             place_rows(keys, head_width, lead, k, k_at[head] + start * k_step, k_step, rows, sizes.head_dim, one, chunk, micro)
             place_rows(x_rows, value_width, lead, v, v_at[head] + start * v_step, v_step, rows, sizes.value_dim, one, chunk, micro)
-            pack_rows(x, chunk, x_rows, 0, value_width, span, one, micro)
             place_decays(rates, lead, decay, token, rows)
             fill_fading(since, until, between, rates, 0, span, chunk, running)
             for at in range(wide):
                 d_keys[at] = 0
             for at in range(tall):
                 d_x[at] = 0
-            written, written_rows = (own_keys, own_rows) if ends else (keys, x_rows)
+            written, written_rows = (queries, d_tile) if ends else (keys, x_rows)
             for level in range((depth if d_last.size else 0) if ends else 1):
                 if ends:
                     load_rows(d_leaf, value_width, head_width, d_last, (head * depth + level) * entries, sizes.value_dim,
                               sizes.head_dim, sizes.value_dim, one, micro)
                     through_last(d_nodes, size, d_leaf, places, factors, here, depth, level, grown[span - 1])
-                    only_level(own_keys, keys, head_width, span, heights, level)
-                    only_level(own_rows, x_rows, value_width, span, heights, level)
+                    only_level(queries, keys, head_width, span, heights, level)
+                    only_level(d_tile, x_rows, value_width, span, heights, level)
                 else:
                     through_closing(d_nodes, size, d_leaf, places, factors, here, running[0] * rates[0], closed_at(seen + stop))
-                through_leaf(d_keys, d_x, d_leaf, d_leaf_t, d_leaf_panels, written, faded, written_rows, until, span, sizes)
+                through_leaf(d_keys, d_x, d_leaf, d_leaf_t, d_leaf_panels, written, scaled_t, written_rows, until, span, sizes)
             scale_rows(d_keys, head_width, span, until, micro)
             for i in range(span):
                 flow[i], later[i] = 0, dot(keys, i * head_width, d_keys, i * head_width, head_width)

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinyattn.kernels.states.chunk import add_tokens
 from tinyattn.kernels.states.fading import fade, fill_fading
 from tinyattn.kernels.states.level_tree import (
     add_closed,
@@ -23,7 +22,7 @@ from tinyattn.kernels.states.level_tree import (
     read_pairs,
     weigh_pairs,
 )
-from tinyattn.kernels.states.rows import add_scaled, load_state, scaled_rows, store_rows, store_state
+from tinyattn.kernels.states.rows import add_scaled, load_state, store_rows, store_state
 from tinyattn.kernels.tiles.jit import compiled
 from tinyattn.kernels.tiles.product import product_set
 from tinyattn.kernels.tiles.threads import next_task
@@ -47,9 +46,9 @@ def level_forward(counter, sizes, scale, seen, depth, grown, q, q_at, q_step, k,
     since, until, weights, heights = (np.ones(chunk, q.dtype), np.ones(chunk, q.dtype), np.zeros(chunk, q.dtype),
                                       np.zeros(chunk, np.int64))
     running, rates = np.ones(chunk), np.ones(chunk)
-    between, weighed, scores = (np.zeros(chunk * chunk, q.dtype), np.zeros(chunk * chunk, q.dtype), np.zeros(chunk * chunk, q.dtype))
-    queries, keys = np.zeros(chunk * head_width, q.dtype), np.zeros(chunk * head_width, q.dtype)
-    keys_t, faded = np.zeros(chunk * head_width, q.dtype), np.zeros(chunk * head_width, q.dtype)
+    between, scores = np.zeros(chunk * chunk, q.dtype), np.zeros(chunk * chunk, q.dtype)
+    queries, keys, keys_t = (np.zeros(chunk * head_width, q.dtype), np.zeros(chunk * head_width, q.dtype),
+                             np.zeros(chunk * head_width, q.dtype))
     values, tile, x = (np.zeros(chunk * value_width, q.dtype), np.zeros(chunk * value_width, q.dtype),
                        np.zeros(chunk * value_width, q.dtype))
     nodes, state = np.zeros((depth + 1) * size, q.dtype), np.zeros(size, q.dtype)
@@ -81,7 +80,7 @@ def level_forward(counter, sizes, scale, seen, depth, grown, q, q_at, q_step, k,
             fill_fading(since, until, between, rates, 0, span, chunk, running)
             if stop > first:
                 transpose_rows(keys_t, chunk, keys, 0, head_width, span, one, sizes.lanes, micro)
-                weigh_pairs(weighed, between, scales, token * levels, levels, heights, lead, span, chunk)
+                weigh_pairs(between, between, scales, token * levels, levels, heights, lead, span, chunk)
             for group in range(groups if stop > first else 0):
                 line, asked = head * groups + group, max(start - first, 0)
                 before = lead + max(first - start, 0)
@@ -89,7 +88,7 @@ def level_forward(counter, sizes, scale, seen, depth, grown, q, q_at, q_step, k,
                            chunk, micro)
                 product_set(scores, 0, chunk, micro, queries, 0, head_width, 1, keys_t, head_width * micro, span, span, sizes.head_dim,
                             micro, -chunk, 0)
-                fade(scores, weighed, span, chunk, micro)
+                fade(scores, between, span, chunk, micro)
                 read_pairs(tile, scores, x, span, sizes)
                 for level in range(1, depth):
                     if place[level] >= 0:
@@ -100,19 +99,15 @@ def level_forward(counter, sizes, scale, seen, depth, grown, q, q_at, q_step, k,
             for level in range(1, depth):
                 factors[level] *= running[0] * rates[0]
             leaf = free_node(place)
-            fill_leaf(nodes, leaf * size, micro, head_width * micro, keys, faded, until, x, span, sizes)
+            fill_leaf(nodes, leaf * size, micro, head_width * micro, keys, keys_t, until, x, span, sizes)
             place[0], factors[0], start = leaf, 1.0, stop
         for level in range(depth):
             if place[level] >= 0 and not all_finite(nodes, place[level] * size, size):
                 faults[head] = 1
         for level in range(depth if last.size else 0):
-            for at in range(size):
-                state[at] = 0
+            only_level(queries, keys, head_width, span, heights, level)
+            fill_leaf(state, 0, micro, head_width * micro, queries, keys_t, until, x, span, sizes)
             for other in range(1, depth):
                 if place[other] >= 0 and max(other, grown[span - 1]) == level:
                     add_scaled(state, 0, nodes, place[other] * size, number(factors[other]), size)
-            if level <= heights[chunk - 1]:
-                only_level(queries, keys, head_width, span, heights, level)
-                scaled_rows(faded, queries, head_width, span, until, micro)
-                add_tokens(state, faded, x, span, sizes)
             store_state(last, (head * depth + level) * entries, state, head_width, sizes.head_dim, sizes.value_dim, micro)

@@ -76,15 +76,20 @@ def through_leaf(d_keys, d_x, d_leaf, d_leaf_t, d_leaf_panels, keys, faded, x_ro
                 sizes.head_dim, micro, -everywhere, everywhere)
 
 
+@reassociated
+def put_scaled(x, to, y, source, factor, count):
+    """Fills `count` numbers of x with factor times as many of y."""
+    into, row, by = x[to : to + count], y[source : source + count], x.dtype.type(factor)
+    for c in range(count):
+        into[c] = by * row[c]
+
+
 @inlined
 def through_closing(d_nodes, size, d_leaf, places, factors, at, total, closed):
     """Hands the gradient of the node that level `closed` has after a chunk to those that became it: the chunk's own, and others."""
-    for x in range(size):
-        d_leaf[x] = d_nodes[closed * size + x]
+    put_scaled(d_leaf, 0, d_nodes, closed * size, 1.0, size)
     for level in range(1, closed + 1):
-        factor = d_nodes.dtype.type(factors[at + level] * total if places[at + level] >= 0 else 0)
-        for x in range(size):
-            d_nodes[level * size + x] = factor * d_leaf[x]
+        put_scaled(d_nodes, level * size, d_leaf, 0, factors[at + level] * total if places[at + level] >= 0 else 0.0, size)
 
 
 @inlined
