@@ -96,7 +96,7 @@ def channel_backward(counter, sizes, scale, q, q_at, q_step, k, k_at, k_step, v,
             times(later, 0, keys, 0, d_rest, 0, rows * head_width)
             faded_rows(faded, keys, until, rows, head_width)
             through_keys(d_x, faded, d_state, rows, sizes)
-            state_slope(bridge, since, (rows - 1) * head_width, state, d_state, head_width, value_width, micro)
+            state_slope(bridge, since, (rows - 1) * head_width, state_t, d_state_t, head_width, value_width, micro, shift, spare)
             fade_state(d_state, since, (rows - 1) * head_width, head_width, value_width, micro)
             for at in range(rows * head_width):
                 d_keys[at] = flow[at] = 0

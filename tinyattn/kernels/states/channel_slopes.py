@@ -9,19 +9,21 @@ from tinyattn.kernels.states.channels import BLOCK, add_product, advance, all_sc
 from tinyattn.kernels.states.chunk import add_tokens, through_pairs, through_reads, through_scores
 from tinyattn.kernels.tiles.jit import inlined, reassociated
 from tinyattn.kernels.tiles.product import product_add, product_set
-from tinyattn.kernels.tiles.vector import pack_rows
+from tinyattn.kernels.tiles.vector import column_weighed, pack_rows
 
 
-@reassociated
-def state_slope(bridge, factors, at, state, d_state, dim, columns, micro):
-    """Fills bridge with each channel's factor times the inner product of its row of S and of dS'."""
-    for d in range(dim):
-        total = 0.0
-        for column in range(0, columns, micro):
-            for c in range(micro):
-                x = np.uint64(column * dim + d * micro) + np.uint64(c)
-                total += np.float64(state[x]) * d_state[x]
-        bridge[d] = factors[at + d] * total
+@inlined
+def state_slope(bridge, factors, at, state_t, d_state_t, width, columns, micro, shift, sums):
+    """Fills bridge with each channel's factor times the inner product of its row of S and of dS', which come turned.
+
+    In their own dtype, as all that it is added to is: along the rows and in float64 it took a fifth of the whole backward.
+    """
+    for d in range(0, width, micro):
+        for c in range(micro):
+            sums[c] = 0
+        column_weighed(state_t[d * columns :], d_state_t[d * columns :], columns, micro, shift, sums)
+        for c in range(micro):
+            bridge[d + c] = factors[at + d + c] * sums[c]
 
 
 @reassociated
@@ -144,22 +146,25 @@ def read_before_slopes(d_x, d_reads, d_keys, d_rest, d_state, flow, own, scores,
                    width)
 
 
-@inlined
+@reassociated
 def decay_slopes(d_log_decay, token, decay, flow, later, bridge, total, rows, width, dim):
     """Fills the gradient of each log decay: the flow from its token on, what earlier keys leave to the next chunk, the state's.
 
     It is exactly 0 where the decay is 0.
     """
-    for d in range(dim):
+    for d in range(np.uint64(dim)):
         total[d] = bridge[d]
     for t in range(rows - 1, -1, -1):
-        for d in range(dim):
-            total[d] += flow[t * width + d]
-            d_log_decay[(token + t) * dim + d] = total[d]
-    for d in range(dim):
+        row, slopes = flow[t * width : t * width + dim], d_log_decay[(token + t) * dim : (token + t + 1) * dim]
+        for d in range(np.uint64(dim)):
+            total[d] += row[d]
+            slopes[d] = total[d]
+    for d in range(np.uint64(dim)):
         total[d] = 0
     for t in range(rows):
-        for d in range(dim):
-            at = (token + t) * dim + d
-            d_log_decay[at] = d_log_decay[at] + total[d] if decay[t * width + d] > 0 else 0.0
-            total[d] += later[t * width + d]
+        row, slopes, fading = (later[t * width : t * width + dim], d_log_decay[(token + t) * dim : (token + t + 1) * dim],
+                               decay[t * width : t * width + dim])
+        for d in range(np.uint64(dim)):
+            slope = slopes[d] + total[d]
+            slopes[d] = slope if fading[d] > 0 else 0.0
+            total[d] += row[d]

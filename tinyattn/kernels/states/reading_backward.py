@@ -129,7 +129,7 @@ def reading_backward(counter, sizes, scale, q, q_at, q_step, k, k_at, k_step, v,
                 add_product(later, 0, keys, place, d_rest, place, one, rows * head_width)
                 faded_rows(faded, keys[place:], until, rows, head_width)
                 through_keys(d_x[tall_place:], faded, d_state, rows, sizes)
-            state_slope(bridge, since, (rows - 1) * head_width, state, d_state, head_width, value_width, micro)
+            state_slope(bridge, since, (rows - 1) * head_width, state_t, d_state_t, head_width, value_width, micro, shift, spare)
             fade_state(d_state, since, (rows - 1) * head_width, head_width, value_width, micro)
             for group in range(groups if start >= first else 0):
                 line = head * groups + group
