@@ -12,6 +12,7 @@ import tinyattn
 
 PACKAGE = Path(tinyattn.__file__).parent
 FILES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
+KNOWN = frozenset(FILES)
 MODULES = [name for name in FILES if not name.endswith("__init__.py")]
 LAYERS = ["engine", "ops", "definitions", "kernels", "in_numpy", "fastest", "parallel", "caches", "layers", "models", "laws",
           "catalog", "testing", "plot", "cli"]
@@ -29,9 +30,15 @@ HOMES = {"numba": ("kernels/",), "hypothesis": ("testing/",), "matplotlib": ("pl
 
 
 @cache
+def tree_of(name: str) -> ast.Module:
+    """Returns the syntax tree of a file, parsed once for all tests."""
+    return ast.parse((PACKAGE / name).read_text())
+
+
+@cache
 def map_entries(folder: str = "") -> list[str]:
     """Returns the files in the order of the maps: each folder's docstring lists its own, and its subfolders in their place."""
-    doc = ast.get_docstring(ast.parse((PACKAGE / folder / "__init__.py").read_text()))
+    doc = ast.get_docstring(tree_of(f"{folder}__init__.py"))
     entries: list[str] = []
     for name in re.findall(r"^    ([a-z0-9_]+(?:\.py|/))  +\S", doc, re.M):
         entries += map_entries(folder + name) if name.endswith("/") else [folder + name]
@@ -48,13 +55,13 @@ def test_every_file_stands_on_the_map_once() -> None:
 def imports(name: str) -> set[str]:
     """Returns the dotted names that a file imports, wherever in it the import stands."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse((PACKAGE / name).read_text())):
+    for node in ast.walk(tree_of(name)):
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{name}: relative import"
             submodules = [f"{node.module}.{alias.name}".replace(".", "/").removeprefix("tinyattn/") for alias in node.names]
-            if not all(f"{path}.py" in FILES or f"{path}/__init__.py" in FILES for path in submodules):
+            if not all(f"{path}.py" in KNOWN or f"{path}/__init__.py" in KNOWN for path in submodules):
                 found.add(node.module or "")
             found.update(f"{node.module}.{alias.name}" for alias in node.names)
     return found
@@ -67,7 +74,7 @@ def ours(name: str) -> set[str]:
     for dotted in imports(name):
         path = dotted.replace(".", "/").removeprefix("tinyattn/")
         for candidate in (f"{path}.py", f"{path}/__init__.py"):
-            if dotted.startswith("tinyattn.") and candidate in FILES:
+            if dotted.startswith("tinyattn.") and candidate in KNOWN:
                 found.add(candidate)
     return found
 
@@ -107,10 +114,9 @@ def test_heavy_packages_stay_at_home(name: str) -> None:
 
 @pytest.mark.parametrize("name", FILES)
 def test_a_file_has_one_idea_and_at_most_250_lines(name: str) -> None:
-    text = (PACKAGE / name).read_text()
-    lines = text.count("\n")
+    lines = (PACKAGE / name).read_text().count("\n")
     assert lines <= 250, f"{name}: {lines} lines"
-    doc = ast.get_docstring(ast.parse(text))
+    doc = ast.get_docstring(tree_of(name))
     assert doc, f"{name}: no first line that says what it is"
 
 
@@ -141,7 +147,7 @@ def test_a_definition_says_its_sentence_formula_shapes_and_paper(name: str, defi
 
 @pytest.mark.parametrize("name", [n for n in MODULES if n.startswith("definitions/")])
 def test_definitions_neither_mutate_nor_convert(name: str) -> None:
-    for node in ast.walk(ast.parse((PACKAGE / name).read_text())):
+    for node in ast.walk(tree_of(name)):
         assert not isinstance(node, ast.Assert), f"{name}: assert validates nothing under -O"
         if isinstance(node, (ast.Assign, ast.AugAssign)):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
@@ -154,13 +160,11 @@ def test_definitions_neither_mutate_nor_convert(name: str) -> None:
 
 @pytest.mark.parametrize("name", FILES)
 def test_no_smell_that_a_search_can_find(name: str) -> None:
-    text = (PACKAGE / name).read_text()
-    tree = ast.parse(text)
-    for node in ast.walk(tree):
+    for node in ast.walk(tree_of(name)):
         assert not isinstance(node, ast.Assert), f"{name}:{node.lineno}: assert"
         if isinstance(node, ast.ExceptHandler):
             assert node.type is not None, f"{name}:{node.lineno}: bare except"
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             assert node.func.id not in ("eval", "exec"), f"{name}:{node.lineno}: {node.func.id}"
     assert not {"pickle", "marshal", "shelve"} & {dotted.split(".")[0] for dotted in imports(name)}
-    assert not re.search(r"\b(TODO|FIXME|XXX|HACK)\b", text)
+    assert not re.search(r"\b(TODO|FIXME|XXX|HACK)\b", (PACKAGE / name).read_text())

@@ -20,7 +20,7 @@ WRITING, COMMANDS = (block.splitlines() for block in re.findall(r"^```sh\n(.*?)^
 def follow(copy):
     """Copies the project into an existing folder and does there what the guide says."""
     for name in ("tinyattn", "tests", "docs"):
-        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / name, copy / name)  # with what is compiled of them, which is valid as the times of files are kept
     for name in ("pyproject.toml", "README.md"):
         shutil.copy(ROOT / name, copy)
     for new, path, after, _, text in STEP.findall(GUIDE):
@@ -49,7 +49,8 @@ def followed(tmp_path_factory):
 def run(command, folder):
     program, *arguments = shlex.split(command)
     assert program == "python"
-    return subprocess.run([sys.executable, *arguments], cwd=folder, env={**os.environ, "PYTHONPATH": str(folder)},
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return subprocess.run([sys.executable, *arguments], cwd=folder, env={**environment, "PYTHONPATH": str(folder)},
                           capture_output=True, text=True)
 
 

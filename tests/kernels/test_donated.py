@@ -24,6 +24,7 @@ CASES = {
     "delta_rule": (kernels.delta_rule, {"beta": BETA}),
     "gated_delta_rule": (kernels.gated_delta_rule, {"beta": BETA, "log_decay": DECAY}),
     "cosformer": (partial(kernels.cosformer, max_length=32), {}),
+    "one decay for all channels": (kernels.gated_linear_attention, {"log_decay": -RNG.random((2, 2, LENGTH, 1))}),
 }
 
 

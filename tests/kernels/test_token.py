@@ -5,9 +5,10 @@ from functools import partial
 import numpy as np
 import pytest
 
-from tests.kernels.test_donated import CASES, LENGTH, stepped, token
+from tests.kernels.test_donated import CASES, LENGTH, places, stepped, token
 from tinyattn import kernels
 from tinyattn.caches import StateCache
+from tinyattn.kernels.states.token import LINE
 from tinyattn.kernels.tiles.jit import DISABLED
 
 PREPARED = [name for name in CASES if name != "cosformer"]
@@ -23,6 +24,11 @@ def prepared(mechanism, gates, stop=3):
 @pytest.mark.parametrize("name", CASES)
 def test_the_third_token_of_these_mechanisms_is_prepared(name):
     assert (prepared(*CASES[name])._held.token is not None) == (name in PREPARED)
+
+
+@pytest.mark.parametrize("name", PREPARED)
+def test_a_state_that_is_written_over_begins_with_a_line_of_the_cache(name):
+    assert all(place % LINE == 0 for place in places(prepared(*CASES[name])))
 
 
 def test_what_is_folded_in_anew_is_not_prepared():
