@@ -11,7 +11,8 @@ from typing import Any
 from llvmlite import binding
 from numba.core import codegen, config
 from numba.core.codegen import JITCodeLibrary
-from numba.core.compiler import Compiler
+from numba.core.compiler import Compiler, DefaultPassBuilder
+from numba.core.compiler_machinery import PassManager
 
 # Older versions of Numba, such as 0.61, say in another way what is optimised.
 TUNED = hasattr(codegen, "create_pass_builder")
@@ -56,14 +57,33 @@ class KernelLibrary(JITCodeLibrary):  # type: ignore[misc]
         whole.run(self._final_module, builder)
 
 
-class PartCompiler(Compiler):  # type: ignore[misc]
+# Steps of Numba's compiler for what no kernel here holds, such as closures and `with`, and for reports. Each goes over the whole
+# function: together they were a twentieth of a first call.
+IDLE = {"with_lifting", "inline_closure_likes", "rewrite_dynamic_raises", "make_function_op_code_to_jit_function", "inline_inlinables",
+        "find_literally", "literal_unroll", "literal_propagation", "inline_overloads", "nopython_rewrites", "annotate_types",
+        "nopython_supported_feature_validation", "dump_parfor_diagnostics"}
+
+
+class ShortCompiler(Compiler):  # type: ignore[misc]
+    """Numba's compiler without idle steps."""
+
+    def define_pipelines(self) -> list[Any]:
+        """Returns the steps."""
+        steps, build = PassManager("kernels"), DefaultPassBuilder
+        for part in (build.define_untyped_pipeline, build.define_typed_pipeline, build.define_nopython_lowering_pipeline):
+            steps.passes += [step for step in part(self.state).passes if step[0].name() not in IDLE]
+        steps.finalize()
+        return [steps]
+
+
+class PartCompiler(ShortCompiler):  # type: ignore[misc]
     """Compiles a function that only kernels call."""
 
     def __init__(self, typing: Any, target: Any, _library: Any, *rest: Any) -> None:
         super().__init__(typing, target, PartLibrary(target.codegen(), "part"), *rest)
 
 
-class KernelCompiler(Compiler):  # type: ignore[misc]
+class KernelCompiler(ShortCompiler):  # type: ignore[misc]
     """Compiles a kernel, whose machine code can be kept on disk."""
 
     def __init__(self, typing: Any, target: Any, _library: Any, *rest: Any) -> None:
