@@ -8,8 +8,9 @@ from typing import NamedTuple
 import numpy as np
 
 from tinyattn.kernels.steps.product import fits, project
-from tinyattn.kernels.tiles.lanes import ROWS
+from tinyattn.kernels.tiles.lanes import ROWS, columns
 from tinyattn.kernels.tiles.rows import each_part
+from tinyattn.kernels.tiles.storage import rounded_up
 from tinyattn.ops.types import Array
 
 # Products of a hash that are made at once: with as many directions as the text has chunks, those of all tokens take several times the
@@ -48,9 +49,13 @@ def sorted_by_buckets(x: Array, rotations: Array) -> list[Hash]:
 def product(rows: Array, rotation: Array) -> Array:
     """Returns the products of some tokens with the directions of a hash.
 
-    After a product of NumPy the threads of its BLAS wait for the next one and take the cores from the kernel.
+    After a product of NumPy the threads of its BLAS wait for the next one and take the cores from the kernel. Few directions are
+    therefore filled up with zeros to whole registers.
     """
-    return project(rows, rotation)[0] if fits(rows, rotation) else rows @ rotation
+    inputs, count = rotation.shape
+    wide = np.zeros((inputs, rounded_up(count, columns(rows.itemsize))), rows.dtype)
+    wide[:, :count] = rotation
+    return project(rows, wide)[0][:, :count] if fits(rows, wide) else rows @ rotation
 
 
 def buckets_of(sides: Array) -> Array:
