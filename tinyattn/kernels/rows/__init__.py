@@ -5,6 +5,7 @@ Its files, in reading order:
     few.py                  rows of which few keys have a weight, and their products
     threshold.py            the keys above the threshold of sparsemax and of entmax
     queries.py              tiles of queries in a backward
+    unpacked.py             products with rows as they stand in an array
     sigmoids.py             attention whose weights are sigmoids, in tiles
     weighings.py            the same on plain arrays
     roots.py                the level above whose negative the numbers of a tile's columns have a weight

@@ -14,6 +14,7 @@ import numpy as np
 from tinyattn.kernels.chosen.keys import dot
 from tinyattn.kernels.exact.scores import add_row
 from tinyattn.kernels.rows.skew import add_skewed
+from tinyattn.kernels.rows.unpacked import product_add_rows
 from tinyattn.kernels.tiles.jit import inlined
 from tinyattn.kernels.tiles.product import product_add, product_add_within, product_set
 from tinyattn.kernels.tiles.seen import UNBOUNDED
@@ -37,6 +38,18 @@ def one_row(line, n, count):
 
 
 @inlined
+def run_of(line, n, count):
+    """Returns the row of the first of some distances and the step, 1 or -1, from each row to the next; (-1, 0) of other rows."""
+    if n < 0 or n + count > line.size or count < 2:
+        return -1, 0
+    step = line[n + 1] - line[n]
+    for x in range(1, count):
+        if line[n + x] - line[n + x - 1] != step:
+            return -1, 0
+    return (line[n], step) if abs(step) == 1 else (-1, 0)
+
+
+@inlined
 def pick(picked, table, table_at, line, n, step, count, width):
     """Fills rows of `picked` with those of the table at the distances n, n + step, ..."""
     for x in range(count):
@@ -49,6 +62,11 @@ def pick(picked, table, table_at, line, n, step, count, width):
 def fill_block(p, p_at, n, table, table_at, line, picked, q_t, sizes):
     """Fills the products [distance][query] of kv_tile distances from n on, and returns the one row that they read, or -1."""
     width, head_width, micro, count = sizes.q_tile, sizes.head_width, sizes.micro_columns, sizes.kv_tile
+    first, step = run_of(line, n, count)
+    if step != 0:
+        product_set(p, p_at, width, micro, table, table_at + first * head_width, step * head_width, 1, q_t, head_width * micro, count,
+                    width, sizes.head_dim, micro, -UNBOUNDED, UNBOUNDED)
+        return -1
     row = one_row(line, n, count)
     some = count if row < 0 else 1
     pick(picked, table, table_at, line, n, 1, some, head_width)
@@ -150,6 +168,14 @@ def pull_by_key(d_s, n, keys, rows, table, table_at, line, k, k_at, scale, d_k, 
 def pull_block(d_p, n, rows, table, table_at, line, d_table, d_table_at, d_q_tile, q_panels, picked, panels, found, sizes):
     """Adds what the gradients [distance][query] of kv_tile distances give to those of queries and of the rows that they read."""
     width, head_width, micro, count = sizes.q_tile, sizes.head_width, sizes.micro_columns, sizes.kv_tile
+    first, step = run_of(line, n, count)
+    if step != 0:
+        row, move = first * head_width, step * head_width
+        product_add_rows(d_q_tile, 0, micro, width * micro, d_p, 0, 1, width, table, table_at + row, move, rows, head_width, count,
+                         micro, -UNBOUNDED, UNBOUNDED)
+        product_add(d_table, d_table_at + row, move, micro, d_p, 0, width, 1, q_panels, width * micro, count, head_width, rows, micro,
+                    -UNBOUNDED, UNBOUNDED)
+        return
     pick(picked, table, table_at, line, n, 1, count, head_width)
     pack_rows(panels, count, picked, 0, head_width, count, d_p.dtype.type(1), micro)
     product_add(d_q_tile, 0, micro, width * micro, d_p, 0, 1, width, panels, count * micro, rows, head_width, count, micro,

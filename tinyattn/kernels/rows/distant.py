@@ -7,12 +7,13 @@ import numpy as np
 
 from tinyattn.kernels.exact.scores import band, cap, key_range, keys_of_tile, score
 from tinyattn.kernels.rows.distance_tiles import add_by_key, add_by_query
+from tinyattn.kernels.rows.unpacked import product_add_rows
 from tinyattn.kernels.tiles.flush import flush_small, restore
 from tinyattn.kernels.tiles.jit import compiled, inlined
 from tinyattn.kernels.tiles.online import exponentials
-from tinyattn.kernels.tiles.product import product_add, product_set
+from tinyattn.kernels.tiles.product import product_set
 from tinyattn.kernels.tiles.threads import next_task
-from tinyattn.kernels.tiles.vector import pack_rows, put_rows, transpose_rows
+from tinyattn.kernels.tiles.vector import put_rows, transpose_rows
 
 
 @inlined
@@ -21,7 +22,7 @@ def in_turn(counter, sizes, rules, last, tiles, mask, mask_at, bias, bias_at, di
     """Does the tasks of `distant_forward` that no other thread has taken."""
     kind_of, width, micro = q.dtype.type, sizes.q_tile, sizes.micro_columns
     head_width, value_width = sizes.head_width, sizes.value_width
-    s, q_t, placed_t, a, v_panels, p, picked, turned, across, top, shift, kept, part, none, spare, total = spaces
+    s, q_t, placed_t, a, p, picked, turned, across, top, shift, kept, part, none, spare, total = spaces
     count = (sizes.q_len + width - 1) // width
     while True:
         task = next_task(counter)
@@ -62,9 +63,8 @@ def in_turn(counter, sizes, rules, last, tiles, mask, mask_at, bias, bias_at, di
             score(s, head, -1, i0, j0, rows, keys, sizes, rules, tiles, mask, mask_at, bias, bias_at, distance)
             exponentials(s, keys, width, top, total, a, value_width, micro, begun, shift, kept, part, none, spare)
             begun = True
-            pack_rows(v_panels, sizes.kv_tile, v, (kv_at + j0) * value_width, value_width, keys, kind_of(1), micro)
-            product_add(a, 0, micro, width * micro, s, 0, 1, width, v_panels, sizes.kv_tile * micro, rows, value_width, keys, micro,
-                        below, above)
+            product_add_rows(a, 0, micro, width * micro, s, 0, 1, width, v, (kv_at + j0) * value_width, value_width, rows, value_width,
+                             keys, micro, below, above)
         for i in range(rows):
             row = head * sizes.q_len + i0 + i
             tops[row], totals[row] = top[i], total[i]
@@ -83,7 +83,7 @@ def distant_forward(counter, sizes, rules, last, tiles, mask, mask_at, bias, bia
     control, width, dtype = flush_small(), sizes.q_tile, q.dtype
     tile, span, head_width = sizes.kv_tile * width, sizes.kv_tile + width, sizes.head_width
     spaces = (np.zeros(tile, dtype), np.empty(head_width * width, dtype), np.empty(head_width * width, dtype),
-              np.empty(width * sizes.value_width, dtype), np.empty(sizes.kv_tile * sizes.value_width, dtype),
+              np.empty(width * sizes.value_width, dtype),
               np.zeros(2 * sizes.kv_tile * width, dtype), np.zeros(span * head_width, dtype),
               np.empty(span * head_width, dtype), np.zeros(sizes.kv_tile * span, dtype),
               np.empty(width, dtype), np.empty(width, dtype), np.empty(width, dtype), np.empty(width, dtype), np.zeros(width, dtype),

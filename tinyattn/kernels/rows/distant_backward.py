@@ -9,9 +9,10 @@ from tinyattn.kernels.exact.backward import dot, slope_of_cap
 from tinyattn.kernels.exact.scores import band, key_range, keys_of_tile, score
 from tinyattn.kernels.rows.distance_tiles import add_by_key, add_by_query, pull_block, pull_by_key, pull_row
 from tinyattn.kernels.rows.skew import take_skewed
+from tinyattn.kernels.rows.unpacked import product_add_rows
 from tinyattn.kernels.tiles.flush import flush_small, restore
 from tinyattn.kernels.tiles.jit import compiled, inlined
-from tinyattn.kernels.tiles.product import product_add, product_add_within, product_set
+from tinyattn.kernels.tiles.product import product_add_within, product_set
 from tinyattn.kernels.tiles.threads import next_task
 from tinyattn.kernels.tiles.vector import column_exp, column_slope, column_tanh, pack_rows, put_rows, scale_row, transpose_rows
 
@@ -98,10 +99,10 @@ def in_turn(counter, splits, copies, sizes, rules, last, tiles, mask, mask_at, b
                     d_s[x] = 0
                 product_add_within(d_k, d_k_at, head_width, k_panels, d_s, 0, width, 1, q_panels, width * micro, keys, head_width,
                                    rows, micro, -above, -below)
-                pack_rows(k_panels, sizes.kv_tile, k, k_at, head_width, keys, kind_of(1), micro)
-                product_add(d_q_tile, 0, micro, width * micro, d_s, 0, 1, width, k_panels, sizes.kv_tile * micro, rows, head_width,
-                            keys, micro, below, above)
+                product_add_rows(d_q_tile, 0, micro, width * micro, d_s, 0, 1, width, k, k_at, head_width, rows, head_width, keys,
+                                 micro, below, above)
                 if of_key.size:
+                    pack_rows(k_panels, sizes.kv_tile, k, k_at, head_width, keys, kind_of(1), micro)
                     pull_by_key(d_s, first, keys, rows, of_key, table_at, line, k, k_at, kind_of(scale), d_k, d_k_at, d_of_key,
                                 d_table_at, across, picked, turned, k_panels, found, found, sizes)
                 if of_query.size:

@@ -8,10 +8,11 @@ import numpy as np
 from tinyattn.kernels.exact.scores import band, key_range, keys_of_tile
 from tinyattn.kernels.rows.mixed import mix, mixed_scores, raw_scores
 from tinyattn.kernels.rows.shares import column_share
+from tinyattn.kernels.rows.unpacked import product_add_rows
 from tinyattn.kernels.tiles.dots import KEYS, LINES, dots
 from tinyattn.kernels.tiles.flush import flush_small, restore
 from tinyattn.kernels.tiles.jit import compiled, inlined
-from tinyattn.kernels.tiles.product import product_add, product_add_within, product_set
+from tinyattn.kernels.tiles.product import product_add_within, product_set
 from tinyattn.kernels.tiles.threads import next_task
 from tinyattn.kernels.tiles.vector import column_slope, column_weighed, pack_rows, put_rows, transpose_rows
 
@@ -62,7 +63,7 @@ def in_turn(counter, splits, sizes, rules, room, matrix_row, tiles, mask, mask_a
     heads, groups, count = sizes.heads, sizes.heads // sizes.kv_heads, (sizes.q_len + width - 1) // width
     step = sizes.kv_tile * width + micro
     (raw, other, held, d_held, q_t, q_panels, d_out_t, d_out_panels, d_q_tiles, top, share, spare, sums, exact, low_delta,
-     within, few, k_panels) = spaces
+     within, few) = spaces
     first, value_first, nowhere = head_width * width, value_width * width, kind_of(-np.inf)
     while True:
         task = next_task(counter)
@@ -140,11 +141,9 @@ def in_turn(counter, splits, sizes, rules, room, matrix_row, tiles, mask, mask_a
                     part_of, copy_at = slice(h * first, (h + 1) * first), ((copy + h // groups) * sizes.kv_len + j0) * head_width
                     product_add_within(into_k, copy_at, head_width, within, other, h * step, width, 1, q_panels[part_of],
                                        width * micro, keys, head_width, rows, micro, -above, -below)
-                    if h % groups == 0:
-                        k_at = ((batch * sizes.kv_heads + h // groups) * sizes.kv_rows + j0) * head_width
-                        pack_rows(k_panels, sizes.kv_tile, k, k_at, head_width, keys, kind_of(1), micro)
-                    product_add(d_q_tiles, h * first, micro, width * micro, other, h * step, 1, width, k_panels,
-                                sizes.kv_tile * micro, rows, head_width, keys, micro, below, above)
+                    k_at = ((batch * sizes.kv_heads + h // groups) * sizes.kv_rows + j0) * head_width
+                    product_add_rows(d_q_tiles, h * first, micro, width * micro, other, h * step, 1, width, k, k_at, head_width, rows,
+                                     head_width, keys, micro, below, above)
             for h in range(heads):
                 line = (batch * heads + h) * sizes.q_len + i0
                 for i in range(width):
@@ -176,8 +175,7 @@ def mixed_backward(counter, taken, all_held, splits, sizes, rules, room, matrix_
               np.empty(first, dtype), np.empty(first, dtype), np.empty(value_first, dtype), np.empty(value_first, dtype),
               np.empty(first, dtype), np.empty(heads * width, dtype), np.empty(heads * width, dtype), np.zeros(width, dtype),
               np.empty(width, dtype), np.empty(heads * width), np.empty(heads * width, dtype),
-              np.empty(width * max(sizes.head_width, sizes.value_width), dtype), np.empty(KEYS * LINES, dtype),
-              np.empty(sizes.kv_tile * sizes.head_width, dtype))
+              np.empty(width * max(sizes.head_width, sizes.value_width), dtype), np.empty(KEYS * LINES, dtype))
     in_turn(counter, splits, sizes, rules, room, matrix_row, tiles, mask, mask_at, bias, bias_at, distance, scale, before, after,
             q, k, v, tops, totals, d_out, d_q, d_k, d_v, more_k, more_v, delta, d_before, d_after, spaces)
     restore(control)
