@@ -47,7 +47,7 @@ def work(sizes: Sizes, depth: int) -> int:
 def grown_from(seen: int) -> Array:
     """Returns for each row of the first chunk the least level on which it sees the tokens before the chunk's first token."""
     lead = seen % CHUNK
-    levels = [0 if row <= lead else closed_before(row) for row in range(CHUNK)]
+    levels = [closed_before(row) if row > lead else 0 for row in range(CHUNK)]
     return np.maximum.accumulate(np.array(levels, np.int64))
 
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from tinyattn.kernels.states.level_registers import slope_product
-from tinyattn.kernels.states.level_tree import BLOCK, DEPTH
+from tinyattn.kernels.states.level_tree import BLOCK, DEPTH, put_scaled
 from tinyattn.kernels.states.rows import add_scaled, dot, scaled_rows
 from tinyattn.kernels.tiles.jit import inlined, reassociated
 from tinyattn.kernels.tiles.lanes import ROWS
@@ -74,14 +74,6 @@ def through_leaf(d_keys, d_x, d_leaf, d_leaf_t, d_leaf_panels, keys, faded, x_ro
                 sizes.value_dim, micro, -everywhere, everywhere)
     product_add(d_x, 0, micro, chunk * micro, faded, 0, head_width, 1, d_leaf_panels, head_width * micro, span, value_width,
                 sizes.head_dim, micro, -everywhere, everywhere)
-
-
-@reassociated
-def put_scaled(x, to, y, source, factor, count):
-    """Fills `count` numbers of x with factor times as many of y."""
-    into, row, by = x[to : to + count], y[source : source + count], x.dtype.type(factor)
-    for c in range(count):
-        into[c] = by * row[c]
 
 
 @inlined

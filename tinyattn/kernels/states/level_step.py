@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinyattn.kernels.states.level_tree import any_number, closed_at
+from tinyattn.kernels.states.level_tree import any_number, closed_at, put_scaled
+from tinyattn.kernels.states.rows import add_scaled
 from tinyattn.kernels.tiles.jit import compiled
 from tinyattn.kernels.tiles.threads import next_task
 
@@ -15,7 +16,7 @@ def level_step(counter, sizes, scale, seen, depth, q, k, v, decay, scales, level
     """Fills what `level_forward` fills, as the formula says: S_l decays, S_0 is the token, and out reads all of them."""
     number = q.dtype.type
     batch, heads, kv_heads, q_len, kv_len, dim, width = sizes
-    size, groups, first = dim * width, heads // max(kv_heads, 1), kv_len - q_len
+    one, size, groups, first = number(1), dim * width, heads // max(kv_heads, 1), kv_len - q_len
     states, total, held = np.zeros(depth * size, q.dtype), np.zeros(width, q.dtype), np.zeros(depth, np.bool_)
     while True:
         head = next_task(counter)
@@ -23,24 +24,27 @@ def level_step(counter, sizes, scale, seen, depth, q, k, v, decay, scales, level
             break
         for level in range(depth):
             held[level] = level < olds and any_number(initial, (head * olds + level) * size, size)
-            for x in range(size):
-                states[level * size + x] = initial[(head * olds + level) * size + x] if held[level] else number(0)
+            for x in range(level * size, (level + 1) * size):
+                states[x] = 0
+            if held[level]:
+                put_scaled(states, level * size, initial, (head * olds + level) * size, one, size)
         for t in range(kv_len):
             token = head * kv_len + t
             closed = closed_at(seen + t) if seen + t else 0
             for level in range(closed):
-                for x in range(size if held[level] else 0):
-                    states[closed * size + x] += states[level * size + x]
-                    states[level * size + x] = 0
-                held[closed], held[level] = held[closed] or held[level], False
+                if held[level]:
+                    add_scaled(states, closed * size, states, level * size, one, size)
+                    for x in range(level * size, (level + 1) * size):
+                        states[x] = 0
+                    held[closed], held[level] = True, False
             held[0] = True
             for d in range(dim):
                 for e in range(width):
                     states[d * width + e] = k[token * dim + d] * v[token * width + e]
             factor = number(decay[token])
             for level in range(1, depth):
-                for x in range(level * size, (level + 1) * size if held[level] else 0):
-                    states[x] *= factor
+                if held[level]:
+                    put_scaled(states, level * size, states, level * size, factor, size)
             for group in range(groups if t >= first else 0):
                 at = (head * groups + group) * q_len + t - first
                 for e in range(width):
@@ -53,5 +57,5 @@ def level_step(counter, sizes, scale, seen, depth, q, k, v, decay, scales, level
                             total[e] += asked * row[e]
                 for e in range(width):
                     out[at * width + e] = total[e]
-        for x in range(depth * size if last.size else 0):
-            last[head * depth * size + x] = states[x]
+        if last.size:
+            put_scaled(last, head * depth * size, states, 0, one, depth * size)

@@ -32,6 +32,14 @@ def closed_at(token):
     return closed
 
 
+@reassociated
+def put_scaled(x, to, y, source, factor, count):
+    """Fills `count` numbers of x with factor times as many of y."""
+    into, row, by = x[to : to + count], y[source : source + count], x.dtype.type(factor)
+    for c in range(count):
+        into[c] = by * row[c]
+
+
 @inlined
 def add_closed(nodes, size, place, factors, closed):
     """Adds the nodes of all levels up to `closed` to that of level 0, which becomes the node of level `closed`."""
