@@ -85,6 +85,17 @@ def test_a_long_memory_keeps_the_digits_of_its_definition():
     explain(sufficient(growing((plain,), definitions.mlstm, problem, np.random.default_rng(0), reorder=False), got), got)
 
 
+@pytest.mark.parametrize("name", ["linear_attention", "cosformer", "mlstm"])
+def test_a_query_that_reads_one_token_alone_gains_nothing(name):
+    q, k, v, gates = drawn("mlstm", 40, np.float32)
+    gates["input_gate"] += 8  # above the bound of the divisor
+    options = {"linear_attention": {"causal": True}, "cosformer": {"causal": True, "max_length": 40}, "mlstm": gates}[name]
+    slope = grad(lambda x: np.sum(np.sin(getattr(kernels, name)(x, k, v, **options))))(q)
+    # The mean of one value is that value: in float32 too, however small its weight is.
+    np.testing.assert_array_less(abs(slope[:, 0]), 1e-12)
+    assert np.abs(slope[:, 2:]).max() > 1e-3
+
+
 @pytest.mark.parametrize("form", ["recurrent", "chunked", "kernel"])
 def test_a_decay_of_0_leaves_only_what_is_written_after(form):
     f, (q, k, v, gates) = form_of("rwkv6", form), drawn("rwkv6", 90)

@@ -22,9 +22,9 @@ from tinyattn.kernels.states.normaliser import (
     add_keys,
     bounded_gradients,
     bounded_reciprocals,
+    gradients_of_weights,
     reciprocals,
     through_weights,
-    weight_gradients,
 )
 from tinyattn.kernels.states.rows import (
     add_scaled,
@@ -86,7 +86,7 @@ def fill_states(states, totals, starts, head, initial, initial_total, x, x_rows,
 
 @compiled
 def backward(counter, sizes, scale, feature, waves, q, q_at, q_step, k, k_at, k_step, v, v_at, v_step, source, source_at,
-             source_step, decay, gates, bounds, beta, initial, initial_total, out, weights, d_out, d_last, d_last_total, d_q, d_k, d_v,
+             source_step, decay, gates, bounds, beta, initial, initial_total, weights, d_out, d_last, d_last_total, d_q, d_k, d_v,
              d_log_decay, d_gates, d_beta, d_initial, d_initial_total):
     """Fills the gradients of all that `forward` reads; a task is one kv head. `source` is what was written: V, or the corrections.
 
@@ -172,9 +172,6 @@ def backward(counter, sizes, scale, feature, waves, q, q_at, q_step, k, k_at, k_
                     else:
                         bounded_reciprocals(factors, weights, at, bounds, token, scale, rows)
                     scale_rows(d_tile, value_width, rows, factors, micro)
-                    weight_gradients(factors, d_tile, value_width, out, at * sizes.value_dim, sizes.value_dim, weights, at, rows)
-                    if bounds is not None:
-                        bounded_gradients(factors, weights, at, bounds, token, rows)
                 pack_rows(d_panels, chunk, d_tile, 0, value_width, rows, one, micro)
                 product_set(scores, 0, chunk, micro, queries, 0, head_width, 1, keys_t, head_width * micro, rows, rows, sizes.head_dim,
                             micro, -chunk, 0)
@@ -182,6 +179,10 @@ def backward(counter, sizes, scale, feature, waves, q, q_at, q_step, k, k_at, k_
                 through_pairs(d_scores, d_tile, x_t, rows, sizes)
                 through_reads(d_queries, d_tile, state_t, rows, sizes)
                 if initial_total is not None:
+                    gradients_of_weights(factors, scores, d_scores, queries, d_queries, since, weights, at, scale, rows, chunk,
+                                         head_width)
+                    if bounds is not None:
+                        bounded_gradients(factors, weights, at, bounds, token, rows)
                     through_weights(d_scores, d_queries, d_total, d_chunk, factors, queries,
                                     totals[n * head_width : (n + 1) * head_width], since, rows, chunk, head_width)
                 if fades:

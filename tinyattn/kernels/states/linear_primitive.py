@@ -32,20 +32,19 @@ class Saved(NamedTuple):
     arrays: tuple[Array, Array, Array]
     state: Array
     total: Array
-    out: Array
     weights: Array
 
 
-def saved_of(made: tuple[Array, Array], q: Array, k: Array, v: Array, state: Array, total: Array, scale: float, feature: int,
+def saved_of(weights: Array, q: Array, k: Array, v: Array, state: Array, total: Array, scale: float, feature: int,
              waves: Array) -> Saved:
-    """Returns what the backward reads, from the output, the total weights and the arguments."""
+    """Returns what the backward reads, from the total weights and the arguments."""
     sizes = featured_sizes(q, k, v, feature)
-    return Saved(sizes, scale, feature, waves, (q, k, v), np.asarray(state), np.asarray(total), *made)
+    return Saved(sizes, scale, feature, waves, (q, k, v), np.asarray(state), np.asarray(total), weights)
 
 
 @once
 @primitive
-@replayed(attrgetter("out", "weights"), saved_of)
+@replayed(attrgetter("weights"), saved_of)
 def linear_states(q: Array, k: Array, v: Array, state: Array, total: Array, scale: float, feature: int,
                   waves: Array) -> tuple[tuple[Array, Array, Array], Saved]:
     """Returns ((out, last state, last total), what the backward reads) of plain arrays (..., heads, length, dim), causal.
@@ -69,7 +68,7 @@ def linear_states(q: Array, k: Array, v: Array, state: Array, total: Array, scal
     if sizes.kv_len <= FEW or not (np.isfinite(last).all() and np.isfinite(last_total).all()):
         by_step(counter, sizes, scale, feature, flat(waves), q, k, v, nothing, 0, nothing, state, total, out, last, last_total,
                 weights, nothing)
-    return (out, last, last_total), Saved(sizes, scale, feature, waves, (q, k, v), state, total, out, weights)
+    return (out, last, last_total), Saved(sizes, scale, feature, waves, (q, k, v), state, total, weights)
 
 
 def summed(total: Array) -> Array | None:
@@ -103,6 +102,6 @@ def _(d_outs: tuple[Array, Array, Array], saved: Saved) -> dict[str, Array | Non
     with np.errstate(under="ignore"):
         run(backward, sizes.batch * sizes.kv_heads, 3 * work(sizes), sizes, saved.scale, saved.feature, flat(saved.waves), *rows_of(q),
             *rows_of(k), *rows_of(v), *rows_of(v), np.zeros(0), None, None, None, flat(state), summed(total),
-            flat(saved.out), flat(saved.weights), *map(flat, d_outs), *filled, nothing, None, nothing, d_state.reshape(-1),
+            flat(saved.weights), *map(flat, d_outs), *filled, nothing, None, nothing, d_state.reshape(-1),
             d_total.reshape(-1))
     return {"q": d_q, "k": d_k, "v": d_v, "state": d_state, "total": d_total}

@@ -23,12 +23,12 @@ Outs = tuple[Array, Array, Array, Array]
 
 
 class Saved(NamedTuple):
-    """What the backward reads: what was given, and the results; `weights` are the total weights times the scale."""
+    """What the backward reads: what was given, the last state and total, and `weights`: the total weights times the scale."""
 
     arrays: tuple[Array, Array, Array, Array, Array]
     memory: tuple[Array, Array, Array]
     scale: float
-    outs: Outs
+    last: tuple[Array, Array]
     weights: Array
 
 
@@ -55,7 +55,7 @@ def memory_states(q: Array, k: Array, v: Array, wrote: Array, kept: Array, state
         if sizes.kv_len <= FEW or not (np.isfinite(last).all() and np.isfinite(last_total).all()):
             out, weights, last, last_total = by_token(q, k, v, gates, state, total, scale)
     outs = out, last, last_total, gates.maxima[..., -1].astype(q.dtype)
-    return outs, Saved((q, k, v, wrote, kept), (state, total, maximum), scale, outs, weights)
+    return outs, Saved((q, k, v, wrote, kept), (state, total, maximum), scale, (last, last_total), weights)
 
 
 def by_token(q: Array, k: Array, v: Array, gates: Relative, state: Array, total: Array, scale: float) -> Outs:
@@ -71,7 +71,7 @@ def by_token(q: Array, k: Array, v: Array, gates: Relative, state: Array, total:
 
 @memory_states.backward_giving
 def _(d_outs: Outs, saved: Saved) -> dict[str, Array]:
-    (q, k, v, wrote, kept), (state, total, maximum), (out, last, last_total, _) = saved.arrays, saved.memory, saved.outs
+    (q, k, v, wrote, kept), (state, total, maximum), (last, last_total) = saved.arrays, saved.memory, saved.last
     d_out, d_last, d_last_total, d_maximum = d_outs
     sizes, nothing = sizes_of(q, k, v), np.zeros(0, q.dtype)
     d_q, d_k, d_v, d_wrote, d_kept, d_state, d_total = (np.empty(x.shape, q.dtype) for x in (q, k, v, wrote, kept, state, total))
@@ -80,7 +80,7 @@ def _(d_outs: Outs, saved: Saved) -> dict[str, Array]:
         gates = relative(wrote, kept, maximum)
         run(backward, sizes.batch * sizes.kv_heads, 3 * work(sizes), sizes, saved.scale, None, None, *rows_of(q), *rows_of(k),
             *rows_of(v), *rows_of(v), flat(gates.decay), flat(gates.gates), flat(gates.bounds), None, flat(state), flat(total),
-            flat(out), flat(saved.weights), flat(d_out), flat(d_last), flat(d_last_total), *filled, nothing, d_state.reshape(-1),
+            flat(saved.weights), flat(d_out), flat(d_last), flat(d_last_total), *filled, nothing, d_state.reshape(-1),
             d_total.reshape(-1))
         # The output is the same whatever the state is relative to; the last state is not.
         d_maximum = d_maximum - np.where(gates.maxima[..., -1] == -np.inf, 0, product(last, d_last, last_total, d_last_total))

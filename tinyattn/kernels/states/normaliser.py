@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from tinyattn.kernels.states.rows import add_all, add_scaled, dot
 from tinyattn.kernels.tiles.jit import inlined, reassociated
 
@@ -56,16 +58,36 @@ def reciprocals(factors, weights, weights_at, scale, rows):
 def bounded_reciprocals(factors, weights, weights_at, bounds, token, scale, rows):
     """Fills factors with scale / max(|scale times the total weight|, the bound), computed in float64, where bounds are as wide."""
     for i in range(rows):
-        factors[i] = scale / max(abs(float(weights[weights_at + i])), bounds[token + i])
+        factors[i] = scale / max(abs(np.float64(weights[weights_at + i])), bounds[token + i])
 
 
 @inlined
 def bounded_gradients(d_weights, weights, weights_at, bounds, token, rows):
-    """Replaces the gradients of total weights that were not bounded by those of weights that were; half each where both are equal."""
+    """Clears the gradients of total weights below their bounds, and halves them where both are equal."""
     for i in range(rows):
-        weight, bound = float(weights[weights_at + i]), bounds[token + i]
-        slope = -d_weights[i] if weight < 0 else d_weights[i]
-        d_weights[i] = slope if abs(weight) > bound else d_weights.dtype.type(0.5) * slope if abs(weight) == bound else 0
+        weight, bound = abs(np.float64(weights[weights_at + i])), bounds[token + i]
+        d_weights[i] = d_weights[i] if weight > bound else d_weights.dtype.type(0.5) * d_weights[i] if weight == bound else 0
+
+
+@reassociated
+def weighed(scores, d_scores, start, count):
+    """Returns the sum of the products of two rows up to the diagonal, in float64."""
+    total, row, other = 0.0, scores[start : start + count], d_scores[start : start + count]
+    for j in range(count):
+        total += np.float64(row[j]) * other[j]  # float() of a float32 stays one
+    return total
+
+
+@within
+def gradients_of_weights(d_weights, scores, d_scores, queries, d_queries, since, weights, weights_at, scale, rows, chunk, width):
+    """Fills d_weights with the gradient of each total weight, - sum_j s_ij dS_ij / weight, the past's by the query and its gradient.
+
+    Of the same dS that it is then added to, and not by out . d_out, which equals it only to their rounding: where a query reads one
+    token alone, both cancel.
+    """
+    for i in range(rows):
+        weight, past = np.float64(weights[weights_at + i]), since[i] * dot(queries, i * width, d_queries, i * width, width)
+        d_weights[i] = -(weighed(scores, d_scores, i * chunk, i + 1) + past) / (weight / scale) if weight != 0 else 0
 
 
 @inlined

@@ -145,7 +145,7 @@ def _(d_outs: tuple[Array, Array], saved: Saved) -> dict[str, Array | None]:
                 flat(saved.state), *map(flat, d_outs), *filled, None, d_state.reshape(-1))
         else:
             run(backward, tasks, 3 * work(sizes), sizes, saved.scale, None, None, *given, *rows_of(source), decays(saved.log_decay),
-                None, None, beta, flat(saved.state), None, None, None, *map(flat, d_outs), None, *filled, None, d_beta.reshape(-1),
+                None, None, beta, flat(saved.state), None, None, *map(flat, d_outs), None, *filled, None, d_beta.reshape(-1),
                 d_state.reshape(-1), None)
     gradients: dict[str, Array | None] = {"q": d_q, "k": d_k, "v": d_v, "state": d_state}
     if saved.log_decay is not None:
