@@ -11,24 +11,40 @@ import numpy as np
 
 from tinyattn import definitions
 from tinyattn.definitions.softmax.contextual_position import contextual_position_bias
+from tinyattn.engine.primitive import walking
 from tinyattn.ops.types import Array
 
 
 @cache
 def walked() -> Mapping[Any, Callable[..., Any]]:
     """Returns the function that second derivatives use in place of each primitive of the kernels."""
-    from tinyattn.kernels.chosen import by_index, keys
+    from tinyattn.kernels.chosen import branches, by_index, keys
     from tinyattn.kernels.chosen import primitive as chosen
     from tinyattn.kernels.exact import primitive as exact
     from tinyattn.kernels.linear import mesa
-    from tinyattn.kernels.softmax import by_rows
+    from tinyattn.kernels.softmax import by_rows, dual_chunk, some_heads
     from tinyattn.kernels.sparse import lsh
+    from tinyattn.kernels.spatial import by_windows, neighborhood
     from tinyattn.kernels.states import primitive as folded
     from tinyattn.kernels.states import reading_primitive as reading
-    return {exact.attention_with_lse: plain_attention, chosen.chosen_attention: plain_chosen, folded.states: plain_states,
+    return {exact.attention_with_lse: plain_attention, chosen.chosen_attention: plain_chosen,
+            branches.branched_attention: plain_branched, folded.states: plain_states,
             keys.products_of_picks: keys.products_in_numpy, keys.sum_of_picks: keys.sum_in_numpy,
             by_rows.attention_by_rows: plain_rows, lsh.hashed: plain_hashed, by_index.attention_by_index: plain_by_index,
-            mesa.solution: mesa.by_chunks, reading.reading_states: plain_reading_states}
+            mesa.solution: mesa.by_chunks, reading.reading_states: plain_reading_states,
+            **{primitive: by_other_kernels(form) for primitive, form in (
+                (dual_chunk.some_heads_at_a_time, dual_chunk.one_by_one), (some_heads.some_heads, some_heads.all_heads),
+                (neighborhood.attention_in_order, neighborhood.all_in_order),
+                (by_windows.windowed, by_windows.all_at_once))}}
+
+
+def by_other_kernels(form: Callable[..., Any]) -> Callable[..., Any]:
+    """Returns a form that calls other kernels as one that second derivatives can walk: in it they are walked in turn."""
+    def walkable(*arguments: Any) -> Any:
+        with walking(walked()):
+            return form(*arguments)
+
+    return walkable
 
 
 def plain_attention(q: Array, k: Array, v: Array, bias: Array | None, distance: Array | None, sinks: Array | None,
@@ -49,11 +65,13 @@ def plain_attention(q: Array, k: Array, v: Array, bias: Array | None, distance: 
 
 
 def plain_chosen(q: Array, k: Array, v: Array, choice: Any) -> Array:
-    """Returns attention to chosen blocks by the definitions: native sparse attention without its other two parts, or MoBA."""
-    if not choice.shared:
-        return definitions.block_mixture_attention(q, k, v, block=choice.block, keep=choice.keep, scale=choice.scale)
-    gates = np.broadcast_to(np.array([0, 1, 0], q.dtype), (*q.shape[:-1], 3))
-    return definitions.native_sparse_attention(q, k, v, gates=gates, block=choice.block, selected=choice.keep, window=1,
+    """Returns attention to chosen blocks by its definition."""
+    return definitions.block_mixture_attention(q, k, v, block=choice.block, keep=choice.keep, scale=choice.scale)
+
+
+def plain_branched(q: Array, k: Array, v: Array, gates: Array, choice: Any, window: int) -> Array:
+    """Returns native sparse attention by its definition."""
+    return definitions.native_sparse_attention(q, k, v, gates=gates, block=choice.block, selected=choice.keep, window=window,
                                                scale=choice.scale)
 
 
@@ -63,9 +81,9 @@ def plain_by_index(q: Array, k: Array, v: Array, index: Any, scale: float) -> Ar
                                                  keep=index.keep, causal=index.causal, scale=scale)
 
 
-def plain_hashed(q: Array, _k: Array, v: Array, rotations: Array, chunk: int, is_causal: bool, scale: float) -> Array:
-    """Returns LSH attention by its definition, which makes the keys from the queries itself, so that these get the whole gradient."""
-    return definitions.lsh_attention(q, v, rotations=rotations, chunk=chunk, causal=is_causal, scale=scale)
+def plain_hashed(x: Array, v: Array, rotations: Array, chunk: int, is_causal: bool, scale: float) -> Array:
+    """Returns LSH attention by its definition."""
+    return definitions.lsh_attention(x, v, rotations=rotations, chunk=chunk, causal=is_causal, scale=scale)
 
 
 def plain_states(q: Array, k: Array, v: Array, log_decay: Array | None, beta: Array | None, state: Array,
@@ -102,5 +120,6 @@ def plain_rows(q: Array, k: Array, v: Array, bias: Array | None, sinks: Array | 
     """Returns by its definition what a mechanism computes by rows of queries."""
     definition = getattr(definitions, call.scores.definition)
     shared = {"mask": call.mask, "window": (call.left, call.right), "scale": call.scale, "softcap": call.softcap, "bias": bias,
-              "sinks": sinks, **dict(zip(call.scores.names, (first, second, third), strict=False)), **dict(call.more)}
+              "sinks": sinks, **dict(zip(call.scores.names, (first, second, third), strict=False)),
+              **call.scores.given(call, k.shape[-2])}
     return cast(Array, definition(q, k, v, **{name: x for name, x in shared.items() if name in signature(definition).parameters}))

@@ -4,36 +4,13 @@ from __future__ import annotations
 
 import html
 from collections import deque
-from typing import NamedTuple
 
 from making import lawbook
 from tinyattn.catalog import find
-from tinyattn.catalog.find import FAMILIES
-from tinyattn.catalog.graph import KINDS, Edge, edges
+from tinyattn.catalog.graph import KINDS, Edge, Family, edges, families
 from tinyattn.catalog.row import Row
 
 ROOTS = ("attention", "linear_attention")
-
-
-class Family(NamedTuple):
-    """The mechanisms of one file of the catalog: its name, what that file says of them, and its rows."""
-
-    name: str
-    says: str
-    rows: tuple[Row, ...]
-
-
-def families() -> list[Family]:
-    """Returns the families in the order of the catalog.
-
-    >>> families()[0].name, families()[0].says
-    ('softmax', 'Exact softmax attention')
-    """
-    found = []
-    for module in FAMILIES:
-        says = (module.__doc__ or "").splitlines()[0].removeprefix("Rows of ").rstrip(".").split(":")[0].split(", ")[0]
-        found.append(Family(module.__name__.rpartition(".")[2], says[0].upper() + says[1:], module.ROWS))
-    return found
 
 
 def distances(kinds: tuple[str, ...]) -> dict[str, int]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from making import graph
+from tinyattn.catalog.graph import families
 
 FILE = Path(__file__).resolve().parents[1] / "measured" / "compare.json"
 COLUMNS = ("bits per byte", "training", "writing", "without a cache", "bytes of cache")
@@ -40,7 +40,7 @@ def table(read: Report) -> str:
     """Returns one row per mechanism, by family in the order of the catalog, the best of each family first, and the bigram last."""
     lines = {line["mechanism"]: line for line in read["rows"]}
     body: list[list[str]] = []
-    for family in graph.families():
+    for family in families():
         own = sorted((lines[row.name] for row in family.rows if row.name in lines), key=lambda line: float(line["bits_per_byte"]))
         if own:
             body += [[f"**{family.says}**", *[""] * len(COLUMNS)], *map(figures, own)]

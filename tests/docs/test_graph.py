@@ -6,7 +6,7 @@ import pytest
 from making import graph, lawbook
 
 from tinyattn.catalog import ROWS
-from tinyattn.catalog.graph import KINDS, edges, walk
+from tinyattn.catalog.graph import KINDS, edges, families, walk
 from tinyattn.laws.law import Law
 
 
@@ -19,10 +19,10 @@ def markup(monkeypatch):
 
 def test_every_mechanism_stands_once_in_the_tree_of_its_family(markup):
     trees = re.findall(r'<details class="family" data-family="(\w+)" open>(.*?)</details>', markup)
-    assert [name for name, _ in trees] == [family.name for family in graph.families()]
-    for (_, tree), family in zip(trees, graph.families(), strict=True):
+    assert [name for name, _ in trees] == [family.name for family in families()]
+    for (_, tree), family in zip(trees, families(), strict=True):
         assert sorted(re.findall(r'class="node"[^>]*>(\w+)<', tree)) == sorted(row.name for row in family.rows)
-    assert [row for family in graph.families() for row in family.rows] == list(ROWS)
+    assert [row for family in families() for row in family.rows] == list(ROWS)
     assert re.findall(r"<option>(\w+)<", markup) == [row.name for row in ROWS]
 
 

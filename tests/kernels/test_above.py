@@ -59,9 +59,9 @@ def test_levels_of_columns_sum_to_one(alpha):
 
 
 @compiled
-def levelled(x, starts, keys, width, least, square, eps, level, total, slope, exact, exact_slope):
+def levelled(x, starts, keys, width, least, square, eps, level, total, slope, exact, exact_slope, moves):
     """Fills the levels."""
-    roots.find_levels(x, starts, keys, width, least, square, eps, level, total, slope, exact, exact_slope)
+    roots.find_levels(x, starts, keys, width, least, square, eps, level, total, slope, exact, exact_slope, moves)
 
 
 def check_levels(square):
@@ -74,11 +74,23 @@ def check_levels(square):
         level, total, slope = (np.empty(width, dtype) for _ in range(3))
         least = dtype(1 / (2 * rows))
         levelled(x.astype(dtype).reshape(-1), np.array([0, rows * width]), np.array([rows, rows]), width, np.sqrt(least) if square else least, square,
-                 float(np.finfo(dtype).eps), level, total, slope, np.empty(width), np.empty(width))
+                 float(np.finfo(dtype).eps), level, total, slope, np.empty(width), np.empty(width), np.empty(width, np.bool_))
         root = np.maximum(x.astype(dtype).reshape(-1, width) + level, 0)
         sums = (root ** 2 if square else root).sum(axis=0, dtype=np.float64)
         assert np.isnan(level[9]) and sums[7] == 0
         np.testing.assert_allclose(np.delete(sums, [7, 9]), 1, rtol=50 * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("options", [{"alpha": 1.5}, {"alpha": 2.0}, {"alpha": 1.5, "softcap": 5.0}, {"alpha": 1.2}, {"alpha": 3.0}], ids=str)
+def test_later_tokens_change_no_bit_of_earlier_rows(options, dtype):
+    rng, cut = RNG(0), 200
+    for size in (0.3, 1.0, 4.0):  # tiles of which products and single keys are added, by the tokens before and after the cut
+        q, k, v = ((rng.standard_normal((2, 300, 16)) * factor).astype(dtype) for factor in (size, 1, 1))
+        before = kernels.entmax_attention(q, k, v, causal=True, **options)
+        for factor in (1e-3, 30.0):
+            later = [np.concatenate((x[:, :cut], x[:, cut:] * dtype(factor)), axis=1) for x in (q, k, v)]
+            np.testing.assert_array_equal(kernels.entmax_attention(*later, causal=True, **options)[:, :cut], before[:, :cut])
 
 
 @pytest.mark.parametrize("alpha", [1.5, 2.0])

@@ -9,6 +9,10 @@ import tinyattn
 from tinyattn import definitions, grad, kernels
 from tinyattn.caches import StateCache
 from tinyattn.catalog.state_calls import CONVOLUTION, minimax_slopes
+from tinyattn.laws.budget import growing, sufficient
+from tinyattn.laws.law import plain
+from tinyattn.laws.problem import Problem
+from tinyattn.testing.compare import explain
 
 NAMES = ("lightning_attention", "rwkv6", "mlstm")
 FORMS = [(name, form) for name in NAMES for form in ("recurrent", "chunked", "kernel")]
@@ -72,6 +76,13 @@ def test_gates_at_their_ends(form):
     np.testing.assert_allclose(f(q, k, v, **tiny), 0, atol=1e-290)
     slope = grad(lambda gate: np.sum(f(q, k, v, **{**tiny, "input_gate": gate})))(tiny["input_gate"])
     np.testing.assert_allclose(slope, 0, atol=1e-290)
+
+
+def test_a_long_memory_keeps_the_digits_of_its_definition():
+    q, k, v, gates = drawn("mlstm", 700, np.float32)
+    gates["forget_gate"] += 4
+    got, problem = (kernels.mlstm(q, k, v, **gates),), Problem(q, k, v, gates)
+    explain(sufficient(growing((plain,), definitions.mlstm, problem, np.random.default_rng(0), reorder=False), got), got)
 
 
 @pytest.mark.parametrize("form", ["recurrent", "chunked", "kernel"])

@@ -118,7 +118,7 @@ def test_bits_are_the_same_for_any_number_of_threads(name, monkeypatch):
 
 
 # Kernels of NumPy's functions alone, which have all derivatives, or none as a choice has.
-PRODUCTS = {"causal_convolution", "entmax_attention", "lightning_indexer", "log_linear_attention", "sparsemax_attention", "stick_breaking_attention",
+PRODUCTS = {"causal_convolution", "entmax_attention", "lightning_indexer", "sparsemax_attention", "stick_breaking_attention",
             "stick_breaking_attention_with_rest"}
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tinyattn import kernels, vjp
+from tinyattn.kernels.softmax import dual_chunk, some_heads
 from tinyattn.ops import masks
 
 LENGTH, HEADS, DIM, THREADS = 1 << 15, 8, 64, 2
@@ -16,15 +17,26 @@ CALLS = {
     "gathered_attention": {"mask": masks.sliding_window(100) | masks.first(3)},
     "block_sparse_attention": {"blocks": (np.arange(512) - np.arange(512)[:, None]) % 64 == 0, "q_block": 64, "kv_block": 64},
     "longformer_attention": {"window": 100, "global_tokens": range(5)}, "streaming_llm_attention": {"first": 4, "window": 128},
+    "native_sparse_attention": {"block": 64, "selected": 4, "window": 128},
     "block_mixture_attention": {"block": 256, "keep": 2}, "axial_attention": GRID | {"axis": 0},
     "shifted_window_attention": GRID | {"window": 8, "shift": 4}, "locally_grouped_attention": GRID | {"window": 8},
+    "lsh_attention": {"chunk": 64, "rotations": np.random.default_rng(1).standard_normal((2, DIM, LENGTH // 128), np.float32)},
+    "neighborhood_attention": GRID | {"kernel": 5},
     "global_subsampled_attention": GRID | {"ratio": 16}, "nystrom_attention": {"landmarks": 32}, "linformer_attention": {},
 }
 # Mechanisms that take other arrays than q, k and v, or more.
 PROJECTION = np.full((256, LENGTH), 1.0 / LENGTH, np.float32)
-OWN = {"longformer_attention": lambda x: {name + end: x for end in ("", "_global") for name in "qkv"},
+OWN = {"native_sparse_attention": lambda x: dict.fromkeys("qkv", x) | {"gates": x[..., :3]},
+       "lsh_attention": lambda x: {"qk": x, "v": x},
+       "longformer_attention": lambda x: {name + end: x for end in ("", "_global") for name in "qkv"},
        "linformer_attention": lambda x: dict.fromkeys("qkv", x) | dict.fromkeys(("project_k", "project_v"), PROJECTION),
        "shifted_window_attention": lambda x: dict.fromkeys("qkv", x) | {"bias_table": np.zeros((225, HEADS), np.float32)}}
+def latents(x):
+    """Returns the arguments of latent attention with a latent vector as wide as two heads."""
+    return {"q_nope": x, "q_rope": x[..., :16], "latent": np.concatenate((x[:, 0], x[:, 1]), axis=-1), "k_rope": x[:, 0, :, :16],
+            "w_uk": np.full((HEADS, 2 * DIM, DIM), 1 / DIM, x.dtype), "w_uv": np.full((HEADS, 2 * DIM, DIM), 1 / DIM, x.dtype)}
+
+
 # Softmax mechanisms that see every earlier token take too long for such a text; what arrays they take beside q, k and v.
 DENSE = {
     "forgetting_attention": lambda q: {"log_forget": -abs(q[..., 0])}, "stick_breaking_attention": lambda q: {},
@@ -75,6 +87,31 @@ def test_four_times_the_tokens_take_at_most_four_times_the_memory_to_choose(name
         with kernels.threads(1):  # several hold their pieces at the same time by chance
             peaks.append(peak_of(lambda t, more=more: getattr(kernels, name)(**t, **options, **more), tree))
     assert peaks[2] <= 4.1 * peaks[1], f"{peaks[1]} and {peaks[2]} bytes"
+
+
+# Dense mechanisms whose arrays are made for some heads at a time, on an eighth of the tokens, with an eighth of the room for a head.
+SHORT = LENGTH // 8
+BY_HEADS = {
+    "dual_chunk_attention": (dual_chunk, {"chunk": 512, "local": 64}, lambda x: dict.fromkeys("qkv", x)),
+    "latent_attention_expanded": (some_heads, {"causal": True}, latents), "latent_attention_absorbed": (some_heads, {"causal": True}, latents),
+    "tensor_product_attention": (some_heads, {"causal": True}, lambda x: dict(zip(("q_factors", "k_factors", "v_factors"), (
+        (x.swapaxes(1, 2)[..., :rank, :HEADS], x.swapaxes(1, 2)[..., :rank, :]) for rank in (6, 2, 2)), strict=True))),
+}
+
+
+@pytest.mark.parametrize("name", BY_HEADS)
+def test_heads_that_are_made_one_by_one_take_their_arrays_and_twice_the_values_and_a_head_s_room(monkeypatch, name):
+    module, options, arrays = BY_HEADS[name]
+    monkeypatch.setattr(module, "TOGETHER", SHORT * DIM)
+    x = np.random.default_rng(0).standard_normal((1, HEADS, SHORT, DIM), np.float32)
+    peaks = []
+    with kernels.threads(THREADS):
+        for length in (64, SHORT):  # what is compiled does not count
+            tree = arrays(x[..., :length, :])
+            peaks.append(peak_of(lambda tree: getattr(kernels, name)(**tree, **options), tree))
+    inputs = sum(y.nbytes for pair in tree.values() for y in (pair if isinstance(pair, tuple) else (pair,)))
+    bound = 2 * inputs + x.nbytes + 2 * x.nbytes + THREADS * (64 << 20) // 8
+    assert peaks[1] <= bound, f"{peaks[1] / x.nbytes:.2f} times the size of v, of {bound / x.nbytes:.2f}"
 
 
 @pytest.fixture(scope="module")

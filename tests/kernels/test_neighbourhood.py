@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tinyattn import definitions, kernels, vjp
+from tinyattn.kernels.spatial import neighborhood
 from tinyattn.kernels.spatial.neighborhood import neighbourhood, seen_among, visited
 from tinyattn.ops.neighbours import check_neighbourhood
 from tinyattn.ops.windows import coordinates
@@ -47,3 +48,24 @@ def test_no_tile_that_holds_a_visible_pair_is_left_out():
             by_tile = np.array([[dense[a : b + 1, c : d + 1].any() for c, d in zip(start, last, strict=True)]
                                 for a, b in zip(start, last, strict=True)])
             assert not (by_tile & ~some).any()
+
+
+@pytest.mark.parametrize("together", [1, 30000])
+def test_some_heads_are_sorted_at_a_time(monkeypatch, together):
+    monkeypatch.setattr(neighborhood, "TOGETHER", together)
+    rng = np.random.default_rng(0)
+    tree = rng.standard_normal((2, 6, 1800, 8)), *(rng.standard_normal((2, 3, 1800, width)) for width in (8, 5))
+    (got, pull), (want, pull_want) = (vjp(lambda t, door=door: door.neighborhood_attention(*t, **SORTED["dilated"]), tree)
+                                      for door in (kernels, definitions))
+    for mine, theirs in zip((got, *pull(np.cos(want))), (want, *pull_want(np.cos(want))), strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-10, atol=1e-12)
+
+
+def test_any_number_of_threads_gives_the_same_bits():
+    rng = np.random.default_rng(0)
+    tree, found = tuple(rng.standard_normal((3, 1800, 32)).astype(np.float32) for _ in range(3)), []
+    for count in (1, 2, 3):
+        with kernels.threads(count):
+            out, pull = vjp(lambda t: kernels.neighborhood_attention(*t, **SORTED["dilated"]), tree)
+            found.append(b"".join(x.tobytes() for x in (out, *pull(out))))
+    assert found[0] == found[1] == found[2]

@@ -9,7 +9,7 @@ from tinyattn.kernels.linear import parts
 from tinyattn.kernels.states.replay import Tape
 from tinyattn.laws.law import outputs
 
-NAMES = ("kimi_delta_attention", "generalized_delta_rule", "rwkv7", "delta_product", "rwkv6", "mlstm", "mesa", "log_linear_attention", "performer")
+NAMES = ("kimi_delta_attention", "generalized_delta_rule", "rwkv7", "delta_product", "mesa", "performer")
 
 
 def drawn(name, length=300, queries=300, heads=4, dtype=np.float64):
@@ -20,10 +20,9 @@ def drawn(name, length=300, queries=300, heads=4, dtype=np.float64):
     steps = {"k": np.concatenate((k, v), axis=-2), "v": np.concatenate((v, k), axis=-2)}
     return {"q": q, "k": k, "v": v} | {
         "kimi_delta_attention": {"beta": gate, "log_decay": channels}, "generalized_delta_rule": {"log_decay": channels, "read": -k, "write": v},
-        "rwkv7": {"log_decay": channels, "removal": k, "rate": abs(v)}, "rwkv6": {"log_decay": channels, "bonus": k[0, :, 0]},
-        "delta_product": steps | {"beta": abs(steps["v"][..., 0]), "log_decay": decay}, "mlstm": {"input_gate": decay, "forget_gate": 4 + gate},
-        "mesa": {"log_decay": decay, "beta": gate, "ridge": 1 + abs(k[0, :, 0])}, "performer": {"projection": rng.standard_normal((6, 4)).astype(dtype)},
-        "log_linear_attention": {"log_decay": decay, "level_scales": abs(rng.standard_normal((2, 2, length, 10))).astype(dtype)}}[name]
+        "rwkv7": {"log_decay": channels, "removal": k, "rate": abs(v)},
+        "delta_product": steps | {"beta": abs(steps["v"][..., 0]), "log_decay": decay},
+        "mesa": {"log_decay": decay, "beta": gate, "ridge": 1 + abs(k[0, :, 0])}, "performer": {"projection": rng.standard_normal((6, 4)).astype(dtype)}}[name]
 
 
 def solved(name, given, door=kernels):

@@ -78,7 +78,8 @@ def test_a_key_of_nan_reaches_no_earlier_query(name, door):
     (np.zeros((1, 2, 1, 3, 2)), TypeError, "initial_state: expected the pair"), ((np.zeros((1, 2, 2, 3, 2)), 2.0), TypeError, "tokens seen"),
     ((np.zeros((1, 2, 2, 3, 2)), -1), ValueError, "tokens seen.*got -1"), ((np.zeros((1, 2, 1, 3, 2)), 2), ValueError, r"states.*\(1, 2, 2, 3, 2\)"),
     ((np.zeros((1, 2, 2, 3, 2)), np.array([[1, 2]])), ValueError, "equal ones"), ((np.zeros((1, 2, 2, 3, 2)), np.array([2])), ValueError, r"shape \(1, 2\)"),
-    ((np.zeros((1, 2, 6, 3, 2)), 30), ValueError, r"level_scales: expected at least 7 levels for 37 tokens, got shape \(1, 2, 7, 5\)")])
+    ((np.zeros((1, 2, 6, 3, 2)), 30), ValueError, r"level_scales: expected at least 7 levels for 37 tokens, got shape \(1, 2, 7, 5\)"),
+    ((np.zeros((1, 2, 6, 3, 2)), 1), ValueError, r"level_scales: expected one for each of the 6 levels of the initial_state, got shape")])
 def test_a_state_of_levels_is_refused_by_name(door, state, error, words):
     with pytest.raises(error, match=words):
         door.log_linear_attention(Q, K, V, initial_state=state, **FORMS["log_linear_attention"])

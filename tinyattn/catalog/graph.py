@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import deque
 from typing import NamedTuple
 
-from tinyattn.catalog.find import ROWS
+from tinyattn.catalog.find import FAMILIES, ROWS
+from tinyattn.catalog.row import Row
 from tinyattn.laws.law import Law
 
 KINDS = {
@@ -15,12 +16,33 @@ KINDS = {
 }
 
 
+class Family(NamedTuple):
+    """The mechanisms of one file of the catalog: its name, what that file says of them, and its rows."""
+
+    name: str
+    says: str
+    rows: tuple[Row, ...]
+
+
 class Edge(NamedTuple):
     """A mechanism, the one to which a law compares it, and the law."""
 
     mechanism: str
     to: str
     law: Law
+
+
+def families() -> list[Family]:
+    """Returns the families in the order of the catalog.
+
+    >>> families()[0].name, families()[0].says
+    ('softmax', 'Exact softmax attention')
+    """
+    found = []
+    for module in FAMILIES:
+        says = (module.__doc__ or "").splitlines()[0].removeprefix("Rows of ").rstrip(".").split(":")[0].split(", ")[0]
+        found.append(Family(module.__name__.rpartition(".")[2], says[0].upper() + says[1:], module.ROWS))
+    return found
 
 
 def edges() -> tuple[Edge, ...]:
@@ -70,7 +92,7 @@ def walk(start: str, goal: str) -> tuple[Edge, ...] | None:
 
 
 def markdown() -> str:
-    """Returns docs/equivalences.md: the graph as a Mermaid diagram, and its laws by kind."""
+    """Returns docs/equivalences.md: the graph as a Mermaid diagram, with a frame around each family, and its laws by kind."""
     found = edges()
     tied = {name for edge in found for name in edge[:2]}
     lines = [
@@ -78,6 +100,9 @@ def markdown() -> str:
         f"There are {len(found)} laws between {len(ROWS)} mechanisms. Each runs in the tests and with `tinyattn check NAME`; "
         "`tinyattn equivalences` writes this page.", "",
         "```mermaid", "graph LR"]
+    for family in families():
+        inside = [row.name for row in family.rows if row.name in tied]
+        lines += [f'  subgraph {family.name}_family ["{family.says}"]', *(f"    {name}" for name in inside), "  end"]
     arrows = {"exact": "-->", "approximate": "-.->", "in distribution": "==>"}
     pairs = dict.fromkeys((edge.mechanism, edge.to, edge.law.kind) for edge in found)
     lines += [f"  {a} {arrows[kind]} {b}" for a, b, kind in pairs]

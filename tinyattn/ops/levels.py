@@ -42,13 +42,15 @@ def closed_before(t: int) -> int:
     return (t & -t).bit_length()
 
 
-def check_level_scales(level_scales: Any, k: Array, seen: int) -> Array:
-    """Returns level scales (..., kv_heads, j, levels) in the dtype of k; ValueError for too few levels behind `seen` tokens."""
-    needed = levels_of(seen + k.shape[-2])
+def check_level_scales(level_scales: Any, k: Array, states: Array, seen: int) -> Array:
+    """Returns level scales (..., kv_heads, j, levels) in the dtype of k; ValueError for fewer than tokens or states have."""
+    needed, held = levels_of(seen + k.shape[-2]), states.shape[-3]
     given = floating("level_scales", level_scales)
     levels = given.shape[-1] if given.ndim else 0
     if levels < needed:
         raise ValueError(f"level_scales: expected at least {needed} levels for {seen + k.shape[-2]} tokens, got shape {given.shape}")
+    if levels < held:
+        raise ValueError(f"level_scales: expected one for each of the {held} levels of the initial_state, got shape {given.shape}")
     return check_gate("level_scales", given, (*k.shape[:-1], levels), k.dtype)
 
 

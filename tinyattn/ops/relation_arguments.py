@@ -38,7 +38,8 @@ def check_relative(relative: Any, u: Any, w: Any, q: Array, kv_len: int, causal:
         rows = " or ".join(str(count) for count in dict.fromkeys(allowed))
         raise ValueError(f"relative: expected shape ({heads}, {rows}, {dim}), one row per distance from kv_len - 1 down, "
                          f"got shape {relative.shape}")
-    return relative.astype(q.dtype), *(shaped(name, x, (heads, dim), q.dtype) for name, x in (("u", u), ("w", w)))
+    u, w = (shaped(name, x, (heads, dim), q.dtype) for name, x in (("u", u), ("w", w)))
+    return shaped("relative", relative, relative.shape, q.dtype), u, w
 
 
 def check_distance(distance: Any, tables: dict[str, Any], q: Array, kv_len: int) -> tuple[Array, dict[str, Array]]:
@@ -53,8 +54,12 @@ def check_distance(distance: Any, tables: dict[str, Any], q: Array, kv_len: int)
         if rows.size and not 0 <= int(rows.min()) <= int(rows.max()) < table.shape[-2]:
             raise ValueError(f"distance: expected row numbers of {name} {table.shape}, from 0 to {table.shape[-2] - 1}, "
                              f"got {int(rows.min())} to {int(rows.max())}")
-    # As narrow as they can be, because a gradient keeps a copy of them.
-    return rows.astype(np.min_scalar_type(int(rows.max(initial=0)))), {name: table.astype(q.dtype) for name, table in given.items()}
+    return rows, {name: shaped(name, table, table.shape, q.dtype) for name, table in given.items()}
+
+
+def narrowed(rows: Array) -> Array:
+    """Returns row numbers in the narrowest dtype that holds them, because a gradient keeps a copy of them."""
+    return rows.astype(np.min_scalar_type(int(rows.max(initial=0))))
 
 
 def mixed_heads(mixture: Array, x: Array) -> Array:

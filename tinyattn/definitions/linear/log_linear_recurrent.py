@@ -37,7 +37,7 @@ def log_linear_attention_recurrent(q: Array, k: Array, v: Array, *, log_decay: A
     array([0., 0., 2., 2.])
     """
     states, seen = check_level_states(initial_state, k, v)
-    scales, log_decay = check_level_scales(level_scales, k, seen), check_log_decay(log_decay, k.shape[:-1], k.dtype)
+    scales, log_decay = check_level_scales(level_scales, k, states, seen), check_log_decay(log_decay, k.shape[:-1], k.dtype)
     first, queries = first_position(q, k), split_group(q * check_scale(scale), k.shape[-3])
     levels, decay, empty = [*np.moveaxis(states, -3, 0)], np.exp(log_decay), np.zeros_like(states[..., 0, :, :])
     rows, shape = [], (*q.shape[:-1], v.shape[-1])

@@ -7,6 +7,7 @@ Its files, in reading order:
     forward.py              blocks of keys with an online softmax per row
     backward.py             the backward: five products per tile of gathered rows
     primitive.py            forward and backward as one differentiable function
+    branches.py             the three branches of native sparse attention as one such function
     candidates.py           the largest numbers of a row that are known so far
     largest.py              the keys with the largest scores of each row, tile by tile
     indexed.py              the keys that a lightning indexer chooses, as a mask

@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinyattn.kernels.chosen.gather import gather, positions, rows_by_block, scores_of_block
-from tinyattn.kernels.exact.backward import dot
+from tinyattn.kernels.chosen.gather import first_key, gather, positions, rows_by_block, scores_of_block
 from tinyattn.kernels.tiles.jit import compiled
 from tinyattn.kernels.tiles.lanes import ROWS
 from tinyattn.kernels.tiles.product import product_add, product_set
@@ -16,8 +15,10 @@ from tinyattn.kernels.tiles.vector import column_exp, column_slope, pack_rows, p
 
 
 @compiled
-def backward(counter, splits, sizes, parts, scale, picks, q, k, v, out, tops, totals, d_out, d_q, d_k, d_v):
-    """Adds to d_q, d_k and d_v, which begin as zeros; a task is a kv head and every `splits`-th part of its rows.
+def backward(counter, splits, sizes, parts, scale, picks, q, k, v, tops, totals, factors, slopes, d_out, d_q, d_k, d_v):
+    """Adds to d_q, d_k and d_v; a task is a kv head and every `splits`-th part of its rows.
+
+    d_out is the gradient of `factors` times out, row by row, and slopes are the products of its rows with those of out.
 
     A task owns the d_q of its rows and a copy of d_k and d_v, which the caller sums. The products are those of the exact
     backward; d_out and delta are divided by each row's total beforehand.
@@ -48,14 +49,13 @@ def backward(counter, splits, sizes, parts, scale, picks, q, k, v, out, tops, to
             rows_by_block(picks, kv_head, first, count, parts, begins, cursor, members)
             for r in range(count):
                 row = kv_head * parts.rows + first + r
-                weight = kind_of(1 / totals[row] if totals[row] != 0 else 0.0)
-                weights[r] = weight
-                deltas[r] = dot(d_out, row * value_width, out, row * sizes.value_dim, sizes.value_dim) * weight
+                weights[r] = kind_of(1 / totals[row] if totals[row] != 0 else 0.0) * factors[row]
+                deltas[r] = slopes[row] * weights[r]
             for b in range(parts.blocks):
                 for start in range(begins[b], begins[b + 1], tile):
                     rows = min(tile, begins[b + 1] - start)
                     width = (rows + micro - 1) // micro * micro
-                    low, high = positions(places, members, start, rows, sizes)
+                    low, high = positions(places, members, start, rows, parts, sizes.q_len)
                     for i in range(rows):
                         r = members[start + i] - first
                         row = kv_head * parts.rows + first + r
@@ -72,11 +72,11 @@ def backward(counter, splits, sizes, parts, scale, picks, q, k, v, out, tops, to
                     transpose_rows(d_out_t, width, d_out_rows, 0, value_width, rows, one, sizes.lanes, micro)
                     pack_rows(d_out_panels, width, d_out_rows, 0, value_width, rows, one, micro)
                     end = min(b * parts.block + parts.block, high + 1)
-                    for j0 in range(b * parts.block, end, sizes.kv_tile):
+                    for j0 in range(first_key(b, low, parts), end, sizes.kv_tile):
                         there = min(sizes.kv_tile, end - j0)
                         keys = (there + ROWS - 1) // ROWS * ROWS
                         at = kv_head * sizes.kv_rows + j0
-                        scores_of_block(p, q_t, k, at, j0, there, keys, rows, width, low, places, sizes)
+                        scores_of_block(p, q_t, k, at, j0, there, keys, rows, width, low, high, places, sizes, parts)
                         column_exp(p, keys, width, shift, spare)
                         product_add(d_v, (copy_at + j0) * value_width, value_width, micro, p, 0, width, 1, d_out_panels, width * micro,
                                     keys, value_width, rows, micro, -UNBOUNDED, UNBOUNDED)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinyattn.kernels.chosen.gather import gather, positions, rows_by_block, scores_of_block
+from tinyattn.kernels.chosen.gather import first_key, gather, positions, rows_by_block, scores_of_block
 from tinyattn.kernels.tiles.jit import compiled
 from tinyattn.kernels.tiles.lanes import ROWS
 from tinyattn.kernels.tiles.online import exponentials
@@ -51,7 +51,7 @@ def forward(counter, sizes, parts, scale, picks, q, k, v, out, tops, totals):
             for start in range(begins[b], begins[b + 1], tile):
                 rows = min(tile, begins[b + 1] - start)
                 width = (rows + micro - 1) // micro * micro
-                low, high = positions(places, members, start, rows, sizes)
+                low, high = positions(places, members, start, rows, parts, sizes.q_len)
                 for i in range(rows):
                     row = members[start + i]
                     gather(q_rows, i * head_width, micro, q, kv_head * parts.rows + row, head_width, head_width, one, micro)
@@ -65,12 +65,12 @@ def forward(counter, sizes, parts, scale, picks, q, k, v, out, tops, totals):
                             a[x + y] = 0
                 transpose_rows(q_t, width, q_rows, 0, head_width, rows, kind_of(scale), sizes.lanes, micro)
                 end = min(b * parts.block + parts.block, high + 1)
-                for j0 in range(b * parts.block, end, sizes.kv_tile):
+                for j0 in range(first_key(b, low, parts), end, sizes.kv_tile):
                     there = min(sizes.kv_tile, end - j0)
                     keys = (there + ROWS - 1) // ROWS * ROWS
                     at = kv_head * sizes.kv_rows + j0
-                    scores_of_block(s, q_t, k, at, j0, there, keys, rows, width, low, places, sizes)
-                    exponentials(s, keys, width, top, total, a, value_width, micro, True, shift, kept, part, none, spare)
+                    scores_of_block(s, q_t, k, at, j0, there, keys, rows, width, low, high, places, sizes, parts)
+                    exponentials(s, keys, width, top, total, a, value_width, micro, there > 0, shift, kept, part, none, spare)
                     pack_rows(v_panels, sizes.kv_tile, v, at * value_width, value_width, there, one, micro)
                     product_add(a, 0, micro, width * micro, s, 0, 1, width, v_panels, sizes.kv_tile * micro, width, value_width,
                                 there, micro, -UNBOUNDED, UNBOUNDED)

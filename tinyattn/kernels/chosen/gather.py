@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tinyattn.kernels.tiles.jit import inlined
+from tinyattn.kernels.tiles.lanes import ROWS
 from tinyattn.kernels.tiles.product import product_set
 from tinyattn.kernels.tiles.seen import UNBOUNDED
 from tinyattn.kernels.tiles.vector import scale_row
@@ -16,7 +17,8 @@ from tinyattn.kernels.tiles.vector import scale_row
 class Parts(NamedTuple):
     """The rows of a kv head are those of all heads of its group, `rows` of them, in parts of `part` rows.
 
-    Row r has the picks `r % picked` of the kv head, `keep` of them, among `blocks` blocks of `block` keys.
+    Row r has the picks `r % picked` of the kv head, `keep` of them, among `blocks` blocks of `block` keys. A key stands for
+    `step` tokens, and is seen by the queries from its last token on; of those keys a row sees the last `left` + 1.
     """
 
     rows: int
@@ -25,6 +27,9 @@ class Parts(NamedTuple):
     keep: int
     blocks: int
     block: int
+    first: int
+    step: int
+    left: int
 
 
 @inlined
@@ -59,30 +64,40 @@ def gather(target, at, step, source, row, width, wide, factor, micro):
 
 
 @inlined
-def positions(places, members, start, rows, sizes):
-    """Fills places with the position of each row of a tile, and returns the first and the last."""
-    low, high = sizes.kv_len, -1
+def positions(places, members, start, rows, parts, queries):
+    """Fills places with the last key that each row of a tile sees, and returns the first and the last of these."""
+    low, high = parts.blocks * parts.block, -1
     for i in range(rows):
-        places[i] = members[start + i] % sizes.q_len + sizes.kv_len - sizes.q_len
+        places[i] = (members[start + i] % queries + parts.first + 1) // parts.step - 1
         low, high = min(low, places[i]), max(high, places[i])
     return low, high
 
 
 @inlined
-def scores_of_block(s, q_t, k, at, j0, there, keys, rows, width, low, places, sizes):
-    """Fills s [key][row] with the scores of some keys of a block, the first being j0, whose row of k is `at`, -inf where hidden."""
-    product_set(s, 0, width, sizes.micro_columns, k, at * sizes.head_width, sizes.head_width, 1, q_t,
-                sizes.head_width * sizes.micro_columns, keys, width, sizes.head_dim, sizes.micro_columns, -UNBOUNDED, UNBOUNDED)
-    hide(s, j0, there, keys, rows, width, low, places)
+def first_key(b, low, parts):
+    """Returns the first key of block b that a tile reads, the last key that each of its rows sees being `low` or later."""
+    return max(b * parts.block, (low - parts.left) // ROWS * ROWS)
 
 
 @inlined
-def hide(s, j0, there, keys, rows, width, low, places):
-    """Writes -inf where a key comes after its query, and to the keys from `there` on, which are not of the block."""
+def scores_of_block(s, q_t, k, at, j0, there, keys, rows, width, low, high, places, sizes, parts):
+    """Fills s [key][row] with the scores of some keys of a block, the first being j0, whose row of k is `at`, -inf where hidden."""
+    product_set(s, 0, width, sizes.micro_columns, k, at * sizes.head_width, sizes.head_width, 1, q_t,
+                sizes.head_width * sizes.micro_columns, keys, width, sizes.head_dim, sizes.micro_columns, -UNBOUNDED, UNBOUNDED)
+    hide(s, j0, there, keys, rows, width, low, high, places, parts.left)
+
+
+@inlined
+def hide(s, j0, there, keys, rows, width, low, high, places, left):
+    """Writes -inf where a key is not among those that a row sees, and to the keys from `there` on, which are not of the block.
+
+    A number is chosen for every row, so that this becomes registers.
+    """
     nowhere = s.dtype.type(-np.inf)
-    for j in range(max(0, low + 1 - j0), there):
-        for i in range(rows):
-            if places[i] < j0 + j:
-                s[j * width + i] = nowhere
+    for j in range(there):
+        key, at = j0 + j, np.uint64(j * width)
+        if key > low or key < high - left:
+            for i in range(np.uint64(rows)):
+                s[at + i] = s[at + i] if (key <= places[i]) & (places[i] <= key + left) else nowhere
     for x in range(there * width, keys * width):
         s[x] = nowhere

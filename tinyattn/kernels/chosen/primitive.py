@@ -1,4 +1,4 @@
-"""Attention to chosen blocks on plain arrays, forward and backward joined into one primitive of the engine."""
+"""Attention to chosen blocks on plain arrays, and forward and backward joined into one primitive of the engine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from tinyattn.kernels.chosen.forward import forward
 from tinyattn.kernels.chosen.gather import Parts
 from tinyattn.kernels.tiles.lanes import ROWS
 from tinyattn.kernels.tiles.once import once
-from tinyattn.kernels.tiles.storage import Sizes, padded, rounded_up, sizes_of
+from tinyattn.kernels.tiles.rows import row_products
+from tinyattn.kernels.tiles.seen import UNBOUNDED
+from tinyattn.kernels.tiles.storage import Sizes, filled, padded, rounded_up, sizes_of
 from tinyattn.kernels.tiles.threads import run
 from tinyattn.ops.types import Array
 
@@ -23,63 +25,97 @@ MOST_ROWS, LEAST_ROWS = 2048, 256
 TASKS = 8
 
 
-class Saved(NamedTuple):
-    """What the backward reads."""
+class Plan(NamedTuple):
+    """What the kernels are told of a call: its sizes, its parts, and the picks that its rows have."""
 
     sizes: Sizes
     parts: Parts
     scale: float
     picks: Array
-    arrays: tuple[Array, Array, Array]
+
+
+class Solved(NamedTuple):
+    """The output of each row, its largest score and the sum of its exponentials below that."""
+
     out: Array
     tops: Array
     totals: Array
 
 
-@once
-@primitive
-def chosen_attention(q: Array, k: Array, v: Array, choice: Choice) -> tuple[Array, Saved]:
-    """Returns causal attention of each query to the keys of the blocks that it chose, and what the backward reads."""
-    sizes, block = sizes_of(q, k, v), min(choice.block, max(k.shape[-2], 1))
+class Gradients(NamedTuple):
+    """Sums over the rows of a backward, (..., heads, i, d) and copies (splits, ..., kv_heads, j, d or e), as wide as padded arrays."""
+
+    q: Array
+    k: Array
+    v: Array
+
+
+def planned(q: Array, k: Array, v: Array, picks: Array, block: int, scale: float) -> Plan:
+    """Returns the plan of causal attention to blocks of `block` keys; picks (..., i, keep) of all heads or of all kv heads."""
+    sizes, block = sizes_of(q, k, v), min(block, max(k.shape[-2], 1))
     # Whole micro tiles are read from the first key of a block on.
     sizes = sizes._replace(kv_rows=rounded_up(sizes.kv_rows, ROWS) + (ROWS if block % ROWS else 0))
     rows = sizes.q_len * (sizes.heads // max(sizes.kv_heads, 1))
     wanted = rounded_up(sizes.batch * sizes.kv_heads * rows // TASKS, sizes.q_tile)
-    picks = picks_of(q, k, choice)
-    parts = Parts(rows, max(LEAST_ROWS, min(MOST_ROWS, wanted)), sizes.q_len if choice.shared else rows, choice.keep,
-                  -(-sizes.kv_len // block), block)
-    out, tops, totals = np.empty((*q.shape[:-1], sizes.value_dim), q.dtype), np.empty(q.shape[:-1], q.dtype), np.empty(q.shape[:-1])
-    saved = Saved(sizes, parts, choice.scale, picks.reshape(-1), (q, k, v), out, tops, totals)
-    run(forward, sizes.batch * sizes.kv_heads * -(-rows // parts.part), work(saved), sizes, parts, choice.scale, saved.picks,
-        *filled(saved), out.reshape(-1), tops.reshape(-1), totals.reshape(-1))
-    return out, saved
+    parts = Parts(rows, max(LEAST_ROWS, min(MOST_ROWS, wanted)), sizes.q_len if picks.shape[-3] == sizes.kv_heads else rows,
+                  picks.shape[-1], -(-sizes.kv_len // block), block, sizes.kv_len - sizes.q_len, 1, UNBOUNDED)
+    return Plan(sizes, parts, scale, picks.reshape(-1))
 
 
-def work(saved: Saved) -> int:
+def solved(plan: Plan, arrays: tuple[Array, Array, Array], shape: tuple[int, ...]) -> Solved:
+    """Returns what the rows (..., heads, i) of a shape read from arrays that are filled up to whole micro tiles."""
+    (sizes, parts, scale, picks), dtype = plan, arrays[0].dtype
+    made = Solved(np.empty((*shape, sizes.value_dim), dtype), np.empty(shape, dtype), np.empty(shape))
+    run(forward, sizes.batch * sizes.kv_heads * -(-parts.rows // parts.part), work(plan), sizes, parts, scale, picks, *arrays,
+        *(x.reshape(-1) for x in made))
+    return made
+
+
+def work(plan: Plan) -> int:
     """Returns the multiply-adds of a forward, at most."""
-    sizes, parts = saved.sizes, saved.parts
-    return sizes.batch * sizes.kv_heads * parts.rows * parts.keep * parts.block * (sizes.head_dim + sizes.value_dim)
+    sizes, parts = plan.sizes, plan.parts
+    return (sizes.batch * sizes.kv_heads * parts.rows * parts.keep * min(parts.block, parts.left + parts.block // 2)
+            * (sizes.head_dim + sizes.value_dim))
 
 
-def filled(saved: Saved) -> tuple[Array, Array, Array]:
-    """Returns q, k, v flat, filled up to whole micro tiles."""
-    (q, k, v), sizes = saved.arrays, saved.sizes
-    return (padded(q, sizes.q_len, sizes.head_width), padded(k, sizes.kv_rows, sizes.head_width),
-            padded(v, sizes.kv_rows, sizes.value_width))
+def empty_gradients(plan: Plan, d_q: Array) -> Gradients:
+    """Returns gradients of 0 of the keys and values that rows of queries read, with an array to which these rows' own are added."""
+    sizes, parts = plan.sizes, plan.parts
+    splits = max(1, min(-(-TASKS // max(sizes.batch * sizes.kv_heads, 1)), -(-parts.rows // parts.part)))
+    shape = (splits, *d_q.shape[:-3], sizes.kv_heads, sizes.kv_rows)
+    return Gradients(d_q, *(np.zeros((*shape, width), d_q.dtype) for width in (sizes.head_width, sizes.value_width)))
 
 
-@chosen_attention.backward
-def _(d_out: Array, saved: Saved) -> dict[str, Any]:
-    sizes, parts, out = saved.sizes, saved.parts, saved.out
-    dtype, lead = out.dtype, out.shape[:-3]
-    heads = sizes.batch * sizes.kv_heads
-    splits = max(1, min(-(-TASKS // max(heads, 1)), -(-parts.rows // parts.part)))
-    d_q = np.zeros((*out.shape[:-1], sizes.head_width), dtype)
-    d_k = np.zeros((splits, *lead, sizes.kv_heads, sizes.kv_rows, sizes.head_width), dtype)
-    d_v = np.zeros((splits, *lead, sizes.kv_heads, sizes.kv_rows, sizes.value_width), dtype)
-    run(backward, heads * splits, 3 * work(saved), splits, sizes, parts, saved.scale, saved.picks, *filled(saved), out.reshape(-1),
-        saved.tops.reshape(-1), saved.totals.reshape(-1), padded(d_out, sizes.q_len, sizes.value_width), d_q.reshape(-1),
-        d_k.reshape(-1), d_v.reshape(-1))
-    d_k, d_v = (x[0] if splits == 1 else x.sum(axis=0) for x in (d_k, d_v))
-    return {"q": d_q[..., : sizes.head_dim], "k": d_k[..., : sizes.kv_len, : sizes.head_dim],
+def add_gradients(plan: Plan, arrays: tuple[Array, Array, Array], made: Solved, factors: Array, slopes: Array, d_out: Array,
+                  gradients: Gradients) -> None:
+    """Adds to the gradients; d_out, flat and filled, is that of `factors` (..., i) times the output, and slopes are the factors'."""
+    sizes, parts, scale, picks = plan
+    splits = len(gradients.k)
+    run(backward, sizes.batch * sizes.kv_heads * splits, 3 * work(plan), splits, sizes, parts, scale, picks, *arrays,
+        *(x.reshape(-1) for x in (made.tops, made.totals, factors, slopes)), d_out, *(x.reshape(-1) for x in gradients))
+
+
+def of_each(gradients: Gradients, sizes: Sizes) -> dict[str, Array]:
+    """Returns the gradients of q, k and v, without what fills them up to whole micro tiles."""
+    d_k, d_v = (x[0] if len(x) == 1 else x.sum(axis=0) for x in gradients[1:])
+    made = {"q": gradients.q[..., : sizes.head_dim], "k": d_k[..., : sizes.kv_len, : sizes.head_dim],
             "v": d_v[..., : sizes.kv_len, : sizes.value_dim]}
+    return {name: np.ascontiguousarray(x) for name, x in made.items()}
+
+
+@once
+@primitive
+def chosen_attention(q: Array, k: Array, v: Array, choice: Choice) -> tuple[Array, Any]:
+    """Returns causal attention of each query to the keys of the blocks that it chose, and what the backward reads."""
+    plan = planned(q, k, v, picks_of(q, k, choice), choice.block, choice.scale)
+    made = solved(plan, filled(q, k, v, plan.sizes), q.shape[:-1])
+    return made.out, (plan, (q, k, v), made)
+
+
+@chosen_attention.backward_giving
+def _(d_out: Array, saved: Any) -> dict[str, Any]:
+    plan, (q, k, v), made = saved
+    gradients = empty_gradients(plan, np.zeros((*made.tops.shape, plan.sizes.head_width), made.out.dtype))
+    add_gradients(plan, filled(q, k, v, plan.sizes), made, np.ones_like(made.tops), row_products(d_out, made.out),
+                  padded(d_out, plan.sizes.q_len, plan.sizes.value_width), gradients)
+    return of_each(gradients, plan.sizes)

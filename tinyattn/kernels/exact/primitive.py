@@ -171,8 +171,11 @@ def _(d_outs: tuple[Array, Array], saved: Saved) -> dict[str, Array | None]:
     return pulled(d_outs, saved, whole=True)
 
 
-def pulled(d_outs: tuple[Array, Array], saved: Saved, whole: bool) -> dict[str, Array | None]:
-    """Returns the gradients by argument; `whole` is whether the keys are all that the queries see, and not a part of them."""
+def pulled(d_outs: tuple[Array, Array], saved: Saved, whole: bool, beside: int = 1) -> dict[str, Array | None]:
+    """Returns the gradients by argument; `whole` is whether the keys are all that the queries see, and not a part of them.
+
+    `beside` is how many such calls share the threads: each then needs so many times fewer tasks, and copies of d_k and d_v.
+    """
     sizes, options = saved.sizes, saved.options
     q, k, v = filled(*saved.arrays, sizes)
     out, tops, totals, (d_out, d_lse) = saved.out, saved.tops, saved.totals, d_outs
@@ -182,7 +185,7 @@ def pulled(d_outs: tuple[Array, Array], saved: Saved, whole: bool) -> dict[str, 
         out, _, tops, totals = tiled(saved.arrays, saved.bias, saved.distance, saved.sinks, options, saved.seen, full, sizes,
                                       saved.values)
     heads, blocks = sizes.batch * sizes.kv_heads, -(-sizes.q_len // sizes.q_tile) * (sizes.heads // max(sizes.kv_heads, 1))
-    splits = max(1, min(-(-TASKS // max(heads, 1)), blocks))
+    splits = max(1, min(-(-TASKS // max(heads * beside, 1)), blocks))
     tasks = heads * splits
     rules, *arrays = scoring(options, saved.seen, saved.bias, saved.distance, full, dtype)
     learned = options.learned and tasks > 0

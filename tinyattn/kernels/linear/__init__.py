@@ -13,9 +13,8 @@ Its files, in reading order:
     generalized_delta.py    a state that each token reads along one vector and writes along another
     kimi_delta.py           a state that decays per channel and is corrected
     rwkv7.py                a state from which each token removes at a rate per channel
-    log_linear.py           one state per block and level
+    log_linear.py           one state per level
     lightning.py            a fixed slope per head
-    own.py                  what each token reads of itself
     rwkv6.py                a state that is read before the token is written
     mlstm.py                an exponential input gate and a normaliser
     convolution.py          each channel mixed with the tokens just before

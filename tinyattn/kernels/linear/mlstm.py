@@ -1,4 +1,4 @@
-"""mLSTM over the kernel of states: decays and keys relative to the running maximum, and values with a column of ones."""
+"""mLSTM over the kernel of states: decays and keys relative to the running maximum, and a normaliser that fades."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from tinyattn.kernels.linear.parts import by_parts
-from tinyattn.kernels.states.primitive import states
-from tinyattn.ops.exponential_gates import bounded, check_logits, check_memory, reference, running_maximum
-from tinyattn.ops.heads import split_group
-from tinyattn.ops.linear_options import state_pair, with_ones
+from tinyattn.kernels.states.memory_primitive import memory_states
+from tinyattn.ops.exponential_gates import check_logits, check_memory
+from tinyattn.ops.linear_options import state_pair
 from tinyattn.ops.options import check_scale, first_position
 from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array
@@ -35,25 +33,7 @@ def mlstm(q: Array, k: Array, v: Array, *, input_gate: Array, forget_gate: Array
            [2.333]])
     """
     wrote, kept = check_logits(input_gate, forget_gate, k.shape[:-1], k.dtype)
+    memory, maximum = check_memory(initial_state, k, v)
     first_position(q, k)
-    factor = check_scale(scale)
-
-    def form(_start: int, q: Array, k: Array, v: Array, wrote: Array, kept: Array, _: None, state: Array, before: Array,
-             *_none: None) -> Any:
-        return remembered(q, k, v, wrote, kept, state, before, factor)
-
-    # Its normaliser is read of what the kernel gives.
-    out, state, maximum = by_parts(form, (q, k, v, wrote, kept), check_memory(initial_state, k, v), outs=True)
-    return (out, (*state_pair(state), maximum)) if return_state else out
-
-
-def remembered(q: Array, k: Array, v: Array, wrote: Array, kept: Array, state: Array, before: Array,
-               factor: float) -> tuple[Array, Array, Array]:
-    """Returns what queries read, the last state, whose last column is its normaliser, and the last maximum."""
-    first = k.shape[-2] - q.shape[-2]
-    maxima = running_maximum(wrote, kept, before)  # (..., kv_heads, j + 1), the first of them that of the initial state
-    since, largest = reference(maxima[..., 1:]), maxima[..., first + 1 :]
-    decay = np.minimum(kept + maxima[..., :-1] - since, 0)
-    sums, state = states(q, k * np.exp(wrote - since)[..., None], with_ones(v), decay, None, state, factor)
-    out = bounded(split_group(sums, k.shape[-3]), largest[..., None, :]).reshape(*q.shape[:-1], v.shape[-1])
-    return out, state, maxima[..., -1]
+    out, *last = memory_states(q, k, v, wrote, kept, *state_pair(memory), maximum, check_scale(scale))
+    return (out, tuple(last)) if return_state else out

@@ -1,4 +1,4 @@
-"""RWKV-6 over the kernel of states: gated linear attention that each query reads one token earlier, and a bonus."""
+"""RWKV-6 over the kernel of states: gated linear attention that each query reads before its token is written, and a bonus."""
 
 from __future__ import annotations
 
@@ -6,11 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from tinyattn.kernels.linear.own import with_own
-from tinyattn.kernels.linear.parts import by_parts
-from tinyattn.kernels.states.primitive import states
+from tinyattn.kernels.states.before_primitive import states_before
 from tinyattn.ops.gates import check_channel_decay, check_gate
-from tinyattn.ops.heads import fold_group, unfold_group
 from tinyattn.ops.linear_options import check_state
 from tinyattn.ops.options import check_scale, first_position
 from tinyattn.ops.signature import shapes
@@ -22,8 +19,8 @@ def rwkv6(q: Array, k: Array, v: Array, *, log_decay: Array, bonus: Array, scale
           initial_state: Array | None = None, return_state: bool = False) -> Any:
     """Returns what queries read from a state that decays per channel, before their own token is written into it; compiled.
 
-    Formula: out_t = scale (S_{t-1} + diag(bonus) k_t v_t^T)^T q_t, then S_t = diag(exp(log_decay_t)) S_{t-1} + k_t v_t^T. The kernel
-    is given the queries one token earlier: it reads a state after its token is written.
+    Formula: out_t = scale (S_{t-1} + diag(bonus) k_t v_t^T)^T q_t, then S_t = diag(exp(log_decay_t)) S_{t-1} + k_t v_t^T,
+    chunk by chunk.
 
     Shapes, options and errors are those of `tinyattn.definitions.rwkv6`.
 
@@ -35,24 +32,8 @@ def rwkv6(q: Array, k: Array, v: Array, *, log_decay: Array, bonus: Array, scale
            [7.]])
     """
     log_decay, bonus = check_channel_decay(log_decay, k), check_gate("bonus", bonus, (k.shape[-3], k.shape[-1]), k.dtype)
+    initial = check_state(initial_state, k, v)
     first_position(q, k)
-    factor = check_scale(scale)
-    if log_decay.shape[-1] == 1 < k.shape[-1]:
-        log_decay = log_decay[..., 0]  # one decay for all channels
-
-    def form(_start: int, q: Array, k: Array, v: Array, log_decay: Array, _: None, _none: None, state: Array, _no: None,
-             bonus: Array) -> Any:
-        return read_before(q, k, v, log_decay, bonus, state, factor)
-
-    out, state = by_parts(form, (q, k, v, log_decay), (check_state(initial_state, k, v),), bonus)
+    # Where all channels have one decay, each is given it.
+    out, state = states_before(q, k, v, np.broadcast_to(log_decay, k.shape), bonus, initial, check_scale(scale))
     return (out, state) if return_state else out
-
-
-def read_before(q: Array, k: Array, v: Array, log_decay: Array, bonus: Array, initial: Array, factor: float) -> tuple[Array, Array]:
-    """Returns what queries read before their own token is written, and by the bonus of that token, and the last state."""
-    first = k.shape[-2] - q.shape[-2]
-    unread = np.zeros((*q.shape[:-2], min(1, k.shape[-2]), q.shape[-1]), q.dtype)
-    read, state = states(np.concatenate((q if first else q[..., 1:, :], unread), axis=-2), k, v, log_decay, None, initial, factor)
-    before = q[..., :0, :] if first else q[..., :1, :] * factor
-    before = unfold_group(fold_group(before, k.shape[-3]) @ initial, q.shape[-3])
-    return with_own(read, before, q, k[..., first:, :], v[..., first:, :], factor * bonus), state

@@ -5,12 +5,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinyattn.kernels.chosen.keys import add_row
 from tinyattn.kernels.exact.scores import band, key_range, keys_of_tile, score
 from tinyattn.kernels.rows.roots import find_levels
 from tinyattn.kernels.tiles.above import lowest_bit, scores_above
 from tinyattn.kernels.tiles.flush import flush_small, restore
-from tinyattn.kernels.tiles.jit import compiled, inlined
+from tinyattn.kernels.tiles.jit import compiled, inlined, reassociated
 from tinyattn.kernels.tiles.product import product_add, product_set
 from tinyattn.kernels.tiles.threads import next_task
 from tinyattn.kernels.tiles.vector import column_max, pack_rows, put_rows, transpose_rows
@@ -75,13 +74,51 @@ def count_above(held, at, keys, rows, width, edge):
     return count
 
 
+@reassociated
+def add_weighed(part, at, weight, v, begin, width, begun):
+    """Adds a weight times a row of values to a part of a sum, or begins it. Multiplies and adds in one, as products do."""
+    into, out_of = np.uint64(at), np.uint64(begin)
+    if begun:
+        for c in range(width):
+            part[into + np.uint64(c)] += weight * v[out_of + np.uint64(c)]
+    else:
+        for c in range(width):
+            part[into + np.uint64(c)] = weight * v[out_of + np.uint64(c)]
+
+
+@inlined
+def add_few(a, part, held, at, keys, width, square, v, v_at, value_width, micro, edge):
+    """Adds to a the values of a tile's keys that have a weight, in the order in which the product of the whole tile adds them.
+
+    To the bit the sum is that of the product: which of the two a tile takes depends on all its queries, and so on later keys.
+    """
+    begun = 0
+    for j in range(keys):
+        some = scores_above(held, at + j * width, width, edge)
+        while some:
+            i = lowest_bit(some)
+            some &= some - 1
+            root = held[at + j * width + i]
+            for c in range(0, value_width, micro):
+                add_weighed(part, c * width + i * micro, root * root if square else root, v, v_at + j * value_width + c, micro,
+                            begun >> i & 1)
+            begun |= 1 << i
+    while begun:
+        i = lowest_bit(begun)
+        begun &= begun - 1
+        for c in range(0, value_width, micro):
+            x = np.uintp(c * width + i * micro)
+            for y in range(np.uintp(micro)):
+                a[x + y] += part[x + y]
+
+
 @inlined
 def in_turn(counter, sizes, rules, finite, square, eps, tiles, mask, mask_at, bias, bias_at, distance, q, k, v, out, tops, levels,
             spaces):
     """Does the tasks of `above_forward` that no other thread has taken."""
     kind_of, width, micro = q.dtype.type, sizes.q_tile, sizes.micro_columns
     head_width, value_width, tile = sizes.head_width, sizes.value_width, sizes.kv_tile * sizes.q_tile
-    held, weights, q_t, a, v_panels, top, level, total, slope, ones, exact, exact_slope, starts, counts = spaces
+    held, weights, q_t, a, part, v_panels, top, level, total, slope, ones, exact, exact_slope, moves, starts, counts = spaces
     factor, count = kind_of(0.5 if square else 1.0), (sizes.q_len + width - 1) // width
     while True:
         task = next_task(counter)
@@ -110,7 +147,7 @@ def in_turn(counter, sizes, rules, finite, square, eps, tiles, mask, mask_at, bi
             lower(held, n * tile, counts[n], width, top, factor)
         least = kind_of(1 / max(number * sizes.kv_tile, 1))
         find_levels(held, starts[:number], counts[:number], width, kind_of(np.sqrt(least)) if square else least, square, eps, level,
-                    total, slope, exact, exact_slope)
+                    total, slope, exact, exact_slope, moves)
         for n in range(number):
             j0, keys, at = (first + n) * sizes.kv_tile, counts[n], n * tile
             below, above = band(i0, j0, sizes, rules)
@@ -118,15 +155,7 @@ def in_turn(counter, sizes, rules, finite, square, eps, tiles, mask, mask_at, bi
             if finite:
                 found = count_above(held, at, keys, rows, width, total)
                 if found * FEW <= keys * rows:
-                    for j in range(keys):
-                        some = scores_above(held, at + j * width, width, total)
-                        while some:
-                            i = lowest_bit(some)
-                            some &= some - 1
-                            root = held[at + j * width + i]
-                            for c in range(0, value_width, micro):
-                                add_row(a, c * width + i * micro, root * root if square else root, v,
-                                        (kv_at + j0 + j) * value_width + c, micro)
+                    add_few(a, part, held, at, keys, width, square, v, (kv_at + j0) * value_width, value_width, micro, total)
                     continue
             square_of(weights, held, at, keys * width, square)
             pack_rows(v_panels, sizes.kv_tile, v, (kv_at + j0) * value_width, value_width, keys, kind_of(1), micro)
@@ -149,9 +178,10 @@ def above_forward(counter, taken, all_held, room, sizes, rules, finite, square, 
     tile = sizes.kv_tile * width
     begin = next_task(taken) * room * tile
     spaces = (all_held[begin : begin + room * tile], np.zeros(tile, dtype), np.empty(sizes.head_width * width, dtype),
-              np.empty(width * sizes.value_width, dtype), np.empty(sizes.kv_tile * sizes.value_width, dtype), np.empty(width, dtype),
-              np.empty(width, dtype), np.empty(width, dtype), np.empty(width, dtype), np.ones(width, dtype), np.empty(width),
-              np.empty(width), np.empty(room, np.int64), np.empty(room, np.int64))
+              np.empty(width * sizes.value_width, dtype), np.empty(width * sizes.value_width, dtype),
+              np.empty(sizes.kv_tile * sizes.value_width, dtype), np.empty(width, dtype), np.empty(width, dtype),
+              np.empty(width, dtype), np.empty(width, dtype), np.ones(width, dtype), np.empty(width), np.empty(width),
+              np.empty(width, np.bool_), np.empty(room, np.int64), np.empty(room, np.int64))
     in_turn(counter, sizes, rules, finite, square, eps, tiles, mask, mask_at, bias, bias_at, distance, q, k, v, out, tops, levels,
             spaces)
     restore(control)

@@ -102,11 +102,20 @@ def distant_gradients(d_out: Array, saved: Saved) -> Gradients:
         *saved.inputs, saved.out.reshape(-1), saved.tops.reshape(-1), saved.totals.reshape(-1),
         padded(d_out, sizes.q_len, sizes.value_width), d_q.reshape(-1), d_placed.reshape(-1), d_k.reshape(-1), d_v.reshape(-1),
         delta.reshape(-1), *(d_table.reshape(-1) for d_table in d_tables))
-    d_of_query, d_of_key = (None if table is None else d_table.sum(axis=0)[:, : table.shape[-2], : table.shape[-1]]
-                            for table, d_table in zip((tables.of_query, tables.of_key), d_tables, strict=True))
+    d_of_query, d_of_key = (None if table is None else summed(d_tables, n)[:, : table.shape[-2], : table.shape[-1]]
+                            for n, table in enumerate((tables.of_query, tables.of_key)))
+    d_rows = [d_k, d_v]
+    del d_k, d_v
     d_sinks = None
     if saved.sinks is not None:
         shift = np.where(np.isneginf(saved.tops), dtype.type(0), saved.tops)
         share = np.exp(saved.sinks[:, None] - shift) / np.where(saved.totals == 0, 1, saved.totals) * delta
         d_sinks = -share.sum(axis=(*range(share.ndim - 2), -1)).astype(dtype)
-    return Gradients(d_q, d_placed, d_k.sum(axis=0)[..., : of_k[-1]], d_v.sum(axis=0)[..., : of_v[-1]], d_of_query, d_of_key, d_sinks)
+    d_k, d_v = summed(d_rows, 0)[..., : of_k[-1]], summed(d_rows, 1)[..., : of_v[-1]]
+    return Gradients(d_q, d_placed, d_k, d_v, d_of_query, d_of_key, d_sinks)
+
+
+def summed(copies: list[Array], n: int) -> Array:
+    """Returns the sum of the copies copies[n] (copies, ...), which are then gone from the list; of one copy, the copy."""
+    found, copies[n] = copies[n], np.zeros(0, copies[n].dtype)
+    return found[0] if len(found) == 1 else found.sum(axis=0)

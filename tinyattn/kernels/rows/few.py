@@ -84,4 +84,13 @@ class Few(NamedTuple):
 
     def rows(self) -> Array:
         """Returns the row of each number."""
-        return np.repeat(np.arange(self.starts.size - 1), np.diff(self.starts))
+        return np.repeat(np.arange(self.starts.size - 1), self.counts())
+
+    def counts(self) -> Array:
+        """Returns how many keys each row has."""
+        return np.diff(self.starts)
+
+    def of_rows(self, chosen: Array) -> Few:
+        """Returns the keys and numbers of some rows, (rows,) of bool; the others have none."""
+        starts, some = np.concatenate(([0], np.cumsum(np.where(chosen, self.counts(), 0)))), np.repeat(chosen, self.counts())
+        return Few(starts, self.keys[some], self.numbers[some])

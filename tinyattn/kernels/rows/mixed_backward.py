@@ -55,21 +55,23 @@ def weight_slopes(d, d_at, step, i0, j0, keys, batch, spare_tiles, after, matrix
 
 @inlined
 def in_turn(counter, splits, sizes, rules, room, matrix_row, tiles, mask, mask_at, bias, bias_at, distance, scale, before, after,
-            q, k, v, k_panels, tops, totals, d_out, d_q, d_k, d_v, delta, d_before, d_after, spaces):
+            q, k, v, tops, totals, d_out, d_q, d_k, d_v, more_k, more_v, delta, d_before, d_after, spaces):
     """Does the tasks of `mixed_backward` that no other thread has taken."""
     kind_of, width, micro = q.dtype.type, sizes.q_tile, sizes.micro_columns
     head_width, value_width = sizes.head_width, sizes.value_width
     heads, groups, count = sizes.heads, sizes.heads // sizes.kv_heads, (sizes.q_len + width - 1) // width
-    blocks = (sizes.kv_len + sizes.kv_tile - 1) // sizes.kv_tile
     step = sizes.kv_tile * width + micro
     (raw, other, held, d_held, q_t, q_panels, d_out_t, d_out_panels, d_q_tiles, top, share, spare, sums, exact, low_delta,
-     within, few) = spaces
-    first, value_first, panel, nowhere = head_width * width, value_width * width, sizes.kv_tile * head_width, kind_of(-np.inf)
+     within, few, k_panels) = spaces
+    first, value_first, nowhere = head_width * width, value_width * width, kind_of(-np.inf)
     while True:
         task = next_task(counter)
         if task >= sizes.batch * splits:
             break
         batch, matrix_at = task // splits, task * heads * heads
+        into_k, into_v, copy = d_k, d_v, batch * sizes.kv_heads
+        if task % splits > 0:
+            into_k, into_v, copy = more_k, more_v, copy + (task % splits - 1) * sizes.batch * sizes.kv_heads
         for unit in range(count):
             turn = unit % (2 * splits)
             if min(turn, 2 * splits - 1 - turn) != task % splits:
@@ -102,10 +104,9 @@ def in_turn(counter, splits, sizes, rules, room, matrix_row, tiles, mask, mask_a
                            mask_at, bias, bias_at, distance, q_t, k, spare)
                 mix(other, 0, after, matrix_row, 1, held, at, step, heads, keys * width, micro)
                 for g in range(heads):
-                    kv_at = (task % splits * sizes.batch + batch) * sizes.kv_heads + g // groups
-                    product_add_within(d_v, (kv_at * sizes.kv_len + j0) * value_width, value_width, within, other, g * step, width, 1,
-                                       d_out_panels[g * value_first : (g + 1) * value_first], width * micro, keys, value_width,
-                                       rows, micro, -above, -below)
+                    product_add_within(into_v, ((copy + g // groups) * sizes.kv_len + j0) * value_width, value_width, within, other,
+                                       g * step, width, 1, d_out_panels[g * value_first : (g + 1) * value_first], width * micro,
+                                       keys, value_width, rows, micro, -above, -below)
                 weight_slopes(d_held, at, step, i0, j0, keys, batch, other, after, matrix_row, d_out_t, v, sizes, rules)
                 add_products(d_after, matrix_at, other, 0, held, at, step, heads, keys * width, few)
                 for h in range(heads):
@@ -136,12 +137,13 @@ def in_turn(counter, splits, sizes, rules, room, matrix_row, tiles, mask, mask_a
                         for x in range(h * step, h * step + keys * width):
                             other[x] *= one - (raw[at + x] * by) * (raw[at + x] * by)
                 for h in range(heads):
-                    part_of, kv_head = slice(h * first, (h + 1) * first), batch * sizes.kv_heads + h // groups
-                    copy_at = ((task % splits * sizes.batch * sizes.kv_heads + kv_head) * sizes.kv_len + j0) * head_width
-                    product_add_within(d_k, copy_at, head_width, within, other, h * step, width, 1, q_panels[part_of], width * micro,
-                                       keys, head_width, rows, micro, -above, -below)
-                    k_at = (kv_head * blocks + n) * panel
-                    product_add(d_q_tiles, h * first, micro, width * micro, other, h * step, 1, width, k_panels[k_at : k_at + panel],
+                    part_of, copy_at = slice(h * first, (h + 1) * first), ((copy + h // groups) * sizes.kv_len + j0) * head_width
+                    product_add_within(into_k, copy_at, head_width, within, other, h * step, width, 1, q_panels[part_of],
+                                       width * micro, keys, head_width, rows, micro, -above, -below)
+                    if h % groups == 0:
+                        k_at = ((batch * sizes.kv_heads + h // groups) * sizes.kv_rows + j0) * head_width
+                        pack_rows(k_panels, sizes.kv_tile, k, k_at, head_width, keys, kind_of(1), micro)
+                    product_add(d_q_tiles, h * first, micro, width * micro, other, h * step, 1, width, k_panels,
                                 sizes.kv_tile * micro, rows, head_width, keys, micro, below, above)
             for h in range(heads):
                 line = (batch * heads + h) * sizes.q_len + i0
@@ -154,10 +156,12 @@ def in_turn(counter, splits, sizes, rules, room, matrix_row, tiles, mask, mask_a
 
 @compiled
 def mixed_backward(counter, taken, all_held, splits, sizes, rules, room, matrix_row, tiles, mask, mask_at, bias, bias_at,
-                   distance, scale, before, after, q, k, v, k_panels, tops, totals, d_out, d_q, d_k, d_v, delta, d_before, d_after):
+                   distance, scale, before, after, q, k, v, tops, totals, d_out, d_q, d_k, d_v, more_k, more_v, delta, d_before,
+                   d_after):
     """Fills d_q, d_k, d_v and delta, the sum of each row's weights times their gradients; adds to those of the two matrices.
 
     A task is a sequence and a split of its query tiles: it owns their d_q, and copies of all other gradients, which the caller sums.
+    The first split adds to d_k and d_v themselves, the others to `more_k` and `more_v`.
     A first turn over the keys makes P_g and the mixed weights A = after P, adds A^T dO to dV, and makes dA = V dO^T, dP = after^T dA,
     d_after += dA P^T and delta; the second makes dX = P (dP - delta), d_before += dX C^T, dC = before^T dX, dK and dQ. C, P and dP of
     the first `room` tiles of keys are held between the two, and those of the others are made again.
@@ -172,7 +176,8 @@ def mixed_backward(counter, taken, all_held, splits, sizes, rules, room, matrix_
               np.empty(first, dtype), np.empty(first, dtype), np.empty(value_first, dtype), np.empty(value_first, dtype),
               np.empty(first, dtype), np.empty(heads * width, dtype), np.empty(heads * width, dtype), np.zeros(width, dtype),
               np.empty(width, dtype), np.empty(heads * width), np.empty(heads * width, dtype),
-              np.empty(width * max(sizes.head_width, sizes.value_width), dtype), np.empty(KEYS * LINES, dtype))
+              np.empty(width * max(sizes.head_width, sizes.value_width), dtype), np.empty(KEYS * LINES, dtype),
+              np.empty(sizes.kv_tile * sizes.head_width, dtype))
     in_turn(counter, splits, sizes, rules, room, matrix_row, tiles, mask, mask_at, bias, bias_at, distance, scale, before, after,
-            q, k, v, k_panels, tops, totals, d_out, d_q, d_k, d_v, delta, d_before, d_after, spaces)
+            q, k, v, tops, totals, d_out, d_q, d_k, d_v, more_k, more_v, delta, d_before, d_after, spaces)
     restore(control)

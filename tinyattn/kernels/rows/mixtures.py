@@ -12,6 +12,7 @@ from tinyattn.kernels.rows.mixed import mixed_forward
 from tinyattn.kernels.rows.mixed_backward import mixed_backward
 from tinyattn.kernels.tiles.lanes import ROWS
 from tinyattn.kernels.tiles.listed import LISTS
+from tinyattn.kernels.tiles.rows import by_head
 from tinyattn.kernels.tiles.seen import seen_of
 from tinyattn.kernels.tiles.storage import Sizes, filled, padded, rounded_up, sizes_of, work
 from tinyattn.kernels.tiles.threads import each, run, workers_of
@@ -27,6 +28,9 @@ TILE_BYTES, MOST_KEYS = 1 << 20, 512
 TASKS = 4
 # Queries of a split, where there are more than two: four copies for 2,048 queries took 4 % of a call longer than two.
 SPLIT = 1024
+# Bytes of the copies of d_k and d_v beside the arrays themselves, where more than two splits need them: as much as two threads may
+# hold, and of 32,768 tokens of 8 heads of 64 one copy of each.
+COPIED_BYTES = 128 << 20
 # More heads have tiles too large for what a thread may hold.
 MOST_HEADS = 64
 
@@ -71,19 +75,21 @@ def mixed(q: Array, k: Array, v: Array, bias: Array | None, sinks: Array | None,
 def mixed_gradients(d_out: Array, saved: Saved) -> dict[str, Array | None]:
     """Returns the gradients by argument, `first` and `second` those of the two matrices."""
     sizes, dtype, heads, (of_q, of_k, of_v) = saved.sizes, d_out.dtype, saved.sizes.heads, saved.shapes
-    splits = min(-(-TASKS // sizes.batch), -(-sizes.q_len // sizes.q_tile), max(2, sizes.q_len // SPLIT))
+    splits = splits_of(sizes, dtype)
     d_q, delta = np.empty(of_q, dtype), np.empty(of_q[:-1])
-    d_k, d_v = (np.zeros((splits, *of_k[:-1], width), dtype) for width in (sizes.head_width, sizes.value_width))
-    keys = saved.inputs[1].reshape(-1, sizes.kv_rows, sizes.head_width)[:, : sizes.kv_len]
+    (d_k, more_k), (d_v, more_v) = ((np.zeros((*of_k[:-1], width), dtype), np.zeros((splits - 1, *of_k[:-1], width), dtype))
+                                    for width in (sizes.head_width, sizes.value_width))
     d_matrices = np.zeros((2, sizes.batch * splits, heads, heads))
     tasks, held = sizes.batch * splits, held_by(sizes.batch * splits, 3 * work(sizes), sizes, dtype, backward=True)
     run(mixed_backward, tasks, 3 * work(sizes), *held, splits, sizes, saved.rules, *room_of(sizes, dtype, HELD_BYTES_BACK),
-        *saved.arrays, saved.options.scale, *saved.matrices, *saved.inputs, panels(keys, sizes, sizes.head_width),
-        saved.tops.reshape(-1), saved.totals.reshape(-1), padded(d_out, sizes.q_len, sizes.value_width), d_q.reshape(-1),
-        d_k.reshape(-1), d_v.reshape(-1), delta.reshape(-1), *d_matrices.reshape(2, -1))
-    first, second = d_matrices.sum(axis=1).astype(dtype)
-    gradients: dict[str, Array | None] = {"q": d_q, "k": sum_of(d_k)[..., : of_k[-1]], "v": sum_of(d_v)[..., : of_v[-1]],
-                                          "first": first, "second": second}
+        *saved.arrays, saved.options.scale, *saved.matrices, *saved.inputs,
+        saved.tops.reshape(-1), saved.totals.reshape(-1), padded(d_out, sizes.q_len, sizes.value_width),
+        *(x.reshape(-1) for x in (d_q, d_k, d_v, more_k, more_v, delta)), *d_matrices.reshape(2, -1))
+    first, second = (d_matrix.sum(axis=0).astype(dtype) for d_matrix in d_matrices)
+    add_copies(d_k, more_k)
+    add_copies(d_v, more_v)
+    gradients: dict[str, Array | None] = {"q": d_q, "k": d_k[..., : of_k[-1]], "v": d_v[..., : of_v[-1]], "first": first,
+                                          "second": second}
     if saved.sinks is not None:
         shift = np.where(np.isneginf(saved.tops), dtype.type(0), saved.tops)
         share = np.exp(saved.sinks[:, None] - shift) / np.where(saved.totals == 0, 1, saved.totals) * delta
@@ -112,16 +118,23 @@ def held_by(tasks: int, multiplied: int, sizes: Sizes, dtype: Any, backward: boo
     return np.zeros(1, np.int64), np.zeros(workers_of(tasks, multiplied) * kinds * tiles * tile, dtype)
 
 
-def sum_of(copies: Array) -> Array:
-    """Returns the sum of copies (copies, ..., length, dim), over threads: head by head, each of which stays in a near cache."""
-    parts = copies.reshape(len(copies), -1, *copies.shape[-2:])
-    total = np.empty(parts.shape[1:], copies.dtype)
+def splits_of(sizes: Sizes, dtype: Any) -> int:
+    """Returns into how many splits a backward deals the query tiles of a sequence; from the shapes alone."""
+    copy = sizes.batch * sizes.kv_heads * sizes.kv_len * (sizes.head_width + sizes.value_width) * dtype.itemsize
+    most = min(max(2, sizes.q_len // SPLIT), max(2, 1 + COPIED_BYTES // copy))
+    return min(-(-TASKS // sizes.batch), -(-sizes.q_len // sizes.q_tile), most)
+
+
+def add_copies(total: Array, copies: Array) -> None:
+    """Adds copies (copies, ..., length, dim) to a total, over threads: head by head, each of which stays in a near cache."""
+    totals = by_head(total)
+    parts = copies.reshape(len(copies), *totals.shape)
 
     def add(n: int) -> None:
-        parts[:, n].sum(axis=0, out=total[n])
+        for part in parts[:, n]:
+            totals[n] += part
 
-    each(add, len(total), copies.size)
-    return total.reshape(copies.shape[1:])
+    each(add, len(totals), copies.size)
 
 
 def in_micro_tiles(matrix: Array) -> Array:

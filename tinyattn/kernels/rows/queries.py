@@ -3,18 +3,18 @@
 
 from __future__ import annotations
 
-from tinyattn.kernels.states.within import within
+from tinyattn.kernels.tiles.jit import inlined
 from tinyattn.kernels.tiles.vector import pack_rows, transpose_rows
 
 
-@within
+@inlined
 def takes(split, unit, splits):
     """Returns whether a split takes a tile of queries: dealt to and fro, as with causality every tile takes longer than the next."""
     turn = unit % (2 * splits)
     return min(turn, 2 * splits - 1 - turn) == split
 
 
-@within
+@inlined
 def read_queries(q_t, q_panels, d_out_t, d_out_panels, q, d_out, line, rows, sizes, factor, scale):
     """Fills tiles with the queries and the gradients of their results: turned for scores, and in panels for sums over queries."""
     width, micro, one = sizes.q_tile, sizes.micro_columns, q.dtype.type(1)

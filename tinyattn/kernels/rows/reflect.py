@@ -6,9 +6,8 @@ from __future__ import annotations
 import numpy as np
 
 from tinyattn.kernels.rows.reflect_tiles import FAR, copy, keep_upper, plus, times
-from tinyattn.kernels.states.within import within
 from tinyattn.kernels.tiles.flush import flush_small, restore
-from tinyattn.kernels.tiles.jit import compiled
+from tinyattn.kernels.tiles.jit import compiled, inlined
 from tinyattn.kernels.tiles.product import product_add
 from tinyattn.kernels.tiles.threads import next_task
 from tinyattn.kernels.tiles.vector import pack_rows, transpose_rows
@@ -17,7 +16,7 @@ from tinyattn.kernels.tiles.vector import pack_rows, transpose_rows
 STEP = 8
 
 
-@within
+@inlined
 def invert(u, inverse, size, micro):
     """Fills panels with the inverse of I - u, u strictly upper: the last rows first, so that later tokens change no earlier row."""
     panel = size * micro
@@ -39,7 +38,7 @@ def invert(u, inverse, size, micro):
                         inverse[into + x] += factor * inverse[out_of + x]
 
 
-@within
+@inlined
 def solve(w, w_at, beta, beta_at, w_t, u, panels, inverse, taking, square_at, chunk, width, micro):
     """Fills one square of inverse with M^-1, M = I + D triu(W W^T, 1), and one of taking with -M^-1 D; u with -D triu(W W^T, 1)."""
     times(u, 0, w, w_at, width, 1, w_t, chunk, chunk, width, micro)

@@ -8,14 +8,13 @@ import numpy as np
 from tinyattn.kernels.exact.backward import dot
 from tinyattn.kernels.rows.reflect_forward import leave_own, meet_own
 from tinyattn.kernels.rows.reflect_tiles import FAR, add_gate_slopes, forget, forget_near, keep_upper, plus, times
-from tinyattn.kernels.states.within import within
 from tinyattn.kernels.tiles.flush import flush_small, restore
-from tinyattn.kernels.tiles.jit import compiled
+from tinyattn.kernels.tiles.jit import compiled, inlined
 from tinyattn.kernels.tiles.threads import next_task
 from tinyattn.kernels.tiles.vector import column_exp, column_slope, pack_rows, scale_row, transpose_rows
 
 
-@within
+@inlined
 def score_slopes(s, d_s, v, v_at, d_v, d_v_at, given, shift, delta, spare, chunk, value_width, micro, above):
     """Turns scores into weights P, adds P^T dO to dV, and fills d_s with P (dP - delta); `given` are dO turned and dO in panels."""
     column_exp(s, chunk, chunk, shift, spare)
@@ -24,7 +23,7 @@ def score_slopes(s, d_s, v, v_at, d_v, d_v_at, given, shift, delta, spare, chunk
     column_slope(d_s, s, chunk, chunk, delta, spare)
 
 
-@within
+@inlined
 def pull_own(d_s, met, taken, spaces, z_panels, d_z, d_left, left_there, k, w, at, taking, lower, square_at, d_k, d_w, d_at,
              d_taking, d_lower, d_square_at, chunk, width, lanes, micro):
     """Adds to the gradients of a chunk what its own queries give, and to d_z; d_left is that of the queries as they leave it."""
@@ -55,7 +54,7 @@ def pull_own(d_s, met, taken, spaces, z_panels, d_z, d_left, left_there, k, w, a
     plus(d_z, 0, d_met, 0, 1, chunk, panels, chunk, width, chunk, micro, -FAR, 0)
 
 
-@within
+@inlined
 def pull_turn(d_z, d_left, left_there, turn_t, z, z_at, d_turn, d_turn_at, panels, chunk, width, micro):
     """Fills d_z with the gradient of the queries before Z T, and adds Z^T dZ' to that of T."""
     for x in range(chunk * width):

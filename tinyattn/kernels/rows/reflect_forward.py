@@ -6,16 +6,15 @@ from __future__ import annotations
 import numpy as np
 
 from tinyattn.kernels.rows.reflect_tiles import FAR, copy, forget, forget_near, keep_upper, plus, times
-from tinyattn.kernels.states.within import within
 from tinyattn.kernels.tiles.flush import flush_small, restore
-from tinyattn.kernels.tiles.jit import compiled
+from tinyattn.kernels.tiles.jit import compiled, inlined
 from tinyattn.kernels.tiles.online import exponentials
 from tinyattn.kernels.tiles.product import product_add
 from tinyattn.kernels.tiles.threads import next_task
 from tinyattn.kernels.tiles.vector import pack_rows, put_rows, transpose_rows
 
 
-@within
+@inlined
 def meet_own(s, met, taken, square, z_t, k, w, at, taking, lower, square_at, chunk, width, micro):
     """Fills s [key][query] with the scores of a chunk with itself, met with triu(W Z^T) and taken with N met, both [token][query].
 
@@ -32,7 +31,7 @@ def meet_own(s, met, taken, square, z_t, k, w, at, taking, lower, square_at, chu
     plus(s, 0, lower, square_at, 1, chunk, square, chunk, chunk, chunk, micro, 1, FAR)
 
 
-@within
+@inlined
 def leave_own(out, out_at, z, z_at, taken, w, at, panels, chunk, width, micro):
     """Fills out with the queries as they leave their own chunk, Z + (N met)^T W."""
     copy(out, out_at, z, z_at, chunk * width)
@@ -40,7 +39,7 @@ def leave_own(out, out_at, z, z_at, taken, w, at, panels, chunk, width, micro):
     plus(out, out_at, taken, 0, 1, chunk, panels, chunk, width, chunk, micro, -FAR, FAR)
 
 
-@within
+@inlined
 def add_values(s, n, own, query_at, key_at, logs, before, cleared, gated, chunk, value_width, micro, top, total, a, panels, spaces):
     """Turns a tile of scores into exponentials and adds their products with the values."""
     shift, kept, part, none, spare = spaces

@@ -6,14 +6,13 @@ from __future__ import annotations
 import numpy as np
 
 from tinyattn.kernels.rows.reflect_tiles import FAR, copy, keep_upper, plus, times
-from tinyattn.kernels.states.within import within
 from tinyattn.kernels.tiles.flush import flush_small, restore
-from tinyattn.kernels.tiles.jit import compiled
+from tinyattn.kernels.tiles.jit import compiled, inlined
 from tinyattn.kernels.tiles.threads import next_task
 from tinyattn.kernels.tiles.vector import pack_rows, transpose_rows
 
 
-@within
+@inlined
 def pull_square(w, at, beta, beta_at, inverse, taking, square_at, d_taking, d_beta, w_t, u, x, d_m, square, chunk, width, lanes,
                 micro):
     """Adds to d_beta, and fills x with the gradient of W W^T and its turned one, by that of N = -M^-1 D, M = I + D U.

@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tinyattn.kernels.states.within import within
 from tinyattn.kernels.tiles.jit import inlined, reassociated
 from tinyattn.kernels.tiles.product import product_add, product_set
 
@@ -33,14 +32,14 @@ class Reflecting(NamedTuple):
     lanes: int
 
 
-@within
+@inlined
 def times(c, c_at, a, a_at, a_row, a_col, b, rows, columns, depth, micro):
     """C = A B, C row by row, B in panels. Places and bands go on as no literals: each would compile the product anew."""
     product_set(c, np.intp(c_at), columns, micro, a, np.intp(a_at), a_row, a_col, b, depth * micro, rows, columns, depth,
                 micro, np.intp(-FAR), np.intp(FAR))
 
 
-@within
+@inlined
 def plus(c, c_at, a, a_at, a_row, a_col, b, rows, columns, depth, micro, below, above):
     """C += A B, C row by row, B in panels; of row r of A only the steps r + below to r + above are taken."""
     product_add(c, np.intp(c_at), columns, micro, a, np.intp(a_at), a_row, a_col, b, depth * micro, rows, columns, depth,
@@ -55,7 +54,7 @@ def copy(target, target_at, source, source_at, count):
         target[into + x] = source[out_of + x]
 
 
-@within
+@inlined
 def keep_upper(x, size, first):
     """Writes 0 over the elements (r, c) of a square with c < r + first."""
     for r in range(size):
@@ -63,7 +62,7 @@ def keep_upper(x, size, first):
             x[r * size + c] = 0
 
 
-@within
+@inlined
 def forget(s, logs, before, cleared, key_at, query_at, size, row):
     """Adds to scores [key][query] of an earlier chunk the gates between; -inf where one of them is.
 
@@ -84,7 +83,7 @@ def forget(s, logs, before, cleared, key_at, query_at, size, row):
         total += logs[key_at + j]
 
 
-@within
+@inlined
 def forget_near(s, logs, cleared, at, size, gated):
     """Does the same to the scores of a chunk with itself, and hides later keys."""
     for j in range(size):
@@ -106,7 +105,7 @@ def total_of(x, at, count):
     return total
 
 
-@within
+@inlined
 def add_gate_slopes(d_s, d_sums, key_at, query_at, size, row):
     """Adds to the gradients of the sums of gates those of scores [key][query]: plus at the query, minus at the key."""
     for i in range(size):

@@ -75,15 +75,17 @@ sums_of_roots = sums_in_numpy(False) if DISABLED else intrinsic(sums(False))
 
 
 @inlined
-def find_levels(x, starts, keys, width, least, square, eps, level, total, slope, exact, exact_slope):
+def find_levels(x, starts, keys, width, least, square, eps, level, total, slope, exact, exact_slope, moves):
     """Fills the level of each column for which the sum of its weights is 1; tile n of x has keys[n] rows from starts[n] on.
 
     The numbers of x are at most 0, so that the level is at most 1, and at least the `least` at which all of them together, were they
-    0, had a sum of 1. The sum is convex: a step up from there goes too far, and the steps from there on down to the root.
+    0, had a sum of 1. The sum is convex: a step up from there goes too far, and the steps from there on down to the root. A column
+    that has arrived stays where it is while others still move: near the root a step more changes the last digits, and whether
+    another query has arrived depends on later keys.
     """
     kind, moving = x.dtype.type, True
     for i in range(width):
-        level[i] = least
+        level[i], moves[i] = least, True
     for _ in range(STEPS):
         if not moving:
             break
@@ -101,7 +103,8 @@ def find_levels(x, starts, keys, width, least, square, eps, level, total, slope,
                 exact_slope[i] += slope[i]
         moving = False
         for i in range(width):
-            if exact[i] != 0:
+            if moves[i] and exact[i] != 0:
                 change = (exact[i] - 1) / (2 * exact_slope[i] if square else exact_slope[i])
                 level[i] = kind(min(level[i] - change, 1.0)) if change == change else kind(np.nan)
-                moving |= abs(change) > 4 * eps * level[i]
+                moves[i] = abs(change) > 4 * eps * level[i]
+                moving |= moves[i]

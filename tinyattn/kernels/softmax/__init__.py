@@ -7,7 +7,9 @@ Its files, in reading order:
     multi_query.py          one kv head for all query heads
     grouped_query.py        a kv head per group of query heads
     streaming.py            attention, a tile of keys at a time
-    around.py               norms, gates and a difference around the kernel, a part of the rows at a time
+    part.py                 some heads or keys of a call
+    around.py               factors, gates and a difference around the kernel, a part of the rows at a time
+    norms.py                norms before it
     off_by_one.py           a sink of 0
     qk_norm.py              queries and keys normalised first
     cosine.py               unit queries and keys, and a scale per head
@@ -32,6 +34,7 @@ Its files, in reading order:
     differential.py         the difference of two calls
     dual_chunk.py           three parts, merged
     dual_chunk_merged.py    the same
+    some_heads.py           queries, keys and values made for some heads at a time
     latent_expanded.py      keys and values of every head from one latent vector
     latent_absorbed.py      the latent vectors as the one head of keys and values
     tensor_product.py       sums of outer products

@@ -1,4 +1,4 @@
-"""What stands before and after the exact kernel: norms, gates and a difference, each in one pass over parts of the rows."""
+"""What stands before and after the exact kernel: factors, gates and a difference, each in one pass over parts of the rows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from tinyattn.engine.primitive import primitive
 from tinyattn.kernels.tiles.rows import again
 from tinyattn.kernels.tiles.threads import each
 from tinyattn.ops.activation import sigmoid
-from tinyattn.ops.norm import exact, magnitude, rms_norm
 from tinyattn.ops.types import Array
 
 # Numbers of a part: it and what is made of it stay in a core's own cache.
@@ -31,64 +30,39 @@ def as_rows(x: Array) -> Array:
     return x.reshape(-1, x.shape[-1])
 
 
-def norm_of_rows(x: Array, weight: Array | None, epsilon: float) -> Array:
-    """Returns `normed` by functions that have rules."""
-    return rms_norm(x, weight, epsilon=epsilon)
+def times_in_numpy(x: Array, factors: Array) -> Array:
+    """Returns `times_rows` by functions that have rules."""
+    return x * factors
 
 
-@again(norm_of_rows)
+@again(times_in_numpy)
 @primitive
-def normed(x: Array, weight: Array | None, epsilon: float) -> tuple[Array, Any]:
-    """Returns `rms_norm(x, weight, epsilon=epsilon)` of a plain array that is not empty, and of a weight in its dtype.
-
-    Rows whose squares would overflow or underflow are divided by a power of two before.
-    """
-    out, (roots, sizes) = np.empty(x.shape, x.dtype), np.empty((2, x.size // x.shape[-1], 1), x.dtype)
-    parts = list(by_part(as_rows(x), as_rows(out), roots, sizes))
+def times_rows(x: Array, factors: Array) -> tuple[Array, Any]:
+    """Returns the rows of a plain array (..., width) that is not empty, each times a factor of its own (..., 1)."""
+    out = np.empty(x.shape, x.dtype)
+    parts = list(by_part(as_rows(x), as_rows(factors), as_rows(out)))
 
     def task(n: int) -> None:
-        rows, normal, root, size = parts[n]
-        width = rows.shape[-1]
-        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-            total = np.vecdot(rows, rows)[:, None] + width * epsilon
-            size[:] = 1
-            if not exact(total, width * epsilon, rows):
-                size[:] = magnitude(rows, epsilon ** 0.5)
-                rows = rows / size
-                total = np.vecdot(rows, rows)[:, None] + width * (epsilon ** 0.5 / size) ** 2
-            root[:] = width ** 0.5 / np.sqrt(total)
-            np.multiply(rows, root, out=normal)
-            if weight is not None:
-                normal *= weight
+        rows, times, into = parts[n]
+        np.multiply(rows, times, out=into)
 
     each(task, len(parts), x.size)
-    return out, (x, weight, roots, sizes)
+    return out, (x, factors)
 
 
-@normed.backward_giving
-def _(d_out: Array, saved: Any) -> dict[str, Array | None]:
-    # Of y = x / |x|: d_x = (d_y - y mean(d_y y)) / |x|, with d_y = d_out weight.
-    x, weight, roots, sizes = saved
-    d_x = np.empty(x.shape, x.dtype)
-    parts = list(by_part(as_rows(x), as_rows(d_out), as_rows(d_x), roots, sizes))
-    d_weights = np.zeros((len(parts), x.shape[-1]), x.dtype)
+@times_rows.backward_giving
+def _(d_out: Array, saved: Any) -> dict[str, Array]:
+    x, factors = saved
+    d_x, d_factors = np.empty(x.shape, x.dtype), np.empty(factors.shape, x.dtype)
+    parts = list(by_part(as_rows(x), as_rows(factors), as_rows(d_out), as_rows(d_x), as_rows(d_factors)))
 
     def task(n: int) -> None:
-        rows, slope, into, root, size = parts[n]
-        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-            normal = rows * root
-            normal /= size
-            if weight is not None:
-                np.einsum("rc,rc->c", slope, normal, out=d_weights[n])
-                slope = slope * weight
-            mean = np.vecdot(slope, normal)[:, None] / x.dtype.type(rows.shape[-1])
-            normal *= mean
-            np.subtract(slope, normal, out=into)
-            into *= root
-            into /= size
+        rows, times, slope, into, of_factor = parts[n]
+        np.multiply(slope, times, out=into)
+        np.vecdot(slope, rows, out=of_factor[:, 0])
 
     each(task, len(parts), x.size)
-    return {"x": d_x, "weight": None if weight is None else d_weights.sum(axis=0)}
+    return {"x": d_x, "factors": d_factors}
 
 
 def gated_in_numpy(x: Array, gate: Array) -> Array:
@@ -128,15 +102,19 @@ def _(d_out: Array, saved: Any) -> dict[str, Array]:
     return {"x": d_x, "gate": d_gate}
 
 
-def difference_in_numpy(a: Array, b: Array, factor: Any) -> Array:
+def difference_in_numpy(b: Array, factor: Any, a: Array) -> Array:
     """Returns `difference` by functions that have rules."""
     return a - factor * b
 
 
 @again(difference_in_numpy)
 @primitive
-def difference(a: Array, b: Array, factor: Any) -> tuple[Array, Any]:
-    """Returns a - factor b of plain arrays (..., heads, length, width) that are not empty; factor a number, () or (heads, 1, 1)."""
+def difference(b: Array, factor: Any, a: Array) -> tuple[Array, Any]:
+    """Returns a - factor b of plain arrays (..., heads, length, width) that are not empty; factor a number, () or (heads, 1, 1).
+
+    The walk back visits what comes first here first: the gradient of b, an array of its own, is then gone before that of a, which is
+    the one that came, is walked.
+    """
     out = np.empty(a.shape, a.dtype)
     factors = np.broadcast_to(np.asarray(factor, a.dtype), (*a.shape[:-1], 1))
     parts = list(by_part(as_rows(a), as_rows(b), as_rows(factors), as_rows(out)))

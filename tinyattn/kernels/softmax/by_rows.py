@@ -72,7 +72,7 @@ def attention_by_rows(q: Array, k: Array, v: Array, bias: Array | None, sinks: A
     return out, (gradients_by_rows, ((q, k, v, bias, sinks), own, call, lse, out))
 
 
-@attention_by_rows.backward
+@attention_by_rows.backward_giving
 def _(d_out: Array, saved: Any) -> dict[str, Array | None]:
     backward, read = saved
     gradients: dict[str, Array | None] = backward(d_out, read)

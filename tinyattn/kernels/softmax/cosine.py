@@ -7,10 +7,10 @@ import math
 import numpy as np
 
 from tinyattn.kernels.softmax.dot_product import attention
+from tinyattn.kernels.softmax.norms import unit_in_numpy, unit_times
 from tinyattn.kernels.tiles.seen import without_hidden
 from tinyattn.ops.bias import Bias
 from tinyattn.ops.masks.pattern import Pattern
-from tinyattn.ops.norm import unit
 from tinyattn.ops.options import Window
 from tinyattn.ops.relation_arguments import check_log_scale
 from tinyattn.ops.signature import shapes
@@ -37,5 +37,6 @@ def cosine_attention(q: Array, k: Array, v: Array, *, log_scale: Array, mask: Ar
     """
     scale = np.exp(np.minimum(check_log_scale(log_scale, q), math.log(100.0)))
     q, k, v = without_hidden(q, k, v, mask, causal, window)
-    return attention(unit(q) * scale[:, None, None], unit(k), v, mask=mask, bias=bias, causal=causal, window=window, scale=1.0,
+    unit = unit_times if q.size and k.size else unit_in_numpy
+    return attention(unit(q, scale[:, None, None]), unit(k, None), v, mask=mask, bias=bias, causal=causal, window=window, scale=1.0,
                      softcap=softcap, sinks=sinks)

@@ -37,4 +37,4 @@ def differential_attention(q1: Array, k1: Array, q2: Array, k2: Array, v: Array,
     factor = check_per_head("lambda_", lambda_, q1)
     attend = partial(attention, mask=mask, bias=bias, causal=causal, window=window, scale=scale, softcap=softcap, sinks=sinks)
     first, second = attend(q1, k1, v), attend(q2, k2, v)
-    return difference(first, second, factor) if first.size else first
+    return difference(second, factor, first) if first.size else first

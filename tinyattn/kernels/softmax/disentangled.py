@@ -13,7 +13,7 @@ from tinyattn.kernels.tiles.seen import without_hidden
 from tinyattn.ops.bias import Bias
 from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.options import Window, check_scale
-from tinyattn.ops.relation_arguments import check_distance
+from tinyattn.ops.relation_arguments import check_distance, narrowed
 from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array
 
@@ -43,8 +43,13 @@ def disentangled_attention(q: Array, k: Array, v: Array, *, q_relative: Array | 
     distance, tables = check_distance(distance, {"q_relative": q_relative, "k_relative": k_relative}, q, k.shape[-2])
     scale, own = check_scale(scale, (1 + len(tables)) * q.shape[-1]), (tables.get("q_relative"), tables.get("k_relative"))
     q, k, v = without_hidden(q, k, v, mask, causal, window)
+    line = diagonals(distance)  # a few numbers in place of one per pair, of which a gradient would keep a copy
     return by_rows(Tables, q, k, v, own, mask=mask, bias=bias, causal=causal, window=window, scale=scale, softcap=softcap, sinks=sinks,
-                   distance=distance, diagonals=diagonals(distance))
+                   distance=narrowed(distance) if line is None else None, diagonals=line)
+
+
+# Rows of pairs that are compared at once: what says whether they are alike is then no array of all pairs.
+ROWS = 64
 
 
 def fits(q: Array, k: Array, v: Array, bias: Array | None, call: Call) -> bool:
@@ -63,8 +68,9 @@ def in_tiles(q: Array, k: Array, v: Array, bias: Array | None, sinks: Array | No
 def gradients_in_tiles(d_out: Array, saved: distances.Saved) -> dict[str, Array | None]:
     """Returns the gradients by argument."""
     found = distances.distant_gradients(d_out, saved)
-    d_q = found.q if found.of_query is None else found.q + found.placed
-    return {"q": d_q, "k": found.k, "v": found.v, "first": found.of_key, "second": found.of_query, "sinks": found.sinks}
+    if found.of_query is not None:
+        found.q[...] += found.placed
+    return {"q": found.q, "k": found.k, "v": found.v, "first": found.of_key, "second": found.of_query, "sinks": found.sinks}
 
 
 class Tables(Scores):
@@ -73,6 +79,13 @@ class Tables(Scores):
     definition: ClassVar[str] = "disentangled_attention"
     names: ClassVar[tuple[str, ...]] = ("q_relative", "k_relative")
     tiled = Tiled(fits, in_tiles, gradients_in_tiles)
+
+    @classmethod
+    def given(cls, call: Call, kv_len: int) -> dict[str, Any]:
+        more = dict(call.more)
+        if more["diagonals"] is not None:
+            more["distance"] = np.lib.stride_tricks.sliding_window_view(more["diagonals"], kv_len)[::-1]
+        return more
 
     def __init__(self, q: Array, k: Array, own: tuple[Any, ...], call: Call) -> None:
         super().__init__(q, k, own, call)
@@ -135,6 +148,10 @@ class Tables(Scores):
 
 def diagonals(distance: Array) -> Array | None:
     """Returns one number per diagonal, (i + j - 1,), from the last query's first key on; None unless all pairs of each are alike."""
-    if not distance.size or not np.array_equal(distance[1:, 1:], distance[:-1, :-1]):
+    if not distance.size:
         return None
+    for i in range(1, len(distance), ROWS):
+        rows = distance[i : i + ROWS, 1:]
+        if not np.array_equal(rows, distance[i - 1 : i - 1 + len(rows), :-1]):
+            return None
     return np.concatenate((distance[::-1, 0], distance[0, 1:])).astype(np.intp)

@@ -106,11 +106,25 @@ def found(scores: Array, alpha: float) -> tuple[Few, Few]:
         keys = above_threshold(scores, False)
         return keys, keys._replace(numbers=np.where(np.isnan(keys.numbers), keys.numbers, 1).astype(scores.dtype))
     near = near_top(scores, 1.0 / (alpha - 1.0))  # a score that is so far below the largest has no weight
-    counts, rows = np.diff(near.starts), near.rows()
-    below = np.full((counts.size, max(1, counts.max(initial=0))), -np.inf, scores.dtype)
-    below[rows, np.arange(rows.size) - near.starts[rows]] = near.numbers
-    largest = largest_weight(below, alpha)[:, 0].astype(scores.dtype)
-    weights = weights_of(near.numbers, largest[rows], alpha)[0]
+    weights = weights_of(near.numbers, largest_of(near, alpha)[near.rows()], alpha)[0]
     some = ~(weights <= 0)
     slopes = np.where(some, np.where(some, weights, 1) ** scores.dtype.type(2.0 - alpha), 0)
     return near._replace(numbers=weights), near._replace(numbers=slopes)
+
+
+def largest_of(near: Few, alpha: float) -> Array:
+    """Returns the largest weight of each row, found together with those of rows that have about as many keys.
+
+    How a row's sums are taken, and so their last digits, depends on its own keys alone and not on those of other rows.
+    """
+    counts = near.counts()
+    widths = 1 << np.ceil(np.log2(np.maximum(counts, 1))).astype(np.int64)
+    largest = np.empty(counts.size, near.numbers.dtype)
+    for width in np.unique(widths):
+        alike = widths == width
+        some = near.of_rows(alike)
+        rows, line = some.rows(), np.cumsum(alike) - 1
+        below = np.full((line[-1] + 1, width), -np.inf, largest.dtype)
+        below[line[rows], np.arange(rows.size) - some.starts[rows]] = some.numbers
+        largest[alike] = largest_weight(below, alpha)[:, 0]
+    return largest

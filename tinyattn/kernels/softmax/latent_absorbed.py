@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tinyattn.kernels.softmax.dot_product import attention
+from tinyattn.kernels.softmax.some_heads import Form, long, options_of, some_heads
 from tinyattn.ops.arguments import LATENT_AXES, LATENT_SHARED, check_latent_weights
 from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.options import Window
@@ -29,7 +30,32 @@ def latent_attention_absorbed(q_nope: Array, q_rope: Array, latent: Array, k_rop
     array([[[2.]]])
     """
     w_uk, w_uv, scale = check_latent_weights(q_nope, q_rope, latent, w_uk, w_uv, scale)
-    queries = np.concatenate((q_nope @ w_uk.mT, q_rope), axis=-1)
-    read = attention(queries, np.concatenate((latent, k_rope), axis=-1), latent, mask=mask, causal=causal, window=window,
-                     scale=scale)
+    arrays = q_nope, q_rope, latent, k_rope, w_uk, w_uv
+    if long(q_nope.size, mask):
+        full = (*q_nope.shape[:-1], latent.shape[-2])
+        return some_heads(*arrays, ABSORBED, options_of(full, 0, mask, causal, window, scale), q_nope.size)
+    read = attention(*absorbed(*arrays), mask=mask, causal=causal, window=window, scale=scale)
+    return expanded_out(read, *arrays)
+
+
+def absorbed(q_nope: Array, q_rope: Array, latent: Array, k_rope: Array, w_uk: Array, _w_uv: Array) -> tuple[Array, Array, Array]:
+    """Returns the queries of the heads that the weights are of, and the one head of keys and values."""
+    return np.concatenate((q_nope @ w_uk.mT, q_rope), axis=-1), np.concatenate((latent, k_rope), axis=-1), latent
+
+
+def expanded_out(read: Array, _q_nope: Array, _q_rope: Array, _latent: Array, _k_rope: Array, _w_uk: Array, w_uv: Array) -> Array:
+    """Returns the results from what the heads read."""
     return read @ w_uv
+
+
+def with_expanded_values(*arrays: Array) -> tuple[Array, Array, Array]:
+    """Returns the same queries and keys, and the values of each head: the results are their means, as they are not of the latents.
+
+    So what the heads read, twice the size of the results or more, is not kept.
+    """
+    queries, keys, latent = absorbed(*arrays)
+    values = latent @ arrays[-1]
+    return queries, np.broadcast_to(keys, (*values.shape[:-1], keys.shape[-1])), values
+
+
+ABSORBED = Form(absorbed, (-3, -3, None, None, -3, -3), with_expanded_values, expanded_out)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tinyattn.kernels.softmax.dot_product import attention
+from tinyattn.kernels.softmax.some_heads import Form, long, options_of, some_heads
 from tinyattn.kernels.steps.product import fits, project
 from tinyattn.ops.arguments import LATENT_AXES, LATENT_SHARED, check_latent_weights
 from tinyattn.ops.masks.pattern import Pattern
@@ -30,10 +31,21 @@ def latent_attention_expanded(q_nope: Array, q_rope: Array, latent: Array, k_rop
     array([[[2.]]])
     """
     w_uk, w_uv, scale = check_latent_weights(q_nope, q_rope, latent, w_uk, w_uv, scale)
+    arrays = q_nope, q_rope, latent, k_rope, w_uk, w_uv
+    if long(q_nope.size, mask):
+        full = (*q_nope.shape[:-1], latent.shape[-2])
+        return some_heads(*arrays, EXPANDED, options_of(full, 0, mask, causal, window, scale), q_nope.size)
+    return attention(*expanded(*arrays), mask=mask, causal=causal, window=window, scale=scale)
+
+
+def expanded(q_nope: Array, q_rope: Array, latent: Array, k_rope: Array, w_uk: Array, w_uv: Array) -> tuple[Array, Array, Array]:
+    """Returns queries, keys and values of the heads that the queries and weights are of."""
     k_nope, v = of_all_heads(latent, w_uk, w_uv)
     shared = np.broadcast_to(k_rope, (*k_nope.shape[:-1], k_rope.shape[-1]))
-    return attention(np.concatenate((q_nope, q_rope), axis=-1), np.concatenate((k_nope, shared), axis=-1), v, mask=mask,
-                     causal=causal, window=window, scale=scale)
+    return np.concatenate((q_nope, q_rope), axis=-1), np.concatenate((k_nope, shared), axis=-1), v
+
+
+EXPANDED = Form(expanded, (-3, -3, None, None, -3, -3), expanded, lambda read, *_: read)
 
 
 def of_all_heads(latent: Array, *weights: Array) -> list[Array]:

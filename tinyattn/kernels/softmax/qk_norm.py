@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tinyattn.kernels.softmax.around import normed
 from tinyattn.kernels.softmax.dot_product import attention
+from tinyattn.kernels.softmax.norms import normed
 from tinyattn.ops.bias import Bias
 from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.norm import check_weight, rms_norm

@@ -57,9 +57,9 @@ def in_tiles(q: Array, k: Array, v: Array, bias: Array | None, sinks: Array | No
 def gradients_in_tiles(d_out: Array, saved: Saved) -> dict[str, Array | None]:
     """Returns the gradients by argument."""
     found = distant_gradients(d_out, saved)
-    axes = (*range(found.q.ndim - 3), -2)
-    return {"q": found.q + found.placed, "k": found.k, "v": found.v, "first": found.of_query, "second": found.q.sum(axis=axes),
-            "third": found.placed.sum(axis=axes), "sinks": found.sinks}
+    d_u, d_w = (x.sum(axis=(*range(x.ndim - 3), -2)) for x in (found.q, found.placed))
+    found.q[...] += found.placed
+    return {"q": found.q, "k": found.k, "v": found.v, "first": found.of_query, "second": d_u, "third": d_w, "sinks": found.sinks}
 
 
 class Distances(Scores):

@@ -117,6 +117,11 @@ class Scores:
         """Returns where a task's part of each own array stands; here the arrays are tables (heads, ...) of all sequences."""
         return ((task.heads,),) * len(cls.names)
 
+    @classmethod
+    def given(cls, call: Call, kv_len: int) -> dict[str, Any]:
+        """Returns the mechanism's own options without a gradient, as its definition takes them."""
+        return dict(call.more)
+
     def mixed_before(self, capped: Array) -> Array:
         """Returns what the softmax is taken of, before bias and mask."""
         return capped

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from tinyattn.kernels.softmax.around import times_rows
 from tinyattn.kernels.softmax.counts import counts_of
 from tinyattn.kernels.softmax.dot_product import attention
 from tinyattn.ops.arguments import check_per_head
@@ -34,5 +35,6 @@ def scalable_softmax_attention(q: Array, k: Array, v: Array, *, factor: Array | 
     """
     seen = counts_of(mask, causal, window, (*q.shape[:-1], k.shape[-2]), q.dtype)
     sharpness = check_per_head("factor", factor, q) * np.log(np.maximum(seen, 1))
-    return attention(q * check_scale(scale, q.shape[-1]) * sharpness, k, v, mask=mask, bias=bias, causal=causal, window=window,
-                     scale=1.0, softcap=softcap, sinks=sinks)
+    factors = np.broadcast_to(sharpness * check_scale(scale, q.shape[-1]), (*q.shape[:-1], 1))
+    scaled = times_rows(q, factors) if q.size and factors.dtype == q.dtype else q * factors
+    return attention(scaled, k, v, mask=mask, bias=bias, causal=causal, window=window, scale=1.0, softcap=softcap, sinks=sinks)

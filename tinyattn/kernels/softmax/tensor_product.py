@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tinyattn.kernels.softmax.dot_product import attention
+from tinyattn.kernels.softmax.some_heads import Form, long, options_of, some_heads
 from tinyattn.ops.bias import Bias
 from tinyattn.ops.factors import Factors, factored, summed
 from tinyattn.ops.masks.pattern import Pattern
@@ -28,5 +29,20 @@ def tensor_product_attention(q_factors: Factors, k_factors: Factors, v_factors: 
     array([[0.5, 0.5],
            [1.5, 1.5]])
     """
-    q, k, v = (summed(factors) for factors in (q_factors, k_factors, v_factors))
+    size = q_factors[0].size // q_factors[0].shape[-2] * q_factors[1].shape[-1] if q_factors[0].size else 0
+    if bias is None and sinks is None and long(size, mask):
+        *lead, q_len, _, heads = q_factors[0].shape
+        full = (*lead, heads, q_len, k_factors[0].shape[-3])
+        options = options_of(full, q_factors[1].shape[-1], mask, causal, window, scale, softcap)
+        return some_heads(*q_factors, *k_factors, *v_factors, FACTORED, options, size)
+    q, k, v = sums(*q_factors, *k_factors, *v_factors)
     return attention(q, k, v, mask=mask, bias=bias, causal=causal, window=window, scale=scale, softcap=softcap, sinks=sinks)
+
+
+def sums(*factors: Array) -> tuple[Array, Array, Array]:
+    """Returns queries, keys and values of the heads that the head factors are of."""
+    q, k, v = (summed(pair) for pair in zip(factors[::2], factors[1::2], strict=True))
+    return q, k, v
+
+
+FACTORED = Form(sums, (-1, None) * 3, sums, lambda read, *_: read)

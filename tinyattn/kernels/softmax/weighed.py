@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -86,14 +87,18 @@ def weighed_by_rows(q: Array, k: Array, v: Array, bias: Array | None, weighing: 
         skip = all_finite(q[head], k[kv_head], values)
         for rows, keys, _, shown in blocks(every[n], scores, call, bias, full):
             found = weighing.few(shown)
-            if found is not None and skip and found[0].numbers.size * FEW <= shown.size:
-                out[head][:, rows] = found[0].gathered(values[0, keys]).reshape(*shown.shape[:2], -1)
-                continue
             if found is None:
                 weights, rest[head][:, rows] = weighing.form(shown, skip)
-            else:
-                weights = found[0].dense(shown.shape)
-            out[head][:, rows] = valued(weights, values[:, last(keys, weights)])
+                out[head][:, rows] = valued(weights, values[:, last(keys, weights)])
+                continue
+            # Each row for itself: later keys, of which other rows see some, change no bit of it.
+            few = found[0].counts() * FEW <= shown.shape[-1] if skip else np.zeros(math.prod(shown.shape[:2]), np.bool_)
+            made = out[head][:, rows]
+            if not few.all():
+                made[...] = valued(found[0].dense(shown.shape), values[:, keys])
+            if few.any():
+                gathered = found[0].of_rows(few).gathered(values[0, keys]).reshape(made.shape)
+                np.copyto(made, gathered, where=few.reshape(*shown.shape[:2], 1))
 
     with np.errstate(all="ignore"):
         each_multiplying(run, len(every), out.size * full[-1])

@@ -12,6 +12,7 @@ Its files, in reading order:
     block_mixture.py        blocks chosen by the means of their keys
     lightning_indexer.py    the keys that a few small heads choose for all heads
     deepseek_sparse.py      the choice of an indexer as a mask
+    hashes.py               what tokens are sorted by
     lsh.py                  chunks of tokens sorted by a hash
     streaming_llm.py        a window and the first tokens, merged
     shifted_sparse.py       the tiles of groups, shifted in half of the heads

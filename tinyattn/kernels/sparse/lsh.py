@@ -1,4 +1,4 @@
-"""LSH attention: tokens sorted by a hash, the exact kernel on the tiles of their chunks, and the hashes merged."""
+"""LSH attention: tokens sorted by a hash, the exact kernel on some of their chunks at a time, and the hashes merged."""
 
 from __future__ import annotations
 
@@ -10,21 +10,24 @@ import numpy as np
 from tinyattn.engine.arguments import bare
 from tinyattn.engine.primitive import primitive
 from tinyattn.kernels.exact import primitive as exact
-from tinyattn.kernels.rules.tiles import Compiled, compiled_rule, flat
+from tinyattn.kernels.rules.tiles import compiled_rule
+from tinyattn.kernels.softmax.part import Call, Results, call_of
+from tinyattn.kernels.sparse.hashes import Hash, sorted_by_buckets
 from tinyattn.kernels.tiles.listed import Constant
 from tinyattn.kernels.tiles.once import once
-from tinyattn.kernels.tiles.rows import add_rearranged, by_head, rearranged
-from tinyattn.kernels.tiles.seen import seen_of
-from tinyattn.kernels.tiles.storage import sizes_of
-from tinyattn.kernels.tiles.threads import each
+from tinyattn.kernels.tiles.rows import by_head, each_part, rows_put, rows_taken
 from tinyattn.ops.arguments import SELF, check_rotations
 from tinyattn.ops.checks import whole
 from tinyattn.ops.masks.pattern import Pattern
-from tinyattn.ops.norm import unit
+from tinyattn.ops.norm import exact as nothing_lost
+from tinyattn.ops.norm import magnitude
 from tinyattn.ops.options import check_causal, check_scale
 from tinyattn.ops.score_rule import ScoreRule, check_score
 from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array
+
+# Numbers of the queries of one part.
+TOGETHER = 1 << 18
 
 
 @shapes("(i,d),(i,e)->(i,e)")
@@ -45,122 +48,175 @@ def lsh_attention(qk: Array, v: Array, *, rotations: Array, chunk: int, causal: 
     rotations = check_rotations(rotations, qk)
     if not qk.shape[-2]:
         return v
-    return hashed(qk, unit(qk), v, bare(rotations), min(chunk, qk.shape[-2]), is_causal, scale)
+    return hashed(qk, v, bare(rotations), min(chunk, qk.shape[-2]), is_causal, scale)
 
 
-class Hash(NamedTuple):
-    """The order (..., heads, length) that sorts the tokens by one hash, and the rule that hides the keys of other buckets."""
+class Part(NamedTuple):
+    """Some heads, places of queries in the order of a hash, and those of their keys: the same ones and the chunk before."""
 
-    order: Array
-    rule: Compiled
+    heads: slice
+    queries: slice
+    keys: slice
+    call: Call
+
+    def taken(self, x: Array, v: Array, lengths: Lengths, of: Hash) -> tuple[Array, tuple[Array, Array, Array], Array]:
+        """Returns which rows the keys are, (queries, keys, values), and the parameters of the rule on scores."""
+        at = of.order[self.heads, self.keys]
+        rows = rows_taken(x, at)
+        edges = of.edges[:, self.heads, self.queries] - self.keys.start
+        arrays = np.ascontiguousarray(rows[:, self.before :]), lengths.divided(rows, at), rows_taken(v, at)
+        return at, arrays, edges.reshape(-1)
+
+    @property
+    def before(self) -> int:
+        """How many keys there are before the first query."""
+        return self.queries.start - self.keys.start
+
+
+class Lengths(NamedTuple):
+    """The lengths of all rows, (rows, 1), inf for one of zeros, and powers of two to divide the rows by before, if any is needed."""
+
+    norms: Array
+    powers: Array | None
+
+    def divided(self, rows: Array, at: Array) -> Array:
+        """Returns rows that stand at some places, or what was computed from them, divided by their lengths."""
+        scaled: Array = (rows if self.powers is None else rows / self.powers[at]) / self.norms[at]
+        return scaled
+
+    def pulled(self, d_keys: Array, keys: Array, at: Array) -> Array:
+        """Returns the gradient of the rows from that of the keys of length 1."""
+        return self.divided(d_keys - keys * np.vecdot(keys, d_keys)[..., None], at)
 
 
 class Saved(NamedTuple):
-    """What the backward reads; out, tops and totals are those of all hashes together."""
+    """What the backward reads; the results are those of all hashes together, a row per token of each head."""
 
-    options: exact.Options
-    arrays: tuple[Array, Array, Array]
+    parts: list[list[Part]]
+    x: Array
+    v: Array
+    lengths: Lengths
     hashes: list[Hash]
-    out: Array
-    tops: Array
-    totals: Array
+    results: Results
 
 
 @once
 @primitive
-def hashed(q: Array, k: Array, v: Array, rotations: Array, chunk: int, is_causal: bool, scale: float) -> tuple[Array, Saved]:
+def hashed(x: Array, v: Array, rotations: Array, chunk: int, is_causal: bool, scale: float) -> tuple[Array, Saved]:
     """Returns the attention of all hashes together, and what the backward reads. It sorts once more, and keeps no sorted array.
 
     Hashes are merged by each row's largest score and the sum of exponentials below it, not by the log of the whole sum: the
     score of a token that sees only itself is near -1e5, and float32 would keep two digits of a log that is added to it.
     """
-    options = exact.Options(own_and_before(chunk), None, 0 if is_causal else None, scale, None, False)
-    full, sizes = (*q.shape[:-1], k.shape[-2]), sizes_of(q, k, v)
-    seen = seen_of(options.mask, options.left, options.right, full, sizes)
-    hashes = [sorted_by_bucket(q @ rotation, full) for rotation in rotations]
-    out, tops, totals = np.zeros(v.shape, v.dtype), np.full(v.shape[:-1], -np.inf, v.dtype), np.zeros(v.shape[:-1])
-    for order, rule in hashes:
-        arrays = rearranged(q, order), rearranged(k, order), rearranged(v, order)
-        part, _, top, total = exact.tiled(arrays, None, None, None, options._replace(rule=rule), seen, full, sizes,
-                                          flat(rule.rule, v.dtype))
-        merge_into(out, tops, totals, order, part, top, total)
-    return out, Saved(options, (q, k, v), hashes, out, tops, totals)
+    heads, out = by_head(x), np.zeros(v.shape, v.dtype)
+    rows = flat(x), flat(v)
+    results = Results(flat(out), np.full(len(rows[0]), -np.inf, x.dtype), np.zeros(len(rows[0])))
+    parts = parts_of(heads, v, chunk, is_causal, scale)
+    saved = Saved(parts, *rows, lengths_of(rows[0]), sorted_by_buckets(heads, rotations), results)
+    for one in saved.hashes:
+
+        def solve(part: Part, one: Hash = one) -> None:
+            at, arrays, edges = part.taken(*rows, saved.lengths, one)
+            merge_at(at[:, part.before :].reshape(-1), saved.results, part.call.solved(arrays, edges))
+
+        each_part(solve, [*parts[0], *parts[1]], x.size)
+    return out, saved
 
 
-@hashed.backward
+@hashed.backward_giving
 def _(d_out: Array, saved: Saved) -> dict[str, Array]:
-    options, (q, k, v), out, none = saved.options, saved.arrays, saved.out, np.zeros_like(saved.tops)
-    full, sizes = (*q.shape[:-1], k.shape[-2]), sizes_of(q, k, v)
-    seen = seen_of(options.mask, options.left, options.right, full, sizes)
-    gradients = {name: np.zeros(x.shape, x.dtype) for name, x in (("q", q), ("k", k), ("v", v))}
-    for order, rule in saved.hashes:
-        arrays = rearranged(q, order), rearranged(k, order), rearranged(v, order)
-        top, total = (np.take_along_axis(x, order, axis=-1) for x in (saved.tops, saved.totals))
-        of_hash = exact.Saved(options._replace(rule=rule), sizes, seen, arrays, None, None, None, rearranged(out, order), top, total,
-                              flat(rule.rule, v.dtype))
-        found: Any = exact.pulled((rearranged(d_out, order), none), of_hash, whole=False)
-        for name, gradient in gradients.items():
-            add_rearranged(gradient, order, found[name])
-    return gradients
+    x, v, d_rows = saved.x, saved.v, flat(d_out)
+    d_x, d_v = np.zeros(x.shape, x.dtype), np.zeros(v.shape, v.dtype)
+    for one in saved.hashes:
+
+        def pull(part: Part, one: Hash = one) -> None:
+            at, arrays, edges = part.taken(x, v, saved.lengths, one)
+            own = at[:, part.before :]
+            results = Results(rows_taken(saved.results.out, own), saved.results.tops[own], saved.results.totals[own])
+            found = part.call.pulled(arrays, rows_taken(d_rows, own), results, edges)
+            with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+                found["k"] = saved.lengths.pulled(found["k"], arrays[1], at)
+                found["k"][:, part.before :] += found["q"]
+                add_at(d_x, at, found["k"])
+                add_at(d_v, at, found["v"])
+
+        # Every second part at a time: a part adds to the last chunk of the one before.
+        for parts in saved.parts:
+            each_part(pull, parts, x.size)
+    return {"x": d_x.reshape(d_out.shape[:-1] + x.shape[-1:]), "v": d_v.reshape(d_out.shape)}
 
 
-def merge_into(out: Array, tops: Array, totals: Array, order: Array, part: Array, top: Array, total: Array) -> None:
-    """Merges the sorted results of one hash into those of the hashes before it, which stand in the order of the text."""
-    outs, parts = by_head(out), by_head(part)
-    all_tops, all_totals, orders, new_tops, new_totals = (by_head(x, 1) for x in (tops, totals, order, top, total))
-
-    def task(n: int) -> None:
-        at = orders[n]
-        old = all_tops[n][at]
-        both = np.maximum(old, new_tops[n])
-        shift = np.where(np.isneginf(both), 0, both)
-        with np.errstate(invalid="ignore"):
-            mass, more = all_totals[n][at] * np.exp(old - shift), new_totals[n] * np.exp(new_tops[n] - shift)
-            whole = mass + more
-            share, rest = ((x / np.where(whole == 0, 1, whole)).astype(out.dtype)[:, None] for x in (mass, more))
-            outs[n][at] = outs[n][at] * share + parts[n] * rest
-        all_tops[n][at], all_totals[n][at] = both, whole
-
-    each(task, len(outs), out.size)
+def flat(x: Array) -> Array:
+    """Returns x (..., length, width) as rows."""
+    return by_head(x, 1)
 
 
-def sorted_by_bucket(sides: Array, full: tuple[int, ...]) -> Hash:
-    """Returns the order of one hash, and the rule of its buckets; sides (..., heads, length, directions) are products with them.
+def lengths_of(x: Array) -> Lengths:
+    """Returns the lengths of the rows of x (rows, width), which are right also where their squares overflow or underflow."""
+    square, powers = np.vecdot(x, x)[:, None], None
+    if not nothing_lost(square, 0.0, x):
+        powers = magnitude(x, 0.0)
+        scaled = x / powers
+        square = np.vecdot(scaled, scaled)[:, None]
+    return Lengths(np.where(square == 0, np.inf, np.sqrt(square)).astype(x.dtype), powers)
 
-    Sorted by bucket, then by position, the tokens of a bucket stand next to each other, the earlier ones first: what a token
-    sees is a range of places, and a token sees no later place where it sees no later token.
+
+def parts_of(x: Array, v: Array, chunk: int, is_causal: bool, scale: float) -> list[list[Part]]:
+    """Returns the parts of x (heads, length, width), first every second one of a head, then the others; shapes alone say where to cut.
+
+    A part takes as many heads as the backward has tasks: the gradients of the keys of fewer would be summed from copies.
     """
-    heads = by_head(sides)
-    order, edges = np.empty(heads.shape[:-1], np.int64), np.empty((2, *heads.shape[:-1]), sides.dtype)
+    count, length, width = x.shape
+    parts: tuple[list[Part], list[Part]] = ([], [])
+    together = max(1, min(exact.TASKS, TOGETHER // (chunk * max(width, 1))))
+    step = max(1, TOGETHER // (together * max(width, 1)) // chunk) * chunk
+    calls: dict[tuple[int, ...], Call] = {}
+    options = exact.Options(own_and_before(chunk), None, 0 if is_causal else None, scale, None, False)
+    for head in range(0, count, together):
+        for n, start in enumerate(range(0, length, step)):
+            stop, first = min(start + step, length), max(0, start - chunk)
+            full = (min(together, count - head), stop - start, stop - first)
+            if full not in calls:
+                calls[full] = call_of_part(options, full, x, v)
+            parts[n % 2].append(Part(slice(head, head + full[0]), slice(start, stop), slice(first, stop), calls[full]))
+    return list(parts)
 
-    def task(n: int) -> None:
-        bucket = buckets_of(heads[n])
-        order[n] = np.argsort(bucket, kind="stable")
-        edges[:, n] = ends_of_runs(bucket[order[n]])
 
-    each(task, len(heads), sides.size)
-    rule: Any = check_score(ScoreRule(within_bucket, *edges.reshape(2, *full[:-1], 1)), full, sides.dtype)
-    return Hash(order.reshape(full[:-1]), compiled_rule(rule, full, sides.dtype))
+def call_of_part(options: exact.Options, full: tuple[int, ...], x: Array, v: Array) -> Call:
+    """Returns what the exact kernel reads of the parts that have scores of one shape."""
+    heads, queries, keys = full
+    rule: Any = check_score(ScoreRule(within_bucket, *np.zeros((2, heads, queries, 1), x.dtype)), full, x.dtype)
+    return call_of(options._replace(rule=compiled_rule(rule, full, x.dtype)), x.dtype, (heads, queries, x.shape[-1]),
+                   (heads, keys, x.shape[-1]), (heads, keys, v.shape[-1]))
 
 
-def buckets_of(sides: Array) -> Array:
-    """Returns the bucket of each token, argmax [x R ; -x R], from its products (length, directions) with those of a hash."""
-    rows, count = np.arange(len(sides)), sides.shape[-1]
-    high, low = np.argmax(sides, axis=-1), np.argmin(sides, axis=-1)
-    bucket = np.where(-sides[rows, low] > sides[rows, high], low + count, high)
-    # NumPy sorts 16 bits by counting, five times as fast as it compares numbers of 64 bits.
-    return bucket.astype(np.uint16) if 2 * count <= 1 << 16 else bucket
+def merge_at(at: Array, results: Results, part: Results) -> None:
+    """Merges the results of some rows by one hash into those by the hashes before it."""
+    out, tops, totals = flat(part.out), part.tops.reshape(-1), part.totals.reshape(-1)
+    old = results.tops[at]
+    both = np.maximum(old, tops)
+    shift = np.where(np.isneginf(both), 0, both)
+    with np.errstate(invalid="ignore", under="ignore"):
+        mass, more = results.totals[at] * np.exp(old - shift), totals * np.exp(tops - shift)
+        whole = mass + more
+        share, rest = ((x / np.where(whole == 0, 1, whole)).astype(out.dtype)[:, None] for x in (mass, more))
+        merged = rows_taken(results.out, at)
+        merged *= share
+        out *= rest
+        merged += out
+    rows_put(results.out, at, merged)
+    results.tops[at], results.totals[at] = both, whole
+
+
+def add_at(total: Array, at: Array, rows: Array) -> None:
+    """Adds rows to those of `total` at some places, each of which is there once."""
+    rows += rows_taken(total, at)
+    rows_put(total, at, rows)
 
 
 def within_bucket(s: Array, i: Array, j: Array, first: Array, last: Array) -> Array:
     """Returns the scores, -inf outside of the range of places that are a token's bucket; its own score is far lower."""
     return np.where((j >= first) & (j <= last), np.where(i == j, s - SELF, s), -np.inf)
-
-
-def ends_of_runs(x: Array) -> list[Array]:
-    """Returns for each entry of a sorted array (length,) the first and the last place of those that are equal to it."""
-    edges = np.concatenate(([0], np.flatnonzero(x[1:] != x[:-1]) + 1, [len(x)]))
-    return [np.repeat(ends, np.diff(edges)) for ends in (edges[:-1], edges[1:] - 1)]
 
 
 @lru_cache(maxsize=16)

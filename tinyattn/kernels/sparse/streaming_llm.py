@@ -10,13 +10,13 @@ import numpy as np
 from tinyattn.engine.primitive import primitive
 from tinyattn.kernels.exact import primitive as exact
 from tinyattn.kernels.softmax.dot_product import attention_with_lse
+from tinyattn.kernels.softmax.part import Results
 from tinyattn.kernels.steps.rotary import rotary_primitive, turned
 from tinyattn.kernels.tiles.listed import Constant
 from tinyattn.kernels.tiles.once import once
-from tinyattn.kernels.tiles.rows import by_head, merged
+from tinyattn.kernels.tiles.rows import merged
 from tinyattn.kernels.tiles.seen import seen_of
 from tinyattn.kernels.tiles.storage import sizes_of
-from tinyattn.kernels.tiles.threads import each
 from tinyattn.ops import masks
 from tinyattn.ops.checks import whole
 from tinyattn.ops.masks.pattern import Pattern
@@ -118,7 +118,7 @@ def streamed(q: Array, k: Array, v: Array, first: int, window: int, base: float,
     far = part_of(q, turned(few, np.empty(few.shape, k.dtype), turn, base, 1), v[..., :first, :],
                   from_position(2 * first + window - kv_len), None, scale)
     out, tops, totals = near.solved()
-    merge_into(out, tops, totals, *far.solved())
+    Results(out, tops, totals).merge(Results(*far.solved()))
     return out, Saved(near, far, out, tops, totals, (start, turn, base))
 
 
@@ -134,25 +134,6 @@ def _(d_out: Array, saved: Saved) -> dict[str, Array]:
     near["k"][..., :first, :] += turned(far["k"], np.empty_like(far["k"]), turn, base, -1)
     near["v"][..., :first, :] += far["v"]
     return {name: near[name] for name in ("q", "k", "v")}
-
-
-def merge_into(out: Array, tops: Array, totals: Array, part: Array, part_tops: Array, part_totals: Array) -> None:
-    """Merges the results of some keys into those of others; each row's largest score may be -inf, where it sees none."""
-    top = np.maximum(tops, part_tops)
-    shift = np.where(np.isneginf(top), 0, top)
-    with np.errstate(invalid="ignore"):
-        mass, more = totals * np.exp(tops - shift), part_totals * np.exp(part_tops - shift)
-    total = mass + more
-    shares = [by_head((x / np.where(total == 0, 1, total)).astype(out.dtype), 1) for x in (mass, more)]
-    outs, parts = by_head(out), by_head(part)
-
-    def task(n: int) -> None:
-        for rows, share in zip((outs[n], parts[n]), shares, strict=True):
-            rows *= share[n][:, None]
-        outs[n] += parts[n]
-
-    each(task, len(outs), out.size)
-    tops[...], totals[...] = top, total
 
 
 @lru_cache(maxsize=16)

@@ -13,9 +13,9 @@ from tinyattn.kernels.exact import primitive as exact
 from tinyattn.kernels.rules.tiles import compiled_rule, flat
 from tinyattn.kernels.softmax.dot_product import slopes_in_rule
 from tinyattn.kernels.tiles.once import once
+from tinyattn.kernels.tiles.rows import each_part, rows_put, rows_taken
 from tinyattn.kernels.tiles.seen import seen_of, sides_of
 from tinyattn.kernels.tiles.storage import distances, sizes_of
-from tinyattn.kernels.tiles.threads import each, thread_count, threads, workers_for
 from tinyattn.ops.bias import Bias
 from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.options import (
@@ -74,6 +74,17 @@ class Windows(NamedTuple):
     options: exact.Options
     rule: ScoreRule | None
     cells: Array
+
+
+def all_at_once(q: Array, k: Array, v: Array, bias: Array | None, distance: Array | None, sinks: Array | None, values: Array | None,
+                windows: Windows) -> Array:
+    """Returns attention within windows, all of which are cut out at once."""
+    options, rule, cells = windows
+    q, k, v = (np.swapaxes(x[..., cells, :], -4, -3) for x in (q, k, v))
+    full = (*q.shape[:-1], cells.shape[-1])
+    options = options._replace(rule=None if rule is None else compiled_rule(rule, full, q.dtype))
+    out: Array = np.swapaxes(exact.attention_with_lse(q, k, v, bias, distance, sinks, options, values)[0], -4, -3)
+    return out.reshape(*out.shape[:-3], cells.size, out.shape[-1])[..., np.argsort(cells, axis=None), :]
 
 
 class Saved(NamedTuple):
@@ -163,13 +174,7 @@ def over_parts(task: Callable[[slice], None], saved: Saved) -> None:
     whole = isinstance(mask, Pattern) and mask.visible(np.arange(1), np.arange(1)).ndim > 3
     step = count if whole else max(1, TOGETHER * count // max(1, q.size))
     parts = [slice(start, min(start + step, count)) for start in range(0, count, max(1, step))]
-    inner = max(1, thread_count() // workers_for(len(parts), q.size))
-
-    def one(n: int) -> None:
-        with threads(inner):
-            task(parts[n])
-
-    each(one, len(parts), q.size)
+    each_part(task, parts, q.size)
 
 
 def rows_at(x: Array, cells: Array) -> Array:
@@ -181,12 +186,9 @@ def rows_at(x: Array, cells: Array) -> Array:
 
 def cut(x: Array, cells: Array) -> Array:
     """Returns some windows of x (..., heads, length, dim), contiguous: (..., windows, heads, cells, dim)."""
-    return np.take(x.reshape(math.prod(x.shape[:-1]), x.shape[-1]), rows_at(x, cells), axis=0, mode="clip")
+    return rows_taken(x.reshape(math.prod(x.shape[:-1]), x.shape[-1]), rows_at(x, cells))
 
 
 def put(x: Array, cells: Array, part: Array) -> None:
     """Writes some windows into x, which is contiguous, where `cut` takes them from."""
-    if x.size:
-        # A row as one element: assigned by an array of places, rows of numbers take up to twice as long.
-        row = np.dtype((np.void, x.shape[-1] * x.itemsize))
-        np.put(x.reshape(-1, x.shape[-1]).view(row), rows_at(x, cells), np.ascontiguousarray(part).view(row))
+    rows_put(x.reshape(math.prod(x.shape[:-1]), x.shape[-1]), rows_at(x, cells), part)

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from tinyattn.engine.primitive import primitive
+from tinyattn.kernels.exact.primitive import Options
 from tinyattn.kernels.softmax.dot_product import attention
+from tinyattn.kernels.softmax.part import Call, Results, by_group, call_of, room_for, some_of
 from tinyattn.kernels.tiles.listed import Constant
-from tinyattn.kernels.tiles.rows import again, by_head
-from tinyattn.kernels.tiles.threads import each
+from tinyattn.kernels.tiles.once import once
+from tinyattn.kernels.tiles.rows import each_part
 from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.neighbours import Axis, check_neighbourhood, neighbours
+from tinyattn.ops.options import check_scale
 from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array
 from tinyattn.ops.windows import Grid, coordinates
 
 # Cells of a tile, and how many times fewer tiles an order must leave: it costs a copy of queries, keys, values and results.
 TILE, LEAST_GAIN = 64, 1.25
+# Numbers of the queries that are sorted at once.
+TOGETHER = 1 << 19
 
 
 @shapes("(i,d),(j,d),(j,e)->(i,e)")
@@ -42,7 +47,7 @@ def neighborhood_attention(q: Array, k: Array, v: Array, *, grid: Grid, kernel: 
     order, back, seen = neighbourhood(grid, axes)
     if order is None or back is None or not q.size:
         return attention(q, k, v, mask=seen, scale=scale)
-    return permuted(attention(*(permuted(x, order, back) for x in (q, k, v)), mask=seen, scale=scale), back, order)
+    return attention_in_order(q, k, v, Order(order, back, seen), check_scale(scale, q.shape[-1]))
 
 
 @lru_cache(maxsize=16)
@@ -109,29 +114,85 @@ def over(extreme: np.ufunc, numbers: Array, start: Array, last: Array) -> Array:
     return np.array([extreme.reduce(numbers[a : b + 1]) for a, b in ranges], np.int64).reshape(start.shape)
 
 
-def permuted_in_numpy(x: Array, order: Array, _back: Array) -> Array:
-    """Returns the same by functions that have rules."""
-    return x[..., order, :]
+class Order(NamedTuple):
+    """An order of the cells, the way back, and which cell then sees which."""
+
+    order: Array
+    back: Array
+    seen: Pattern
 
 
-@again(permuted_in_numpy)
+class Saved(NamedTuple):
+    """What the backward reads: arrays by kv head and the result as the grid has them; each row's largest score and sum are sorted."""
+
+    order: Order
+    scale: float
+    shapes: list[tuple[int, ...]]
+    arrays: list[Array]
+    results: Results
+
+
+def all_in_order(q: Array, k: Array, v: Array, order: Order, scale: float) -> Array:
+    """Returns attention of cells that are sorted for the kernel, all heads at once."""
+    return attention(*(x[..., order.order, :] for x in (q, k, v)), mask=order.seen, scale=scale)[..., order.back, :]
+
+
+@once
 @primitive
-def permuted(x: Array, order: Array, back: Array) -> tuple[Array, Array]:
-    """Returns the rows of x (..., length, width) in one order for all heads; `back` undoes it."""
-    return gathered(x, order), back
+def attention_in_order(q: Array, k: Array, v: Array, order: Order, scale: float) -> tuple[Array, Saved]:
+    """Returns what `all_in_order` returns, some heads at a time, and what the backward reads, which sorts once more."""
+    out = np.empty((*q.shape[:-1], v.shape[-1]), q.dtype)
+    arrays = [by_group(x, k.shape[-3]) for x in (q, k, v)]
+    saved = Saved(order, scale, [x.shape for x in (q, k, v)], arrays, room_for(by_group(out, k.shape[-3])))
+    parts = parts_of(saved)
+
+    def solve(part: tuple[slice, Call]) -> None:
+        some, call = part
+        found = call.solved(call.blanked(*(gathered(x[some], order.order) for x in arrays)))
+        put_back(saved.results.out[some], found.out, order)
+        saved.results.tops[some], saved.results.totals[some] = found.tops, found.totals
+
+    each_part(solve, parts, q.size)
+    return out, saved
 
 
-@permuted.backward
-def _(d_out: Array, back: Array) -> dict[str, Array]:
-    return {"x": gathered(d_out, back)}
+@attention_in_order.backward_giving
+def _(d_out: Array, saved: Saved) -> dict[str, Array]:
+    order, d_outs, parts = saved.order, d_out.reshape(saved.results.out.shape), parts_of(saved)
+    made = {name: np.empty(x.shape, x.dtype) for name, x in zip("qkv", saved.arrays, strict=True)}
+
+    def pull(part: tuple[slice, Call]) -> None:
+        some, call = part
+        arrays = call.blanked(*(gathered(x[some], order.order) for x in saved.arrays))
+        results = Results(gathered(saved.results.out[some], order.order), saved.results.tops[some], saved.results.totals[some])
+        found = call.pulled(arrays, gathered(d_outs[some], order.order), results, whole=True, beside=len(parts))
+        for name, gradient in made.items():
+            put_back(gradient[some], found.pop(name), order)
+
+    each_part(pull, parts, d_out.size)
+    return {name: x.reshape(shape) for (name, x), shape in zip(made.items(), saved.shapes, strict=True)}
+
+
+def parts_of(saved: Saved) -> list[tuple[slice, Call]]:
+    """Returns the kv heads of all texts, some at a time, each with its call; how they are cut depends on shapes alone."""
+    q, k, v = saved.arrays
+    options, calls, parts = Options(saved.order.seen, None, None, saved.scale, None, False), {}, []
+    for some in some_of(len(q), q.size, TOGETHER):
+        count = some.stop - some.start
+        if count not in calls:
+            calls[count] = call_of(options, q.dtype, *((count, *x.shape[1:]) for x in (q, k, v)))
+        parts.append((some, calls[count]))
+    return parts
 
 
 def gathered(x: Array, order: Array) -> Array:
-    """Returns x[..., order, :], head by head over threads."""
-    out = np.empty(x.shape, x.dtype)
-    heads, outs = by_head(x), by_head(out)
-    each(lambda n: np.take(heads[n], order, axis=0, out=outs[n], mode="clip"), len(heads), x.size)
-    return out
+    """Returns x[..., order, :]."""
+    return np.take(x, order, axis=-2, mode="clip")
+
+
+def put_back(x: Array, rows: Array, order: Order) -> None:
+    """Fills x with rows that were sorted."""
+    np.take(rows, order.back, axis=-2, out=x, mode="clip")
 
 
 def ends_of(axis: Axis) -> tuple[Array, Array]:

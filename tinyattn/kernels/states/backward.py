@@ -5,12 +5,27 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinyattn.kernels.states.chunk import add_tokens, end_of_chunk, through_keys, through_reads, through_scores, through_state
+from tinyattn.kernels.states.chunk import (
+    add_tokens,
+    end_of_chunk,
+    through_keys,
+    through_pairs,
+    through_reads,
+    through_scores,
+    through_state,
+)
 from tinyattn.kernels.states.correcting import correction_gradients
 from tinyattn.kernels.states.fading import decay_gradient, fade, fill_fading, flow_of
 from tinyattn.kernels.states.features import before_features, load_features, mapped_dim
 from tinyattn.kernels.states.forward import write
-from tinyattn.kernels.states.normaliser import add_keys, reciprocals, through_weights, weight_gradients
+from tinyattn.kernels.states.normaliser import (
+    add_keys,
+    bounded_gradients,
+    bounded_reciprocals,
+    reciprocals,
+    through_weights,
+    weight_gradients,
+)
 from tinyattn.kernels.states.rows import (
     add_scaled,
     dot,
@@ -23,16 +38,15 @@ from tinyattn.kernels.states.rows import (
     store_state,
     turn_state,
 )
-from tinyattn.kernels.states.within import within
-from tinyattn.kernels.tiles.jit import compiled
+from tinyattn.kernels.tiles.jit import compiled, inlined
 from tinyattn.kernels.tiles.product import product_add, product_set
 from tinyattn.kernels.tiles.threads import next_task
 from tinyattn.kernels.tiles.vector import pack_rows, put_row, transpose_rows
 
 
-@within
-def fill_states(states, totals, starts, head, initial, initial_total, x, x_rows, keys, faded, since, until, between, running, feature,
-                waves, k, k_at, k_step, source, source_at, source_step, decay, sizes):
+@inlined
+def fill_states(states, totals, starts, head, initial, initial_total, x, x_rows, keys, faded, summed, since, until, between, running,
+                feature, waves, k, k_at, k_step, source, source_at, source_step, decay, gates, sizes):
     """Fills states and totals with the state and the sum of keys before each chunk, and starts with the chunk's first token.
 
     Returns how many chunks there are.
@@ -50,6 +64,8 @@ def fill_states(states, totals, starts, head, initial, initial_total, x, x_rows,
         if stop < sizes.kv_len:
             load_features(keys, head_width, chunk, k, k_at[head] + start * k_step, k_step, rows, sizes.head_dim, feature, waves,
                           start, micro)
+            if gates is not None:
+                scale_rows(keys, head_width, rows, gates[head * sizes.kv_len + start :], micro)
             load_rows(x_rows, value_width, chunk, source, source_at[head] + start * source_step, source_step, rows, sizes.value_dim,
                       one, micro)
             pack_rows(x, chunk, x_rows, 0, value_width, rows, one, micro)
@@ -62,22 +78,23 @@ def fill_states(states, totals, starts, head, initial, initial_total, x, x_rows,
             if initial_total is not None:
                 total = totals[count * head_width : (count + 1) * head_width]
                 for d in range(head_width):
-                    total[d] = totals[(count - 1) * head_width + d]
-                add_keys(total, faded, keys, rows, head_width)
+                    total[d] = totals[(count - 1) * head_width + d] * since[rows - 1]
+                add_keys(total, summed, faded if decay.size else keys, rows, head_width)
         start = stop
     return count
 
 
 @compiled
 def backward(counter, sizes, scale, feature, waves, q, q_at, q_step, k, k_at, k_step, v, v_at, v_step, source, source_at,
-             source_step, decay, beta, initial, initial_total, out, weights, d_out, d_last, d_last_total, d_q, d_k, d_v, d_log_decay,
-             d_beta, d_initial, d_initial_total):
+             source_step, decay, gates, bounds, beta, initial, initial_total, out, weights, d_out, d_last, d_last_total, d_q, d_k, d_v,
+             d_log_decay, d_gates, d_beta, d_initial, d_initial_total):
     """Fills the gradients of all that `forward` reads; a task is one kv head. `source` is what was written: V, or the corrections.
 
     With M = Q K^T between and dM = dO X^T between, on and below the diagonal: dQ = since (dO S^T) + dM K,
     dK = dM^T Q + until (X dS'^T), dX = M^T dO + (K until) dS', dS = total dS' + (Q since)^T dO. Where `forward` divides by the
     total weights, dO is divided by them too, and what comes by them is added to dM, dQ, dK and the gradient of the sum of keys.
-    Of beta, feature or initial_total that is None, Numba compiles nothing.
+    `d_gates` are the gradients of the logarithms of the gates. Of gates, bounds, beta, feature or initial_total that is None, Numba
+    compiles nothing.
     """
     number = q.dtype.type
     chunk, head_width, value_width, micro = sizes.kv_tile, sizes.head_width, sizes.value_width, sizes.micro_columns
@@ -102,8 +119,8 @@ def backward(counter, sizes, scale, feature, waves, q, q_at, q_step, k, k_at, k_
         head = next_task(counter)
         if head >= sizes.batch * sizes.kv_heads:
             break
-        count = fill_states(states, totals, starts, head, initial, initial_total, x, x_rows, keys, faded, since, until, between,
-                            running, feature, waves, k, k_at, k_step, source, source_at, source_step, decay, sizes)
+        count = fill_states(states, totals, starts, head, initial, initial_total, x, x_rows, keys, faded, d_chunk, since, until,
+                            between, running, feature, waves, k, k_at, k_step, source, source_at, source_step, decay, gates, sizes)
         if initial_total is not None:
             for d in range(sizes.head_dim):
                 d_total[d] = d_last_total[head * sizes.head_dim + d]
@@ -113,6 +130,8 @@ def backward(counter, sizes, scale, feature, waves, q, q_at, q_step, k, k_at, k_
             rows, token = starts[n + 1] - start, head * sizes.kv_len + start
             load_features(keys, head_width, chunk, k, k_at[head] + start * k_step, k_step, rows, sizes.head_dim, feature, waves,
                           start, micro)
+            if gates is not None:
+                scale_rows(keys, head_width, rows, gates[token:], micro)
             load_rows(x_rows, value_width, chunk, source, source_at[head] + start * source_step, source_step, rows, sizes.value_dim,
                       one, micro)
             pack_rows(x, chunk, x_rows, 0, value_width, rows, one, micro)
@@ -133,6 +152,9 @@ def backward(counter, sizes, scale, feature, waves, q, q_at, q_step, k, k_at, k_
                     flow[i], later[i] = 0, dot(keys, i * head_width, d_keys, i * head_width, head_width)
                 scaled_rows(faded, keys, head_width, rows, until, micro)
                 kept, bridge = faded, since[rows - 1] * float(dot(state, 0, d_state, 0, size))
+                if initial_total is not None:
+                    bridge += since[rows - 1] * float(dot(totals, n * head_width, d_total, 0, head_width))
+                    scale_all(d_total, since[rows - 1], micro)
             through_keys(d_x, kept, d_state, rows, sizes)
             if fades:
                 scale_all(d_state, since[rows - 1], micro)
@@ -145,22 +167,28 @@ def backward(counter, sizes, scale, feature, waves, q, q_at, q_step, k, k_at, k_
                 load_rows(d_tile, value_width, chunk, d_out, at * sizes.value_dim, sizes.value_dim, rows, sizes.value_dim,
                           number(scale) if initial_total is None else one, micro)
                 if initial_total is not None:
-                    reciprocals(factors, weights, at, number(scale), rows)
+                    if bounds is None:
+                        reciprocals(factors, weights, at, number(scale), rows)
+                    else:
+                        bounded_reciprocals(factors, weights, at, bounds, token, scale, rows)
                     scale_rows(d_tile, value_width, rows, factors, micro)
                     weight_gradients(factors, d_tile, value_width, out, at * sizes.value_dim, sizes.value_dim, weights, at, rows)
+                    if bounds is not None:
+                        bounded_gradients(factors, weights, at, bounds, token, rows)
                 pack_rows(d_panels, chunk, d_tile, 0, value_width, rows, one, micro)
                 product_set(scores, 0, chunk, micro, queries, 0, head_width, 1, keys_t, head_width * micro, rows, rows, sizes.head_dim,
                             micro, -chunk, 0)
                 fade(scores, between, rows, chunk, micro)
-                through_reads(d_scores, d_queries, d_tile, x_t, state_t, rows, sizes)
+                through_pairs(d_scores, d_tile, x_t, rows, sizes)
+                through_reads(d_queries, d_tile, state_t, rows, sizes)
+                if initial_total is not None:
+                    through_weights(d_scores, d_queries, d_total, d_chunk, factors, queries,
+                                    totals[n * head_width : (n + 1) * head_width], since, rows, chunk, head_width)
                 if fades:
                     flow_of(flow, scores, d_scores, rows, chunk)
                     scale_rows(d_queries, head_width, rows, since, micro)
                     for i in range(rows):
                         flow[i] += dot(queries, i * head_width, d_queries, i * head_width, head_width)
-                if initial_total is not None:
-                    through_weights(d_scores, d_queries, d_total, d_chunk, factors, queries,
-                                    totals[n * head_width : (n + 1) * head_width], rows, chunk, head_width)
                 fade(d_scores, between, rows, chunk, micro)
                 product_add(d_queries, 0, head_width, micro, d_scores, 0, chunk, 1, key_panels, chunk * micro, rows, head_width, rows,
                             micro, -chunk, 0)
@@ -180,6 +208,10 @@ def backward(counter, sizes, scale, feature, waves, q, q_at, q_step, k, k_at, k_
                                      key_panels, keys_t, faded, state_t, since, between, fades, strength, rows, sizes)
             for i in range(rows):
                 put_row(d_v, (token + i) * sizes.value_dim, sizes.value_dim, d_x, i * micro, chunk * micro, one, micro)
+            if gates is not None:
+                for i in range(rows):
+                    d_gates[token + i] = dot(keys, i * head_width, d_keys, i * head_width, head_width)
+                scale_rows(d_keys, head_width, rows, gates[token:], micro)
             before_features(d_keys, keys, head_width, rows, sizes.head_dim, feature, waves, start, micro)
             store_rows(d_k, token * dim, d_keys, head_width, rows, dim, one, micro)
             if fades:

@@ -5,39 +5,36 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinyattn.kernels.states.channels import (
-    BLOCK,
-    advance,
-    channel_scores,
-    fade_state,
-    faded_rows,
-    fill_channels,
-    whole_scores,
-)
+from tinyattn.kernels.states.bonus import own_scores
+from tinyattn.kernels.states.channels import all_scores, clear_above, fade_reads, fade_state, faded_rows, fill_channels
 from tinyattn.kernels.states.chunk import add_tokens, end_of_chunk, read_state, read_tokens
 from tinyattn.kernels.states.rows import load_rows, load_state, store_rows, store_state
 from tinyattn.kernels.tiles.jit import compiled
+from tinyattn.kernels.tiles.lanes import ROWS
 from tinyattn.kernels.tiles.threads import next_task
 from tinyattn.kernels.tiles.vector import pack_rows, transpose_rows
 
 
 @compiled
-def channel_forward(counter, sizes, scale, q, q_at, q_step, k, k_at, k_step, v, v_at, v_step, log_decay, initial, out, last):
+def channel_forward(counter, sizes, scale, q, q_at, q_step, k, k_at, k_step, v, v_at, v_step, log_decay, bonus, initial, out, last):
     """Fills out and last as `forward`, with log_decay (batch, kv_heads, kv_len, head_dim).
 
-    O = (Q since) S + M V and S' = diag(total) S + (K until)^T V, M_ij = sum_d q_id k_jd times the decays between.
+    O = (Q since) S + M V and S' = diag(total) S + (K until)^T V, M_ij = sum_d q_id k_jd times the decays between. With a bonus
+    (kv_heads, head_dim) queries read before their tokens are written: they fade until just before them, and on the diagonal of M is
+    sum_d bonus_d q_id k_id. Of a bonus that is None, Numba compiles nothing.
     """
     number = q.dtype.type
     chunk, head_width, value_width, micro = sizes.kv_tile, sizes.head_width, sizes.value_width, sizes.micro_columns
     wide, tall, one = chunk * head_width, chunk * value_width, number(1)
     decay, since, until, within, ahead, inverse = (np.zeros(wide, q.dtype), np.zeros(wide, q.dtype), np.zeros(wide, q.dtype),
                                                    np.zeros(wide, q.dtype), np.zeros(wide, q.dtype), np.zeros(wide, q.dtype))
-    queries, keys, faded, kept, kept_t = (np.zeros(wide, q.dtype), np.zeros(wide, q.dtype), np.zeros(wide, q.dtype),
-                                          np.zeros(wide, q.dtype), np.zeros(wide, q.dtype))
+    # One row more: from the second row on, a row stands where the token before reads.
+    queries, faded = np.zeros(wide + head_width, q.dtype), np.zeros(wide + head_width, q.dtype)
+    keys, kept, kept_t = np.zeros(wide, q.dtype), np.zeros(wide, q.dtype), np.zeros(wide, q.dtype)
     values, tile, x = np.zeros(tall, q.dtype), np.zeros(tall, q.dtype), np.zeros(tall, q.dtype)
     key, ones, shift, spare = (np.zeros(head_width, q.dtype), np.ones(head_width, q.dtype), np.zeros(head_width, q.dtype),
                                np.zeros(head_width, q.dtype))
-    scores, state = np.zeros(chunk * chunk, q.dtype), np.zeros(head_width * value_width, q.dtype)
+    scores, state = np.zeros((chunk + ROWS) * chunk, q.dtype), np.zeros(head_width * value_width, q.dtype)
     groups, first = sizes.heads // max(sizes.kv_heads, 1), sizes.kv_len - sizes.q_len
     while True:
         head = next_task(counter)
@@ -58,17 +55,19 @@ def channel_forward(counter, sizes, scale, q, q_at, q_step, k, k_at, k_step, v, 
                 transpose_rows(kept_t, chunk, kept, 0, head_width, rows, one, sizes.lanes, micro)
             for group in range(groups if start >= first else 0):
                 line = head * groups + group
-                load_rows(queries, head_width, chunk, q, q_at[line] + (start - first) * q_step, q_step, rows, sizes.head_dim,
+                load_rows(queries, head_width, chunk + 1, q, q_at[line] + (start - first) * q_step, q_step, rows, sizes.head_dim,
                           number(scale), micro)
-                faded_rows(faded, queries, since, rows, head_width)
-                read_state(tile, faded, state, rows, sizes)
-                if gentle:
-                    whole_scores(scores, faded, kept_t, ones, rows, sizes)
+                if bonus is None:
+                    faded_rows(faded, queries, since, rows, head_width)
+                    read_state(tile, faded, state, rows, sizes)
+                    all_scores(scores, queries, faded, kept, kept_t, keys, decay, within, ahead, key, ones, rows, gentle, sizes)
                 else:
-                    faded_rows(faded, queries, within, rows, head_width)
-                    for block in range(0, rows, BLOCK):
-                        channel_scores(scores, queries, faded, kept, kept_t, keys, decay, key, ones, block, rows, sizes)
-                        advance(kept, keys, within, ahead, block, rows, head_width)
+                    fade_reads(faded, queries, since, rows, head_width)
+                    read_state(tile, faded, state, rows, sizes)
+                    all_scores(scores[chunk:], queries[head_width:], faded[head_width:], kept, kept_t, keys, decay, within, ahead, key,
+                               ones, rows, gentle, sizes)
+                    clear_above(scores, rows, chunk)
+                    own_scores(scores, queries, keys, bonus, head % sizes.kv_heads * sizes.head_dim, rows, sizes)
                 read_tokens(tile, scores, x, rows, sizes)
                 store_rows(out, (line * sizes.q_len + start - first) * sizes.value_dim, tile, value_width, rows, sizes.value_dim, one,
                            micro)

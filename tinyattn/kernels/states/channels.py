@@ -13,8 +13,8 @@ import numpy as np
 
 from tinyattn.kernels.states.registers import keep_row
 from tinyattn.kernels.states.rows import load_rows
-from tinyattn.kernels.states.within import within
 from tinyattn.kernels.tiles.jit import inlined, reassociated
+from tinyattn.kernels.tiles.lanes import ROWS
 from tinyattn.kernels.tiles.product import product_set
 from tinyattn.kernels.tiles.vector import column_exp, scale_row, transpose_rows
 
@@ -79,7 +79,7 @@ def fill_channels(decay, since, until, within, ahead, inverse, log_decay, at, ro
     return False
 
 
-@within
+@inlined
 def faded_rows(target, x, factors, rows, width):
     """Fills target with the products of two tiles."""
     times(target, 0, x, 0, factors, 0, rows * width)
@@ -93,7 +93,7 @@ def fade_state(state, factors, at, dim, columns, micro):
             scale_row(state, column * dim + d * micro, state, column * dim + d * micro, factors[at + d])
 
 
-@within
+@inlined
 def advance(kept, keys, within, ahead, start, rows, width):
     """Fades the kept keys over the block that begins at start, and adds those of the block, faded until its end."""
     last = min(start + BLOCK, rows) - 1
@@ -114,7 +114,7 @@ def faded_dot(key, decay, decay_at, query, query_at, count):
     return total
 
 
-@within
+@inlined
 def block_scores(scores, queries, keys, decay, key, ones, start, rows, chunk, width):
     """Fills the scores between the tokens of one block, 0 where the key is later."""
     stop = min(start + BLOCK, rows)
@@ -130,7 +130,7 @@ def block_scores(scores, queries, keys, decay, key, ones, start, rows, chunk, wi
             scores[i * chunk + j] = 0
 
 
-@within
+@inlined
 def channel_scores(scores, queries, recent, kept, kept_t, keys, decay, key, ones, start, rows, sizes):
     """Fills the rows of scores of one block: `recent` are the queries faded since its start, `kept` the earlier keys until there."""
     chunk, width, micro = sizes.kv_tile, sizes.head_width, sizes.micro_columns
@@ -142,7 +142,7 @@ def channel_scores(scores, queries, recent, kept, kept_t, keys, decay, key, ones
     block_scores(scores, queries, keys, decay, key, ones, start, rows, chunk, width)
 
 
-@within
+@inlined
 def keep_below(scores, ones, ahead, rows, chunk, micro):
     """Clears row i of scores from column i + ahead on, to the end of its micro tile."""
     for i in range(rows):
@@ -150,9 +150,42 @@ def keep_below(scores, ones, ahead, rows, chunk, micro):
             keep_row(scores, i * chunk + c, ones, 0, scores.dtype.type(1), i + ahead - c)
 
 
-@within
+@inlined
 def whole_scores(scores, recent, kept_t, ones, rows, sizes):
     """Fills scores on and below the diagonal: `recent` are the queries faded since the start, kept_t the divided keys, turned."""
     chunk, width, micro = sizes.kv_tile, sizes.head_width, sizes.micro_columns
     product_set(scores, 0, chunk, micro, recent, 0, width, 1, kept_t, width * micro, rows, rows, sizes.head_dim, micro, -chunk, 0)
     keep_below(scores, ones, 1, rows, chunk, micro)
+
+
+@inlined
+def all_scores(scores, tile, recent, kept, kept_t, keys, decay, within, ahead, key, ones, rows, gentle, sizes):
+    """Fills scores on and below the diagonal; `recent` comes as the tile faded since the chunk's start.
+
+    Where no channel fades far, kept_t comes as the keys divided by what fades them, turned; else it and kept are tiles to work in.
+    """
+    if gentle:
+        whole_scores(scores, recent, kept_t, ones, rows, sizes)
+        return
+    faded_rows(recent, tile, within, rows, sizes.head_width)
+    for block in range(0, rows, BLOCK):
+        channel_scores(scores, tile, recent, kept, kept_t, keys, decay, key, ones, block, rows, sizes)
+        advance(kept, keys, within, ahead, block, rows, sizes.head_width)
+
+
+@inlined
+def clear_above(scores, rows, width):
+    """Clears row i from column i on, to the end of its micro tile, and the rows that fill up the last micro tile."""
+    for i in range(rows):
+        for j in range(i, min(i // ROWS * ROWS + ROWS, width)):
+            scores[i * width + j] = 0
+    for x in range(rows * width, (rows + ROWS - 1) // ROWS * ROWS * width):
+        scores[x] = 0
+
+
+@inlined
+def fade_reads(recent, reads, since, rows, width):
+    """Fills recent with rows that read before their tokens are written, each faded until just before its token."""
+    for c in range(width):
+        recent[c] = reads[c]
+    times(recent, width, reads, width, since, 0, (rows - 1) * width)

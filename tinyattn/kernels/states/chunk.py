@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from tinyattn.kernels.states.within import within
 from tinyattn.kernels.tiles.jit import inlined
 from tinyattn.kernels.tiles.product import product_add, product_set
 
@@ -15,7 +14,7 @@ def end_of_chunk(start, sizes):
     return min(start + sizes.kv_tile, first if start < first else sizes.kv_len)
 
 
-@within
+@inlined
 def read_state(tile, queries, state, rows, sizes):
     """Fills the tile with Q S."""
     chunk, head_width, value_width, micro = sizes.kv_tile, sizes.head_width, sizes.value_width, sizes.micro_columns
@@ -23,14 +22,14 @@ def read_state(tile, queries, state, rows, sizes):
                 micro, -chunk - value_width, chunk + value_width)
 
 
-@within
+@inlined
 def read_tokens(tile, scores, x, rows, sizes):
     """Adds M X to the tile, with the scores M on and below the diagonal and X in panels."""
     chunk, value_width, micro = sizes.kv_tile, sizes.value_width, sizes.micro_columns
     product_add(tile, 0, value_width, micro, scores, 0, chunk, 1, x, chunk * micro, rows, value_width, rows, micro, -chunk, 0)
 
 
-@within
+@inlined
 def add_tokens(state, keys, x, rows, sizes):
     """Adds K^T X to the state."""
     chunk, head_width, micro = sizes.kv_tile, sizes.head_width, sizes.micro_columns
@@ -38,18 +37,24 @@ def add_tokens(state, keys, x, rows, sizes):
                 micro, -chunk - head_width, chunk)
 
 
-@within
-def through_reads(d_scores, d_queries, d_tile, x_t, state_t, rows, sizes):
-    """Fills the gradients of what was read: dO X^T of the scores, on and below the diagonal, and dO S^T of the queries."""
-    chunk, head_width, value_width, micro = sizes.kv_tile, sizes.head_width, sizes.value_width, sizes.micro_columns
-    everywhere = chunk + head_width + value_width
+@inlined
+def through_pairs(d_scores, d_tile, x_t, rows, sizes):
+    """Fills the gradients of the scores, dO X^T, on and below the diagonal."""
+    chunk, value_width, micro = sizes.kv_tile, sizes.value_width, sizes.micro_columns
     product_set(d_scores, 0, chunk, micro, d_tile, 0, value_width, 1, x_t, value_width * micro, rows, rows, sizes.value_dim, micro,
                 -chunk, 0)
+
+
+@inlined
+def through_reads(d_queries, d_tile, state_t, rows, sizes):
+    """Fills the gradients of the queries by the state, dO S^T."""
+    head_width, value_width, micro = sizes.head_width, sizes.value_width, sizes.micro_columns
+    everywhere = sizes.kv_tile + head_width + value_width
     product_set(d_queries, 0, head_width, micro, d_tile, 0, value_width, 1, state_t, value_width * micro, rows, head_width,
                 sizes.value_dim, micro, -everywhere, everywhere)
 
 
-@within
+@inlined
 def through_state(d_keys, x_rows, d_state_t, rows, sizes):
     """Fills the gradient of the keys by the state, X dS^T."""
     head_width, value_width, micro = sizes.head_width, sizes.value_width, sizes.micro_columns
@@ -58,7 +63,7 @@ def through_state(d_keys, x_rows, d_state_t, rows, sizes):
                 sizes.value_dim, micro, -everywhere, everywhere)
 
 
-@within
+@inlined
 def through_keys(d_x, keys, d_state, rows, sizes):
     """Fills the panels d_x with the gradient of X by the state, K dS."""
     chunk, head_width, value_width, micro = sizes.kv_tile, sizes.head_width, sizes.value_width, sizes.micro_columns
@@ -67,7 +72,7 @@ def through_keys(d_x, keys, d_state, rows, sizes):
                 sizes.head_dim, micro, -everywhere, everywhere)
 
 
-@within
+@inlined
 def through_scores(d_x, scores, d_panels, rows, sizes):
     """Adds M^T dO to the panels d_x, with the scores M on and below the diagonal."""
     chunk, value_width, micro = sizes.kv_tile, sizes.value_width, sizes.micro_columns

@@ -6,8 +6,7 @@ from __future__ import annotations
 from tinyattn.kernels.states.fading import fade, fade_below
 from tinyattn.kernels.states.rows import add_scaled, dot, scaled_rows
 from tinyattn.kernels.states.solve import substitute_up
-from tinyattn.kernels.states.within import within
-from tinyattn.kernels.tiles.jit import reassociated
+from tinyattn.kernels.tiles.jit import inlined, reassociated
 from tinyattn.kernels.tiles.lanes import ROWS
 from tinyattn.kernels.tiles.product import product_add, product_set
 from tinyattn.kernels.tiles.vector import pack_rows, put_row
@@ -26,7 +25,7 @@ def pair_flow(flow, gram, pairs, strength, rows, width):
         flow[i] += total
 
 
-@within
+@inlined
 def correction_gradients(d_x, d_keys, d_state, d_beta, token, flow, gram, pairs, read, tile, x_rows, x_t, keys, key_panels, keys_t,
                          faded, state_t, since, between, fades, strength, rows, sizes):
     """Replaces the panels dX by dV, fills d_beta, and adds to dK, dS and the decays' flow what the corrections give them.

@@ -7,7 +7,6 @@ Products, and never exponentials of sums: nothing overflows, nothing cancels, an
 from __future__ import annotations
 
 from tinyattn.kernels.states.registers import keep_row
-from tinyattn.kernels.states.within import within
 from tinyattn.kernels.tiles.jit import inlined, reassociated
 
 
@@ -67,7 +66,7 @@ def flow_of(flow, scores, d_scores, rows, width):
         flow[i] += total
 
 
-@within
+@inlined
 def decay_gradient(d_log_decay, at, decay, flow, later, bridge, rows):
     """Fills the gradient of each log decay: the flow from its token on, what earlier keys leave to the next chunk, the state's.
 

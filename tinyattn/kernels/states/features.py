@@ -13,7 +13,6 @@ from numba.extending import intrinsic
 
 from tinyattn.engine.primitive import primitive
 from tinyattn.kernels.states.rows import load_rows
-from tinyattn.kernels.states.within import within
 from tinyattn.kernels.tiles import lanes
 from tinyattn.kernels.tiles.jit import DISABLED, compiled, inlined, reassociated
 from tinyattn.kernels.tiles.lanes import INT, columns
@@ -171,7 +170,7 @@ def load_features(target, width, filled, source, at, step, rows, dim, feature, w
             target[c] = 0
 
 
-@within
+@inlined
 def before_features(d, mapped, width, rows, dim, feature, waves, place, micro):
     """Replaces the gradient of rows of `dim` features by that of what was mapped: for waves the first half of each row."""
     if feature is None:

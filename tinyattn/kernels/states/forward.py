@@ -8,17 +8,16 @@ import numpy as np
 from tinyattn.kernels.states.chunk import add_tokens, end_of_chunk, read_state, read_tokens
 from tinyattn.kernels.states.fading import fade, fade_below, fill_fading
 from tinyattn.kernels.states.features import load_features
-from tinyattn.kernels.states.normaliser import add_keys, reciprocals, total_weights
+from tinyattn.kernels.states.normaliser import add_keys, bounded_reciprocals, reciprocals, total_weights
 from tinyattn.kernels.states.rows import load_rows, load_state, scale_all, scale_rows, scaled_rows, store_rows, store_state
 from tinyattn.kernels.states.solve import substitute_down
-from tinyattn.kernels.states.within import within
-from tinyattn.kernels.tiles.jit import compiled
+from tinyattn.kernels.tiles.jit import compiled, inlined
 from tinyattn.kernels.tiles.product import product_set
 from tinyattn.kernels.tiles.threads import next_task
 from tinyattn.kernels.tiles.vector import pack_rows, put_row, transpose_rows
 
 
-@within
+@inlined
 def write(state, keys, faded, until, total, fades, x, rows, sizes):
     """Replaces the state S by total S + (K until)^T X; `faded` is a tile for K until."""
     source = keys
@@ -29,7 +28,7 @@ def write(state, keys, faded, until, total, fades, x, rows, sizes):
     add_tokens(state, source, x, rows, sizes)
 
 
-@within
+@inlined
 def corrections(x, lower, keys, keys_t, values, tile, state, since, between, strength, rows, sizes):
     """Fills the panels x with what the delta rule writes, the solution of (I + A) X = beta (V - since K S).
 
@@ -50,15 +49,17 @@ def corrections(x, lower, keys, keys_t, values, tile, state, since, between, str
 
 
 @compiled
-def forward(counter, sizes, scale, feature, waves, q, q_at, q_step, k, k_at, k_step, v, v_at, v_step, decay, beta, initial,
-            initial_total, out, last, last_total, weights, written):
+def forward(counter, sizes, scale, feature, waves, q, q_at, q_step, k, k_at, k_step, v, v_at, v_step, decay, gates, bounds, beta,
+            initial, initial_total, out, last, last_total, weights, written):
     """Fills out (batch, heads, q_len, value_dim) and last (batch, kv_heads, head_dim, value_dim); a task is one kv head.
 
     For each chunk X = V, or what the delta rule corrects it to, O = since (Q S) + (Q K^T between) X, and
     S' = total S + (K until)^T X. `written` keeps the corrections. Without decays (of size 0) all the fading is 1; without
     beta the state is added to only. Q and K are the features of q and k, for which `waves` are read. With an initial_total (batch,
-    kv_heads, head_dim), the sum of earlier keys, out is divided by the total weights, which `weights` keeps; then there are neither
-    decays nor corrections. Of beta, feature or initial_total that is None, Numba compiles nothing.
+    kv_heads, head_dim), the sum of earlier keys, which fades as the state does, out is divided by the total weights, which `weights`
+    keeps; then there are no corrections. With `gates` (batch, kv_heads, kv_len) each key is multiplied by its own, and with `bounds`
+    the divisor is the absolute total weight, or the token's bound if that is more. Of gates, bounds, beta, feature or initial_total
+    that is None, Numba compiles nothing.
     """
     number = q.dtype.type
     chunk, head_width, value_width, micro = sizes.kv_tile, sizes.head_width, sizes.value_width, sizes.micro_columns
@@ -87,6 +88,8 @@ def forward(counter, sizes, scale, feature, waves, q, q_at, q_step, k, k_at, k_s
             rows, token = stop - start, head * sizes.kv_len + start
             load_features(keys, head_width, chunk, k, k_at[head] + start * k_step, k_step, rows, sizes.head_dim, feature, waves,
                           start, micro)
+            if gates is not None:
+                scale_rows(keys, head_width, rows, gates[token:], micro)
             load_rows(values, value_width, chunk, v, v_at[head] + start * v_step, v_step, rows, sizes.value_dim, one, micro)
             if fades:
                 fill_fading(since, until, between, decay, token, rows, chunk, running)
@@ -114,16 +117,21 @@ def forward(counter, sizes, scale, feature, waves, q, q_at, q_step, k, k_at, k_s
                     fade(scores, between, rows, chunk, micro)
                     read_tokens(tile, scores, x, rows, sizes)
                     if initial_total is not None:
-                        total_weights(factors, scores, queries, total, rows, chunk, head_width)
+                        total_weights(factors, scores, queries, total, since, rows, chunk, head_width)
                         for i in range(rows):
                             weights[at + i] = number(scale) * factors[i]
-                        reciprocals(factors, weights, at, number(scale), rows)
+                        if bounds is None:
+                            reciprocals(factors, weights, at, number(scale), rows)
+                        else:
+                            bounded_reciprocals(factors, weights, at, bounds, token, scale, rows)
                         scale_rows(tile, value_width, rows, factors, micro)
                     store_rows(out, at * sizes.value_dim, tile, value_width, rows, sizes.value_dim,
                                number(scale) if initial_total is None else one, micro)
             write(state, keys, faded, until, since[rows - 1], fades, x, rows, sizes)
             if initial_total is not None:
-                add_keys(total, chunk_total, keys, rows, head_width)
+                if fades:
+                    scale_all(total, since[rows - 1], micro)
+                add_keys(total, chunk_total, faded if fades else keys, rows, head_width)
             start = stop
         if initial_total is not None:
             for d in range(sizes.head_dim):

@@ -63,8 +63,8 @@ def linear_states(q: Array, k: Array, v: Array, state: Array, total: Array, scal
     if sizes.kv_len > FEW:
         with np.errstate(under="ignore"):
             run(forward, sizes.batch * sizes.kv_heads, work(sizes), sizes, scale, feature, flat(waves), *rows_of(q), *rows_of(k),
-                *rows_of(v), np.zeros(0), None, flat(state), summed(total), out.reshape(-1), last.reshape(-1), last_total.reshape(-1),
-                weights.reshape(-1), nothing)
+                *rows_of(v), np.zeros(0), None, None, None, flat(state), summed(total), out.reshape(-1), last.reshape(-1),
+                last_total.reshape(-1), weights.reshape(-1), nothing)
     # What is not finite reaches the other rows of its micro tile, as 0 times it is NaN. It stays in the state.
     if sizes.kv_len <= FEW or not (np.isfinite(last).all() and np.isfinite(last_total).all()):
         by_step(counter, sizes, scale, feature, flat(waves), q, k, v, nothing, 0, nothing, state, total, out, last, last_total,
@@ -102,6 +102,7 @@ def _(d_outs: tuple[Array, Array, Array], saved: Saved) -> dict[str, Array | Non
     nothing, filled = np.zeros(0, state.dtype), [x.reshape(-1) for x in (d_q, d_k, d_v)]
     with np.errstate(under="ignore"):
         run(backward, sizes.batch * sizes.kv_heads, 3 * work(sizes), sizes, saved.scale, saved.feature, flat(saved.waves), *rows_of(q),
-            *rows_of(k), *rows_of(v), *rows_of(v), np.zeros(0), None, flat(state), summed(total), flat(saved.out),
-            flat(saved.weights), *map(flat, d_outs), *filled, nothing, nothing, d_state.reshape(-1), d_total.reshape(-1))
+            *rows_of(k), *rows_of(v), *rows_of(v), np.zeros(0), None, None, None, flat(state), summed(total),
+            flat(saved.out), flat(saved.weights), *map(flat, d_outs), *filled, nothing, None, nothing, d_state.reshape(-1),
+            d_total.reshape(-1))
     return {"q": d_q, "k": d_k, "v": d_v, "state": d_state, "total": d_total}

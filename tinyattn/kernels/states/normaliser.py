@@ -4,8 +4,7 @@
 from __future__ import annotations
 
 from tinyattn.kernels.states.rows import add_all, add_scaled, dot
-from tinyattn.kernels.states.within import within
-from tinyattn.kernels.tiles.jit import reassociated
+from tinyattn.kernels.tiles.jit import inlined, reassociated
 
 
 @reassociated
@@ -19,7 +18,7 @@ def sum_rows(total, x, rows, width):
             total[c] += row[c]
 
 
-@within
+@inlined
 def add_keys(total, chunk_total, keys, rows, width):
     """Adds the keys of a chunk to the running sum: first to each other, as in a long sum a single key is rounded away."""
     sum_rows(chunk_total, keys, rows, width)
@@ -35,14 +34,14 @@ def sum_scores(scores, start, count):
     return total
 
 
-@within
-def total_weights(weights, scores, queries, total, rows, chunk, width):
-    """Fills weights with the total weight of each query: its scores in the chunk and its product with the keys before it."""
+@inlined
+def total_weights(weights, scores, queries, total, since, rows, chunk, width):
+    """Fills weights with the total weight of each query: its scores in the chunk and its product with the faded keys before it."""
     for i in range(rows):
-        weights[i] = sum_scores(scores, i * chunk, i + 1) + dot(queries, i * width, total, 0, width)
+        weights[i] = sum_scores(scores, i * chunk, i + 1) + since[i] * dot(queries, i * width, total, 0, width)
 
 
-@within
+@inlined
 def reciprocals(factors, weights, weights_at, scale, rows):
     """Fills factors with what turns sums into means, scale / (scale times the total weight); a total of 0 counts as 1.
 
@@ -53,7 +52,23 @@ def reciprocals(factors, weights, weights_at, scale, rows):
         factors[i] = scale / weight if weight != 0 else scale
 
 
-@within
+@inlined
+def bounded_reciprocals(factors, weights, weights_at, bounds, token, scale, rows):
+    """Fills factors with scale / max(|scale times the total weight|, the bound), computed in float64, where bounds are as wide."""
+    for i in range(rows):
+        factors[i] = scale / max(abs(float(weights[weights_at + i])), bounds[token + i])
+
+
+@inlined
+def bounded_gradients(d_weights, weights, weights_at, bounds, token, rows):
+    """Replaces the gradients of total weights that were not bounded by those of weights that were; half each where both are equal."""
+    for i in range(rows):
+        weight, bound = float(weights[weights_at + i]), bounds[token + i]
+        slope = -d_weights[i] if weight < 0 else d_weights[i]
+        d_weights[i] = slope if abs(weight) > bound else d_weights.dtype.type(0.5) * slope if abs(weight) == bound else 0
+
+
+@inlined
 def weight_gradients(d_weights, d_rows, width, out, out_at, dim, weights, weights_at, rows):
     """Fills d_weights with the gradient of each total weight, - out . d_out / weight; d_rows [..][width] holds d_out / weight."""
     for i in range(rows):
@@ -62,9 +77,12 @@ def weight_gradients(d_weights, d_rows, width, out, out_at, dim, weights, weight
             d_weights[i] = -dot(out, out_at + i * dim, d_rows, i * width, dim)
 
 
-@within
-def through_weights(d_scores, d_queries, d_total, d_chunk, d_weights, queries, total, rows, chunk, width):
-    """Adds to the gradients of the scores, of the queries and of the sum of keys before the chunk what comes by the total weights."""
+@inlined
+def through_weights(d_scores, d_queries, d_total, d_chunk, d_weights, queries, total, since, rows, chunk, width):
+    """Adds to the gradients of the scores, of the queries and of the sum of keys before the chunk what comes by the total weights.
+
+    The scores and queries are those after their fading, which `since` is of the queries.
+    """
     for c in range(width):
         d_chunk[c] = 0
     for i in range(rows):
@@ -72,5 +90,5 @@ def through_weights(d_scores, d_queries, d_total, d_chunk, d_weights, queries, t
         for j in range(i * chunk, i * chunk + i + 1):
             d_scores[j] += slope
         add_scaled(d_queries, i * width, total, 0, slope, width)
-        add_scaled(d_chunk, 0, queries, i * width, slope, width)
+        add_scaled(d_chunk, 0, queries, i * width, since[i] * slope, width)
     add_all(d_total, d_chunk, width)

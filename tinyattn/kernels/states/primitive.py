@@ -112,9 +112,9 @@ def states(q: Array, k: Array, v: Array, log_decay: Array | None, beta: Array | 
         tasks, results = sizes.batch * sizes.kv_heads, (out.reshape(-1), last.reshape(-1))
         with np.errstate(under="ignore"):
             if channels:
-                run(channel_forward, tasks, work(sizes), sizes, scale, *given, flat(log_decay), flat(state), *results)
+                run(channel_forward, tasks, work(sizes), sizes, scale, *given, flat(log_decay), None, flat(state), *results)
             else:
-                run(forward, tasks, work(sizes), sizes, scale, None, None, *given, decays(log_decay),
+                run(forward, tasks, work(sizes), sizes, scale, None, None, *given, decays(log_decay), None, None,
                     None if beta is None else flat(beta), flat(state), None, *results, None, None, flat(corrections))
     # What is not finite reaches the other rows of its micro tile, as 0 times it is NaN. It stays in the state.
     if sizes.kv_len <= FEW or not np.isfinite(last).all():
@@ -141,12 +141,12 @@ def _(d_outs: tuple[Array, Array], saved: Saved) -> dict[str, Array | None]:
     tasks = sizes.batch * sizes.kv_heads
     with np.errstate(under="ignore"):
         if d_log_decay.ndim == k.ndim:
-            run(channel_backward, tasks, 3 * work(sizes), sizes, saved.scale, *given, flat(saved.log_decay), flat(saved.state),
-                *map(flat, d_outs), *filled, d_state.reshape(-1))
+            run(channel_backward, tasks, 3 * work(sizes), sizes, saved.scale, *given, flat(saved.log_decay), None,
+                flat(saved.state), *map(flat, d_outs), *filled, None, d_state.reshape(-1))
         else:
             run(backward, tasks, 3 * work(sizes), sizes, saved.scale, None, None, *given, *rows_of(source), decays(saved.log_decay),
-                beta, flat(saved.state), None, None, None, *map(flat, d_outs), None, *filled, d_beta.reshape(-1), d_state.reshape(-1),
-                None)
+                None, None, beta, flat(saved.state), None, None, None, *map(flat, d_outs), None, *filled, None, d_beta.reshape(-1),
+                d_state.reshape(-1), None)
     gradients: dict[str, Array | None] = {"q": d_q, "k": d_k, "v": d_v, "state": d_state}
     if saved.log_decay is not None:
         gradients["log_decay"] = d_log_decay

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from tinyattn.kernels.states.registers import solve_rows
-from tinyattn.kernels.states.within import within
 from tinyattn.kernels.tiles.jit import inlined
 from tinyattn.kernels.tiles.lanes import ROWS
 from tinyattn.kernels.tiles.product import micro_add
@@ -18,7 +17,7 @@ def clear_edge(x, rows, width, columns, micro):
             x[at] = 0
 
 
-@within
+@inlined
 def substitute_down(x, lower, rows, width, columns, micro):
     """Replaces the panels x by the solution of (I - lower) y = x, lower strictly lower triangular, from the first row on.
 
@@ -31,7 +30,7 @@ def substitute_down(x, lower, rows, width, columns, micro):
             solve_rows(x, panel + row * micro, micro, lower, row * width + row, width, 1)
 
 
-@within
+@inlined
 def substitute_up(x, lower, rows, width, columns, micro):
     """Replaces the panels x by the solution of (I - lower)^T y = x, from the last row on."""
     clear_edge(x, rows, width, columns, micro)

@@ -11,12 +11,14 @@ import hashlib
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 try:
     import llvmlite
     import numba
+    from numba import types
     from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
 except ImportError as missing:
     raise ImportError("tinyattn.kernels needs Numba: pip install 'numba>=0.61'") from missing
@@ -36,8 +38,30 @@ MECHANISMS = {"softmax", "sparse", "linear", "lowrank", "spatial"}
 INNER: dict[str, Any] = {"nogil": True, "error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True, "_nrt": False,
                          "pipeline_class": PartCompiler}
 
-inlined: Callable[..., Any] = numba.njit(**INNER)
-reassociated: Callable[..., Any] = numba.njit(**INNER, fastmath=REASSOCIATED)
+
+def part(**options: Any) -> Callable[..., Any]:
+    """Returns the decorator of a function that only kernels call, compiled once for all constants that it is called with.
+
+    For each constant Numba would else compile it anew. Written into its caller instead, with `inline`, it took a sixth more of a
+    first call's time.
+    """
+    def of(function: Callable[..., Any]) -> Any:
+        made = numba.njit(**INNER, **options)(function)
+        if not DISABLED:
+            made.get_call_template = partial(template_of, made)
+        return made
+
+    return of
+
+
+def template_of(made: Any, kinds: tuple[Any, ...], names: dict[str, Any]) -> Any:
+    """Returns how Numba calls a function with arguments of these types, constants among them taken for numbers."""
+    return type(made).get_call_template(made, [types.unliteral(kind) for kind in kinds],
+                                        {name: types.unliteral(kind) for name, kind in names.items()})
+
+
+inlined: Callable[..., Any] = part()
+reassociated: Callable[..., Any] = part(fastmath=REASSOCIATED)
 
 
 def compiled(kernel: Callable[..., Any]) -> Any:

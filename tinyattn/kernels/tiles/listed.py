@@ -64,11 +64,12 @@ def listed(pattern: Pattern, left: int, right: int, full: tuple[int, ...], sizes
     if not isinstance(pattern, Constant):
         return found(pattern, left, right, full, sizes)
     key = (left, right, full, sizes.q_tile, sizes.kv_tile)
-    if key not in pattern.lists:
+    made = pattern.lists.get(key)
+    if made is None:
         if len(pattern.lists) >= KEPT:
             pattern.lists.clear()
-        pattern.lists[key] = found(pattern, left, right, full, sizes)
-    return pattern.lists[key]
+        made = pattern.lists[key] = found(pattern, left, right, full, sizes)
+    return made
 
 
 def found(pattern: Pattern, left: int, right: int, full: tuple[int, ...], sizes: Sizes) -> Listed:

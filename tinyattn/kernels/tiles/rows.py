@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from tinyattn.engine.primitive import Primitive, primitive
-from tinyattn.kernels.tiles.threads import each
+from tinyattn.kernels.tiles.threads import each, thread_count, threads, workers_for
 from tinyattn.ops.merge import Partial, merge
 from tinyattn.ops.positions.frequencies import plain
 from tinyattn.ops.positions.rotary import rotary
@@ -148,58 +148,38 @@ def with_rows(x: Array, rows: Array, y: Array) -> Array:
     return out
 
 
-def blended_in_numpy(gates: Array, a: Array, b: Array, c: Array) -> Array:
-    """Returns `blended` by functions that have rules."""
-    return gates[..., :1] * a + gates[..., 1:2] * b + gates[..., 2:] * c
-
-
-@again(blended_in_numpy)
-@primitive
-def blended(gates: Array, a: Array, b: Array, c: Array) -> tuple[Array, Any]:
-    """Returns the sum of three arrays (..., length, width), each times one of the three gates (..., length, 3) of its row."""
-    out = np.empty(a.shape, a.dtype)
-    outs, weights, parts = by_head(out), by_head(gates), [by_head(x) for x in (a, b, c)]
+def row_products(x: Array, y: Array) -> Array:
+    """Returns the product of each row of x (..., length, width) with the same row of y: (..., length)."""
+    out = np.empty(x.shape[:-1], x.dtype)
+    ours, theirs, outs = by_head(x), by_head(y), by_head(out, 1)
 
     def task(n: int) -> None:
         with np.errstate(invalid="ignore", over="ignore"):
-            np.multiply(weights[n][:, :1], parts[0][n], out=outs[n])
-            for m in (1, 2):
-                outs[n] += weights[n][:, m : m + 1] * parts[m][n]
+            np.sum(ours[n] * theirs[n], axis=-1, out=outs[n])
 
-    each(task, len(outs), out.size)
-    return out, (gates, a, b, c)
-
-
-@blended.backward_giving
-def _(d_out: Array, saved: Any) -> dict[str, Array]:
-    gates, *parts = saved
-    names, d_gates = ("a", "b", "c"), np.empty(gates.shape, gates.dtype)
-    made = {name: np.empty(d_out.shape, d_out.dtype) for name in names}
-    g, weights, d_weights, heads = by_head(d_out), by_head(gates), by_head(d_gates), [by_head(x) for x in parts]
-    d_heads = [by_head(made[name]) for name in names]
-
-    def task(n: int) -> None:
-        for m in range(3):
-            np.multiply(weights[n][:, m : m + 1], g[n], out=d_heads[m][n])
-            d_weights[n][:, m] = (g[n] * heads[m][n]).sum(axis=-1)
-
-    each(task, len(g), d_out.size)
-    return made | {"gates": d_gates}
-
-
-def rearranged(x: Array, order: Array) -> Array:
-    """Returns the rows of x (..., length, width) in an order of their own for each head; order (..., length)."""
-    out = np.empty(x.shape, x.dtype)
-    heads, orders, outs = by_head(x), by_head(order, 1), by_head(out)
-    each(lambda n: np.take(heads[n], orders[n], axis=0, out=outs[n], mode="clip"), len(heads), x.size)
+    each(task, len(outs), x.size)
     return out
 
 
-def add_rearranged(total: Array, order: Array, x: Array) -> None:
-    """Adds the rows of x, which stand in the order that `rearranged` gave them, to the rows of `total` that they were."""
-    heads, orders, totals = by_head(x), by_head(order, 1), by_head(total)
+def each_part(task: Callable[[Any], None], parts: Sequence[Any], size: int) -> None:
+    """Calls the task for every part over threads, which share the rest of the threads among them; `size` is that of all parts."""
+    inner = max(1, thread_count() // workers_for(len(parts), size))
 
-    def task(n: int) -> None:
-        totals[n][orders[n]] += heads[n]
+    def one(n: int) -> None:
+        with threads(inner):
+            task(parts[n])
 
-    each(task, len(heads), x.size)
+    each(one, len(parts), size)
+
+
+def rows_taken(x: Array, at: Array) -> Array:
+    """Returns the rows of x (rows, width) at some places, (*places, width)."""
+    return np.take(x, at, axis=0, mode="clip")
+
+
+def rows_put(x: Array, at: Array, rows: Array) -> None:
+    """Writes rows into some places of x (rows, width), which is contiguous."""
+    if x.size:
+        # A row as one element: assigned by an array of places, rows of numbers take up to twice as long.
+        row = np.dtype((np.void, x.shape[-1] * x.itemsize))
+        np.put(x.view(row), at, np.ascontiguousarray(rows).view(row))
