@@ -77,6 +77,8 @@ def assert_same(got, want):
         return
     got, want = plain(got), np.asarray(want)
     assert (got.dtype, got.shape) == (want.dtype, want.shape)
+    if got.tobytes() == want.tobytes():  # nearly always, and a hundred times as fast as what says where numbers differ
+        return
     np.testing.assert_array_equal(got, want)
     if want.dtype.kind == "f":
         number = ~np.isnan(want)
