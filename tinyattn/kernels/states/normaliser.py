@@ -78,7 +78,7 @@ def weighed(scores, d_scores, start, count):
     return total
 
 
-@within
+@inlined
 def gradients_of_weights(d_weights, scores, d_scores, queries, d_queries, since, weights, weights_at, scale, rows, chunk, width):
     """Fills d_weights with the gradient of each total weight, - sum_j s_ij dS_ij / weight, the past's by the query and its gradient.
 
