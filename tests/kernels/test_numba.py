@@ -3,7 +3,7 @@
 import numba
 import numpy as np
 import pytest
-from numba.core import caching, codegen, compiler
+from numba.core import caching, codegen, compiler, compiler_machinery, dispatcher
 
 from tinyattn.kernels.tiles import jit, libraries
 
@@ -11,11 +11,13 @@ SEEN = "0.68"
 NEEDED = {"_CacheLocator": ("ensure_cache_path", "from_function", "get_cache_path", "get_source_stamp", "get_disambiguator"),
           "CompileResultCacheImpl": ("_locator_classes",), "FunctionCache": ("_impl_class", "load_overload", "save_overload"),
           "JITCodeLibrary": ("finalize", "get_pointer_to_function", "codegen", "enable_object_caching", "_ensure_finalized",
-                             "_get_module_for_linking", "_optimize_final_module"), "Compiler": ("compile_extra",)}
+                             "_get_module_for_linking", "_optimize_final_module"), "Compiler": ("compile_extra", "define_pipelines"),
+          "PassManager": ("add_pass", "finalize"), "Dispatcher": ("get_call_template",),
+          "DefaultPassBuilder": ("define_untyped_pipeline", "define_typed_pipeline", "define_nopython_lowering_pipeline")}
 
 
 def found(name):
-    return next((getattr(module, name) for module in (caching, codegen, compiler) if hasattr(module, name)), None)
+    return next((getattr(module, name) for module in (caching, codegen, compiler, compiler_machinery, dispatcher) if hasattr(module, name)), None)
 
 
 @pytest.mark.parametrize("name", NEEDED)
@@ -37,3 +39,20 @@ def test_what_only_kernels_call_is_optimised_inside_them_and_has_no_machine_code
     assert type(inner.library) is libraries.PartLibrary and type(outer.library) is libraries.KernelLibrary
     engine, name = outer.library.codegen._engine, inner.fndesc.mangled_name
     assert engine.is_symbol_defined(outer.fndesc.mangled_name) and not engine.is_symbol_defined(name)
+
+
+@pytest.mark.skipif(jit.DISABLED, reason="nothing is compiled")
+def test_what_only_kernels_call_is_compiled_once_for_all_constants():
+    part = jit.inlined(lambda x, twice: 2 * x if twice else x)
+    kernel = jit.compiled(lambda x: part(1, True) + part(x, False) + part(3, x > 1))
+    assert kernel(5) == 13
+    assert len(part.signatures) == 1
+
+
+@pytest.mark.skipif(jit.DISABLED, reason="nothing is compiled")
+def test_kernels_are_compiled_without_idle_steps():
+    kernel = numba.njit(pipeline_class=libraries.KernelCompiler)(lambda x: x + 1)
+    assert kernel(5) == 6
+    (compiled,) = kernel.overloads.values()
+    taken = {name.split("_", 1)[1] for name in compiled.metadata["pipeline_times"]["kernels"]}
+    assert "native_lowering" in taken and not taken & libraries.IDLE

@@ -77,13 +77,13 @@ def band(plan: Plan, left: int) -> Plan:
 def of_means(q: Array, k: Array, v: Array, step: int, scale: float) -> tuple[Plan, tuple[Array, Array]]:
     """Returns the plan of attention to the means of blocks of `step` tokens, and these, filled up to whole micro tiles.
 
-    A row before the end of the first block reads nothing.
+    A row before the end of the first block picks nothing: there may be no block at all.
     """
     complete, first = k.shape[-2] // step, k.shape[-2] - q.shape[-2]
     mean_k, mean_v = (x[..., : complete * step, :].reshape(*x.shape[:-2], complete, step, x.shape[-1]).mean(axis=-2) for x in (k, v))
     reads = np.arange(first, k.shape[-2]) >= step - 1
-    picks = np.where(reads, 0, -1).astype(np.int32)
-    plan = planned(q, mean_k, mean_v, np.broadcast_to(picks[:, None], (*k.shape[:-2], len(picks), 1)), max(complete, 1), scale)
+    picks = np.broadcast_to(np.where(reads, 0, -1).astype(np.int32)[:, None], (*k.shape[:-2], len(reads), 1))
+    plan = planned(q, mean_k, mean_v, picks, max(complete, 1), scale)
     plan = plan._replace(parts=plan.parts._replace(first=first, step=step))
     sizes = plan.sizes
     return plan, (padded(mean_k, sizes.kv_rows, sizes.head_width), padded(mean_v, sizes.kv_rows, sizes.value_width))
