@@ -5,7 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from tinyattn.kernels.softmax.dot_product import attention
+from tinyattn.kernels.softmax.latent_expanded import of_all_heads
 from tinyattn.kernels.softmax.some_heads import Form, long, options_of, some_heads
+from tinyattn.kernels.steps.product import fits, project
+from tinyattn.kernels.tiles.lanes import ROWS
 from tinyattn.ops.arguments import LATENT_AXES, LATENT_SHARED, check_latent_weights
 from tinyattn.ops.masks.pattern import Pattern
 from tinyattn.ops.options import Window
@@ -40,12 +43,22 @@ def latent_attention_absorbed(q_nope: Array, q_rope: Array, latent: Array, k_rop
 
 def absorbed(q_nope: Array, q_rope: Array, latent: Array, k_rope: Array, w_uk: Array, _w_uv: Array) -> tuple[Array, Array, Array]:
     """Returns the queries of the heads that the weights are of, and the one head of keys and values."""
-    return np.concatenate((q_nope @ w_uk.mT, q_rope), axis=-1), np.concatenate((latent, k_rope), axis=-1), latent
+    return np.concatenate((by_each_head(q_nope, w_uk.mT), q_rope), axis=-1), np.concatenate((latent, k_rope), axis=-1), latent
+
+
+def by_each_head(x: Array, weights: Array) -> Array:
+    """Returns x (..., heads, i, n) times the weights (heads, n, m) of its head; without NumPy's product, as `of_all_heads` says."""
+    heads = len(weights)
+    if not heads or not fits(x, weights[0]) or x.shape[-2] % ROWS:
+        return x @ weights
+    parts = [project(one, weight.reshape(weight.shape[1:]))[0]
+             for one, weight in zip(np.split(x, heads, axis=-3), np.split(weights, heads), strict=True)]
+    return np.concatenate(parts, axis=-3)
 
 
 def expanded_out(read: Array, _q_nope: Array, _q_rope: Array, _latent: Array, _k_rope: Array, _w_uk: Array, w_uv: Array) -> Array:
     """Returns the results from what the heads read."""
-    return read @ w_uv
+    return by_each_head(read, w_uv)
 
 
 def with_expanded_values(*arrays: Array) -> tuple[Array, Array, Array]:
@@ -54,7 +67,7 @@ def with_expanded_values(*arrays: Array) -> tuple[Array, Array, Array]:
     So what the heads read, twice the size of the results or more, is not kept.
     """
     queries, keys, latent = absorbed(*arrays)
-    values = latent @ arrays[-1]
+    values, = of_all_heads(latent, arrays[-1])
     return queries, np.broadcast_to(keys, (*values.shape[:-1], keys.shape[-1])), values
 
 
