@@ -6,10 +6,11 @@ from __future__ import annotations
 import numpy as np
 
 from tinyattn.kernels.exact.scores import band, cap, key_range, keys_of_tile, score
+from tinyattn.kernels.rows.unpacked import product_add_rows
 from tinyattn.kernels.tiles.flush import flush_small, restore
 from tinyattn.kernels.tiles.jit import compiled, inlined
 from tinyattn.kernels.tiles.lanes import ROWS
-from tinyattn.kernels.tiles.product import micro_set, product_add, product_set
+from tinyattn.kernels.tiles.product import micro_set, product_set
 from tinyattn.kernels.tiles.threads import next_task
 from tinyattn.kernels.tiles.vector import column_exp, column_max, put_rows, transpose_rows
 
@@ -57,14 +58,13 @@ def mixed_scores(x, x_at, step, i0, j0, rows, keys, batch, raw, raw_at, before, 
 
 @inlined
 def in_turn(counter, sizes, rules, room, matrix_row, tiles, mask, mask_at, bias, bias_at, distance, sinks, before, after,
-            q, k, v_panels, out, tops, totals, spaces):
+            q, k, v, out, tops, totals, spaces):
     """Does the tasks of `mixed_forward` that no other thread has taken."""
     kind_of, width, micro = q.dtype.type, sizes.q_tile, sizes.micro_columns
     heads, groups, count = sizes.heads, sizes.heads // sizes.kv_heads, (sizes.q_len + width - 1) // width
-    blocks = (sizes.kv_len + sizes.kv_tile - 1) // sizes.kv_tile
     step = sizes.kv_tile * width + micro  # not a power of two, for which the tiles of all heads would fall into the same cache sets
     raw, held, q_t, a, top, at, total, shift, kept, part, none, spare = spaces
-    first, value_first, panel = sizes.head_width * width, sizes.value_width * width, sizes.kv_tile * sizes.value_width
+    first, value_first = sizes.head_width * width, sizes.value_width * width
     nowhere = kind_of(-np.inf)
     while True:
         task = next_task(counter)
@@ -131,9 +131,9 @@ def in_turn(counter, sizes, rules, room, matrix_row, tiles, mask, mask_at, bias,
             below, above = band(i0, j0, sizes, rules)
             mix(raw, 0, after, matrix_row, 1, held, x_at, step, heads, keys * width, micro)
             for h in range(heads):
-                v_at = ((batch * sizes.kv_heads + h // groups) * blocks + n) * panel
-                product_add(a, h * value_first, micro, width * micro, raw, h * step, 1, width, v_panels[v_at : v_at + panel],
-                            sizes.kv_tile * micro, rows, sizes.value_width, keys, micro, below, above)
+                v_at = ((batch * sizes.kv_heads + h // groups) * sizes.kv_rows + j0) * sizes.value_width
+                product_add_rows(a, h * value_first, micro, width * micro, raw, h * step, 1, width, v, v_at, sizes.value_width, rows,
+                                 sizes.value_width, keys, micro, below, above)
         for h in range(heads):
             for i in range(rows):
                 row = (batch * heads + h) * sizes.q_len + i0 + i
@@ -145,7 +145,7 @@ def in_turn(counter, sizes, rules, room, matrix_row, tiles, mask, mask_at, bias,
 
 @compiled
 def mixed_forward(counter, taken, all_held, sizes, rules, room, matrix_row, tiles, mask, mask_at, bias, bias_at, distance, sinks,
-                  before, after, q, k, v_panels, out, tops, totals):
+                  before, after, q, k, v, out, tops, totals):
     """Fills out (batch, heads, q_len, value_dim), and tops, totals (batch, heads, q_len); a task is one tile of queries, of all heads.
 
     A first turn over the keys makes C_h = K_h Q_h^T, X_g = sum_h before_gh C_h and exp(X_g - m_g), m_g the largest of the row so far;
@@ -164,5 +164,5 @@ def mixed_forward(counter, taken, all_held, sizes, rules, room, matrix_row, tile
               np.empty((room + 1) * heads * width, dtype), np.empty(heads * width), np.empty(width, dtype), np.empty(width, dtype),
               np.empty(width, dtype), np.zeros(width, dtype), np.zeros(width, dtype))
     in_turn(counter, sizes, rules, room, matrix_row, tiles, mask, mask_at, bias, bias_at, distance, sinks, before, after,
-            q, k, v_panels, out, tops, totals, spaces)
+            q, k, v, out, tops, totals, spaces)
     restore(control)

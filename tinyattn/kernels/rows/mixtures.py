@@ -67,8 +67,8 @@ def mixed(q: Array, k: Array, v: Array, bias: Array | None, sinks: Array | None,
     tasks = sizes.batch * -(-sizes.q_len // sizes.q_tile)
     run(mixed_forward, tasks, work(sizes), *held_by(tasks, work(sizes), sizes, dtype), sizes, rules,
         *room_of(sizes, dtype, HELD_BYTES), *parts,
-        np.zeros(0, dtype) if sinks is None else np.require(sinks, requirements=["C", "W"]), *matrices, *inputs[:2],
-        panels(v, sizes, sizes.value_width), out.reshape(-1), tops.reshape(-1), totals.reshape(-1))
+        np.zeros(0, dtype) if sinks is None else np.require(sinks, requirements=["C", "W"]), *matrices, *inputs,
+        out.reshape(-1), tops.reshape(-1), totals.reshape(-1))
     return out, Saved(options, sizes, rules, parts, inputs, (q.shape, k.shape, v.shape), matrices, sinks, tops, totals)
 
 
@@ -143,10 +143,3 @@ def in_micro_tiles(matrix: Array) -> Array:
     filled_up = np.zeros((whole, whole), matrix.dtype)
     filled_up[:size, :size] = matrix
     return filled_up.reshape(-1)
-
-
-def panels(x: Array, sizes: Sizes, width: int) -> Array:
-    """Returns keys or values as panels [head][tile][width // micro_columns][kv_tile][micro_columns], filled up with zeros."""
-    tiles, micro = -(-sizes.kv_len // sizes.kv_tile), sizes.micro_columns
-    rows = padded(x, tiles * sizes.kv_tile, width).reshape(-1, tiles, sizes.kv_tile, width // micro, micro)
-    return np.ascontiguousarray(rows.swapaxes(2, 3)).reshape(-1)
