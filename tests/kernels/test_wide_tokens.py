@@ -1,5 +1,10 @@
 """One token whose values are several micro tiles wide: every walk over the state gives what the definition gives."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -32,9 +37,21 @@ def drawn(name, dtype):
     return p.astype(dtype)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("name", CASES)
-def test_a_token_of_wide_values_is_folded_and_read_as_the_definition_does(name, dtype):
+def check(name, dtype):
     p, definition = drawn(name, dtype), getattr(definitions, name)
     got = plain(getattr(kernels, name), p)
     explain(sufficient(growing((plain,), definition, p, np.random.default_rng(1), reorder=False), got), got, ("out", "state"))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", CASES)
+def test_a_token_of_wide_values_is_folded_and_read_as_the_definition_does(name, dtype):
+    check(name, dtype)
+
+
+def test_uncompiled_it_is_the_same():
+    code = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import numpy as np, test_wide_tokens as t; " \
+           "[t.check(name, np.float64) for name in t.CASES]"
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True,
+                          env={**os.environ, "NUMBA_DISABLE_JIT": "1"})
+    assert done.returncode == 0, done.stderr
