@@ -74,7 +74,7 @@ def check_levels(square):
         level, total, slope = (np.empty(width, dtype) for _ in range(3))
         least = dtype(1 / (2 * rows))
         levelled(x.astype(dtype).reshape(-1), np.array([0, rows * width]), np.array([rows, rows]), width, np.sqrt(least) if square else least, square,
-                 float(np.finfo(dtype).eps), level, total, slope, np.empty(width), np.empty(width), np.empty(width, np.bool_))
+                 float(np.finfo(dtype).eps), level, total, slope, np.empty(width), np.empty(width), np.empty(width))
         root = np.maximum(x.astype(dtype).reshape(-1, width) + level, 0)
         sums = (root ** 2 if square else root).sum(axis=0, dtype=np.float64)
         assert np.isnan(level[9]) and sums[7] == 0

@@ -181,7 +181,7 @@ def above_forward(counter, taken, all_held, room, sizes, rules, finite, square, 
               np.empty(width * sizes.value_width, dtype), np.empty(width * sizes.value_width, dtype),
               np.empty(sizes.kv_tile * sizes.value_width, dtype), np.empty(width, dtype), np.empty(width, dtype),
               np.empty(width, dtype), np.empty(width, dtype), np.ones(width, dtype), np.empty(width), np.empty(width),
-              np.empty(width, np.bool_), np.empty(room, np.int64), np.empty(room, np.int64))
+              np.empty(width), np.empty(room, np.int64), np.empty(room, np.int64))
     in_turn(counter, sizes, rules, finite, square, eps, tiles, mask, mask_at, bias, bias_at, distance, q, k, v, out, tops, levels,
             spaces)
     restore(control)

@@ -85,7 +85,7 @@ def find_levels(x, starts, keys, width, least, square, eps, level, total, slope,
     """
     kind, moving = x.dtype.type, True
     for i in range(width):
-        level[i], moves[i] = least, True
+        level[i], moves[i] = least, 1.0
     for _ in range(STEPS):
         if not moving:
             break
@@ -103,8 +103,9 @@ def find_levels(x, starts, keys, width, least, square, eps, level, total, slope,
                 exact_slope[i] += slope[i]
         moving = False
         for i in range(width):
-            if moves[i] and exact[i] != 0:
-                change = (exact[i] - 1) / (2 * exact_slope[i] if square else exact_slope[i])
+            if exact[i] != 0:
+                change = moves[i] * (exact[i] - 1) / (2 * exact_slope[i] if square else exact_slope[i])
                 level[i] = kind(min(level[i] - change, 1.0)) if change == change else kind(np.nan)
-                moves[i] = abs(change) > 4 * eps * level[i]
-                moving |= moves[i]
+                far = abs(change) > 4 * eps * level[i]
+                moves[i] = 1.0 if far else 0.0
+                moving |= far
