@@ -10,7 +10,8 @@ import numpy as np
 from tinyattn import definitions
 from tinyattn.laws.budget import anywhere
 from tinyattn.laws.draw.linear import always, directions, linear, positive, with_decay, with_state
-from tinyattn.laws.draw.options import but, given, long
+from tinyattn.laws.draw.options import but, given, long, on
+from tinyattn.laws.draw.sizes import at_least
 from tinyattn.laws.general import agrees, form_agrees, mixing_laws
 from tinyattn.laws.law import Draw, Law, outputs, plain, unchanged
 from tinyattn.laws.masking import causal, last_query
@@ -141,8 +142,9 @@ def form_laws(name: str, draw: Draw, stated: Callable[[Problem], Problem] = with
     `stated` gives a problem an initial state, and asks for the last one.
     """
     others = {form: f for form, f in forms(name).items() if f is not getattr(definitions, name)}
+    several = on(draw, at_least(kv_len=2))  # the decay of a single token has no gradient but 0
     ruled = tuple(law for form, f in others.items()
-                  for law in form_agrees(f"{name}_{form}", f, draw, f"Its {form} form gives the same.", slopes=draw))
+                  for law in form_agrees(f"{name}_{form}", f, draw, f"Its {form} form gives the same.", slopes=several))
     states = tuple(agrees(f"{name}_{form}_with_its_state", partial(f, return_state=True), draw=but(draw, stated),
                           says=f"From the same initial state, its {form} form gives the same output and the same last state.")
                    for form, f in others.items())
