@@ -1,17 +1,22 @@
 """tinyattn.NAME is differentiated as often as its definition, at every size; a kernel alone refuses by name."""
 
 from dataclasses import replace
+from importlib import import_module
+from pkgutil import walk_packages
 
 import numpy as np
 import pytest
 
 import tinyattn
 from tinyattn import definitions, grad, kernels
+from tinyattn.engine.primitive import Primitive
 from tinyattn.engine.tree import map_tree
 from tinyattn.kernels.exact import primitive as exact
+from tinyattn.kernels.tiles.once import refuse
 from tinyattn.models.config import DecoderConfig
 from tinyattn.models.decoder import Decoder, loss
 from tinyattn.ops import alibi, masks, relative
+from tinyattn.twice import walked
 
 RNG = np.random.default_rng
 TABLE = RNG(0).standard_normal((3, 4))
@@ -60,6 +65,13 @@ def test_second_derivatives_are_the_definitions(name, length, options, kv_heads,
     for n in tree:
         np.testing.assert_allclose(slopes[n], want_slopes[n], rtol=1e-9, atol=1e-11, err_msg=n)
         np.testing.assert_allclose(got[n], want[n], rtol=1e-9, atol=1e-10, err_msg=n)
+
+
+def test_each_primitive_of_a_kernel_that_refuses_a_second_derivative_has_a_form_for_it():
+    modules = [import_module(found.name) for found in walk_packages(kernels.__path__, "tinyattn.kernels.")]
+    refusing = {x for module in modules for x in vars(module).values() if isinstance(x, Primitive) and x.definition is refuse}
+    assert exact.attention_with_lse in refusing
+    assert refusing <= walked().keys(), [x.name for x in refusing - walked().keys()]
 
 
 @pytest.mark.parametrize(("name", "kv_heads"), [("grouped_query_attention", 2), ("multi_head_attention", 4), ("multi_query_attention", 1),
