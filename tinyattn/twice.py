@@ -27,7 +27,7 @@ def walked() -> Mapping[Any, Callable[..., Any]]:
     from tinyattn.kernels.exact import primitive as exact
     from tinyattn.kernels.linear import mesa
     from tinyattn.kernels.softmax import by_rows, dual_chunk, sigmoid, some_heads
-    from tinyattn.kernels.sparse import lsh, streaming_llm
+    from tinyattn.kernels.sparse import lsh, picked, streaming_llm
     from tinyattn.kernels.spatial import by_windows, neighborhood
     from tinyattn.kernels.states import (
         before_primitive,
@@ -49,7 +49,7 @@ def walked() -> Mapping[Any, Callable[..., Any]]:
             **{primitive: by_other_kernels(form) for primitive, form in (
                 (dual_chunk.some_heads_at_a_time, dual_chunk.one_by_one), (some_heads.some_heads, some_heads.all_heads),
                 (neighborhood.attention_in_order, neighborhood.all_in_order),
-                (by_windows.windowed, by_windows.all_at_once))}}
+                (by_windows.windowed, by_windows.all_at_once), (picked.picked, picked.all_picked))}}
 
 
 def by_other_kernels(form: Callable[..., Any]) -> Callable[..., Any]:

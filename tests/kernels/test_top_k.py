@@ -6,6 +6,8 @@ import pytest
 from tinyattn import alibi, definitions, grad, kernels, relative, top_k_attention, vjp
 from tinyattn.kernels.chosen.largest import largest_keys
 from tinyattn.kernels.exact.primitive import Options
+from tinyattn.kernels.sparse import picked as picked_keys
+from tinyattn.kernels.sparse import top_k
 from tinyattn.ops import masks
 from tinyattn.ops.largest import largest as largest_in_numpy
 
@@ -102,3 +104,38 @@ def check_all(dtype):
     sides = [vjp(lambda t, f=form.top_k_attention: f(t, t, t, keep=7, causal=True), x) for form in (definitions, kernels)]
     np.testing.assert_allclose(sides[1][0], sides[0][0], rtol=near, atol=near)
     np.testing.assert_allclose(sides[1][1](x), sides[0][1](x), rtol=near, atol=near)
+
+
+@pytest.fixture
+def head_by_head(monkeypatch):
+    """Calls are taken one kv head at a time."""
+    for module in (picked_keys, top_k):
+        monkeypatch.setattr(module, "TOGETHER", 0)
+
+
+GROUPED = {"q": RNG(5).standard_normal((2, 4, 33, 6)), "k": RNG(6).standard_normal((2, 2, 70, 6)), "v": RNG(7).standard_normal((2, 2, 70, 5))}
+
+
+def of_groups(door):
+    return lambda tree: door(**tree, keep=9, causal=True, softcap=2.0, scale=0.7)
+
+
+def test_one_head_at_a_time_gives_the_bits_of_all_heads(monkeypatch, request):
+    want, pull = vjp(of_groups(kernels.top_k_attention), GROUPED)
+    slopes = pull(np.cos(want))
+    request.getfixturevalue("head_by_head")
+    ran = []
+    monkeypatch.setattr(picked_keys, "all_picked", lambda *given, form=picked_keys.all_picked: ran.append(given) or form(*given))
+    got, pull = vjp(of_groups(kernels.top_k_attention), GROUPED)
+    np.testing.assert_array_equal(got, want)
+    for name, slope in pull(np.cos(want)).items():
+        np.testing.assert_array_equal(slope, slopes[name], err_msg=name)
+    assert len(ran) == 8  # two texts of two kv heads, forward and backward
+
+
+def test_one_head_at_a_time_has_second_derivatives(head_by_head):
+    def second(door):
+        return grad(lambda t: sum(np.sum(np.sin(g)) for g in grad(lambda u: np.sum(np.sin(of_groups(door)(u))))(t).values()))(GROUPED)
+
+    for name, slope in second(definitions.top_k_attention).items():
+        np.testing.assert_allclose(second(top_k_attention)[name], slope, rtol=1e-9, atol=1e-11, err_msg=name)

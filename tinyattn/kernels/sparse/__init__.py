@@ -7,6 +7,7 @@ Its files, in reading order:
     block_sparse.py         the tiles of a table of blocks
     longformer.py           windows and global columns, and the global rows
     bigbird.py              the tiles of neighbours, ends and random blocks
+    picked.py               single keys that each query picked, some heads at a time
     top_k.py                the keys with the largest scores
     native_sparse.py        block means, selected blocks and a window
     block_mixture.py        blocks chosen by the means of their keys

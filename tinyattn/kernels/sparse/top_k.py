@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from tinyattn.kernels.chosen.keys import products_of_picks, sum_of_picks
 from tinyattn.kernels.chosen.largest import largest_keys
 from tinyattn.kernels.exact.primitive import Options
+from tinyattn.kernels.sparse.picked import TOGETHER, all_picked, picked
 from tinyattn.kernels.tiles.seen import sides_of
 from tinyattn.kernels.tiles.storage import distances
 from tinyattn.ops.bias import Bias
@@ -24,9 +24,7 @@ from tinyattn.ops.options import (
     check_softcap,
     visible_keys,
 )
-from tinyattn.ops.scores import scores_from
 from tinyattn.ops.signature import shapes
-from tinyattn.ops.softmax import softmax
 from tinyattn.ops.types import Array
 
 
@@ -57,11 +55,10 @@ def top_k_attention(q: Array, k: Array, v: Array, *, keep: int, mask: Array | Pa
     scale, sinks, softcap = check_scale(scale, q.shape[-1]), check_sinks(sinks, full[-3], q.dtype), check_softcap(softcap)
     options = Options(mask, left, right, scale, softcap, learned=False)
     picks = largest_keys(plain(q), plain(k), min(keep, full[-1]) or 1, *biases(plain(bias), full, q.dtype), options)
-    scaled = q * scale
-    products = scores_from(products_of_picks(scaled, k, picks), softcap, None, None, None)
-    if bias is not None and full[-1]:
-        products = products + bias_of(bias, picks, full)
-    return sum_of_picks(softmax(np.where(picks >= 0, products, -np.inf), None, sinks), v, picks)
+    if bias is None and sinks is None and picks.size > TOGETHER:
+        return picked(q, k, v, picks, scale, softcap)
+    added = None if bias is None or not full[-1] else bias_of(bias, picks, full)
+    return all_picked(q, k, v, picks, scale, softcap, added, sinks)
 
 
 def plain(x: Any) -> Any:
