@@ -17,7 +17,7 @@ CALLS = {
     "gathered_attention": {"mask": masks.sliding_window(100) | masks.first(3)},
     "block_sparse_attention": {"blocks": (np.arange(512) - np.arange(512)[:, None]) % 64 == 0, "q_block": 64, "kv_block": 64},
     "longformer_attention": {"window": 100, "global_tokens": range(5)}, "streaming_llm_attention": {"first": 4, "window": 128},
-    "native_sparse_attention": {"block": 64, "selected": 4, "window": 128},
+    "native_sparse_attention": {"block": 64, "selected": 4, "window": 128}, "top_k_attention": {"keep": 64, "window": (255, 0)},
     "block_mixture_attention": {"block": 256, "keep": 2}, "axial_attention": GRID | {"axis": 0},
     "shifted_window_attention": GRID | {"window": 8, "shift": 4}, "locally_grouped_attention": GRID | {"window": 8},
     "lsh_attention": {"chunk": 64, "rotations": np.random.default_rng(1).standard_normal((2, DIM, LENGTH // 128), np.float32)},
