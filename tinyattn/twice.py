@@ -89,7 +89,7 @@ def plain_branched(q: Array, k: Array, v: Array, gates: Array, choice: Any, wind
                                                scale=choice.scale)
 
 
-def plain_by_index(q: Array, k: Array, v: Array, index: Any, scale: float) -> Array:
+def plain_by_index(q: Array, k: Array, v: Array, index: Any, scale: float, _parts: Any) -> Array:
     """Returns sparse attention to the choice of an indexer by its definition."""
     return definitions.deepseek_sparse_attention(q, k, v, q_index=index.q, k_index=index.k[..., 0, :, :], weights=index.weights,
                                                  keep=index.keep, causal=index.causal, scale=scale)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
-from tinyattn.kernels.chosen.by_index import Index, attention_by_index
+from tinyattn.kernels.chosen.by_index import Index, Part, attention_by_index
 from tinyattn.kernels.softmax.dot_product import attention
 from tinyattn.kernels.sparse.lightning_indexer import lightning_indexer
 from tinyattn.ops.arguments import check_index
@@ -46,10 +44,9 @@ def deepseek_sparse_attention(q: Array, k: Array, v: Array, *, q_index: Array, k
     keep, causal, scale = whole("keep", keep, 1), check_causal(causal), check_scale(scale, q.shape[-1])
     weights = check_gate("weights", weights, q_index.shape[:-1], q_index.dtype)
     q_index, k_index, weights = (getattr(x, "value", x) for x in (q_index, k_index, weights))  # the choice has no gradient
-    outs, step = [], max(LEAST_ROWS, MOST_BYTES // row)
+    step, parts = max(LEAST_ROWS, MOST_BYTES // row), []
     for start in range(0, q_len, step):
         # Keys behind the part's last query are left out, so that it stands where the last key does.
-        rows, keys = slice(start, start + step), slice(max(0, kv_len - q_len + start + step) if causal else kv_len)
-        index = Index(q_index[..., rows, :], k_index[..., None, keys, :], weights[..., rows], keep, causal)
-        outs.append(attention_by_index(q[..., rows, :], k[..., keys, :], v[..., keys, :], index, scale))
-    return np.concatenate(outs, axis=-2)
+        stop = min(start + step, q_len)
+        parts.append(Part(slice(start, stop), slice(max(0, kv_len - q_len + stop) if causal else kv_len)))
+    return attention_by_index(q, k, v, Index(q_index, k_index[..., None, :, :], weights, keep, causal), scale, parts)
