@@ -22,12 +22,12 @@ from tinyattn.ops.types import Array
 @cache
 def walked() -> Mapping[Any, Callable[..., Any]]:
     """Returns the function that second derivatives use in place of each primitive of the kernels."""
-    from tinyattn.kernels.chosen import branches, by_index, keys
+    from tinyattn.kernels.chosen import branches, keys
     from tinyattn.kernels.chosen import primitive as chosen
     from tinyattn.kernels.exact import primitive as exact
     from tinyattn.kernels.linear import mesa
     from tinyattn.kernels.softmax import by_rows, dual_chunk, sigmoid, some_heads
-    from tinyattn.kernels.sparse import lsh, picked, streaming_llm
+    from tinyattn.kernels.sparse import by_index, lsh, picked, streaming_llm
     from tinyattn.kernels.spatial import by_windows, neighborhood
     from tinyattn.kernels.states import (
         before_primitive,

@@ -11,6 +11,5 @@ Its files, in reading order:
     candidates.py           the largest numbers of a row that are known so far
     largest.py              the keys with the largest scores of each row, tile by tile
     indexed.py              the keys that a lightning indexer chooses, as a mask
-    by_index.py             attention to these keys, without a mask kept for the backward
     keys.py                 products with single keys, and sums of their values
 """

@@ -27,9 +27,9 @@ class Results(NamedTuple):
         """Returns those of some groups of heads."""
         return Results(*(x[some] for x in self))
 
-    def of_heads(self, heads: slice) -> Results:
-        """Returns those of some heads of every text, where they stand."""
-        return Results(self.out[..., heads, :, :], self.tops[..., heads, :], self.totals[..., heads, :])
+    def at(self, rows: tuple[Any, ...]) -> Results:
+        """Returns those of some rows, where they stand; `rows` are slices of the axes before the last one."""
+        return Results(self.out[*rows, :], self.tops[rows], self.totals[rows])
 
     def put(self, found: Results) -> None:
         """Writes results into these."""

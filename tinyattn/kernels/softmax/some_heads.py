@@ -93,7 +93,7 @@ def some_heads(a: Array, b: Array, c: Array, d: Array, e: Array, f: Array, form:
         if results is None:
             shape = (*found.out.shape[:-3], heads.stop * form.kv_heads(arrays) // some.stop, *found.out.shape[-2:])
             results = room_for(np.empty(shape, found.out.dtype))
-        results.of_heads(heads).put(found)
+        results.at((..., heads, slice(None))).put(found)
     if results is None:
         raise ValueError("some_heads: there are no heads")
     return results.out, Saved(form, options, size, arrays, results)
@@ -121,8 +121,8 @@ def slopes_of(some: slice, d_out: Array, saved: Saved) -> list[Array]:
     heads = scaled(some, q.shape[-3] // (some.stop - some.start))
     # The gradients of the keys of a single head are summed from copies, of which there are half as many as usual.
     beside = 2 if call.sizes.batch * call.sizes.kv_heads == 1 else 1
-    found = call.pulled(call.blanked(q, k, v), np.ascontiguousarray(d_out[..., heads, :, :]), saved.results.of_heads(heads),
-                        whole=True, beside=beside)
+    results = saved.results.at((..., heads, slice(None)))
+    found = call.pulled(call.blanked(q, k, v), np.ascontiguousarray(d_out[..., heads, :, :]), results, whole=True, beside=beside)
     del q, k, v
     return rerun(form.pulled, of_some, [found.pop(name) for name in "qkv"])
 

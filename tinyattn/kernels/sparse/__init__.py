@@ -12,6 +12,7 @@ Its files, in reading order:
     native_sparse.py        block means, selected blocks and a window
     block_mixture.py        blocks chosen by the means of their keys
     lightning_indexer.py    the keys that a few small heads choose for all heads
+    by_index.py             attention to these keys, without a mask kept for the backward
     deepseek_sparse.py      the choice of an indexer as a mask
     hashes.py               what tokens are sorted by
     lsh.py                  chunks of tokens sorted by a hash

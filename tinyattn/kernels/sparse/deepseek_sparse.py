@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from tinyattn.kernels.chosen.by_index import Index, Part, attention_by_index
 from tinyattn.kernels.softmax.dot_product import attention
+from tinyattn.kernels.sparse.by_index import Index, Part, attention_by_index
 from tinyattn.kernels.sparse.lightning_indexer import lightning_indexer
 from tinyattn.ops.arguments import check_index
 from tinyattn.ops.checks import whole

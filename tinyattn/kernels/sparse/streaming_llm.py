@@ -10,12 +10,11 @@ import numpy as np
 from tinyattn.engine.primitive import primitive
 from tinyattn.kernels.exact import primitive as exact
 from tinyattn.kernels.softmax.dot_product import attention_with_lse
-from tinyattn.kernels.softmax.part import Results
+from tinyattn.kernels.softmax.part import Call, Results, call_of
 from tinyattn.kernels.steps.rotary import rotary_primitive, turned
 from tinyattn.kernels.tiles.listed import Constant
 from tinyattn.kernels.tiles.once import once
 from tinyattn.kernels.tiles.rows import merged
-from tinyattn.kernels.tiles.seen import seen_of
 from tinyattn.kernels.tiles.storage import sizes_of
 from tinyattn.ops import masks
 from tinyattn.ops.checks import whole
@@ -64,32 +63,16 @@ def streaming_llm_attention(q: Array, k: Array, v: Array, *, first: int, window:
 
 
 class Part(NamedTuple):
-    """Some of the keys as the exact kernel reads them: its options, and queries, keys and values with nothing hidden in them."""
+    """Some of the keys as the exact kernel reads them, and queries, keys and values with nothing hidden in them."""
 
-    options: exact.Options
+    call: Call
     arrays: tuple[Array, Array, Array]
-
-    def solved(self) -> tuple[Array, Array, Array]:
-        """Returns out, and each row's largest score and sum of exponentials below it."""
-        q, k, v = self.arrays
-        full, sizes = (*q.shape[:-1], k.shape[-2]), sizes_of(q, k, v)
-        seen = seen_of(self.options.mask, self.options.left, self.options.right, full, sizes)
-        out, _, tops, totals = exact.tiled(self.arrays, None, None, None, self.options, seen, full, sizes)
-        return out, tops, totals
-
-    def pulled(self, d_out: Array, out: Array, tops: Array, totals: Array) -> Any:
-        """Returns the gradients of its arrays, from the results of all keys together."""
-        q, k, v = self.arrays
-        sizes = sizes_of(q, k, v)
-        seen = seen_of(self.options.mask, self.options.left, self.options.right, (*q.shape[:-1], k.shape[-2]), sizes)
-        saved = exact.Saved(self.options, sizes, seen, self.arrays, None, None, None, out, tops, totals)
-        return exact.pulled((d_out, np.zeros_like(tops)), saved, whole=False)
 
 
 def part_of(q: Array, k: Array, v: Array, mask: Pattern, right: int | None, scale: float) -> Part:
     """Returns some of the keys and what is seen of them."""
-    options = exact.Options(mask, None, right, scale, None, False)
-    return Part(options, exact.blank_hidden(q, k, v, options, (*q.shape[:-1], k.shape[-2])))
+    call = call_of(exact.Options(mask, None, right, scale, None, False), q.dtype, q.shape, k.shape, v.shape)
+    return Part(call, call.blanked(q, k, v))
 
 
 class Saved(NamedTuple):
@@ -97,9 +80,7 @@ class Saved(NamedTuple):
 
     near: Part
     far: Part
-    out: Array
-    tops: Array
-    totals: Array
+    results: Results
     turn: tuple[int, int, float]
 
 
@@ -117,18 +98,18 @@ def streamed(q: Array, k: Array, v: Array, first: int, window: int, base: float,
     # Of these keys alone, the last query stands at first - 1.
     far = part_of(q, turned(few, np.empty(few.shape, k.dtype), turn, base, 1), v[..., :first, :],
                   from_position(2 * first + window - kv_len), None, scale)
-    out, tops, totals = near.solved()
-    Results(out, tops, totals).merge(Results(*far.solved()))
-    return out, Saved(near, far, out, tops, totals, (start, turn, base))
+    results = near.call.solved(near.arrays)
+    results.merge(far.call.solved(far.arrays))
+    return results.out, Saved(near, far, results, (start, turn, base))
 
 
 @streamed.backward_giving
 def _(d_out: Array, saved: Saved) -> dict[str, Array]:
-    (start, turn, base), results = saved.turn, (d_out, saved.out, saved.tops, saved.totals)
-    near = saved.near.pulled(*results)
+    (start, turn, base), results = saved.turn, saved.results
+    near = saved.near.call.pulled(saved.near.arrays, d_out, results)
     for name, place in (("q", start), ("k", 0)):
         near[name] = turned(near[name], np.empty_like(near[name]), place, base, -1)
-    far = saved.far.pulled(*results)
+    far = saved.far.call.pulled(saved.far.arrays, d_out, results)
     first = far["k"].shape[-2]
     near["q"] += far["q"]
     near["k"][..., :first, :] += turned(far["k"], np.empty_like(far["k"]), turn, base, -1)

@@ -10,9 +10,8 @@ import numpy as np
 from tinyattn.engine.primitive import primitive
 from tinyattn.kernels.chosen.indexed import indexed_keys
 from tinyattn.kernels.exact import primitive as exact
+from tinyattn.kernels.softmax.part import Call, Results, call_of, room_for
 from tinyattn.kernels.tiles.once import once
-from tinyattn.kernels.tiles.seen import Seen, seen_of
-from tinyattn.kernels.tiles.storage import Sizes, sizes_of
 from tinyattn.ops.types import Array
 
 
@@ -40,73 +39,55 @@ class Part(NamedTuple):
 
 
 class Saved(NamedTuple):
-    """What the backward reads: what was given, the result, and each row's largest score and sum of exponentials."""
+    """What the backward reads: what was given, and the results."""
 
     arrays: tuple[Array, Array, Array]
     chooses: Index
     scale: float
     parts: list[Part]
-    out: Array
-    tops: Array
-    totals: Array
-
-
-class Told(NamedTuple):
-    """What the exact kernel reads of one kv head of a part beside its arrays; the mask of the choice is made each time."""
-
-    options: exact.Options
-    seen: Seen
-    full: tuple[int, ...]
-    sizes: Sizes
+    results: Results
 
 
 class Head(NamedTuple):
-    """Where the rows and the keys of one kv head of a part stand, and their arrays."""
+    """Where the queries and the keys of one kv head of a part stand, and their arrays."""
 
-    rows: tuple[Any, ...]
+    queries: tuple[Any, ...]
     keys: tuple[Any, ...]
     arrays: tuple[Array, Array, Array]
 
 
-def heads_of(saved: Saved, part: Part) -> Iterator[tuple[Told, Head]]:
+def heads_of(saved: Saved, part: Part) -> Iterator[tuple[Call, Head]]:
     """Yields what the exact kernel reads of a part, a kv head at a time: a head's first keys stand together, and are not copied."""
     (q, k, v), (rows, keys), index = saved.arrays, part, saved.chooses.of(part)
     # Said beside the mask, causality spares the kernel the tiles that the mask hides.
     options = exact.Options(indexed_keys(*index), None, 0 if index.causal else None, saved.scale, None, False)
-    group = q.shape[-3] // max(k.shape[-3], 1)
-    told = None
+    group, call = q.shape[-3] // max(k.shape[-3], 1), None
     for n in range(k.shape[-3]):
-        mine, read = (..., slice(n * group, (n + 1) * group), rows), (..., slice(n, n + 1), keys)
-        one = q[*mine, :], k[*read, :], v[*read, :]
-        if told is None:
-            full, sizes = (*one[0].shape[:-1], one[1].shape[-2]), sizes_of(*one)
-            told = Told(options, seen_of(options.mask, options.left, options.right, full, sizes), full, sizes)
-        yield told, Head(mine, read, exact.blank_hidden(*one, options, told.full, told.seen))
+        of_queries, of_keys = (..., slice(n * group, (n + 1) * group), rows), (..., slice(n, n + 1), keys)
+        arrays = q[*of_queries, :], k[*of_keys, :], v[*of_keys, :]
+        call = call or call_of(options, q.dtype, *(x.shape for x in arrays))
+        yield call, Head(of_queries, of_keys, call.blanked(*arrays))
 
 
 @once
 @primitive
 def attention_by_index(q: Array, k: Array, v: Array, index: Index, scale: float, parts: list[Part]) -> tuple[Array, Saved]:
     """Returns the attention of queries, the last of which stands where the last key does, and what the backward reads."""
-    out = np.empty((*q.shape[:-1], v.shape[-1]), q.dtype)
-    saved = Saved((q, k, v), index, scale, parts, out, np.empty(q.shape[:-1], q.dtype), np.empty(q.shape[:-1]))
+    results = room_for(np.empty((*q.shape[:-1], v.shape[-1]), q.dtype))
+    saved = Saved((q, k, v), index, scale, parts, results)
     for part in parts:
-        for told, head in heads_of(saved, part):
-            found, _, tops, totals = exact.tiled(head.arrays, None, None, None, told.options, told.seen, told.full, told.sizes)
-            out[*head.rows, :], saved.tops[head.rows], saved.totals[head.rows] = found, tops, totals
-    return out, saved
+        for call, head in heads_of(saved, part):
+            results.at(head.queries).put(call.solved(head.arrays))
+    return results.out, saved
 
 
 @attention_by_index.backward_giving
 def _(d_out: Array, saved: Saved) -> dict[str, Array]:
     gradients = {name: np.zeros(x.shape, x.dtype) for name, x in zip("qkv", saved.arrays, strict=True)}
     for part in saved.parts:
-        for told, head in heads_of(saved, part):
-            tops = saved.tops[head.rows]
-            solved = exact.Saved(told.options, told.sizes, told.seen, head.arrays, None, None, None, saved.out[*head.rows, :], tops,
-                                 saved.totals[head.rows])
-            found: Any = exact.pulled((d_out[*head.rows, :], np.zeros_like(tops)), solved, whole=True)
-            gradients["q"][*head.rows, :] = found["q"]
-            gradients["k"][*head.keys, :] += found["k"]
-            gradients["v"][*head.keys, :] += found["v"]
+        for call, head in heads_of(saved, part):
+            d_rows = np.ascontiguousarray(d_out[*head.queries, :])
+            found = call.pulled(head.arrays, d_rows, saved.results.at(head.queries), whole=True)
+            for name, place in (("q", head.queries), ("k", head.keys), ("v", head.keys)):
+                gradients[name][*place, :] += found[name]
     return gradients
