@@ -43,7 +43,10 @@ def closed_before(t: int) -> int:
 
 
 def check_level_scales(level_scales: Any, k: Array, states: Array, seen: int) -> Array:
-    """Returns level scales (..., kv_heads, j, levels) in the dtype of k; ValueError for fewer than tokens or states have."""
+    """Returns level scales (..., kv_heads, j, levels) in the dtype of k.
+
+    ValueError for fewer levels than the tokens have, of which `seen` come before k, or than the states have.
+    """
     needed, held = levels_of(seen + k.shape[-2]), states.shape[-3]
     given = floating("level_scales", level_scales)
     levels = given.shape[-1] if given.ndim else 0

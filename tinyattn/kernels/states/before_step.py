@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinyattn.kernels.states.bonus import weight
+from tinyattn.kernels.states.rows import dot_of_three
 from tinyattn.kernels.states.step import add_row, recall, write
 from tinyattn.kernels.tiles.jit import compiled
 from tinyattn.kernels.tiles.storage import Sizes
@@ -21,7 +21,6 @@ def before_step(counter, numbers, scale, q, k, v, decay, bonus, initial, out, la
     sizes, factor = Sizes(*numbers), q.dtype.type(scale)
     dim, columns, micro = sizes.head_dim, sizes.value_dim, sizes.micro_columns
     groups, first, spare = sizes.heads // max(sizes.kv_heads, 1), sizes.kv_len - sizes.q_len, np.zeros(columns, q.dtype)
-    query, key = np.zeros(dim, q.dtype), np.zeros(dim, q.dtype)
     while True:
         head = next_task(counter)
         if head >= sizes.batch * sizes.kv_heads:
@@ -38,7 +37,6 @@ def before_step(counter, numbers, scale, q, k, v, decay, bonus, initial, out, la
                 recall(out, line * columns, out if more else spare, other * columns if more else 0, before, at, q, line * dim, q,
                        other * dim, dim, columns, micro)
                 for row in range(line, other + 1, sizes.q_len):
-                    for d in range(dim):
-                        query[d], key[d] = factor * q[row * dim + d], k[token * dim + d]
-                    add_row(out, row * columns, factor, v, token * columns, weight(query, key, 0, bonus, own, dim), columns)
+                    weight = factor * dot_of_three(q, row * dim, bonus, own, k, token * dim, dim)
+                    add_row(out, row * columns, factor, v, token * columns, weight, columns)
             write(last, before, at, v, token * columns, k, token * dim, decay, token * dim, 1, dim, columns, micro)

@@ -3,25 +3,16 @@
 
 from __future__ import annotations
 
-from tinyattn.kernels.states.rows import add_scaled, dot
+from tinyattn.kernels.states.rows import add_scaled, dot, dot_of_three
 from tinyattn.kernels.tiles.jit import inlined, reassociated
-
-
-@reassociated
-def weight(query, key, at, bonus, bonus_at, dim):
-    """Returns a query's product with its own key, each channel times its bonus."""
-    total = query.dtype.type(0)
-    asked, own, factors = query[at : at + dim], key[at : at + dim], bonus[bonus_at : bonus_at + dim]
-    for c in range(dim):
-        total += asked[c] * factors[c] * own[c]
-    return total
 
 
 @inlined
 def own_scores(scores, queries, keys, bonus, bonus_at, rows, sizes):
     """Fills the diagonal of the scores."""
+    width = sizes.head_width
     for i in range(rows):
-        scores[i * sizes.kv_tile + i] = weight(queries, keys, i * sizes.head_width, bonus, bonus_at, sizes.head_dim)
+        scores[i * sizes.kv_tile + i] = dot_of_three(queries, i * width, bonus, bonus_at, keys, i * width, sizes.head_dim)
 
 
 @reassociated
@@ -40,7 +31,7 @@ def bonus_slopes(d_x, d_queries, d_keys, d_bonus, queries, keys, x_rows, d_tile,
     chunk, width, tall, micro = sizes.kv_tile, sizes.head_width, sizes.value_width, sizes.micro_columns
     for i in range(rows):
         slope = dot(d_tile, i * tall, x_rows, i * tall, sizes.value_dim)
-        own = weight(queries, keys, i * width, bonus, bonus_at, sizes.head_dim)
+        own = dot_of_three(queries, i * width, bonus, bonus_at, keys, i * width, sizes.head_dim)
         for c in range(0, tall, micro):
             add_scaled(d_x, c * chunk + i * micro, d_tile, i * tall + c, own, micro)
         through_weight(d_queries, d_keys, d_bonus, queries, keys, i * width, bonus, bonus_at, slope, sizes.head_dim)

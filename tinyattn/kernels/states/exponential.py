@@ -29,7 +29,7 @@ class Relative(NamedTuple):
 def fill_maxima(counter, wrote, kept, before, maxima, count, length):  # type: ignore[no-untyped-def]
     """Fills maxima (count, length + 1) with m_0 = before and m_t = max(kept_t + m_{t-1}, wrote_t).
 
-    The last is rounded to what is returned: the state is relative to it.
+    The last one is rounded to the dtype in which it is returned, because the last state is relative to it.
     """
     while True:
         head = next_task(counter)

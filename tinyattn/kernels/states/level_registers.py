@@ -14,7 +14,7 @@ from tinyattn.kernels.states.code import Code
 from tinyattn.kernels.tiles import lanes
 from tinyattn.kernels.tiles.jit import DISABLED
 from tinyattn.kernels.tiles.lanes import INT, ROWS, VECTORS
-from tinyattn.kernels.tiles.product import UNROLL
+from tinyattn.kernels.tiles.product import each_step
 
 
 class Tile(Code):
@@ -42,13 +42,7 @@ class Tile(Code):
                 for total, other in zip(line, right, strict=True):
                     builder.store(lanes.multiply_add(builder, left, other, builder.load(total)), total)
 
-        turns = builder.sdiv(depth, INT(UNROLL))
-        with cgutils.for_range(builder, turns) as turn:
-            for part in range(UNROLL):
-                step(builder.add(builder.mul(turn.index, INT(UNROLL)), INT(part)))
-        done = builder.mul(turns, INT(UNROLL))
-        with cgutils.for_range(builder, builder.sub(depth, done)) as rest:
-            step(builder.add(done, rest.index))
+        each_step(builder, depth, step)
         return [[builder.load(total) for total in line] for line in sums]
 
 

@@ -5,21 +5,11 @@ from __future__ import annotations
 
 from tinyattn.kernels.states.level_registers import slope_product
 from tinyattn.kernels.states.level_tree import BLOCK, DEPTH, put_scaled
-from tinyattn.kernels.states.rows import add_scaled, dot, scaled_rows
-from tinyattn.kernels.tiles.jit import inlined, reassociated
+from tinyattn.kernels.states.rows import add_scaled, dot, dot_of_three, scaled_rows
+from tinyattn.kernels.tiles.jit import inlined
 from tinyattn.kernels.tiles.lanes import ROWS
 from tinyattn.kernels.tiles.product import product_add
 from tinyattn.kernels.tiles.vector import pack_rows, transpose_rows
-
-
-@reassociated
-def product_of_three(x, y, z, at, count):
-    """Returns the sum of the products of as many numbers of each."""
-    total = x.dtype.type(0)
-    a, b, c = x[at : at + count], y[at : at + count], z[at : at + count]
-    for n in range(count):
-        total += a[n] * b[n] * c[n]
-    return total
 
 
 @inlined
@@ -28,7 +18,7 @@ def pair_slopes(d_scales, at, levels, scores, between, d_scores, heights, lead, 
     for i in range(lead, span):
         share, row, own = d_scales[at + (i - lead) * levels : at + (i - lead + 1) * levels], i * chunk, i - i % BLOCK
         for block in range(0, own, BLOCK):
-            share[heights[i ^ block]] += product_of_three(scores, between, d_scores, row + block, BLOCK)
+            share[heights[i ^ block]] += dot_of_three(scores, row + block, between, row + block, d_scores, row + block, BLOCK)
         for j in range(own, i + 1):
             share[heights[i ^ j]] += scores[row + j] * between[row + j] * d_scores[row + j]
 

@@ -110,3 +110,13 @@ def dot(x, x_at, y, y_at, count):
     for c in range(count):
         total += left[c] * right[c]
     return total
+
+
+@reassociated
+def dot_of_three(x, x_at, y, y_at, z, z_at, count):
+    """Returns the sum of the products of `count` numbers of each of three rows, in their own dtype."""
+    total = x.dtype.type(0)
+    first, second, third = x[x_at : x_at + count], y[y_at : y_at + count], z[z_at : z_at + count]
+    for c in range(count):
+        total += first[c] * second[c] * third[c]
+    return total

@@ -23,6 +23,17 @@ TOGETHER = 32
 FEW = 4
 
 
+def each_step(builder: ir.IRBuilder, depth: ir.Value, step: Callable[[ir.Value], None]) -> None:
+    """Writes a loop over the numbers below `depth`, of which UNROLL turns stand in a row; `step` writes the code of one turn."""
+    turns = builder.sdiv(depth, INT(UNROLL))
+    with cgutils.for_range(builder, turns) as turn:
+        for part in range(UNROLL):
+            step(builder.add(builder.mul(turn.index, INT(UNROLL)), INT(part)))
+    done = builder.mul(turns, INT(UNROLL))
+    with cgutils.for_range(builder, builder.sub(depth, done)) as rest:
+        step(builder.add(done, rest.index))
+
+
 def micro(accumulate: bool, rows: int = ROWS) -> Callable[..., Any]:
     """Returns the intrinsic (c, c_at, ldc, a, a_at, a_row, a_col, b, b_at, ldb, depth) for one micro tile of C.
 
@@ -50,13 +61,7 @@ def micro(accumulate: bool, rows: int = ROWS) -> Callable[..., Any]:
                     for total, other in zip(line, right, strict=True):
                         builder.store(lanes.multiply_add(builder, left, other, builder.load(total)), total)
 
-            turns = builder.sdiv(depth, INT(UNROLL))
-            with cgutils.for_range(builder, turns) as turn:
-                for part in range(UNROLL):
-                    step(builder.add(builder.mul(turn.index, INT(UNROLL)), INT(part)))
-            done = builder.mul(turns, INT(UNROLL))
-            with cgutils.for_range(builder, builder.sub(depth, done)) as rest:
-                step(builder.add(done, rest.index))
+            each_step(builder, depth, step)
             for line, starts in zip(sums, places, strict=True):
                 for total, place in zip(line, starts, strict=True):
                     gained = builder.load(total)
