@@ -181,3 +181,26 @@ def test_a_convolution_does_not_answer_again():
 
 def test_slopes_of_minimax_are_no_powers_of_alibi():
     np.testing.assert_allclose(minimax_slopes(3), 2.0 ** np.array([-8 / 3, -16 / 3, -8]), rtol=2e-5)
+
+
+@pytest.mark.parametrize("length", [3, 70])
+@pytest.mark.parametrize("tied", [False, True])
+def test_the_last_memory_of_mlstm_gives_its_gradients_to_all_that_it_came_from(length, tied):
+    q, k, v, gates = drawn("mlstm", length)
+    gates = {"input_gate": np.zeros((2, length)), "forget_gate": np.full((2, length), INF)} if tied else gates
+    rng = np.random.default_rng(length)
+    before = (rng.standard_normal((2, 3, 5)), rng.standard_normal((2, 3)), np.zeros(2))
+    weights = [rng.standard_normal(shape) for shape in ((*q.shape[:-1], 5), *(x.shape for x in before))]
+
+    def slopes(door):
+        def loss(given):
+            q, k, v, wrote, kept, state = given
+            gates = {"input_gate": wrote, "forget_gate": kept}
+            out, last = door.mlstm(q, k, v, **gates, initial_state=state, return_state=True)
+            return sum(np.sum(x * weight) for x, weight in zip((out, *last), weights, strict=True))
+
+        *found, state = grad(loss)((q, k, v, gates["input_gate"], gates["forget_gate"], before))
+        return [*found, *state]
+
+    for got, want in zip(slopes(kernels), slopes(definitions), strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-9, atol=1e-10)
