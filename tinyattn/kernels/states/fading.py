@@ -53,14 +53,14 @@ def fade_below(scores, between, strength, rows, width, micro):
 def flow_of(flow, scores, d_scores, rows, width):
     """Adds scores d_scores, the pair's part of each decay between its key and its query, to the query and takes it off the key.
 
-    Summed over all tokens from t on, this is the sum over the pairs that t stands between. In float64, where what should cancel
-    does.
+    Summed over all tokens from t on, this is the sum over the pairs that t stands between. The sums are in float64, where what
+    should cancel does.
     """
     for i in range(rows):
         row, other = scores[i * width : i * width + i], d_scores[i * width : i * width + i]
         total = 0.0
         for j in range(i):
-            part = float(row[j]) * other[j]
+            part = row[j] * other[j]
             flow[j] -= part
             total += part
         flow[i] += total
