@@ -1,11 +1,11 @@
 """Attention to an indexer's choice, its queries taken in parts: the same values and gradients, and no mask of all pairs."""
 
-import tracemalloc
 
 import numpy as np
 import pytest
 
 import tinyattn
+from tests.kernels.peak import peak_of
 from tinyattn import definitions, kernels
 from tinyattn.engine import grad, vjp
 from tinyattn.kernels.sparse import deepseek_sparse
@@ -97,8 +97,4 @@ def test_no_mask_of_all_pairs_is_kept(monkeypatch):
         pull(out)
 
     slopes()
-    tracemalloc.start()
-    slopes()
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 4096 ** 2
+    assert peak_of(slopes)[0] < 4096 ** 2

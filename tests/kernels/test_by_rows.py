@@ -1,11 +1,11 @@
 """Kernels by rows of queries: blocks of rows are invisible, nothing grows with the length squared, and what an owner changes has no effect."""
 
 import sys
-import tracemalloc
 
 import numpy as np
 import pytest
 
+from tests.kernels.peak import peak_of
 from tinyattn import definitions, kernels, vjp
 from tinyattn.ops import masks
 
@@ -88,12 +88,7 @@ def test_options_reach_every_block(name, options, monkeypatch):
 def test_memory_is_linear_in_the_length(name):
     arrays, options = arguments(name, 2048, dim=16, heads=1, dtype=np.float32)
     slopes(getattr(kernels, name), *arguments(name, 70, dim=16, heads=1, dtype=np.float32))  # what compiles takes memory too
-    tracemalloc.start()
-    try:
-        slopes(getattr(kernels, name), arrays, options)
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
+    peak, _ = peak_of(lambda: slopes(getattr(kernels, name), arrays, options))
     assert peak < 2048 * 2048 * 4, f"{peak / 2 ** 20:.1f} MiB, where the scores of all pairs take 16"
 
 

@@ -4,12 +4,12 @@ import os
 import platform
 import subprocess
 import sys
-import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.kernels.peak import peak_of
 from tinyattn import definitions, kernels, vjp
 from tinyattn.ops import masks
 
@@ -118,13 +118,12 @@ def test_four_times_the_tokens_and_positions_take_at_most_four_times_the_memory(
     peaks = []
     for length in (1024, 1024, 4096):  # the first call compiles
         q = RNG(0).standard_normal((2, length, 16), np.float32)
-        tracemalloc.start()
-        try:
+
+        def call(q=q):
             out, pull = vjp(lambda t: kernels.contextual_position_attention(*t[:3], embedding=t[3]), (q, q, q, q[0]))
-            pull(out)
-            peaks.append(tracemalloc.get_traced_memory()[1])
-        finally:
-            tracemalloc.stop()
+            return pull(out)
+
+        peaks.append(peak_of(call)[0])
     assert peaks[2] <= 4.1 * peaks[1], f"{peaks[1]} and {peaks[2]} bytes"
 
 

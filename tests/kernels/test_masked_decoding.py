@@ -1,11 +1,11 @@
 """Masks and rules while decoding: the kernels of pages and codes take them, a rule over plain keys runs in the kernel, NaN reaches nobody."""
 
-import tracemalloc
 from functools import partial
 
 import numpy as np
 import pytest
 
+from tests.kernels.peak import peak_of
 from tinyattn import caches, definitions, fastest, kernels, vjp
 from tinyattn.caches import code_reading, page_reading, parts
 from tinyattn.engine import Tensor
@@ -69,11 +69,7 @@ def test_a_mask_on_codes_takes_no_memory_for_their_numbers(bits):
 
     def peak(**options):
         cache.attend(q, **options)
-        tracemalloc.start()
-        cache.attend(q, **options)
-        most = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-        return most
+        return peak_of(lambda: cache.attend(q, **options))[0]
 
     assert peak(mask=mask) < peak() + x.nbytes / 16
     assert peak(mask=masks.strided(5)) < x.nbytes / 16

@@ -1,10 +1,10 @@
 """What a mechanism that scores all earlier tokens takes for a long text beside its arrays, in sizes of its values."""
 
-import tracemalloc
 
 import numpy as np
 import pytest
 
+from tests.kernels.peak import peak_of
 from tinyattn import kernels, vjp
 from tinyattn.cli.timing.mechanism_case import DIM, HEADS
 from tinyattn.kernels.rows import mixtures
@@ -54,13 +54,14 @@ def taken(name, length):
         given["distance"] = given["distance"][:length, :length]
     arrays = {key: np.array(x) for key, x in given.items() if is_real(x)}
     fixed = {key: x for key, x in given.items() if key not in arrays}
-    tracemalloc.start()
-    try:
+
+    def slopes():
         out, pull = vjp(lambda tree: outputs(getattr(kernels, name)(**tree, **fixed))[0], arrays)
         pull(out)
-        return tracemalloc.get_traced_memory()[1] / q.nbytes, (2 * sum(x.nbytes for x in arrays.values()) + out.nbytes) / q.nbytes
-    finally:
-        tracemalloc.stop()
+        return out
+
+    peak, out = peak_of(slopes)
+    return peak / q.nbytes, (2 * sum(x.nbytes for x in arrays.values()) + out.nbytes) / q.nbytes
 
 
 @pytest.mark.parametrize("name", CALLS)

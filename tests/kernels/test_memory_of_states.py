@@ -1,13 +1,14 @@
 """What a mechanism with a state takes for 32,768 tokens, beside its arrays: what its primitives keep, and 64 MiB per thread."""
 
-import tracemalloc
 from pathlib import Path
 
 import pytest
 
+from tests.kernels.peak import peak_of
 from tinyattn import kernels, vjp
 from tinyattn.cli.timing.mechanism_case import DIM, HEADS, drawn, has_gradient
 from tinyattn.cli.timing.mechanism_cases import CASES
+from tinyattn.kernels.tiles import pages
 from tinyattn.laws.law import outputs
 
 LENGTH, THREAD = 1 << 15, 64 << 20
@@ -52,13 +53,9 @@ def test_a_long_text_takes_two_values_and_a_threads_room_beside_its_arrays(name)
         run = called(case, LENGTH)
         if REFS.exists():
             REFS.write_text("5")
+        pages.kept.clear()
         before = resident("VmRSS")
-        tracemalloc.start()
-        try:
-            arrays = run()
-            peak = tracemalloc.get_traced_memory()[1]
-        finally:
-            tracemalloc.stop()
+        peak, arrays = peak_of(run)
     # What kernels allocate only the system sees. It may find some of it free, so that it tells less, never more.
     own = max(peak, resident("VmHWM") - before) - arrays
     assert own <= 2 * VALUES + THREAD, f"{own / 2 ** 20:.0f} MiB"

@@ -1,11 +1,11 @@
 """PaTH in tiles, whose chunks of keys turn the queries of all later chunks: any lengths, widths, gates and threads."""
 
 import sys
-import tracemalloc
 
 import numpy as np
 import pytest
 
+from tests.kernels.peak import peak_of
 from tests.kernels.slopes import close, slopes
 from tinyattn import definitions, kernels
 from tinyattn.ops.norm import unit
@@ -108,9 +108,6 @@ def test_memory_is_linear_in_the_length():
     peaks = []
     for length in (512, 512, 2048):  # the first call compiles
         p = drawn(q_len=length, kv_len=length, dim=16, value_dim=16, dtype=np.float32)
-        tracemalloc.start()
         with kernels.threads(1):
-            kernels.path_attention(**p)
-        peaks.append(tracemalloc.get_traced_memory()[1])
-        tracemalloc.stop()
+            peaks.append(peak_of(lambda p=p: kernels.path_attention(**p))[0])
     assert peaks[2] <= 4.1 * peaks[1], f"{peaks[1]} and {peaks[2]} bytes"

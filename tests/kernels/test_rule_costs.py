@@ -3,12 +3,12 @@
 import os
 import subprocess
 import sys
-import tracemalloc
 
 import numpy as np
 import pytest
 
 import tinyattn
+from tests.kernels.peak import peak_of
 from tinyattn import definitions, kernels, vjp
 from tinyattn.kernels.exact.primitive import few
 from tinyattn.kernels.rules import native, tiles
@@ -102,11 +102,7 @@ def test_a_number_per_pair_is_not_copied_for_every_task(shape, most):
         return pull(out)
 
     run()
-    tracemalloc.start()
-    run()
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < most * parameter.nbytes
+    assert peak_of(run)[0] < most * parameter.nbytes
 
 
 def test_a_rule_is_traced_once_per_call():

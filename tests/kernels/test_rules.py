@@ -1,11 +1,11 @@
 """Compiled score rules are the rules: every function, every kind of parameter, and what is refused."""
 
-import tracemalloc
 
 import numpy as np
 import pytest
 
 import tinyattn
+from tests.kernels.peak import peak_of
 from tinyattn import definitions, grad, kernels, vjp
 from tinyattn.engine import Tensor
 from tinyattn.kernels.rules.functions import STEPS
@@ -180,11 +180,7 @@ def test_no_square_array():
         return pull(out)
 
     run()
-    tracemalloc.start()
-    run()
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 4096 * 4096  # a byte per pair
+    assert peak_of(run)[0] < 4096 * 4096  # a byte per pair
 
 
 OUTSIDE, TENSOR = np.ones((4, 1, 1)), Tensor(np.array(2.0))

@@ -4,12 +4,12 @@ import os
 import platform
 import subprocess
 import sys
-import tracemalloc
 from functools import partial
 
 import numpy as np
 import pytest
 
+from tests.kernels.peak import peak_of
 from tests.kernels.slopes import close, slopes
 from tinyattn import definitions, kernels, vjp
 from tinyattn.kernels.states import primitive
@@ -202,12 +202,7 @@ def test_a_long_text_takes_what_comes_and_goes_and_at_most_twice_the_values(name
         return out, pull(out)
 
     both({n: x[:, :100] for n, x in given.items()})
-    tracemalloc.start()
-    try:
-        out, slope = both(given)
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
+    peak, (out, slope) = peak_of(lambda: both(given))
     # vjp keeps a copy of what it is given, and returns copies of the gradients.
     arrays = sum(x.nbytes for x in given.values()) + out.nbytes + 2 * sum(x.nbytes for x in slope.values())
     assert peak < arrays + 2 * out.nbytes, f"{(peak - arrays) / out.nbytes:.2f} times the size of v"

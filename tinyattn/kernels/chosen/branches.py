@@ -9,6 +9,7 @@ import numpy as np
 from tinyattn.engine.primitive import primitive
 from tinyattn.kernels.chosen.choose import Choice, picks_of
 from tinyattn.kernels.chosen.primitive import Plan, Solved, add_gradients, empty_gradients, of_each, planned, solved
+from tinyattn.kernels.tiles import pages
 from tinyattn.kernels.tiles.once import once
 from tinyattn.kernels.tiles.rows import by_head, row_products
 from tinyattn.kernels.tiles.storage import filled, padded
@@ -37,7 +38,7 @@ def branched_attention(q: Array, k: Array, v: Array, gates: Array, choice: Choic
     near = band(fine, min(window, max(k.shape[-2], 1)) - 1)
     arrays, rows = filled(q, k, v, fine.sizes), q.shape[:-1]
     plan, means = of_means(q, k, v, choice.block, choice.scale)
-    out = np.zeros((*rows, v.shape[-1]), q.dtype)
+    out = pages.zeros((*rows, v.shape[-1]), q.dtype)
     add_gated(out, gates, 0, solved(plan, (arrays[0], *means), rows))
     made = solved(fine, arrays, rows), solved(near, arrays, rows)
     for n, branch in enumerate(made, start=1):
@@ -57,7 +58,7 @@ def _(d_out: Array, saved: Saved) -> dict[str, Array]:
     slopes = [row_products(d_out, made.out) for made in (of_mean, *saved.made)]
     of_mean = of_mean._replace(out=np.zeros(0, q.dtype))
     gates, filled_d_out = np.ascontiguousarray(np.moveaxis(saved.gates, -1, 0)), padded(d_out, sizes.q_len, sizes.value_width)
-    gradients = empty_gradients(saved.plans[0], np.zeros((*rows, sizes.head_width), q.dtype))
+    gradients = empty_gradients(saved.plans[0], pages.zeros((*rows, sizes.head_width), q.dtype))
     for branch, made, gate, slope in zip(saved.plans, saved.made, gates[1:], slopes[1:], strict=True):
         add_gradients(branch, arrays, made, gate, slope, filled_d_out, gradients)
     of_its_own = empty_gradients(plan, gradients.q)

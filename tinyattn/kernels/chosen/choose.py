@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tinyattn.kernels.tiles import pages
 from tinyattn.kernels.tiles.blas import each_multiplying
 from tinyattn.kernels.tiles.jit import compiled
 from tinyattn.kernels.tiles.threads import next_task
@@ -40,7 +41,7 @@ def picks_of(q: Array, k: Array, choice: Choice) -> Array:
     complete, first = kv_len // block, kv_len - q_len
     means = k[..., : complete * block, :].reshape(*k.shape[:-2], complete, block, k.shape[-1]).mean(axis=-2)
     lead = (*q.shape[:-3], kv_heads if choice.shared else q.shape[-3])
-    picks = np.empty((*lead, q_len, choice.keep), np.int32)
+    picks = pages.empty((*lead, q_len, choice.keep), np.int32)
     scores = complete * q.size // max(1, q.shape[-1])
     rows = max(1, TOGETHER // max(1, scores // max(1, q_len)))
 

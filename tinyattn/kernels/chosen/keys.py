@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinyattn.engine.primitive import primitive
+from tinyattn.kernels.tiles import pages
 from tinyattn.kernels.tiles.jit import compiled, inlined, reassociated
 from tinyattn.kernels.tiles.once import once
 from tinyattn.kernels.tiles.threads import next_task, run
@@ -103,22 +104,22 @@ def rows_of(x: Array, picks: Array) -> Array:
 @primitive
 def products_of_picks(q: Array, k: Array, picks: Array) -> tuple[Array, Any]:
     """Returns q_i . k_n for the keys n that query i picked: (..., heads, i, keep), 0 for a pick of -1."""
-    return mapped(dots, q, k, picks, np.empty(picks.shape, q.dtype), *k.shape[-3:-1]), (q, k, picks)
+    return mapped(dots, q, k, picks, pages.empty(picks.shape, q.dtype), *k.shape[-3:-1]), (q, k, picks)
 
 
 @products_of_picks.backward
 def _(d_out: Array, saved: Any) -> dict[str, Array]:
     q, k, picks = saved
     size = k.shape[-3:-1]
-    return {"q": mapped(sums, d_out, k, picks, np.zeros(q.shape, q.dtype), *size),
-            "k": mapped(scattered, d_out, q, picks, np.zeros(k.shape, k.dtype), *size)}
+    return {"q": mapped(sums, d_out, k, picks, pages.zeros(q.shape, q.dtype), *size),
+            "k": mapped(scattered, d_out, q, picks, pages.zeros(k.shape, k.dtype), *size)}
 
 
 @once
 @primitive
 def sum_of_picks(weights: Array, v: Array, picks: Array) -> tuple[Array, Any]:
     """Returns the sum of weights_in v_n over the keys n that query i picked: (..., heads, i, e)."""
-    out = np.zeros((*picks.shape[:-1], v.shape[-1]), v.dtype)
+    out = pages.zeros((*picks.shape[:-1], v.shape[-1]), v.dtype)
     return mapped(sums, weights, v, picks, out, *v.shape[-3:-1]), (weights, v, picks)
 
 
@@ -126,8 +127,8 @@ def sum_of_picks(weights: Array, v: Array, picks: Array) -> tuple[Array, Any]:
 def _(d_out: Array, saved: Any) -> dict[str, Array]:
     weights, v, picks = saved
     size = v.shape[-3:-1]
-    return {"weights": mapped(dots, d_out, v, picks, np.empty(weights.shape, weights.dtype), *size),
-            "v": mapped(scattered, weights, d_out, picks, np.zeros(v.shape, v.dtype), *size)}
+    return {"weights": mapped(dots, d_out, v, picks, pages.empty(weights.shape, weights.dtype), *size),
+            "v": mapped(scattered, weights, d_out, picks, pages.zeros(v.shape, v.dtype), *size)}
 
 
 def products_in_numpy(q: Array, k: Array, picks: Array) -> Array:

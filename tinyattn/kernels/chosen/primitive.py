@@ -11,6 +11,7 @@ from tinyattn.kernels.chosen.backward import backward
 from tinyattn.kernels.chosen.choose import Choice, picks_of
 from tinyattn.kernels.chosen.forward import forward
 from tinyattn.kernels.chosen.gather import Parts
+from tinyattn.kernels.tiles import pages
 from tinyattn.kernels.tiles.lanes import ROWS
 from tinyattn.kernels.tiles.once import once
 from tinyattn.kernels.tiles.rows import row_products
@@ -65,7 +66,7 @@ def planned(q: Array, k: Array, v: Array, picks: Array, block: int, scale: float
 def solved(plan: Plan, arrays: tuple[Array, Array, Array], shape: tuple[int, ...]) -> Solved:
     """Returns what the rows (..., heads, i) of a shape read from arrays that are filled up to whole micro tiles."""
     (sizes, parts, scale, picks), dtype = plan, arrays[0].dtype
-    made = Solved(np.empty((*shape, sizes.value_dim), dtype), np.empty(shape, dtype), np.empty(shape))
+    made = Solved(pages.empty((*shape, sizes.value_dim), dtype), pages.empty(shape, dtype), pages.empty(shape))
     run(forward, sizes.batch * sizes.kv_heads * -(-parts.rows // parts.part), work(plan), sizes, parts, scale, picks, *arrays,
         *(x.reshape(-1) for x in made))
     return made
@@ -83,7 +84,7 @@ def empty_gradients(plan: Plan, d_q: Array) -> Gradients:
     sizes, parts = plan.sizes, plan.parts
     splits = max(1, min(-(-TASKS // max(sizes.batch * sizes.kv_heads, 1)), -(-parts.rows // parts.part)))
     shape = (splits, *d_q.shape[:-3], sizes.kv_heads, sizes.kv_rows)
-    return Gradients(d_q, *(np.zeros((*shape, width), d_q.dtype) for width in (sizes.head_width, sizes.value_width)))
+    return Gradients(d_q, *(pages.zeros((*shape, width), d_q.dtype) for width in (sizes.head_width, sizes.value_width)))
 
 
 def add_gradients(plan: Plan, arrays: tuple[Array, Array, Array], made: Solved, factors: Array, slopes: Array, d_out: Array,
@@ -115,7 +116,7 @@ def chosen_attention(q: Array, k: Array, v: Array, choice: Choice) -> tuple[Arra
 @chosen_attention.backward_giving
 def _(d_out: Array, saved: Any) -> dict[str, Any]:
     plan, (q, k, v), made = saved
-    gradients = empty_gradients(plan, np.zeros((*made.tops.shape, plan.sizes.head_width), made.out.dtype))
+    gradients = empty_gradients(plan, pages.zeros((*made.tops.shape, plan.sizes.head_width), made.out.dtype))
     add_gradients(plan, filled(q, k, v, plan.sizes), made, np.ones_like(made.tops), row_products(d_out, made.out),
                   padded(d_out, plan.sizes.q_len, plan.sizes.value_width), gradients)
     return of_each(gradients, plan.sizes)

@@ -15,6 +15,7 @@ from tinyattn.kernels.exact.line_rules import of_lines
 from tinyattn.kernels.exact.one_tile_calls import fits, pull_one_tile, solve_one_tile
 from tinyattn.kernels.exact.scores import Rules
 from tinyattn.kernels.rules.tiles import SPARE, Compiled, arguments_of
+from tinyattn.kernels.tiles import pages
 from tinyattn.kernels.tiles.lanes import ROWS
 from tinyattn.kernels.tiles.listed import LISTS, all_see_themselves
 from tinyattn.kernels.tiles.once import once
@@ -114,7 +115,7 @@ def tiled(arrays: tuple[Array, Array, Array], bias: Array | None, distance: Arra
           embedding: Array | None = None, counts: Array | None = None) -> tuple[Array, Array, Array, Array]:
     """Returns out, lse, and each row's largest score and sum of exponentials below it, by tiles of queries."""
     dtype = arrays[0].dtype
-    out, tops, totals = np.empty((*full[:-1], sizes.value_dim), dtype), np.empty(full[:-1], dtype), np.empty(full[:-1])
+    out, tops, totals = pages.empty((*full[:-1], sizes.value_dim), dtype), pages.empty(full[:-1], dtype), pages.empty(full[:-1])
     logits = np.zeros(0, dtype) if sinks is None else np.require(sinks, requirements=["C", "W"])
     rules, *places_of = scoring(options, seen, bias, distance, full, dtype)
     rest = (*filled(*arrays, sizes), out.reshape(-1), tops.reshape(-1), totals.reshape(-1))
@@ -197,9 +198,9 @@ def pulled(d_outs: tuple[Array, Array], saved: Saved, whole: bool, beside: int =
     d_embedding = np.zeros((slots, 0 if embedding is None else embedding.size), dtype)
     d_bias = np.zeros((slots, arrays[LISTS + 2].size if learned else 0), dtype)
     d_distance = np.zeros((slots, arrays[LISTS + 4].size if learned else 0), dtype)
-    d_q, delta = np.empty((*full[:-1], sizes.head_dim), dtype), np.empty(full[:-1], dtype)
+    d_q, delta = pages.empty((*full[:-1], sizes.head_dim), dtype), pages.empty(full[:-1], dtype)
     one_tile = whole and fits(sizes, rules) and options.rule is None and saved.embedding is None
-    d_k, d_v = ((np.empty if one_tile else np.zeros)((splits, *lead, sizes.kv_heads, sizes.kv_len, width), dtype)
+    d_k, d_v = ((pages.empty if one_tile else pages.zeros)((splits, *lead, sizes.kv_heads, sizes.kv_len, width), dtype)
                 for width in (sizes.head_width, sizes.value_width))
     rows = (q, k, v, out.reshape(-1), tops.reshape(-1), totals.reshape(-1), padded(d_out, sizes.q_len, sizes.value_width),
             padded(d_lse[..., None], sizes.q_len, 1), d_q.reshape(-1), d_k.reshape(-1), d_v.reshape(-1), delta.reshape(-1))

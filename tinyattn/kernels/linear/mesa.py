@@ -12,6 +12,7 @@ from tinyattn.kernels.linear.parts import by_parts
 from tinyattn.kernels.states.primitive import Saved, decays, flat, sizes_of, states
 from tinyattn.kernels.states.regression import regressions
 from tinyattn.kernels.states.replay import replayed
+from tinyattn.kernels.tiles import pages
 from tinyattn.kernels.tiles.once import once
 from tinyattn.kernels.tiles.storage import rows_of
 from tinyattn.kernels.tiles.threads import run
@@ -93,7 +94,7 @@ def by_lanes(q: Array, k: Array, log_decay: Array, beta: Array, ridge: Array, ke
     sizes = sizes_of(q, k, k)
     segments = max(1, min(sizes.lanes, sizes.q_len))
     tasks = -(-sizes.batch * sizes.kv_heads * segments // sizes.lanes)
-    out, last, least = np.empty(q.shape, q.dtype), np.empty(keys.shape, q.dtype), np.full(tasks * sizes.lanes, np.inf, q.dtype)
+    out, last, least = pages.empty(q.shape, q.dtype), pages.empty(keys.shape, q.dtype), np.full(tasks * sizes.lanes, np.inf, q.dtype)
     with np.errstate(under="ignore"):
         run(regressions, tasks, q.size * k.shape[-1] ** 2 // 6, sizes, segments, *rows_of(q), *rows_of(k), decays(log_decay),
             flat(beta), flat(np.diagonal(ridge, axis1=-2, axis2=-1)), flat(initial), out.reshape(-1), last.reshape(-1), least)

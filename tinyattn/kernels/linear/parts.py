@@ -17,6 +17,7 @@ from tinyattn.engine.arguments import tensor_kind
 from tinyattn.engine.primitive import WALKED, primitive, walking
 from tinyattn.engine.rerun import rerun
 from tinyattn.kernels.states.replay import Tape
+from tinyattn.kernels.tiles import pages
 from tinyattn.ops.types import Array
 
 # Numbers of the values from which on a text is taken in parts. Of fewer, all arrays in between take little memory, and to make them
@@ -86,7 +87,7 @@ def folded(form: Form, given: Sequence[Any], outs: bool | None) -> tuple[tuple[A
     """Returns (out, the states after the last token), and of each part what its gradients read; nothing where `outs` is None."""
     tokens, carried, shared, runs = given[:6], given[6:8], given[8], []
     q, v, axis = tokens[0], tokens[2], tokens[1].ndim - 2
-    out = np.empty((*q.shape[:-1], v.shape[-1]), q.dtype)
+    out = pages.empty((*q.shape[:-1], v.shape[-1]), q.dtype)
     for part in parts_of(tokens):
         before, tape = carried, None if outs is None else Tape(outs=outs)
         cut = [rows_of(x, axis, rows) for x, rows in zip(tokens, part.rows, strict=True)]
@@ -112,7 +113,7 @@ def parted(form: Form, outs: bool, q: Array, k: Array, v: Array, first: Any, sec
 def _(d_outs: tuple[Array, ...], saved: Any) -> dict[str, Array | None]:
     (d_out, *d_carried), (form, tokens, shared, runs) = d_outs, saved
     axis, names = tokens[1].ndim - 2, ("q", "k", "v", "first", "second", "third")
-    slopes = {name: None if x is None else np.empty(x.shape, x.dtype) for name, x in zip(names, tokens, strict=True)}
+    slopes = {name: None if x is None else pages.empty(x.shape, x.dtype) for name, x in zip(names, tokens, strict=True)}
     d_shared = None if shared is None else np.zeros(shared.shape, shared.dtype)
     for part, before, tape in reversed(runs):
         cut = [rows_of(x, axis, rows) for x, rows in zip(tokens, part.rows, strict=True)]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinyattn.engine.primitive import primitive
+from tinyattn.kernels.tiles import pages
 from tinyattn.kernels.tiles.rows import again
 from tinyattn.ops.features import performer_features
 from tinyattn.ops.types import Array
@@ -32,7 +33,7 @@ def features_in_numpy(x: Array, projection: Array) -> Array:
 def random_features(x: Array, projection: Array) -> tuple[Array, Any]:
     """Returns (`performer_features` of x (..., length, d), what the backward reads) for a projection (features, d) of its dtype."""
     count, factor = len(projection), x.shape[-1] ** -0.25
-    out, rows = np.empty((*x.shape[:-1], count), x.dtype), x.reshape(-1, x.shape[-1])
+    out, rows = pages.empty((*x.shape[:-1], count), x.dtype), x.reshape(-1, x.shape[-1])
     filled, directions = out.reshape(-1, count), projection.T * x.dtype.type(factor)
     for part in blocks(len(rows), count):
         block, result = rows[part], filled[part]
@@ -47,7 +48,7 @@ def random_features(x: Array, projection: Array) -> tuple[Array, Any]:
 def _(d_out: Array, saved: Any) -> dict[str, Array]:
     x, projection, out = saved
     count, factor = len(projection), x.shape[-1] ** -0.25
-    d_x, d_projection = np.empty(x.shape, x.dtype), np.zeros(projection.shape, x.dtype)
+    d_x, d_projection = pages.empty(x.shape, x.dtype), pages.zeros(projection.shape, x.dtype)
     rows, d_rows = x.reshape(-1, x.shape[-1]), d_x.reshape(-1, x.shape[-1])
     features, given = out.reshape(-1, count), d_out.reshape(-1, count)
     for part in blocks(len(rows), count):

@@ -8,6 +8,7 @@ import numpy as np
 
 from tinyattn.engine.primitive import primitive
 from tinyattn.kernels.softmax.dot_product import attention
+from tinyattn.kernels.tiles import pages
 from tinyattn.kernels.tiles.rows import again
 from tinyattn.ops.arguments import check_projections
 from tinyattn.ops.signature import shapes
@@ -60,7 +61,7 @@ def _(d_out: Array, saved: Any) -> dict[str, Array]:
     gradients = {"x": projection.mT @ d_out}
     if learned:
         # Added up head by head: the gradients of all heads together are as many times the projection, here and in its sum.
-        d_projection = np.zeros(projection.shape, projection.dtype)
+        d_projection = pages.zeros(projection.shape, projection.dtype)
         for at in np.ndindex(x.shape[:-2]):
             d_projection[at[-1:] if projection.ndim > 2 else ()] += d_out[at] @ x[at].mT
         gradients["projection"] = d_projection

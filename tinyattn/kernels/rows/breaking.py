@@ -11,6 +11,7 @@ from tinyattn.kernels.exact.primitive import TASKS, Options, scoring
 from tinyattn.kernels.exact.scores import Rules
 from tinyattn.kernels.rows.sticks import sticks_forward
 from tinyattn.kernels.rows.sticks_backward import sticks_backward
+from tinyattn.kernels.tiles import pages
 from tinyattn.kernels.tiles.seen import seen_of
 from tinyattn.kernels.tiles.storage import Sizes, all_finite, filled, padded, sizes_of, work
 from tinyattn.kernels.tiles.threads import run
@@ -38,7 +39,7 @@ def sticks(q: Array, k: Array, v: Array, options: Options) -> tuple[tuple[Array,
     full, sizes, dtype = (*q.shape[:-1], k.shape[-2]), sizes_of(q, k, v), q.dtype
     seen = seen_of(options.mask, options.left, options.right, full, sizes)
     rules, inputs, finite = scoring(options, seen, None, None, full, dtype)[0], filled(q, k, v, sizes), all_finite(q, k, v)
-    out, rest = np.empty((*full[:-1], sizes.value_dim), dtype), np.empty(full[:-1], dtype)
+    out, rest = pages.empty((*full[:-1], sizes.value_dim), dtype), pages.empty(full[:-1], dtype)
     run(sticks_forward, sizes.batch * sizes.heads * -(-sizes.q_len // sizes.q_tile), work(sizes), sizes, rules, finite,
         *edges(dtype), *inputs, out.reshape(-1), rest.reshape(-1))
     return (out, rest), Saved(sizes, rules, options.scale, inputs, (q.shape, k.shape, v.shape), rest, finite)
@@ -49,8 +50,8 @@ def stick_gradients(d_out: Array, d_rest: Array, saved: Saved) -> dict[str, Arra
     sizes, dtype, (of_q, of_k, of_v) = saved.sizes, d_out.dtype, saved.shapes
     blocks = -(-sizes.q_len // sizes.q_tile) * (sizes.heads // sizes.kv_heads)
     splits = max(1, min(-(-TASKS // (sizes.batch * sizes.kv_heads)), blocks))
-    d_q = np.empty(of_q, dtype)
-    d_k, d_v = (np.zeros((splits, *of_k[:-1], width), dtype) for width in (sizes.head_width, sizes.value_width))
+    d_q = pages.empty(of_q, dtype)
+    d_k, d_v = (pages.zeros((splits, *of_k[:-1], width), dtype) for width in (sizes.head_width, sizes.value_width))
     run(sticks_backward, sizes.batch * sizes.kv_heads * splits, 3 * work(sizes), splits, room_of(sizes, dtype), sizes, saved.rules,
         saved.finite and all_finite(d_out), *edges(dtype), saved.scale, *saved.inputs,
         saved.rest.reshape(-1), padded(d_out, sizes.q_len, sizes.value_width), padded(d_rest[..., None], sizes.q_len, 1),

@@ -10,6 +10,7 @@ from tinyattn.kernels.exact.primitive import TASKS, Options, scoring
 from tinyattn.kernels.exact.scores import Rules
 from tinyattn.kernels.rows.distant import distant_forward
 from tinyattn.kernels.rows.distant_backward import distant_backward
+from tinyattn.kernels.tiles import pages
 from tinyattn.kernels.tiles.listed import LISTS
 from tinyattn.kernels.tiles.seen import seen_of
 from tinyattn.kernels.tiles.storage import Sizes, filled, padded, sizes_of, work
@@ -78,7 +79,7 @@ def distant(q: Array, placed: Array, k: Array, v: Array, bias: Array | None, sin
     rules, *arrays = scoring(options, seen_of(options.mask, options.left, options.right, full, sizes), bias, None, full, dtype)
     parts, (flat_q, flat_k, flat_v) = tuple(arrays[LISTS - 1 :]), filled(q, k, v, sizes)
     inputs = flat_q, flat_q if placed is q else padded(placed, sizes.q_len, sizes.head_width), flat_k, flat_v
-    out, tops, totals = np.empty((*full[:-1], sizes.value_dim), dtype), np.empty(full[:-1], dtype), np.empty(full[:-1])
+    out, tops, totals = pages.empty((*full[:-1], sizes.value_dim), dtype), pages.empty(full[:-1], dtype), pages.empty(full[:-1])
     run(distant_forward, sizes.batch * sizes.heads * -(-sizes.q_len // sizes.q_tile), work(sizes), sizes, rules,
         last_of(options, sizes.kv_len, sizes.q_len), *parts,
         np.zeros(0, dtype) if sinks is None else np.require(sinks, requirements=["C", "W"]), *tables.read(sizes.head_width, q),
@@ -93,10 +94,11 @@ def distant_gradients(d_out: Array, saved: Saved) -> Gradients:
     splits = max(1, min(-(-TASKS // (sizes.batch * sizes.kv_heads)), blocks))
     copies = min(sizes.batch * splits, -(-TASKS // sizes.kv_heads))
     line, flat_query, flat_key, rows = tables.read(sizes.head_width, d_out)
-    d_q, delta = np.empty(of_q, dtype), np.empty(of_q[:-1])
-    d_placed = np.empty(of_q if flat_query.size else 0, dtype)
-    d_k, d_v = (np.zeros((splits, *of_k[:-1], width), dtype) for width in (sizes.head_width, sizes.value_width))
-    d_tables = [np.zeros((copies, sizes.heads, rows, sizes.head_width) if flat.size else 0, dtype) for flat in (flat_query, flat_key)]
+    d_q, delta = pages.empty(of_q, dtype), pages.empty(of_q[:-1])
+    d_placed = pages.empty(of_q if flat_query.size else 0, dtype)
+    d_k, d_v = (pages.zeros((splits, *of_k[:-1], width), dtype) for width in (sizes.head_width, sizes.value_width))
+    d_tables = [pages.zeros((copies, sizes.heads, rows, sizes.head_width) if flat.size else 0, dtype)
+                for flat in (flat_query, flat_key)]
     run(distant_backward, sizes.kv_heads * copies, 3 * work(sizes), splits, copies, sizes, saved.rules,
         last_of(saved.options, sizes.kv_len, sizes.q_len), *saved.arrays, saved.options.scale, line, flat_query, flat_key, rows,
         *saved.inputs, saved.out.reshape(-1), saved.tops.reshape(-1), saved.totals.reshape(-1),

@@ -10,6 +10,7 @@ from tinyattn.kernels.exact.primitive import Options, scoring
 from tinyattn.kernels.exact.scores import Rules
 from tinyattn.kernels.rows.mixed import mixed_forward
 from tinyattn.kernels.rows.mixed_backward import mixed_backward
+from tinyattn.kernels.tiles import pages
 from tinyattn.kernels.tiles.lanes import ROWS
 from tinyattn.kernels.tiles.listed import LISTS
 from tinyattn.kernels.tiles.rows import by_head
@@ -62,7 +63,7 @@ def mixed(q: Array, k: Array, v: Array, bias: Array | None, sinks: Array | None,
     full, sizes, dtype = (*q.shape[:-1], k.shape[-2]), long_tiles(sizes_of(q, k, v), q.dtype), q.dtype
     rules, *arrays = scoring(options, seen_of(options.mask, options.left, options.right, full, sizes), bias, None, full, dtype)
     matrices, parts = (in_micro_tiles(before), in_micro_tiles(after)), tuple(arrays[LISTS - 1 :])
-    out, tops, totals = np.empty((*full[:-1], sizes.value_dim), dtype), np.empty(full[:-1], dtype), np.empty(full[:-1])
+    out, tops, totals = pages.empty((*full[:-1], sizes.value_dim), dtype), pages.empty(full[:-1], dtype), pages.empty(full[:-1])
     inputs = filled(q, k, v, sizes)
     tasks = sizes.batch * -(-sizes.q_len // sizes.q_tile)
     run(mixed_forward, tasks, work(sizes), *held_by(tasks, work(sizes), sizes, dtype), sizes, rules,
@@ -76,8 +77,8 @@ def mixed_gradients(d_out: Array, saved: Saved) -> dict[str, Array | None]:
     """Returns the gradients by argument, `first` and `second` those of the two matrices."""
     sizes, dtype, heads, (of_q, of_k, of_v) = saved.sizes, d_out.dtype, saved.sizes.heads, saved.shapes
     splits = splits_of(sizes, dtype)
-    d_q, delta = np.empty(of_q, dtype), np.empty(of_q[:-1])
-    (d_k, more_k), (d_v, more_v) = ((np.zeros((*of_k[:-1], width), dtype), np.zeros((splits - 1, *of_k[:-1], width), dtype))
+    d_q, delta = pages.empty(of_q, dtype), pages.empty(of_q[:-1])
+    (d_k, more_k), (d_v, more_v) = ((pages.zeros((*of_k[:-1], width), dtype), pages.zeros((splits - 1, *of_k[:-1], width), dtype))
                                     for width in (sizes.head_width, sizes.value_width))
     d_matrices = np.zeros((2, sizes.batch * splits, heads, heads))
     tasks, held = sizes.batch * splits, held_by(sizes.batch * splits, 3 * work(sizes), sizes, dtype, backward=True)
@@ -115,7 +116,7 @@ def held_by(tasks: int, multiplied: int, sizes: Sizes, dtype: Any, backward: boo
     kinds, held = (3, HELD_BYTES_BACK) if backward else (1, HELD_BYTES)
     room, rows = room_of(sizes, dtype, held)
     tiles, tile = room * sizes.heads + rows, sizes.kv_tile * sizes.q_tile + sizes.micro_columns
-    return np.zeros(1, np.int64), np.zeros(workers_of(tasks, multiplied) * kinds * tiles * tile, dtype)
+    return np.zeros(1, np.int64), pages.zeros(workers_of(tasks, multiplied) * kinds * tiles * tile, dtype)
 
 
 def splits_of(sizes: Sizes, dtype: Any) -> int:

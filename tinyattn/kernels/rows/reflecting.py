@@ -12,7 +12,7 @@ from tinyattn.kernels.rows.reflect_backward import reflect_backward
 from tinyattn.kernels.rows.reflect_forward import reflect_forward
 from tinyattn.kernels.rows.reflect_slopes import reflection_slopes
 from tinyattn.kernels.rows.reflect_tiles import Reflecting
-from tinyattn.kernels.tiles import lanes
+from tinyattn.kernels.tiles import lanes, pages
 from tinyattn.kernels.tiles.storage import padded, rounded_up
 from tinyattn.kernels.tiles.threads import run
 from tinyattn.ops.types import Array
@@ -50,13 +50,13 @@ def reflected(q: Array, k: Array, v: Array, w: Array, beta: Array, gates: Array 
               padded(w, length, sizes.head_width), padded(beta[..., None], length, 1))
     steps, square, turn = -(-sizes.chunks // sizes.together), CHUNK * CHUNK, sizes.head_width**2
     count = kv_heads * sizes.chunks
-    made = {name: np.empty(size, dtype) for name, size in (
+    made = {name: pages.empty(size, dtype) for name, size in (
         ("inverse", count * square), ("taking", count * square), ("lower", count * square), ("near", tokens[1].size),
         ("far", tokens[1].size), ("turns", count * turn), ("turns_t", count * turn), ("passes", count * turn),
         ("far_turns", kv_heads * steps * turn), ("far_turns_t", kv_heads * steps * turn))}
     run(reflections, kv_heads * steps, 8 * count * CHUNK * turn, sizes, tokens[1], *tokens[3:], *made.values())
-    out, tops, totals = np.empty(sizes.heads * rows * sizes.value_width, dtype), np.empty(sizes.heads * rows, dtype), np.empty(
-        sizes.heads * rows)
+    out = pages.empty(sizes.heads * rows * sizes.value_width, dtype)
+    tops, totals = pages.empty(sizes.heads * rows, dtype), pages.empty(sizes.heads * rows)
     factor, logs = dtype.type(scale), in_float64(gates, length)
     run(reflect_forward, sizes.heads * sizes.blocks, work(sizes), sizes, factor, *tokens[:4],
         *(made[name] for name in ("taking", "lower", "near", "far", "turns", "far_turns")), *logs, out, tops, totals)
@@ -71,8 +71,8 @@ def reflected_gradients(d_out: Array, saved: Saved) -> dict[str, Array | None]:
     splits = max(1, min(-(-TASKS // kv_heads), sizes.blocks * sizes.groups))
     q, k, v, w, beta = saved.tokens
     like = {"k": k, "v": v, "w": w, **{name: made[name] for name in ("taking", "lower", "near", "far", "turns", "far_turns")}}
-    d = {name: np.zeros((splits, x.size), dtype) for name, x in like.items()}
-    d_q, d_sums = np.empty_like(q), np.zeros((splits, saved.gates[0].size))
+    d = {name: pages.zeros((splits, x.size), dtype) for name, x in like.items()}
+    d_q, d_sums = pages.empty(q.shape, q.dtype), pages.zeros((splits, saved.gates[0].size))
     names = ("taking", "lower", "near", "far", "turns", "turns_t", "far_turns", "far_turns_t")
     run(reflect_backward, kv_heads * splits, 3 * work(sizes), splits, sizes, saved.factor, q, k, v, w, *(made[n] for n in names),
         *saved.gates, saved.out, saved.tops, saved.totals, in_chunks(d_out, saved.begin, rows, sizes.value_width), d_q,

@@ -10,6 +10,7 @@ from tinyattn.kernels.exact.primitive import TASKS, Options, blank_hidden, scori
 from tinyattn.kernels.exact.scores import Rules
 from tinyattn.kernels.rows.above import above_forward
 from tinyattn.kernels.rows.above_backward import above_backward
+from tinyattn.kernels.tiles import pages
 from tinyattn.kernels.tiles.listed import LISTS
 from tinyattn.kernels.tiles.seen import seen_of
 from tinyattn.kernels.tiles.storage import Sizes, all_finite, filled, padded, sizes_of, work
@@ -62,7 +63,7 @@ def above(q: Array, k: Array, v: Array, bias: Array | None, square: bool, option
     q, k, v = blank_hidden(q, k, v, options, full, seen)
     rules, *arrays = scoring(options, seen, bias, None, full, dtype)
     parts, inputs, finite = tuple(arrays[LISTS - 1 :]), filled(q, k, v, sizes), all_finite(q, k, v)
-    out, tops, levels = np.empty((*full[:-1], sizes.value_dim), dtype), np.empty(full[:-1], dtype), np.empty(full[:-1], dtype)
+    out, tops, levels = pages.empty((*full[:-1], sizes.value_dim), dtype), pages.empty(full[:-1], dtype), pages.empty(full[:-1], dtype)
     tasks = sizes.batch * sizes.heads * -(-sizes.q_len // sizes.q_tile)
     held = held_by(tasks, work(sizes), sizes, dtype)
     run(above_forward, tasks, work(sizes), *held, sizes, rules, finite, square, float(np.finfo(dtype).eps), *parts, *inputs,
@@ -76,8 +77,8 @@ def above_gradients(d_out: Array, saved: Saved) -> dict[str, Array]:
     blocks = -(-sizes.q_len // sizes.q_tile) * (sizes.heads // sizes.kv_heads)
     splits = max(1, min(-(-TASKS // (sizes.batch * sizes.kv_heads)), blocks))
     tasks = sizes.batch * sizes.kv_heads * splits
-    d_q = np.empty(of_q, dtype)
-    d_k, d_v = (np.zeros((splits, *of_k[:-1], width), dtype) for width in (sizes.head_width, sizes.value_width))
+    d_q = pages.empty(of_q, dtype)
+    d_k, d_v = (pages.zeros((splits, *of_k[:-1], width), dtype) for width in (sizes.head_width, sizes.value_width))
     run(above_backward, tasks, 3 * work(sizes), *held_by(tasks, 3 * work(sizes), sizes, dtype, kinds=2), splits, sizes, saved.rules,
         saved.finite and all_finite(d_out), saved.square, *saved.arrays, saved.scale, *saved.inputs, saved.tops.reshape(-1),
         saved.levels.reshape(-1), padded(d_out, sizes.q_len, sizes.value_width), d_q.reshape(-1), d_k.reshape(-1), d_v.reshape(-1))

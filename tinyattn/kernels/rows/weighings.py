@@ -10,6 +10,7 @@ import numpy as np
 from tinyattn.kernels.exact.primitive import TASKS, Options, blank_hidden, scoring
 from tinyattn.kernels.exact.scores import Rules
 from tinyattn.kernels.rows.sigmoids import sigmoid_backward, sigmoid_forward
+from tinyattn.kernels.tiles import pages
 from tinyattn.kernels.tiles.listed import LISTS
 from tinyattn.kernels.tiles.seen import seen_of
 from tinyattn.kernels.tiles.storage import Sizes, filled, padded, sizes_of, work
@@ -42,7 +43,7 @@ def sigmoids(q: Array, k: Array, v: Array, shift: Array, bias: Array | None, opt
     q, k, v = blank_hidden(q, k, v, options, full, seen)
     rules, *arrays = scoring(options, seen, bias, None, full, dtype)
     parts, inputs, back = tuple(arrays[LISTS - 1 :]), filled(q, k, v, sizes), np.negative(shift).reshape(-1)
-    out = np.empty((*full[:-1], sizes.value_dim), dtype)
+    out = pages.empty((*full[:-1], sizes.value_dim), dtype)
     run(sigmoid_forward, sizes.batch * sizes.heads * -(-sizes.q_len // sizes.q_tile), work(sizes), sizes, rules, most(dtype), *parts,
         back, *inputs, out.reshape(-1))
     return out, Saved(sizes, rules, options.scale, parts, back, inputs, (q.shape, k.shape, v.shape))
@@ -53,8 +54,8 @@ def sigmoid_gradients(d_out: Array, saved: Saved) -> dict[str, Array]:
     sizes, dtype, (of_q, of_k, of_v) = saved.sizes, d_out.dtype, saved.shapes
     blocks = -(-sizes.q_len // sizes.q_tile) * (sizes.heads // sizes.kv_heads)
     splits = max(1, min(-(-TASKS // (sizes.batch * sizes.kv_heads)), blocks))
-    d_q, d_back = np.empty(of_q, dtype), np.empty(of_q[:-1], dtype)
-    d_k, d_v = (np.zeros((splits, *of_k[:-1], width), dtype) for width in (sizes.head_width, sizes.value_width))
+    d_q, d_back = pages.empty(of_q, dtype), pages.empty(of_q[:-1], dtype)
+    d_k, d_v = (pages.zeros((splits, *of_k[:-1], width), dtype) for width in (sizes.head_width, sizes.value_width))
     run(sigmoid_backward, sizes.batch * sizes.kv_heads * splits, 3 * work(sizes), splits, sizes, saved.rules, most(dtype),
         *saved.arrays, saved.scale, saved.back, *saved.inputs, padded(d_out, sizes.q_len, sizes.value_width), d_q.reshape(-1),
         d_k.reshape(-1), d_v.reshape(-1), d_back.reshape(-1))

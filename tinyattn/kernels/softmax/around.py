@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinyattn.engine.primitive import primitive
+from tinyattn.kernels.tiles import pages
 from tinyattn.kernels.tiles.rows import again
 from tinyattn.kernels.tiles.threads import each
 from tinyattn.ops.activation import sigmoid
@@ -39,7 +40,7 @@ def times_in_numpy(x: Array, factors: Array) -> Array:
 @primitive
 def times_rows(x: Array, factors: Array) -> tuple[Array, Any]:
     """Returns the rows of a plain array (..., width) that is not empty, each times a factor of its own (..., 1)."""
-    out = np.empty(x.shape, x.dtype)
+    out = pages.empty(x.shape, x.dtype)
     parts = list(by_part(as_rows(x), as_rows(factors), as_rows(out)))
 
     def task(n: int) -> None:
@@ -53,7 +54,7 @@ def times_rows(x: Array, factors: Array) -> tuple[Array, Any]:
 @times_rows.backward_giving
 def _(d_out: Array, saved: Any) -> dict[str, Array]:
     x, factors = saved
-    d_x, d_factors = np.empty(x.shape, x.dtype), np.empty(factors.shape, x.dtype)
+    d_x, d_factors = pages.empty(x.shape, x.dtype), pages.empty(factors.shape, x.dtype)
     parts = list(by_part(as_rows(x), as_rows(factors), as_rows(d_out), as_rows(d_x), as_rows(d_factors)))
 
     def task(n: int) -> None:
@@ -74,7 +75,7 @@ def gated_in_numpy(x: Array, gate: Array) -> Array:
 @primitive
 def gated(x: Array, gate: Array) -> tuple[Array, Any]:
     """Returns x sigmoid(gate) of plain arrays (..., width) that are not empty; gate (..., width) or (..., 1)."""
-    out, shares = np.empty(x.shape, x.dtype), np.empty(gate.shape, x.dtype)
+    out, shares = pages.empty(x.shape, x.dtype), pages.empty(gate.shape, x.dtype)
     parts = list(by_part(as_rows(x), as_rows(gate), as_rows(shares), as_rows(out)))
 
     def task(n: int) -> None:
@@ -89,7 +90,7 @@ def gated(x: Array, gate: Array) -> tuple[Array, Any]:
 @gated.backward_giving
 def _(d_out: Array, saved: Any) -> dict[str, Array]:
     x, shares = saved
-    d_x, d_gate = np.empty(x.shape, x.dtype), np.empty(shares.shape, x.dtype)
+    d_x, d_gate = pages.empty(x.shape, x.dtype), pages.empty(shares.shape, x.dtype)
     parts = list(by_part(as_rows(x), as_rows(d_out), as_rows(shares), as_rows(d_x), as_rows(d_gate)))
 
     def task(n: int) -> None:
@@ -115,7 +116,7 @@ def difference(b: Array, factor: Any, a: Array) -> tuple[Array, Any]:
     The walk back visits what comes first here first: the gradient of b, an array of its own, is then gone before that of a, which is
     the one that came, is walked.
     """
-    out = np.empty(a.shape, a.dtype)
+    out = pages.empty(a.shape, a.dtype)
     factors = np.broadcast_to(np.asarray(factor, a.dtype), (*a.shape[:-1], 1))
     parts = list(by_part(as_rows(a), as_rows(b), as_rows(factors), as_rows(out)))
 
@@ -131,7 +132,7 @@ def difference(b: Array, factor: Any, a: Array) -> tuple[Array, Any]:
 @difference.backward
 def _(d_out: Array, saved: Any) -> dict[str, Array]:
     b, factor, factors = saved
-    d_b, dots = np.empty(b.shape, b.dtype), np.empty(b.shape[:-1], b.dtype)
+    d_b, dots = pages.empty(b.shape, b.dtype), pages.empty(b.shape[:-1], b.dtype)
     parts = list(by_part(as_rows(d_out), as_rows(b), as_rows(factors), as_rows(d_b), dots.reshape(-1, 1)))
 
     def task(n: int) -> None:

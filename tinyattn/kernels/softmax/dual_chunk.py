@@ -12,6 +12,7 @@ from tinyattn.engine.primitive import primitive
 from tinyattn.kernels.exact.primitive import Options, few
 from tinyattn.kernels.softmax.dot_product import attention_with_lse
 from tinyattn.kernels.softmax.part import Call, Results, by_group, call_of, room_for, some_of
+from tinyattn.kernels.tiles import pages
 from tinyattn.kernels.tiles.once import once
 from tinyattn.kernels.tiles.rows import merged, turn, turned
 from tinyattn.kernels.tiles.storage import sizes_of
@@ -110,7 +111,7 @@ class Saved(NamedTuple):
 @primitive
 def some_heads_at_a_time(q: Array, k: Array, v: Array, parts: list[Keys], turning: Turning, scale: float) -> tuple[Array, Saved]:
     """Returns the attention to all parts, and what the backward reads, which turns queries and keys once more."""
-    out = np.empty((*q.shape[:-1], v.shape[-1]), q.dtype)
+    out = pages.empty((*q.shape[:-1], v.shape[-1]), q.dtype)
     arrays = [by_group(x, k.shape[-3]) for x in (q, k, v)]
     saved = Saved(parts, turning, scale, [x.shape for x in (q, k, v)], arrays, room_for(by_group(out, k.shape[-3])))
     queries, keys, values = arrays
@@ -128,7 +129,7 @@ def some_heads_at_a_time(q: Array, k: Array, v: Array, parts: list[Keys], turnin
 @some_heads_at_a_time.backward_giving
 def _(d_out: Array, saved: Saved) -> dict[str, Array]:
     (queries, keys, values), turning, d_outs = saved.arrays, saved.turning, d_out.reshape(saved.results.out.shape)
-    d_q, d_k, d_v = (np.zeros(x.shape, x.dtype) for x in saved.arrays)
+    d_q, d_k, d_v = (pages.zeros(x.shape, x.dtype) for x in saved.arrays)
     for some, calls in saved.calls():
         near = turning.turned(keys[some], turning.k_at)
         for part, call in zip(saved.parts, calls, strict=True):

@@ -8,6 +8,7 @@ import numpy as np
 
 from tinyattn.engine.primitive import primitive
 from tinyattn.kernels.softmax.around import as_rows, by_part
+from tinyattn.kernels.tiles import pages
 from tinyattn.kernels.tiles.rows import again
 from tinyattn.kernels.tiles.threads import each
 from tinyattn.ops.norm import exact, magnitude, rms_norm, unit
@@ -26,7 +27,7 @@ def normed(x: Array, weight: Array | None, epsilon: float) -> tuple[Array, Any]:
 
     Rows whose squares would overflow or underflow are divided by a power of two before.
     """
-    out, (roots, sizes) = np.empty(x.shape, x.dtype), np.empty((2, x.size // x.shape[-1], 1), x.dtype)
+    out, (roots, sizes) = pages.empty(x.shape, x.dtype), pages.empty((2, x.size // x.shape[-1], 1), x.dtype)
     parts = list(by_part(as_rows(x), as_rows(out), roots, sizes))
 
     def task(n: int) -> None:
@@ -52,7 +53,7 @@ def normed(x: Array, weight: Array | None, epsilon: float) -> tuple[Array, Any]:
 def _(d_out: Array, saved: Any) -> dict[str, Array | None]:
     # Of y = x / |x|: d_x = (d_y - y mean(d_y y)) / |x|, with d_y = d_out weight.
     x, weight, roots, sizes = saved
-    d_x = np.empty(x.shape, x.dtype)
+    d_x = pages.empty(x.shape, x.dtype)
     parts = list(by_part(as_rows(x), as_rows(d_out), as_rows(d_x), roots, sizes))
     d_weights = np.zeros((len(parts), x.shape[-1]), x.dtype)
 
@@ -86,7 +87,7 @@ def unit_times(x: Array, factor: Array | None) -> tuple[Array, Any]:
 
     Rows whose squares would overflow or underflow are divided by a power of two before.
     """
-    out, (roots, sizes) = np.empty(x.shape, x.dtype), np.empty((2, x.size // x.shape[-1], 1), x.dtype)
+    out, (roots, sizes) = pages.empty(x.shape, x.dtype), pages.empty((2, x.size // x.shape[-1], 1), x.dtype)
     factors = [] if factor is None else [as_rows(np.broadcast_to(factor, (*x.shape[:-1], 1)))]
     parts = list(by_part(as_rows(x), as_rows(out), roots, sizes, *factors))
 
@@ -113,7 +114,7 @@ def unit_times(x: Array, factor: Array | None) -> tuple[Array, Any]:
 def _(d_out: Array, saved: Any) -> dict[str, Array | None]:
     # Of y = x / |x|: d_x = (d_y - y (d_y . y)) / |x|, with d_y = d_out factor.
     x, roots, sizes, factor, factors = saved
-    d_x, dots = np.empty(x.shape, x.dtype), np.empty(x.shape[:-1], x.dtype)
+    d_x, dots = pages.empty(x.shape, x.dtype), pages.empty(x.shape[:-1], x.dtype)
     parts = list(by_part(as_rows(x), as_rows(d_out), as_rows(d_x), dots.reshape(-1, 1), roots, sizes, *factors))
 
     def task(n: int) -> None:

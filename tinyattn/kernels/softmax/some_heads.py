@@ -11,6 +11,7 @@ from tinyattn.engine.primitive import primitive
 from tinyattn.engine.rerun import rerun
 from tinyattn.kernels.exact import primitive as exact
 from tinyattn.kernels.softmax.part import Call, Results, call_of, room_for, some_of
+from tinyattn.kernels.tiles import pages
 from tinyattn.kernels.tiles.listed import Constant
 from tinyattn.kernels.tiles.once import once
 from tinyattn.kernels.tiles.seen import sides_of
@@ -92,7 +93,7 @@ def some_heads(a: Array, b: Array, c: Array, d: Array, e: Array, f: Array, form:
         heads = scaled(some, found.out.shape[-3] // (some.stop - some.start))
         if results is None:
             shape = (*found.out.shape[:-3], heads.stop * form.kv_heads(arrays) // some.stop, *found.out.shape[-2:])
-            results = room_for(np.empty(shape, found.out.dtype))
+            results = room_for(pages.empty(shape, found.out.dtype))
         results.at((..., heads, slice(None))).put(found)
     if results is None:
         raise ValueError("some_heads: there are no heads")
@@ -102,7 +103,7 @@ def some_heads(a: Array, b: Array, c: Array, d: Array, e: Array, f: Array, form:
 @some_heads.backward_giving
 def _(d_out: Array, saved: Saved) -> dict[str, Array]:
     form, arrays = saved.form, saved.arrays
-    gradients = [(np.zeros if axis is None else np.empty)(x.shape, x.dtype) for x, axis in zip(arrays, form.axes, strict=True)]
+    gradients = [(pages.zeros if axis is None else pages.empty)(x.shape, x.dtype) for x, axis in zip(arrays, form.axes, strict=True)]
     for some in parts_of(form, arrays, saved.size):
         slopes = slopes_of(some, d_out, saved)
         for total, axis in zip(form.of_heads(tuple(gradients), some), form.axes, strict=True):

@@ -13,6 +13,7 @@ from tinyattn.kernels.exact import primitive as exact
 from tinyattn.kernels.rules.tiles import compiled_rule
 from tinyattn.kernels.softmax.part import Call, Results, call_of
 from tinyattn.kernels.sparse.hashes import Hash, sorted_by_buckets
+from tinyattn.kernels.tiles import pages
 from tinyattn.kernels.tiles.listed import Constant
 from tinyattn.kernels.tiles.once import once
 from tinyattn.kernels.tiles.rows import by_head, each_part, rows_put, rows_taken
@@ -108,7 +109,7 @@ def hashed(x: Array, v: Array, rotations: Array, chunk: int, is_causal: bool, sc
     Hashes are merged by each row's largest score and the sum of exponentials below it, not by the log of the whole sum: the
     score of a token that sees only itself is near -1e5, and float32 would keep two digits of a log that is added to it.
     """
-    heads, out = by_head(x), np.zeros(v.shape, v.dtype)
+    heads, out = by_head(x), pages.zeros(v.shape, v.dtype)
     rows = flat(x), flat(v)
     results = Results(flat(out), np.full(len(rows[0]), -np.inf, x.dtype), np.zeros(len(rows[0])))
     parts = parts_of(heads, v, chunk, is_causal, scale)
@@ -126,7 +127,7 @@ def hashed(x: Array, v: Array, rotations: Array, chunk: int, is_causal: bool, sc
 @hashed.backward_giving
 def _(d_out: Array, saved: Saved) -> dict[str, Array]:
     x, v, d_rows = saved.x, saved.v, flat(d_out)
-    d_x, d_v = np.zeros(x.shape, x.dtype), np.zeros(v.shape, v.dtype)
+    d_x, d_v = pages.zeros(x.shape, x.dtype), pages.zeros(v.shape, v.dtype)
     for one in saved.hashes:
 
         def pull(part: Part, one: Hash = one) -> None:

@@ -10,6 +10,7 @@ from tinyattn.engine.primitive import primitive
 from tinyattn.engine.rerun import rerun
 from tinyattn.kernels.chosen.keys import products_of_picks, sum_of_picks
 from tinyattn.kernels.softmax.part import by_group, some_of
+from tinyattn.kernels.tiles import pages
 from tinyattn.kernels.tiles.once import once
 from tinyattn.ops.scores import scores_from
 from tinyattn.ops.softmax import softmax
@@ -40,7 +41,7 @@ class Saved(NamedTuple):
 @primitive
 def picked(q: Array, k: Array, v: Array, picks: Array, scale: float, softcap: float | None) -> tuple[Array, Saved]:
     """Returns what `all_picked` returns without bias and sinks, and what the backward reads: no weight is kept."""
-    out, saved = np.empty((*q.shape[:-1], v.shape[-1]), q.dtype), Saved((q, k, v), picks, scale, softcap)
+    out, saved = pages.empty((*q.shape[:-1], v.shape[-1]), q.dtype), Saved((q, k, v), picks, scale, softcap)
     outs = by_group(out, k.shape[-3])
     for some, (q_some, k_some, v_some), picks_some in parts_of(saved):
         outs[some] = all_picked(q_some, k_some, v_some, picks_some, scale, softcap)
@@ -49,7 +50,7 @@ def picked(q: Array, k: Array, v: Array, picks: Array, scale: float, softcap: fl
 
 @picked.backward_giving
 def _(d_out: Array, saved: Saved) -> dict[str, Array]:
-    gradients = {name: np.empty(x.shape, x.dtype) for name, x in zip("qkv", saved.arrays, strict=True)}
+    gradients = {name: pages.empty(x.shape, x.dtype) for name, x in zip("qkv", saved.arrays, strict=True)}
     *totals, d_outs = (by_group(x, saved.arrays[1].shape[-3]) for x in (*gradients.values(), d_out))
     for some, arrays, picks in parts_of(saved):
         def form(q: Array, k: Array, v: Array, picks: Array = picks) -> list[Array]:

@@ -12,6 +12,7 @@ from tinyattn.engine.primitive import primitive
 from tinyattn.kernels.exact import primitive as exact
 from tinyattn.kernels.rules.tiles import compiled_rule, flat
 from tinyattn.kernels.softmax.dot_product import slopes_in_rule
+from tinyattn.kernels.tiles import pages
 from tinyattn.kernels.tiles.once import once
 from tinyattn.kernels.tiles.rows import each_part, rows_put, rows_taken
 from tinyattn.kernels.tiles.seen import seen_of, sides_of
@@ -103,7 +104,7 @@ class Saved(NamedTuple):
 def windowed(q: Array, k: Array, v: Array, bias: Array | None, distance: Array | None, sinks: Array | None, values: Array | None,
              windows: Windows) -> tuple[Array, Saved]:
     """Returns attention within windows, and what the backward reads, which cuts the windows out once more."""
-    out = np.empty((*q.shape[:-1], v.shape[-1]), q.dtype)
+    out = pages.empty((*q.shape[:-1], v.shape[-1]), q.dtype)
     rows = (*q.shape[:-3], len(windows.cells), q.shape[-3], windows.cells.shape[-1])
     arrays = np.ascontiguousarray(q), np.ascontiguousarray(k), np.ascontiguousarray(v)
     saved = Saved(windows, arrays, (bias, distance, sinks, values), out, np.empty(rows, q.dtype), np.empty(rows))
@@ -122,7 +123,7 @@ def windowed(q: Array, k: Array, v: Array, bias: Array | None, distance: Array |
 @windowed.backward_giving
 def _(d_out: Array, saved: Saved) -> dict[str, Array | None]:
     cells, d_out = saved.windows.cells, np.ascontiguousarray(d_out)
-    made: dict[str, Any] = {name: np.empty(x.shape, x.dtype) for name, x in zip("qkv", saved.arrays, strict=True)}
+    made: dict[str, Any] = {name: pages.empty(x.shape, x.dtype) for name, x in zip("qkv", saved.arrays, strict=True)}
     bias = saved.beside[0]
     by_window = bias is not None and bias.ndim > 3 and bias.shape[-4] > 1
     sums: dict[int, dict[str, Any]] = {}

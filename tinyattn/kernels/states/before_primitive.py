@@ -11,6 +11,7 @@ from tinyattn.kernels.states.before_step import before_step
 from tinyattn.kernels.states.channel_backward import channel_backward
 from tinyattn.kernels.states.channel_forward import channel_forward
 from tinyattn.kernels.states.primitive import FEW, flat, sizes_of, work
+from tinyattn.kernels.tiles import pages
 from tinyattn.kernels.tiles.once import once
 from tinyattn.kernels.tiles.storage import rows_of
 from tinyattn.kernels.tiles.threads import run
@@ -37,7 +38,7 @@ def states_before(q: Array, k: Array, v: Array, log_decay: Array, bonus: Array, 
     (kv_heads, d), state (..., kv_heads, d, e).
     """
     sizes = sizes_of(q, k, v)
-    out, last = np.empty((*q.shape[:-1], sizes.value_dim), q.dtype), np.empty(state.shape, q.dtype)
+    out, last = pages.empty((*q.shape[:-1], sizes.value_dim), q.dtype), pages.empty(state.shape, q.dtype)
     tasks, results = sizes.batch * sizes.kv_heads, (out.reshape(-1), last.reshape(-1))
     with np.errstate(under="ignore"):
         if sizes.kv_len > FEW:
@@ -54,7 +55,7 @@ def states_before(q: Array, k: Array, v: Array, log_decay: Array, bonus: Array, 
 def _(d_outs: tuple[Array, Array], saved: Saved) -> dict[str, Any]:
     (q, k, v), bonus = saved.arrays, saved.bonus
     sizes = sizes_of(q, k, v)
-    d_q, d_k, d_v, d_log_decay, d_state = (np.empty(x.shape, q.dtype) for x in (q, k, v, saved.log_decay, saved.state))
+    d_q, d_k, d_v, d_log_decay, d_state = (pages.empty(x.shape, q.dtype) for x in (q, k, v, saved.log_decay, saved.state))
     d_bonus = np.empty((sizes.batch, *bonus.shape), q.dtype)
     with np.errstate(under="ignore"):
         run(channel_backward, sizes.batch * sizes.kv_heads, 3 * work(sizes), sizes, saved.scale, *rows_of(q), *rows_of(k), *rows_of(v),

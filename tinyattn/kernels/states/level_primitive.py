@@ -11,6 +11,7 @@ from tinyattn.kernels.states.level_backward import level_backward
 from tinyattn.kernels.states.level_forward import level_forward
 from tinyattn.kernels.states.level_step import level_step
 from tinyattn.kernels.states.primitive import FEW, decays, flat
+from tinyattn.kernels.tiles import pages
 from tinyattn.kernels.tiles.once import once
 from tinyattn.kernels.tiles.storage import Sizes, rows_of, sizes_of
 from tinyattn.kernels.tiles.threads import run
@@ -61,7 +62,8 @@ def level_states(q: Array, k: Array, v: Array, log_decay: Array, scales: Array, 
     (..., kv_heads, levels, d, e) after the first `seen` tokens. The last states have `depth` levels, or none if that is 0.
     """
     sizes, deep = chunks_of(q, k, v), depth_of(k, state, seen)
-    out, last = np.empty((*q.shape[:-1], sizes.value_dim), q.dtype), np.empty((*state.shape[:-3], depth, *state.shape[-2:]), q.dtype)
+    out = pages.empty((*q.shape[:-1], sizes.value_dim), q.dtype)
+    last = pages.empty((*state.shape[:-3], depth, *state.shape[-2:]), q.dtype)
     tasks, results = sizes.batch * sizes.kv_heads, (out.reshape(-1), last.reshape(-1))
     faults = np.zeros(tasks, np.int64)
     gates = (decays(log_decay), flat(scales), scales.shape[-1], flat(state), state.shape[-3])
@@ -84,8 +86,8 @@ def depth_of(k: Array, state: Array, seen: int) -> int:
 def _(d_outs: tuple[Array, Array], saved: Saved) -> dict[str, Array | None]:
     (q, k, v), seen, state = saved.arrays, saved.seen, saved.state
     sizes, deep = chunks_of(q, k, v), depth_of(k, state, seen)
-    d_q, d_k, d_v, d_log_decay, d_state = (np.empty(x.shape, q.dtype) for x in (q, k, v, saved.log_decay, state))
-    d_scales = np.zeros(saved.scales.shape, q.dtype)
+    d_q, d_k, d_v, d_log_decay, d_state = (pages.empty(x.shape, q.dtype) for x in (q, k, v, saved.log_decay, state))
+    d_scales = pages.zeros(saved.scales.shape, q.dtype)
     with np.errstate(under="ignore"):
         run(level_backward, sizes.batch * sizes.kv_heads, 3 * work(sizes, deep), sizes, saved.scale, seen, deep, grown_from(seen),
             *rows_of(q), *rows_of(k), *rows_of(v), decays(saved.log_decay), flat(saved.scales), saved.scales.shape[-1], flat(state),

@@ -13,6 +13,7 @@ from tinyattn.kernels.states.features import COSINE, ELU, NONE, TAYLOR, elu_plus
 from tinyattn.kernels.states.forward import forward
 from tinyattn.kernels.states.primitive import FEW, by_step, flat, next_state, sizes_of, work
 from tinyattn.kernels.states.replay import replayed
+from tinyattn.kernels.tiles import pages
 from tinyattn.kernels.tiles.once import once
 from tinyattn.kernels.tiles.storage import Sizes, rounded_up, rows_of
 from tinyattn.kernels.tiles.threads import run
@@ -56,7 +57,8 @@ def linear_states(q: Array, k: Array, v: Array, state: Array, total: Array, scal
     """
     sizes, nothing = featured_sizes(q, k, v, feature), np.zeros(0, q.dtype)
     counter = counter_of(state) if sizes.kv_len <= FEW and (total.ndim == 1 or counter_of(total) is not None) else None
-    out, weights = (np.empty(shape, q.dtype) for shape in ((*q.shape[:-1], sizes.value_dim), q.shape[:-1] if total.ndim > 1 else (0,)))
+    out = pages.empty((*q.shape[:-1], sizes.value_dim), q.dtype)
+    weights = pages.empty(q.shape[:-1] if total.ndim > 1 else 0, q.dtype)
     state, total = np.asarray(state), np.asarray(total)  # Numba takes microseconds to tell the type of a subclass
     last, last_total = next_state(state, counter), next_state(total, counter)
     if sizes.kv_len > FEW:
@@ -97,7 +99,7 @@ def features_of(x: Array, feature: int, waves: Array) -> Array:
 @linear_states.backward_giving
 def _(d_outs: tuple[Array, Array, Array], saved: Saved) -> dict[str, Array | None]:
     sizes, (q, k, v), state, total = saved.sizes, saved.arrays, saved.state, saved.total
-    d_q, d_k, d_v, d_state, d_total = (np.empty(x.shape, state.dtype) for x in (q, k, v, state, total))
+    d_q, d_k, d_v, d_state, d_total = (pages.empty(x.shape, state.dtype) for x in (q, k, v, state, total))
     nothing, filled = np.zeros(0, state.dtype), [x.reshape(-1) for x in (d_q, d_k, d_v)]
     with np.errstate(under="ignore"):
         run(backward, sizes.batch * sizes.kv_heads, 3 * work(sizes), sizes, saved.scale, saved.feature, flat(saved.waves), *rows_of(q),

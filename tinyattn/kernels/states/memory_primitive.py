@@ -12,6 +12,7 @@ from tinyattn.kernels.states.exponential import Relative, relative, through_maxi
 from tinyattn.kernels.states.features import NONE
 from tinyattn.kernels.states.forward import forward
 from tinyattn.kernels.states.primitive import FEW, by_step, flat, sizes_of, work
+from tinyattn.kernels.tiles import pages
 from tinyattn.kernels.tiles.once import once
 from tinyattn.kernels.tiles.storage import rows_of
 from tinyattn.kernels.tiles.threads import run
@@ -44,7 +45,7 @@ def memory_states(q: Array, k: Array, v: Array, wrote: Array, kept: Array, state
     """
     sizes = sizes_of(q, k, v)
     shapes = (*q.shape[:-1], sizes.value_dim), q.shape[:-1], state.shape, total.shape
-    out, weights, last, last_total = (np.empty(shape, q.dtype) for shape in shapes)
+    out, weights, last, last_total = (pages.empty(shape, q.dtype) for shape in shapes)
     with np.errstate(under="ignore"):
         gates = relative(wrote, kept, maximum)
         if sizes.kv_len > FEW:
@@ -74,7 +75,7 @@ def _(d_outs: Outs, saved: Saved) -> dict[str, Array]:
     (q, k, v, wrote, kept), (state, total, maximum), (last, last_total) = saved.arrays, saved.memory, saved.last
     d_out, d_last, d_last_total, d_maximum = d_outs
     sizes, nothing = sizes_of(q, k, v), np.zeros(0, q.dtype)
-    d_q, d_k, d_v, d_wrote, d_kept, d_state, d_total = (np.empty(x.shape, q.dtype) for x in (q, k, v, wrote, kept, state, total))
+    d_q, d_k, d_v, d_wrote, d_kept, d_state, d_total = (pages.empty(x.shape, q.dtype) for x in (q, k, v, wrote, kept, state, total))
     filled = [x.reshape(-1) for x in (d_q, d_k, d_v, d_kept, d_wrote)]
     with np.errstate(under="ignore"):
         gates = relative(wrote, kept, maximum)

@@ -16,7 +16,7 @@ from tinyattn.kernels.states.features import NONE
 from tinyattn.kernels.states.forward import forward
 from tinyattn.kernels.states.replay import replayed
 from tinyattn.kernels.states.step import step
-from tinyattn.kernels.tiles import storage
+from tinyattn.kernels.tiles import pages, storage
 from tinyattn.kernels.tiles.once import once
 from tinyattn.kernels.tiles.storage import Sizes, rounded_up, rows_of
 from tinyattn.kernels.tiles.threads import run
@@ -102,9 +102,9 @@ def states(q: Array, k: Array, v: Array, log_decay: Array | None, beta: Array | 
     sizes = sizes_of(q, k, v)
     counter = counter_of(state) if sizes.kv_len <= FEW else None
     state = np.asarray(state)  # Numba takes microseconds to tell the type of a subclass
-    out, last = np.empty((*q.shape[:-1], sizes.value_dim), q.dtype), next_state(state, counter)
+    out, last = pages.empty((*q.shape[:-1], sizes.value_dim), q.dtype), next_state(state, counter)
     nothing = np.zeros(0, q.dtype)
-    strength, written = (nothing, None) if beta is None else (beta, np.empty(v.shape, q.dtype))
+    strength, written = (nothing, None) if beta is None else (beta, pages.empty(v.shape, q.dtype))
     corrections = nothing if written is None else written
     channels = log_decay is not None and log_decay.ndim == k.ndim
     if sizes.kv_len > FEW:
@@ -132,8 +132,8 @@ def decays(log_decay: Array | None) -> Array:
 @states.backward_giving
 def _(d_outs: tuple[Array, Array], saved: Saved) -> dict[str, Array | None]:
     sizes, (q, k, v), dtype = saved.sizes, saved.arrays, saved.state.dtype
-    d_q, d_k, d_v, d_state = (np.empty(x.shape, dtype) for x in (q, k, v, saved.state))
-    d_log_decay, d_beta = (np.zeros(0 if x is None else x.shape, dtype) for x in (saved.log_decay, saved.beta))
+    d_q, d_k, d_v, d_state = (pages.empty(x.shape, dtype) for x in (q, k, v, saved.state))
+    d_log_decay, d_beta = (pages.zeros(0 if x is None else x.shape, dtype) for x in (saved.log_decay, saved.beta))
     beta = None if saved.beta is None else flat(saved.beta)
     source = v if saved.written is None else saved.written
     given = (*rows_of(q), *rows_of(k), *rows_of(v))

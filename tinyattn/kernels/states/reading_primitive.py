@@ -13,6 +13,7 @@ from tinyattn.kernels.states.reading import reading
 from tinyattn.kernels.states.reading_backward import reading_backward
 from tinyattn.kernels.states.reading_step import reading_step
 from tinyattn.kernels.states.replay import replayed
+from tinyattn.kernels.tiles import pages
 from tinyattn.kernels.tiles.once import once
 from tinyattn.kernels.tiles.storage import rows_of
 from tinyattn.kernels.tiles.threads import run
@@ -49,7 +50,7 @@ def reading_states(q: Array, k: Array, v: Array, log_decay: Array, read: Array |
     is k, and v is times beta; both must be None. With a read and a beta as k, -read is read along, and beta read is written along.
     """
     sizes, nothing = sizes_of(q, k, v), np.zeros(0, q.dtype)
-    out, last, written = (np.empty(shape, q.dtype) for shape in ((*q.shape[:-1], sizes.value_dim), state.shape, v.shape))
+    out, last, written = (pages.empty(shape, q.dtype) for shape in ((*q.shape[:-1], sizes.value_dim), state.shape, v.shape))
     results, tasks, amount = [x.reshape(-1) for x in (out, last, written)], sizes.batch * sizes.kv_heads, 2 * work(sizes)
     with np.errstate(under="ignore", over="ignore", invalid="ignore"):
         if sizes.kv_len > FEW:
@@ -81,7 +82,7 @@ def _(d_outs: tuple[Array, Array], saved: Saved) -> dict[str, Array | None]:
     (q, k, v, log_decay), sizes = saved.arrays, sizes_of(*saved.arrays[:3])
     given = {"q": q, "k": k, "v": v, "log_decay": log_decay, "read": saved.read, "write": saved.write, "beta": saved.beta,
              "state": saved.state}
-    gradients = {name: None if x is None else np.empty(x.shape, q.dtype) for name, x in given.items()}
+    gradients = {name: None if x is None else pages.empty(x.shape, q.dtype) for name, x in given.items()}
     with np.errstate(under="ignore", over="ignore", invalid="ignore"):
         run(reading_backward, sizes.batch * sizes.kv_heads, 6 * work(sizes), sizes, saved.scale, *rows_of(q), *rows_of(k), *rows_of(v),
             flat(log_decay), *lines(saved.read, saved.write, saved.beta), flat(saved.written), flat(saved.state), *map(flat, d_outs),

@@ -11,6 +11,7 @@ from tinyattn.kernels.states.features import NONE
 from tinyattn.kernels.states.primitive import FEW, by_step, flat, next_state
 from tinyattn.kernels.states.taylor_backward import taylor_backward
 from tinyattn.kernels.states.taylor_forward import taylor_forward
+from tinyattn.kernels.tiles import pages
 from tinyattn.kernels.tiles.once import once
 from tinyattn.kernels.tiles.storage import Sizes, rows_of, sizes_of
 from tinyattn.kernels.tiles.threads import run
@@ -49,7 +50,8 @@ def taylor_states(q: Array, k: Array, v: Array, state: Array, total: Array, scal
     sizes = sizes_of(q, k, v)
     few = causal and sizes.kv_len <= FEW
     counter = counter_of(state) if few and (total.ndim == 1 or counter_of(total) is not None) else None
-    out, weights = (np.empty(shape, q.dtype) for shape in ((*q.shape[:-1], sizes.value_dim), q.shape[:-1] if total.ndim > 1 else (0,)))
+    out = pages.empty((*q.shape[:-1], sizes.value_dim), q.dtype)
+    weights = pages.empty(q.shape[:-1] if total.ndim > 1 else 0, q.dtype)
     state, total = np.asarray(state), np.asarray(total)  # Numba takes microseconds to tell the type of a subclass
     last, last_total = next_state(state, counter), next_state(total, counter)
     with np.errstate(all="ignore"):
@@ -67,7 +69,7 @@ def taylor_states(q: Array, k: Array, v: Array, state: Array, total: Array, scal
 @taylor_states.backward_giving
 def _(d_outs: tuple[Array, Array, Array], saved: Saved) -> dict[str, Array | None]:
     sizes, (q, k, v), state, total = saved.sizes, saved.arrays, saved.state, saved.total
-    d_q, d_k, d_v, d_state, d_total = (np.empty(x.shape, state.dtype) for x in (q, k, v, state, total))
+    d_q, d_k, d_v, d_state, d_total = (pages.empty(x.shape, state.dtype) for x in (q, k, v, state, total))
     with np.errstate(under="ignore"):
         run(taylor_backward, sizes.batch * sizes.kv_heads, 3 * work(sizes), sizes, saved.scale, saved.causal, *rows_of(q), *rows_of(k),
             *rows_of(v), flat(state), flat(total), flat(saved.out), flat(saved.weights), *map(flat, d_outs),

@@ -12,7 +12,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from tinyattn.engine.primitive import Primitive
-from tinyattn.kernels.tiles import lanes
+from tinyattn.kernels.tiles import lanes, pages
 from tinyattn.kernels.tiles.jit import DISABLED
 from tinyattn.kernels.tiles.lanes import CONTRACT, INT
 from tinyattn.kernels.tiles.threads import share
@@ -130,7 +130,7 @@ def flat(x: Array) -> Array:
 def fresh(size: int, dtype: Any) -> Array:
     """Returns a new flat array that begins where a register of memory does: others cross two lines of the cache at every step."""
     step = lanes.VECTOR_BYTES
-    room = np.empty(size + step // np.dtype(dtype).itemsize, dtype)
+    room = pages.empty(size + step // np.dtype(dtype).itemsize, dtype)
     start = -room.ctypes.data % step // room.itemsize
     return room[start : start + size]
 

@@ -15,6 +15,7 @@ Its files, in reading order:
     dots.py                 inner products, for few queries
     blocks.py               weights as files store them, as registers
     threads.py              runs tasks over threads
+    pages.py                large arrays on pages that earlier ones gave back
     blas.py                 tasks over threads that multiply by NumPy
     storage.py              arrays as kernels read them
     once.py                 primitives with a first derivative only

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tinyattn.engine.primitive import Primitive, primitive
+from tinyattn.kernels.tiles import pages
 from tinyattn.kernels.tiles.threads import each, thread_count, threads, workers_for
 from tinyattn.ops.merge import Partial, merge
 from tinyattn.ops.positions.frequencies import plain
@@ -38,7 +39,7 @@ def turn(x: Array, positions: Array, base: float, interleaved: bool, sign: int) 
     """Returns x (..., length, width) turned by its positions (length,), or turned back with a sign of -1."""
     plain(x.shape[-1], base)  # refuses by name what the lookup of kept angles could not hash
     cos, sin = turns(positions.astype(np.int64).tobytes(), x.shape[-1], base, x.dtype)
-    out = np.empty(x.shape, x.dtype)
+    out = pages.empty(x.shape, x.dtype)
     half = x.shape[-1] // 2
     first, second = (np.s_[:, 0::2], np.s_[:, 1::2]) if interleaved else (np.s_[:, :half], np.s_[:, half:])
     heads, outs = by_head(x), by_head(out)
@@ -137,7 +138,7 @@ def _(d_out: Array, rows: Any) -> dict[str, Array]:
 
 def with_rows(x: Array, rows: Array, y: Array) -> Array:
     """Returns a copy of x (..., length, width) with other rows, y (heads, count, width), in some places."""
-    out = np.empty(x.shape, x.dtype)
+    out = pages.empty(x.shape, x.dtype)
     heads, outs = by_head(x), by_head(out)
 
     def task(n: int) -> None:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tinyattn.kernels.tiles import pages
 from tinyattn.kernels.tiles.lanes import ROWS, columns, lanes
 from tinyattn.kernels.tiles.threads import LEAST_SIZE, each
 from tinyattn.ops.bias import Bias
@@ -65,7 +66,7 @@ def padded(x: Array, rows: int, width: int) -> Array:
     *lead, length, dim = x.shape
     if (length, dim) == (rows, width) and x.flags.c_contiguous and x.flags.writeable:
         return x.reshape(-1)
-    filled = np.empty((*lead, rows, width), x.dtype)
+    filled = pages.empty((*lead, rows, width), x.dtype)
     filled[..., length:, :] = 0
     filled[..., :length, dim:] = 0
     # Over the longest axis before the rows: a copy is as long as what is computed where windows are small.
