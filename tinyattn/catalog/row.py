@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -57,7 +57,9 @@ class Row:
     layer calls it, None if it cannot mix the tokens of a decoder; `cache` makes its cache for one layer, whose bytes
     `cache_size` gives. `inputs` are the arguments that a layer computes from the tokens or learns, `rotates` says that the
     mechanism applies positions itself, and `layer` makes the layer around it. `pattern` shows which query sees which key,
-    where that can be drawn. The laws begin with those that compare with the definition, which the row adds to its own.
+    where that can be drawn. `rounded_as` are right ways to compute it that round in other places than the definition, as its
+    kernels do: they set the budgets of its laws too. The laws begin with those that compare with the definition, which the row
+    adds to its own.
 
     >>> from tinyattn.catalog import find
     >>> row = find("multi-query attention")
@@ -82,6 +84,7 @@ class Row:
     layer: Callable[..., Any] = SelfAttention.create
     called: Callable[[Mechanism], Mechanism] = lambda mechanism: mechanism
     fit: Callable[[Sizes], Sizes] = lambda sizes: sizes
+    rounded_as: tuple[Mechanism, ...] = ()
     mixer: Mechanism | None = None
     cache: Callable[[], Any] | None = None
     cache_size: CacheSize | None = None
@@ -129,4 +132,5 @@ class Row:
             raise ValueError(f"{self.name}: kind is 'exact' or 'approximate', got {self.kind!r}")
         if self.mixer is not None and (self.cache is None or self.cache_size is None):
             raise ValueError(f"{self.name}: a mechanism with a mixer needs a cache and its size")
-        object.__setattr__(self, "laws", definition_first(self.mechanism, self.sample, self.laws))
+        laws = definition_first(self.mechanism, self.sample, self.laws)
+        object.__setattr__(self, "laws", tuple(replace(law, rounded_as=self.rounded_as) for law in laws) if self.rounded_as else laws)

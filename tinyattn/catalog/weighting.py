@@ -66,7 +66,7 @@ ROWS = (
         laws=(*form_agrees("keys_one_by_one", oracles.sigmoids, draw.SIGMOID,
                            "Adding the values one by one, each times the sigmoid of its score plus the offset, gives the same.",
                            slopes=draw.SIGMOID_SLOPES),
-              agrees("exponentials", oracles.exponentials, draw=draw.SIGMOID_LOW, to="attention_with_lse",
+              agrees("exponentials", oracles.exponentials, draw=draw.SIGMOID_LOW, to="attention_with_lse", terms=oracles.exponents,
                      says="With an offset far below 0 it is attention times the sum that its softmax divides by."),
               agrees("softmax_off_by_one_attention", oracles.without(definitions.softmax_off_by_one_attention, "offset"),
                      draw=draw.SIGMOID_ALONE, to="softmax_off_by_one_attention",

@@ -16,6 +16,7 @@ Its files, in reading order:
     heads.py                which keys a head reads; sinks
     lse.py                  the log-sum-exp and merging
     gradient.py             gradients
+    terms.py                the terms of gradients that may cancel
     dtype.py                dtypes and memory layouts
     precision.py            classes of arithmetic
     recomputed.py           a backward that computes the weights again

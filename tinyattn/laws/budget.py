@@ -17,6 +17,7 @@ FEW = 64
 EPS32 = float(np.finfo(np.float32).eps)
 Outputs = tuple[Array, ...]
 Side = Callable[[Mechanism, Problem], Outputs]
+Terms = Callable[[Mechanism, Problem, Outputs], Outputs]
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,21 +69,22 @@ def of_logs(error: Array) -> Array:
 
 
 def measure(sides: Sequence[Side], honest: Mechanism, problem: Problem, rng: np.random.Generator,
-            *, reorder: bool, pool: Callable[[Array], Array] = per_row) -> Budget:
+            *, reorder: bool, pool: Callable[[Array], Array] = per_row, terms: Terms | None = None) -> Budget:
     """Returns the budget 4 (E + J + eps |out|), plus a floor of tiny kv_len max|v|, for what the sides of a law compute on a problem.
 
     E is the largest error of the honest mechanism in float32 against itself in float64, over 8 orders of the keys
     (if `reorder`: the outputs do not depend on that order) or over 8 jittered copies of the problem. J is the largest
-    change of the float64 outputs when every input is multiplied by 1 +- eps. For a float64 problem both are multiplied
+    change of the float64 outputs when every input array is multiplied by 1 +- eps. For a float64 problem both are multiplied
     by 2 ** -29, the ratio of the two epsilons, since there is no wider dtype to measure a float64 error against. `pool`
-    takes the largest error over rows or over the whole array.
+    takes the largest error over rows or over the whole array. Where the terms of an output cancel, `terms` gives their sizes,
+    which are added to |out|: a sum is as exact as its terms, even if the honest mechanism sums in another way.
     """
-    *_, budget = growing(sides, honest, problem, rng, reorder=reorder, pool=pool)
+    *_, budget = growing(sides, honest, problem, rng, reorder=reorder, pool=pool, terms=terms)
     return budget
 
 
 def growing(sides: Sequence[Side], honest: Mechanism, problem: Problem, rng: np.random.Generator,
-            *, reorder: bool, pool: Callable[[Array], Array] = per_row) -> Iterator[Budget]:
+            *, reorder: bool, pool: Callable[[Array], Array] = per_row, terms: Terms | None = None) -> Iterator[Budget]:
     """Yields the budget with E = J = 0, and then as it stands after each draw; the last is the one that `measure` returns.
 
     No draw makes a budget smaller. What one of them allows, the last allows too, so that most problems need no draw or one.
@@ -95,6 +97,8 @@ def growing(sides: Sequence[Side], honest: Mechanism, problem: Problem, rng: np.
     kind = np.finfo(np.float64 if double else np.float32)
     eps, floor, ratio = float(kind.eps), float(kind.tiny) * most, 2.0 ** -29
     sizes = [np.where(np.isfinite(out), np.abs(out), 0.0) for out in truth]
+    if terms is not None:
+        sizes = [size + np.where(np.isfinite(term), term, 0.0) for size, term in zip(sizes, terms(honest, exact, truth), strict=True)]
 
     def budget(errors: Sequence[Array]) -> Budget:
         return Budget(truth, tuple(floor + FACTOR * (error + eps * size) for error, size in zip(errors, sizes, strict=True)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tinyattn.laws.budget import anywhere
+from tinyattn.laws.budget import Terms, anywhere
 from tinyattn.laws.draw.options import on
 from tinyattn.laws.draw.sizes import four_tokens, shared_heads
 from tinyattn.laws.draw.softmax import ALL, softmax
@@ -12,23 +12,25 @@ from tinyattn.laws.heads import by_head
 from tinyattn.laws.law import Draw, Law, plain
 from tinyattn.laws.mean import a_sequence_alone, linear_in_the_values
 from tinyattn.laws.problem import Mechanism, Problem
+from tinyattn.laws.terms import terms_of_gradients
 from tinyattn.ops.types import Array
 
 
 def agrees(name: str, other: Mechanism, *, draw: Draw | None = None, says: str | None = None, to: str | None = None,
-           kind: str = "exact") -> Law:
+           kind: str = "exact", terms: Terms | None = None) -> Law:
     """Returns the law that a mechanism equals another form of it, or another mechanism, on the problems drawn.
 
-    `to` is the other mechanism's name, if it has a row of its own, and `kind` says how close both are.
+    `to` is the other mechanism's name, if it has a row of its own, `kind` says how close both are, and `terms` how large the
+    terms are whose rounding no evaluation shows.
     """
     return Law(f"equals_{name}", says or f"It gives the same as {name.replace('_', ' ')}.", softmax(*ALL) if draw is None else draw,
-               plain, lambda f, p: plain(other, p), to=to, kind=kind)
+               plain, lambda f, p: plain(other, p), to=to, kind=kind, terms=terms)
 
 
 def gradients_agree(name: str, other: Mechanism, *, draw: Draw | None = None, says: str | None = None) -> Law:
     """Returns the law that a mechanism has the gradients of another form."""
     return Law(f"gradients_equal_{name}", says or f"Its gradients are those of {name.replace('_', ' ')}.",
-               SLOPES if draw is None else draw, gradients, lambda f, p: gradients(other, p), pool=anywhere)
+               SLOPES if draw is None else draw, gradients, lambda f, p: gradients(other, p), pool=anywhere, terms=terms_of_gradients)
 
 
 def form_agrees(name: str, other: Mechanism, draw: Draw, says: str | None = None, *, slopes: Draw | None = None,

@@ -17,11 +17,14 @@ from tinyattn.laws.problem import Mechanism, Problem
 from tinyattn.ops.types import Array
 
 
+def floating(p: Problem) -> dict[str, Array]:
+    """Returns q, k, v and the floating options by name: the arrays that have a gradient."""
+    return {"q": p.q, "k": p.k, "v": p.v, **{n: x for n, x in p.options.items() if isinstance(x, np.ndarray) and x.dtype.kind == "f"}}
+
+
 def gradients(f: Mechanism, p: Problem) -> tuple[Array, ...]:
     """Returns d_q, d_k, d_v and the gradients of all floating options, for a fixed d_out."""
-    named = {"q": p.q, "k": p.k, "v": p.v, **{n: x for n, x in p.options.items()
-                                              if isinstance(x, np.ndarray) and x.dtype.kind == "f"}}
-    out, pullback = vjp(lambda t: first(p.but(**t).call(f)), named)
+    out, pullback = vjp(lambda t: first(p.but(**t).call(f)), floating(p))
     return tuple(pullback(d_out_of(out)).values())
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tinyattn.laws.budget import Budget, Outputs, Side, growing, per_row, sufficient
+from tinyattn.laws.budget import Budget, Outputs, Side, Terms, growing, per_row, sufficient
 from tinyattn.laws.problem import Mechanism, Problem, Sizes
 from tinyattn.ops.types import Array
 
@@ -22,8 +22,10 @@ class Law:
     `left(f, problem)` and `right(f, problem)` give tuples of arrays that must be equal: bit for bit if `exact`, else
     within the budget that is measured on the problem. `says` is the law as a sentence. `reorder` says that the outputs do
     not depend on the order of the keys, so that the budget may try several orders. `pool` says over which numbers the
-    largest error is taken. `to` names another mechanism if the law compares with it, and `kind` says how: exact,
-    approximate (the error falls as something grows), or in distribution (an average over draws).
+    largest error is taken, and `terms` gives the sizes of terms that may cancel. `rounded_as` are other right ways to compute
+    the mechanism, which round in other places: what they round counts too. `to` names another mechanism if the law compares
+    with it, and `kind` says how: exact, approximate (the error falls as something grows), or in distribution (an average
+    over draws).
 
     >>> from tinyattn.definitions import attention
     >>> from tinyattn.laws import SOFTMAX_LAWS, check
@@ -42,6 +44,8 @@ class Law:
     pool: Callable[[Array], Array] = per_row
     to: str | None = None
     kind: str = "exact"
+    terms: Terms | None = None
+    rounded_as: tuple[Mechanism, ...] = ()
 
     def fitted(self, fit: Callable[[Sizes], Sizes]) -> Law:
         """Returns the law on sizes that a mechanism takes, for example with one kv head."""
@@ -78,8 +82,14 @@ def judge(law: Law, mechanism: Mechanism, problem: Problem, *, honest: Mechanism
     other = tuple(np.asarray(out) for out in law.right(mechanism, problem))
     if law.exact:
         return Verdict(0.0 if same_bits(got, other) else float("inf"), problem)
-    budget = sufficient(growing((law.left, law.right), honest, problem, rng, reorder=law.reorder, pool=law.pool), got, other)
+    sides = (law.left, law.right, *(instead(law.left, way) for way in law.rounded_as))
+    budget = sufficient(growing(sides, honest, problem, rng, reorder=law.reorder, pool=law.pool, terms=law.terms), got, other)
     return Verdict(budget.spent(got, other), problem, budget)
+
+
+def instead(side: Side, way: Mechanism) -> Side:
+    """Returns the side computed in another way than by the mechanism that it is given."""
+    return lambda _f, p: side(way, p)
 
 
 def same_bits(a: Outputs, b: Outputs) -> bool:

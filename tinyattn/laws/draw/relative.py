@@ -32,9 +32,16 @@ def one_scale(rng: np.random.Generator, p: Problem) -> Array:
     return np.full(p.q.shape[-3], 2.0 * rng.random()).astype(p.q.dtype)
 
 
-COSINE = with_options(softmax(*UNSCALED), log_scale=log_scales)
-COSINE_SLOPES = on(with_options(sloped(*without(["scale", "sinks"])), log_scale=log_scales), ordinary)
-COSINE_CAUSAL = with_options(given(softmax("softcap", "sinks"), causal=True), log_scale=log_scales)
+def within_the_cap(p: Problem) -> Problem:
+    """Returns the problem with the scale in reach of its cap: where that saturates, 1 minus a square keeps no digit of a gradient."""
+    return p if p.options.get("softcap") is None else p.but(log_scale=np.minimum(p.options["log_scale"], 2).astype(p.q.dtype))
+
+
+# Of one channel a cosine is 1 or -1, and rounding leaves it so almost always: a budget would not see when it does not.
+TWO_CHANNELS = at_least(head_dim=2)
+COSINE = with_options(softmax(*UNSCALED, fit=TWO_CHANNELS), log_scale=log_scales)
+COSINE_SLOPES = but(with_options(sloped(*without(["scale", "sinks"])), log_scale=log_scales), within_the_cap, fit=ordinary)
+COSINE_CAUSAL = with_options(given(softmax("softcap", "sinks", fit=TWO_CHANNELS), causal=True), log_scale=log_scales)
 COSINE_LONG = with_options(but(softmax("causal", "mask", "bias", "window"), lambda p: long_vectors(p).without("scale"), fit=ordinary),
                            log_scale=one_scale)
 

@@ -146,3 +146,18 @@ def reflections_one_by_one(q: Array, k: Array, v: Array, *, w: Array, beta: Arra
         return np.sum(query * keys[..., j, :], axis=-1)
 
     return read_by(q, k, v, pair_by_pair(q, k, score), bias=sums_of_gates(q, k, log_forget), causal=True)
+
+
+def reflections_at_once(q: Array, k: Array, v: Array, *, w: Array, beta: Array, log_forget: Array | None = None,
+                        scale: float | None = None) -> Any:
+    """Returns the same by one triangular inverse for all tokens (the UT transform of the paper), as kernels make one per chunk.
+
+    With A = (I + D triu(W W^T, 1))^-1 D and C = tril(Q W^T) A^T the products of queries and keys are Q K^T - C tril(W K^T, -1).
+    What a query keeps is the difference of what it was and of what all tokens took, however little it is.
+    """
+    keys, directions, strengths = repeat_heads(q, k, w, beta[..., None])
+    more, size, queries = k.shape[-2] - q.shape[-2], k.shape[-2], q * scale_of(q, scale)
+    met, lower = np.tril(queries @ directions.mT, more), np.tril(directions @ keys.mT, -1)
+    system = np.eye(size, dtype=q.dtype) + strengths * np.triu(directions @ directions.mT, 1)
+    taken = met @ (np.linalg.inv(system) * strengths.mT).mT
+    return read_by(q, k, v, queries @ keys.mT - taken @ lower, bias=sums_of_gates(q, k, log_forget), causal=True)

@@ -115,6 +115,14 @@ def exponentials(q: Array, k: Array, v: Array, *, offset: float, **options: Any)
     return out * np.exp(lse + offset)[..., None]
 
 
+def exponents(f: Mechanism, p: Problem, _found: Any) -> tuple[Array, ...]:
+    """Returns the sum of the absolute terms of the output, times the offset.
+
+    A score plus the offset is rounded to the digits of the offset, and so is the logarithm of each term, whatever the score.
+    """
+    return (abs(p.options["offset"]) * p.but(v=np.abs(p.v)).call(f),)
+
+
 def halved(alpha: float | None = None) -> Mechanism:
     """Returns entmax attention whose thresholds are found by halving an interval, and whose gradient is the formula of the paper.
 

@@ -212,7 +212,7 @@ def reflected(p: Problem, order: Any = on_the_way, gates: Any = None) -> Any:
     return read_by(p.q, p.k, p.v, pair_by_pair(p.q, p.k, score), bias=gates.astype(p.q.dtype), causal=True)
 
 
-@twin("equals_reflections_one_by_one", row=PATH)
+@twin("equals_reflections_one_by_one", "equals_reflections_at_once", row=PATH)
 def nearest_key_first(f: Mechanism, p: Problem) -> Any:
     """The query meets the reflection of the token after the key first, and its own token's last."""
     return reflected(p, lambda i, j: range(j + 1, i + 1))
@@ -241,7 +241,7 @@ def sums_from_the_start(f: Mechanism, p: Problem) -> Any:
         return reflected(p, gates=sums[..., p.k.shape[-2] - p.q.shape[-2] :, None] - sums[..., None, :])
 
 
-@twin("gradients_equal_reflections_one_by_one", row=PATH)
+@twin("gradients_equal_reflections_one_by_one", "gradients_equal_reflections_at_once", row=PATH)
 def inverse_kept_for_the_backward(f: Mechanism, p: Problem) -> Any:
     """The inverse of a chunk's triangle is saved as a constant: the strengths have no gradient."""
     return p.but(beta=stopped(p.options["beta"])).call(f)
