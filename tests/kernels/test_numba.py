@@ -1,5 +1,8 @@
 """The kernels' place on disk and their libraries lean on private classes of Numba: which, and with what version they were last seen."""
 
+import contextlib
+import gc
+
 import numba
 import numpy as np
 import pytest
@@ -56,3 +59,26 @@ def test_kernels_are_compiled_without_idle_steps():
     (compiled,) = kernel.overloads.values()
     taken = {name.split("_", 1)[1] for name in compiled.metadata["pipeline_times"]["kernels"]}
     assert "native_lowering" in taken and not taken & libraries.IDLE
+
+
+@pytest.mark.skipif(jit.DISABLED, reason="nothing is compiled")
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("searching", [False, True])
+def test_no_garbage_is_searched_for_while_a_kernel_is_compiled_and_as_before_after_it(monkeypatch, searching, fails):
+    seen = []
+
+    def look(*arguments):
+        seen.append(gc.isenabled())
+        if fails:
+            raise ArithmeticError
+        return numba.core.compiler.Compiler.compile_extra(*arguments)
+
+    monkeypatch.setattr(libraries.ShortCompiler, "compile_extra", look, raising=False)
+    before = gc.isenabled()
+    (gc.enable if searching else gc.disable)()
+    try:
+        with pytest.raises(ArithmeticError) if fails else contextlib.nullcontext():
+            numba.njit(pipeline_class=libraries.KernelCompiler)(lambda x: x + 1)(5)
+        assert seen == [False] and gc.isenabled() == searching
+    finally:
+        (gc.enable if before else gc.disable)()

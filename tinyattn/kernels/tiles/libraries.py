@@ -6,6 +6,7 @@ parts that took a quarter of the first call.
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 from llvmlite import binding
@@ -90,3 +91,17 @@ class KernelCompiler(ShortCompiler):  # type: ignore[misc]
         library = KernelLibrary(target.codegen(), "kernel")
         library.enable_object_caching()
         super().__init__(typing, target, library, *rest)
+
+    def compile_extra(self, function: Any) -> Any:
+        """Returns the kernel, compiled while nothing searches for cycles of garbage.
+
+        What compiling makes, hundreds of thousands of objects, is nearly all in use until its end: the searches were an eighth of a
+        first call. Numba compiles one function at a time, so that no other thread comes between.
+        """
+        searching = gc.isenabled()
+        gc.disable()
+        try:
+            return super().compile_extra(function)
+        finally:
+            if searching:
+                gc.enable()
