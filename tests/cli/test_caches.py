@@ -83,7 +83,7 @@ def test_caches_are_chosen_by_name():
     assert [list(made) for _, made in chosen(rows, "int4, growing", 8)] == [["int4", "growing"], []]
     with pytest.raises(ValueError, match="unknown cache 'growin'; did you mean growing"):
         chosen(rows, "growin", 8)
-    with pytest.raises(ValueError, match="no causal token mixer"):
+    with pytest.raises(ValueError, match="not a causal token mixer"):
         cache_names.caches_of(find("mqa"), 8)
 
 

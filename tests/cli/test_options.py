@@ -89,7 +89,7 @@ def test_show_prints_what_the_definition_calls_in_its_file(capsys):
     (["cost", "--json", "NEW", "--plot", "NEW"], "--plot: NEW is the file of --json too"),
     (["cost", "--plot", "NEW.xyz"], "--plot: expected a name that ends with png, svg, pdf, got NEW.xyz"),
     (["time", "kernels", "--plot", "NEW.xyz"], "--plot: expected a name that ends with png, svg, pdf"),
-    (["train", "--out", "NEW", "--mechanism", "mqa"], "multi_query_attention: is no causal token mixer"),
+    (["train", "--out", "NEW", "--mechanism", "mqa"], "multi_query_attention: is not a causal token mixer"),
     (["train", "--out", "NEW", "--mechanism", "atention"], "unknown mechanism 'atention'; did you mean attention"),
     (["train", "--out", "NEW", "--resume", "NEW"], "NEW: does not exist"), (["train", "--out", "NEW", "--text", "TEXT", "--context", "1000"], "too few"),
     (["generate", "MODEL", "--cache", "int8"], "unknown cache 'int8'; known: state"), (["generate", "MODEL", "--prompt", ""], "prompt: expected at least one byte"),

@@ -141,7 +141,7 @@ ROWS = (
               agrees("half_of_attention", oracles.times_attention(0.5), draw=but(draw.GATED, draw.gates_of(0.0)), to="attention",
                      says="Gates of 0 halve the output of attention."),
               agrees("attention", oracles.times_attention(1.0), draw=but(draw.GATED, draw.gates_of(60.0)), to="attention",
-                     says="With gates wide open it is attention."),
+                     says="With gates so large that their sigmoid is 1 it is attention."),
               *decoder_laws(definitions.gated_attention, draw.GATED_CAUSAL)),
         bad_inputs=(*refused.WITHOUT_SINKS, refused.shape("gate", 3)),
         inputs=(Input.of(definitions.gated_attention, "gate", identity, 1.0),), **calls.growing(fastest.gated_attention)),

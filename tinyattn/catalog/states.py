@@ -71,17 +71,17 @@ ROWS = (
         laws=(agrees("simple_gated_linear_attention", oracles.strengths_in_the_keys, to="simple_gated_linear_attention",
                      draw=draw.EXPONENTIAL,
                      says="It is simple gated linear attention with keys exp(input_gate) k, divided by the absolute value of "
-                          "what values of 1 give, or by 1 if that is more."),
+                          "the same sum with values of 1, or by 1 if that is larger."),
               agrees("linear_attention", oracles.means_of_all, to="linear_attention", draw=but(draw.EXPONENTIAL, draw.open_gates),
-                     says="With input gates of 0, forget gates wide open and weights that sum to 1 or more it is normalised linear "
-                          "attention."),
+                     says="With input gates of 0, forget gates so large that nothing decays, and weights that sum to 1 or more it is "
+                          "normalised linear attention."),
               agrees("every_pair", oracles.exponential_weights, draw=draw.EXPONENTIAL,
                      says="Summing over all pairs of tokens, without a state, gives the same."),
               Law("the_scale_multiplies_both",
                   "A scale is a factor of the queries: it multiplies both the numerator and the denominator.",
                   draw.EXPONENTIAL, of_scaled_queries, lambda f, p: plain(f, p.but(scale=0.3))),
               Law("a_state_may_be_relative_to_any_maximum",
-                  "The state stands for S exp(m): the same product with another m gives the same.",
+                  "Only the product S exp(m) matters: a state with another m and the same product gives the same.",
                   but(long(draw.EXPONENTIAL), draw.with_memory), only_output, lambda f, p: only_output(f, draw.moved_memory(p))),
               Law("gates_of_any_size_overflow_nowhere", "Gates whose exponentials overflow give the same as the recurrent form.",
                   but(draw.EXPONENTIAL, draw.extreme_gates), plain, lambda f, p: plain(definitions.mlstm_recurrent, p), pool=anywhere),

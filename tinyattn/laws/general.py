@@ -44,7 +44,7 @@ def definition_first(definition: Mechanism, draw: Draw, laws: tuple[Law, ...]) -
 
     Laws about parts of a result hold for many wrong mechanisms too, so that these two are made where they are missing.
     """
-    made = (agrees("the_definition", definition, draw=draw, says="It gives what the definition gives."),
+    made = (agrees("the_definition", definition, draw=draw, says="It gives the outputs of the definition."),
             gradients_agree("the_definition", definition, draw=on(draw, four_tokens)))
     stated = {law.name: law for law in laws}
     first = tuple(stated.pop(law.name, law) for law in made)
