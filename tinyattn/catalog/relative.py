@@ -1,4 +1,4 @@
-"""Rows of attention that scores how tokens relate: cosines, mixtures of heads, tables of distances, directions between tokens."""
+"""Rows of attention whose scores depend on how tokens relate: cosines, mixtures of heads, tables of distances, reflections."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ROWS = (
         says="Scores are the cosines of queries and keys, times a learned scale per head.",
         aliases=("swin v2 attention", "scaled cosine attention"), sample=draw.COSINE,
         laws=(*form_agrees("angles", oracles.angles, draw.COSINE,
-                           "Dividing the product of each query and key by the lengths of both gives the same.",
+                           "Dividing the product of each query and key by the lengths of both gives the same outputs.",
                            slopes=draw.COSINE_SLOPES),
               agrees("qk_norm_attention", oracles.normalised_by_rms, draw=draw.COSINE_LONG, to="qk_norm_attention",
                      says="With one scale for all heads it is QK-norm attention with this scale divided by head_dim."),
@@ -65,7 +65,8 @@ ROWS = (
         says="A score is the product of a query and a key, plus the product of the query and a learned vector of their distance.",
         aliases=("transformer-xl", "xlnet", "relative attention"), sample=draw.RELATIVE,
         laws=(*form_agrees("distances_one_by_one", oracles.distances_one_by_one, draw.RELATIVE,
-                           "Looking up the row for the distance of each pair by itself gives the same.", slopes=draw.RELATIVE_SLOPES),
+                           "Looking up the row for the distance of each pair by itself gives the same "
+                           "outputs.", slopes=draw.RELATIVE_SLOPES),
               agrees("attention", ATTENTION, draw=but(draw.RELATIVE, draw.without_distances), to="attention",
                      says="With a table of zeros, and nothing added to the queries, it is attention."),
               unchanged("a_causal_table_ends_at_distance_0", "The rows of later keys have no effect on a causal call.",
@@ -80,7 +81,7 @@ ROWS = (
         says="A score is the product of a query and a key, plus the products of both with learned vectors of their distance.",
         aliases=("deberta",), sample=draw.DISENTANGLED,
         laws=(*form_agrees("tables_pair_by_pair", oracles.tables_pair_by_pair, draw.DISENTANGLED,
-                           "Looking up the rows of both tables for each pair by itself gives the same.",
+                           "Looking up the rows of both tables for each pair by itself gives the same outputs.",
                            slopes=draw.DISENTANGLED_SLOPES),
               agrees("attention", oracles.of_three_terms, draw=but(draw.BOTH_TABLES, draw.without_tables), to="attention",
                      says="With two tables of zeros it is attention with the scale (3 d)^-1/2."),
@@ -100,7 +101,7 @@ ROWS = (
              "distance.",
         aliases=("decomposed relative positions", "mvit positions", "sam positions"), sample=draw.cells,
         laws=(*form_agrees("cells_one_by_one", oracles.cells_one_by_one, draw.cells,
-                           "Looking up the rows of both tables for each pair of cells by itself gives the same.",
+                           "Looking up the rows of both tables for each pair of cells by itself gives the same outputs.",
                            slopes=draw.unlike_sides),
               agrees("attention", taking(definitions.attention, "scale"), draw=but(draw.cells, draw.plain_cells), to="attention",
                      says="With tables of zeros it is attention."),
@@ -113,7 +114,7 @@ ROWS = (
         says="Every token between a key and a query reflects the query, by a direction and a strength of its own.",
         aliases=("path", "householder positions"), sample=draw.PATH,
         laws=(*form_agrees("reflections_one_by_one", oracles.reflections_one_by_one, draw.PATH,
-                           "Starting anew for each key, and reflecting the query by each token after the key, gives the same.",
+                           "Starting anew for each key, and reflecting the query by each token after the key, gives the same outputs.",
                            slopes=draw.PATH_SLOPES),
               agrees("attention", CAUSAL, draw=but(draw.WITHOUT_GATES, draw.not_reflected), to="attention",
                      says="With a beta of 0 at every token it is causal attention."),

@@ -1,4 +1,4 @@
-"""Problems of attention whose weights are no plain softmax: gates that forget, shares, sigmoids, thresholds, scores by counts."""
+"""Problems of attention whose weights are not a plain softmax: gates that forget, shares, sigmoids, thresholds, scores by counts."""
 
 from __future__ import annotations
 
