@@ -103,7 +103,7 @@ def test_bad_input_is_one_line_and_exit_two(capsys, arguments, words):
 def test_writing_takes_a_cache_by_name(tmp_path, capsysbinary, monkeypatch):
     path, prompt = str(tmp_path / "m"), ["--prompt", "abc", "--tokens", "6", "--temperature", "0"]
     decoder = Decoder.create(CONFIG, RNG(0))
-    checkpoint.save(path, decoder, CONFIG, mechanism="attention")
+    checkpoint.save_training(path, decoder, CONFIG, mechanism="attention")
     made = []
     monkeypatch.setattr("tinyattn.cli.generate.caches_of", lambda row, length: {
         "own": lambda: made.append(("own", length)) or GrowingCache(), "other": lambda: made.append(("other", length)) or GrowingCache()})

@@ -21,7 +21,7 @@ CONFIG = DecoderConfig(width=16, layers=1, heads=2, kv_heads=1, hidden=16, conte
 def model(tmp_path):
     row, path = find("linear_attention"), tmp_path / "model"
     decoder = Decoder.create(CONFIG, np.random.default_rng(0), **row.mixing)
-    checkpoint.save(path, decoder, CONFIG, mechanism=row.name, state=AdamW.create(decoder))
+    checkpoint.save_training(path, decoder, CONFIG, mechanism=row.name, state=AdamW.create(decoder))
     return str(path)
 
 
@@ -123,7 +123,7 @@ def test_a_model_goes_on_with_what_it_has(model, text, capsys):
     same = ["--mechanism", "Linear Attention", "--context", "16", "--seed", "3"]
     assert main(["train", "--out", model, "--text", text, "--resume", model, "--steps", "1", "--batch", "1", *same]) == 0
     assert "1 steps" in capsys.readouterr().out
-    assert checkpoint.load(model, mixing=lambda name: find(name).mixing).mechanism == "linear_attention"
+    assert checkpoint.load_training(model, mixing=lambda name: find(name).mixing).mechanism == "linear_attention"
 
 
 

@@ -83,4 +83,4 @@ def load_model(path: str | os.PathLike[str]) -> Saved:
     >>> load_model(path).mechanism
     'retention'
     """
-    return checkpoint.load(path, mixing=lambda name: find_mixer(name).mixing)
+    return checkpoint.load_training(path, mixing=lambda name: find_mixer(name).mixing)
