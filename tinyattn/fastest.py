@@ -1,7 +1,7 @@
-"""One function per mechanism, which runs the kernel where that is faster and else the definition, with the same errors.
+"""One function per mechanism, which runs the kernel where that is faster and otherwise the definition, with the same errors.
 
-`fastest` makes each of them. Those of exact attention also have forms in NumPy, `in_numpy`, for calls that are too small for the
-kernel or where Numba is absent.
+The function `fastest` makes each of them. Exact attention also has a form in plain NumPy, `in_numpy`, for calls that are too small
+for the kernel and for machines without Numba.
 """
 
 from __future__ import annotations

@@ -84,7 +84,7 @@ def fill(app: Any, docname: str, source: list[str]) -> None:
         except ValueError as error:
             raise ValueError(f"docs/{docname}.md: {error}") from error
     if docname == "equivalences":  # the diagram and its legend are for readers of Markdown; the site draws its own
-        source[0] = DIAGRAM.sub("[A page of its own](graph.md) draws these laws as a graph.", source[0])
+        source[0] = DIAGRAM.sub("The [family tree](graph.md) draws these laws.", source[0])
     source[0] = re.sub(r"\n\n```$", "\n```", source[0], flags=re.M)  # an example's last empty line is for doctest alone
     source[0] = formulas.broken(source[0])
     source[0] = MADE.sub(lambda found: made(found[1], found[2]), source[0])

@@ -182,7 +182,7 @@ def test_a_pool_holds_one_kind_of_keys():
                             (x.astype(np.float32), TypeError, "this pool holds float64, got float32")):
         with pytest.raises(error, match=words):
             pool.sequence().append(k, k)
-    with pytest.raises(ValueError, match="q: expected leading axes"):
+    with pytest.raises(ValueError, match="q: expected shape"):
         pool.sequence().step(np.ones((2, 2, 1, 3)), x, x)
 
 

@@ -127,7 +127,7 @@ def test_what_fitted_before_a_reorder_is_checked_after_it():
     for _ in range(3):
         cache.step(**token())
     cache.reorder([0])
-    with pytest.raises(ValueError, match=r"k: this cache holds \(1, 2, 'n', 4\)"):
+    with pytest.raises(ValueError, match=r"k: this cache holds \(1, 2, n, 4\)"):
         cache.step(**token())
 
 

@@ -32,7 +32,7 @@ def test_a_mixer_is_suggested_where_only_a_mixer_is_taken(name, words):
 
 
 def test_a_mechanism_that_mixes_no_tokens_is_refused_by_name():
-    with pytest.raises(ValueError, match="multi_query_attention: is no causal token mixer.*known: attention"):
+    with pytest.raises(ValueError, match="multi_query_attention: is not a causal token mixer.*known: attention"):
         find_mixer("mqa")
 
 
@@ -59,10 +59,10 @@ def test_a_model_of_another_mechanism_is_not_run_as_attention(tmp_path):
 @pytest.mark.parametrize(("metadata", "words"), [
     ({"config": '{"width": "16"}'}, "m: config: width: expected an int, got str"), ({"config": "[]"}, "config: expected a JSON object"),
     ({"config": DecoderConfig(width=8192, hidden=8192, layers=8).to_json()}, r"m: the config asks for \d+ parameters and the file holds \d+"),
-    ({"mechanism": "of a later version"}, "unknown mechanism"), ({"mechanism": "mqa"}, "no causal token mixer"), ({"steps": "many"}, "arrays do not fit"),
+    ({"mechanism": "of a later version"}, "unknown mechanism"), ({"mechanism": "mqa"}, "not a causal token mixer"), ({"steps": "many"}, "arrays do not fit"),
 ])
 def test_a_damaged_model_is_refused_by_name(tmp_path, metadata, words):
-    checkpoint.save(tmp_path / "m", Decoder.create(CONFIG, np.random.default_rng(0)), CONFIG, mechanism="attention")
+    checkpoint.save_training(tmp_path / "m", Decoder.create(CONFIG, np.random.default_rng(0)), CONFIG, mechanism="attention")
     arrays, good = safetensors.load_with_metadata(tmp_path / "m")
     safetensors.save(tmp_path / "m", arrays, metadata={**good, **metadata})
     with pytest.raises(ValueError, match=words):
@@ -72,7 +72,7 @@ def test_a_damaged_model_is_refused_by_name(tmp_path, metadata, words):
 @pytest.mark.parametrize("steps", ["many", "-1", "1.0", "", "9" * 400])
 def test_steps_that_are_no_number_are_refused(tmp_path, steps):
     decoder = Decoder.create(CONFIG, np.random.default_rng(0))
-    checkpoint.save(tmp_path / "m", decoder, CONFIG, mechanism="attention", state=AdamW.create(decoder))
+    checkpoint.save_training(tmp_path / "m", decoder, CONFIG, mechanism="attention", state=AdamW.create(decoder))
     arrays, good = safetensors.load_with_metadata(tmp_path / "m")
     assert load_model(tmp_path / "m").state.steps == 0
     safetensors.save(tmp_path / "m", arrays, metadata={**good, "steps": steps})

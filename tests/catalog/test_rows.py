@@ -52,7 +52,7 @@ def test_a_row_is_named_after_its_definition_unless_it_has_another_name():
 def test_a_row_without_a_cache_has_no_formula():
     row = find("axial")
     assert (row.cache_bytes, row.cache_formula) == (None, "none")
-    with pytest.raises(ValueError, match="axial_attention: has no causal token mixer"):
+    with pytest.raises(ValueError, match="axial_attention: is not a causal token mixer"):
         row.mixing  # noqa: B018
 
 

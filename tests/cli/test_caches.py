@@ -83,7 +83,7 @@ def test_caches_are_chosen_by_name():
     assert [list(made) for _, made in chosen(rows, "int4, growing", 8)] == [["int4", "growing"], []]
     with pytest.raises(ValueError, match="unknown cache 'growin'; did you mean growing"):
         chosen(rows, "growin", 8)
-    with pytest.raises(ValueError, match="no causal token mixer"):
+    with pytest.raises(ValueError, match="not a causal token mixer"):
         cache_names.caches_of(find("mqa"), 8)
 
 
@@ -103,7 +103,7 @@ def test_bad_input_is_one_line_and_exit_two(capsys, arguments, words):
 def test_writing_takes_a_cache_by_name(tmp_path, capsysbinary, monkeypatch):
     path, prompt = str(tmp_path / "m"), ["--prompt", "abc", "--tokens", "6", "--temperature", "0"]
     decoder = Decoder.create(CONFIG, RNG(0))
-    checkpoint.save(path, decoder, CONFIG, mechanism="attention")
+    checkpoint.save_training(path, decoder, CONFIG, mechanism="attention")
     made = []
     monkeypatch.setattr("tinyattn.cli.generate.caches_of", lambda row, length: {
         "own": lambda: made.append(("own", length)) or GrowingCache(), "other": lambda: made.append(("other", length)) or GrowingCache()})

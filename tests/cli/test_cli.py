@@ -22,7 +22,7 @@ def test_list_show_check_and_pictures(capsys, tmp_path):
 
 @pytest.mark.parametrize(("arguments", "words"), [
     (["show", "atention"], "did you mean attention"), (["compare", "--mechanisms", "atention"], "did you mean attention"),
-    (["compare", "--mechanisms", "mqa"], "no causal token mixer"), (["compare", "--text", "/no/such"], "does not exist"),
+    (["compare", "--mechanisms", "mqa"], "not a causal token mixer"), (["compare", "--text", "/no/such"], "does not exist"),
     (["compare", "--json", "/no/such/file"], "make it first"), (["picture", "casual"], "did you mean causal"),
     (["generate", "/no/such"], "does not exist"), (["compare", "--steps", "0"], "1 or more"), (["nonsense"], "unknown command 'nonsense'; known: compare, train"),
 ])

@@ -21,7 +21,7 @@ CONFIG = DecoderConfig(width=16, layers=1, heads=2, kv_heads=1, hidden=16, conte
 def model(tmp_path):
     row, path = find("linear_attention"), tmp_path / "model"
     decoder = Decoder.create(CONFIG, np.random.default_rng(0), **row.mixing)
-    checkpoint.save(path, decoder, CONFIG, mechanism=row.name, state=AdamW.create(decoder))
+    checkpoint.save_training(path, decoder, CONFIG, mechanism=row.name, state=AdamW.create(decoder))
     return str(path)
 
 
@@ -89,7 +89,7 @@ def test_show_prints_what_the_definition_calls_in_its_file(capsys):
     (["cost", "--json", "NEW", "--plot", "NEW"], "--plot: NEW is the file of --json too"),
     (["cost", "--plot", "NEW.xyz"], "--plot: expected a name that ends with png, svg, pdf, got NEW.xyz"),
     (["time", "kernels", "--plot", "NEW.xyz"], "--plot: expected a name that ends with png, svg, pdf"),
-    (["train", "--out", "NEW", "--mechanism", "mqa"], "multi_query_attention: is no causal token mixer"),
+    (["train", "--out", "NEW", "--mechanism", "mqa"], "multi_query_attention: is not a causal token mixer"),
     (["train", "--out", "NEW", "--mechanism", "atention"], "unknown mechanism 'atention'; did you mean attention"),
     (["train", "--out", "NEW", "--resume", "NEW"], "NEW: does not exist"), (["train", "--out", "NEW", "--text", "TEXT", "--context", "1000"], "too few"),
     (["generate", "MODEL", "--cache", "int8"], "unknown cache 'int8'; known: state"), (["generate", "MODEL", "--prompt", ""], "prompt: expected at least one byte"),
@@ -123,7 +123,7 @@ def test_a_model_goes_on_with_what_it_has(model, text, capsys):
     same = ["--mechanism", "Linear Attention", "--context", "16", "--seed", "3"]
     assert main(["train", "--out", model, "--text", text, "--resume", model, "--steps", "1", "--batch", "1", *same]) == 0
     assert "1 steps" in capsys.readouterr().out
-    assert checkpoint.load(model, mixing=lambda name: find(name).mixing).mechanism == "linear_attention"
+    assert checkpoint.load_training(model, mixing=lambda name: find(name).mixing).mechanism == "linear_attention"
 
 
 

@@ -68,10 +68,10 @@ def test_a_resumed_training_goes_on_where_it_ended_and_draws_other_cuts(tmp_path
     text = np.random.default_rng(2).integers(0, 256, 2000).astype(np.uint8)
     (tmp_path / "text").write_bytes(text.tobytes())
     *_, last = train(Decoder.create(CONFIG, np.random.default_rng(0)), text, steps=2, context=8, batch=2, rng=np.random.default_rng(1))
-    checkpoint.save(tmp_path / "model", last.model, CONFIG, mechanism="attention", state=last.state)
+    checkpoint.save_training(tmp_path / "model", last.model, CONFIG, mechanism="attention", state=last.state)
     given = ["--text", str(tmp_path / "text"), "--resume", str(tmp_path / "model"), "--out", str(tmp_path / "more"), "--steps", "2"]
     assert main(["train", *given, "--batch", "2", "--seed", "5"]) == 0
     assert "4 steps" in capsys.readouterr().out
     *_, expected = train(last.model, split(text, context=8)[0], steps=2, context=8, batch=2, rng=np.random.default_rng([5, 2]),
                          state=last.state)
-    np.testing.assert_array_equal(checkpoint.load(tmp_path / "more").decoder.head, expected.model.head)
+    np.testing.assert_array_equal(checkpoint.load_training(tmp_path / "more").decoder.head, expected.model.head)

@@ -195,3 +195,9 @@ def test_an_object_that_holds_itself_is_no_endless_search():
 def test_a_numpy_scalar_is_a_leaf(kind):
     g = grad(lambda t: t["x"] ** 2 + (t["y"] ** 2).sum())({"x": kind(3), "y": W, "unused": kind(1)})
     assert (type(g["x"]), g["x"], type(g["unused"]), g["unused"]) == (kind, 6.0, kind, 0.0)
+
+
+@pytest.mark.parametrize("made", [grad, value_and_grad, lambda f: vjp(f, 1.0)])
+def test_what_is_not_a_function_is_refused_at_once(made):
+    with pytest.raises(TypeError, match="f: expected a function, got int"):
+        made(3)

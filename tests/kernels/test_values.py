@@ -64,7 +64,7 @@ def test_equal_keys_of_any_size_share():
     np.testing.assert_allclose(got["d_v"].sum(axis=1), RNG(9).standard_normal((1, 20, 4)).sum(axis=1), rtol=1e-12)
 
 
-def test_a_sink_of_nothing_is_none():
+def test_a_sink_of_minus_infinity_has_no_effect():
     tree = drawn(3, 90, 70) | {"sinks": np.array([-np.inf, 0.0, -np.inf, 1.0])}
     want, got = (results(f, tree, causal=True) for f in (definitions.attention_with_lse, kernels.attention_with_lse))
     for name, x in want.items():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tinyattn import definitions
+from tinyattn.laws import check
 from tinyattn.laws.draw.linear import gated
 from tinyattn.laws.problem import TOKENS, Problem, Sizes
 
@@ -38,3 +39,8 @@ def test_options_per_token_are_cut_with_the_tokens():
 def test_an_option_per_head_is_not_cut():
     x = np.zeros((3, 4, 2))
     assert Problem(x, x, x, {"log_decay": np.zeros(3), "sinks": np.zeros(4)}).per_token() == {}
+
+
+def test_a_name_is_not_a_law():
+    with pytest.raises(TypeError, match="law: expected a Law.*got str"):
+        check("keys_may_shift", definitions.attention, honest=definitions.attention, rng=np.random.default_rng(0))

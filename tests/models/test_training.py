@@ -96,8 +96,8 @@ def test_the_schedule_warms_up_and_decays_to_its_floor():
 def test_a_checkpoint_resumes_where_it_was(tmp_path):
     steps = trained(3)
     path = tmp_path / "m.safetensors"
-    checkpoint.save(path, steps[-1].decoder, CONFIG, mechanism="attention", state=steps[-1].state)
-    decoder, config, name, state = checkpoint.load(path)
+    checkpoint.save_training(path, steps[-1].decoder, CONFIG, mechanism="attention", state=steps[-1].state)
+    decoder, config, name, state = checkpoint.load_training(path)
     assert (config, name, state.steps) == (CONFIG, "attention", 3)
     for part, other in ((parameters(decoder), parameters(steps[-1].decoder)),
                         (parameters(state.second), parameters(steps[-1].state.second))):
@@ -111,34 +111,34 @@ def test_a_checkpoint_resumes_where_it_was(tmp_path):
 def test_an_optimiser_that_was_saved_with_mean_squares_is_refused_by_name(tmp_path):
     path, fresh = tmp_path / "m", tmp_path / "fresh"
     decoder = Decoder.create(CONFIG, RNG(0))
-    checkpoint.save(fresh, decoder, CONFIG, mechanism="attention", state=AdamW.create(decoder))
+    checkpoint.save_training(fresh, decoder, CONFIG, mechanism="attention", state=AdamW.create(decoder))
     arrays, metadata = safetensors.load_with_metadata(fresh)
     older = {name: metadata[name] for name in ("config", "mechanism", "steps")}  # all that an older file says
     safetensors.save(path, arrays, metadata=older)
     with pytest.raises(ValueError, match=f"{path}: the optimiser's state was written by another version.*roots of mean squares"):
-        checkpoint.load(path)
+        checkpoint.load_training(path)
     safetensors.save(path, arrays, metadata=older | {"second": "mean squares"})
     with pytest.raises(ValueError, match="another version"):
-        checkpoint.load(path)
+        checkpoint.load_training(path)
     model = {name: array for name, array in arrays.items() if name.startswith("model.")}
     safetensors.save(path, model, metadata={name: metadata[name] for name in ("config", "mechanism")})
-    assert checkpoint.load(path).state is None  # an older file without an optimiser is what it was
+    assert checkpoint.load_training(path).state is None  # an older file without an optimiser is what it was
 
 
 def test_every_difference_of_a_checkpoint_is_listed_at_once(tmp_path):
     path = tmp_path / "m"
-    checkpoint.save(path, Decoder.create(CONFIG, RNG(0)), CONFIG, mechanism="attention")
+    checkpoint.save_training(path, Decoder.create(CONFIG, RNG(0)), CONFIG, mechanism="attention")
     arrays, metadata = safetensors.load_with_metadata(path)
     arrays["model.head"] = arrays["model.head"].T.copy()
     del arrays["model.norm.weight"]
     arrays["model.extra"] = np.zeros(1)
     safetensors.save(path, arrays, metadata=metadata)
     with pytest.raises(ValueError, match="model.norm.weight") as refusal:
-        checkpoint.load(path)
+        checkpoint.load_training(path)
     assert all(word in str(refusal.value) for word in ("model.head", "(16, 256)", "(256, 16)", "model.extra"))
     safetensors.save(path, arrays)
     with pytest.raises(ValueError, match="no config"):
-        checkpoint.load(path)
+        checkpoint.load_training(path)
 
 
 @EACH

@@ -45,7 +45,7 @@ def test_the_default_base_is_ten_thousand_and_the_base_counts(table):
 
 @EACH
 @pytest.mark.parametrize(("dims", "error", "words"), [
-    (7, ValueError, "dims: rotary rotates pairs and needs an even number, got 7"), (-2, ValueError, "dims"),
+    (7, ValueError, "dims: expected an even number, as rotary positions rotate pairs of channels, got 7"), (-2, ValueError, "dims"),
     (True, TypeError, "dims: expected an int, got bool"), (8.0, TypeError, "dims: expected an int, got float")])
 def test_dims_are_an_even_int(table, dims, error, words):
     with pytest.raises(error, match=words):

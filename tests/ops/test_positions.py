@@ -90,7 +90,7 @@ def test_rotary_gradient(f):
 
 
 @pytest.mark.parametrize(("call", "error", "words"), [
-    (lambda: ops.rotary(np.ones((2, 3)), np.arange(2)), ValueError, "dims: .*even.*3"),
+    (lambda: ops.rotary(np.ones((2, 3)), np.arange(2)), ValueError, "x: .*even head_dim.*3"),
     (lambda: ops.rotary(np.ones((2, 4)), np.array([0.0, 1.0])), TypeError, "positions.*float64"),
     (lambda: ops.rotary(np.ones((2, 4)), np.array([True, False])), TypeError, "positions.*bool"),
     (lambda: ops.rotary(np.ones((2, 4)), [0, 1]), TypeError, "positions.*list"),

@@ -129,8 +129,8 @@ class Base:
     def attend(self, q: Array, **options: Any) -> Array:
         """Returns the attention of queries at the last q_len positions; options are those of the mechanism."""
         check_options("attend", options, self._attend_names)
-        check_queries(q, self.length)
         held = self._filled("attend")
+        check_queries(q, self.length)
         return self._attended(self._fitting(q, held.like[0]), held, options)
 
     @exclusive

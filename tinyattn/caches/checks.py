@@ -39,7 +39,8 @@ def check_keys_values(k: Array, v: Array, held: Pair | None) -> Pair:
             raise TypeError(f"{name}: this cache holds {like.dtype}, got {array.dtype}")
         shape, wanted = array.shape, like.shape
         if shape[:-2] != wanted[:-2] or shape[-1] != wanted[-1]:
-            raise ValueError(f"{name}: this cache holds {(*wanted[:-2], 'n', wanted[-1])}, got shape {shape}")
+            axes = ", ".join(map(str, (*wanted[:-2], "n", wanted[-1])))
+            raise ValueError(f"{name}: this cache holds ({axes}) with any n, got shape {shape}")
     return k, v
 
 
@@ -114,7 +115,8 @@ def check_fit(q: Array, k: Array) -> Array:
         raise TypeError(f"q: expected the dtype of the keys, {k.dtype}, got {q.dtype}")
     shape, kv_shape = q.shape, k.shape
     if len(shape) != len(kv_shape) or shape[:-3] != kv_shape[:-3] or shape[-1] != kv_shape[-1]:
-        raise ValueError(f"q: expected leading axes {kv_shape[:-3]} and {kv_shape[-1]} channels as in the keys, got shape {shape}")
+        wanted = ", ".join(map(str, (*kv_shape[:-3], "heads", "q_len", kv_shape[-1])))
+        raise ValueError(f"q: expected shape ({wanted}) for keys {kv_shape}, got shape {shape}")
     heads, kv_heads = shape[-3], kv_shape[-3]
     if heads % kv_heads if heads and kv_heads else heads != kv_heads:
         raise ValueError(f"q: expected a multiple of the {kv_heads} kv_heads as heads, got {heads} in shape {shape}")
@@ -128,7 +130,7 @@ def check_beside(q: Array, k: Array, held: str) -> Array:
     if q.dtype != k.dtype:
         raise TypeError(f"q: expected the dtype of the {held}, {k.dtype}, got {q.dtype}")
     if q.ndim != k.ndim or q.shape[:-3] != k.shape[:-3]:
-        raise ValueError(f"q: expected leading axes {k.shape[:-3]} as in the {held}, got shape {q.shape}")
+        raise ValueError(f"q: expected the leading axes of the {held} {k.shape}, got shape {q.shape}")
     return q
 
 

@@ -106,7 +106,8 @@ class EvictingCache(base.Base):
     def __init__(self, policy: Policy) -> None:
         super().__init__()
         if missing := [name for name in ("piece", "held", "kept") if not callable(getattr(policy, name, None))]:
-            raise TypeError(f"policy: expected one with {', '.join(missing)}, as HeavyHitters has, got {type(policy).__name__}")
+            raise TypeError(f"policy: expected a policy such as HeavyHitters or SnapKV, got {type(policy).__name__}, which has no "
+                            f"method {' or '.join(missing)}")
         self.policy = policy
 
     def _appended(self, k: Array, v: Array) -> Weighed:

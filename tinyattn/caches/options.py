@@ -72,7 +72,8 @@ def check_options(method: str, options: Mapping[str, Any], names: Names) -> None
             hint = f"did you mean {near[0]}?" if near else f"this cache takes {', '.join(sorted(names.known)) or 'none'}"
             raise TypeError(f"{method}: unexpected option {name!r}; {hint}")
     if names.needed and (missing := names.needed - options.keys()):
-        raise TypeError(f"{method}: {', '.join(sorted(missing))}: missing; the cache's mechanism needs it with every call")
+        raise TypeError(f"{method}: {', '.join(sorted(missing))}: missing; the cache's mechanism needs "
+                        f"{'it' if len(missing) == 1 else 'them'} with every call")
 
 
 def declared(mechanism: Any) -> Mapping[str, str] | None:

@@ -36,8 +36,9 @@ class SharedCache:
     nbytes = allocated = 0
 
     def __init__(self, source: Cache) -> None:
-        if not (hasattr(source, "attend") and hasattr(source, "length")):
-            raise TypeError(f"source: expected the cache of another layer, got {type(source).__name__}")
+        if isinstance(source, type) or not (hasattr(source, "attend") and hasattr(source, "length")):
+            came = f"the class {source.__name__}" if isinstance(source, type) else type(source).__name__
+            raise TypeError(f"source: expected the cache of another layer, got {came}")
         self.source = source
 
     @property

@@ -7,7 +7,7 @@ Its files, in reading order:
     refused.py              bad inputs of many mechanisms
     calls.py                mechanisms as f(q, k, v, **options), and as a decoder calls them
     softmax.py              exact attention
-    weighting.py            weights that are no plain softmax
+    weighting.py            weights that are not a plain softmax
     positions.py            spans, counted positions, positions below a bound
     relative_calls.py       tables and mixtures as a decoder calls them
     relative.py             cosines, mixed heads, tables of distances, directions

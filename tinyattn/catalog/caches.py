@@ -101,7 +101,7 @@ ROWS: tuple[CacheRow, ...] = (
     CacheRow(cache=caches.FixedCache, says="All keys and values, in a buffer of fixed capacity.",
              cannot=("append beyond its capacity",), settings={"capacity": 32}),
     CacheRow(cache=caches.PagedCache, says="Sequences in pages of one pool, which sequences with equal beginnings share.",
-             cannot=("append when the pool has too few free pages", "do anything after free"),
+             cannot=("append when the pool has too few free pages", "use it after free"),
              papers=(Paper("Kwon et al.", 2023, "2309.06180"),), settings={"pages": 64, "page_size": 3}, make=paged),
     CacheRow(cache=caches.RingCache, says="The last tokens.", size=size.RING, cannot=NO_FORGOTTEN, mechanism=last_and_first(3),
              papers=(Paper("Beltagy et al.", 2020, "2004.05150"),), settings={"window": 3, "slack": 2}),

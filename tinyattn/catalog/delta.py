@@ -43,7 +43,8 @@ def generalizes(name: str, sample: Draw, says: str, other: Mechanism | None = No
 def transitions(oracle: Mechanism, sample: Draw) -> tuple[Law, ...]:
     """Returns the law of a product of transitions."""
     return (agrees("a_product_of_transitions", oracle, draw=sample,
-                   says="Multiplying what a token writes by one matrix for each later token, up to the query, gives the same."),)
+                   says="Multiplying what a token writes by one matrix for each later token, up to the query, gives the same "
+                        "outputs."),)
 
 
 ROWS = (
@@ -91,7 +92,7 @@ ROWS = (
         says="Each token decays the state once and then corrects it several times, before it is read.",
         aliases=("deltaproduct", "gated deltaproduct", "householder products"), sample=draw.several, fit=few_heads,
         forms={form: getattr(definitions, f"delta_product_{form}") for form in PRODUCT}, called=calls.side_by_side,
-        laws=(*form_agrees("delta_product_chunked", PRODUCT["chunked"], draw.several, "Its chunked form gives the same.",
+        laws=(*form_agrees("delta_product_chunked", PRODUCT["chunked"], draw.several, "Its chunked form gives the same outputs.",
                            slopes=on(draw.several, at_least(kv_len=2))),  # the decay of a single token has no gradient but 0
               agrees("delta_product_chunked_with_its_state", PRODUCT["chunked"], draw=but(draw.several, draw.with_state_of_a_step),
                      says="From the same initial state, its chunked form gives the same output and the same last state."),

@@ -73,7 +73,7 @@ ROWS = (
         aliases=("dsa", "deepseek sparse"), sample=draw.INDEXED,
         laws=(*form_agrees("row_by_row", oracles.row_by_row, draw.INDEXED,
                            "Sorting the keys of each query by their scores, and equal scores by position, and reading the first "
-                           "ones, gives the same."),
+                           "ones, gives the same outputs."),
               agrees("attention", CAUSAL, draw=with_options(draw.INDEXED_CAUSAL, keep=one_of(13, 99)), to="attention",
                      says="Keeping as many keys as there are gives causal attention."),
               agrees("top_k_attention", oracles.best_of_own_scores, draw=draw.ALONE, to="top_k_attention",
@@ -84,7 +84,8 @@ ROWS = (
               cached(partial(TokenCache, fastest.deepseek_sparse_attention), draw.INDEX_KEPT, draw.without_index_heads),
               replace(cached(partial(GrowingCache, partial(calls.indexed_by_itself, keep=2)), draw.SELVES),
                       name="decoded_with_mean_keys",
-                      says="With the mean keys of all heads as the indexer's keys, decoding needs no second cache and gives the same.",
+                      says="With the mean keys of all heads as the indexer's keys, decoding needs no second cache and gives the "
+                           "same outputs.",
                       left=lambda f, p: plain(partial(calls.indexed_by_itself, mechanism=f), p.but(keep=2))),
               causal(draw.INDEXED_CAUSAL), *mixing_laws(draw.INDEXED, heads=False)),
         bad_inputs=(*BAD_INDEX, BadInput({"k_index": np.ones((1, 1, 9, 5))}, ValueError, ("k_index", "(1, 9, 5)")),

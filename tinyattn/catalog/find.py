@@ -65,7 +65,7 @@ def find_mixer(name: str) -> Row:
     """
     row = find(name, suggested=MIXERS)
     if row.mixer is None:
-        raise ValueError(f"{row.name}: is no causal token mixer of its own; known: {', '.join(row.name for row in MIXERS)}")
+        raise ValueError(f"{row.name}: is not a causal token mixer of its own; known: {', '.join(row.name for row in MIXERS)}")
     return row
 
 
@@ -83,4 +83,4 @@ def load_model(path: str | os.PathLike[str]) -> Saved:
     >>> load_model(path).mechanism
     'retention'
     """
-    return checkpoint.load(path, mixing=lambda name: find_mixer(name).mixing)
+    return checkpoint.load_training(path, mixing=lambda name: find_mixer(name).mixing)

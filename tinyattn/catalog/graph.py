@@ -96,9 +96,9 @@ def markdown() -> str:
     found = edges()
     tied = {name for edge in found for name in edge[:2]}
     lines = [
-        "# Which mechanism is which", "",
-        f"There are {len(found)} laws between {len(ROWS)} mechanisms. Each runs in the tests and with `tinyattn check NAME`; "
-        "`tinyattn equivalences` writes this page.", "",
+        "# Table of equivalences", "",
+        f"There are {len(found)} laws between {len(ROWS)} mechanisms. The tests run all of them, and `tinyattn check NAME` those "
+        "of one mechanism; `tinyattn equivalences` writes this page.", "",
         "```mermaid", "graph LR"]
     for family in families():
         inside = [row.name for row in family.rows if row.name in tied]
@@ -111,7 +111,7 @@ def markdown() -> str:
     for kind, means in KINDS.items():
         of_kind = [edge for edge in found if edge.law.kind == kind]
         if of_kind:
-            lines += [f"## {kind.capitalize()}", "", means, "", "| mechanism | tied to | by the law |", "|---|---|---|"]
+            lines += [f"## {kind.capitalize()}", "", means, "", "| mechanism | compared with | law |", "|---|---|---|"]
             lines += [f"| `{edge.mechanism}` | `{edge.to}` | {edge.law.says} |" for edge in of_kind]
             lines += [""]
     lines += ["## Forms of one mechanism", "",
@@ -120,5 +120,5 @@ def markdown() -> str:
     lines += [f"| `{row.name}` | {', '.join(row.forms)} |" for row in ROWS if row.forms]
     alone = [row.name for row in ROWS if row.name not in tied]
     if alone:
-        lines += ["", "## Not tied to another mechanism", "", ", ".join(f"`{name}`" for name in alone)]
+        lines += ["", "## Without a law to another mechanism", "", ", ".join(f"`{name}`" for name in alone)]
     return "\n".join(lines).rstrip() + "\n"

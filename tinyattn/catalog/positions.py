@@ -1,4 +1,4 @@
-"""Rows of attention whose distances are special: spans that queries choose, positions that gates count, positions below a bound."""
+"""Rows of attention with its own measure of distance: spans of queries, positions that gates count, positions below a bound."""
 
 from __future__ import annotations
 
@@ -33,12 +33,14 @@ ROWS = (
         laws=(agrees("attention_with_a_bias", oracles.log_ramp_as_bias, draw=draw.SPAN, to="attention",
                      says="It is attention with the log of the ramp as a bias."),
               *form_agrees("weights_cut_afterwards", oracles.cut_afterwards, draw.SPAN_ORDINARY,
-                           "A softmax over all keys, multiplied by the ramp and divided by the sum of the products, gives the same.",
+                           "A softmax over all keys, multiplied by the ramp and divided by the sum of the products, gives the "
+                           "same outputs.",
                            slopes=draw.SPAN_SLOPES),
-              Law("a_wide_span_is_none", "With spans as long as the text it is attention.",
+              Law("a_wide_span_has_no_effect", "With spans as long as the text it is attention.",
                   but(draw.SPAN, lambda p: p.but(span=np.full_like(p.options["span"], 20.0))), plain,
                   lambda f, p: plain(ATTENTION, p), to="attention"),
-              Law("a_wide_ramp_is_none", "The wider the ramp, the nearer the result is to attention.", given(draw.SPAN, ramp=1e30),
+              Law("a_wide_ramp_has_no_effect", "The wider the ramp, the nearer the result is to "
+                                               "attention.", given(draw.SPAN, ramp=1e30),
                   plain, lambda f, p: plain(ATTENTION, p), to="attention", kind="approximate"),
               agrees("windows", oracles.windows, draw=draw.INTEGER_SPANS, to="multi_head_local_attention",
                      says="Spans that are whole numbers, with a ramp of at most 1, are windows of span + 1 keys."),
@@ -59,7 +61,7 @@ ROWS = (
         aliases=("cope", "contextual position encoding", "contextual positions"), sample=draw.COUNTS, fit=few_heads,
         laws=(*form_agrees("hats", calls.counting(oracles.hats), draw.COUNTS,
                            "Counting by a triangular matrix of ones, and weighing each embedding by 1 minus its distance from the "
-                           "count, gives the same.",
+                           "count, gives the same outputs.",
                            slopes=draw.COUNTS_SLOPES),
               agrees("embedded_distances", oracles.by_distance, to="attention",
                      draw=but(draw.COUNTS_CAUSAL, draw.saturated_gates(1.0), fit=ordinary),
@@ -67,7 +69,7 @@ ROWS = (
               Law("gates_of_zero_count_nothing", "With gates of 0, which count no token, it is attention without positions.",
                   but(draw.COUNTS_CAUSAL, draw.saturated_gates(-1.0), fit=ordinary), plain, lambda f, p: plain(ATTENTION, p),
                   to="attention"),
-              Law("embeddings_of_zero_are_none", "With embeddings of 0 it is attention without positions.",
+              Law("embeddings_of_zero_have_no_effect", "With embeddings of 0 it is attention without positions.",
                   but(draw.COUNTS, lambda p: p.but(embedding=np.zeros_like(p.options["embedding"]))), plain,
                   lambda f, p: plain(ATTENTION, p), to="attention"),
               *decoder_laws(calls.COUNTED, draw.COUNTS_CAUSAL)),
@@ -80,7 +82,7 @@ ROWS = (
         laws=(*form_agrees("attention_with_the_bias", calls.COUNTED, draw.COUNTS,
                            "It is attention with the bias that contextual positions make.", slopes=draw.COUNTS_SLOPES,
                            to="contextual_position_bias"),
-              Law("embeddings_of_zero_are_none", "With embeddings of 0 it is attention without positions.",
+              Law("embeddings_of_zero_have_no_effect", "With embeddings of 0 it is attention without positions.",
                   but(draw.COUNTS, lambda p: p.but(embedding=np.zeros_like(p.options["embedding"]))), plain,
                   lambda f, p: plain(ATTENTION, p), to="attention"),
               *decoder_laws(definitions.contextual_position_attention, draw.COUNTS_CAUSAL)),

@@ -1,4 +1,4 @@
-"""Rows of attention that scores how tokens relate: cosines, mixtures of heads, tables of distances, directions between tokens."""
+"""Rows of attention whose scores depend on how tokens relate: cosines, mixtures of heads, tables of distances, reflections."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ ROWS = (
         says="Scores are the cosines of queries and keys, times a learned scale per head.",
         aliases=("swin v2 attention", "scaled cosine attention"), sample=draw.COSINE,
         laws=(*form_agrees("angles", oracles.angles, draw.COSINE,
-                           "Dividing the product of each query and key by the lengths of both gives the same.",
+                           "Dividing the product of each query and key by the lengths of both gives the same outputs.",
                            slopes=draw.COSINE_SLOPES),
               agrees("qk_norm_attention", oracles.normalised_by_rms, draw=draw.COSINE_LONG, to="qk_norm_attention",
                      says="With one scale for all heads it is QK-norm attention with this scale divided by head_dim."),
               unchanged("vectors_have_no_length", "The length of queries and keys has no effect.", draw.COSINE,
                         lambda p: p.but(q=3.0 * p.q, k=0.5 * p.k)),
-              unchanged("a_scale_stops_at_100", "A scale above 100 has the effect of 100.", draw.COSINE,
+              unchanged("a_scale_stops_at_100", "A scale above 100 has the same effect as 100.", draw.COSINE,
                         lambda p: p.but(log_scale=np.where(p.options["log_scale"] > 5.0, 9.0, p.options["log_scale"]).astype(
                             p.q.dtype))),
               *decoder_laws(definitions.cosine_attention, draw.COSINE_CAUSAL, heads=False)),
@@ -62,10 +62,11 @@ ROWS = (
         inputs=(Parameter("before", "heads heads", 0.0), Parameter("after", "heads heads", 0.0)), **calls.growing(own.talking)),
     Row(definition=definitions.relative_position_attention,
         papers=(Paper("Dai et al.", 2019, "1901.02860"), Paper("Yang et al.", 2019, "1906.08237")), cost="heads i j (2 d + e)",
-        says="To the product of a query and a key is added that of the query and a vector of their distance.",
+        says="A score is the product of a query and a key, plus the product of the query and a learned vector of their distance.",
         aliases=("transformer-xl", "xlnet", "relative attention"), sample=draw.RELATIVE,
         laws=(*form_agrees("distances_one_by_one", oracles.distances_one_by_one, draw.RELATIVE,
-                           "Looking up the row for the distance of each pair by itself gives the same.", slopes=draw.RELATIVE_SLOPES),
+                           "Looking up the row for the distance of each pair by itself gives the same "
+                           "outputs.", slopes=draw.RELATIVE_SLOPES),
               agrees("attention", ATTENTION, draw=but(draw.RELATIVE, draw.without_distances), to="attention",
                      says="With a table of zeros, and nothing added to the queries, it is attention."),
               unchanged("a_causal_table_ends_at_distance_0", "The rows of later keys have no effect on a causal call.",
@@ -77,10 +78,10 @@ ROWS = (
                 Parameter("w", "heads head_dim", 0.0)), rotates=True, **calls.growing(own.transformer_xl)),
     Row(definition=definitions.disentangled_attention, papers=(Paper("He et al.", 2020, "2006.03654"),),
         cost="heads i j (d + e) + heads (i + j) rows d",
-        says="To the product of a query and a key are added the products of both with learned vectors of their distance.",
+        says="A score is the product of a query and a key, plus the products of both with learned vectors of their distance.",
         aliases=("deberta",), sample=draw.DISENTANGLED,
         laws=(*form_agrees("tables_pair_by_pair", oracles.tables_pair_by_pair, draw.DISENTANGLED,
-                           "Looking up the rows of both tables for each pair by itself gives the same.",
+                           "Looking up the rows of both tables for each pair by itself gives the same outputs.",
                            slopes=draw.DISENTANGLED_SLOPES),
               agrees("attention", oracles.of_three_terms, draw=but(draw.BOTH_TABLES, draw.without_tables), to="attention",
                      says="With two tables of zeros it is attention with the scale (3 d)^-1/2."),
@@ -100,7 +101,7 @@ ROWS = (
              "distance.",
         aliases=("decomposed relative positions", "mvit positions", "sam positions"), sample=draw.cells,
         laws=(*form_agrees("cells_one_by_one", oracles.cells_one_by_one, draw.cells,
-                           "Looking up the rows of both tables for each pair of cells by itself gives the same.",
+                           "Looking up the rows of both tables for each pair of cells by itself gives the same outputs.",
                            slopes=draw.unlike_sides),
               agrees("attention", taking(definitions.attention, "scale"), draw=but(draw.cells, draw.plain_cells), to="attention",
                      says="With tables of zeros it is attention."),
@@ -113,7 +114,7 @@ ROWS = (
         says="Every token between a key and a query reflects the query, by a direction and a strength of its own.",
         aliases=("path", "householder positions"), sample=draw.PATH, rounded_as=(oracles.reflections_at_once,),
         laws=(*form_agrees("reflections_one_by_one", oracles.reflections_one_by_one, draw.PATH,
-                           "Starting anew for each key, and reflecting the query by each token after the key, gives the same.",
+                           "Starting anew for each key, and reflecting the query by each token after the key, gives the same outputs.",
                            slopes=draw.PATH_SLOPES),
               *form_agrees("reflections_at_once", oracles.reflections_at_once, draw.PATH,
                            "Inverting one triangle, for all tokens at once, gives the same.", slopes=draw.PATH_SLOPES),

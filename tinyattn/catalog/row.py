@@ -119,7 +119,7 @@ class Row:
     def mixing(self) -> dict[str, Any]:
         """The arguments with which a decoder mixes its tokens by this mechanism; ValueError if it cannot."""
         if self.mixer is None:
-            raise ValueError(f"{self.name}: has no causal token mixer of its own; see tinyattn list")
+            raise ValueError(f"{self.name}: is not a causal token mixer of its own; see tinyattn list")
         return {"mechanism": self.mixer, "inputs": self.inputs, "rotary": not self.rotates, "layer": self.layer}
 
     def __post_init__(self) -> None:

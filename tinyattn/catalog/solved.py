@@ -1,4 +1,4 @@
-"""Rows of recurrences whose reading is more than a product with one state: by solving a regression, and by levels."""
+"""Rows of recurrences that read more than one product with a state: by solving a regression, and by levels."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ ROWS = (
         aliases=("log-linear", "log linear mamba-2", "fenwick attention"), sample=draw.LEVELS,
         laws=(*form_agrees("pair_by_pair", oracles.pair_by_pair, draw.LEVELS,
                            "Weighing each pair by the scale of its level, which is the highest bit in which both positions differ, "
-                           "gives the same."),
+                           "gives the same outputs."),
               agrees("simple_gated_linear_attention", oracles.without_levels, draw=but(draw.LEVELS, draw.scales_of(rest=1.0)),
                      to="simple_gated_linear_attention", says="With level scales of 1 it is simple gated linear attention."),
               agrees("blocks_of_four", oracles.blocks_of_four, to="simple_gated_linear_attention",

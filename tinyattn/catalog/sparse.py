@@ -1,4 +1,4 @@
-"""Rows of sparse attention whose pattern is fixed: any pattern, tables of blocks, and windows with something more."""
+"""Rows of sparse attention whose pattern is fixed: any pattern, tables of blocks, and windows with some further keys."""
 
 from __future__ import annotations
 
@@ -78,12 +78,12 @@ ROWS = (
         aliases=("block-sparse attention", "sharded attention", "sparsely-sharded attention", "phi-3-small attention"),
         sample=draw.tables,
         laws=(*form_agrees("the_gathered_form", gathered.block_sparse, draw.tables,
-                           "Gathering the keys of the blocks that each query sees gives the same."),
+                           "Gathering the keys of the blocks that each query sees gives the same outputs."),
               agrees("attention", taking(definitions.attention, *ALL), to="attention",
                      draw=but(draw.tables, lambda p: p.but(blocks=np.ones_like(p.options["blocks"]))),
                      says="With a table of all blocks it is attention."),
               unchanged("blocks_cut_finer_change_nothing",
-                        "The same table written for blocks of one query and one key gives the same.", draw.tables,
+                        "The same table written for blocks of one query and one key gives the same outputs.", draw.tables,
                         compared.cut_finer),
               Law("tables_merge_into_their_union",
                   "The results of two tables that share no block, merged by their lse, are the result of both tables together.",
@@ -103,7 +103,7 @@ ROWS = (
         says="Every head attends within its own window.",
         aliases=("mhla", "local attention", "sliding window attention"), sample=LOCAL,
         laws=(agrees("pairs_one_by_one", pairs_one_by_one, draw=LOCAL,
-                     says="Deciding pair by pair whether a key is in the window gives the same."),
+                     says="Deciding pair by pair whether a key is in the window gives the same outputs."),
               agrees("attention", taking(definitions.attention, *without(["window"])), to="attention",
                      draw=but(LOCAL, lambda p: p.but(window=p.k.shape[-2] + 1)),
                      says="A window as long as the text gives causal attention."),
@@ -121,7 +121,7 @@ ROWS = (
         says="Every token reads a window; a few global tokens read all tokens and are read by all.",
         aliases=("longformer", "global tokens"), sample=draw.PROJECTED,
         laws=(*form_agrees("the_gathered_form", gathered.longformer, draw.PROJECTED,
-                           "Gathering each token's window and the global tokens gives the same."),
+                           "Gathering each token's window and the global tokens gives the same outputs."),
               agrees("multi_head_local_attention", oracles.both_sides, to="multi_head_local_attention",
                      draw=given(draw.PROJECTED, global_tokens=[]), says="Without global tokens it is a window on both sides."),
               agrees("attention", oracles.TO_ALL, draw=given(draw.PROJECTED, global_tokens=[], window=99), to="attention",
@@ -147,7 +147,7 @@ ROWS = (
         says="A block sees its neighbours, the first and the last block, and a few blocks at random.",
         aliases=("bigbird", "big bird"), sample=draw.BIGBIRD,
         laws=(*form_agrees("the_gathered_form", gathered.bigbird, draw.BIGBIRD,
-                           "Gathering the keys of each query's blocks by hand gives the same."),
+                           "Gathering the keys of each query's blocks by hand gives the same outputs."),
               agrees("attention", oracles.TO_ALL, draw=given(draw.BIGBIRD, block=5, causal=False), to="attention",
                      says="With three blocks, each of which is an end or a neighbour, it is attention."),
               agrees("causal_attention", oracles.CAUSAL, draw=given(draw.BIGBIRD_CAUSAL, random=99), to="attention",
@@ -161,7 +161,7 @@ ROWS = (
         says="Queries read the first tokens and the last ones, with positions counted as in a cache that holds only these.",
         aliases=("streamingllm", "streaming llm", "attention sinks"), sample=draw.STREAMING,
         laws=(*form_agrees("a_cache_that_evicts", gathered.streaming_llm, draw.STREAMING,
-                           "A cache that evicts tokens, read one token at a time, gives the same."),
+                           "A cache that evicts tokens, read one token at a time, gives the same outputs."),
               agrees("rotary_attention", partial(oracles.on_rotated, definitions.attention, causal=True), to="attention",
                      draw=given(draw.STREAMING, window=99),
                      says="While nothing is evicted it is causal attention with rotary positions."),
@@ -178,9 +178,9 @@ ROWS = (
         aliases=("longlora", "s2", "s2-attn", "shifted sparse attention"), sample=draw.GROUPS,
         laws=(*form_agrees("ragged_groups", gathered.shifted_sparse, draw.GROUPS,
                            "Cutting the text at the borders of the groups, which leaves half a group at each end where heads are "
-                           "shifted, gives the same."),
+                           "shifted, gives the same outputs."),
               agrees("a_turn_with_regions", oracles.rolled, draw=on(given(draw.GROUPS, group=4), groups_of_four),
-                     says="Rolling the text, hiding tokens that were not neighbours, and rolling it back gives the same."),
+                     says="Rolling the text, hiding tokens that were not neighbours, and rolling it back gives the same outputs."),
               agrees("causal_attention", oracles.CAUSAL, draw=given(draw.GROUPS_CAUSAL, group=40), to="attention",
                      says="With groups twice as long as the text it is causal attention."),
               Law("the_first_heads_are_not_shifted", "The first half of the heads is attention within blocks.", draw.GROUPS,

@@ -1,4 +1,4 @@
-"""Rows of further states: a fixed slope per head, a read before the write, exponential gates, the last inputs."""
+"""Rows of other mechanisms with a state: a fixed slope per head, a read before the write, exponential gates, the last inputs."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ ROWS = (
                      says="With slopes of 0 it is linear attention."),
               is_generalized(draw.SLOPES, "read vectors of 0 and the negative slope as the decay of every channel and token"),
               agrees("every_pair", oracles.fading_by_distance, draw=draw.SLOPES,
-                     says="Summing over all pairs of tokens, without a state, gives the same.")),
+                     says="Summing over all pairs of tokens, without a state, gives the same outputs.")),
         bad_inputs=(BadInput({"slopes": np.full(2, -1.0)}, ValueError, ("slopes", "at least 0")), refused.shape("slopes", 99),
                     refused.SCALE), mixer=minimax),
     recurrence(
@@ -54,7 +54,7 @@ ROWS = (
               agrees("linear_attention", oracles.sums_of_all, to="linear_attention", draw=but(draw.BONUS, draw.plain_sums),
                      says="Without decay and with a bonus of 1 it is linear attention."),
               agrees("every_pair", oracles.decays_strictly_between, draw=draw.BONUS,
-                     says="Summing over all pairs of tokens, without a state, gives the same."),
+                     says="Summing over all pairs of tokens, without a state, gives the same outputs."),
               unchanged("the_decay_of_a_query_is_not_read", "The decay of the last token changes no output.", draw.BONUS, later_decay),
               Law("its_state_is_that_of_gated_linear_attention", "The last state is that of gated linear attention.", long(draw.BONUS),
                   last_state, lambda f, p: last_state(definitions.gated_linear_attention, p.without("bonus")),
@@ -71,17 +71,17 @@ ROWS = (
         laws=(agrees("simple_gated_linear_attention", oracles.strengths_in_the_keys, to="simple_gated_linear_attention",
                      draw=draw.EXPONENTIAL,
                      says="It is simple gated linear attention with keys exp(input_gate) k, divided by the absolute value of "
-                          "what values of 1 give, or by 1 if that is more."),
+                          "the same sum with values of 1, or by 1 if that is larger."),
               agrees("linear_attention", oracles.means_of_all, to="linear_attention", draw=but(draw.EXPONENTIAL, draw.open_gates),
-                     says="With input gates of 0, forget gates wide open and weights that sum to 1 or more it is normalised linear "
-                          "attention."),
+                     says="With input gates of 0, forget gates so large that nothing decays, and weights that sum to 1 or more it is "
+                          "normalised linear attention."),
               agrees("every_pair", oracles.exponential_weights, draw=draw.EXPONENTIAL,
-                     says="Summing over all pairs of tokens, without a state, gives the same."),
+                     says="Summing over all pairs of tokens, without a state, gives the same outputs."),
               Law("the_scale_multiplies_both",
                   "A scale is a factor of the queries: it multiplies both the numerator and the denominator.",
                   draw.EXPONENTIAL, of_scaled_queries, lambda f, p: plain(f, p.but(scale=0.3))),
               Law("a_state_may_be_relative_to_any_maximum",
-                  "The state stands for S exp(m): the same product with another m gives the same.",
+                  "Only the product S exp(m) matters: a state with another m and the same product gives the same outputs.",
                   but(long(draw.EXPONENTIAL), draw.with_memory), only_output, lambda f, p: only_output(f, draw.moved_memory(p))),
               Law("gates_of_any_size_overflow_nowhere", "Gates whose exponentials overflow give the same as the recurrent form.",
                   but(draw.EXPONENTIAL, draw.extreme_gates), plain, lambda f, p: plain(definitions.mlstm_recurrent, p), pool=anywhere),
@@ -96,7 +96,7 @@ ROWS = (
         aliases=("short convolution", "conv1d", "depthwise convolution"), sample=draw.TAPS,
         forms={"recurrent": definitions.causal_convolution_recurrent},
         laws=(*form_agrees("every_tap", oracles.tap_by_tap, draw.TAPS,
-                           "Summing the taps of each token one by one gives the same.", slopes=draw.TAPS),
+                           "Summing the taps of each token one by one gives the same outputs.", slopes=draw.TAPS),
               agrees("all_tokens_at_once", of_values(causal_convolution), draw=but(draw.TAPS, draw.with_inputs),
                      says="All tokens at once, one tap after the other, give the same, and the same state."),
               agrees("linear_attention", oracles.running_sums, to="linear_attention", draw=but(draw.TAPS, draw.taps_of_1),

@@ -1,4 +1,4 @@
-"""Rows of attention whose weights are no plain softmax: gates that forget, shares, sigmoids, thresholds, scores by counts."""
+"""Rows of attention whose weights are not a plain softmax: gates that forget, shares, sigmoids, thresholds, scores by counts."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ ROWS = (
                            "Going back from each query, key by key, and lowering the scores of all earlier keys by each gate, gives "
                            "the same."),
               agrees("attention", CAUSAL_ATTENTION, draw=but(draw.FORGET, draw.all_gates(0.0)), to="attention",
-                     says="With gates wide open it is causal attention."),
+                     says="With gates of 1 it is causal attention."),
               agrees("attention_with_alibi", oracles.with_slopes, draw=but(draw.FORGET, draw.gates_of_heads), to="attention",
-                     says="With the same gate at every token it is causal attention with ALiBi, with minus the log gates as slopes."),
+                     says="With the same gate at every token it is causal attention with ALiBi whose slopes are minus the log gates."),
               agrees("packed_documents", oracles.in_documents, draw=but(draw.FORGET, draw.open_or_closed), to="attention",
                      says="A gate of 0 begins a new document: no query from this token on sees anything before the token."),
               *decoder_laws(calls.always_causal(definitions.forgetting_attention), draw.FORGET, cache=TokenCache)),
@@ -64,7 +64,8 @@ ROWS = (
         says="Every key has a weight of its own, the sigmoid of its score, which no other key changes.",
         aliases=("sigmoid", "flash sigmoid"), sample=draw.SIGMOID,
         laws=(*form_agrees("keys_one_by_one", oracles.sigmoids, draw.SIGMOID,
-                           "Adding the values one by one, each times the sigmoid of its score plus the offset, gives the same.",
+                           "Adding the values one by one, each times the sigmoid of its score plus the offset, gives the same "
+                           "outputs.",
                            slopes=draw.SIGMOID_SLOPES),
               agrees("exponentials", oracles.exponentials, draw=draw.SIGMOID_LOW, to="attention_with_lse", terms=oracles.exponents,
                      says="With an offset far below 0 it is attention times the sum that its softmax divides by."),
@@ -79,7 +80,7 @@ ROWS = (
         says="Weights fall linearly with the score, and are exactly 0 below a threshold.",
         aliases=("sparsemax",), sample=SOFTMAX,
         laws=(*form_agrees("a_threshold_found_by_halving", oracles.halved(2.0), SOFTMAX,
-                           "Finding the threshold by halving an interval gives the same."),
+                           "Finding the threshold by halving an interval gives the same outputs."),
               agrees("entmax_attention", oracles.with_alpha(2.0), draw=SOFTMAX, to="entmax_attention",
                      says="It is entmax attention with alpha 2."),
               agrees("top_k_attention", oracles.best_key, draw=draw.SPREAD, to="top_k_attention",
@@ -91,10 +92,10 @@ ROWS = (
     Row(definition=definitions.entmax_attention,
         papers=(Paper("Peters et al.", 2019, "1905.05702"), Paper("Correia et al.", 2019, "1909.00015")),
         cost=f"{COST} + heads i j log j",
-        says="One number leads from softmax to the single best key; in between, most weights are exactly 0.",
+        says="A number, alpha, sets how sparse the weights are: 1 is softmax, and the larger it is, the more weights are exactly 0.",
         aliases=("entmax", "alpha-entmax"), sample=draw.ALPHAS,
         laws=(*form_agrees("a_threshold_found_by_halving", oracles.halved(), draw.ALPHAS,
-                           "Finding the threshold by halving an interval gives the same.", slopes=draw.ALPHAS_SLOPES),
+                           "Finding the threshold by halving an interval gives the same outputs.", slopes=draw.ALPHAS_SLOPES),
               agrees("attention", oracles.without(definitions.attention, "alpha"), draw=given(draw.ALPHAS, alpha=1.0), to="attention",
                      says="With alpha 1 it is attention."),
               agrees("sparsemax_attention", oracles.without(definitions.sparsemax_attention, "alpha"),

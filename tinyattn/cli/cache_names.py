@@ -49,7 +49,7 @@ def caches_of(row: Row, length: int) -> dict[str, Make]:
     ['state']
     """
     if row.mixer is None or row.cache is None:
-        raise ValueError(f"{row.name}: is no causal token mixer of its own; see tinyattn list")
+        raise ValueError(f"{row.name}: is not a causal token mixer of its own; see tinyattn list")
     if row.name != "attention":
         return {type(row.cache()).__name__.removesuffix("Cache").lower(): row.cache}
     return {name: partial(caches.find(known).made, **settings) for name, (known, settings) in settings_for(length).items()}

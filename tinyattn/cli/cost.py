@@ -16,12 +16,12 @@ from tinyattn.cli.terminal import paragraph, positive, table
 from tinyattn.ops.checks import real
 
 HEADER = ["model", "cache", "holds", "per token", "a step reads"]
-SHAPES = ["model", "layers", "heads", "a token leaves"]
+SHAPES = ["model", "layers", "heads", "numbers per token"]
 RING = "ring"
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 SHORTEST = 1024
-LEGEND = ("Per layer, a token leaves kv_heads x (head_dim + value_dim) numbers; in latent attention, one latent and one rotated key "
-          "for all heads. A step reads the tokens that its query sees; a ring holds only those.")
+LEGEND = ("Per layer, the cache holds kv_heads x (head_dim + value_dim) numbers of a token; in latent attention, one latent and one "
+          "rotated key for all heads. A step reads the tokens that its query sees; a ring holds only those.")
 
 
 def options(parser: argparse.ArgumentParser) -> None:

@@ -18,9 +18,9 @@ def run(given: argparse.Namespace) -> int:
           [[row.name, row.kind, str(row.papers[0].year), str(len(row.laws)),
             *("yes" if has else "no" for has in (row.kernel, row.mixer))] for row in ROWS])
     print()
-    paragraph("kind: approximate, where it stands for another mechanism with an error. kernel: whether it has a fast form in "
-              "tinyattn.kernels. mixer: whether tinyattn compare --mechanisms NAME can train a decoder with it. tinyattn show NAME "
-              "prints its definition and its laws.")
+    paragraph("kind: whether the mechanism is exact or approximates another one. kernel: whether tinyattn.kernels has a fast form of "
+              "it. mixer: whether tinyattn compare --mechanisms NAME can train a decoder with it. tinyattn show NAME prints its "
+              "definition and its laws.")
     print()
     for row in ROWS:
         paragraph(f"{row.name}: {row.says}", hanging="    ")

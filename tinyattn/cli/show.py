@@ -44,14 +44,15 @@ def run(given: argparse.Namespace) -> int:
     paragraph(f"{row.name}: {row.says}")
     print()
     source = inspect.unwrap(row.definition)
-    facts = {"kind": [row.kind], "time": [f"grows with {row.cost}"],
+    facts = {"kind": [row.kind], "time": [f"grows with {row.cost}; i queries, j keys, widths d and e of keys and values"],
              "cache": [f"{row.cache_formula}{' (bytes)' if row.cache_bytes else ''}"],
              "signature": [getattr(row.definition, "signature", "")], "file": [inspect.getsourcefile(source)],
              "kernel": [f"tinyattn.kernels.{row.kernel}"] if row.kernel else [], "paper": row.papers,
-             "also": [", ".join(row.aliases)] if row.aliases else [], "form": row.forms, "input": row.inputs}
+             "also called": [", ".join(row.aliases)] if row.aliases else [],
+             "forms": [", ".join(row.forms)] if row.forms else [], "input": row.inputs}
     for name, values in facts.items():
         for value in values:
-            paragraph(f"{name:<11}{value}", hanging=" " * 11)
+            paragraph(f"{name:<13}{value}", hanging=" " * 13)
     if row.pattern is not None:
         print(f"\nwhich query sees which key, of 16 tokens: {row.pattern}\n")
         print(textwrap.indent(picture.text(row.pattern.dense(16, 16).reshape(-1, 16, 16)[0]), "    "))
@@ -65,5 +66,5 @@ def run(given: argparse.Namespace) -> int:
     tied = dict.fromkeys(edge.to if edge.mechanism == row.name else edge.mechanism for edge in found)
     paragraph(", ".join(tied) or "No law ties it to another mechanism.", indent="    ", hanging="    ")
     if found:
-        paragraph(f"tinyattn equivalences {row.name} prints the laws that tie them.", indent="    ", hanging="    ")
+        paragraph(f"tinyattn equivalences {row.name} prints the laws between them.", indent="    ", hanging="    ")
     return 0

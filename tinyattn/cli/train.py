@@ -103,7 +103,7 @@ def begun(given: argparse.Namespace) -> tuple[Saved, Array, Array]:
 
 def finish(given: argparse.Namespace, last: Step[Decoder], config: DecoderConfig, name: str, held: Array) -> None:
     """Saves the model, and prints how good it is."""
-    checkpoint.save(given.out, last.model, config, mechanism=name, state=last.state)
+    checkpoint.save_training(given.out, last.model, config, mechanism=name, state=last.state)
     bits = evaluate.bits_per_byte(last.model, *texts.windows(held, context=config.context, limit=32))
     paragraph(f"{given.out}: {config.parameters:,} parameters, {last.state.steps} steps, {bits:.3f} bits per byte on held-out text")
 

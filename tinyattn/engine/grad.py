@@ -104,6 +104,12 @@ def described(result: Any) -> str:
     return repr(result) if result is None or isinstance(result, bool) else f"a {type(result).__name__}"
 
 
+def check_callable(f: object) -> None:
+    """Raises TypeError for an object that cannot be called."""
+    if not callable(f):
+        raise TypeError(f"f: expected a function, got {type(f).__name__}")
+
+
 def value_and_grad(f: Callable[Concatenate[X, P], R], *, has_aux: bool = False) -> Callable[Concatenate[X, P], tuple[R, X]]:
     """Returns a function that gives the pair (value of f, gradient of f with respect to its first argument).
 
@@ -113,11 +119,13 @@ def value_and_grad(f: Callable[Concatenate[X, P], R], *, has_aux: bool = False) 
 
     Raises:
         ValueError: f returns something other than a scalar (None, a container, a bool), or with `has_aux` not a pair.
-        TypeError: the first argument holds no floating array, or holds one in an object that is not a tree.
+        TypeError: f is not a function; the first argument holds no floating array, or one in an object that is not a tree.
 
     >>> value_and_grad(lambda w: (w["a"] ** 2).sum())({"a": np.array([1.0, 2.0])})
     (np.float64(5.0), {'a': array([2., 4.])})
     """
+    check_callable(f)
+
     @wraps(f)
     def both(x: X, /, *rest: P.args, **options: P.kwargs) -> tuple[R, X]:
         check_differentiable(x)
@@ -162,12 +170,13 @@ def vjp(f: Callable[Concatenate[X, P], R], x: X, *rest: P.args, **options: P.kwa
 
     Raises:
         ValueError: f returns no floating array; the pullback is given another tree, or another shape, than f returned.
-        TypeError: x holds no floating array; the pullback is given another dtype than f returned.
+        TypeError: f is not a function; x holds no floating array; the pullback is given another dtype than f returned.
 
     >>> out, pullback = vjp(lambda x: x * x, np.array([1.0, 3.0]))
     >>> pullback(np.array([1.0, 10.0]))
     array([ 2., 60.])
     """
+    check_callable(f)
     check_differentiable(x)
     trace = Trace(f, x, rest, options)
     if not any(isinstance(leaf, float) or differentiable(leaf) for leaf in leaves(trace.out)):

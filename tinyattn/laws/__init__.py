@@ -41,7 +41,7 @@ from tinyattn.laws.law import Law, judge
 from tinyattn.laws.problem import Problem, Sizes
 from tinyattn.laws.run import Report, check
 
-SAYS = "It gives what the definition gives."
+SAYS = "It gives the outputs of the definition."
 SOFTMAX_LAWS = (agrees("the_definition", attention, says=SAYS),
                 *score.LAWS, *rule.LAWS, *masking.LAWS, *mean.LAWS, *heads.LAWS, *dtype.array_laws(softmax(*ALL)))
 GRADIENT_LAWS = (gradients_agree("the_definition", attention), *gradient.LAWS)

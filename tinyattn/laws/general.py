@@ -46,7 +46,7 @@ def definition_first(definition: Mechanism, draw: Draw, laws: tuple[Law, ...]) -
 
     Laws about parts of a result hold for many wrong mechanisms too, so that these two are made where they are missing.
     """
-    made = (agrees("the_definition", definition, draw=draw, says="It gives what the definition gives."),
+    made = (agrees("the_definition", definition, draw=draw, says="It gives the outputs of the definition."),
             gradients_agree("the_definition", definition, draw=on(draw, four_tokens)))
     stated = {law.name: law for law in laws}
     first = tuple(stated.pop(law.name, law) for law in made)
@@ -59,12 +59,13 @@ def invisible(option: str, numbers: tuple[int, ...], draw: Draw) -> Law:
         return tuple(out for size in sizes for out in plain(f, p.but(**{option: size})))
 
     return Law(f"{option}_is_invisible",
-               f"The result does not depend on the {option} size: {', '.join(map(str, numbers))} give the same.", draw,
+               f"The result does not depend on the {option} size: {', '.join(map(str, numbers))} give the same outputs.", draw,
                lambda f, p: sized(f, p, numbers), lambda f, p: sized(f, p, (1000,) * len(numbers)))
 
 
 def mixing_laws(draw: Draw, *, heads: bool = True) -> tuple[Law, ...]:
     """Returns the laws that hold for every mixer of tokens, on the problems drawn; `heads` says that heads are independent."""
-    heads_alone = (Law("a_head_reads_its_group", "Every query head computed alone with its group's keys and values gives the same.",
+    heads_alone = (Law("a_head_reads_its_group", "Every query head computed alone with its group's keys and values gives the "
+                                                 "same outputs.",
                        on(draw, shared_heads), plain, by_head),)
     return (linear_in_the_values(draw), a_sequence_alone(draw), *(heads_alone if heads else ()), *array_laws(draw))

@@ -51,7 +51,7 @@ SINKS = softmax(*without(["sinks"]), fit=at_least(q_len=1))
 LAWS = (
     Law("a_head_reads_its_group", "Query head h reads kv head h // groups, and every head may be computed alone.",
         softmax(*ALL, fit=shared_heads), plain, lambda f, p: by_head(f, p.explicit())),
-    unchanged("a_weak_sink_is_none", "A sink far below all scores has no effect.", SINKS,
+    unchanged("a_weak_sink_has_no_effect", "A sink far below all scores has no effect.", SINKS,
               lambda p: p.but(sinks=np.full(p.q.shape[-3], -1e4, p.q.dtype))),
     unchanged("a_sink_of_zero_is_a_key_of_zero", "A sink of 0 has the weight of a key of 0 with a value of 0.",
               with_options(SINKS, sinks=lambda rng, p: np.zeros(p.q.shape[-3], p.q.dtype)), extra_key),

@@ -94,7 +94,7 @@ LAWS = (
     linear_in_the_values(linear),
     Law("the_last_row_sees_all", "The last query gives the same with causality and without.", always(causal=True), last_query,
         lambda f, p: last_query(f, p.but(causal=False))),
-    unchanged("keys_have_no_order", "Without causality, keys and values in another order give the same.",
+    unchanged("keys_have_no_order", "Without causality, keys and values in another order give the same outputs.",
               given(linear, causal=False), lambda p: p.but(k=p.k[..., ::-1, :], v=p.v[..., ::-1, :])),
     causal(always(causal=True)),
     unchanged("a_head_reads_its_group", "Keys and values repeated for every query head give the same as shared ones.", linear,
@@ -144,7 +144,7 @@ def form_laws(name: str, draw: Draw, stated: Callable[[Problem], Problem] = with
     others = {form: f for form, f in forms(name).items() if f is not getattr(definitions, name)}
     several = on(draw, at_least(kv_len=2))  # the decay of a single token has no gradient but 0
     ruled = tuple(law for form, f in others.items()
-                  for law in form_agrees(f"{name}_{form}", f, draw, f"Its {form} form gives the same.", slopes=several))
+                  for law in form_agrees(f"{name}_{form}", f, draw, f"Its {form} form gives the same outputs.", slopes=several))
     states = tuple(agrees(f"{name}_{form}_with_its_state", partial(f, return_state=True), draw=but(draw, stated),
                           says=f"From the same initial state, its {form} form gives the same output and the same last state.")
                    for form, f in others.items())

@@ -85,9 +85,10 @@ LAWS = (
     Law("window_zero_is_self", "With window=(0, 0) a query reads the value at its own position.",
         given(softmax("scale", "softcap", "bias", fit=both(SOME, at_most_keys)), window=(0, 0)), plain,
         lambda f, p: (own_values(p.q, p.k, p.v),)),
-    unchanged("a_wide_window_is_none", "A window as long as the text has no effect.", softmax(*without(["window"])),
+    unchanged("a_wide_window_has_no_effect", "A window as long as the text has no effect.", softmax(*without(["window"])),
               lambda p: p.but(window=(p.full()[-1] + p.full()[-2],) * 2)),
-    unchanged("a_mask_says_who_attends", "True in a mask means that the key is read: removing the hidden keys by hand gives the same.",
+    unchanged("a_mask_says_who_attends", "True in a mask means that the key is read: removing the hidden keys by hand gives the "
+                                         "same outputs.",
               lambda rng, s: softmax("scale", "sinks", fit=SOME)(rng, s).but(mask=np.arange(max(s.kv_len, 2)) % 2 == 0),
               lambda p: p.but(k=p.k[..., ::2, :], v=p.v[..., ::2, :], mask=None)),
     unchanged("a_pattern_is_its_dense_array", "A Pattern gives the same as its boolean array.", always("mask", mask=OWN),

@@ -91,7 +91,7 @@ LAWS = (
     Law("within_the_hull", "Without sinks, an output lies between the smallest and the largest visible value.", SINKLESS, outside,
         lambda f, p: (np.zeros(p.q.shape[:-1] + p.v.shape[-1:], p.q.dtype),)),
     linear_in_the_values(softmax(*ALL, fit=ONE)),
-    unchanged("keys_have_no_order", "Keys, values, mask and bias in another order give the same.", softmax(*ALL, fit=ONE),
+    unchanged("keys_have_no_order", "Keys, values, mask and bias in another order give the same outputs.", softmax(*ALL, fit=ONE),
               lambda p: p.reordered(np.arange(p.k.shape[-2])[::-1]), reorder=True),
     Law("queries_do_not_see_each_other", "Queries in another order give their outputs in that order.",
         softmax("scale", "softcap", "sinks", fit=ONE), plain, reversed_queries),

@@ -66,6 +66,9 @@ def check(law: Law, mechanism: Mechanism, *, honest: Mechanism, rng: np.random.G
 
     Half of the problems are float64 and half are float32; the generator decides which come first.
 
+    Raises:
+        TypeError: a law that is not a Law.
+
     >>> from tinyattn.definitions import attention
     >>> from tinyattn.laws import SOFTMAX_LAWS
     >>> report = check(SOFTMAX_LAWS[2], lambda *a, scale=1.0, **o: attention(*a, scale=scale, **o), honest=attention,
@@ -73,6 +76,8 @@ def check(law: Law, mechanism: Mechanism, *, honest: Mechanism, rng: np.random.G
     >>> report.law.name, report.holds
     ('default_scale_is_the_root_of_head_dim', False)
     """
+    if not isinstance(law, Law):
+        raise TypeError(f"law: expected a Law, such as those in SOFTMAX_LAWS, got {type(law).__name__}")
     worst, redrawn, tried, first = 0.0, 0, 0, int(rng.integers(2))
     while tried < examples:
         sizes = draw_sizes(rng, dtype=("float64", "float32")[(first + tried) % 2])

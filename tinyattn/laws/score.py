@@ -41,7 +41,7 @@ def masked_by_bias(p: Problem) -> Problem:
 LAWS = (
     unchanged("scores_are_scale_cap_bias_in_that_order",
               "Scores are scaled, then capped, then the bias is added: computed by hand in this order, and given as a bias, they "
-              "give the same.",
+              "give the same outputs.",
               softmax(*ALL), scores_as_bias),
     unchanged("default_scale_is_the_root_of_head_dim", "Without a scale, head_dim ** -0.5 is used.",
               softmax(*without(["scale"]), fit=at_least(head_dim=2, kv_len=2)), lambda p: p.but(scale=p.q.shape[-1] ** -0.5)),
@@ -51,7 +51,7 @@ LAWS = (
               softmax(*without(["sinks"])), shifted_rows),
     unchanged("keys_may_shift", "Without a cap and sinks, adding one vector to all keys changes nothing.",
               softmax(*without(["sinks", "softcap"])), lambda p: p.but(k=p.k + 0.5)),
-    unchanged("a_huge_cap_is_none", "A cap far above all scores has no effect.", softmax(*without(["softcap"])),
+    unchanged("a_huge_cap_has_no_effect", "A cap far above all scores has no effect.", softmax(*without(["softcap"])),
               lambda p: p.but(softcap=1e30)),
     unchanged("hidden_is_a_bias_of_minus_infinity", "Hiding a pair has the same effect as a bias of -inf on it.", softmax(*ALL),
               masked_by_bias),

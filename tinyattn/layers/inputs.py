@@ -89,7 +89,8 @@ class Input:
         return cls(name, " ".join(AXES.get(axis, axis) for axis in declared[name].strip("()").split(",")), activation, initial)
 
     def __str__(self) -> str:
-        return f"{self.name} ({self.axes} per token): {self.activation.__name__}(x W + b) in a layer, b begins at {self.initial:g}"
+        return (f"{self.name} ({self.axes} per token): a layer computes {self.activation.__name__}(x W + b), "
+                f"and b begins at {self.initial:g}")
 
     def create(self, rng: np.random.Generator, width: int, heads: int, kv_heads: int, head_dim: int) -> Projection:
         """Returns the projection with small weights, so that its values start near activation(initial)."""
@@ -128,7 +129,7 @@ class Parameter:
         return Learned(np.full(numbers(self.axes, heads, kv_heads, head_dim), self.initial, np.float32), self)
 
     def __str__(self) -> str:
-        return f"{self.name} ({self.axes}): learned in a layer, begins at {self.initial:g}"
+        return f"{self.name} ({self.axes}): a layer learns it, and it begins at {self.initial:g}"
 
 
 @dataclass(frozen=True, eq=False)

@@ -28,8 +28,8 @@ Its files, in reading order:
 from tinyattn.models.batched import generate_batch
 from tinyattn.models.beam import Beams, beam_search
 from tinyattn.models.checkpoint import Saved
-from tinyattn.models.checkpoint import load as load_training
-from tinyattn.models.checkpoint import save as save_training
+from tinyattn.models.checkpoint import load_training as load_training
+from tinyattn.models.checkpoint import save_training as save_training
 from tinyattn.models.config import DecoderConfig
 from tinyattn.models.decoder import Decoder, loss, parameters
 from tinyattn.models.digits import Digits, accuracy, nearest_mean_accuracy, read_digits, train_images

@@ -28,7 +28,7 @@ DIGITS = 18
 ROOTS = "roots of mean squares"
 
 
-def save(path: str | os.PathLike[str], decoder: Decoder, config: DecoderConfig, *, mechanism: str,
+def save_training(path: str | os.PathLike[str], decoder: Decoder, config: DecoderConfig, *, mechanism: str,
          state: AdamW | None = None) -> None:
     """Writes a model as safetensors, with its config, the name of its mechanism and, if given, the state of the optimiser.
 
@@ -37,8 +37,8 @@ def save(path: str | os.PathLike[str], decoder: Decoder, config: DecoderConfig, 
     >>> config = DecoderConfig(width=8, layers=1, heads=2, hidden=8)
     >>> decoder = Decoder.create(config, np.random.default_rng(0))
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     save(Path(folder) / "model", decoder, config, mechanism="attention")
-    ...     load(Path(folder) / "model").config == config
+    ...     save_training(Path(folder) / "model", decoder, config, mechanism="attention")
+    ...     load_training(Path(folder) / "model").config == config
     True
     """
     check_given("decoder", decoder, "a Decoder", "embedding", "blocks")
@@ -75,7 +75,7 @@ class Saved(NamedTuple):
     state: AdamW | None
 
 
-def load(path: str | os.PathLike[str], *, mixing: Callable[[str], Mapping[str, Any]] | None = None) -> Saved:
+def load_training(path: str | os.PathLike[str], *, mixing: Callable[[str], Mapping[str, Any]] | None = None) -> Saved:
     """Returns (decoder, config, mechanism, state) of a file written by `save_training`.
 
     `mixing` returns for the name of a mechanism the options of `Decoder.create` that make it: mechanism, inputs, rotary, layer.
@@ -91,8 +91,8 @@ def load(path: str | os.PathLike[str], *, mixing: Callable[[str], Mapping[str, A
     >>> config = DecoderConfig(width=8, layers=1, heads=2, hidden=8)
     >>> decoder = Decoder.create(config, np.random.default_rng(0))
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     save(Path(folder) / "model", decoder, config, mechanism="attention", state=AdamW.create(decoder))
-    ...     load(Path(folder) / "model").state.steps
+    ...     save_training(Path(folder) / "model", decoder, config, mechanism="attention", state=AdamW.create(decoder))
+    ...     load_training(Path(folder) / "model").state.steps
     0
     """
     check_path(path)

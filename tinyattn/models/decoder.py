@@ -49,6 +49,9 @@ class Decoder:
         check_blocks(self.blocks)
         check_parts(norm=self.norm)
 
+    def __repr__(self) -> str:
+        return f"Decoder(vocab={self.embedding.shape[0]}, width={self.embedding.shape[1]}, layers={len(self.blocks)})"
+
     @classmethod
     def create(cls, config: DecoderConfig, rng: np.random.Generator, *,
                mechanism: Callable[..., Any] = fastest.attention, inputs: tuple[Input | Parameter, ...] = (),

@@ -91,6 +91,9 @@ class ImageModel:
         check_blocks(self.blocks)
         has_axes("head", floating("head", self.head), 2)
 
+    def __repr__(self) -> str:
+        return f"ImageModel(width={self.head.shape[0]}, layers={len(self.blocks)}, classes={self.head.shape[1]})"
+
     @classmethod
     def create(cls, config: ImageConfig, rng: np.random.Generator, *, block: BlockOf) -> ImageModel:
         """Returns the model with normal weights; block(rng, number, config) makes each of its blocks."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import NoneType
 from typing import Any, Generic, TypeVar
 
@@ -39,7 +39,7 @@ class Step(Generic[M]):
     loss: float
     seconds: float
     model: M
-    state: AdamW
+    state: AdamW = field(repr=False)
 
     @property
     def decoder(self) -> M:

@@ -18,7 +18,7 @@ from tinyattn.ops.types import Array
 @np.errstate(over="ignore", under="ignore", invalid="ignore")
 def causal_convolution(x: Array, weight: Array, *, bias: Array | None = None, initial_state: Array | None = None,
                        return_state: bool = False) -> Array | tuple[Array, Array]:
-    """Returns every channel convolved with its own taps over the tokens up to each one: a depthwise convolution.
+    """Returns each channel convolved with its own weights, the taps, along the tokens: a causal depthwise convolution.
 
     Formula: y_t = bias + sum_s weight_s x_{t - width + 1 + s}; the last tap belongs to the token itself, and tokens before
     the first are 0 or those of the state. No activation is applied. The state is the last width - 1 inputs.

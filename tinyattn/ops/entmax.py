@@ -1,4 +1,4 @@
-"""Entmax: weights between softmax and the one largest score, of which most may be exactly 0."""
+"""Entmax: a family of weights from softmax to the single largest score, most of which may be exactly 0."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from tinyattn.ops.types import Array
 @np.errstate(over="ignore", under="ignore", invalid="ignore")
 def causal_convolution_recurrent(x: Array, weight: Array, *, bias: Array | None = None, initial_state: Array | None = None,
                                  return_state: bool = False) -> Any:
-    """Returns every channel convolved with its own taps over the tokens up to each one: a depthwise convolution.
+    """Returns each channel convolved with its own weights, the taps, along the tokens: a causal depthwise convolution.
 
     Formula: y_t = bias + sum_s weight_s x_{t - width + 1 + s}, s = 0 .. width - 1: the last tap belongs to the token itself. Tokens
     before the first are 0 or those of the state, which holds the last width - 1 inputs as they came. No activation is applied.

@@ -19,7 +19,7 @@ def delta_rule_chunked(q: Array, k: Array, v: Array, *, beta: Array, scale: floa
     Formula: (I + A) X = diag(beta) (V - K S), A_ij = beta_i k_i . k_j for j < i, by substitution;
     O = Q S + tril(Q K^T) X, S' = S + K^T X.
 
-    Shapes: as `delta_rule_recurrent`; the length need not divide by `chunk`, and `chunk` changes nothing.
+    Shapes: as `delta_rule_recurrent`; the length need not be a multiple of `chunk`, which has no effect.
 
     Raises:
         TypeError, ValueError: as `delta_rule_recurrent`; chunk below 1.

@@ -19,7 +19,7 @@ def delta_product_chunked(q: Array, k: Array, v: Array, *, beta: Array, log_deca
     Formula: that of `gated_delta_rule_chunked`, in which step s = 1 .. steps of token t stands at the position
     t steps + s - 1, and the state decays at the first step of each token only.
 
-    Shapes: as `delta_product_recurrent`; a chunk is of steps, which need not divide by it, and `chunk` changes nothing.
+    Shapes: as `delta_product_recurrent`; `chunk` counts steps, whose number need not be a multiple of it, and has no effect.
 
     Raises:
         TypeError, ValueError: as `delta_product_recurrent`; chunk below 1.

@@ -24,7 +24,7 @@ def gated_linear_attention_chunked(q: Array, k: Array, v: Array, *, log_decay: A
     O = (Q exp(b)) S + W V, W_ij = sum_d q_id k_jd exp(b_id - b_jd) for j <= i; S' = diag(exp(b_C)) S +
     (K exp(b_C - b))^T V. Each b_i - b_j is summed by itself: no decay overflows, and none is lost in rounding.
 
-    Shapes: as `gated_linear_attention_parallel`; the length need not divide by `chunk`, and `chunk` changes nothing.
+    Shapes: as `gated_linear_attention_parallel`; the length need not be a multiple of `chunk`, which has no effect.
 
     Raises:
         TypeError, ValueError: as `gated_linear_attention_parallel`; chunk below 1.

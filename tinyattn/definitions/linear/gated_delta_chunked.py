@@ -24,7 +24,7 @@ def gated_delta_rule_chunked(q: Array, k: Array, v: Array, *, beta: Array, log_d
     (I + A) X = diag(beta) (V - (K exp(b)) S), A_ij = beta_i (k_i . k_j) L_ij for j < i, by substitution;
     O = (Q exp(b)) S + ((Q K^T) L) X, S' = exp(b_C) S + (K exp(b_C - b))^T X.
 
-    Shapes: as `gated_delta_rule_recurrent`; `chunk` changes nothing.
+    Shapes: as `gated_delta_rule_recurrent`; `chunk` has no effect on the result.
 
     Raises:
         TypeError, ValueError: as `gated_delta_rule_recurrent`; chunk below 1.

@@ -27,7 +27,7 @@ def generalized_delta_rule_chunked(q: Array, k: Array, v: Array, *, log_decay: A
     O = scale ((Q exp(b)) S + [Q, K] V + [Q, B] Y), where [Q, K]_ij = sum_d q_id k_jd exp(b_id - b_jd) for j <= i;
     S' = diag(exp(b_C)) S + (K exp(b_C - b))^T V + (B exp(b_C - b))^T Y.
 
-    Shapes: as `generalized_delta_rule_recurrent`; the length need not divide by `chunk`, and `chunk` changes nothing.
+    Shapes: as `generalized_delta_rule_recurrent`; the length need not be a multiple of `chunk`, which has no effect.
 
     Raises:
         TypeError, ValueError: as `generalized_delta_rule_recurrent`; chunk below 1.

@@ -1,4 +1,4 @@
-"""The generalized delta rule: between two tokens a state passes through a diagonal matrix plus one of rank 1."""
+"""The generalized delta rule: each token multiplies the state by a diagonal matrix plus a matrix of rank 1."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tinyattn.ops.types import Array
 def generalized_delta_rule_recurrent(q: Array, k: Array, v: Array, *, log_decay: Array, read: Array, write: Array,
                                      scale: float | None = None, initial_state: Array | None = None,
                                      return_state: bool = False) -> Any:
-    """Returns what queries read from a state of which each token reads along one vector and writes the result along another.
+    """Returns what queries read from a state that each token reads along one vector and changes along another.
 
     Formula: S_t = diag(exp(log_decay_t)) S_{t-1} + write_t (read_t^T S_{t-1}) + k_t v_t^T, out_t = scale S_t^T q_t. The read
     comes before the decay. A delta rule has read = -beta exp(log_decay) k, write = k and

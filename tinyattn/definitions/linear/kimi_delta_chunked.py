@@ -25,7 +25,7 @@ def kimi_delta_attention_chunked(q: Array, k: Array, v: Array, *, beta: Array, l
     [Q, K]_ij = sum_d q_id k_jd exp(b_id - b_jd): (I + A) X = diag(beta) (V - (K exp(b)) S), A_ij = beta_i [K, K]_ij for j < i, by
     substitution; O = scale ((Q exp(b)) S + tril([Q, K]) X), S' = diag(exp(b_C)) S + (K exp(b_C - b))^T X.
 
-    Shapes: as `kimi_delta_attention_recurrent`; the length need not divide by `chunk`, and `chunk` changes nothing.
+    Shapes: as `kimi_delta_attention_recurrent`; the length need not be a multiple of `chunk`, which has no effect.
 
     Raises:
         TypeError, ValueError: as `kimi_delta_attention_recurrent`; chunk below 1.

@@ -19,7 +19,7 @@ def lightning_attention_chunked(q: Array, k: Array, v: Array, *, slopes: Array, 
     O = scale ((Q exp(-slope i)) S + ((Q K^T) L) V), L_ij = exp(-slope (i - j)) for j <= i;
     S' = exp(-slope C) S + (K exp(-slope (C - j)))^T V.
 
-    Shapes: as `lightning_attention_recurrent`; `chunk` changes nothing.
+    Shapes: as `lightning_attention_recurrent`; `chunk` has no effect on the result.
 
     Raises:
         TypeError, ValueError: as `lightning_attention_recurrent`; chunk below 1.

@@ -27,7 +27,7 @@ def linear_attention_chunked(q: Array, k: Array, v: Array, *, feature_map: Calla
     O = Q S + tril(Q K^T) V, S' = S + K^T V. A column of ones in V makes the normaliser a column of S and the total
     weights a column of O. Not causal: every query reads the state after all keys.
 
-    Shapes: as `linear_attention_parallel`; the length need not divide by `chunk`, and `chunk` changes nothing.
+    Shapes: as `linear_attention_parallel`; the length need not be a multiple of `chunk`, which has no effect.
 
     Raises:
         TypeError, ValueError: as `linear_attention_parallel`; chunk below 1.

@@ -1,4 +1,4 @@
-"""Log-linear attention, one token at a time: one state per level of a tree over the past, which each query weighs by itself."""
+"""Log-linear attention, one token at a time: one state per level of a tree over the past, each with a weight that the query sets."""
 
 from __future__ import annotations
 

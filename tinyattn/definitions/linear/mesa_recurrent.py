@@ -17,7 +17,7 @@ from tinyattn.ops.types import Array
 @shapes("(i,d),(j,d),(j,e)->(i,e)", per_token={"log_decay": "(j)", "beta": "(j)"}, states=("ridge", "initial_state"))
 def mesa_recurrent(q: Array, k: Array, v: Array, *, log_decay: Array, beta: Array, ridge: Array, scale: float | None = None,
                    initial_state: Any = None, return_state: bool = False) -> Any:
-    """Returns what a linear map from keys to values, fitted anew at every token to all tokens so far, says of the queries.
+    """Returns the queries mapped by a linear map from keys to values, which is fitted anew at every token to all tokens so far.
 
     Formula: G_t = exp(log_decay_t) G_{t-1} + beta_t k_t v_t^T, H_t = exp(log_decay_t) H_{t-1} + beta_t k_t k_t^T,
     out_t = scale G_t^T (H_t + diag(ridge))^-1 q_t. The map minimises the squared errors of the tokens, each times its beta and

@@ -27,7 +27,7 @@ def mlstm_chunked(q: Array, k: Array, v: Array, *, input_gate: Array, forget_gat
     (exp(b_i + m - m_i) S^T q_i + sum_j w_ij v_j) / max(|exp(b_i + m - m_i) n^T q_i + sum_j w_ij|, exp(-m_i)), q multiplied by
     scale; S' = exp(b_C + m - m_C) S + (K exp(D_C - m_C))^T V, n' likewise with ones in place of V, m' = m_C.
 
-    Shapes: as `mlstm_recurrent`; the length need not divide by `chunk`, and `chunk` changes nothing.
+    Shapes: as `mlstm_recurrent`; the length need not be a multiple of `chunk`, which has no effect.
 
     Raises:
         TypeError, ValueError: as `mlstm_recurrent`; chunk below 1.

@@ -22,8 +22,7 @@ def mlstm_recurrent(q: Array, k: Array, v: Array, *, input_gate: Array, forget_g
 
     Formula, with i_t = input_gate_t and f_t = log sigmoid(forget_gate_t): m_t = max(f_t + m_{t-1}, i_t), S_t =
     exp(f_t + m_{t-1} - m_t) S_{t-1} + exp(i_t - m_t) k_t v_t^T, n_t likewise with 1 in place of v_t,
-    out_t = S_t^T q_t / max(|n_t^T q_t|, exp(-m_t)), q multiplied by scale. Only S exp(m) and n exp(m) have a
-    meaning of their own.
+    out_t = S_t^T q_t / max(|n_t^T q_t|, exp(-m_t)), q multiplied by scale. What the state stands for is S exp(m) and n exp(m).
 
     Shapes: q (..., heads, i, d), k (..., kv_heads, j, d), v (..., kv_heads, j, e), input_gate and forget_gate (..., kv_heads, j)
     -> (..., heads, i, e); the state is the triple (S, n, m) of shapes (..., kv_heads, d, e), (..., kv_heads, d) and

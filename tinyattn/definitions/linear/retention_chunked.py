@@ -19,7 +19,7 @@ def retention_chunked(q: Array, k: Array, v: Array, *, log_decay: Array, scale: 
 
     Formula: O = (Q exp(b)) S + ((Q K^T) L) V, b_i = i log_decay, L_ij = exp(b_i - b_j) for j <= i.
 
-    Shapes: as `retention_parallel`; `chunk` changes nothing.
+    Shapes: as `retention_parallel`; `chunk` has no effect on the result.
 
     Raises:
         TypeError, ValueError: as `gated_linear_attention_parallel`; chunk below 1.

@@ -24,7 +24,7 @@ def rwkv6_chunked(q: Array, k: Array, v: Array, *, log_decay: Array, bonus: Arra
     sum_{j < i} w_ij v_j + (sum_d q_id bonus_d k_id) v_i, w_ij = sum_d q_id k_jd exp(b_{i-1,d} - b_jd), q multiplied by scale;
     S' = diag(exp(b_C)) S + (K exp(b_C - b))^T V.
 
-    Shapes: as `rwkv6_recurrent`; the length need not divide by `chunk`, and `chunk` changes nothing.
+    Shapes: as `rwkv6_recurrent`; the length need not be a multiple of `chunk`, which has no effect.
 
     Raises:
         TypeError, ValueError: as `rwkv6_recurrent`; chunk below 1.

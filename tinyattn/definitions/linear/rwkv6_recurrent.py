@@ -1,4 +1,4 @@
-"""RWKV-6, one token at a time: a token reads the state before it writes, and itself by a bonus per channel."""
+"""RWKV-6, one token at a time: a token reads the state before it writes, and its own value through a bonus per channel."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def rwkv6_recurrent(q: Array, k: Array, v: Array, *, log_decay: Array, bonus: Ar
                     initial_state: Array | None = None, return_state: bool = False) -> Any:
     """Returns what queries read from a state that decays per channel, before their own token is written into it.
 
-    Formula: out_t = scale (S_{t-1} + diag(bonus) k_t v_t^T)^T q_t, then S_t = diag(exp(log_decay_t)) S_{t-1} + k_t v_t^T. Between
-    a query and a key act neither the key's own decay nor the query's. The state is that of gated linear attention.
+    Formula: out_t = scale (S_{t-1} + diag(bonus) k_t v_t^T)^T q_t, then S_t = diag(exp(log_decay_t)) S_{t-1} + k_t v_t^T.
+    Neither a key's own decay nor the query's own applies between the two. The state is that of gated linear attention.
 
     Shapes: q (..., heads, i, d), k (..., kv_heads, j, d), v (..., kv_heads, j, e), log_decay (..., kv_heads, j, d), or with a
     last axis of 1 for one decay of all channels, bonus (kv_heads, d) -> (..., heads, i, e); with return_state also the state

@@ -17,7 +17,7 @@ def rwkv7_chunked(q: Array, k: Array, v: Array, *, log_decay: Array, removal: Ar
 
     Formula: that of `generalized_delta_rule_chunked` with A = -removal and B = rate * removal.
 
-    Shapes: as `rwkv7_recurrent`; the length need not divide by `chunk`, and `chunk` changes nothing.
+    Shapes: as `rwkv7_recurrent`; the length need not be a multiple of `chunk`, which has no effect.
 
     Raises:
         TypeError, ValueError: as `rwkv7_recurrent`; chunk below 1.

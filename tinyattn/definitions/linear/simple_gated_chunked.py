@@ -18,7 +18,7 @@ def simple_gated_linear_attention_chunked(q: Array, k: Array, v: Array, *, log_d
 
     Formula: O = (Q exp(b)) S + ((Q K^T) L) V, L_ij = exp(b_i - b_j) for j <= i; S' = exp(b_C) S + (K exp(b_C - b))^T V.
 
-    Shapes: as `simple_gated_linear_attention_parallel`; `chunk` changes nothing.
+    Shapes: as `simple_gated_linear_attention_parallel`; `chunk` has no effect on the result.
 
     Raises:
         TypeError, ValueError: as `gated_linear_attention_parallel`; chunk below 1.

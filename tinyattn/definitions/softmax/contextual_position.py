@@ -1,4 +1,4 @@
-"""Contextual positions (CoPE): distance counts only the tokens that the query's gates select."""
+"""Contextual positions (CoPE): the distance to a key counts only the tokens that the query's gates select."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Disentangled attention (DeBERTa): content meets content, and each side's content meets a vector of the distance."""
+"""Disentangled attention (DeBERTa): scores from content with content, and from each side's content with a vector of the distance."""
 
 from __future__ import annotations
 

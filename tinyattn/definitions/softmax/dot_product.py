@@ -1,4 +1,4 @@
-"""Scaled dot-product attention: every query averages the values, weighted by how well its keys match it."""
+"""Scaled dot-product attention: every query averages the values, weighted by how well their keys match it."""
 
 from __future__ import annotations
 

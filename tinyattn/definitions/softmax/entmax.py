@@ -1,4 +1,4 @@
-"""Entmax attention: between softmax and the one best key, most keys have a weight of exactly 0."""
+"""Entmax attention: a family from softmax to the single best key, in which most keys have a weight of exactly 0."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""PaTH attention: the tokens between a key and a query turn the query, each by a reflection of its own."""
+"""PaTH attention: each token between a key and a query reflects the query along a direction of its own."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from tinyattn.ops.types import Array
 @shapes("(i,d),(j,d),(j,e)->(i,e)", per_token={"w": "(j,d)", "beta": "(j)", "log_forget": "(j)"})
 def path_attention(q: Array, k: Array, v: Array, *, w: Array, beta: Array, log_forget: Array | None = None,
                    scale: float | None = None) -> Array:
-    """Returns causal attention in which every token after a key changes how the query meets that key.
+    """Returns causal attention in which every token after a key changes the score of the query with that key.
 
-    Formula: s_ij = scale k_j^T H_{j+1} ... H_i q_i + sum_{j < l <= i} log f_l, H_l = I - beta_l w_l w_l^T, for j <= i. So the
-    query meets H_i first, and a token meets its own key as it is. The second sum is not scaled.
+    Formula: s_ij = scale k_j^T H_{j+1} ... H_i q_i + sum_{j < l <= i} log f_l, H_l = I - beta_l w_l w_l^T, for j <= i. So H_i
+    is applied to the query first, and a token's score with its own key has no such factor. The second sum is not scaled.
 
     Shapes: q (..., heads, i, d), k (..., kv_heads, j, d), v (..., kv_heads, j, e), w (..., kv_heads, j, d), beta
     (..., kv_heads, j), log_forget (..., heads, j) -> (..., heads, i, e); i <= j, and the last query stands at the last key.

@@ -1,4 +1,4 @@
-"""Relative-position attention (Transformer-XL): a query meets the content of a key and, by another product, their distance."""
+"""Relative-position attention (Transformer-XL): scores add the product with a key and the product with a vector of its distance."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def relative_position_attention(q: Array, k: Array, v: Array, *, relative: Array
     """Returns attention whose scores add, to the product with a key, a product with a vector of its distance.
 
     Formula: s_ij = cap(scale ((q_i + u_h) . k_j + (q_i + w_h) . R_{h, i-j})) + bias_ij. The products with all rows of R are
-    made once and then shifted from query to query, so that no vector per pair is ever needed.
+    computed once and shifted from query to query, so that no vector per pair is needed.
 
     Shapes: q (..., heads, i, d), k (..., kv_heads, j, d), v (..., kv_heads, j, e), relative (heads, i + j - 1, d), u and w
     (heads, d) -> (..., heads, i, e).

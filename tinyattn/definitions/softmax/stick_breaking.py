@@ -16,7 +16,7 @@ def stick_breaking_attention(q: Array, k: Array, v: Array, *, current: bool = Fa
     """Returns the sum of earlier values in which each key, the nearest first, takes a share of the weight that is left.
 
     Formula: P_ij = sigmoid(s_ij) prod_{j < l < i} (1 - sigmoid(s_il)), out_i = sum_{j < i} P_ij v_j, with s_ij = scale q_i . k_j;
-    with `current` j and l may also be i. What no key takes is left over: the weights sum to 1 or less.
+    with `current` the sums and products include i. What no key takes is left over: the weights sum to 1 or less.
 
     Shapes: q (..., heads, i, d), k (..., kv_heads, j, d), v (..., kv_heads, j, e) -> (..., heads, i, e); i <= j, and the last
     query stands at the last key. Without `current` the first token sees no key, and gives 0.

@@ -16,8 +16,8 @@ def tensor_product_attention(q_factors: Factors, k_factors: Factors, v_factors: 
                              scale: float | None = None, softcap: float | None = None, sinks: Array | None = None) -> Array:
     """Returns attention over queries, keys and values that are sums of outer products of a head factor and a channel factor.
 
-    Formula: q_hi = sum_r a_irh b_ir with the pair (a, b) of q_factors, k and v alike; out = attention(q, k, v). The mean of the
-    paper is had by dividing one factor by the rank. A rotation of the channel factors is a rotation of the sums.
+    Formula: q_hi = sum_r a_irh b_ir with the pair (a, b) of q_factors, k and v alike; out = attention(q, k, v). The paper takes
+    a mean over the rank: divide one factor by the rank for it. Rotating the channel factors rotates the sums.
 
     Shapes: q_factors (..., i, r, heads) and (..., i, r, d), k_factors (..., j, s, kv_heads) and (..., j, s, d), v_factors
     (..., j, u, kv_heads) and (..., j, u, e), each with a rank of its own -> (..., heads, i, e).

@@ -16,9 +16,9 @@ from tinyattn.ops.types import Array
 def lightning_indexer(q: Array, k: Array, *, weights: Array, keep: int, causal: bool = True) -> Array:
     """Returns a mask of the `keep` keys that score highest for each query, by the weighed positive products of its index heads.
 
-    Formula: score_ij = sum_h weights_hi relu(q_hi . k_j); True for the `keep` largest of the keys that i sees. Of equal scores the
-    earlier key is kept: where no product is positive, all scores are 0. Nothing is scaled: a positive factor would change no
-    choice. The mask has no gradient.
+    Formula: score_ij = sum_h weights_hi relu(q_hi . k_j); True for the `keep` largest of the keys that i sees. Of equal scores
+    the earlier key is kept: where no product is positive, all scores are 0. The scores are not scaled: a positive factor would
+    not change the choice. The mask has no gradient.
 
     Shapes: q (..., index heads, i, c), k (..., j, c), weights (..., index heads, i) -> (..., 1, i, j), for `mask=`.
 

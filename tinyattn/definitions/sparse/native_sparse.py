@@ -1,4 +1,4 @@
-"""Native sparse attention: a query reads the means of blocks, the blocks selected by its scores of them, and a window."""
+"""Native sparse attention: a query reads the means of all blocks, the tokens of the blocks that it selects by them, and a window."""
 
 from __future__ import annotations
 

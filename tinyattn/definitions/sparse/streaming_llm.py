@@ -46,7 +46,7 @@ def streaming_llm_attention(q: Array, k: Array, v: Array, *, first: int, window:
     """
     first, window = whole("first", first, 0), whole("window", window, 1)
     if q.shape[-1] % 2:
-        raise ValueError(f"q: rotary positions turn pairs and need an even head_dim, got shape {q.shape}")
+        raise ValueError(f"q: rotary positions rotate pairs of channels and need an even head_dim, got shape {q.shape}")
     kv_len = k.shape[-2]
     positions = np.arange(first_position(q, k), kv_len)
     keys = rotary(k, np.arange(kv_len), base=base)

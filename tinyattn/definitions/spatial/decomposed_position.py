@@ -12,7 +12,7 @@ from tinyattn.ops.windows import Grid
 
 @shapes("(i,d)->(i,i)")
 def decomposed_position_bias(q: Array, *, table_y: Array, table_x: Array, grid: Grid) -> Array:
-    """Returns a bias that adds the products of each query with a vector of the rows and one of the columns between two cells.
+    """Returns a bias: each query's product with a vector of the rows between two cells, plus that with one of the columns.
 
     Formula: bias_ij = q_i . table_y[y_i - y_j + rows - 1] + q_i . table_x[x_i - x_j + columns - 1]. The query is not scaled:
     only its product with the key is.

@@ -1,4 +1,4 @@
-"""Neighborhood attention: each cell attends to its nearest cells, the same number of them everywhere."""
+"""Neighborhood attention: each cell attends to the cells nearest to it, as many at a border as elsewhere."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def streaming_llm_attention(q: Array, k: Array, v: Array, *, first: int, window:
     """
     first, window = whole("first", first, 0), whole("window", window, 1)
     if q.shape[-1] % 2:
-        raise ValueError(f"q: rotary positions turn pairs and need an even head_dim, got shape {q.shape}")
+        raise ValueError(f"q: rotary positions rotate pairs of channels and need an even head_dim, got shape {q.shape}")
     plain(q.shape[-1], base)  # refuses by name what the lookup of kept angles could not hash
     start, kv_len, forgotten = first_position(q, k), k.shape[-2], first + window
     if first and kv_len > forgotten and not exact.few(sizes_of(q, k, v)):

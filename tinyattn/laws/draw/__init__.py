@@ -6,7 +6,7 @@ Its files, in reading order:
     softmax.py              the options of softmax attention
     options.py              drawings made of other drawings
     variants.py             attention with one thing changed
-    weighting.py            weights that are no plain softmax
+    weighting.py            weights that are not a plain softmax
     linear.py               linear attention and recurrences
     solved.py               ridges and level scales
     states.py               slopes, a bonus, exponential gates

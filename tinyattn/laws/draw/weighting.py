@@ -1,4 +1,4 @@
-"""Problems of attention whose weights are no plain softmax: gates that forget, shares, sigmoids, thresholds, scores by counts."""
+"""Problems of attention whose weights are not a plain softmax: gates that forget, shares, sigmoids, thresholds, scores by counts."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def gates_of_heads(p: Problem) -> Problem:
 
 
 def open_or_closed(p: Problem) -> Problem:
-    """Returns the problem with every gate wide open, or closed where it was nearly closed."""
+    """Returns the problem with every gate 1, or 0 where it was nearly 0."""
     gate = p.options["log_forget"]
     return p.but(log_forget=np.where(gate < -1.0, -np.inf, 0.0).astype(gate.dtype))
 

@@ -4,7 +4,7 @@ Its files, in reading order:
 
     calls.py                another mechanism with fewer options
     variants.py             attention with one thing changed
-    weighting.py            weights that are no plain softmax
+    weighting.py            weights that are not a plain softmax
     relative.py             scores of how tokens relate, pair by pair
     linear.py               weights of every pair, one matrix
     solved.py               a regression over all past tokens, levels pair by pair

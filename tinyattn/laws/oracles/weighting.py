@@ -1,4 +1,4 @@
-"""Attention whose weights are no plain softmax, written as loops over positions, or by other mechanisms."""
+"""Attention whose weights are not a plain softmax, written as loops over positions, or by other mechanisms."""
 
 from __future__ import annotations
 

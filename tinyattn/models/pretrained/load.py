@@ -168,7 +168,7 @@ def from_gguf(path: Path, dtype: np.dtype[Any]) -> Model:
 
 def from_training(path: Path, dtype: np.dtype[Any], mixing: Callable[[str], Mapping[str, Any]] | None) -> Model:
     """Returns the model of a file that tinyattn has written."""
-    saved = checkpoint.load(path, mixing=mixing)
+    saved = checkpoint.load_training(path, mixing=mixing)
     decoder = saved.decoder.astype(dtype)
     blocks = tuple(residual(block, plain=saved.mechanism == checkpoint.PLAIN) for block in decoder.blocks)
     network = Transformer(decoder.embedding, None, blocks, decoder.norm, Affine(decoder.head.T), dtype)

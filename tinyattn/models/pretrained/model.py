@@ -51,8 +51,8 @@ class Model:
     name: str
     context: int | None
     end: frozenset[int]
-    read: Callable[[], Tokenizer | Bytes]
-    weights: Mapping[str, Stored] = field(default_factory=dict)
+    read: Callable[[], Tokenizer | Bytes] = field(repr=False)
+    weights: Mapping[str, Stored] = field(default_factory=dict, repr=False)
     pooling: Pooling | None = None
 
     @property

@@ -52,6 +52,10 @@ class Transformer:
     embedding_norm: Callable[[Array], Array] = same
     causal: bool = True
 
+    def __repr__(self) -> str:
+        vocab, width = self.embedding.shape
+        return f"Transformer(vocab={vocab}, width={width}, layers={len(self.blocks)})"
+
     def __call__(self, tokens: Array, *, caches: Sequence[Stepping] | None = None) -> Array:
         hidden = self.hidden(tokens, caches=caches)
         return hidden if self.head is None else self.logits(hidden)

@@ -40,8 +40,8 @@ def header_length(first: bytes, file_size: int, name: str) -> int:
     if len(first) < 8:
         raise SafetensorsError(f"{name}: {len(first)} bytes are too few for a safetensors file")
     if length > LONGEST:
-        raise SafetensorsError(f"{name}: header of {length} bytes, at most {LONGEST} are read: it is damaged, or neither a "
-                               f"safetensors nor a GGUF file")
+        raise SafetensorsError(f"{name}: neither a safetensors nor a GGUF file, or damaged: it begins with a header of {length} "
+                               f"bytes, and at most {LONGEST} are read")
     if length < 2 or 8 + length > file_size:
         raise SafetensorsError(f"{name}: header of {length} bytes in a file of {file_size}: truncated or not safetensors")
     return length

@@ -68,7 +68,7 @@ def plain(dims: int, base: float) -> Array:
     """Returns base ** (-2 i / dims) for each pair i."""
     dims, base = whole("dims", dims, 0), real("base", base, above=1.0)
     if dims % 2:
-        raise ValueError(f"dims: rotary rotates pairs and needs an even number, got {dims}")
+        raise ValueError(f"dims: expected an even number, as rotary positions rotate pairs of channels, got {dims}")
     return np.asarray(base ** (-np.arange(0, dims, 2, dtype=np.float64) / max(dims, 1)))
 
 

@@ -45,6 +45,8 @@ def rotary(x: Array, positions: Array, *, base: float = BASE, interleaved: bool 
     interleaved, dims = truth("interleaved", interleaved), width if dims is None else whole("dims", dims, 0)
     if dims > width:
         raise ValueError(f"dims: expected at most the width {width} of x {x.shape}, got {dims}")
+    if dims == width and width % 2:
+        raise ValueError(f"x: rotary positions rotate pairs of channels and need an even head_dim, got shape {x.shape}")
     given = frequencies_for(dims, base, frequencies)
     positions = index_array("positions", positions)
     check_broadcast("positions", positions.shape, x.shape[:-1], "(..., length)")

@@ -63,7 +63,7 @@ def scaled(x: Array, name: str, positions: Array, base: float, scale_base: float
     x = floating(name, x)
     dims = has_axes(name, x, 2)[-1]
     if dims % 2:
-        raise ValueError(f"{name}: rotary positions turn pairs and need an even head_dim, got shape {x.shape}")
+        raise ValueError(f"{name}: rotary positions rotate pairs of channels and need an even head_dim, got shape {x.shape}")
     frequencies, scale_base = plain(dims, base), real("scale_base", scale_base, above=0.0)
     positions = index_array("positions", positions)
     check_broadcast("positions", positions.shape, x.shape[:-1], "(..., length)")

@@ -14,7 +14,7 @@ Its files, in reading order:
     linear.py               linear attention and its states
     variants.py             attention with one thing changed
     forgetting.py           gates that forget
-    weighting.py            weights that are no plain softmax
+    weighting.py            weights that are not a plain softmax
     latent.py               latent attention
     recurrent.py            states that decay or are corrected
     solved.py               regressions, levels

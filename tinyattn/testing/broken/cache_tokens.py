@@ -22,7 +22,7 @@ def moved_alone(held: Tapes, rows: Array) -> Tapes:
 
 @cache_twin("cached_is_full", row="TokenCache")
 class gates_of_the_chunk_alone(TokenCache):
-    """Only the newest chunk has its gates: those of the tokens before it count as wide open."""
+    """Only the newest chunk has its gates: those of the tokens before it count as 1."""
 
     def _attended(self, q: Array, held: Tapes, options: dict[str, Any]) -> Array:
         new = (np.arange(held.length) >= held.length - q.shape[-2])[:, None]

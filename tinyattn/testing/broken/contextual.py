@@ -59,13 +59,13 @@ def log_with_an_epsilon(f: Mechanism, p: Problem) -> Any:
     return simply(p, bias=log(p, ramped(p, p.options["span"][..., None]) + 1e-3))
 
 
-@twin("a_wide_span_is_none", row=SPAN)
+@twin("a_wide_span_has_no_effect", row=SPAN)
 def spans_of_a_table(f: Mechanism, p: Problem) -> Any:
     """The ramp is read from a table of 4 tokens, and no query sees further."""
     return p.but(span=np.minimum(p.options["span"], 4.0).astype(p.q.dtype)).call(f)
 
 
-@twin("a_wide_ramp_is_none", row=SPAN)
+@twin("a_wide_ramp_has_no_effect", row=SPAN)
 def ramp_of_a_table(f: Mechanism, p: Problem) -> Any:
     """The ramp is never wider than 4 tokens."""
     return p.but(ramp=min(p.options["ramp"], 4.0)).call(f)
@@ -127,7 +127,7 @@ def counted_on_top_of_distances(f: Mechanism, p: Problem) -> Any:
     return placed(p, counts(p) + np.maximum(np.arange(kv_len - q_len, kv_len)[:, None] - np.arange(kv_len), 0))
 
 
-@twin("embeddings_of_zero_are_none", row=COUNT)
+@twin("embeddings_of_zero_have_no_effect", row=COUNT)
 def query_scaled_twice(f: Mechanism, p: Problem) -> Any:
     """The query is scaled in place for the gates, and again for the scores."""
     return p.but(q=p.q * (p.options.get("scale") or p.q.shape[-1] ** -0.5)).call(f)
@@ -155,7 +155,7 @@ def counted_anew_in_each_tile(f: Mechanism, p: Problem) -> Any:
     return placed(p, np.concatenate(tiles, axis=-1)) if tiles else p.call(f)
 
 
-@twin("embeddings_of_zero_are_none", row=FUSED)
+@twin("embeddings_of_zero_have_no_effect", row=FUSED)
 def scaled_for_gates_and_for_scores(f: Mechanism, p: Problem) -> Any:
     """The scores are kept from the gates, which were scaled, and scaled once more."""
     return query_scaled_twice.fault(f, p)

@@ -51,7 +51,7 @@ def sink_counted_twice(f: Mechanism, p: Problem) -> Any:
     return (p if sinks is None else p.but(sinks=sinks + np.log(2.0).astype(p.q.dtype))).call(f)
 
 
-@twin("a_weak_sink_is_none")
+@twin("a_weak_sink_has_no_effect")
 def sink_clipped(f: Mechanism, p: Problem) -> Any:
     """Sinks are clipped at -5, so that no sink can be switched off."""
     sinks = p.options.get("sinks")

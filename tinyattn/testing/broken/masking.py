@@ -77,7 +77,7 @@ def window_one_long(f: Mechanism, p: Problem) -> Any:
     return p.call(f) if window is None else p.but(window=tuple(w if w is None else w + 1 for w in window)).call(f)
 
 
-@twin("window_counts_the_others", "a_wide_window_is_none")
+@twin("window_counts_the_others", "a_wide_window_has_no_effect")
 def window_forgets_the_right(f: Mechanism, p: Problem) -> Any:
     """The right side of a window is taken as 0, as in code that was written for decoders."""
     window = p.options.get("window")

@@ -62,7 +62,7 @@ def cap_after_mask(f: Mechanism, p: Problem) -> Any:
     return scored(p, np.where(p.visible(), scores, -cap), mask=None, causal=False, window=None).call(f)
 
 
-@twin("a_huge_cap_is_none", "a_cap_may_be_a_rule", "scores_are_scale_cap_bias_in_that_order")
+@twin("a_huge_cap_has_no_effect", "a_cap_may_be_a_rule", "scores_are_scale_cap_bias_in_that_order")
 def cap_not_multiplied_back(f: Mechanism, p: Problem) -> Any:
     """The soft cap computes tanh(s / cap) without multiplying by cap: scores are at most 1."""
     cap = p.options.get("softcap")

@@ -51,7 +51,7 @@ def a_slope_for_the_own_token(f: Mechanism, p: Problem) -> Any:
 
 
 @twin("equals_linear_attention", row=LIGHTNING)
-def a_slope_of_0_is_none(f: Mechanism, p: Problem) -> Any:
+def a_slope_of_0_is_not_given(f: Mechanism, p: Problem) -> Any:
     """A slope of 0 counts as not given, and a small one is used: the head that should never forget does."""
     return p.but(slopes=np.maximum(p.options["slopes"], np.asarray(0.01, p.q.dtype))).call(f)
 

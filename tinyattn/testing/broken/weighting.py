@@ -1,4 +1,4 @@
-"""Faults in weights that are no plain softmax: shares, sigmoids, thresholds, counts of keys."""
+"""Faults in weights that are not a plain softmax: shares, sigmoids, thresholds, counts of keys."""
 
 from __future__ import annotations
 

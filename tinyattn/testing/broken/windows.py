@@ -82,7 +82,7 @@ def shifted_by_one_more(f: Mechanism, p: Problem) -> Any:
     return p.but(shift=tuple(s + 1 for s in p.options["shift"])).call(f)
 
 
-@twin("a_whole_window_of_shift_is_none", row=SWIN)
+@twin("a_whole_window_of_shift_has_no_effect", row=SWIN)
 def a_long_shift_is_cut(f: Mechanism, p: Problem) -> Any:
     """A shift beyond the window is cut to the window less one."""
     return p.but(shift=tuple(min(s, w - 1) for s, w in zip(p.options["shift"], p.options["window"], strict=True))).call(f)
@@ -106,7 +106,7 @@ def relative_index_of_columns_first(f: Mechanism, p: Problem) -> Any:
     return p.but(bias_table=table[order]).call(f)
 
 
-@twin("a_table_of_zeros_is_none", row=SWIN)
+@twin("a_table_of_zeros_has_no_effect", row=SWIN)
 def no_scale_beside_a_table(f: Mechanism, p: Problem) -> Any:
     """Scores with a table are not scaled, as in T5."""
     return (p if p.options.get("bias_table") is None else p.but(scale=1.0)).call(f)
