@@ -18,6 +18,7 @@ import numpy as np  # noqa: F401 - the examples of the definitions, which are al
 from tinyattn import definitions
 from tinyattn.in_numpy import DECODE_SCORES, in_numpy
 from tinyattn.ops import convolution
+from tinyattn.ops.checks import shape_of
 from tinyattn.ops.signature import mechanism_name
 
 # With this many scores or more a kernel is faster, forward and with gradients; with fewer, calling it takes as long as the work.
@@ -47,13 +48,15 @@ def fastest(definition: F, plain: Callable[..., Any] | None = None, worth: Calla
 
     @wraps(definition)
     def best(*arrays: Any, **options: Any) -> Any:
-        first, read = [tuple(getattr(arrays[at] if at < len(arrays) else options.get(names[at]), "shape", ())) for at in (0, keys)]
+        first, read = [shape_of(arrays[at] if at < len(arrays) else options.get(names[at])) for at in (0, keys)]
         compiled = kernel(name) if enough(first, read) else None
         if compiled is None:
-            # A kernel traces its rule itself; what it would refuse is refused here too, so that no size of a call decides.
+            out = (small if options.keys() <= known else definition)(*arrays, **options)
+            # A kernel traces its rule itself, once all arguments are checked; what it would refuse is refused here too, so that no
+            # size of a call decides.
             if options.get("score") is not None and (trace := kernel("rules.tracer.check")) is not None:
                 trace(options["score"])
-            return (small if options.keys() <= known else definition)(*arrays, **options)
+            return out
         walking, walked = _walks()
         with walking(walked):
             return compiled(*arrays, **options)

@@ -11,6 +11,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 
 from tinyattn import definitions
+from tinyattn.ops.checks import shape_of
 from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array
 
@@ -41,14 +42,14 @@ def in_numpy(definition: F, shares: Callable[[int, int], bool] = lambda heads, k
     streamed = named(definition, definitions.streaming_attention)
 
     def form(*arrays: Any, **options: Any) -> Any:
-        if len(arrays) < 3:
-            arrays += tuple(options.pop(name) for name in ARRAYS[len(arrays):] if name in options)
-        if len(arrays) != 3 or not options.keys() <= known:
+        rest = ARRAYS[len(arrays):]
+        if len(arrays) > 3 or not set(rest) <= options.keys() <= known.union(rest):
             return definition(*arrays, **options)
+        arrays += tuple(options.pop(name) for name in rest)
         q, k, v = arrays
         if plain_step(q, k, v, options) and shares(q.shape[-3], k.shape[-3]) and q.size // q.shape[-1] * k.shape[-2] < DECODE_SCORES:
             return one_query(q, k, v, definition)
-        shape, kv_shape, value_shape = (tuple(getattr(x, "shape", ())) for x in arrays)
+        shape, kv_shape, value_shape = map(shape_of, arrays)
         # Arrays whose axes do not fit go to the definition, which refuses them by name.
         if not (2 <= len(shape) == len(kv_shape) and value_shape[:-1] == kv_shape[:-1]
                 and shares(*((shape[-3], kv_shape[-3]) if len(shape) > 2 else (1, 1)))):

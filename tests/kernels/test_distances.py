@@ -124,3 +124,12 @@ def test_what_the_kernels_do_not_take_goes_by_rows(name, given, monkeypatch):
     monkeypatch.setattr(distances, "run", None)
     monkeypatch.setattr(row_blocks, "PART_BYTES", 1)
     agree(name, arrays, own)
+
+
+@pytest.mark.parametrize("length", [1, 70])
+def test_without_tables_it_is_attention(length):
+    arrays, options = arguments(DISENTANGLED, length, length)
+    del arrays["q_relative"], arrays["k_relative"]
+    got, want = slopes(kernels.disentangled_attention, arrays, options), slopes(definitions.attention, arrays, {})
+    for a, b in zip(got, want, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)

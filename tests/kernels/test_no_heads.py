@@ -1,4 +1,4 @@
-"""No heads and values of no channels, in the definitions and kernels of the second shelf."""
+"""No heads, no keys and values of no channels, in definitions and kernels."""
 
 import numpy as np
 import pytest
@@ -33,3 +33,13 @@ def test_rwkv6_of_no_heads_has_empty_gradients(door):
 def test_talking_heads_of_no_heads_have_empty_gradients_of_their_sinks(door):
     q, none = np.ones((2, 0, 4, 3)), np.ones((0, 0))
     assert grad(lambda sinks: door.talking_heads_attention(q, q, q, before=none, after=none, sinks=sinks).sum())(np.ones(0)).shape == (0,)
+
+
+@pytest.mark.parametrize("door", [definitions, kernels])
+@pytest.mark.parametrize("shape", [(3, 0), (1, 0), (0,), (3, 1), ()])
+def test_a_mask_of_no_keys_shows_none(door, shape):
+    q, none = np.ones((2, 3, 4)), np.ones((2, 0, 4))
+    mask = np.ones(shape, bool)
+    for out in (door.attention(q, none, none, mask=mask), door.sigmoid_attention(q, none, none, mask=mask),
+                door.scalable_softmax_attention(q, none, none, mask=mask, factor=1.0), door.streaming_attention(q, none, none, mask=mask)):
+        np.testing.assert_array_equal(out, np.zeros((2, 3, 4)))

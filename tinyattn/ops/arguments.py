@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tinyattn.ops.checks import check_broadcast, is_number, real, whole
+from tinyattn.ops.checks import check_broadcast, is_number, kind_name, real, whole
 from tinyattn.ops.gates import check_gate
 from tinyattn.ops.signature import floating
 from tinyattn.ops.types import Array
@@ -76,7 +76,7 @@ def check_latent_weights(q_nope: Array, q_rope: Array, latent: Array, w_uk: Any,
 def check_table(blocks: Any, q: Array, k: Array, q_block: int, kv_block: int) -> Array:
     """Returns a boolean table of blocks, (..., ceil(q_len / q_block), ceil(kv_len / kv_block))."""
     if not isinstance(blocks, np.ndarray) or isinstance(blocks, np.ma.MaskedArray) or blocks.dtype != np.bool_:
-        raise TypeError(f"blocks: expected a boolean array, got {getattr(blocks, 'dtype', type(blocks).__name__)}")
+        raise TypeError(f"blocks: expected a boolean array, got {kind_name(blocks)}")
     counts = -(-q.shape[-2] // q_block), -(-k.shape[-2] // kv_block)
     if blocks.ndim < 2 or blocks.shape[-2:] != counts:
         raise ValueError(f"blocks: expected {counts[0]} x {counts[1]} blocks of {q_block} x {kv_block} for q {q.shape} and "

@@ -143,9 +143,30 @@ def booleans(name: str, array: Any, expected: str) -> Array:
     """Returns a boolean array as a plain ndarray; raises TypeError for anything else, masked arrays included."""
     masked = isinstance(array, np.ma.MaskedArray)
     if masked or not isinstance(array, np.ndarray) or array.dtype != np.bool_:
-        kind = "a masked array" if masked else getattr(array, "dtype", None) or type(array).__name__
-        raise TypeError(f"{name}: expected {expected}, got {kind}")
+        raise TypeError(f"{name}: expected {expected}, got {'a masked array' if masked else kind_name(array)}")
     return array.view(np.ndarray)
+
+
+def shape_of(x: Any) -> tuple[int, ...]:
+    """Returns the shape of an array or a Tensor, () for anything else: a class such as np.ndarray has a `shape` that is none.
+
+    >>> shape_of(np.zeros((2, 3))), shape_of(np.ndarray)
+    ((2, 3), ())
+    """
+    shape = getattr(x, "shape", ())
+    return shape if isinstance(shape, tuple) else ()
+
+
+def kind_name(x: Any) -> str:
+    """Returns the dtype of an array as text, the name of the type of anything else.
+
+    >>> kind_name(np.zeros(2, np.int8)), kind_name(np.float32(2.0)), kind_name([1]), kind_name(np.ndarray)
+    ('int8', 'a single float32', 'list', 'type')
+    """
+    dtype = getattr(x, "dtype", None)
+    if not isinstance(dtype, np.dtype):
+        return type(x).__name__
+    return f"a single {dtype}" if isinstance(x, np.generic) else str(dtype)
 
 
 def has_axes(name: str, x: Any, least: int) -> tuple[int, ...]:

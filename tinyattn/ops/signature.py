@@ -12,7 +12,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 from numpy import ndarray
 
-from tinyattn.ops.checks import function_or_none, text, truth
+from tinyattn.ops.checks import function_or_none, kind_name, text, truth
 from tinyattn.ops.storage import is_half, narrow, to_single
 from tinyattn.ops.types import Array
 
@@ -181,8 +181,7 @@ def floating(name: str, array: Any) -> Array:
         dtype = getattr(array, "dtype", None)
         if dtype in FLOATING or is_half(dtype):
             return cast(Array, array)
-    kind = getattr(array, "dtype", None) or type(array).__name__
-    raise TypeError(f"{name}: expected a float16, bfloat16, float32 or float64 array, got {kind}")
+    raise TypeError(f"{name}: expected a float16, bfloat16, float32 or float64 array, got {kind_name(array)}")
 
 
 def of_shape(name: str, array: Any, shape: tuple[int, ...], note: str = "") -> Array:

@@ -16,6 +16,6 @@ def seen_tile(mask: Array | Pattern | None, left: int | None, right: int | None,
     if isinstance(mask, Pattern):
         mask = mask.visible(q_positions, kv_positions)
         check_broadcast("mask", (*mask.shape[:-2], *full[-2:]), full)
-    elif mask.ndim and mask.shape[-1] != 1:
+    elif kv_positions.size and mask.ndim and mask.shape[-1] != 1:
         mask = mask[..., kv_positions[0] : kv_positions[-1] + 1]
     return seen & mask

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tinyattn.definitions.linear.generalized_delta_chunked import generalized_delta_rule_chunked
-from tinyattn.ops.gates import check_gate
+from tinyattn.ops.gates import check_gate, check_log_decay
 from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array
 
@@ -30,6 +30,7 @@ def rwkv7_chunked(q: Array, k: Array, v: Array, *, log_decay: Array, removal: Ar
     array([[8.],
            [2.]])
     """
+    log_decay = check_log_decay(log_decay, k.shape, k.dtype)
     removal, rate = check_gate("removal", removal, k.shape, k.dtype), check_gate("rate", rate, k.shape, k.dtype)
     return generalized_delta_rule_chunked(q, k, v, log_decay=log_decay, read=-removal, write=rate * removal, scale=scale,
                                           initial_state=initial_state, return_state=return_state, chunk=chunk)

@@ -41,11 +41,12 @@ def streaming_attention(q: Array, k: Array, v: Array, *, mask: Array | Pattern |
     """
     block, (q_len, head_dim), (kv_heads, kv_len) = whole("block", block, 1), q.shape[-2:], k.shape[-3:-1]
     full, positions = (*q.shape[:-1], kv_len), np.arange(kv_len - q_len, kv_len)
-    scale, softcap, sinks = check_scale(scale, head_dim), check_softcap(softcap), check_sinks(sinks, q.shape[-3], q.dtype)
     mask, (left, right) = check_mask(mask, full), check_window(window)
     right = 0 if check_causal(causal) else right
+    queries, softcap = split_group(q * check_scale(scale, head_dim), kv_heads), check_softcap(softcap)
+    rule = check_score(score, full, q.dtype)
     bias = check_bias(bias, full, q.dtype, lambda: seen_tile(mask, left, right, positions, np.arange(kv_len), full))
-    queries, rule = split_group(q * scale, kv_heads), check_score(score, full, q.dtype)
+    sinks = check_sinks(sinks, q.shape[-3], q.dtype)
 
     def block_scores(at: Array) -> tuple[Array, Array]:
         """Returns the scores of the keys at these positions, -inf where hidden, and their values, 0 where no query sees them."""

@@ -32,12 +32,12 @@ def delta_product(q: Array, k: Array, v: Array, *, beta: Array, log_decay: Array
     """
     steps, _, decays = check_steps(q, k, steps, log_decay)
     beta = check_gate("beta", beta, k.shape[:-1], k.dtype)
-    factor, fades = check_scale(scale), log_decay is not None
+    initial, factor, fades = check_state(initial_state, k, v), check_scale(scale), log_decay is not None
 
     def form(_start: int, q: Array, k: Array, v: Array, decays: Array, beta: Array, _: None, state: Array, *_none: None) -> Any:
         queries, fading = in_steps(q, decays, steps)
         read, state = states(queries, k, v, fading if fades else None, beta, state, factor)
         return read[..., steps - 1 :: steps, :], state
 
-    out, state = by_parts(form, (q, k, v, decays, beta), (check_state(initial_state, k, v),))
+    out, state = by_parts(form, (q, k, v, decays, beta), (initial,))
     return (out, state) if return_state else out

@@ -34,11 +34,11 @@ def generalized_delta_rule(q: Array, k: Array, v: Array, *, log_decay: Array, re
     log_decay = check_log_decay(log_decay, k.shape, k.dtype)
     read, along = check_gate("read", read, k.shape, k.dtype), check_gate("write", write, k.shape, k.dtype)
     first_position(q, k)
-    factor = check_scale(scale)
+    initial, factor = check_state(initial_state, k, v), check_scale(scale)
 
     def form(_start: int, q: Array, k: Array, v: Array, log_decay: Array, read: Array, along: Any, state: Array, *_: None) -> Any:
         return reading_states(q, k, v, log_decay, read, along, None, state, factor)
 
     gates = (log_decay, read, None if write is k else along)
-    out, state = by_parts(form, (q, k, v, *gates), (check_state(initial_state, k, v),))
+    out, state = by_parts(form, (q, k, v, *gates), (initial,))
     return (out, state) if return_state else out

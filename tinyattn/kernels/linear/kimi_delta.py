@@ -32,10 +32,10 @@ def kimi_delta_attention(q: Array, k: Array, v: Array, *, beta: Array, log_decay
     """
     log_decay, beta = check_log_decay(log_decay, k.shape, k.dtype), check_gate("beta", beta, k.shape[:-1], k.dtype)
     first_position(q, k)
-    factor = check_scale(scale)
+    initial, factor = check_state(initial_state, k, v), check_scale(scale)
 
     def form(_start: int, q: Array, k: Array, v: Array, log_decay: Array, beta: Array, _: None, state: Array, *_none: None) -> Any:
         return reading_states(q, k, v, log_decay, None, None, beta, state, factor)
 
-    out, state = by_parts(form, (q, k, v, log_decay, beta), (check_state(initial_state, k, v),))
+    out, state = by_parts(form, (q, k, v, log_decay, beta), (initial,))
     return (out, state) if return_state else out

@@ -34,10 +34,10 @@ def rwkv7(q: Array, k: Array, v: Array, *, log_decay: Array, removal: Array, rat
     log_decay = check_log_decay(log_decay, k.shape, k.dtype)
     removal, rate = check_gate("removal", removal, k.shape, k.dtype), check_gate("rate", rate, k.shape, k.dtype)
     first_position(q, k)
-    factor = check_scale(scale)
+    initial, factor = check_state(initial_state, k, v), check_scale(scale)
 
     def form(_start: int, q: Array, k: Array, v: Array, log_decay: Array, removal: Array, rate: Array, state: Array, *_: None) -> Any:
         return reading_states(q, k, v, log_decay, removal, None, rate, state, factor)
 
-    out, state = by_parts(form, (q, k, v, log_decay, removal, rate), (check_state(initial_state, k, v),))
+    out, state = by_parts(form, (q, k, v, log_decay, removal, rate), (initial,))
     return (out, state) if return_state else out

@@ -28,7 +28,7 @@ class Tables(NamedTuple):
     def read(self, width: int, like: Array) -> tuple[Array, Array, Array, int]:
         """Returns what the kernels read: rows of distances, both tables flat, and how many rows they have."""
         given = [table for table in (self.of_query, self.of_key) if table is not None]
-        rows = max(table.shape[-2] for table in given)
+        rows = max((table.shape[-2] for table in given), default=0)
         flat = [np.zeros(0, like.dtype) if table is None else padded(table, rows, width) for table in (self.of_query, self.of_key)]
         return self.line.astype(np.int64), flat[0], flat[1], rows
 

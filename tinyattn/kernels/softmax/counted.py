@@ -32,10 +32,10 @@ def contextual_position_attention(q: Array, k: Array, v: Array, *, embedding: Ar
     array([1., 2.])
     """
     embedding, full = check_embedding(embedding, q), (*q.shape[:-1], k.shape[-2])
-    scale, softcap, sinks = check_scale(scale, q.shape[-1]), check_softcap(softcap), check_sinks(sinks, full[-3], q.dtype)
     mask = check_mask(mask, full)
     left, right = sides_of(window)
     right = 0 if check_causal(causal) else right
+    scale, softcap, sinks = check_scale(scale, q.shape[-1]), check_softcap(softcap), check_sinks(sinks, full[-3], q.dtype)
     options = exact.Options(mask, left, right, scale, softcap, learned=False)
     reached = embedding[: full[-1] + 1]  # no query counts beyond the keys that it sees
     return exact.attention_with_lse(q, k, v, None, None, sinks, options, None, reached)[0]

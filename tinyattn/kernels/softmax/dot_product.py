@@ -87,13 +87,14 @@ def solve(q: Array, k: Array, v: Array, mask: Array | Pattern | None, bias: Arra
     """Returns (out, lse) from the exact kernel, after the definition's checks."""
     full = (*q.shape[:-1], k.shape[-2])
     heads, q_len, kv_len = full[-3:]
-    scale, softcap = check_scale(scale, q.shape[-1]), check_softcap(softcap)
-    sinks = check_sinks(sinks, heads, q.dtype)
+    # In the order of the definition, so that of two wrong arguments the same is named.
     mask = check_mask(mask, full)
     left, right = sides_of(window)
     right = 0 if check_causal(causal) else right
-    bias = check_bias(bias, full, q.dtype, lambda: visible_keys(mask, causal, window, full))
+    scale, softcap = check_scale(scale, q.shape[-1]), check_softcap(softcap)
     rule = check_score(score, full, q.dtype)
+    bias = check_bias(bias, full, q.dtype, lambda: visible_keys(mask, causal, window, full))
+    sinks = check_sinks(sinks, heads, q.dtype)
     start = 0 if left is None or mask is not None else max(0, kv_len - q_len - left)
     if start:
         # No query's window reaches the keys before `start`: they are not read, whatever they hold.

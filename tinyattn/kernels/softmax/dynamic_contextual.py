@@ -41,10 +41,10 @@ def dynamic_contextual_attention(q: Array, k: Array, v: Array, *, span: Array | 
     """
     width, spans, full = real("ramp", ramp, above=0.0), check_span(span, q), (*q.shape[:-1], k.shape[-2])
     longest = math.ceil(min(width + float(spans.max().item()), 1 << 60)) if spans.size else 0
-    left, right = (longest if side is None else min(side, longest) for side in check_window(window))
     mask = check_mask(mask, full)
     reach = Pattern(lambda i, j: m_of(i - j, spans_at(spans, i, full), width) > 0, text="spans")
     dense = None if isinstance(bias, Bias) else dense_bias(bias, full, q.dtype)
+    left, right = (longest if side is None else min(side, longest) for side in check_window(window))
     if dense is not None and has_infinite(dense):
         # Whether a query sees such a key decides what it does.
         seen = visible_keys(mask, False, None, full)

@@ -52,11 +52,12 @@ def entmax_attention(q: Array, k: Array, v: Array, *, alpha: float = 1.5, mask: 
     array([[1., 0., 0.]])
     """
     full = (*q.shape[:-1], k.shape[-2])
-    mask, (left, right), added = check_mask(mask, full), sides_of(window), dense_bias(bias, full, q.dtype)
+    mask, (left, right) = check_mask(mask, full), sides_of(window)
     right = 0 if check_causal(causal) else right
+    options = Options(mask, left, right, check_scale(scale, q.shape[-1]), check_softcap(softcap), learned=False)
+    added = dense_bias(bias, full, q.dtype)
     if added is not None and has_infinite(added):
         added = infinite_settled(added, visible_keys(mask, causal, window, full), full)
-    options = Options(mask, left, right, check_scale(scale, q.shape[-1]), check_softcap(softcap), learned=False)
     if check_alpha(alpha) in (1.5, 2.0) and (added is None or isinstance(added, np.ndarray)) and fits(q, k, v, options):
         return above_in_tiles(q, k, v, added, alpha, options)
     return weighed(q, k, v, added, weighing(alpha), options)[0]

@@ -9,7 +9,7 @@ import numpy as np
 from tinyattn.kernels.softmax.dot_product import attention
 from tinyattn.ops.gates import check_log_share
 from tinyattn.ops.masks import documents, per_head
-from tinyattn.ops.options import Window, check_scale, first_position
+from tinyattn.ops.options import Window, check_scale, check_window, first_position
 from tinyattn.ops.score_rule import ScoreRule
 from tinyattn.ops.signature import shapes
 from tinyattn.ops.types import Array
@@ -41,6 +41,7 @@ def forgetting_attention(q: Array, k: Array, v: Array, *, log_forget: Array, win
     """
     first = first_position(q, k)
     log_forget = check_log_share("log_forget", log_forget, (*q.shape[:-2], k.shape[-2]), np.float64)
+    check_window(window)
     # A token's own score is at least -most and those of others are at most +most: behind a lower gate they have no weight.
     most = abs(check_scale(scale, q.shape[-1])) * longest(q) * longest(k)
     plain = getattr(log_forget, "value", log_forget)

@@ -41,9 +41,10 @@ def sigmoid_attention(q: Array, k: Array, v: Array, *, offset: Array | float | N
     seen = counts_of(mask, causal, window, full, q.dtype)
     shift = -np.log(np.maximum(seen, 1)) if offset is None else check_per_head("offset", offset, q)
     shift = np.asarray(shift, q.dtype) if isinstance(shift, float) else shift
-    added, shown, (left, right) = dense_bias(bias, full, q.dtype), check_mask(mask, full), sides_of(window)
-    options = Options(shown, left, 0 if check_causal(causal) else right, check_scale(scale, q.shape[-1]), check_softcap(softcap),
-                      learned=added is not None and not isinstance(added, np.ndarray))
+    shown, (left, right) = check_mask(mask, full), sides_of(window)
+    right, factor, cap = 0 if check_causal(causal) else right, check_scale(scale, q.shape[-1]), check_softcap(softcap)
+    added = dense_bias(bias, full, q.dtype)
+    options = Options(shown, left, right, factor, cap, learned=added is not None and not isinstance(added, np.ndarray))
     if fits(q, k, v, options):
         return in_tiles(q, k, v, np.broadcast_to(shift, (*full[:-1], 1))[..., 0], added, options)
     return by_logs(q, k, v, shift, added, mask, causal, window, scale, softcap)

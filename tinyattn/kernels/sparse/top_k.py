@@ -51,8 +51,9 @@ def top_k_attention(q: Array, k: Array, v: Array, *, keep: int, mask: Array | Pa
     mask = check_mask(mask, full)
     left, right = sides_of(window)
     right = 0 if check_causal(causal) else right
+    scale, softcap = check_scale(scale, q.shape[-1]), check_softcap(softcap)
     bias = check_bias(bias, full, q.dtype, lambda: visible_keys(mask, causal, window, full))
-    scale, sinks, softcap = check_scale(scale, q.shape[-1]), check_sinks(sinks, full[-3], q.dtype), check_softcap(softcap)
+    sinks = check_sinks(sinks, full[-3], q.dtype)
     options = Options(mask, left, right, scale, softcap, learned=False)
     picks = largest_keys(plain(q), plain(k), min(keep, full[-1]) or 1, *biases(plain(bias), full, q.dtype), options)
     if bias is None and sinks is None and picks.size > TOGETHER:

@@ -55,10 +55,11 @@ def attention_by_windows(q: Array, k: Array, v: Array, cells: Array, *, mask: Ar
                          scale: float | None = None, softcap: float | None = None, sinks: Array | None = None) -> Array:
     """Returns attention in which the cells of a window see each other; options are those of attention on all windows."""
     full = (*q.shape[:-3], len(cells), q.shape[-3], cells.shape[-1], cells.shape[-1])
-    scale, softcap, sinks = check_scale(scale, q.shape[-1]), check_softcap(softcap), check_sinks(sinks, full[-3], q.dtype)
     mask, (left, right) = check_mask(mask, full), sides_of(window)
     right = 0 if check_causal(causal) else right
+    scale, softcap = check_scale(scale, q.shape[-1]), check_softcap(softcap)
     bias = check_bias(bias, full, q.dtype, lambda: visible_keys(mask, causal, window, full))
+    sinks = check_sinks(sinks, full[-3], q.dtype)
     distance, rule = None, None
     if isinstance(bias, Bias):
         bias, rule = slopes_in_rule(bias, None, full, q.dtype)
