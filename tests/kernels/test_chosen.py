@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from tinyattn import definitions, kernels, vjp
+from tinyattn.kernels.chosen.backward import backward
+from tinyattn.kernels.chosen.forward import forward
 
 OPTIONS = {"block_mixture_attention": {"block": 16, "keep": 3}, "native_sparse_attention": {"block": 16, "selected": 4, "window": 20}}
 
@@ -74,3 +76,10 @@ def test_any_number_of_threads_gives_the_same_bits(name):
             found.append(slopes(kernels, name, given))
     for key in found[0]:
         np.testing.assert_array_equal(found[0][key], found[1][key], err_msg=key)
+
+
+def test_the_means_of_blocks_are_read_by_what_is_compiled_for_chosen_blocks():
+    given = {key: x[:1, :1] for key, x in drawn("native_sparse_attention", 40, 40).items()}
+    slopes(kernels, "native_sparse_attention", given)
+    for kernel, place in ((forward, 4), (backward, 5)):
+        assert {str(kinds[place]) for kinds in kernel.signatures} == {"array(int32, 1d, C)"}

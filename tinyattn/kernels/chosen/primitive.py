@@ -60,7 +60,8 @@ def planned(q: Array, k: Array, v: Array, picks: Array, block: int, scale: float
     wanted = rounded_up(sizes.batch * sizes.kv_heads * rows // TASKS, sizes.q_tile)
     parts = Parts(rows, max(LEAST_ROWS, min(MOST_ROWS, wanted)), sizes.q_len if picks.shape[-3] == sizes.kv_heads else rows,
                   picks.shape[-1], -(-sizes.kv_len // block), block, sizes.kv_len - sizes.q_len, 1, UNBOUNDED)
-    return Plan(sizes, parts, scale, picks.reshape(-1))
+    # A view that may not be written to is a type of its own: for it, the same kernels would be compiled a second time.
+    return Plan(sizes, parts, scale, np.require(picks.reshape(-1), requirements=["C", "W"]))
 
 
 def solved(plan: Plan, arrays: tuple[Array, Array, Array], shape: tuple[int, ...]) -> Solved:
