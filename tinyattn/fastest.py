@@ -51,12 +51,8 @@ def fastest(definition: F, plain: Callable[..., Any] | None = None, worth: Calla
         first, read = [shape_of(arrays[at] if at < len(arrays) else options.get(names[at])) for at in (0, keys)]
         compiled = kernel(name) if enough(first, read) else None
         if compiled is None:
-            out = (small if options.keys() <= known else definition)(*arrays, **options)
-            # A kernel traces its rule itself, once all arguments are checked; what it would refuse is refused here too, so that no
-            # size of a call decides.
-            if options.get("score") is not None and (trace := kernel("rules.tracer.check")) is not None:
-                trace(options["score"])
-            return out
+            form = small if options.keys() <= known else definition
+            return form(*arrays, **options) if options.get("score") is None else with_rule(form, arrays, options)
         walking, walked = _walks()
         with walking(walked):
             return compiled(*arrays, **options)
@@ -64,6 +60,23 @@ def fastest(definition: F, plain: Callable[..., Any] | None = None, worth: Calla
     best.__module__, best.__name__, best.__qualname__ = __name__, name, name  # where pickle finds it
     best.__doc__ = (definition.__doc__ or "").replace(definition.__name__, name)
     return cast(F, best)
+
+
+def with_rule(form: Callable[..., Any], arrays: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    """Returns what a form gives for a score rule; what a kernel would refuse of a rule is refused here too, whatever the size.
+
+    A kernel looks at its rule after the arguments that are checked before it, and so an error that names another comes first.
+    """
+    trace = kernel("rules.tracer.check")
+    try:
+        out = form(*arrays, **options)
+    except (TypeError, ValueError) as error:
+        if trace is not None and str(error).startswith("score: "):
+            trace(options["score"])
+        raise
+    if trace is not None:
+        trace(options["score"])
+    return out
 
 
 def large(queries: tuple[int, ...], keys: tuple[int, ...]) -> bool:

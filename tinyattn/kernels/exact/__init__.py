@@ -6,6 +6,7 @@ Its files, in reading order:
     gates.py                contextual positions: registers of gates, and reading between two positions
     counted.py              contextual positions on a tile: running sums of gates, and the table of its queries
     forward.py              tiles of keys with an online softmax
+    tasks.py                how a backward is shared out
     backward.py             the backward: five products per tile
     one_tile.py             heads that are one tile, such as windows
     one_tile_calls.py       which heads those are

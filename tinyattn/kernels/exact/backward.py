@@ -62,7 +62,8 @@ def backward(counter, slots, splits, whole, sizes, rules, heads, row_at, entries
     """Fills d_q, d_k, d_v, and delta = d_out . out - d_lse of every row; adds to the gradients of biases and rule parameters.
 
     A task is a kv head and a split of its query tiles: it owns their d_q, and a copy of d_k and d_v, which the caller
-    sums. Slot s does tasks s, s + slots, ... in order, and owns a copy of what is added to. For each tile
+    sums. Slot s does tasks s, s + slots, ... in order, and owns a copy of what is added to; the step from one copy to the next
+    is 0 where the slots add to different elements of one. For each tile
     P = exp(S - m), dP^T = V dO^T, dS = P (dP - delta), dV += P^T dO, dK += dS^T Q, dQ += dS K, where dO and delta are
     divided by l beforehand: through m + log l, rounded, the weights of large scores would not sum to 1. `whole` is whether
     these are all keys of the queries: of a part of them the weights do not sum to 1. Without contextual positions the
@@ -143,7 +144,7 @@ def backward(counter, slots, splits, whole, sizes, rules, heads, row_at, entries
                     keys = keys_of_tile(j0, high, sizes)
                     k_at, v_at = (kv_at + j0) * head_width, (kv_at + j0) * value_width
                     alone = whole and stop - start == 1
-                    if alone or d_bias_step or d_distance_step:  # whole tiles are read
+                    if alone or d_bias.size or d_distance_step:  # whole tiles are read
                         below, above = -UNBOUNDED, UNBOUNDED
                     product_set(p, 0, width, micro, k, k_at, head_width, 1, q_t, head_width * micro, keys, width, sizes.head_dim,
                                 micro, -above, -below)
@@ -179,7 +180,7 @@ def backward(counter, slots, splits, whole, sizes, rules, heads, row_at, entries
                         for i in range(rows):
                             low_delta[i] = (sums[i] - d_lse[head * sizes.q_len + i0 + i]) * weights[i]
                     column_slope(d_s, p, keys, width, low_delta, spare)
-                    if d_bias_step:
+                    if d_bias.size:
                         at = slot * d_bias_step + bias_at[head] + i0 * rules.bias_row + j0 * rules.bias_column
                         add_bias_gradient(d_s, d_bias, at, rows, keys, sizes, rules)
                     if d_distance_step:

@@ -14,6 +14,7 @@ from tinyattn.kernels.exact.forward import forward
 from tinyattn.kernels.exact.line_rules import of_lines
 from tinyattn.kernels.exact.one_tile_calls import fits, pull_one_tile, solve_one_tile
 from tinyattn.kernels.exact.scores import Rules
+from tinyattn.kernels.exact.tasks import TASKS, shares_of
 from tinyattn.kernels.rules.tiles import SPARE, Compiled, arguments_of
 from tinyattn.kernels.tiles import pages
 from tinyattn.kernels.tiles.lanes import ROWS
@@ -25,10 +26,6 @@ from tinyattn.kernels.tiles.threads import run
 from tinyattn.ops.checks import check_broadcast
 from tinyattn.ops.masks import Pattern
 from tinyattn.ops.types import Array
-
-# Tasks of a backward: enough to share, few enough that the copies of d_k and d_v stay small. Fixed, so that the sums
-# are taken in one order whatever the machine.
-TASKS = 8
 
 
 class Options(NamedTuple):
@@ -185,18 +182,16 @@ def pulled(d_outs: tuple[Array, Array], saved: Saved, whole: bool, beside: int =
         # Decoding sums products in another order, and a top must be the largest of the very scores that stand here.
         out, _, tops, totals = tiled(saved.arrays, saved.bias, saved.distance, saved.sinks, options, saved.seen, full, sizes,
                                       saved.values)
-    heads, blocks = sizes.batch * sizes.kv_heads, -(-sizes.q_len // sizes.q_tile) * (sizes.heads // max(sizes.kv_heads, 1))
-    splits = max(1, min(-(-TASKS // max(heads * beside, 1)), blocks))
-    tasks = heads * splits
     rules, *arrays = scoring(options, saved.seen, saved.bias, saved.distance, full, dtype)
-    learned = options.learned and tasks > 0
-    counted = 0 if saved.values is None else saved.values.size
-    slots = min(tasks, TASKS) if learned or counted or saved.embedding is not None else tasks
+    learned, counted = options.learned and sizes.batch * sizes.kv_heads > 0, 0 if saved.values is None else saved.values.size
+    adds = counted > 0 or saved.embedding is not None or (learned and saved.distance is not None)
+    bias = saved.bias.shape if learned and saved.bias is not None else None
+    splits, slots, of_bias = shares_of(sizes, beside, adds=adds, bias=bias, full=full)
     slots, copies = (slots, 1) if options.rule is None else options.rule.copies(slots)
     d_values = np.zeros((copies, counted + SPARE))
     positions, embedding, counts = counting(saved.embedding, saved.counts, sizes, dtype)
     d_embedding = np.zeros((slots, 0 if embedding is None else embedding.size), dtype)
-    d_bias = np.zeros((slots, arrays[LISTS + 2].size if learned else 0), dtype)
+    d_bias = pages.zeros((min(of_bias, slots), arrays[LISTS + 2].size), dtype)
     d_distance = np.zeros((slots, arrays[LISTS + 4].size if learned else 0), dtype)
     d_q, delta = pages.empty((*full[:-1], sizes.head_dim), dtype), pages.empty(full[:-1], dtype)
     one_tile = whole and fits(sizes, rules) and options.rule is None and saved.embedding is None
@@ -210,7 +205,7 @@ def pulled(d_outs: tuple[Array, Array], saved: Saved, whole: bool, beside: int =
         run(backward, slots, 3 * work(sizes), slots, splits, whole, sizes, rules, *arrays, options.scale,
             *arguments_of(options.rule, saved.values, dtype, backward=True), d_values.reshape(-1),
             0 if copies == 1 else d_values.shape[1], positions, embedding, counts, d_embedding.reshape(-1), d_embedding.shape[1],
-            *rows, d_bias.reshape(-1), d_bias.shape[1], d_distance.reshape(-1), d_distance.shape[1])
+            *rows, d_bias.reshape(-1), d_bias.shape[1] if of_bias > 1 else 0, d_distance.reshape(-1), d_distance.shape[1])
     d_k, d_v = d_k[..., : sizes.head_dim], d_v[..., : sizes.value_dim]
     d_k, d_v = (np.ascontiguousarray(x[0]) if splits == 1 else x.sum(axis=0) for x in (d_k, d_v))
     gradients: dict[str, Array | None] = {"q": d_q, "k": d_k, "v": d_v}
@@ -219,7 +214,7 @@ def pulled(d_outs: tuple[Array, Array], saved: Saved, whole: bool, beside: int =
         share = np.exp(saved.sinks[:, None] - shift) / np.where(totals == 0, 1, totals) * delta
         gradients["sinks"] = -share.sum(axis=(*range(share.ndim - 2), -1)).astype(dtype)
     if learned and saved.bias is not None:
-        shape, total = saved.bias.shape, d_bias.sum(axis=0)
+        shape, total = saved.bias.shape, d_bias[0] if len(d_bias) == 1 else d_bias.sum(axis=0)
         total = total.reshape(*shape[:-2], shape[-1], shape[-2]).mT if rules.bias_column > 1 else total.reshape(shape)
         gradients["bias"] = np.ascontiguousarray(total)
     if learned and saved.distance is not None:

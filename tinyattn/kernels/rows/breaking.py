@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinyattn.kernels.exact.primitive import TASKS, Options, scoring
+from tinyattn.kernels.exact.primitive import Options, scoring
 from tinyattn.kernels.exact.scores import Rules
+from tinyattn.kernels.exact.tasks import TASKS
 from tinyattn.kernels.rows.sticks import sticks_forward
 from tinyattn.kernels.rows.sticks_backward import sticks_backward
 from tinyattn.kernels.tiles import pages

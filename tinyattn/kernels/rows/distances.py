@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tinyattn.kernels.exact.primitive import TASKS, Options, scoring
+from tinyattn.kernels.exact.primitive import Options, scoring
 from tinyattn.kernels.exact.scores import Rules
+from tinyattn.kernels.exact.tasks import TASKS
 from tinyattn.kernels.rows.distant import distant_forward
 from tinyattn.kernels.rows.distant_backward import distant_backward
 from tinyattn.kernels.tiles import pages

@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinyattn.kernels.exact.primitive import TASKS, Options, blank_hidden, scoring
+from tinyattn.kernels.exact.primitive import Options, blank_hidden, scoring
 from tinyattn.kernels.exact.scores import Rules
+from tinyattn.kernels.exact.tasks import TASKS
 from tinyattn.kernels.rows.above import above_forward
 from tinyattn.kernels.rows.above_backward import above_backward
 from tinyattn.kernels.tiles import pages

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinyattn.kernels.exact.primitive import TASKS, Options, blank_hidden, scoring
+from tinyattn.kernels.exact.primitive import Options, blank_hidden, scoring
 from tinyattn.kernels.exact.scores import Rules
+from tinyattn.kernels.exact.tasks import TASKS
 from tinyattn.kernels.rows.sigmoids import sigmoid_backward, sigmoid_forward
 from tinyattn.kernels.tiles import pages
 from tinyattn.kernels.tiles.listed import LISTS

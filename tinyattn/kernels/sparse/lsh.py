@@ -10,6 +10,7 @@ import numpy as np
 from tinyattn.engine.arguments import bare
 from tinyattn.engine.primitive import primitive
 from tinyattn.kernels.exact import primitive as exact
+from tinyattn.kernels.exact.tasks import TASKS
 from tinyattn.kernels.rules.tiles import compiled_rule
 from tinyattn.kernels.softmax.part import Call, Results, call_of
 from tinyattn.kernels.sparse.hashes import Hash, sorted_by_buckets
@@ -169,7 +170,7 @@ def parts_of(x: Array, v: Array, chunk: int, is_causal: bool, scale: float) -> l
     """
     count, length, width = x.shape
     parts: tuple[list[Part], list[Part]] = ([], [])
-    together = max(1, min(exact.TASKS, TOGETHER // (chunk * max(width, 1))))
+    together = max(1, min(TASKS, TOGETHER // (chunk * max(width, 1))))
     step = max(1, TOGETHER // (together * max(width, 1)) // chunk) * chunk
     calls: dict[tuple[int, ...], Call] = {}
     options = exact.Options(own_and_before(chunk), None, 0 if is_causal else None, scale, None, False)
