@@ -90,6 +90,17 @@ def test_a_weight_is_as_exact_as_its_exponent():
     assert min(spent(*one, a_little_more, sizes, seed) for seed in range(10)) > 1e6
 
 
+def test_a_score_that_a_rule_makes_is_as_exact_as_its_size():
+    def capped_a_little_higher(q, k, v, *, softcap=None, **options):  # as a tanh that is right to two units of the last place
+        cap = softcap and softcap * (1 + 2 * np.finfo(q.dtype).eps)
+        return definitions.attention(q, k, v, softcap=cap, **options)
+
+    one, sizes = ("attention", "a_rule_stands_between_cap_and_bias"), Sizes(leading=(4,), kv_heads=3, groups=4, kv_len=1, regime="spiky")
+    right, bare = ([spent(*one, capped_a_little_higher, sizes, seed, **changes) for seed in (3, 8, 23)]
+                   for changes in ({}, {"terms": None}))
+    assert max(right) < 1 < max(bare)
+
+
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_what_another_right_way_rounds_counts(dtype):
     sizes = Sizes(q_len=13, kv_len=13, head_dim=1, regime="spiky", dtype=dtype)
