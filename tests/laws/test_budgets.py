@@ -10,6 +10,7 @@ from tinyattn.catalog import find
 from tinyattn.engine import vjp
 from tinyattn.engine.primitive import primitive
 from tinyattn.laws import judge
+from tinyattn.laws.draw.linear import SCALAR
 from tinyattn.laws.gradient import gradients
 from tinyattn.laws.oracles import relative
 from tinyattn.laws.problem import Sizes, arrays
@@ -51,17 +52,29 @@ def test_a_gradient_is_as_exact_as_the_terms_that_cancel_in_it(dtype):
     assert min(spent(*one, by_flow(True), sizes, seed) for seed in range(10)) > 100
 
 
-@pytest.mark.parametrize("softcap", [0.7, None])
-def test_the_terms_of_a_gradient_are_those_without_the_derivative_of_the_cap(softcap):
-    p = arrays(np.random.default_rng(0), Sizes(), softcap=softcap)
-    p = p.but(q=20 + np.abs(p.q), k=1 + np.abs(p.k), bias=np.zeros(p.full()))  # every score is far above the cap
+def test_what_flows_is_summed_over_the_tokens_of_a_kv_head():
+    p = SCALAR(np.random.default_rng(0), Sizes(q_len=4))
+    found = gradients(definitions.simple_gated_linear_attention, p)
+    flows = [sum(np.abs(x[0, part] * d[0, part]).sum() for x, d, part in zip((p.q, p.k, p.v), found, parts, strict=False))
+             for parts in ((np.s_[:2], 0, 0), (np.s_[2:], 1, 1))]
+    *others, of_decay = terms_of_gradients(definitions.simple_gated_linear_attention, p, found)
+    assert not any(np.any(term) for term in others)
+    np.testing.assert_allclose(of_decay, np.full((1, 2, 7), max(flows)), rtol=1e-12)
+
+
+def test_the_terms_below_a_cap_are_those_without_its_derivative():
+    p = arrays(np.random.default_rng(0), Sizes(groups=1, q_len=4, kv_len=4), softcap=1e6)
+    p = p.but(q=0 * p.q + np.eye(4), k=0 * p.k + np.eye(4), scale=0.3)  # each gradient is that of one score, times the scale
     found = gradients(definitions.attention, p)
     terms = terms_of_gradients(definitions.attention, p, found)
-    assert [np.any(term) for term in terms] == [softcap is not None] * 2 + [False] * (len(found) - 2)
-    if softcap is not None:
-        assert np.all(np.abs(found[0]) <= terms[0])
-        assert np.all(np.abs(found[1]) <= terms[1])
-        assert np.min(terms[0]) > 1e6 * np.max(np.abs(found[0]))
+    for term, slope in zip(terms[:2], found[:2], strict=True):
+        np.testing.assert_allclose(term, np.abs(slope), rtol=1e-9)
+    assert not np.any(terms[2])
+    assert not any(np.any(term) for term in terms_of_gradients(definitions.attention, p.without("softcap"), found))
+    # Far above the cap little is left of a gradient, but its terms are as large as before.
+    far = p.but(q=50 + p.q, softcap=0.7)
+    found = gradients(definitions.attention, far)
+    assert np.max(np.abs(found[0])) < 1e-6 < np.min(terms_of_gradients(definitions.attention, far, found)[0])
 
 
 def test_a_weight_is_as_exact_as_its_exponent():
@@ -75,6 +88,17 @@ def test_a_weight_is_as_exact_as_its_exponent():
     right, bare = ([spent(*one, in_two_factors, sizes, seed, **changes) for seed in range(20)] for changes in ({}, {"terms": None}))
     assert max(right) < 1 < max(bare)
     assert min(spent(*one, a_little_more, sizes, seed) for seed in range(10)) > 1e6
+
+
+def test_a_score_that_a_rule_makes_is_as_exact_as_its_size():
+    def capped_a_little_higher(q, k, v, *, softcap=None, **options):  # as a tanh that is right to two units of the last place
+        cap = softcap and softcap * (1 + 2 * np.finfo(q.dtype).eps)
+        return definitions.attention(q, k, v, softcap=cap, **options)
+
+    one, sizes = ("attention", "a_rule_stands_between_cap_and_bias"), Sizes(leading=(4,), kv_heads=3, groups=4, kv_len=1, regime="spiky")
+    right, bare = ([spent(*one, capped_a_little_higher, sizes, seed, **changes) for seed in (3, 8, 23)]
+                   for changes in ({}, {"terms": None}))
+    assert max(right) < 1 < max(bare)
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from tinyattn.laws.budget import Outputs
 from tinyattn.laws.draw.options import given, one_of, with_options
 from tinyattn.laws.draw.sizes import at_most_keys
 from tinyattn.laws.draw.softmax import ALL, softmax, without
 from tinyattn.laws.law import Law, plain, unchanged
-from tinyattn.laws.problem import Problem
+from tinyattn.laws.problem import Mechanism, Problem
 from tinyattn.laws.score import scores_as_bias
 from tinyattn.ops.bias import alibi
 from tinyattn.ops.score_rule import ScoreRule
@@ -53,6 +54,16 @@ def squared_as_bias(p: Problem) -> Problem:
     return p.but(q=p.q * 0.0, bias=scores.astype(p.q.dtype), softcap=None, scale=1.0, score=None)
 
 
+def exponents(f: Mechanism, p: Problem, _found: Outputs) -> Outputs:
+    """Returns the sum of the absolute terms of the output times the largest score, to whose digits each exponent is rounded.
+
+    Where a cap saturates in float32, its rounding in float64 shows in no evaluation.
+    """
+    same = squared_as_bias(p)
+    largest = np.max(np.abs(same.options["bias"]), where=p.visible(), initial=0.0)
+    return (largest * plain(f, same.but(v=np.abs(p.v)))[0],)
+
+
 def with_squared(p: Problem) -> Problem:
     """Returns the problem with the rule, whose parameter differs from head to head."""
     return p.but(score=ScoreRule(squared, slopes(p)[:, None, None]))
@@ -92,7 +103,7 @@ LAWS = (
               with_options(softmax(*without(["bias"])), bias=lambda rng, p: alibi(slopes(p))), alibi_as_rule),
     Law("a_rule_stands_between_cap_and_bias", "A rule gets the capped scores, and the bias is added to what it gives.",
         with_options(softmax(*without(["bias"])), bias=lambda rng, p: rng.standard_normal(p.full()).astype(p.q.dtype)),
-        lambda f, p: plain(f, with_squared(p)), lambda f, p: plain(f, squared_as_bias(p))),
+        lambda f, p: plain(f, with_squared(p)), lambda f, p: plain(f, squared_as_bias(p)), terms=exponents),
     Law("a_rule_of_hidden_pairs_has_no_effect", "A rule that is infinite or NaN for hidden pairs gives the same as one that is not.",
         given(softmax(*ALL), causal=True), lambda f, p: plain(f, p.but(score=faded)),
         lambda f, p: plain(f, p.but(score=faded_safely))),
