@@ -217,12 +217,12 @@ def check_axes(names: Sequence[str], arrays: Sequence[Array], cores: Sequence[tu
     first, as_given = arrays[0], dict(zip(names, given, strict=True))
     sizes: dict[str, tuple[int, str]] = {}
     for name, array, core in zip(names, arrays, cores, strict=True):
-        shape = array.shape
-        rank = len(core) + 1
+        shape, rank = array.shape, len(core) + 1
         if len(shape) < rank:
             raise ValueError(f"{name}: expected at least {rank} axes, got shape {as_given[name]}; {shown()}")
         if shape[:-rank] != first.shape[: -len(cores[0]) - 1]:
-            raise ValueError(f"{name}: expected the leading axes of {names[0]} {given[0]}, got shape {as_given[name]}; {shown()}")
+            but = "" if len(shape) - len(as_given[name]) == first.ndim - len(given[0]) else " without its heads"
+            raise ValueError(f"{name}: expected the leading axes of {names[0]} {given[0]}{but}, got shape {as_given[name]}; {shown()}")
         for axis, size in zip(core, shape[-len(core):], strict=True):
             if axis not in sizes:
                 sizes[axis] = (size, name)
