@@ -78,3 +78,8 @@ def test_steps_that_are_no_number_are_refused(tmp_path, steps):
     safetensors.save(tmp_path / "m", arrays, metadata={**good, "steps": steps})
     with pytest.raises(ValueError, match="m: steps: expected a whole number"):
         load_model(tmp_path / "m")
+
+
+def test_a_name_that_is_no_text_is_refused():
+    with pytest.raises(TypeError, match="name: expected a str, got int"):
+        find(3)

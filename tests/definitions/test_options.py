@@ -73,7 +73,7 @@ def test_an_option_that_is_missing_is_named_whatever_the_form():
 def test_a_message_shows_shapes_as_they_were_given():
     weights = {"w_uk": np.ones((2, 4, 4)), "w_uv": np.ones((2, 4, 4))}
     latent = np.ones((3, 5, 4))
-    with pytest.raises(ValueError, match=r"latent: expected the leading axes of q_nope \(2, 5, 4\), got shape \(3, 5, 4\);"):
+    with pytest.raises(ValueError, match=r"latent: expected the leading axes of q_nope \(2, 5, 4\) without its heads, got shape \(3, 5, 4\);"):
         definitions.latent_attention_expanded(np.ones((2, 5, 4)), np.ones((2, 5, 4)), latent, latent, **weights)
     with pytest.raises(ValueError, match=r"v: expected j = 5 as in k \(5, 4\), got shape \(6, 4\);"):
         definitions.attention(np.ones((5, 4)), np.ones((5, 4)), np.ones((6, 4)))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tinyattn.engine import Tensor, grad, no_grad, value_and_grad, vjp
+from tinyattn.engine import Tensor, grad, no_grad, primitive, value_and_grad, vjp
 
 Pair = namedtuple("Pair", "a b")
 
@@ -197,7 +197,7 @@ def test_a_numpy_scalar_is_a_leaf(kind):
     assert (type(g["x"]), g["x"], type(g["unused"]), g["unused"]) == (kind, 6.0, kind, 0.0)
 
 
-@pytest.mark.parametrize("made", [grad, value_and_grad, lambda f: vjp(f, 1.0)])
+@pytest.mark.parametrize("made", [grad, value_and_grad, lambda f: vjp(f, 1.0), primitive])
 def test_what_is_not_a_function_is_refused_at_once(made):
     with pytest.raises(TypeError, match="f: expected a function, got int"):
         made(3)

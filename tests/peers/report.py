@@ -18,8 +18,9 @@ START = """# Field report
 
 What the conformance kit says about attention functions of other libraries, run on {date} with Python {python}, on CPU.
 `python -m tests.peers.report docs/field.md` writes this page; the adapters, at most ten lines each, are in
-`tests/peers/kernels.py`. Errors are in budgets: at most 1 is right. A dialect is where libraries differ though each is right in
-its own terms; the [guide](guides/kernel.md) explains the verdicts.
+`tests/peers/kernels.py`. Errors are multiples of what rounding
+can explain: at most 1 is right. A dialect is the set of conventions in which libraries differ, though each is right in its own terms.
+The [guide](guides/kernel.md) explains the verdicts.
 """
 DTYPES = ("float32", "float64", "bfloat16", "float16")
 

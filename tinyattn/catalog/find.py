@@ -24,6 +24,7 @@ from tinyattn.catalog import (
 from tinyattn.catalog.row import Row
 from tinyattn.models import checkpoint
 from tinyattn.models.checkpoint import Saved
+from tinyattn.ops.checks import text
 
 FAMILIES = (softmax, weighting, positions, relative, sparse, selected, factored, linear, states, delta, solved, lowrank, grid)
 ROWS: tuple[Row, ...] = tuple(row for family in FAMILIES for row in family.ROWS)
@@ -39,11 +40,12 @@ def find(name: str, *, suggested: Sequence[Row] = ROWS) -> Row:
     """Returns the row of a mechanism by its name or an alias, in upper or lower case.
 
     Raises:
-        ValueError: an unknown name, with the names of the `suggested` rows that come nearest.
+        TypeError: a name that is not a str. ValueError: an unknown name, with the names of the `suggested` rows that come nearest.
 
     >>> find("GQA").name
     'grouped_query_attention'
     """
+    text("name", name)
     names = {key(known): row for row in ROWS for known in (row.name, *row.aliases)}
     if key(name) in names:
         return names[key(name)]

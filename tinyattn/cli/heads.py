@@ -9,10 +9,12 @@ import numpy as np
 from tinyattn.cli.heads_page import page
 from tinyattn.cli.outputs import check_outputs, write_json
 from tinyattn.cli.real import opened_model, said, text_of
-from tinyattn.cli.terminal import progress, seed, table
+from tinyattn.cli.terminal import paragraph, progress, seed, table
 from tinyattn.models.pretrained.heads import LEAST, Head, head_table
 from tinyattn.ops.files.atomic import replacing
 
+LEGEND = ("A head has a name if enough of its weight is on one kind of token, on average: previous on the token before, sink on the "
+          "first token, local on the last 8 tokens, induction on what followed an earlier copy of the present token.")
 # Tokens of a text that are looked at (the weights of a layer are squares), tokens in a picture, pictures of each name.
 MOST, DRAWN, PICTURES = 1024, 48, 3
 
@@ -40,6 +42,7 @@ def run(given: argparse.Namespace) -> int:
     named = [head for head in heads if head.names]
     print(f"{model.name}: {len(named)} of {len(heads)} heads have a name: "
           + ", ".join(f"{sum(kind in head.names for head in heads)} {kind}" for kind in LEAST))
+    paragraph(LEGEND)
     if named:
         table(["layer.head", *LEAST, "called"], [[f"{head.layer}.{head.head}", *(f"{getattr(head, kind):.2f}" for kind in LEAST),
                                                   ", ".join(head.names)] for head in named])

@@ -14,7 +14,7 @@ import numpy as np
 
 from tinyattn.engine.arguments import copied
 from tinyattn.engine.dtypes import floating
-from tinyattn.engine.grad import vjp
+from tinyattn.engine.grad import check_callable, vjp
 from tinyattn.engine.graph import CONSTANT, PLAIN, Node, mode
 from tinyattn.engine.record import record_outputs
 from tinyattn.engine.sums import Given
@@ -30,6 +30,7 @@ class Primitive(Generic[P, R]):
     """A function `f(...) -> (out, saved)` with its backward `(d_out, saved) -> {argument: gradient}`; see `primitive`."""
 
     def __init__(self, function: Callable[P, tuple[R, Any]]) -> None:
+        check_callable(function)
         self.function = function
         self.signature = inspect.signature(function)
         # The names of arguments that may all be given by position: binding a call by `inspect` takes 40 us, of 44 calls per step.

@@ -19,7 +19,7 @@ from tinyattn.ops.types import Array
 
 CLASSES = {
     "float32": "everything between input and output is float32",
-    "weights": "the exponentials are rounded to the storage dtype before they meet the values",
+    "weights": "the exponentials are rounded to the storage dtype before their product with the values",
     "all": "scaled queries, scores and weights are rounded to the storage dtype",
     "tf32": "the factors of every product are rounded to 10 bits",
 }

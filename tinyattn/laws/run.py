@@ -93,5 +93,6 @@ def check(law: Law, mechanism: Mechanism, *, honest: Mechanism, rng: np.random.G
         worst = max(worst, verdict.spent)
         if not verdict.holds:
             options = ", ".join(sorted(name for name, o in problem.options.items() if o is not None and o is not False))
-            return Report(law, False, worst, tried, redrawn, f"{sizes} with {options or 'no options'}: {verdict.spent:.3g} budgets")
+            return Report(law, False, worst, tried, redrawn, f"{sizes} with {options or 'no options'}: the error is "
+                          f"{verdict.spent:.3g} times its budget")
     return Report(law, True, worst, tried, redrawn, None)

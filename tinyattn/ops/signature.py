@@ -36,9 +36,9 @@ def shapes(signature: str, *, per_token: Mapping[str, str] = MappingProxyType({}
 
     `per_token` declares the options with one entry per token and their core axes, as in `{"log_decay": "(j)"}`. `shared`
     names the arrays that all heads read: callers give them without a heads axis, and the mechanism gets them with a heads
-    axis of length 1; an option of `per_token` among them reaches the mechanism as it was given. `waiting` names the gates whose
-    values in a token that only waits, and leaves the state as it is, are not 0; None says that no token reads from the state what
-    the last token read.
+    axis of length 1; an option of `per_token` among them reaches the mechanism as it was given. `waiting` gives the
+    gates that are not 0 in a token that leaves the state unchanged, with their values; None says that no such token reads from the
+    state what the last token read.
 
     float16 and bfloat16 arrays and options are computed in float32, and the first result is returned in the dtype of the
     arrays. Any byte order is accepted; results have the native one. Scores that overflow are inf or NaN in the result,
@@ -216,12 +216,12 @@ def check_axes(names: Sequence[str], arrays: Sequence[Array], cores: Sequence[tu
     first, as_given = arrays[0], dict(zip(names, given, strict=True))
     sizes: dict[str, tuple[int, str]] = {}
     for name, array, core in zip(names, arrays, cores, strict=True):
-        shape = array.shape
-        rank = len(core) + 1
+        shape, rank = array.shape, len(core) + 1
         if len(shape) < rank:
             raise ValueError(f"{name}: expected at least {rank} axes, got shape {as_given[name]}; {shown()}")
         if shape[:-rank] != first.shape[: -len(cores[0]) - 1]:
-            raise ValueError(f"{name}: expected the leading axes of {names[0]} {given[0]}, got shape {as_given[name]}; {shown()}")
+            but = "" if len(shape) - len(as_given[name]) == first.ndim - len(given[0]) else " without its heads"
+            raise ValueError(f"{name}: expected the leading axes of {names[0]} {given[0]}{but}, got shape {as_given[name]}; {shown()}")
         for axis, size in zip(core, shape[-len(core):], strict=True):
             if axis not in sizes:
                 sizes[axis] = (size, name)

@@ -63,7 +63,7 @@ def judged(kernel, like="attention", dtype="float32", **options):
     """Returns the report, and the name of the bug that is named first."""
     given = kernel if dtype in ("float32", "float64") else stored(kernel, dtype)
     report = conform(given, like=like, dtype=dtype, **{"gradients": dtype == "float32", **options})
-    named = [name for finding in report.findings for name in re.findall(r"`(\w+)` \(", finding.nearest)]
+    named = [name for finding in report.findings for name in re.findall(r"`(\w+)`, which", finding.nearest)]
     return report, named[0] if named else ""
 
 

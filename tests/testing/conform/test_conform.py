@@ -69,7 +69,7 @@ def test_an_option_that_changes_nothing_is_ignored_and_one_that_raises_is_untest
 def test_a_failure_is_small_and_its_script_shows_it(tmp_path):
     report = conform(wrong.last_block_dropped, gradients=False)
     finding = report.of("output")[0]
-    assert "1 queries, 65 keys, 1 heads on 1" in finding.says
+    assert "1 query, 65 keys, 1 query head, 1 key head" in finding.says
     lines = finding.script.splitlines()
     assert len(lines) <= 10
     assert not any("tinyattn" in line for line in lines)

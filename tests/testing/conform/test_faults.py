@@ -135,8 +135,8 @@ def test_a_log_sum_exp_in_mixed_units_is_caught():
 def test_a_hazard_names_the_queries_that_it_reaches():
     report = conform(wrong_for_hidden_nan, supports={"mask", "causal", "bias"}, gradients=False)
     assert report.verdict == "CONFORMS", str(report)
-    assert "NaN in the last of 5 keys and values reaches queries 0, 1, 2, 3, 4, to which `mask` hides it" in report.hazards
-    assert "NaN in the last of 5 keys and values reaches queries 0, 1, 2, 3, to which `causal` hides it" in report.hazards
+    assert "NaN in the last of 5 keys and values reaches queries 0, 1, 2, 3, 4, from which `mask` hides it" in report.hazards
+    assert "NaN in the last of 5 keys and values reaches queries 0, 1, 2, 3, from which `causal` hides it" in report.hazards
     assert not conform(attention, supports={"mask", "bias"}, gradients=False).hazards
 
 

@@ -1,4 +1,4 @@
-"""Exact attention backward: weights recomputed tile by tile from each row's top and total, five products a tile."""
+"""Exact attention backward: weights recomputed tile by tile from each row's largest score and total, five products per tile."""
 # mypy: disable-error-code="no-untyped-def"
 
 from __future__ import annotations

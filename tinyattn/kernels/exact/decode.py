@@ -1,4 +1,4 @@
-"""Decoding: a few queries against a long cache. Memory sets the pace, so every key and value is read once, in place."""
+"""Decoding: a few queries against a long cache. Reading memory takes the time, so every key and value is read once, in place."""
 # mypy: disable-error-code="no-untyped-def"
 
 from __future__ import annotations

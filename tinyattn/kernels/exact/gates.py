@@ -43,7 +43,7 @@ def around(builder: ir.IRBuilder, place: ir.Value, at: ir.Value, width: ir.Value
 
 
 def read(builder: ir.IRBuilder, table: ir.Value, places: list[ir.Value], vector: ir.VectorType) -> ir.Value:
-    """Returns a register of numbers that stand apart: one load a lane takes half the time of AVX-512's own instruction for it."""
+    """Returns a register of numbers that stand apart: one load per lane takes half the time of AVX-512's own instruction for it."""
     held = ir.Constant(vector, ir.Undefined)
     for lane, place in enumerate(places):
         held = builder.insert_element(held, builder.load(builder.gep(table, [place])), WORD(lane))

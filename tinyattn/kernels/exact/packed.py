@@ -1,4 +1,4 @@
-"""Decoding over packed keys and values: a group of tokens is unpacked into the first cache, read, and forgotten."""
+"""Decoding over packed keys and values: a group of tokens is unpacked into the processor's first cache, read, and dropped."""
 # mypy: disable-error-code="no-untyped-def"
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def decode_packed(counter, chunks, groups, group, channels, bits, held, first, s
                   part, part_top, part_total):
     """Fills the partial results of every chunk of `groups` groups, as `decode` does of keys that are not packed.
 
-    Keys have a scale and a zero a channel in every group of `group` tokens, values one a token in every `channels`
+    Keys have a scale and a zero per channel in every group of `group` tokens, values one per token in every `channels`
     channels. k and v are codes in bytes, `bits` each, rows k_row and v_row bytes apart.
     """
     width, value_dim, head_dim = sizes.q_tile, sizes.value_dim, sizes.head_dim

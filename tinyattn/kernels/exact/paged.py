@@ -18,7 +18,7 @@ def decode_paged(counter, chunks, blocks, size, tables, lengths, sizes, rules, m
     """Fills the partial results of every chunk of `blocks` pages, as `decode` does of keys that lie side by side.
 
     k [page][kv head][token][head_dim], v the same; `tables` [row][block] says where a row's pages are, `lengths` how many
-    tokens it has. What is behind them in its last page is never read into a result.
+    tokens it has. What stands after them in its last page never enters a result.
     """
     width, value_dim, head_dim = sizes.q_tile, sizes.value_dim, sizes.head_dim
     lines = sizes.heads // sizes.kv_heads * sizes.q_len

@@ -2,7 +2,7 @@
 
 Causal always, on positions: the queries stand at the last q_len positions. Options are those of attention, and of a mask and a
 bias the last axis is a key's position. Nothing is checked here: the caller makes sure of what `reads_pages` or `reads_packed`
-allow, and that every page number and length is within its array. The public doors, in `stored.py`, check all of it.
+allow, and that every page number and length is within its array. The public functions, in `stored.py`, check all of it.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def attend_parts(q: Array, parts: Sequence[tuple[Array, Array, int]], length: in
 
 
 def paged_attention(q: Array, keys: Array, values: Array, tables: Array, lengths: Array, **options: Any) -> Array:
-    """Returns attention over keys and values in pages, found through a table a row; nothing is gathered.
+    """Returns attention over keys and values in pages, found through one table per row; nothing is gathered.
 
     q (rows, heads, i, d), keys (pages, kv_heads, page_size, d), values (pages, kv_heads, page_size, e), contiguous,
     page_size a multiple of 4; tables (rows, blocks) and lengths (rows,) int64. A mask is an array where lengths differ.

@@ -1,4 +1,4 @@
-"""Attention over stored keys, in pages or in codes: the public doors, which check every number that reaches memory."""
+"""Attention over stored keys, in pages or in codes: the public functions, which check every number by which memory is read."""
 
 from __future__ import annotations
 

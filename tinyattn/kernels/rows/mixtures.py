@@ -23,7 +23,7 @@ from tinyattn.ops.types import Array
 # 2,048 tokens of 8 heads take 4 MiB; with room for half of them a forward took 1.21 times as long, and with none 1.42 times.
 HELD_BYTES, HELD_BYTES_BACK = 1 << 24, 10 << 20
 # Bytes of one tile of all heads, and most of its keys. What is read of the queries of all heads fits into no near cache, and is read
-# once a tile: at 2,048 tokens of 8 heads a backward took 1.14 times as long with tiles of 64 keys, and 1.04 times with 256.
+# once per tile: at 2,048 tokens of 8 heads a backward took 1.14 times as long with tiles of 64 keys, and 1.04 times with 256.
 TILE_BYTES, MOST_KEYS = 1 << 20, 512
 # Splits of the query tiles, each with copies of d_k and d_v: fixed, so that the sums are taken in one order whatever the machine.
 TASKS = 4

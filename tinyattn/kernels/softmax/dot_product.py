@@ -1,4 +1,4 @@
-"""Attention, fast: the door to the kernels. It takes what the definition takes and refuses what it refuses."""
+"""Attention by the kernels. It takes the arguments of the definition and refuses what the definition refuses."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def attention(q: Array, k: Array, v: Array, *, mask: Array | Pattern | None = No
               score: Score | None = None) -> Array:
     """Returns for every query the mean of the visible values, weighted by the softmax of its scores; compiled.
 
-    Formula: out_i = sum_j P_ij v_j, P_ij = exp(s_ij - lse_i), by tiles and an online softmax: no row of scores ever
-    exists whole, blocks that no query sees are skipped, keys and values of a group are read in place.
+    Formula: out_i = sum_j P_ij v_j, P_ij = exp(s_ij - lse_i), by tiles and an online softmax: no full row of scores is ever
+    stored, blocks that no query sees are skipped, keys and values of a group are read in place.
 
     Shapes: q (..., heads, i, d), k (..., kv_heads, j, d), v (..., kv_heads, j, e) -> (..., heads, i, e).
 

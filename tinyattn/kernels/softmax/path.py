@@ -1,4 +1,4 @@
-"""PaTH by tiles, or by rows of queries where not all is finite: a chunk is one triangular system (the UT transform)."""
+"""PaTH by tiles, or by rows of queries where not all numbers are finite: a chunk is one triangular system (the UT transform)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CHUNK, NEAR = 64, 8
 @shapes("(i,d),(j,d),(j,e)->(i,e)", per_token={"w": "(j,d)", "beta": "(j)", "log_forget": "(j)"})
 def path_attention(q: Array, k: Array, v: Array, *, w: Array, beta: Array, log_forget: Array | None = None,
                    scale: float | None = None) -> Array:
-    """Returns causal attention in which every token after a key changes how the query meets that key, by chunks of keys; compiled.
+    """Returns causal attention in which every token after a key changes its score with the query, by chunks of keys; compiled.
 
     Formula: s_ij = scale k_j^T H_{j+1} ... H_i q_i + sum_{j < l <= i} log f_l, H_l = I - beta_l w_l w_l^T. For a chunk with
     A = (I + D triu(W W^T, 1))^-1 D and rows Z that have passed all later chunks: C = tril(Z W^T) A^T,
@@ -55,7 +55,7 @@ def forward(q: Array, k: Array, v: Array, _bias: Array | None, _sinks: Array | N
 
 
 class Reflections(Scores):
-    """Scores of queries that the tokens after each key have turned.
+    """Scores of queries that the tokens after each key have reflected.
 
     Queries after a whole chunk meet its keys as Z K'^T, with K' = K - L^T A W and L = tril(W K^T, -1), and pass it as Z T, with
     T = I - (A W)^T W: two products in the place of five.

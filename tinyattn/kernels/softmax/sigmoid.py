@@ -81,8 +81,8 @@ def by_logs(q: Array, k: Array, v: Array, shift: Array, added: Array | None, mas
 def log_of_sigmoid(s: Array, i: Array, j: Array, shift: Array) -> Array:
     """Returns log(1 / (1 + exp(-x))) of x = s + shift.
 
-    With one log, and not by logaddexp, which takes twice as long: below -40 it is x, and above 0 the digits that 1 + exp(-x) loses
-    are those that a weight near 1 does not have either.
+    It takes one log and not logaddexp, which takes twice as long. Below -40 it is x; above 0 the digits that 1 + exp(-x) loses are
+    digits that a weight near 1 does not have either.
     """
     x = s + shift
     return np.where(x < -40.0, x, -np.log(1.0 + np.exp(-np.maximum(x, -40.0))))

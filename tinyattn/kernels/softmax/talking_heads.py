@@ -1,4 +1,4 @@
-"""Talking heads: the scores of all heads stand side by side, which both mixtures need, in tiles or by rows of queries."""
+"""Talking heads, in tiles or rows of queries: both mixtures need the scores of all heads at once, so they are held side by side."""
 
 from __future__ import annotations
 

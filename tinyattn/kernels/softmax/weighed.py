@@ -1,4 +1,4 @@
-"""Attention whose weights are no softmax: a block of rows at a time in NumPy, so that memory grows with the keys of one block."""
+"""Attention whose weights are not a softmax: a block of rows at a time in NumPy, so that memory grows with the keys of one block."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ class Head(NamedTuple):
 def heads_of(saved: Saved, part: Part) -> Iterator[tuple[Call, Head]]:
     """Yields what the exact kernel reads of a part, a kv head at a time: a head's first keys stand together, and are not copied."""
     (q, k, v), (rows, keys), index = saved.arrays, part, saved.chooses.of(part)
-    # Said beside the mask, causality spares the kernel the tiles that the mask hides.
+    # Given beside the mask, causality lets the kernel skip the tiles that the mask hides.
     options = exact.Options(indexed_keys(*index), None, 0 if index.causal else None, saved.scale, None, False)
     group, call = q.shape[-3] // max(k.shape[-3], 1), None
     for n in range(k.shape[-3]):

@@ -39,7 +39,7 @@ def deepseek_sparse_attention(q: Array, k: Array, v: Array, *, q_index: Array, k
     row, q_len, kv_len = math.prod(q.shape[:-3]) * k.shape[-2], q.shape[-2], k.shape[-2]
     if q_len * row <= MOST_BYTES:
         chosen = lightning_indexer(q_index, k_index, weights=weights, keep=keep, causal=causal)
-        # Said again, `causal` spares the kernel the tiles that the mask hides.
+        # Given beside the mask, `causal` lets the kernel skip the tiles that the mask hides.
         return attention(q, k, v, mask=chosen, causal=causal, scale=scale)
     keep, causal, scale = whole("keep", keep, 1), check_causal(causal), check_scale(scale, q.shape[-1])
     weights = check_gate("weights", weights, q_index.shape[:-1], q_index.dtype)

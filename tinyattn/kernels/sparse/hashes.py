@@ -29,7 +29,7 @@ def sorted_by_buckets(x: Array, rotations: Array) -> list[Hash]:
     """Returns the hashes of x (heads, length, width), one for each of the rotations (hashes, width, directions).
 
     Sorted by bucket, then by position, the tokens of a bucket stand next to each other, the earlier ones first: what a token
-    sees is a range of places, and a token sees no later place where it sees no later token.
+    sees is a range of places, and with causality no later place.
     """
     heads, length, _ = x.shape
     hashes = [Hash(np.empty((heads, length), np.int64), np.empty((2, heads, length), x.dtype)) for _ in rotations]

@@ -42,13 +42,13 @@ def shifted_sparse_attention(q: Array, k: Array, v: Array, *, group: int, varian
     if not heads:
         return attention(q, k, v, scale=scale)
     turned = kv_len if variant == "roll" else None
-    # In a text that was turned, "not later" is said of turned places, and is part of the pattern.
+    # In a text that was rolled, causality holds for the rolled places, and is part of the pattern.
     return attention(q, k, v, mask=groups(group, heads, causal, turned), causal=causal and turned is None, scale=scale)
 
 
 @lru_cache(maxsize=16)
 def groups(group: int, heads: int, causal: bool, turned: int | None) -> Pattern:
-    """Returns the groups of each head; the second half of the heads has them shifted, or a text of this length turned."""
+    """Returns the groups of each head; in the second half of the heads they are shifted, or a text of this length is rolled."""
     own = block_local(group)
     if turned is None:
         other = shifted_blocks(group, group // 2)
@@ -59,13 +59,13 @@ def groups(group: int, heads: int, causal: bool, turned: int | None) -> Pattern:
 
 
 def rolled(pattern: Pattern, shift: int, length: int) -> Pattern:
-    """Returns a pattern on the places that tokens have after a text of this length was turned by `shift`."""
+    """Returns a pattern on the places that tokens have after a text of this length was rolled by `shift`."""
     def place(x: Array) -> Array:
         return (x - shift) % max(length, 1)
 
     def corners(i0: Array, i1: Array, j0: Array, j1: Array) -> tuple[Any, Any]:
         some, every = pattern.corners(place(i0), place(i1), place(j0), place(j1))
-        # Tiles that the turn cuts apart are not asked about as a whole.
+        # Tiles that the roll cuts apart are not decided as a whole.
         whole_tile = (place(i0) <= place(i1)) & (place(j0) <= place(j1)) & (i1 - i0 < length) & (j1 - j0 < length)
         return np.where(whole_tile, some, True), np.where(whole_tile, every, False)
 

@@ -33,7 +33,7 @@ def streaming_llm_attention(q: Array, k: Array, v: Array, *, first: int, window:
 
     Formula: up to position first + window - 1 nothing has been forgotten, and attention is causal. Of a later query the last
     `window` keys are at their true distances, and the first keys at that of the cache's last place, the same for all queries:
-    the keys are turned back by it once, and the queries are left as they are.
+    the keys are rotated back by it once, and the queries are left unchanged.
 
     Shapes: q (..., heads, i, d), k (..., kv_heads, j, d), v (..., kv_heads, j, e), not rotated -> (..., heads, i, e).
 

@@ -68,10 +68,10 @@ def undecayed(draw: Draw) -> Draw:
 
 
 def generalized_of(p: Problem) -> Problem:
-    """Returns the problem of the generalized delta rule that a problem of an older state mechanism is.
+    """Returns a problem of an older state mechanism as one of the generalized delta rule.
 
-    Its decay per head, token or channel is given to every channel; a state that is added to reads and writes nothing back, one that
-    is corrected reads -beta exp(log_decay) k and writes it along k.
+    Its decay per head, token or channel is given to every channel. A mechanism that only adds to its state has read and write vectors
+    of 0; one that corrects its state reads along -beta exp(log_decay) k and writes along k.
     """
     decay, beta = p.options.get("log_decay", np.zeros((1, 1, 1), p.k.dtype)), p.options.get("beta")
     axes = {1: (..., None, None), p.k.ndim - 1: (..., None)}.get(decay.ndim, (...,))
@@ -84,7 +84,7 @@ def generalized_of(p: Problem) -> Problem:
 
 
 def generalized_of_erasing(p: Problem) -> Problem:
-    """Returns the problem of the generalized delta rule that gated DeltaNet 2 is, with a gate on what is erased and one on values."""
+    """Returns a problem of gated DeltaNet 2, with a gate for erasing and one for values, as one of the generalized delta rule."""
     decay, erase, keep = (p.options[name] for name in ("log_decay", "erase", "keep"))
     return p.without("erase", "keep").but(read=-np.exp(decay) * erase * p.k, write=p.k, v=keep * p.v)
 
@@ -96,14 +96,14 @@ def generalized_of_erasing_as_writing(p: Problem) -> Problem:
 
 
 def generalized_of_comba(p: Problem) -> Problem:
-    """Returns the problem of the generalized delta rule that Comba is: it reads along a vector of its own, before the decay."""
+    """Returns a problem of Comba, which reads along a vector of its own before the decay, as one of the generalized delta rule."""
     strength = p.options["beta"][..., None]
     decay = p.options["log_decay"][..., None] + np.zeros_like(p.k)
     return p.without("beta", "aside").but(log_decay=decay, read=-strength * p.options["aside"], write=p.k, v=strength * p.v)
 
 
 def rwkv7_of(p: Problem) -> Problem:
-    """Returns the problem of RWKV-7 that a problem of the delta rule, gated or not, with keys of length 1 is.
+    """Returns a problem of the delta rule, gated or not, with keys of length 1 as one of RWKV-7.
 
     It has removal k, rate beta exp(log_decay) and values beta v.
     """

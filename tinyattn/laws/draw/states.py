@@ -19,7 +19,7 @@ def sloped(p: Problem) -> Problem:
 
 
 def logits(*means: float) -> Callable[[np.random.Generator, Problem], Array]:
-    """Returns a maker of gates per token: normal numbers, now small and now large, around one of the means."""
+    """Returns a maker of gates per token: normal numbers of a small or a large spread around one of the means."""
     return lambda rng, p: (rng.choice(means) + rng.choice((0.3, 3.0)) * rng.standard_normal(p.k.shape[:-1])).astype(p.q.dtype)
 
 

@@ -122,7 +122,7 @@ def shifted_sparse(q: Array, k: Array, v: Array, *, group: int, causal: bool = T
 
 def streaming_llm(q: Array, k: Array, v: Array, *, first: int, window: int, base: float = 10000.0,
                   scale: float | None = None) -> Array:
-    """Returns what a cache gives that takes one token at a time, evicts, and is read by the distances within it."""
+    """Returns what a cache gives that takes one token at a time, evicts old ones, and counts distances within itself."""
     start, half = first_at(q, k), q.shape[-1] // 2
     rates = base ** (-np.arange(half) / half)
     k, v = repeat_heads(q, k, v)

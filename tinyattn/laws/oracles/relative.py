@@ -58,7 +58,7 @@ def heads_one_by_one(q: Array, k: Array, v: Array, *, before: Array, after: Arra
 
 def distances_one_by_one(q: Array, k: Array, v: Array, *, relative: Array, u: Array, w: Array, scale: float | None = None,
                          **options: Any) -> Any:
-    """Returns attention whose scores meet the row of each pair's distance, one pair after the other."""
+    """Returns attention whose scores add the product with the row for each pair's distance, one pair after the other."""
     keys, more = repeat_heads(q, k)[0], k.shape[-2] - q.shape[-2]
 
     def score(i: int, j: int) -> Array:
@@ -73,7 +73,7 @@ def distances_one_by_one(q: Array, k: Array, v: Array, *, relative: Array, u: Ar
 
 def tables_pair_by_pair(q: Array, k: Array, v: Array, *, distance: Array, q_relative: Array | None = None,
                         k_relative: Array | None = None, scale: float | None = None, **options: Any) -> Any:
-    """Returns attention whose scores meet two tables, one pair after the other."""
+    """Returns attention whose scores add products with the rows of two tables, one pair after the other."""
     keys, terms = repeat_heads(q, k)[0], 1 + (q_relative is not None) + (k_relative is not None)
     factor = 1.0 / np.sqrt(float(terms * q.shape[-1])) if scale is None else scale
 
@@ -93,7 +93,7 @@ def of_three_terms(q: Array, k: Array, v: Array, *, distance: Array, q_relative:
 
 
 def rows_by_distance(q: Array, k: Array, v: Array, *, distance: Array, k_relative: Array, **options: Any) -> Any:
-    """Returns relative-position attention, without its vectors, whose table has for each distance the row that the pairs read."""
+    """Returns relative-position attention, without its vectors, with the table that these pairs read."""
     first, last = distance[-1, :], distance[::-1, -1]  # the last query from the first key on, then the last key for earlier queries
     table = k_relative[:, np.concatenate((first, last[1:]))]
     none = np.zeros((q.shape[-3], q.shape[-1]), q.dtype)

@@ -54,7 +54,8 @@ class Case:
     @property
     def sizes(self) -> str:
         """The sizes in words."""
-        return f"{self.q_len} queries, {self.kv_len} keys, {self.heads} heads on {self.kv_heads}"
+        counts = {"query": self.q_len, "key": self.kv_len, "query head": self.heads, "key head": self.kv_heads}
+        return ", ".join(f"{n} {'queries' if n != 1 and name == 'query' else name + 's' * (n != 1)}" for name, n in counts.items())
 
     def array(self, which: int, shape: tuple[int, ...]) -> Array:
         """Returns standard normal numbers, the same for the same seed, array and shape."""

@@ -29,7 +29,7 @@ def hazards(run: Run) -> None:
                 rows = poisoned_rows(run, plain_problem(run, q_len=5, **hiding[hide]), poison)
                 if rows:
                     place = f"{name} in the last of 5 keys and values"
-                    run.stranger.noted.add(f"{place} reaches queries {rows}, to which `{hide}` hides it")
+                    run.stranger.noted.add(f"{place} reaches queries {rows}, from which `{hide}` hides it")
     if "bias" in run.options and run.stranger.dtype in ("float32", "float64"):
         lowest_bias(run)
 

@@ -19,7 +19,7 @@ from tinyattn.laws.problem import Problem, Sizes
 from tinyattn.ops.types import Array
 from tinyattn.testing.conform.budgets import ROUNDED, STEP
 from tinyattn.testing.conform.failures import Late, Misshaped, Raised
-from tinyattn.testing.conform.report import Finding
+from tinyattn.testing.conform.report import Finding, too_large
 from tinyattn.testing.conform.run import LOOKING, Run
 from tinyattn.testing.conform.script import home
 from tinyattn.testing.conform.shrink import smallest
@@ -91,7 +91,7 @@ def told(run: Run, row: Row, one: Drawn, error_of: Callable[[Run, Row, Drawn], f
     except Misshaped as error:
         return "FAILS", str(error)
     run.worst = max(run.worst, spent)
-    return ("FAILS", f"{spent:.3g} budgets") if spent > 1.0 else ("", "")
+    return ("FAILS", too_large(spent)) if spent > 1.0 else ("", "")
 
 
 def sizes_of(run: Run, row: Row) -> Sizes:

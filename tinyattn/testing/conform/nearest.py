@@ -42,8 +42,8 @@ def nearest_bug(failed: Sequence[Tried], passed: Sequence[Tried], dialect: Mappi
     if not ranked or ranked[0][0] < PERHAPS:
         return NONE
     share, keeps, name, says = ranked[0]
-    return (f"{'looks like' if share >= LOOKS else 'perhaps'} `{name}` ({100 * share:.0f} % of the failures, "
-            f"{100 * keeps:.0f} % of the passes): {says}")
+    return (f"{'looks like' if share >= LOOKS else 'perhaps'} the known bug `{name}`, which gives the same answers in "
+            f"{100 * share:.0f} % of the failures and {100 * keeps:.0f} % of the passes: {says}")
 
 
 def explains(broken: object, tried: Tried) -> bool:

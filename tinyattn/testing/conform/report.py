@@ -8,16 +8,27 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from tinyattn.laws.precision import CLASSES
+
 WIDTH = 80
 # The gravest first; the verdict of a report is the gravest of its findings.
 VERDICTS = {
-    "CRASHED": "the kernel raised an error on a plain call, ended its process or did not end",
-    "FAILS": "a result is wrong in the kernel's own dialect",
+    "CRASHED": "the kernel raised an error on a call without options, ended its process or did not end",
+    "FAILS": "a result is wrong, even by the conventions that the kernel itself follows",
     "IGNORES": "an option is accepted and changes nothing",
     "REFUSES": "a declared option raises an error",
-    "DIFFERS": "the kernel is right in a dialect that is not declared",
+    "DIFFERS": "the kernel is right, but by other conventions than those declared",
     "CONFORMS": "every question that was asked is answered as the definition answers it",
 }
+
+
+def too_large(spent: float) -> str:
+    """Returns what to say of an error in budgets.
+
+    >>> too_large(1234.5)
+    'the error is 1.23e+03 times what rounding allows'
+    """
+    return f"the error is {spent:.3g} times what rounding allows" if math.isfinite(spent) else "NaN or inf where a number is expected"
 
 
 @dataclass(frozen=True)
@@ -97,6 +108,7 @@ class Report:
         lines += ["", said(f"tested: {', '.join(self.tested) or 'nothing'}", "")]
         lines += [said(f"UNTESTED {name}: {reason}", "") for name, reason in self.untested]
         lines += [said(f"hazard: {hazard}", "") for hazard in self.hazards]
-        lines += [said(f"arithmetic: {self.inside}; worst error {self.worst:.2f} budgets over {self.problems} problems "
-                       f"(seed {self.seed}, {self.seconds:.1f} s)", "")]
+        means, took = f" ({CLASSES[self.inside]})" if self.inside in CLASSES else "", f"(seed {self.seed}, {self.seconds:.1f} s)"
+        lines += [said(f"arithmetic: {self.inside}{means}. The worst error is {self.worst:.2f} times what rounding allows, "
+                       f"over {self.problems} problems {took}" if self.problems else f"no output was compared {took}", "")]
         return "\n".join(lines)

@@ -14,7 +14,7 @@ from tinyattn.testing.conform.cases import FEATURES, Case, Room, draw
 from tinyattn.testing.conform.dialect import QUESTIONS
 from tinyattn.testing.conform.failures import Died, Late, Misshaped, Raised
 from tinyattn.testing.conform.probe import Probe, near, word_of
-from tinyattn.testing.conform.report import Finding
+from tinyattn.testing.conform.report import Finding, too_large
 from tinyattn.testing.conform.shrink import explain, shrunk
 from tinyattn.testing.conform.stranger import Stranger
 
@@ -66,8 +66,9 @@ class Run:
         if word != self.declared[question] and not told:
             said = QUESTIONS[question]
             line = f"dialect={{{question!r}: {word!r}}}, or --dialect {question}={word}"
-            self.findings.append(Finding("DIFFERS", question, f"{said[word]}; declared is that {said[self.declared[question]]}. "
-                                         f"If that is meant, declare it: {line}"))
+            says = (f"{said[word]}. By the declared dialect {said[self.declared[question]]}. If the kernel is meant to differ here, "
+                    f"declare it: {line}")
+            self.findings.append(Finding("DIFFERS", question, says))
 
     def ask(self, probe: Probe) -> None:
         """Asks one question: the word, a refusal, an option that changes nothing, or answers that no word explains."""
@@ -204,7 +205,7 @@ class Run:
                 continue
             self.problems += 1
             self.worst = max(self.worst, spent)
-            (failed if spent > 1.0 else passed).append((case, f"{spent:.3g} budgets"))
+            (failed if spent > 1.0 else passed).append((case, too_large(spent)))
         self.tested += [question] if failed or passed else []
         self.failed += len(failed)
         if failed:

@@ -14,7 +14,7 @@ from tinyattn.testing.conform.cases import Case, draw, smaller
 from tinyattn.testing.conform.dialect import OURS
 from tinyattn.testing.conform.failures import Late, Misshaped, Raised
 from tinyattn.testing.conform.nearest import NONE, Tried, nearest_bug
-from tinyattn.testing.conform.report import Finding
+from tinyattn.testing.conform.report import Finding, too_large
 from tinyattn.testing.conform.script import script_of
 
 # `run` is a Run of the file below, which calls these functions.
@@ -85,7 +85,7 @@ def shrunk(run: Any, case: Case, said: str, gradients: bool, *, raising: bool = 
             return None if raising else str(error)
         except Raised as error:
             return str(error) if raising else None
-        return f"{spent:.3g} budgets" if spent > 1.0 and not raising else None
+        return too_large(spent) if spent > 1.0 and not raising else None
 
     return smallest(case, said, lambda one: smaller(one, run.room), failing, SECONDS, PATIENCE)
 
