@@ -92,7 +92,7 @@ def streamed(q: Array, k: Array, v: Array, first: int, window: int, base: float,
     It keeps the result of both together, and not those of each: their weights follow from its largest scores and sums.
     """
     start, kv_len, turn = k.shape[-2] - q.shape[-2], k.shape[-2], 1 - first - window
-    queries, keys = turned(q, np.empty_like(q), start, base, 1), turned(k, np.empty_like(k), 0, base, 1)
+    queries, keys = turned(q, np.empty(q.shape, q.dtype), start, base, 1), turned(k, np.empty(k.shape, k.dtype), 0, base, 1)
     near = part_of(queries, keys, v, last_or_all(window, first + window), 0, scale)
     few = k[..., :first, :]
     # Of these keys alone, the last query stands at first - 1.
@@ -108,11 +108,11 @@ def _(d_out: Array, saved: Saved) -> dict[str, Array]:
     (start, turn, base), results = saved.turn, saved.results
     near = saved.near.call.pulled(saved.near.arrays, d_out, results)
     for name, place in (("q", start), ("k", 0)):
-        near[name] = turned(near[name], np.empty_like(near[name]), place, base, -1)
+        near[name] = turned(near[name], np.empty(near[name].shape, near[name].dtype), place, base, -1)
     far = saved.far.call.pulled(saved.far.arrays, d_out, results)
     first = far["k"].shape[-2]
     near["q"] += far["q"]
-    near["k"][..., :first, :] += turned(far["k"], np.empty_like(far["k"]), turn, base, -1)
+    near["k"][..., :first, :] += turned(far["k"], np.empty(far["k"].shape, far["k"].dtype), turn, base, -1)
     near["v"][..., :first, :] += far["v"]
     return {name: near[name] for name in ("q", "k", "v")}
 
