@@ -82,3 +82,12 @@ def test_no_layout_changes_a_result(row, q_len, kv_len):
 def test_rotary_positions_of_any_layout(layout):
     x, laid = RNG(0).standard_normal((3, 5, 8)), LAYOUTS[layout]
     agree(results(rotary_from, {"x": laid(x), "start": 2}, laid), results(rotary_from, {"x": x, "start": 2}, np.ascontiguousarray))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_streaming_llm_that_forgets_takes_any_layout(layout):
+    rng, laid = RNG(1), LAYOUTS[layout]
+    given = {name: rng.standard_normal((heads, length, 4)) for name, heads, length in (("q", 4, 33), ("k", 2, 70), ("v", 2, 70))}
+    options = {"first": 2, "window": 5}
+    want = results(kernels.streaming_llm_attention, given | options, np.ascontiguousarray)
+    agree(results(kernels.streaming_llm_attention, each(given, laid) | options, laid), want)
