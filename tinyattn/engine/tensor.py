@@ -198,9 +198,9 @@ def seed_for(out: Tensor, d_out: Any) -> np.ndarray[Any, Any]:
         d_out = np.asarray(d_out, out.dtype if isinstance(d_out, (int, float)) else None)
     if d_out.shape != out.shape:
         raise ValueError(f"d_out: expected shape {out.shape}, got {d_out.shape}")
-    if d_out.dtype != out.dtype:
+    if d_out.dtype.newbyteorder("=") != out.dtype:
         raise TypeError(f"d_out: expected dtype {out.dtype}, got {d_out.dtype}")
-    seed: np.ndarray[Any, Any] = d_out
+    seed: np.ndarray[Any, Any] = d_out.astype(out.dtype, copy=False)
     return seed
 
 

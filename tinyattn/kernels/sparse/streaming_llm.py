@@ -113,7 +113,7 @@ def _(d_out: Array, saved: Saved) -> dict[str, Array]:
     far = saved.far.call.pulled(saved.far.arrays, d_out, results)
     first = far["k"].shape[-2]
     near["q"] += far["q"]
-    near["k"][..., :first, :] += turned(far["k"], np.empty_like(far["k"]), turn, base, -1)
+    near["k"][..., :first, :] += turned(far["k"], np.empty(far["k"].shape, far["k"].dtype), turn, base, -1)
     near["v"][..., :first, :] += far["v"]
     return {name: near[name] for name in ("q", "k", "v")}
 

@@ -67,8 +67,8 @@ def rotary_primitive(x: Array, start: int, base: float) -> tuple[Array, Any]:
 @rotary_primitive.backward_giving
 def _(d_out: Array, saved: Any) -> dict[str, Array]:
     strides, start, base = saved
-    # In the order of axes that x had: the heads are then merged without another copy.
-    order = sorted(range(d_out.ndim), key=lambda axis: -strides[axis])
+    # In the order of axes that x had, so that heads are merged without another copy; its channels last, as they are written in a row.
+    order = [*sorted(range(d_out.ndim - 1), key=lambda axis: -strides[axis]), d_out.ndim - 1]
     d_x = np.empty([d_out.shape[axis] for axis in order], d_out.dtype).transpose(np.argsort(order))
     return {"x": turned(d_out, d_x, start, base, -1)}
 
