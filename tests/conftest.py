@@ -1,12 +1,19 @@
 """Hypothesis profiles, chosen by TINYATTN_HYPOTHESIS: `quick` (the default, the same examples every time), `few`, `thorough`."""
 
 import os
+import sys
+
+# The tests start a hundred processes, each of which would compile all of the package anew: an import of the kernels takes 0.8 s of
+# processor time so, and 0.55 s where the files are.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # Two workers whose BLAS has two threads each wait for one another: 16 training steps took 67 s so, and 11 s with one thread.
 # NumPy reads this when it is first imported, which is after this file; child processes inherit it.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from hypothesis import HealthCheck, settings
+
+sys.dont_write_bytecode = False
 
 QUIET = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.differing_executors]
 settings.register_profile("quick", max_examples=8, deadline=None, derandomize=True, database=None,
