@@ -1,5 +1,6 @@
 """Hypothesis profiles, chosen by TINYATTN_HYPOTHESIS: `quick` (the default, the same examples every time), `few`, `thorough`."""
 
+import gc
 import os
 import sys
 
@@ -21,3 +22,9 @@ settings.register_profile("quick", max_examples=8, deadline=None, derandomize=Tr
 settings.register_profile("few", settings.get_profile("quick"), max_examples=3)
 settings.register_profile("thorough", max_examples=300, deadline=None, database=None, suppress_health_check=QUIET)
 settings.load_profile(os.environ.get("TINYATTN_HYPOTHESIS", "quick"))
+
+
+def pytest_collection_finish():
+    """The collector of garbage would walk over the objects of all tests again and again: that was a tenth of compiling a kernel."""
+    gc.freeze()
+    gc.set_threshold(20_000, 10, 10)
