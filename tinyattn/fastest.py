@@ -52,7 +52,7 @@ def fastest(definition: F, plain: Callable[..., Any] | None = None, worth: Calla
         compiled = kernel(name) if enough(first, read) else None
         if compiled is None:
             form = small if options.keys() <= known else definition
-            return form(*arrays, **options) if options.get("score") is None else with_rule(form, arrays, options)
+            return form(*arrays, **options) if options.get("score") is None else _with_rule(form, arrays, options)
         walking, walked = _walks()
         with walking(walked):
             return compiled(*arrays, **options)
@@ -62,7 +62,7 @@ def fastest(definition: F, plain: Callable[..., Any] | None = None, worth: Calla
     return cast(F, best)
 
 
-def with_rule(form: Callable[..., Any], arrays: tuple[Any, ...], options: dict[str, Any]) -> Any:
+def _with_rule(form: Callable[..., Any], arrays: tuple[Any, ...], options: dict[str, Any]) -> Any:
     """Returns what a form gives for a score rule; what a kernel would refuse of a rule is refused here too, whatever the size.
 
     A kernel looks at its rule after the arguments that are checked before it, and so an error that names another comes first.
