@@ -18,7 +18,7 @@ from tinyattn.kernels.tiles.vector import pack_rows, put_row, transpose_rows
 
 @inlined
 def fill_channel_states(states, starts, head, initial, x, x_rows, keys, faded, decay, since, until, within, ahead, inverse, shift,
-                        spare, k, k_at, k_step, v, v_at, v_step, log_decay, sizes):
+                        spare, k, k_at, k_step, v, v_at, v_step, log_decay, far, sizes):
     """Fills states with the state before each chunk and starts with the chunk's first token; returns how many chunks there are."""
     chunk, head_width, value_width, micro = sizes.kv_tile, sizes.head_width, sizes.value_width, sizes.micro_columns
     one, size, count, start = keys.dtype.type(1), head_width * value_width, 0, 0
@@ -31,7 +31,7 @@ def fill_channel_states(states, starts, head, initial, x, x_rows, keys, faded, d
             load_rows(keys, head_width, chunk, k, k_at[head] + start * k_step, k_step, rows, sizes.head_dim, one, micro)
             load_rows(x_rows, value_width, chunk, v, v_at[head] + start * v_step, v_step, rows, sizes.value_dim, one, micro)
             pack_rows(x, chunk, x_rows, 0, value_width, rows, one, micro)
-            fill_channels(decay, since, until, within, ahead, inverse, log_decay, (head * sizes.kv_len + start) * sizes.head_dim,
+            fill_channels(decay, since, until, within, ahead, inverse, far, log_decay, (head * sizes.kv_len + start) * sizes.head_dim,
                           rows, sizes, shift, spare)
             after = states[count * size : (count + 1) * size]
             for place in range(size):  # a copy of a slice would need counts of references
@@ -45,8 +45,8 @@ def fill_channel_states(states, starts, head, initial, x, x_rows, keys, faded, d
 
 
 @compiled
-def channel_backward(counter, sizes, scale, q, q_at, q_step, k, k_at, k_step, v, v_at, v_step, log_decay, bonus, initial, d_out,
-                     d_last, d_q, d_k, d_v, d_log_decay, d_bonus, d_initial):
+def channel_backward(counter, sizes, scale, q, q_at, q_step, k, k_at, k_step, v, v_at, v_step, log_decay, far, bonus, initial,
+                     d_out, d_last, d_q, d_k, d_v, d_log_decay, d_bonus, d_initial):
     """Fills the gradients of all that `channel_forward` reads; a task is one kv head, and d_bonus has a row per task."""
     number = q.dtype.type
     chunk, head_width, value_width, micro = sizes.kv_tile, sizes.head_width, sizes.value_width, sizes.micro_columns
@@ -75,7 +75,7 @@ def channel_backward(counter, sizes, scale, q, q_at, q_step, k, k_at, k_step, v,
         if head >= sizes.batch * sizes.kv_heads:
             break
         count = fill_channel_states(states, starts, head, initial, x, x_rows, keys, faded, decay, since, until, within, ahead, inverse,
-                                    shift, spare, k, k_at, k_step, v, v_at, v_step, log_decay, sizes)
+                                    shift, spare, k, k_at, k_step, v, v_at, v_step, log_decay, far, sizes)
         load_state(d_state, head_width, d_last, head * sizes.head_dim * sizes.value_dim, sizes.head_dim, sizes.value_dim, micro)
         for n in range(count - 1, -1, -1):
             start, state = starts[n], states[n * size : (n + 1) * size]
@@ -83,8 +83,8 @@ def channel_backward(counter, sizes, scale, q, q_at, q_step, k, k_at, k_step, v,
             load_rows(keys, head_width, chunk, k, k_at[head] + start * k_step, k_step, rows, sizes.head_dim, one, micro)
             load_rows(x_rows, value_width, chunk, v, v_at[head] + start * v_step, v_step, rows, sizes.value_dim, one, micro)
             transpose_rows(x_t, chunk, x_rows, 0, value_width, rows, one, sizes.lanes, micro)
-            gentle = fill_channels(decay, since, until, within, ahead, inverse, log_decay, token * sizes.head_dim, rows, sizes, shift,
-                                   spare)
+            gentle = fill_channels(decay, since, until, within, ahead, inverse, far, log_decay, token * sizes.head_dim, rows, sizes,
+                                   shift, spare)
             if gentle:
                 faded_rows(kept, keys, inverse, rows, head_width)
                 transpose_rows(kept_t, chunk, kept, 0, head_width, rows, one, sizes.lanes, micro)
@@ -114,7 +114,8 @@ def channel_backward(counter, sizes, scale, q, q_at, q_step, k, k_at, k_step, v,
                     if not gentle:
                         faded_rows(d_queries, d_queries, since, rows, head_width)
                     reader_slopes(d_x, d_queries, d_keys, own, scores, d_scores, queries, faded, d_tile, d_panels, x_t, keys, kept_t,
-                                  divided, kept, d_kept, panels, decay, within, ahead, key, ones, rows, gentle, False, sizes)
+                                  divided, kept, d_kept, panels, decay, within, ahead, key, ones, rows, gentle, far, False,
+                                  sizes)
                     if gentle:
                         faded_rows(d_queries, d_queries, since, rows, head_width)
                     add_product(flow, 0, queries, 0, d_queries, 0, one, rows * head_width)
@@ -122,7 +123,7 @@ def channel_backward(counter, sizes, scale, q, q_at, q_step, k, k_at, k_step, v,
                 else:
                     read_before_slopes(d_x, d_queries, d_keys, d_rest, d_state, flow, own, scores, d_scores, queries, faded, d_tile,
                                        d_panels, x_t, keys, kept_t, divided, kept, d_kept, panels, state_t, decay, since, within,
-                                       ahead, key, ones, rows, gentle, False, 1, sizes)
+                                       ahead, key, ones, rows, gentle, far, False, 1, sizes)
                     bonus_slopes(d_x, d_queries, d_rest, gained, queries, keys, x_rows, d_tile, bonus,
                                  head % sizes.kv_heads * sizes.head_dim, rows, sizes)
                 store_rows(d_q, at * sizes.head_dim, d_queries, head_width, rows, sizes.head_dim, number(scale), micro)

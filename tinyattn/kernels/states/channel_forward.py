@@ -16,7 +16,8 @@ from tinyattn.kernels.tiles.vector import pack_rows, transpose_rows
 
 
 @compiled
-def channel_forward(counter, sizes, scale, q, q_at, q_step, k, k_at, k_step, v, v_at, v_step, log_decay, bonus, initial, out, last):
+def channel_forward(counter, sizes, scale, q, q_at, q_step, k, k_at, k_step, v, v_at, v_step, log_decay, far, bonus, initial, out,
+                    last):
     """Fills out and last as `forward`, with log_decay (batch, kv_heads, kv_len, head_dim).
 
     O = (Q since) S + M V and S' = diag(total) S + (K until)^T V, M_ij = sum_d q_id k_jd times the decays between. With a bonus
@@ -48,7 +49,7 @@ def channel_forward(counter, sizes, scale, q, q_at, q_step, k, k_at, k_step, v, 
             load_rows(keys, head_width, chunk, k, k_at[head] + start * k_step, k_step, rows, sizes.head_dim, one, micro)
             load_rows(values, value_width, chunk, v, v_at[head] + start * v_step, v_step, rows, sizes.value_dim, one, micro)
             pack_rows(x, chunk, values, 0, value_width, rows, one, micro)
-            gentle = fill_channels(decay, since, until, within, ahead, inverse, log_decay,
+            gentle = fill_channels(decay, since, until, within, ahead, inverse, far, log_decay,
                                    (head * sizes.kv_len + start) * sizes.head_dim, rows, sizes, shift, spare)
             if gentle and start >= first:
                 faded_rows(kept, keys, inverse, rows, head_width)
@@ -60,12 +61,13 @@ def channel_forward(counter, sizes, scale, q, q_at, q_step, k, k_at, k_step, v, 
                 if bonus is None:
                     faded_rows(faded, queries, since, rows, head_width)
                     read_state(tile, faded, state, rows, sizes)
-                    all_scores(scores, queries, faded, kept, kept_t, keys, decay, within, ahead, key, ones, rows, gentle, sizes)
+                    all_scores(scores, queries, faded, kept, kept_t, keys, decay, within, ahead, key, ones, rows, gentle, far,
+                               sizes)
                 else:
                     fade_reads(faded, queries, since, rows, head_width)
                     read_state(tile, faded, state, rows, sizes)
                     all_scores(scores[chunk:], queries[head_width:], faded[head_width:], kept, kept_t, keys, decay, within, ahead, key,
-                               ones, rows, gentle, sizes)
+                               ones, rows, gentle, far, sizes)
                     clear_above(scores, rows, chunk)
                     own_scores(scores, queries, keys, bonus, head % sizes.kv_heads * sizes.head_dim, rows, sizes)
                 read_tokens(tile, scores, x, rows, sizes)

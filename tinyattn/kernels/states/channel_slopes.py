@@ -52,7 +52,7 @@ def block_slopes(d_queries, d_keys, d_scores, queries, keys, decay, key, ones, s
 
 @inlined
 def score_slopes(d_queries, d_keys, own, d_scores, queries, recent, keys, divided, kept, d_kept, panels, decay, within, ahead, key,
-                 ones, rows, gentle, sizes):
+                 ones, rows, gentle, far, sizes):
     """Adds to dQ and dK what the gradients of the scores of different tokens give them, and keeps those of one token in `own`.
 
     They reach a query and a key as the scores did. Where no channel fades far, that is over the chunk's start: `divided` holds the
@@ -64,7 +64,7 @@ def score_slopes(d_queries, d_keys, own, d_scores, queries, recent, keys, divide
     everywhere, nowhere = 2 * chunk + width, -2 * chunk - width
     for i in range(rows):
         own[i] = d_scores[i * chunk + i]
-    if gentle:
+    if far is None or gentle:
         keep_below(d_scores, ones, 0, rows, chunk, micro)
         product_add(d_queries, 0, width, micro, d_scores, 0, chunk, 1, divided, chunk * micro, rows, width, rows, micro, -chunk, 0)
         pack_rows(panels, chunk, recent, 0, width, rows, one, micro)
@@ -95,17 +95,17 @@ def score_slopes(d_queries, d_keys, own, d_scores, queries, recent, keys, divide
 
 @inlined
 def reader_slopes(d_x, d_queries, d_keys, own, scores, d_scores, queries, recent, d_tile, d_panels, x_t, keys, keys_t, divided, kept,
-                  d_kept, panels, decay, within, ahead, key, ones, rows, gentle, known, sizes):
+                  d_kept, panels, decay, within, ahead, key, ones, rows, gentle, far, known, sizes):
     """Adds to the panels dX, to dQ and dK what the scores of a tile of queries with the keys give them; see `score_slopes`.
 
     The gradient of what the queries read comes in the tile and in panels. With `known`, dX has been computed otherwise.
     """
     if not known:
-        all_scores(scores, queries, recent, kept, keys_t, keys, decay, within, ahead, key, ones, rows, gentle, sizes)
+        all_scores(scores, queries, recent, kept, keys_t, keys, decay, within, ahead, key, ones, rows, gentle, far, sizes)
         through_scores(d_x, scores, d_panels, rows, sizes)
     through_pairs(d_scores, d_tile, x_t, rows, sizes)
     score_slopes(d_queries, d_keys, own, d_scores, queries, recent, keys, divided, kept, d_kept, panels, decay, within, ahead, key,
-                 ones, rows, gentle, sizes)
+                 ones, rows, gentle, far, sizes)
 
 
 @inlined
@@ -118,8 +118,8 @@ def own_slopes(d_queries, d_keys, own, queries, keys, ones, rows, width):
 
 @inlined
 def read_before_slopes(d_x, d_reads, d_keys, d_rest, d_state, flow, own, scores, d_scores, reads, recent, d_tile, d_panels, x_t, keys,
-                       keys_t, divided, kept, d_kept, panels, state_t, decay, since, within, ahead, key, ones, rows, gentle, known,
-                       sides, sizes):
+                       keys_t, divided, kept, d_kept, panels, state_t, decay, since, within, ahead, key, ones, rows, gentle, far,
+                       known, sides, sizes):
     """Fills d_reads with the gradient of rows that read before their tokens are written, and adds what they give to all else.
 
     The arrays of keys hold `sides` tiles. Of the first, dX is as `known` says. From the second row on, a row stands where the token
@@ -137,7 +137,7 @@ def read_before_slopes(d_x, d_reads, d_keys, d_rest, d_state, flow, own, scores,
         reader_slopes(d_x[side * tall :], d_reads[width:], d_keys[side * wide :], own[side * chunk :], scores, d_scores,
                       reads[width:], recent[width:], d_tile[sizes.value_width :], d_panels[sizes.micro_columns :], x_t[side * tall :],
                       keys[side * wide :], keys_t[side * wide :], divided[side * wide :], kept, d_kept, panels, decay, within, ahead,
-                      key, ones, rows - 1, gentle, known and side == 0, sizes)
+                      key, ones, rows - 1, gentle, far, known and side == 0, sizes)
     if gentle:
         times(d_reads, width, d_reads, width, since, 0, (rows - 1) * width)
     add_product(flow, 0, reads, width, d_reads, width, one, (rows - 1) * width)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from operator import attrgetter
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ from tinyattn.engine.primitive import primitive
 from tinyattn.kernels.states.backward import backward
 from tinyattn.kernels.states.channel_backward import channel_backward
 from tinyattn.kernels.states.channel_forward import channel_forward
+from tinyattn.kernels.states.channels import LEAST
 from tinyattn.kernels.states.features import NONE
 from tinyattn.kernels.states.forward import forward
 from tinyattn.kernels.states.replay import replayed
@@ -26,6 +28,8 @@ from tinyattn.ops.types import Array
 # Tokens of a chunk where keys and values are at most so wide; elsewhere a tile of keys. Measured at 16, 32 and 64: forward 32 takes
 # 0.85 to 0.93 of the time of 64, and 96 and 128 more than both; backward they differ by less. At 96 and 128, 64 is as fast or faster.
 CHUNK, NARROW = 32, 64
+# The log of what a channel fades to at least for that, far enough from where it is one that rounds to it.
+MILD = math.log(2 * LEAST)
 # Up to so many tokens are taken one by one.
 FEW = 8
 
@@ -59,6 +63,11 @@ def flat(x: Any) -> Array:
     """Returns an array as one contiguous axis that kernels can read: its own memory where it may be written to, else a copy."""
     line: Array = x.ravel()
     return line if line.flags.writeable else line.copy()
+
+
+def far_of(log_decay: Any, sizes: Sizes) -> bool | None:
+    """Returns None where no channel can fade far within a chunk: of how that is computed, kernels then compile nothing."""
+    return None if log_decay.min(initial=0) * sizes.kv_tile >= MILD else True
 
 
 def work(sizes: Sizes) -> int:
@@ -112,7 +121,8 @@ def states(q: Array, k: Array, v: Array, log_decay: Array | None, beta: Array | 
         tasks, results = sizes.batch * sizes.kv_heads, (out.reshape(-1), last.reshape(-1))
         with np.errstate(under="ignore"):
             if channels:
-                run(channel_forward, tasks, work(sizes), sizes, scale, *given, flat(log_decay), None, flat(state), *results)
+                run(channel_forward, tasks, work(sizes), sizes, scale, *given, flat(log_decay), far_of(log_decay, sizes),
+                    None, flat(state), *results)
             else:
                 run(forward, tasks, work(sizes), sizes, scale, None, None, *given, decays(log_decay), None, None,
                     None if beta is None else flat(beta), flat(state), None, *results, None, None, flat(corrections))
@@ -141,8 +151,8 @@ def _(d_outs: tuple[Array, Array], saved: Saved) -> dict[str, Array | None]:
     tasks = sizes.batch * sizes.kv_heads
     with np.errstate(under="ignore"):
         if d_log_decay.ndim == k.ndim:
-            run(channel_backward, tasks, 3 * work(sizes), sizes, saved.scale, *given, flat(saved.log_decay), None,
-                flat(saved.state), *map(flat, d_outs), *filled, None, d_state.reshape(-1))
+            run(channel_backward, tasks, 3 * work(sizes), sizes, saved.scale, *given, flat(saved.log_decay),
+                far_of(saved.log_decay, sizes), None, flat(saved.state), *map(flat, d_outs), *filled, None, d_state.reshape(-1))
         else:
             run(backward, tasks, 3 * work(sizes), sizes, saved.scale, None, None, *given, *rows_of(source), decays(saved.log_decay),
                 None, None, beta, flat(saved.state), None, None, *map(flat, d_outs), None, *filled, None, d_beta.reshape(-1),

@@ -24,8 +24,8 @@ def add_state(state, keys, until, faded, x, rows, sizes):
 
 
 @compiled
-def reading(counter, sizes, scale, q, q_at, q_step, k, k_at, k_step, v, v_at, v_step, log_decay, read, write, beta, initial, out, last,
-            written):
+def reading(counter, sizes, scale, q, q_at, q_step, k, k_at, k_step, v, v_at, v_step, log_decay, far, read, write, beta, initial, out,
+            last, written):
     """Fills out and last as `channel_forward`, of a state of which each token reads; read, write and beta as `load_vectors` says.
 
     With A the read vectors faded until just before their tokens, B the write vectors, and the scores (A, K), (A, B) below the
@@ -57,8 +57,8 @@ def reading(counter, sizes, scale, q, q_at, q_step, k, k_at, k_step, v, v_at, v_
         while start < sizes.kv_len:
             stop = end_of_chunk(start, sizes)
             rows, token = stop - start, head * sizes.kv_len + start
-            gentle = fill_channels(decay, since, until, within, ahead, inverse, log_decay, token * sizes.head_dim, rows, sizes, shift,
-                                   spare)
+            gentle = fill_channels(decay, since, until, within, ahead, inverse, far, log_decay, token * sizes.head_dim, rows, sizes,
+                                   shift, spare)
             load_vectors(keys, reads, decay, k, k_at[head] + start * k_step, k_step, read, write, beta, token, rows, sizes)
             load_values(values, v, v_at[head] + start * v_step, v_step, read, beta, token, rows, sizes)
             for side in range(sides if gentle else 0):
@@ -68,7 +68,7 @@ def reading(counter, sizes, scale, q, q_at, q_step, k, k_at, k_step, v, v_at, v_
             read_state(tile, recent, state, rows, sizes)
             for side in range(sides - 1, -1, -1):
                 all_scores(lower[chunk:], reads[head_width:], recent[head_width:], kept, keys_t[side * wide :], keys[side * wide :],
-                           decay, within, ahead, key, ones, rows, gentle, sizes)
+                           decay, within, ahead, key, ones, rows, gentle, far, sizes)
                 clear_above(lower, rows, chunk)
                 if side:
                     pack_rows(x[tall:], chunk, values, 0, value_width, rows, one, micro)
@@ -88,7 +88,7 @@ def reading(counter, sizes, scale, q, q_at, q_step, k, k_at, k_step, v, v_at, v_
                 read_state(tile, faded, state, rows, sizes)
                 for side in range(sides):
                     all_scores(scores, queries, faded, kept, keys_t[side * wide :], keys[side * wide :], decay, within, ahead, key,
-                               ones, rows, gentle, sizes)
+                               ones, rows, gentle, far, sizes)
                     read_tokens(tile, scores, x[side * tall :], rows, sizes)
                 store_rows(out, (line * sizes.q_len + start - first) * sizes.value_dim, tile, value_width, rows, sizes.value_dim, one,
                            micro)

@@ -38,7 +38,7 @@ def load_added(x_rows, written, v, v_at, v_step, read, write, beta, token, rows,
 
 @inlined
 def fill_reading_states(states, starts, head, initial, x, x_rows, keys, reads, faded, decay, since, until, tables, inverse, shift,
-                        spare, k, k_at, k_step, v, v_at, v_step, log_decay, read, write, beta, written, sizes):
+                        spare, k, k_at, k_step, v, v_at, v_step, log_decay, far, read, write, beta, written, sizes):
     """Fills states with the state before each chunk and starts with the chunk's first token; returns how many chunks there are."""
     chunk, head_width, value_width, micro = sizes.kv_tile, sizes.head_width, sizes.value_width, sizes.micro_columns
     one, size, count, start, sides = keys.dtype.type(1), head_width * value_width, 0, 0, sides_of(read, write, beta)
@@ -48,7 +48,8 @@ def fill_reading_states(states, starts, head, initial, x, x_rows, keys, reads, f
         rows, token, starts[count], count = stop - start, head * sizes.kv_len + start, start, count + 1
         starts[count] = stop
         if stop < sizes.kv_len:
-            fill_channels(decay, since, until, tables, tables, inverse, log_decay, token * sizes.head_dim, rows, sizes, shift, spare)
+            fill_channels(decay, since, until, tables, tables, inverse, far, log_decay, token * sizes.head_dim, rows, sizes, shift,
+                          spare)
             load_vectors(keys, reads, decay, k, k_at[head] + start * k_step, k_step, read, write, beta, token, rows, sizes)
             load_added(x_rows, written, v, v_at[head] + start * v_step, v_step, read, write, beta, token, rows, sizes)
             after = states[count * size : (count + 1) * size]
@@ -63,8 +64,8 @@ def fill_reading_states(states, starts, head, initial, x, x_rows, keys, reads, f
 
 
 @compiled
-def reading_backward(counter, sizes, scale, q, q_at, q_step, k, k_at, k_step, v, v_at, v_step, log_decay, read, write, beta, written,
-                     initial, d_out, d_last, d_q, d_k, d_v, d_log_decay, d_read, d_write, d_beta, d_initial):
+def reading_backward(counter, sizes, scale, q, q_at, q_step, k, k_at, k_step, v, v_at, v_step, log_decay, far, read, write, beta,
+                     written, initial, d_out, d_last, d_q, d_k, d_v, d_log_decay, d_read, d_write, d_beta, d_initial):
     """Fills the gradients of all that `reading` reads; a task is one kv head. Of read, write or beta that is None nothing is compiled.
 
     With dY and dV as far as queries and later chunks give them, (I - (A, B))^T dY' = dY, and dV += (A, K)^T dY'. From there on the
@@ -102,13 +103,14 @@ def reading_backward(counter, sizes, scale, q, q_at, q_step, k, k_at, k_step, v,
         if head >= sizes.batch * sizes.kv_heads:
             break
         count = fill_reading_states(states, starts, head, initial, x, x_rows, keys, reads, faded, decay, since, until, within, inverse,
-                                    shift, spare, k, k_at, k_step, v, v_at, v_step, log_decay, read, write, beta, written, sizes)
+                                    shift, spare, k, k_at, k_step, v, v_at, v_step, log_decay, far, read, write, beta, written,
+                                    sizes)
         load_state(d_state, head_width, d_last, head * sizes.head_dim * sizes.value_dim, sizes.head_dim, sizes.value_dim, micro)
         for n in range(count - 1, -1, -1):
             start, state = starts[n], states[n * size : (n + 1) * size]
             rows, token = starts[n + 1] - start, head * sizes.kv_len + start
-            gentle = fill_channels(decay, since, until, within, ahead, inverse, log_decay, token * sizes.head_dim, rows, sizes, shift,
-                                   spare)
+            gentle = fill_channels(decay, since, until, within, ahead, inverse, far, log_decay, token * sizes.head_dim, rows, sizes,
+                                   shift, spare)
             load_vectors(keys, reads, decay, k, k_at[head] + start * k_step, k_step, read, write, beta, token, rows, sizes)
             load_added(x_rows, written, v, v_at[head] + start * v_step, v_step, read, write, beta, token, rows, sizes)
             turn_state(state_t, state, head_width, value_width, sizes.lanes, micro)
@@ -149,7 +151,7 @@ def reading_backward(counter, sizes, scale, q, q_at, q_step, k, k_at, k_step, v,
                     faded_rows(faded, queries, since, rows, head_width)
                     reader_slopes(d_x[tall_at:], d_queries, d_keys[at:], own[side * chunk :], scores, d_scores, queries, faded, d_tile,
                                   d_panels, x_t[tall_at:], keys[at:], keys_t[at:], divided[at:], kept, d_kept, panels, decay, within,
-                                  ahead, key, ones, rows, gentle, False, sizes)
+                                  ahead, key, ones, rows, gentle, far, False, sizes)
                 if gentle:
                     faded_rows(d_queries, d_queries, since, rows, head_width)
                 add_product(flow, 0, queries, 0, d_queries, 0, one, rows * head_width)
@@ -159,7 +161,7 @@ def reading_backward(counter, sizes, scale, q, q_at, q_step, k, k_at, k_step, v,
                 store_rows(d_q, place * sizes.head_dim, d_queries, head_width, rows, sizes.head_dim, number(scale), micro)
             fade_reads(recent, reads, since, rows, head_width)
             all_scores(lower[chunk:], reads[head_width:], recent[head_width:], kept, keys_t, keys, decay, within, ahead, key, ones,
-                       rows, gentle, sizes)
+                       rows, gentle, far, sizes)
             clear_above(lower, rows, chunk)
             substitute_up(d_x, lower, rows, chunk, value_width, micro)
             for i in range(rows):
@@ -167,7 +169,7 @@ def reading_backward(counter, sizes, scale, q, q_at, q_step, k, k_at, k_step, v,
             pack_rows(d_panels, chunk, d_tile, 0, value_width, rows, one, micro)
             read_before_slopes(d_x, d_reads, d_keys, d_rest, d_state, flow, own, scores, d_scores, reads, recent, d_tile, d_panels,
                                x_t, keys, keys_t, divided, kept, d_kept, panels, state_t, decay, since, within, ahead, key, ones, rows,
-                               gentle, True, sides, sizes)
+                               gentle, far, True, sides, sizes)
             for side in range(sides):
                 at = side * wide
                 if gentle:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinyattn.engine.primitive import primitive
-from tinyattn.kernels.states.primitive import FEW, flat, sizes_of, work
+from tinyattn.kernels.states.primitive import FEW, far_of, flat, sizes_of, work
 from tinyattn.kernels.states.reading import reading
 from tinyattn.kernels.states.reading_backward import reading_backward
 from tinyattn.kernels.states.reading_step import reading_step
@@ -55,7 +55,7 @@ def reading_states(q: Array, k: Array, v: Array, log_decay: Array, read: Array |
     with np.errstate(under="ignore", over="ignore", invalid="ignore"):
         if sizes.kv_len > FEW:
             run(reading, tasks, amount, sizes, scale, *rows_of(q), *rows_of(k), *rows_of(v), flat(log_decay),
-                *lines(read, write, beta), flat(state), *results)
+                far_of(log_decay, sizes), *lines(read, write, beta), flat(state), *results)
         # What is not finite reaches the other rows of its micro tile, as 0 times it is NaN. It stays in the state.
         if sizes.kv_len <= FEW or not np.isfinite(last).all():
             along, own = vectors_of(k, log_decay, read, write, beta)
@@ -85,6 +85,7 @@ def _(d_outs: tuple[Array, Array], saved: Saved) -> dict[str, Array | None]:
     gradients = {name: None if x is None else pages.empty(x.shape, q.dtype) for name, x in given.items()}
     with np.errstate(under="ignore", over="ignore", invalid="ignore"):
         run(reading_backward, sizes.batch * sizes.kv_heads, 6 * work(sizes), sizes, saved.scale, *rows_of(q), *rows_of(k), *rows_of(v),
-            flat(log_decay), *lines(saved.read, saved.write, saved.beta), flat(saved.written), flat(saved.state), *map(flat, d_outs),
+            flat(log_decay), far_of(log_decay, sizes), *lines(saved.read, saved.write, saved.beta), flat(saved.written),
+            flat(saved.state), *map(flat, d_outs),
             *[None if x is None else x.reshape(-1) for x in gradients.values()])
     return gradients
