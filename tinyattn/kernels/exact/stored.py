@@ -25,7 +25,7 @@ def paged_attention(q: Array, keys: Array, values: Array, tables: Array, lengths
     """Returns causal attention over keys and values in pages, found through one table per row; nothing is gathered.
 
     Key p of row b is keys[tables[b, p // page_size], :, p % page_size], for p < lengths[b]; the row's queries stand at its
-    last q_len positions. What lies in other pages, or behind a row's length in its last page, changes nothing.
+    last q_len positions. What lies in other pages, or behind a row's length in its last page, has no effect.
 
     Shapes: q (rows, heads, i, d), keys (pages, kv_heads, page_size, d), values (pages, kv_heads, page_size, e), tables
     (rows, blocks) and lengths (rows,) of integers -> (rows, heads, i, e). d and e are whole vector registers of this

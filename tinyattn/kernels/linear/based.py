@@ -1,4 +1,4 @@
-"""Based over the kernel of states: linear attention whose features make the first terms of the exponential of a score."""
+"""Based over the kernel of states: linear attention with features whose products are the first terms of the exponential of a score."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from tinyattn.ops.types import Array
 @named
 def causal_convolution(x: Array, weight: Array, *, bias: Array | None = None, initial_state: Array | None = None,
                        return_state: bool = False) -> Any:
-    """Returns every channel convolved with its own taps over the tokens up to each one: a depthwise convolution.
+    """Returns each channel convolved with its own weights, the taps, along the tokens: a causal depthwise convolution.
 
     Formula: y_t = bias + sum_s weight_s x_{t - width + 1 + s}; the last tap belongs to the token itself.
 

@@ -18,7 +18,7 @@ def gated_linear_attention(q: Array, k: Array, v: Array, *, log_decay: Array, sc
                            initial_state: Array | None = None, return_state: bool = False, chunk: int = 16) -> Any:
     """Returns linear attention whose state decays per channel; compiled.
 
-    Formula: S_t = diag(exp(log_decay_t)) S_{t-1} + k_t v_t^T, out_t = scale S_t^T q_t, chunk by chunk; `chunk` changes nothing.
+    Formula: S_t = diag(exp(log_decay_t)) S_{t-1} + k_t v_t^T, out_t = scale S_t^T q_t, chunk by chunk; `chunk` has no effect on it.
 
     Shapes, options and errors are those of `tinyattn.definitions.gated_linear_attention`.
 

@@ -16,7 +16,7 @@ from tinyattn.ops.types import Array
 @shapes("(i,d),(j,d),(j,e)->(i,e)", per_token={"log_decay": "(j,d)", "read": "(j,d)", "write": "(j,d)"}, states=("initial_state",))
 def generalized_delta_rule(q: Array, k: Array, v: Array, *, log_decay: Array, read: Array, write: Array, scale: float | None = None,
                            initial_state: Array | None = None, return_state: bool = False) -> Any:
-    """Returns what queries read from a state of which each token reads along one vector and writes along another; compiled.
+    """Returns what queries read from a state that each token reads along one vector and changes along another; compiled.
 
     Formula: S_t = diag(exp(log_decay_t)) S_{t-1} + write_t (read_t^T S_{t-1}) + k_t v_t^T, out_t = scale S_t^T q_t, chunk by chunk. It
     takes half the work where `write` is the same array as k.

@@ -25,7 +25,7 @@ def linear_attention(q: Array, k: Array, v: Array, *, feature_map: Callable[[Arr
     """Returns for every query the mean of the values, weighted by the product of features of query and key; compiled.
 
     Formula: w_ij = scale f(q_i) . f(k_j), out_i = sum_j w_ij v_j / sum_j w_ij, over j <= i if causal; without the
-    division if not `normalize`. A state stands in the place of the weights: they are never all there.
+    division if not `normalize`. A state is kept in the place of the weights, which are never stored.
 
     Shapes, options and errors are those of `tinyattn.definitions.linear_attention`.
 

@@ -1,4 +1,4 @@
-"""What is done to a row of scores between the product with the keys and that with the values.
+"""What is done to a row of scores between the product with the keys and the product with the values.
 
 Its files, in reading order:
 

@@ -1,4 +1,4 @@
-"""Attention whose weights are a power of the scores above a threshold, backward: two turns over what a tile of queries holds."""
+"""Attention whose weights are a power of the scores above a threshold, backward: two passes over the keys for each tile of queries."""
 # mypy: disable-error-code="no-untyped-def"
 
 from __future__ import annotations

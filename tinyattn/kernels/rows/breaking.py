@@ -61,7 +61,7 @@ def stick_gradients(d_out: Array, d_rest: Array, saved: Saved) -> dict[str, Arra
 
 
 def edges(dtype: Any) -> tuple[Any, Any]:
-    """Returns the largest score, whose exponential is still a number, and what is so little that nothing is left of a stick."""
+    """Returns the largest score whose exponential is still finite, and the length below which nothing counts as left of a stick."""
     finest = np.finfo(dtype)
     return dtype.type(0.9 * math.log(finest.max)), dtype.type(finest.tiny / finest.eps)
 

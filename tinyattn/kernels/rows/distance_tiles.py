@@ -23,7 +23,7 @@ from tinyattn.kernels.tiles.vector import pack_rows, transpose_rows
 
 @inlined
 def row_at(line, n):
-    """Returns the row of a distance; those of queries and keys that are not there are read like the nearest that is."""
+    """Returns the row of a distance; a distance past either end of the line reads the row of the nearest one on it."""
     return line[min(max(n, 0), line.size - 1)]
 
 

@@ -63,7 +63,7 @@ class Gradients(NamedTuple):
 
 
 def fits(q: Array, k: Array, v: Array, options: Options) -> bool:
-    """Returns whether the kernels take a call: a mask that is no pattern, and a bias without a gradient."""
+    """Returns whether the kernels take a call: its mask is no pattern, and its bias needs no gradient."""
     plain = options.mask is None or isinstance(options.mask, np.ndarray)
     return plain and not options.learned and q.size > 0 and k.size > 0 and v.size > 0
 

@@ -1,4 +1,4 @@
-"""Rows of which few keys have a weight: the keys and weights of one row after the other, and products with these alone."""
+"""Rows in which few keys have a weight: the keys and weights of one row after the other, and products with these alone."""
 # mypy: disable-error-code="no-untyped-def"
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Attention whose heads are mixed before and after the softmax, backward: a tile of queries meets the keys of all heads twice."""
+"""Attention whose heads are mixed before and after the softmax, backward: a tile of queries passes over all heads' keys twice."""
 # mypy: disable-error-code="no-untyped-def"
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ class Saved(NamedTuple):
 
 
 def fits(q: Array, k: Array, v: Array, options: Options) -> bool:
-    """Returns whether the kernels take a call: a mask that is no pattern, a bias without a gradient, and not too many heads."""
+    """Returns whether the kernels take a call: its mask is no pattern, its bias needs no gradient, its heads are not too many."""
     plain = options.mask is None or isinstance(options.mask, np.ndarray)
     return plain and not options.learned and q.shape[-3] <= MOST_HEADS and q.size > 0 and k.size > 0 and v.size > 0
 

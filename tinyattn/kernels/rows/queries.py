@@ -9,7 +9,7 @@ from tinyattn.kernels.tiles.vector import pack_rows, transpose_rows
 
 @inlined
 def takes(split, unit, splits):
-    """Returns whether a split takes a tile of queries: dealt to and fro, as with causality every tile takes longer than the next."""
+    """Returns whether a split takes a tile of queries: dealt forth and back, as causal tiles take longer the later they are."""
     turn = unit % (2 * splits)
     return min(turn, 2 * splits - 1 - turn) == split
 

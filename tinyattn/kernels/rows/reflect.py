@@ -1,4 +1,4 @@
-"""What the tokens of a chunk do to the queries after it: one triangular system a chunk (the UT transform), and products of chunks."""
+"""What the tokens of a chunk do to the queries after it: a triangular system per chunk (the UT transform), and products of chunks."""
 # mypy: disable-error-code="no-untyped-def"
 
 from __future__ import annotations

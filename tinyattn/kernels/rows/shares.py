@@ -1,4 +1,4 @@
-"""From a tile of scores to weights in one step: e ** (x - shift) times a share, both of which a column has for its own."""
+"""From a tile of scores to weights in one step: e ** (x - shift) times a share, each column with its own shift and share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sticks broken from the right, backward: a turn from the right for what each tile of keys finds left, and one from the left."""
+"""Sticks broken from the right, backward: a pass from the right for what is left before each tile of keys, and one from the left."""
 # mypy: disable-error-code="no-untyped-def"
 
 from __future__ import annotations

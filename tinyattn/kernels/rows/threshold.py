@@ -1,4 +1,4 @@
-"""The keys above a row's threshold, for weights that are a power of what lies above it: sparsemax and entmax."""
+"""The keys above a row's threshold, for weights that are a power of the score's excess over it: sparsemax and entmax."""
 # mypy: disable-error-code="no-untyped-def"
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tinyattn.ops.types import Array
 # Steps of Newton at most; over a whole row while they are longer than this share of the level that they reach. For 1,024 normal scores
 # times 0.2, 1 and 3, shares of 1 took up to three times as long as these, and smaller ones as long.
 STEPS, LONG = 63, 0.125
-# What the rounding of a sum in float32 may take from a threshold, as a share of it: one key more changes nothing.
+# What the rounding of a sum in float32 may take from a threshold, as a share of it: one key more has no effect.
 SLACK = 1 + 2.0 ** -12
 # Scores that are compared with their bound at once.
 TOGETHER = 64

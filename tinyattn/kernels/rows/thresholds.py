@@ -39,7 +39,7 @@ class Saved(NamedTuple):
 
 
 def fits(q: Array, k: Array, v: Array, options: Options) -> bool:
-    """Returns whether the kernels take a call: no cap, a mask that is no pattern, and no more keys than a thread may hold."""
+    """Returns whether the kernels take a call: it has no cap, its mask is no pattern, and a thread may hold all its keys."""
     plain = options.softcap is None and (options.mask is None or isinstance(options.mask, np.ndarray))
     return bool(plain and q.size and k.size and v.size and room_of(sizes_of(q, k, v), q.dtype))
 

@@ -32,7 +32,7 @@ class Saved(NamedTuple):
 
 
 def fits(q: Array, k: Array, v: Array, options: Options) -> bool:
-    """Returns whether the kernels take a call: no cap, a mask that is no pattern, and a bias without a gradient."""
+    """Returns whether the kernels take a call: it has no cap, its mask is no pattern, and its bias needs no gradient."""
     plain = options.softcap is None and (options.mask is None or isinstance(options.mask, np.ndarray))
     return bool(plain and not options.learned and q.size and k.size and v.size)
 

@@ -74,7 +74,7 @@ class Tile:
         return lanes.splat(self.b, number, self.vector)
 
     def keep(self, op: str, value: float | None, make: Callable[[], ir.Value]) -> None:
-        """Keeps the register of every leaf that says so; nothing is written for a leaf that is not there."""
+        """Keeps the register of every leaf that says so; nothing is written for an absent leaf."""
         leaves = [node for node in self.order if node.op == op and (value is None or node.value == value)]
         if leaves:
             made = make()
@@ -172,7 +172,7 @@ class Tile:
         return self.known[id(root)]
 
     def pair(self, n: int, key: ir.Value, lane: int) -> ir.Value:
-        """Returns where the parameter of a pair stands; for a query behind the tile's last it is that of the last."""
+        """Returns where the parameter of a pair stands; for a query after the tile's last one, where that of the last one stands."""
         b = self.b
         query, last = b.add(self.first, INT(lane)), b.sub(self.rows, INT(1))
         query = b.select(b.icmp_signed("<", query, last), query, last)
@@ -187,7 +187,7 @@ class Tile:
         return out
 
     def total(self, x: ir.Value) -> ir.Value:
-        """Returns the sum over the lanes: halves are added to each other until one lane is left."""
+        """Returns the sum over the lanes: the upper half is added to the lower one until one lane is left."""
         step = x.type.count // 2
         while step:
             x = self.b.fadd(x, lanes.shuffle(self.b, x, x, [(lane + step) % x.type.count for lane in range(x.type.count)]))

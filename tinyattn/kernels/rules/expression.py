@@ -32,7 +32,7 @@ def number(value: Any) -> Node:
 
 
 def operation(op: str, *arguments: Node | None) -> Node:
-    """Returns an operation on nodes; one on numbers alone is computed, and one that changes nothing is left out."""
+    """Returns an operation on nodes; one on numbers alone is computed, and one without effect, such as x + 0, is left out."""
     if op == "where" and arguments[0] is not None and arguments[0].op == "n":
         chosen = arguments[1] if arguments[0].value else arguments[2]
         if chosen is not None:

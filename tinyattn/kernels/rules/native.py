@@ -43,7 +43,7 @@ def address(key: str, build: Callable[[], ir.Module]) -> int:
 
 @cache
 def compiler() -> str:
-    """Returns what compiles and for which processor; asking for it takes as long as tracing a rule."""
+    """Returns what compiles and for which processor; finding it out takes as long as tracing a rule."""
     features = ",".join(sorted(name for name, there in cpu_features().items() if there))
     return f"{llvmlite.__version__} {binding.get_process_triple()} {binding.get_host_cpu_name()} {features} {VECTOR_BYTES}"
 
@@ -89,7 +89,7 @@ def read(key: str) -> bytes | None:
 
 
 def write(key: str, code: bytes) -> None:
-    """Writes object code behind its digest; a folder that cannot be written to is one in which nothing is kept."""
+    """Writes object code behind its digest; nothing is kept if the folder cannot be written to."""
     with contextlib.suppress(OSError):
         folder = cache_folder()
         folder.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,7 @@ import numpy as np
 
 from tinyattn.engine.table import ROWS
 
-# Helpers that call helpers, from which on nothing is claimed.
+# Helpers that call helpers: deeper than this, a function counts as changed.
 DEEPEST = 8
 # Code objects of which it is known what they load, at most.
 MOST = 512
@@ -39,7 +39,7 @@ READ: dict[CodeType, Loads | None] = {}
 
 
 def loads(code: CodeType) -> Loads | None:
-    """Returns what a code object loads; None if it does anything of which the names do not tell all."""
+    """Returns what a code object loads; None if it does anything that the names alone do not describe."""
     if code in READ:
         return READ[code]
     if len(READ) < MOST:

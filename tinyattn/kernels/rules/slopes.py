@@ -51,7 +51,7 @@ def slopes(root: Node, wanted: list[Node], dtype: Any) -> list[Node]:
 
 
 def pulled(node: Node, place: int, gradient: Node, dtype: Any) -> Node | None:
-    """Returns what the gradient of an operation gives for one of its arguments; None for nothing."""
+    """Returns what the gradient of an operation adds to that of one of its arguments; None if it adds nothing."""
     function = FUNCTIONS.get(node.op) or getattr(np, node.op)
     row: Any = ROWS[function]
     makers = getattr(row, "makers", None)

@@ -12,7 +12,7 @@ from tinyattn.ops.windows import Grid, check_grid, check_sides, to_windows
 
 @shapes("(i,d),(j,d),(j,e)->(i,e)")
 def global_subsampled_attention(q: Array, k: Array, v: Array, *, grid: Grid, ratio: int | Grid, scale: float | None = None) -> Array:
-    """Returns attention of every cell to the means of blocks of `ratio` cells a side; compiled.
+    """Returns attention of every cell to the means of blocks whose sides are `ratio` cells; compiled.
 
     Shapes: q (..., heads, i, d), k (..., kv_heads, j, d), v (..., kv_heads, j, e), j = the cells of the grid in row-major
     order -> (..., heads, i, e).

@@ -19,7 +19,7 @@ READ, WRITE, FIRST_CACHE, DATA = 0, 1, 3, 1
 
 
 def fetched(access: int) -> Callable[..., Any]:
-    """Returns the intrinsic (array, at) that asks for one row of a micro tile; it changes nothing but the time that follows."""
+    """Returns the intrinsic (array, at) that asks for one row of a micro tile; it affects the time alone, not the results."""
     def typed(_context: Any, array: Any, at: Any) -> Any:
         def generate(context: Any, builder: ir.IRBuilder, _signature: Any, arguments: Any) -> Any:
             start = builder.gep(context.make_array(array)(context, builder, arguments[0]).data, [arguments[1]])

@@ -1,4 +1,4 @@
-"""A step of AdamW on one array: its gradient is shrunk, both means are moved and the parameter is, in one pass over all four."""
+"""A step of AdamW on one array: its gradient is scaled, and both means and the parameter are updated, in one pass over all four."""
 # mypy: disable-error-code="no-untyped-def"
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The product of rows with up to three matrices, as layers have it: x is read once, and so is the sum of its gradients written."""
+"""The product of rows with up to three matrices, as layers have it: x is read once, and the sum of its gradients is written once."""
 # mypy: disable-error-code="no-untyped-def"
 
 from __future__ import annotations

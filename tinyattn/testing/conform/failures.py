@@ -24,4 +24,4 @@ class Died(Exception):
 
 
 class Late(Exception):
-    """The time was over before a call began."""
+    """The time limit was reached before a call began."""

@@ -90,11 +90,11 @@ def conform(fn: Callable[..., Any], *, arrays: str = "numpy", dialect: str | Map
         except Died as death:
             run.findings.append(Finding("CRASHED", "runs", str(death)))
         except Late:
-            run.untested.append(("all further questions", "the time was over"))
+            run.untested.append(("all further questions", "the time limit was reached"))
             run.short = True
     if not run.findings and (run.short or not run.problems):
-        run.findings.append(Finding("CRASHED", "runs", f"the time was over after {limit:g} s and {run.problems} problems, too few for "
-                                    "a verdict: allow more seconds"))
+        run.findings.append(Finding("CRASHED", "runs", f"the time limit was reached after {limit:g} s and {run.problems} problems, "
+                                    "too few for a verdict: allow more seconds"))
     if supports is not None:
         run.untested += [(option, "is not declared in `supports`") for option in options_of(row) if option not in supports]
     report = Report(run.found, tuple(run.findings), tuple(dict.fromkeys(run.untested)), tuple(run.tested),
@@ -154,7 +154,7 @@ def judge_softmax(run: Run, gradients: bool) -> None:
     liken(run)
     run.fits = run.fitting()
     if not gradients:
-        run.untested.append(("gradients", "are not asked for"))
+        run.untested.append(("gradients", "left out by gradients=False"))
     else:
         differentiable(run)
 

@@ -34,9 +34,9 @@ def judge_like(run: Run, row: Row, gradients: bool) -> None:
     if not compared(run, row, "output", PROBLEMS, output_error):
         return
     run.tested = ["runs", *(option for option in run.options if option in run.heard), *run.tested]
-    run.untested += [(option, "no problem that is drawn has it") for option in run.options if option not in run.heard]
+    run.untested += [(option, "no drawn problem has it") for option in run.options if option not in run.heard]
     if not gradients:
-        run.untested.append(("gradients", "are not asked for"))
+        run.untested.append(("gradients", "left out by gradients=False"))
     elif run.stranger.backward is not None and row.called is not Row.called:
         run.untested.append(("gradients", f"`{row.name}` takes other arguments than q, k and v; leave out backward="))
     else:

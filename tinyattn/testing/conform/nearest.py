@@ -15,7 +15,7 @@ from tinyattn.testing.conform.dialect import spoken
 
 LOOKS, PERHAPS = 0.4, 0.1
 NONE = "none of the known bugs gives these answers"
-UNKNOWN = "the time was over before the answers were compared with all known bugs"
+UNKNOWN = "the time limit was reached before the answers were compared with all known bugs"
 Tried = tuple[Problem, tuple[Array, ...], Budget]
 
 

@@ -56,8 +56,8 @@ class Run:
         return time.monotonic() > self.started + share * self.seconds
 
     def stopped(self, question: str, number: int, count: int) -> None:
-        """Notes that the time was over after some of `count` problems; fewer than half of them are too few for a verdict."""
-        self.untested.append((question, f"the time was over after {number} of {count} problems"))
+        """Notes that the time limit was reached after some of `count` problems; fewer than half of them are too few for a verdict."""
+        self.untested.append((question, f"the time limit was reached after {number} of {count} problems"))
         self.short |= number < count / 2
 
     def differs(self, question: str, word: str) -> None:

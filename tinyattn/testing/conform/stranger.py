@@ -74,7 +74,7 @@ class Stranger:
         """Returns what a function of the kernel's author gives; whatever it raises is Raised, and what it prints is noted.
 
         Raises:
-            Raised: the function raised an error. Died: its process ended. Late: the time was over before the call.
+            Raised: the function raised an error. Died: its process ended. Late: the time limit was reached before the call.
         """
         if time.monotonic() > self.deadline:
             raise Late
