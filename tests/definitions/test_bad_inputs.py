@@ -41,7 +41,7 @@ SHAPES = [
     ({"scale": float("nan")}, ValueError, ("scale", "nan")), ({"scale": np.inf}, ValueError, ("scale", "inf")),
     ({"scale": np.ones(2)}, TypeError, ("scale", "ndarray")), ({"scale": "1"}, TypeError, ("scale", "str")),
     ({"softcap": 0.0}, ValueError, ("softcap", "0.0")), ({"softcap": -1.0}, ValueError, ("softcap", "-1.0")),
-    ({"softcap": np.nan}, ValueError, ("softcap", "nan")), ({"softcap": True}, TypeError, ("softcap", "bool")),
+    ({"softcap": 1e-310}, ValueError, ("softcap", "1e-310")), ({"softcap": np.nan}, ValueError, ("softcap", "nan")), ({"softcap": True}, TypeError, ("softcap", "bool")),
 ]
 KINDS = [(f"{name} {kind}", {name: kind(array)}, TypeError, (f"{name}: expected",))
          for name, array in (("q", Q), ("k", K), ("v", V))

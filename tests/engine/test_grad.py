@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tinyattn import definitions
 from tinyattn.engine import Tensor, grad, no_grad, primitive, value_and_grad, vjp
 
 Pair = namedtuple("Pair", "a b")
@@ -201,3 +202,12 @@ def test_a_numpy_scalar_is_a_leaf(kind):
 def test_what_is_not_a_function_is_refused_at_once(made):
     with pytest.raises(TypeError, match="f: expected a function, got int"):
         made(3)
+
+
+@pytest.mark.parametrize("settings", ["warn", "raise"])
+def test_gradients_that_are_infinite_or_nan_show_in_the_result_alone(settings):
+    k, strong = np.ones((1, 3, 2)), np.full((1, 3), 1e308)
+    with np.errstate(all=settings):
+        slope = grad(lambda t: definitions.delta_rule(t, k, 1e300 * k, beta=strong).sum())(k)
+        assert not np.isfinite(slope).all()
+        assert grad(lambda t: np.sum(t * 1e200) * 1e200)(np.zeros(1)) == np.inf

@@ -119,3 +119,45 @@ test_steps.check_all(np.float32)
                           env={**os.environ, "NUMBA_CPU_NAME": "x86-64", "NUMBA_CPU_FEATURES": "+sse2,-avx", "NUMBA_BOUNDSCHECK": "1",
                                "NUMBA_CACHE_DIR": str(tmp_path)})
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ArithmeticError])
+def test_parts_of_rows_stop_when_the_caller_is_interrupted(error):
+    done, started = [], threading.Barrier(2)
+
+    def task(n):
+        if n < 2:
+            started.wait()
+        if n == 0:
+            raise error
+        time.sleep(0.01)
+        done.append(n)
+
+    with threads.threads(2), pytest.raises(error):
+        threads.each(task, 1000, threads.LEAST_SIZE)
+    seen = len(done)
+    assert seen < 500
+    time.sleep(0.05)
+    assert len(done) == seen, "a task went on after the call had ended"
+
+
+def test_jobs_that_were_begun_before_an_interruption_end_with_the_call(monkeypatch):
+    taken, submit = [], threads.POOL.submit
+
+    def once(*arguments):
+        if taken or jobs:
+            raise KeyboardInterrupt
+        jobs.append(submit(*arguments))
+        return jobs[0]
+
+    def task(counter):
+        while (number := threads.next_task_in_python(counter)) < 1000:
+            taken.append(number)
+            time.sleep(0.01)
+
+    jobs = []
+    monkeypatch.setattr(threads.POOL, "submit", once)
+    with threads.threads(2), pytest.raises(KeyboardInterrupt):
+        threads.run(task, 1000, 1 << 40)
+    assert jobs[0].done()
+    assert len(taken) < 1000

@@ -94,7 +94,8 @@ def walk(seeds: Sequence[tuple[Node, Any]], targets: Iterable[Node], *, order: l
             useful.add(node)
     previous, mode.current = mode.current, RECORD if graph else PLAIN
     try:
-        with np.errstate(under="ignore"):  # a gradient too small for the dtype becomes 0, whatever np.seterr says
+        # Whatever np.seterr says: a gradient too small for the dtype becomes 0, and one that is inf or NaN shows in the result.
+        with np.errstate(under="ignore", over="ignore", invalid="ignore"):
             return _walk_back(order, Sums(pair for pair in seeds if pair[0] in useful), wanted, useful, keep=keep, graph=graph)
     finally:
         mode.current = previous

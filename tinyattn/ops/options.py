@@ -16,6 +16,7 @@ from tinyattn.ops.types import Array
 
 # A window this wide or wider is treated as unbounded: no positions are so far apart.
 UNBOUNDED = 1 << 60
+LEAST_CAP = float(np.finfo(np.float32).tiny)
 Window = tuple[int | None, int | None]
 
 
@@ -31,7 +32,8 @@ def check_scale(scale: float | None, head_dim: int | None = None) -> float:
 
 def check_softcap(softcap: float | None) -> float | None:
     """Returns the cap of the scores; None means that they are not capped."""
-    return None if softcap is None else real("softcap", softcap, above=0.0)
+    # One that float32 holds: a smaller one would be 0 there, and scores are divided by it.
+    return None if softcap is None else real("softcap", real("softcap", softcap, above=0.0), least=LEAST_CAP)
 
 
 def check_causal(causal: bool) -> bool:

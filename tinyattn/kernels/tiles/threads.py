@@ -89,6 +89,13 @@ def workers_of(tasks: int, work: int) -> int:
     return max(1, min(thread_count(), tasks, 1 + work // LEAST_WORK))
 
 
+def begin(jobs: list[Any], count: int, kernel: Callable[..., Any], *arguments: Any) -> None:
+    """Adds so many begun jobs to the list, one by one, which a caller who is interrupted then knows; none at the interpreter's end."""
+    with contextlib.suppress(RuntimeError):  # the interpreter is shutting down and starts no threads
+        for _ in range(count):
+            jobs.append(POOL.submit(kernel, *arguments))
+
+
 def run(kernel: Callable[..., Any], tasks: int, work: int, *arguments: Any) -> None:
     """Calls kernel(counter, *arguments) in as many threads as there is work for; each takes tasks until none is left.
 
@@ -100,12 +107,11 @@ def run(kernel: Callable[..., Any], tasks: int, work: int, *arguments: Any) -> N
     if workers < 2:
         kernel(counter, *arguments)
         return
+    jobs: list[Any] = []
     try:
-        jobs = [POOL.submit(kernel, counter, *arguments) for _ in range(workers)]
-    except RuntimeError:  # the interpreter is shutting down and starts no threads
-        kernel(counter, *arguments)
-        return
-    try:
+        begin(jobs, workers, kernel, counter, *arguments)
+        if not jobs:
+            kernel(counter, *arguments)
         wait(jobs, return_when=FIRST_EXCEPTION)
     finally:
         counter[0] = tasks
@@ -122,9 +128,8 @@ def share(kernel: Callable[..., Any], tasks: int, work: int, *arguments: Any) ->
     """
     counter = np.zeros(1, np.int64)
     jobs: list[Any] = []
-    with contextlib.suppress(RuntimeError):  # the interpreter is shutting down and starts no threads
-        jobs += [POOL.submit(kernel, counter, *arguments) for _ in range(workers_of(tasks, work) - 1)]
     try:
+        begin(jobs, workers_of(tasks, work) - 1, kernel, counter, *arguments)
         kernel(counter, *arguments)
     finally:
         counter[0] = tasks
@@ -141,15 +146,26 @@ def workers_for(count: int, size: int) -> int:
 
 
 def each(task: Callable[[int], None], count: int, size: int) -> None:
-    """Calls task(0) to task(count - 1), each of which writes to a place of its own, over threads if the arrays are large."""
-    workers = workers_for(count, size)
+    """Calls task(0) to task(count - 1), each of which writes to a place of its own, over threads if the arrays are large.
+
+    When the caller is interrupted or a task fails, tasks that have begun are finished and no other is.
+    """
+    workers, jobs, ended = workers_for(count, size), list[Any](), list[bool]()
 
     def some(first: int) -> None:
         for n in range(first, count, workers):
+            if ended:
+                return
             task(n)
 
-    jobs = [POOL.submit(some, first) for first in range(1, workers)]
-    some(0)
+    try:
+        for first in range(1, workers):
+            jobs.append(POOL.submit(some, first))
+        some(0)
+        wait(jobs, return_when=FIRST_EXCEPTION)
+    finally:
+        ended.append(True)
+        wait(jobs)
     for job in jobs:
         job.result()
 
