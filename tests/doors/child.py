@@ -4,6 +4,7 @@ python child.py PACKAGE FIRST: the calls from number FIRST on. A line is a JSON 
 in which the fault is null where all is well. A crash by signal leaves a call without a fault, which the parent attributes.
 """
 
+import gc
 import importlib
 import json
 import resource
@@ -125,6 +126,8 @@ def main():
     package, start = sys.argv[1], int(sys.argv[2])
     resource.setrlimit(resource.RLIMIT_AS, (ROOM, resource.RLIM_INFINITY))
     samples = importlib.import_module(f"samples_{package}")
+    gc.freeze()  # as in tests/conftest.py: compiling walks over what is there again and again
+    gc.set_threshold(20_000, 10, 10)
     warnings.simplefilter("error")
 
     def expired(*_):

@@ -1,6 +1,7 @@
 """How the functions of models are called, on models of a few hundred numbers."""
 
 import tempfile
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,7 @@ def prefix() -> models.Prefix:
     return models.Prefix.read(decoder(), b"ab", GrowingCache)
 
 
+@cache
 def saved() -> Path:
     models.save_training(FOLDER / "model", decoder(), CONFIG, mechanism="attention")
     return FOLDER / "model"

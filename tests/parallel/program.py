@@ -57,12 +57,18 @@ def problems():
 def schemes():
     """Every scheme on the first 1, 2, ... ranks, up to all of them."""
     groups = [COMM.Split(0 if RANK < ranks else MPI.UNDEFINED, RANK) for ranks in range(1, RANKS)]
-    drawn = list(problems())
+    drawn = list(problems()) if RANK == 0 else None
+    awaited(COMM.Ibarrier())
+    drawn = COMM.bcast(drawn)
     for comm in (COMM, *reversed(groups)):
         if comm != MPI.COMM_NULL:
             on_ranks(comm, drawn)
-    done = COMM.Ibarrier()
-    while not done.Test():  # a rank that is in no smaller group would take a processor while it waits
+    awaited(COMM.Ibarrier())
+
+
+def awaited(barrier):
+    """Waits for the other ranks asleep: in a call that waits, a rank takes a processor of those that have work."""
+    while not barrier.Test():
         time.sleep(0.01)
 
 
