@@ -13,7 +13,8 @@ from tinyattn.laws import judge
 from tinyattn.laws.budget import errors_of_draws, per_row
 from tinyattn.laws.draw.linear import SCALAR
 from tinyattn.laws.draw.relative import COSINE_SLOPES, TALKING_SLOPES
-from tinyattn.laws.gradient import gradients
+from tinyattn.laws.draw.states import EXPONENTIAL
+from tinyattn.laws.gradient import floating, gradients
 from tinyattn.laws.oracles import relative
 from tinyattn.laws.problem import Sizes, arrays
 from tinyattn.laws.terms import terms_of_gradients
@@ -61,6 +62,24 @@ def test_what_flows_is_summed_over_the_tokens_of_a_kv_head():
     *others, of_decay = terms_of_gradients(definitions.simple_gated_linear_attention, p, found)
     assert not any(np.any(term) for term in others)
     np.testing.assert_allclose(of_decay, np.full((1, 2, 7), max(flows)), rtol=1e-12)
+
+
+def test_the_gates_of_a_memory_gather_what_flows_too():
+    p = EXPONENTIAL(np.random.default_rng(0), Sizes(q_len=4))
+    found = gradients(definitions.mlstm, p)
+    terms = dict(zip(floating(p), terms_of_gradients(definitions.mlstm, p, found), strict=True))
+    assert np.min(terms["forget_gate"]) > 0
+    np.testing.assert_allclose(terms["input_gate"], np.vecdot(np.abs(p.k), np.abs(found[1])))
+    assert not np.any(terms["v"])
+
+
+def test_a_difference_of_two_results_is_as_exact_as_both():
+    p = arrays(np.random.default_rng(0), Sizes())
+    turned = p.v[..., ::-1, :]
+    law = next(law for law in find("attention").laws if law.name == "linear_in_the_values")
+    sizes, = law.terms(definitions.attention, p, ())
+    both = [np.abs(definitions.attention(p.q, p.k, v)) for v in (p.v, turned)]
+    np.testing.assert_allclose(sizes, 2 * both[0] + 3 * both[1])
 
 
 def test_the_terms_below_a_cap_are_those_without_its_derivative():
