@@ -10,8 +10,11 @@ from tinyattn.catalog import find
 from tinyattn.engine import vjp
 from tinyattn.engine.primitive import primitive
 from tinyattn.laws import judge
+from tinyattn.laws.budget import errors_of_draws, per_row
 from tinyattn.laws.draw.linear import SCALAR
-from tinyattn.laws.gradient import gradients
+from tinyattn.laws.draw.relative import COSINE_SLOPES, TALKING_SLOPES
+from tinyattn.laws.draw.states import EXPONENTIAL
+from tinyattn.laws.gradient import floating, gradients
 from tinyattn.laws.oracles import relative
 from tinyattn.laws.problem import Sizes, arrays
 from tinyattn.laws.terms import terms_of_gradients
@@ -43,10 +46,9 @@ def by_flow(late):
     return mechanism
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_a_gradient_is_as_exact_as_the_terms_that_cancel_in_it(dtype):
+def test_a_gradient_is_as_exact_as_the_terms_that_cancel_in_it():
     one = ("simple_gated_linear_attention", "gradients_equal_the_definition")
-    sizes = Sizes(q_len=7, kv_len=7, dtype=dtype)
+    sizes = Sizes(q_len=7, kv_len=7)
     right, bare = ([spent(*one, by_flow(False), sizes, seed, **changes) for seed in range(40)] for changes in ({}, {"terms": None}))
     assert max(right) < 1 < max(bare)
     assert min(spent(*one, by_flow(True), sizes, seed) for seed in range(10)) > 100
@@ -60,6 +62,24 @@ def test_what_flows_is_summed_over_the_tokens_of_a_kv_head():
     *others, of_decay = terms_of_gradients(definitions.simple_gated_linear_attention, p, found)
     assert not any(np.any(term) for term in others)
     np.testing.assert_allclose(of_decay, np.full((1, 2, 7), max(flows)), rtol=1e-12)
+
+
+def test_the_gates_of_a_memory_gather_what_flows_too():
+    p = EXPONENTIAL(np.random.default_rng(0), Sizes(q_len=4))
+    found = gradients(definitions.mlstm, p)
+    terms = dict(zip(floating(p), terms_of_gradients(definitions.mlstm, p, found), strict=True))
+    assert np.min(terms["forget_gate"]) > 0
+    np.testing.assert_allclose(terms["input_gate"], np.vecdot(np.abs(p.k), np.abs(found[1])))
+    assert not np.any(terms["v"])
+
+
+def test_a_difference_of_two_results_is_as_exact_as_both():
+    p = arrays(np.random.default_rng(0), Sizes())
+    turned = p.v[..., ::-1, :]
+    law = next(law for law in find("attention").laws if law.name == "linear_in_the_values")
+    sizes, = law.terms(definitions.attention, p, ())
+    both = [np.abs(definitions.attention(p.q, p.k, v)) for v in (p.v, turned)]
+    np.testing.assert_allclose(sizes, 2 * both[0] + 3 * both[1])
 
 
 def test_the_terms_below_a_cap_are_those_without_its_derivative():
@@ -107,3 +127,22 @@ def test_what_another_right_way_rounds_counts(dtype):
     path = ("path_attention", "equals_the_definition", relative.reflections_at_once, sizes)
     right, bare = ([spent(*path, seed, **changes) for seed in range(30)] for changes in ({}, {"rounded_as": ()}))
     assert max(right) < 1 < max(bare)
+
+
+@pytest.mark.parametrize(("sizes", "draws"), [((3, 40), 24), ((64, 0), 8), ((64, 3), 24), ((70, 80), 8)])
+def test_a_small_output_beside_a_large_one_is_measured_on_more_draws(sizes, draws):
+    def side(f, p):
+        return tuple(np.resize(p.v, size) for size in sizes)
+
+    p = arrays(np.random.default_rng(0), Sizes())
+    assert len([*errors_of_draws((side,), None, p, np.random.default_rng(1), side(None, p), reorder=False, pool=per_row)]) == draws
+
+
+def test_gradients_are_compared_where_neither_cap_nor_softmax_saturates():
+    for seed in range(40):
+        cosine, talking = (draw(np.random.default_rng(seed), Sizes()) for draw in (COSINE_SLOPES, TALKING_SLOPES))
+        if cosine.options.get("softcap"):
+            assert np.max(np.exp(cosine.options["log_scale"])) <= 3.001 * cosine.options["softcap"]
+        assert np.std(talking.options["before"]) < 0.6
+    for name, draw in (("cosine_attention", COSINE_SLOPES), ("talking_heads_attention", TALKING_SLOPES)):
+        assert all(law.draw is draw for law in find(name).laws if law.name.startswith("gradients_equal"))

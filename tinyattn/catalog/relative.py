@@ -16,7 +16,7 @@ from tinyattn.laws.cached import decoder_laws
 from tinyattn.laws.draw import relative as draw
 from tinyattn.laws.draw.options import but, plain_values
 from tinyattn.laws.draw.softmax import ALL
-from tinyattn.laws.general import agrees, form_agrees, mixing_laws
+from tinyattn.laws.general import agrees, form_agrees, gradients_agree, mixing_laws
 from tinyattn.laws.law import unchanged
 from tinyattn.laws.oracles import relative as oracles
 from tinyattn.laws.oracles.calls import taking
@@ -31,7 +31,8 @@ ROWS = (
     Row(definition=definitions.cosine_attention, papers=(Paper("Liu et al.", 2022, "2111.09883"),), cost=COST,
         says="Scores are the cosines of queries and keys, times a learned scale per head.",
         aliases=("swin v2 attention", "scaled cosine attention"), sample=draw.COSINE,
-        laws=(*form_agrees("angles", oracles.angles, draw.COSINE,
+        laws=(gradients_agree("the_definition", definitions.cosine_attention, draw=draw.COSINE_SLOPES),
+              *form_agrees("angles", oracles.angles, draw.COSINE,
                            "Dividing the product of each query and key by the lengths of both gives the same outputs.",
                            slopes=draw.COSINE_SLOPES),
               agrees("qk_norm_attention", oracles.normalised_by_rms, draw=draw.COSINE_LONG, to="qk_norm_attention",
@@ -49,7 +50,8 @@ ROWS = (
         cost="heads i j (d + e + 2 heads)",
         says="Learned matrices mix the heads before the softmax and after it.",
         aliases=("talking heads",), sample=draw.TALKING,
-        laws=(*form_agrees("heads_one_by_one", oracles.heads_one_by_one, draw.TALKING,
+        laws=(gradients_agree("the_definition", definitions.talking_heads_attention, draw=draw.TALKING_SLOPES),
+              *form_agrees("heads_one_by_one", oracles.heads_one_by_one, draw.TALKING,
                            "Computing each new head as a weighted sum of the scores, and then of the weights, of all heads gives the "
                            "same.",
                            slopes=draw.TALKING_SLOPES),

@@ -12,7 +12,7 @@ from tinyattn.ops.types import Array
 
 FACTOR = 4.0
 DRAWS = 8
-# With fewer numbers than this, the errors of eight draws may all be small by luck: three times as many are drawn.
+# With fewer numbers than this in an output, its errors in eight draws may all be small by luck: three times as many are drawn.
 FEW = 64
 EPS32 = float(np.finfo(np.float32).eps)
 Outputs = tuple[Array, ...]
@@ -138,7 +138,7 @@ def errors_of_draws(sides: Sequence[Side], honest: Mechanism, problem: Problem, 
             return [pool(np.abs(np.asarray(x, np.float64) - y)) for x, y in zip(a, b, strict=True)]
 
     target = sides[0](honest, widened)
-    for draw in range(DRAWS if sum(out.size for out in truth) >= FEW else 3 * DRAWS):
+    for draw in range(DRAWS if min((out.size for out in truth if out.size), default=FEW) >= FEW else 3 * DRAWS):
         moved = widened.map(lambda a: np.asarray(a * (1.0 + EPS32 * rng.choice((-1.0, 1.0), a.shape))))
         changed = sides[0](honest, moved)
         if not draw:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from tinyattn.laws.budget import Outputs
 from tinyattn.laws.draw.options import on
 from tinyattn.laws.draw.sizes import at_least, fixed
 from tinyattn.laws.draw.softmax import ALL, softmax, without
@@ -72,10 +73,16 @@ def mixed_outputs(f: Mechanism, p: Problem) -> tuple[Array, ...]:
     return (2.0 * first - 3.0 * second,)
 
 
+def both_sizes(f: Mechanism, p: Problem, _found: Outputs) -> Outputs:
+    """Returns 2 |f(v)| + 3 |f(w)|, whose difference is as exact as they are."""
+    first, second = outputs(p.call(f))[0], outputs(p.but(v=p.v[..., ::-1, :]).call(f))[0]
+    return (2.0 * np.abs(first) + 3.0 * np.abs(second),)
+
+
 def linear_in_the_values(draw: Draw) -> Law:
     """Returns the law of linearity."""
     return Law("linear_in_the_values", "The output is linear in the values: f(2 v - 3 w) is 2 f(v) - 3 f(w).", draw, mixed_values,
-               mixed_outputs)
+               mixed_outputs, terms=both_sizes)
 
 
 def reversed_queries(f: Mechanism, p: Problem) -> tuple[Array, ...]:

@@ -10,17 +10,23 @@ from tinyattn.laws.gradient import floating, gradients
 from tinyattn.laws.problem import Mechanism, Problem, repeat_heads
 from tinyattn.ops.types import Array
 
+# Gates by which a state fades between two tokens.
+FADING = frozenset(("log_decay", "forget_gate"))
+
 
 def terms_of_gradients(f: Mechanism, p: Problem, found: Outputs) -> Outputs:
     """Returns for each of the gradients `found` of a problem how large its terms are beyond itself, 0 where none cancel.
 
-    The gradient of a log decay may be the difference of what queries after a token read and of what tokens after it wrote, and
-    that of a capped score, here of the options of attention alone, is multiplied by 1 minus a square: of both little may be left.
+    The gradient of a decay may be the difference of what queries after a token read and of what tokens after it wrote, that of an
+    input gate the product k . d_k, and that of a capped score, here of the options of attention alone, is multiplied by 1 minus a
+    square: little of them may be left.
     """
     names = floating(p)
     terms = dict(zip(names, (np.zeros_like(x) for x in found), strict=True))
-    if "log_decay" in terms:
-        terms["log_decay"] = terms["log_decay"] + most_flow(names, found)
+    for gate in FADING.intersection(terms):
+        terms[gate] = terms[gate] + most_flow(names, found)
+    if "input_gate" in terms:
+        terms["input_gate"] = np.abs(names["k"] * found[1]).sum(axis=-1)
     if p.options.get("softcap") is not None and set(p.options) <= set(ALL):
         terms["q"], terms["k"] = uncapped(f, p)
     return tuple(terms.values())

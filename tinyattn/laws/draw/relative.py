@@ -33,8 +33,9 @@ def one_scale(rng: np.random.Generator, p: Problem) -> Array:
 
 
 def within_the_cap(p: Problem) -> Problem:
-    """Returns the problem with the scale in reach of its cap: where that saturates, 1 minus a square keeps no digit of a gradient."""
-    return p if p.options.get("softcap") is None else p.but(log_scale=np.minimum(p.options["log_scale"], 2).astype(p.q.dtype))
+    """Returns the problem with scales of at most three caps: where a cap saturates, 1 minus a square keeps no digit of a gradient."""
+    cap = p.options.get("softcap")
+    return p if cap is None else p.but(log_scale=np.minimum(p.options["log_scale"], np.log(3 * cap)).astype(p.q.dtype))
 
 
 # Of one channel a cosine is 1 or -1, and rounding leaves it so almost always: a budget would not see when it does not.
@@ -46,8 +47,15 @@ COSINE_LONG = with_options(but(softmax("causal", "mask", "bias", "window"), lamb
                            log_scale=one_scale)
 
 MIXTURE = normal(lambda p: (p.q.shape[-3],) * 2)
+
+
+def weak_mixture(rng: np.random.Generator, p: Problem) -> Array:
+    """Draws a matrix that leaves mixed scores half as large: where a softmax saturates, the budget of a gradient would be 0."""
+    return (0.5 * MIXTURE(rng, p) / np.sqrt(p.q.shape[-3])).astype(p.q.dtype)
+
+
 TALKING = with_options(softmax(*ALL), before=MIXTURE, after=MIXTURE)
-TALKING_SLOPES = on(with_options(sloped(*without(["sinks"])), before=MIXTURE, after=MIXTURE), ordinary)
+TALKING_SLOPES = on(with_options(sloped(*without(["sinks"])), before=weak_mixture, after=MIXTURE), ordinary)
 TALKING_CAUSAL = with_options(given(softmax("scale", "softcap", "sinks"), causal=True), before=MIXTURE, after=MIXTURE)
 
 
