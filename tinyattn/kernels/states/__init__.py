@@ -2,6 +2,7 @@
 
 Its files, in reading order:
 
+    onward.py               an array from one of its numbers on
     rows.py                 rows brought into tiles
     registers.py            steps on a row of a micro tile
     chunk.py                what is the same for every chunk of tokens

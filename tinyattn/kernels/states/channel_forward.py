@@ -8,6 +8,7 @@ import numpy as np
 from tinyattn.kernels.states.bonus import own_scores
 from tinyattn.kernels.states.channels import all_scores, clear_above, fade_reads, fade_state, faded_rows, fill_channels
 from tinyattn.kernels.states.chunk import add_tokens, end_of_chunk, read_state, read_tokens
+from tinyattn.kernels.states.onward import onward
 from tinyattn.kernels.states.rows import load_rows, load_state, store_rows, store_state
 from tinyattn.kernels.tiles.jit import compiled
 from tinyattn.kernels.tiles.lanes import ROWS
@@ -66,8 +67,8 @@ def channel_forward(counter, sizes, scale, q, q_at, q_step, k, k_at, k_step, v, 
                 else:
                     fade_reads(faded, queries, since, rows, head_width)
                     read_state(tile, faded, state, rows, sizes)
-                    all_scores(scores[chunk:], queries[head_width:], faded[head_width:], kept, kept_t, keys, decay, within, ahead, key,
-                               ones, rows, gentle, far, sizes)
+                    all_scores(onward(scores, chunk), onward(queries, head_width), onward(faded, head_width), kept, kept_t, keys,
+                               decay, within, ahead, key, ones, rows, gentle, far, sizes)
                     clear_above(scores, rows, chunk)
                     own_scores(scores, queries, keys, bonus, head % sizes.kv_heads * sizes.head_dim, rows, sizes)
                 read_tokens(tile, scores, x, rows, sizes)

@@ -7,6 +7,7 @@ import numpy as np
 
 from tinyattn.kernels.states.channels import BLOCK, add_product, advance, all_scores, fade_reads, faded_rows, keep_below, times
 from tinyattn.kernels.states.chunk import add_tokens, through_pairs, through_reads, through_scores
+from tinyattn.kernels.states.onward import onward
 from tinyattn.kernels.tiles.jit import inlined, reassociated
 from tinyattn.kernels.tiles.product import product_add, product_set
 from tinyattn.kernels.tiles.vector import column_weighed, pack_rows
@@ -21,7 +22,7 @@ def state_slope(bridge, factors, at, state_t, d_state_t, width, columns, micro, 
     for d in range(0, width, micro):
         for c in range(micro):
             sums[c] = 0
-        column_weighed(state_t[d * columns :], d_state_t[d * columns :], columns, micro, shift, sums)
+        column_weighed(onward(state_t, d * columns), onward(d_state_t, d * columns), columns, micro, shift, sums)
         for c in range(micro):
             bridge[d + c] = factors[at + d + c] * sums[c]
 
@@ -134,16 +135,17 @@ def read_before_slopes(d_x, d_reads, d_keys, d_rest, d_state, flow, own, scores,
         times(d_reads, width, d_reads, width, since, 0, (rows - 1) * width)
     for side in range(sides):
         fade_reads(recent, reads, since, rows, width)
-        reader_slopes(d_x[side * tall :], d_reads[width:], d_keys[side * wide :], own[side * chunk :], scores, d_scores,
-                      reads[width:], recent[width:], d_tile[sizes.value_width :], d_panels[sizes.micro_columns :], x_t[side * tall :],
-                      keys[side * wide :], keys_t[side * wide :], divided[side * wide :], kept, d_kept, panels, decay, within, ahead,
-                      key, ones, rows - 1, gentle, far, known and side == 0, sizes)
+        reader_slopes(onward(d_x, side * tall), onward(d_reads, width), onward(d_keys, side * wide), onward(own, side * chunk),
+                      scores, d_scores, onward(reads, width), onward(recent, width), onward(d_tile, sizes.value_width),
+                      onward(d_panels, sizes.micro_columns), onward(x_t, side * tall), onward(keys, side * wide),
+                      onward(keys_t, side * wide), onward(divided, side * wide), kept, d_kept, panels, decay, within, ahead, key,
+                      ones, rows - 1, gentle, far, known and side == 0, sizes)
     if gentle:
         times(d_reads, width, d_reads, width, since, 0, (rows - 1) * width)
     add_product(flow, 0, reads, width, d_reads, width, one, (rows - 1) * width)
     for side in range(sides):
-        own_slopes(d_reads[width:], d_rest[side * wide :], own[side * chunk :], reads[width:], keys[side * wide :], ones, rows - 1,
-                   width)
+        own_slopes(onward(d_reads, width), onward(d_rest, side * wide), onward(own, side * chunk), onward(reads, width),
+                   onward(keys, side * wide), ones, rows - 1, width)
 
 
 @reassociated

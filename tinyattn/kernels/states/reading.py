@@ -7,6 +7,7 @@ import numpy as np
 
 from tinyattn.kernels.states.channels import all_scores, clear_above, fade_reads, fade_state, faded_rows, fill_channels
 from tinyattn.kernels.states.chunk import add_tokens, end_of_chunk, read_state, read_tokens
+from tinyattn.kernels.states.onward import onward
 from tinyattn.kernels.states.reading_tokens import load_values, load_vectors, sides_of
 from tinyattn.kernels.states.rows import load_rows, load_state, store_rows, store_state
 from tinyattn.kernels.states.solve import substitute_down
@@ -62,17 +63,18 @@ def reading(counter, sizes, scale, q, q_at, q_step, k, k_at, k_step, v, v_at, v_
             load_vectors(keys, reads, decay, k, k_at[head] + start * k_step, k_step, read, write, beta, token, rows, sizes)
             load_values(values, v, v_at[head] + start * v_step, v_step, read, beta, token, rows, sizes)
             for side in range(sides if gentle else 0):
-                faded_rows(kept, keys[side * wide :], inverse, rows, head_width)
-                transpose_rows(keys_t[side * wide :], chunk, kept, 0, head_width, rows, one, sizes.lanes, micro)
+                faded_rows(kept, onward(keys, side * wide), inverse, rows, head_width)
+                transpose_rows(onward(keys_t, side * wide), chunk, kept, 0, head_width, rows, one, sizes.lanes, micro)
             fade_reads(recent, reads, since, rows, head_width)
             read_state(tile, recent, state, rows, sizes)
             for side in range(sides - 1, -1, -1):
-                all_scores(lower[chunk:], reads[head_width:], recent[head_width:], kept, keys_t[side * wide :], keys[side * wide :],
-                           decay, within, ahead, key, ones, rows, gentle, far, sizes)
+                all_scores(onward(lower, chunk), onward(reads, head_width), onward(recent, head_width), kept,
+                           onward(keys_t, side * wide), onward(keys, side * wide), decay, within, ahead, key, ones, rows, gentle,
+                           far, sizes)
                 clear_above(lower, rows, chunk)
                 if side:
-                    pack_rows(x[tall:], chunk, values, 0, value_width, rows, one, micro)
-                    read_tokens(tile, lower, x[tall:], rows, sizes)
+                    pack_rows(onward(x, tall), chunk, values, 0, value_width, rows, one, micro)
+                    read_tokens(tile, lower, onward(x, tall), rows, sizes)
             if sides == 1:
                 for n in range(rows * value_width):
                     tile[n] += values[n]
@@ -87,13 +89,13 @@ def reading(counter, sizes, scale, q, q_at, q_step, k, k_at, k_step, v, v_at, v_
                 faded_rows(faded, queries, since, rows, head_width)
                 read_state(tile, faded, state, rows, sizes)
                 for side in range(sides):
-                    all_scores(scores, queries, faded, kept, keys_t[side * wide :], keys[side * wide :], decay, within, ahead, key,
-                               ones, rows, gentle, far, sizes)
-                    read_tokens(tile, scores, x[side * tall :], rows, sizes)
+                    all_scores(scores, queries, faded, kept, onward(keys_t, side * wide), onward(keys, side * wide), decay, within,
+                               ahead, key, ones, rows, gentle, far, sizes)
+                    read_tokens(tile, scores, onward(x, side * tall), rows, sizes)
                 store_rows(out, (line * sizes.q_len + start - first) * sizes.value_dim, tile, value_width, rows, sizes.value_dim, one,
                            micro)
             fade_state(state, since, (rows - 1) * head_width, head_width, value_width, micro)
             for side in range(sides):
-                add_state(state, keys[side * wide :], until, faded, x[side * tall :], rows, sizes)
+                add_state(state, onward(keys, side * wide), until, faded, onward(x, side * tall), rows, sizes)
             start = stop
         store_state(last, head * sizes.head_dim * sizes.value_dim, state, head_width, sizes.head_dim, sizes.value_dim, micro)

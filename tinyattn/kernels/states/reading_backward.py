@@ -16,6 +16,7 @@ from tinyattn.kernels.states.channels import (
     fill_channels,
 )
 from tinyattn.kernels.states.chunk import add_tokens, end_of_chunk, through_keys, through_reads, through_state
+from tinyattn.kernels.states.onward import onward
 from tinyattn.kernels.states.reading import add_state
 from tinyattn.kernels.states.reading_slopes import store_slopes
 from tinyattn.kernels.states.reading_tokens import load_values, load_vectors, sides_of
@@ -33,7 +34,7 @@ def load_added(x_rows, written, v, v_at, v_step, read, write, beta, token, rows,
     load_rows(x_rows, sizes.value_width, sizes.kv_tile, written, token * sizes.value_dim, sizes.value_dim, rows, sizes.value_dim,
               x_rows.dtype.type(1), sizes.micro_columns)
     if sides_of(read, write, beta) == 2:
-        load_values(x_rows[sizes.kv_tile * sizes.value_width :], v, v_at, v_step, read, beta, token, rows, sizes)
+        load_values(onward(x_rows, sizes.kv_tile * sizes.value_width), v, v_at, v_step, read, beta, token, rows, sizes)
 
 
 @inlined
@@ -57,8 +58,8 @@ def fill_reading_states(states, starts, head, initial, x, x_rows, keys, reads, f
                 after[place] = states[(count - 1) * size + place]
             fade_state(after, since, (rows - 1) * head_width, head_width, value_width, micro)
             for side in range(sides):
-                pack_rows(x, chunk, x_rows[side * chunk * value_width :], 0, value_width, rows, one, micro)
-                add_state(after, keys[side * chunk * head_width :], until, faded, x, rows, sizes)
+                pack_rows(x, chunk, onward(x_rows, side * chunk * value_width), 0, value_width, rows, one, micro)
+                add_state(after, onward(keys, side * chunk * head_width), until, faded, x, rows, sizes)
         start = stop
     return count
 
@@ -121,16 +122,17 @@ def reading_backward(counter, sizes, scale, q, q_at, q_step, k, k_at, k_step, v,
                 d_keys[at] = 0
             for side in range(sides):
                 place, tall_place = side * wide, side * tall
-                transpose_rows(x_t[tall_place:], chunk, x_rows[tall_place:], 0, value_width, rows, one, sizes.lanes, micro)
+                transpose_rows(onward(x_t, tall_place), chunk, onward(x_rows, tall_place), 0, value_width, rows, one, sizes.lanes,
+                               micro)
                 if gentle:
-                    faded_rows(kept, keys[place:], inverse, rows, head_width)
-                    transpose_rows(keys_t[place:], chunk, kept, 0, head_width, rows, one, sizes.lanes, micro)
-                    pack_rows(divided[place:], chunk, kept, 0, head_width, rows, one, micro)
-                through_state(d_rest[place:], x_rows[tall_place:], d_state_t, rows, sizes)
-                faded_rows(d_rest[place:], d_rest[place:], until, rows, head_width)
+                    faded_rows(kept, onward(keys, place), inverse, rows, head_width)
+                    transpose_rows(onward(keys_t, place), chunk, kept, 0, head_width, rows, one, sizes.lanes, micro)
+                    pack_rows(onward(divided, place), chunk, kept, 0, head_width, rows, one, micro)
+                through_state(onward(d_rest, place), onward(x_rows, tall_place), d_state_t, rows, sizes)
+                faded_rows(onward(d_rest, place), onward(d_rest, place), until, rows, head_width)
                 add_product(later, 0, keys, place, d_rest, place, one, rows * head_width)
-                faded_rows(faded, keys[place:], until, rows, head_width)
-                through_keys(d_x[tall_place:], faded, d_state, rows, sizes)
+                faded_rows(faded, onward(keys, place), until, rows, head_width)
+                through_keys(onward(d_x, tall_place), faded, d_state, rows, sizes)
             state_slope(bridge, since, (rows - 1) * head_width, state_t, d_state_t, head_width, value_width, micro, shift, spare)
             fade_state(d_state, since, (rows - 1) * head_width, head_width, value_width, micro)
             for group in range(groups if start >= first else 0):
@@ -149,19 +151,20 @@ def reading_backward(counter, sizes, scale, q, q_at, q_step, k, k_at, k_step, v,
                 for side in range(sides):
                     at, tall_at = side * wide, side * tall
                     faded_rows(faded, queries, since, rows, head_width)
-                    reader_slopes(d_x[tall_at:], d_queries, d_keys[at:], own[side * chunk :], scores, d_scores, queries, faded, d_tile,
-                                  d_panels, x_t[tall_at:], keys[at:], keys_t[at:], divided[at:], kept, d_kept, panels, decay, within,
-                                  ahead, key, ones, rows, gentle, far, False, sizes)
+                    reader_slopes(onward(d_x, tall_at), d_queries, onward(d_keys, at), onward(own, side * chunk), scores, d_scores,
+                                  queries, faded, d_tile, d_panels, onward(x_t, tall_at), onward(keys, at), onward(keys_t, at),
+                                  onward(divided, at), kept, d_kept, panels, decay, within, ahead, key, ones, rows, gentle, far,
+                                  False, sizes)
                 if gentle:
                     faded_rows(d_queries, d_queries, since, rows, head_width)
                 add_product(flow, 0, queries, 0, d_queries, 0, one, rows * head_width)
                 for side in range(sides):
-                    own_slopes(d_queries, d_rest[side * wide :], own[side * chunk :], queries, keys[side * wide :], ones, rows,
-                               head_width)
+                    own_slopes(d_queries, onward(d_rest, side * wide), onward(own, side * chunk), queries,
+                               onward(keys, side * wide), ones, rows, head_width)
                 store_rows(d_q, place * sizes.head_dim, d_queries, head_width, rows, sizes.head_dim, number(scale), micro)
             fade_reads(recent, reads, since, rows, head_width)
-            all_scores(lower[chunk:], reads[head_width:], recent[head_width:], kept, keys_t, keys, decay, within, ahead, key, ones,
-                       rows, gentle, far, sizes)
+            all_scores(onward(lower, chunk), onward(reads, head_width), onward(recent, head_width), kept, keys_t, keys, decay,
+                       within, ahead, key, ones, rows, gentle, far, sizes)
             clear_above(lower, rows, chunk)
             substitute_up(d_x, lower, rows, chunk, value_width, micro)
             for i in range(rows):
@@ -173,12 +176,12 @@ def reading_backward(counter, sizes, scale, q, q_at, q_step, k, k_at, k_step, v,
             for side in range(sides):
                 at = side * wide
                 if gentle:
-                    faded_rows(d_keys[at:], d_keys[at:], inverse, rows, head_width)
+                    faded_rows(onward(d_keys, at), onward(d_keys, at), inverse, rows, head_width)
                 add_product(flow, 0, keys, at, d_keys, at, -one, rows * head_width)
-                add_all(d_keys[at:], d_rest[at:], rows * head_width)
+                add_all(onward(d_keys, at), onward(d_rest, at), rows * head_width)
             decay_slopes(d_log_decay, token, decay, flow, later, bridge, total, rows, head_width, sizes.head_dim)
             for i in range(rows):
-                put_row(d_tile, i * value_width, value_width, d_x[(sides - 1) * tall :], i * micro, chunk * micro, one, micro)
+                put_row(d_tile, i * value_width, value_width, onward(d_x, (sides - 1) * tall), i * micro, chunk * micro, one, micro)
             store_slopes(d_k, d_v, d_log_decay, d_read, d_write, d_beta, d_keys, d_reads, d_tile, reads, keys, decay, v,
                          v_at[head] + start * v_step, v_step, read, write, beta, token, rows, sizes)
         store_state(d_initial, head * sizes.head_dim * sizes.value_dim, d_state, head_width, sizes.head_dim, sizes.value_dim, micro)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from tinyattn.kernels.states.onward import onward
 from tinyattn.kernels.states.rows import dot, store_rows
 from tinyattn.kernels.tiles.jit import inlined, reassociated
 
@@ -62,5 +63,5 @@ def store_slopes(d_k, d_v, d_log_decay, d_read, d_write, d_beta, d_keys, d_reads
             last = sizes.kv_tile * width
             store_rows(d_write, at, d_keys, width, rows, dim, one, micro)
         store_rows(d_read, at, d_reads, width, rows, dim, one, micro)
-    store_rows(d_k, at, d_keys[last:], width, rows, dim, one, micro)
+    store_rows(d_k, at, onward(d_keys, last), width, rows, dim, one, micro)
     store_rows(d_v, token * columns, d_rows, tall, rows, columns, one, micro)

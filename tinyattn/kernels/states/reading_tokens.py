@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from tinyattn.kernels.states.channels import times
+from tinyattn.kernels.states.onward import onward
 from tinyattn.kernels.states.rows import load_rows, scale_rows
 from tinyattn.kernels.tiles.jit import inlined, reassociated
 
@@ -32,7 +33,7 @@ def load_vectors(keys, reads, decay, k, k_at, k_step, read, write, beta, token, 
     """
     chunk, width, dim, micro, at = sizes.kv_tile, sizes.head_width, sizes.head_dim, sizes.micro_columns, token * sizes.head_dim
     one, last = keys.dtype.type(1), (sides_of(read, write, beta) - 1) * chunk * width
-    load_rows(keys[last:], width, chunk, k, k_at, k_step, rows, dim, one, micro)
+    load_rows(onward(keys, last), width, chunk, k, k_at, k_step, rows, dim, one, micro)
     if read is None:
         for x in range(rows * width, (chunk + 1) * width):
             reads[x] = 0
@@ -55,4 +56,4 @@ def load_values(values, v, v_at, v_step, read, beta, token, rows, sizes):
               sizes.micro_columns)
     if beta is not None:
         if read is None:
-            scale_rows(values, sizes.value_width, rows, beta[token:], sizes.micro_columns)
+            scale_rows(values, sizes.value_width, rows, onward(beta, token), sizes.micro_columns)
