@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from concurrent.futures import wait
 from typing import Any
 
 from tinyattn.kernels.tiles.blas import one_thread_per_product
@@ -31,5 +30,5 @@ def beside(one: Callable[[], Any], other: Callable[[], Any]) -> tuple[Any, Any]:
         try:
             first = one()
         finally:
-            wait([job])
+            job.wait()
         return first, job.result()

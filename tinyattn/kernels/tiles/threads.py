@@ -6,7 +6,8 @@ import contextlib
 import contextvars
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -63,6 +64,46 @@ def thread_count() -> int:
     return min(cores, MOST)
 
 
+class Job:
+    """A task of another thread.
+
+    It is waited for by a lock alone, which an interruption leaves as it is. A future is waited for by a condition: when Ctrl-C came
+    while that took its lock again, the thread which held the lock died, and a later call waited for it for ever.
+    """
+
+    def __init__(self, executor: ThreadPoolExecutor, task: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+        self.error: BaseException | None = None
+        self.value: Any = None
+        self.over = Lock()
+        self.over.acquire()
+        self.future = executor.submit(contextvars.copy_context().run, self.do, task, arguments)
+
+    def do(self, task: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+        """Calls the task, in the context of the caller, so that it ignores what the caller's `np.errstate` ignores."""
+        try:
+            self.value = task(*arguments)
+        except BaseException as error:
+            self.error = error
+        finally:
+            self.over.release()
+
+    def cancel(self) -> bool:
+        """Returns whether the task had not begun, and will not."""
+        return self.future.cancel()
+
+    def wait(self) -> None:
+        """Waits until the task has ended."""
+        with self.over:
+            pass
+
+    def result(self) -> Any:
+        """Returns what the task returns, once it has ended; raises its error."""
+        self.wait()
+        if self.error is not None:
+            raise self.error
+        return self.value
+
+
 class Pool:
     """The threads of this process, made when they are first needed, and forgotten in a forked child, which has none."""
 
@@ -74,11 +115,11 @@ class Pool:
     def forget(self) -> None:
         self.executor = None
 
-    def submit(self, task: Callable[..., Any], *arguments: Any) -> Any:
-        """Begins a task in the context of the caller, so that it ignores what the caller's `np.errstate` ignores."""
+    def submit(self, task: Callable[..., Any], *arguments: Any) -> Job:
+        """Begins a task in another thread."""
         if self.executor is None:
             self.executor = ThreadPoolExecutor(MOST, thread_name_prefix="tinyattn")
-        return self.executor.submit(contextvars.copy_context().run, task, *arguments)
+        return Job(self.executor, task, arguments)
 
 
 POOL = Pool()
@@ -89,7 +130,7 @@ def workers_of(tasks: int, work: int) -> int:
     return max(1, min(thread_count(), tasks, 1 + work // LEAST_WORK))
 
 
-def begin(jobs: list[Any], count: int, kernel: Callable[..., Any], *arguments: Any) -> None:
+def begin(jobs: list[Job], count: int, kernel: Callable[..., Any], *arguments: Any) -> None:
     """Adds so many begun jobs to the list, one by one, which a caller who is interrupted then knows; none at the interpreter's end."""
     with contextlib.suppress(RuntimeError):  # the interpreter is shutting down and starts no threads
         for _ in range(count):
@@ -107,15 +148,24 @@ def run(kernel: Callable[..., Any], tasks: int, work: int, *arguments: Any) -> N
     if workers < 2:
         kernel(counter, *arguments)
         return
-    jobs: list[Any] = []
-    try:
-        begin(jobs, workers, kernel, counter, *arguments)
-        if not jobs:
+    jobs: list[Job] = []
+
+    def takes_all() -> None:
+        try:
             kernel(counter, *arguments)
-        wait(jobs, return_when=FIRST_EXCEPTION)
+        finally:  # none is left, or an error ends the call
+            counter[0] = tasks
+
+    try:
+        begin(jobs, workers, takes_all)
+        if not jobs:
+            takes_all()
+        for job in jobs:
+            job.wait()
     finally:
         counter[0] = tasks
-        wait(jobs)
+        for job in jobs:
+            job.wait()
     for job in jobs:
         job.result()
 
@@ -127,15 +177,15 @@ def share(kernel: Callable[..., Any], tasks: int, work: int, *arguments: Any) ->
     finishes the kernel first.
     """
     counter = np.zeros(1, np.int64)
-    jobs: list[Any] = []
+    jobs: list[Job] = []
     try:
         begin(jobs, workers_of(tasks, work) - 1, kernel, counter, *arguments)
         kernel(counter, *arguments)
     finally:
         counter[0] = tasks
         begun = [job for job in jobs if not job.cancel()]
-        if begun:
-            wait(begun)
+        for job in begun:
+            job.wait()
     for job in begun:
         job.result()
 
@@ -150,22 +200,28 @@ def each(task: Callable[[int], None], count: int, size: int) -> None:
 
     When the caller is interrupted or a task fails, tasks that have begun are finished and no other is.
     """
-    workers, jobs, ended = workers_for(count, size), list[Any](), list[bool]()
+    workers, jobs, ended = workers_for(count, size), list[Job](), list[bool]()
 
     def some(first: int) -> None:
-        for n in range(first, count, workers):
-            if ended:
-                return
-            task(n)
+        try:
+            for n in range(first, count, workers):
+                if ended:
+                    return
+                task(n)
+        except BaseException:
+            ended.append(True)
+            raise
 
     try:
         for first in range(1, workers):
             jobs.append(POOL.submit(some, first))
         some(0)
-        wait(jobs, return_when=FIRST_EXCEPTION)
+        for job in jobs:
+            job.wait()
     finally:
         ended.append(True)
-        wait(jobs)
+        for job in jobs:
+            job.wait()
     for job in jobs:
         job.result()
 
