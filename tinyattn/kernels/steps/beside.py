@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from tinyattn.kernels.tiles.blas import one_thread_per_product
-from tinyattn.kernels.tiles.threads import POOL, thread_count, threads
+from tinyattn.kernels.tiles.jobs import POOL
+from tinyattn.kernels.tiles.threads import thread_count, threads
 
 
 def beside(one: Callable[[], Any], other: Callable[[], Any]) -> tuple[Any, Any]:

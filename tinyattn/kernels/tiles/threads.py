@@ -6,8 +6,6 @@ import contextlib
 import contextvars
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -16,6 +14,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from tinyattn.kernels.tiles.jit import DISABLED
+from tinyattn.kernels.tiles.jobs import POOL, Job
 from tinyattn.ops.checks import whole
 
 MOST = 256
@@ -62,67 +61,6 @@ def thread_count() -> int:
         return check_threads(VARIABLE, int(text))
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(cores, MOST)
-
-
-class Job:
-    """A task of another thread.
-
-    It is waited for by a lock alone, which an interruption leaves as it is. A future is waited for by a condition: when Ctrl-C came
-    while that took its lock again, the thread which held the lock died, and a later call waited for it for ever.
-    """
-
-    def __init__(self, executor: ThreadPoolExecutor, task: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
-        self.error: BaseException | None = None
-        self.value: Any = None
-        self.over = Lock()
-        self.over.acquire()
-        self.future = executor.submit(contextvars.copy_context().run, self.do, task, arguments)
-
-    def do(self, task: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
-        """Calls the task, in the context of the caller, so that it ignores what the caller's `np.errstate` ignores."""
-        try:
-            self.value = task(*arguments)
-        except BaseException as error:
-            self.error = error
-        finally:
-            self.over.release()
-
-    def cancel(self) -> bool:
-        """Returns whether the task had not begun, and will not."""
-        return self.future.cancel()
-
-    def wait(self) -> None:
-        """Waits until the task has ended."""
-        with self.over:
-            pass
-
-    def result(self) -> Any:
-        """Returns what the task returns, once it has ended; raises its error."""
-        self.wait()
-        if self.error is not None:
-            raise self.error
-        return self.value
-
-
-class Pool:
-    """The threads of this process, made when they are first needed, and forgotten in a forked child, which has none."""
-
-    def __init__(self) -> None:
-        self.executor: ThreadPoolExecutor | None = None
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self.forget)
-
-    def forget(self) -> None:
-        self.executor = None
-
-    def submit(self, task: Callable[..., Any], *arguments: Any) -> Job:
-        """Begins a task in another thread."""
-        if self.executor is None:
-            self.executor = ThreadPoolExecutor(MOST, thread_name_prefix="tinyattn")
-        return Job(self.executor, task, arguments)
-
-
-POOL = Pool()
 
 
 def workers_of(tasks: int, work: int) -> int:
