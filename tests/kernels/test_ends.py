@@ -2,6 +2,7 @@
 
 import os
 import platform
+import signal
 import subprocess
 import sys
 import threading
@@ -159,5 +160,33 @@ def test_jobs_that_were_begun_before_an_interruption_end_with_the_call(monkeypat
     monkeypatch.setattr(threads.POOL, "submit", once)
     with threads.threads(2), pytest.raises(KeyboardInterrupt):
         threads.run(task, 1000, 1 << 40)
-    assert jobs[0].done()
+    assert jobs[0].ended
     assert len(taken) < 1000
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timer that interrupts")
+def test_calls_go_on_after_many_interruptions_at_any_place():
+    # When futures were waited for, such an interruption cost a thread, and soon a call waited for ever.
+    code = """
+import random, signal, sys
+import numpy as np
+from tinyattn import kernels
+threads, rng, x, out = sys.modules["tinyattn.kernels.tiles.threads"], random.Random(0), np.ones(1 << 15), np.empty((8, 1 << 15))
+
+def interrupt(*_):
+    raise KeyboardInterrupt
+
+signal.signal(signal.SIGALRM, interrupt)
+for _ in range(1500):
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 1e-5 + rng.random() * 4e-4)
+        with threads.threads(2):
+            threads.each(lambda n: np.sqrt(x, out=out[n]), 8, out.size)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    except KeyboardInterrupt:
+        pass
+    signal.setitimer(signal.ITIMER_REAL, 0)
+print("done")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert (done.stdout, done.stderr) == ("done\n", ""), done.stderr

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from concurrent.futures import wait
 from typing import Any
 
 from tinyattn.kernels.tiles.blas import one_thread_per_product
-from tinyattn.kernels.tiles.threads import POOL, thread_count, threads
+from tinyattn.kernels.tiles.jobs import POOL
+from tinyattn.kernels.tiles.threads import thread_count, threads
 
 
 def beside(one: Callable[[], Any], other: Callable[[], Any]) -> tuple[Any, Any]:
@@ -31,5 +31,5 @@ def beside(one: Callable[[], Any], other: Callable[[], Any]) -> tuple[Any, Any]:
         try:
             first = one()
         finally:
-            wait([job])
+            job.wait()
         return first, job.result()

@@ -14,6 +14,7 @@ Its files, in reading order:
     hidden.py               what is not seen, hidden in a row of a tile
     dots.py                 inner products, for few queries
     blocks.py               weights as files store them, as registers
+    jobs.py                 tasks of other threads, and the threads
     threads.py              runs tasks over threads
     pages.py                large arrays on pages that earlier ones gave back
     blas.py                 tasks over threads that multiply by NumPy

@@ -6,7 +6,6 @@ import contextlib
 import contextvars
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from tinyattn.kernels.tiles.jit import DISABLED
+from tinyattn.kernels.tiles.jobs import POOL, Job
 from tinyattn.ops.checks import whole
 
 MOST = 256
@@ -63,33 +63,12 @@ def thread_count() -> int:
     return min(cores, MOST)
 
 
-class Pool:
-    """The threads of this process, made when they are first needed, and forgotten in a forked child, which has none."""
-
-    def __init__(self) -> None:
-        self.executor: ThreadPoolExecutor | None = None
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self.forget)
-
-    def forget(self) -> None:
-        self.executor = None
-
-    def submit(self, task: Callable[..., Any], *arguments: Any) -> Any:
-        """Begins a task in the context of the caller, so that it ignores what the caller's `np.errstate` ignores."""
-        if self.executor is None:
-            self.executor = ThreadPoolExecutor(MOST, thread_name_prefix="tinyattn")
-        return self.executor.submit(contextvars.copy_context().run, task, *arguments)
-
-
-POOL = Pool()
-
-
 def workers_of(tasks: int, work: int) -> int:
     """Returns how many threads `run` starts at most for so many tasks and multiply-adds, at least one."""
     return max(1, min(thread_count(), tasks, 1 + work // LEAST_WORK))
 
 
-def begin(jobs: list[Any], count: int, kernel: Callable[..., Any], *arguments: Any) -> None:
+def begin(jobs: list[Job], count: int, kernel: Callable[..., Any], *arguments: Any) -> None:
     """Adds so many begun jobs to the list, one by one, which a caller who is interrupted then knows; none at the interpreter's end."""
     with contextlib.suppress(RuntimeError):  # the interpreter is shutting down and starts no threads
         for _ in range(count):
@@ -107,15 +86,24 @@ def run(kernel: Callable[..., Any], tasks: int, work: int, *arguments: Any) -> N
     if workers < 2:
         kernel(counter, *arguments)
         return
-    jobs: list[Any] = []
-    try:
-        begin(jobs, workers, kernel, counter, *arguments)
-        if not jobs:
+    jobs: list[Job] = []
+
+    def takes_all() -> None:
+        try:
             kernel(counter, *arguments)
-        wait(jobs, return_when=FIRST_EXCEPTION)
+        finally:  # none is left, or an error ends the call
+            counter[0] = tasks
+
+    try:
+        begin(jobs, workers, takes_all)
+        if not jobs:
+            takes_all()
+        for job in jobs:
+            job.wait()
     finally:
         counter[0] = tasks
-        wait(jobs)
+        for job in jobs:
+            job.wait()
     for job in jobs:
         job.result()
 
@@ -127,15 +115,15 @@ def share(kernel: Callable[..., Any], tasks: int, work: int, *arguments: Any) ->
     finishes the kernel first.
     """
     counter = np.zeros(1, np.int64)
-    jobs: list[Any] = []
+    jobs: list[Job] = []
     try:
         begin(jobs, workers_of(tasks, work) - 1, kernel, counter, *arguments)
         kernel(counter, *arguments)
     finally:
         counter[0] = tasks
         begun = [job for job in jobs if not job.cancel()]
-        if begun:
-            wait(begun)
+        for job in begun:
+            job.wait()
     for job in begun:
         job.result()
 
@@ -150,22 +138,28 @@ def each(task: Callable[[int], None], count: int, size: int) -> None:
 
     When the caller is interrupted or a task fails, tasks that have begun are finished and no other is.
     """
-    workers, jobs, ended = workers_for(count, size), list[Any](), list[bool]()
+    workers, jobs, ended = workers_for(count, size), list[Job](), list[bool]()
 
     def some(first: int) -> None:
-        for n in range(first, count, workers):
-            if ended:
-                return
-            task(n)
+        try:
+            for n in range(first, count, workers):
+                if ended:
+                    return
+                task(n)
+        except BaseException:
+            ended.append(True)
+            raise
 
     try:
         for first in range(1, workers):
             jobs.append(POOL.submit(some, first))
         some(0)
-        wait(jobs, return_when=FIRST_EXCEPTION)
+        for job in jobs:
+            job.wait()
     finally:
         ended.append(True)
-        wait(jobs)
+        for job in jobs:
+            job.wait()
     for job in jobs:
         job.result()
 
