@@ -191,8 +191,7 @@ def run(copy: Path, asked: list[str]) -> str | None:
 
     done = subprocess.run([sys.executable, "-m", "pytest", "-x", "-q", "-rfE", "--tb=no", "-p", "no:randomly", *asked], cwd=copy, text=True,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, preexec_fn=limits,
-                          env={**os.environ, "PYTHONPATH": str(copy), "TINYATTN_HYPOTHESIS": "few", "NUMBA_CACHE_DIR": str(copy / "numba"),
-                               "PYTHONDONTWRITEBYTECODE": "1"})
+                          env={**os.environ, "PYTHONPATH": str(copy), "TINYATTN_HYPOTHESIS": "few", "NUMBA_CACHE_DIR": str(copy / "numba")})
     if done.returncode in (0, pytest.ExitCode.NO_TESTS_COLLECTED):
         return None
     named = re.search(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", done.stdout, re.M)
@@ -232,6 +231,7 @@ def main() -> None:
             (copy / "tinyattn" / mutant.module).write_bytes(broken(mutant))
             by = next(filter(None, (run(copy, asked) for asked in stages(mutant.module))), None)
             shutil.copy(ROOT / "tinyattn" / mutant.module, copy / "tinyattn" / mutant.module)
+            shutil.rmtree((copy / "tinyattn" / mutant.module).parent / "__pycache__", ignore_errors=True)  # told by size and second alone
             copies.put(copy)
             with lock:
                 known[mutant.name] = ("survived", "") if by is None else ("caught", by)
