@@ -57,9 +57,9 @@ def machine() -> dict[str, Any]:
 def measured(case: Case, rounds: int, product: float, *, backward: bool) -> Line:
     """Returns the columns of a row that are measured; `product` is the machine's own GFLOP/s."""
     now = partial(call, case, getattr(fastest, case.name), backward=backward)
-    short, dense = now(LENGTH), call(CASES[0], fastest.attention, LENGTH, backward=backward)
-    short(), dense(), now(case.defined)()  # the first call of a kernel compiles it
-    taken = interleaved({"fast": short, "dense": dense, "long": now(LONG)}, rounds, warm_up=0, rest=REST, seconds=PATIENCE, least=1)
+    short, long, dense = now(LENGTH), now(LONG), call(CASES[0], fastest.attention, LENGTH, backward=backward)
+    short(), dense(), long(), now(case.defined)()  # the first call of a kernel compiles it, and writes to new pages of memory
+    taken = interleaved({"fast": short, "dense": dense, "long": long}, rounds, warm_up=0, rest=REST, seconds=PATIENCE, least=1)
     defined = call(case, getattr(definitions, case.name), case.defined, backward=backward)
     beside = interleaved({"fast": now(case.defined), "definition": defined}, rounds, warm_up=0, rest=REST,
                          seconds=PATIENCE_DEFINITION, least=1)

@@ -46,7 +46,7 @@ def fill_channels(decay, since, until, within, ahead, inverse, far, log_decay, a
 
     A token's own decay fades the state that it finds. Returns whether keys may be divided by what is since the start, and fills
     `inverse` then; else `within` and `ahead`, since the start and until the end of a token's block. Where `far` is None no channel of
-    the call fades far, and Numba compiles none of that: a sixth of a first call.
+    the call fades far, and Numba compiles none of that: an eighth of a first call.
     """
     width, last = sizes.head_width, (rows - 1) * sizes.head_width
     load_rows(decay, width, sizes.kv_tile, log_decay, at, sizes.head_dim, rows, sizes.head_dim, decay.dtype.type(1),

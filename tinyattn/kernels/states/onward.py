@@ -16,7 +16,7 @@ from tinyattn.kernels.tiles.jit import DISABLED
 def shortened(_context: Any, x: Any, at: Any) -> Any:
     """Returns the intrinsic of x[at:] for a flat array and a place from 0 to its size.
 
-    A slice may begin anywhere and count from the end: in a kernel of states the slices were a fifth of what LLVM read.
+    A slice may begin anywhere and count from the end: in a kernel of states the slices were a seventh of what LLVM read.
     """
     def generate(context: Any, builder: ir.IRBuilder, _signature: Any, arguments: Any) -> Any:
         array, begin = arguments

@@ -16,7 +16,7 @@ from tinyattn.kernels.tiles.threads import each
 from tinyattn.ops.types import Array
 
 # Bytes of an array from which on its pages are kept, and of all pages that are kept while no array is on them.
-LEAST, MOST = 1 << 20, 1 << 27
+LEAST, MOST = 1 << 20, 1 << 28
 # Numbers that are set to 0 at once.
 PART = 1 << 20
 
