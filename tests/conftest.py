@@ -1,4 +1,7 @@
-"""Hypothesis profiles, chosen by TINYATTN_HYPOTHESIS: `quick` (the default, the same examples every time), `few`, `thorough`."""
+"""What all tests share: compiled files, threads of BLAS, the collector of garbage, and the profiles of Hypothesis.
+
+TINYATTN_HYPOTHESIS chooses a profile: `quick` (the default, the same examples every time), `few`, `thorough`.
+"""
 
 import gc
 import os

@@ -122,6 +122,22 @@ test_steps.check_all(np.float32)
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize("started", [0, 1, 3])
+def test_parts_of_rows_are_all_done_where_no_thread_can_be_started(started, monkeypatch):
+    jobs, submit, done = [], threads.POOL.submit, []
+
+    def some(*arguments):
+        if len(jobs) == started:
+            raise RuntimeError("can't create new thread at interpreter shutdown")
+        jobs.append(submit(*arguments))
+        return jobs[-1]
+
+    monkeypatch.setattr(threads.POOL, "submit", some)
+    with threads.threads(4):
+        threads.each(done.append, 11, threads.LEAST_SIZE)
+    assert sorted(done) == list(range(11))
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ArithmeticError])
 def test_parts_of_rows_stop_when_the_caller_is_interrupted(error):
     done, started = [], threading.Barrier(2)

@@ -148,7 +148,7 @@ def booleans(name: str, array: Any, expected: str) -> Array:
 
 
 def shape_of(x: Any) -> tuple[int, ...]:
-    """Returns the shape of an array or a Tensor, () for anything else: a class such as np.ndarray has a `shape` that is none.
+    """Returns the shape of an array or a Tensor, () for anything else: the `shape` of a class such as np.ndarray is not a tuple.
 
     >>> shape_of(np.zeros((2, 3))), shape_of(np.ndarray)
     ((2, 3), ())

@@ -1,7 +1,7 @@
 """Large arrays on pages that earlier arrays gave back.
 
 The system clears a new page before it is written for the first time, and the C library returns the pages of large arrays as soon
-as they are freed. Measured on windows of 256 keys at 8,192 tokens, with backward: a quarter of the time.
+as they are freed. Of attention within windows of 256 keys on 8,192 tokens, with its backward, this was a quarter of the time.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ LEAST, MOST = 1 << 20, 1 << 28
 # Numbers that are set to 0 at once.
 PART = 1 << 20
 
-# By their number in the interpreter, those that came back last at the end. A thread may add while another takes.
+# The pages that wait, by their id, in the order in which they came back. A thread may add some while another takes some: each step on
+# the dictionary is one that no other thread interrupts.
 kept: dict[int, Array] = {}
 
 
@@ -35,7 +36,7 @@ class Loan:
 def come_back(memory: Array) -> None:
     """Keeps pages that no array is on any more."""
     kept[id(memory)] = memory
-    release(sum(pages.nbytes for pages in list(kept.values())) - MOST)
+    release(sum(waiting.nbytes for waiting in list(kept.values())) - MOST)
 
 
 def release(size: int) -> None:

@@ -151,9 +151,11 @@ def each(task: Callable[[int], None], count: int, size: int) -> None:
             raise
 
     try:
-        for first in range(1, workers):
-            jobs.append(POOL.submit(some, first))
-        some(0)
+        with contextlib.suppress(RuntimeError):  # the interpreter is shutting down and starts no threads
+            for first in range(1, workers):
+                jobs.append(POOL.submit(some, first))
+        for first in (0, *range(1 + len(jobs), workers)):
+            some(first)
         for job in jobs:
             job.wait()
     finally:
